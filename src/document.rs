@@ -1,0 +1,307 @@
+//! A YAML document as a tree in which every node knows its line and column, and a collector
+//! that reports all that is wrong with it at once.
+//!
+//! Serde's derives lose positions and stop at the first error; configuration written by people
+//! deserves both. What the keys mean is the business of [`crate::config`] and of each source.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+/// Line and column, both counted from 1.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Position {
+    line: usize,
+    column: usize,
+}
+
+/// One node of the tree.
+#[derive(Clone, Debug)]
+pub struct Node {
+    at: Position,
+    value: Value,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Null,
+    Text(String),
+    Integer(i64),
+    /// A boolean or a fraction: YAML has them, no key of ours wants one.
+    Other(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+/// All that is wrong with a document, sorted by place when shown.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<(Position, String)>);
+
+/// A mapping that is being read: remembers which keys somebody asked for, so that the others
+/// can be called unknown.
+#[derive(Debug)]
+pub struct Fields<'n> {
+    at: Position,
+    entries: &'n [(String, Node)],
+    known: Vec<&'static str>,
+}
+
+// === impl Position ===
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Parses one document. Not even YAML, or not exactly one document: `None`, and a problem.
+    pub fn parse(text: &str, problems: &mut Problems) -> Option<Self> {
+        let start = Position { line: 1, column: 1 };
+        let mut documents = match MarkedYaml::load_from_str(text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
+                problems.add(at, format!("not YAML: {}", error.info()));
+                return None;
+            }
+        };
+        match (documents.pop(), documents.is_empty()) {
+            (Some(document), true) => Some(Self::from_yaml(&document)),
+            (None, _) => {
+                problems.add(start, "the file is empty");
+                None
+            }
+            (Some(_), false) => {
+                problems.add(start, "more than one document: remove the `---` between them");
+                None
+            }
+        }
+    }
+
+    /// Where it begins.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// Its text, or a problem if it is anything else.
+    pub fn text(&self, problems: &mut Problems) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            Value::Integer(number) => {
+                problems.add(self.at, format!("a text is expected here: write \"{number}\" with quotes"));
+                None
+            }
+            Value::Other(text) => {
+                problems.add(self.at, format!("a text is expected here: write \"{text}\" with quotes"));
+                None
+            }
+            _ => {
+                problems.add(self.at, format!("a text is expected here, not {}", self.kind()));
+                None
+            }
+        }
+    }
+
+    /// Its text as a `T`, or a problem in the words of `T`'s own error.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self, problems: &mut Problems) -> Option<T> {
+        let parsed = self.text(problems)?.parse::<T>();
+        parsed.map_err(|error| problems.add(self.at, error.to_string())).ok()
+    }
+
+    /// A duration above zero, such as `5s`, `500ms` or `2m`.
+    pub fn duration(&self, problems: &mut Problems) -> Option<Duration> {
+        let written = match &self.value {
+            Value::Text(text) => text.parse::<jiff::SignedDuration>().ok(),
+            _ => None,
+        };
+        match written.map(Duration::try_from) {
+            Some(Ok(duration)) if !duration.is_zero() => Some(duration),
+            _ => {
+                problems.add(self.at, "a duration above zero is expected here, such as 5s, 500ms or 2m");
+                None
+            }
+        }
+    }
+
+    /// Its items, or a problem if it is no list.
+    pub fn list(&self, problems: &mut Problems) -> Option<&[Node]> {
+        match &self.value {
+            Value::List(items) => Some(items),
+            _ => {
+                problems.add(self.at, format!("a list is expected here, not {}", self.kind()));
+                None
+            }
+        }
+    }
+
+    /// Its keys, or a problem if it is no mapping.
+    pub fn fields(&self, problems: &mut Problems) -> Option<Fields<'_>> {
+        match &self.value {
+            Value::Map(entries) => Some(Fields { at: self.at, entries, known: Vec::new() }),
+            _ => {
+                problems.add(self.at, format!("a mapping is expected here, not {}", self.kind()));
+                None
+            }
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Text(_) => "a text",
+            Value::Integer(_) | Value::Other(_) => "a number or boolean",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    fn from_yaml(yaml: &MarkedYaml<'_>) -> Self {
+        let at = Position { line: yaml.span.start.line(), column: yaml.span.start.col() + 1 };
+        let value = match &yaml.data {
+            YamlData::Value(Scalar::Null) => Value::Null,
+            YamlData::Value(Scalar::String(text)) => Value::Text(text.clone().into_owned()),
+            YamlData::Value(Scalar::Integer(number)) => Value::Integer(*number),
+            YamlData::Value(Scalar::Boolean(truth)) => Value::Other(truth.to_string()),
+            YamlData::Value(Scalar::FloatingPoint(number)) => Value::Other(number.to_string()),
+            YamlData::Representation(text, ..) => Value::Text(text.clone().into_owned()),
+            YamlData::Sequence(items) => Value::List(items.iter().map(Self::from_yaml).collect()),
+            YamlData::Mapping(entries) => {
+                Value::Map(entries.iter().map(|(key, node)| (key_text(key), Self::from_yaml(node))).collect())
+            }
+            YamlData::Tagged(_, inner) => return Self::from_yaml(inner),
+            YamlData::Alias(_) | YamlData::BadValue => Value::Null,
+        };
+        Self { at, value }
+    }
+}
+
+/// A key as written; one that is no scalar becomes a text that no reader knows.
+fn key_text(key: &MarkedYaml<'_>) -> String {
+    match &key.data {
+        YamlData::Value(Scalar::String(text)) | YamlData::Representation(text, ..) => text.clone().into_owned(),
+        YamlData::Value(Scalar::Integer(number)) => number.to_string(),
+        YamlData::Value(Scalar::Boolean(truth)) => truth.to_string(),
+        YamlData::Value(Scalar::FloatingPoint(number)) => number.to_string(),
+        _ => "?".to_owned(),
+    }
+}
+
+// === impl Problems ===
+
+impl Problems {
+    /// Adds one; the message says what to do.
+    pub fn add(&mut self, at: Position, message: impl Into<String>) {
+        self.0.push((at, message.into()));
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `LINE:COLUMN: message`, in the order of the file.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        sorted.into_iter().map(|(at, message)| format!("{at}: {message}"))
+    }
+}
+
+// === impl Fields ===
+
+impl<'n> Fields<'n> {
+    /// Where the mapping begins.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The value of an optional key.
+    pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.known.push(key);
+        self.entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+
+    /// The value of a required key, or a problem.
+    pub fn require(&mut self, key: &'static str, problems: &mut Problems) -> Option<&'n Node> {
+        let node = self.take(key);
+        if node.is_none() {
+            problems.add(self.at, format!("`{key}` is missing here"));
+        }
+        node
+    }
+
+    /// Reports every key that nobody asked for.
+    pub fn finish(self, problems: &mut Problems) {
+        let mut known = self.known;
+        known.sort_unstable();
+        known.dedup();
+        for (key, node) in self.entries {
+            if !known.contains(&key.as_str()) {
+                problems.add(node.at, format!("unknown key `{key}`; known here: {}", known.join(", ")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_its_place() {
+        let text = "name: 7\nwait: soon\nlist: no list\nextra: 1\nmap: [a]\n";
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        let mut fields = node.fields(&mut problems).unwrap();
+        fields.take("name").unwrap().text(&mut problems);
+        fields.take("wait").unwrap().duration(&mut problems);
+        fields.take("list").unwrap().list(&mut problems);
+        fields.take("map").unwrap().fields(&mut problems);
+        fields.require("needed", &mut problems);
+        fields.finish(&mut problems);
+        assert_eq!(
+            problems.lines().collect::<Vec<_>>(),
+            [
+                "1:1: `needed` is missing here",
+                "1:7: a text is expected here: write \"7\" with quotes",
+                "2:7: a duration above zero is expected here, such as 5s, 500ms or 2m",
+                "3:7: a list is expected here, not a text",
+                "4:8: unknown key `extra`; known here: list, map, name, needed, wait",
+                "5:6: a mapping is expected here, not a list",
+            ]
+        );
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("5s", 5000), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000)] {
+            let mut problems = Problems::default();
+            let node = Node::parse(text, &mut problems).unwrap();
+            assert_eq!(node.duration(&mut problems), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["0s", "-5s", "5", "five", "[5s]"] {
+            let mut problems = Problems::default();
+            let node = Node::parse(bad, &mut problems).unwrap();
+            assert_eq!(node.duration(&mut problems), None, "{bad}");
+            assert!(!problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_document() {
+        for (text, line) in [
+            ("", "1:1: the file is empty"),
+            ("a: 1\n---\nb: 1\n", "1:1: more than one document: remove the `---` between them"),
+            ("a: 1\na: 2\n", "2:1: not YAML: duplicated key in mapping"),
+        ] {
+            let mut problems = Problems::default();
+            assert!(Node::parse(text, &mut problems).is_none());
+            assert_eq!(problems.lines().collect::<Vec<_>>(), [line]);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Named checks that parts of the process report into.
+//!
+//! Three states, and only one of them makes the server unready: *failed* is for what makes
+//! answering impossible (no listener, no certificate, draining). Everything else that is wrong
+//! is *degraded*: the server stays in the endpoints, says what is wrong in `/readyz?verbose`,
+//! and logs each change once. A readiness that depended on more would take the APIService, and
+//! with it namespace deletion in the whole cluster, down for a queue that does not answer.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// All checks of one process; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<Vec<Check>>>);
+
+/// A part's handle to its own check.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    health: Health,
+    name: &'static str,
+}
+
+/// What a part says of itself. The text is for people: what is wrong and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// Something is missing, but answers are still given.
+    Degraded(String),
+    /// No answer can be given.
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    state: State,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Adds a check in the state it starts in.
+    pub fn reporter(&self, name: &'static str, state: State) -> Reporter {
+        self.checks().push(Check { name, state });
+        Reporter { health: self.clone(), name }
+    }
+
+    /// Whether traffic may be sent here: no check has failed.
+    pub fn is_ready(&self) -> bool {
+        is_ready(&self.checks())
+    }
+
+    /// One line a check, in the form of Kubernetes' `/readyz?verbose`.
+    pub fn verbose(&self) -> String {
+        let checks = self.checks();
+        let mut text = String::new();
+        for Check { name, state } in checks.iter() {
+            // Writing to a String cannot fail.
+            let _ = match state {
+                State::Ok => writeln!(text, "[+]{name} ok"),
+                State::Degraded(reason) => writeln!(text, "[!]{name} degraded: {reason}"),
+                State::Failed(reason) => writeln!(text, "[-]{name} failed: {reason}"),
+            };
+        }
+        text.push_str(if is_ready(&checks) { "readyz check passed\n" } else { "readyz check failed\n" });
+        text
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
+        // A panic elsewhere cannot leave the list half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    /// Reports a state; a change is logged once, a repetition is not.
+    pub fn report(&self, state: State) {
+        let mut checks = self.health.checks();
+        let Some(check) = checks.iter_mut().find(|check| check.name == self.name) else { return };
+        if check.state == state {
+            return;
+        }
+        match &state {
+            State::Ok => tracing::info!(check = self.name, "ok"),
+            State::Degraded(reason) => tracing::warn!(check = self.name, reason, "degraded"),
+            State::Failed(reason) => tracing::warn!(check = self.name, reason, "not ready"),
+        }
+        check.state = state;
+    }
+
+    /// All is well.
+    pub fn ok(&self) {
+        self.report(State::Ok);
+    }
+
+    /// Something is missing; say what and what to do.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.report(State::Degraded(reason.into()));
+    }
+
+    /// Nothing can be answered any more.
+    pub fn failed(&self, reason: impl Into<String>) {
+        self.report(State::Failed(reason.into()));
+    }
+}
+
+fn is_ready(checks: &[Check]) -> bool {
+    !checks.iter().any(|check| matches!(check.state, State::Failed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failed_check_makes_the_server_unready() {
+        let health = Health::default();
+        let listener = health.reporter("listener", State::Failed("not listening yet".into()));
+        let apiservice = health.reporter("apiservice", State::Ok);
+        assert!(!health.is_ready());
+        listener.ok();
+        apiservice.degraded("kube-apiserver does not answer");
+        assert!(health.is_ready());
+        assert_eq!(
+            health.verbose(),
+            "[+]listener ok\n[!]apiservice degraded: kube-apiserver does not answer\nreadyz check passed\n"
+        );
+        listener.failed("draining");
+        assert!(!health.is_ready());
+        assert!(health.verbose().ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n"));
+    }
+}

@@ -1,0 +1,134 @@
+//! The value of one source in memory: who asks, what is known, and how old it may be.
+//!
+//! Asking takes a short lock and no I/O as long as a fresh value is there. Reading is the
+//! business of [`super::reader`]; the two meet in the [`State`] of a [`Cell`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use super::outage::Outage;
+use super::schedule::{Asks, LastRead};
+use super::Timing;
+use crate::metric::Clock;
+use crate::source::{Figures, Source};
+
+/// What an answer may be older than `refresh`: the read ahead of the ask, and its time.
+const GRACE: Duration = Duration::from_secs(1);
+/// How much longer than the read's own deadline somebody waits for it: scheduling.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// One source, and what is known of it.
+pub(super) struct Cell {
+    /// As it reads in a sentence: `queue "orders"`.
+    pub(super) title: String,
+    pub(super) source: Box<dyn Source>,
+    pub(super) timing: Timing,
+    pub(super) clock: Clock,
+    /// Somebody waits for a read.
+    pub(super) demand: Notify,
+    /// Counts finished reads.
+    pub(super) progress: watch::Sender<u64>,
+    state: Mutex<State>,
+    activate: mpsc::UnboundedSender<Arc<Cell>>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) asks: Asks,
+    /// Whether the reader looks after this cell now.
+    pub(super) active: bool,
+    pub(super) last_read: Option<LastRead>,
+    pub(super) good: Option<Reading>,
+    /// Since the last good reading.
+    pub(super) outage: Option<Outage>,
+}
+
+/// A successful read.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) figures: Arc<Figures>,
+    /// When the read began: the values are at least as new as this.
+    pub(super) timestamp: Timestamp,
+    pub(super) began: Instant,
+}
+
+/// What memory has to say to a question.
+enum Glance {
+    Answer(Result<Reading, Arc<str>>),
+    Wait,
+}
+
+// === impl Cell ===
+
+impl Cell {
+    pub(super) fn new(
+        title: String,
+        source: Box<dyn Source>,
+        timing: Timing,
+        clock: Clock,
+        activate: mpsc::UnboundedSender<Arc<Cell>>,
+    ) -> Self {
+        let (demand, progress, state) = (Notify::new(), watch::Sender::new(0), Mutex::default());
+        Self { title, source, timing, clock, demand, progress, state, activate }
+    }
+
+    /// The value of now, or the sentence that says why there is none.
+    pub(super) async fn ask(self: &Arc<Self>) -> Result<Reading, Arc<str>> {
+        // Before the glance, so that a read that ends in between is not missed.
+        let mut progress = self.progress.subscribe();
+        if let Glance::Answer(answer) = self.glance(Instant::now()) {
+            return answer;
+        }
+        // Elapsed or not, what is known then is the answer.
+        let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
+        self.settle(Instant::now())
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is a plain assignment: a panic cannot leave it half made.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn glance(self: &Arc<Self>, now: Instant) -> Glance {
+        let mut state = self.state();
+        state.asks.record(now);
+        let was_active = state.active;
+        if !was_active {
+            // A closed channel means that the process is stopping; the question will time out.
+            state.active = self.activate.send(self.clone()).is_ok();
+        }
+        match (&state.good, &state.outage) {
+            (Some(good), None) if now - good.began <= self.timing.refresh + GRACE => Glance::Answer(Ok(good.clone())),
+            // Known to be failing, as of a moment ago: nothing to wait for.
+            (good, Some(outage)) if was_active => Glance::Answer(self.stale_or(now, good.as_ref(), outage.sentence())),
+            _ => {
+                self.demand.notify_one();
+                Glance::Wait
+            }
+        }
+    }
+
+    fn settle(&self, now: Instant) -> Result<Reading, Arc<str>> {
+        let state = self.state();
+        match &state.outage {
+            Some(outage) => self.stale_or(now, state.good.as_ref(), outage.sentence()),
+            None => self.stale_or(now, state.good.as_ref(), self.overdue()),
+        }
+    }
+
+    /// The last good reading while it may still be told, else the sentence.
+    fn stale_or(&self, now: Instant, good: Option<&Reading>, sentence: Arc<str>) -> Result<Reading, Arc<str>> {
+        match good {
+            Some(good) if now - good.began <= self.timing.max_age => Ok(good.clone()),
+            _ => Err(sentence),
+        }
+    }
+
+    fn overdue(&self) -> Arc<str> {
+        format!("{} is not read yet. If this stays, the log of depthgauge says why.", self.title).into()
+    }
+}

@@ -1,0 +1,118 @@
+//! Keeps the values that people ask for fresh: one task a source, and only while it is asked.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::cache::{Cell, Reading};
+use super::outage::Outage;
+use super::schedule::{self, LastRead, Next};
+use crate::source::{Figures, SourceError};
+
+/// Runs the reads of a catalog; whoever builds the catalog runs this beside it.
+pub struct Reader {
+    activated: mpsc::UnboundedReceiver<Arc<Cell>>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(super) fn new(activated: mpsc::UnboundedReceiver<Arc<Cell>>) -> Self {
+        Self { activated }
+    }
+
+    /// Reads until the catalog is dropped. Dropping the future stops all reads.
+    pub async fn run(mut self) {
+        let mut cells = JoinSet::new();
+        loop {
+            tokio::select! {
+                activated = self.activated.recv() => match activated {
+                    Some(cell) => { cells.spawn(keep_fresh(cell)); }
+                    None => return,
+                },
+                Some(ended) = cells.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        // A source that panics is a bug: better to end loudly than to go on
+                        // with a value that nobody refreshes.
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn keep_fresh(cell: Arc<Cell>) {
+    loop {
+        let now = Instant::now();
+        match plan(&cell, now) {
+            Next::Now => read(&cell).await,
+            Next::At(then) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(then) => {}
+                    () = cell.demand.notified() => {
+                        if is_due_on_demand(&cell, Instant::now()) {
+                            read(&cell).await;
+                        }
+                    }
+                }
+            }
+            Next::Idle => return,
+        }
+    }
+}
+
+/// What to do now. Going idle is decided under the lock, so that a question that comes at that
+/// moment finds the cell either still active or free to be activated.
+fn plan(cell: &Cell, now: Instant) -> Next {
+    let mut state = cell.state();
+    let next = schedule::next(now, &state.asks, state.last_read, &cell.timing);
+    state.active = next != Next::Idle;
+    next
+}
+
+/// A demand may be left over from before the last read: never more often than `refresh`.
+fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
+    let state = cell.state();
+    let rested = state.last_read.is_none_or(|read| now - read.began >= cell.timing.refresh);
+    rested && state.outage.is_none()
+}
+
+async fn read(cell: &Cell) {
+    let began = Instant::now();
+    let timestamp = (cell.clock)();
+    let result = cell.source.read(began + cell.timing.timeout).await;
+    store(cell, began, timestamp, result);
+    cell.progress.send_modify(|count| *count += 1);
+}
+
+fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result<Figures, SourceError>) {
+    let title = &cell.title;
+    let mut state = cell.state();
+    match result {
+        Ok(figures) => {
+            if let Some(outage) = state.outage.take() {
+                tracing::info!(source = title, since = %outage.since(), "read again after an outage");
+            }
+            state.last_read = Some(LastRead { began, retry_after: None });
+            state.good = Some(Reading { figures: Arc::new(figures), timestamp, began });
+        }
+        Err(error) => {
+            let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
+            state.last_read = Some(LastRead { began, retry_after });
+            let news = match &mut state.outage {
+                Some(outage) => outage.go_on(title, &error),
+                None => {
+                    state.outage = Some(Outage::begin(title, &error, timestamp));
+                    true
+                }
+            };
+            if news {
+                let SourceError { step, cause, detail, .. } = &error;
+                tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! When to read next, from when people asked. Pure.
+//!
+//! An HPA asks every 15 s. Reading a second before each ask costs one read per ask and shows
+//! the controller a value that is about a second old; reading on the ask would make it wait,
+//! and reading at any other beat would be older or cost more.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Timing;
+
+/// How long before the expected ask the source is read: longer than a read takes (tens of
+/// milliseconds, a fresh TLS connection included) and than the controller's own jitter.
+const LEAD: Duration = Duration::from_secs(1);
+/// Longest pause between reads of a source that fails, so that it is right again within 10 s of
+/// its recovery even if `refresh` is long and the read under way has to time out first.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How many equal intervals in a row make a rhythm.
+const RHYTHM: usize = 2;
+
+/// When the last questions came.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    last: Option<Instant>,
+    /// Newest first.
+    intervals: [Option<Duration>; RHYTHM],
+}
+
+/// What there is to do now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// Read.
+    Now,
+    /// Look again then.
+    At(Instant),
+    /// Nobody has asked for long: stop.
+    Idle,
+}
+
+/// What the schedule depends on, besides the asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastRead {
+    /// When it began.
+    pub(super) began: Instant,
+    /// Of a failed read: how long to wait before the next one.
+    pub(super) retry_after: Option<Duration>,
+}
+
+// === impl Asks ===
+
+impl Asks {
+    pub(super) fn record(&mut self, now: Instant) {
+        if let Some(last) = self.last {
+            let interval = now.saturating_duration_since(last);
+            // Several HPAs of one controller ask at the same moment: that is one beat.
+            if interval < LEAD {
+                return;
+            }
+            self.intervals.rotate_right(1);
+            self.intervals[0] = Some(interval);
+        }
+        self.last = Some(now);
+    }
+
+    /// The interval between asks, when they are regular.
+    fn rhythm(&self) -> Option<Duration> {
+        let known = self.intervals.iter().copied().collect::<Option<Vec<_>>>()?;
+        let (shortest, longest) = (known.iter().min()?, known.iter().max()?);
+        (*longest - *shortest <= LEAD).then_some(*shortest)
+    }
+
+    /// When nobody wants to know any more.
+    fn idle_at(&self, timing: &Timing) -> Option<Instant> {
+        let longest = self.intervals.iter().flatten().max().copied().unwrap_or_default();
+        // A queue that is asked for once an hour must not be forgotten in between, nor kept for
+        // ever because somebody asked twice with a week between.
+        let patience = (longest * 3).min(timing.idle_after * 30).max(timing.idle_after);
+        self.last.map(|last| last + patience)
+    }
+}
+
+/// Decides what to do at `now`.
+pub(super) fn next(now: Instant, asks: &Asks, read: Option<LastRead>, timing: &Timing) -> Next {
+    let Some(read) = read else { return Next::Now };
+    if asks.idle_at(timing).is_none_or(|idle_at| now >= idle_at) {
+        return Next::Idle;
+    }
+    let due = match read.retry_after {
+        Some(wait) => read.began + wait,
+        None => due(asks, read.began, timing),
+    };
+    if now >= due { Next::Now } else { Next::At(due) }
+}
+
+fn due(asks: &Asks, began: Instant, timing: &Timing) -> Instant {
+    let soonest = began + timing.refresh;
+    let expected = asks.last.zip(asks.rhythm()).map(|(last, rhythm)| last + rhythm);
+    match expected.map(|expected| expected - LEAD) {
+        // Not read yet for the ask that is expected.
+        Some(ahead) if began < ahead => soonest.max(ahead),
+        // Read for it already (if it is late, the value must not grow old), or no rhythm.
+        _ => soonest,
+    }
+}
+
+/// The pause after a failed read. `chance` in 0..1 spreads many sources that failed together.
+pub(super) fn retry_after(timing: &Timing, chance: f64) -> Duration {
+    timing.refresh.min(RETRY_MAX).mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: f64) -> Duration {
+        Duration::from_secs_f64(n)
+    }
+
+    /// Asked at these seconds, last read begun at that one: due when?
+    fn due_after(asked: &[f64], began: f64) -> f64 {
+        let start = Instant::now();
+        let mut asks = Asks::default();
+        for at in asked {
+            asks.record(start + seconds(*at));
+        }
+        (due(&asks, start + seconds(began), &Timing::default()) - start).as_secs_f64()
+    }
+
+    #[test]
+    fn due_times() {
+        for (asked, began, expected) in [
+            // Until the rhythm is known: every refresh.
+            (&[0.0][..], 0.0, 5.0),
+            (&[0.0, 15.0], 14.0, 19.0),
+            // Known: a second before the next ask.
+            (&[0.0, 15.0, 30.0], 29.0, 44.0),
+            (&[0.0, 15.0, 30.1], 29.0, 44.1),
+            // Read for the coming ask already, and it may be late: refresh.
+            (&[0.0, 15.0, 30.0], 44.0, 49.0),
+            // Irregular, or faster than refresh: every refresh.
+            (&[0.0, 15.0, 22.0], 20.0, 25.0),
+            (&[0.0, 2.0, 4.0, 6.0], 5.0, 10.0),
+            // Several HPAs at the same beat are one.
+            (&[0.0, 0.1, 15.0, 15.2, 30.0, 30.3], 29.0, 44.0),
+        ] {
+            assert!((due_after(asked, began) - expected).abs() < 0.001, "{asked:?} {began} {expected}");
+        }
+    }
+
+    #[test]
+    fn stops_when_nobody_asks() {
+        let timing = Timing::default();
+        let start = Instant::now();
+        let read = |at: f64| Some(LastRead { began: start + seconds(at), retry_after: None });
+        let mut asks = Asks::default();
+        asks.record(start);
+        assert_eq!(next(start, &asks, None, &timing), Next::Now);
+        assert_eq!(next(start + seconds(119.0), &asks, read(100.0), &timing), Next::Now);
+        assert_eq!(next(start + seconds(120.0), &asks, read(100.0), &timing), Next::Idle);
+        // Asked every hour: kept for three of them.
+        asks.record(start + seconds(3600.0));
+        assert_eq!(next(start + seconds(7100.0), &asks, read(7000.0), &timing), Next::Now);
+    }
+
+    #[test]
+    fn a_failing_source_is_tried_again_soon() {
+        for (refresh, low, high) in [(1.0, 0.9, 1.1), (5.0, 4.5, 5.5), (60.0, 4.5, 5.5)] {
+            let timing = Timing { refresh: seconds(refresh), ..Timing::default() };
+            for chance in [0.0, 0.5, 1.0] {
+                let wait = retry_after(&timing, chance).as_secs_f64();
+                assert!((low - 0.001..=high + 0.001).contains(&wait), "{refresh} {chance} {wait}");
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The freshness rule in simulated time: what is told, how old it is, and what it costs.
+
+use std::cell::Cell as StdCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::*;
+use crate::metric::quantity::Quantity;
+use crate::source::{Figures, SourceError, Step};
+
+thread_local! {
+    static START: StdCell<Option<Instant>> = const { StdCell::new(None) };
+}
+
+/// The time of day, moved by tokio's paused clock.
+fn clock() -> Timestamp {
+    let start = START.get().unwrap_or_else(|| {
+        START.set(Some(Instant::now()));
+        Instant::now()
+    });
+    let base: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+    base + (Instant::now() - start)
+}
+
+/// What the fake source does when it is read.
+#[derive(Clone, Copy)]
+enum Mood {
+    Answers,
+    Fails(&'static str),
+    Hangs,
+}
+
+/// A source whose value is the number of seconds since the test began.
+struct Fake {
+    mood: Mutex<Mood>,
+    reads: AtomicU64,
+    takes: Duration,
+}
+
+impl Fake {
+    fn new() -> Arc<Self> {
+        clock();
+        Arc::new(Self { mood: Mutex::new(Mood::Answers), reads: AtomicU64::new(0), takes: Duration::from_millis(50) })
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+impl Source for Arc<Fake> {
+    fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>> {
+        async move {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let error = |cause: &str| SourceError {
+                step: Step::Read,
+                cause: cause.into(),
+                remedy: "Wait.",
+                detail: String::new(),
+            };
+            let mood = *self.mood.lock().unwrap();
+            tokio::time::sleep(self.takes).await;
+            match mood {
+                Mood::Answers => {
+                    let seconds = clock().as_second() - "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
+                    Ok(Figures::new(vec![(MetricName::new("oci_queue_length"), Quantity::from_units(seconds))]))
+                }
+                Mood::Fails(cause) => Err(error(cause)),
+                Mood::Hangs => {
+                    tokio::time::sleep_until(by).await;
+                    Err(error("timed out"))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+struct Scene {
+    catalog: Catalog,
+    _reader: tokio::task::JoinHandle<()>,
+}
+
+fn scene(sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
+    let bindings = sources
+        .iter()
+        .map(|(name, namespace, fake)| Binding {
+            name: (*name).to_owned(),
+            kind: source::KINDS[0],
+            namespaces: vec![Pattern::new(*namespace)],
+            timing: Timing::default(),
+            source: Box::new(fake.clone()),
+        })
+        .collect();
+    let (catalog, reader) = Catalog::new(bindings, clock);
+    Scene { catalog, _reader: tokio::spawn(reader.run()) }
+}
+
+impl Scene {
+    async fn ask(&self, namespace: &str, selector: &str) -> Result<Vec<Sample>, LookupError> {
+        let selector = Selector::parse(selector).unwrap();
+        self.catalog.answer(&Namespace::new(namespace), "oci_queue_length", &selector).await
+    }
+
+    /// The age in seconds of the one answer.
+    async fn age(&self) -> f64 {
+        let samples = self.ask("shop", "queue=orders").await.unwrap();
+        clock().duration_since(samples[0].timestamp).as_secs_f64()
+    }
+
+    async fn sentence(&self) -> String {
+        self.ask("shop", "queue=orders").await.unwrap_err().to_string()
+    }
+}
+
+async fn seconds(n: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(n)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_ask_at_once_share_one_read() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    let asks = (0..100).map(|_| scene.ask("shop", "queue=orders"));
+    for answer in futures_util::future::join_all(asks).await {
+        assert_eq!(answer.unwrap().len(), 1);
+    }
+    assert_eq!(fake.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hpa_sees_values_a_second_old_and_costs_one_read_an_ask() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    for _ in 0..4 {
+        scene.age().await;
+        seconds(15.0).await;
+    }
+    let before = fake.reads();
+    for _ in 0..40 {
+        let age = scene.age().await;
+        assert!(age <= 1.1, "{age}");
+        seconds(15.0).await;
+    }
+    assert_eq!(fake.reads() - before, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_older_than_refresh_and_a_second() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    let mut random = fastrand::Rng::with_seed(7);
+    let began = Instant::now();
+    for round in 0..2000 {
+        // Half of the time in a rhythm, half without.
+        let pause = if round % 100 < 50 { 15.0 } else { random.f64() * 30.0 };
+        seconds(pause).await;
+        let age = scene.age().await;
+        assert!(age <= 6.0, "round {round}: {age}");
+    }
+    let most = (Instant::now() - began).as_secs_f64() / 5.0;
+    assert!(f64::from(u32::try_from(fake.reads()).unwrap()) <= most, "{} reads, at most {most}", fake.reads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_and_nothing_is_read() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    seconds(600.0).await;
+    assert_eq!(fake.reads(), 0);
+    scene.age().await;
+    seconds(130.0).await;
+    let after_idle = fake.reads();
+    seconds(3600.0).await;
+    assert_eq!(fake.reads(), after_idle);
+    // And the next question reads again rather than telling what was.
+    assert!(scene.age().await < 1.0);
+    assert_eq!(fake.reads(), after_idle + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_tells_the_last_value_until_max_age_then_one_sentence() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    for _ in 0..4 {
+        scene.age().await;
+        seconds(15.0).await;
+    }
+    fake.set(Mood::Fails("500"));
+    let began = Instant::now();
+    let mut sentences = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        match scene.ask("shop", "queue=orders").await {
+            Ok(samples) => {
+                let age = clock().duration_since(samples[0].timestamp).as_secs_f64();
+                assert!(age <= 60.0, "{age}");
+            }
+            Err(error) => {
+                assert!((Instant::now() - began).as_secs_f64() > 40.0);
+                sentences.insert(error.to_string());
+            }
+        }
+        seconds(5.0).await;
+    }
+    assert_eq!(sentences.len(), 1, "{sentences:?}");
+    let sentence = sentences.pop_first().unwrap();
+    assert!(sentence.starts_with("queue \"orders\" cannot be read since 2026-11-22T14:01:"), "{sentence}");
+    fake.set(Mood::Answers);
+    let back = Instant::now();
+    while scene.ask("shop", "queue=orders").await.is_err() {
+        seconds(0.1).await;
+    }
+    assert!((Instant::now() - back).as_secs_f64() <= 10.0);
+    assert!(scene.age().await <= 6.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_source_delays_nobody_and_recovers() {
+    let (slow, well) = (Fake::new(), Fake::new());
+    slow.set(Mood::Hangs);
+    let scene = scene(&[("orders", "shop", slow.clone()), ("well", "shop", well)]);
+    let began = Instant::now();
+    let sentence = scene.sentence().await;
+    assert!(sentence.contains("timed out"), "{sentence}");
+    assert!((Instant::now() - began).as_secs_f64() < 3.6);
+    for _ in 0..20 {
+        seconds(3.0).await;
+        // Known to fail: nobody waits for it again.
+        let began = Instant::now();
+        assert_eq!(scene.sentence().await, sentence);
+        assert_eq!(Instant::now(), began);
+    }
+    assert!(scene.ask("shop", "queue=well").await.is_ok());
+    assert!(scene.ask("shop", "queue in (orders,well)").await.is_err(), "a partial sum is a lie");
+    slow.set(Mood::Answers);
+    let back = Instant::now();
+    while scene.ask("shop", "queue=orders").await.is_err() {
+        seconds(0.1).await;
+    }
+    assert!((Instant::now() - back).as_secs_f64() <= 10.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_see_their_own_sources_and_no_others() {
+    let scene = scene(&[("orders", "shop", Fake::new()), ("bills", "team-*", Fake::new())]);
+    assert_eq!(scene.ask("shop", "").await.unwrap().len(), 1);
+    assert_eq!(scene.ask("team-a", "").await.unwrap()[0].labels.value("queue"), Some("bills"));
+    for (namespace, selector, message) in [
+        ("shop", "queue=bills", "no queue that namespace \"shop\" may read matches queue=bills; it may read orders"),
+        (
+            "other",
+            "queue=orders",
+            "no queue that namespace \"other\" may read matches queue=orders; it may read none: see `namespaces` in depthgauge's config",
+        ),
+        ("shop", "que=orders", "no such selector key for oci_queue_length: que; it can be selected by queue"),
+    ] {
+        assert_eq!(scene.ask(namespace, selector).await.unwrap_err().to_string(), message);
+    }
+    let none = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_len", &Selector::default()).await;
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "there is no metric \"oci_queue_len\"; there are oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible"
+    );
+}
+
+#[test]
+fn a_404_names_what_fits() {
+    let names: Vec<String> = (0..25).map(|n| format!("queue-{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let message = no_match_message("queue", "shop", "queue=x", &names);
+    assert!(message.ends_with("queue-08, queue-09 and 15 more"), "{message}");
+    let long: Vec<String> = (0..25).map(|n| format!("{}{n:02}", "q".repeat(61))).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let message = no_match_message("queue", &"n".repeat(300), &"s".repeat(300), &long);
+    assert!(message.len() <= NAMES_BYTES, "{}", message.len());
+    assert!(message.contains(" more"));
+}

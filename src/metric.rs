@@ -1,0 +1,105 @@
+//! Vocabulary: the words that every other module speaks.
+//!
+//! A source reads [`Sample`]s, the API prints them; neither has to know the other. Nothing
+//! here does I/O, and nothing here depends on another module.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub mod pattern;
+pub mod quantity;
+
+use quantity::Quantity;
+
+/// Where the time of day comes from: the real clock in a process, a simulated one in a test.
+///
+/// Only `cli` names the real clock; it is passed down from there.
+pub type Clock = fn() -> Timestamp;
+
+/// The name of an external metric, as it stands in a URL and in an HPA: `oci_queue_length`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MetricName(&'static str);
+
+/// A Kubernetes namespace, the unit of "who may read this".
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Namespace(Arc<str>);
+
+/// What describes a sample, sorted by key: `{queue: orders}`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Labels(BTreeMap<String, String>);
+
+/// One value of one metric, with the moment at which its source was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sample {
+    /// Which metric this is a value of.
+    pub metric: MetricName,
+    /// What tells it from the other items of the same answer.
+    pub labels: Labels,
+    /// When the source was read, not when the answer was given.
+    pub timestamp: Timestamp,
+    /// The value, in the metric's own unit (messages, bytes).
+    pub value: Quantity,
+}
+
+// === impl MetricName ===
+
+impl MetricName {
+    /// A name known at compile time; sources declare theirs as constants.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// The name as it stands in URLs.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for MetricName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// Any text: whether such a namespace exists is the cluster's business.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Labels ===
+
+impl Labels {
+    /// The value of `key`, if there is one.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All pairs, sorted by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+}

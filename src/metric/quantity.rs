@@ -1,0 +1,94 @@
+//! Kubernetes' `resource.Quantity`, as far as metrics need it: exact integers, no floats.
+//!
+//! Canonical form as in `k8s.io/apimachinery/pkg/api/resource`: no fractional digits, and the
+//! largest decimal suffix that allows it. So 1500 stays `1500`, 20000 is `20k`, and one and a
+//! half is `1500m`.
+
+use std::fmt;
+
+/// A number of thousandths, printed the way Kubernetes prints it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Quantity {
+    // i64 units times 1000 fits an i128 with room to spare.
+    milli: i128,
+}
+
+/// Decimal suffixes from thousandths upwards, a factor of 1000 apart.
+const SUFFIXES: [&str; 8] = ["m", "", "k", "M", "G", "T", "P", "E"];
+
+impl Quantity {
+    /// A whole number of units.
+    pub const fn from_units(units: i64) -> Self {
+        Self { milli: units as i128 * 1000 }
+    }
+
+    /// A number of thousandths of a unit.
+    pub const fn from_milli(milli: i64) -> Self {
+        Self { milli: milli as i128 }
+    }
+
+    /// The value in thousandths.
+    pub const fn milli(self) -> i128 {
+        self.milli
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = self.milli;
+        let mut suffix = 0;
+        while digits != 0 && digits % 1000 == 0 && suffix + 1 < SUFFIXES.len() {
+            digits /= 1000;
+            suffix += 1;
+        }
+        if digits == 0 {
+            return f.write_str("0");
+        }
+        write!(f, "{digits}{}", SUFFIXES[suffix])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn canonical_form() {
+        for (milli, text) in [
+            (0, "0"),
+            (1, "1m"),
+            (1500, "1500m"),
+            (2000, "2"),
+            (42_000, "42"),
+            (1_000_000, "1k"),
+            (1_500_000, "1500"),
+            (20_000_000, "20k"),
+            (-3000, "-3"),
+            (-1_000_000_000, "-1M"),
+            (i64::MAX, "9223372036854775807m"),
+            (i64::MIN, "-9223372036854775808m"),
+        ] {
+            assert_eq!(Quantity::from_milli(milli).to_string(), text);
+        }
+        assert_eq!(Quantity::from_units(i64::MAX).to_string(), "9223372036854775807");
+        assert_eq!(Quantity::from_units(1_000_000_000_000_000_000).to_string(), "1E");
+    }
+
+    proptest! {
+        #[test]
+        fn no_digit_is_lost(milli: i64) {
+            let text = Quantity::from_milli(milli).to_string();
+            let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+            let power = match SUFFIXES.iter().position(|s| *s == &text[end..]) {
+                _ if milli == 0 => 0,
+                Some(at) => u32::try_from(at).unwrap() * 3,
+                None => panic!("{text}"),
+            };
+            let digits: i128 = text[..end].parse().unwrap();
+            prop_assert_eq!(digits * 10i128.pow(power), i128::from(milli));
+            prop_assert!(milli == 0 || digits % 1000 != 0);
+        }
+    }
+}

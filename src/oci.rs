@@ -1,0 +1,322 @@
+//! A client of OCI's Queue service: sign, send, decode. Knows nothing of metrics.
+//!
+//! One attempt is one signed request with a deadline. An answer is decoded strictly: a missing
+//! figure is an error, never a zero. Errors carry two texts: a cause that is the same for the
+//! same trouble and names no endpoint and no OCID, for the people who read an HPA's condition;
+//! and details for the log.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName};
+use jiff::Timestamp;
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+pub mod config_file;
+pub mod credentials;
+pub mod queue;
+pub mod region;
+pub mod sign;
+
+use credentials::Credentials;
+use queue::{ErrorBody, Queue, QueueId, QueueStats};
+use sign::Signable;
+
+/// Time to open a connection. A handshake across the world takes under half a second; the
+/// deadline of the whole read is the caller's.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest answer that is read: GetQueue with its tags stays under 64 KiB.
+const BODY_MAX: usize = 1 << 20;
+/// The service refuses dates that are further off than this.
+const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// Chosen by the service for every answer, errors included; support asks for it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
+
+/// Signs and sends requests; connections are reused.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    credentials: Credentials,
+    clock: fn() -> Timestamp,
+}
+
+/// A scheme, host and port that signed requests may be sent to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint(Url);
+
+/// This text is no such address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only")]
+pub struct BadEndpoint(String);
+
+/// Why a request brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request could not be signed.
+    #[error("the private key cannot sign")]
+    Unsigned,
+    /// No connection, or one that broke.
+    #[error("{0}")]
+    Unreachable(Unreachable, #[source] reqwest::Error),
+    /// The deadline passed.
+    #[error("timed out")]
+    TimedOut,
+    /// The service answered with an error.
+    #[error("{0}")]
+    Service(ServiceError),
+    /// An answer of 2xx that is not what it should be.
+    #[error("the answer is not understood: {0}")]
+    Nonsense(String),
+}
+
+/// Kinds of connection trouble, told apart because the remedies differ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreachable {
+    /// Nobody listens there.
+    #[error("connection refused")]
+    Refused,
+    /// The name has no address.
+    #[error("host name not found")]
+    NoSuchHost,
+    /// The certificate is not trusted, or the handshake failed.
+    #[error("TLS handshake failed")]
+    Tls,
+    /// Closed before or within the answer.
+    #[error("connection lost")]
+    Lost,
+}
+
+/// An HTTP status other than 2xx.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The service's own code, when the body had one: `NotAuthorizedOrNotFound`.
+    pub code: Option<String>,
+    /// The service's sentence; may name OCIDs, so for the log only.
+    pub message: String,
+    /// For the log and for support.
+    pub request_id: Option<String>,
+    /// The service's clock and ours differ by more than it accepts.
+    pub clock_skewed: bool,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client that signs with `credentials` and dates its requests by `clock`.
+    ///
+    /// Fails when the system's trusted certificates cannot be loaded.
+    pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .http1_only()
+            // A signed Authorization must not leave its host.
+            .redirect(reqwest::redirect::Policy::none())
+            // A repeated request needs a new date and signature, which only this module makes.
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, credentials, clock })
+    }
+
+    /// GetStats: the figures of one queue, from its messages endpoint.
+    pub async fn get_stats(&self, messages: &Endpoint, id: &QueueId, by: Instant) -> Result<QueueStats, Error> {
+        self.get(messages.url(&id.stats_path()), by).await
+    }
+
+    /// GetQueue: what a queue is and where its messages are, from the control plane.
+    pub async fn get_queue(&self, control: &Endpoint, id: &QueueId, by: Instant) -> Result<Queue, Error> {
+        self.get(control.url(&id.queue_path()), by).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: Url, by: Instant) -> Result<T, Error> {
+        let body = tokio::time::timeout_at(by, self.get_bytes(url)).await.map_err(|_| Error::TimedOut)??;
+        serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
+    }
+
+    async fn get_bytes(&self, url: Url) -> Result<Vec<u8>, Error> {
+        let date = httpdate::fmt_http_date((self.clock)().into());
+        let signable =
+            Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
+        let authorization = self.credentials.signer().authorization(&signable).map_err(|_| Error::Unsigned)?;
+        let request = self
+            .http
+            .get(url)
+            .header(DATE, date)
+            .header(AUTHORIZATION, authorization)
+            .header(REQUEST_ID, format!("{:032X}", fastrand::u128(..)))
+            .header("accept", "application/json");
+        let mut response = request.send().await.map_err(unreachable)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_body(&mut response).await?;
+        if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body)) }
+    }
+
+    fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let their_time = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let their_time = their_time.and_then(|time| Timestamp::try_from(time).ok());
+        let skew = their_time.map(|time| (self.clock)().duration_since(time).abs());
+        // A proxy in between answers HTML, or nothing.
+        let (code, message) = match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => (Some(body.code), body.message),
+            Err(_) => (None, String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()),
+        };
+        Error::Service(ServiceError {
+            status,
+            code: code.filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())),
+            message,
+            request_id: text(REQUEST_ID).map(str::to_owned),
+            clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
+        })
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let bad = || BadEndpoint(text.to_owned());
+        let url: Url = text.trim_end_matches('/').parse().map_err(|_| bad())?;
+        let bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let safe = match (url.scheme(), url.host()) {
+            ("https", Some(_)) => true,
+            ("http", Some(host)) => is_loopback(&host.to_string()),
+            _ => false,
+        };
+        if bare && safe { Ok(Self(url)) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+// === impl ServiceError ===
+
+impl fmt::Display for ServiceError {
+    /// Status and code, and nothing that differs from one answer to the next.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if let Some(code) = &self.code {
+            write!(f, " {code}")?;
+        }
+        if self.clock_skewed {
+            f.write_str(", and the clock here is more than 5 minutes off")?;
+        }
+        Ok(())
+    }
+}
+
+/// Path and query as they go over the wire.
+fn target(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
+}
+
+/// The Host header that the HTTP client sends: without a default port.
+fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Reads at most [`BODY_MAX`] bytes, whatever Content-Length says.
+async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > BODY_MAX {
+            return Err(Error::Nonsense(format!("it is longer than {BODY_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn unreachable(error: reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::TimedOut;
+    }
+    let mut kind = Unreachable::Lost;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            kind = Unreachable::Refused;
+        }
+        // rustls reports through an io::Error that wraps its own.
+        let inner = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if current.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            kind = Unreachable::Tls;
+        }
+        // hyper-util keeps its resolver error private; this is how it prints.
+        if error.is_connect() && current.to_string() == "dns error" {
+            kind = Unreachable::NoSuchHost;
+        }
+        cause = current.source();
+    }
+    Error::Unreachable(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for (text, printed) in [
+            ("https://messaging.eu-frankfurt-1.oci.oraclecloud.com", "https://messaging.eu-frankfurt-1.oci.oraclecloud.com"),
+            ("https://cell-1.queue.example.com/", "https://cell-1.queue.example.com"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://host:443", "https://host"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), printed);
+        }
+        for bad in [
+            "", "host", "http://example.com", "http://10.0.0.1", "https://u@host", "https://u:p@host", "https://host/x",
+            "https://host?x=1", "ftp://127.0.0.1", "file:///etc/passwd", "http://127.0.0.1.example.com",
+        ] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_signed_is_what_is_sent() {
+        let url: Url = "https://host:443/a%20b?x=%2F+y".parse().unwrap();
+        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("host", "/a%20b?x=%2F+y"));
+        let url: Url = "http://[::1]:8081/".parse().unwrap();
+        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("[::1]:8081", "/"));
+    }
+}

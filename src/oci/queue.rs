@@ -1,0 +1,159 @@
+//! The wire documents of the OCI Queue service, and where they live.
+//!
+//! Shapes and paths as in version 20210201 of the service, read from the official Python SDK
+//! 2.189.0. Unknown fields are ignored, a missing required one is an error: the SDK turns it
+//! into null, which is how a wrong number starts.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The base path of control plane and data plane alike.
+pub const BASE_PATH: &str = "/20210201";
+
+/// The OCID of a queue, checked in form: `ocid1.queue.oc1.eu-frankfurt-1.amaaaa…`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct QueueId(Arc<str>);
+
+/// Answer of GetStats. The service calls all its numbers approximate.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStats {
+    /// The queue itself (or the channel that was asked for).
+    pub queue: Stats,
+    /// Its dead-letter queue.
+    pub dlq: Stats,
+}
+
+/// One triple of figures.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    /// Messages ready for delivery.
+    pub visible_messages: i64,
+    /// Messages delivered, not deleted, and hidden until their visibility time-out.
+    pub in_flight_messages: i64,
+    /// Bytes of both.
+    pub size_in_bytes: i64,
+}
+
+/// Answer of GetQueue: the fields that somebody here reads.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    /// The queue's OCID.
+    pub id: String,
+    /// CREATING, UPDATING, ACTIVE, DELETING, DELETED, FAILED, INACTIVE, or something newer.
+    pub lifecycle_state: String,
+    /// Where its messages and statistics are, without the base path:
+    /// `https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com`. Not derivable.
+    pub messages_endpoint: String,
+    /// The name people know it by.
+    pub display_name: Option<String>,
+}
+
+/// The body of every error, when the service itself made it (a proxy in between answers HTML).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ErrorBody {
+    /// `NotAuthorizedOrNotFound`, `TooManyRequests`, …
+    pub code: String,
+    /// A sentence in English.
+    pub message: String,
+}
+
+/// This text is not a queue's OCID.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>")]
+pub struct BadQueueId(String);
+
+// === impl QueueId ===
+
+impl QueueId {
+    /// The OCID as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last 6 characters: enough to tell two queues apart, and all that is shown of an OCID
+    /// outside the log.
+    pub fn suffix(&self) -> &str {
+        // ASCII only, by construction.
+        &self.0[self.0.len().saturating_sub(6)..]
+    }
+
+    /// The region field, long (`eu-frankfurt-1`) or short (`fra`); both occur.
+    pub fn region(&self) -> &str {
+        self.0.split('.').nth(3).unwrap_or_default()
+    }
+
+    /// Path of GetQueue, on the control plane.
+    pub fn queue_path(&self) -> String {
+        format!("{BASE_PATH}/queues/{self}")
+    }
+
+    /// Path of GetStats, on the queue's messages endpoint.
+    pub fn stats_path(&self) -> String {
+        format!("{BASE_PATH}/queues/{self}/stats")
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = BadQueueId;
+
+    fn from_str(text: &str) -> Result<Self, BadQueueId> {
+        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let parts: Vec<&str> = text.split('.').collect();
+        let well_formed = parts.len() >= 5
+            && parts[0] == "ocid1"
+            && parts[1] == "queue"
+            && !parts[2].is_empty()
+            && !parts[parts.len() - 1].is_empty()
+            && parts.iter().all(|part| legal(part))
+            // Oracle states no limit; every OCID seen is under 120 characters, the docs say 255.
+            && text.len() <= 255;
+        if well_formed { Ok(Self(text.into())) } else { Err(BadQueueId(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_ids() {
+        let id: QueueId = "ocid1.queue.oc1.eu-frankfurt-1.amaaaaaafake".parse().unwrap();
+        assert_eq!(id.region(), "eu-frankfurt-1");
+        assert_eq!(id.stats_path(), "/20210201/queues/ocid1.queue.oc1.eu-frankfurt-1.amaaaaaafake/stats");
+        for bad in [
+            "",
+            "orders",
+            "ocid1.queue.oc1.fra.",
+            "ocid1.stream.oc1.fra.aaaa",
+            "ocid1.queue.oc1.fra.aa/../bb",
+            "ocid1.queue.oc1.fra.aa?x",
+            "ocid1.queue.oc1.fra.aä",
+        ] {
+            assert!(bad.parse::<QueueId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_figure_is_an_error_not_a_zero() {
+        for body in [
+            "{}",
+            r#"{"queue":{"visibleMessages":1,"inFlightMessages":2},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
+            r#"{"queue":{"visibleMessages":null,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
+            r#"{"queue":{"visibleMessages":1.5,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
+        ] {
+            assert!(serde_json::from_str::<QueueStats>(body).is_err(), "{body}");
+        }
+    }
+}

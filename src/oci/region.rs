@@ -1,0 +1,52 @@
+//! Which host serves a region: the table of regions, short codes, realms and domains.
+//!
+//! Pure. Data in `regions.tsv`; a region that it does not list needs `oci.endpoint`.
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Region {
+    /// `eu-frankfurt-1`
+    pub name: &'static str,
+    /// `fra`
+    pub code: &'static str,
+    /// Second-level domain of its realm: `oraclecloud.com`
+    pub domain: &'static str,
+}
+
+impl Region {
+    /// The region of this name or short code, in any case.
+    pub fn find(text: &str) -> Option<Self> {
+        let wanted = text.to_ascii_lowercase();
+        table().find(|region| region.name == wanted || region.code == wanted)
+    }
+
+    /// The control plane of Queue: `https://messaging.eu-frankfurt-1.oci.oraclecloud.com`.
+    pub fn queue_control_plane(&self) -> String {
+        format!("https://messaging.{}.oci.{}", self.name, self.domain)
+    }
+}
+
+fn table() -> impl Iterator<Item = Region> {
+    include_str!("regions.tsv").lines().filter_map(|line| {
+        let mut fields = line.split('\t');
+        let (name, code, _realm, domain) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        Some(Region { name, code, domain })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_by_name_and_code() {
+        let frankfurt = Region::find("FRA").unwrap();
+        assert_eq!(frankfurt, Region::find("eu-frankfurt-1").unwrap());
+        assert_eq!(frankfurt.queue_control_plane(), "https://messaging.eu-frankfurt-1.oci.oraclecloud.com");
+        let frankfurt_sovereign = table().find(|region| region.domain == "oraclecloud.eu").unwrap();
+        assert!(frankfurt_sovereign.queue_control_plane().ends_with(".oci.oraclecloud.eu"));
+        assert_eq!(table().filter(|region| !region.name.starts_with('#')).count(), 85);
+        assert_eq!(Region::find("atlantis-1"), None);
+        assert_eq!(Region::find(""), None);
+    }
+}

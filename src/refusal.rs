@@ -1,0 +1,140 @@
+//! `metav1.Status`: the one place where an API error gets its HTTP code.
+//!
+//! Constructors are named for the case. The HPA controller shows the message word for word to
+//! whoever is paged, so each says what to do, names nothing secret, and is the same for the
+//! same trouble. There is never a `Retry-After`, and never a 429: client-go would sleep on
+//! either inside a worker that other HPAs wait for.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// An answer other than success. Can only be 4xx or 5xx.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    code: StatusCode,
+    body: Box<Status>,
+}
+
+/// `metav1.Status` with the fields that a failure has.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Empty,
+    status: &'static str,
+    message: String,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+    code: u16,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Empty {}
+
+#[derive(Clone, Debug, Serialize)]
+struct Details {
+    group: String,
+    kind: String,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// 400: the question itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 401: who asks is not who they say. Says no more than that, as in Kubernetes.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403, in the words of Kubernetes' own authorization filter.
+    pub fn forbidden(user: &str, verb: &str, group: &str, resource: &str, namespace: &str, why: &str) -> Self {
+        let mut message = format!(
+            "{resource}.{group} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?} in the namespace {namespace:?}"
+        );
+        if !why.is_empty() {
+            message.push_str(": ");
+            message.push_str(why);
+        }
+        let mut refusal = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        refusal.body.details = Some(Details { group: group.into(), kind: resource.into() });
+        refusal
+    }
+
+    /// 404: the path names nothing here; the message tells what to type instead.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// 405: metrics can be read, and nothing else.
+    pub fn method_not_allowed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 406: none of the representations that the caller takes is to be had.
+    pub fn not_acceptable(available: &str) -> Self {
+        let message = format!("only the following media types are accepted: {available}");
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    /// 503: there is such a metric, and its value is not known now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// The sentence that the caller reads.
+    pub fn message(&self) -> &str {
+        &self.body.message
+    }
+
+    /// The HTTP code.
+    pub fn code(&self) -> StatusCode {
+        self.code
+    }
+
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        let body = Status {
+            kind: "Status",
+            api_version: "v1",
+            metadata: Empty {},
+            status: "Failure",
+            message: message.into(),
+            reason,
+            details: None,
+            code: code.as_u16(),
+        };
+        Self { code, body: Box::new(body) }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let content_type = HeaderValue::from_static("application/json");
+        match serde_json::to_vec(&self.body) {
+            Ok(body) => (self.code, [(header::CONTENT_TYPE, content_type)], body).into_response(),
+            // Strings and numbers always serialize; the code alone is still the truth.
+            Err(_) => self.code.into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forbidden_reads_as_kubernetes_writes_it() {
+        let refusal =
+            Refusal::forbidden("u", "list", "external.metrics.k8s.io", "oci_queue_length", "shop", "");
+        assert_eq!(
+            serde_json::to_string(&refusal.body).unwrap(),
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"oci_queue_length.external.metrics.k8s.io is forbidden: User \"u\" cannot list resource \"oci_queue_length\" in API group \"external.metrics.k8s.io\" in the namespace \"shop\"","reason":"Forbidden","details":{"group":"external.metrics.k8s.io","kind":"oci_queue_length"},"code":403}"#
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What arrived, parsed once: who is at the other end of the connection, and what is asked.
+//!
+//! The vocabulary between the listener, the authentication layer and the API. Nothing here
+//! decides anything: whether a certificate is trusted is [`crate::auth`]'s business, what a
+//! metric is is [`crate::api`]'s.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+use rustls_pki_types::CertificateDer;
+
+/// The API group that this server serves, and the only one.
+pub const GROUP: &str = "external.metrics.k8s.io";
+/// The only version of it.
+pub const VERSION: &str = "v1beta1";
+/// Where its resources live.
+pub const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
+
+/// The other end of a TLS connection, the same for all requests on it.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
+    /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+/// An authenticated user, in the words of Kubernetes' `UserInfo`.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Caller {
+    /// `system:serviceaccount:kube-system:horizontal-pod-autoscaler`
+    pub user: String,
+    /// Unique over time; empty when the authenticator gave none.
+    pub uid: String,
+    /// Groups, as given.
+    pub groups: Vec<String>,
+    /// Further facts, for authorizers only.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What is asked, as far as authorization has to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attributes {
+    /// Kubernetes' request verb (`list` for a GET of a metric); lower-case HTTP method for paths
+    /// that are no resource.
+    pub verb: &'static str,
+    /// What it is asked of.
+    pub target: Target,
+}
+
+/// What a path names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// `…/v1beta1/namespaces/NAMESPACE/METRIC`
+    Values {
+        /// Percent-decoded.
+        namespace: String,
+        /// Percent-decoded; not checked to exist.
+        metric: String,
+    },
+    /// Anything else.
+    Path,
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Who has said nothing of themselves.
+    pub fn anonymous() -> Self {
+        Self {
+            user: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds the group that every authenticated user is in, as the Go library does.
+    #[must_use]
+    pub fn authenticated(mut self) -> Self {
+        const ALL: &str = "system:authenticated";
+        if !self.groups.iter().any(|group| group == ALL) {
+            self.groups.push(ALL.into());
+        }
+        self
+    }
+}
+
+// === impl Attributes ===
+
+impl Attributes {
+    /// Reads method, path and query the way Kubernetes' request info resolver does.
+    pub fn of(method: &Method, uri: &Uri) -> Self {
+        let target = target(uri.path());
+        let verb = match (&target, method.as_str()) {
+            (Target::Values { .. }, "GET" | "HEAD") if is_watch(uri.query()) => "watch",
+            (Target::Values { .. }, "GET" | "HEAD") => "list",
+            (Target::Values { .. }, "DELETE") => "deletecollection",
+            (Target::Path, "DELETE") => "delete",
+            (Target::Values { .. }, "POST") => "create",
+            (Target::Path, "POST") => "post",
+            (Target::Values { .. }, "PUT") => "update",
+            (Target::Path, "PUT") => "put",
+            (_, "PATCH") => "patch",
+            (_, "HEAD") => "head",
+            (_, "OPTIONS") => "options",
+            (_, "GET") => "get",
+            _ => "",
+        };
+        Self { verb, target }
+    }
+}
+
+fn target(path: &str) -> Target {
+    let Some(rest) = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/namespaces/")) else {
+        return Target::Path;
+    };
+    let mut parts = rest.split('/').map(|part| percent_decode_str(part).decode_utf8());
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(namespace)), Some(Ok(metric)), None) if !namespace.is_empty() && !metric.is_empty() => {
+            Target::Values { namespace: namespace.into_owned(), metric: metric.into_owned() }
+        }
+        _ => Target::Path,
+    }
+}
+
+fn is_watch(query: Option<&str>) -> bool {
+    query_value(query, "watch").is_some_and(|value| matches!(&*value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// The first value of a query parameter, form-decoded (`+` is a blank); `None` when it is absent.
+pub fn query_value<'q>(query: Option<&'q str>, key: &str) -> Option<Cow<'q, str>> {
+    query?.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (form_decode(name) == key).then(|| form_decode(value))
+    })
+}
+
+fn form_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['+', '%']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(method: &str, uri: &str) -> (&'static str, Option<(String, String)>) {
+        let Attributes { verb, target } = Attributes::of(&method.parse().unwrap(), &uri.parse().unwrap());
+        let values = match target {
+            Target::Values { namespace, metric } => Some((namespace, metric)),
+            Target::Path => None,
+        };
+        (verb, values)
+    }
+
+    #[test]
+    fn verbs_and_targets() {
+        let metric = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
+        let values = Some(("shop".to_owned(), "oci_queue_length".to_owned()));
+        for (method, suffix, verb) in [
+            ("GET", "", "list"),
+            ("HEAD", "", "list"),
+            ("GET", "?labelSelector=queue%3Dorders", "list"),
+            ("GET", "?watch=true", "watch"),
+            ("GET", "?watch=0", "list"),
+            ("DELETE", "", "deletecollection"),
+            ("POST", "", "create"),
+            ("PUT", "", "update"),
+            ("PATCH", "", "patch"),
+        ] {
+            assert_eq!(attributes(method, &format!("{metric}{suffix}")), (verb, values.clone()), "{method} {suffix}");
+        }
+        for (path, verb) in [
+            ("/apis", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/oci_queue_length", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length/x", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length/", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces//oci_queue_length", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/%ff/oci_queue_length", "get"),
+            ("/readyz", "get"),
+        ] {
+            assert_eq!(attributes("GET", path), (verb, None), "{path}");
+        }
+        assert_eq!(
+            attributes("GET", "/apis/external.metrics.k8s.io/v1beta1/namespaces/a%2Fb/m%20n").1,
+            Some(("a/b".to_owned(), "m n".to_owned()))
+        );
+    }
+
+    #[test]
+    fn query_values() {
+        let query = Some("limit=500&labelSelector=channel+in+%28a%2Cb%29%2Cqueue%3Dorders&x");
+        assert_eq!(query_value(query, "labelSelector").unwrap(), "channel in (a,b),queue=orders");
+        assert_eq!(query_value(query, "limit").unwrap(), "500");
+        assert_eq!(query_value(query, "x").unwrap(), "");
+        assert_eq!(query_value(query, "absent"), None);
+        assert_eq!(query_value(None, "absent"), None);
+    }
+}
