@@ -130,6 +130,8 @@ mod tests {
         );
         listener.failed("draining");
         assert!(!health.is_ready());
-        assert!(health.verbose().ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n"));
+        assert!(
+            health.verbose().ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n")
+        );
     }
 }

@@ -1,10 +1,21 @@
 //! stub
+pub mod admin;
+pub mod api;
+pub mod apiservice;
+pub mod auth;
+pub mod certs;
+pub mod cli;
+pub mod config;
+pub mod document;
+pub mod emulator;
+pub mod health;
+pub mod hpa;
+pub mod lookup;
 pub mod metric;
 pub mod oci;
-pub mod health;
 pub mod refusal;
 pub mod request;
 pub mod selector;
-pub mod document;
+pub mod server;
 pub mod source;
-pub mod lookup;
+pub mod telemetry;

@@ -49,7 +49,9 @@ pub struct Endpoint(Url);
 
 /// This text is no such address.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only")]
+#[error(
+    "{0:?} is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only"
+)]
 pub struct BadEndpoint(String);
 
 /// Why a request brought no answer.
@@ -140,8 +142,7 @@ impl Client {
 
     async fn get_bytes(&self, url: Url) -> Result<Vec<u8>, Error> {
         let date = httpdate::fmt_http_date((self.clock)().into());
-        let signable =
-            Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
+        let signable = Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
         let authorization = self.credentials.signer().authorization(&signable).map_err(|_| Error::Unsigned)?;
         let request = self
             .http
@@ -295,7 +296,10 @@ mod tests {
     #[test]
     fn endpoints() {
         for (text, printed) in [
-            ("https://messaging.eu-frankfurt-1.oci.oraclecloud.com", "https://messaging.eu-frankfurt-1.oci.oraclecloud.com"),
+            (
+                "https://messaging.eu-frankfurt-1.oci.oraclecloud.com",
+                "https://messaging.eu-frankfurt-1.oci.oraclecloud.com",
+            ),
             ("https://cell-1.queue.example.com/", "https://cell-1.queue.example.com"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://localhost:8080", "http://localhost:8080"),
@@ -305,8 +309,17 @@ mod tests {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), printed);
         }
         for bad in [
-            "", "host", "http://example.com", "http://10.0.0.1", "https://u@host", "https://u:p@host", "https://host/x",
-            "https://host?x=1", "ftp://127.0.0.1", "file:///etc/passwd", "http://127.0.0.1.example.com",
+            "",
+            "host",
+            "http://example.com",
+            "http://10.0.0.1",
+            "https://u@host",
+            "https://u:p@host",
+            "https://host/x",
+            "https://host?x=1",
+            "ftp://127.0.0.1",
+            "file:///etc/passwd",
+            "http://127.0.0.1.example.com",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }

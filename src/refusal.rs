@@ -88,6 +88,11 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
+    /// 500: a bug. Values serialize always, so this is not expected to be seen.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
     /// The sentence that the caller reads.
     pub fn message(&self) -> &str {
         &self.body.message
@@ -130,8 +135,7 @@ mod tests {
 
     #[test]
     fn forbidden_reads_as_kubernetes_writes_it() {
-        let refusal =
-            Refusal::forbidden("u", "list", "external.metrics.k8s.io", "oci_queue_length", "shop", "");
+        let refusal = Refusal::forbidden("u", "list", "external.metrics.k8s.io", "oci_queue_length", "shop", "");
         assert_eq!(
             serde_json::to_string(&refusal.body).unwrap(),
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"oci_queue_length.external.metrics.k8s.io is forbidden: User \"u\" cannot list resource \"oci_queue_length\" in API group \"external.metrics.k8s.io\" in the namespace \"shop\"","reason":"Forbidden","details":{"group":"external.metrics.k8s.io","kind":"oci_queue_length"},"code":403}"#

@@ -63,16 +63,24 @@ pub enum Target {
     Path,
 }
 
+/// A question about a metric that its caller may ask. Only [`crate::auth`] puts it into a
+/// request, and no value is told without it: where the two disagree about a path, nothing leaks.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Whose metric.
+    pub namespace: String,
+    /// Which metric; not checked to exist.
+    pub metric: String,
+    /// `list`, `watch`, …
+    pub verb: &'static str,
+}
+
 // === impl Caller ===
 
 impl Caller {
     /// Who has said nothing of themselves.
     pub fn anonymous() -> Self {
-        Self {
-            user: "system:anonymous".into(),
-            groups: vec!["system:unauthenticated".into()],
-            ..Self::default()
-        }
+        Self { user: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
     }
 
     /// Adds the group that every authenticated user is in, as the Go library does.

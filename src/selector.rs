@@ -248,7 +248,9 @@ impl<'t> Parser<'t> {
     fn bound(&mut self) -> Result<i64, ParseError> {
         let value = self.exact_value()?;
         value.parse().map_err(|_| {
-            ParseError(format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"))
+            ParseError(format!(
+                "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+            ))
         })
     }
 

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use super::Timing;
 use super::outage::Outage;
 use super::schedule::{Asks, LastRead};
-use super::Timing;
 use crate::metric::Clock;
 use crate::source::{Figures, Source};
 

@@ -88,7 +88,8 @@ mod tests {
     fn the_sentence_keeps_until_another_cause_has_taken_over() {
         let since: Timestamp = "2026-11-22T14:02:03.9Z".parse().unwrap();
         let mut outage = Outage::begin("queue \"orders\"", &error("connection refused"), since);
-        let first = "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait.";
+        let first =
+            "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait.";
         assert_eq!(&*outage.sentence(), first);
         for cause in ["timed out", "timed out", "connection refused", "timed out", "timed out", "500", "timed out"] {
             assert!(!outage.go_on("queue \"orders\"", &error(cause)));

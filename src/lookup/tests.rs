@@ -71,7 +71,8 @@ impl Source for Arc<Fake> {
             tokio::time::sleep(self.takes).await;
             match mood {
                 Mood::Answers => {
-                    let seconds = clock().as_second() - "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
+                    let seconds =
+                        clock().as_second() - "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
                     Ok(Figures::new(vec![(MetricName::new("oci_queue_length"), Quantity::from_units(seconds))]))
                 }
                 Mood::Fails(cause) => Err(error(cause)),

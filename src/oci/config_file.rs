@@ -63,7 +63,9 @@ pub enum ConfigFileError {
         key: &'static str,
     },
     /// The fingerprint is not in the form that the service compares.
-    #[error("profile [{profile}]: fingerprint {fingerprint:?} is malformed: 16 pairs of lower-case hex digits with colons between")]
+    #[error(
+        "profile [{profile}]: fingerprint {fingerprint:?} is malformed: 16 pairs of lower-case hex digits with colons between"
+    )]
     Fingerprint {
         /// The profile's name.
         profile: String,
@@ -77,8 +79,8 @@ pub enum ConfigFileError {
 impl ConfigFile {
     /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, ConfigFileError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigFileError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigFileError::Read { path: path.to_owned(), source })?;
         Self::parse(&text)
     }
 

@@ -28,7 +28,9 @@ pub enum CredentialsError {
         source: ConfigFileError,
     },
     /// The key file cannot be read.
-    #[error("OCI key file {path}: {source}; set `key_file` of profile [{profile}] to a file that this process may read")]
+    #[error(
+        "OCI key file {path}: {source}; set `key_file` of profile [{profile}] to a file that this process may read"
+    )]
     KeyFile {
         /// The file.
         path: PathBuf,
@@ -51,7 +53,9 @@ pub enum CredentialsError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// Encrypted.
-    #[error("the private key is protected by a passphrase, which is not supported: write an unprotected copy with `openssl pkey -in KEY -out NEW` and name that")]
+    #[error(
+        "the private key is protected by a passphrase, which is not supported: write an unprotected copy with `openssl pkey -in KEY -out NEW` and name that"
+    )]
     Protected,
     /// The wrong half.
     #[error("this is a public key: name the private key that was made with it")]

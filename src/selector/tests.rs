@@ -61,8 +61,22 @@ fn says_what_does_not_parse() {
         assert_eq!(Selector::parse(text), Err(ParseError(message.to_owned())), "{text:?}");
     }
     for bad in [
-        "a=ü", "-a", "a=b-", "a=b/c", "/a", "A.b/", "A.b/c", "a..b/c", "x>y", "x>", "x>-2", "a\0b", "a=b\0,c=d", "a=\0",
-        &format!("{long}=b"), &format!("a={long}"),
+        "a=ü",
+        "-a",
+        "a=b-",
+        "a=b/c",
+        "/a",
+        "A.b/",
+        "A.b/c",
+        "a..b/c",
+        "x>y",
+        "x>",
+        "x>-2",
+        "a\0b",
+        "a=b\0,c=d",
+        "a=\0",
+        &format!("{long}=b"),
+        &format!("a={long}"),
     ] {
         assert!(Selector::parse(bad).is_err(), "{bad:?}");
     }

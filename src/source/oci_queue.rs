@@ -237,9 +237,8 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         remedy: "This is trouble of the service: see its status page.",
         detail: format!("{stats:?}"),
     };
-    let negative = |stats: &Stats| {
-        stats.visible_messages < 0 || stats.in_flight_messages < 0 || stats.size_in_bytes < 0
-    };
+    let negative =
+        |stats: &Stats| stats.visible_messages < 0 || stats.in_flight_messages < 0 || stats.size_in_bytes < 0;
     if negative(&stats.queue) || negative(&stats.dlq) {
         return Err(nonsense("a negative number"));
     }
@@ -269,8 +268,12 @@ fn source_error(step: Step, error: &oci::Error) -> SourceError {
         oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
         oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
         oci::Error::TimedOut => (step, "Check the way from this pod to the endpoint, and the service's status."),
-        oci::Error::Unreachable(Unreachable::Tls, _) => (step, "Check that the endpoint's certificate is trusted here."),
-        oci::Error::Unreachable(..) => (step, "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway."),
+        oci::Error::Unreachable(Unreachable::Tls, _) => {
+            (step, "Check that the endpoint's certificate is trusted here.")
+        }
+        oci::Error::Unreachable(..) => {
+            (step, "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.")
+        }
         oci::Error::Service(error) => (step, service_remedy(error)),
     };
     let cause = match error {
@@ -285,7 +288,9 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
     match error.status {
         401 if error.clock_skewed => "Set the clock of this node (NTP).",
         401 => "Check tenancy, user, fingerprint and key of the OCI profile.",
-        403 | 404 => "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it.",
+        403 | 404 => {
+            "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it."
+        }
         429 => "Raise `refresh`, or ask for a higher service limit.",
         300..=399 => "Set `endpoint` to the address of the service itself; redirects are not followed.",
         500.. => "This is trouble of the service: see its status page.",

@@ -1,3 +1,4 @@
+// The reference adapter that hack/bench measures beside depthgauge, pinned.
 module depthgauge.dev/hack/bench/reference
 
 go 1.26.0

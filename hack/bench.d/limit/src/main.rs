@@ -34,11 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_single_cert(certificates, PrivateKeyDer::from_pem_file(key)?)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?));
     let body = Bytes::from(std::fs::read(body)?);
+    let tls = TlsAcceptor::from(Arc::new(tls));
     // One thread: the benchmark gives every server one core.
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(address, TlsAcceptor::from(Arc::new(tls)), body))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(address, tls, body))
 }
 
 async fn serve(address: SocketAddr, tls: TlsAcceptor, body: Bytes) -> Result<(), Box<dyn Error>> {
@@ -58,9 +57,7 @@ async fn serve(address: SocketAddr, tls: TlsAcceptor, body: Bytes) -> Result<(),
                 std::future::ready(Ok::<_, Infallible>(response))
             });
             // A client that hangs up ends the connection with an error; nothing to tell.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }

@@ -1,0 +1,58 @@
+//! Plain HTTP for whoever operates the process: `/livez` and `/readyz`.
+//!
+//! Listens on loopback unless told otherwise; the same probes are also on the secure port.
+
+use std::future::Future;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, Uri};
+use tokio::net::TcpListener;
+
+use crate::health::Health;
+
+/// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own.
+pub fn probes(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(live))
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .with_state(health)
+}
+
+/// Serves the admin routes until `shutdown`.
+pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    let service = hyper_util::service::TowerToHyperService::new(probes(health));
+    let mut connections = tokio::task::JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted?.0,
+            Some(_) = connections.join_next() => continue,
+            () = shutdown.as_mut() => return Ok(()),
+        };
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let service = service.clone();
+        connections.spawn(async move {
+            let mut http = hyper::server::conn::http1::Builder::new();
+            // The timer makes the default header time-out of 30 s count.
+            http.timer(hyper_util::rt::TokioTimer::new()).serve_connection(io, service).await
+        });
+    }
+}
+
+async fn live() -> &'static str {
+    "ok"
+}
+
+async fn ready(State(health): State<Health>, uri: Uri) -> Response {
+    let verbose = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
+    match (health.is_ready(), verbose) {
+        (true, false) => "ok".into_response(),
+        (true, true) => health.verbose().into_response(),
+        // What failed is said in both forms: nobody asks for the reason in advance.
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, health.verbose()).into_response(),
+    }
+}

@@ -1,0 +1,115 @@
+//! May they: the API server's SubjectAccessReview, with the shortcuts of the Go library.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::task::TaskTracker;
+
+use super::decisions::{Decisions, Lifetime, Undecided};
+use super::{Authorizer, Question, Unreachable, Verdict};
+use crate::health::Reporter;
+use crate::request::{GROUP, VERSION};
+
+/// Deadline of one review. The API server answers in milliseconds or is in trouble; whoever
+/// asked waits for it in one of the HPA controller's five workers.
+pub(super) const REVIEW_TIMEOUT: Duration = Duration::from_secs(3);
+/// Allowed: an HPA asks every 15 s, so this never lets it wait, and a right that is taken away
+/// is gone at the second ask.
+const ALLOWED: Lifetime = Lifetime { fresh: Duration::from_secs(10), usable: Duration::from_secs(60) };
+/// Denied: short, so that a right that is given works at once.
+const DENIED: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
+
+/// Asks the API server, and remembers what it said.
+pub struct SubjectAccessReviews {
+    client: kube::Client,
+    decisions: Decisions<Question, Verdict>,
+    reporter: Reporter,
+}
+
+// === impl SubjectAccessReviews ===
+
+impl SubjectAccessReviews {
+    /// Asks through `client`; `tasks` runs what goes on in the background.
+    pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
+        let lifetime = |verdict: &Verdict| if *verdict == Verdict::Allowed { ALLOWED } else { DENIED };
+        Self { client, decisions: Decisions::new(lifetime, tasks), reporter }
+    }
+}
+
+impl Authorizer for SubjectAccessReviews {
+    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Unreachable>> {
+        // The API server's own superusers, allowed there without a question, too.
+        if question.caller.groups.iter().any(|group| group == "system:masters") {
+            return async { Ok(Verdict::Allowed) }.boxed();
+        }
+        let ask = || review(self.client.clone(), question.clone(), self.reporter.clone()).boxed();
+        async move { self.decisions.about(question, ask).await.map_err(|Undecided(why)| Unreachable(why)) }.boxed()
+    }
+}
+
+async fn review(client: kube::Client, question: Question, reporter: Reporter) -> Result<Verdict, Undecided> {
+    let Question { caller, verb, namespace, metric } = question;
+    let attributes = ResourceAttributes {
+        group: Some(GROUP.to_owned()),
+        version: Some(VERSION.to_owned()),
+        resource: Some(metric),
+        namespace: Some(namespace),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(caller.user),
+        uid: Some(caller.uid).filter(|uid| !uid.is_empty()),
+        groups: Some(caller.groups),
+        extra: Some(caller.extra),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let api = kube::Api::<SubjectAccessReview>::all(client);
+    match create(&api, &review, &PostParams::default(), REVIEW_TIMEOUT).await {
+        Ok(answer) => {
+            reporter.ok();
+            let status = answer.status.unwrap_or_default();
+            // Denied wins over allowed, should an authorizer ever say both.
+            let allowed = status.allowed && status.denied != Some(true);
+            Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
+        }
+        Err(Undecided(why)) => {
+            reporter.degraded(format!("cannot ask kube-apiserver who may read: {why}"));
+            Err(Undecided(why))
+        }
+    }
+}
+
+/// Creates a review object within a deadline; the error is the same for the same trouble.
+pub(super) async fn create<T>(
+    api: &kube::Api<T>,
+    review: &T,
+    params: &PostParams,
+    timeout: Duration,
+) -> Result<T, Undecided>
+where
+    T: Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    match tokio::time::timeout(timeout, api.create(params, review)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a review failed");
+            Err(Undecided(match error {
+                kube::Error::Api(status) if status.code == 403 => {
+                    "forbidden; bind depthgauge's ServiceAccount to ClusterRole system:auth-delegator"
+                }
+                kube::Error::Api(status) if status.code == 401 => "depthgauge's own credentials are refused",
+                kube::Error::Api(_) => "it answers with an error",
+                _ => "it does not answer",
+            }))
+        }
+        Err(_) => Err(Undecided("it does not answer in time")),
+    }
+}

@@ -1,0 +1,75 @@
+//! Bearer tokens, judged by the API server's TokenReview.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use kube::api::PostParams;
+use tokio_util::task::TaskTracker;
+
+use super::access::REVIEW_TIMEOUT;
+use super::decisions::{Decisions, Lifetime, Undecided};
+use super::{Tokens, Unauthenticated, Unreachable};
+use crate::request::Caller;
+
+/// A token that was good is believed for the 10 s of the Go library, so that one that is
+/// revoked is refused as soon here as there; renewed before that while it is in use.
+const GOOD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(10) };
+/// A bad token does not become good; this spares the API server a client that keeps trying.
+const BAD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
+
+/// Asks the API server, and remembers what it said.
+pub struct TokenReviews {
+    client: kube::Client,
+    decisions: Decisions<[u8; 32], Option<Caller>>,
+}
+
+// === impl TokenReviews ===
+
+impl TokenReviews {
+    /// Asks through `client`; `tasks` runs what goes on in the background.
+    pub fn new(client: kube::Client, tasks: TaskTracker) -> Self {
+        let lifetime = |caller: &Option<Caller>| if caller.is_some() { GOOD } else { BAD };
+        Self { client, decisions: Decisions::new(lifetime, tasks) }
+    }
+}
+
+impl Tokens for TokenReviews {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, Unauthenticated>> {
+        // The key is a digest: a copy of memory must not hold tokens that are long answered.
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let ask = move || review(self.client.clone(), token.to_owned()).boxed();
+        async move {
+            match self.decisions.about(&key, ask).await {
+                Ok(Some(caller)) => Ok(caller),
+                Ok(None) => Err(Unauthenticated::Rejected),
+                Err(Undecided(why)) => Err(Unauthenticated::Unreachable(Unreachable(why))),
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn review(client: kube::Client, token: String) -> Result<Option<Caller>, Undecided> {
+    // No audiences: the API server's own, as the Go library asks.
+    let spec = TokenReviewSpec { token: Some(token), ..TokenReviewSpec::default() };
+    let review = TokenReview { spec, ..TokenReview::default() };
+    let api = kube::Api::<TokenReview>::all(client);
+    let answer = super::access::create(&api, &review, &PostParams::default(), REVIEW_TIMEOUT).await?;
+    let status = answer.status.unwrap_or_default();
+    let user = status.user.filter(|_| status.authenticated == Some(true));
+    Ok(user.and_then(caller))
+}
+
+fn caller(user: UserInfo) -> Option<Caller> {
+    let name = user.username.filter(|name| !name.is_empty())?;
+    Some(Caller {
+        user: name,
+        uid: user.uid.unwrap_or_default(),
+        groups: user.groups.unwrap_or_default(),
+        extra: user.extra.unwrap_or_default(),
+    })
+}

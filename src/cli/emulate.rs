@@ -1,0 +1,114 @@
+//! `emulate`: the OCI Queue emulator alone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{asked_to_stop, clock, listen};
+use crate::emulator::keys::VerifyingKey;
+use crate::emulator::profile::Profile;
+use crate::emulator::{Emulator, Options};
+use crate::oci::queue::QueueId;
+
+/// Named when none is: somebody wants to try it.
+const DEFAULT_QUEUE: &str = "orders=ocid1.queue.oc1.eu-frankfurt-1.emulated";
+/// Of the made-up profile; nothing is asked of the region itself.
+const REGION: &str = "eu-frankfurt-1";
+
+/// Emulate OCI Queue on a local port, for tests and trials
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "DEPTHGAUGE_ADDRESS", default_value = "127.0.0.1:0", value_name = "IP:PORT")]
+    address: SocketAddr,
+    /// A queue's display name and OCID; may repeat
+    #[arg(long = "queue", env = "DEPTHGAUGE_QUEUE", default_value = DEFAULT_QUEUE, value_name = "NAME=OCID", value_delimiter = ',')]
+    queues: Vec<QueueArg>,
+    /// Who may ask: TENANCY/USER/FINGERPRINT and a public or private key in PEM; may repeat
+    /// [default: a new key, in an OCI config whose path is printed]
+    #[arg(long = "key", env = "DEPTHGAUGE_KEY", value_name = "KEYID=PEMFILE", value_delimiter = ',')]
+    keys: Vec<KeyArg>,
+    /// How long a delivered message stays hidden
+    #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::serve::duration)]
+    visibility: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct QueueArg {
+    name: String,
+    id: QueueId,
+}
+
+#[derive(Clone, Debug)]
+struct KeyArg {
+    key_id: String,
+    file: PathBuf,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self { address, queues, keys, visibility } = self;
+        let queues = distinct(queues)?;
+        let mut known = Vec::new();
+        for KeyArg { key_id, file } in keys {
+            let pem = std::fs::read_to_string(&file).with_context(|| format!("key file {}", file.display()))?;
+            let key = VerifyingKey::from_pem(&pem).with_context(|| format!("key file {}", file.display()))?;
+            known.push((key_id, key));
+        }
+        let listener = listen(address, "--address").await?;
+        println!("OCI Queue emulator on http://{}", listener.local_addr()?);
+        // Kept until the end: its file is what callers sign with.
+        let made =
+            if known.is_empty() { Some(tempfile::Builder::new().prefix("depthgauge-oci-").tempdir()?) } else { None };
+        if let Some(dir) = &made {
+            let profile = Profile::make(dir.path(), REGION)?;
+            println!("OCI config {}", profile.config_file.display());
+            known.push((profile.key_id, profile.key));
+        }
+        for (name, id) in &queues {
+            println!("queue {name} {id}");
+        }
+        let emulator = Emulator::new(Options { visibility, queues, keys: known }, clock);
+        let stop = async {
+            if let Err(error) = asked_to_stop().await {
+                tracing::error!(%error, "stopping");
+            }
+        };
+        emulator.serve(listener, stop).await.context("the emulator failed")
+    }
+}
+
+fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {
+    let mut distinct: Vec<(String, QueueId)> = Vec::new();
+    for QueueArg { name, id } in queues {
+        if distinct.iter().any(|(other, other_id)| *other == name || *other_id == id) {
+            bail!("--queue {name}={id}: that name or OCID is given twice");
+        }
+        distinct.push((name, id));
+    }
+    Ok(distinct)
+}
+
+impl FromStr for QueueArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, id) = text.split_once('=').ok_or("write NAME=OCID")?;
+        let id = id.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { name: name.to_owned(), id })
+    }
+}
+
+impl FromStr for KeyArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key_id, file) = text.split_once('=').ok_or("write KEYID=PEMFILE")?;
+        Ok(Self { key_id: key_id.to_owned(), file: file.into() })
+    }
+}

@@ -1,0 +1,245 @@
+//! `serve`: the composition root. Builds every part, joins every task.
+//!
+//! What can fail at start (config, keys, certificates, ports) fails before anything is served.
+//! From then on a part that ends ends the process with its reason; kube-apiserver may come and
+//! go.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{asked_to_stop, clock, in_pod, listen, pod_namespace};
+use crate::apiservice::{Registration, ServiceRef};
+use crate::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
+use crate::certs::Certificates;
+use crate::config::Config;
+use crate::health::{Health, Reporter, State};
+use crate::lookup::Catalog;
+use crate::{admin, api, auth, server};
+
+/// In a pod, for the time that endpoints need to be taken out of every node's rules.
+const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
+/// To reach kube-apiserver at all; it is in the same cluster.
+const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serve external metrics to Kubernetes
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Config file: sources and who may read them
+    #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount]
+    #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Address of the API, for both IP families where the default allows it
+    #[arg(long, env = "DEPTHGAUGE_BIND_ADDRESS", default_value = "::", value_name = "IP", value_parser = ip_address)]
+    bind_address: IpAddr,
+    /// Port of the API; 0 takes a free one
+    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT")]
+    secure_port: u16,
+    /// Plain HTTP for probes; 127.0.0.1 unless others shall read it
+    #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    admin_address: SocketAddr,
+    /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
+    #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
+    service: Option<ServiceRef>,
+    /// Create the APIService and keep it in step
+    #[arg(long, env = "DEPTHGAUGE_REGISTER", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    register: bool,
+    /// Where the CA and certificate are kept [default: a temporary directory, so a new CA at each start]
+    #[arg(long, env = "DEPTHGAUGE_CERT_DIR", value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// How long to go on serving after SIGTERM, already unready [default: 10s in a pod, else 0s]
+    #[arg(long, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
+    shutdown_delay: Option<Duration>,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self {
+            config,
+            kubeconfig,
+            bind_address,
+            secure_port,
+            admin_address,
+            service,
+            register,
+            cert_dir,
+            shutdown_delay,
+        } = self;
+        let service = service_or_default(service, register)?;
+        let bindings = Config::read(&config)?.open(clock)?;
+        let sources = bindings.len();
+        let (catalog, reader) = Catalog::new(bindings, clock);
+
+        let (cert_dir, _private) = directory(cert_dir)?;
+        let names = service.as_ref().map(ServiceRef::host_names).unwrap_or_default();
+        let names = names.into_iter().chain(["localhost".to_owned()]).collect();
+        let certificates = Certificates::new(&cert_dir, names, clock)?;
+        let (publish, serving) = watch::channel(certificates.current()?);
+
+        let health = Health::default();
+        let listening = health.reporter("listener", State::Failed("not listening yet".to_owned()));
+        let client = kube_client(kubeconfig).await?;
+        let secure = listen(SocketAddr::new(bind_address, secure_port), "--bind-address or --secure-port").await?;
+        let admin = listen(admin_address, "--admin-address").await?;
+        println!("serving on https://{}", secure.local_addr()?);
+        println!("admin on http://{}", admin.local_addr()?);
+        tracing::info!(sources, config = %config.display(), "serving");
+
+        let drain = CancellationToken::new();
+        let mut parts = Parts::default();
+        let trust = Arc::new(Trust::new(clock));
+        let router = router(&client, &trust, catalog, &health, &parts.reviews);
+        let certificate = serving.clone();
+        let tls = server::tls::acceptor(move || certificate.borrow().certified.clone())?;
+        parts.run("API listener", server::serve(secure, tls, router, drain.clone()));
+        let admin = admin::serve(admin, health.clone(), drain.clone().cancelled_owned());
+        parts.spawn("admin listener", async { Ok(admin.await?) });
+        parts.run("reader", reader.run());
+        parts.run("certificates", certificates.keep(publish, health.reporter("certificate", State::Ok)));
+        let waiting = || State::Degraded("kube-apiserver has not answered yet".to_owned());
+        let identity = health.reporter("identity", waiting());
+        let watching = client.clone();
+        parts.run("identity watch", async move { trust.watch(watching, identity).await });
+        if let (true, Some(service)) = (register, service) {
+            let registration = Registration::new(client, service, serving, health.reporter("apiservice", waiting()));
+            parts.run("registration", registration.keep());
+        }
+        listening.ok();
+
+        let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
+        parts.until_stopped(&listening, delay, &drain).await
+    }
+}
+
+/// The API behind the question who asks, and the probes, on one port.
+fn router(
+    client: &kube::Client,
+    trust: &Arc<Trust>,
+    catalog: Catalog,
+    health: &Health,
+    reviews: &TaskTracker,
+) -> axum::Router {
+    let tokens = TokenReviews::new(client.clone(), reviews.clone());
+    let access = health.reporter("authorization", State::Ok);
+    let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
+    let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer)));
+    let api = api::router(Arc::new(catalog));
+    api.layer(axum::middleware::from_fn_with_state(auth, auth::layer)).merge(admin::probes(health.clone()))
+}
+
+/// Everything that runs until the process ends.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<(&'static str, Result<()>)>,
+    /// Reviews that go on after whoever asked has his answer.
+    reviews: TaskTracker,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// A part that has nothing to say when it ends.
+    fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, async {
+            part.await;
+            Ok(())
+        });
+    }
+
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for a signal, or for a part that ends on its own; then drains.
+    async fn until_stopped(mut self, listening: &Reporter, delay: Duration, drain: &CancellationToken) -> Result<()> {
+        tokio::select! {
+            asked = asked_to_stop() => asked?,
+            Some(ended) = self.tasks.join_next() => {
+                let (name, result) = ended.context("a part of the server panicked")?;
+                result.with_context(|| format!("{name} failed"))?;
+                bail!("{name} ended");
+            }
+        }
+        listening.failed("draining");
+        let drained = async {
+            tokio::time::sleep(delay).await;
+            drain.cancel();
+            // The listener returns when the last answer is out; the others only when dropped.
+            while let Some(Ok((name, _))) = self.tasks.join_next().await {
+                if name == "API listener" {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = drained => Ok(()),
+            asked = asked_to_stop() => {
+                asked?;
+                bail!("stopped at once by a second signal");
+            }
+        }
+    }
+}
+
+/// What to register: named, or the pod's own.
+fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Option<ServiceRef>> {
+    let own = || pod_namespace().map(|namespace| ServiceRef { namespace, name: "depthgauge".to_owned(), port: 443 });
+    let service = named.or_else(own);
+    if service.is_none() && register {
+        bail!("outside of a pod, say what to register: --service NAMESPACE/NAME:PORT, or --register=false");
+    }
+    Ok(service)
+}
+
+/// The directory for certificates, and what deletes it at the end if it is a temporary one.
+fn directory(named: Option<PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+    match named {
+        Some(dir) => Ok((dir, None)),
+        None => {
+            let made = tempfile::Builder::new().prefix("depthgauge-certs-").tempdir();
+            let made = made.context("cannot make a directory for certificates: name one with --cert-dir")?;
+            Ok((made.path().to_owned(), Some(made)))
+        }
+    }
+}
+
+/// Never `~/.kube/config`: a server must not start with a person's rights by accident.
+async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
+    let file = named.or_else(|| std::env::var_os("KUBECONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
+    let mut config = match file {
+        Some(file) => {
+            let context = || format!("kubeconfig {}", file.display());
+            let parsed = kube::config::Kubeconfig::read_from(&file).with_context(context)?;
+            let options = kube::config::KubeConfigOptions::default();
+            kube::Config::from_custom_kubeconfig(parsed, &options).await.with_context(context)?
+        }
+        None => kube::Config::incluster()
+            .context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod")?,
+    };
+    config.connect_timeout = Some(API_CONNECT_TIMEOUT);
+    kube::Client::try_from(config).context("cannot use the credentials for kube-apiserver")
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    let duration = parsed.ok().and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "write a duration such as 10s or 1m30s".to_owned())
+}
+
+/// With or without the brackets that belong to an IPv6 address beside a port.
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| "write an IP address such as 0.0.0.0 or [::]".to_owned())
+}

@@ -1,0 +1,335 @@
+//! The config file, and the only reader of it: text to typed parts.
+//!
+//! What every source has (name, namespaces, timing) is read here; what only one kind has is
+//! read by the kind itself, from the same mapping, so that a key which nobody knows is an error
+//! with its line and column. All errors of a file are reported at once.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::document::{Fields, Node, Position, Problems};
+use crate::lookup::{Binding, Timing};
+use crate::metric::Clock;
+use crate::metric::pattern::Pattern;
+use crate::selector;
+use crate::source::{self, Kind, OpenError, Plan};
+
+/// The version of the format, and the only one.
+const API_VERSION: &str = "depthgauge.dev/v1alpha1";
+/// Its kind.
+const KIND: &str = "Config";
+
+/// A config without errors; its sources are not opened yet.
+pub struct Config {
+    groups: Vec<Group>,
+}
+
+/// All sources of one kind.
+struct Group {
+    kind: &'static dyn Kind,
+    entries: Vec<Entry>,
+    plan: Box<dyn Plan>,
+}
+
+/// What a source of any kind has.
+struct Entry {
+    name: String,
+    namespaces: Vec<Pattern>,
+    timing: Timing,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not readable.
+    #[error("config file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Readable and wrong: a line `FILE:LINE:COLUMN: what` for each error.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads and parses a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|problems| ConfigError::Wrong(report(path, &problems)))
+    }
+
+    /// Parses a text.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems);
+        let config = node.as_ref().and_then(|node| Some(decode(node.fields(&mut problems)?, &mut problems)));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+
+    /// Opens every source: keys are loaded, nothing is asked over the network yet.
+    pub fn open(self, clock: Clock) -> Result<Vec<Binding>, OpenError> {
+        let mut bindings = Vec::new();
+        for Group { kind, entries, plan } in self.groups {
+            for (entry, source) in entries.into_iter().zip(plan.open(clock)?) {
+                let Entry { name, namespaces, timing } = entry;
+                bindings.push(Binding { name, kind, namespaces, timing, source });
+            }
+        }
+        Ok(bindings)
+    }
+
+    /// How many sources there are.
+    pub fn source_count(&self) -> usize {
+        self.groups.iter().map(|group| group.entries.len()).sum()
+    }
+}
+
+fn report(path: &Path, problems: &Problems) -> String {
+    let mut text = String::new();
+    for line in problems.lines() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}:{line}", path.display());
+    }
+    text.trim_end().to_owned()
+}
+
+fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
+    exactly(&mut top, "apiVersion", API_VERSION, problems);
+    exactly(&mut top, "kind", KIND, problems);
+    let mut defaults = Timing::default();
+    if let Some(mut fields) = top.take("defaults").and_then(|node| node.fields(problems)) {
+        defaults = timing(&mut fields, defaults, problems);
+        fields.finish(problems);
+    }
+    let mut sources = Vec::new();
+    let nodes = top.require("sources", problems).and_then(|node| node.list(problems));
+    for node in nodes.unwrap_or_default() {
+        sources.extend(decode_source(node, defaults, problems));
+    }
+    unique_names(&sources, problems);
+    let mut groups = Vec::new();
+    for kind in source::KINDS {
+        groups.extend(decode_group(*kind, &mut top, &mut sources, problems));
+    }
+    top.finish(problems);
+    Config { groups }
+}
+
+/// One entry of `sources`, with the keys that its kind has yet to read.
+struct Source<'n> {
+    kind: &'static dyn Kind,
+    name_at: Position,
+    entry: Entry,
+    fields: Fields<'n>,
+}
+
+fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) -> Option<Source<'n>> {
+    let mut fields = node.fields(problems)?;
+    let kind = fields.require("type", problems).and_then(|node| {
+        let text = node.text(problems)?;
+        let kind = source::kind(text);
+        if kind.is_none() {
+            let known: Vec<_> = source::KINDS.iter().map(|kind| kind.name()).collect();
+            problems.add(node.at(), format!("unknown type {text:?}; there is {}", known.join(", ")));
+        }
+        kind
+    });
+    let named = fields.require("name", problems).and_then(|node| Some((node.at(), name(node, problems)?)));
+    let namespaces = fields.require("namespaces", problems).and_then(|node| namespaces(node, problems));
+    let timing = timing(&mut fields, defaults, problems);
+    // Without its kind nobody knows which other keys it may have.
+    let kind = kind?;
+    let (name_at, name) = named.unwrap_or((fields.at(), String::new()));
+    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing };
+    Some(Source { kind, name_at, entry, fields })
+}
+
+/// A source's name becomes a label value, so it must be able to.
+fn name(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(problems)?;
+    if !selector::is_name(text) {
+        let rule = "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
+        problems.add(node.at(), format!("{text:?} can be no label value: {rule}"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn namespaces(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
+    let items = node.list(problems)?;
+    if items.is_empty() {
+        problems.add(node.at(), "nobody could read this source: name namespaces, or \"*\" for all");
+    }
+    let patterns = items.iter().map(|item| item.text(problems).map(Pattern::new)).collect::<Vec<_>>();
+    patterns.into_iter().collect()
+}
+
+fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) -> Timing {
+    let mut read = |key, default| fields.take(key).and_then(|node| node.duration(problems)).unwrap_or(default);
+    Timing {
+        refresh: read("refresh", defaults.refresh),
+        timeout: read("timeout", defaults.timeout),
+        max_age: read("maxAge", defaults.max_age),
+        idle_after: read("idleAfter", defaults.idle_after),
+    }
+}
+
+fn unique_names(sources: &[Source<'_>], problems: &mut Problems) {
+    let mut seen = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.entry.name.is_empty()) {
+        let key = (source.kind.label(), source.entry.name.as_str());
+        if let Some(first) = seen.get(&key) {
+            let message = format!("another {} is called {:?}, at {first}: names must differ", key.0, key.1);
+            problems.add(source.name_at, message);
+        } else {
+            seen.insert(key, source.name_at);
+        }
+    }
+}
+
+fn decode_group(
+    kind: &'static dyn Kind,
+    top: &mut Fields<'_>,
+    sources: &mut Vec<Source<'_>>,
+    problems: &mut Problems,
+) -> Option<Group> {
+    let mut section = top.take(kind.section()).and_then(|node| node.fields(problems));
+    let mine = |source: &&mut Source<'_>| source.kind.name() == kind.name();
+    let mut entries: Vec<&mut Fields<'_>> = sources.iter_mut().filter(mine).map(|source| &mut source.fields).collect();
+    let plan = kind.decode(section.as_mut(), &mut entries, problems);
+    if let Some(section) = section {
+        section.finish(problems);
+    }
+    let mut group = Vec::new();
+    for source in sources.extract_if(.., |source| source.kind.name() == kind.name()) {
+        source.fields.finish(problems);
+        group.push(source.entry);
+    }
+    // A kind that no entry has needs no credentials.
+    let plan = plan.filter(|_| !group.is_empty())?;
+    Some(Group { kind, entries: group, plan })
+}
+
+fn exactly(fields: &mut Fields<'_>, key: &'static str, wanted: &str, problems: &mut Problems) {
+    if let Some(node) = fields.require(key, problems)
+        && let Some(text) = node.text(problems)
+        && text != wanted
+    {
+        problems.add(node.at(), format!("{text:?} is not supported; write `{key}: {wanted}`"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        match Config::parse(text) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.lines().collect(),
+        }
+    }
+
+    const GOOD: &str = r#"
+apiVersion: depthgauge.dev/v1alpha1
+kind: Config
+oci:
+  region: eu-frankfurt-1
+  auth: {type: apiKey, configFile: /dev/null, profile: X}
+  endpoint: http://127.0.0.1:1234
+defaults: {refresh: 2s, maxAge: 30s}
+sources:
+  - type: oci-queue
+    name: orders
+    queueId: ocid1.queue.oc1.eu-frankfurt-1.amaaaa
+    endpoint: https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com
+    namespaces: [shop, "team-*"]
+    timeout: 1s
+  - type: oci-queue
+    name: bills
+    queueId: ocid1.queue.oc1.eu-frankfurt-1.bbbbbb
+    namespaces: ["*"]
+"#;
+
+    #[test]
+    fn a_good_file() {
+        let config = Config::parse(GOOD).map_err(|problems| problems.lines().collect::<Vec<_>>()).ok().unwrap();
+        assert_eq!(config.source_count(), 2);
+        let entry = &config.groups[0].entries[0];
+        assert_eq!(entry.name, "orders");
+        assert!(entry.namespaces[1].matches("team-a"));
+        let seconds = Duration::from_secs;
+        let expected =
+            Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
+        assert_eq!(entry.timing, expected);
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once_with_its_place() {
+        let text = r#"apiVersion: depthgauge.dev/v2
+extra: 1
+oci: {auth: {type: magic}, region: atlantis-1, extra: 2}
+defaults: {refresh: 0s, extra: 3}
+sources:
+  - type: oci-queue
+    name: orders
+    queueId: orders
+    namespaces: []
+    extra: 4
+  - type: oci-queue
+    name: orders
+    queueId: ocid1.queue.oc1.fra.amaaaa
+    endpoint: http://example.com
+    namespaces: [7]
+  - type: kafka
+    name: -x
+  - name: y
+"#;
+        let expected = [
+            "1:1: `kind` is missing here",
+            "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
+            "2:8: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
+            "3:20: auth type \"magic\" is not supported; use apiKey",
+            "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1",
+            "3:55: unknown key `extra`; known here: auth, endpoint, region",
+            "4:21: a duration above zero is expected here, such as 5s, 500ms or 2m",
+            "4:32: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
+            "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
+            "9:17: nobody could read this source: name namespaces, or \"*\" for all",
+            "10:12: unknown key `extra`; known here: endpoint, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "12:11: another queue is called \"orders\", at 7:11: names must differ",
+            "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
+            "15:18: a text is expected here: write \"7\" with quotes",
+            "16:5: `namespaces` is missing here",
+            "16:11: unknown type \"kafka\"; there is oci-queue",
+            "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
+            "18:5: `namespaces` is missing here",
+            "18:5: `type` is missing here",
+        ];
+        assert_eq!(lines(text), expected);
+    }
+
+    #[test]
+    fn what_is_no_config_at_all() {
+        for (text, line) in [
+            ("", "1:1: the file is empty"),
+            ("[]", "1:1: a mapping is expected here, not a list"),
+            ("a: [", "2:1: not YAML"),
+        ] {
+            let lines = lines(text);
+            assert!(lines[0].starts_with(line), "{lines:?}");
+        }
+    }
+}

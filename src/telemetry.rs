@@ -1,0 +1,39 @@
+//! How the process speaks of itself: the log's form and filter.
+
+use std::io::IsTerminal as _;
+
+use tracing::Level;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// What is logged when nothing else is said: our own state changes, others' trouble.
+const DEFAULT_FILTER: &str = "warn,depthgauge=info";
+
+/// The log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter does not parse.
+    #[error("log filter {0:?} is wrong ({1}); write a level, or target=level pairs with commas: warn,depthgauge=debug")]
+    Filter(String, ParseError),
+    /// Somebody has set one up before.
+    #[error("{0}")]
+    Init(#[from] TryInitError),
+}
+
+/// Starts the log on standard error: text for people, JSON in a pod. `filter` is a level or
+/// `target=level` pairs; `None` is the default.
+pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
+    let written = filter.unwrap_or(DEFAULT_FILTER);
+    let targets: Targets = written.parse().map_err(|error| TelemetryError::Filter(written.to_owned(), error))?;
+    // One line for each TLS alert and each reused connection is nobody's interest.
+    let targets = if filter.is_some() { targets } else { targets.with_target("kube_runtime", Level::ERROR) };
+    let registry = tracing_subscriber::registry().with(targets);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if in_pod {
+        registry.with(layer.json().flatten_event(true)).try_init()?;
+    } else {
+        registry.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()?;
+    }
+    Ok(())
+}
