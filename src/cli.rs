@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::telemetry;
 
 mod config;
+mod demo;
 
 mod emulate;
 mod serve;
@@ -30,6 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Demo(demo::Args),
 
     Emulate(emulate::Args),
     Config(config::Args),
@@ -42,13 +44,14 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         let Self { log, command } = self;
         // Demo prints to people; its log would run into what it prints.
-        let quiet = None::<&str>;
+        let quiet = matches!(command, Command::Demo(_)).then_some("warn");
         telemetry::init(log.as_deref().or(quiet), in_pod())?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
         let result = runtime.block_on(async {
             match command {
                 Command::Serve(args) => args.run().await,
 
+                Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),
             }

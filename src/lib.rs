@@ -1,21 +1,113 @@
-//! stub
-pub mod admin;
-pub mod api;
-pub mod apiservice;
-pub mod auth;
-pub mod certs;
+//! depthgauge: an external metrics API server for Kubernetes.
+//!
+//! It registers itself as `v1beta1.external.metrics.k8s.io`, answers with the live depth of
+//! queues, and so lets a plain `autoscaling/v2` HorizontalPodAutoscaler scale a workload, to
+//! zero and back.
+//!
+//! # The flow
+//!
+//! ```text
+//! kube-apiserver ─TLS─▶ server ─▶ auth ─▶ api ─▶ lookup ─▶ source ─▶ oci ─▶ OCI Queue
+//!                                          ◀── Sample ──┘ (from memory; a reader fills it)
+//! ```
+//!
+//! One way only: server → auth → api → selector → lookup → source → oci; values come back as
+//! [`metric::Sample`]. Only [`api`] knows Kubernetes' list types, only [`oci`] knows OCI's JSON,
+//! and only `source::oci_queue` knows both sides. [`lookup`] names the [`source::Source`] trait
+//! and no kind of source: a new one is one file in `source/` and one line in [`source::KINDS`].
+//!
+//! # The house
+//!
+//! ```text
+//! Cargo.toml    one package: library + binary, lints, release profile
+//! README.md     what it is, the two commands, the tables a user looks up
+//! src/          below
+//! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
+//!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
+//! certs/        data: who signs and who trusts whom; never a key
+//! manifests/    data: kustomize base, HPA examples
+//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, setup
+//! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane
+//! ```
+//!
+//! ```text
+//! src/
+//!   main.rs            crypto provider, parse, dispatch, exit code
+//!   lib.rs             this map; modules in reading order; no re-exports
+//!   cli.rs             clap types: one Command variant a file
+//!   cli/serve.rs       composition root: builds every part below, joins every task
+//!   cli/{config,demo,emulate}.rs
+//!   # the request path, top to bottom
+//!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
+//!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
+//!   request.rs         what arrived, parsed once: peer chain, caller, verb, namespace, metric
+//!   auth.rs            layer: who is calling, and may they
+//!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
+//!   auth/trust.rs      the identity ConfigMap, watched; chains checked against the CAs of now
+//!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
+//!   api.rs             routes of external.metrics.k8s.io/v1beta1
+//!   api/{discovery,values,encode}.rs
+//!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
+//!   selector.rs        labelSelector grammar: parse, match, print; pure
+//!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
+//!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
+//!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
+//!   source/oci_queue.rs
+//!   oci.rs             client: sign, send, decode; knows nothing of metrics
+//!   oci/{credentials,sign,config_file,region,queue}.rs
+//!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
+//!   metric/{quantity,pattern}.rs   Kubernetes Quantity; names with `*`; pure
+//!   # beside the request path
+//!   certs.rs           issue, store, renew the serving certificate (ECDSA P-256)
+//!   apiservice.rs      keep APIService and caBundle in step
+//!   hpa.rs             the HPA controller's arithmetic; pure; for demo
+//!   health.rs          named checks that parts report into: ok, degraded, failed
+//!   admin.rs           plain HTTP and the probes: /livez /readyz
+//!   telemetry.rs       log format and filter
+//!   document.rs        YAML tree with positions, error collector
+//!   config.rs          file -> typed parts; the only reader of the file
+//!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests
+//!   emulator/…         server -> routes -> (fault, signature) -> queue -> store; profile makes a user of it
+//! ```
+//!
+//! Which module may use which is a test: `tests/it/layers.rs`.
+
 pub mod cli;
-pub mod config;
-pub mod document;
-pub mod emulator;
-pub mod health;
-pub mod hpa;
-pub mod lookup;
-pub mod metric;
-pub mod oci;
-pub mod refusal;
-pub mod request;
-pub mod selector;
+
 pub mod server;
+
+pub mod request;
+
+pub mod auth;
+
+pub mod api;
+
+pub mod refusal;
+
+pub mod selector;
+
+pub mod lookup;
+
 pub mod source;
+
+pub mod oci;
+
+pub mod metric;
+
+pub mod certs;
+
+pub mod apiservice;
+
+pub mod hpa;
+
+pub mod health;
+
+pub mod admin;
+
 pub mod telemetry;
+
+pub mod document;
+
+pub mod config;
+
+pub mod emulator;

@@ -1,0 +1,186 @@
+//! `demo`: emulator, server and a load script in one process on loopback; no cluster and no
+//! account.
+//!
+//! Every part is the real one but two: the load script stands in for producers and workers,
+//! and a fixed authorizer for kube-apiserver. That authorizer is private to this file, so that
+//! nothing else can be built with it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{asked_to_stop, clock, listen};
+use crate::auth::{self, Auth, Authorizer, Question, Trust, Unreachable, Verdict};
+use crate::certs::Certificates;
+use crate::config::Config;
+use crate::emulator::profile::Profile;
+use crate::emulator::queue::EmulatedQueue;
+use crate::emulator::{Emulator, Options};
+use crate::lookup::Catalog;
+use crate::{api, server};
+
+mod asker;
+mod script;
+mod user;
+
+use asker::Asker;
+use script::Script;
+use user::DemoUser;
+
+/// The queue's name, which is what an HPA selects by.
+const QUEUE: &str = "orders";
+/// Its OCID: nobody's, the real ones end in 60 characters.
+const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.demo";
+/// Where a user's HPA would be.
+const NAMESPACE: &str = "shop";
+const REGION: &str = "eu-frankfurt-1";
+/// For connections that are still open at the end: curl and kubectl do not stay.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Run the main job on the embedded emulator: no cluster, no cloud account
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// End by itself after this time [default: on Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = super::serve::duration)]
+    time: Option<Duration>,
+    /// Port of the API; 0 takes a free one
+    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT")]
+    secure_port: u16,
+}
+
+/// Where everything listens.
+struct Ports {
+    emulator: TcpListener,
+    secure: TcpListener,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self { time, secure_port } = self;
+        let dir = tempfile::Builder::new().prefix("depthgauge-demo-").tempdir().context("no temporary directory")?;
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let ports = Ports {
+            emulator: listen(loopback(0), "port").await?,
+            secure: listen(loopback(secure_port), "--secure-port").await?,
+        };
+        let drain = CancellationToken::new();
+        let mut parts = JoinSet::new();
+        let (queue, asker) = start(dir.path(), ports, &mut parts, &drain)?;
+
+        let mut script = Script::new(queue, asker);
+        let end = async {
+            match time {
+                Some(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(())
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            result = script.run() => result,
+            result = asked_to_stop() => result,
+            result = end => result,
+            Some(part) = parts.join_next() => part.context("a part of the demo panicked").and_then(|()| {
+                anyhow::bail!("a part of the demo ended")
+            }),
+        };
+        drain.cancel();
+        let finished = async { while parts.join_next().await.is_some() {} };
+        // Whatever is still open then belongs to nobody who waits for it.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, finished).await;
+        println!("{}", script.summary());
+        ended
+    }
+}
+
+/// Starts every part and prints the lines with which a user can ask for himself.
+fn start(
+    dir: &Path,
+    ports: Ports,
+    parts: &mut JoinSet<()>,
+    drain: &CancellationToken,
+) -> Result<(Arc<EmulatedQueue>, Asker)> {
+    let Ports { emulator, secure } = ports;
+    let (emulator_address, address) = (emulator.local_addr()?, secure.local_addr()?);
+    let profile = Profile::make(dir, REGION)?;
+    let options = Options {
+        queues: vec![(QUEUE.to_owned(), QUEUE_ID.parse()?)],
+        keys: vec![(profile.key_id, profile.key)],
+        ..Options::default()
+    };
+    let oci = Emulator::new(options, clock);
+    let queue = oci.queue(QUEUE).context("the emulator has no queue")?;
+    let stop = drain.clone();
+    parts.spawn(async move {
+        if let Err(error) = oci.serve(emulator, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the emulator failed");
+        }
+    });
+
+    let config = config(emulator_address, &profile.config_file);
+    let config = Config::parse(&config).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
+    let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
+    let stop = drain.clone();
+    parts.spawn(async move {
+        tokio::select! {
+            () = reader.run() => {}
+            () = stop.cancelled() => {}
+        }
+    });
+
+    let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    let serving = Certificates::new(&dir.join("certs"), names, clock)?.current()?;
+    let user = DemoUser::make(dir, address, &serving.ca_bundle)?;
+    let trust = Trust::new(clock);
+    trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
+    let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead)));
+    let router = api::router(Arc::new(catalog)).layer(axum::middleware::from_fn_with_state(auth, auth::layer));
+    let certified = serving.certified.clone();
+    let tls = server::tls::acceptor(move || certified.clone())?;
+    parts.spawn(server::serve(secure, tls, router, drain.clone()));
+
+    let path = format!(
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
+    );
+    println!("OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}. Ask for yourself:");
+    println!("  {}", user.curl(&path));
+    println!("  {}", user.kubectl(&path));
+    println!();
+    let asker = Asker::new(&serving.ca_bundle, &user, format!("https://{address}{path}"))?;
+    Ok((queue, asker))
+}
+
+/// The config that a user would write, with a refresh of a second so that there is much to see.
+fn config(emulator: SocketAddr, config_file: &Path) -> String {
+    // JSON is YAML, and quotes whatever a path may hold.
+    serde_json::json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        "oci": {"endpoint": format!("http://{emulator}"), "auth": {"type": "apiKey", "configFile": config_file}},
+        "defaults": {"refresh": "1s"},
+        "sources": [{"type": "oci-queue", "name": QUEUE, "queueId": QUEUE_ID, "namespaces": [NAMESPACE]}],
+    })
+    .to_string()
+}
+
+/// Whoever holds a certificate of the demo's CA may read, and nobody else.
+struct DemoUserMayRead;
+
+impl Authorizer for DemoUserMayRead {
+    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Unreachable>> {
+        let known = question.caller.user == user::NAME;
+        let verdict = if known { Verdict::Allowed } else { Verdict::Denied("only the demo's own user may".to_owned()) };
+        async { Ok(verdict) }.boxed()
+    }
+}

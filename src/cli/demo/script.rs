@@ -1,0 +1,127 @@
+//! The load: a producer that puts messages in bursts, and workers that a plain HPA would scale.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::asker::Asker;
+use crate::emulator::queue::EmulatedQueue;
+use crate::hpa::AverageValue;
+
+/// A line is printed, the workers work and the HPA looks, once a second.
+const TICK: Duration = Duration::from_secs(1);
+/// Seconds from one burst to the next: up, drained, a while at zero.
+const CYCLE: u32 = 20;
+/// The second of a cycle in which its burst comes.
+const BURST_AT: u32 = 3;
+/// Messages in a burst: exactly what ten workers are for.
+const BURST: usize = 20;
+/// Workers that together finish one message a second.
+const WORKERS_PER_MESSAGE: usize = 4;
+/// The HPA of the README.
+const HPA: AverageValue = AverageValue { target: 2, min: 0, max: 10 };
+
+/// The load, and what came of it.
+pub(super) struct Script {
+    queue: Arc<EmulatedQueue>,
+    asker: Asker,
+    replicas: u32,
+    count: Count,
+}
+
+#[derive(Default)]
+struct Count {
+    put: usize,
+    done: usize,
+    answers: u32,
+    failures: u32,
+    most_replicas: u32,
+    /// When the burst came that no answer has shown yet.
+    unseen: Option<Instant>,
+    slowest: Duration,
+}
+
+// === impl Script ===
+
+impl Script {
+    pub(super) fn new(queue: Arc<EmulatedQueue>, asker: Asker) -> Self {
+        Self { queue, asker, replicas: 1, count: Count::default() }
+    }
+
+    /// Runs until dropped.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        println!("{:>6}  {:>5}  {:>6}  {:>8}  ", "second", "depth", "answer", "replicas");
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for second in 0_u32.. {
+            ticks.tick().await;
+            let event = self.work(second);
+            let depth = self.depth();
+            let answer = match self.asker.ask().await {
+                Ok(sum) => {
+                    self.take_in(sum);
+                    sum.to_string()
+                }
+                Err(error) => {
+                    self.count.failures += 1;
+                    tracing::warn!("{error:#}");
+                    // An HPA without an answer holds its size.
+                    "?".to_owned()
+                }
+            };
+            let replicas = self.replicas;
+            let bar = "#".repeat(usize::try_from(replicas).unwrap_or_default());
+            println!("{second:>6}  {depth:>5}  {answer:>6}  {replicas:>8}  {bar:<10}  {event}");
+        }
+        Ok(())
+    }
+
+    /// What happened, in one paragraph.
+    pub(super) fn summary(&self) -> String {
+        let Count { put, done, answers, failures, most_replicas, slowest, .. } = &self.count;
+        let mut text = format!(
+            "\n{put} messages put, {done} done, {} left; {answers} answers, {failures} failures; at most {most_replicas} replicas",
+            self.depth()
+        );
+        let reads = self.queue.reads();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "; {reads} reads of the queue; a burst was in the answer after {:.1} s at the latest",
+            slowest.as_secs_f64()
+        );
+        text
+    }
+
+    /// Lets workers and producer act; says what is worth a remark.
+    fn work(&mut self, second: u32) -> String {
+        let workers = usize::try_from(self.replicas).unwrap_or_default();
+        self.count.done += self.queue.consume(workers.div_ceil(WORKERS_PER_MESSAGE));
+        if second % CYCLE != BURST_AT {
+            return String::new();
+        }
+        self.queue.put((0..BURST).map(|n| format!("order {n}")));
+        self.count.put += BURST;
+        self.count.unseen = Some(Instant::now());
+        format!("{BURST} messages put")
+    }
+
+    fn take_in(&mut self, sum: u64) {
+        self.count.answers += 1;
+        self.replicas = HPA.replicas(self.replicas, sum);
+        self.count.most_replicas = self.count.most_replicas.max(self.replicas);
+        if sum > 0
+            && let Some(burst) = self.count.unseen.take()
+        {
+            self.count.slowest = self.count.slowest.max(burst.elapsed());
+        }
+    }
+
+    fn depth(&self) -> i64 {
+        let stats = self.queue.stats();
+        stats.visible_messages + stats.in_flight_messages
+    }
+}
