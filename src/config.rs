@@ -176,12 +176,21 @@ fn namespaces(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
 
 fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) -> Timing {
     let mut read = |key, default| fields.take(key).and_then(|node| node.duration(problems)).unwrap_or(default);
-    Timing {
+    let timing = Timing {
         refresh: read("refresh", defaults.refresh),
         timeout: read("timeout", defaults.timeout),
         max_age: read("maxAge", defaults.max_age),
         idle_after: read("idleAfter", defaults.idle_after),
+    };
+    // What is wrong with the defaults is said once, there.
+    if timing.max_age < timing.refresh && timing != defaults {
+        let (max_age, refresh) = (timing.max_age, timing.refresh);
+        let message = format!(
+            "maxAge ({max_age:?}) is shorter than refresh ({refresh:?}): values would grow too old between two reads"
+        );
+        problems.add(fields.at(), message);
     }
+    timing
 }
 
 fn unique_names(sources: &[Source<'_>], problems: &mut Problems) {
@@ -319,6 +328,12 @@ sources:
             "18:5: `type` is missing here",
         ];
         assert_eq!(lines(text), expected);
+    }
+
+    #[test]
+    fn a_max_age_below_refresh_is_an_error() {
+        let lines = lines(&GOOD.replace("maxAge: 30s", "maxAge: 1s"));
+        assert!(lines[0].starts_with("8:11: maxAge (1s) is shorter than refresh (2s)"), "{lines:?}");
     }
 
     #[test]

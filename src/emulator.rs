@@ -87,6 +87,11 @@ impl Emulator {
         self.shared.queues.iter().find(found).cloned()
     }
 
+    /// How many requests [`Fault::Hang`] holds now.
+    pub fn held(&self) -> usize {
+        self.shared.fault.held()
+    }
+
     /// From now on every signed request meets this fault; `None` lifts it.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.shared.fault.set(fault);

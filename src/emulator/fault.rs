@@ -77,7 +77,6 @@ impl FaultSwitch {
     }
 
     /// How many requests are between their arrival and their answer for this fault.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.0.receiver_count()
     }

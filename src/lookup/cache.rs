@@ -102,7 +102,9 @@ impl Cell {
             state.active = self.activate.send(self.clone()).is_ok();
         }
         match (&state.good, &state.outage) {
-            (Some(good), None) if now - good.began <= self.timing.refresh + GRACE => Glance::Answer(Ok(good.clone())),
+            (Some(good), None) if now - good.began <= self.timing.max_age.min(self.timing.refresh + GRACE) => {
+                Glance::Answer(Ok(good.clone()))
+            }
             // Known to be failing, as of a moment ago: nothing to wait for.
             (good, Some(outage)) if was_active => Glance::Answer(self.stale_or(now, good.as_ref(), outage.sentence())),
             _ => {
