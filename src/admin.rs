@@ -3,6 +3,7 @@
 //! Listens on loopback unless told otherwise; the same probes are also on the secure port.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,6 +13,9 @@ use http::{StatusCode, Uri};
 use tokio::net::TcpListener;
 
 use crate::health::Health;
+
+/// After an accept error (out of file descriptors): long enough for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own.
 pub fn probes(health: Health) -> Router {
@@ -23,15 +27,22 @@ pub fn probes(health: Health) -> Router {
 }
 
 /// Serves the admin routes until `shutdown`.
-pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) {
     let service = hyper_util::service::TowerToHyperService::new(probes(health));
     let mut connections = tokio::task::JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
             Some(_) = connections.join_next() => continue,
-            () = shutdown.as_mut() => return Ok(()),
+            () = shutdown.as_mut() => return,
         };
         let io = hyper_util::rt::TokioIo::new(stream);
         let service = service.clone();

@@ -215,8 +215,9 @@ fn look(found: Option<&APIService>, wanted: &APIService) -> Finding {
 /// Who wrote it last, as far as field managers tell; kube-apiserver itself only sets the status.
 fn applied_by(found: &APIService) -> String {
     let managers = found.metadata.managed_fields.iter().flatten();
-    let managers = managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref());
-    managers.last().map(|manager| format!(" (applied by {manager})")).unwrap_or_default()
+    let mut managers =
+        managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref());
+    managers.next_back().map(|manager| format!(" (applied by {manager})")).unwrap_or_default()
 }
 
 /// The same for the same trouble, with what to do.

@@ -101,7 +101,7 @@ impl Auth {
         match verdict {
             Ok(Verdict::Allowed) => Ok(Some(Admitted { namespace, metric, verb })),
             Ok(Verdict::Denied(reason)) => {
-                tracing::info!(user = caller.user, verb, namespace, metric, reason, "forbidden");
+                tracing::debug!(user = caller.user, verb, namespace, metric, reason, "forbidden");
                 Err(Refusal::forbidden(&caller.user, verb, GROUP, &metric, &namespace, &reason))
             }
             Err(Unreachable(why)) => Err(Refusal::unavailable(format!(
@@ -114,10 +114,11 @@ impl Auth {
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
     async fn caller(&self, request: &Parts) -> Result<Caller, Refusal> {
         let chain = request.extensions.get::<Arc<Peer>>().map(|peer| peer.chain.as_slice()).unwrap_or_default();
-        if let Some(caller) = front_proxy::caller(&self.trust, chain, &request.headers) {
+        let roots = self.trust.roots();
+        if let Some(caller) = front_proxy::caller(&self.trust, &roots, chain, &request.headers) {
             return Ok(caller.authenticated());
         }
-        if let Some(caller) = client_cert::caller(&self.trust, chain) {
+        if let Some(caller) = client_cert::caller(&self.trust, &roots, chain) {
             return Ok(caller.authenticated());
         }
         if let Some(token) = bearer(request) {
@@ -134,8 +135,17 @@ impl Auth {
                 ))),
             };
         }
-        // Whoever shows a certificate that leads nowhere has claimed to be somebody.
-        if chain.is_empty() { Ok(Caller::anonymous()) } else { Err(Refusal::unauthorized()) }
+        if chain.is_empty() {
+            return Ok(Caller::anonymous());
+        }
+        // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
+        Err(if roots.know_a_front_proxy() {
+            Refusal::unauthorized()
+        } else {
+            Refusal::unavailable(
+                "depthgauge cannot tell who asks: it has read no front proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose says why",
+            )
+        })
     }
 }
 

@@ -13,7 +13,6 @@ use crate::telemetry;
 
 mod config;
 mod demo;
-
 mod emulate;
 mod serve;
 
@@ -32,7 +31,6 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Args>),
     Demo(demo::Args),
-
     Emulate(emulate::Args),
     Config(config::Args),
 }
@@ -50,7 +48,6 @@ impl Cli {
         let result = runtime.block_on(async {
             match command {
                 Command::Serve(args) => args.run().await,
-
                 Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::{Binding, Timing};
-use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
-use crate::selector;
+use crate::metric::{Clock, is_label_value};
 use crate::source::{self, Kind, OpenError, Plan};
 
 /// The version of the format, and the only one.
@@ -157,7 +156,7 @@ fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) 
 /// A source's name becomes a label value, so it must be able to.
 fn name(node: &Node, problems: &mut Problems) -> Option<String> {
     let text = node.text(problems)?;
-    if !selector::is_name(text) {
+    if !is_label_value(text) {
         let rule = "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
         problems.add(node.at(), format!("{text:?} can be no label value: {rule}"));
         return None;
@@ -309,15 +308,15 @@ sources:
         let expected = [
             "1:1: `kind` is missing here",
             "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
-            "2:8: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
+            "2:1: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
             "3:20: auth type \"magic\" is not supported; use apiKey",
             "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1",
-            "3:55: unknown key `extra`; known here: auth, endpoint, region",
-            "4:21: a duration above zero is expected here, such as 5s, 500ms or 2m",
-            "4:32: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
+            "3:48: unknown key `extra`; known here: auth, endpoint, region",
+            "4:21: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
+            "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: nobody could read this source: name namespaces, or \"*\" for all",
-            "10:12: unknown key `extra`; known here: endpoint, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "10:5: unknown key `extra`; known here: endpoint, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",

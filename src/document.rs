@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+/// Longest duration that makes sense anywhere: what is a day old is no live value.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Line and column, both counted from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Position {
@@ -32,7 +35,8 @@ enum Value {
     /// A boolean or a fraction: YAML has them, no key of ours wants one.
     Other(String),
     List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    /// Key, its position, value.
+    Map(Vec<(String, Position, Node)>),
 }
 
 /// All that is wrong with a document, sorted by place when shown.
@@ -44,11 +48,17 @@ pub struct Problems(Vec<(Position, String)>);
 #[derive(Debug)]
 pub struct Fields<'n> {
     at: Position,
-    entries: &'n [(String, Node)],
+    entries: &'n [(String, Position, Node)],
     known: Vec<&'static str>,
 }
 
 // === impl Position ===
+
+impl Position {
+    fn of(yaml: &MarkedYaml<'_>) -> Self {
+        Self { line: yaml.span.start.line(), column: yaml.span.start.col() + 1 }
+    }
+}
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,16 +123,16 @@ impl Node {
         parsed.map_err(|error| problems.add(self.at, error.to_string())).ok()
     }
 
-    /// A duration above zero, such as `5s`, `500ms` or `2m`.
+    /// A duration above zero and of a day at most, such as `5s`, `500ms` or `2m`.
     pub fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         let written = match &self.value {
             Value::Text(text) => text.parse::<jiff::SignedDuration>().ok(),
             _ => None,
         };
         match written.map(Duration::try_from) {
-            Some(Ok(duration)) if !duration.is_zero() => Some(duration),
+            Some(Ok(duration)) if !duration.is_zero() && duration <= DURATION_MAX => Some(duration),
             _ => {
-                problems.add(self.at, "a duration above zero is expected here, such as 5s, 500ms or 2m");
+                problems.add(self.at, "a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m");
                 None
             }
         }
@@ -161,7 +171,7 @@ impl Node {
     }
 
     fn from_yaml(yaml: &MarkedYaml<'_>) -> Self {
-        let at = Position { line: yaml.span.start.line(), column: yaml.span.start.col() + 1 };
+        let at = Position::of(yaml);
         let value = match &yaml.data {
             YamlData::Value(Scalar::Null) => Value::Null,
             YamlData::Value(Scalar::String(text)) => Value::Text(text.clone().into_owned()),
@@ -170,9 +180,9 @@ impl Node {
             YamlData::Value(Scalar::FloatingPoint(number)) => Value::Other(number.to_string()),
             YamlData::Representation(text, ..) => Value::Text(text.clone().into_owned()),
             YamlData::Sequence(items) => Value::List(items.iter().map(Self::from_yaml).collect()),
-            YamlData::Mapping(entries) => {
-                Value::Map(entries.iter().map(|(key, node)| (key_text(key), Self::from_yaml(node))).collect())
-            }
+            YamlData::Mapping(entries) => Value::Map(
+                entries.iter().map(|(key, node)| (key_text(key), Position::of(key), Self::from_yaml(node))).collect(),
+            ),
             YamlData::Tagged(_, inner) => return Self::from_yaml(inner),
             YamlData::Alias(_) | YamlData::BadValue => Value::Null,
         };
@@ -223,7 +233,7 @@ impl<'n> Fields<'n> {
     /// The value of an optional key.
     pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);
-        self.entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+        self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
     }
 
     /// The value of a required key, or a problem.
@@ -240,9 +250,9 @@ impl<'n> Fields<'n> {
         let mut known = self.known;
         known.sort_unstable();
         known.dedup();
-        for (key, node) in self.entries {
+        for (key, at, _) in self.entries {
             if !known.contains(&key.as_str()) {
-                problems.add(node.at, format!("unknown key `{key}`; known here: {}", known.join(", ")));
+                problems.add(*at, format!("unknown key `{key}`; known here: {}", known.join(", ")));
             }
         }
     }
@@ -269,9 +279,9 @@ mod tests {
             [
                 "1:1: `needed` is missing here",
                 "1:7: a text is expected here: write \"7\" with quotes",
-                "2:7: a duration above zero is expected here, such as 5s, 500ms or 2m",
+                "2:7: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
                 "3:7: a list is expected here, not a text",
-                "4:8: unknown key `extra`; known here: list, map, name, needed, wait",
+                "4:1: unknown key `extra`; known here: list, map, name, needed, wait",
                 "5:6: a mapping is expected here, not a list",
             ]
         );
@@ -284,7 +294,7 @@ mod tests {
             let node = Node::parse(text, &mut problems).unwrap();
             assert_eq!(node.duration(&mut problems), Some(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["0s", "-5s", "5", "five", "[5s]"] {
+        for bad in ["0s", "-5s", "5", "five", "[5s]", "25h", "9000000000000000000s"] {
             let mut problems = Problems::default();
             let node = Node::parse(bad, &mut problems).unwrap();
             assert_eq!(node.duration(&mut problems), None, "{bad}");

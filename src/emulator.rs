@@ -13,14 +13,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 mod answer;
 mod authorization;
 mod documents;
 pub mod fault;
-#[cfg(test)]
-mod fixture;
 pub mod keys;
 pub mod profile;
 pub mod queue;
@@ -28,12 +27,13 @@ mod routes;
 mod server;
 mod signature;
 mod store;
+#[cfg(test)]
+mod test_util;
 
 use fault::{Fault, FaultSwitch};
 use keys::{KeyRing, VerifyingKey};
 use queue::EmulatedQueue;
 
-use crate::metric::Clock;
 use crate::oci::queue::QueueId;
 
 /// What an emulator is made of.
@@ -57,7 +57,7 @@ pub struct Emulator {
 struct Shared {
     queues: Vec<Arc<EmulatedQueue>>,
     keys: KeyRing,
-    clock: Clock,
+    clock: fn() -> Timestamp,
     fault: FaultSwitch,
 }
 
@@ -74,7 +74,7 @@ impl Default for Options {
 impl Emulator {
     /// An emulator with empty queues. `clock` dates the answers and judges the dates of
     /// requests; time-outs run on tokio's clock.
-    pub fn new(options: Options, clock: Clock) -> Self {
+    pub fn new(options: Options, clock: fn() -> Timestamp) -> Self {
         let Options { visibility, queues, keys } = options;
         let queues =
             queues.into_iter().map(|(name, id)| Arc::new(EmulatedQueue::new(name, id, visibility, clock))).collect();
@@ -115,7 +115,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::emulator::fixture::{self, Caller, Golden};
+    use crate::emulator::test_util::{self, Caller, Golden};
 
     /// A running emulator with the queue `orders`.
     struct Running {
@@ -128,11 +128,11 @@ mod tests {
     fn emulator() -> Emulator {
         let golden = Golden::load();
         let options = Options {
-            queues: vec![("orders".to_owned(), fixture::queue_id())],
+            queues: vec![("orders".to_owned(), test_util::queue_id())],
             keys: vec![(golden.key_id(), golden.key())],
             ..Options::default()
         };
-        Emulator::new(options, fixture::clock)
+        Emulator::new(options, test_util::clock)
     }
 
     async fn run(emulator: &Emulator, address: impl Into<SocketAddr>) -> Running {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn path(rest: &str) -> String {
-        format!("{}{rest}", fixture::queue_id().queue_path())
+        format!("{}{rest}", test_util::queue_id().queue_path())
     }
 
     #[tokio::test]
@@ -184,7 +184,7 @@ mod tests {
         let caller = &running.caller;
         let answer = caller.get(&path("")).await;
         let expected = json!({
-            "id": fixture::queue_id().as_str(), "compartmentId": "ocid1.compartment.oc1..emulated",
+            "id": test_util::queue_id().as_str(), "compartmentId": "ocid1.compartment.oc1..emulated",
             "displayName": "orders", "lifecycleState": "ACTIVE",
             "timeCreated": "2026-03-10T12:00:00.000Z", "timeUpdated": "2026-03-10T12:00:00.000Z",
             "messagesEndpoint": format!("http://{}", caller.address()),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// A request that has arrived and is held.
-    async fn hold(running: &Running, target: &str) -> fixture::Open {
+    async fn hold(running: &Running, target: &str) -> test_util::Open {
         running.emulator.set_fault(Some(Fault::Hang));
         let open = running.caller.open("GET", target).await;
         while running.emulator.shared.fault.held() == 0 {

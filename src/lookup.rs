@@ -148,10 +148,13 @@ impl Catalog {
         if meant.is_empty() {
             return Err(self.no_match(kind, namespace, selector));
         }
-        let readings = futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await;
+        for answer in futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await {
+            answer.map_err(LookupError::Unavailable)?;
+        }
         let mut samples = Vec::with_capacity(meant.len());
-        for (entry, reading) in meant.iter().zip(readings) {
-            let reading = reading.map_err(LookupError::Unavailable)?;
+        for entry in meant {
+            // Of now: while one source was waited for, the values of the others have aged.
+            let reading = entry.cell.known().map_err(LookupError::Unavailable)?;
             let Some(value) = reading.figures.value(metric) else {
                 let sentence = format!("{} {:?} has no {metric}", kind.label(), entry.name);
                 return Err(LookupError::Unavailable(sentence.into()));

@@ -19,6 +19,9 @@ use quantity::Quantity;
 /// Only `cli` names the real clock; it is passed down from there.
 pub type Clock = fn() -> Timestamp;
 
+/// Longest label value, and longest name part of a label key (Kubernetes' own limit).
+pub const LABEL_VALUE_MAX: usize = 63;
+
 /// The name of an external metric, as it stands in a URL and in an HPA: `oci_queue_length`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MetricName(&'static str);
@@ -102,4 +105,12 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
     }
+}
+
+/// Whether a text can be a label value other than the empty one.
+pub fn is_label_value(text: &str) -> bool {
+    text.len() <= LABEL_VALUE_MAX
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.bytes().next_back().is_some_and(|b| b.is_ascii_alphanumeric())
 }

@@ -39,6 +39,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// For loopback endpoints, which no proxy can reach.
+    direct: reqwest::Client,
     credentials: Credentials,
     clock: fn() -> Timestamp,
 }
@@ -113,7 +115,12 @@ impl Client {
     ///
     /// Fails when the system's trusted certificates cannot be loaded.
     pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let (http, direct) = (Self::http().build()?, Self::http().no_proxy().build()?);
+        Ok(Self { http, direct, credentials, clock })
+    }
+
+    fn http() -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
             .http1_only()
             // A signed Authorization must not leave its host.
             .redirect(reqwest::redirect::Policy::none())
@@ -121,8 +128,6 @@ impl Client {
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, credentials, clock })
     }
 
     /// GetStats: the figures of one queue, from its messages endpoint.
@@ -144,8 +149,8 @@ impl Client {
         let date = httpdate::fmt_http_date((self.clock)().into());
         let signable = Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
         let authorization = self.credentials.signer().authorization(&signable).map_err(|_| Error::Unsigned)?;
-        let request = self
-            .http
+        let http = if url.host_str().is_some_and(is_loopback) { &self.direct } else { &self.http };
+        let request = http
             .get(url)
             .header(DATE, date)
             .header(AUTHORIZATION, authorization)

@@ -9,6 +9,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+/// Longest message, in bytes: an HPA's condition is read in a terminal, and what is asked comes
+/// back in some messages.
+const MESSAGE_MAX: usize = 400;
+
 /// An answer other than success. Can only be 4xx or 5xx.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -104,12 +108,14 @@ impl Refusal {
     }
 
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        message.truncate(message.floor_char_boundary(MESSAGE_MAX));
         let body = Status {
             kind: "Status",
             api_version: "v1",
             metadata: Empty {},
             status: "Failure",
-            message: message.into(),
+            message,
             reason,
             details: None,
             code: code.as_u16(),

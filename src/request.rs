@@ -18,6 +18,15 @@ pub const VERSION: &str = "v1beta1";
 /// Where its resources live.
 pub const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
+/// Who has not said who they are, and the group they are in.
+const NOBODY: &str = "system:anonymous";
+const NOBODYS_GROUP: &str = "system:unauthenticated";
+/// Longest name of a namespace, a DNS label. A longer one exists nowhere, and what a stranger
+/// sends must not be remembered at any length.
+const NAMESPACE_MAX: usize = 63;
+/// Longest name of a resource, a DNS subdomain; the same for metrics.
+const METRIC_MAX: usize = 253;
+
 /// The other end of a TLS connection, the same for all requests on it.
 #[derive(Debug, Default)]
 pub struct Peer {
@@ -80,14 +89,16 @@ pub struct Admitted {
 impl Caller {
     /// Who has said nothing of themselves.
     pub fn anonymous() -> Self {
-        Self { user: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
+        Self { user: NOBODY.into(), groups: vec![NOBODYS_GROUP.into()], ..Self::default() }
     }
 
-    /// Adds the group that every authenticated user is in, as the Go library does.
+    /// Adds the group that every authenticated user is in. Not to somebody whom the front proxy
+    /// calls anonymous, as in the Go library.
     #[must_use]
     pub fn authenticated(mut self) -> Self {
         const ALL: &str = "system:authenticated";
-        if !self.groups.iter().any(|group| group == ALL) {
+        let settled = |group: &String| group == ALL || group == NOBODYS_GROUP;
+        if self.user != NOBODY && !self.groups.iter().any(settled) {
             self.groups.push(ALL.into());
         }
         self
@@ -125,7 +136,9 @@ fn target(path: &str) -> Target {
     };
     let mut parts = rest.split('/').map(|part| percent_decode_str(part).decode_utf8());
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(Ok(namespace)), Some(Ok(metric)), None) if !namespace.is_empty() && !metric.is_empty() => {
+        (Some(Ok(namespace)), Some(Ok(metric)), None)
+            if (1..=NAMESPACE_MAX).contains(&namespace.len()) && (1..=METRIC_MAX).contains(&metric.len()) =>
+        {
             Target::Values { namespace: namespace.into_owned(), metric: metric.into_owned() }
         }
         _ => Target::Path,
@@ -133,7 +146,8 @@ fn target(path: &str) -> Target {
 }
 
 fn is_watch(query: Option<&str>) -> bool {
-    query_value(query, "watch").is_some_and(|value| matches!(&*value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    // What Kubernetes' own conversion takes for false.
+    query_value(query, "watch").is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
 }
 
 /// The first value of a query parameter, form-decoded (`+` is a blank); `None` when it is absent.
@@ -198,6 +212,21 @@ mod tests {
             attributes("GET", "/apis/external.metrics.k8s.io/v1beta1/namespaces/a%2Fb/m%20n").1,
             Some(("a/b".to_owned(), "m n".to_owned()))
         );
+    }
+
+    #[test]
+    fn names_longer_than_any_that_exist_are_no_values() {
+        for (namespace, metric, values) in [(63, 253, true), (64, 1, false), (1, 254, false), (60_000, 1, false)] {
+            let path = format!("{PREFIX}/namespaces/{}/{}", "n".repeat(namespace), "m".repeat(metric));
+            assert_eq!(attributes("GET", &path).1.is_some(), values, "{namespace} {metric}");
+        }
+    }
+
+    #[test]
+    fn whom_the_proxy_calls_anonymous_stays_so() {
+        assert_eq!(Caller::anonymous().authenticated(), Caller::anonymous());
+        let user = Caller { user: "u".into(), ..Caller::default() };
+        assert_eq!(user.authenticated().groups, ["system:authenticated"]);
     }
 
     #[test]

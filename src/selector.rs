@@ -7,10 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::metric::Labels;
+use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_value};
 
-/// Longest label value, and longest name part of a label key (Kubernetes' own limit).
-const NAME_MAX: usize = 63;
 /// Longest prefix of a label key, a DNS subdomain.
 const PREFIX_MAX: usize = 253;
 
@@ -107,11 +105,6 @@ impl Requirement {
     /// The label that this is about.
     pub fn key(&self) -> &str {
         &self.key
-    }
-
-    /// What must be true of it.
-    pub fn condition(&self) -> &Condition {
-        &self.condition
     }
 
     fn matches(&self, value: Option<&str>) -> bool {
@@ -295,29 +288,21 @@ fn label_key(text: &str) -> Result<String, ParseError> {
                     && part.bytes().next_back().is_some_and(inner)
             })
     };
-    if is_name(name) && prefix.is_none_or(subdomain) {
+    if is_label_value(name) && prefix.is_none_or(subdomain) {
         return Ok(text.to_owned());
     }
     Err(ParseError(format!(
-        "<nil>: Invalid value: {text:?}: a label key is an optional DNS subdomain and '/', then at most {NAME_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
+        "<nil>: Invalid value: {text:?}: a label key is an optional DNS subdomain and '/', then at most {LABEL_VALUE_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
     )))
 }
 
 fn label_value(text: &str) -> Result<String, ParseError> {
-    if text.is_empty() || is_name(text) {
+    if text.is_empty() || is_label_value(text) {
         return Ok(text.to_owned());
     }
     Err(ParseError(format!(
-        "values[0]: Invalid value: {text:?}: a label value is at most {NAME_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
+        "values[0]: Invalid value: {text:?}: a label value is at most {LABEL_VALUE_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
     )))
-}
-
-/// Whether a text can be a label value other than the empty one.
-pub fn is_name(text: &str) -> bool {
-    text.len() <= NAME_MAX
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && text.bytes().next_back().is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +30,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between the end of one HTTP/1.1 request and the end of the next one's header: idle time and
 /// slow senders alike. Longer than the 15 s between two asks of an HPA controller.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the goodbye to an HTTP/2 peer that has not asked yet, and may never.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// HTTP/2 peers are pinged so often, and must answer within [`PING_TIMEOUT`]: a peer whose node
 /// died would otherwise hold its connection for hours.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -58,7 +61,7 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Router, dra
                     connections.spawn(connection);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::debug!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -93,7 +96,7 @@ async fn connection(
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let service = WithPeer { peer: Arc::new(Peer { chain }), inner: service };
+    let service = WithPeer { peer: Arc::new(Peer { chain }), inner: service, asked: Arc::default() };
     let io = TokioIo::new(stream);
     let result =
         if http2 { http2_connection(io, service, drain).await } else { http1_connection(io, service, drain).await };
@@ -119,6 +122,7 @@ async fn http1_connection(io: TlsIo, service: WithPeer, drain: CancellationToken
 }
 
 async fn http2_connection(io: TlsIo, service: WithPeer, drain: CancellationToken) -> hyper::Result<()> {
+    let asked = service.asked.clone();
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -130,15 +134,31 @@ async fn http2_connection(io: TlsIo, service: WithPeer, drain: CancellationToken
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
-        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = drain.cancelled() => {}
+        () = silence(&asked) => {}
     }
-    connection.await
+    connection.as_mut().graceful_shutdown();
+    if asked.load(Ordering::Relaxed) {
+        return connection.await;
+    }
+    // hyper says goodbye only after the preface, and has no deadline for it.
+    tokio::time::timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()))
+}
+
+/// Ends when nothing was asked in the time of a first request; else never.
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(HEADER_TIMEOUT).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Tells the service who is at the other end of the connection.
 struct WithPeer {
     peer: Arc<Peer>,
     inner: Router,
+    /// Whether there was a request yet.
+    asked: Arc<AtomicBool>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for WithPeer {
@@ -147,6 +167,7 @@ impl hyper::service::Service<Request<Incoming>> for WithPeer {
     type Future = tower::util::Oneshot<Router, Request<Body>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         self.inner.clone().oneshot(request)

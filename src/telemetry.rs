@@ -26,7 +26,7 @@ pub enum TelemetryError {
 pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
     let written = filter.unwrap_or(DEFAULT_FILTER);
     let targets: Targets = written.parse().map_err(|error| TelemetryError::Filter(written.to_owned(), error))?;
-    // One line for each TLS alert and each reused connection is nobody's interest.
+    // What a watch has to say of its errors is said by the check that it reports into.
     let targets = if filter.is_some() { targets } else { targets.with_target("kube_runtime", Level::ERROR) };
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

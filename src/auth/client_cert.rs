@@ -3,12 +3,12 @@
 
 use rustls_pki_types::CertificateDer;
 
-use super::trust::{Purpose, Trust};
+use super::trust::{Purpose, Roots, Trust};
 use crate::request::Caller;
 
 /// The subject of the leaf, if its chain leads to the cluster's client CA of now.
-pub(super) fn caller(trust: &Trust, chain: &[CertificateDer<'static>]) -> Option<Caller> {
-    let subject = trust.verify(Purpose::Client, chain)?;
+pub(super) fn caller(trust: &Trust, roots: &Roots, chain: &[CertificateDer<'static>]) -> Option<Caller> {
+    let subject = trust.verify(roots, Purpose::Client, chain)?;
     if subject.common_name.is_empty() {
         return None;
     }

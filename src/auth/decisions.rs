@@ -14,8 +14,8 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Entries kept at most. A cluster has tens of callers; this bounds a flood of made-up ones to
-/// a few MiB.
+/// Entries kept at most, and questions under way. A cluster has tens of callers; a flood of
+/// made-up ones (a kilobyte each, by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
 
 /// How long a decision is good.
@@ -89,8 +89,8 @@ where
         key: &K,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
-        if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) {
-            self.make_room(slots);
+        if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) && !self.make_room(slots) {
+            return async { Err(Undecided("too many questions at once")) }.boxed().shared();
         }
         let flight = self.flight(key.clone(), ask()).boxed().shared();
         let slot = slots.entry(key.clone()).or_insert(Slot { decided: None, flight: None });
@@ -121,7 +121,8 @@ where
         }
     }
 
-    fn make_room(&self, slots: &mut HashMap<K, Slot<V>>) {
+    /// Whether there is room now: not when every slot waits for its answer.
+    fn make_room(&self, slots: &mut HashMap<K, Slot<V>>) -> bool {
         slots.retain(|_, slot| {
             let usable = |(value, at): &(V, Instant)| at.elapsed() < (self.lifetime)(value).usable;
             slot.flight.is_some() || slot.decided.as_ref().is_some_and(usable)
@@ -133,6 +134,7 @@ where
                 slots.remove(&key);
             }
         }
+        slots.len() < ENTRIES_MAX
     }
 }
 
@@ -208,6 +210,15 @@ mod tests {
         seconds(15).await;
         assert_eq!(scene.about("a", false).await, Err(Undecided("down")));
         assert_eq!(scene.about("b", false).await, Err(Undecided("down")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_is_the_number_of_questions_under_way() {
+        let scene = Scene::new();
+        let keys: Vec<&'static str> = (0..=ENTRIES_MAX).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect();
+        let asks = keys.iter().map(|key| scene.about(key, true));
+        let refused = futures_util::future::join_all(asks).await.into_iter().filter(Result::is_err).count();
+        assert_eq!(refused, 1);
     }
 
     #[tokio::test(start_paused = true)]

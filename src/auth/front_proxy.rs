@@ -1,8 +1,9 @@
 //! Who the aggregator says is asking, believed only behind the aggregator's own certificate.
 
 use std::collections::BTreeMap;
+use std::str::Utf8Error;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 
@@ -10,32 +11,40 @@ use super::trust::{Purpose, Roots, Trust};
 use crate::request::Caller;
 
 /// The caller in the headers, if the chain is a front proxy's and the headers name a user.
-pub(super) fn caller(trust: &Trust, chain: &[CertificateDer<'static>], headers: &HeaderMap) -> Option<Caller> {
-    let subject = trust.verify(Purpose::FrontProxy, chain)?;
-    let roots = trust.roots();
+pub(super) fn caller(
+    trust: &Trust,
+    roots: &Roots,
+    chain: &[CertificateDer<'static>],
+    headers: &HeaderMap,
+) -> Option<Caller> {
+    let subject = trust.verify(roots, Purpose::FrontProxy, chain)?;
     let names = &roots.allowed_names;
     if !names.is_empty() && !names.contains(&subject.common_name) {
-        tracing::info!(name = subject.common_name, "a front proxy certificate whose name is not allowed");
+        tracing::debug!(name = subject.common_name, "a front proxy certificate whose name is not allowed");
         return None;
     }
-    named(&roots, headers)
+    named(roots, headers)
 }
 
+/// `None` also when a header is no UTF-8: dropping one group would make another person of him.
 fn named(roots: &Roots, headers: &HeaderMap) -> Option<Caller> {
-    let first = |names: &[String]| {
-        let values = names.iter().filter_map(|name| headers.get(name)?.to_str().ok());
-        values.map(str::to_owned).find(|value| !value.is_empty())
-    };
-    let user = first(&roots.user_headers)?;
-    let uid = first(&roots.uid_headers).unwrap_or_default();
-    let groups = roots.group_headers.iter().flat_map(|name| headers.get_all(name));
-    let groups = groups.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect();
-    Some(Caller { user, uid, groups, extra: extra(&roots.extra_prefixes, headers) })
+    let user = first(&roots.user_headers, headers).ok()?.filter(|user| !user.is_empty())?;
+    let uid = first(&roots.uid_headers, headers).ok()?.unwrap_or_default();
+    let groups = roots.group_headers.iter().flat_map(|name| headers.get_all(name)).map(text);
+    let mut groups = groups.collect::<Result<Vec<_>, _>>().ok()?;
+    groups.retain(|group| !group.is_empty());
+    let extra = extra(&roots.extra_prefixes, headers).ok()?;
+    Some(Caller { user, uid, groups, extra })
+}
+
+/// The first value of the first of these headers that is there.
+fn first(names: &[String], headers: &HeaderMap) -> Result<Option<String>, Utf8Error> {
+    names.iter().find_map(|name| headers.get(name)).map(text).transpose()
 }
 
 /// `X-Remote-Extra-Scopes: a` becomes `scopes: [a]`. The key is percent-encoded, since header
 /// names cannot hold a `/`; the value is not.
-fn extra(prefixes: &[String], headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+fn extra(prefixes: &[String], headers: &HeaderMap) -> Result<BTreeMap<String, Vec<String>>, Utf8Error> {
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
         for prefix in prefixes {
@@ -43,12 +52,14 @@ fn extra(prefixes: &[String], headers: &HeaderMap) -> BTreeMap<String, Vec<Strin
             let Some(key) = name.as_str().strip_prefix(&prefix) else { continue };
             // Malformed encoding stands for itself, as in the Go library.
             let key = percent_decode_str(key).decode_utf8().map_or_else(|_| key.to_owned(), |key| key.to_lowercase());
-            if let Ok(value) = value.to_str() {
-                extra.entry(key).or_default().push(value.to_owned());
-            }
+            extra.entry(key).or_default().push(text(value)?);
         }
     }
-    extra
+    Ok(extra)
+}
+
+fn text(value: &HeaderValue) -> Result<String, Utf8Error> {
+    std::str::from_utf8(value.as_bytes()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -87,6 +98,15 @@ mod tests {
         assert_eq!(caller.groups, ["system:serviceaccounts", "system:authenticated"]);
         assert_eq!(caller.uid, "7");
         assert_eq!(caller.extra["authentication.kubernetes.io/credential-id"], ["JTI=1"]);
+    }
+
+    #[test]
+    fn names_may_be_any_utf_8_and_nothing_else() {
+        let mut headers = headers(&[("x-remote-user", "u")]);
+        headers.insert("x-remote-group", HeaderValue::from_bytes("größe".as_bytes()).unwrap());
+        assert_eq!(named(&roots(), &headers).unwrap().groups, ["größe"]);
+        headers.insert("x-remote-group", HeaderValue::from_bytes(b"gr\xf6\xdfe").unwrap());
+        assert_eq!(named(&roots(), &headers), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! remembered, and only until the CAs change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,7 @@ use aws_lc_rs::digest;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -24,6 +25,11 @@ use crate::health::Reporter;
 /// Where Kubernetes publishes what aggregated API servers need to know.
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
+/// How long the first answer of a watch may take; kube-apiserver has the object in its cache.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// From a watch that broke to the next: soon enough for a certificate rotation, which keeps the
+/// old CA in the bundle for hours.
+const WATCH_AGAIN: Duration = Duration::from_secs(3);
 /// Certificates whose outcome is remembered: one per API server, and some people.
 const REMEMBERED_MAX: usize = 256;
 
@@ -39,9 +45,9 @@ pub struct Trust {
 pub(super) struct Roots {
     pub(super) generation: u64,
     /// Signs the certificate of the aggregator, which may name other users in headers.
-    pub(super) front_proxy_ca: Vec<TrustAnchor<'static>>,
+    pub(super) front_proxy_ca: Vec<Anchor>,
     /// Signs the certificates of users.
-    pub(super) client_ca: Vec<TrustAnchor<'static>>,
+    pub(super) client_ca: Vec<Anchor>,
     /// Common names that the aggregator may have; empty means any.
     pub(super) allowed_names: Vec<String>,
     pub(super) user_headers: Vec<String>,
@@ -49,6 +55,16 @@ pub(super) struct Roots {
     pub(super) group_headers: Vec<String>,
     pub(super) extra_prefixes: Vec<String>,
 }
+
+/// A CA, and when it may vouch: a retired one may be left in the bundle past its end.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    anchor: TrustAnchor<'static>,
+    valid: Validity,
+}
+
+/// Seconds since 1970, both ends included.
+type Validity = RangeInclusive<i64>;
 
 /// Which CA a chain must lead to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -67,8 +83,8 @@ pub(super) struct Subject {
 #[derive(Clone)]
 struct Outcome {
     generation: u64,
-    not_before: i64,
-    not_after: i64,
+    /// While the leaf, every certificate sent along, and the CA are all in their time.
+    valid: Validity,
     subject: Subject,
 }
 
@@ -90,23 +106,35 @@ impl Trust {
 
     /// Replaces what is trusted by what the ConfigMap's data say.
     pub fn apply(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
-        let mut roots = Roots::parse(data)?;
-        roots.generation = self.current.load().generation + 1;
-        self.current.store(Arc::new(roots));
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.replace(Roots::parse(data)?);
         Ok(())
     }
 
     /// Follows the ConfigMap for as long as the process runs.
     pub async fn watch(&self, client: kube::Client, reporter: Reporter) {
+        loop {
+            let trouble = self.follow(client.clone(), &reporter).await;
+            reporter.degraded(format!("cannot watch ConfigMap {NAMESPACE}/{NAME}: {trouble}"));
+            tokio::time::sleep(WATCH_AGAIN).await;
+        }
+    }
+
+    /// One watch, until it breaks; says why it did.
+    async fn follow(&self, client: kube::Client, reporter: &Reporter) -> String {
         let api = kube::Api::<ConfigMap>::namespaced(client, NAMESPACE);
         // By name: the narrow Role grants nothing wider.
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let events = watcher(api, config).default_backoff();
-        let mut events = std::pin::pin!(events);
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut listed = false;
         let mut seen = false;
         loop {
-            match events.try_next().await {
+            // A list that is accepted and never answered would be waited for for ever; an
+            // established watch is quiet as long as nothing changes.
+            let patience = if listed { Duration::MAX } else { LIST_TIMEOUT };
+            let Ok(event) = tokio::time::timeout(patience, events.try_next()).await else {
+                return "kube-apiserver does not answer in time".to_owned();
+            };
+            match event {
                 Ok(Some(watcher::Event::Apply(map) | watcher::Event::InitApply(map))) => {
                     seen = true;
                     match self.apply(&map.data.unwrap_or_default()) {
@@ -115,44 +143,54 @@ impl Trust {
                     }
                 }
                 Ok(Some(watcher::Event::Init)) => seen = false,
-                Ok(Some(watcher::Event::InitDone)) if seen => {}
+                Ok(Some(watcher::Event::InitDone)) if seen => listed = true,
                 Ok(Some(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
-                    let nothing = self.apply(&BTreeMap::new());
-                    debug_assert!(nothing.is_ok());
+                    listed = true;
+                    self.replace(Roots::default());
                     reporter.degraded(format!(
                         "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
                     ));
                 }
-                // The stream goes on after an error, with a growing pause.
-                Err(error) => reporter.degraded(format!("cannot watch ConfigMap {NAMESPACE}/{NAME}: {}", why(&error))),
-                Ok(None) => return,
+                Err(error) => return why(&error),
+                Ok(None) => return "the watch ended".to_owned(),
             }
         }
     }
 
+    /// The CAs and names of now: the same ones for all questions about one request.
     pub(super) fn roots(&self) -> Arc<Roots> {
         self.current.load_full()
     }
 
-    /// The subject of the leaf if the chain leads to a CA of now and is in its time.
-    pub(super) fn verify(&self, purpose: Purpose, chain: &[CertificateDer<'static>]) -> Option<Subject> {
+    /// The subject of the leaf if the chain leads to a CA of `roots` and is in its time.
+    pub(super) fn verify(&self, roots: &Roots, purpose: Purpose, chain: &[CertificateDer<'static>]) -> Option<Subject> {
         let leaf = chain.first()?;
-        let roots = self.roots();
         let now = (self.clock)().as_second();
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
         let key = (purpose, fingerprint);
-        let known = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self.outcomes().get(&key).cloned();
         if let Some(outcome) = known.filter(|outcome| outcome.generation == roots.generation) {
-            return (outcome.not_before <= now && now <= outcome.not_after).then_some(outcome.subject);
+            return outcome.valid.contains(&now).then_some(outcome.subject);
         }
         let outcome = roots.check(purpose, chain, now)?;
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = self.outcomes();
         if outcomes.len() >= REMEMBERED_MAX {
             outcomes.clear();
         }
         outcomes.insert(key, outcome.clone());
         Some(outcome.subject)
+    }
+
+    fn replace(&self, mut roots: Roots) {
+        roots.generation = self.current.load().generation + 1;
+        self.current.store(Arc::new(roots));
+        self.outcomes().clear();
+    }
+
+    fn outcomes(&self) -> MutexGuard<'_, HashMap<(Purpose, [u8; 32]), Outcome>> {
+        // Single inserts and removals: a panic leaves nothing half made.
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,46 +211,64 @@ impl Roots {
         })
     }
 
+    /// Whether a front proxy could be recognised at all.
+    pub(super) fn know_a_front_proxy(&self) -> bool {
+        !self.front_proxy_ca.is_empty()
+    }
+
     fn check(&self, purpose: Purpose, chain: &[CertificateDer<'static>], now: i64) -> Option<Outcome> {
         let anchors = match purpose {
             Purpose::FrontProxy => &self.front_proxy_ca,
             Purpose::Client => &self.client_ca,
         };
+        let valid: Vec<_> = anchors.iter().filter(|anchor| anchor.valid.contains(&now)).collect();
+        let anchors: Vec<_> = valid.iter().map(|anchor| anchor.anchor.clone()).collect();
         let (leaf, intermediates) = chain.split_first()?;
         let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        let usage = webpki::KeyUsage::client_auth();
         webpki::EndEntityCert::try_from(leaf)
             .and_then(|leaf| {
-                let usage = webpki::KeyUsage::client_auth();
-                leaf.verify_for_usage(algorithms, anchors, intermediates, time, usage, None, None).map(drop)
+                leaf.verify_for_usage(algorithms, &anchors, intermediates, time, usage, None, None).map(drop)
             })
             .inspect_err(|error| tracing::debug!(?purpose, %error, "client certificate not trusted"))
             .ok()?;
-        let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-        // The leaf's own time is kept with the outcome. An intermediate that expires before its
-        // leaf is not noticed until the CAs change; front proxies have no intermediates.
-        let texts = |entries: Vec<&str>| entries.into_iter().map(str::to_owned).collect::<Vec<_>>();
-        let names = texts(parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect());
-        let organizations = texts(parsed.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect());
-        Some(Outcome {
-            generation: self.generation,
-            not_before: parsed.validity().not_before.timestamp(),
-            not_after: parsed.validity().not_after.timestamp(),
-            subject: Subject { common_name: names.into_iter().next_back().unwrap_or_default(), organizations },
-        })
+        // Which of several CAs vouched is not told: the one that ends first bounds the outcome.
+        let of_chain = chain.iter().map(validity).collect::<Option<Vec<_>>>()?;
+        let all = of_chain.iter().chain(valid.iter().map(|anchor| &anchor.valid));
+        let both = |(begin, end): (i64, i64), valid: &Validity| (begin.max(*valid.start()), end.min(*valid.end()));
+        let (begin, end) = all.fold((i64::MIN, i64::MAX), both);
+        Some(Outcome { generation: self.generation, valid: begin..=end, subject: subject(leaf)? })
     }
 }
 
-fn anchors(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<TrustAnchor<'static>>, BadConfigMap> {
+fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let organizations = parsed.subject().iter_organization().filter_map(|name| name.as_str().ok());
+    Some(Subject {
+        // The last one counts in Go.
+        common_name: names.last().unwrap_or_default().to_owned(),
+        organizations: organizations.map(str::to_owned).collect(),
+    })
+}
+
+fn anchors(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<Anchor>, BadConfigMap> {
     let Some(pem) = data.get(key) else { return Ok(Vec::new()) };
     let bad = |problem: String| BadConfigMap { key, problem };
     let mut anchors = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
         let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|error| bad(error.to_string()))?;
-        anchors.push(anchor.to_owned());
+        let valid = validity(&certificate).ok_or_else(|| bad("a certificate without dates".to_owned()))?;
+        anchors.push(Anchor { anchor: anchor.to_owned(), valid });
     }
     if anchors.is_empty() { Err(bad("no certificate in it".to_owned())) } else { Ok(anchors) }
+}
+
+fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_before.timestamp()..=parsed.validity().not_after.timestamp())
 }
 
 fn strings(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<String>, BadConfigMap> {

@@ -5,6 +5,7 @@
 //! and a fixed authorizer for kube-apiserver. That authorizer is private to this file, so that
 //! nothing else can be built with it.
 
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -99,7 +100,8 @@ impl Args {
         let finished = async { while parts.join_next().await.is_some() {} };
         // Whatever is still open then belongs to nobody who waits for it.
         let _ = tokio::time::timeout(STOP_TIMEOUT, finished).await;
-        println!("{}", script.summary());
+        // Whoever closed our output does not want it, either.
+        let _ = writeln!(io::stdout(), "{}", script.summary());
         ended
     }
 }

@@ -4,12 +4,14 @@
 //! From then on a part that ends ends the process with its reason; kube-apiserver may come and
 //! go.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +93,7 @@ impl Args {
         let health = Health::default();
         let listening = health.reporter("listener", State::Failed("not listening yet".to_owned()));
         let client = kube_client(kubeconfig).await?;
-        let secure = listen(SocketAddr::new(bind_address, secure_port), "--bind-address or --secure-port").await?;
+        let secure = listen_secure(bind_address, secure_port).await?;
         let admin = listen(admin_address, "--admin-address").await?;
         println!("serving on https://{}", secure.local_addr()?);
         println!("admin on http://{}", admin.local_addr()?);
@@ -104,8 +106,7 @@ impl Args {
         let certificate = serving.clone();
         let tls = server::tls::acceptor(move || certificate.borrow().certified.clone())?;
         parts.run("API listener", server::serve(secure, tls, router, drain.clone()));
-        let admin = admin::serve(admin, health.clone(), drain.clone().cancelled_owned());
-        parts.spawn("admin listener", async { Ok(admin.await?) });
+        parts.run("admin listener", admin::serve(admin, health.clone(), drain.clone().cancelled_owned()));
         parts.run("reader", reader.run());
         parts.run("certificates", certificates.keep(publish, health.reporter("certificate", State::Ok)));
         let waiting = || State::Degraded("kube-apiserver has not answered yet".to_owned());
@@ -114,7 +115,14 @@ impl Args {
         parts.run("identity watch", async move { trust.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let registration = Registration::new(client, service, serving, health.reporter("apiservice", waiting()));
-            parts.run("registration", registration.keep());
+            let stopping = parts.stopping.clone();
+            parts.run("registration", async move {
+                tokio::select! {
+                    () = registration.keep() => {}
+                    // Held back rather than ended: a part that ends ends the process.
+                    () = stopping.cancelled() => std::future::pending().await,
+                }
+            });
         }
         listening.ok();
 
@@ -145,6 +153,8 @@ struct Parts {
     tasks: JoinSet<(&'static str, Result<()>)>,
     /// Reviews that go on after whoever asked has his answer.
     reviews: TaskTracker,
+    /// Cancelled at once when asked to stop, before the drain.
+    stopping: CancellationToken,
 }
 
 // === impl Parts ===
@@ -172,13 +182,15 @@ impl Parts {
                 bail!("{name} ended");
             }
         }
+        // Whoever comes after us registers now: it must not be undone while we still serve.
+        self.stopping.cancel();
         listening.failed("draining");
         let drained = async {
             tokio::time::sleep(delay).await;
             drain.cancel();
             // The listener returns when the last answer is out; the others only when dropped.
-            while let Some(Ok((name, _))) = self.tasks.join_next().await {
-                if name == "API listener" {
+            while let Some(ended) = self.tasks.join_next().await {
+                if ended.is_ok_and(|(name, _)| name == "API listener") {
                     break;
                 }
             }
@@ -201,6 +213,22 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
         bail!("outside of a pod, say what to register: --service NAMESPACE/NAME:PORT, or --register=false");
     }
     Ok(service)
+}
+
+/// The default is both families; a node without IPv6 has only the other one.
+async fn listen_secure(address: IpAddr, port: u16) -> Result<TcpListener> {
+    let flags = "--bind-address or --secure-port";
+    let bound = listen(SocketAddr::new(address, port), flags).await;
+    match bound {
+        Err(error) if address == IpAddr::from(Ipv6Addr::UNSPECIFIED) && !in_use(&error) => {
+            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), flags).await
+        }
+        bound => bound,
+    }
+}
+
+fn in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// The directory for certificates, and what deletes it at the end if it is a temporary one.

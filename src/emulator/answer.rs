@@ -144,7 +144,7 @@ pub(crate) fn http_date(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::fixture;
+    use crate::emulator::test_util;
 
     fn id_for(theirs: &str) -> String {
         let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(theirs).unwrap())]);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn every_answer_has_the_common_headers() {
         for answer in [Answer::done(), Answer::no_such_queue(), Answer::document(&1)] {
-            let response = answer.into_response(HeaderValue::from_static("id"), fixture::clock());
+            let response = answer.into_response(HeaderValue::from_static("id"), test_util::clock());
             assert_eq!(response.headers()["date"], "Tue, 10 Mar 2026 12:00:00 GMT");
             assert_eq!(response.headers()["opc-request-id"], "id");
             assert_eq!(response.headers()["content-type"], "application/json");

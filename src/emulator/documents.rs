@@ -152,11 +152,11 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::emulator::fixture;
+    use crate::emulator::test_util;
 
     #[test]
     fn times_have_milliseconds() {
-        assert_eq!(time(fixture::clock()), "2026-03-10T12:00:00.000Z");
+        assert_eq!(time(test_util::clock()), "2026-03-10T12:00:00.000Z");
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn public_part(pair: &KeyPair) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::fixture::Golden;
+    use crate::emulator::test_util::Golden;
 
     #[test]
     fn every_form_of_one_key_is_the_same_key() {

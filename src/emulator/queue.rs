@@ -2,7 +2,7 @@
 //!
 //! The way in for those without HTTP, like a load script; `routes` uses the same methods. Adds
 //! to [`store`](super::store) what a state machine has not: a lock, receipts, and waiting.
-//! Waiting runs on tokio's clock, the dates on messages come from the injected [`Clock`].
+//! Waiting runs on tokio's clock, the dates on messages come from the injected clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::store::{RETENTION, Store};
-use crate::metric::Clock;
 use crate::oci::queue::{QueueId, Stats};
 
 /// The longest visibility time-out, the service's own limit: 12 hours. Also what keeps
@@ -31,7 +30,7 @@ pub struct EmulatedQueue {
     id: QueueId,
     created_at: Timestamp,
     visibility: Duration,
-    clock: Clock,
+    clock: fn() -> Timestamp,
     /// Part of every receipt, so that one of another queue, or of an earlier run, opens nothing.
     tag: u64,
     /// A std mutex, because it is held for map operations only, never across an await.
@@ -71,7 +70,7 @@ pub struct Delivery {
 // === impl EmulatedQueue ===
 
 impl EmulatedQueue {
-    pub(crate) fn new(name: String, id: QueueId, visibility: Duration, clock: Clock) -> Self {
+    pub(crate) fn new(name: String, id: QueueId, visibility: Duration, clock: fn() -> Timestamp) -> Self {
         Self {
             name,
             id,
@@ -222,13 +221,13 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::fixture;
+    use crate::emulator::test_util;
 
     const SECOND: Duration = Duration::from_secs(1);
     const HALF_MINUTE: Duration = Duration::from_secs(30);
 
     fn queue() -> EmulatedQueue {
-        EmulatedQueue::new("orders".to_owned(), fixture::queue_id(), HALF_MINUTE, fixture::clock)
+        EmulatedQueue::new("orders".to_owned(), test_util::queue_id(), HALF_MINUTE, test_util::clock)
     }
 
     #[test]
@@ -281,7 +280,7 @@ mod tests {
         let queue = queue();
         let stored = queue.put(["a"]);
         let taken = queue.take(1, HALF_MINUTE).remove(0);
-        assert_eq!(taken.created_at, fixture::clock());
+        assert_eq!(taken.created_at, test_util::clock());
         assert_eq!(taken.visible_after.duration_since(taken.created_at).as_secs(), 30);
         assert_eq!(taken.expire_after.duration_since(taken.created_at).as_secs(), 86_400);
         assert_eq!((stored[0].id, stored[0].expire_after), (taken.id, taken.expire_after));

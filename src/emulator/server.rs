@@ -3,6 +3,7 @@
 //! Knows no route; what a request gets is [`routes`](super::routes)' business.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -40,9 +41,9 @@ pub(crate) async fn serve(
             () = &mut shutdown => break Ok(()),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failures = 0;
-                    connections.spawn(converse(emulator.clone(), stream, closing.clone()));
+                    connections.spawn(converse(emulator.clone(), stream, peer, closing.clone()));
                 }
                 Err(error) if failures == ACCEPT_FAILURES => break Err(error),
                 Err(error) => {
@@ -62,12 +63,12 @@ pub(crate) async fn serve(
 }
 
 /// One connection, from its first request to its last.
-async fn converse(emulator: Emulator, stream: TcpStream, closing: CancellationToken) {
+async fn converse(emulator: Emulator, stream: TcpStream, peer: SocketAddr, closing: CancellationToken) {
     // Answers are small and written whole: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY refused");
     }
-    let service = service_fn(|request| routes::respond(&emulator, request, &closing));
+    let service = service_fn(|request| routes::respond(&emulator, peer, request, &closing));
     let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let outcome = tokio::select! {

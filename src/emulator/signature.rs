@@ -147,7 +147,7 @@ fn has_body(method: &Method) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::fixture::{self, Golden, Vector};
+    use crate::emulator::test_util::{self, Golden, Vector};
 
     /// Where in a request a byte is changed.
     type Part = fn(&mut Vector) -> &mut String;
@@ -184,11 +184,11 @@ mod tests {
                 _ => Ok(()),
             };
             accepted += usize::from(expected.is_ok());
-            assert_eq!(outcome(&vector, fixture::clock()), expected, "{}", vector.name);
+            assert_eq!(outcome(&vector, test_util::clock()), expected, "{}", vector.name);
             // A token signs like a key: once the emulator knows its id, the rest is the same.
             let keys = KeyRing::new([(vector.key_id.clone(), golden.key())]);
             let (parts, body) = vector.request().into_parts();
-            let outcome = verify(&parts, &body, &keys, fixture::clock());
+            let outcome = verify(&parts, &body, &keys, test_util::clock());
             assert_eq!(outcome.is_ok(), vector.signs_all_it_must(), "{}", vector.name);
         }
         assert_eq!(accepted, 18);
@@ -203,7 +203,7 @@ mod tests {
             ("body", |vector| &mut vector.body),
             ("signature", |vector| vector.header("authorization")),
         ];
-        let (keys, now) = (Golden::load().keys(), fixture::clock());
+        let (keys, now) = (Golden::load().keys(), test_util::clock());
         for vector in Golden::load().vectors().into_iter().filter(|vector| outcome(vector, now).is_ok()) {
             for (name, part) in parts {
                 for mutant in mutants(&vector, part) {
@@ -218,12 +218,12 @@ mod tests {
     fn a_changed_body_is_refused_even_with_its_hash_put_right() {
         let mut vector = Golden::load().vector("post-put-messages");
         vector.body = vector.body.replace("hello", "jello");
-        assert_eq!(outcome(&vector, fixture::clock()), Err(Refused::ContentHash));
+        assert_eq!(outcome(&vector, test_util::clock()), Err(Refused::ContentHash));
         let hash = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, vector.body.as_bytes()));
         *vector.header("x-content-sha256") = hash;
-        assert_eq!(outcome(&vector, fixture::clock()), Err(Refused::Signature));
+        assert_eq!(outcome(&vector, test_util::clock()), Err(Refused::Signature));
         vector.body.push(' ');
-        assert_eq!(outcome(&vector, fixture::clock()), Err(Refused::ContentLength(111)));
+        assert_eq!(outcome(&vector, test_util::clock()), Err(Refused::ContentLength(111)));
     }
 
     #[test]
@@ -231,10 +231,10 @@ mod tests {
         let vector = Golden::load().vector("get-stats-no-query");
         let second = SignedDuration::from_secs(1);
         for edge in [-ALLOWED_SKEW, ALLOWED_SKEW] {
-            assert_eq!(outcome(&vector, fixture::clock() + edge), Ok(()));
+            assert_eq!(outcome(&vector, test_util::clock() + edge), Ok(()));
         }
-        assert!(outcome(&vector, fixture::clock() - ALLOWED_SKEW - second).is_err());
-        let late = outcome(&vector, fixture::clock() + ALLOWED_SKEW + second).unwrap_err();
+        assert!(outcome(&vector, test_util::clock() - ALLOWED_SKEW - second).is_err());
+        let late = outcome(&vector, test_util::clock() + ALLOWED_SKEW + second).unwrap_err();
         assert_eq!(
             late.to_string(),
             "Date 'Tue, 10 Mar 2026 12:00:00 GMT' is not within allowed clock skew. \
@@ -250,7 +250,7 @@ mod tests {
             let mut vector = good.clone();
             let changed = vector.header("authorization").replace(from, to);
             *vector.header("authorization") = changed;
-            outcome(&vector, fixture::clock()).unwrap_err()
+            outcome(&vector, test_util::clock()).unwrap_err()
         };
         assert_eq!(with("version=\"1\"", "version=\"2\""), Refused::Version("2".to_owned()));
         assert_eq!(with("rsa-sha256", "rsa-sha1"), Refused::Algorithm("rsa-sha1".to_owned()));
@@ -261,6 +261,6 @@ mod tests {
         assert_eq!(with("date ", "x-date "), Refused::NotSent("x-date".to_owned()));
         let mut unsigned = good.clone();
         unsigned.headers.retain(|(name, _)| name != "authorization");
-        assert_eq!(outcome(&unsigned, fixture::clock()), Err(Refused::NoAuthorization));
+        assert_eq!(outcome(&unsigned, test_util::clock()), Err(Refused::NoAuthorization));
     }
 }

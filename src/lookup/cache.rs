@@ -88,6 +88,11 @@ impl Cell {
         self.settle(Instant::now())
     }
 
+    /// What is known now, for somebody who has asked a moment ago.
+    pub(super) fn known(&self) -> Result<Reading, Arc<str>> {
+        self.settle(Instant::now())
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a plain assignment: a panic cannot leave it half made.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

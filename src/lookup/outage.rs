@@ -1,8 +1,8 @@
 //! What is told of a source while it fails.
 //!
 //! The HPA controller writes the sentence into a condition and an event, and writes both anew
-//! whenever it changes. So it has an absolute start, no ids, and keeps its first cause until
-//! another one has really taken over.
+//! whenever it changes. So it has an absolute start, no ids, and keeps its first cause for the
+//! whole outage: a dying service resets, refuses and times out in turn. The log has every change.
 
 use std::sync::Arc;
 
@@ -13,18 +13,14 @@ use crate::source::SourceError;
 
 /// Longest sentence, in bytes; an HPA's condition is read in a terminal.
 const SENTENCE_MAX: usize = 400;
-/// How often in a row another cause must be seen before the sentence changes. A dying service
-/// resets, refuses and times out in turn; a changed cause that lasts has another remedy.
-const TAKES_OVER: u32 = 3;
 
 /// A time without a good reading.
 #[derive(Debug)]
 pub(super) struct Outage {
     since: Timestamp,
+    /// Of the last failed read, for the log.
     cause: String,
     sentence: Arc<str>,
-    /// Another cause, and how often in a row it was seen.
-    rival: Option<(String, u32)>,
 }
 
 // === impl Outage ===
@@ -32,26 +28,14 @@ pub(super) struct Outage {
 impl Outage {
     /// Begins with the first failed read.
     pub(super) fn begin(title: &str, error: &SourceError, since: Timestamp) -> Self {
-        let sentence = sentence(title, error, since);
-        Self { since, cause: error.cause.clone(), sentence, rival: None }
+        Self { since, cause: error.cause.clone(), sentence: sentence(title, error, since) }
     }
 
-    /// Another failed read. Returns whether the sentence has changed.
-    pub(super) fn go_on(&mut self, title: &str, error: &SourceError) -> bool {
-        if error.cause == self.cause {
-            self.rival = None;
-            return false;
-        }
-        let seen = match self.rival.take() {
-            Some((cause, seen)) if cause == error.cause => seen + 1,
-            _ => 1,
-        };
-        if seen >= TAKES_OVER {
-            *self = Self::begin(title, error, self.since);
-            return true;
-        }
-        self.rival = Some((error.cause.clone(), seen));
-        false
+    /// Another failed read. Returns whether its cause is news.
+    pub(super) fn go_on(&mut self, error: &SourceError) -> bool {
+        let news = error.cause != self.cause;
+        self.cause.clone_from(&error.cause);
+        news
     }
 
     /// What the reader of an HPA is told, at most 400 bytes.
@@ -85,19 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_keeps_until_another_cause_has_taken_over() {
+    fn the_sentence_is_the_same_for_the_whole_outage() {
         let since: Timestamp = "2026-11-22T14:02:03.9Z".parse().unwrap();
         let mut outage = Outage::begin("queue \"orders\"", &error("connection refused"), since);
-        let first =
-            "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait.";
-        assert_eq!(&*outage.sentence(), first);
-        for cause in ["timed out", "timed out", "connection refused", "timed out", "timed out", "500", "timed out"] {
-            assert!(!outage.go_on("queue \"orders\"", &error(cause)));
-            assert_eq!(&*outage.sentence(), first);
+        for (cause, news) in [("timed out", true), ("timed out", false), ("500", true), ("connection refused", true)] {
+            assert_eq!(outage.go_on(&error(cause)), news, "{cause}");
+            assert_eq!(
+                &*outage.sentence(),
+                "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait."
+            );
         }
-        assert!(!outage.go_on("queue \"orders\"", &error("timed out")));
-        assert!(outage.go_on("queue \"orders\"", &error("timed out")));
-        assert_eq!(&*outage.sentence(), first.replace("connection refused", "timed out"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Keeps the values that people ask for fresh: one task a source, and only while it is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -9,7 +10,10 @@ use tokio::time::Instant;
 use super::cache::{Cell, Reading};
 use super::outage::Outage;
 use super::schedule::{self, LastRead, Next};
-use crate::source::{Figures, SourceError};
+use crate::source::{Figures, SourceError, Step};
+
+/// What a source may take to notice that its deadline has passed.
+const OVERTIME: Duration = Duration::from_millis(250);
 
 /// Runs the reads of a catalog; whoever builds the catalog runs this beside it.
 pub struct Reader {
@@ -23,7 +27,8 @@ impl Reader {
         Self { activated }
     }
 
-    /// Reads until the catalog is dropped. Dropping the future stops all reads.
+    /// Reads for as long as there is a catalog to read for, or a source in use. Dropping the
+    /// future stops all reads.
     pub async fn run(mut self) {
         let mut cells = JoinSet::new();
         loop {
@@ -83,7 +88,16 @@ fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
 async fn read(cell: &Cell) {
     let began = Instant::now();
     let timestamp = (cell.clock)();
-    let result = cell.source.read(began + cell.timing.timeout).await;
+    let by = began + cell.timing.timeout;
+    // A source keeps its deadline itself, and knows the step; this is for one that does not.
+    let result = tokio::time::timeout_at(by + OVERTIME, cell.source.read(by)).await.unwrap_or_else(|_| {
+        Err(SourceError {
+            step: Step::Read,
+            cause: "timed out".to_owned(),
+            remedy: "Check the way from this pod to the source.",
+            detail: "the read went on after its deadline".to_owned(),
+        })
+    });
     store(cell, began, timestamp, result);
     cell.progress.send_modify(|count| *count += 1);
 }
@@ -103,7 +117,7 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
             let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
             state.last_read = Some(LastRead { began, retry_after });
             let news = match &mut state.outage {
-                Some(outage) => outage.go_on(title, &error),
+                Some(outage) => outage.go_on(&error),
                 None => {
                     state.outage = Some(Outage::begin(title, &error, timestamp));
                     true

@@ -13,9 +13,12 @@ use super::Timing;
 /// How long before the expected ask the source is read: longer than a read takes (tens of
 /// milliseconds, a fresh TLS connection included) and than the controller's own jitter.
 const LEAD: Duration = Duration::from_secs(1);
-/// Longest pause between reads of a source that fails, so that it is right again within 10 s of
-/// its recovery even if `refresh` is long and the read under way has to time out first.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How much longer than `refresh` the pause after a failed read may be: spreads many sources
+/// that failed together, and still has a source with the default `refresh` of 5 s right again
+/// within 10 s of its recovery, a read that has to time out first included.
+const JITTER: f64 = 0.2;
+/// A source is not kept for longer than this, however rarely it is asked for.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How many equal intervals in a row make a rhythm.
 const RHYTHM: usize = 2;
 
@@ -73,9 +76,7 @@ impl Asks {
     /// When nobody wants to know any more.
     fn idle_at(&self, timing: &Timing) -> Option<Instant> {
         let longest = self.intervals.iter().flatten().max().copied().unwrap_or_default();
-        // A queue that is asked for once an hour must not be forgotten in between, nor kept for
-        // ever because somebody asked twice with a week between.
-        let patience = (longest * 3).min(timing.idle_after * 30).max(timing.idle_after);
+        let patience = (longest * 3).max(timing.idle_after).min(PATIENCE_MAX);
         self.last.map(|last| last + patience)
     }
 }
@@ -104,9 +105,9 @@ fn due(asks: &Asks, began: Instant, timing: &Timing) -> Instant {
     }
 }
 
-/// The pause after a failed read. `chance` in 0..1 spreads many sources that failed together.
+/// The pause after a failed read, never shorter than `refresh`. `chance` is in 0..1.
 pub(super) fn retry_after(timing: &Timing, chance: f64) -> Duration {
-    timing.refresh.min(RETRY_MAX).mul_f64(0.9 + 0.2 * chance.clamp(0.0, 1.0))
+    timing.refresh.mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -164,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_source_is_tried_again_soon() {
-        for (refresh, low, high) in [(1.0, 0.9, 1.1), (5.0, 4.5, 5.5), (60.0, 4.5, 5.5)] {
+    fn a_failing_source_is_read_no_more_often_than_a_sound_one() {
+        for (refresh, low, high) in [(1.0, 1.0, 1.2), (5.0, 5.0, 6.0), (60.0, 60.0, 72.0)] {
             let timing = Timing { refresh: seconds(refresh), ..Timing::default() };
             for chance in [0.0, 0.5, 1.0] {
                 let wait = retry_after(&timing, chance).as_secs_f64();
-                assert!((low - 0.001..=high + 0.001).contains(&wait), "{refresh} {chance} {wait}");
+                assert!((low..=high + 0.001).contains(&wait), "{refresh} {chance} {wait}");
             }
         }
     }

@@ -198,7 +198,7 @@ async fn an_outage_tells_the_last_value_until_max_age_then_one_sentence() {
     }
     fake.set(Mood::Fails("500"));
     let began = Instant::now();
-    let mut sentences = std::collections::BTreeSet::new();
+    let mut sentences = BTreeSet::new();
     for _ in 0..40 {
         match scene.ask("shop", "queue=orders").await {
             Ok(samples) => {

@@ -13,7 +13,12 @@ use super::sign::Signer;
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// The API key of a user, from a profile of `~/.oci/config`.
-    ApiKey(Arc<Signer>),
+    ApiKey {
+        /// Signs with the key.
+        signer: Arc<Signer>,
+        /// The profile's region, as written.
+        region: Option<String>,
+    },
 }
 
 /// Why there is nothing to sign with. Each says what to do.
@@ -82,13 +87,20 @@ impl Credentials {
         };
         let key = private_key(&pem).map_err(|source| CredentialsError::Key { path, source })?;
         let key_id = format!("{}/{}/{}", profile.tenancy, profile.user, profile.fingerprint);
-        Ok(Self::ApiKey(Arc::new(Signer::new(key_id, key))))
+        Ok(Self::ApiKey { signer: Arc::new(Signer::new(key_id, key)), region: profile.region })
     }
 
     /// What signs the next request.
     pub fn signer(&self) -> Arc<Signer> {
         match self {
-            Self::ApiKey(signer) => signer.clone(),
+            Self::ApiKey { signer, .. } => signer.clone(),
+        }
+    }
+
+    /// The region that comes with the credentials, as written.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Self::ApiKey { region, .. } => region.as_deref(),
         }
     }
 }
@@ -138,7 +150,7 @@ mod tests {
         let file: serde_json::Value =
             serde_json::from_str(include_str!("../../tests/golden/oci/vectors.json")).unwrap();
         let key = private_key(file["private_key_pkcs8_pem"].as_str().unwrap().as_bytes()).unwrap();
-        let credentials = Credentials::ApiKey(Arc::new(Signer::new("ST$secret", key)));
-        assert_eq!(format!("{credentials:?}"), "ApiKey(Signer)");
+        let credentials = Credentials::ApiKey { signer: Arc::new(Signer::new("ST$secret", key)), region: None };
+        assert_eq!(format!("{credentials:?}"), "ApiKey { signer: Signer, region: None }");
     }
 }

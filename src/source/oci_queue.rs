@@ -1,7 +1,7 @@
 //! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -52,8 +52,16 @@ struct QueueSource {
     control_plane: Endpoint,
     /// From the config; never asked for, never forgotten.
     fixed: Option<Endpoint>,
-    /// From GetQueue; forgotten when it stops working, for a queue can move to another cell.
-    found: Mutex<Option<Endpoint>>,
+    found: Mutex<Found>,
+}
+
+/// What GetQueue said of where the messages are.
+#[derive(Clone, Default)]
+struct Found {
+    endpoint: Option<Endpoint>,
+    /// It stopped working, for which it may have moved to another cell: ask again, but go on
+    /// with it while there is nothing better.
+    suspect: bool,
 }
 
 // === impl OciQueue ===
@@ -149,14 +157,13 @@ impl QueuePlan {
         }
     }
 
-    /// Where GetQueue of this queue is asked: the override, else by the config's region, the
-    /// profile's, or the one in the OCID.
-    fn control_plane(&self, id: &QueueId, profile_region: Option<Region>) -> Result<Endpoint, OpenError> {
+    /// Where GetQueue of this queue is asked: the override, else by the region that is set, or
+    /// the one in the OCID.
+    fn control_plane(&self, id: &QueueId, region: Option<Region>) -> Result<Endpoint, OpenError> {
         if let Some(endpoint) = &self.control_plane {
             return Ok(endpoint.clone());
         }
-        let region = self.region.or(profile_region).or_else(|| Region::find(id.region()));
-        let Some(region) = region else {
+        let Some(region) = region.or_else(|| Region::find(id.region())) else {
             return Err(OpenError(format!(
                 "no known region for queue …{}: set `oci.region`, or `oci.endpoint` for a region that is not in the table",
                 id.suffix()
@@ -170,17 +177,23 @@ impl Plan for QueuePlan {
     fn open(self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError> {
         let failed = |error: &dyn std::fmt::Display| OpenError(error.to_string());
         let credentials = Credentials::api_key(&self.config_file, &self.profile).map_err(|error| failed(&error))?;
-        let file = config_file::ConfigFile::read(&self.config_file).map_err(|error| failed(&error))?;
-        let profile_region = file.value(&self.profile, "region").and_then(Region::find);
+        let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
+        let region = match (self.region, named) {
+            (Some(region), _) => Some(region),
+            (None, Some(named)) => Some(Region::find(&named).ok_or_else(|| {
+                OpenError(format!("region {named:?} of the OCI profile or OCI_REGION is not known: set `oci.region`"))
+            })?),
+            (None, None) => None,
+        };
         let client = Arc::new(Client::new(credentials, clock).map_err(|error| failed(&error))?);
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for QueueEntry { id, endpoint } in &self.queues {
             sources.push(Box::new(QueueSource {
                 client: client.clone(),
                 id: id.clone(),
-                control_plane: self.control_plane(id, profile_region)?,
+                control_plane: self.control_plane(id, region)?,
                 fixed: endpoint.clone(),
-                found: Mutex::new(None),
+                found: Mutex::default(),
             }));
         }
         Ok(sources)
@@ -196,7 +209,7 @@ impl QueueSource {
             Ok(stats) => figures(&stats),
             Err(error) => {
                 if may_have_moved(&error) {
-                    *self.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    self.found().suspect = true;
                 }
                 Err(source_error(Step::Read, &error))
             }
@@ -204,23 +217,36 @@ impl QueueSource {
     }
 
     async fn endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
-        let known = self.fixed.clone().or_else(|| self.found.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        if let Some(endpoint) = known {
-            return Ok(endpoint);
+        if let Some(endpoint) = &self.fixed {
+            return Ok(endpoint.clone());
         }
-        let queue = self
-            .client
-            .get_queue(&self.control_plane, &self.id, by)
-            .await
-            .map_err(|error| source_error(Step::Endpoint, &error))?;
+        let Found { endpoint: known, suspect } = self.found().clone();
+        let Some(known) = known else { return self.ask_endpoint(by).await };
+        if !suspect {
+            return Ok(known);
+        }
+        // Half of the time: the other half is for the read itself.
+        let now = Instant::now();
+        let half = now + by.saturating_duration_since(now) / 2;
+        Ok(self.ask_endpoint(half).await.unwrap_or(known))
+    }
+
+    async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
+        let queue = self.client.get_queue(&self.control_plane, &self.id, by).await;
+        let queue = queue.map_err(|error| source_error(Step::Endpoint, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
             remedy: "Set the source's `endpoint`.",
             detail: format!("{error}"),
         })?;
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint.clone());
+        *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
         Ok(endpoint)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        // Whole assignments only: a panic leaves nothing half made.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

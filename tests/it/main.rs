@@ -1,4 +1,42 @@
 //! All integration tests, in one binary: linking it takes longer than running it.
+#![allow(unreachable_pub, reason = "a binary of its own has no outside")]
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 /// Which module may use which.
 mod layers;
+
+/// Documents compared with `tests/golden/`.
+mod golden;
+
+/// A server between a fake Kubernetes API and the OCI emulator: what the next ones are written in.
+mod support;
+
+/// Discovery: the same for everybody, always.
+mod discovery;
+
+/// Who is calling.
+mod identity;
+
+/// May they.
+mod access;
+
+/// Values and selectors, and what is wrong with a question.
+mod values;
+
+/// How fresh a value is, and how often the queue is read for it.
+mod freshness;
+
+/// A source that fails: what is said, and that no number is.
+mod failing;
+
+/// The end of the server.
+mod drain;
+
+/// The program's commands.
+mod cli;
+
+/// `serve` as a process.
+mod serve;
+
+/// End to end on a real control plane.
+mod e2e;

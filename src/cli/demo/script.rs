@@ -1,6 +1,7 @@
 //! The load: a producer that puts messages in bursts, and workers that a plain HPA would scale.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl Script {
 
     /// Runs until dropped.
     pub(super) async fn run(&mut self) -> Result<()> {
-        println!("{:>6}  {:>5}  {:>6}  {:>8}  ", "second", "depth", "answer", "replicas");
+        let mut out = io::stdout();
+        writeln!(out, "{:>6}  {:>5}  {:>6}  {:>8}", "second", "depth", "answer", "replicas")?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for second in 0_u32.. {
@@ -74,7 +76,9 @@ impl Script {
             };
             let replicas = self.replicas;
             let bar = "#".repeat(usize::try_from(replicas).unwrap_or_default());
-            println!("{second:>6}  {depth:>5}  {answer:>6}  {replicas:>8}  {bar:<10}  {event}");
+            let line = format!("{second:>6}  {depth:>5}  {answer:>6}  {replicas:>8}  {bar:<10}  {event}");
+            // Fails when nobody reads any more, as in `demo | head`: then there is nothing left to do.
+            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -86,13 +90,11 @@ impl Script {
             "\n{put} messages put, {done} done, {} left; {answers} answers, {failures} failures; at most {most_replicas} replicas",
             self.depth()
         );
-        let reads = self.queue.reads();
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "; {reads} reads of the queue; a burst was in the answer after {:.1} s at the latest",
-            slowest.as_secs_f64()
-        );
+        let _ = write!(text, "; {} reads of the queue", self.queue.reads());
+        if !slowest.is_zero() {
+            let _ = write!(text, "; every burst was in the answer within {:.1} s", slowest.as_secs_f64());
+        }
         text
     }
 

@@ -1,0 +1,169 @@
+//! May they: what the cluster is asked, how often, and what is said while it cannot be.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::cluster::Mood;
+use crate::support::eventually;
+use crate::support::oci::{Oci, source};
+use crate::support::server::Server;
+
+const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
+
+async fn start() -> (Server, Oci) {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
+    (server, oci)
+}
+
+#[tokio::test]
+async fn who_may_not_reads_the_sentence_of_kubernetes() {
+    let (server, oci) = start().await;
+    let answer = server.proxy().with_header("X-Remote-User", "u").get(VALUE).await;
+    let sentence = r#"oci_queue_length.external.metrics.k8s.io is forbidden: User "u" cannot list resource "oci_queue_length" in API group "external.metrics.k8s.io" in the namespace "shop""#;
+    assert_eq!(answer.refusal(), (403, sentence.to_owned()));
+    let status = answer.json();
+    assert_eq!(status["reason"], "Forbidden");
+    assert_eq!(status["details"], json!({"group": "external.metrics.k8s.io", "kind": "oci_queue_length"}));
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn the_cluster_is_asked_about_what_is_done() {
+    let (server, oci) = start().await;
+    let nobody = server.proxy().with_header("X-Remote-User", "u");
+    for (method, path, verb) in [
+        ("HEAD", VALUE, "list"),
+        ("GET", &format!("{VALUE}?watch=true"), "watch"),
+        ("DELETE", VALUE, "deletecollection"),
+        ("POST", VALUE, "create"),
+        ("PUT", VALUE, "update"),
+        ("PATCH", VALUE, "patch"),
+    ] {
+        assert_eq!(nobody.call(method, path).await.status, 403, "{method} {path}");
+        let spec = server.cluster.reviewed().pop().unwrap();
+        assert_eq!(spec.resource_attributes.unwrap().verb.as_deref(), Some(verb), "{method} {path}");
+    }
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn superusers_are_allowed_without_a_review() {
+    let (server, _oci) = start().await;
+    server.cluster.set_mood(Mood::Down);
+    let by_header = server.proxy().with_header("X-Remote-User", "system:kube-aggregator");
+    assert_eq!(by_header.with_header("X-Remote-Group", "system:masters").get(VALUE).await.status, 200);
+    let identity = server.clients.client("admin", &["system:masters"]);
+    assert_eq!(server.holder(&identity).get(VALUE).await.status, 200);
+    assert_eq!(server.cluster.reviewed().len(), 0);
+}
+
+#[tokio::test]
+async fn a_bearer_token_is_whose_the_cluster_says_it_is() {
+    let (server, oci) = start().await;
+    server.cluster.token("good", "bob", &["devs"]);
+    server.cluster.token("nameless", "", &["system:masters"]);
+    server.cluster.allow("bob");
+    for bad in ["bad", "nameless"] {
+        let answer = server.anyone().with_token(bad).get(VALUE).await;
+        assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()), "{bad}");
+    }
+    assert_eq!((oci.queue("orders").reads(), server.cluster.reviewed().len()), (0, 0));
+    let bob = server.anyone().with_token("good");
+    assert_eq!(bob.get(VALUE).await.status, 200);
+    assert_eq!(bob.get(VALUE).await.status, 200);
+    let spec = server.cluster.reviewed().pop().unwrap();
+    assert_eq!(spec.user.as_deref(), Some("bob"));
+    assert_eq!(spec.groups.as_deref(), Some(&["devs".to_owned(), "system:authenticated".to_owned()][..]));
+    // One for each token: a second ask is answered from memory.
+    assert_eq!((server.cluster.token_reviews(), server.cluster.reviewed().len()), (3, 1));
+}
+
+#[tokio::test]
+async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
+    let (server, oci) = start().await;
+    let asks_who_may = r#"depthgauge cannot ask kube-apiserver whether "u" may list "oci_queue_length" in "shop": "#;
+    let asks_whose = "depthgauge cannot ask kube-apiserver whose token this is: ";
+    for (mood, why) in [
+        (Mood::Down, "it does not answer"),
+        (Mood::Refusing(500), "it answers with an error"),
+        (Mood::Refusing(401), "depthgauge's own credentials are refused"),
+        (Mood::Refusing(403), "forbidden; bind depthgauge's ServiceAccount to ClusterRole system:auth-delegator"),
+    ] {
+        server.cluster.set_mood(mood);
+        let answer = server.proxy().with_header("X-Remote-User", "u").get(VALUE).await;
+        assert_eq!(answer.refusal(), (503, format!("{asks_who_may}{why}")));
+        assert_eq!(answer.header("retry-after"), None);
+        let answer = server.anyone().with_token("t").get(VALUE).await;
+        assert_eq!(answer.refusal(), (503, format!("{asks_whose}{why}")));
+        assert_eq!(answer.json()["reason"], "ServiceUnavailable");
+        let lines = server.anyone().get("/readyz?verbose").await;
+        assert_eq!(lines.status, 200);
+        let line = format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {why}\n");
+        assert!(lines.body.contains(&line), "{}", lines.body);
+    }
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn who_was_allowed_goes_on_while_the_cluster_is_away() {
+    let (server, oci) = start().await;
+    let hpa = server.aggregator("hpa");
+    assert_eq!(hpa.get(VALUE).await.status, 200);
+    server.cluster.set_mood(Mood::Down);
+    oci.put("orders", 1);
+    for _ in 0..20 {
+        assert_eq!(hpa.get(VALUE).await.status, 200);
+    }
+    // Somebody new has no decision to live on.
+    assert_eq!(server.aggregator("new").get(VALUE).await.status, 503);
+    server.cluster.set_mood(Mood::Well);
+    assert_eq!(server.aggregator("new").get(VALUE).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_hundred_requests_at_once_cost_one_review_and_one_read() {
+    let (server, oci) = start().await;
+    let connection = server.aggregator("hpa").connect().await.unwrap();
+    server.cluster.hold();
+    let asks: Vec<_> = (0..100).map(|_| tokio::spawn(connection.begin("GET", VALUE))).collect();
+    eventually("the review", async || (!server.cluster.reviewed().is_empty()).then_some(())).await;
+    // Streams are taken in their order: once this one is answered, all before it have arrived.
+    assert_eq!(connection.get("/version").await.status, 200);
+    server.cluster.release();
+    for answer in join_all(asks).await {
+        assert_eq!(answer.unwrap().unwrap().values(), [("orders".to_owned(), "3".to_owned())]);
+    }
+    assert_eq!((server.cluster.reviewed().len(), oci.queue("orders").reads()), (1, 1));
+}
+
+#[tokio::test]
+async fn no_spelling_of_the_path_leads_past_the_review() {
+    let (server, oci) = start().await;
+    let group = "/apis/external.metrics.k8s.io/v1beta1";
+    for path in [
+        format!("{VALUE}/"),
+        format!("{VALUE}//"),
+        format!("{VALUE}%2F"),
+        format!("{VALUE}/."),
+        format!("{VALUE}?namespace=shop"),
+        format!("{group}/namespaces/shop/%6Fci_queue_length"),
+        format!("{group}/namespaces/%73hop/oci_queue_length"),
+        format!("{group}/namespaces/x%2F..%2Fshop/oci_queue_length"),
+        format!("{group}/namespaces/x/../shop/oci_queue_length"),
+        format!("{group}/namespaces//shop/oci_queue_length"),
+        format!("{group}//namespaces/shop/oci_queue_length"),
+        format!("/{group}/namespaces/shop/oci_queue_length"),
+        "/apis/external.metrics.k8s.io%2Fv1beta1/namespaces/shop/oci_queue_length".to_owned(),
+        format!("{group}/namespaces/%ff/oci_queue_length"),
+        format!("{group}/Namespaces/shop/oci_queue_length"),
+        format!("{group}/namespaces/*/oci_queue_length"),
+    ] {
+        for client in [server.anyone(), server.anyone().with_http1()] {
+            let (code, message) = client.get(&path).await.refusal();
+            assert!(matches!(code, 403 | 404), "{path}: {code} {message}");
+        }
+    }
+    assert_eq!(oci.queue("orders").reads(), 0);
+}

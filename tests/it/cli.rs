@@ -1,0 +1,121 @@
+//! The program's commands as somebody types them; `serve` has a file of its own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use depthgauge::oci::credentials::Credentials;
+use depthgauge::oci::queue::QueueId;
+use depthgauge::oci::{Client, Endpoint};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::oci::ocid;
+use crate::support::program::Home;
+use crate::support::{PATIENCE, crypto, eventually};
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    let home = Home::new();
+    let all = home.run(&["--help"]).await;
+    assert_eq!((all.status.code(), all.stderr.as_str()), (Some(0), ""));
+    for command in ["serve", "demo", "emulate", "config"] {
+        assert!(all.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{}", all.stdout);
+        let help = home.run(&[command, "--help"]).await;
+        assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{command}");
+        assert!(help.stdout.contains(&format!("Usage: depthgauge {command}")), "{}", help.stdout);
+    }
+    let help = home.run(&["config", "check", "--help"]).await;
+    assert!(help.stdout.contains("Usage: depthgauge config check"), "{}", help.stdout);
+    let unknown = home.run(&["frobnicate"]).await;
+    assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+}
+
+#[tokio::test]
+async fn config_check_prints_every_error_with_its_place() {
+    let home = Home::new();
+    let file = home.write(
+        "config.yaml",
+        "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\ndefaults: {refresh: soon}\nsources:\n  - type: oci-queue\n    name: orders\n    queueId: orders\n    extra: 1\n",
+    );
+    let ended = home.run(&["config", "check", &file]).await;
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+    let text = ended.stderr.strip_prefix("depthgauge: ").unwrap();
+    let places: Vec<&str> = text.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+    let expected = ["3:21", "5:5", "7:14", "8:5"].map(|place| format!("{file}:{place}"));
+    assert_eq!(places, expected, "{text}");
+}
+
+#[tokio::test]
+async fn config_check_of_a_good_file_opens_nothing() {
+    let home = Home::new();
+    let id = ocid("orders");
+    let file = home.write(
+        "config.yaml",
+        &format!(
+            "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n  - {{type: oci-queue, name: orders, queueId: {id}, namespaces: [shop]}}\n"
+        ),
+    );
+    let ended = home.run(&["config", "check", &file]).await;
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ended.stdout, format!("{file}: 1 sources, no errors"));
+    let absent = home.run(&["config", "check", "absent.yaml"]).await;
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(absent.stderr.starts_with("depthgauge: config file absent.yaml: "), "{}", absent.stderr);
+}
+
+#[tokio::test]
+async fn the_demo_shows_the_main_job_and_its_curl_line_works_as_printed() {
+    let home = Home::new();
+    let mut demo = home.start(&["demo", "--for", "5s"]);
+    let curl = format!("curl {}", demo.said("  curl ").await);
+    let answer = Command::new("sh").args(["-c", &curl]).output().unwrap();
+    let list: Value = serde_json::from_slice(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    assert_eq!(list["items"][0]["metricLabels"]["queue"], "orders", "{list}");
+    assert!(list["items"][0]["value"].is_string(), "{list}");
+    let ended = demo.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    let summary = ended.stdout.lines().last().unwrap();
+    assert!(summary.starts_with("20 messages put, "), "{summary}");
+    assert!(summary.contains(" 0 failures; ") && summary.contains(" reads of the queue; "), "{summary}");
+    // Keys included, nothing is left behind.
+    assert_eq!(std::fs::read_dir(home.dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn emulate_prints_where_it_is_and_a_config_that_signs() {
+    crypto();
+    let home = Home::new();
+    let id = ocid("orders");
+    let mut emulate = home.start(&["emulate", "--queue", &format!("orders={id}")]);
+    let endpoint: Endpoint = emulate.said("OCI Queue emulator on ").await.parse().unwrap();
+    let config = emulate.said("OCI config ").await;
+    assert_eq!(emulate.said("queue orders ").await, id);
+
+    let credentials = Credentials::api_key(config.as_ref(), "DEFAULT").unwrap();
+    let client = Client::new(credentials, Timestamp::now).unwrap();
+    let id: QueueId = id.parse().unwrap();
+    let by = || Instant::now() + Duration::from_secs(10);
+    let queue = client.get_queue(&endpoint, &id, by()).await.unwrap();
+    assert_eq!((queue.display_name.as_deref(), queue.messages_endpoint), (Some("orders"), endpoint.to_string()));
+    let stats = client.get_stats(&endpoint, &id, by()).await.unwrap();
+    assert_eq!((stats.queue.visible_messages, stats.queue.in_flight_messages), (0, 0));
+
+    emulate.terminate();
+    assert_eq!(emulate.ended().await.status.code(), Some(0));
+    assert_eq!(std::fs::read_dir(home.dir()).unwrap().count(), 0, "the key is gone with it");
+}
+
+#[tokio::test]
+async fn the_demo_ends_in_order_when_it_is_asked_to() {
+    let home = Home::new();
+    let mut demo = home.start(&["demo"]);
+    demo.said("     0 ").await;
+    let began = std::time::Instant::now();
+    demo.terminate();
+    let ended = demo.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(began.elapsed() < PATIENCE);
+    eventually("an empty directory", async || (std::fs::read_dir(home.dir()).unwrap().count() == 0).then_some(()))
+        .await;
+}

@@ -1,0 +1,157 @@
+//! Discovery is the same for every caller at all times, over every protocol that is spoken.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::golden;
+use crate::support::authority::Authority;
+use crate::support::cluster::{FRONT_PROXY, Mood};
+use crate::support::oci::{Oci, source};
+use crate::support::server::Server;
+
+/// Each document, the paths that it has, and its golden file.
+const DOCUMENTS: [(&str, &[&str]); 4] = [
+    ("discovery-groups", &["/apis", "/apis/"]),
+    ("discovery-group", &["/apis/external.metrics.k8s.io", "/apis/external.metrics.k8s.io/"]),
+    ("discovery-resources", &["/apis/external.metrics.k8s.io/v1beta1", "/apis/external.metrics.k8s.io/v1beta1/"]),
+    ("version", &["/version"]),
+];
+const RESOURCES: &str = "/apis/external.metrics.k8s.io/v1beta1";
+/// A config may be empty: no source, so no credentials either.
+const NO_SOURCES: &str = r#"{"apiVersion": "depthgauge.dev/v1alpha1", "kind": "Config", "sources": []}"#;
+
+/// Every document, as this client sees it, is as its golden file says.
+async fn expect_all(client: &crate::support::client::Client) {
+    let connection = client.connect().await.unwrap();
+    for (name, paths) in DOCUMENTS {
+        for path in paths {
+            let answer = connection.get(path).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+            golden::check(&format!("{name}.json"), &answer.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_document_is_as_recorded_with_and_without_trailing_slash() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
+    expect_all(&server.anyone()).await;
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn discovery_does_not_depend_on_what_is_configured() {
+    let server = Server::start(NO_SOURCES).await;
+    expect_all(&server.anyone()).await;
+    let resources = server.anyone().get(RESOURCES).await.json();
+    assert!(!resources["resources"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn discovery_is_answered_whatever_the_caller_shows() {
+    let server = Server::start(NO_SOURCES).await;
+    let strangers = Authority::named("strangers");
+    for identity in [
+        server.front_proxies.client(FRONT_PROXY, &[]),
+        server.front_proxies.expired_client(FRONT_PROXY),
+        server.clients.expired_client("alice"),
+        strangers.client("alice", &[]),
+    ] {
+        expect_all(&server.holder(&identity)).await;
+    }
+    expect_all(&server.anyone().with_token("bad")).await;
+    expect_all(&server.anyone().with_header("Authorization", "Basic YTpi")).await;
+    assert_eq!((server.cluster.reviewed().len(), server.cluster.token_reviews()), (0, 0));
+}
+
+#[tokio::test]
+async fn discovery_is_answered_while_the_cluster_is_away_and_was_never_seen() {
+    let server = Server::start_knowing_nobody(NO_SOURCES).await;
+    server.cluster.set_mood(Mood::Down);
+    expect_all(&server.anyone()).await;
+    expect_all(&server.proxy().with_header("X-Remote-User", "system:kube-aggregator")).await;
+    expect_all(&server.anyone().with_token("any")).await;
+    assert_eq!(server.anyone().get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn every_offered_protocol_answers() {
+    const VERSIONS: [&[&rustls::SupportedProtocolVersion]; 2] =
+        [&[&rustls::version::TLS12], &[&rustls::version::TLS13]];
+    let server = Server::start(NO_SOURCES).await;
+    for tls in VERSIONS {
+        let client = server.anyone().with_tls(tls);
+        let answer = client.get(RESOURCES).await;
+        assert_eq!((answer.status.as_u16(), answer.version), (200, http::Version::HTTP_2));
+        let answer = client.with_http1().get(RESOURCES).await;
+        assert_eq!((answer.status.as_u16(), answer.version), (200, http::Version::HTTP_11));
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_tls_1_2_is_refused() {
+    const HANDSHAKE: u8 = 22;
+    const FATAL_ALERT_PROTOCOL_VERSION: [u8; 7] = [21, 3, 3, 0, 2, 2, 70];
+    let server = Server::start(NO_SOURCES).await;
+    for (minor, accepted) in [(3, true), (2, false), (1, false)] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&client_hello(minor)).await.unwrap();
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[0] == HANDSHAKE, accepted, "3.{minor}: {answer:?}");
+        assert_eq!(answer == FATAL_ALERT_PROTOCOL_VERSION, !accepted, "3.{minor}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_gets_no_answer() {
+    let server = Server::start(NO_SOURCES).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /apis HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is as good an end as any.
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/") && answer.len() < 16, "{answer:?}");
+}
+
+#[tokio::test]
+async fn discovery_can_only_be_read() {
+    let server = Server::start(NO_SOURCES).await;
+    for (_, paths) in DOCUMENTS {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let (code, message) = server.anyone().call(method, paths[0]).await.refusal();
+            assert_eq!((code, message.contains(method)), (405, true), "{method} {}: {message}", paths[0]);
+        }
+        let head = server.anyone().call("HEAD", paths[0]).await;
+        assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_quiet_404() {
+    let server = Server::start(NO_SOURCES).await;
+    for path in ["/", "/openapi/v2", "/openapi/v3", "/apis/apps", "/apis/external.metrics.k8s.io/v1", "/api"] {
+        let (code, message) = server.anyone().get(path).await.refusal();
+        assert_eq!((code, message.as_str()), (404, "the server could not find the requested resource"), "{path}");
+    }
+    let document: Value = server.anyone().get("/").await.json();
+    assert_eq!(document["reason"], "NotFound");
+}
+
+/// A hello of version 3.`minor`, which is TLS 1.2 for 3, and no other: it has no extension
+/// `supported_versions`.
+fn client_hello(minor: u8) -> Vec<u8> {
+    const ECDSA_P256_SHA256: [u8; 8] = [0, 13, 0, 4, 0, 2, 4, 3];
+    const X25519: [u8; 8] = [0, 10, 0, 4, 0, 2, 0, 0x1d];
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let extensions = [ECDSA_P256_SHA256, X25519].concat();
+    // Random, no session, one cipher suite (ECDHE-ECDSA-AES128-GCM-SHA256), no compression.
+    let mut body = [&[3, minor][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0]].concat();
+    body.extend([0, length(&extensions)]);
+    body.extend(extensions);
+    let handshake = [&[1, 0, 0, length(&body)], body.as_slice()].concat();
+    [&[22, 3, 1, 0, length(&handshake)], handshake.as_slice()].concat()
+}

@@ -1,0 +1,145 @@
+//! What other users of the cluster see of us, and we of them: documents, rights, namespaces,
+//! other people's APIServices.
+
+use std::time::Duration;
+
+use depthgauge::emulator::fault::Fault;
+
+use super::cluster::{eventually, run, throughout};
+use super::world::{METRIC_PATH, World};
+use crate::golden;
+
+const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
+/// The registration looks every 10 s.
+const REGISTRATION: Duration = Duration::from_secs(25);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_good_citizen_of_the_cluster() {
+    let world = World::new("citizen", &["--sync", "2s"], "").await;
+    tokio::task::block_in_place(|| {
+        a_foreign_apiservice_is_left_alone_and_its_owner_named(&world);
+        let mut server = world.serve();
+        world.await_available();
+        world.cluster.told(&["create", "namespace", "shop"]);
+        documents_are_golden(&world);
+        kubectl_warns_of_nothing(&world);
+        namespaces_can_be_deleted(&world);
+        headers_without_the_front_proxy_read_nothing(&world);
+        a_stranger_may_not_read(&world);
+        drift_is_repaired(&world);
+        answers_in_flight_finish_on_sigterm(&world, &mut server);
+        deleted_while_we_run_it_stays_deleted(&world);
+        let log = world.log();
+        // How every part words a right that it lacks.
+        let lacks = ["forbidden;", "may not register"].iter().any(|words| log.contains(words));
+        assert!(!lacks, "every right that is needed is granted:\n{log}");
+    });
+}
+
+fn a_foreign_apiservice_is_left_alone_and_its_owner_named(world: &World) {
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
+    world.cluster.apply(&format!(
+        "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {{name: {APISERVICE}}}\nspec: {{group: external.metrics.k8s.io, version: v1beta1, groupPriorityMinimum: 100, versionPriority: 100, insecureSkipTLSVerify: true, service: {{namespace: keda, name: keda-metrics, port: 443}}}}\n"
+    ));
+    let server = world.serve();
+    let seen = eventually("the owner is named", REGISTRATION, || {
+        Some(server.readyz()).filter(|text| text.contains("belongs to Service keda/keda-metrics"))
+    });
+    assert!(seen.contains("[!]apiservice degraded") && seen.contains("readyz check passed"), "{seen}");
+    let owner = ["get", "apiservice", APISERVICE, "-o", "jsonpath={.spec.service.name}"];
+    assert_eq!(world.cluster.told(&owner), "keda-metrics");
+    // And when the other one has gone, it is ours.
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
+    eventually("it is registered", REGISTRATION, || {
+        (world.cluster.kubectl(&owner).stdout == "depthgauge").then_some(())
+    });
+}
+
+fn documents_are_golden(world: &World) {
+    let group = "/apis/external.metrics.k8s.io";
+    golden::check("e2e-group.json", &world.cluster.told(&["get", "--raw", group]));
+    golden::check("e2e-resources.json", &world.cluster.told(&["get", "--raw", &format!("{group}/v1beta1")]));
+    world.oci.queue().put(["one"; 7]);
+    eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
+    golden::check("e2e-values.json", &world.cluster.told(&["get", "--raw", METRIC_PATH]));
+    world.oci.queue().consume(7);
+}
+
+fn kubectl_warns_of_nothing(world: &World) {
+    let said = world.cluster.kubectl(&["api-resources"]);
+    assert!(said.ok && said.stderr.is_empty(), "{}", said.stderr);
+    assert!(said.stdout.contains("oci_queue_length"));
+}
+
+fn namespaces_can_be_deleted(world: &World) {
+    world.cluster.told(&["create", "namespace", "short-lived"]);
+    world.cluster.told(&["delete", "namespace", "short-lived", "--timeout=30s"]);
+}
+
+fn headers_without_the_front_proxy_read_nothing(world: &World) {
+    let reads = world.oci.queue().reads();
+    let said = run(std::process::Command::new("curl").args([
+        "-sSk",
+        "-HX-Remote-User: system:admin",
+        "-HX-Remote-Group: system:masters",
+        &format!("https://127.0.0.1:{}{METRIC_PATH}", world.port),
+    ]));
+    assert!(said.stdout.contains("\"code\":403") && said.stdout.contains("system:anonymous"), "{}", said.stdout);
+    assert!(!said.stdout.contains("items"));
+    // The value was asked for a moment ago, so it is being refreshed; nothing else is read.
+    assert!(world.oci.queue().reads() <= reads + 1);
+}
+
+fn a_stranger_may_not_read(world: &World) {
+    let said = world.cluster.kubectl(&["get", "--raw", METRIC_PATH, "--as=stranger"]);
+    assert!(!said.ok && said.stderr.contains("Forbidden"), "{}", said.stderr);
+    let namespaces = world.cluster.kubectl(&["get", "--raw", &METRIC_PATH.replace("/shop/", "/default/")]);
+    assert!(namespaces.stderr.contains("it may read none"), "{}", namespaces.stderr);
+}
+
+fn drift_is_repaired(world: &World) {
+    let drift = r#"{"spec":{"versionPriority":7,"caBundle":"Cg=="}}"#;
+    world.cluster.told(&["patch", "apiservice", APISERVICE, "--type=merge", "-p", drift]);
+    let priority = ["get", "apiservice", APISERVICE, "-o", "jsonpath={.spec.versionPriority}"];
+    eventually("drift is repaired", REGISTRATION, || (world.cluster.told(&priority) == "100").then_some(()));
+    world.await_available();
+}
+
+fn answers_in_flight_finish_on_sigterm(world: &World, server: &mut super::world::Server) {
+    world.oci.emulator.set_fault(Some(Fault::Hang));
+    let path = METRIC_PATH.replace("orders", "slow");
+    let answer = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| world.cluster.kubectl(&["get", "--raw", &path]));
+        // It is in flight when the aggregator has brought it and the source is being read.
+        let slow = world.oci.emulator.queue("slow").unwrap();
+        eventually("the question is in flight", Duration::from_secs(2), || {
+            world.oci.emulator.held().ge(&1).then_some(())
+        });
+        assert_eq!(slow.reads(), 0);
+        server.terminate();
+        eventually("the server drains", Duration::from_secs(2), || {
+            let refused = std::net::TcpStream::connect(("127.0.0.1", world.port)).is_err();
+            refused.then_some(())
+        });
+        world.oci.emulator.set_fault(None);
+        asked.join().unwrap()
+    });
+    assert!(answer.ok && answer.stdout.contains("\"value\":\"0\""), "{} {}", answer.stdout, answer.stderr);
+    assert!(server.ended_well(Duration::from_secs(15)));
+}
+
+fn deleted_while_we_run_it_stays_deleted(world: &World) {
+    let server = world.serve();
+    world.await_available();
+    eventually("it knows that it is registered", REGISTRATION, || {
+        server.readyz().contains("[+]apiservice ok").then_some(())
+    });
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
+    eventually("it says so", REGISTRATION, || server.readyz().contains("was deleted by somebody").then_some(()));
+    throughout("it stays deleted", Duration::from_secs(12), || {
+        !world.cluster.kubectl(&["get", "apiservice", APISERVICE]).ok
+    });
+    server.kill();
+    let _server = world.serve();
+    world.await_available();
+}

@@ -1,0 +1,105 @@
+//! A control plane of `hack/cluster`, taken down when the test ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at; kubectl itself takes 50 ms.
+const POLL: Duration = Duration::from_millis(200);
+
+/// A running control plane.
+pub struct Cluster {
+    name: String,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub ok: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Cluster {
+    /// Starts one of its own; the name tells tests apart, the flags are those of `hack/cluster up`.
+    pub fn up(name: &str, flags: &[&str]) -> Self {
+        let cluster = Self { name: format!("e2e-{name}") };
+        let output = script("hack/cluster").arg("up").arg(&cluster.name).args(flags).output().unwrap();
+        assert!(output.status.success(), "hack/cluster up: {}", String::from_utf8_lossy(&output.stderr));
+        cluster
+    }
+
+    /// Where the administrator's kubeconfig is.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let env = run(script("hack/cluster").args(["env", &self.name]));
+        let path = env.stdout.split_whitespace().find_map(|word| word.strip_prefix("KUBECONFIG="));
+        PathBuf::from(path.expect("hack/cluster env prints KUBECONFIG"))
+    }
+
+    /// kubectl, whatever it says.
+    pub fn kubectl(&self, args: &[&str]) -> Said {
+        run(script("hack/cluster").args(["kubectl", &self.name, "--"]).args(args))
+    }
+
+    /// What kubectl prints; it must succeed.
+    pub fn told(&self, args: &[&str]) -> String {
+        let said = self.kubectl(args);
+        assert!(said.ok, "kubectl {args:?}: {}", said.stderr);
+        said.stdout
+    }
+
+    /// Applies a text.
+    pub fn apply(&self, yaml: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("object.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        self.told(&["apply", "-f", file.to_str().unwrap()]);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = script("hack/cluster").args(["down", &self.name]).stderr(Stdio::null()).status();
+    }
+}
+
+/// A script of this repository, run at its root.
+pub fn script(path: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(root.join(path));
+    command.current_dir(root);
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { ok: status.success(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Looks again and again until there is something; fails when there is nothing in time.
+pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        pause(POLL);
+    }
+}
+
+/// Looks again and again for a time; fails as soon as it is not so.
+pub fn throughout(what: &str, time: Duration, mut look: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        assert!(look(), "no longer so: {what}");
+        pause(POLL);
+    }
+}
+
+/// Lets time pass between two looks, or until a moment that the test draws by lot.
+pub fn pause(time: Duration) {
+    std::thread::park_timeout(time);
+}

@@ -1,0 +1,75 @@
+//! A plain HPA follows a live queue: 0 to 10 within one sync, 5 messages keep 3, back to 0.
+
+use std::time::{Duration, Instant};
+
+use super::cluster::{eventually, pause};
+use super::world::World;
+
+/// The controller's default interval between two looks at an HPA.
+const SYNC: Duration = Duration::from_secs(15);
+/// What may come on top: the age of the value, the arithmetic, and kubectl's own time.
+const SLACK: Duration = Duration::from_secs(2);
+/// The example's scaleDown.stabilizationWindowSeconds, then a sync to see it, and one to act.
+const DOWN: Duration = Duration::from_secs(10 + 2 * 15 + 5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_plain_hpa_follows_the_queue_from_zero_to_ten_and_back() {
+    let world = World::new("scaling", &["--sync", "15s"], "").await;
+    let _server = world.serve();
+    world.await_available();
+    world.deploy_example();
+
+    await_replicas(&world, 0, DOWN + SYNC);
+    assert_eq!(eventually_scaled_to_zero(&world), "True");
+    // Two more looks of the controller: by then its beat is known, as it is in any real life.
+    let reads = world.oci.queue().reads();
+    eventually("the controller's beat is known", SYNC * 4, || (world.oci.queue().reads() >= reads + 3).then_some(()));
+
+    for _ in 0..3 {
+        pause(random_moment());
+        let put = put_and_time(&world, 20).await;
+        await_replicas(&world, 10, SYNC + SLACK - put.elapsed());
+        println!("20 messages, 10 replicas after {:.1} s", put.elapsed().as_secs_f64());
+
+        assert_eq!(world.oci.queue().consume(15), 15);
+        await_replicas(&world, 3, DOWN);
+        assert_eq!(world.oci.queue().consume(5), 5);
+        await_replicas(&world, 0, DOWN);
+    }
+    assert_eq!(eventually_scaled_to_zero(&world), "True");
+}
+
+/// Puts by the official CLI; the moment at which the last message was in the queue.
+async fn put_and_time(world: &World, count: usize) -> Instant {
+    let queue = world.oci.queue();
+    let wanted = i64::try_from(count).unwrap();
+    let seen = tokio::spawn(async move {
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        while queue.stats().visible_messages < wanted {
+            poll.tick().await;
+        }
+        Instant::now()
+    });
+    tokio::task::block_in_place(|| world.oci.put_by_cli(count));
+    seen.await.unwrap()
+}
+
+fn await_replicas(world: &World, count: u32, within: Duration) {
+    tokio::task::block_in_place(|| {
+        let what = format!("{count} replicas; now {}\n{}", world.replicas(), world.log());
+        eventually(&what, within, || (world.replicas() == count).then_some(()));
+    });
+}
+
+fn eventually_scaled_to_zero(world: &World) -> String {
+    tokio::task::block_in_place(|| {
+        eventually("the HPA says ScaledToZero", SYNC * 2, || {
+            Some(world.condition("ScaledToZero", "status")).filter(|status| !status.is_empty())
+        })
+    })
+}
+
+/// Anywhere between two looks of the controller.
+fn random_moment() -> Duration {
+    SYNC.mul_f64(fastrand::f64())
+}

@@ -1,0 +1,255 @@
+//! The world of a test: a cluster with our manifests in it, a queue that speaks OCI, the real
+//! binary beside the cluster with a token of its ServiceAccount, and a workload with a plain
+//! HPA.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use depthgauge::emulator::profile::Profile;
+use depthgauge::emulator::queue::EmulatedQueue;
+use depthgauge::emulator::{Emulator, Options};
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{Cluster, eventually, run, script};
+
+pub const METRIC_PATH: &str =
+    "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length?labelSelector=queue%3Dorders";
+const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.e2e";
+const SLOW_QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.slow";
+
+pub struct World {
+    pub cluster: Cluster,
+    pub oci: Oci,
+    /// The Service's port, which is also where the server listens.
+    pub port: u16,
+    dir: TempDir,
+    config: PathBuf,
+}
+
+/// An OCI Queue service that can go dark and come back with its messages.
+pub struct Oci {
+    pub emulator: Emulator,
+    config_file: PathBuf,
+    address: SocketAddr,
+    open: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// The real binary, killed when the test ends.
+pub struct Server {
+    child: Child,
+    pub admin: String,
+}
+
+// === impl World ===
+
+impl World {
+    /// A cluster with everything in `manifests/base` applied as it is, and then the Service
+    /// alone replaced by one that leads to this machine.
+    pub async fn new(name: &str, cluster_flags: &[&str], defaults: &str) -> Self {
+        // Another test of this process may have done it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let cluster = Cluster::up(name, cluster_flags);
+        let dir = tempfile::tempdir().unwrap();
+        let oci = Oci::open(&dir).await;
+        let port = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let config = dir.path().join("config.yaml");
+        fs::write(&config, oci.config(defaults)).unwrap();
+        let world = Self { cluster, oci, port, dir, config };
+        world.cluster.told(&["apply", "-k", "manifests/base"]);
+        world.cluster.told(&["delete", "service", "depthgauge", "-n", "depthgauge"]);
+        world.cluster.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: depthgauge, namespace: depthgauge}}\nspec: {{type: ExternalName, externalName: localhost, ports: [{{port: {port}}}]}}\n"
+        ));
+        world
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self) -> Server {
+        let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_depthgauge"))
+            .args(["serve", "--bind-address=127.0.0.1", "--admin-address=127.0.0.1:0"])
+            .arg(format!("--secure-port={}", self.port))
+            .arg(format!("--service=depthgauge/depthgauge:{}", self.port))
+            .arg(format!("--config={}", self.config.display()))
+            .arg(format!("--kubeconfig={}", self.own_kubeconfig().display()))
+            .arg(format!("--cert-dir={}", self.dir.path().join("certs").display()))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let admin = lines.find_map(|line| line.strip_prefix("admin on ").map(str::to_owned));
+        let admin = admin.unwrap_or_else(|| panic!("the server did not start:\n{}", self.log()));
+        Server { child, admin }
+    }
+
+    /// Waits until kube-apiserver forwards questions to the server.
+    pub fn await_available(&self) {
+        let args = ["get", "apiservice", "v1beta1.external.metrics.k8s.io", "-o", AVAILABLE];
+        eventually("the APIService is Available", Duration::from_secs(40), || {
+            (self.cluster.told(&args) == "True").then_some(())
+        });
+    }
+
+    /// The example of `manifests/examples`, as it is, on the one node there is.
+    pub fn deploy_example(&self) {
+        self.cluster.told(&["apply", "-f", "manifests/examples/queue-depth.yaml"]);
+        let on_node = r#"{"spec":{"template":{"spec":{"nodeName":"node-0"}}}}"#;
+        self.cluster.told(&["patch", "deployment", "dummy", "-n", "shop", "-p", on_node]);
+    }
+
+    /// What the HPA controller wants, as kubectl shows it.
+    pub fn replicas(&self) -> u32 {
+        let args = ["get", "deployment", "dummy", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
+        self.cluster.told(&args).parse().unwrap()
+    }
+
+    /// A field of one of the HPA's conditions.
+    pub fn condition(&self, kind: &str, field: &str) -> String {
+        let path = format!("jsonpath={{.status.conditions[?(@.type==\"{kind}\")].{field}}}");
+        self.cluster.told(&["get", "hpa", "dummy", "-n", "shop", "-o", &path])
+    }
+
+    /// The value that the aggregator answers with, if it is one.
+    pub fn value(&self) -> Option<String> {
+        let said = self.cluster.kubectl(&["get", "--raw", METRIC_PATH]);
+        let list: serde_json::Value = serde_json::from_str(&said.stdout).ok()?;
+        Some(list["items"][0]["value"].as_str()?.to_owned())
+    }
+
+    /// All that the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    /// With a token of the manifests' ServiceAccount, so that their RBAC is all it has.
+    fn own_kubeconfig(&self) -> PathBuf {
+        let token = self.cluster.told(&["create", "token", "depthgauge", "-n", "depthgauge", "--duration=2h"]);
+        let admin = fs::read_to_string(self.cluster.kubeconfig()).unwrap();
+        let clusters = admin.lines().find(|line| line.starts_with("clusters:")).unwrap();
+        let path = self.dir.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\n{clusters}\nusers: [{{name: own, user: {{token: {token}}}}}]\ncontexts: [{{name: own, context: {{cluster: cluster, user: own}}}}]\ncurrent-context: own\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+const AVAILABLE: &str = "jsonpath={.status.conditions[?(@.type==\"Available\")].status}";
+
+// === impl Oci ===
+
+impl Oci {
+    async fn open(dir: &TempDir) -> Self {
+        let profile = Profile::make(dir.path(), "eu-frankfurt-1").unwrap();
+        let queues = [("orders", QUEUE_ID), ("slow", SLOW_QUEUE_ID)];
+        let queues = queues.map(|(name, id)| (name.to_owned(), id.parse().unwrap())).to_vec();
+        let options = Options { queues, keys: vec![(profile.key_id, profile.key)], ..Options::default() };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let emulator = Emulator::new(options, Timestamp::now);
+        let mut oci = Self { emulator, config_file: profile.config_file, address, open: None };
+        oci.come_back().await;
+        oci
+    }
+
+    pub fn queue(&self) -> Arc<EmulatedQueue> {
+        self.emulator.queue("orders").unwrap()
+    }
+
+    /// Visible and in flight.
+    pub fn depth(&self) -> i64 {
+        let stats = self.queue().stats();
+        stats.visible_messages + stats.in_flight_messages
+    }
+
+    /// Connections are refused from now on; messages stay.
+    pub async fn go_dark(&mut self) {
+        if let Some((stop, task)) = self.open.take() {
+            stop.cancel();
+            task.await.unwrap();
+        }
+    }
+
+    /// Listens where it listened before.
+    pub async fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let (stop, emulator) = (CancellationToken::new(), self.emulator.clone());
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move { emulator.serve(listener, stopped).await.unwrap() });
+        self.open = Some((stop, task));
+    }
+
+    /// Puts messages with the official CLI.
+    pub fn put_by_cli(&self, count: usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("message.json");
+        for begin in (0..count).step_by(20) {
+            // A put takes 20 messages at most.
+            let batch = begin..count.min(begin + 20);
+            let messages: Vec<_> = batch.map(|n| serde_json::json!({"content": format!("order {n}")})).collect();
+            fs::write(&file, serde_json::to_vec(&messages).unwrap()).unwrap();
+            let said = run(script("hack/oci")
+                .args(["queue", "messages", "put-messages", "--queue-id", QUEUE_ID])
+                .args(["--messages", &format!("file://{}", file.display())])
+                .args(["--endpoint", &format!("http://{}", self.address)])
+                .args(["--config-file", self.config_file.to_str().unwrap()]));
+            assert!(said.ok, "{}", said.stderr);
+        }
+    }
+
+    fn config(&self, defaults: &str) -> String {
+        format!(
+            "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\noci: {{endpoint: \"http://{}\", auth: {{type: apiKey, configFile: {}}}}}\ndefaults: {{{defaults}}}\nsources:\n- {{type: oci-queue, name: orders, queueId: {QUEUE_ID}, namespaces: [shop]}}\n- {{type: oci-queue, name: slow, queueId: {SLOW_QUEUE_ID}, namespaces: [shop]}}\n",
+            self.address,
+            self.config_file.display()
+        )
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// As a node that loses power does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As a kubelet does.
+    pub fn terminate(&self) {
+        let done = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for it to end by itself; whether it ended well.
+    pub fn ended_well(&mut self, within: Duration) -> bool {
+        eventually("the server ends", within, || self.child.try_wait().unwrap()).success()
+    }
+
+    /// `/readyz?verbose`
+    pub fn readyz(&self) -> String {
+        run(Command::new("curl").args(["-sS", &format!("{}/readyz?verbose", self.admin)])).stdout
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,37 @@
+//! Wire documents in `tests/golden/`: what is answered must equal what is there.
+//!
+//! `UPDATE_GOLDEN=1 cargo test` writes them anew; the diff is then for a reviewer.
+
+use std::path::Path;
+
+/// Compares a JSON text with `tests/golden/NAME`; timestamps are normalised.
+pub fn check(name: &str, json: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let mut value: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    normalise(&mut value);
+    let text = format!("{}\n", serde_json::to_string_pretty(&value).unwrap());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+        return;
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, golden, "{} differs; if that is right: UPDATE_GOLDEN=1 cargo test", path.display());
+}
+
+fn normalise(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str() {
+                    Some(text) if key == "timestamp" => {
+                        assert!(text.len() == 20 && text.ends_with('Z'), "{text}");
+                        *value = "2026-11-22T14:02:03Z".into();
+                    }
+                    _ => normalise(value),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(normalise),
+        _ => {}
+    }
+}

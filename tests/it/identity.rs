@@ -1,0 +1,195 @@
+//! Who is calling: what makes a caller believed, and what does not.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::support::authority::Authority;
+use crate::support::cluster::{FRONT_PROXY, identity_config};
+use crate::support::oci::{Oci, source};
+use crate::support::server::Server;
+
+const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
+const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
+
+/// A server in front of one queue with three messages.
+async fn start() -> (Server, Oci) {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
+    (server, oci)
+}
+
+/// Refused as nobody: a Status without a value, and the queue was not read.
+async fn expect_unauthorized(client: &crate::support::client::Client, oci: &Oci) {
+    let answer = client.get(VALUE).await;
+    assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()));
+    assert_eq!(answer.json()["reason"], "Unauthorized");
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn the_front_proxy_speaks_for_the_user_in_its_headers() {
+    let (server, _oci) = start().await;
+    let client = server
+        .aggregator(HPA)
+        .with_header("X-Remote-Group", "system:serviceaccounts")
+        .with_header("X-Remote-Group", "system:authenticated")
+        .with_header("X-Remote-Uid", "7f-1")
+        .with_header("X-Remote-Extra-Authentication.kubernetes.io%2fcredential-Id", "JTI=1")
+        .with_header("X-Remote-Extra-Scopes", "a")
+        .with_header("X-Remote-Extra-Scopes", "b%2Fc");
+    assert_eq!(client.get(VALUE).await.values(), [("orders".to_owned(), "3".to_owned())]);
+    assert_eq!(client.with_http1().get(VALUE).await.status, 200);
+    let reviewed = server.cluster.reviewed();
+    assert_eq!(reviewed.len(), 1);
+    let spec = serde_json::to_value(&reviewed[0]).unwrap();
+    let expected = json!({
+        "user": HPA,
+        "uid": "7f-1",
+        "groups": ["system:serviceaccounts", "system:authenticated"],
+        // Keys are percent-encoded, for header names can hold no slash; values are not.
+        "extra": {"authentication.kubernetes.io/credential-id": ["JTI=1"], "scopes": ["a", "b%2Fc"]},
+        "resourceAttributes": {
+            "group": "external.metrics.k8s.io", "version": "v1beta1", "resource": "oci_queue_length",
+            "namespace": "shop", "verb": "list",
+        },
+    });
+    assert_eq!(spec, expected);
+}
+
+#[tokio::test]
+async fn headers_without_a_certificate_are_nobody() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    let client = server.anyone().with_header("X-Remote-User", HPA).with_header("X-Remote-Group", "system:masters");
+    for client in [client.clone(), client.with_http1()] {
+        let answer = client.get(VALUE).await;
+        let (code, message) = answer.refusal();
+        assert_eq!((code, message.contains(r#"User "system:anonymous""#)), (403, true), "{message}");
+    }
+    let reviewed = server.cluster.reviewed();
+    assert_eq!(reviewed[0].user.as_deref(), Some("system:anonymous"));
+    assert_eq!(reviewed[0].groups.as_deref(), Some(&["system:unauthenticated".to_owned()][..]));
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    // Of the same name and for the same name: only the key is another.
+    let strangers = Authority::named("front proxies");
+    let identity = strangers.client(FRONT_PROXY, &["system:masters"]);
+    expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
+    let users = Authority::named("clients");
+    expect_unauthorized(&server.holder(&users.client(HPA, &["system:masters"])), &oci).await;
+}
+
+#[tokio::test]
+async fn a_front_proxy_whose_name_is_not_allowed_is_refused() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    let identity = server.front_proxies.client("other-client", &["system:masters"]);
+    expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
+}
+
+#[tokio::test]
+async fn an_empty_list_of_names_allows_every_name() {
+    let (server, _oci) = start().await;
+    server.cluster.allow(HPA);
+    let mut data = identity_config(&server.front_proxies, &server.clients);
+    data.insert("requestheader-allowed-names".to_owned(), "[]".to_owned());
+    server.trust.apply(&data).unwrap();
+    let identity = server.front_proxies.client("other-client", &[]);
+    assert_eq!(server.holder(&identity).with_header("X-Remote-User", HPA).get(VALUE).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_users_certificate_that_poses_as_the_front_proxy_is_only_that_user() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    let identity = server.clients.client(FRONT_PROXY, &["devs"]);
+    let posing = server.holder(&identity).with_header("X-Remote-User", HPA);
+    let (code, message) = posing.with_header("X-Remote-Group", "system:masters").get(VALUE).await.refusal();
+    assert_eq!((code, message.contains(r#"User "front-proxy-client""#)), (403, true), "{message}");
+    let reviewed = server.cluster.reviewed();
+    assert_eq!(reviewed[0].user.as_deref(), Some(FRONT_PROXY));
+    assert_eq!(reviewed[0].groups.as_deref(), Some(&["devs".to_owned(), "system:authenticated".to_owned()][..]));
+    assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn a_users_certificate_is_that_user() {
+    let (server, _oci) = start().await;
+    server.cluster.allow("alice");
+    assert_eq!(server.holder(&server.clients.client("alice", &["devs"])).get(VALUE).await.status, 200);
+    // A front proxy that names nobody is nobody: it is no user of the cluster.
+    assert_eq!(server.proxy().get(VALUE).await.refusal().0, 401);
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time_or_for_another_purpose_is_refused() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    for identity in [server.front_proxies.expired_client(FRONT_PROXY), server.front_proxies.server(FRONT_PROXY)] {
+        expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
+    }
+    for identity in [server.clients.expired_client(HPA), server.clients.server(HPA)] {
+        expect_unauthorized(&server.holder(&identity), &oci).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_ca_counts_from_the_next_request_of_the_same_connection() {
+    let (server, _oci) = start().await;
+    let before = server.aggregator(HPA);
+    for client in [before.clone(), before.clone().with_http1()] {
+        server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
+        let kept = client.connect().await.unwrap();
+        assert_eq!(kept.get(VALUE).await.status, 200);
+
+        let next = Authority::named("front proxies");
+        server.trust.apply(&identity_config(&next, &server.clients)).unwrap();
+        assert_eq!(kept.get(VALUE).await.refusal(), (401, "Unauthorized".to_owned()));
+        let after = server.holder(&next.client(FRONT_PROXY, &[])).with_header("X-Remote-User", HPA);
+        assert_eq!(after.get(VALUE).await.status, 200);
+        assert_eq!(before.get(VALUE).await.status, 401);
+        assert!(!kept.closed.is_finished());
+    }
+}
+
+#[tokio::test]
+async fn both_cas_of_a_rotation_are_good() {
+    let (server, _oci) = start().await;
+    let next = Authority::named("front proxies");
+    let mut data = identity_config(&server.front_proxies, &server.clients);
+    data.insert("requestheader-client-ca-file".to_owned(), format!("{}{}", next.pem, server.front_proxies.pem));
+    server.trust.apply(&data).unwrap();
+    assert_eq!(server.aggregator(HPA).get(VALUE).await.status, 200);
+    let identity = next.client(FRONT_PROXY, &[]);
+    assert_eq!(server.holder(&identity).with_header("X-Remote-User", HPA).get(VALUE).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_config_map_that_is_not_understood_changes_nothing() {
+    let (server, _oci) = start().await;
+    let good = server.aggregator(HPA);
+    let mut data = identity_config(&server.front_proxies, &server.clients);
+    data.insert("requestheader-client-ca-file".to_owned(), "broken".to_owned());
+    assert!(server.trust.apply(&data).is_err());
+    assert_eq!(good.get(VALUE).await.status, 200);
+}
+
+#[tokio::test]
+async fn without_the_config_map_nobody_is_believed_by_certificate_and_the_answer_says_why() {
+    let (server, oci) = start().await;
+    server.trust.apply(&BTreeMap::new()).unwrap();
+    let user = server.holder(&server.clients.client(HPA, &["system:masters"]));
+    for client in [server.aggregator(HPA).with_header("X-Remote-Group", "system:masters"), user] {
+        let (code, message) = client.get(VALUE).await.refusal();
+        let known = message.starts_with("depthgauge cannot tell who asks: it has read no front proxy CA");
+        assert_eq!((code, known), (503, true), "{message}");
+    }
+    assert_eq!(oci.queue("orders").reads(), 0);
+}

@@ -1,0 +1,201 @@
+//! `serve` as a process: what ends it before it begins, and what does not.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::golden;
+use crate::support::client::Client;
+use crate::support::oci::ocid;
+use crate::support::program::{Ended, Home, Program};
+use crate::support::server::roots;
+use crate::support::{crypto, eventually};
+
+/// Where nobody listens: kube-apiserver, and OCI.
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// Files that `serve` needs; the key is the recorded one in this form.
+fn home(key: Option<&str>) -> Home {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/oci/vectors.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+    let text = |field: &str| golden[field].as_str().unwrap();
+    let home = Home::new();
+    let key_file = home.path("oci.pem");
+    if let Some(key) = key {
+        std::fs::write(&key_file, text(key)).unwrap();
+    }
+    let (user, tenancy, fingerprint) = (text("user"), text("tenancy"), text("fingerprint"));
+    let profile = home.write(
+        "oci-config",
+        &format!(
+            "[DEFAULT]\nuser={user}\ntenancy={tenancy}\nfingerprint={fingerprint}\nkey_file={}\n",
+            key_file.display()
+        ),
+    );
+    let config = json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        "oci": {"endpoint": format!("http://{NOWHERE}"), "auth": {"type": "apiKey", "configFile": profile}},
+        "sources": [{"type": "oci-queue", "name": "orders", "queueId": ocid("orders"), "namespaces": ["shop"]}],
+    });
+    home.write("config.yaml", &config.to_string());
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "nowhere", "cluster": {"server": format!("https://{NOWHERE}")}}],
+        "users": [{"name": "nobody", "user": {"token": "t"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "current-context": "nowhere",
+    });
+    home.write("kubeconfig", &kubeconfig.to_string());
+    home
+}
+
+fn good_home() -> Home {
+    home(Some("private_key_pkcs8_pem"))
+}
+
+/// `serve` on free ports of loopback, and what else is wanted; the last of two equal flags is
+/// for the caller to avoid.
+fn serve(home: &Home, port: u16, more: &[&str]) -> Program {
+    let port = port.to_string();
+    let arguments = ["serve", "--config=config.yaml", "--bind-address=127.0.0.1", "--secure-port", &port];
+    let common = ["--admin-address=127.0.0.1:0", "--service=depthgauge/depthgauge:443", "--cert-dir=certs"];
+    home.start(&[&arguments[..], &common[..], more].concat())
+}
+
+/// With everything in place but the cluster.
+fn serve_well(home: &Home, more: &[&str]) -> Program {
+    serve(home, 0, &[&["--kubeconfig=kubeconfig"][..], more].concat())
+}
+
+/// Ended before it listened, with one line that says why.
+fn expect_refusal(ended: &Ended) -> String {
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    last.strip_prefix("depthgauge: ").unwrap().to_owned()
+}
+
+async fn admin(address: &str, path: &str) -> (u16, String) {
+    crypto();
+    let answer = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = answer.get(format!("{address}{path}")).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// A client of the secure port, which trusts the CA in the certificate directory.
+fn client(home: &Home, address: &str) -> Client {
+    crypto();
+    let ca = std::fs::read_to_string(home.path("certs").join("ca.crt")).unwrap();
+    Client::new(address.parse().unwrap(), roots(&ca))
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_sign_is_said_before_the_port_opens() {
+    // Taken: whoever tries to listen says so, instead of what is wrong with the key.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (key, expected) in [
+        (
+            None,
+            "No such file or directory (os error 2); set `key_file` of profile [DEFAULT] to a file that this process may read",
+        ),
+        (
+            Some("private_key_pkcs8_encrypted_pem"),
+            "the private key is protected by a passphrase, which is not supported: write an unprotected copy with `openssl pkey -in KEY -out NEW` and name that",
+        ),
+        (Some("public_key_pem"), "this is a public key: name the private key that was made with it"),
+    ] {
+        let home = home(key);
+        let ended = serve(&home, port, &["--kubeconfig=kubeconfig"]).ended().await;
+        let key_file = home.path("oci.pem");
+        assert_eq!(expect_refusal(&ended), format!("OCI key file {}: {expected}", key_file.display()));
+        assert!(!home.path("certs").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_config_is_said_with_its_places() {
+    let home = good_home();
+    let file = home.write("config.yaml", "kind: Config\nsources: []\n");
+    let ended = serve_well(&home, &[]).ended().await;
+    assert_eq!(expect_refusal(&ended), "config.yaml:1:1: `apiVersion` is missing here", "{file}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_with_the_flag_that_changes_it() {
+    let home = good_home();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ended = serve(&home, address.port(), &["--kubeconfig=kubeconfig"]).ended().await;
+    let expected = format!("cannot listen on {address}: choose another --bind-address or --secure-port: ");
+    assert!(expect_refusal(&ended).starts_with(&expected), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn without_a_cluster_to_speak_to_it_says_how_to_name_one() {
+    let home = good_home();
+    // A person's own rights are not taken, even where they lie ready.
+    std::fs::create_dir(home.path(".kube")).unwrap();
+    std::fs::copy(home.path("kubeconfig"), home.path(".kube").join("config")).unwrap();
+    let refusal = expect_refusal(&serve(&home, 0, &[]).ended().await);
+    assert!(refusal.starts_with("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG"), "{refusal}");
+    let refusal = expect_refusal(&serve(&home, 0, &["--kubeconfig=absent"]).ended().await);
+    assert!(refusal.starts_with("kubeconfig absent: "), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
+    let home = good_home();
+    let mut program = serve_well(&home, &[]);
+    let address = program.said("serving on https://").await;
+    let operator = program.said("admin on ").await;
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(admin(&operator, path).await, (200, "ok".to_owned()), "{path}");
+    }
+    let lines = [
+        "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: kube-apiserver does not answer\n",
+        "[!]apiservice degraded: kube-apiserver does not answer\n",
+        "[+]listener ok\n",
+        "readyz check passed\n",
+    ];
+    eventually("each part's own line", async || {
+        let (code, body) = admin(&operator, "/readyz?verbose").await;
+        assert_eq!(code, 200);
+        lines.iter().all(|line| body.contains(line)).then_some(())
+    })
+    .await;
+    let anyone = client(&home, &address);
+    let resources = anyone.get("/apis/external.metrics.k8s.io/v1beta1").await;
+    assert_eq!(resources.status, 200);
+    golden::check("discovery-resources.json", &resources.body);
+    assert_eq!(anyone.get("/readyz").await.status, 200);
+
+    program.terminate();
+    let ended = program.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
+    let home = good_home();
+    let mut program = serve_well(&home, &["--shutdown-delay=10m", "--register=false"]);
+    let address = program.said("serving on https://").await;
+    let operator = program.said("admin on ").await;
+    assert_eq!(admin(&operator, "/readyz").await.0, 200);
+    program.terminate();
+    let body = eventually("not ready", async || {
+        let (code, body) = admin(&operator, "/readyz").await;
+        (code == 503).then_some(body)
+    })
+    .await;
+    assert!(body.contains("[-]listener failed: draining\n"), "{body}");
+    assert_eq!(admin(&operator, "/livez").await.0, 200);
+    assert_eq!(client(&home, &address).get("/apis").await.status, 200);
+    // A second signal is for those who will not wait.
+    program.terminate();
+    let ended = program.ended().await;
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.ends_with("depthgauge: stopped at once by a second signal"), "{}", ended.stderr);
+}

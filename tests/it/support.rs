@@ -1,0 +1,42 @@
+//! The vocabulary of the tests that run the server: a [`cluster`] that judges callers, an
+//! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
+//! certificates of some [`authority`], and the [`program`] itself as a process.
+//!
+//! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
+
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+pub(crate) mod authority;
+pub(crate) mod client;
+pub(crate) mod cluster;
+pub(crate) mod oci;
+pub(crate) mod program;
+pub(crate) mod server;
+
+/// How long something may take before a test gives it up: far more than it takes on a busy
+/// machine, for nothing waits for it but a test that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The cryptography that `main` installs in the program.
+pub(crate) fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails only if somebody was faster, and then there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+}
+
+/// Looks until there is something to see.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < give_up, "not seen in {PATIENCE:?}: {what}");
+        tokio::time::sleep(GLANCE).await;
+    }
+}

@@ -1,0 +1,156 @@
+//! The `depthgauge` program as a process, in an environment and a directory of its own.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+
+use super::eventually;
+
+/// A directory that is home and the place for temporary files at once.
+pub(crate) struct Home(TempDir);
+
+/// A running program; dropped, it is killed.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+struct Output {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+// === impl Home ===
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Starts the program; nothing of this process' environment but PATH is handed on.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Program {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_depthgauge"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.0.path())
+            .env("TMPDIR", self.0.path())
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Program { child, stdout: Output::of(stdout), stderr: Output::of(stderr) }
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).ended().await
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+// === impl Program ===
+
+impl Program {
+    /// What follows `prefix` in the first line on standard output that begins so.
+    pub(crate) async fn said(&mut self, prefix: &str) -> String {
+        let mut found = None;
+        eventually(&format!("a line that begins with {prefix:?}"), async || {
+            found = self.stdout.line(prefix);
+            let over = found.is_some() || self.child.try_wait().unwrap().is_some();
+            over.then_some(())
+        })
+        .await;
+        // What was printed last may arrive after the end was seen.
+        let ended = found.is_none();
+        found.unwrap_or_else(|| {
+            assert!(ended);
+            self.stdout.join();
+            self.stderr.join();
+            self.stdout.line(prefix).unwrap_or_else(|| panic!("ended without {prefix:?}: {}", self.stderr.text()))
+        })
+    }
+
+    /// Asks it to stop, as a kubelet does.
+    pub(crate) fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    pub(crate) async fn ended(mut self) -> Ended {
+        let status = eventually("the end of the program", async || self.child.try_wait().unwrap()).await;
+        self.stdout.join();
+        self.stderr.join();
+        Ended { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Errors mean that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let reader = std::thread::spawn({
+            let lines = lines.clone();
+            move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            }
+        });
+        Self { lines, reader: Some(reader) }
+    }
+
+    fn line(&self, prefix: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().find_map(|line| line.strip_prefix(prefix).map(str::to_owned))
+    }
+
+    /// Reads what is left; the program must have ended.
+    fn join(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+}

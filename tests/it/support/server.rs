@@ -1,0 +1,117 @@
+//! The server, put together from the library's parts as `cli/serve.rs` does it, on a port of
+//! its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use depthgauge::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
+use depthgauge::certs::Certificates;
+use depthgauge::config::Config;
+use depthgauge::health::{Health, State};
+use depthgauge::lookup::Catalog;
+use depthgauge::{admin, api, auth, server};
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::authority::{Authority, Identity};
+use super::client::Client;
+use super::cluster::{Cluster, FRONT_PROXY, identity_config};
+
+/// A running server, and everyone who has a say in who may ask it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) cluster: Cluster,
+    /// Signs the aggregator's certificate.
+    pub(crate) front_proxies: Authority,
+    /// Signs users' certificates.
+    pub(crate) clients: Authority,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) drain: CancellationToken,
+    /// Ends when the server has drained.
+    pub(crate) serving: JoinHandle<()>,
+    roots: Arc<RootCertStore>,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Serves this config; the identity ConfigMap has been read.
+    pub(crate) async fn start(config: &str) -> Self {
+        let server = Self::start_knowing_nobody(config).await;
+        server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
+        server
+    }
+
+    /// Serves this config; the identity ConfigMap was never seen.
+    pub(crate) async fn start_knowing_nobody(config: &str) -> Self {
+        super::crypto();
+        let config = Config::parse(config).map_err(|problems| problems.lines().collect::<Vec<_>>()).ok().unwrap();
+        let (catalog, reader) = Catalog::new(config.open(Timestamp::now).unwrap(), Timestamp::now);
+        tokio::spawn(reader.run());
+
+        let (cluster, health) = (Cluster::new(), Health::default());
+        let trust = Arc::new(Trust::new(Timestamp::now));
+        let (client, reviews) = (cluster.client(), TaskTracker::new());
+        let tokens = TokenReviews::new(client.clone(), reviews.clone());
+        let access = SubjectAccessReviews::new(client, reviews, health.reporter("authorization", State::Ok));
+        let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access)));
+        let router = api::router(Arc::new(catalog))
+            .layer(axum::middleware::from_fn_with_state(auth, auth::layer))
+            .merge(admin::probes(health.clone()));
+
+        let dir = tempfile::tempdir().unwrap();
+        let certificates = Certificates::new(dir.path(), vec!["localhost".to_owned()], Timestamp::now).unwrap();
+        let current = certificates.current().unwrap();
+        let tls = server::tls::acceptor(move || current.certified.clone()).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = CancellationToken::new();
+        let serving = tokio::spawn(server::serve(listener, tls, router, drain.clone()));
+        Self {
+            address,
+            cluster,
+            front_proxies: Authority::named("front proxies"),
+            clients: Authority::named("clients"),
+            trust,
+            drain,
+            serving,
+            roots: roots(&certificates.current().unwrap().ca_bundle),
+        }
+    }
+
+    /// Somebody without a certificate.
+    pub(crate) fn anyone(&self) -> Client {
+        Client::new(self.address, self.roots.clone())
+    }
+
+    /// Somebody who shows this certificate.
+    pub(crate) fn holder(&self, identity: &Identity) -> Client {
+        self.anyone().with_identity(identity.clone())
+    }
+
+    /// The aggregator, speaking for `user`, who is made one that may read.
+    pub(crate) fn aggregator(&self, user: &str) -> Client {
+        self.cluster.allow(user);
+        self.proxy().with_header("X-Remote-User", user)
+    }
+
+    /// The aggregator, speaking for nobody yet.
+    pub(crate) fn proxy(&self) -> Client {
+        self.holder(&self.front_proxies.client(FRONT_PROXY, &[]))
+    }
+}
+
+/// Trusts this CA and no other.
+pub(crate) fn roots(ca_bundle: &str) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_bundle.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    Arc::new(roots)
+}
