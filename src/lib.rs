@@ -52,7 +52,7 @@
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
 //!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
 //!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
-//!   source/oci_queue.rs
+//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
 //!   oci/{credentials,sign,config_file,region,queue}.rs
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName};
@@ -39,8 +40,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// For loopback endpoints, which no proxy can reach.
-    direct: reqwest::Client,
+    /// For loopback endpoints, which no proxy can reach. Made when there is one: each client
+    /// holds its own copy of the system's trusted certificates.
+    direct: OnceLock<reqwest::Client>,
     credentials: Credentials,
     clock: fn() -> Timestamp,
 }
@@ -115,8 +117,7 @@ impl Client {
     ///
     /// Fails when the system's trusted certificates cannot be loaded.
     pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
-        let (http, direct) = (Self::http().build()?, Self::http().no_proxy().build()?);
-        Ok(Self { http, direct, credentials, clock })
+        Ok(Self { http: Self::http().build()?, direct: OnceLock::new(), credentials, clock })
     }
 
     fn http() -> reqwest::ClientBuilder {
@@ -149,8 +150,9 @@ impl Client {
         let date = httpdate::fmt_http_date((self.clock)().into());
         let signable = Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
         let authorization = self.credentials.signer().authorization(&signable).map_err(|_| Error::Unsigned)?;
-        let http = if url.host_str().is_some_and(is_loopback) { &self.direct } else { &self.http };
-        let request = http
+        let request = self
+            .client_for(&url)
+            .map_err(unreachable)?
             .get(url)
             .header(DATE, date)
             .header(AUTHORIZATION, authorization)
@@ -160,6 +162,17 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(&mut response).await?;
         if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body)) }
+    }
+
+    fn client_for(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
+        if !url.host_str().is_some_and(is_loopback) {
+            return Ok(&self.http);
+        }
+        if let Some(direct) = self.direct.get() {
+            return Ok(direct);
+        }
+        let made = Self::http().no_proxy().build()?;
+        Ok(self.direct.get_or_init(|| made))
     }
 
     fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {

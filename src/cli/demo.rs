@@ -50,7 +50,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// End by itself after this time [default: on Ctrl-C]
-    #[arg(long = "for", value_name = "DURATION", value_parser = super::serve::duration)]
+    #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::serve::duration)]
     time: Option<Duration>,
     /// Port of the API; 0 takes a free one
     #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT")]

@@ -114,15 +114,8 @@ impl Args {
         let watching = client.clone();
         parts.run("identity watch", async move { trust.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
-            let registration = Registration::new(client, service, serving, health.reporter("apiservice", waiting()));
-            let stopping = parts.stopping.clone();
-            parts.run("registration", async move {
-                tokio::select! {
-                    () = registration.keep() => {}
-                    // Held back rather than ended: a part that ends ends the process.
-                    () = stopping.cancelled() => std::future::pending().await,
-                }
-            });
+            let reporter = health.reporter("apiservice", waiting());
+            parts.run_until_stopping("registration", Registration::new(client, service, serving, reporter).keep());
         }
         listening.ok();
 
@@ -165,6 +158,18 @@ impl Parts {
         self.spawn(name, async {
             part.await;
             Ok(())
+        });
+    }
+
+    /// A part that does nothing more once the process is asked to stop.
+    fn run_until_stopping(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.run(name, async move {
+            tokio::select! {
+                () = part => {}
+                // Held back rather than ended: a part that ends ends the process.
+                () = stopping.cancelled() => std::future::pending().await,
+            }
         });
     }
 

@@ -1,20 +1,23 @@
 //! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Figures, Kind, OpenError, Plan, Source, SourceError, Step};
+use super::{Figures, Kind, Plan, Source, SourceError, Step};
 use crate::document::{Fields, Problems};
+use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName};
-use crate::oci::credentials::Credentials;
 use crate::oci::queue::{QueueId, QueueStats, Stats};
-use crate::oci::region::Region;
-use crate::oci::{self, Client, Endpoint, Unreachable, config_file};
+use crate::oci::{Client, Endpoint};
+
+mod plan;
+mod trouble;
+
+use plan::QueuePlan;
+use trouble::{may_have_moved, source_error};
 
 /// Visible + in flight: all the work there is.
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
@@ -30,21 +33,6 @@ const DEAD_LETTERS: MetricName = MetricName::new("oci_queue_dead_letters");
 /// `type: oci-queue`.
 #[derive(Debug)]
 pub struct OciQueue;
-
-#[derive(Debug)]
-struct QueuePlan {
-    config_file: PathBuf,
-    profile: String,
-    region: Option<Region>,
-    control_plane: Option<Endpoint>,
-    queues: Vec<QueueEntry>,
-}
-
-#[derive(Debug)]
-struct QueueEntry {
-    id: QueueId,
-    endpoint: Option<Endpoint>,
-}
 
 struct QueueSource {
     client: Arc<Client>,
@@ -89,114 +77,7 @@ impl Kind for OciQueue {
         entries: &mut [&mut Fields<'_>],
         problems: &mut Problems,
     ) -> Option<Box<dyn Plan>> {
-        let shared = match section {
-            Some(section) => decode_section(section, problems),
-            None => Some(QueuePlan::with_defaults()),
-        };
-        let queues: Vec<_> = entries.iter_mut().map(|entry| decode_entry(entry, problems)).collect();
-        let queues = queues.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Box::new(QueuePlan { queues, ..shared? }))
-    }
-}
-
-fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> Option<QueuePlan> {
-    let mut plan = QueuePlan::with_defaults();
-    let mut sound = true;
-    if let Some(node) = section.take("region") {
-        let text = node.text(problems);
-        plan.region = text.and_then(Region::find);
-        if let (Some(text), None) = (text, plan.region) {
-            problems.add(node.at(), format!("{text:?} is no known region; write its name, such as eu-frankfurt-1"));
-        }
-        sound &= plan.region.is_some();
-    }
-    if let Some(node) = section.take("endpoint") {
-        plan.control_plane = node.parsed(problems);
-        sound &= plan.control_plane.is_some();
-    }
-    if let Some(node) = section.take("auth") {
-        let mut auth = node.fields(problems)?;
-        match auth.require("type", problems).and_then(|node| Some((node, node.text(problems)?))) {
-            Some((_, "apiKey")) => {}
-            Some((node, other)) => {
-                problems.add(node.at(), format!("auth type {other:?} is not supported; use apiKey"));
-                sound = false;
-            }
-            None => sound = false,
-        }
-        if let Some(node) = auth.take("configFile") {
-            plan.config_file = config_file::expand_home(node.text(problems)?);
-        }
-        if let Some(node) = auth.take("profile") {
-            plan.profile = node.text(problems)?.to_owned();
-        }
-        auth.finish(problems);
-    }
-    sound.then_some(plan)
-}
-
-fn decode_entry(entry: &mut Fields<'_>, problems: &mut Problems) -> Option<QueueEntry> {
-    let id = entry.require("queueId", problems).and_then(|node| node.parsed(problems));
-    let (endpoint, sound) = match entry.take("endpoint").map(|node| node.parsed(problems)) {
-        Some(endpoint) => (endpoint.clone(), endpoint.is_some()),
-        None => (None, true),
-    };
-    Some(QueueEntry { id: id?, endpoint }).filter(|_| sound)
-}
-
-// === impl QueuePlan ===
-
-impl QueuePlan {
-    fn with_defaults() -> Self {
-        Self {
-            config_file: config_file::default_path(),
-            profile: config_file::DEFAULT_PROFILE.to_owned(),
-            region: None,
-            control_plane: None,
-            queues: Vec::new(),
-        }
-    }
-
-    /// Where GetQueue of this queue is asked: the override, else by the region that is set, or
-    /// the one in the OCID.
-    fn control_plane(&self, id: &QueueId, region: Option<Region>) -> Result<Endpoint, OpenError> {
-        if let Some(endpoint) = &self.control_plane {
-            return Ok(endpoint.clone());
-        }
-        let Some(region) = region.or_else(|| Region::find(id.region())) else {
-            return Err(OpenError(format!(
-                "no known region for queue …{}: set `oci.region`, or `oci.endpoint` for a region that is not in the table",
-                id.suffix()
-            )));
-        };
-        region.queue_control_plane().parse().map_err(|error| OpenError(format!("{error}")))
-    }
-}
-
-impl Plan for QueuePlan {
-    fn open(self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError> {
-        let failed = |error: &dyn std::fmt::Display| OpenError(error.to_string());
-        let credentials = Credentials::api_key(&self.config_file, &self.profile).map_err(|error| failed(&error))?;
-        let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
-        let region = match (self.region, named) {
-            (Some(region), _) => Some(region),
-            (None, Some(named)) => Some(Region::find(&named).ok_or_else(|| {
-                OpenError(format!("region {named:?} of the OCI profile or OCI_REGION is not known: set `oci.region`"))
-            })?),
-            (None, None) => None,
-        };
-        let client = Arc::new(Client::new(credentials, clock).map_err(|error| failed(&error))?);
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
-        for QueueEntry { id, endpoint } in &self.queues {
-            sources.push(Box::new(QueueSource {
-                client: client.clone(),
-                id: id.clone(),
-                control_plane: self.control_plane(id, region)?,
-                fixed: endpoint.clone(),
-                found: Mutex::default(),
-            }));
-        }
-        Ok(sources)
+        Some(Box::new(QueuePlan::decode(section, entries, problems)?))
     }
 }
 
@@ -279,67 +160,6 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         (SIZE_BYTES, Quantity::from_units(stats.queue.size_in_bytes)),
         (DEAD_LETTERS, Quantity::from_units(dead)),
     ]))
-}
-
-fn may_have_moved(error: &oci::Error) -> bool {
-    match error {
-        oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
-        oci::Error::Service(error) => error.status == 404,
-        oci::Error::Unsigned | oci::Error::Nonsense(_) => false,
-    }
-}
-
-fn source_error(step: Step, error: &oci::Error) -> SourceError {
-    let (step, remedy) = match error {
-        oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
-        oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
-        oci::Error::TimedOut => (step, "Check the way from this pod to the endpoint, and the service's status."),
-        oci::Error::Unreachable(Unreachable::Tls, _) => {
-            (step, "Check that the endpoint's certificate is trusted here.")
-        }
-        oci::Error::Unreachable(..) => {
-            (step, "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.")
-        }
-        oci::Error::Service(error) => (step, service_remedy(error)),
-    };
-    let cause = match error {
-        // What exactly is wrong with an answer may differ from one to the next.
-        oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
-        _ => error.to_string(),
-    };
-    SourceError { step, cause, remedy, detail: detail(error) }
-}
-
-fn service_remedy(error: &oci::ServiceError) -> &'static str {
-    match error.status {
-        401 if error.clock_skewed => "Set the clock of this node (NTP).",
-        401 => "Check tenancy, user, fingerprint and key of the OCI profile.",
-        403 | 404 => {
-            "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it."
-        }
-        429 => "Raise `refresh`, or ask for a higher service limit.",
-        300..=399 => "Set `endpoint` to the address of the service itself; redirects are not followed.",
-        500.. => "This is trouble of the service: see its status page.",
-        _ => "The log has the service's message.",
-    }
-}
-
-/// Everything, for the log: the message of the service and every inner error.
-fn detail(error: &oci::Error) -> String {
-    let mut text = match error {
-        oci::Error::Service(service) => {
-            let request_id = service.request_id.as_deref().unwrap_or("none");
-            format!("{error}: {} (opc-request-id {request_id})", service.message)
-        }
-        _ => error.to_string(),
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

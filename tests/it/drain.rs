@@ -1,12 +1,14 @@
 //! The end of the server: no new connection, a goodbye to idle ones, and an answer to whoever
 //! has asked.
 
+use std::time::Duration;
+
 use depthgauge::emulator::fault::Fault;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, Connection};
 use crate::support::oci::{Oci, source};
 use crate::support::server::Server;
 use crate::support::{PATIENCE, eventually};
@@ -65,21 +67,14 @@ async fn whoever_waits_for_the_source_gets_its_answer_too() {
     timeout(PATIENCE, server.serving).await.expect("the server returns").unwrap();
 }
 
-#[tokio::test]
-async fn idle_connections_are_said_goodbye() {
-    let (server, _oci) = start().await;
-    let mut idle = Vec::new();
-    for client in protocols(&server.anyone()) {
-        // One that has not asked yet, and one that has; its answer shows that the server is
-        // through with both handshakes.
-        idle.push(client.connect().await.unwrap());
-        let used = client.connect().await.unwrap();
-        assert_eq!(used.get("/version").await.status, 200);
-        idle.push(used);
-    }
+/// What is not asked any more ends at once, and not with the time-out for answers, 10 s.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Drains, and looks how these connections end.
+async fn expect_goodbye(server: Server, idle: Vec<Connection>) {
     assert!(idle.iter().all(|connection| !connection.closed.is_finished()));
     server.drain.cancel();
-    timeout(PATIENCE, server.serving).await.expect("the server returns").unwrap();
+    timeout(AT_ONCE, server.serving).await.expect("the server returns").unwrap();
     for connection in idle {
         let ended = timeout(PATIENCE, connection.closed).await.expect("the connection ends").unwrap();
         // The client's word for an end, in order, before the first answer.
@@ -89,12 +84,37 @@ async fn idle_connections_are_said_goodbye() {
 }
 
 #[tokio::test]
-async fn whoever_never_finishes_the_handshake_holds_nothing_up() {
+async fn idle_connections_are_said_goodbye() {
     let (server, _oci) = start().await;
-    let silent = TcpStream::connect(server.address).await.unwrap();
-    // Accepted in order: once another one is served, the silent one is in the server's hands.
+    let mut idle = Vec::new();
+    for client in protocols(&server.anyone()) {
+        let connection = client.connect().await.unwrap();
+        assert_eq!(connection.get("/version").await.status, 200);
+        idle.push(connection);
+    }
+    expect_goodbye(server, idle).await;
+}
+
+#[tokio::test]
+async fn connections_that_have_not_asked_yet_are_said_goodbye_too() {
+    let (server, _oci) = start().await;
+    let mut idle = Vec::new();
+    for client in protocols(&server.anyone()) {
+        idle.push(client.connect().await.unwrap());
+    }
+    // Accepted in order: once a later one is served, the server is through with their handshakes.
+    assert_eq!(server.anyone().get("/version").await.status, 200);
+    expect_goodbye(server, idle).await;
+}
+
+#[tokio::test]
+async fn whoever_stays_silent_holds_nothing_up() {
+    let (server, _oci) = start().await;
+    let without_handshake = TcpStream::connect(server.address).await.unwrap();
+    let without_preface = server.anyone().connect_silently().await.unwrap();
+    // Accepted in order: once another one is served, the silent ones are in the server's hands.
     assert_eq!(server.anyone().get("/version").await.status, 200);
     server.drain.cancel();
-    timeout(PATIENCE, server.serving).await.expect("the server returns").unwrap();
-    drop(silent);
+    timeout(AT_ONCE, server.serving).await.expect("the server returns").unwrap();
+    drop((without_handshake, without_preface));
 }

@@ -160,8 +160,16 @@ async fn the_sentence_keeps_its_first_cause_for_the_whole_outage() {
     scene.until_it_is("3").await;
     scene.oci.set_fault(Some(BROKEN));
     let first = scene.until_it_fails().await;
-    scene.oci.set_fault(Some(Fault::Status(StatusCode::SERVICE_UNAVAILABLE)));
-    scene.expect_steady(&first).await;
+    for status in [503, 404, 401, 429] {
+        scene.oci.set_fault(Some(Fault::Status(StatusCode::from_u16(status).unwrap())));
+        // Read every 50 to 60 ms: several times with each cause.
+        let read_often = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < read_often {
+            scene.expect_steady(&first).await;
+        }
+    }
+    scene.oci.set_fault(None);
+    scene.until_it_is("3").await;
 }
 
 #[tokio::test]

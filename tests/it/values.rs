@@ -143,6 +143,23 @@ async fn a_selector_that_does_not_parse_is_400_in_the_words_of_kubernetes() {
 }
 
 #[tokio::test]
+async fn no_message_is_longer_than_400_bytes() {
+    let scene = Scene::start().await;
+    let long = "x".repeat(5000);
+    for (selector, code) in [
+        (format!("queue%3D{long}"), 400),
+        (format!("{long}%3Da"), 400),
+        (format!("queue%3Da+{long}"), 400),
+        (format!("queue+in+%28{}%29", vec!["n".repeat(63); 100].join("%2C")), 404),
+    ] {
+        let (answered, message) = scene.length(&selector).await.refusal();
+        assert_eq!((answered, message.len() <= 400), (code, true), "{message}");
+    }
+    let (code, message) = scene.ask("shop", &"m".repeat(63), "").await.refusal();
+    assert_eq!((code, message.len() <= 400), (404, true), "{message}");
+}
+
+#[tokio::test]
 async fn a_key_that_says_nothing_of_a_queue_is_400_and_names_the_one_that_does() {
     let scene = Scene::start().await;
     for selector in ["app%3Dshop", "queue%3Da%2Capp", "%21app", "app+notin+%28x%29"] {

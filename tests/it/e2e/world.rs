@@ -60,7 +60,7 @@ impl World {
         let cluster = Cluster::up(name, cluster_flags);
         let dir = tempfile::tempdir().unwrap();
         let oci = Oci::open(&dir).await;
-        let port = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = lasting_port();
         let config = dir.path().join("config.yaml");
         fs::write(&config, oci.config(defaults)).unwrap();
         let world = Self { cluster, oci, port, dir, config };
@@ -159,7 +159,7 @@ impl Oci {
         let queues = [("orders", QUEUE_ID), ("slow", SLOW_QUEUE_ID)];
         let queues = queues.map(|(name, id)| (name.to_owned(), id.parse().unwrap())).to_vec();
         let options = Options { queues, keys: vec![(profile.key_id, profile.key)], ..Options::default() };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lasting_port()));
         let emulator = Emulator::new(options, Timestamp::now);
         let mut oci = Self { emulator, config_file: profile.config_file, address, open: None };
         oci.come_back().await;
@@ -187,7 +187,6 @@ impl Oci {
     /// Listens where it listened before.
     pub async fn come_back(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.address = listener.local_addr().unwrap();
         let (stop, emulator) = (CancellationToken::new(), self.emulator.clone());
         let stopped = stop.clone().cancelled_owned();
         let task = tokio::spawn(async move { emulator.serve(listener, stopped).await.unwrap() });
@@ -219,6 +218,13 @@ impl Oci {
             self.config_file.display()
         )
     }
+}
+
+/// A port that will be listened on again and again: below those that the kernel gives to
+/// outgoing connections, which could take it in between.
+fn lasting_port() -> u16 {
+    let free = |port: &u16| StdListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).find(free).unwrap()
 }
 
 // === impl Server ===

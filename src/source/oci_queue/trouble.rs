@@ -1,0 +1,67 @@
+//! What went wrong with a queue, in our words: step, cause, remedy.
+
+use crate::oci::{self, Unreachable};
+use crate::source::{SourceError, Step};
+
+/// Whether the queue may be at another messages endpoint now.
+pub(super) fn may_have_moved(error: &oci::Error) -> bool {
+    match error {
+        oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
+        oci::Error::Service(error) => error.status == 404,
+        oci::Error::Unsigned | oci::Error::Nonsense(_) => false,
+    }
+}
+
+/// The client's error as a source's.
+pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
+    let (step, remedy) = match error {
+        oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
+        oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
+        oci::Error::TimedOut => (step, "Check the way from this pod to the endpoint, and the service's status."),
+        oci::Error::Unreachable(Unreachable::Tls, _) => {
+            (step, "Check that the endpoint's certificate is trusted here.")
+        }
+        oci::Error::Unreachable(..) => {
+            (step, "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.")
+        }
+        oci::Error::Service(error) => (step, service_remedy(error)),
+    };
+    let cause = match error {
+        // What exactly is wrong with an answer may differ from one to the next.
+        oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
+        _ => error.to_string(),
+    };
+    SourceError { step, cause, remedy, detail: detail(error) }
+}
+
+fn service_remedy(error: &oci::ServiceError) -> &'static str {
+    match error.status {
+        401 if error.clock_skewed => "Set the clock of this node (NTP).",
+        401 => "Check tenancy, user, fingerprint and key of the OCI profile.",
+        403 | 404 => {
+            "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it."
+        }
+        429 => "Raise `refresh`, or ask for a higher service limit.",
+        300..=399 => "Set `endpoint` to the address of the service itself; redirects are not followed.",
+        500.. => "This is trouble of the service: see its status page.",
+        _ => "The log has the service's message.",
+    }
+}
+
+/// Everything, for the log: the message of the service and every inner error.
+fn detail(error: &oci::Error) -> String {
+    let mut text = match error {
+        oci::Error::Service(service) => {
+            let request_id = service.request_id.as_deref().unwrap_or("none");
+            format!("{error}: {} (opc-request-id {request_id})", service.message)
+        }
+        _ => error.to_string(),
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
