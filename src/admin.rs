@@ -2,7 +2,6 @@
 //!
 //! Listens on loopback unless told otherwise; the same probes are also on the secure port.
 
-use std::future::Future;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +9,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, Uri};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::health::Health;
 
@@ -26,11 +29,10 @@ pub fn probes(health: Health) -> Router {
         .with_state(health)
 }
 
-/// Serves the admin routes until `shutdown`.
-pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) {
-    let service = hyper_util::service::TowerToHyperService::new(probes(health));
-    let mut connections = tokio::task::JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+/// Serves the admin routes until dropped.
+pub async fn serve(listener: TcpListener, health: Health) {
+    let service = TowerToHyperService::new(probes(health));
+    let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -42,15 +44,11 @@ pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<
                 }
             },
             Some(_) = connections.join_next() => continue,
-            () = shutdown.as_mut() => return,
         };
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let service = service.clone();
-        connections.spawn(async move {
-            let mut http = hyper::server::conn::http1::Builder::new();
-            // The timer makes the default header time-out of 30 s count.
-            http.timer(hyper_util::rt::TokioTimer::new()).serve_connection(io, service).await
-        });
+        // The timer makes the default header time-out of 30 s count.
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service.clone());
+        connections.spawn(connection);
     }
 }
 

@@ -44,10 +44,17 @@ pub struct ServiceRef {
 #[error("{0:?} is not of the form NAMESPACE/NAME:PORT, such as depthgauge/depthgauge:443")]
 pub struct BadServiceRef(String);
 
+/// The embedded manifest does not parse: a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("apiservice/apiservice.yaml: {0}")]
+pub struct BadManifest(#[from] serde_saphyr::Error);
+
 /// Keeps the APIService in step; see [`Registration::keep`].
 pub struct Registration {
     api: Api<APIService>,
     service: ServiceRef,
+    /// The embedded manifest, pointing at `service`, without a CA.
+    manifest: APIService,
     serving: watch::Receiver<Serving>,
     reporter: Reporter,
     /// Whether it was ours, at some time since we started.
@@ -103,14 +110,16 @@ impl fmt::Display for ServiceRef {
 // === impl Registration ===
 
 impl Registration {
-    /// Will register `service` with the CA in `serving`, and report into `reporter`.
+    /// Will register `service` with the CA in `serving`, and report into `reporter`. Fails only
+    /// if the embedded manifest is no APIService.
     pub fn new(
         client: kube::Client,
         service: ServiceRef,
         serving: watch::Receiver<Serving>,
         reporter: Reporter,
-    ) -> Self {
-        Self { api: Api::all(client), service, serving, reporter, registered: false }
+    ) -> Result<Self, BadManifest> {
+        let manifest = manifest(&service)?;
+        Ok(Self { api: Api::all(client), service, manifest, serving, reporter, registered: false })
     }
 
     /// Looks at the APIService again and again, and at once when the CA changes.
@@ -132,7 +141,7 @@ impl Registration {
     }
 
     async fn step(&mut self) -> kube::Result<()> {
-        let wanted = wanted(&self.service, &self.serving.borrow().ca_bundle)?;
+        let wanted = with_ca(self.manifest.clone(), &self.serving.borrow().ca_bundle);
         let found = self.api.get_opt(NAME).await?;
         match look(found.as_ref(), &wanted) {
             Finding::Foreign(owner) => {
@@ -184,19 +193,24 @@ impl Registration {
     }
 }
 
-/// The embedded manifest with our Service and CA.
-fn wanted(service: &ServiceRef, ca_bundle: &str) -> kube::Result<APIService> {
-    let parsed: Result<APIService, _> = serde_saphyr::from_str(MANIFEST);
-    let mut object = parsed.map_err(|error| kube::Error::Service(Box::new(error)))?;
+/// The embedded manifest with our Service.
+fn manifest(service: &ServiceRef) -> Result<APIService, BadManifest> {
+    let mut object: APIService = serde_saphyr::from_str(MANIFEST)?;
     if let Some(spec) = &mut object.spec {
         spec.service = Some(ServiceReference {
             namespace: Some(service.namespace.clone()),
             name: Some(service.name.clone()),
             port: Some(i32::from(service.port)),
         });
-        spec.ca_bundle = Some(ByteString(ca_bundle.as_bytes().to_vec()));
     }
     Ok(object)
+}
+
+fn with_ca(mut object: APIService, ca_bundle: &str) -> APIService {
+    if let Some(spec) = &mut object.spec {
+        spec.ca_bundle = Some(ByteString(ca_bundle.as_bytes().to_vec()));
+    }
+    object
 }
 
 fn look(found: Option<&APIService>, wanted: &APIService) -> Finding {
@@ -252,15 +266,19 @@ mod tests {
         }
     }
 
+    fn wanted(text: &str, ca_bundle: &str) -> APIService {
+        with_ca(manifest(&service(text)).unwrap(), ca_bundle)
+    }
+
     #[test]
     fn what_a_look_finds() {
-        let ours = wanted(&service("a/b:443"), "ca").unwrap();
+        let ours = wanted("a/b:443", "ca");
         assert_eq!(look(None, &ours), Finding::Absent);
         assert_eq!(look(Some(&ours), &ours), Finding::Ours { in_step: true });
-        for drifted in [wanted(&service("a/b:444"), "ca"), wanted(&service("a/b:443"), "old ca")] {
-            assert_eq!(look(Some(&drifted.unwrap()), &ours), Finding::Ours { in_step: false });
+        for drifted in [wanted("a/b:444", "ca"), wanted("a/b:443", "old ca")] {
+            assert_eq!(look(Some(&drifted), &ours), Finding::Ours { in_step: false });
         }
-        let foreign = wanted(&service("keda/keda-metrics:443"), "").unwrap();
+        let foreign = wanted("keda/keda-metrics:443", "");
         assert_eq!(look(Some(&foreign), &ours), Finding::Foreign("Service keda/keda-metrics".into()));
         let mut local = ours.clone();
         local.spec.as_mut().unwrap().service = None;

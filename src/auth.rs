@@ -47,7 +47,7 @@ pub trait Tokens: Send + Sync {
 /// Says whether a caller may read a metric.
 pub trait Authorizer: Send + Sync {
     /// Whether, or why it cannot be said.
-    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Unreachable>>;
+    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>>;
 }
 
 /// Who wants to do what to which metric.
@@ -78,12 +78,12 @@ pub enum Unauthenticated {
     /// Whoever judges has judged: the token is no good.
     Rejected,
     /// Whoever judges could not be asked.
-    Unreachable(Unreachable),
+    Undecided(Undecided),
 }
 
-/// The API server could not be asked; the text is the same for the same trouble.
+/// Whoever decides could not be asked; the text is the same for the same trouble.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Unreachable(pub &'static str);
+pub struct Undecided(pub &'static str);
 
 // === impl Auth ===
 
@@ -104,7 +104,7 @@ impl Auth {
                 tracing::debug!(user = caller.user, verb, namespace, metric, reason, "forbidden");
                 Err(Refusal::forbidden(&caller.user, verb, GROUP, &metric, &namespace, &reason))
             }
-            Err(Unreachable(why)) => Err(Refusal::unavailable(format!(
+            Err(Undecided(why)) => Err(Refusal::unavailable(format!(
                 "depthgauge cannot ask kube-apiserver whether {:?} may {verb} {metric:?} in {namespace:?}: {why}",
                 caller.user
             ))),
@@ -114,23 +114,22 @@ impl Auth {
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
     async fn caller(&self, request: &Parts) -> Result<Caller, Refusal> {
         let chain = request.extensions.get::<Arc<Peer>>().map(|peer| peer.chain.as_slice()).unwrap_or_default();
-        let roots = self.trust.roots();
-        if let Some(caller) = front_proxy::caller(&self.trust, &roots, chain, &request.headers) {
+        let (roots, now) = (self.trust.roots(), self.trust.now());
+        if let Some(caller) = front_proxy::caller(&roots, chain, now, &request.headers) {
             return Ok(caller.authenticated());
         }
-        if let Some(caller) = client_cert::caller(&self.trust, &roots, chain) {
+        if let Some(caller) = client_cert::caller(&roots, chain, now) {
             return Ok(caller.authenticated());
         }
         if let Some(token) = bearer(request) {
-            let rejected = Err(Unauthenticated::Rejected);
             let caller = match &self.tokens {
                 Some(tokens) => tokens.authenticate(token).await,
-                None => rejected,
+                None => Err(Unauthenticated::Rejected),
             };
             return match caller {
                 Ok(caller) => Ok(caller.authenticated()),
                 Err(Unauthenticated::Rejected) => Err(Refusal::unauthorized()),
-                Err(Unauthenticated::Unreachable(Unreachable(why))) => Err(Refusal::unavailable(format!(
+                Err(Unauthenticated::Undecided(Undecided(why))) => Err(Refusal::unavailable(format!(
                     "depthgauge cannot ask kube-apiserver whose token this is: {why}"
                 ))),
             };

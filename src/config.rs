@@ -125,14 +125,14 @@ fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
 }
 
 /// One entry of `sources`, with the keys that its kind has yet to read.
-struct Source<'n> {
+struct Written<'n> {
     kind: &'static dyn Kind,
     name_at: Position,
     entry: Entry,
     fields: Fields<'n>,
 }
 
-fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) -> Option<Source<'n>> {
+fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) -> Option<Written<'n>> {
     let mut fields = node.fields(problems)?;
     let kind = fields.require("type", problems).and_then(|node| {
         let text = node.text(problems)?;
@@ -150,7 +150,7 @@ fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) 
     let kind = kind?;
     let (name_at, name) = named.unwrap_or((fields.at(), String::new()));
     let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing };
-    Some(Source { kind, name_at, entry, fields })
+    Some(Written { kind, name_at, entry, fields })
 }
 
 /// A source's name becomes a label value, so it must be able to.
@@ -192,7 +192,7 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
     timing
 }
 
-fn unique_names(sources: &[Source<'_>], problems: &mut Problems) {
+fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
     let mut seen = BTreeMap::new();
     for source in sources.iter().filter(|source| !source.entry.name.is_empty()) {
         let key = (source.kind.label(), source.entry.name.as_str());
@@ -208,11 +208,11 @@ fn unique_names(sources: &[Source<'_>], problems: &mut Problems) {
 fn decode_group(
     kind: &'static dyn Kind,
     top: &mut Fields<'_>,
-    sources: &mut Vec<Source<'_>>,
+    sources: &mut Vec<Written<'_>>,
     problems: &mut Problems,
 ) -> Option<Group> {
     let mut section = top.take(kind.section()).and_then(|node| node.fields(problems));
-    let mine = |source: &&mut Source<'_>| source.kind.name() == kind.name();
+    let mine = |source: &&mut Written<'_>| source.kind.name() == kind.name();
     let mut entries: Vec<&mut Fields<'_>> = sources.iter_mut().filter(mine).map(|source| &mut source.fields).collect();
     let plan = kind.decode(section.as_mut(), &mut entries, problems);
     if let Some(section) = section {
@@ -273,7 +273,7 @@ sources:
 
     #[test]
     fn a_good_file() {
-        let config = Config::parse(GOOD).map_err(|problems| problems.lines().collect::<Vec<_>>()).ok().unwrap();
+        let config = Config::parse(GOOD).unwrap();
         assert_eq!(config.source_count(), 2);
         let entry = &config.groups[0].entries[0];
         assert_eq!(entry.name, "orders");

@@ -1,7 +1,7 @@
 //! Named checks that parts of the process report into.
 //!
 //! Three states, and only one of them makes the server unready: *failed* is for what makes
-//! answering impossible (no listener, no certificate, draining). Everything else that is wrong
+//! answering impossible (no listener, draining). Everything else that is wrong
 //! is *degraded*: the server stays in the endpoints, says what is wrong in `/readyz?verbose`,
 //! and logs each change once. A readiness that depended on more would take the APIService, and
 //! with it namespace deletion in the whole cluster, down for a queue that does not answer.

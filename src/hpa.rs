@@ -4,7 +4,7 @@
 //! scaling policies, which depend on the controller's memory.
 
 /// Deviation of the ratio from 1 within which nothing changes (the controller's default).
-pub const TOLERANCE: f64 = 0.1;
+const TOLERANCE: f64 = 0.1;
 
 /// What a plain HPA with one External metric of type `AverageValue` is told.
 #[derive(Clone, Copy, Debug)]

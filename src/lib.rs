@@ -36,7 +36,7 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/{config,demo,emulate}.rs
+//!   cli/{config,demo,emulate}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
@@ -54,11 +54,11 @@
 //!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{credentials,sign,config_file,region,queue}.rs
+//!   oci/{credentials,sign,config_file,region,queue}.rs, oci/regions.tsv
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern}.rs   Kubernetes Quantity; names with `*`; pure
 //!   # beside the request path
-//!   certs.rs           issue, store, renew the serving certificate (ECDSA P-256)
+//!   certs.rs           issue and renew the serving certificate (ECDSA P-256); certs/store.rs keeps it
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   hpa.rs             the HPA controller's arithmetic; pure; for demo
 //!   health.rs          named checks that parts report into: ok, degraded, failed

@@ -148,12 +148,10 @@ impl Catalog {
         if meant.is_empty() {
             return Err(self.no_match(kind, namespace, selector));
         }
-        for answer in futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await {
-            answer.map_err(LookupError::Unavailable)?;
-        }
+        futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await;
         let mut samples = Vec::with_capacity(meant.len());
         for entry in meant {
-            // Of now: while one source was waited for, the values of the others have aged.
+            // After all of them: while one source was waited for, the others' values have aged.
             let reading = entry.cell.known().map_err(LookupError::Unavailable)?;
             let Some(value) = reading.figures.value(metric) else {
                 let sentence = format!("{} {:?} has no {metric}", kind.label(), entry.name);

@@ -1,4 +1,4 @@
-//! The `depthgauge` program: parse, start the log, run one command, say how it ended.
+//! The `depthgauge` program: crypto provider, parse, run one command, say how it ended.
 
 use std::process::ExitCode;
 

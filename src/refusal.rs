@@ -97,16 +97,6 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
-    /// The sentence that the caller reads.
-    pub fn message(&self) -> &str {
-        &self.body.message
-    }
-
-    /// The HTTP code.
-    pub fn code(&self) -> StatusCode {
-        self.code
-    }
-
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
         message.truncate(message.floor_char_boundary(MESSAGE_MAX));

@@ -31,7 +31,7 @@ pub trait Kind: Sync {
     fn section(&self) -> &'static str;
 
     /// Reads the shared section and the kind's own keys of each entry, in the order of the file.
-    /// `None` when a problem was added.
+    /// What is wrong goes into `problems`; a plan beside problems is never opened.
     fn decode(
         &self,
         section: Option<&mut Fields<'_>>,

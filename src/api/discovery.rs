@@ -12,15 +12,15 @@ use crate::lookup;
 use crate::metric::MetricName;
 use crate::request::{GROUP, VERSION};
 
-static GROUPS: LazyLock<String> = LazyLock::new(|| {
+static GROUPS: LazyLock<String> =
+    LazyLock::new(|| json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [api_group()]}).to_string());
+static ONE_GROUP: LazyLock<String> = LazyLock::new(|| {
     let mut group = api_group();
     // Only a document of its own says what it is.
-    if let Some(fields) = group.as_object_mut() {
-        fields.retain(|key, _| key != "kind" && key != "apiVersion");
-    }
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}).to_string()
+    group["kind"] = "APIGroup".into();
+    group["apiVersion"] = "v1".into();
+    group.to_string()
 });
-static ONE_GROUP: LazyLock<String> = LazyLock::new(|| api_group().to_string());
 static RESOURCES: LazyLock<String> = LazyLock::new(|| {
     let resources: Vec<Value> = lookup::metrics().into_iter().map(resource).collect();
     json!({
@@ -60,8 +60,6 @@ pub(super) async fn version() -> Response {
 fn api_group() -> Value {
     let version = json!({"groupVersion": format!("{GROUP}/{VERSION}"), "version": VERSION});
     json!({
-        "kind": "APIGroup",
-        "apiVersion": "v1",
         "name": GROUP,
         "versions": [version],
         "preferredVersion": version,

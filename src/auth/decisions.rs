@@ -14,6 +14,8 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::Undecided;
+
 /// Entries kept at most, and questions under way. A cluster has tens of callers; a flood of
 /// made-up ones (a kilobyte each, by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
@@ -33,10 +35,6 @@ pub(super) struct Decisions<K, V> {
     lifetime: fn(&V) -> Lifetime,
     tasks: TaskTracker,
 }
-
-/// The question could not be answered.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Undecided(pub(super) &'static str);
 
 type Flight<V> = Shared<BoxFuture<'static, Result<V, Undecided>>>;
 

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::str::Utf8Error;
 
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 
-use super::trust::{Purpose, Roots, Trust};
+use super::trust::{Purpose, Roots};
 use crate::request::Caller;
 
 /// The caller in the headers, if the chain is a front proxy's and the headers name a user.
 pub(super) fn caller(
-    trust: &Trust,
     roots: &Roots,
     chain: &[CertificateDer<'static>],
+    now: Timestamp,
     headers: &HeaderMap,
 ) -> Option<Caller> {
-    let subject = trust.verify(roots, Purpose::FrontProxy, chain)?;
+    let subject = roots.verify(Purpose::FrontProxy, chain, now)?;
     let names = &roots.allowed_names;
     if !names.is_empty() && !names.contains(&subject.common_name) {
         tracing::debug!(name = subject.common_name, "a front proxy certificate whose name is not allowed");

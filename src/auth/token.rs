@@ -10,8 +10,8 @@ use kube::api::PostParams;
 use tokio_util::task::TaskTracker;
 
 use super::access::REVIEW_TIMEOUT;
-use super::decisions::{Decisions, Lifetime, Undecided};
-use super::{Tokens, Unauthenticated, Unreachable};
+use super::decisions::{Decisions, Lifetime};
+use super::{Tokens, Unauthenticated, Undecided};
 use crate::request::Caller;
 
 /// A token that was good is believed for the 10 s of the Go library, so that one that is
@@ -46,7 +46,7 @@ impl Tokens for TokenReviews {
             match self.decisions.about(&key, ask).await {
                 Ok(Some(caller)) => Ok(caller),
                 Ok(None) => Err(Unauthenticated::Rejected),
-                Err(Undecided(why)) => Err(Unauthenticated::Unreachable(Unreachable(why))),
+                Err(undecided) => Err(Unauthenticated::Undecided(undecided)),
             }
         }
         .boxed()

@@ -36,14 +36,12 @@ const REMEMBERED_MAX: usize = 256;
 /// What is trusted now; shared by all requests.
 pub struct Trust {
     current: ArcSwap<Roots>,
-    outcomes: Mutex<HashMap<(Purpose, [u8; 32]), Outcome>>,
     clock: fn() -> Timestamp,
 }
 
 /// One version of the ConfigMap.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
-    pub(super) generation: u64,
     /// Signs the certificate of the aggregator, which may name other users in headers.
     pub(super) front_proxy_ca: Vec<Anchor>,
     /// Signs the certificates of users.
@@ -54,6 +52,8 @@ pub(super) struct Roots {
     pub(super) uid_headers: Vec<String>,
     pub(super) group_headers: Vec<String>,
     pub(super) extra_prefixes: Vec<String>,
+    /// What was found of certificates by these roots; others start anew.
+    pub(super) outcomes: Mutex<HashMap<(Purpose, [u8; 32]), Outcome>>,
 }
 
 /// A CA, and when it may vouch: a retired one may be left in the bundle past its end.
@@ -80,9 +80,8 @@ pub(super) struct Subject {
     pub(super) organizations: Vec<String>,
 }
 
-#[derive(Clone)]
-struct Outcome {
-    generation: u64,
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
     /// While the leaf, every certificate sent along, and the CA are all in their time.
     valid: Validity,
     subject: Subject,
@@ -101,12 +100,12 @@ pub struct BadConfigMap {
 impl Trust {
     /// Trusts nobody, until told.
     pub fn new(clock: fn() -> Timestamp) -> Self {
-        Self { current: ArcSwap::default(), outcomes: Mutex::default(), clock }
+        Self { current: ArcSwap::default(), clock }
     }
 
     /// Replaces what is trusted by what the ConfigMap's data say.
     pub fn apply(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
-        self.replace(Roots::parse(data)?);
+        self.current.store(Arc::new(Roots::parse(data)?));
         Ok(())
     }
 
@@ -146,7 +145,7 @@ impl Trust {
                 Ok(Some(watcher::Event::InitDone)) if seen => listed = true,
                 Ok(Some(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
                     listed = true;
-                    self.replace(Roots::default());
+                    self.current.store(Arc::default());
                     reporter.degraded(format!(
                         "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
                     ));
@@ -162,35 +161,8 @@ impl Trust {
         self.current.load_full()
     }
 
-    /// The subject of the leaf if the chain leads to a CA of `roots` and is in its time.
-    pub(super) fn verify(&self, roots: &Roots, purpose: Purpose, chain: &[CertificateDer<'static>]) -> Option<Subject> {
-        let leaf = chain.first()?;
-        let now = (self.clock)().as_second();
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
-        let key = (purpose, fingerprint);
-        let known = self.outcomes().get(&key).cloned();
-        if let Some(outcome) = known.filter(|outcome| outcome.generation == roots.generation) {
-            return outcome.valid.contains(&now).then_some(outcome.subject);
-        }
-        let outcome = roots.check(purpose, chain, now)?;
-        let mut outcomes = self.outcomes();
-        if outcomes.len() >= REMEMBERED_MAX {
-            outcomes.clear();
-        }
-        outcomes.insert(key, outcome.clone());
-        Some(outcome.subject)
-    }
-
-    fn replace(&self, mut roots: Roots) {
-        roots.generation = self.current.load().generation + 1;
-        self.current.store(Arc::new(roots));
-        self.outcomes().clear();
-    }
-
-    fn outcomes(&self) -> MutexGuard<'_, HashMap<(Purpose, [u8; 32]), Outcome>> {
-        // Single inserts and removals: a panic leaves nothing half made.
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 }
 
@@ -200,7 +172,6 @@ impl Roots {
     /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header.
     fn parse(data: &BTreeMap<String, String>) -> Result<Self, BadConfigMap> {
         Ok(Self {
-            generation: 0,
             front_proxy_ca: anchors(data, "requestheader-client-ca-file")?,
             client_ca: anchors(data, "client-ca-file")?,
             allowed_names: strings(data, "requestheader-allowed-names")?,
@@ -208,7 +179,36 @@ impl Roots {
             uid_headers: strings(data, "requestheader-uid-headers")?,
             group_headers: strings(data, "requestheader-group-headers")?,
             extra_prefixes: strings(data, "requestheader-extra-headers-prefix")?,
+            outcomes: Mutex::default(),
         })
+    }
+
+    /// The subject of the leaf if the chain leads to a CA of these and is in its time.
+    pub(super) fn verify(
+        &self,
+        purpose: Purpose,
+        chain: &[CertificateDer<'static>],
+        now: Timestamp,
+    ) -> Option<Subject> {
+        let now = now.as_second();
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest::digest(&digest::SHA256, chain.first()?).as_ref());
+        let key = (purpose, fingerprint);
+        if let Some(outcome) = self.outcomes().get(&key) {
+            return outcome.valid.contains(&now).then(|| outcome.subject.clone());
+        }
+        let outcome = self.check(purpose, chain, now)?;
+        let mut outcomes = self.outcomes();
+        if outcomes.len() >= REMEMBERED_MAX {
+            outcomes.clear();
+        }
+        outcomes.insert(key, outcome.clone());
+        Some(outcome.subject)
+    }
+
+    fn outcomes(&self) -> MutexGuard<'_, HashMap<(Purpose, [u8; 32]), Outcome>> {
+        // Single inserts and removals: a panic leaves nothing half made.
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a front proxy could be recognised at all.
@@ -238,7 +238,7 @@ impl Roots {
         let all = of_chain.iter().chain(valid.iter().map(|anchor| &anchor.valid));
         let both = |(begin, end): (i64, i64), valid: &Validity| (begin.max(*valid.start()), end.min(*valid.end()));
         let (begin, end) = all.fold((i64::MIN, i64::MAX), both);
-        Some(Outcome { generation: self.generation, valid: begin..=end, subject: subject(leaf)? })
+        Some(Outcome { valid: begin..=end, subject: subject(leaf)? })
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{asked_to_stop, clock, listen};
-use crate::auth::{self, Auth, Authorizer, Question, Trust, Unreachable, Verdict};
+use crate::auth::{self, Auth, Authorizer, Question, Trust, Undecided, Verdict};
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::emulator::profile::Profile;
@@ -50,7 +50,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// End by itself after this time [default: on Ctrl-C]
-    #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::serve::duration)]
+    #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::duration)]
     time: Option<Duration>,
     /// Port of the API; 0 takes a free one
     #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT")]
@@ -180,7 +180,7 @@ fn config(emulator: SocketAddr, config_file: &Path) -> String {
 struct DemoUserMayRead;
 
 impl Authorizer for DemoUserMayRead {
-    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Unreachable>> {
+    fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>> {
         let known = question.caller.user == user::NAME;
         let verdict = if known { Verdict::Allowed } else { Verdict::Denied("only the demo's own user may".to_owned()) };
         async { Ok(verdict) }.boxed()

@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long = "key", env = "DEPTHGAUGE_KEY", value_name = "KEYID=PEMFILE", value_delimiter = ',')]
     keys: Vec<KeyArg>,
     /// How long a delivered message stays hidden
-    #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::serve::duration)]
+    #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::duration)]
     visibility: Duration,
 }
 

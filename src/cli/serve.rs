@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{asked_to_stop, clock, in_pod, listen, pod_namespace};
+use super::{asked_to_stop, clock, duration, in_pod, listen, pod_namespace};
 use crate::apiservice::{Registration, ServiceRef};
 use crate::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
 use crate::certs::Certificates;
@@ -28,6 +28,8 @@ use crate::{admin, api, auth, server};
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
+/// The part that the drain waits for.
+const API_LISTENER: &str = "API listener";
 /// To reach kube-apiserver at all; it is in the same cluster.
 const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -105,8 +107,8 @@ impl Args {
         let router = router(&client, &trust, catalog, &health, &parts.reviews);
         let certificate = serving.clone();
         let tls = server::tls::acceptor(move || certificate.borrow().certified.clone())?;
-        parts.run("API listener", server::serve(secure, tls, router, drain.clone()));
-        parts.run("admin listener", admin::serve(admin, health.clone(), drain.clone().cancelled_owned()));
+        parts.run(API_LISTENER, server::serve(secure, tls, router, drain.clone()));
+        parts.run("admin listener", admin::serve(admin, health.clone()));
         parts.run("reader", reader.run());
         parts.run("certificates", certificates.keep(publish, health.reporter("certificate", State::Ok)));
         let waiting = || State::Degraded("kube-apiserver has not answered yet".to_owned());
@@ -115,7 +117,7 @@ impl Args {
         parts.run("identity watch", async move { trust.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let reporter = health.reporter("apiservice", waiting());
-            parts.run_until_stopping("registration", Registration::new(client, service, serving, reporter).keep());
+            parts.run_until_asked("registration", Registration::new(client, service, serving, reporter)?.keep());
         }
         listening.ok();
 
@@ -143,59 +145,46 @@ fn router(
 /// Everything that runs until the process ends.
 #[derive(Default)]
 struct Parts {
-    tasks: JoinSet<(&'static str, Result<()>)>,
+    tasks: JoinSet<&'static str>,
     /// Reviews that go on after whoever asked has his answer.
     reviews: TaskTracker,
-    /// Cancelled at once when asked to stop, before the drain.
-    stopping: CancellationToken,
+    /// Ended at once when asked to stop, before the drain.
+    until_asked: Vec<AbortHandle>,
 }
 
 // === impl Parts ===
 
 impl Parts {
-    /// A part that has nothing to say when it ends.
-    fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.spawn(name, async {
+    fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(async move {
             part.await;
-            Ok(())
-        });
+            name
+        })
     }
 
     /// A part that does nothing more once the process is asked to stop.
-    fn run_until_stopping(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let stopping = self.stopping.clone();
-        self.run(name, async move {
-            tokio::select! {
-                () = part => {}
-                // Held back rather than ended: a part that ends ends the process.
-                () = stopping.cancelled() => std::future::pending().await,
-            }
-        });
-    }
-
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
-        self.tasks.spawn(async move { (name, part.await) });
+    fn run_until_asked(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.run(name, part);
+        self.until_asked.push(handle);
     }
 
     /// Waits for a signal, or for a part that ends on its own; then drains.
     async fn until_stopped(mut self, listening: &Reporter, delay: Duration, drain: &CancellationToken) -> Result<()> {
         tokio::select! {
             asked = asked_to_stop() => asked?,
-            Some(ended) = self.tasks.join_next() => {
-                let (name, result) = ended.context("a part of the server panicked")?;
-                result.with_context(|| format!("{name} failed"))?;
-                bail!("{name} ended");
-            }
+            Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
         }
         // Whoever comes after us registers now: it must not be undone while we still serve.
-        self.stopping.cancel();
+        for handle in &self.until_asked {
+            handle.abort();
+        }
         listening.failed("draining");
         let drained = async {
             tokio::time::sleep(delay).await;
             drain.cancel();
             // The listener returns when the last answer is out; the others only when dropped.
             while let Some(ended) = self.tasks.join_next().await {
-                if ended.is_ok_and(|(name, _)| name == "API listener") {
+                if ended.is_ok_and(|name| name == API_LISTENER) {
                     break;
                 }
             }
@@ -263,12 +252,6 @@ async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
     };
     config.connect_timeout = Some(API_CONNECT_TIMEOUT);
     kube::Client::try_from(config).context("cannot use the credentials for kube-apiserver")
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: Result<jiff::SignedDuration, _> = text.parse();
-    let duration = parsed.ok().and_then(|duration| Duration::try_from(duration).ok());
-    duration.ok_or_else(|| "write a duration such as 10s or 1m30s".to_owned())
 }
 
 /// With or without the brackets that belong to an IPv6 address beside a port.

@@ -30,8 +30,8 @@ pub(super) struct Cell {
     pub(super) clock: Clock,
     /// Somebody waits for a read.
     pub(super) demand: Notify,
-    /// Counts finished reads.
-    pub(super) progress: watch::Sender<u64>,
+    /// Tells of each finished read.
+    pub(super) progress: watch::Sender<()>,
     state: Mutex<State>,
     activate: mpsc::UnboundedSender<Arc<Cell>>,
 }
@@ -56,12 +56,6 @@ pub(super) struct Reading {
     pub(super) began: Instant,
 }
 
-/// What memory has to say to a question.
-enum Glance {
-    Answer(Result<Reading, Arc<str>>),
-    Wait,
-}
-
 // === impl Cell ===
 
 impl Cell {
@@ -72,25 +66,29 @@ impl Cell {
         clock: Clock,
         activate: mpsc::UnboundedSender<Arc<Cell>>,
     ) -> Self {
-        let (demand, progress, state) = (Notify::new(), watch::Sender::new(0), Mutex::default());
+        let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
         Self { title, source, timing, clock, demand, progress, state, activate }
     }
 
-    /// The value of now, or the sentence that says why there is none.
-    pub(super) async fn ask(self: &Arc<Self>) -> Result<Reading, Arc<str>> {
-        // Before the glance, so that a read that ends in between is not missed.
+    /// Sees to it that there is something to say: at once when memory has it, else after the
+    /// read that is under way.
+    pub(super) async fn ask(self: &Arc<Self>) {
+        // Before the look into memory, so that a read that ends in between is not missed.
         let mut progress = self.progress.subscribe();
-        if let Glance::Answer(answer) = self.glance(Instant::now()) {
-            return answer;
+        if self.must_wait(Instant::now()) {
+            // Elapsed or not, what is known then is the answer.
+            let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
         }
-        // Elapsed or not, what is known then is the answer.
-        let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
-        self.settle(Instant::now())
     }
 
-    /// What is known now, for somebody who has asked a moment ago.
+    /// The value of now, or the sentence that says why there is none.
     pub(super) fn known(&self) -> Result<Reading, Arc<str>> {
-        self.settle(Instant::now())
+        let (state, now) = (self.state(), Instant::now());
+        match (&state.good, &state.outage) {
+            (Some(good), _) if now - good.began <= self.timing.max_age => Ok(good.clone()),
+            (_, Some(outage)) => Err(outage.sentence()),
+            (_, None) => Err(self.overdue()),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -98,7 +96,8 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn glance(self: &Arc<Self>, now: Instant) -> Glance {
+    /// Takes note of a question, and has the source read if what is known will not do.
+    fn must_wait(self: &Arc<Self>, now: Instant) -> bool {
         let mut state = self.state();
         state.asks.record(now);
         let was_active = state.active;
@@ -106,33 +105,17 @@ impl Cell {
             // A closed channel means that the process is stopping; the question will time out.
             state.active = self.activate.send(self.clone()).is_ok();
         }
-        match (&state.good, &state.outage) {
-            (Some(good), None) if now - good.began <= self.timing.max_age.min(self.timing.refresh + GRACE) => {
-                Glance::Answer(Ok(good.clone()))
-            }
-            // Known to be failing, as of a moment ago: nothing to wait for.
-            (good, Some(outage)) if was_active => Glance::Answer(self.stale_or(now, good.as_ref(), outage.sentence())),
-            _ => {
-                self.demand.notify_one();
-                Glance::Wait
-            }
+        let freshness = self.timing.max_age.min(self.timing.refresh + GRACE);
+        let wait = match (&state.good, &state.outage) {
+            (Some(good), None) => now - good.began > freshness,
+            (None, None) => true,
+            // Known to be failing, as of a moment ago, unless nobody has looked since.
+            (_, Some(_)) => !was_active,
+        };
+        if wait {
+            self.demand.notify_one();
         }
-    }
-
-    fn settle(&self, now: Instant) -> Result<Reading, Arc<str>> {
-        let state = self.state();
-        match &state.outage {
-            Some(outage) => self.stale_or(now, state.good.as_ref(), outage.sentence()),
-            None => self.stale_or(now, state.good.as_ref(), self.overdue()),
-        }
-    }
-
-    /// The last good reading while it may still be told, else the sentence.
-    fn stale_or(&self, now: Instant, good: Option<&Reading>, sentence: Arc<str>) -> Result<Reading, Arc<str>> {
-        match good {
-            Some(good) if now - good.began <= self.timing.max_age => Ok(good.clone()),
-            _ => Err(sentence),
-        }
+        wait
     }
 
     fn overdue(&self) -> Arc<str> {

@@ -99,7 +99,7 @@ async fn read(cell: &Cell) {
         })
     });
     store(cell, began, timestamp, result);
-    cell.progress.send_modify(|count| *count += 1);
+    cell.progress.send_replace(());
 }
 
 fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result<Figures, SourceError>) {

@@ -26,11 +26,6 @@ impl Quantity {
     pub const fn from_milli(milli: i64) -> Self {
         Self { milli: milli as i128 }
     }
-
-    /// The value in thousandths.
-    pub const fn milli(self) -> i128 {
-        self.milli
-    }
 }
 
 impl fmt::Display for Quantity {

@@ -43,10 +43,6 @@ pub struct Stats {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Queue {
-    /// The queue's OCID.
-    pub id: String,
-    /// CREATING, UPDATING, ACTIVE, DELETING, DELETED, FAILED, INACTIVE, or something newer.
-    pub lifecycle_state: String,
     /// Where its messages and statistics are, without the base path:
     /// `https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com`. Not derivable.
     pub messages_endpoint: String,

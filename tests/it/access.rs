@@ -5,17 +5,7 @@ use serde_json::json;
 
 use crate::support::cluster::Mood;
 use crate::support::eventually;
-use crate::support::oci::{Oci, source};
-use crate::support::server::Server;
-
-const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
-
-async fn start() -> (Server, Oci) {
-    let oci = Oci::with_queues(&["orders"]).await;
-    oci.put("orders", 3);
-    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
-    (server, oci)
-}
+use crate::support::server::{VALUE, start};
 
 #[tokio::test]
 async fn who_may_not_reads_the_sentence_of_kubernetes() {

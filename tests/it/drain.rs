@@ -4,23 +4,12 @@
 use std::time::Duration;
 
 use depthgauge::emulator::fault::Fault;
-use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::client::{Client, Connection};
-use crate::support::oci::{Oci, source};
-use crate::support::server::Server;
+use crate::support::server::{Server, VALUE, start};
 use crate::support::{PATIENCE, eventually};
-
-const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
-
-async fn start() -> (Server, Oci) {
-    let oci = Oci::with_queues(&["orders"]).await;
-    oci.put("orders", 3);
-    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
-    (server, oci)
-}
 
 async fn until_connections_are_refused(server: &Server) {
     eventually("a refused connection", async || TcpStream::connect(server.address).await.err().map(drop)).await;

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use crate::support::client::Connection;
 use crate::support::eventually;
 use crate::support::oci::{OCID_TAIL, Oci, Trouble, source};
-use crate::support::server::Server;
+use crate::support::server::{Server, VALUE};
 
 const GROUP: &str = "/apis/external.metrics.k8s.io/v1beta1";
-const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
 const BROKEN: Fault = Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
 
 struct Scene {

@@ -7,9 +7,8 @@ use serde_json::json;
 
 use crate::support::eventually;
 use crate::support::oci::{Oci, source};
-use crate::support::server::Server;
+use crate::support::server::{Server, VALUE};
 
-const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
 const REFRESH: Duration = Duration::from_millis(100);
 
 async fn start() -> (Server, Oci) {

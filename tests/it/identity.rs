@@ -6,19 +6,10 @@ use serde_json::json;
 
 use crate::support::authority::Authority;
 use crate::support::cluster::{FRONT_PROXY, identity_config};
-use crate::support::oci::{Oci, source};
-use crate::support::server::Server;
+use crate::support::oci::Oci;
+use crate::support::server::{VALUE, start};
 
-const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
 const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
-
-/// A server in front of one queue with three messages.
-async fn start() -> (Server, Oci) {
-    let oci = Oci::with_queues(&["orders"]).await;
-    oci.put("orders", 3);
-    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
-    (server, oci)
-}
 
 /// Refused as nobody: a Status without a value, and the queue was not read.
 async fn expect_unauthorized(client: &crate::support::client::Client, oci: &Oci) {

@@ -28,49 +28,40 @@ struct QueueEntry {
     endpoint: Option<Endpoint>,
 }
 
-fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> Option<QueuePlan> {
+/// What is wrong is in `problems`, and a plan with problems is never opened.
+fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> QueuePlan {
     let mut plan = QueuePlan::with_defaults();
-    let mut sound = true;
-    if let Some(node) = section.take("region") {
-        let text = node.text(problems);
-        plan.region = text.and_then(Region::find);
-        if let (Some(text), None) = (text, plan.region) {
+    if let Some(node) = section.take("region")
+        && let Some(text) = node.text(problems)
+    {
+        plan.region = Region::find(text);
+        if plan.region.is_none() {
             problems.add(node.at(), format!("{text:?} is no known region; write its name, such as eu-frankfurt-1"));
         }
-        sound &= plan.region.is_some();
     }
-    if let Some(node) = section.take("endpoint") {
-        plan.control_plane = node.parsed(problems);
-        sound &= plan.control_plane.is_some();
-    }
-    if let Some(node) = section.take("auth") {
-        let mut auth = node.fields(problems)?;
-        match auth.require("type", problems).and_then(|node| Some((node, node.text(problems)?))) {
-            Some((_, "apiKey")) => {}
-            Some((node, other)) => {
-                problems.add(node.at(), format!("auth type {other:?} is not supported; use apiKey"));
-                sound = false;
-            }
-            None => sound = false,
+    plan.control_plane = section.take("endpoint").and_then(|node| node.parsed(problems));
+    if let Some(mut auth) = section.take("auth").and_then(|node| node.fields(problems)) {
+        if let Some(node) = auth.require("type", problems)
+            && let Some(text) = node.text(problems)
+            && text != "apiKey"
+        {
+            problems.add(node.at(), format!("auth type {text:?} is not supported; use apiKey"));
         }
-        if let Some(node) = auth.take("configFile") {
-            plan.config_file = config_file::expand_home(node.text(problems)?);
+        if let Some(path) = auth.take("configFile").and_then(|node| node.text(problems)) {
+            plan.config_file = config_file::expand_home(path);
         }
-        if let Some(node) = auth.take("profile") {
-            plan.profile = node.text(problems)?.to_owned();
+        if let Some(profile) = auth.take("profile").and_then(|node| node.text(problems)) {
+            profile.clone_into(&mut plan.profile);
         }
         auth.finish(problems);
     }
-    sound.then_some(plan)
+    plan
 }
 
 fn decode_entry(entry: &mut Fields<'_>, problems: &mut Problems) -> Option<QueueEntry> {
     let id = entry.require("queueId", problems).and_then(|node| node.parsed(problems));
-    let (endpoint, sound) = match entry.take("endpoint").map(|node| node.parsed(problems)) {
-        Some(endpoint) => (endpoint.clone(), endpoint.is_some()),
-        None => (None, true),
-    };
-    Some(QueueEntry { id: id?, endpoint }).filter(|_| sound)
+    let endpoint = entry.take("endpoint").and_then(|node| node.parsed(problems));
+    Some(QueueEntry { id: id?, endpoint })
 }
 
 // === impl QueuePlan ===
@@ -82,14 +73,11 @@ impl QueuePlan {
         entries: &mut [&mut Fields<'_>],
         problems: &mut Problems,
     ) -> Option<Self> {
-        let shared = match section {
-            Some(section) => decode_section(section, problems),
-            None => Some(Self::with_defaults()),
-        };
+        let shared = section.map_or_else(Self::with_defaults, |section| decode_section(section, problems));
         // All of them first: every problem is to be reported.
         let queues: Vec<_> = entries.iter_mut().map(|entry| decode_entry(entry, problems)).collect();
         let queues = queues.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Self { queues, ..shared? })
+        Some(Self { queues, ..shared })
     }
 
     fn with_defaults() -> Self {

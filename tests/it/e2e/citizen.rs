@@ -57,8 +57,8 @@ fn a_foreign_apiservice_is_left_alone_and_its_owner_named(world: &World) {
 
 fn documents_are_golden(world: &World) {
     let group = "/apis/external.metrics.k8s.io";
-    golden::check("e2e-group.json", &world.cluster.told(&["get", "--raw", group]));
-    golden::check("e2e-resources.json", &world.cluster.told(&["get", "--raw", &format!("{group}/v1beta1")]));
+    golden::check("discovery-group.json", &world.cluster.told(&["get", "--raw", group]));
+    golden::check("discovery-resources.json", &world.cluster.told(&["get", "--raw", &format!("{group}/v1beta1")]));
     world.oci.queue().put(["one"; 7]);
     eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
     golden::check("e2e-values.json", &world.cluster.told(&["get", "--raw", METRIC_PATH]));
@@ -113,7 +113,7 @@ fn answers_in_flight_finish_on_sigterm(world: &World, server: &mut super::world:
         // It is in flight when the aggregator has brought it and the source is being read.
         let slow = world.oci.emulator.queue("slow").unwrap();
         eventually("the question is in flight", Duration::from_secs(2), || {
-            world.oci.emulator.held().ge(&1).then_some(())
+            (world.oci.emulator.held() > 0).then_some(())
         });
         assert_eq!(slow.reads(), 0);
         server.terminate();

@@ -79,13 +79,18 @@ pub fn run(command: &mut Command) -> Said {
 }
 
 /// Looks again and again until there is something; fails when there is nothing in time.
-pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, within: Duration, look: impl FnMut() -> Option<T>) -> T {
+    eventually_or(|| what.to_owned(), within, look)
+}
+
+/// The same; what there was instead is only asked when it has failed.
+pub fn eventually_or<T>(what: impl Fn() -> String, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {within:?}: {}", what());
         pause(POLL);
     }
 }
@@ -99,7 +104,8 @@ pub fn throughout(what: &str, time: Duration, mut look: impl FnMut() -> bool) {
     }
 }
 
-/// Lets time pass between two looks, or until a moment that the test draws by lot.
+/// Lets time pass between two looks, or until a moment that the test draws by lot; never to wait
+/// for something.
 pub fn pause(time: Duration) {
-    std::thread::park_timeout(time);
+    std::thread::sleep(time);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use depthgauge::emulator::fault::Fault;
 use http::StatusCode;
 
-use super::cluster::{eventually, pause, throughout};
+use super::cluster::{eventually, eventually_or, throughout};
 use super::world::World;
 
 /// The controller looks every two seconds here.
@@ -27,7 +27,6 @@ async fn a_dark_queue_moves_nothing_and_a_dead_server_is_replaced() {
     let server = world.serve();
     world.await_available();
     world.deploy_example();
-    // One more message than a whole number of pods wants, so that the outages start apart.
     for (darkness, depth) in [
         (Darkness::Refused, 20),
         (Darkness::Fault(Fault::Hang), 6),
@@ -51,7 +50,6 @@ async fn goes_dark_and_comes_back(world: &mut World, darkness: &Darkness, depth:
         Darkness::Refused => world.oci.go_dark().await,
         Darkness::Fault(fault) => world.oci.emulator.set_fault(Some(*fault)),
     }
-    // Workers die with the queue: nobody may take that for work done.
     let message = || world.condition("ScalingActive", "message");
     tokio::task::block_in_place(|| {
         eventually("the HPA shows our sentence", SETTLE, || message().contains("cannot be read since").then_some(()));
@@ -92,14 +90,13 @@ fn set_depth(world: &World, depth: usize) {
 
 fn await_replicas(world: &World, count: u32) {
     tokio::task::block_in_place(|| {
-        let what = format!("{count} replicas; now {}\n{}", world.replicas(), world.log());
-        eventually(&what, SETTLE, || (world.replicas() == count).then_some(()));
+        let what = || format!("{count} replicas; there are {}\n{}", world.replicas(), world.log());
+        eventually_or(what, SETTLE, || (world.replicas() == count).then_some(()));
         // The status is what the next decision starts from.
         let status = ["get", "deployment", "dummy", "-n", "shop", "-o", "jsonpath={.status.replicas}"];
         eventually("the pods are there", SETTLE, || {
             let held = world.cluster.told(&status);
             (held == count.to_string() || (count == 0 && held.is_empty())).then_some(())
         });
-        pause(Duration::ZERO);
     });
 }

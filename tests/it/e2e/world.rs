@@ -55,8 +55,7 @@ impl World {
     /// A cluster with everything in `manifests/base` applied as it is, and then the Service
     /// alone replaced by one that leads to this machine.
     pub async fn new(name: &str, cluster_flags: &[&str], defaults: &str) -> Self {
-        // Another test of this process may have done it.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        crate::support::crypto();
         let cluster = Cluster::up(name, cluster_flags);
         let dir = tempfile::tempdir().unwrap();
         let oci = Oci::open(&dir).await;

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,18 @@ use tokio_util::task::TaskTracker;
 use super::authority::{Authority, Identity};
 use super::client::Client;
 use super::cluster::{Cluster, FRONT_PROXY, identity_config};
+use super::oci::{Oci, source};
+
+/// The value that most tests ask for.
+pub(crate) const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
+
+/// A server in front of one queue with three messages.
+pub(crate) async fn start() -> (Server, Oci) {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
+    (server, oci)
+}
 
 /// A running server, and everyone who has a say in who may ask it.
 pub(crate) struct Server {
@@ -51,7 +64,7 @@ impl Server {
     /// Serves this config; the identity ConfigMap was never seen.
     pub(crate) async fn start_knowing_nobody(config: &str) -> Self {
         super::crypto();
-        let config = Config::parse(config).map_err(|problems| problems.lines().collect::<Vec<_>>()).ok().unwrap();
+        let config = Config::parse(config).unwrap();
         let (catalog, reader) = Catalog::new(config.open(Timestamp::now).unwrap(), Timestamp::now);
         tokio::spawn(reader.run());
 
