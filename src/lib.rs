@@ -54,7 +54,7 @@
 //!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{credentials,sign,config_file,region,queue}.rs, oci/regions.tsv
+//!   oci/{endpoint,credentials,sign,config_file,region,queue}.rs, oci/regions.tsv
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern}.rs   Kubernetes Quantity; names with `*`; pure
 //!   # beside the request path

@@ -6,7 +6,6 @@
 //! and details for the log.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -18,11 +17,13 @@ use tokio::time::Instant;
 
 pub mod config_file;
 pub mod credentials;
+pub mod endpoint;
 pub mod queue;
 pub mod region;
 pub mod sign;
 
 use credentials::Credentials;
+use endpoint::{Endpoint, host, is_loopback, target};
 use queue::{ErrorBody, Queue, QueueId, QueueStats};
 use sign::Signable;
 
@@ -46,17 +47,6 @@ pub struct Client {
     credentials: Credentials,
     clock: fn() -> Timestamp,
 }
-
-/// A scheme, host and port that signed requests may be sent to.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoint(Url);
-
-/// This text is no such address.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{0:?} is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only"
-)]
-pub struct BadEndpoint(String);
 
 /// Why a request brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -195,42 +185,6 @@ impl Client {
     }
 }
 
-// === impl Endpoint ===
-
-impl Endpoint {
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
-        url.set_path(path);
-        url
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = BadEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
-        let bad = || BadEndpoint(text.to_owned());
-        let url: Url = text.trim_end_matches('/').parse().map_err(|_| bad())?;
-        let bare = url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        let safe = match (url.scheme(), url.host()) {
-            ("https", Some(_)) => true,
-            ("http", Some(host)) => is_loopback(&host.to_string()),
-            _ => false,
-        };
-        if bare && safe { Ok(Self(url)) } else { Err(bad()) }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
 // === impl ServiceError ===
 
 impl fmt::Display for ServiceError {
@@ -245,28 +199,6 @@ impl fmt::Display for ServiceError {
         }
         Ok(())
     }
-}
-
-/// Path and query as they go over the wire.
-fn target(url: &Url) -> String {
-    match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    }
-}
-
-/// The Host header that the HTTP client sends: without a default port.
-fn host(url: &Url) -> String {
-    let name = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Reads at most [`BODY_MAX`] bytes, whatever Content-Length says.
@@ -305,49 +237,4 @@ fn unreachable(error: reqwest::Error) -> Error {
         cause = current.source();
     }
     Error::Unreachable(kind, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints() {
-        for (text, printed) in [
-            (
-                "https://messaging.eu-frankfurt-1.oci.oraclecloud.com",
-                "https://messaging.eu-frankfurt-1.oci.oraclecloud.com",
-            ),
-            ("https://cell-1.queue.example.com/", "https://cell-1.queue.example.com"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("http://localhost:8080", "http://localhost:8080"),
-            ("http://[::1]:8080", "http://[::1]:8080"),
-            ("https://host:443", "https://host"),
-        ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), printed);
-        }
-        for bad in [
-            "",
-            "host",
-            "http://example.com",
-            "http://10.0.0.1",
-            "https://u@host",
-            "https://u:p@host",
-            "https://host/x",
-            "https://host?x=1",
-            "ftp://127.0.0.1",
-            "file:///etc/passwd",
-            "http://127.0.0.1.example.com",
-        ] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_is_signed_is_what_is_sent() {
-        let url: Url = "https://host:443/a%20b?x=%2F+y".parse().unwrap();
-        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("host", "/a%20b?x=%2F+y"));
-        let url: Url = "http://[::1]:8081/".parse().unwrap();
-        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("[::1]:8081", "/"));
-    }
 }

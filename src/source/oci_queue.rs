@@ -10,8 +10,9 @@ use super::{Figures, Kind, Plan, Source, SourceError, Step};
 use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
+use crate::oci::Client;
+use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::{QueueId, QueueStats, Stats};
-use crate::oci::{Client, Endpoint};
 
 mod plan;
 mod trouble;

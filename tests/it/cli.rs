@@ -3,9 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use depthgauge::oci::Client;
 use depthgauge::oci::credentials::Credentials;
+use depthgauge::oci::endpoint::Endpoint;
 use depthgauge::oci::queue::QueueId;
-use depthgauge::oci::{Client, Endpoint};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;

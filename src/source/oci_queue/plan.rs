@@ -7,9 +7,10 @@ use super::QueueSource;
 use crate::document::{Fields, Problems};
 use crate::metric::Clock;
 use crate::oci::credentials::Credentials;
+use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
-use crate::oci::{Client, Endpoint, config_file};
+use crate::oci::{Client, config_file};
 use crate::source::{OpenError, Plan, Source};
 
 /// All queues of a config, checked in form; nothing is opened yet.
