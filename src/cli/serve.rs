@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -239,14 +240,16 @@ fn directory(named: Option<PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDi
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.
 async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
-    let file = named.or_else(|| std::env::var_os("KUBECONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
-    let mut config = match file {
-        Some(file) => {
-            let context = || format!("kubeconfig {}", file.display());
-            let parsed = kube::config::Kubeconfig::read_from(&file).with_context(context)?;
-            let options = kube::config::KubeConfigOptions::default();
-            kube::Config::from_custom_kubeconfig(parsed, &options).await.with_context(context)?
-        }
+    let kubeconfig = match named {
+        // Its errors name the file, and their cause already.
+        Some(file) => Some(Kubeconfig::read_from(&file).map_err(|error| anyhow!("--kubeconfig: {error}"))?),
+        // One file, or several with colons between.
+        None => Kubeconfig::from_env().map_err(|error| anyhow!("KUBECONFIG: {error}"))?,
+    };
+    let mut config = match kubeconfig {
+        Some(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .context("the kubeconfig cannot be used")?,
         None => kube::Config::incluster()
             .context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod")?,
     };
