@@ -19,6 +19,8 @@ mod identity;
 
 /// May they.
 mod access;
+/// The identity ConfigMap, followed.
+mod rotation;
 
 /// Values and selectors, and what is wrong with a question.
 mod values;

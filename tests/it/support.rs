@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod config_map;
 pub(crate) mod oci;
 pub(crate) mod program;
 pub(crate) mod server;

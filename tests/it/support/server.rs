@@ -45,6 +45,7 @@ pub(crate) struct Server {
     /// Signs users' certificates.
     pub(crate) clients: Authority,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) health: Health,
     pub(crate) drain: CancellationToken,
     /// Ends when the server has drained.
     pub(crate) serving: JoinHandle<()>,
@@ -92,6 +93,7 @@ impl Server {
             front_proxies: Authority::named("front proxies"),
             clients: Authority::named("clients"),
             trust,
+            health,
             drain,
             serving,
             roots: roots(&certificates.current().unwrap().ca_bundle),
