@@ -57,6 +57,8 @@ pub struct Binding {
 /// All sources, ready to be asked.
 pub struct Catalog {
     entries: Vec<Entry>,
+    /// Keeps the reader waiting even while there is nothing to read.
+    _activate: mpsc::UnboundedSender<Arc<cache::Cell>>,
 }
 
 struct Entry {
@@ -125,7 +127,7 @@ impl Catalog {
             })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        (Self { entries }, Reader::new(activated))
+        (Self { entries, _activate: activate }, Reader::new(activated))
     }
 
     /// One sample for each source that is meant, sorted by name. If one of several fails, all

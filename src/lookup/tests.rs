@@ -173,6 +173,16 @@ async fn no_answer_is_older_than_refresh_and_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_without_sources_waits_as_long_as_there_is_a_catalog() {
+    let (catalog, reader) = Catalog::new(Vec::new(), clock);
+    let reader = tokio::spawn(reader.run());
+    seconds(3600.0).await;
+    assert!(!reader.is_finished());
+    drop(catalog);
+    reader.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_asks_and_nothing_is_read() {
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);

@@ -199,3 +199,14 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.stderr.ends_with("depthgauge: stopped at once by a second signal"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn a_config_without_sources_is_served() {
+    let home = good_home();
+    home.write("config.yaml", "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n");
+    let mut program = serve_well(&home, &[]);
+    let operator = program.said("admin on ").await;
+    assert_eq!(admin(&operator, "/readyz").await, (200, "ok".to_owned()));
+    program.terminate();
+    assert_eq!(program.ended().await.status.code(), Some(0));
+}
