@@ -165,6 +165,11 @@ impl Catalog {
         Ok(samples)
     }
 
+    /// The sentence of each source that is asked for and cannot be read, sorted by name.
+    pub fn outages(&self) -> Vec<Arc<str>> {
+        self.entries.iter().filter_map(|entry| entry.cell.outage()).collect()
+    }
+
     fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| {
             entry.kind.name() == kind.name()

@@ -14,9 +14,17 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The whole chain on one line: what, then why.
-            eprintln!("depthgauge: {error:#}");
+            eprintln!("depthgauge: {}", on_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What, then why; a cause that the text before it tells already is not told again.
+fn on_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }

@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal as _;
 
-use tracing::Level;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// What is logged when nothing else is said: our own state changes, others' trouble.
-const DEFAULT_FILTER: &str = "warn,depthgauge=info";
+/// What is logged when nothing else is said: our own state changes, others' trouble. What kube
+/// has to say of a failed call is said by the check that the caller reports into, and once.
+const DEFAULT_FILTER: &str = "warn,depthgauge=info,kube_client=off,kube_runtime=off";
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,6 @@ pub enum TelemetryError {
 pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
     let written = filter.unwrap_or(DEFAULT_FILTER);
     let targets: Targets = written.parse().map_err(|error| TelemetryError::Filter(written.to_owned(), error))?;
-    // What a watch has to say of its errors is said by the check that it reports into.
-    let targets = if filter.is_some() { targets } else { targets.with_target("kube_runtime", Level::ERROR) };
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if in_pod {

@@ -29,7 +29,8 @@ impl Args {
     pub(super) fn run(self) -> Result<()> {
         let Command::Check { file } = self.command;
         let config = Config::read(&file)?;
-        println!("{}: {} sources, no errors", file.display(), config.source_count());
+        let count = config.source_count();
+        println!("{}: {count} source{}, no errors", file.display(), if count == 1 { "" } else { "s" });
         Ok(())
     }
 }

@@ -29,6 +29,8 @@ use crate::{admin, api, auth, server};
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
+/// How often it is asked which sources fail: a look into memory.
+const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 /// The part that the drain waits for.
 const API_LISTENER: &str = "API listener";
 /// To reach kube-apiserver at all; it is in the same cluster.
@@ -82,10 +84,11 @@ impl Args {
             cert_dir,
             shutdown_delay,
         } = self;
-        let service = service_or_default(service, register)?;
         let bindings = Config::read(&config)?.open(clock)?;
+        let service = service_or_default(service, register)?;
         let sources = bindings.len();
         let (catalog, reader) = Catalog::new(bindings, clock);
+        let catalog = Arc::new(catalog);
 
         let (cert_dir, _private) = directory(cert_dir)?;
         let names = service.as_ref().map(ServiceRef::host_names).unwrap_or_default();
@@ -105,7 +108,8 @@ impl Args {
         let drain = CancellationToken::new();
         let mut parts = Parts::default();
         let trust = Arc::new(Trust::new(clock));
-        let router = router(&client, &trust, catalog, &health, &parts.reviews);
+        let router = router(&client, &trust, catalog.clone(), &health, &parts.reviews);
+        parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certificate = serving.clone();
         let tls = server::tls::acceptor(move || certificate.borrow().certified.clone())?;
         parts.run(API_LISTENER, server::serve(secure, tls, router, drain.clone()));
@@ -131,7 +135,7 @@ impl Args {
 fn router(
     client: &kube::Client,
     trust: &Arc<Trust>,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     health: &Health,
     reviews: &TaskTracker,
 ) -> axum::Router {
@@ -139,8 +143,20 @@ fn router(
     let access = health.reporter("authorization", State::Ok);
     let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
     let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer)));
-    let api = api::router(Arc::new(catalog));
+    let api = api::router(catalog);
     api.layer(axum::middleware::from_fn_with_state(auth, auth::layer)).merge(admin::probes(health.clone()))
+}
+
+/// Says in the log and in `/readyz?verbose` which sources cannot be read.
+async fn report_sources(catalog: Arc<Catalog>, reporter: Reporter) {
+    loop {
+        tokio::time::sleep(SOURCES_INTERVAL).await;
+        let outages = catalog.outages();
+        match outages.first() {
+            None => reporter.ok(),
+            Some(first) => reporter.degraded(format!("{} cannot be read; the first: {first}", outages.len())),
+        }
+    }
 }
 
 /// Everything that runs until the process ends.

@@ -91,6 +91,12 @@ impl Cell {
         }
     }
 
+    /// What is told of it while it fails; nothing is known of one that nobody asks for.
+    pub(super) fn outage(&self) -> Option<Arc<str>> {
+        let state = self.state();
+        state.outage.as_ref().filter(|_| state.active).map(Outage::sentence)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a plain assignment: a panic cannot leave it half made.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -119,7 +119,7 @@ impl Plan for QueuePlan {
             })?),
             (None, None) => None,
         };
-        let client = Arc::new(Client::new(credentials, clock).map_err(|error| failed(&error))?);
+        let client = Arc::new(Client::new(credentials, clock).map_err(|error| no_certificates(&error))?);
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for QueueEntry { id, endpoint } in &self.queues {
             sources.push(Box::new(QueueSource {
@@ -132,4 +132,15 @@ impl Plan for QueuePlan {
         }
         Ok(sources)
     }
+}
+
+/// The one thing that can be wrong with a client that is not used yet.
+fn no_certificates(error: &dyn std::error::Error) -> OpenError {
+    let mut text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)".to_owned();
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    OpenError(text)
 }
