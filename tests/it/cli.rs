@@ -59,7 +59,7 @@ async fn config_check_of_a_good_file_opens_nothing() {
     );
     let ended = home.run(&["config", "check", &file]).await;
     assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
-    assert_eq!(ended.stdout, format!("{file}: 1 sources, no errors"));
+    assert_eq!(ended.stdout, format!("{file}: 1 source, no errors"));
     let absent = home.run(&["config", "check", "absent.yaml"]).await;
     assert_eq!(absent.status.code(), Some(1));
     assert!(absent.stderr.starts_with("depthgauge: config file absent.yaml: "), "{}", absent.stderr);
