@@ -1,9 +1,11 @@
 //! Section `oci` of the config and the keys of an `oci-queue` source: from text to sources.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::QueueSource;
+use super::trouble::with_causes;
 use crate::document::{Fields, Problems};
 use crate::metric::Clock;
 use crate::oci::credentials::Credentials;
@@ -135,12 +137,7 @@ impl Plan for QueuePlan {
 }
 
 /// The one thing that can be wrong with a client that is not used yet.
-fn no_certificates(error: &dyn std::error::Error) -> OpenError {
-    let mut text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)".to_owned();
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    OpenError(text)
+fn no_certificates(error: &(dyn Error + 'static)) -> OpenError {
+    let text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)";
+    OpenError(with_causes(text.to_owned(), Some(error)))
 }

@@ -1,5 +1,7 @@
 //! What went wrong with a queue, in our words: step, cause, remedy.
 
+use std::error::Error;
+
 use crate::oci::{self, Unreachable};
 use crate::source::{SourceError, Step};
 
@@ -50,18 +52,22 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
 
 /// Everything, for the log: the message of the service and every inner error.
 fn detail(error: &oci::Error) -> String {
-    let mut text = match error {
+    let text = match error {
         oci::Error::Service(service) => {
             let request_id = service.request_id.as_deref().unwrap_or("none");
             format!("{error}: {} (opc-request-id {request_id})", service.message)
         }
         _ => error.to_string(),
     };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
+    with_causes(text, error.source())
+}
+
+/// A text, and why, as far as the errors below it tell.
+pub(super) fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
+        text.push_str(&error.to_string());
+        cause = error.source();
     }
     text
 }
