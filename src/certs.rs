@@ -1,46 +1,103 @@
-//! The certificate that the server serves: issued by a CA of our own, kept in a directory,
-//! and renewed long before it expires.
+//! The certificate that the server serves: issued by a CA of our own, kept where all replicas
+//! share it, and renewed long before it expires; or somebody else's, read again when it changes.
 //!
-//! The CA goes into the APIService's `caBundle`, so kube-apiserver trusts this server and
-//! nothing else by it. Keys are ECDSA P-256. See `certs/README.md` for who trusts whom.
+//! Our CA goes into the APIService's `caBundle`, so kube-apiserver trusts this server and
+//! nothing else by it. See `certs/README.md` for who trusts whom, and [`rotation`] for how one CA
+//! hands over to the next.
 
-use std::net::IpAddr;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use tokio::time::Instant;
 
 use crate::health::Reporter;
 
+mod issue;
+mod own_files;
+mod publication;
+mod rotation;
 mod store;
 
-use store::{Files, Pair};
+pub use publication::Publication;
+
+use issue::{Pair, life};
+use own_files::OwnFiles;
+use rotation::Rules;
+use store::Store;
+use store::dir::Dir;
+use store::secret::SharedSecret;
 
 /// A year: renewal is automatic, so this only bounds how long a stolen key is of use.
-const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// Ten years: the CA's key never leaves the directory and signs nothing but our leaf.
+const SERVING_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Ten years: a CA's key signs nothing but our own serving certificates.
 const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// Certificates are valid from an hour before they are made: clocks differ.
-const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
-/// How often the dates are looked at; the shortest margin is a third of a year.
-const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+/// The last third of a CA's life must hold the minute that its successor is made known for, and
+/// some looks at the Secret and the APIService.
+const CA_LIFETIME_MIN: Duration = Duration::from_secs(6 * 60);
+/// The last third of a certificate's life must hold some looks at the Secret.
+const SERVING_LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// How often it is looked at what other replicas wrote, and at the dates. A retired CA stays in
+/// the bundle for much longer.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Somebody else's files, and a Secret that could not be read yet, are looked at so often.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+/// Deadline of one call to kube-apiserver, which answers in milliseconds or is in trouble.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Replicas that all write at once: each loses at most to each of the others.
+const ATTEMPTS: usize = 5;
 
-/// Where certificates are kept, and what for.
-#[derive(Debug)]
+/// What certificates are made for, and for how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lifetimes {
+    serving: SignedDuration,
+    ca: SignedDuration,
+}
+
+/// These lifetimes leave no time to hand over.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadLifetimes {
+    /// See the text.
+    #[error("--cert-lifetime must be at least 1m: a third of it is for renewal")]
+    Serving,
+    /// See the text.
+    #[error(
+        "--ca-lifetime must be at least 6m, and longer than --cert-lifetime: a third of it is for the next CA to become known"
+    )]
+    Ca,
+}
+
+/// A Secret: `NAMESPACE/NAME`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecretRef {
+    /// The Secret's namespace.
+    pub namespace: String,
+    /// The Secret's name.
+    pub name: String,
+}
+
+/// This text names no Secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not of the form NAMESPACE/NAME, such as depthgauge/depthgauge-certs")]
+pub struct BadSecretRef(String);
+
+/// Keeps the certificate; see [`Certificates::keep`].
 pub struct Certificates {
-    files: Files,
-    names: Vec<String>,
+    origin: Origin,
     clock: fn() -> Timestamp,
+    publication: Publication,
+}
+
+enum Origin {
+    Own { store: Store, rules: Rules },
+    Files(OwnFiles),
 }
 
 /// What is served now, and what vouches for it.
@@ -48,14 +105,29 @@ pub struct Certificates {
 pub struct Serving {
     /// For the listener.
     pub certified: Arc<CertifiedKey>,
-    /// For the APIService: the CA in PEM.
-    pub ca_bundle: String,
+    /// For the APIService.
+    pub ca: Ca,
+    /// When the certificate is of no use any more.
+    pub expires: Timestamp,
+    /// When it was last looked whether this is still what should be served.
+    pub looked_at: Instant,
+}
+
+/// Who vouches for the certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ca {
+    /// Our own: one or more certificates in PEM, all of which must be trusted.
+    Bundle(String),
+    /// Somebody else's: whoever made the files sees to it that it is trusted.
+    Foreign,
+    /// Nobody yet: the certificate only lets people in who do not verify it, such as a kubelet.
+    Nobody,
 }
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
-    /// The directory or a file in it.
+    /// A directory, or a file.
     #[error("{path}: {source}")]
     File {
         /// Which.
@@ -63,6 +135,22 @@ pub enum CertsError {
         /// Why.
         source: std::io::Error,
     },
+    /// A Secret that cannot be read or written, now; it says what to do.
+    #[error("cannot keep certificates in Secret {secret}: {trouble}")]
+    Cluster {
+        /// Which.
+        secret: SecretRef,
+        /// Why.
+        trouble: String,
+    },
+    /// Somebody else's, which is never overwritten.
+    #[error(
+        "Secret {0} holds what depthgauge did not put there (it has no label app.kubernetes.io/managed-by: depthgauge) and is left alone: name another with --cert-secret, or delete it"
+    )]
+    ForeignSecret(SecretRef),
+    /// Others write faster than we read.
+    #[error("other replicas keep changing the certificates at the same moment")]
+    Contended,
     /// A certificate could not be made.
     #[error("cannot issue a certificate: {0}")]
     Issue(#[from] rcgen::Error),
@@ -71,162 +159,219 @@ pub enum CertsError {
     Serve(String),
 }
 
+// === impl Lifetimes ===
+
+impl Lifetimes {
+    /// Fails when there would be no time for a hand-over.
+    pub fn new(serving: Duration, ca: Duration) -> Result<Self, BadLifetimes> {
+        if serving < SERVING_LIFETIME_MIN {
+            return Err(BadLifetimes::Serving);
+        }
+        if ca < CA_LIFETIME_MIN || ca <= serving {
+            return Err(BadLifetimes::Ca);
+        }
+        let signed = |lifetime| SignedDuration::try_from(lifetime).map_err(|_| BadLifetimes::Ca);
+        Ok(Self { serving: signed(serving)?, ca: signed(ca)? })
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { serving: SERVING_LIFETIME, ca: CA_LIFETIME }
+    }
+}
+
+// === impl SecretRef ===
+
+impl FromStr for SecretRef {
+    type Err = BadSecretRef;
+
+    fn from_str(text: &str) -> Result<Self, BadSecretRef> {
+        let bad = || BadSecretRef(text.to_owned());
+        let (namespace, name) = text.split_once('/').ok_or_else(bad)?;
+        let dns = |part: &str| {
+            let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+            !part.is_empty() && part.bytes().all(known)
+        };
+        if !dns(namespace) || !dns(name) {
+            return Err(bad());
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl CertsError ===
+
+impl CertsError {
+    /// Whether it may pass without anybody changing what we were told.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Cluster { .. } | Self::ForeignSecret(_) | Self::Contended)
+    }
+}
+
+// === impl Ca ===
+
+impl Ca {
+    /// Ours, in PEM.
+    pub fn bundle(&self) -> Option<&str> {
+        match self {
+            Self::Bundle(pem) => Some(pem),
+            Self::Foreign | Self::Nobody => None,
+        }
+    }
+}
+
 // === impl Certificates ===
 
 impl Certificates {
-    /// Kept in `dir`, which is created when absent, for a server of these names; the first is
-    /// its own.
-    pub fn new(dir: &Path, names: Vec<String>, clock: fn() -> Timestamp) -> Result<Self, CertsError> {
-        Ok(Self { files: Files::open(dir)?, names, clock })
+    /// A CA of our own, kept in a directory that is created when absent, for a server of these
+    /// names; the first is its own.
+    pub fn in_dir(
+        dir: &Path,
+        names: Vec<String>,
+        lifetimes: Lifetimes,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, CertsError> {
+        Ok(Self::own(Store::Dir(Dir::open(dir)?), names, lifetimes, clock))
     }
 
-    /// The certificate to serve: what is there while it is good for long enough, or a new one.
-    pub fn current(&self) -> Result<Serving, CertsError> {
-        let ca = match self.files.read(Pair::CA)? {
-            Some(pair) if self.is_good(&pair, &[]) => pair,
-            found => {
-                let renewed = found.is_some();
-                let pair = issue_ca((self.clock)())?;
-                self.files.write(Pair::CA, &pair)?;
-                tracing::info!(renewed, "issued a CA");
-                pair
-            }
-        };
-        let leaf = match self.files.read(Pair::SERVING)? {
-            Some(pair) if self.is_good(&pair, &self.names) && signed_by(&pair.0, &ca.0) => pair,
-            _ => {
-                let pair = issue_leaf(&ca.1, &self.names, (self.clock)())?;
-                self.files.write(Pair::SERVING, &pair)?;
-                tracing::info!(name = self.names.first(), "issued a serving certificate");
-                pair
-            }
-        };
-        Ok(Serving { certified: Arc::new(certified(&leaf)?), ca_bundle: ca.0 })
+    /// A CA of our own, shared by all replicas through this Secret.
+    pub fn in_secret(
+        client: kube::Client,
+        secret: SecretRef,
+        names: Vec<String>,
+        lifetimes: Lifetimes,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        Self::own(Store::Secret(Box::new(SharedSecret::new(client, secret))), names, lifetimes, clock)
     }
 
-    /// Looks at the dates from time to time and publishes what is renewed.
-    pub async fn keep(self, serving: watch::Sender<Serving>, reporter: Reporter) {
-        loop {
-            tokio::time::sleep(CHECK_INTERVAL).await;
-            match self.current() {
-                Ok(current) => {
-                    serving.send_if_modified(|held| {
-                        let changed = held.certified.cert != current.certified.cert;
-                        if changed {
-                            *held = current;
-                        }
-                        changed
-                    });
-                    reporter.ok();
-                }
-                Err(error) => reporter.degraded(format!("the certificate cannot be renewed: {error}")),
-            }
+    /// Somebody else's certificate and key, in PEM.
+    pub fn in_files(certificate: PathBuf, key: PathBuf, clock: fn() -> Timestamp) -> Self {
+        let origin = Origin::Files(OwnFiles::new(certificate, key));
+        Self { origin, clock, publication: Publication::default() }
+    }
+
+    fn own(store: Store, names: Vec<String>, lifetimes: Lifetimes, clock: fn() -> Timestamp) -> Self {
+        let rules = Rules { names, serving_lifetime: lifetimes.serving, ca_lifetime: lifetimes.ca };
+        Self { origin: Origin::Own { store, rules }, clock, publication: Publication::default() }
+    }
+
+    /// To be told by whoever publishes our CA.
+    pub fn publication(&self) -> Publication {
+        self.publication.clone()
+    }
+
+    /// The certificate to serve now: what is there while it is good for long enough, else a new
+    /// one, kept before it is served.
+    pub async fn current(&self) -> Result<Serving, CertsError> {
+        match &self.origin {
+            Origin::Files(files) => serving(&files.read()?, Ca::Foreign),
+            Origin::Own { store, rules } => self.own_current(store, rules).await,
         }
     }
 
-    /// Readable, of one key, for these names, begun, and with a third of its life left.
-    fn is_good(&self, (pem, key): &PemPair, names: &[String]) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
-        let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
-        let (begin, end) =
-            (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
-        let now = (self.clock)().as_second();
-        let held = certificate.subject_alternative_name().ok().flatten();
-        let held = held.iter().flat_map(|extension| &extension.value.general_names);
-        let held: Vec<String> = held.filter_map(name_text).collect();
-        // A crash between two writes leaves a certificate beside another one's key.
-        let public = certificate.public_key().subject_public_key.data.as_ref();
-        let matches = KeyPair::from_pem(key).is_ok_and(|key| key.public_key_raw() == public);
-        matches && begin <= now && end - now > (end - begin) / 3 && names.iter().all(|name| held.contains(name))
+    async fn own_current(&self, store: &Store, rules: &Rules) -> Result<Serving, CertsError> {
+        for _ in 0..ATTEMPTS {
+            let read = store.read().await?;
+            let wanted = read.held.advance(rules, (self.clock)(), |ca| self.publication.is_known(ca))?;
+            if wanted != read.held {
+                if !store.replace(&read, &wanted).await? {
+                    // Another replica was faster: what it wrote counts.
+                    continue;
+                }
+                log_change(&read.held, &wanted);
+            }
+            let pair = wanted.serving.as_ref().ok_or_else(|| CertsError::Serve("the CA cannot sign".to_owned()))?;
+            return serving(pair, Ca::Bundle(wanted.bundle()));
+        }
+        Err(CertsError::Contended)
+    }
+
+    /// Looks again and again, and publishes what has changed.
+    pub async fn keep(self, held: watch::Sender<Serving>, reporter: Reporter) {
+        loop {
+            let soon = matches!(self.origin, Origin::Files(_)) || held.borrow().ca == Ca::Nobody;
+            tokio::select! {
+                () = tokio::time::sleep(if soon { LOOK_SOON } else { LOOK_INTERVAL }) => {}
+                () = self.publication.asked_to_read_again() => {}
+            }
+            let looked = tokio::time::timeout(CALL_TIMEOUT, self.current()).await;
+            let trouble = match looked {
+                Ok(Ok(current)) => {
+                    held.send_if_modified(|held| held.replace(current));
+                    reporter.ok();
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "kube-apiserver does not answer in time".to_owned(),
+            };
+            let (ca, expires) = (held.borrow().ca.clone(), held.borrow().expires);
+            if ca == Ca::Nobody {
+                reporter.failed(format!("no certificate yet: {trouble}"));
+            } else if expires <= (self.clock)() {
+                reporter.failed(format!("the certificate expired at {expires:.0}: {trouble}"));
+            } else {
+                reporter.degraded(format!("the certificate cannot be renewed: {trouble}"));
+            }
+        }
     }
 }
 
-/// A name as it was asked for: DNS, or an IP address.
-fn name_text(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-        },
-        _ => None,
+// === impl Serving ===
+
+impl Serving {
+    /// A certificate that nobody vouches for, for the time until there is one.
+    pub fn throwaway(clock: fn() -> Timestamp) -> Result<Self, CertsError> {
+        let (now, day) = (clock(), SignedDuration::from_hours(24));
+        let pair = Pair::ca(day, now)?.sign(&["depthgauge".to_owned()], day, now)?;
+        serving(&pair, Ca::Nobody)
+    }
+
+    /// Whether anything but the time of the look is new.
+    fn replace(&mut self, current: Self) -> bool {
+        let changed = self.certified.cert != current.certified.cert || self.ca != current.ca;
+        *self = current;
+        changed
     }
 }
 
-/// A certificate and its key, both in PEM.
-type PemPair = (String, String);
-
-fn issue_ca(now: Timestamp) -> Result<PemPair, CertsError> {
-    let key = KeyPair::generate()?;
-    let certificate = ca_params(now).self_signed(&key)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+fn serving(pair: &Pair, ca: Ca) -> Result<Serving, CertsError> {
+    let expires = life(&pair.certificate).map(issue::Life::end);
+    let expires = expires.ok_or_else(|| CertsError::Serve("no certificate in it".to_owned()))?;
+    Ok(Serving { certified: Arc::new(certified(pair)?), ca, expires, looked_at: Instant::now() })
 }
 
-fn issue_leaf(ca_key: &str, names: &[String], now: Timestamp) -> Result<PemPair, CertsError> {
-    let ca_key = KeyPair::from_pem(ca_key)?;
-    // Only the CA's name and key matter for what it signs, and both are always the same.
-    let issuer = Issuer::new(ca_params(now), ca_key);
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(names.to_vec())?;
-    params.distinguished_name = common_name(names.first().map_or("depthgauge", String::as_str));
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    validity(&mut params, now, LEAF_LIFETIME);
-    let certificate = params.signed_by(&key, &issuer)?;
-    Ok((certificate.pem(), key.serialize_pem()))
-}
-
-fn ca_params(now: Timestamp) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = common_name("depthgauge serving CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    validity(&mut params, now, CA_LIFETIME);
-    params
-}
-
-fn common_name(name: &str) -> DistinguishedName {
-    let mut distinguished = DistinguishedName::new();
-    // A common name holds 64 characters; the real names are in the extension.
-    distinguished.push(DnType::CommonName, &name[..name.floor_char_boundary(64)]);
-    distinguished
-}
-
-fn validity(params: &mut CertificateParams, now: Timestamp, lifetime: SignedDuration) {
-    let at = |time: Timestamp| {
-        // Before 1970 the clock is wrong anyway.
-        let seconds = u64::try_from(time.as_second()).unwrap_or_default();
-        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
-    };
-    params.not_before = at(now - BACKDATED);
-    params.not_after = at(now + lifetime);
-}
-
-/// Whether this CA's key made that signature.
-fn signed_by(leaf: &str, ca: &str) -> bool {
-    let (Ok(leaf), Ok(ca)) =
-        (CertificateDer::from_pem_slice(leaf.as_bytes()), CertificateDer::from_pem_slice(ca.as_bytes()))
-    else {
-        return false;
-    };
-    let Ok(anchor) = webpki::anchor_from_trusted_cert(&ca) else { return false };
-    let Ok(end_entity) = webpki::EndEntityCert::try_from(&leaf) else { return false };
-    let Ok((_, parsed)) = X509Certificate::from_der(&leaf) else { return false };
-    // Its dates are judged elsewhere: ask about a moment at which it was surely valid.
-    let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or_default();
-    let then = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(begin));
-    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let usage = webpki::KeyUsage::server_auth();
-    end_entity.verify_for_usage(algorithms, &[anchor], &[], then, usage, None, None).is_ok()
-}
-
-fn certified((certificate, key): &PemPair) -> Result<CertifiedKey, CertsError> {
+/// Fails when the two do not belong together.
+fn certified(pair: &Pair) -> Result<CertifiedKey, CertsError> {
     let serve = |error: String| CertsError::Serve(error);
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| serve(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| serve(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| serve(error.to_string()))?;
     CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|error| serve(error.to_string()))
+}
+
+/// One line a state change.
+fn log_change(before: &rotation::Held, after: &rotation::Held) {
+    if after.ca != before.ca {
+        tracing::info!(handed_over = before.ca.is_some(), "a new CA signs");
+    }
+    if after.next.is_some() && after.next != before.next {
+        tracing::info!("issued the next CA; it signs when it has been in the caBundle for a minute");
+    }
+    if after.serving != before.serving {
+        tracing::info!("issued a serving certificate");
+    }
+    if before.previous.is_some() && after.previous.is_none() {
+        tracing::info!("the CA before is forgotten");
+    }
 }
 
 #[cfg(test)]
@@ -237,50 +382,86 @@ mod tests {
         "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * offset)
     }
 
-    fn open(dir: &Path, names: &[&str], clock: fn() -> Timestamp) -> Certificates {
-        Certificates::new(dir, names.iter().map(|name| (*name).to_owned()).collect(), clock).unwrap()
+    fn lifetimes() -> Lifetimes {
+        Lifetimes::default()
     }
 
-    #[test]
-    fn a_restart_serves_the_same_certificate_until_a_third_is_left() {
+    async fn current(dir: &Path, clock: fn() -> Timestamp) -> Serving {
+        let names = vec!["depthgauge.depthgauge.svc".to_owned()];
+        Certificates::in_dir(dir, names, lifetimes(), clock).unwrap().current().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_restart_serves_the_same_certificate_until_a_third_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("made-when-absent");
-        let name = ["depthgauge.depthgauge.svc", "localhost", "127.0.0.1"];
-        let first = open(&dir, &name, || day(0)).current().unwrap();
-        let restarted = open(&dir, &name, || day(200)).current().unwrap();
-        assert_eq!(restarted.certified.cert, first.certified.cert);
-        let renewed = open(&dir, &name, || day(250)).current().unwrap();
+        let first = current(&dir, || day(0)).await;
+        assert_eq!(current(&dir, || day(200)).await.certified.cert, first.certified.cert);
+        let renewed = current(&dir, || day(250)).await;
         assert_ne!(renewed.certified.cert, first.certified.cert);
-        assert_eq!(renewed.ca_bundle, first.ca_bundle);
-        let decade = open(&dir, &name, || day(9 * 365)).current().unwrap();
-        assert_ne!(decade.ca_bundle, first.ca_bundle);
+        assert_eq!((renewed.ca, renewed.expires), (first.ca, day(250 + 365)));
     }
 
-    #[test]
-    fn another_name_or_a_broken_file_gets_a_new_certificate() {
+    #[tokio::test]
+    async fn a_broken_file_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let first = open(dir.path(), &["a.a.svc"], || day(0)).current().unwrap();
-        let other = open(dir.path(), &["b.b.svc"], || day(0)).current().unwrap();
-        assert_ne!(other.certified.cert, first.certified.cert);
-        assert_eq!(other.ca_bundle, first.ca_bundle);
-        std::fs::copy(dir.path().join("ca.key"), dir.path().join("tls.key")).unwrap();
-        let mended = open(dir.path(), &["b.b.svc"], || day(0)).current().unwrap();
-        assert_ne!(mended.certified.cert, other.certified.cert, "its key was another's");
-        std::fs::write(dir.path().join("ca.crt"), "broken").unwrap();
-        let repaired = open(dir.path(), &["b.b.svc"], || day(0)).current().unwrap();
-        assert_ne!(repaired.ca_bundle, first.ca_bundle);
-        assert_ne!(repaired.certified.cert, mended.certified.cert, "signed by the CA of before");
+        let first = current(dir.path(), || day(0)).await;
+        std::fs::write(dir.path().join("tls.crt"), b"\xff").unwrap();
+        let mended = current(dir.path(), || day(0)).await;
+        assert_ne!(mended.certified.cert, first.certified.cert);
+        assert_eq!(mended.ca, first.ca);
+        std::fs::create_dir(dir.path().join("previous-ca.crt")).unwrap();
+        let names = vec!["a".to_owned()];
+        let error =
+            Certificates::in_dir(dir.path(), names, lifetimes(), || day(0)).unwrap().current().await.err().unwrap();
+        assert!(matches!(&error, CertsError::File { path, .. } if path.ends_with("previous-ca.crt")), "{error}");
+        assert!(!error.may_pass());
     }
 
     #[cfg(unix)]
-    #[test]
-    fn keys_are_for_their_owner_only() {
+    #[tokio::test]
+    async fn keys_are_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), &["a.a.svc"], || day(0)).current().unwrap();
+        current(dir.path(), || day(0)).await;
         for key in ["ca.key", "tls.key"] {
             let mode = std::fs::metadata(dir.path().join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn own_files_are_read_as_they_are_and_must_belong_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = current(dir.path(), || day(0)).await;
+        let file = |name: &str| dir.path().join(name);
+        let own = |key: &str| Certificates::in_files(file("tls.crt"), file(key), || day(0));
+        let read = own("tls.key").current().await.unwrap();
+        assert_eq!((read.certified.cert.clone(), read.ca), (made.certified.cert.clone(), Ca::Foreign));
+        for (key, wrong) in [("ca.key", "cannot serve the certificate"), ("absent", "absent: ")] {
+            let error = own(key).current().await.err().unwrap();
+            assert!(error.to_string().contains(wrong) && !error.may_pass(), "{error}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_that_leave_no_time_to_hand_over_are_refused() {
+        let minutes = |serving: u64, ca: u64| {
+            Lifetimes::new(Duration::from_secs(serving * 60), Duration::from_secs(ca * 60)).err()
+        };
+        assert_eq!(minutes(1, 6), None);
+        assert_eq!(minutes(0, 6), Some(BadLifetimes::Serving));
+        for (serving, ca) in [(1, 5), (6, 6), (7, 6)] {
+            assert_eq!(minutes(serving, ca), Some(BadLifetimes::Ca));
+        }
+    }
+
+    #[test]
+    fn secret_refs() {
+        let parsed: SecretRef = "metrics/depthgauge-certs".parse().unwrap();
+        assert_eq!(parsed.to_string(), "metrics/depthgauge-certs");
+        for bad in ["", "a", "a/", "/b", "a/b/c", "A/b", "a/b c"] {
+            assert!(bad.parse::<SecretRef>().is_err(), "{bad}");
         }
     }
 }

@@ -12,10 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry;
 
+mod cluster;
 mod config;
 mod demo;
 mod emulate;
 mod serve;
+mod unregister;
 
 /// External metrics API server for Kubernetes: scales workloads on the live depth of OCI queues.
 #[derive(Debug, Parser)]
@@ -34,6 +36,7 @@ enum Command {
     Demo(demo::Args),
     Emulate(emulate::Args),
     Config(config::Args),
+    Unregister(unregister::Args),
 }
 
 // === impl Cli ===
@@ -52,6 +55,7 @@ impl Cli {
                 Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),
+                Command::Unregister(args) => args.run().await,
             }
         });
         // A resolver thread that hangs must not hold the process.

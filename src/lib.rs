@@ -36,7 +36,8 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/{config,demo,emulate}.rs; cli/demo/{user,asker,script}.rs
+//!   cli/serve/{certificate,parts}.rs; cli/cluster.rs   its flags; the tasks; the way to kube-apiserver
+//!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
@@ -58,8 +59,12 @@
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern}.rs   Kubernetes Quantity; names with `*`; pure
 //!   # beside the request path
-//!   certs.rs           issue and renew the serving certificate (ECDSA P-256); certs/store.rs keeps it
+//!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
+//!   certs.rs           the serving certificate of now (ECDSA P-256)
+//!   certs/{rotation,issue,publication}.rs   what becomes of it, pure; making it; since when its CA is known
+//!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
 //!   apiservice.rs      keep APIService and caBundle in step
+//!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
 //!   hpa.rs             the HPA controller's arithmetic; pure; for demo
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP and the probes: /livez /readyz
@@ -93,6 +98,8 @@ pub mod source;
 pub mod oci;
 
 pub mod metric;
+
+pub mod rbac;
 
 pub mod certs;
 

@@ -1,66 +1,102 @@
-//! The files that certificates are kept in: PEM, replaced whole, keys for their owner only.
+//! Where CA and certificate are kept: a Secret that all replicas share, or a directory.
+//!
+//! Under the names of a Secret of type `kubernetes.io/tls`, and a few of our own.
 
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-use super::{CertsError, PemPair};
+use super::CertsError;
+use super::issue::Pair;
+use super::rotation::Held;
 
-/// A directory with certificates.
-#[derive(Debug)]
-pub(super) struct Files {
-    dir: PathBuf,
+pub(super) mod dir;
+pub(super) mod secret;
+
+use dir::Dir;
+use secret::SharedSecret;
+
+const CA: (&str, &str) = ("ca.crt", "ca.key");
+const NEXT: (&str, &str) = ("next-ca.crt", "next-ca.key");
+const PREVIOUS: &str = "previous-ca.crt";
+const SERVING: (&str, &str) = ("tls.crt", "tls.key");
+
+/// Texts by name.
+type Entries = BTreeMap<String, String>;
+
+/// Where.
+pub(super) enum Store {
+    Dir(Dir),
+    Secret(Box<SharedSecret>),
 }
 
-/// The names of a certificate and its key in the directory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
-    certificate: &'static str,
-    key: &'static str,
+/// What was read, and what a write has to name so that it replaces this and nothing else.
+pub(super) struct Read {
+    pub(super) held: Held,
+    version: Option<String>,
 }
 
-// === impl Pair ===
+// === impl Store ===
 
-impl Pair {
-    pub(super) const CA: Self = Self { certificate: "ca.crt", key: "ca.key" };
-    /// Named as in a Secret of type `kubernetes.io/tls`.
-    pub(super) const SERVING: Self = Self { certificate: "tls.crt", key: "tls.key" };
-}
-
-// === impl Files ===
-
-impl Files {
-    pub(super) fn open(dir: &Path) -> Result<Self, CertsError> {
-        std::fs::create_dir_all(dir).map_err(|source| CertsError::File { path: dir.to_owned(), source })?;
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    /// Both halves in PEM, or `None` when one is absent.
-    pub(super) fn read(&self, pair: Pair) -> Result<Option<PemPair>, CertsError> {
-        Ok(self.read_one(pair.certificate)?.zip(self.read_one(pair.key)?))
-    }
-
-    /// The key first: a certificate without its key would be read as a pair.
-    pub(super) fn write(&self, pair: Pair, (certificate, key): &PemPair) -> Result<(), CertsError> {
-        self.write_one(pair.key, key)?;
-        self.write_one(pair.certificate, certificate)
-    }
-
-    fn read_one(&self, name: &str) -> Result<Option<String>, CertsError> {
-        let path = self.dir.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(CertsError::File { path, source }),
+impl Store {
+    pub(super) async fn read(&self) -> Result<Read, CertsError> {
+        match self {
+            Self::Dir(dir) => Ok(Read { held: held(dir.read(&NAMES)?), version: None }),
+            Self::Secret(secret) => {
+                let (entries, version) = secret.read().await?;
+                Ok(Read { held: held(entries), version })
+            }
         }
     }
 
-    fn write_one(&self, name: &str, text: &str) -> Result<(), CertsError> {
-        let path = self.dir.join(name);
-        let failed = |source| CertsError::File { path: path.clone(), source };
-        // Made with mode 0600 beside its place, then moved there: never half a file.
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        Ok(())
+    /// Whether it is kept now; not so when somebody else wrote since it was read.
+    pub(super) async fn replace(&self, read: &Read, by: &Held) -> Result<bool, CertsError> {
+        match self {
+            // One process has it for its own.
+            Self::Dir(dir) => dir.write(&NAMES, &entries(by)).map(|()| true),
+            Self::Secret(secret) => secret.write(entries(by), read.version.as_deref()).await,
+        }
+    }
+}
+
+/// Every name; keys before their certificates, which is the order to write in: a certificate
+/// without its key would be read as a pair.
+const NAMES: [&str; 7] = [CA.1, CA.0, NEXT.1, NEXT.0, PREVIOUS, SERVING.1, SERVING.0];
+
+fn held(mut entries: Entries) -> Held {
+    let mut pair = |(certificate, key): (&str, &str)| {
+        Some(Pair { certificate: entries.remove(certificate)?, key: entries.remove(key)? })
+    };
+    let (ca, next, serving) = (pair(CA), pair(NEXT), pair(SERVING));
+    Held { ca, next, previous: entries.remove(PREVIOUS), serving }
+}
+
+fn entries(held: &Held) -> Entries {
+    let pairs = [(CA, &held.ca), (NEXT, &held.next), (SERVING, &held.serving)];
+    let pairs = pairs.into_iter().filter_map(|(names, pair)| Some((names, pair.as_ref()?)));
+    let both = |(names, pair): ((&str, &str), &Pair)| {
+        [(names.0.to_owned(), pair.certificate.clone()), (names.1.to_owned(), pair.key.clone())]
+    };
+    let previous = held.previous.iter().map(|pem| (PREVIOUS.to_owned(), pem.clone()));
+    pairs.flat_map(both).chain(previous).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str) -> Option<Pair> {
+        Some(Pair { certificate: format!("{name} certificate"), key: format!("{name} key") })
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_half_a_pair_is_none() {
+        let all =
+            Held { ca: pair("ca"), next: pair("next"), previous: Some("previous".into()), serving: pair("serving") };
+        assert_eq!(entries(&all).len(), NAMES.len());
+        assert!(entries(&all).keys().all(|name| NAMES.contains(&name.as_str())));
+        assert!(held(entries(&all)) == all);
+        let mut half = entries(&all);
+        half.remove("next-ca.key");
+        assert!(held(half) == Held { next: None, ..all });
+        assert!(held(Entries::new()) == Held::default());
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{asked_to_stop, clock, listen};
 use crate::auth::{self, Auth, Authorizer, Question, Trust, Undecided, Verdict};
-use crate::certs::Certificates;
+use crate::certs::{Certificates, Lifetimes};
 use crate::config::Config;
 use crate::emulator::profile::Profile;
 use crate::emulator::queue::EmulatedQueue;
@@ -76,7 +76,7 @@ impl Args {
         };
         let drain = CancellationToken::new();
         let mut parts = JoinSet::new();
-        let (queue, asker) = start(dir.path(), ports, &mut parts, &drain)?;
+        let (queue, asker) = start(dir.path(), ports, &mut parts, &drain).await?;
 
         let mut script = Script::new(queue, asker);
         let end = async {
@@ -107,7 +107,7 @@ impl Args {
 }
 
 /// Starts every part and prints the lines with which a user can ask for himself.
-fn start(
+async fn start(
     dir: &Path,
     ports: Ports,
     parts: &mut JoinSet<()>,
@@ -142,8 +142,10 @@ fn start(
     });
 
     let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
-    let serving = Certificates::new(&dir.join("certs"), names, clock)?.current()?;
-    let user = DemoUser::make(dir, address, &serving.ca_bundle)?;
+    let lifetimes = Lifetimes::default();
+    let serving = Certificates::in_dir(&dir.join("certs"), names, lifetimes, clock)?.current().await?;
+    let ca = serving.ca.bundle().unwrap_or_default();
+    let user = DemoUser::make(dir, address, ca)?;
     let trust = Trust::new(clock);
     trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead)));
@@ -159,7 +161,7 @@ fn start(
     println!("  {}", user.curl(&path));
     println!("  {}", user.kubectl(&path));
     println!();
-    let asker = Asker::new(&serving.ca_bundle, &user, format!("https://{address}{path}"))?;
+    let asker = Asker::new(ca, &user, format!("https://{address}{path}"))?;
     Ok((queue, asker))
 }
 

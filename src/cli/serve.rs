@@ -10,31 +10,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use anyhow::{Result, bail};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{asked_to_stop, clock, duration, in_pod, listen, pod_namespace};
-use crate::apiservice::{Registration, ServiceRef};
+use super::cluster::kube_client;
+use super::{clock, duration, in_pod, listen, pod_namespace};
+use crate::apiservice::{Install, Registration, ServiceRef};
 use crate::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
-use crate::certs::Certificates;
 use crate::config::Config;
 use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
-use crate::{admin, api, auth, server};
+use crate::{admin, api, apiservice, auth, server};
+
+mod certificate;
+mod parts;
+
+use certificate::Certificate;
+use parts::{API_LISTENER, Parts};
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 /// How often it is asked which sources fail: a look into memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
-/// The part that the drain waits for.
-const API_LISTENER: &str = "API listener";
-/// To reach kube-apiserver at all; it is in the same cluster.
-const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serve external metrics to Kubernetes
 #[derive(Debug, clap::Args)]
@@ -61,9 +60,12 @@ pub(super) struct Args {
     #[arg(long, env = "DEPTHGAUGE_REGISTER", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     register: bool,
-    /// Where the CA and certificate are kept [default: a temporary directory, so a new CA at each start]
-    #[arg(long, env = "DEPTHGAUGE_CERT_DIR", value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
+    /// Take the APIService over from another adapter; `unregister --restore` gives it back
+    #[arg(long, env = "DEPTHGAUGE_TAKEOVER", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    takeover: bool,
+    #[command(flatten)]
+    certificate: certificate::Args,
     /// How long to go on serving after SIGTERM, already unready [default: 10s in a pod, else 0s]
     #[arg(long, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
     shutdown_delay: Option<Duration>,
@@ -81,7 +83,8 @@ impl Args {
             admin_address,
             service,
             register,
-            cert_dir,
+            takeover,
+            certificate,
             shutdown_delay,
         } = self;
         let bindings = Config::read(&config)?.open(clock)?;
@@ -90,15 +93,11 @@ impl Args {
         let (catalog, reader) = Catalog::new(bindings, clock);
         let catalog = Arc::new(catalog);
 
-        let (cert_dir, _private) = directory(cert_dir)?;
-        let names = service.as_ref().map(ServiceRef::host_names).unwrap_or_default();
-        let names = names.into_iter().chain(["localhost".to_owned()]).collect();
-        let certificates = Certificates::new(&cert_dir, names, clock)?;
-        let (publish, serving) = watch::channel(certificates.current()?);
-
         let health = Health::default();
         let listening = health.reporter("listener", State::Failed("not listening yet".to_owned()));
         let client = kube_client(kubeconfig).await?;
+        let certificate = certificate.open(&client, service.as_ref(), &health).await?;
+        let Certificate { certificates, publish, serving, reporter, _private } = certificate;
         let secure = listen_secure(bind_address, secure_port).await?;
         let admin = listen(admin_address, "--admin-address").await?;
         println!("serving on https://{}", secure.local_addr()?);
@@ -110,19 +109,26 @@ impl Args {
         let trust = Arc::new(Trust::new(clock));
         let router = router(&client, &trust, catalog.clone(), &health, &parts.reviews);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
-        let certificate = serving.clone();
-        let tls = server::tls::acceptor(move || certificate.borrow().certified.clone())?;
+        let certified = serving.clone();
+        let tls = server::tls::acceptor(move || certified.borrow().certified.clone())?;
         parts.run(API_LISTENER, server::serve(secure, tls, router, drain.clone()));
         parts.run("admin listener", admin::serve(admin, health.clone()));
         parts.run("reader", reader.run());
-        parts.run("certificates", certificates.keep(publish, health.reporter("certificate", State::Ok)));
+        let publication = certificates.publication();
+        parts.run("certificates", certificates.keep(publish, reporter));
         let waiting = || State::Degraded("kube-apiserver has not answered yet".to_owned());
         let identity = health.reporter("identity", waiting());
         let watching = client.clone();
         parts.run("identity watch", async move { trust.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
+            let install = Arc::new(Install::new(client, service));
+            let certificate = apiservice::Certificate { serving, publication };
             let reporter = health.reporter("apiservice", waiting());
-            parts.run_until_asked("registration", Registration::new(client, service, serving, reporter)?.keep());
+            let registration = Registration::new(install.clone(), takeover, certificate, reporter)?;
+            parts.run_until_asked("registration", registration.keep());
+            if in_pod() {
+                parts.belongs_to(install);
+            }
         }
         listening.ok();
 
@@ -159,63 +165,6 @@ async fn report_sources(catalog: Arc<Catalog>, reporter: Reporter) {
     }
 }
 
-/// Everything that runs until the process ends.
-#[derive(Default)]
-struct Parts {
-    tasks: JoinSet<&'static str>,
-    /// Reviews that go on after whoever asked has his answer.
-    reviews: TaskTracker,
-    /// Ended at once when asked to stop, before the drain.
-    until_asked: Vec<AbortHandle>,
-}
-
-// === impl Parts ===
-
-impl Parts {
-    fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.tasks.spawn(async move {
-            part.await;
-            name
-        })
-    }
-
-    /// A part that does nothing more once the process is asked to stop.
-    fn run_until_asked(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.run(name, part);
-        self.until_asked.push(handle);
-    }
-
-    /// Waits for a signal, or for a part that ends on its own; then drains.
-    async fn until_stopped(mut self, listening: &Reporter, delay: Duration, drain: &CancellationToken) -> Result<()> {
-        tokio::select! {
-            asked = asked_to_stop() => asked?,
-            Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
-        }
-        // Whoever comes after us registers now: it must not be undone while we still serve.
-        for handle in &self.until_asked {
-            handle.abort();
-        }
-        listening.failed("draining");
-        let drained = async {
-            tokio::time::sleep(delay).await;
-            drain.cancel();
-            // The listener returns when the last answer is out; the others only when dropped.
-            while let Some(ended) = self.tasks.join_next().await {
-                if ended.is_ok_and(|name| name == API_LISTENER) {
-                    break;
-                }
-            }
-        };
-        tokio::select! {
-            () = drained => Ok(()),
-            asked = asked_to_stop() => {
-                asked?;
-                bail!("stopped at once by a second signal");
-            }
-        }
-    }
-}
-
 /// What to register: named, or the pod's own.
 fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Option<ServiceRef>> {
     let own = || pod_namespace().map(|namespace| ServiceRef { namespace, name: "depthgauge".to_owned(), port: 443 });
@@ -240,37 +189,6 @@ async fn listen_secure(address: IpAddr, port: u16) -> Result<TcpListener> {
 
 fn in_use(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-}
-
-/// The directory for certificates, and what deletes it at the end if it is a temporary one.
-fn directory(named: Option<PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
-    match named {
-        Some(dir) => Ok((dir, None)),
-        None => {
-            let made = tempfile::Builder::new().prefix("depthgauge-certs-").tempdir();
-            let made = made.context("cannot make a directory for certificates: name one with --cert-dir")?;
-            Ok((made.path().to_owned(), Some(made)))
-        }
-    }
-}
-
-/// Never `~/.kube/config`: a server must not start with a person's rights by accident.
-async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
-    let kubeconfig = match named {
-        // Its errors name the file, and their cause already.
-        Some(file) => Some(Kubeconfig::read_from(&file).map_err(|error| anyhow!("--kubeconfig: {error}"))?),
-        // One file, or several with colons between.
-        None => Kubeconfig::from_env().map_err(|error| anyhow!("KUBECONFIG: {error}"))?,
-    };
-    let mut config = match kubeconfig {
-        Some(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .context("the kubeconfig cannot be used")?,
-        None => kube::Config::incluster()
-            .context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod")?,
-    };
-    config.connect_timeout = Some(API_CONNECT_TIMEOUT);
-    kube::Client::try_from(config).context("cannot use the credentials for kube-apiserver")
 }
 
 /// With or without the brackets that belong to an IPv6 address beside a port.

@@ -13,8 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("source", &["metric", "oci", "document"]),
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
-    ("certs", &["health"]),
-    ("apiservice", &["certs", "health"]),
+    ("certs", &["health", "rbac"]),
+    ("apiservice", &["certs", "health", "rbac"]),
     ("config", &["metric", "source", "lookup", "document"]),
     ("admin", &["health"]),
     // Wire types only, never the client's signing.

@@ -155,7 +155,7 @@ async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
     }
     let lines = [
         "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: kube-apiserver does not answer\n",
-        "[!]apiservice degraded: kube-apiserver does not answer\n",
+        "[!]apiservice degraded: cannot register: kube-apiserver does not answer\n",
         "[+]listener ok\n",
         "readyz check passed\n",
     ];

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use depthgauge::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
-use depthgauge::certs::Certificates;
+use depthgauge::certs::{Certificates, Lifetimes};
 use depthgauge::config::Config;
 use depthgauge::health::{Health, State};
 use depthgauge::lookup::Catalog;
@@ -80,8 +80,10 @@ impl Server {
             .merge(admin::probes(health.clone()));
 
         let dir = tempfile::tempdir().unwrap();
-        let certificates = Certificates::new(dir.path(), vec!["localhost".to_owned()], Timestamp::now).unwrap();
-        let current = certificates.current().unwrap();
+        let certificates =
+            Certificates::in_dir(dir.path(), vec!["localhost".to_owned()], Lifetimes::default(), Timestamp::now);
+        let current = certificates.unwrap().current().await.unwrap();
+        let roots = roots(current.ca.bundle().unwrap());
         let tls = server::tls::acceptor(move || current.certified.clone()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -96,7 +98,7 @@ impl Server {
             health,
             drain,
             serving,
-            roots: roots(&certificates.current().unwrap().ca_bundle),
+            roots,
         }
     }
 

@@ -1,0 +1,146 @@
+//! The install that the APIService belongs to, and goes with.
+//!
+//! Its objects carry the name of our Service: ClusterRole, Deployment. An APIService that is left
+//! behind without a server makes discovery fail in the whole cluster, and namespace deletion
+//! hang; `kubectl delete` of our namespace does not take it along.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::api::{Api, ObjectMeta, PartialObjectMeta};
+use kube::runtime::watcher;
+
+use super::object::{Finding, look};
+use super::unregister::delete;
+use super::{NAME, ServiceRef};
+use crate::rbac::Grant;
+
+/// From a watch that broke, or a Deployment that was not there, to the next look.
+const AGAIN: Duration = Duration::from_secs(5);
+/// For the last call before the process drains.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What we were installed with.
+pub struct Install {
+    client: kube::Client,
+    pub(super) service: ServiceRef,
+    /// Whether our Deployment was there at some time: one that never was can't have gone.
+    deployed: AtomicBool,
+}
+
+// === impl Install ===
+
+impl Install {
+    /// The install around this Service.
+    pub fn new(client: kube::Client, service: ServiceRef) -> Self {
+        Self { client, service, deployed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn apiservices(&self) -> Api<APIService> {
+        Api::all(self.client.clone())
+    }
+
+    /// Our ClusterRole as an owner, if there is one: garbage collection deletes the APIService
+    /// with it.
+    pub(super) async fn owner(&self) -> Result<Option<OwnerReference>, String> {
+        let name = &self.service.name;
+        let rights = Grant {
+            group: "rbac.authorization.k8s.io",
+            resource: "clusterroles",
+            name,
+            namespace: None,
+            verbs: &["get"],
+        };
+        let found = Api::<ClusterRole>::all(self.client.clone()).get_metadata_opt(name).await;
+        let found = found.map_err(|error| rights.trouble(&error))?;
+        Ok(found.and_then(|role| role.metadata.uid).map(|uid| OwnerReference {
+            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: name.clone(),
+            uid,
+            ..OwnerReference::default()
+        }))
+    }
+
+    /// Deletes the APIService as soon as our namespace begins to go: a moment later we may have
+    /// no ServiceAccount any more. Runs until dropped.
+    pub async fn watch(&self) {
+        loop {
+            self.look_for_deployment().await;
+            if let Err(error) = self.follow_namespace().await {
+                tracing::debug!(%error, "the watch of our own namespace broke");
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Called when the process is asked to stop: if that is because our Deployment goes, the
+    /// APIService goes first.
+    pub async fn leave(&self) {
+        let gone = async {
+            let deployment = self.deployment().await?;
+            let going = deployment.is_none_or(|metadata| metadata.deletion_timestamp.is_some());
+            if going && self.deployed.load(Ordering::Relaxed) {
+                self.delete_ours("our Deployment").await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        match tokio::time::timeout(LEAVE_TIMEOUT, gone).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot tell whether we are being uninstalled"),
+            Err(_) => tracing::debug!("kube-apiserver does not say in time whether we are being uninstalled"),
+        }
+    }
+
+    async fn follow_namespace(&self) -> Result<(), watcher::Error> {
+        // By name: the narrow Role grants nothing wider.
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.service.namespace));
+        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
+        let mut events = std::pin::pin!(watcher(namespaces, config));
+        loop {
+            // Looked at from time to time, as it may be made after we start.
+            let event = match tokio::time::timeout(AGAIN, events.try_next()).await {
+                Ok(event) => event?,
+                Err(_) => {
+                    self.look_for_deployment().await;
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let (watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event else { continue };
+            if object.metadata.deletion_timestamp.is_some() {
+                match self.delete_ours("our namespace").await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => tracing::warn!(%error, "cannot delete APIService {NAME}, and our namespace goes"),
+                }
+            }
+        }
+    }
+
+    async fn look_for_deployment(&self) {
+        if !self.deployed.load(Ordering::Relaxed) && self.deployment().await.is_ok_and(|found| found.is_some()) {
+            self.deployed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    async fn deployment(&self) -> kube::Result<Option<ObjectMeta>> {
+        let api = Api::<Deployment>::namespaced(self.client.clone(), &self.service.namespace);
+        Ok(api.get_metadata_opt(&self.service.name).await?.map(|found| found.metadata))
+    }
+
+    async fn delete_ours(&self, what: &str) -> kube::Result<()> {
+        let api = self.apiservices();
+        let Some(found) = api.get_opt(NAME).await? else { return Ok(()) };
+        if look(Some(&found), &self.service) == Finding::Ours {
+            delete(&api, &found).await?;
+            tracing::warn!("deleted APIService {NAME}, because {what} is being deleted");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! The APIService as an object: what it should be, whose the one that is there is, and what of
+//! it others have a hand in; pure.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec, ServiceReference};
+
+use super::{FIELD_MANAGER, ServiceRef};
+use crate::certs::Ca;
+
+/// The text that is also `apiservice/apiservice.yaml` for kubectl.
+const MANIFEST: &str = include_str!("../../apiservice/apiservice.yaml");
+/// What the APIService was before a take-over: its spec, as JSON.
+pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
+
+/// The embedded manifest does not parse: a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("apiservice/apiservice.yaml: {0}")]
+pub struct BadManifest(#[from] serde_saphyr::Error);
+
+/// Whose the APIService is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Finding {
+    Absent,
+    /// Points at our Service.
+    Ours,
+    /// Points elsewhere; the owner, for people.
+    Foreign(String),
+}
+
+/// The embedded manifest with this Service.
+pub(super) fn manifest(service: &ServiceRef) -> Result<APIService, BadManifest> {
+    let mut object: APIService = serde_saphyr::from_str(MANIFEST)?;
+    if let Some(spec) = &mut object.spec {
+        spec.service = Some(ServiceReference {
+            namespace: Some(service.namespace.clone()),
+            name: Some(service.name.clone()),
+            port: Some(i32::from(service.port)),
+        });
+    }
+    Ok(object)
+}
+
+/// What to apply over what was found: `None` where nothing may be published yet.
+pub(super) fn wanted(
+    manifest: &APIService,
+    found: Option<&APIService>,
+    ca: &Ca,
+    owner: Option<&OwnerReference>,
+) -> Option<APIService> {
+    let mut object = manifest.clone();
+    let found_spec = found.and_then(|found| found.spec.as_ref());
+    if let Some(spec) = &mut object.spec {
+        spec.ca_bundle = match ca {
+            Ca::Bundle(pem) => Some(ByteString(pem.as_bytes().to_vec())),
+            Ca::Nobody => return None,
+            // Somebody else fills it in. Until they do, what is there is held: to leave out a
+            // field that nobody else owns takes it away.
+            Ca::Foreign if found.is_some_and(others_own_ca_bundle) => None,
+            Ca::Foreign => found_spec.and_then(|spec| spec.ca_bundle.clone()),
+        };
+        // Another adapter's, which we take over: beside a caBundle it is not allowed.
+        if found_spec.is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true)) {
+            spec.insecure_skip_tls_verify = Some(false);
+        }
+    }
+    object.metadata.owner_references = owner.map(|owner| vec![owner.clone()]);
+    if let Some(former) = found.and_then(|found| annotation(found, FORMER_SPEC)) {
+        annotate(&mut object, FORMER_SPEC, former.to_owned());
+    }
+    Some(object)
+}
+
+/// Remembers what it was, for `unregister --restore`; what is remembered already stays.
+pub(super) fn remember(object: &mut APIService, found: &APIService) -> serde_json::Result<()> {
+    if annotation(object, FORMER_SPEC).is_none() {
+        annotate(object, FORMER_SPEC, serde_json::to_string(&found.spec)?);
+    }
+    Ok(())
+}
+
+/// What it was before a take-over, if that is remembered.
+pub(super) fn former_spec(found: &APIService) -> Option<serde_json::Result<APIServiceSpec>> {
+    annotation(found, FORMER_SPEC).map(serde_json::from_str)
+}
+
+/// Whether what was found is as wanted, as far as we have a say.
+pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
+    let comparable = |object: &APIService| {
+        let mut spec = object.spec.clone().unwrap_or_default();
+        // False and absent are the same.
+        spec.insecure_skip_tls_verify = spec.insecure_skip_tls_verify.filter(|skip| *skip);
+        spec
+    };
+    let (mut found_spec, wanted_spec) = (comparable(found), comparable(wanted));
+    if wanted_spec.ca_bundle.is_none() {
+        found_spec.ca_bundle = None;
+    }
+    let owned =
+        |owner: &OwnerReference| found.metadata.owner_references.iter().flatten().any(|held| held.uid == owner.uid);
+    found_spec == wanted_spec && wanted.metadata.owner_references.iter().flatten().all(owned)
+}
+
+/// Whose it is.
+pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Finding {
+    let Some(found) = found else { return Finding::Absent };
+    let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    match place.map(|place| (place.namespace.as_deref(), place.name.as_deref())) {
+        Some((Some(namespace), Some(name))) if namespace == service.namespace && name == service.name => Finding::Ours,
+        _ => Finding::Foreign(owner(found)),
+    }
+}
+
+/// Whom it belongs to, for people.
+pub(super) fn owner(found: &APIService) -> String {
+    let by = last_manager(found).map(|manager| format!(" (applied by {manager})")).unwrap_or_default();
+    match found.spec.as_ref().and_then(|spec| spec.service.as_ref()) {
+        Some(ServiceReference { namespace, name, .. }) => {
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            format!("Service {}/{}{by}", part(namespace), part(name))
+        }
+        None => format!("kube-apiserver itself{by}"),
+    }
+}
+
+/// Who wrote it last, as far as field managers tell; kube-apiserver itself only sets the status.
+fn last_manager(found: &APIService) -> Option<&str> {
+    let managers = found.metadata.managed_fields.iter().flatten();
+    managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref()).next_back()
+}
+
+/// Whether somebody but us has written the CA, and so keeps it when we leave it out.
+fn others_own_ca_bundle(found: &APIService) -> bool {
+    found.metadata.managed_fields.iter().flatten().any(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]["f:caBundle"]);
+        entry.manager.as_deref() != Some(FIELD_MANAGER) && fields.is_some_and(|field| !field.is_null())
+    })
+}
+
+fn annotation<'o>(object: &'o APIService, key: &str) -> Option<&'o str> {
+    object.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn annotate(object: &mut APIService, key: &str, value: String) {
+    object.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+    use serde_json::json;
+
+    use super::*;
+    use crate::apiservice::NAME;
+
+    fn service(text: &str) -> ServiceRef {
+        text.parse().unwrap()
+    }
+
+    fn object(text: &str, ca: &str) -> APIService {
+        wanted(&manifest(&service(text)).unwrap(), None, &Ca::Bundle(ca.to_owned()), None).unwrap()
+    }
+
+    fn ca_of(object: &APIService) -> Option<&[u8]> {
+        object.spec.as_ref().unwrap().ca_bundle.as_ref().map(|bytes| bytes.0.as_slice())
+    }
+
+    #[test]
+    fn whose_it_is() {
+        let us = service("a/b:443");
+        assert_eq!(look(None, &us), Finding::Absent);
+        for ours in [object("a/b:443", "ca"), object("a/b:444", "old ca")] {
+            assert_eq!(look(Some(&ours), &us), Finding::Ours);
+        }
+        let foreign = object("keda/keda-metrics:443", "");
+        assert_eq!(look(Some(&foreign), &us), Finding::Foreign("Service keda/keda-metrics".into()));
+        let mut local = object("a/b:443", "ca");
+        local.spec.as_mut().unwrap().service = None;
+        assert_eq!(look(Some(&local), &us), Finding::Foreign("kube-apiserver itself".into()));
+    }
+
+    #[test]
+    fn what_is_out_of_step() {
+        let ours = object("a/b:443", "ca");
+        assert!(in_step(&ours, &ours));
+        for drifted in [object("a/b:444", "ca"), object("a/b:443", "old ca")] {
+            assert!(!in_step(&drifted, &ours));
+        }
+        let owner = OwnerReference { uid: "1".into(), ..OwnerReference::default() };
+        let owned = wanted(&ours, None, &Ca::Bundle("ca".into()), Some(&owner)).unwrap();
+        assert!(!in_step(&ours, &owned) && in_step(&owned, &owned) && in_step(&owned, &ours));
+    }
+
+    #[test]
+    fn a_ca_is_never_taken_away_before_somebody_else_has_put_theirs() {
+        let manifest = manifest(&service("a/b:443")).unwrap();
+        let mut found = object("a/b:443", "ca");
+        let managed = |manager: &str, fields| ManagedFieldsEntry {
+            manager: Some(manager.into()),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        let of_ca = json!({"f:spec": {"f:caBundle": {}}});
+        found.metadata.managed_fields = Some(vec![
+            managed(FIELD_MANAGER, of_ca.clone()),
+            managed("kubectl", json!({"f:metadata": {"f:labels": {}}})),
+        ]);
+        let held = wanted(&manifest, Some(&found), &Ca::Foreign, None).unwrap();
+        assert_eq!(ca_of(&held), Some(b"ca".as_slice()), "ours alone: held");
+        assert!(in_step(&found, &held));
+
+        found.metadata.managed_fields.as_mut().unwrap().push(managed("cert-manager-cainjector", of_ca));
+        let left = wanted(&manifest, Some(&found), &Ca::Foreign, None).unwrap();
+        assert_eq!(ca_of(&left), None, "theirs, too: left to them");
+        assert!(in_step(&found, &left), "whatever it is");
+
+        assert_eq!(wanted(&manifest, Some(&found), &Ca::Nobody, None), None);
+    }
+
+    #[test]
+    fn a_take_over_remembers_the_spec_of_before_and_only_that() {
+        let mut before = object("keda/keda-metrics:443", "");
+        before.spec.as_mut().unwrap().ca_bundle = None;
+        before.spec.as_mut().unwrap().insecure_skip_tls_verify = Some(true);
+        let manifest = manifest(&service("a/b:443")).unwrap();
+        let mut taken = wanted(&manifest, Some(&before), &Ca::Bundle("ca".into()), None).unwrap();
+        remember(&mut taken, &before).unwrap();
+        assert_eq!(taken.spec.as_ref().unwrap().insecure_skip_tls_verify, Some(false));
+        assert_eq!(former_spec(&taken).unwrap().unwrap(), before.spec.clone().unwrap());
+
+        let again = wanted(&manifest, Some(&taken), &Ca::Bundle("next".into()), None).unwrap();
+        assert_eq!(former_spec(&again).unwrap().unwrap(), before.spec.clone().unwrap(), "every apply carries it on");
+        let mut twice = again.clone();
+        remember(&mut twice, &taken).unwrap();
+        assert_eq!(twice, again);
+        assert!(former_spec(&before).is_none());
+    }
+
+    #[test]
+    fn the_manifest_names_no_ca() {
+        let manifest: APIService = serde_saphyr::from_str(MANIFEST).unwrap();
+        let spec = manifest.spec.unwrap();
+        assert_eq!((spec.ca_bundle, spec.insecure_skip_tls_verify), (None, None));
+        assert_eq!(manifest.metadata.name.as_deref(), Some(NAME));
+    }
+}

@@ -1,0 +1,122 @@
+//! Gives the APIService up: deleted, or given back to whom it was taken from.
+
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+
+use super::object::{FORMER_SPEC, Finding, former_spec, look, owner};
+use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
+
+/// What became of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unregistered {
+    /// There was none.
+    Absent,
+    /// It is gone.
+    Deleted,
+    /// It is what it was before the take-over; the owner, for people.
+    Restored(String),
+}
+
+/// Why it was left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum UnregisterError {
+    /// It is somebody else's.
+    #[error("APIService {NAME} belongs to {0}, not to depthgauge: nothing was changed")]
+    Foreign(String),
+    /// It was ours from the beginning, or what it was is not known any more.
+    #[error("APIService {NAME} does not say what it was before: nothing was changed; without --restore it is deleted")]
+    NothingToRestore,
+    /// See the text.
+    #[error("annotation {FORMER_SPEC} of APIService {NAME} is no spec of an APIService: {0}; nothing was changed")]
+    BadMemory(serde_json::Error),
+    /// kube-apiserver would not; the text says what to do.
+    #[error("cannot change APIService {NAME}: {0}")]
+    Cluster(String),
+}
+
+/// Deletes the APIService if it is depthgauge's, or gives it back. Without a Service any
+/// depthgauge's is meant.
+pub async fn unregister(
+    client: kube::Client,
+    service: Option<&ServiceRef>,
+    restore: bool,
+) -> Result<Unregistered, UnregisterError> {
+    let api = Api::<APIService>::all(client);
+    let cluster = |error: kube::Error| UnregisterError::Cluster(RIGHTS.trouble(&error));
+    let Some(found) = api.get_opt(NAME).await.map_err(cluster)? else { return Ok(Unregistered::Absent) };
+    let ours = match service {
+        Some(service) => look(Some(&found), service) == Finding::Ours,
+        None => says_that_it_is_ours(&found),
+    };
+    if !ours {
+        return Err(UnregisterError::Foreign(owner(&found)));
+    }
+    if !restore {
+        delete(&api, &found).await.map_err(cluster)?;
+        return Ok(Unregistered::Deleted);
+    }
+    let former = former_spec(&found).ok_or(UnregisterError::NothingToRestore)?;
+    let former = former.map_err(UnregisterError::BadMemory)?;
+    let patch = restoring(&found, &former).map_err(UnregisterError::BadMemory)?;
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let restored = api.patch(NAME, &params, &Patch::Merge(&patch)).await.map_err(cluster)?;
+    Ok(Unregistered::Restored(owner(&restored)))
+}
+
+/// This very object, as it was read; that somebody else was faster is as good.
+pub(super) async fn delete(api: &Api<APIService>, found: &APIService) -> kube::Result<()> {
+    let preconditions =
+        Preconditions { uid: found.metadata.uid.clone(), resource_version: found.metadata.resource_version.clone() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api.delete(NAME, &params).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
+fn says_that_it_is_ours(found: &APIService) -> bool {
+    let has = |map: &Option<std::collections::BTreeMap<String, String>>, key: &str, value: Option<&str>| {
+        let held = map.as_ref().and_then(|map| map.get(key));
+        held.is_some_and(|held| value.is_none_or(|value| held == value))
+    };
+    has(&found.metadata.labels, "app.kubernetes.io/name", Some("depthgauge"))
+        || has(&found.metadata.annotations, FORMER_SPEC, None)
+}
+
+/// A merge patch: what we added goes, by null, if the former spec does not have it.
+fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<Value> {
+    let mut spec = json!({"caBundle": null, "insecureSkipTLSVerify": null, "service": null});
+    if let (Value::Object(spec), Value::Object(former)) = (&mut spec, serde_json::to_value(former)?) {
+        spec.extend(former);
+    }
+    Ok(json!({
+        "metadata": {
+            // As it was read, or not at all.
+            "resourceVersion": found.metadata.resource_version,
+            "annotations": {FORMER_SPEC: null},
+            "ownerReferences": null,
+        },
+        "spec": spec,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_added_goes_and_what_was_comes_back() {
+        let mut found = APIService::default();
+        found.metadata.resource_version = Some("7".into());
+        let former = json!({
+            "group": "external.metrics.k8s.io", "groupPriorityMinimum": 100, "insecureSkipTLSVerify": true,
+            "service": {"namespace": "keda", "name": "keda-metrics", "port": 443}, "version": "v1beta1", "versionPriority": 100,
+        });
+        let patch = restoring(&found, &serde_json::from_value(former.clone()).unwrap()).unwrap();
+        assert_eq!(patch["spec"]["caBundle"], Value::Null);
+        assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
+        assert_eq!(patch["spec"]["service"], former["service"]);
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    }
+}

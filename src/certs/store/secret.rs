@@ -1,0 +1,82 @@
+//! One Secret for all replicas, changed only under the `resourceVersion` that was read.
+//!
+//! Everything goes through server-side apply, which RBAC can grant for this one name; a plain
+//! `create` it could only grant for all Secrets of the namespace.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, Patch, PatchParams};
+
+use super::Entries;
+use crate::certs::{CertsError, SecretRef};
+use crate::rbac::Grant;
+
+const FIELD_MANAGER: &str = "depthgauge";
+/// Says that the content is ours to replace.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "depthgauge");
+
+/// The Secret.
+pub(in crate::certs) struct SharedSecret {
+    api: Api<Secret>,
+    name: SecretRef,
+}
+
+// === impl SharedSecret ===
+
+impl SharedSecret {
+    pub(in crate::certs) fn new(client: kube::Client, name: SecretRef) -> Self {
+        Self { api: Api::namespaced(client, &name.namespace), name }
+    }
+
+    /// What it holds, and its version; made, empty, when it is absent.
+    pub(super) async fn read(&self) -> Result<(Entries, Option<String>), CertsError> {
+        let found = self.api.get_opt(&self.name.name).await.map_err(|error| self.trouble(&error))?;
+        let secret = match found {
+            Some(secret) => secret,
+            // Apply can't say "only if it is absent": two that start at once both make it empty,
+            // which is the same, and one of them fills it.
+            None => self.apply(Secret::default()).await.map_err(|error| self.trouble(&error))?,
+        };
+        let is_ours =
+            secret.metadata.labels.iter().flatten().any(|(key, value)| (key.as_str(), value.as_str()) == MANAGED_BY);
+        let data = secret.data.unwrap_or_default();
+        if !is_ours && !data.is_empty() {
+            return Err(CertsError::ForeignSecret(self.name.clone()));
+        }
+        // Text that is none is as good as absent: it is made anew.
+        let texts = data.into_iter().filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes.0).ok()?)));
+        Ok((texts.collect(), secret.metadata.resource_version))
+    }
+
+    /// Whether it was written; not when somebody else has since this version.
+    pub(super) async fn write(&self, entries: Entries, version: Option<&str>) -> Result<bool, CertsError> {
+        let data = entries.into_iter().map(|(name, text)| (name, ByteString(text.into_bytes())));
+        let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };
+        secret.metadata.resource_version = version.map(str::to_owned);
+        match self.apply(secret).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(self.trouble(&error)),
+        }
+    }
+
+    async fn apply(&self, mut secret: Secret) -> kube::Result<Secret> {
+        secret.metadata.name = Some(self.name.name.clone());
+        let labels = [("app.kubernetes.io/name", "depthgauge"), MANAGED_BY];
+        secret.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        // By force: what an administrator edited by hand is put right, too.
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        self.api.patch(&self.name.name, &params, &Patch::Apply(&secret)).await
+    }
+
+    fn trouble(&self, error: &kube::Error) -> CertsError {
+        let grant = Grant {
+            group: "",
+            resource: "secrets",
+            name: &self.name.name,
+            namespace: Some(&self.name.namespace),
+            verbs: &["get", "create", "patch"],
+        };
+        CertsError::Cluster { secret: self.name.clone(), trouble: grant.trouble(error) }
+    }
+}

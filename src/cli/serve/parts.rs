@@ -1,0 +1,90 @@
+//! The tasks of the process: all are joined, and one that ends on its own ends the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::apiservice::Install;
+use crate::cli::asked_to_stop;
+use crate::health::Reporter;
+
+/// The part that the drain waits for.
+pub(super) const API_LISTENER: &str = "API listener";
+
+/// Everything that runs until the process ends.
+#[derive(Default)]
+pub(super) struct Parts {
+    tasks: JoinSet<&'static str>,
+    /// Reviews that go on after whoever asked has his answer.
+    pub(super) reviews: TaskTracker,
+    /// Ended at once when asked to stop, before the drain.
+    until_asked: Vec<AbortHandle>,
+    /// Whose end is the APIService's end, too.
+    install: Option<Arc<Install>>,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    pub(super) fn run(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(async move {
+            part.await;
+            name
+        })
+    }
+
+    /// A part that does nothing more once the process is asked to stop.
+    pub(super) fn run_until_asked(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.run(name, part);
+        self.until_asked.push(handle);
+    }
+
+    /// When this install goes, its APIService goes first.
+    pub(super) fn belongs_to(&mut self, install: Arc<Install>) {
+        let watched = install.clone();
+        self.run("namespace watch", async move { watched.watch().await });
+        self.install = Some(install);
+    }
+
+    /// Waits for a signal, or for a part that ends on its own; then drains.
+    pub(super) async fn until_stopped(
+        mut self,
+        listening: &Reporter,
+        delay: Duration,
+        drain: &CancellationToken,
+    ) -> Result<()> {
+        tokio::select! {
+            asked = asked_to_stop() => asked?,
+            Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
+        }
+        // Whoever comes after us registers now: it must not be undone while we still serve.
+        for handle in &self.until_asked {
+            handle.abort();
+        }
+        listening.failed("draining");
+        let drained = async {
+            if let Some(install) = &self.install {
+                install.leave().await;
+            }
+            tokio::time::sleep(delay).await;
+            drain.cancel();
+            // The listener returns when the last answer is out; the others only when dropped.
+            while let Some(ended) = self.tasks.join_next().await {
+                if ended.is_ok_and(|name| name == API_LISTENER) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = drained => Ok(()),
+            asked = asked_to_stop() => {
+                asked?;
+                bail!("stopped at once by a second signal");
+            }
+        }
+    }
+}

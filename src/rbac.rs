@@ -1,0 +1,171 @@
+//! What to say when kube-apiserver refuses us a right: which one, and the YAML that grants it.
+//!
+//! On one line, for it stands in a log that may be JSON and in `/readyz?verbose`:
+//! `kubectl apply -f -` takes it as it is.
+
+use kube::core::Status;
+
+/// Rights on one object, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Grant<'a> {
+    /// `apiregistration.k8s.io`; empty for the core group.
+    pub group: &'a str,
+    /// `apiservices`
+    pub resource: &'a str,
+    /// The object's name: nothing wider is ever asked for.
+    pub name: &'a str,
+    /// The object's namespace, if it has one.
+    pub namespace: Option<&'a str>,
+    /// `get`, `patch`, …: all that is needed on it, not only what was just refused.
+    pub verbs: &'a [&'a str],
+}
+
+/// A role that every cluster has, to be bound to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Binding<'a> {
+    /// `system:auth-delegator`
+    pub role: &'a str,
+    /// The namespace of a Role; `None` for a ClusterRole.
+    pub namespace: Option<&'a str>,
+}
+
+// === impl Grant ===
+
+impl Grant<'_> {
+    /// What went wrong with a call that needs this, the same for the same trouble.
+    pub fn trouble(&self, error: &kube::Error) -> String {
+        trouble(error, |status| self.yaml(status))
+    }
+
+    fn yaml(&self, status: &Status) -> String {
+        let Self { group, resource, name, namespace, verbs } = self;
+        let (group, verbs) = (if group.is_empty() { "''" } else { group }, verbs.join(", "));
+        let rule =
+            format!("{{apiGroups: [{group}], resources: [{resource}], resourceNames: [{name}], verbs: [{verbs}]}}");
+        // Not the name of the install's own role, whose other rules it would take away.
+        let role = format!("depthgauge:{resource}");
+        let (kind, metadata) = role_kind(&role, *namespace);
+        let made = format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}, metadata: {metadata}, rules: [{rule}]}}"
+        );
+        list(&[made, binding(&role, &role, *namespace, status)])
+    }
+}
+
+// === impl Binding ===
+
+impl Binding<'_> {
+    /// What went wrong with a call that needs this, the same for the same trouble.
+    pub fn trouble(&self, error: &kube::Error) -> String {
+        trouble(error, |status| self.yaml(status))
+    }
+
+    fn yaml(&self, status: &Status) -> String {
+        let own = self.role.trim_start_matches("system:");
+        list(&[binding(&format!("depthgauge:{own}"), self.role, self.namespace, status)])
+    }
+}
+
+fn trouble(error: &kube::Error, yaml: impl FnOnce(&Status) -> String) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("{}; to grant it, give this to kubectl apply -f -: {}", status.message, yaml(status))
+        }
+        kube::Error::Api(status) if status.code == 401 => {
+            "kube-apiserver refuses our credentials: the token is expired, or of another cluster".to_owned()
+        }
+        kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
+        _ => "kube-apiserver does not answer".to_owned(),
+    }
+}
+
+fn list(items: &[String]) -> String {
+    format!("{{apiVersion: v1, kind: List, items: [{}]}}", items.join(", "))
+}
+
+fn role_kind(name: &str, namespace: Option<&str>) -> (&'static str, String) {
+    match namespace {
+        Some(namespace) => ("Role", format!("{{name: '{name}', namespace: {namespace}}}")),
+        None => ("ClusterRole", format!("{{name: '{name}'}}")),
+    }
+}
+
+fn binding(name: &str, role: &str, namespace: Option<&str>, status: &Status) -> String {
+    let (kind, metadata) = role_kind(name, namespace);
+    let subject = subject(status);
+    format!(
+        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}Binding, metadata: {metadata}, roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: '{role}'}}, subjects: [{subject}]}}"
+    )
+}
+
+/// Whom kube-apiserver refused, by its own words: `… is forbidden: User "u" cannot …`.
+fn subject(status: &Status) -> String {
+    let user = status.message.split_once("User \"").and_then(|(_, rest)| rest.split_once('"'));
+    let user = user.map_or("the-user-that-depthgauge-runs-as", |(user, _)| user);
+    match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, name)) => format!("{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}"),
+        None => format!("{{apiGroup: rbac.authorization.k8s.io, kind: User, name: '{}'}}", user.replace('\'', "''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn refused(user: &str) -> kube::Error {
+        let message = format!("secrets \"certs\" is forbidden: User \"{user}\" cannot get resource \"secrets\"");
+        kube::Error::Api(Box::new(Status::failure(&message, "Forbidden").with_code(403)))
+    }
+
+    fn items(sentence: &str) -> Value {
+        let (_, yaml) = sentence.split_once("kubectl apply -f -: ").unwrap();
+        let list: Value = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("List"), &json!("v1")));
+        list["items"].clone()
+    }
+
+    #[test]
+    fn a_missing_right_is_said_with_the_yaml_that_grants_it() {
+        let verbs = &["get", "patch"];
+        let grant = Grant { group: "", resource: "secrets", name: "certs", namespace: Some("dg"), verbs };
+        let said = grant.trouble(&refused("system:serviceaccount:dg:depthgauge"));
+        assert!(said.starts_with("secrets \"certs\" is forbidden: User "), "{said}");
+        assert!(!said.contains('\n'));
+        let items = items(&said);
+        let rule = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["certs"], "verbs": verbs});
+        assert_eq!((&items[0]["kind"], &items[0]["rules"]), (&json!("Role"), &json!([rule])));
+        assert_eq!(items[0]["metadata"], json!({"name": "depthgauge:secrets", "namespace": "dg"}));
+        assert_eq!(
+            (&items[1]["kind"], &items[1]["roleRef"]["name"]),
+            (&json!("RoleBinding"), &json!("depthgauge:secrets"))
+        );
+        let subject = json!({"kind": "ServiceAccount", "name": "depthgauge", "namespace": "dg"});
+        assert_eq!(items[1]["subjects"], json!([subject]));
+
+        let grant = Grant { group: "g.io", resource: "things", namespace: None, ..grant };
+        let items = self::items(&grant.trouble(&refused("o'brien")));
+        assert_eq!((&items[0]["kind"], &items[1]["kind"]), (&json!("ClusterRole"), &json!("ClusterRoleBinding")));
+        assert_eq!(items[1]["subjects"][0]["name"], "o'brien");
+    }
+
+    #[test]
+    fn a_role_of_the_cluster_is_only_bound() {
+        let binding = Binding { role: "system:auth-delegator", namespace: None };
+        let items = items(&binding.trouble(&refused("u")));
+        assert_eq!(items.as_array().unwrap().len(), 1);
+        assert_eq!(items[0]["metadata"]["name"], "depthgauge:auth-delegator");
+        assert_eq!(items[0]["roleRef"]["name"], "system:auth-delegator");
+    }
+
+    #[test]
+    fn other_trouble_is_no_missing_right() {
+        let binding = Binding { role: "r", namespace: None };
+        let answered = |code| kube::Error::Api(Box::new(Status::failure("no", "X").with_code(code)));
+        assert_eq!(binding.trouble(&answered(500)), "kube-apiserver answers 500: no");
+        assert!(binding.trouble(&answered(401)).contains("refuses our credentials"));
+        let io = kube::Error::Service(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into());
+        assert_eq!(binding.trouble(&io), "kube-apiserver does not answer");
+    }
+}
