@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
 use axum::routing::get;
 
 use crate::lookup::Catalog;
 use crate::refusal::Refusal;
 use crate::request::PREFIX;
 
+pub mod accept;
 mod discovery;
 mod encode;
+mod fixed;
+mod openapi;
+mod reply;
 mod values;
 
 /// All routes; [`crate::auth`] stands in front of them.
@@ -28,7 +31,13 @@ pub fn router(catalog: Arc<Catalog>) -> Router {
         .route(PREFIX, get(discovery::resources))
         .route(&format!("{PREFIX}/"), get(discovery::resources))
         .route("/version", get(discovery::version))
+        .route("/version/", get(discovery::version))
+        .route("/openapi/v2", get(openapi::version_2))
+        .route("/openapi/v3", get(openapi::index))
+        .route("/openapi/v3/", get(openapi::index))
+        .route(&format!("/openapi/v3{PREFIX}"), get(openapi::version_3))
         .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}"), get(values::values))
+        .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/"), get(values::values))
         .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/{{name}}"), get(values::by_name))
         .route(&format!("{PREFIX}/{{metric}}"), get(values::all_namespaces))
         .method_not_allowed_fallback(method_not_allowed)
@@ -42,10 +51,4 @@ async fn method_not_allowed(method: Method) -> Refusal {
 
 async fn not_found() -> Refusal {
     Refusal::not_found("the server could not find the requested resource")
-}
-
-/// A document that is made once and never changes.
-fn json(body: impl Into<axum::body::Body>) -> Response {
-    let content_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, content_type)], body.into()).into_response()
 }

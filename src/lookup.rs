@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::metric::pattern::Pattern;
@@ -57,6 +58,7 @@ pub struct Binding {
 /// All sources, ready to be asked.
 pub struct Catalog {
     entries: Vec<Entry>,
+    clock: Clock,
     /// Keeps the reader waiting even while there is nothing to read.
     _activate: mpsc::UnboundedSender<Arc<cache::Cell>>,
 }
@@ -127,7 +129,7 @@ impl Catalog {
             })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        (Self { entries, _activate: activate }, Reader::new(activated))
+        (Self { entries, clock, _activate: activate }, Reader::new(activated))
     }
 
     /// One sample for each source that is meant, sorted by name. If one of several fails, all
@@ -165,6 +167,11 @@ impl Catalog {
         Ok(samples)
     }
 
+    /// The time of day by which samples are dated.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// The sentence of each source that is asked for and cannot be read, sorted by name.
     pub fn outages(&self) -> Vec<Arc<str>> {
         self.entries.iter().filter_map(|entry| entry.cell.outage()).collect()
@@ -186,6 +193,12 @@ impl Catalog {
 /// All metrics of all kinds, sorted. The same whatever is configured and whatever is up.
 pub fn metrics() -> BTreeSet<MetricName> {
     source::KINDS.iter().flat_map(|kind| kind.metrics()).copied().collect()
+}
+
+/// The label that names a source of this metric: `queue`.
+pub fn label(metric: MetricName) -> Option<&'static str> {
+    let kind = source::KINDS.iter().find(|kind| kind.metrics().contains(&metric))?;
+    Some(kind.label())
 }
 
 fn find_metric(asked: &str) -> Result<(&'static dyn Kind, MetricName), LookupError> {

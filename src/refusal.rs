@@ -9,6 +9,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+/// Of answers that hold for one caller and now: the words of the Go library.
+pub const NO_CACHE: &str = "no-cache, private";
+/// The answer to somebody who has the document already. No refusal; here because every code is.
+pub const NOT_MODIFIED: StatusCode = StatusCode::NOT_MODIFIED;
 /// Longest message, in bytes: an HPA's condition is read in a terminal, and what is asked comes
 /// back in some messages.
 const MESSAGE_MAX: usize = 400;
@@ -116,9 +120,15 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let content_type = HeaderValue::from_static("application/json");
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE)),
+        ];
         match serde_json::to_vec(&self.body) {
-            Ok(body) => (self.code, [(header::CONTENT_TYPE, content_type)], body).into_response(),
+            Ok(mut body) => {
+                body.push(b'\n');
+                (self.code, headers, body).into_response()
+            }
             // Strings and numbers always serialize; the code alone is still the truth.
             Err(_) => self.code.into_response(),
         }

@@ -134,6 +134,8 @@ fn target(path: &str) -> Target {
     let Some(rest) = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("/namespaces/")) else {
         return Target::Path;
     };
+    // With or without a slash at the end, as in the Go library.
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
     let mut parts = rest.split('/').map(|part| percent_decode_str(part).decode_utf8());
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Ok(namespace)), Some(Ok(metric)), None)
@@ -201,13 +203,15 @@ mod tests {
             ("/apis/external.metrics.k8s.io/v1beta1", "get"),
             ("/apis/external.metrics.k8s.io/v1beta1/oci_queue_length", "get"),
             ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length/x", "get"),
-            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length/", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length//", "get"),
+            ("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/", "get"),
             ("/apis/external.metrics.k8s.io/v1beta1/namespaces//oci_queue_length", "get"),
             ("/apis/external.metrics.k8s.io/v1beta1/namespaces/%ff/oci_queue_length", "get"),
             ("/readyz", "get"),
         ] {
             assert_eq!(attributes("GET", path), (verb, None), "{path}");
         }
+        assert_eq!(attributes("GET", &format!("{metric}/")), ("list", values));
         assert_eq!(
             attributes("GET", "/apis/external.metrics.k8s.io/v1beta1/namespaces/a%2Fb/m%20n").1,
             Some(("a/b".to_owned(), "m n".to_owned()))

@@ -2,30 +2,37 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, Uri, header};
+use bytes::Bytes;
 
-use super::encode;
+use super::accept::{Accepted, Conversion, Encoding};
+use super::encode::table::{Content, Include, Table};
+use super::encode::{self, EncodeError, ValueList};
+use super::reply;
 use crate::lookup::{Catalog, LookupError};
-use crate::metric::Namespace;
+use crate::metric::{Namespace, Sample};
 use crate::refusal::Refusal;
 use crate::request::{Admitted, query_value};
 use crate::selector::Selector;
 
 /// What can be had, as a 406 lists it.
-const MEDIA_TYPES: &str = "application/json";
+const AVAILABLE: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
+
+/// As what the values are told.
+#[derive(Clone, Copy)]
+enum Form {
+    /// `ExternalMetricValueList`
+    List(Encoding),
+    /// A Table of this `apiVersion`, never in protobuf.
+    Table(Encoding, &'static str),
+}
 
 /// `GET …/namespaces/{namespace}/{metric}?labelSelector=…`
-pub(super) async fn values(
-    State(catalog): State<Arc<Catalog>>,
-    admitted: Option<Extension<Admitted>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
+pub(super) async fn values(State(catalog): State<Arc<Catalog>>, request: Request) -> Result<Response, Refusal> {
+    let (mut request, _) = request.into_parts();
     // Not admitted, and not refused either: the path is no metric's after all.
-    let Some(Extension(Admitted { namespace, metric, verb })) = admitted else {
+    let Some(Admitted { namespace, metric, verb }) = request.extensions.remove() else {
         return Err(Refusal::not_found("the server could not find the requested resource"));
     };
     if verb == "watch" {
@@ -33,15 +40,22 @@ pub(super) async fn values(
             "{metric} cannot be watched: ask for it again and again, as the HPA controller does (kubectl get without -w)"
         )));
     }
-    if !accepts_json(&headers) {
-        return Err(Refusal::not_acceptable(MEDIA_TYPES));
-    }
-    let selector = query_value(uri.query(), "labelSelector").unwrap_or_default();
-    let selector = Selector::parse(&selector).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let samples =
-        catalog.answer(&Namespace::new(&namespace), &metric, &selector).await.map_err(|error| refusal(&error))?;
-    let body = encode::json(&samples).map_err(|error| Refusal::internal(error.to_string()))?;
-    Ok(super::json(body))
+    let Accepted { offer: form, pretty } = reply::negotiate(&request, AVAILABLE, form)?;
+    let query = request.uri.query();
+    let include = include(query)?;
+    let selector = selector(query)?;
+    let namespace = Namespace::new(&namespace);
+    let samples = catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
+    let body = match form {
+        Form::List(encoding) => list(&samples, encoding, pretty),
+        Form::Table(encoding, api_version) => {
+            let content = Content { namespace: namespace.as_str(), samples: &samples, now: catalog.now() };
+            let table = Table::of(&content, api_version, include);
+            written(&table, encoding, pretty, table.capacity())
+        }
+    };
+    let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
+    Ok(reply::ok(&request, form.encoding().media_type(), body))
 }
 
 /// `kubectl get METRIC -A`
@@ -58,49 +72,69 @@ pub(super) async fn by_name() -> Refusal {
     )
 }
 
+// === impl Form ===
+
+impl Form {
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::List(encoding) | Self::Table(encoding, _) => encoding,
+        }
+    }
+}
+
+/// Lists in everything; tables in all but protobuf, as the Go library has it.
+fn form(encoding: Encoding, conversion: Option<Conversion<'_>>) -> Option<Form> {
+    let Some(Conversion { kind, group, version }) = conversion else { return Some(Form::List(encoding)) };
+    if kind != "Table" || group != "meta.k8s.io" || encoding == Encoding::Protobuf {
+        return None;
+    }
+    match version {
+        "v1" => Some(Form::Table(encoding, "meta.k8s.io/v1")),
+        "v1beta1" => Some(Form::Table(encoding, "meta.k8s.io/v1beta1")),
+        _ => None,
+    }
+}
+
+fn list(samples: &[Sample], encoding: Encoding, pretty: bool) -> Result<Bytes, EncodeError> {
+    if encoding == Encoding::Protobuf {
+        return Ok(encode::protobuf::list(samples));
+    }
+    let list = ValueList::of(samples);
+    written(&list, encoding, pretty, list.capacity())
+}
+
+fn written(
+    value: &impl serde::Serialize,
+    encoding: Encoding,
+    pretty: bool,
+    capacity: usize,
+) -> Result<Bytes, EncodeError> {
+    if encoding == Encoding::Yaml { encode::yaml(value) } else { encode::json(value, pretty, capacity) }
+}
+
+/// Which values are meant. The rest of a list's parameters (`limit`, `continue`,
+/// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page.
+fn selector(query: Option<&str>) -> Result<Selector, Refusal> {
+    if query_value(query, "fieldSelector").is_some_and(|fields| !fields.is_empty()) {
+        return Err(Refusal::bad_request(
+            "values have no fields to select by: pick them by label, with labelSelector (`kubectl get -l queue=NAME`)",
+        ));
+    }
+    let selector = query_value(query, "labelSelector").unwrap_or_default();
+    Selector::parse(&selector).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+fn include(query: Option<&str>) -> Result<Include, Refusal> {
+    let include = query_value(query, "includeObject").unwrap_or_default();
+    let unknown = || Refusal::bad_request(format!("unrecognized includeObject value: {include:?}"));
+    Include::parse(&include).ok_or_else(unknown)
+}
+
 fn refusal(error: &LookupError) -> Refusal {
     let message = error.to_string();
     match error {
         LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => Refusal::not_found(message),
         LookupError::NoSuchKey { .. } => Refusal::bad_request(message),
         LookupError::Unavailable(_) => Refusal::unavailable(message),
-    }
-}
-
-/// Whether JSON is among what the caller takes. client-go asks for protobuf first and takes
-/// whatever comes, by its Content-Type.
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if ranges.peek().is_none() {
-        return true;
-    }
-    ranges.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        !refused && matches!(media_type.as_str(), "" | "*/*" | "application/*" | "application/json")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_callers_take() {
-        for (accept, takes) in [
-            ("application/vnd.kubernetes.protobuf, */*", true),
-            ("application/json, */*", true),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", true),
-            ("application/*", true),
-            ("application/vnd.kubernetes.protobuf", false),
-            ("application/json;q=0, text/html", false),
-            ("text/html", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-            assert_eq!(accepts_json(&headers), takes, "{accept}");
-        }
-        assert!(accepts_json(&HeaderMap::new()));
     }
 }

@@ -6,10 +6,14 @@ use std::path::Path;
 
 /// Compares a JSON text with `tests/golden/NAME`; timestamps are normalised.
 pub fn check(name: &str, json: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let mut value: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
     normalise(&mut value);
-    let text = format!("{}\n", serde_json::to_string_pretty(&value).unwrap());
+    check_text(name, &format!("{}\n", serde_json::to_string_pretty(&value).unwrap()));
+}
+
+/// Compares a text with `tests/golden/NAME`, byte for byte.
+pub fn check_text(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();
         return;

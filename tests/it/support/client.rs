@@ -51,6 +51,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
+    /// The same as text, as far as it is.
     pub(crate) body: String,
 }
 
@@ -171,9 +173,9 @@ impl Connection {
 impl Answer {
     async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (parts, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let body = String::from_utf8(body.to_vec()).unwrap();
-        Ok(Self { status: parts.status, version: parts.version, headers: parts.headers, body })
+        let bytes = body.collect().await?.to_bytes();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Self { status: parts.status, version: parts.version, headers: parts.headers, bytes, body })
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -1,0 +1,258 @@
+//! What the caller takes: `Accept` headers against what an endpoint offers. Pure.
+//!
+//! As `k8s.io/apiserver/pkg/endpoints/handlers/negotiation` does it: clauses are tried from the
+//! best to the worst, each against the encodings in [`Encoding`]'s order, and one that asks for
+//! something the endpoint does not have (`as=Table` of an unknown version) is passed over. So
+//! kubectl, which asks for a Table first, gets plain JSON wherever there is no Table.
+//!
+//! Three things are as the HTTP standard says and not as the Go library does: `q=0` refuses,
+//! letters' case does not matter in a media type, and a second Accept header counts.
+
+/// How an answer is written. The order is that in which a wildcard picks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// Another kind of object than the endpoint's own: `as=Table;v=v1;g=meta.k8s.io`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Conversion<'h> {
+    /// Parameter `as`; empty if there is none.
+    pub kind: &'h str,
+    /// Parameter `g`.
+    pub group: &'h str,
+    /// Parameter `v`.
+    pub version: &'h str,
+}
+
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted<T> {
+    /// The endpoint's offer.
+    pub offer: T,
+    /// Whether the clause asked for indentation (`pretty=1`).
+    pub pretty: bool,
+}
+
+/// One media range with its parameters.
+struct Clause<'h> {
+    kind: &'h str,
+    subtype: &'h str,
+    /// Above 0, and at most 1.
+    quality: f32,
+    conversion: Option<Conversion<'h>>,
+    pretty: bool,
+}
+
+const ENCODINGS: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
+
+/// The best offer that these headers accept; `offer` says what there is of an encoding, for a
+/// caller that may want it converted. Without any header it is the first.
+pub fn negotiate<'h, T>(
+    headers: impl IntoIterator<Item = &'h str>,
+    mut offer: impl FnMut(Encoding, Option<Conversion<'h>>) -> Option<T>,
+) -> Option<Accepted<T>> {
+    let mut best: Option<(Accepted<T>, Clause<'h>)> = None;
+    let mut silent = true;
+    for range in headers.into_iter().filter(|header| !header.is_empty()).flat_map(|header| header.split(',')) {
+        silent = false;
+        let Some(clause) = Clause::parse(range) else { continue };
+        if best.as_ref().is_some_and(|(_, best)| !clause.is_before(best)) {
+            continue;
+        }
+        let offers = ENCODINGS.into_iter().filter(|encoding| clause.covers(*encoding));
+        if let Some(offer) = offers.into_iter().find_map(|encoding| offer(encoding, clause.conversion)) {
+            best = Some((Accepted { offer, pretty: clause.pretty }, clause));
+        }
+    }
+    if silent {
+        return offer(Encoding::Json, None).map(|offer| Accepted { offer, pretty: false });
+    }
+    best.map(|(accepted, _)| accepted)
+}
+
+// === impl Encoding ===
+
+impl Encoding {
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    fn subtype(self) -> &'static str {
+        &self.media_type()["application/".len()..]
+    }
+}
+
+// === impl Clause ===
+
+impl<'h> Clause<'h> {
+    /// `None` if it is none, or can never be met.
+    fn parse(range: &'h str) -> Option<Self> {
+        let mut parts = range.split(';');
+        let (kind, subtype) = match parts.next()?.trim().split_once('/') {
+            Some((kind, subtype)) => (kind.trim(), subtype.trim()),
+            // Go's library takes this for `*/*`.
+            None if range.trim_start().starts_with('*') => ("*", "*"),
+            None => return None,
+        };
+        let mut clause = Self { kind, subtype, quality: 1.0, conversion: None, pretty: false };
+        for part in parts {
+            let Some((name, value)) = part.split_once('=') else { continue };
+            clause.set(name.trim(), value.trim())?;
+        }
+        // NaN is not above 0 either.
+        (clause.quality > 0.0).then_some(clause)
+    }
+
+    /// Takes in one parameter; `None` if it asks for what no endpoint here has. Unknown ones
+    /// (`charset`, `profile`) say nothing.
+    fn set(&mut self, name: &str, value: &'h str) -> Option<()> {
+        match name {
+            "q" => self.quality = value.parse().unwrap_or(0.0_f32).clamp(0.0, 1.0),
+            "as" => self.conversion.get_or_insert_default().kind = value,
+            "g" => self.conversion.get_or_insert_default().group = value,
+            "v" => self.conversion.get_or_insert_default().version = value,
+            "pretty" => self.pretty = value == "1",
+            // Only says how a watch would be written.
+            "stream" if !matches!(value, "" | "watch") => return None,
+            // Another version of the whole group.
+            "sv" if !value.is_empty() => return None,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn covers(&self, encoding: Encoding) -> bool {
+        match (self.kind, self.subtype) {
+            ("*", subtype) => subtype == "*",
+            (kind, "*") => kind.eq_ignore_ascii_case("application"),
+            (kind, subtype) => {
+                kind.eq_ignore_ascii_case("application") && subtype.eq_ignore_ascii_case(encoding.subtype())
+            }
+        }
+    }
+
+    /// By quality, then the more precise one; else the earlier one stays.
+    fn is_before(&self, other: &Self) -> bool {
+        self.quality > other.quality || (self.quality >= other.quality && self.precision() > other.precision())
+    }
+
+    fn precision(&self) -> u8 {
+        u8::from(self.kind != "*") + u8::from(self.subtype != "*")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TABLE: Conversion<'_> = Conversion { kind: "Table", group: "meta.k8s.io", version: "v1" };
+
+    /// An endpoint with everything, and a Table in JSON.
+    fn any<'h>(encoding: Encoding, conversion: Option<Conversion<'h>>) -> Option<(Encoding, bool)> {
+        match conversion {
+            None => Some((encoding, false)),
+            Some(conversion) => (conversion == TABLE && encoding == Encoding::Json).then_some((encoding, true)),
+        }
+    }
+
+    #[test]
+    fn what_callers_send() {
+        const JSON: Option<(Encoding, bool)> = Some((Encoding::Json, false));
+        const YAML: Option<(Encoding, bool)> = Some((Encoding::Yaml, false));
+        const PROTOBUF: Option<(Encoding, bool)> = Some((Encoding::Protobuf, false));
+        const AS_TABLE: Option<(Encoding, bool)> = Some((Encoding::Json, true));
+        for (accept, expected) in [
+            ("", JSON),
+            ("*/*", JSON),
+            ("*", JSON),
+            ("application/*", JSON),
+            ("application/json", JSON),
+            ("application/json, */*", JSON),
+            ("application/yaml", YAML),
+            ("application/vnd.kubernetes.protobuf, */*", PROTOBUF),
+            ("application/vnd.kubernetes.protobuf,application/json", PROTOBUF),
+            // kubectl get
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", AS_TABLE),
+            ("application/json;as=Table;v=v7;g=meta.k8s.io,application/json", JSON),
+            ("application/json;as=Table;v=v1;g=other,application/yaml", YAML),
+            ("application/json;as=Table;v=v1", None),
+            ("application/json;v=v1", None),
+            ("*/*;as=Table;v=v1;g=meta.k8s.io", AS_TABLE),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io, application/json;q=0.1", JSON),
+            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/yaml;q=0.9", YAML),
+            // Quality, then precision, then order.
+            ("application/json;q=0.5,application/yaml;q=0.6", YAML),
+            ("application/json;q=0.5,application/yaml", YAML),
+            ("application/json;q=0.5,application/yaml;q=0.5", JSON),
+            ("*/*,application/yaml", YAML),
+            ("*/*,application/*,application/yaml;q=0.9", JSON),
+            ("text/html,application/yaml;q=0.1", YAML),
+            ("application/yaml;q=5,application/json", YAML),
+            ("application/yaml ; q = 0.2 , application/json ; q=0.1", YAML),
+            // Refused, or nothing that there is.
+            ("application/json;q=0", None),
+            ("application/json;q=0.000,application/yaml", YAML),
+            ("application/json;q=x", None),
+            ("application/json;q=NaN", None),
+            ("application/json;q=-1", None),
+            ("text/html", None),
+            ("text/*", None),
+            ("*/json", None),
+            ("application", None),
+            ("application/json/x", None),
+            (",", None),
+            // Parameters that say nothing, and those that ask for what there is not.
+            ("application/json;charset=utf-8", JSON),
+            ("application/json;profile=nopeer;", JSON),
+            ("application/json;stream=watch", JSON),
+            ("application/json;stream=other", None),
+            ("application/json;sv=v1", None),
+            ("APPLICATION/JSON", JSON),
+        ] {
+            let accepted = negotiate([accept], any);
+            assert_eq!(accepted.map(|accepted| accepted.offer), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn several_headers_are_one() {
+        let offer = |headers: &[&'static str]| negotiate(headers.to_vec(), any).map(|accepted| accepted.offer.0);
+        assert_eq!(offer(&[]), Some(Encoding::Json));
+        assert_eq!(offer(&["", ""]), Some(Encoding::Json));
+        assert_eq!(offer(&["text/html", "application/yaml"]), Some(Encoding::Yaml));
+        assert_eq!(offer(&["application/json;q=0.5", "application/yaml"]), Some(Encoding::Yaml));
+    }
+
+    #[test]
+    fn pretty_is_that_of_the_clause_taken() {
+        let pretty = |accept| negotiate([accept], any).unwrap().pretty;
+        assert!(pretty("application/json;pretty=1"));
+        assert!(!pretty("application/json;pretty=0"));
+        assert!(!pretty("application/json,application/yaml;pretty=1"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text in "[a*/;=, .q0-9A-Z\u{0}-\u{ff}]{0,80}") {
+            let _ = negotiate([text.as_str()], any);
+        }
+
+        #[test]
+        fn a_wildcard_at_the_end_always_finds_something(text in "[a*/;=, .q0-9]{0,40}") {
+            prop_assert!(negotiate([text.as_str(), "*/*"], any).is_some());
+        }
+    }
+}

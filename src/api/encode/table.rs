@@ -1,0 +1,275 @@
+//! `meta.k8s.io` Table: what `kubectl get oci_queue_length -n shop` prints.
+//!
+//! The columns are the label that names a source, any further labels that the samples have, then
+//! value, age and policy. kubectl prints cells as they stand, so ages are written out here, in
+//! its own way.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Empty, Value};
+use crate::lookup;
+use crate::metric::{Labels, Sample};
+
+/// Says which policy has made a value another one than the source's.
+const POLICY: &str = "depthgauge.dev/policy";
+/// For a cell without anything in it, as kubectl has it.
+const NONE: &str = "<none>";
+/// Of a row, in JSON.
+const ROW_BYTES: usize = 256;
+/// Of the columns' descriptions.
+const COLUMNS_BYTES: usize = 768;
+
+/// What a row carries beside its cells, by query parameter `includeObject`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::api) enum Include {
+    /// Nothing.
+    None,
+    /// Name, namespace and labels: kubectl's choice.
+    Metadata,
+    /// The item, for `kubectl get --sort-by`.
+    Object,
+}
+
+/// A table of samples, in either version.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Table<'s> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Empty,
+    column_definitions: Vec<Column>,
+    rows: Vec<Row<'s>>,
+}
+
+#[derive(Serialize)]
+struct Column {
+    name: String,
+    r#type: &'static str,
+    format: &'static str,
+    description: String,
+    priority: u8,
+}
+
+#[derive(Serialize)]
+struct Row<'s> {
+    cells: Vec<String>,
+    object: Option<Object<'s>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'s> {
+    Metadata(Partial<'s>),
+    Whole(Typed<'s>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Partial<'s> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Metadata<'s>,
+}
+
+/// An item that stands alone says what it is, and what it is called.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed<'s> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Metadata<'s>,
+    #[serde(flatten)]
+    value: Value<'s>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'s> {
+    name: &'s str,
+    namespace: &'s str,
+    #[serde(serialize_with = "super::labels")]
+    labels: &'s Labels,
+}
+
+/// What a table is made of.
+pub(in crate::api) struct Content<'s> {
+    /// In whose answer.
+    pub(in crate::api) namespace: &'s str,
+    /// One a row.
+    pub(in crate::api) samples: &'s [Sample],
+    /// When it is asked.
+    pub(in crate::api) now: Timestamp,
+}
+
+/// Which labels have a column.
+struct Layout<'s> {
+    /// The one that names a source: the first.
+    label: &'static str,
+    /// All others that any sample has, but not the policy, which is the last column.
+    further: BTreeSet<&'s str>,
+}
+
+// === impl Include ===
+
+impl Include {
+    /// As typed; `None` if there is no such choice.
+    pub(in crate::api) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Metadata" => Some(Self::Metadata),
+            "None" => Some(Self::None),
+            "Object" => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
+// === impl Table ===
+
+impl<'s> Table<'s> {
+    /// A table in `api_version`, one of `meta.k8s.io`'s two.
+    pub(in crate::api) fn of(content: &Content<'s>, api_version: &'static str, include: Include) -> Self {
+        let layout = Layout::of(content.samples);
+        Self {
+            kind: "Table",
+            api_version,
+            metadata: Empty {},
+            column_definitions: layout.columns(),
+            rows: content.samples.iter().map(|sample| row(content, sample, &layout, api_version, include)).collect(),
+        }
+    }
+
+    /// About as many bytes as it takes in JSON.
+    pub(in crate::api) fn capacity(&self) -> usize {
+        COLUMNS_BYTES + self.rows.len() * ROW_BYTES
+    }
+}
+
+// === impl Layout ===
+
+impl<'s> Layout<'s> {
+    fn of(samples: &'s [Sample]) -> Self {
+        let label = samples.first().and_then(|sample| lookup::label(sample.metric)).unwrap_or_default();
+        let keys = samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
+        let further: BTreeSet<&str> = keys.filter(|key| *key != label && *key != POLICY).collect();
+        Self { label, further }
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let column = |name, format, description| Column { name, r#type: "string", format, description, priority: 0 };
+        let label = self.label;
+        let mut columns = vec![column(title(label), "name", format!("Select it by label: -l {label}=NAME"))];
+        columns.extend(self.further.iter().map(|label| column(title(label), "", format!("Label {label}"))));
+        columns.extend([
+            column("Value".into(), "", "The metric's value, a Quantity".into()),
+            column("Age".into(), "", "Since the source was read".into()),
+            column("Policy".into(), "", "What has made the value another than the source's".into()),
+        ]);
+        columns
+    }
+}
+
+fn row<'s>(
+    content: &Content<'s>,
+    sample: &'s Sample,
+    layout: &Layout<'_>,
+    api_version: &'static str,
+    include: Include,
+) -> Row<'s> {
+    let cell = |label| sample.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
+    let mut cells = Vec::with_capacity(layout.further.len() + 4);
+    cells.push(cell(layout.label));
+    cells.extend(layout.further.iter().copied().map(cell));
+    let age = content.now.as_second() - sample.timestamp.as_second();
+    cells.extend([sample.value.to_string(), human(age), cell(POLICY)]);
+    let metadata = Metadata {
+        name: sample.labels.value(layout.label).unwrap_or_default(),
+        namespace: content.namespace,
+        labels: &sample.labels,
+    };
+    let object = match include {
+        Include::None => None,
+        Include::Metadata => Some(Object::Metadata(Partial { kind: "PartialObjectMetadata", api_version, metadata })),
+        Include::Object => Some(Object::Whole(Typed {
+            kind: "ExternalMetricValue",
+            api_version: super::API_VERSION,
+            metadata,
+            value: Value::of(sample),
+        })),
+    };
+    Row { cells, object }
+}
+
+/// `consumer-group` as a heading: `Consumer-Group`, which kubectl prints in capitals.
+fn title(label: &str) -> String {
+    let word = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
+    label.split('-').map(word).collect::<Vec<String>>().join("-")
+}
+
+/// Seconds as kubectl writes an age, in two figures: `HumanDuration` of
+/// `k8s.io/apimachinery/pkg/util/duration`.
+fn human(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    let two = |large: i64, unit: char, small: i64, lesser: char| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{lesser}"),
+    };
+    match hours {
+        // Two clocks may differ by a second.
+        _ if seconds < -1 => "<invalid>".into(),
+        _ if seconds < 0 => "0s".into(),
+        _ if seconds < 120 => format!("{seconds}s"),
+        _ if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
+        ..3 => format!("{minutes}m"),
+        3..8 => two(hours, 'h', minutes % 60, 'm'),
+        8..48 => format!("{hours}h"),
+        48..192 => two(days, 'd', hours % 24, 'h'),
+        192..17_520 => format!("{days}d"),
+        17_520..70_080 => two(days / 365, 'y', days % 365, 'd'),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_as_kubectl_writes_them() {
+        const HOUR: i64 = 3600;
+        const DAY: i64 = 24 * HOUR;
+        for (seconds, text) in [
+            (-2, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (130, "2m10s"),
+            (599, "9m59s"),
+            (600, "10m"),
+            (3 * HOUR - 1, "179m"),
+            (3 * HOUR, "3h"),
+            (7 * HOUR + 61, "7h1m"),
+            (8 * HOUR, "8h"),
+            (2 * DAY - 1, "47h"),
+            (2 * DAY, "2d"),
+            (7 * DAY + 5 * HOUR, "7d5h"),
+            (8 * DAY, "8d"),
+            (730 * DAY - 1, "729d"),
+            (730 * DAY, "2y"),
+            (731 * DAY, "2y1d"),
+            (8 * 365 * DAY, "8y"),
+            (i64::MAX, "292471208677y"),
+        ] {
+            assert_eq!(human(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn headings() {
+        assert_eq!(title("queue"), "Queue");
+        assert_eq!(title("consumer-group"), "Consumer-Group");
+        assert_eq!(title(""), "");
+    }
+}

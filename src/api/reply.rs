@@ -1,0 +1,128 @@
+//! How an answer leaves: what the caller asked for besides the thing itself (encoding,
+//! indentation, compression), and the headers that say what it got.
+
+use std::io::Write as _;
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::accept::{self, Accepted, Conversion, Encoding};
+use crate::refusal::{NO_CACHE, Refusal};
+use crate::request::query_value;
+
+/// Shorter answers are not compressed, whatever the caller takes: kube-apiserver's own
+/// threshold. On a fast network compression costs more than it saves.
+const GZIP_MIN: usize = 128 << 10;
+/// Programs behind which somebody reads, as the Go library knows them by their User-Agent.
+const READERS: [&[u8]; 3] = [b"curl", b"Wget", b"Mozilla/5.0"];
+
+/// What is to be had of this, or a 406 that lists `available`.
+pub(super) fn negotiate<'r, T>(
+    request: &'r Parts,
+    available: &[Encoding],
+    offer: impl FnMut(Encoding, Option<Conversion<'r>>) -> Option<T>,
+) -> Result<Accepted<T>, Refusal> {
+    let headers = request.headers.get_all(header::ACCEPT).iter();
+    match accept::negotiate(headers.map(|value| value.to_str().unwrap_or_default()), offer) {
+        Some(accepted) => Ok(Accepted { pretty: accepted.pretty || is_pretty(request), ..accepted }),
+        None => {
+            let types: Vec<&str> = available.iter().map(|encoding| encoding.media_type()).collect();
+            Err(Refusal::not_acceptable(&types.join(", ")))
+        }
+    }
+}
+
+/// 200 with this body, compressed if that was asked for and is worth it.
+pub(super) fn ok(request: &Parts, content_type: &'static str, body: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE)),
+    ];
+    match compressed(&request.headers, &body) {
+        Some(body) => (headers, GZIP, body).into_response(),
+        None => (headers, body).into_response(),
+    }
+}
+
+const GZIP: [(HeaderName, HeaderValue); 2] = [
+    (header::CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+    (header::VARY, HeaderValue::from_static("Accept-Encoding")),
+];
+
+fn compressed(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
+    if body.len() <= GZIP_MIN || !takes_gzip(headers) {
+        return None;
+    }
+    // The Go library's level: the least work.
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    // A vector takes all that is written; if not, the body goes as it is.
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim() == "gzip")
+}
+
+/// Whether somebody is going to read it: `pretty=true`, or a browser and its like.
+fn is_pretty(request: &Parts) -> bool {
+    match query_value(request.uri.query(), "pretty") {
+        // What Go's ParseBool takes for true.
+        Some(pretty) if !pretty.is_empty() => matches!(&*pretty, "1" | "t" | "T" | "TRUE" | "true" | "True"),
+        _ => request
+            .headers
+            .get(header::USER_AGENT)
+            .is_some_and(|agent| READERS.iter().any(|reader| agent.as_bytes().starts_with(reader))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use http::Request;
+
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let request = Request::builder().uri(uri);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn who_reads_gets_it_indented() {
+        let curl = [("User-Agent", "curl/8.5.0")];
+        for (uri, headers, pretty) in [
+            ("/", &[][..], false),
+            ("/?pretty", &[], false),
+            ("/?pretty=true", &[], true),
+            ("/?pretty=1", &[], true),
+            ("/?pretty=no", &curl, false),
+            ("/?pretty=", &curl, true),
+            ("/", &curl, true),
+            ("/", &[("User-Agent", "Mozilla/5.0 (X11)")], true),
+            ("/", &[("User-Agent", "kubectl/v1.37.2")], false),
+        ] {
+            assert_eq!(is_pretty(&parts(uri, headers)), pretty, "{uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn only_long_answers_are_compressed_and_only_for_those_who_take_it() {
+        let (short, long) = (Bytes::from(vec![b'a'; GZIP_MIN]), Bytes::from(vec![b'a'; GZIP_MIN + 1]));
+        let gzip = parts("/", &[("Accept-Encoding", "br, gzip")]).headers;
+        assert_eq!(compressed(&gzip, &short), None);
+        assert_eq!(compressed(&HeaderMap::new(), &long), None);
+        assert_eq!(compressed(&parts("/", &[("Accept-Encoding", "gzip;q=0")]).headers, &long), None);
+        let small = compressed(&gzip, &long).unwrap();
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(&*small).read_to_end(&mut back).unwrap();
+        assert_eq!((back, small.len() < 1000), (long.to_vec(), true));
+    }
+}
