@@ -15,7 +15,7 @@ const DOCUMENTS: [(&str, &[&str]); 4] = [
     ("discovery-groups", &["/apis", "/apis/"]),
     ("discovery-group", &["/apis/external.metrics.k8s.io", "/apis/external.metrics.k8s.io/"]),
     ("discovery-resources", &["/apis/external.metrics.k8s.io/v1beta1", "/apis/external.metrics.k8s.io/v1beta1/"]),
-    ("version", &["/version"]),
+    ("version", &["/version", "/version/"]),
 ];
 const RESOURCES: &str = "/apis/external.metrics.k8s.io/v1beta1";
 /// A config may be empty: no source, so no credentials either.
@@ -40,6 +40,52 @@ async fn every_document_is_as_recorded_with_and_without_trailing_slash() {
     let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
     expect_all(&server.anyone()).await;
     assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn documents_are_had_in_yaml_and_protobuf_too() {
+    let server = Server::start(NO_SOURCES).await;
+    for (name, paths) in &DOCUMENTS[..3] {
+        let yaml = server.anyone().with_header("Accept", "application/yaml").get(paths[0]).await;
+        assert_eq!(yaml.header("content-type"), Some("application/yaml"));
+        golden::check_text(&format!("{name}.yaml"), &yaml.body);
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let answer = server.anyone().with_header("Accept", protobuf).get(paths[0]).await;
+        assert_eq!(answer.header("content-type"), Some(protobuf));
+        let hex: String = answer.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        golden::check_text(&format!("{name}.protobuf.hex"), &format!("{hex}\n"));
+        let refused = server.anyone().with_header("Accept", "text/html").get(paths[0]).await;
+        assert_eq!(refused.refusal().0, 406, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn fields_stand_in_the_order_of_the_go_library() {
+    let server = Server::start(NO_SOURCES).await;
+    let metric = r#"{"name":"oci_queue_dead_letters","singularName":"","namespaced":true,"kind":"ExternalMetricValueList","verbs":["get"]}"#;
+    let versions = r#"[{"groupVersion":"external.metrics.k8s.io/v1beta1","version":"v1beta1"}]"#;
+    for (path, beginning) in [
+        (
+            "/apis",
+            format!(
+                r#"{{"kind":"APIGroupList","apiVersion":"v1","groups":[{{"name":"external.metrics.k8s.io","versions":{versions},"preferredVersion":{{"#
+            ),
+        ),
+        (
+            "/apis/external.metrics.k8s.io",
+            format!(r#"{{"kind":"APIGroup","apiVersion":"v1","name":"external.metrics.k8s.io","versions":{versions},"#),
+        ),
+        (
+            RESOURCES,
+            format!(
+                r#"{{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"external.metrics.k8s.io/v1beta1","resources":[{metric},"#
+            ),
+        ),
+        ("/version", r#"{"major":""#.to_owned()),
+    ] {
+        let body = server.anyone().get(path).await.body;
+        assert!(body.starts_with(&beginning), "{body}");
+    }
 }
 
 #[tokio::test]

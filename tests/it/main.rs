@@ -14,6 +14,9 @@ mod support;
 /// Discovery: the same for everybody, always.
 mod discovery;
 
+/// Aggregated discovery and OpenAPI, for the API server.
+mod openapi;
+
 /// Who is calling.
 mod identity;
 
@@ -24,6 +27,9 @@ mod rotation;
 
 /// Values and selectors, and what is wrong with a question.
 mod values;
+
+/// The forms in which a value can be had.
+mod representation;
 
 /// How fresh a value is, and how often the queue is read for it.
 mod freshness;

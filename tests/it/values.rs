@@ -212,25 +212,3 @@ async fn head_is_get_without_the_body() {
     assert_eq!((head.status, head.body.as_str()), (get.status, ""));
     assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()));
 }
-
-#[tokio::test]
-async fn json_is_what_can_be_had() {
-    let scene = Scene::start().await;
-    let path = format!("{GROUP}/namespaces/shop/oci_queue_length");
-    for accept in [
-        "application/vnd.kubernetes.protobuf, */*",
-        "application/json, */*",
-        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-    ] {
-        let answer = scene.hpa.clone().with_header("Accept", accept).get(&path).await;
-        let kind = &answer.json()["kind"];
-        assert_eq!((answer.status.as_u16(), kind), (200, &json!("ExternalMetricValueList")), "{accept}");
-        assert_eq!(answer.header("content-type"), Some("application/json"), "{accept}");
-    }
-    for accept in ["application/vnd.kubernetes.protobuf", "text/html", "application/json;q=0"] {
-        let answer = scene.hpa.clone().with_header("Accept", accept).get(&path).await;
-        let sentence = "only the following media types are accepted: application/json";
-        assert_eq!(answer.refusal(), (406, sentence.to_owned()), "{accept}");
-        assert_eq!(answer.json()["reason"], "NotAcceptable");
-    }
-}

@@ -3,12 +3,17 @@
 //!
 //! kube-apiserver asks for it every minute, and takes only an answer whose Content-Type names
 //! the type. `v2beta1`, for API servers before 1.30, has the same fields.
+//!
+//! kubectl goes from a resource to its kind and from there back to a resource. So each metric has
+//! a kind of its own here: with one kind for all, `kubectl get oci_queue_length` shows the values
+//! of whichever metric comes last. And the kind of the items is listed, with nothing to be done
+//! to it: `kubectl get -o yaml` looks up what it has got.
 
 use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use super::{KIND, VERBS};
+use super::VERBS;
 use crate::api::accept::{Conversion, Encoding};
 use crate::api::fixed::{Fixed, Made};
 use crate::lookup;
@@ -57,14 +62,14 @@ struct Resource {
     response_kind: ResponseKind,
     scope: &'static str,
     singular_resource: &'static str,
-    verbs: [&'static str; 1],
+    verbs: &'static [&'static str],
 }
 
 #[derive(Serialize)]
 struct ResponseKind {
     group: &'static str,
     version: &'static str,
-    kind: &'static str,
+    kind: String,
 }
 
 /// The document that is asked for, if it is this one, and what it is called in this encoding.
@@ -89,7 +94,8 @@ pub(super) fn find(encoding: Encoding, asked: Conversion<'_>) -> Option<(&'stati
 
 impl GroupList {
     fn of(api_version: &'static str) -> Self {
-        let resources = lookup::metrics().into_iter().map(resource).collect();
+        let metrics = lookup::metrics().into_iter().map(metric);
+        let resources = metrics.chain([resource("externalmetricvalues", "ExternalMetricValue".into(), &[])]).collect();
         Self {
             kind: LIST,
             api_version,
@@ -102,13 +108,23 @@ impl GroupList {
     }
 }
 
-fn resource(metric: MetricName) -> Resource {
+fn metric(metric: MetricName) -> Resource {
+    resource(metric.as_str(), kind_of(metric), &VERBS)
+}
+
+fn resource(resource: &'static str, kind: String, verbs: &'static [&'static str]) -> Resource {
     Resource {
-        resource: metric.as_str(),
+        resource,
         // Empty: those of the list, as kube-apiserver writes its own.
-        response_kind: ResponseKind { group: "", version: "", kind: KIND },
+        response_kind: ResponseKind { group: "", version: "", kind },
         scope: "Namespaced",
         singular_resource: "",
-        verbs: VERBS,
+        verbs,
     }
+}
+
+/// `oci_queue_length` as a kind: `OciQueueLength`.
+fn kind_of(metric: MetricName) -> String {
+    let word = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
+    metric.as_str().split('_').map(word).collect::<Vec<String>>().concat()
 }

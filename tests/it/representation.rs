@@ -1,0 +1,222 @@
+//! Every form in which a value can be had, and what decides which.
+
+use serde_json::json;
+
+use crate::golden;
+use crate::support::client::{Answer, Client};
+use crate::support::oci::{Oci, source};
+use crate::support::server::{Server, VALUE};
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// As kubectl asks.
+const TABLE: &str =
+    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+
+/// Queues `a` and `b` with 1 and 2000 messages, and somebody who may read them.
+struct Scene {
+    _server: Server,
+    hpa: Client,
+    _oci: Oci,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let oci = Oci::with_queues(&["a", "b"]).await;
+        oci.put("a", 1);
+        oci.put("b", 2000);
+        let server = Server::start(&oci.config(&json!({}), &[source("a", &["shop"]), source("b", &["shop"])])).await;
+        let hpa = server.aggregator("hpa");
+        Self { _server: server, hpa, _oci: oci }
+    }
+
+    async fn get(&self, query: &str, headers: &[(&str, &str)]) -> Answer {
+        let client = headers.iter().fold(self.hpa.clone(), |client, (name, value)| client.with_header(name, value));
+        client.get(&format!("{VALUE}{query}")).await
+    }
+
+    async fn accepting(&self, accept: &str) -> Answer {
+        self.get("", &[("Accept", accept)]).await
+    }
+}
+
+/// A text with its timestamps made one.
+fn undated(text: &str) -> String {
+    let mut text = text.to_owned();
+    let digits = |text: &str, mask: &str| {
+        text.len() == mask.len()
+            && text.bytes().zip(mask.bytes()).all(|(a, b)| if b == b'0' { a.is_ascii_digit() } else { a == b })
+    };
+    const NOW: &str = "2026-11-22T14:02:03Z";
+    for at in 0..text.len().saturating_sub(NOW.len() - 1) {
+        if text.get(at..at + NOW.len()).is_some_and(|part| digits(part, "0000-00-00T00:00:00Z")) {
+            text.replace_range(at..at + NOW.len(), NOW);
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn json_is_byte_for_byte_as_the_go_library_writes_it() {
+    let scene = Scene::start().await;
+    for accept in ["", "*/*", "application/json", "application/json, */*", "application/*;q=0.5, text/html"] {
+        let answer = scene.accepting(accept).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (200, Some("application/json")),
+            "{accept}"
+        );
+        assert_eq!(answer.header("cache-control"), Some("no-cache, private"));
+        golden::check_text("values.wire.json", &undated(&answer.body));
+    }
+}
+
+#[tokio::test]
+async fn yaml_is_as_the_go_library_writes_it() {
+    let scene = Scene::start().await;
+    let answer = scene.accepting("application/yaml").await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/yaml")));
+    golden::check_text("values.yaml", &undated(&answer.body));
+}
+
+#[tokio::test]
+async fn protobuf_is_what_the_hpa_controller_gets() {
+    let scene = Scene::start().await;
+    for accept in [PROTOBUF, "application/vnd.kubernetes.protobuf, */*"] {
+        let answer = scene.accepting(accept).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some(PROTOBUF)), "{accept}");
+        let mut bytes = answer.bytes.to_vec();
+        // Seconds since 1970 are five bytes here until the year 3058.
+        let times: Vec<usize> =
+            bytes.windows(3).enumerate().filter(|(_, w)| *w == [0x1a, 8, 8]).map(|(at, _)| at).collect();
+        assert_eq!(times.len(), 2);
+        for at in times {
+            bytes[at + 3..at + 8].copy_from_slice(&[0x87, 0xec, 0x8b, 0xd8, 0x06]);
+        }
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        golden::check_text("values.protobuf.hex", &format!("{hex}\n"));
+    }
+}
+
+#[tokio::test]
+async fn kubectl_gets_a_table_in_the_version_that_it_asks_for() {
+    let scene = Scene::start().await;
+    let ageless = |answer: &Answer| {
+        let mut table = answer.json();
+        for row in table["rows"].as_array_mut().unwrap() {
+            let age = row["cells"][2].as_str().unwrap().to_owned();
+            assert!(age.ends_with('s'), "{age}");
+            row["cells"][2] = "1s".into();
+        }
+        table
+    };
+    let table = scene.accepting(TABLE).await;
+    assert_eq!(table.header("content-type"), Some("application/json"));
+    golden::check("table.json", &ageless(&table).to_string());
+    let beta = scene.accepting("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json").await;
+    let renamed = ageless(&table).to_string().replace("meta.k8s.io/v1", "meta.k8s.io/v1beta1");
+    assert_eq!(ageless(&beta).to_string(), renamed);
+    let yaml = scene.accepting("application/yaml;as=Table;v=v1;g=meta.k8s.io").await;
+    assert!(yaml.body.starts_with("apiVersion: meta.k8s.io/v1\ncolumnDefinitions:\n- "), "{}", yaml.body);
+}
+
+#[tokio::test]
+async fn a_row_carries_what_is_asked_for() {
+    let scene = Scene::start().await;
+    let accept = [("Accept", TABLE)];
+    for (query, kind) in [
+        ("?includeObject=Metadata", json!("PartialObjectMetadata")),
+        ("?includeObject=Object", json!("ExternalMetricValue")),
+        ("?includeObject=None", json!(null)),
+    ] {
+        let table = scene.get(query, &accept).await.json();
+        assert_eq!(table["rows"][1]["object"]["kind"], kind, "{query}");
+    }
+    let table = scene.get("?includeObject=Object", &accept).await.json();
+    assert_eq!(table["rows"][1]["object"]["value"], "2k");
+    let refusal = scene.get("?includeObject=All", &accept).await.refusal();
+    assert_eq!(refusal, (400, r#"unrecognized includeObject value: "All""#.to_owned()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_passed_over_or_406() {
+    let scene = Scene::start().await;
+    for accept in [
+        "application/json;as=Table;v=v7;g=meta.k8s.io,application/json",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json",
+        "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+    ] {
+        assert_eq!(scene.accepting(accept).await.json()["kind"], "ExternalMetricValueList", "{accept}");
+    }
+    for accept in
+        ["text/html", "application/json;q=0", "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io"]
+    {
+        let answer = scene.accepting(accept).await;
+        let sentence = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        assert_eq!(answer.refusal(), (406, sentence.to_owned()), "{accept}");
+        assert_eq!(answer.json()["reason"], "NotAcceptable");
+    }
+    let both = [("Accept", "text/html"), ("Accept", "application/yaml")];
+    assert_eq!(scene.get("", &both).await.header("content-type"), Some("application/yaml"));
+}
+
+#[tokio::test]
+async fn an_error_is_json_whatever_is_accepted() {
+    let scene = Scene::start().await;
+    for accept in ["application/yaml", PROTOBUF, TABLE] {
+        let (code, _) = scene.get("?labelSelector=a+is+b", &[("Accept", accept)]).await.refusal();
+        assert_eq!(code, 400, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn pretty_is_indented() {
+    let scene = Scene::start().await;
+    let plain = scene.get("", &[]).await;
+    for (query, headers) in [
+        ("?pretty=true", &[][..]),
+        ("?pretty=1", &[]),
+        ("", &[("User-Agent", "curl/8.5.0")]),
+        ("", &[("Accept", "application/json;pretty=1")]),
+    ] {
+        let pretty = scene.get(query, headers).await;
+        assert!(
+            pretty.body.starts_with("{\n  \"kind\": \"ExternalMetricValueList\",\n  \"apiVersion\""),
+            "{}",
+            pretty.body
+        );
+        assert_eq!(pretty.json(), plain.json());
+    }
+    let asked_not_to = scene.get("?pretty=false", &[("User-Agent", "curl/8.5.0")]).await;
+    assert_eq!(asked_not_to.body, plain.body);
+}
+
+#[tokio::test]
+async fn small_answers_are_not_compressed() {
+    let scene = Scene::start().await;
+    let answer = scene.get("", &[("Accept-Encoding", "gzip")]).await;
+    assert_eq!((answer.header("content-encoding"), answer.header("vary")), (None, None));
+    assert_eq!(answer.values().len(), 2);
+}
+
+#[tokio::test]
+async fn a_lists_usual_parameters_change_nothing() {
+    let scene = Scene::start().await;
+    let plain = scene.get("", &[]).await.json();
+    for query in ["?limit=1", "?limit=500&continue=abc", "?resourceVersion=0&timeoutSeconds=5", "?fieldSelector=", "/"]
+    {
+        assert_eq!(scene.get(query, &[]).await.json(), plain, "{query}");
+    }
+    let (code, message) = scene.get("?fieldSelector=metadata.name%3Da", &[]).await.refusal();
+    assert_eq!((code, message.contains("labelSelector")), (400, true), "{message}");
+}
+
+#[tokio::test]
+async fn whoever_tries_to_write_is_told_what_is_allowed() {
+    let scene = Scene::start().await;
+    for (method, content_type) in [("POST", "text/plain"), ("PUT", "application/json"), ("PATCH", "x"), ("DELETE", "x")]
+    {
+        let client = scene.hpa.clone().with_header("Content-Type", content_type);
+        let answer = client.call(method, VALUE).await;
+        assert_eq!((answer.refusal().0, answer.header("allow")), (405, Some("GET,HEAD")), "{method}");
+    }
+}
