@@ -183,7 +183,8 @@ impl Node {
             YamlData::Mapping(entries) => Value::Map(
                 entries.iter().map(|(key, node)| (key_text(key), Position::of(key), Self::from_yaml(node))).collect(),
             ),
-            YamlData::Tagged(_, inner) => return Self::from_yaml(inner),
+            // The place is the tag's: what is inside of it may have none.
+            YamlData::Tagged(_, inner) => Self::from_yaml(inner).value,
             YamlData::Alias(_) | YamlData::BadValue => Value::Null,
         };
         Self { at, value }
@@ -285,6 +286,14 @@ mod tests {
                 "5:6: a mapping is expected here, not a list",
             ]
         );
+    }
+
+    #[test]
+    fn a_tagged_value_has_a_place_too() {
+        let mut problems = Problems::default();
+        let node = Node::parse("\n!t x", &mut problems).unwrap();
+        assert!(node.fields(&mut problems).is_none());
+        assert_eq!(problems.lines().collect::<Vec<_>>(), ["2:1: a mapping is expected here, not a text"]);
     }
 
     #[test]
