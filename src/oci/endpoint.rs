@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use http::Uri;
 use reqwest::Url;
 
 /// A scheme, host and port that signed requests may be sent to.
@@ -44,7 +45,9 @@ impl FromStr for Endpoint {
             ("http", Some(host)) => is_loopback(&host.to_string()),
             _ => false,
         };
-        if bare && safe { Ok(Self(url)) } else { Err(bad()) }
+        // Some hosts are a URL to browsers and nothing that HTTP can ask: `https://a{b`.
+        let askable = url.as_str().parse::<Uri>().is_ok();
+        if bare && safe && askable { Ok(Self(url)) } else { Err(bad()) }
     }
 }
 
@@ -107,6 +110,7 @@ mod tests {
             "ftp://127.0.0.1",
             "file:///etc/passwd",
             "http://127.0.0.1.example.com",
+            "https://a{b.example.com",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }
