@@ -1,5 +1,6 @@
 //! Who the aggregator says is asking, believed only behind the aggregator's own certificate.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::Utf8Error;
 
@@ -38,9 +39,10 @@ fn named(roots: &Roots, headers: &HeaderMap) -> Option<Caller> {
     Some(Caller { user, uid, groups, extra })
 }
 
-/// The first value of the first of these headers that is there.
+/// The first value of the first of these headers that says anything.
 fn first(names: &[String], headers: &HeaderMap) -> Result<Option<String>, Utf8Error> {
-    names.iter().find_map(|name| headers.get(name)).map(text).transpose()
+    let values = names.iter().filter_map(|name| headers.get(name));
+    values.filter(|value| !value.is_empty()).map(text).next().transpose()
 }
 
 /// `X-Remote-Extra-Scopes: a` becomes `scopes: [a]`. The key is percent-encoded, since header
@@ -51,12 +53,21 @@ fn extra(prefixes: &[String], headers: &HeaderMap) -> Result<BTreeMap<String, Ve
         for prefix in prefixes {
             let prefix = prefix.to_ascii_lowercase();
             let Some(key) = name.as_str().strip_prefix(&prefix) else { continue };
-            // Malformed encoding stands for itself, as in the Go library.
-            let key = percent_decode_str(key).decode_utf8().map_or_else(|_| key.to_owned(), |key| key.to_lowercase());
-            extra.entry(key).or_default().push(text(value)?);
+            extra.entry(unescaped(key)).or_default().push(text(value)?);
         }
     }
     Ok(extra)
+}
+
+/// As in the Go library: malformed encoding anywhere, and the whole key stands for itself; only
+/// what the header itself says is lower-cased, not what was encoded.
+fn unescaped(key: &str) -> String {
+    let well_formed = key.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let decoded = percent_decode_str(key).decode_utf8();
+    decoded.ok().filter(|_| well_formed).map_or_else(|| key.to_owned(), Cow::into_owned)
 }
 
 fn text(value: &HeaderValue) -> Result<String, Utf8Error> {
@@ -65,6 +76,8 @@ fn text(value: &HeaderValue) -> Result<String, Utf8Error> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn roots() -> Roots {
@@ -99,6 +112,32 @@ mod tests {
         assert_eq!(caller.groups, ["system:serviceaccounts", "system:authenticated"]);
         assert_eq!(caller.uid, "7");
         assert_eq!(caller.extra["authentication.kubernetes.io/credential-id"], ["JTI=1"]);
+    }
+
+    #[test]
+    fn keys_are_unescaped_as_the_go_library_does() {
+        for (header, key) in [
+            ("x-remote-extra-a%2fb", "a/b"),
+            ("x-remote-extra-A%2FB", "a/b"),
+            ("x-remote-extra-%41b", "Ab"),
+            ("x-remote-extra-a%2fb%zz", "a%2fb%zz"),
+            ("x-remote-extra-a%2fb%2", "a%2fb%2"),
+            ("x-remote-extra-a%ff", "a%ff"),
+            ("x-remote-extra-", ""),
+        ] {
+            let mut headers = headers(&[("x-remote-user", "u")]);
+            headers.insert(HeaderName::from_bytes(header.as_bytes()).unwrap(), HeaderValue::from_static("v"));
+            assert_eq!(named(&roots(), &headers).unwrap().extra.keys().collect::<Vec<_>>(), [key], "{header}");
+        }
+    }
+
+    #[test]
+    fn an_empty_header_leaves_it_to_the_next_one() {
+        let user_headers = vec!["X-User".into(), "X-Remote-User".into()];
+        let roots = Roots { user_headers, ..roots() };
+        let named = |user: &'static str| named(&roots, &headers(&[("x-user", user), ("x-remote-user", "second")]));
+        assert_eq!(named("").unwrap().user, "second");
+        assert_eq!(named("first").unwrap().user, "first");
     }
 
     #[test]
