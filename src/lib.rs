@@ -26,8 +26,9 @@
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, HPA examples
-//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, setup
+//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup
 //! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane
+//! fuzz/         one target a parser of foreign input; a workspace of its own
 //! ```
 //!
 //! ```text
