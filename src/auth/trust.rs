@@ -21,10 +21,14 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::health::Reporter;
+use crate::rbac::Binding;
 
 /// Where Kubernetes publishes what aggregated API servers need to know.
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
+/// What may read it, in every cluster.
+const READER: Binding<'static> =
+    Binding { role: "extension-apiserver-authentication-reader", namespace: Some(NAMESPACE) };
 /// How long the first answer of a watch may take; kube-apiserver has the object in its cache.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a watch that broke to the next: soon enough for a certificate rotation, which keeps the
@@ -278,17 +282,11 @@ fn strings(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<Str
 
 /// The same for the same trouble, so that a repetition is not news.
 fn why(error: &watcher::Error) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        _ => None,
-    };
-    match status {
-        Some(403) => format!(
-            "forbidden; bind this ServiceAccount to Role extension-apiserver-authentication-reader in {NAMESPACE}"
-        ),
-        Some(code) => format!("kube-apiserver answers {code}"),
-        None => "kube-apiserver does not answer".to_owned(),
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => READER.trouble(error),
+        watcher::Error::WatchError(status) => format!("kube-apiserver answers {}", status.code),
+        watcher::Error::NoResourceVersion => "kube-apiserver answers without a resourceVersion".to_owned(),
     }
 }

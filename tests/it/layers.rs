@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// `cli` may use everything and nothing uses `cli`; modules without a line may use nothing.
 const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["request"]),
-    ("auth", &["request", "refusal", "health"]),
+    ("auth", &["request", "refusal", "health", "rbac"]),
     ("selector", &["metric"]),
     ("source", &["metric", "oci", "document"]),
     ("lookup", &["metric", "selector", "source"]),

@@ -38,9 +38,11 @@ async fn the_config_map_is_followed_through_rotation_deletion_and_a_broken_watch
 
     // What was known holds while nothing can be read.
     map.forbid(true);
-    let degraded = "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: forbidden; bind this ServiceAccount to Role extension-apiserver-authentication-reader in kube-system\n";
+    let degraded = "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: no; to grant it, give this to kubectl apply -f -: {";
+    let binding = "kind: RoleBinding, metadata: {name: 'depthgauge:extension-apiserver-authentication-reader', namespace: kube-system}";
     let verbose = || server.health.verbose();
-    eventually("the broken watch is reported", async || verbose().contains(degraded).then_some(())).await;
+    let said = || verbose().lines().any(|line| line.starts_with(degraded) && line.contains(binding));
+    eventually("the broken watch is reported", async || said().then_some(())).await;
     assert_eq!(after.get(VALUE).await.status, 200);
 
     // And a change in the meantime is seen when it can.
