@@ -1,17 +1,20 @@
-//! Plain HTTP for whoever operates the process: `/livez` and `/readyz`.
+//! Plain HTTP for whoever operates the process: `/livez`, `/readyz` and `/metrics`.
 //!
-//! Listens on loopback unless told otherwise; the same probes are also on the secure port.
+//! Listens on loopback unless told otherwise. The same is on the secure port: probes for all,
+//! the rest for whoever may.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, Uri};
+use http::{StatusCode, Uri, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -29,9 +32,15 @@ pub fn probes(health: Health) -> Router {
         .with_state(health)
 }
 
-/// Serves the admin routes until dropped.
-pub async fn serve(listener: TcpListener, health: Health) {
-    let service = TowerToHyperService::new(probes(health));
+/// What tells of the process and not of any metric that it serves: `/metrics`. On the secure port
+/// whoever lays these routes out also guards them.
+pub fn insights(registry: Arc<Registry>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(registry)
+}
+
+/// Serves these routes until dropped.
+pub async fn serve(listener: TcpListener, routes: Router) {
+    let service = TowerToHyperService::new(routes);
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -49,6 +58,16 @@ pub async fn serve(listener: TcpListener, health: Health) {
         let connection =
             http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service.clone());
         connections.spawn(connection);
+    }
+}
+
+async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        // Writing to a String cannot fail.
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 

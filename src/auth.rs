@@ -1,12 +1,14 @@
 //! A layer: who is calling, and may they.
 //!
-//! Stands between the listener and the API. Only values are guarded; discovery, health and
-//! whatever is no metric pass through unasked, for they must be answered at all times and say
-//! nothing that the API server does not already know.
+//! Stands between the listener and the API. Only values are guarded ([`layer`]); discovery, health
+//! and whatever is no metric pass through unasked, for they must be answered at all times and say
+//! nothing that the API server does not already know. Paths that tell of this process and are no
+//! resource are guarded by a layer of their own ([`path_layer`]).
 //!
 //! Who: the front proxy's headers behind its certificate ([`front_proxy`]), a client certificate
 //! ([`client_cert`]), a bearer token ([`token`]), or nobody. May they: [`access`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -20,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::request::{Admitted, Attributes, Caller, GROUP, Peer, Target};
 
 mod access;
+mod audit;
 mod client_cert;
 mod decisions;
 mod front_proxy;
@@ -27,6 +30,8 @@ mod token;
 mod trust;
 
 pub use access::SubjectAccessReviews;
+pub use audit::Audit;
+use audit::Trail;
 pub use token::TokenReviews;
 pub use trust::{BadConfigMap, Trust};
 
@@ -36,6 +41,7 @@ pub struct Auth {
     /// `None`: nobody here can judge tokens, so none is accepted.
     tokens: Option<Box<dyn Tokens>>,
     authorizer: Box<dyn Authorizer>,
+    audit: Audit,
 }
 
 /// Says whose token this is.
@@ -44,23 +50,35 @@ pub trait Tokens: Send + Sync {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, Unauthenticated>>;
 }
 
-/// Says whether a caller may read a metric.
+/// Says whether a caller may do something.
 pub trait Authorizer: Send + Sync {
     /// Whether, or why it cannot be said.
     fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>>;
 }
 
-/// Who wants to do what to which metric.
+/// Who wants to do what to what.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Question {
     /// Who.
     pub caller: Caller,
-    /// `list`, in practice.
+    /// `list` of a metric, `get` of a path, in practice.
     pub verb: &'static str,
-    /// The namespace in the path.
-    pub namespace: String,
-    /// The metric in the path, which is the resource.
-    pub metric: String,
+    /// What to.
+    pub object: Object,
+}
+
+/// What is guarded.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Object {
+    /// A metric, which is a resource.
+    Metric {
+        /// The namespace in the path.
+        namespace: String,
+        /// The metric in the path.
+        metric: String,
+    },
+    /// A path that is no resource.
+    Path(String),
 }
 
 /// An authorizer's answer.
@@ -88,32 +106,61 @@ pub struct Undecided(pub &'static str);
 // === impl Auth ===
 
 impl Auth {
-    /// A layer that trusts these.
-    pub fn new(trust: Arc<Trust>, tokens: Option<Box<dyn Tokens>>, authorizer: Box<dyn Authorizer>) -> Self {
-        Self { trust, tokens, authorizer }
+    /// A layer that trusts these, and records what it sees in `audit`.
+    pub fn new(
+        trust: Arc<Trust>,
+        tokens: Option<Box<dyn Tokens>>,
+        authorizer: Box<dyn Authorizer>,
+        audit: Audit,
+    ) -> Self {
+        Self { trust, tokens, authorizer, audit }
     }
 
-    async fn admit(&self, attributes: Attributes, request: &Parts) -> Result<Option<Admitted>, Refusal> {
-        let Attributes { verb, target: Target::Values { namespace, metric } } = attributes else { return Ok(None) };
-        let question = Question { caller: self.caller(request).await?, verb, namespace, metric };
+    /// Who asks, if that could be made out, and the object if they may.
+    async fn admit(
+        &self,
+        request: &Parts,
+        verb: &'static str,
+        object: Object,
+    ) -> (Option<String>, Result<Object, Refusal>) {
+        let caller = match self.caller(request).await {
+            Ok(caller) => caller,
+            Err(refusal) => return (None, Err(refusal)),
+        };
+        let question = Question { caller, verb, object };
         let verdict = self.authorizer.authorize(&question).await;
-        let Question { caller, verb, namespace, metric } = question;
-        match verdict {
-            Ok(Verdict::Allowed) => Ok(Some(Admitted { namespace, metric, verb })),
-            Ok(Verdict::Denied(reason)) => {
-                tracing::debug!(user = caller.user, verb, namespace, metric, reason, "forbidden");
-                Err(Refusal::forbidden(&caller.user, verb, GROUP, &metric, &namespace, &reason))
+        let Question { caller: Caller { user, .. }, verb, object } = question;
+        let outcome = match (verdict, object) {
+            (Ok(Verdict::Allowed), object) => {
+                if let Some(peer) = peer(request) {
+                    peer.vouch();
+                }
+                Ok(object)
             }
-            Err(Undecided(why)) => Err(Refusal::unavailable(format!(
-                "depthgauge cannot ask kube-apiserver whether {:?} may {verb} {metric:?} in {namespace:?}: {why}",
-                caller.user
+            (Ok(Verdict::Denied(why)), Object::Metric { namespace, metric }) => {
+                Err(Refusal::forbidden(&user, verb, GROUP, &metric, &namespace, &why))
+            }
+            (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(Refusal::forbidden_path(&user, verb, &path, &why)),
+            (Err(Undecided(why)), object) => Err(Refusal::unavailable(format!(
+                "depthgauge cannot ask kube-apiserver whether {user:?} may {verb} {object}: {why}"
             ))),
+        };
+        (Some(user), outcome)
+    }
+
+    /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
+    fn recognise(&self, peer: Option<&Arc<Peer>>) {
+        let stranger = peer.filter(|peer| !peer.is_known() && !peer.chain.is_empty());
+        if let Some(peer) = stranger
+            && front_proxy::shown(&self.trust.roots(), &peer.chain, self.trust.now())
+        {
+            peer.vouch();
         }
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
     async fn caller(&self, request: &Parts) -> Result<Caller, Refusal> {
-        let chain = request.extensions.get::<Arc<Peer>>().map(|peer| peer.chain.as_slice()).unwrap_or_default();
+        let chain = peer(request).map(|peer| peer.chain.as_slice()).unwrap_or_default();
         let (roots, now) = (self.trust.roots(), self.trust.now());
         if let Some(caller) = front_proxy::caller(&roots, chain, now, &request.headers) {
             return Ok(caller.authenticated());
@@ -148,19 +195,56 @@ impl Auth {
     }
 }
 
-/// The layer itself, for `axum::middleware::from_fn_with_state`.
+// === impl Object ===
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metric { namespace, metric } => write!(f, "{metric:?} in {namespace:?}"),
+            Self::Path(path) => write!(f, "path {path:?}"),
+        }
+    }
+}
+
+/// Guards values and lets all else pass; for `axum::middleware::from_fn_with_state`.
 pub async fn layer(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Response {
+    auth.recognise(request.extensions().get());
+    let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
+    match target {
+        Target::Values { namespace, metric } => {
+            guard(&auth, request, verb, Object::Metric { namespace, metric }, next).await
+        }
+        Target::Path => Trail::of(&request).end(next.run(request).await),
+    }
+}
+
+/// Guards every path that it is laid over, as paths that are no resource.
+pub async fn path_layer(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Response {
+    auth.recognise(request.extensions().get());
+    let Attributes { verb, .. } = Attributes::of(request.method(), request.uri());
+    let object = Object::Path(request.uri().path().to_owned());
+    guard(&auth, request, verb, object, next).await
+}
+
+async fn guard(auth: &Auth, request: Request, verb: &'static str, object: Object, next: Next) -> Response {
+    let trail = Trail::of(&request);
     let (mut parts, body) = request.into_parts();
-    let attributes = Attributes::of(&parts.method, &parts.uri);
-    match auth.admit(attributes, &parts).await {
-        Ok(admitted) => {
-            if let Some(admitted) = admitted {
-                parts.extensions.insert(admitted);
+    let (user, outcome) = auth.admit(&parts, verb, object).await;
+    let response = match outcome {
+        Ok(object) => {
+            if let Object::Metric { namespace, metric } = object {
+                parts.extensions.insert(Admitted { namespace, metric, verb });
             }
             next.run(Request::from_parts(parts, body)).await
         }
         Err(refusal) => refusal.into_response(),
-    }
+    };
+    auth.audit.record(&trail, user.as_deref(), &response);
+    trail.end(response)
+}
+
+fn peer(request: &Parts) -> Option<&Arc<Peer>> {
+    request.extensions.get()
 }
 
 fn bearer(request: &Parts) -> Option<&str> {

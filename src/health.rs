@@ -6,8 +6,13 @@
 //! and logs each change once. A readiness that depended on more would take the APIService, and
 //! with it namespace deletion in the whole cluster, down for a queue that does not answer.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 
 /// All checks of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +75,23 @@ impl Health {
     fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
         // A panic elsewhere cannot leave the list half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each check as a gauge: 0 ok, 1 degraded, 2 failed.
+impl Collector for Health {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "State of a check: 0 ok, 1 degraded, 2 failed; /readyz?verbose says why";
+        let mut gauges = encoder.encode_descriptor("check_state", help, None, MetricType::Gauge)?;
+        for Check { name, state } in self.checks().iter() {
+            let state: i64 = match state {
+                State::Ok => 0,
+                State::Degraded(_) => 1,
+                State::Failed(_) => 2,
+            };
+            ConstGauge::new(state).encode(gauges.encode_family(&[("check", *name)])?)?;
+        }
+        Ok(())
     }
 }
 

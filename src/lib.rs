@@ -41,11 +41,13 @@
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
+//!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
 //!   request.rs         what arrived, parsed once: peer chain, caller, verb, namespace, metric
 //!   auth.rs            layer: who is calling, and may they
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
 //!   auth/trust.rs      the identity ConfigMap, watched; chains checked against the CAs of now
+//!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/{discovery,values,encode}.rs
@@ -68,8 +70,8 @@
 //!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
 //!   hpa.rs             the HPA controller's arithmetic; pure; for demo
 //!   health.rs          named checks that parts report into: ok, degraded, failed
-//!   admin.rs           plain HTTP and the probes: /livez /readyz
-//!   telemetry.rs       log format and filter
+//!   admin.rs           plain HTTP: /livez /readyz /metrics
+//!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file
 //!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests

@@ -44,9 +44,15 @@ struct Empty {}
 
 #[derive(Clone, Debug, Serialize)]
 struct Details {
+    #[serde(skip_serializing_if = "String::is_empty")]
     group: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     kind: String,
 }
+
+/// The message of a refusal, kept beside the answer that was made of it: for the log.
+#[derive(Clone, Debug)]
+pub struct Said(pub String);
 
 // === impl Refusal ===
 
@@ -72,6 +78,15 @@ impl Refusal {
         }
         let mut refusal = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
         refusal.body.details = Some(Details { group: group.into(), kind: resource.into() });
+        refusal
+    }
+
+    /// 403 for a path that is no resource, in the words of the same filter.
+    pub fn forbidden_path(user: &str, verb: &str, path: &str, why: &str) -> Self {
+        let colon = if why.is_empty() { "" } else { ": " };
+        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}{colon}{why}");
+        let mut refusal = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        refusal.body.details = Some(Details { group: String::new(), kind: String::new() });
         refusal
     }
 
@@ -124,14 +139,16 @@ impl IntoResponse for Refusal {
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE)),
         ];
-        match serde_json::to_vec(&self.body) {
+        let mut response = match serde_json::to_vec(&self.body) {
             Ok(mut body) => {
                 body.push(b'\n');
                 (self.code, headers, body).into_response()
             }
             // Strings and numbers always serialize; the code alone is still the truth.
             Err(_) => self.code.into_response(),
-        }
+        };
+        response.extensions_mut().insert(Said(self.body.message));
+        response
     }
 }
 
@@ -145,6 +162,14 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&refusal.body).unwrap(),
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"oci_queue_length.external.metrics.k8s.io is forbidden: User \"u\" cannot list resource \"oci_queue_length\" in API group \"external.metrics.k8s.io\" in the namespace \"shop\"","reason":"Forbidden","details":{"group":"external.metrics.k8s.io","kind":"oci_queue_length"},"code":403}"#
+        );
+    }
+    #[test]
+    fn so_does_forbidden_for_a_path() {
+        let refusal = Refusal::forbidden_path("u", "get", "/metrics", "");
+        assert_eq!(
+            serde_json::to_string(&refusal.body).unwrap(),
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"u\" cannot get path \"/metrics\"","reason":"Forbidden","details":{},"code":403}"#
         );
     }
 }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -28,11 +30,14 @@ const NAMESPACE_MAX: usize = 63;
 const METRIC_MAX: usize = 253;
 
 /// The other end of a TLS connection, the same for all requests on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peer {
+    /// Where it comes from, as far as one sees from here.
+    pub address: SocketAddr,
     /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
     /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
     pub chain: Vec<CertificateDer<'static>>,
+    known: AtomicBool,
 }
 
 /// An authenticated user, in the words of Kubernetes' `UserInfo`.
@@ -82,6 +87,26 @@ pub struct Admitted {
     pub metric: String,
     /// `list`, `watch`, …
     pub verb: &'static str,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// A stranger.
+    pub fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { address, chain, known: AtomicBool::new(false) }
+    }
+
+    /// It is the aggregator, or was allowed to read something. Says nothing about any request:
+    /// it only counts when there are more connections than the listener keeps.
+    pub fn vouch(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has vouched for it.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
 }
 
 // === impl Caller ===

@@ -1,7 +1,8 @@
-//! How the process speaks of itself: the log's form and filter.
+//! How the process speaks of itself: the log's form and filter, and the registry of its metrics.
 
 use std::io::IsTerminal as _;
 
+use prometheus_client::registry::Registry;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -34,4 +35,10 @@ pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
         registry.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()?;
     }
     Ok(())
+}
+
+/// Where parts register their metrics, which all begin with `depthgauge_`. Handed down: there is
+/// no global one.
+pub fn registry() -> Registry {
+    Registry::with_prefix("depthgauge")
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
 use super::decisions::{Decisions, Lifetime};
-use super::{Authorizer, Question, Undecided, Verdict};
+use super::{Authorizer, Object, Question, Undecided, Verdict};
 use crate::health::Reporter;
 use crate::request::{GROUP, VERSION};
 
@@ -53,23 +55,18 @@ impl Authorizer for SubjectAccessReviews {
 }
 
 async fn review(client: kube::Client, question: Question, reporter: Reporter) -> Result<Verdict, Undecided> {
-    let Question { caller, verb, namespace, metric } = question;
-    let user = caller.user.clone();
-    let attributes = ResourceAttributes {
-        group: Some(GROUP.to_owned()),
-        version: Some(VERSION.to_owned()),
-        resource: Some(metric.clone()),
-        namespace: Some(namespace.clone()),
-        verb: Some(verb.to_owned()),
-        ..ResourceAttributes::default()
+    let Question { caller, verb, object } = question;
+    let (resource, path) = match object {
+        Object::Metric { namespace, metric } => (Some(resource(verb, namespace, metric)), None),
+        Object::Path(path) => (None, Some(NonResourceAttributes { path: Some(path), verb: Some(verb.to_owned()) })),
     };
     let spec = SubjectAccessReviewSpec {
         user: Some(caller.user),
         uid: Some(caller.uid).filter(|uid| !uid.is_empty()),
         groups: Some(caller.groups),
         extra: Some(caller.extra),
-        resource_attributes: Some(attributes),
-        ..SubjectAccessReviewSpec::default()
+        resource_attributes: resource,
+        non_resource_attributes: path,
     };
     let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
     let api = kube::Api::<SubjectAccessReview>::all(client);
@@ -79,16 +76,23 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
             let status = answer.status.unwrap_or_default();
             // Denied wins over allowed, should an authorizer ever say both.
             let allowed = status.allowed && status.denied != Some(true);
-            if !allowed {
-                // Once for each review, not for each ask.
-                tracing::info!(user, verb, namespace, metric, "may not read");
-            }
             Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
         }
         Err(Undecided(why)) => {
             reporter.degraded(format!("cannot ask kube-apiserver who may read: {why}"));
             Err(Undecided(why))
         }
+    }
+}
+
+fn resource(verb: &str, namespace: String, metric: String) -> ResourceAttributes {
+    ResourceAttributes {
+        group: Some(GROUP.to_owned()),
+        version: Some(VERSION.to_owned()),
+        resource: Some(metric),
+        namespace: Some(namespace),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
     }
 }
 

@@ -19,13 +19,18 @@ pub(super) fn caller(
     now: Timestamp,
     headers: &HeaderMap,
 ) -> Option<Caller> {
-    let subject = roots.verify(Purpose::FrontProxy, chain, now)?;
+    if shown(roots, chain, now) { named(roots, headers) } else { None }
+}
+
+/// Whether the chain is a front proxy's.
+pub(super) fn shown(roots: &Roots, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
+    let Some(subject) = roots.verify(Purpose::FrontProxy, chain, now) else { return false };
     let names = &roots.allowed_names;
-    if !names.is_empty() && !names.contains(&subject.common_name) {
+    let allowed = names.is_empty() || names.contains(&subject.common_name);
+    if !allowed {
         tracing::debug!(name = subject.common_name, "a front proxy certificate whose name is not allowed");
-        return None;
     }
-    named(roots, headers)
+    allowed
 }
 
 /// `None` also when a header is no UTF-8: dropping one group would make another person of him.

@@ -19,14 +19,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{asked_to_stop, clock, listen};
-use crate::auth::{self, Auth, Authorizer, Question, Trust, Undecided, Verdict};
+use crate::auth::{self, Audit, Auth, Authorizer, Question, Trust, Undecided, Verdict};
 use crate::certs::{Certificates, Lifetimes};
 use crate::config::Config;
 use crate::emulator::profile::Profile;
 use crate::emulator::queue::EmulatedQueue;
 use crate::emulator::{Emulator, Options};
 use crate::lookup::Catalog;
-use crate::{api, server};
+use crate::server::Limits;
+use crate::server::tls::MinVersion;
+use crate::{api, server, telemetry};
 
 mod asker;
 mod script;
@@ -148,11 +150,12 @@ async fn start(
     let user = DemoUser::make(dir, address, ca)?;
     let trust = Trust::new(clock);
     trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
-    let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead)));
+    let audit = Audit::new(&mut telemetry::registry());
+    let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
     let router = api::router(Arc::new(catalog)).layer(axum::middleware::from_fn_with_state(auth, auth::layer));
     let certified = serving.certified.clone();
-    let tls = server::tls::acceptor(move || certified.clone())?;
-    parts.spawn(server::serve(secure, tls, router, drain.clone()));
+    let tls = server::tls::acceptor(move || certified.clone(), MinVersion::default())?;
+    parts.spawn(server::serve(secure, tls, router, Limits::default(), drain.clone()));
 
     let path = format!(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,11 +20,13 @@ use tokio_util::task::TaskTracker;
 use super::cluster::kube_client;
 use super::{clock, duration, in_pod, listen, pod_namespace};
 use crate::apiservice::{Install, Registration, ServiceRef};
-use crate::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
+use crate::auth::{Audit, Auth, SubjectAccessReviews, TokenReviews, Trust};
 use crate::config::Config;
 use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
-use crate::{admin, api, apiservice, auth, server};
+use crate::server::Limits;
+use crate::server::tls::MinVersion;
+use crate::{admin, api, apiservice, auth, server, telemetry};
 
 mod certificate;
 mod parts;
@@ -66,6 +70,9 @@ pub(super) struct Args {
     takeover: bool,
     #[command(flatten)]
     certificate: certificate::Args,
+    /// The oldest version of TLS that callers may speak
+    #[arg(long, env = "DEPTHGAUGE_TLS_MIN_VERSION", default_value = "1.2", value_name = "VERSION", value_parser = tls_version)]
+    tls_min_version: MinVersion,
     /// How long to go on serving after SIGTERM, already unready [default: 10s in a pod, else 0s]
     #[arg(long, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
     shutdown_delay: Option<Duration>,
@@ -85,6 +92,7 @@ impl Args {
             register,
             takeover,
             certificate,
+            tls_min_version,
             shutdown_delay,
         } = self;
         let bindings = Config::read(&config)?.open(clock)?;
@@ -107,12 +115,12 @@ impl Args {
         let drain = CancellationToken::new();
         let mut parts = Parts::default();
         let trust = Arc::new(Trust::new(clock));
-        let router = router(&client, &trust, catalog.clone(), &health, &parts.reviews);
+        let (router, insights) = router(&client, &trust, catalog.clone(), &health, &parts.reviews);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
-        let tls = server::tls::acceptor(move || certified.borrow().certified.clone())?;
-        parts.run(API_LISTENER, server::serve(secure, tls, router, drain.clone()));
-        parts.run("admin listener", admin::serve(admin, health.clone()));
+        let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
+        parts.run(API_LISTENER, server::serve(secure, tls, router, Limits::default(), drain.clone()));
+        parts.run("admin listener", admin::serve(admin, insights));
         parts.run("reader", reader.run());
         let publication = certificates.publication();
         parts.run("certificates", certificates.keep(publish, reporter));
@@ -137,20 +145,28 @@ impl Args {
     }
 }
 
-/// The API behind the question who asks, and the probes, on one port.
+/// What is on the secure port (the API and what tells of the process, behind the question who
+/// asks, and the probes), and what is on the admin port.
 fn router(
     client: &kube::Client,
     trust: &Arc<Trust>,
     catalog: Arc<Catalog>,
     health: &Health,
     reviews: &TaskTracker,
-) -> axum::Router {
+) -> (Router, Router) {
+    let mut registry = telemetry::registry();
+    registry.register_collector(Box::new(health.clone()));
     let tokens = TokenReviews::new(client.clone(), reviews.clone());
     let access = health.reporter("authorization", State::Ok);
     let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
-    let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer)));
-    let api = api::router(catalog);
-    api.layer(axum::middleware::from_fn_with_state(auth, auth::layer)).merge(admin::probes(health.clone()))
+    let audit = Audit::new(&mut registry);
+    let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
+    let (probes, insights) = (admin::probes(health.clone()), admin::insights(Arc::new(registry)));
+    let secure = api::router(catalog)
+        .layer(from_fn_with_state(auth.clone(), auth::layer))
+        .merge(insights.clone().layer(from_fn_with_state(auth, auth::path_layer)))
+        .merge(probes.clone());
+    (secure, probes.merge(insights))
 }
 
 /// Says in the log and in `/readyz?verbose` which sources cannot be read.
@@ -195,4 +211,12 @@ fn in_use(error: &anyhow::Error) -> bool {
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| "write an IP address such as 0.0.0.0 or [::]".to_owned())
+}
+
+fn tls_version(text: &str) -> Result<MinVersion, String> {
+    match text {
+        "1.2" => Ok(MinVersion::Tls12),
+        "1.3" => Ok(MinVersion::Tls13),
+        _ => Err("write 1.2 or 1.3".to_owned()),
+    }
 }

@@ -12,19 +12,54 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio_rustls::TlsAcceptor;
 
-/// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, serving whatever `certificate` says at the handshake.
-pub fn acceptor(certificate: impl Fn() -> Arc<CertifiedKey> + Send + Sync + 'static) -> Result<TlsAcceptor, Error> {
+/// Sessions that may be resumed. Go's clients resume none; of others there are few, and a
+/// session holds its client's certificates, about 2 KiB.
+const SESSIONS_MAX: usize = 256;
+
+/// The oldest version that is spoken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum MinVersion {
+    /// Still what the Go library begins with.
+    #[default]
+    Tls12,
+    /// Every kube-apiserver since 1.19 speaks it.
+    Tls13,
+}
+
+static FROM_TLS12: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+static FROM_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
+
+// === impl MinVersion ===
+
+impl MinVersion {
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => FROM_TLS12,
+            Self::Tls13 => FROM_TLS13,
+        }
+    }
+}
+
+/// TLS from `min` on, HTTP/2 and HTTP/1.1, serving whatever `certificate` says at the handshake.
+pub fn acceptor(
+    certificate: impl Fn() -> Arc<CertifiedKey> + Send + Sync + 'static,
+    min: MinVersion,
+) -> Result<TlsAcceptor, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(ProofOfPossession(provider.clone()));
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_protocol_versions(min.versions())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(Current(certificate)));
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -117,7 +117,8 @@ async fn a_hundred_requests_at_once_cost_one_review_and_one_read() {
     let (server, oci) = start().await;
     let connection = server.aggregator("hpa").connect().await.unwrap();
     server.cluster.hold();
-    let asks: Vec<_> = (0..100).map(|_| tokio::spawn(connection.begin("GET", VALUE))).collect();
+    // With the one below they are all that a connection may have.
+    let asks: Vec<_> = (0..99).map(|_| tokio::spawn(connection.begin("GET", VALUE))).collect();
     eventually("the review", async || (!server.cluster.reviewed().is_empty()).then_some(())).await;
     // Streams are taken in their order: once this one is answered, all before it have arrived.
     assert_eq!(connection.get("/version").await.status, 200);
@@ -156,4 +157,42 @@ async fn no_spelling_of_the_path_leads_past_the_review() {
         }
     }
     assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn a_token_for_another_audience_is_refused() {
+    let (server, oci) = start().await;
+    server.cluster.token("theirs", "bob", &[]);
+    server.cluster.allow("bob");
+    server.cluster.audience("theirs", "vault");
+    let answer = server.anyone().with_token("theirs").get(VALUE).await;
+    assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()));
+    assert_eq!((oci.queue("orders").reads(), server.cluster.reviewed().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn metrics_on_the_secure_port_are_for_callers_who_may_get_the_path() {
+    let (server, _oci) = start().await;
+    let stranger = server.proxy().with_header("X-Remote-User", "eve");
+    let answer = stranger.get("/metrics").await;
+    assert_eq!(answer.refusal(), (403, r#"forbidden: User "eve" cannot get path "/metrics""#.to_owned()));
+    let spec = server.cluster.reviewed().pop().unwrap();
+    let asked = spec.non_resource_attributes.unwrap();
+    assert_eq!((asked.path.as_deref(), asked.verb.as_deref()), (Some("/metrics"), Some("get")));
+    assert!(spec.resource_attributes.is_none());
+    assert_eq!(server.anyone().get("/metrics").await.refusal().0, 403);
+
+    let hpa = server.aggregator("hpa");
+    assert_eq!(hpa.get(VALUE).await.status, 200);
+    assert_eq!(stranger.get(VALUE).await.status, 403);
+    let answer = server.aggregator("prometheus").get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    for line in [
+        r#"depthgauge_requests_total{code="200"} 1"#,
+        r#"depthgauge_requests_total{code="403"} 1"#,
+        r#"depthgauge_check_state{check="authorization"} 0"#,
+        "# EOF",
+    ] {
+        assert!(answer.body.lines().any(|seen| seen == line), "{line}: {}", answer.body);
+    }
 }

@@ -1,8 +1,12 @@
 //! Who is calling: what makes a caller believed, and what does not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use rustls::HandshakeKind;
 use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::support::authority::Authority;
 use crate::support::cluster::{FRONT_PROXY, identity_config};
@@ -183,4 +187,34 @@ async fn without_the_config_map_nobody_is_believed_by_certificate_and_the_answer
         assert_eq!((code, known), (503, true), "{message}");
     }
     assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+#[tokio::test]
+async fn a_resumed_session_is_no_better_than_the_ca_of_now() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let (server, oci) = start().await;
+        let versions: &'static [_] = Box::leak(Box::new([version]));
+        let client = server.aggregator(HPA).with_tls(versions);
+        let tls = TlsConnector::from(Arc::new(client.tls()));
+        let connect = async || {
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            tls.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+        };
+        let first = connect().await;
+        assert_eq!(first.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        let first = client.over(first).await.unwrap();
+        assert_eq!(first.get(VALUE).await.status, 200);
+        let again = connect().await;
+        assert_eq!(again.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
+        assert_eq!(client.over(again).await.unwrap().get(VALUE).await.status, 200);
+        let reads = oci.queue("orders").reads();
+
+        let next = Authority::named("front proxies");
+        server.trust.apply(&identity_config(&next, &server.clients)).unwrap();
+        let resumed = connect().await;
+        assert_eq!(resumed.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
+        let answer = client.over(resumed).await.unwrap().get(VALUE).await;
+        assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()), "{version:?}");
+        assert_eq!(oci.queue("orders").reads(), reads);
+    }
 }

@@ -22,6 +22,12 @@ mod identity;
 
 /// May they.
 mod access;
+/// What is written of those who may not, or got no value.
+mod audit;
+
+/// Attacks on the listener, and callers who are served meanwhile.
+mod shell;
+
 /// The identity ConfigMap, followed.
 mod rotation;
 

@@ -102,7 +102,31 @@ impl Client {
 
     /// Opens a connection; an error if the other end will not.
     pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
-        let io = TokioIo::new(self.connect_silently().await?);
+        self.over(self.connect_silently().await?).await
+    }
+
+    /// Goes through the TLS handshake and says nothing in what was agreed on.
+    pub(crate) async fn connect_silently(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(self.tls())).connect(name, stream).await
+    }
+
+    /// What it brings into a handshake; whoever keeps it resumes sessions.
+    pub(crate) fn tls(&self) -> ClientConfig {
+        let config = ClientConfig::builder_with_protocol_versions(self.versions);
+        let config = config.with_root_certificates(self.roots.clone());
+        let mut config = match self.identity.clone().map(Identity::into_parts) {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![if self.http1 { b"http/1.1".to_vec() } else { b"h2".to_vec() }];
+        config
+    }
+
+    /// A connection over a handshake that has been made.
+    pub(crate) async fn over(&self, stream: TlsStream<TcpStream>) -> std::io::Result<Connection> {
+        let io = TokioIo::new(stream);
         let headers = self.headers.clone();
         let (sender, closed) = if self.http1 {
             let (sender, connection) = http1::handshake(io).await.map_err(std::io::Error::other)?;
@@ -113,20 +137,6 @@ impl Client {
             (Sender::Http2(sender), tokio::spawn(connection))
         };
         Ok(Connection { sender, headers, closed })
-    }
-
-    /// Goes through the TLS handshake and says nothing in what was agreed on.
-    pub(crate) async fn connect_silently(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = ClientConfig::builder_with_protocol_versions(self.versions);
-        let config = config.with_root_certificates(self.roots.clone());
-        let mut config = match self.identity.clone().map(Identity::into_parts) {
-            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
-            None => config.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![if self.http1 { b"http/1.1".to_vec() } else { b"h2".to_vec() }];
-        let stream = TcpStream::connect(self.address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 }
 

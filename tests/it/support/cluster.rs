@@ -39,6 +39,8 @@ struct State {
     mood: Mood,
     allowed: Vec<String>,
     tokens: BTreeMap<String, UserInfo>,
+    /// Of tokens that are for somebody else than the API server.
+    audiences: BTreeMap<String, String>,
     reviewed: Vec<SubjectAccessReviewSpec>,
     token_reviews: usize,
 }
@@ -52,6 +54,7 @@ impl Cluster {
             mood: Mood::Well,
             allowed: Vec::new(),
             tokens: BTreeMap::new(),
+            audiences: BTreeMap::new(),
             reviewed: Vec::new(),
             token_reviews: 0,
         };
@@ -68,6 +71,11 @@ impl Cluster {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         let info = UserInfo { username: Some(user.to_owned()), groups: Some(groups), ..UserInfo::default() };
         self.state().tokens.insert(token.to_owned(), info);
+    }
+
+    /// This token is good, but only for that audience.
+    pub(crate) fn audience(&self, token: &str, audience: &str) {
+        self.state().audiences.insert(token.to_owned(), audience.to_owned());
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -141,6 +149,12 @@ impl Cluster {
     fn identify(&self, spec: &Value) -> Value {
         let mut state = self.state();
         state.token_reviews += 1;
+        // Without `spec.audiences` the question is about the API server's own.
+        let asked = &spec["audiences"];
+        let meant = spec["token"].as_str().and_then(|token| state.audiences.get(token));
+        if meant.is_some_and(|meant| !asked.as_array().is_some_and(|asked| asked.contains(&json!(meant)))) {
+            return json!({"user": {}, "error": "token audiences is invalid for the target audiences"});
+        }
         match spec["token"].as_str().and_then(|token| state.tokens.get(token)) {
             Some(user) => json!({"authenticated": true, "user": user}),
             // As kube-apiserver does: not authenticated is the absence of the field.

@@ -4,12 +4,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use depthgauge::auth::{Auth, SubjectAccessReviews, TokenReviews, Trust};
+use axum::middleware::from_fn_with_state;
+use depthgauge::auth::{Audit, Auth, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Lifetimes};
 use depthgauge::config::Config;
 use depthgauge::health::{Health, State};
 use depthgauge::lookup::Catalog;
-use depthgauge::{admin, api, auth, server};
+use depthgauge::server::Limits;
+use depthgauge::server::tls::MinVersion;
+use depthgauge::{admin, api, auth, server, telemetry};
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -33,6 +36,16 @@ pub(crate) async fn start() -> (Server, Oci) {
     let oci = Oci::with_queues(&["orders"]).await;
     oci.put("orders", 3);
     let server = Server::start(&oci.config(&json!({}), &[source("orders", &["shop"])])).await;
+    (server, oci)
+}
+
+/// The same, with limits that are not those of production.
+pub(crate) async fn start_with(limits: Limits) -> (Server, Oci) {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let server =
+        Server::build(&oci.config(&json!({}), &[source("orders", &["shop"])]), limits, MinVersion::default()).await;
+    server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
     (server, oci)
 }
 
@@ -64,6 +77,11 @@ impl Server {
 
     /// Serves this config; the identity ConfigMap was never seen.
     pub(crate) async fn start_knowing_nobody(config: &str) -> Self {
+        Self::build(config, Limits::default(), MinVersion::default()).await
+    }
+
+    /// Puts it together and starts it; the identity ConfigMap was never seen.
+    pub(crate) async fn build(config: &str, limits: Limits, oldest: MinVersion) -> Self {
         super::crypto();
         let config = Config::parse(config).unwrap();
         let (catalog, reader) = Catalog::new(config.open(Timestamp::now).unwrap(), Timestamp::now);
@@ -74,9 +92,14 @@ impl Server {
         let (client, reviews) = (cluster.client(), TaskTracker::new());
         let tokens = TokenReviews::new(client.clone(), reviews.clone());
         let access = SubjectAccessReviews::new(client, reviews, health.reporter("authorization", State::Ok));
-        let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access)));
+        let mut registry = telemetry::registry();
+        registry.register_collector(Box::new(health.clone()));
+        let audit = Audit::new(&mut registry);
+        let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
+        let insights = admin::insights(Arc::new(registry));
         let router = api::router(Arc::new(catalog))
-            .layer(axum::middleware::from_fn_with_state(auth, auth::layer))
+            .layer(from_fn_with_state(auth.clone(), auth::layer))
+            .merge(insights.layer(from_fn_with_state(auth, auth::path_layer)))
             .merge(admin::probes(health.clone()));
 
         let dir = tempfile::tempdir().unwrap();
@@ -84,11 +107,13 @@ impl Server {
             Certificates::in_dir(dir.path(), vec!["localhost".to_owned()], Lifetimes::default(), Timestamp::now);
         let current = certificates.unwrap().current().await.unwrap();
         let roots = roots(current.ca.bundle().unwrap());
-        let tls = server::tls::acceptor(move || current.certified.clone()).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let tls = server::tls::acceptor(move || current.certified.clone(), oldest).unwrap();
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(listener, tls, router, drain.clone()));
+        let serving = tokio::spawn(server::serve(listener, tls, router, limits, drain.clone()));
         Self {
             address,
             cluster,

@@ -1,0 +1,71 @@
+//! How much of the server one peer may have, and for how long.
+//!
+//! An aggregator keeps a few connections, asks for a few hundred bytes at a time, and reads the
+//! answer at once. Everything here is far above that and far below what hurts.
+//!
+//! A request line or header beyond [`HEADER_MAX`] is refused by the HTTP library, as 414 or 431
+//! without a body: it never becomes a request that could be answered. A request's body is never
+//! read, whatever its length.
+
+use std::time::Duration;
+
+/// Request line and headers, and so the URL. A selector of 100 queues is 7 KiB, one of 10,000
+/// terms 40; client-go gives up at 1 MiB.
+pub(super) const HEADER_MAX: usize = 64 << 10;
+/// What the Go library allows the callers of a server like this one; an aggregator sends one
+/// request at a time for each HPA worker, of which there are five.
+pub(super) const STREAMS_MAX: u32 = 100;
+/// Streams reset before they were accepted: more is the rapid-reset attack. The library's own
+/// number, said here so that it stays.
+pub(super) const PENDING_RESETS_MAX: usize = 20;
+/// Streams that were reset for errors of the peer. A correct peer makes none.
+pub(super) const ERROR_RESETS_MAX: usize = 100;
+/// What a peer may send of bodies that nobody reads, in all streams together: the least that
+/// HTTP/2 knows for a connection, and a fraction of it for a stream.
+pub(super) const BODY_WINDOW: u32 = (64 << 10) - 1;
+pub(super) const STREAM_WINDOW: u32 = 16 << 10;
+/// What is kept for a stream whose reader is slow: the longest answer is a list of 1,000 queues.
+pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
+
+/// What a test may want otherwise; [`Limits::default`] is what is served with.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once; see [`super::guests`] for who goes when there are more. Seven API
+    /// servers, the largest control plane there is, hold a few each. It is a quarter of the 1,024
+    /// descriptors that a process has where nobody raised the limit, and at some 40 KiB each
+    /// they are 10 MiB.
+    pub connections: usize,
+    /// A handshake takes two round trips and two signatures; ten seconds forgive a bad line.
+    pub handshake: Duration,
+    /// HTTP/1.1: between the end of one request and the end of the next one's header, idle time
+    /// and slow senders alike. HTTP/2: until the first request, preface included. Longer than the
+    /// 15 s between two asks of an HPA controller.
+    pub header: Duration,
+    /// HTTP/2: without a request, however many frames of other kinds there are. What
+    /// kube-apiserver gives its own callers; its availability probe asks every 30 s.
+    pub idle: Duration,
+    /// A peer that takes nothing of an answer for so long does not want it.
+    pub write: Duration,
+    /// HTTP/2 peers are pinged so often, and must answer within [`Self::pong`]: a peer whose node
+    /// died would otherwise hold its connection for as long as it is idle.
+    pub ping: Duration,
+    /// The time to answer a ping.
+    pub pong: Duration,
+    /// For the end of an HTTP/2 connection that nothing is asked on, once goodbye is said.
+    pub goodbye: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(30),
+            idle: Duration::from_secs(90),
+            write: Duration::from_secs(30),
+            ping: Duration::from_secs(30),
+            pong: Duration::from_secs(10),
+            goodbye: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One connection after its handshake: HTTP/1.1 or HTTP/2, until it ends, is idle for too long,
+//! or is drained.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::guests::Guest;
+use super::limits::{
+    BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW, STREAMS_MAX,
+};
+use crate::request::Peer;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    stream: TlsStream<TcpStream>,
+    service: AsGuest,
+    limits: &Limits,
+    drain: &CancellationToken,
+) -> hyper::Result<()> {
+    // By what was agreed on, never by sniffing.
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let mut io = TimeoutStream::new(stream);
+    io.set_write_timeout(Some(limits.write));
+    let io = TokioIo::new(Box::pin(io));
+    if http2 { serve_http2(io, service, limits, drain).await } else { serve_http1(io, service, limits, drain).await }
+}
+
+type Io = TokioIo<Pin<Box<TimeoutStream<TlsStream<TcpStream>>>>>;
+
+async fn serve_http1(io: Io, service: AsGuest, limits: &Limits, drain: &CancellationToken) -> hyper::Result<()> {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(HEADER_MAX)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn serve_http2(io: Io, service: AsGuest, limits: &Limits, drain: &CancellationToken) -> hyper::Result<()> {
+    let guest = service.guest.clone();
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.pong)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
+        .max_header_list_size(u32::try_from(HEADER_MAX).unwrap_or(u32::MAX))
+        .initial_connection_window_size(BODY_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(SEND_BUFFER_MAX)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let wanted = tokio::select! {
+        result = connection.as_mut() => return result,
+        // hyper says goodbye only after the preface, and has no deadline for it.
+        () = drain.cancelled() => guest.has_asked(),
+        () = idle(&guest, limits) => false,
+    };
+    connection.as_mut().graceful_shutdown();
+    if wanted {
+        return connection.await;
+    }
+    tokio::time::timeout(limits.goodbye, connection).await.unwrap_or(Ok(()))
+}
+
+/// Ends when nothing was asked for too long. The longest answer takes seconds, so that nobody
+/// can be waiting for one then.
+async fn idle(guest: &Guest, limits: &Limits) {
+    loop {
+        let allowed = if guest.has_asked() { limits.idle } else { limits.header };
+        match allowed.checked_sub(guest.quiet()) {
+            Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+            _ => return,
+        }
+    }
+}
+
+/// Tells the service who is at the other end of the connection, and the guest that it was heard.
+pub(super) struct AsGuest {
+    pub(super) guest: Arc<Guest>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) inner: Router,
+}
+
+impl hyper::service::Service<Request<Incoming>> for AsGuest {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = tower::util::Oneshot<Router, Request<Body>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.guest.asks();
+        // Nobody reads a body. Without its reader it is not taken from the network, either.
+        let mut request = request.map(|_unread| Body::empty());
+        request.extensions_mut().insert(self.peer.clone());
+        self.inner.clone().oneshot(request)
+    }
+}

@@ -1,0 +1,158 @@
+//! What is written of requests that were denied or have failed: a line each, with who and why,
+//! and nothing that is secret or that could pass for another line.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use depthgauge::emulator::fault::Fault;
+use serde_json::Value;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::support::server::{VALUE, start};
+
+/// The log of this test's thread, on which all of its server runs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture(json: bool) -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let audit: Targets = "depthgauge::audit=info".parse().unwrap();
+        let registry = tracing_subscriber::registry().with(audit);
+        let layer = tracing_subscriber::fmt::layer().with_writer(log.clone()).with_ansi(false);
+        let guard = if json {
+            tracing::subscriber::set_default(registry.with(layer.json().flatten_event(true)))
+        } else {
+            tracing::subscriber::set_default(registry.with(layer))
+        };
+        (log, guard)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_denial_is_one_line_that_says_who_what_and_why() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let eve = server.proxy().with_header("X-Remote-User", "eve").with_header("Audit-ID", "11-22");
+    let answer = eve.get(VALUE).await;
+    assert_eq!((answer.status.as_u16(), answer.header("audit-id")), (403, Some("11-22")));
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = &lines[0];
+    for (key, value) in [
+        ("message", "denied"),
+        ("user", "eve"),
+        ("verb", "list"),
+        ("namespace", "shop"),
+        ("metric", "oci_queue_length"),
+        ("audit_id", "11-22"),
+        ("target", "depthgauge::audit"),
+    ] {
+        assert_eq!(line[key], value, "{line}");
+    }
+    assert_eq!(line["code"], 403);
+    assert_eq!(line["reason"], answer.json()["message"]);
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+}
+
+#[tokio::test]
+async fn a_failed_read_is_written_with_its_reason_and_a_good_one_is_not() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let hpa = server.aggregator("hpa");
+    assert_eq!(hpa.get(VALUE).await.status, 200);
+    assert_eq!(server.anyone().get("/apis").await.status, 200);
+    assert_eq!(log.text(), "");
+    assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=colour")).await.status, 400);
+
+    let (failing, oci) = start().await;
+    oci.set_fault(Some(Fault::Status(http::StatusCode::INTERNAL_SERVER_ERROR)));
+    let answer = failing.aggregator("hpa").get(VALUE).await;
+    let lines = log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!((&lines[0]["code"], &lines[0]["user"]), (&400.into(), &"hpa".into()));
+    assert!(lines[0]["reason"].as_str().unwrap().contains("colour"), "{lines:?}");
+    assert_eq!((&lines[1]["code"], &lines[1]["message"]), (&503.into(), &"failed".into()));
+    assert_eq!(lines[1]["reason"], answer.refusal().1);
+}
+
+#[tokio::test]
+async fn who_shows_a_bad_token_is_written_by_address_and_the_token_is_not() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    assert_eq!(server.anyone().with_token("s3cret-token").get(VALUE).await.status, 401);
+    let lines = log.lines();
+    assert_eq!((lines.len(), &lines[0]["code"], lines[0].get("user")), (1, &401.into(), None), "{lines:?}");
+    assert!(lines[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(!log.text().contains("s3cret"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn no_name_can_pass_for_a_line_of_its_own() {
+    // A certificate's name may hold anything, a header's percent-encoding in a path as well.
+    let name = "eve\n2026-01-01T00:00:00Z  INFO depthgauge::audit: denied user=\"alice\"\u{1b}[31m\r";
+    let path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/sh%0Aop/m%1B%5B31m";
+    for json in [false, true] {
+        let (server, _oci) = start().await;
+        let (log, _guard) = Log::capture(json);
+        assert_eq!(server.holder(&server.clients.client(name, &[])).get(path).await.status, 403);
+        let text = log.text();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(text.trim_end_matches('\n').chars().all(|c| !c.is_control()), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_sends_is_written_at_a_bounded_length() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(false);
+    let long = "u".repeat(20_000);
+    let client = server.proxy().with_header("X-Remote-User", &long).with_header("Audit-ID", &long);
+    assert_eq!(client.get(VALUE).await.status, 403);
+    let text = log.text();
+    assert!(text.contains("denied") && text.len() < 1500, "{}", text.len());
+}
+
+#[tokio::test]
+async fn a_flood_is_sampled_and_strangers_do_not_use_up_the_lines_of_callers() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let stranger = server.anyone().with_token("bad").connect().await.unwrap();
+    for _ in 0..500 {
+        assert_eq!(stranger.get(VALUE).await.status, 401);
+    }
+    let count = |lines: &[Value], code: u16| lines.iter().filter(|line| line["code"] == code).count();
+    assert!(count(&log.lines(), 401) < 300, "{}", log.text());
+    assert_eq!(server.proxy().with_header("X-Remote-User", "eve").get(VALUE).await.status, 403);
+    assert_eq!(count(&log.lines(), 403), 1);
+}
