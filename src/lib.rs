@@ -27,7 +27,8 @@
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, HPA examples
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup
-//! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane
+//! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane;
+//!               external-client/, the API's official Go client, which e2e reads through
 //! fuzz/         one target a parser of foreign input; a workspace of its own
 //! ```
 //!
