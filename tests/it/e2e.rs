@@ -1,14 +1,26 @@
 //! End to end on a real control plane: the real binary, real kubectl, the real HPA controller
 //! and aggregator. `hack/cluster` makes the control plane; the first time it has to build it.
 
+/// Reads one metric all the time and remembers what failed.
+mod asker;
 /// A control plane, and kubectl.
 mod cluster;
+/// A network namespace with addresses of its own.
+mod netns;
+/// TCP from one address to others; who is ready, as kubelets find out.
+mod proxy;
 /// The queue, the server beside the cluster, and the workload that follows the queue.
 mod world;
 
+/// Callers who must not get in.
+mod attacks;
 /// What other users of the cluster see of us, and we of them.
 mod citizen;
+/// The official client.
+mod external_client;
 /// A queue that goes dark, a server that dies.
 mod outage;
+/// Two replicas, each restarted; kube-apiserver restarted.
+mod replicas;
 /// The main job: 0 to 10 and back.
 mod scaling;

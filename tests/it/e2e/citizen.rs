@@ -7,6 +7,7 @@ use depthgauge::emulator::fault::Fault;
 
 use super::cluster::{eventually, run, throughout};
 use super::world::{METRIC_PATH, World};
+use super::{attacks, external_client};
 use crate::golden;
 
 const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
@@ -29,6 +30,7 @@ async fn a_good_citizen_of_the_cluster() {
         namespaces_can_be_deleted(&world);
         headers_without_the_front_proxy_read_nothing(&world);
         a_stranger_may_not_read(&world);
+        attacks::are_refused(&world);
         drift_is_repaired(&world);
         answers_in_flight_finish_on_sigterm(&world, &mut server);
         deleted_while_we_run_it_stays_deleted(&world);
@@ -64,6 +66,7 @@ fn documents_are_golden(world: &World) {
     world.oci.queue().put(["one"; 7]);
     eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
     golden::check("e2e-values.json", &world.cluster.told(&["get", "--raw", METRIC_PATH]));
+    external_client::reads_a_value(world, 7);
     world.oci.queue().consume(7);
 }
 

@@ -1,5 +1,6 @@
 //! A control plane of `hack/cluster`, taken down when the test ends.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -36,9 +37,33 @@ impl Cluster {
         PathBuf::from(path.expect("hack/cluster env prints KUBECONFIG"))
     }
 
+    /// Its name for `hack/cluster`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where kube-apiserver listens, for as long as the cluster is up.
+    pub fn address(&self) -> SocketAddr {
+        let kubeconfig = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let (_, rest) = kubeconfig.split_once("https://").unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    }
+
+    /// A file of its certificates: `ca.crt`, `front-proxy-client.key`, …
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.kubeconfig().with_file_name(name)
+    }
+
+    /// Stops a process of the control plane and starts it again where it was; returns when
+    /// kube-apiserver is ready.
+    pub fn restart(&self, process: &str) {
+        let said = run(script("hack/cluster").args(["restart", &self.name, process]));
+        assert!(said.ok, "hack/cluster restart: {}", said.stderr);
+    }
+
     /// kubectl, whatever it says.
     pub fn kubectl(&self, args: &[&str]) -> Said {
-        run(script("hack/cluster").args(["kubectl", &self.name, "--"]).args(args))
+        kubectl(&self.name, args)
     }
 
     /// What kubectl prints; it must succeed.
@@ -61,6 +86,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = script("hack/cluster").args(["down", &self.name]).stderr(Stdio::null()).status();
     }
+}
+
+/// kubectl on a cluster of this name, for those who do not own it.
+pub fn kubectl(cluster: &str, args: &[&str]) -> Said {
+    run(script("hack/cluster").args(["kubectl", cluster, "--"]).args(args))
 }
 
 /// A script of this repository, run at its root.

@@ -23,7 +23,7 @@ use super::cluster::{Cluster, eventually, run, script};
 
 pub const METRIC_PATH: &str =
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length?labelSelector=queue%3Dorders";
-const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.e2e";
+pub const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.e2e";
 const SLOW_QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.slow";
 
 pub struct World {
@@ -38,9 +38,25 @@ pub struct World {
 /// An OCI Queue service that can go dark and come back with its messages.
 pub struct Oci {
     pub emulator: Emulator,
-    config_file: PathBuf,
-    address: SocketAddr,
+    /// Of the user that it knows.
+    pub config_file: PathBuf,
+    /// Where it listens, when it does.
+    pub address: SocketAddr,
     open: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// Where and how one server runs.
+#[derive(Clone)]
+pub struct Place {
+    /// A command that runs the one that follows it, somewhere else.
+    pub enter: Vec<String>,
+    pub bind: SocketAddr,
+    pub admin: SocketAddr,
+    /// What the APIService shall name.
+    pub service_port: u16,
+    pub config: PathBuf,
+    pub kubeconfig: PathBuf,
+    pub shutdown_delay: &'static str,
 }
 
 /// The real binary, killed when the test ends.
@@ -73,14 +89,38 @@ impl World {
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self) -> Server {
+        self.serve_at(&self.place())
+    }
+
+    /// Beside the cluster, where the Service leads.
+    pub fn place(&self) -> Place {
+        Place {
+            enter: Vec::new(),
+            bind: (Ipv4Addr::LOCALHOST, self.port).into(),
+            admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            service_port: self.port,
+            config: self.config.clone(),
+            kubeconfig: self.own_kubeconfig(),
+            shutdown_delay: "0s",
+        }
+    }
+
+    /// Starts one of several servers, all of which show the same certificate.
+    pub fn serve_at(&self, place: &Place) -> Server {
         let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_depthgauge"))
-            .args(["serve", "--bind-address=127.0.0.1", "--admin-address=127.0.0.1:0"])
-            .arg(format!("--secure-port={}", self.port))
-            .arg(format!("--service=depthgauge/depthgauge:{}", self.port))
-            .arg(format!("--config={}", self.config.display()))
-            .arg(format!("--kubeconfig={}", self.own_kubeconfig().display()))
-            .arg(format!("--cert-dir={}", self.dir.path().join("certs").display()))
+        let shared_certificate = format!("--cert-dir={}", self.dir.path().join("certs").display());
+        let mut words = place.enter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_depthgauge")]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
+            .arg("serve")
+            .arg(format!("--bind-address={}", place.bind.ip()))
+            .arg(format!("--secure-port={}", place.bind.port()))
+            .arg(format!("--admin-address={}", place.admin))
+            .arg(format!("--service=depthgauge/depthgauge:{}", place.service_port))
+            .arg(format!("--config={}", place.config.display()))
+            .arg(format!("--kubeconfig={}", place.kubeconfig.display()))
+            .arg(format!("--shutdown-delay={}", place.shutdown_delay))
+            .arg(shared_certificate)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -89,6 +129,13 @@ impl World {
         let admin = lines.find_map(|line| line.strip_prefix("admin on ").map(str::to_owned));
         let admin = admin.unwrap_or_else(|| panic!("the server did not start:\n{}", self.log()));
         Server { child, admin }
+    }
+
+    /// A file beside the server's own; its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
     }
 
     /// Waits until kube-apiserver forwards questions to the server.
@@ -221,7 +268,7 @@ impl Oci {
 
 /// A port that will be listened on again and again: below those that the kernel gives to
 /// outgoing connections, which could take it in between.
-fn lasting_port() -> u16 {
+pub fn lasting_port() -> u16 {
     let free = |port: &u16| StdListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).find(free).unwrap()
 }

@@ -1,6 +1,9 @@
 //! Certificate authorities, and the certificates that they sign.
 
+use std::path::Path;
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Signs client certificates.
@@ -65,6 +68,12 @@ impl Clone for Identity {
 }
 
 impl Identity {
+    /// One that somebody else made, from PEM files.
+    pub(crate) fn read(certificate: &Path, key: &Path) -> Self {
+        let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
+        Self { chain, key: PrivateKeyDer::from_pem_file(key).unwrap() }
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
     }
