@@ -24,3 +24,5 @@ mod outage;
 mod replicas;
 /// The main job: 0 to 10 and back.
 mod scaling;
+/// Every request beside the reference adapter's answer.
+mod side_by_side;

@@ -108,6 +108,11 @@ pub fn run(command: &mut Command) -> Said {
     Said { ok: status.success(), stdout: text(stdout), stderr: text(stderr) }
 }
 
+/// The same for one that prints something else than text; whatever it says otherwise.
+pub fn run_raw(command: &mut Command) -> Vec<u8> {
+    command.output().unwrap().stdout
+}
+
 /// Looks again and again until there is something; fails when there is nothing in time.
 pub fn eventually<T>(what: &str, within: Duration, look: impl FnMut() -> Option<T>) -> T {
     eventually_or(|| what.to_owned(), within, look)
