@@ -15,6 +15,7 @@ const RECENT: i64 = 12;
 /// The queue has `depth` messages, and the server has seen them.
 pub fn reads_a_value(world: &World, depth: i64) {
     let answer = read(world, "oci_queue_length", "queue=orders");
+    assert_eq!(answer["contentType"], "application/vnd.kubernetes.protobuf");
     let [item] = answer["items"].as_array().unwrap().as_slice() else { panic!("one item: {answer}") };
     assert_eq!(item["metric"], "oci_queue_length");
     assert_eq!(item["labels"], json!({"queue": "orders"}));
