@@ -64,6 +64,11 @@ pub(super) fn wanted(
             spec.insecure_skip_tls_verify = Some(false);
         }
     }
+    // One that was taken over goes on being called what it was called.
+    let theirs = found.and_then(|found| found.metadata.labels.as_ref());
+    if let (Some(theirs), Some(labels)) = (theirs, &mut object.metadata.labels) {
+        labels.retain(|key, value| theirs.get(key).is_none_or(|held| held == value));
+    }
     object.metadata.owner_references = owner.map(|owner| vec![owner.clone()]);
     if let Some(former) = found.and_then(|found| annotation(found, FORMER_SPEC)) {
         annotate(&mut object, FORMER_SPEC, former.to_owned());
@@ -222,11 +227,13 @@ mod tests {
         let mut before = object("keda/keda-metrics:443", "");
         before.spec.as_mut().unwrap().ca_bundle = None;
         before.spec.as_mut().unwrap().insecure_skip_tls_verify = Some(true);
+        before.metadata.labels.as_mut().unwrap().insert("app.kubernetes.io/name".into(), "keda".into());
         let manifest = manifest(&service("a/b:443")).unwrap();
         let mut taken = wanted(&manifest, Some(&before), &Ca::Bundle("ca".into()), None).unwrap();
         remember(&mut taken, &before).unwrap();
         assert_eq!(taken.spec.as_ref().unwrap().insecure_skip_tls_verify, Some(false));
         assert_eq!(former_spec(&taken).unwrap().unwrap(), before.spec.clone().unwrap());
+        assert_eq!(taken.metadata.labels.as_ref().unwrap().len(), 0, "its labels are left");
 
         let again = wanted(&manifest, Some(&taken), &Ca::Bundle("next".into()), None).unwrap();
         assert_eq!(former_spec(&again).unwrap().unwrap(), before.spec.clone().unwrap(), "every apply carries it on");

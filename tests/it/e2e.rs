@@ -14,12 +14,16 @@ mod world;
 
 /// Callers who must not get in.
 mod attacks;
+/// One certificate for all replicas, handed over without a failed read.
+mod certificates;
 /// What other users of the cluster see of us, and we of them.
 mod citizen;
 /// The official client.
 mod external_client;
 /// A queue that goes dark, a server that dies.
 mod outage;
+/// An APIService that others have a say in, too.
+mod registration;
 /// Two replicas, each restarted; kube-apiserver restarted.
 mod replicas;
 /// The main job: 0 to 10 and back.

@@ -24,6 +24,8 @@ use super::cluster::{Cluster, eventually, run, script};
 pub const METRIC_PATH: &str =
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length?labelSelector=queue%3Dorders";
 pub const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.e2e";
+/// The Secret that every replica keeps CA and certificate in, as in a pod.
+const SHARED_CERTIFICATE: &str = "--cert-secret=depthgauge/depthgauge-certs";
 const SLOW_QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.slow";
 
 pub struct World {
@@ -57,6 +59,9 @@ pub struct Place {
     pub config: PathBuf,
     pub kubeconfig: PathBuf,
     pub shutdown_delay: &'static str,
+    pub env: Vec<(&'static str, &'static str)>,
+    /// Where the certificate comes from is said here; each place has its own say.
+    pub flags: Vec<String>,
 }
 
 /// The real binary, killed when the test ends.
@@ -102,13 +107,14 @@ impl World {
             config: self.config.clone(),
             kubeconfig: self.own_kubeconfig(),
             shutdown_delay: "0s",
+            env: Vec::new(),
+            flags: vec![SHARED_CERTIFICATE.to_owned()],
         }
     }
 
     /// Starts one of several servers, all of which show the same certificate.
     pub fn serve_at(&self, place: &Place) -> Server {
         let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let shared_certificate = format!("--cert-dir={}", self.dir.path().join("certs").display());
         let mut words = place.enter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_depthgauge")]);
         let mut child = Command::new(words.next().unwrap())
             .args(words)
@@ -120,7 +126,8 @@ impl World {
             .arg(format!("--config={}", place.config.display()))
             .arg(format!("--kubeconfig={}", place.kubeconfig.display()))
             .arg(format!("--shutdown-delay={}", place.shutdown_delay))
-            .arg(shared_certificate)
+            .args(&place.flags)
+            .envs(place.env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -142,7 +149,7 @@ impl World {
     pub fn await_available(&self) {
         let args = ["get", "apiservice", "v1beta1.external.metrics.k8s.io", "-o", AVAILABLE];
         eventually("the APIService is Available", Duration::from_secs(40), || {
-            (self.cluster.told(&args) == "True").then_some(())
+            (self.cluster.kubectl(&args).stdout == "True").then_some(())
         });
     }
 
