@@ -51,7 +51,10 @@
 //!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
-//!   api/{discovery,values,encode}.rs
+//!   api/accept.rs      what the caller takes, by its Accept headers; pure
+//!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out
+//!   api/{discovery,openapi}.rs   what there is; made once, by api/fixed.rs
+//!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
