@@ -22,8 +22,8 @@ mod object;
 mod service_ref;
 mod unregister;
 
-pub use install::Install;
-pub use object::BadManifest;
+pub use install::{Install, rights};
+pub use object::{BadManifest, is_labelled_ours, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
 pub use unregister::{UnregisterError, Unregistered, unregister};
 
@@ -43,7 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// trouble.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// All that is ever done to it.
-const RIGHTS: Grant<'static> = Grant {
+pub const RIGHTS: Grant<'static> = Grant {
     group: "apiregistration.k8s.io",
     resource: "apiservices",
     name: NAME,

@@ -33,7 +33,7 @@ pub use access::SubjectAccessReviews;
 pub use audit::Audit;
 use audit::Trail;
 pub use token::TokenReviews;
-pub use trust::{BadConfigMap, Trust};
+pub use trust::{BadConfigMap, IDENTITY_CONFIG_MAP, Trust};
 
 /// Everything that the layer asks.
 pub struct Auth {

@@ -19,13 +19,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::health::Reporter;
+use crate::rbac::Grant;
 
+mod inspection;
 mod issue;
 mod own_files;
 mod publication;
 mod rotation;
 mod store;
 
+pub use inspection::Inspection;
 pub use publication::Publication;
 
 use issue::{Pair, life};
@@ -197,6 +200,19 @@ impl FromStr for SecretRef {
             return Err(bad());
         }
         Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl SecretRef {
+    /// All that is ever done to it.
+    pub fn rights(&self) -> Grant<'_> {
+        Grant {
+            group: "",
+            resource: "secrets",
+            name: &self.name,
+            namespace: Some(&self.namespace),
+            verbs: &["get", "create", "patch"],
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry;
 
+mod check;
 mod cluster;
 mod config;
 mod demo;
@@ -33,6 +34,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Check(check::Args),
     Demo(demo::Args),
     Emulate(emulate::Args),
     Config(config::Args),
@@ -52,6 +54,7 @@ impl Cli {
         let result = runtime.block_on(async {
             match command {
                 Command::Serve(args) => args.run().await,
+                Command::Check(args) => args.run().await,
                 Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),

@@ -39,6 +39,8 @@
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
 //!   cli/serve/{certificate,parts}.rs; cli/cluster.rs   its flags; the tasks; the way to kube-apiserver
+//!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
+//!   cli/check/{report,wire}.rs   what it prints; whom it asks
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
@@ -68,7 +70,7 @@
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
-//!   certs/{rotation,issue,publication}.rs   what becomes of it, pure; making it; since when its CA is known
+//!   certs/{rotation,issue,publication,inspection}.rs   what becomes of it, pure; making it; since when its CA is known; one seen from outside
 //!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up

@@ -22,7 +22,7 @@ mod outage;
 mod reader;
 mod schedule;
 
-pub use reader::Reader;
+pub use reader::{Reader, read_once};
 
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
@@ -122,7 +122,7 @@ impl Catalog {
         let mut entries: Vec<Entry> = bindings
             .into_iter()
             .map(|Binding { name, kind, namespaces, timing, source }| {
-                let title = format!("{} {name:?}", kind.label());
+                let title = title(kind, &name);
                 let cell = Arc::new(cache::Cell::new(title, source, timing, clock, activate.clone()));
                 let labels = [(kind.label(), name.as_str())].into_iter().collect();
                 Entry { name, kind, namespaces, labels, cell }
@@ -199,6 +199,11 @@ pub fn metrics() -> BTreeSet<MetricName> {
 pub fn label(metric: MetricName) -> Option<&'static str> {
     let kind = source::KINDS.iter().find(|kind| kind.metrics().contains(&metric))?;
     Some(kind.label())
+}
+
+/// A source as it reads in a sentence: `queue "orders"`.
+pub fn title(kind: &dyn Kind, name: &str) -> String {
+    format!("{} {name:?}", kind.label())
 }
 
 fn find_metric(asked: &str) -> Result<(&'static dyn Kind, MetricName), LookupError> {

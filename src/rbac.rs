@@ -34,10 +34,11 @@ pub struct Binding<'a> {
 impl Grant<'_> {
     /// What went wrong with a call that needs this, the same for the same trouble.
     pub fn trouble(&self, error: &kube::Error) -> String {
-        trouble(error, |status| self.yaml(status))
+        trouble(error, |user| self.yaml(user))
     }
 
-    fn yaml(&self, status: &Status) -> String {
+    /// What `kubectl apply -f -` takes to give all of this to a user, as kube-apiserver names one.
+    pub fn yaml(&self, user: &str) -> String {
         let Self { group, resource, name, namespace, verbs } = self;
         let (group, verbs) = (if group.is_empty() { "''" } else { group }, verbs.join(", "));
         let rule =
@@ -48,7 +49,7 @@ impl Grant<'_> {
         let made = format!(
             "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}, metadata: {metadata}, rules: [{rule}]}}"
         );
-        list(&[made, binding(&role, &role, *namespace, status)])
+        list(&[made, binding(&role, &role, *namespace, user)])
     }
 }
 
@@ -57,19 +58,21 @@ impl Grant<'_> {
 impl Binding<'_> {
     /// What went wrong with a call that needs this, the same for the same trouble.
     pub fn trouble(&self, error: &kube::Error) -> String {
-        trouble(error, |status| self.yaml(status))
+        trouble(error, |user| self.yaml(user))
     }
 
-    fn yaml(&self, status: &Status) -> String {
+    /// What `kubectl apply -f -` takes to bind a user to it, as kube-apiserver names one.
+    pub fn yaml(&self, user: &str) -> String {
         let own = self.role.trim_start_matches("system:");
-        list(&[binding(&format!("depthgauge:{own}"), self.role, self.namespace, status)])
+        list(&[binding(&format!("depthgauge:{own}"), self.role, self.namespace, user)])
     }
 }
 
-fn trouble(error: &kube::Error, yaml: impl FnOnce(&Status) -> String) -> String {
+fn trouble(error: &kube::Error, yaml: impl FnOnce(&str) -> String) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            format!("{}; to grant it, give this to kubectl apply -f -: {}", status.message, yaml(status))
+            let yaml = yaml(refused_user(status));
+            format!("{}; to grant it, give this to kubectl apply -f -: {yaml}", status.message)
         }
         kube::Error::Api(status) if status.code == 401 => {
             "kube-apiserver refuses our credentials: the token is expired, or of another cluster".to_owned()
@@ -90,18 +93,21 @@ fn role_kind(name: &str, namespace: Option<&str>) -> (&'static str, String) {
     }
 }
 
-fn binding(name: &str, role: &str, namespace: Option<&str>, status: &Status) -> String {
+fn binding(name: &str, role: &str, namespace: Option<&str>, user: &str) -> String {
     let (kind, metadata) = role_kind(name, namespace);
-    let subject = subject(status);
+    let subject = subject(user);
     format!(
         "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}Binding, metadata: {metadata}, roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: '{role}'}}, subjects: [{subject}]}}"
     )
 }
 
 /// Whom kube-apiserver refused, by its own words: `… is forbidden: User "u" cannot …`.
-fn subject(status: &Status) -> String {
+fn refused_user(status: &Status) -> &str {
     let user = status.message.split_once("User \"").and_then(|(_, rest)| rest.split_once('"'));
-    let user = user.map_or("the-user-that-depthgauge-runs-as", |(user, _)| user);
+    user.map_or("the-user-that-depthgauge-runs-as", |(user, _)| user)
+}
+
+fn subject(user: &str) -> String {
     match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, name)) => format!("{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}"),
         None => format!("{{apiGroup: rbac.authorization.k8s.io, kind: User, name: '{}'}}", user.replace('\'', "''")),

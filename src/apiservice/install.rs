@@ -34,6 +34,16 @@ pub struct Install {
     deployed: AtomicBool,
 }
 
+/// All that is ever asked of an install's objects: its ClusterRole, Namespace and Deployment.
+pub fn rights(service: &ServiceRef) -> [Grant<'_>; 3] {
+    let ServiceRef { namespace, name, .. } = service;
+    [
+        Grant { group: "rbac.authorization.k8s.io", resource: "clusterroles", name, namespace: None, verbs: &["get"] },
+        Grant { group: "", resource: "namespaces", name: namespace, namespace: None, verbs: &["get", "list", "watch"] },
+        Grant { group: "apps", resource: "deployments", name, namespace: Some(namespace), verbs: &["get"] },
+    ]
+}
+
 // === impl Install ===
 
 impl Install {
@@ -50,13 +60,7 @@ impl Install {
     /// with it.
     pub(super) async fn owner(&self) -> Result<Option<OwnerReference>, String> {
         let name = &self.service.name;
-        let rights = Grant {
-            group: "rbac.authorization.k8s.io",
-            resource: "clusterroles",
-            name,
-            namespace: None,
-            verbs: &["get"],
-        };
+        let [rights, ..] = rights(&self.service);
         let found = Api::<ClusterRole>::all(self.client.clone()).get_metadata_opt(name).await;
         let found = found.map_err(|error| rights.trouble(&error))?;
         Ok(found.and_then(|role| role.metadata.uid).map(|uid| OwnerReference {

@@ -116,8 +116,14 @@ pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Finding 
     }
 }
 
+/// Whether it says that depthgauge made it, or took it over.
+pub fn is_labelled_ours(found: &APIService) -> bool {
+    let label = found.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/name"));
+    label.is_some_and(|label| label == "depthgauge") || annotation(found, FORMER_SPEC).is_some()
+}
+
 /// Whom it belongs to, for people.
-pub(super) fn owner(found: &APIService) -> String {
+pub fn owner(found: &APIService) -> String {
     let by = last_manager(found).map(|manager| format!(" (applied by {manager})")).unwrap_or_default();
     match found.spec.as_ref().and_then(|spec| spec.service.as_ref()) {
         Some(ServiceReference { namespace, name, .. }) => {

@@ -4,7 +4,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, A
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
-use super::object::{FORMER_SPEC, Finding, former_spec, look, owner};
+use super::object::{FORMER_SPEC, Finding, former_spec, is_labelled_ours, look, owner};
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 
 /// What became of it.
@@ -47,7 +47,7 @@ pub async fn unregister(
     let Some(found) = api.get_opt(NAME).await.map_err(cluster)? else { return Ok(Unregistered::Absent) };
     let ours = match service {
         Some(service) => look(Some(&found), service) == Finding::Ours,
-        None => says_that_it_is_ours(&found),
+        None => is_labelled_ours(&found),
     };
     if !ours {
         return Err(UnregisterError::Foreign(owner(&found)));
@@ -73,15 +73,6 @@ pub(super) async fn delete(api: &Api<APIService>, found: &APIService) -> kube::R
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         deleted => deleted.map(drop),
     }
-}
-
-fn says_that_it_is_ours(found: &APIService) -> bool {
-    let has = |map: &Option<std::collections::BTreeMap<String, String>>, key: &str, value: Option<&str>| {
-        let held = map.as_ref().and_then(|map| map.get(key));
-        held.is_some_and(|held| value.is_none_or(|value| held == value))
-    };
-    has(&found.metadata.labels, "app.kubernetes.io/name", Some("depthgauge"))
-        || has(&found.metadata.annotations, FORMER_SPEC, None)
 }
 
 /// A merge patch: what we added goes, by null, if the former spec does not have it.

@@ -23,12 +23,17 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::health::Reporter;
 use crate::rbac::Binding;
 
-/// Where Kubernetes publishes what aggregated API servers need to know.
+/// Where Kubernetes publishes what aggregated API servers need to know: the namespace, and the
+/// ConfigMap's name.
+pub const IDENTITY_CONFIG_MAP: (&str, &str) = (NAMESPACE, NAME);
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 /// What may read it, in every cluster.
 const READER: Binding<'static> =
     Binding { role: "extension-apiserver-authentication-reader", namespace: Some(NAMESPACE) };
+/// The keys without which no front proxy can be recognised, or name a user.
+const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
+const USER_HEADERS: &str = "requestheader-username-headers";
 /// How long the first answer of a watch may take; kube-apiserver has the object in its cache.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a watch that broke to the next: soon enough for a certificate rotation, which keeps the
@@ -113,6 +118,23 @@ impl Trust {
         Ok(())
     }
 
+    /// Whether kube-apiserver could name its callers to us by what the ConfigMap's data say now.
+    pub fn usable(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
+        let roots = Roots::parse(data)?;
+        let now = self.now().as_second();
+        let bad = |key, problem: &str| Err(BadConfigMap { key, problem: problem.to_owned() });
+        if roots.front_proxy_ca.is_empty() {
+            return bad(FRONT_PROXY_CA, "there is none");
+        }
+        if !roots.front_proxy_ca.iter().any(|anchor| anchor.valid.contains(&now)) {
+            return bad(FRONT_PROXY_CA, "no CA in it is in its time");
+        }
+        if roots.user_headers.is_empty() {
+            return bad(USER_HEADERS, "there are none");
+        }
+        Ok(())
+    }
+
     /// Follows the ConfigMap for as long as the process runs.
     pub async fn watch(&self, client: kube::Client, reporter: Reporter) {
         loop {
@@ -176,10 +198,10 @@ impl Roots {
     /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header.
     fn parse(data: &BTreeMap<String, String>) -> Result<Self, BadConfigMap> {
         Ok(Self {
-            front_proxy_ca: anchors(data, "requestheader-client-ca-file")?,
+            front_proxy_ca: anchors(data, FRONT_PROXY_CA)?,
             client_ca: anchors(data, "client-ca-file")?,
             allowed_names: strings(data, "requestheader-allowed-names")?,
-            user_headers: strings(data, "requestheader-username-headers")?,
+            user_headers: strings(data, USER_HEADERS)?,
             uid_headers: strings(data, "requestheader-uid-headers")?,
             group_headers: strings(data, "requestheader-group-headers")?,
             extra_prefixes: strings(data, "requestheader-extra-headers-prefix")?,

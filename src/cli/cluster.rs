@@ -11,19 +11,48 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.
 pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
-    let kubeconfig = match named {
-        // Its errors name the file, and their cause already.
-        Some(file) => Some(Kubeconfig::read_from(&file).map_err(|error| anyhow!("--kubeconfig: {error}"))?),
-        // One file, or several with colons between.
-        None => Kubeconfig::from_env().map_err(|error| anyhow!("KUBECONFIG: {error}"))?,
-    };
-    let mut config = match kubeconfig {
-        Some(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .context("the kubeconfig cannot be used")?,
+    let config = match kubeconfig(named)? {
+        Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
         None => kube::Config::incluster()
             .context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod")?,
     };
+    client(config)
+}
+
+/// For commands that people run: `~/.kube/config`, too, when nothing else is there. Also where
+/// it leads.
+pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube::Client, String)> {
+    let config = match kubeconfig(named)? {
+        Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
+        None => match kube::Config::incluster() {
+            Ok(config) => config,
+            Err(_) => {
+                let kubeconfig = Kubeconfig::read()
+                    .map_err(|error| anyhow!("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG: {error}"));
+                of_kubeconfig(kubeconfig?).await?
+            }
+        },
+    };
+    let server = config.cluster_url.to_string();
+    Ok((client(config)?, server))
+}
+
+/// Named by the flag, or by KUBECONFIG.
+fn kubeconfig(named: Option<PathBuf>) -> Result<Option<Kubeconfig>> {
+    match named {
+        // Its errors name the file, and their cause already.
+        Some(file) => Kubeconfig::read_from(&file).map(Some).map_err(|error| anyhow!("--kubeconfig: {error}")),
+        // One file, or several with colons between.
+        None => Kubeconfig::from_env().map_err(|error| anyhow!("KUBECONFIG: {error}")),
+    }
+}
+
+async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<kube::Config> {
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    config.context("the kubeconfig cannot be used")
+}
+
+fn client(mut config: kube::Config) -> Result<kube::Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     kube::Client::try_from(config).context("cannot use the credentials for kube-apiserver")
 }

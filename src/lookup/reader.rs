@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Binding;
 use super::cache::{Cell, Reading};
 use super::outage::Outage;
 use super::schedule::{self, LastRead, Next};
-use crate::source::{Figures, SourceError, Step};
+use crate::metric::Clock;
+use crate::source::{Figures, Source, SourceError, Step};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -47,6 +49,18 @@ impl Reader {
             }
         }
     }
+}
+
+/// One read of a source that is in no catalog, with its own deadline. The error is the sentence
+/// that an HPA would be told; the log has the rest.
+pub async fn read_once(binding: &Binding, clock: Clock) -> Result<Figures, Arc<str>> {
+    let timestamp = clock();
+    let read = read_by(&*binding.source, Instant::now() + binding.timing.timeout).await;
+    read.map_err(|error| {
+        let title = super::title(binding.kind, &binding.name);
+        log_failure(&title, &error);
+        Outage::begin(&title, &error, timestamp).sentence()
+    })
 }
 
 async fn keep_fresh(cell: Arc<Cell>) {
@@ -88,18 +102,26 @@ fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
 async fn read(cell: &Cell) {
     let began = Instant::now();
     let timestamp = (cell.clock)();
-    let by = began + cell.timing.timeout;
+    let result = read_by(&*cell.source, began + cell.timing.timeout).await;
+    store(cell, began, timestamp, result);
+    cell.progress.send_replace(());
+}
+
+async fn read_by(source: &dyn Source, by: Instant) -> Result<Figures, SourceError> {
     // A source keeps its deadline itself, and knows the step; this is for one that does not.
-    let result = tokio::time::timeout_at(by + OVERTIME, cell.source.read(by)).await.unwrap_or_else(|_| {
+    tokio::time::timeout_at(by + OVERTIME, source.read(by)).await.unwrap_or_else(|_| {
         Err(SourceError {
             step: Step::Read,
             cause: "timed out".to_owned(),
             remedy: "Check the way from this pod to the source.",
             detail: "the read went on after its deadline".to_owned(),
         })
-    });
-    store(cell, began, timestamp, result);
-    cell.progress.send_replace(());
+    })
+}
+
+fn log_failure(title: &str, error: &SourceError) {
+    let SourceError { step, cause, detail, .. } = error;
+    tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
 }
 
 fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result<Figures, SourceError>) {
@@ -124,8 +146,7 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
                 }
             };
             if news {
-                let SourceError { step, cause, detail, .. } = &error;
-                tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
+                log_failure(title, &error);
             }
         }
     }

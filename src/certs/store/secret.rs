@@ -9,7 +9,6 @@ use kube::api::{Api, Patch, PatchParams};
 
 use super::Entries;
 use crate::certs::{CertsError, SecretRef};
-use crate::rbac::Grant;
 
 const FIELD_MANAGER: &str = "depthgauge";
 /// Says that the content is ours to replace.
@@ -70,13 +69,6 @@ impl SharedSecret {
     }
 
     fn trouble(&self, error: &kube::Error) -> CertsError {
-        let grant = Grant {
-            group: "",
-            resource: "secrets",
-            name: &self.name.name,
-            namespace: Some(&self.name.namespace),
-            verbs: &["get", "create", "patch"],
-        };
-        CertsError::Cluster { secret: self.name.clone(), trouble: grant.trouble(error) }
+        CertsError::Cluster { secret: self.name.clone(), trouble: self.name.rights().trouble(error) }
     }
 }

@@ -1,0 +1,111 @@
+//! kube-apiserver itself: its version, and its clock beside ours.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::report::Finding;
+
+/// From here on an HPA may have `minReplicas: 0` without a feature gate.
+const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
+/// A node that keeps time by NTP is off by milliseconds. Half a minute is no failure yet: it will
+/// be one.
+const SKEW_WARN: SignedDuration = SignedDuration::from_secs(30);
+/// OCI refuses signatures whose date is off by more.
+const SKEW_FAIL: SignedDuration = SignedDuration::from_mins(5);
+
+/// Of Kubernetes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Version {
+    major: u32,
+    minor: u32,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Of the answer to GET /version; a provider may add to the minor: `37+`.
+    pub(super) fn of(answer: &Value) -> Option<Self> {
+        let number = |field: &str| {
+            let text = answer[field].as_str()?;
+            text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        Some(Self { major: number("major")?, minor: number("minor")? })
+    }
+
+    /// Whether an HPA may scale to zero.
+    pub(super) fn scales_to_zero(self) -> bool {
+        self >= SCALES_TO_ZERO
+    }
+}
+
+/// What it says of itself.
+pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
+    let Some(answer) = answer else {
+        return Finding::warn(format!("{server} does not tell its version: before 1.37 `minReplicas: 0` is refused"));
+    };
+    let written = answer["gitVersion"].as_str().unwrap_or("a version that is not understood");
+    match Version::of(answer) {
+        Some(version) if !version.scales_to_zero() => Finding::warn(format!(
+            "Kubernetes {written} on {server} refuses `minReplicas: 0` unless its feature gate HPAScaleToZero is on: use 1, or 1.37 and later"
+        )),
+        _ => Finding::ok(format!("Kubernetes {written} on {server}")),
+    }
+}
+
+/// Its clock beside ours.
+pub(super) fn clock(theirs: Option<Timestamp>, ours: Timestamp) -> Finding {
+    let Some(theirs) = theirs else { return Finding::warn("kube-apiserver does not tell the time") };
+    let ahead = ours.duration_since(theirs);
+    let (skew, direction) = (ahead.abs(), if ahead.is_negative() { "behind" } else { "ahead of" });
+    let seconds = skew.as_secs();
+    let said = format!("the clock here is {seconds} s {direction} kube-apiserver's");
+    if skew > SKEW_FAIL {
+        Finding::fail(format!("{said}, and OCI refuses what is signed more than 5 min off: set the clock (NTP)"))
+    } else if skew > SKEW_WARN {
+        Finding::warn(format!("{said}: set the clock (NTP) before it is 5 min, from where on OCI refuses signatures"))
+    } else {
+        Finding::ok(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::check::report::Level;
+
+    #[test]
+    fn zero_needs_1_37() {
+        for (major, minor, zero) in
+            [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
+        {
+            let answer = json!({"major": major, "minor": minor, "gitVersion": "v"});
+            assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
+            let level = if zero { Level::Ok } else { Level::Warn };
+            assert_eq!(version("s", Some(&answer)).level, level);
+        }
+        assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+        assert_eq!(version("s", None).level, Level::Warn);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_before_it_hurts() {
+        let theirs: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+        for (seconds, level) in [
+            (0, Level::Ok),
+            (30, Level::Ok),
+            (31, Level::Warn),
+            (-31, Level::Warn),
+            (300, Level::Warn),
+            (301, Level::Fail),
+            (-301, Level::Fail),
+        ] {
+            let found = clock(Some(theirs), theirs + SignedDuration::from_secs(seconds));
+            assert_eq!(found.level, level, "{seconds}");
+            let direction = if seconds < 0 { "behind" } else { "ahead of" };
+            assert!(found.text.contains(&format!("{} s {direction}", seconds.abs())), "{}", found.text);
+        }
+        assert_eq!(clock(None, theirs).level, Level::Warn);
+    }
+}

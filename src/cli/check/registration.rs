@@ -1,0 +1,157 @@
+//! The APIService: whose it is, and what kube-apiserver thinks of it.
+
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+
+use super::report::Finding;
+use super::wire::{Trouble, Wire};
+use crate::apiservice::{NAME, ServiceRef, is_labelled_ours, owner};
+
+/// As it is, or why that is not known.
+pub(super) async fn read(wire: &Wire) -> Result<APIService, Trouble> {
+    let object = wire.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{NAME}")).await?;
+    serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is no APIService: {error}")))
+}
+
+/// The Service that it leads to, if that is one of ours.
+pub(super) fn our_service(found: &APIService) -> Option<ServiceRef> {
+    service(found).filter(|_| is_labelled_ours(found))
+}
+
+/// The CAs that kube-apiserver verifies the server by, in PEM.
+pub(super) fn bundle(found: &APIService) -> Option<String> {
+    let bundle = found.spec.as_ref()?.ca_bundle.as_ref()?;
+    Some(String::from_utf8_lossy(&bundle.0).into_owned()).filter(|bundle| !bundle.is_empty())
+}
+
+/// What is wrong with it, as far as we are behind this Service.
+pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef) -> Vec<Finding> {
+    let found = match found {
+        Ok(found) => found,
+        Err(trouble) => {
+            return vec![trouble.finding(&format!("APIService {NAME}"), || {
+                Finding::fail(format!(
+                    "APIService {NAME} does not exist: `depthgauge serve` makes it when it starts; one that was deleted since stays so until it is restarted"
+                ))
+            })];
+        }
+    };
+    let led_to = service(found);
+    let elsewhere = led_to.as_ref().is_none_or(|led| (&led.namespace, &led.name) != (&wanted.namespace, &wanted.name));
+    if elsewhere {
+        let owner = owner(found);
+        return vec![Finding::fail(format!(
+            "APIService {NAME} belongs to {owner}, not to Service {}/{}: remove that adapter, or start depthgauge serve with --takeover",
+            wanted.namespace, wanted.name
+        ))];
+    }
+    let mut findings = vec![availability(found, wanted)];
+    let port = led_to.map(|led| led.port).filter(|port| *port != wanted.port);
+    findings.extend(port.map(|port| {
+        Finding::fail(format!("APIService {NAME} asks for port {port}, and --service names port {}", wanted.port))
+    }));
+    findings.push(verification(found));
+    findings
+}
+
+fn service(found: &APIService) -> Option<ServiceRef> {
+    let service = found.spec.as_ref()?.service.as_ref()?;
+    // The API's own default.
+    let port = u16::try_from(service.port.unwrap_or(443)).ok()?;
+    Some(ServiceRef { namespace: service.namespace.clone()?, name: service.name.clone()?, port })
+}
+
+fn availability(found: &APIService, wanted: &ServiceRef) -> Finding {
+    let conditions = found.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let available = conditions.into_iter().flatten().find(|condition| condition.type_ == "Available");
+    match available {
+        Some(condition) if condition.status == "True" => {
+            Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available"))
+        }
+        Some(condition) => {
+            let why = condition.message.as_deref().unwrap_or("kube-apiserver does not say why");
+            Finding::fail(format!(
+                "APIService {NAME} is not Available: {why}; see the lines below, and the log of depthgauge"
+            ))
+        }
+        None => Finding::warn(format!("kube-apiserver has not tried APIService {NAME} yet: ask again in a moment")),
+    }
+}
+
+fn verification(found: &APIService) -> Finding {
+    let skipped = found.spec.as_ref().is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true));
+    if skipped {
+        return Finding::fail(
+            "insecureSkipTLSVerify is on, so anybody may answer in depthgauge's name: `depthgauge serve` takes it out",
+        );
+    }
+    match bundle(found) {
+        Some(_) => Finding::ok("it has a caBundle, and certificates are verified"),
+        None => Finding::fail(
+            "it has no caBundle, so kube-apiserver trusts no certificate of ours: `depthgauge serve` puts it there; with --tls-cert-file cert-manager does, by annotation cert-manager.io/inject-ca-from",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::check::report::Level;
+
+    fn apiservice(spec: &Value, status: &str) -> APIService {
+        let object = json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": NAME, "labels": {"app.kubernetes.io/name": "depthgauge"}},
+            "spec": spec,
+            "status": {"conditions": [{"type": "Available", "status": status, "message": "no route"}]},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn spec(more: &Value) -> Value {
+        let mut spec = json!({
+            "group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "service": {"namespace": "a", "name": "b", "port": 443}, "caBundle": "Y2E=",
+        });
+        let fields = more.as_object().unwrap().clone();
+        spec.as_object_mut().unwrap().extend(fields);
+        spec
+    }
+
+    #[test]
+    fn each_fault_of_an_apiservice_is_named() {
+        let us: ServiceRef = "a/b:443".parse().unwrap();
+        for (more, status, wrong) in [
+            (json!({}), "True", None),
+            (json!({}), "False", Some("not Available: no route")),
+            (json!({"caBundle": null}), "True", Some("no caBundle")),
+            (json!({"insecureSkipTLSVerify": true}), "True", Some("insecureSkipTLSVerify is on")),
+            (json!({"service": {"namespace": "k", "name": "m", "port": 443}}), "True", Some("belongs to Service k/m")),
+            (json!({"service": null}), "True", Some("belongs to kube-apiserver itself")),
+            (json!({"service": {"namespace": "a", "name": "b", "port": 444}}), "True", Some("asks for port 444")),
+            // The API's default is 443.
+            (json!({"service": {"namespace": "a", "name": "b"}}), "True", None),
+        ] {
+            let findings = judge(Ok(&apiservice(&spec(&more), status)), &us);
+            let failed: Vec<&str> =
+                findings.iter().filter(|found| found.level == Level::Fail).map(|found| found.text.as_str()).collect();
+            match wrong {
+                None => assert!(failed.is_empty(), "{more}: {failed:?}"),
+                Some(wrong) => assert!(failed.len() == 1 && failed[0].contains(wrong), "{more}: {failed:?}"),
+            }
+        }
+        let absent = judge(Err(Trouble::Absent(String::new())), &us);
+        assert!(absent[0].level == Level::Fail && absent[0].text.contains("does not exist"));
+        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us);
+        assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
+    }
+
+    #[test]
+    fn only_an_apiservice_that_is_ours_says_which_service_is_ours() {
+        let mut found = apiservice(&spec(&json!({})), "True");
+        assert_eq!(our_service(&found).unwrap().to_string(), "a/b:443");
+        found.metadata.labels = None;
+        assert_eq!(our_service(&found), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! The config, and one read of every source: what `serve` would do first.
+
+use std::io::Write;
+use std::path::Path;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::report::{Finding, Report};
+use crate::cli::clock;
+use crate::config::{Config, ConfigError};
+use crate::lookup::{self, Binding};
+
+/// Sources that are read at the same time: a service that limits its callers is not run over,
+/// and a hundred dark ones are told of within a minute.
+const AT_ONCE: usize = 8;
+
+/// A line for each error of the file, or one for each source.
+pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
+    let config = match Config::read(file) {
+        Ok(config) => config,
+        Err(ConfigError::Wrong(lines)) => {
+            for line in lines.lines() {
+                report.add("config", &Finding::fail(line));
+            }
+            return;
+        }
+        Err(error) => return report.add("config", &Finding::fail(error.to_string())),
+    };
+    report.add("config", &counted(file, config.source_count()));
+    let bindings = match config.open(clock) {
+        Ok(bindings) => bindings,
+        Err(error) => return report.add("sources", &Finding::fail(error.to_string())),
+    };
+    // In the order of the file, each as soon as it and those before it are read.
+    let mut read = stream::iter(bindings).map(|binding| async move { look(&binding).await }).buffered(AT_ONCE);
+    while let Some(finding) = read.next().await {
+        report.add("sources", &finding);
+    }
+}
+
+fn counted(file: &Path, count: usize) -> Finding {
+    let file = file.display();
+    match count {
+        0 => Finding::warn(format!("{file}: no sources: every question is answered with 404")),
+        1 => Finding::ok(format!("{file}: 1 source, no errors")),
+        _ => Finding::ok(format!("{file}: {count} sources, no errors")),
+    }
+}
+
+async fn look(binding: &Binding) -> Finding {
+    match lookup::read_once(binding, clock).await {
+        Ok(figures) => {
+            let known = binding.kind.metrics().iter();
+            let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(*metric)?)));
+            let known: Vec<String> = known.collect();
+            Finding::ok(format!("{}: {}", lookup::title(binding.kind, &binding.name), known.join(", ")))
+        }
+        Err(sentence) => Finding::fail(&*sentence),
+    }
+}

@@ -1,0 +1,127 @@
+//! Questions to kube-apiserver. Answers are taken as JSON as they come: a look from outside needs
+//! a few fields of many kinds of object.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::{Request, header};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use kube::client::Body;
+use serde_json::Value;
+
+use super::report::Finding;
+
+/// Deadline of one call: a list of all HPAs of a large cluster, over a person's line. A metric
+/// goes through the aggregator to a server that answers from memory, or after its one read.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer to GET /version that is read.
+const VERSION_BYTES: usize = 64 << 10;
+
+/// The way to kube-apiserver.
+pub(super) struct Wire {
+    client: kube::Client,
+}
+
+/// Why there is no answer; the text is kube-apiserver's, where it has one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Trouble {
+    Absent(String),
+    /// Whoever asks may not; that says nothing about what was asked for.
+    Forbidden(String),
+    Other(String),
+}
+
+/// The first answer.
+pub(super) struct Hello {
+    /// `None` for those who may not see it.
+    pub(super) version: Option<Value>,
+    /// The other side's clock, to the second.
+    pub(super) date: Option<Timestamp>,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    /// Whether it is there at all. Fails only if nothing else can work either.
+    pub(super) async fn hello(&self) -> Result<Hello, String> {
+        let request = Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
+        let answered = async {
+            let response = self.client.send(request).await.map_err(|error| causes(&error))?;
+            if response.status().as_u16() == 401 {
+                return Err("it refuses our credentials: the token is expired, or of another cluster".to_owned());
+            }
+            let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date);
+            let body = http_body_util::Limited::new(response.into_body(), VERSION_BYTES);
+            let body = body.collect().await.map_err(|error| error.to_string())?;
+            let version: Option<Value> = serde_json::from_slice(&body.to_bytes()).ok();
+            Ok(Hello { version: version.filter(|version| version["gitVersion"].is_string()), date })
+        };
+        tokio::time::timeout(CALL_TIMEOUT, answered).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
+        self.ask(Request::get(path).body(Vec::new())).await
+    }
+
+    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Value, Trouble> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.ask(request.body(object.to_string().into_bytes())).await
+    }
+
+    async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Trouble> {
+        let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+                404 => Trouble::Absent(status.message.clone()),
+                403 => Trouble::Forbidden(status.message.clone()),
+                _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
+                _ => Trouble::Other(status.message.clone()),
+            }),
+            Ok(Err(error)) => Err(Trouble::Other(causes(&error))),
+            Err(_) => Err(Trouble::Other(late())),
+        }
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// As the outcome of a look at something; `absent` says what it means that it is not there.
+    pub(super) fn finding(self, what: &str, absent: impl FnOnce() -> Finding) -> Finding {
+        match self {
+            Self::Absent(_) => absent(),
+            Self::Forbidden(message) => {
+                Finding::warn(format!("{what} cannot be looked at: {message}; run check with a kubeconfig that may"))
+            }
+            Self::Other(message) => Finding::fail(format!("{what} cannot be looked at: {message}")),
+        }
+    }
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
+}
+
+/// What happened, and why; a cause that the text before it tells already is not told again.
+fn causes(error: &kube::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
+}
+
+fn late() -> String {
+    format!("no answer within {} s", CALL_TIMEOUT.as_secs())
+}
