@@ -3,13 +3,15 @@
 #![allow(clippy::expect_used, reason = "what cannot be set up must end the run")]
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::from_fn_with_state;
-use depthgauge::auth::{self, Auth, Authorizer, Question, Trust, Undecided, Verdict};
+use depthgauge::auth::{self, Audit, Auth, Authorizer, Question, Trust, Undecided, Verdict};
 use depthgauge::request::{PREFIX, Peer};
+use depthgauge::telemetry;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request};
@@ -19,6 +21,9 @@ use tower::ServiceExt as _;
 
 /// The common name that the front proxy must have.
 pub const PROXY: &str = "front-proxy-client";
+
+/// Where everybody comes from.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,7 +62,8 @@ impl Gate {
         let (good, other) = (authority(), authority());
         let trust = Arc::new(Trust::new(Timestamp::now));
         let asked = Arc::<Mutex<Option<Question>>>::default();
-        let auth = Arc::new(Auth::new(trust.clone(), None, Box::new(Scribe(asked.clone()))));
+        let audit = Audit::new(&mut telemetry::registry());
+        let auth = Arc::new(Auth::new(trust.clone(), None, Box::new(Scribe(asked.clone())), audit));
         let gate = Self {
             trust,
             authority: good.pem(),
@@ -92,7 +98,7 @@ impl Gate {
         *request.uri_mut() = format!("{PREFIX}/namespaces/shop/oci_queue_length").parse().expect("a path");
         *request.headers_mut() = headers.clone();
         let peer = match other {
-            Other::Nobody => Arc::default(),
+            Other::Nobody => Arc::new(Peer::new(ADDRESS, Vec::new())),
             Other::Proxy => self.proxy.clone(),
             Other::WrongName => self.wrong_name.clone(),
             Other::WrongAuthority => self.wrong_authority.clone(),
@@ -132,5 +138,5 @@ fn peer(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Arc<Peer> 
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().expect("a key");
     let certificate = params.signed_by(&key, authority).expect("a certificate");
-    Arc::new(Peer { chain: vec![certificate.der().clone()] })
+    Arc::new(Peer::new(ADDRESS, vec![certificate.der().clone()]))
 }
