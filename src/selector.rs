@@ -12,6 +12,10 @@ use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_value};
 /// Longest prefix of a label key, a DNS subdomain.
 const PREFIX_MAX: usize = 253;
 
+/// Most requirements and values together. What a person writes has ten, what a controller makes
+/// of its queues a hundred; ten thousand would cost as much as a thousand answers.
+const TERMS_MAX: usize = 1000;
+
 /// All requirements must hold; none at all matches everything.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Selector(Vec<Requirement>);
@@ -51,6 +55,9 @@ pub struct ParseError(String);
 impl Selector {
     /// Parses `queue in (a,b),channel=c`. The empty text selects everything.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if text.bytes().filter(|byte| *byte == b',').count() >= TERMS_MAX {
+            return Err(ParseError(format!("a selector has at most {TERMS_MAX} requirements and values")));
+        }
         let mut parser = Parser { rest: text };
         let mut requirements = Vec::new();
         if parser.peek() == Token::End {

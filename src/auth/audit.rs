@@ -29,8 +29,9 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const LINES_PER_SECOND: u32 = 10;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.
 const USER_MAX: usize = 350;
-/// Longest id in a line; kube-apiserver's are UUIDs.
-const ID_MAX: usize = 64;
+/// Longest id that is taken for one, in bytes; kube-apiserver's are UUIDs. A longer one is neither
+/// written nor told.
+const ID_MAX: usize = 128;
 
 /// Where the lines go.
 pub struct Audit {
@@ -93,13 +94,13 @@ impl Audit {
         tracing::info!(
             target: TARGET,
             code = status.as_u16(),
-            user = user.map(|user| shortened(user, USER_MAX)),
+            user = user.map(|user| &user[..user.floor_char_boundary(USER_MAX)]),
             verb,
             namespace,
             metric,
             path,
             reason = response.extensions().get::<Said>().map(|said| said.0.as_str()),
-            audit_id = trail.id.as_ref().and_then(|id| id.to_str().ok()).map(|id| shortened(id, ID_MAX)),
+            audit_id = trail.id.as_ref().and_then(|id| id.to_str().ok()),
             peer = trail.peer.map(tracing::field::display),
             "{}",
             if status.is_server_error() { "failed" } else { "denied" }
@@ -111,7 +112,7 @@ impl Audit {
 
 impl Trail {
     pub(super) fn of(request: &Request) -> Self {
-        let id = request.headers().get(AUDIT_ID).cloned();
+        let id = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address);
         Self { method: request.method().clone(), uri: request.uri().clone(), id, peer }
     }
@@ -146,10 +147,6 @@ impl Sampler {
         second.asked += 1;
         Some(std::mem::take(&mut second.left_out))
     }
-}
-
-fn shortened(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@
 
 use std::time::Duration;
 
-/// Request line and headers, and so the URL. A selector of 100 queues is 7 KiB, one of 10,000
-/// terms 40; client-go gives up at 1 MiB.
+/// Request line and headers, and so the URL. A selector of 100 queues is 7 KiB; client-go gives
+/// up at 1 MiB. HTTP/1.1 may take one read more before it counts.
 pub(super) const HEADER_MAX: usize = 64 << 10;
-/// What the Go library allows the callers of a server like this one; an aggregator sends one
-/// request at a time for each HPA worker, of which there are five.
-pub(super) const STREAMS_MAX: u32 = 100;
+/// An aggregator sends one request at a time for each HPA worker, of which there are five: this
+/// is ten times that, and Go's client opens another connection when it needs more. Answers that
+/// nobody takes are 1.2 KiB each, so that all connections together hold 15 MiB of them.
+pub(super) const STREAMS_MAX: u32 = 50;
 /// Streams reset before they were accepted: more is the rapid-reset attack. The library's own
 /// number, said here so that it stays.
 pub(super) const PENDING_RESETS_MAX: usize = 20;
@@ -32,8 +33,8 @@ pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 pub struct Limits {
     /// Connections at once; see [`super::guests`] for who goes when there are more. Seven API
     /// servers, the largest control plane there is, hold a few each. It is a quarter of the 1,024
-    /// descriptors that a process has where nobody raised the limit, and at some 40 KiB each
-    /// they are 10 MiB.
+    /// descriptors that a process has where nobody raised the limit, and at 35 KiB each
+    /// they are 9 MiB.
     pub connections: usize,
     /// A handshake takes two round trips and two signatures; ten seconds forgive a bad line.
     pub handshake: Duration,

@@ -88,7 +88,8 @@ async fn idle(guest: &Guest, limits: &Limits) {
     loop {
         let allowed = if guest.has_asked() { limits.idle } else { limits.header };
         match allowed.checked_sub(guest.quiet()) {
-            Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+            // Not longer: which of the two counts may change meanwhile.
+            Some(left) if !left.is_zero() => tokio::time::sleep(left.min(limits.idle)).await,
             _ => return,
         }
     }

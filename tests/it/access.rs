@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::support::client::Connection;
 use crate::support::cluster::Mood;
 use crate::support::eventually;
 use crate::support::server::{VALUE, start};
@@ -115,13 +116,17 @@ async fn who_was_allowed_goes_on_while_the_cluster_is_away() {
 #[tokio::test]
 async fn a_hundred_requests_at_once_cost_one_review_and_one_read() {
     let (server, oci) = start().await;
-    let connection = server.aggregator("hpa").connect().await.unwrap();
+    let hpa = server.aggregator("hpa");
+    let connections = [hpa.connect().await.unwrap(), hpa.connect().await.unwrap()];
     server.cluster.hold();
+    let ask = |connection: &Connection| tokio::spawn(connection.begin("GET", VALUE));
     // With the one below they are all that a connection may have.
-    let asks: Vec<_> = (0..99).map(|_| tokio::spawn(connection.begin("GET", VALUE))).collect();
+    let asks: Vec<_> = connections.iter().flat_map(|connection| (0..49).map(move |_| ask(connection))).collect();
     eventually("the review", async || (!server.cluster.reviewed().is_empty()).then_some(())).await;
     // Streams are taken in their order: once this one is answered, all before it have arrived.
-    assert_eq!(connection.get("/version").await.status, 200);
+    for connection in &connections {
+        assert_eq!(connection.get("/version").await.status, 200);
+    }
     server.cluster.release();
     for answer in join_all(asks).await {
         assert_eq!(answer.unwrap().unwrap().values(), [("orders".to_owned(), "3".to_owned())]);
