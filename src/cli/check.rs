@@ -90,7 +90,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     };
     report.add("cluster", &cluster::version(server, hello.version.as_ref()));
     report.add("clock", &cluster::clock(hello.date, clock()));
-    report.add("identity", &identity::check(wire).await);
+    report.add("identity", &identity::check(wire, clock).await);
     let found = registration::read(wire).await;
     let (service, account, secret) = names.resolve(found.as_ref().ok());
     report.all("rbac", &rights::check(wire, &account, &service, &secret).await);

@@ -16,6 +16,8 @@ mod world;
 mod attacks;
 /// One certificate for all replicas, handed over without a failed read.
 mod certificates;
+/// What `check` sees of a cluster.
+mod check;
 /// What other users of the cluster see of us, and we of them.
 mod citizen;
 /// The official client.

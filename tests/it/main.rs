@@ -49,6 +49,9 @@ mod drain;
 /// The program's commands.
 mod cli;
 
+/// `check` without a cluster.
+mod check;
+
 /// `serve` as a process.
 mod serve;
 

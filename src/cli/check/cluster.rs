@@ -13,6 +13,8 @@ const SKEW_WARN: SignedDuration = SignedDuration::from_secs(30);
 /// OCI refuses signatures whose date is off by more.
 const SKEW_FAIL: SignedDuration = SignedDuration::from_mins(5);
 
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
 /// Of Kubernetes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Version {
@@ -63,6 +65,9 @@ pub(super) fn clock(theirs: Option<Timestamp>, ours: Timestamp) -> Finding {
         Finding::fail(format!("{said}, and OCI refuses what is signed more than 5 min off: set the clock (NTP)"))
     } else if skew > SKEW_WARN {
         Finding::warn(format!("{said}: set the clock (NTP) before it is 5 min, from where on OCI refuses signatures"))
+    } else if skew <= SECOND {
+        // Theirs is told in whole seconds.
+        Finding::ok("the clock here agrees with kube-apiserver's")
     } else {
         Finding::ok(said)
     }
@@ -93,7 +98,7 @@ mod tests {
     fn a_clock_that_is_off_is_told_before_it_hurts() {
         let theirs: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
         for (seconds, level) in [
-            (0, Level::Ok),
+            (2, Level::Ok),
             (30, Level::Ok),
             (31, Level::Warn),
             (-31, Level::Warn),
@@ -106,6 +111,7 @@ mod tests {
             let direction = if seconds < 0 { "behind" } else { "ahead of" };
             assert!(found.text.contains(&format!("{} s {direction}", seconds.abs())), "{}", found.text);
         }
+        assert!(clock(Some(theirs), theirs + SECOND).text.contains("agrees"));
         assert_eq!(clock(None, theirs).level, Level::Warn);
     }
 }

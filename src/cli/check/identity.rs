@@ -2,21 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::report::Finding;
-use super::wire::Wire;
-use crate::auth::{IDENTITY_CONFIG_MAP, Trust};
-use crate::cli::clock;
+use serde_json::Value;
 
-pub(super) async fn check(wire: &Wire) -> Finding {
+use super::report::Finding;
+use super::wire::{Trouble, Wire};
+use crate::auth::{IDENTITY_CONFIG_MAP, Trust};
+use crate::metric::Clock;
+
+const CONSEQUENCE: &str = "only bearer tokens work for values, so no HPA gets one";
+
+pub(super) async fn check(wire: &Wire, clock: Clock) -> Finding {
+    let (namespace, name) = IDENTITY_CONFIG_MAP;
+    judge(wire.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await, clock)
+}
+
+fn judge(found: Result<Value, Trouble>, clock: Clock) -> Finding {
     let (namespace, name) = IDENTITY_CONFIG_MAP;
     let what = format!("ConfigMap {namespace}/{name}");
-    let found = wire.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await;
     let object = match found {
         Ok(object) => object,
         Err(trouble) => {
             return trouble.finding(&what, || {
                 Finding::fail(format!(
-                    "{what} does not exist: only bearer tokens work for values, so no HPA gets one; kube-apiserver makes it when it starts with --requestheader-client-ca-file: restart it"
+                    "{what} does not exist: {CONSEQUENCE}; kube-apiserver keeps it: see its log, and its --requestheader-client-ca-file"
                 ))
             });
         }
@@ -24,8 +32,60 @@ pub(super) async fn check(wire: &Wire) -> Finding {
     let data: BTreeMap<String, String> = serde_json::from_value(object["data"].clone()).unwrap_or_default();
     match Trust::new(clock).usable(&data) {
         Ok(()) => Finding::ok(format!("{what} names a front-proxy CA and the headers")),
-        Err(error) => Finding::fail(format!(
-            "{error}: only bearer tokens work for values, so no HPA gets one; set kube-apiserver's --requestheader-… flags"
-        )),
+        Err(error) => Finding::fail(format!("{error}: {CONSEQUENCE}; see kube-apiserver's --requestheader-… flags")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+    use crate::certs::{Certificates, Lifetimes};
+    use crate::cli::check::report::Level;
+
+    fn made() -> Timestamp {
+        "2026-11-22T14:00:00Z".parse().unwrap()
+    }
+
+    fn much_later() -> Timestamp {
+        made() + SignedDuration::from_hours(24 * 365 * 11)
+    }
+
+    #[tokio::test]
+    async fn without_a_front_proxy_only_tokens_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = vec!["a".to_owned()];
+        let certificates = Certificates::in_dir(dir.path(), names, Lifetimes::default(), made).unwrap();
+        let serving = certificates.current().await.unwrap();
+        let (ca, headers) = (serving.ca.bundle().unwrap(), r#"["X-Remote-User"]"#);
+        let map =
+            |ca: &str| json!({"data": {"requestheader-client-ca-file": ca, "requestheader-username-headers": headers}});
+        let good: fn() -> Timestamp = made;
+        for (found, clock, level, text) in [
+            (Ok(map(ca)), good, Level::Ok, "names a front-proxy CA"),
+            (Ok(map(ca)), much_later, Level::Fail, "no CA in it is in its time"),
+            (Ok(map("nonsense")), good, Level::Fail, "requestheader-client-ca-file: no certificate in it"),
+            (
+                Ok(json!({"data": {"client-ca-file": ca}})),
+                good,
+                Level::Fail,
+                "requestheader-client-ca-file: there is none",
+            ),
+            (
+                Ok(json!({"data": {"requestheader-client-ca-file": ca}})),
+                good,
+                Level::Fail,
+                "username-headers: there are none",
+            ),
+            (Ok(json!({})), good, Level::Fail, CONSEQUENCE),
+            (Err(Trouble::Absent("not found".into())), good, Level::Fail, "does not exist: only bearer tokens work"),
+            (Err(Trouble::Forbidden("you may not".into())), good, Level::Warn, "you may not"),
+            (Err(Trouble::Other("no route".into())), good, Level::Fail, "no route"),
+        ] {
+            let finding = judge(found, clock);
+            assert!(finding.level == level && finding.text.contains(text), "{text}: {}", finding.text);
+        }
     }
 }

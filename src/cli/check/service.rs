@@ -23,7 +23,7 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
         Ok(service_port) => service_port,
         Err(there) => {
             return vec![Finding::fail(format!(
-                "the APIService asks for port {port}, and {what} has {there}: make them the same; serve --service sets the APIService's"
+                "{what} has port {there}, and is to be asked on port {port}: make them the same; serve --service says which the APIService names"
             ))];
         }
     };

@@ -1,0 +1,84 @@
+//! `check` as somebody types it, as far as it comes without a cluster; the rest is end to end.
+
+use serde_json::json;
+
+use crate::support::oci::{Oci, source};
+use crate::support::program::{Ended, Home};
+
+/// A cluster where nobody listens.
+fn home() -> Home {
+    let home = Home::new();
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "nobody", "user": {"token": "t"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "current-context": "nowhere",
+    });
+    home.write("kubeconfig", &kubeconfig.to_string());
+    home
+}
+
+async fn check(home: &Home, config: &str) -> Ended {
+    let file = home.write("config.yaml", config);
+    home.run(&["check", "--config", &file, "--kubeconfig=kubeconfig"]).await
+}
+
+fn lines<'a>(ended: &'a Ended, check: &str) -> Vec<&'a str> {
+    let named = |line: &&str| line.split_whitespace().nth(1) == Some(check);
+    ended.stdout.lines().filter(named).collect()
+}
+
+#[tokio::test]
+async fn every_source_is_read_once_and_says_what_an_hpa_would_be_told() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let home = home();
+    let ended = check(&home, &oci.config(&json!({}), &[source("orders", &["shop"]), source("gone", &["shop"])])).await;
+    assert_eq!(lines(&ended, "config").len(), 1, "{}", ended.stdout);
+    let [good, bad] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
+    assert!(good.starts_with("ok    sources      queue \"orders\": ") && good.contains("oci_queue_length 3"), "{good}");
+    assert!(bad.starts_with("fail  sources      queue \"gone\" cannot be read since "), "{bad}");
+    assert!(bad.contains("(step: endpoint). No such queue or no policy"), "{bad}");
+    assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
+    assert_eq!(oci.queue("orders").reads(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_config_is_a_line_for_each_error_with_its_place() {
+    let home = home();
+    let ended = check(&home, "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: 1\nextra: 1\n").await;
+    let places: Vec<&str> =
+        lines(&ended, "config").iter().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    let file = home.path("config.yaml");
+    assert_eq!(places, ["3:10:", "4:1:"].map(|place| format!("{}:{place}", file.display())), "{}", ended.stdout);
+    assert!(lines(&ended, "sources").is_empty());
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_said_once() {
+    let home = home();
+    let ended = home.run(&["check", "--kubeconfig=kubeconfig"]).await;
+    assert_eq!(ended.status.code(), Some(1));
+    let [config, cluster, rest, count] = ended.stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", ended.stdout)
+    };
+    assert!(config.starts_with("warn  config       not checked"), "{config}");
+    assert!(cluster.starts_with("fail  cluster      kube-apiserver https://127.0.0.1:1/ "), "{cluster}");
+    assert!(cluster.contains("onnection refused"), "{cluster}");
+    assert!(rest.contains("not checked without it: clock, "), "{rest}");
+    assert_eq!(count, "0 ok, 2 warnings, 1 failure");
+    assert_eq!(ended.stderr, "depthgauge: 1 check failed");
+}
+
+#[tokio::test]
+async fn a_persons_own_kubeconfig_is_used_when_nothing_else_is_named() {
+    let home = home();
+    let none = home.run(&["check"]).await;
+    assert!(none.stdout.contains("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG"), "{}", none.stdout);
+    std::fs::create_dir(home.path(".kube")).unwrap();
+    std::fs::rename(home.path("kubeconfig"), home.path(".kube/config")).unwrap();
+    let own = home.run(&["check"]).await;
+    assert!(own.stdout.contains("https://127.0.0.1:1/"), "{}", own.stdout);
+}

@@ -1,0 +1,137 @@
+//! `check` beside a real control plane: all is well, and then each fault is seen and named.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::cluster::{Said, eventually, run};
+use super::world::World;
+
+const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
+    let world = World::new("check", &["--sync", "2s"], "").await;
+    tokio::task::block_in_place(|| {
+        before_the_server_starts(&world);
+        let server = world.serve();
+        world.await_available();
+        world.deploy_example();
+        all_is_well(&world);
+        rights_that_were_taken_away_come_back_by_the_printed_yaml(&world);
+        ports_that_do_not_meet(&world);
+        a_stranger_sees_what_he_may(&world);
+        server.kill();
+        a_dead_server_fails_the_apiservice_and_the_hpas(&world);
+    });
+}
+
+fn before_the_server_starts(world: &World) {
+    let said = check(world, &[]);
+    expect(&said, "fail", "apiservice", "does not exist: `depthgauge serve` makes it");
+    expect(&said, "ok", "rbac", "ServiceAccount depthgauge/depthgauge may do all that serve does");
+}
+
+fn all_is_well(world: &World) {
+    let said = eventually("nothing fails", Duration::from_secs(30), || Some(check(world, &[])).filter(|said| said.ok));
+    for (name, text) in [
+        ("cluster", "Kubernetes v1.37"),
+        ("clock", "the clock here is "),
+        ("identity", "names a front-proxy CA"),
+        ("rbac", "may do all that serve does"),
+        ("apiservice", "is Available"),
+        ("apiservice", "has a caBundle"),
+        ("hpas", "shop/dummy oci_queue_length{queue=orders}: 0"),
+    ] {
+        expect(&said, "ok", name, text);
+    }
+    assert!(said.stdout.lines().last().unwrap().ends_with("0 failures"), "{}", said.stdout);
+}
+
+fn rights_that_were_taken_away_come_back_by_the_printed_yaml(world: &World) {
+    for (kind, name, namespace) in [
+        ("clusterrolebinding", "depthgauge", None),
+        ("rolebinding", "depthgauge", Some("depthgauge")),
+        ("clusterrolebinding", "depthgauge:auth-delegator", None),
+        ("rolebinding", "depthgauge:authentication-reader", Some("kube-system")),
+    ] {
+        let place = namespace.map_or_else(Vec::new, |namespace| vec!["-n", namespace]);
+        world.cluster.told(&[&["delete", kind, name][..], &place].concat());
+    }
+    let said = check(world, &[]);
+    let missing: Vec<&str> = said.stdout.lines().filter(|line| line.contains(" rbac  ")).collect();
+    assert_eq!(missing.len(), 7, "one for each thing that is granted: {}", said.stdout);
+    for line in missing {
+        let (_, yaml) = line.split_once("kubectl apply -f -: ").unwrap();
+        world.cluster.apply(yaml);
+    }
+    eventually("kube-apiserver knows", Duration::from_secs(10), || {
+        check(world, &[]).stdout.contains("may do all that serve does").then_some(())
+    });
+}
+
+fn ports_that_do_not_meet(world: &World) {
+    let other = format!("--service=depthgauge/depthgauge:{}", world.port + 1);
+    let said = check(world, &[&other]);
+    expect(&said, "fail", "apiservice", &format!("asks for port {}", world.port));
+    expect(
+        &said,
+        "fail",
+        "service",
+        &format!("has port {}, and is to be asked on port {}", world.port, world.port + 1),
+    );
+    // A Service as in the manifests, beside the one that leads to this machine.
+    for (target, level, text) in [
+        ("https", "ok", "leads to Deployment depthgauge on port 6443"),
+        ("6444", "fail", "leads to targetPort 6444, and the containers of Deployment depthgauge have 6443 (https)"),
+        ("http", "fail", "leads to targetPort http, and the containers of Deployment depthgauge have 6443 (https)"),
+    ] {
+        world.cluster.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: beside, namespace: depthgauge}}\nspec: {{selector: {{app.kubernetes.io/name: depthgauge}}, ports: [{{port: 443, targetPort: {target}}}]}}\n"
+        ));
+        let said = check(world, &["--service=depthgauge/beside:443"]);
+        expect(&said, level, "service", text);
+        expect(&said, "fail", "apiservice", "belongs to Service depthgauge/depthgauge");
+        // There is no scheduler: its pods never run.
+        expect(&said, "fail", "service", "endpoint");
+    }
+}
+
+fn a_stranger_sees_what_he_may(world: &World) {
+    let token = world.cluster.told(&["create", "token", "default", "-n", "default"]);
+    let admin = std::fs::read_to_string(world.cluster.kubeconfig()).unwrap();
+    let clusters = admin.lines().find(|line| line.starts_with("clusters:")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kubeconfig");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\n{clusters}\nusers: [{{name: own, user: {{token: {token}}}}}]\ncontexts: [{{name: own, context: {{cluster: cluster, user: own}}}}]\ncurrent-context: own\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let said = check(world, &["--kubeconfig", file.to_str().unwrap()]);
+    for name in ["identity", "rbac", "apiservice", "service", "certificate", "hpas"] {
+        expect(&said, "warn", name, "forbidden: User \"system:serviceaccount:default:default\" cannot ");
+    }
+    assert!(said.ok, "what cannot be looked at has not failed: {}", said.stdout);
+}
+
+fn a_dead_server_fails_the_apiservice_and_the_hpas(world: &World) {
+    let said = eventually("it is seen", Duration::from_secs(60), || {
+        Some(check(world, &[])).filter(|said| said.stdout.contains("is not Available"))
+    });
+    expect(&said, "fail", "apiservice", &format!("APIService {APISERVICE} is not Available: "));
+    expect(&said, "fail", "hpas", "shop/dummy oci_queue_length{queue=orders}: ");
+    assert!(!said.ok);
+}
+
+fn check(world: &World, more: &[&str]) -> Said {
+    let kubeconfig = world.cluster.kubeconfig();
+    let named = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+    let flags = if more.contains(&"--kubeconfig") { &[][..] } else { &named };
+    run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("check").args(flags).args(more))
+}
+
+/// A line of this check says so.
+fn expect(said: &Said, level: &str, name: &str, text: &str) {
+    let begin = format!("{level:<5} {name:<12} ");
+    let found = said.stdout.lines().any(|line| line.starts_with(&begin) && line.contains(text));
+    assert!(found, "no line {begin}…{text}:\n{}", said.stdout);
+}
