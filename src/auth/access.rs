@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::decisions::{Decisions, Lifetime};
 use super::{Authorizer, Object, Question, Undecided, Verdict};
 use crate::health::Reporter;
+use crate::rbac::Binding;
 use crate::request::{GROUP, VERSION};
 
 /// Deadline of one review. The API server answers in milliseconds or is in trouble; whoever
@@ -78,9 +79,9 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
             let allowed = status.allowed && status.denied != Some(true);
             Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
         }
-        Err(Undecided(why)) => {
-            reporter.degraded(format!("cannot ask kube-apiserver who may read: {why}"));
-            Err(Undecided(why))
+        Err(Unreviewed { undecided, line }) => {
+            reporter.degraded(format!("cannot ask kube-apiserver who may read: {line}"));
+            Err(undecided)
         }
     }
 }
@@ -96,13 +97,24 @@ fn resource(verb: &str, namespace: String, metric: String) -> ResourceAttributes
     }
 }
 
+/// What may create reviews, in every cluster.
+const DELEGATOR: Binding<'static> = Binding { role: "system:auth-delegator", namespace: None };
+
+/// There was no answer to a review.
+pub(super) struct Unreviewed {
+    /// For whoever asked.
+    pub(super) undecided: Undecided,
+    /// For whoever runs the server: at length where there is more to say.
+    line: String,
+}
+
 /// Creates a review object within a deadline; the error is the same for the same trouble.
 pub(super) async fn create<T>(
     api: &kube::Api<T>,
     review: &T,
     params: &PostParams,
     timeout: Duration,
-) -> Result<T, Undecided>
+) -> Result<T, Unreviewed>
 where
     T: Clone + Serialize + DeserializeOwned + std::fmt::Debug,
 {
@@ -110,15 +122,28 @@ where
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a review failed");
-            Err(Undecided(match error {
-                kube::Error::Api(status) if status.code == 403 => {
-                    "forbidden; bind depthgauge's ServiceAccount to ClusterRole system:auth-delegator"
+            Err(match &error {
+                kube::Error::Api(status) if status.code == 403 => Unreviewed {
+                    undecided: Undecided(
+                        "forbidden; bind depthgauge's ServiceAccount to ClusterRole system:auth-delegator",
+                    ),
+                    line: DELEGATOR.trouble(&error),
+                },
+                kube::Error::Api(status) if status.code == 401 => {
+                    Unreviewed::because("depthgauge's own credentials are refused")
                 }
-                kube::Error::Api(status) if status.code == 401 => "depthgauge's own credentials are refused",
-                kube::Error::Api(_) => "it answers with an error",
-                _ => "it does not answer",
-            }))
+                kube::Error::Api(_) => Unreviewed::because("it answers with an error"),
+                _ => Unreviewed::because("it does not answer"),
+            })
         }
-        Err(_) => Err(Undecided("it does not answer in time")),
+        Err(_) => Err(Unreviewed::because("it does not answer in time")),
+    }
+}
+
+// === impl Unreviewed ===
+
+impl Unreviewed {
+    fn because(why: &'static str) -> Self {
+        Self { undecided: Undecided(why), line: why.to_owned() }
     }
 }

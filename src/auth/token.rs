@@ -58,7 +58,8 @@ async fn review(client: kube::Client, token: String) -> Result<Option<Caller>, U
     let spec = TokenReviewSpec { token: Some(token), ..TokenReviewSpec::default() };
     let review = TokenReview { spec, ..TokenReview::default() };
     let api = kube::Api::<TokenReview>::all(client);
-    let answer = super::access::create(&api, &review, &PostParams::default(), REVIEW_TIMEOUT).await?;
+    let answer = super::access::create(&api, &review, &PostParams::default(), REVIEW_TIMEOUT).await;
+    let answer = answer.map_err(|unreviewed| unreviewed.undecided)?;
     let status = answer.status.unwrap_or_default();
     let user = status.user.filter(|_| status.authenticated == Some(true));
     Ok(user.and_then(caller))

@@ -91,7 +91,12 @@ async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
         assert_eq!(answer.json()["reason"], "ServiceUnavailable");
         let lines = server.anyone().get("/readyz?verbose").await;
         assert_eq!(lines.status, 200);
-        let line = format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {why}\n");
+        let said = match mood {
+            // With the YAML that grants it.
+            Mood::Refusing(403) => "no; to grant it, give this to kubectl apply -f -: {",
+            _ => why,
+        };
+        let line = format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {said}");
         assert!(lines.body.contains(&line), "{}", lines.body);
     }
     assert_eq!(oci.queue("orders").reads(), 0);

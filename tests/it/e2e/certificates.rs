@@ -89,7 +89,8 @@ async fn long_no_read_fails_while_two_cas_hand_over() {
         eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
         server
     });
-    let asker = Asker::start(hpa_controller(&world.cluster), "\"value\":\"7\"");
+    let asker = Asker::start(hpa_controller(&world.cluster), "7");
+    tokio::task::block_in_place(|| asker.await_good(1));
     let mut bundles: Vec<(Instant, String)> = vec![(Instant::now(), tokio::task::block_in_place(|| bundle(&world)))];
     let failed: Arc<Mutex<Vec<String>>> = Arc::default();
     let (begin, mut fresh, mut cas) = (Instant::now(), 0, vec![]);
