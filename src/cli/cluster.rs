@@ -22,7 +22,7 @@ pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> 
 /// For commands that people run: `~/.kube/config`, too, when nothing else is there. Also where
 /// it leads.
 pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube::Client, String)> {
-    let config = match kubeconfig(named)? {
+    let mut config = match kubeconfig(named)? {
         Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
         None => match kube::Config::incluster() {
             Ok(config) => config,
@@ -33,6 +33,8 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
             }
         },
     };
+    // A 503 is what somebody wants to read, now, and not after ten silent repetitions.
+    config.default_retry = false;
     let server = config.cluster_url.to_string();
     Ok((client(config)?, server))
 }

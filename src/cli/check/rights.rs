@@ -152,7 +152,6 @@ fn judge(account: &ServiceAccount, need: &Need<'_>, allowed: &[bool]) -> Option<
     if missing.is_empty() {
         return None;
     }
-    let said: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let yaml = match &need.remedy {
         Remedy::Grant(grant) => grant.yaml(&account.user()),
         Remedy::Bind(binding) => binding.yaml(&account.user()),
@@ -160,13 +159,23 @@ fn judge(account: &ServiceAccount, need: &Need<'_>, allowed: &[bool]) -> Option<
     let text = |only: &str| {
         format!(
             "ServiceAccount {account} may not {}{only}; to grant it, give this to kubectl apply -f -: {yaml}",
-            said.join(", ")
+            said(&missing)
         )
     };
     Some(match need.only {
         None => Finding::fail(text("")),
         Some(when) => Finding::warn(text(&format!(", which serve needs {when}"))),
     })
+}
+
+/// `get, patch secrets certs in dg`: what is missing on one object is one phrase.
+fn said(missing: &[&Right<'_>]) -> String {
+    let phrases = missing.chunk_by(|a, b| a.object() == b.object()).map(|rights| {
+        let verbs: Vec<&str> = rights.iter().map(|right| right.verb).collect();
+        let object = rights.first().map(|right| right.object()).unwrap_or_default();
+        format!("{} {object}", verbs.join(", "))
+    });
+    phrases.collect::<Vec<_>>().join(" and ")
 }
 
 async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) -> Result<bool, Trouble> {
@@ -187,14 +196,14 @@ async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) ->
 
 // === impl Right ===
 
-impl fmt::Display for Right<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { resource, name, namespace, verb, .. } = self;
-        write!(f, "{verb} {resource}")?;
-        if !name.is_empty() {
-            write!(f, " {name}")?;
+impl Right<'_> {
+    fn object(&self) -> String {
+        let Self { resource, name, namespace, .. } = self;
+        let named = if name.is_empty() { (*resource).to_owned() } else { format!("{resource} {name}") };
+        match namespace {
+            Some(namespace) => format!("{named} in {namespace}"),
+            None => named,
         }
-        namespace.map_or(Ok(()), |namespace| write!(f, " in {namespace}"))
     }
 }
 
@@ -258,7 +267,12 @@ mod tests {
         assert!(found.text.starts_with(said), "{}", found.text);
         assert!(found.text.contains("{kind: ServiceAccount, name: reader, namespace: dg}"), "{}", found.text);
         let secret = needs.iter().find(|need| need.only.is_some()).unwrap();
-        assert_eq!(judge(&account, secret, &[false; 3]).unwrap().level, Level::Warn, "own files need none");
+        let found = judge(&account, secret, &[false; 3]).unwrap();
+        assert_eq!(found.level, Level::Warn, "own files need none");
+        assert!(found.text.contains(" may not get, create, patch secrets depthgauge-certs in depthgauge, which"));
+        let reviews = needs.iter().find(|need| matches!(need.remedy, Remedy::Bind(DELEGATOR))).unwrap();
+        let found = judge(&account, reviews, &[false; 2]).unwrap();
+        assert!(found.text.contains(" may not create tokenreviews and create subjectaccessreviews;"), "{}", found.text);
     }
 
     #[test]
