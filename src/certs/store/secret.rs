@@ -11,6 +11,9 @@ use super::Entries;
 use crate::certs::{CertsError, SecretRef};
 
 const FIELD_MANAGER: &str = "depthgauge";
+/// Another one makes the Secret, empty: what a field manager leaves out it takes away, and a
+/// replica that is late must not take away what a faster one has put in since.
+const MAKER: &str = "depthgauge-maker";
 /// Says that the content is ours to replace.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "depthgauge");
 
@@ -32,9 +35,9 @@ impl SharedSecret {
         let found = self.api.get_opt(&self.name.name).await.map_err(|error| self.trouble(&error))?;
         let secret = match found {
             Some(secret) => secret,
-            // Apply can't say "only if it is absent": two that start at once both make it empty,
-            // which is the same, and one of them fills it.
-            None => self.apply(Secret::default()).await.map_err(|error| self.trouble(&error))?,
+            // Apply can't say "only if it is absent": replicas that start at once all make it, and
+            // one of them fills it.
+            None => self.apply(MAKER, Secret::default()).await.map_err(|error| self.trouble(&error))?,
         };
         let is_ours =
             secret.metadata.labels.iter().flatten().any(|(key, value)| (key.as_str(), value.as_str()) == MANAGED_BY);
@@ -52,19 +55,19 @@ impl SharedSecret {
         let data = entries.into_iter().map(|(name, text)| (name, ByteString(text.into_bytes())));
         let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };
         secret.metadata.resource_version = version.map(str::to_owned);
-        match self.apply(secret).await {
+        match self.apply(FIELD_MANAGER, secret).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(self.trouble(&error)),
         }
     }
 
-    async fn apply(&self, mut secret: Secret) -> kube::Result<Secret> {
+    async fn apply(&self, manager: &str, mut secret: Secret) -> kube::Result<Secret> {
         secret.metadata.name = Some(self.name.name.clone());
         let labels = [("app.kubernetes.io/name", "depthgauge"), MANAGED_BY];
         secret.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         // By force: what an administrator edited by hand is put right, too.
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(manager).force();
         self.api.patch(&self.name.name, &params, &Patch::Apply(&secret)).await
     }
 

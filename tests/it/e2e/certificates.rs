@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::certs::{Ca, Certificates, CertsError, Lifetimes, Serving};
+use depthgauge::certs::{Ca, Certificates, CertsError, Lifetimes};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
@@ -36,10 +36,12 @@ async fn replicas_share_one_certificate_and_leave_other_peoples_alone() {
         Certificates::in_secret(client.clone(), secret, names, Lifetimes::default(), Timestamp::now)
     };
     // All at once, as replicas start.
-    let replicas: Vec<Certificates> = (0..8).map(|_| kept("depthgauge-certs")).collect();
-    let all: Vec<Serving> = join_all(replicas.iter().map(|replica| async { replica.current().await.unwrap() })).await;
-    for replica in &all {
-        assert_eq!((&replica.certified.cert, &replica.ca), (&all[0].certified.cert, &all[0].ca));
+    for round in 0..20 {
+        let replicas: Vec<Certificates> = (0..8).map(|_| kept(&format!("round-{round}"))).collect();
+        let all = join_all(replicas.iter().map(|replica| async { replica.current().await.unwrap() })).await;
+        for replica in &all {
+            assert_eq!((&replica.certified.cert, &replica.ca), (&all[0].certified.cert, &all[0].ca));
+        }
     }
 
     tokio::task::block_in_place(|| {
