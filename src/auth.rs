@@ -29,11 +29,11 @@ mod front_proxy;
 mod token;
 mod trust;
 
-pub use access::SubjectAccessReviews;
+pub use access::{DELEGATOR, SubjectAccessReviews};
 pub use audit::Audit;
 use audit::Trail;
 pub use token::TokenReviews;
-pub use trust::{BadConfigMap, IDENTITY_CONFIG_MAP, Trust};
+pub use trust::{BadConfigMap, IDENTITY_CONFIG_MAP, READER, Trust};
 
 /// Everything that the layer asks.
 pub struct Auth {

@@ -98,7 +98,7 @@ fn resource(verb: &str, namespace: String, metric: String) -> ResourceAttributes
 }
 
 /// What may create reviews, in every cluster.
-const DELEGATOR: Binding<'static> = Binding { role: "system:auth-delegator", namespace: None };
+pub const DELEGATOR: Binding<'static> = Binding { role: "system:auth-delegator", namespace: None };
 
 /// There was no answer to a review.
 pub(super) struct Unreviewed {

@@ -29,7 +29,7 @@ pub const IDENTITY_CONFIG_MAP: (&str, &str) = (NAMESPACE, NAME);
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 /// What may read it, in every cluster.
-const READER: Binding<'static> =
+pub const READER: Binding<'static> =
     Binding { role: "extension-apiserver-authentication-reader", namespace: Some(NAMESPACE) };
 /// The keys without which no front proxy can be recognised, or name a user.
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";

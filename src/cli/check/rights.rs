@@ -11,16 +11,11 @@ use serde_json::{Value, json};
 use super::report::Finding;
 use super::wire::{Trouble, Wire};
 use crate::apiservice::{self, ServiceRef};
-use crate::auth::IDENTITY_CONFIG_MAP;
+use crate::auth::{DELEGATOR, IDENTITY_CONFIG_MAP, READER};
 use crate::certs::SecretRef;
 use crate::rbac::{Binding, Grant};
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-/// Judges tokens and callers.
-const DELEGATOR: Binding<'static> = Binding { role: "system:auth-delegator", namespace: None };
-/// Reads the identity ConfigMap.
-const READER: Binding<'static> =
-    Binding { role: "extension-apiserver-authentication-reader", namespace: Some(IDENTITY_CONFIG_MAP.0) };
 
 /// A ServiceAccount: `NAMESPACE/NAME`.
 #[derive(Clone, Debug, Eq, PartialEq)]
