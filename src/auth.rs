@@ -46,8 +46,8 @@ pub struct Auth {
 
 /// Says whose token this is.
 pub trait Tokens: Send + Sync {
-    /// The caller, or why not.
-    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, Unauthenticated>>;
+    /// The caller, [authenticated](Caller::authenticated), or why not.
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>>;
 }
 
 /// Says whether a caller may do something.
@@ -59,8 +59,8 @@ pub trait Authorizer: Send + Sync {
 /// Who wants to do what to what.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Question {
-    /// Who.
-    pub caller: Caller,
+    /// Who; shared, because it is remembered and asked about many times.
+    pub caller: Arc<Caller>,
     /// `list` of a metric, `get` of a path, in practice.
     pub verb: &'static str,
     /// What to.
@@ -122,14 +122,15 @@ impl Auth {
         request: &Parts,
         verb: &'static str,
         object: Object,
-    ) -> (Option<String>, Result<Object, Refusal>) {
+    ) -> (Option<Arc<Caller>>, Result<Object, Refusal>) {
         let caller = match self.caller(request).await {
             Ok(caller) => caller,
             Err(refusal) => return (None, Err(refusal)),
         };
         let question = Question { caller, verb, object };
         let verdict = self.authorizer.authorize(&question).await;
-        let Question { caller: Caller { user, .. }, verb, object } = question;
+        let Question { caller, verb, object } = question;
+        let user = &caller.user;
         let outcome = match (verdict, object) {
             (Ok(Verdict::Allowed), object) => {
                 if let Some(peer) = peer(request) {
@@ -138,14 +139,14 @@ impl Auth {
                 Ok(object)
             }
             (Ok(Verdict::Denied(why)), Object::Metric { namespace, metric }) => {
-                Err(Refusal::forbidden(&user, verb, GROUP, &metric, &namespace, &why))
+                Err(Refusal::forbidden(user, verb, GROUP, &metric, &namespace, &why))
             }
-            (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(Refusal::forbidden_path(&user, verb, &path, &why)),
+            (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(Refusal::forbidden_path(user, verb, &path, &why)),
             (Err(Undecided(why)), object) => Err(Refusal::unavailable(format!(
                 "depthgauge cannot ask kube-apiserver whether {user:?} may {verb} {object}: {why}"
             ))),
         };
-        (Some(user), outcome)
+        (Some(caller), outcome)
     }
 
     /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
@@ -159,14 +160,14 @@ impl Auth {
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
-    async fn caller(&self, request: &Parts) -> Result<Caller, Refusal> {
+    async fn caller(&self, request: &Parts) -> Result<Arc<Caller>, Refusal> {
         let chain = peer(request).map(|peer| peer.chain.as_slice()).unwrap_or_default();
         let (roots, now) = (self.trust.roots(), self.trust.now());
         if let Some(caller) = front_proxy::caller(&roots, chain, now, &request.headers) {
-            return Ok(caller.authenticated());
+            return Ok(Arc::new(caller.authenticated()));
         }
         if let Some(caller) = client_cert::caller(&roots, chain, now) {
-            return Ok(caller.authenticated());
+            return Ok(Arc::new(caller.authenticated()));
         }
         if let Some(token) = bearer(request) {
             let caller = match &self.tokens {
@@ -174,7 +175,7 @@ impl Auth {
                 None => Err(Unauthenticated::Rejected),
             };
             return match caller {
-                Ok(caller) => Ok(caller.authenticated()),
+                Ok(caller) => Ok(caller),
                 Err(Unauthenticated::Rejected) => Err(Refusal::unauthorized()),
                 Err(Unauthenticated::Undecided(Undecided(why))) => Err(Refusal::unavailable(format!(
                     "depthgauge cannot ask kube-apiserver whose token this is: {why}"
@@ -182,7 +183,7 @@ impl Auth {
             };
         }
         if chain.is_empty() {
-            return Ok(Caller::anonymous());
+            return Ok(Arc::new(Caller::anonymous()));
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
         Err(if roots.know_a_front_proxy() {
@@ -229,7 +230,7 @@ pub async fn path_layer(State(auth): State<Arc<Auth>>, request: Request, next: N
 async fn guard(auth: &Auth, request: Request, verb: &'static str, object: Object, next: Next) -> Response {
     let trail = Trail::of(&request);
     let (mut parts, body) = request.into_parts();
-    let (user, outcome) = auth.admit(&parts, verb, object).await;
+    let (caller, outcome) = auth.admit(&parts, verb, object).await;
     let response = match outcome {
         Ok(object) => {
             if let Object::Metric { namespace, metric } = object {
@@ -239,7 +240,7 @@ async fn guard(auth: &Auth, request: Request, verb: &'static str, object: Object
         }
         Err(refusal) => refusal.into_response(),
     };
-    auth.audit.record(&trail, user.as_deref(), &response);
+    auth.audit.record(&trail, caller.as_ref().map(|caller| caller.user.as_str()), &response);
     trail.end(response)
 }
 

@@ -23,7 +23,7 @@ fuzz_target!(|input: &str| {
         .collect();
     GATE.trust.apply(&GATE.usual()).expect("the usual ConfigMap");
     let applied = GATE.trust.apply(&data);
-    let admitted = |other| GATE.ask(other, &headers).map(|question| question.caller.user);
+    let admitted = |other| GATE.ask(other, &headers).map(|question| question.caller.user.clone());
 
     assert_eq!(admitted(Other::WrongAuthority), None, "{data:?}");
     if applied.is_err() {

@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         _ => Other::Proxy,
     };
     let headers = headers(lines);
-    let caller = GATE.ask(other, &headers).map(|question| question.caller);
+    let caller = GATE.ask(other, &headers).map(|question| Caller::clone(&question.caller));
     match (other, caller) {
         (Other::WrongName | Other::WrongAuthority, caller) => assert_eq!(caller, None, "{headers:?}"),
         (Other::Nobody, caller) => assert!(caller.is_none_or(|caller| caller == Caller::anonymous()), "{headers:?}"),

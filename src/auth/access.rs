@@ -1,5 +1,6 @@
 //! May they: the API server's SubjectAccessReview, with the shortcuts of the Go library.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -57,6 +58,7 @@ impl Authorizer for SubjectAccessReviews {
 
 async fn review(client: kube::Client, question: Question, reporter: Reporter) -> Result<Verdict, Undecided> {
     let Question { caller, verb, object } = question;
+    let caller = Arc::unwrap_or_clone(caller);
     let (resource, path) = match object {
         Object::Metric { namespace, metric } => (Some(resource(verb, namespace, metric)), None),
         Object::Path(path) => (None, Some(NonResourceAttributes { path: Some(path), verb: Some(verb.to_owned()) })),

@@ -1,5 +1,6 @@
 //! Bearer tokens, judged by the API server's TokenReview.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -23,7 +24,7 @@ const BAD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration
 /// Asks the API server, and remembers what it said.
 pub struct TokenReviews {
     client: kube::Client,
-    decisions: Decisions<[u8; 32], Option<Caller>>,
+    decisions: Decisions<[u8; 32], Option<Arc<Caller>>>,
 }
 
 // === impl TokenReviews ===
@@ -31,13 +32,13 @@ pub struct TokenReviews {
 impl TokenReviews {
     /// Asks through `client`; `tasks` runs what goes on in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker) -> Self {
-        let lifetime = |caller: &Option<Caller>| if caller.is_some() { GOOD } else { BAD };
+        let lifetime = |caller: &Option<Arc<Caller>>| if caller.is_some() { GOOD } else { BAD };
         Self { client, decisions: Decisions::new(lifetime, tasks) }
     }
 }
 
 impl Tokens for TokenReviews {
-    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, Unauthenticated>> {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>> {
         // The key is a digest: a copy of memory must not hold tokens that are long answered.
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -53,7 +54,7 @@ impl Tokens for TokenReviews {
     }
 }
 
-async fn review(client: kube::Client, token: String) -> Result<Option<Caller>, Undecided> {
+async fn review(client: kube::Client, token: String) -> Result<Option<Arc<Caller>>, Undecided> {
     // No audiences: the API server's own, as the Go library asks.
     let spec = TokenReviewSpec { token: Some(token), ..TokenReviewSpec::default() };
     let review = TokenReview { spec, ..TokenReview::default() };
@@ -62,7 +63,7 @@ async fn review(client: kube::Client, token: String) -> Result<Option<Caller>, U
     let answer = answer.map_err(|unreviewed| unreviewed.undecided)?;
     let status = answer.status.unwrap_or_default();
     let user = status.user.filter(|_| status.authenticated == Some(true));
-    Ok(user.and_then(caller))
+    Ok(user.and_then(caller).map(|caller| Arc::new(caller.authenticated())))
 }
 
 fn caller(user: UserInfo) -> Option<Caller> {
