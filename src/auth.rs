@@ -215,7 +215,7 @@ pub async fn layer(State(auth): State<Arc<Auth>>, request: Request, next: Next) 
         Target::Values { namespace, metric } => {
             guard(&auth, request, verb, Object::Metric { namespace, metric }, next).await
         }
-        Target::Path => Trail::of(&request).end(next.run(request).await),
+        Target::Path => Trail::of(&request, false).end(next.run(request).await),
     }
 }
 
@@ -228,7 +228,7 @@ pub async fn path_layer(State(auth): State<Arc<Auth>>, request: Request, next: N
 }
 
 async fn guard(auth: &Auth, request: Request, verb: &'static str, object: Object, next: Next) -> Response {
-    let trail = Trail::of(&request);
+    let trail = Trail::of(&request, matches!(object, Object::Metric { .. }));
     let (mut parts, body) = request.into_parts();
     let (caller, outcome) = auth.admit(&parts, verb, object).await;
     let response = match outcome {

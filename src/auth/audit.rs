@@ -51,6 +51,7 @@ pub(super) struct Trail {
     uri: Uri,
     id: Option<HeaderValue>,
     peer: Option<SocketAddr>,
+    asks_for_values: bool,
 }
 
 /// Says which lines are written.
@@ -75,14 +76,9 @@ impl Audit {
     /// Takes note of an answer. `user` is `None` where nobody could be made out.
     pub(super) fn record(&self, trail: &Trail, user: Option<&str>, response: &Response) {
         let status = response.status();
-        let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
-        let (namespace, metric, path) = match &target {
-            Target::Values { namespace, metric } => {
-                self.requests.get_or_create(&Code { code: status.as_u16() }).inc();
-                (Some(namespace.as_str()), Some(metric.as_str()), None)
-            }
-            Target::Path => (None, None, Some(trail.uri.path())),
-        };
+        if trail.asks_for_values {
+            self.requests.get_or_create(&Code { code: status.as_u16() }).inc();
+        }
         if !status.is_client_error() && !status.is_server_error() {
             return;
         }
@@ -91,6 +87,11 @@ impl Audit {
         if left_out > 0 {
             tracing::info!(target: TARGET, left_out, identified = user.is_some(), "more requests denied or failed");
         }
+        let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
+        let (namespace, metric, path) = match &target {
+            Target::Values { namespace, metric } => (Some(namespace.as_str()), Some(metric.as_str()), None),
+            Target::Path => (None, None, Some(trail.uri.path())),
+        };
         tracing::info!(
             target: TARGET,
             code = status.as_u16(),
@@ -111,10 +112,10 @@ impl Audit {
 // === impl Trail ===
 
 impl Trail {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request, asks_for_values: bool) -> Self {
         let id = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address);
-        Self { method: request.method().clone(), uri: request.uri().clone(), id, peer }
+        Self { method: request.method().clone(), uri: request.uri().clone(), id, peer, asks_for_values }
     }
 
     /// Puts the request's id into the answer.
