@@ -5,48 +5,37 @@
 //! nothing else by it. See `certs/README.md` for who trusts whom, and [`rotation`] for how one CA
 //! hands over to the next.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::health::Reporter;
-use crate::rbac::Grant;
 
 mod inspection;
 mod issue;
+mod lifetimes;
 mod own_files;
 mod publication;
 mod rotation;
+mod secret_ref;
+mod serving;
 mod store;
 
 pub use inspection::Inspection;
+pub use lifetimes::{BadLifetimes, Lifetimes};
 pub use publication::Publication;
+pub use secret_ref::{BadSecretRef, SecretRef};
+pub use serving::{Ca, Serving};
 
-use issue::{Pair, life};
 use own_files::OwnFiles;
 use rotation::Rules;
+use serving::serving;
 use store::Store;
 use store::dir::Dir;
 use store::secret::SharedSecret;
 
-/// A year: renewal is automatic, so this only bounds how long a stolen key is of use.
-const SERVING_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// Ten years: a CA's key signs nothing but our own serving certificates.
-const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// The last third of a CA's life must hold the minute that its successor is made known for, and
-/// some looks at the Secret and the APIService.
-const CA_LIFETIME_MIN: Duration = Duration::from_secs(6 * 60);
-/// The last third of a certificate's life must hold some looks at the Secret.
-const SERVING_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// How often it is looked at what other replicas wrote, and at the dates. A retired CA stays in
 /// the bundle for much longer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -56,40 +45,6 @@ const LOOK_SOON: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Replicas that all write at once: each loses at most to each of the others.
 const ATTEMPTS: usize = 5;
-
-/// What certificates are made for, and for how long.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lifetimes {
-    serving: SignedDuration,
-    ca: SignedDuration,
-}
-
-/// These lifetimes leave no time to hand over.
-#[derive(Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BadLifetimes {
-    /// See the text.
-    #[error("--cert-lifetime must be at least 1m: a third of it is for renewal")]
-    Serving,
-    /// See the text.
-    #[error(
-        "--ca-lifetime must be at least 6m, and longer than --cert-lifetime: a third of it is for the next CA to become known"
-    )]
-    Ca,
-}
-
-/// A Secret: `NAMESPACE/NAME`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SecretRef {
-    /// The Secret's namespace.
-    pub namespace: String,
-    /// The Secret's name.
-    pub name: String,
-}
-
-/// This text names no Secret.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not of the form NAMESPACE/NAME, such as depthgauge/depthgauge-certs")]
-pub struct BadSecretRef(String);
 
 /// Keeps the certificate; see [`Certificates::keep`].
 pub struct Certificates {
@@ -101,30 +56,6 @@ pub struct Certificates {
 enum Origin {
     Own { store: Store, rules: Rules },
     Files(OwnFiles),
-}
-
-/// What is served now, and what vouches for it.
-#[derive(Clone)]
-pub struct Serving {
-    /// For the listener.
-    pub certified: Arc<CertifiedKey>,
-    /// For the APIService.
-    pub ca: Ca,
-    /// When the certificate is of no use any more.
-    pub expires: Timestamp,
-    /// When it was last looked whether this is still what should be served.
-    pub looked_at: Instant,
-}
-
-/// Who vouches for the certificate.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Ca {
-    /// Our own: one or more certificates in PEM, all of which must be trusted.
-    Bundle(String),
-    /// Somebody else's: whoever made the files sees to it that it is trusted.
-    Foreign,
-    /// Nobody yet: the certificate only lets people in who do not verify it, such as a kubelet.
-    Nobody,
 }
 
 /// Why there is no certificate.
@@ -162,84 +93,12 @@ pub enum CertsError {
     Serve(String),
 }
 
-// === impl Lifetimes ===
-
-impl Lifetimes {
-    /// Fails when there would be no time for a hand-over.
-    pub fn new(serving: Duration, ca: Duration) -> Result<Self, BadLifetimes> {
-        if serving < SERVING_LIFETIME_MIN {
-            return Err(BadLifetimes::Serving);
-        }
-        if ca < CA_LIFETIME_MIN || ca <= serving {
-            return Err(BadLifetimes::Ca);
-        }
-        let signed = |lifetime| SignedDuration::try_from(lifetime).map_err(|_| BadLifetimes::Ca);
-        Ok(Self { serving: signed(serving)?, ca: signed(ca)? })
-    }
-}
-
-impl Default for Lifetimes {
-    fn default() -> Self {
-        Self { serving: SERVING_LIFETIME, ca: CA_LIFETIME }
-    }
-}
-
-// === impl SecretRef ===
-
-impl FromStr for SecretRef {
-    type Err = BadSecretRef;
-
-    fn from_str(text: &str) -> Result<Self, BadSecretRef> {
-        let bad = || BadSecretRef(text.to_owned());
-        let (namespace, name) = text.split_once('/').ok_or_else(bad)?;
-        let dns = |part: &str| {
-            let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-            !part.is_empty() && part.bytes().all(known)
-        };
-        if !dns(namespace) || !dns(name) {
-            return Err(bad());
-        }
-        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
-    }
-}
-
-impl SecretRef {
-    /// All that is ever done to it.
-    pub fn rights(&self) -> Grant<'_> {
-        Grant {
-            group: "",
-            resource: "secrets",
-            name: &self.name,
-            namespace: Some(&self.namespace),
-            verbs: &["get", "create", "patch"],
-        }
-    }
-}
-
-impl fmt::Display for SecretRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
 // === impl CertsError ===
 
 impl CertsError {
     /// Whether it may pass without anybody changing what we were told.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Cluster { .. } | Self::ForeignSecret(_) | Self::Contended)
-    }
-}
-
-// === impl Ca ===
-
-impl Ca {
-    /// Ours, in PEM.
-    pub fn bundle(&self) -> Option<&str> {
-        match self {
-            Self::Bundle(pem) => Some(pem),
-            Self::Foreign | Self::Nobody => None,
-        }
     }
 }
 
@@ -340,40 +199,6 @@ impl Certificates {
     }
 }
 
-// === impl Serving ===
-
-impl Serving {
-    /// A certificate that nobody vouches for, for the time until there is one.
-    pub fn throwaway(clock: fn() -> Timestamp) -> Result<Self, CertsError> {
-        let (now, day) = (clock(), SignedDuration::from_hours(24));
-        let pair = Pair::ca(day, now)?.sign(&["depthgauge".to_owned()], day, now)?;
-        serving(&pair, Ca::Nobody)
-    }
-
-    /// Whether anything but the time of the look is new.
-    fn replace(&mut self, current: Self) -> bool {
-        let changed = self.certified.cert != current.certified.cert || self.ca != current.ca;
-        *self = current;
-        changed
-    }
-}
-
-fn serving(pair: &Pair, ca: Ca) -> Result<Serving, CertsError> {
-    let expires = life(&pair.certificate).map(issue::Life::end);
-    let expires = expires.ok_or_else(|| CertsError::Serve("no certificate in it".to_owned()))?;
-    Ok(Serving { certified: Arc::new(certified(pair)?), ca, expires, looked_at: Instant::now() })
-}
-
-/// Fails when the two do not belong together.
-fn certified(pair: &Pair) -> Result<CertifiedKey, CertsError> {
-    let serve = |error: String| CertsError::Serve(error);
-    let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| serve(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| serve(error.to_string()))?;
-    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|error| serve(error.to_string()))
-}
-
 /// One line a state change.
 fn log_change(before: &rotation::Held, after: &rotation::Held) {
     if after.ca != before.ca {
@@ -392,6 +217,8 @@ fn log_change(before: &rotation::Held, after: &rotation::Held) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn day(offset: i64) -> Timestamp {
@@ -457,27 +284,6 @@ mod tests {
         for (key, wrong) in [("ca.key", "cannot serve the certificate"), ("absent", "absent: ")] {
             let error = own(key).current().await.err().unwrap();
             assert!(error.to_string().contains(wrong) && !error.may_pass(), "{error}");
-        }
-    }
-
-    #[test]
-    fn lifetimes_that_leave_no_time_to_hand_over_are_refused() {
-        let minutes = |serving: u64, ca: u64| {
-            Lifetimes::new(Duration::from_secs(serving * 60), Duration::from_secs(ca * 60)).err()
-        };
-        assert_eq!(minutes(1, 6), None);
-        assert_eq!(minutes(0, 6), Some(BadLifetimes::Serving));
-        for (serving, ca) in [(1, 5), (6, 6), (7, 6)] {
-            assert_eq!(minutes(serving, ca), Some(BadLifetimes::Ca));
-        }
-    }
-
-    #[test]
-    fn secret_refs() {
-        let parsed: SecretRef = "metrics/depthgauge-certs".parse().unwrap();
-        assert_eq!(parsed.to_string(), "metrics/depthgauge-certs");
-        for bad in ["", "a", "a/", "/b", "a/b/c", "A/b", "a/b c"] {
-            assert!(bad.parse::<SecretRef>().is_err(), "{bad}");
         }
     }
 }

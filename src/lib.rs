@@ -72,6 +72,7 @@
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
 //!   certs/{rotation,issue,publication,inspection}.rs   what becomes of it, pure; making it; since when its CA is known; one seen from outside
 //!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
+//!   certs/{serving,lifetimes,secret_ref}.rs   as the listener has it; for how long; `NAMESPACE/NAME`
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
 //!   hpa.rs             the HPA controller's arithmetic; pure; for demo

@@ -1,0 +1,74 @@
+//! For how long certificates are made.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// A year: renewal is automatic, so this only bounds how long a stolen key is of use.
+const SERVING_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Ten years: a CA's key signs nothing but our own serving certificates.
+const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+/// The last third of a CA's life must hold the minute that its successor is made known for, and
+/// some looks at the Secret and the APIService.
+const CA_LIFETIME_MIN: Duration = Duration::from_secs(6 * 60);
+/// The last third of a certificate's life must hold some looks at the Secret.
+const SERVING_LIFETIME_MIN: Duration = Duration::from_secs(60);
+
+/// What certificates are made for, and for how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Lifetimes {
+    pub(super) serving: SignedDuration,
+    pub(super) ca: SignedDuration,
+}
+
+/// These lifetimes leave no time to hand over.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadLifetimes {
+    /// See the text.
+    #[error("--cert-lifetime must be at least 1m: a third of it is for renewal")]
+    Serving,
+    /// See the text.
+    #[error(
+        "--ca-lifetime must be at least 6m, and longer than --cert-lifetime: a third of it is for the next CA to become known"
+    )]
+    Ca,
+}
+
+// === impl Lifetimes ===
+
+impl Lifetimes {
+    /// Fails when there would be no time for a hand-over.
+    pub fn new(serving: Duration, ca: Duration) -> Result<Self, BadLifetimes> {
+        if serving < SERVING_LIFETIME_MIN {
+            return Err(BadLifetimes::Serving);
+        }
+        if ca < CA_LIFETIME_MIN || ca <= serving {
+            return Err(BadLifetimes::Ca);
+        }
+        let signed = |lifetime| SignedDuration::try_from(lifetime).map_err(|_| BadLifetimes::Ca);
+        Ok(Self { serving: signed(serving)?, ca: signed(ca)? })
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { serving: SERVING_LIFETIME, ca: CA_LIFETIME }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_that_leave_no_time_to_hand_over_are_refused() {
+        let minutes = |serving: u64, ca: u64| {
+            Lifetimes::new(Duration::from_secs(serving * 60), Duration::from_secs(ca * 60)).err()
+        };
+        assert_eq!(minutes(1, 6), None);
+        assert_eq!(minutes(0, 6), Some(BadLifetimes::Serving));
+        for (serving, ca) in [(1, 5), (6, 6), (7, 6)] {
+            assert_eq!(minutes(serving, ca), Some(BadLifetimes::Ca));
+        }
+    }
+}
