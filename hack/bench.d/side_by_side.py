@@ -123,6 +123,7 @@ class Depthgauge(Server):
     path = f"{API}/oci_queue_length?labelSelector={quote('queue=orders')}"
 
     emulator = None
+    registered = False
 
     def prepare(self):
         port = free_port()
@@ -164,7 +165,8 @@ sources:
             self.options.depthgauge, "serve", "--config", "config.yaml",
             "--kubeconfig", self.options.kubeconfig, "--cert-dir", "certs",
             "--bind-address", "127.0.0.1", "--secure-port", str(self.port),
-            "--admin-address", "127.0.0.1:0", "--register=false"]
+            "--admin-address", "127.0.0.1:0",
+            *([f"--service=bench/depthgauge:{self.port}"] if self.registered else ["--register=false"])]
 
 
 def end(process):
@@ -210,18 +212,18 @@ def check(name, body):
     die(f"{name} answered 200 with something else than one value: {body[:300]!r}")
 
 
-def load(server, options, seconds):
+def load(name, port, path, options, seconds, connections=16):
     command = [
-        "taskset", "-c", str(options.client_core), "wrk", "-t1", "-c16", f"-d{seconds}s",
-        "-s", str(HERE / "report.lua"), f"https://127.0.0.1:{server.port}{server.path}"]
+        "taskset", "-c", str(options.client_core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+        "-s", str(HERE / "report.lua"), f"https://127.0.0.1:{port}{path}"]
     run = subprocess.run(command, env={**os.environ, "BENCH_TOKEN": options.token},
                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
     report = re.search(r"^REPORT (.*)$", run.stdout, re.M)
     if run.returncode or not report:
-        die(f"wrk against {server.name} failed:\n{run.stdout}{run.stderr}")
+        die(f"wrk against {name} failed:\n{run.stdout}{run.stderr}")
     report = json.loads(report[1])
     if report["failed"]:
-        die(f"{server.name}: {report['failed']} of {report['requests']} requests failed under load")
+        die(f"{name}: {report['failed']} of {report['requests']} requests failed under load")
     return report
 
 
@@ -229,13 +231,37 @@ def measure(server, options):
     start, _ = server.start()
     time.sleep(1)  # what a start leaves behind, a Go heap not yet collected say, has settled
     idle = server.resident()
-    load(server, options, 1)
-    report = load(server, options, options.seconds)
+    load(server.name, server.port, server.path, options, 1)
+    report = load(server.name, server.port, server.path, options, options.seconds)
     figures = {
         "rps": report["requests"] / report["microseconds"] * 1e6, "p50": report["p50"] / 1000,
         "p99": report["p99"] / 1000, "idle": idle / MIB, "loaded": server.resident() / MIB, "start": start * 1000}
     server.stop()
     return figures
+
+
+def through_aggregator(server, options):
+    """p99 in ms of a value asked of kube-apiserver, by as many at once as the HPA controller has
+    workers, and of what kube-apiserver answers by itself."""
+    port = int(re.search(r"https://127\.0\.0\.1:(\d+)", Path(options.kubeconfig).read_text())[1])
+    server.registered = True
+    server.start()
+    service = {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "depthgauge", "namespace": "bench"},
+        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": server.port}]}}
+    subprocess.run([HERE.parent / "cluster", "kubectl", options.cluster, "--", "apply", "-f", "-"],
+                   input=json.dumps(service), text=True, check=True, capture_output=True)
+    until = time.monotonic() + PATIENCE
+    while (ask(port, server.path, options.token) or [0])[0] != 200:
+        if time.monotonic() > until:
+            die(f"kube-apiserver forwards nothing in {PATIENCE} s:\n{tail(server.log)}")
+        time.sleep(0.1)
+    workers = 5
+    load("kube-apiserver", port, server.path, options, 1, workers)
+    value = load("kube-apiserver", port, server.path, options, options.seconds, workers)
+    own = load("kube-apiserver", port, "/version", options, options.seconds, workers)
+    server.stop()
+    return value["p99"] / 1000, own["p99"] / 1000
 
 
 ROWS = [  # title, key, format
@@ -277,7 +303,7 @@ def judge(results):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("kubeconfig", "token", "certificate", "key"):
+    for name in ("kubeconfig", "cluster", "token", "certificate", "key"):
         parser.add_argument(f"--{name}", required=True)
     for name in ("reference", "limit", "depthgauge"):
         parser.add_argument(f"--{name}", help="its program; not measured when left out")
@@ -321,6 +347,7 @@ def main():
                 rounds[server.name].append(figures)
                 say(f"round {number + 1} of {options.rounds}, {server.name}: {figures['rps']:,.0f} per second, "
                     f"p99 {figures['p99']:.2f} ms")
+        aggregated = [through_aggregator(server, options) for server in servers if server.name == "depthgauge"]
     finally:
         for server in servers:
             end(server.process)
@@ -334,6 +361,8 @@ def main():
         results[server.name]["size"] = Path(getattr(options, server.name)).stat().st_size / MIB
     print(f"medians of {options.rounds} rounds of {options.seconds} s, one core each for server and load, 16 connections")
     table(results)
+    for value, own in aggregated:
+        print(f"p99 through kube-apiserver, 5 at once: {value:.2f} ms; of its own /version: {own:.2f} ms")
     if "depthgauge" in results and judge(results) and options.strict:
         die("a budget is missed")
 
