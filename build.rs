@@ -1,0 +1,10 @@
+//! How the program is linked.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // Addresses that the loader has to fill in are then a few KiB to read at the start and not
+    // 600: memory that would stay resident. A linker that does not know it says so and goes on.
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
