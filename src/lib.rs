@@ -64,7 +64,11 @@
 //!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{endpoint,credentials,sign,config_file,region,queue}.rs, oci/regions.tsv
+//!   oci/{endpoint,sign,region,queue}.rs, oci/regions.tsv
+//!   oci/credentials.rs  who signs: the signer of now, of files or of a session
+//!   oci/{choice,environment,config_file,key,token}.rs   which way to sign in; profiles; PEM forms; JWTs; pure
+//!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs
+//!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern}.rs   Kubernetes Quantity; names with `*`; pure
 //!   # beside the request path

@@ -9,23 +9,35 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+pub mod choice;
 pub mod config_file;
 pub mod credentials;
 pub mod endpoint;
+pub mod environment;
+mod files;
+mod instance_principal;
+pub mod key;
+pub mod metadata;
 pub mod queue;
 pub mod region;
+pub mod resource_principal;
+pub mod session;
 pub mod sign;
+pub mod token;
+pub mod workload_identity;
 
-use credentials::Credentials;
+use credentials::{Credentials, Method};
 use endpoint::{Endpoint, host, is_loopback, target};
 use queue::{ErrorBody, Queue, QueueId, QueueStats};
-use sign::Signable;
+use region::Home;
+use session::SignInError;
+use sign::{Signable, Signer};
 
 /// Time to open a connection. A handshake across the world takes under half a second; the
 /// deadline of the whole read is the caller's.
@@ -51,6 +63,9 @@ pub struct Client {
 /// Why a request brought no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is nothing to sign with.
+    #[error("{0}")]
+    SignIn(SignInError),
     /// The request could not be signed.
     #[error("the private key cannot sign")]
     Unsigned,
@@ -98,6 +113,8 @@ pub struct ServiceError {
     pub request_id: Option<String>,
     /// The service's clock and ours differ by more than it accepts.
     pub clock_skewed: bool,
+    /// How the request was signed.
+    pub method: Method,
 }
 
 // === impl Client ===
@@ -131,21 +148,44 @@ impl Client {
         self.get(control.url(&id.queue_path()), by).await
     }
 
+    /// Where the principal is at home, for one that learns it when it signs in.
+    pub async fn home(&self, by: Instant) -> Result<Option<Home>, Error> {
+        self.credentials.home(by).await.map_err(Error::SignIn)
+    }
+
     async fn get<T: DeserializeOwned>(&self, url: Url, by: Instant) -> Result<T, Error> {
-        let body = tokio::time::timeout_at(by, self.get_bytes(url)).await.map_err(|_| Error::TimedOut)??;
+        let body = self.get_bytes(&url, by).await?;
         serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
     }
 
-    async fn get_bytes(&self, url: Url) -> Result<Vec<u8>, Error> {
+    /// One attempt, or two: a 401 may only mean that the signer has been replaced.
+    async fn get_bytes(&self, url: &Url, by: Instant) -> Result<Vec<u8>, Error> {
+        let signer = self.credentials.signer(by).await.map_err(Error::SignIn)?;
+        let refused = match self.attempt(url, &signer, by).await {
+            Err(Error::Service(error)) if error.status == 401 && !error.clock_skewed => error,
+            done => return done,
+        };
+        match self.credentials.other_than(&signer, by).await {
+            Some(other) => self.attempt(url, &other, by).await,
+            None => Err(Error::Service(refused)),
+        }
+    }
+
+    async fn attempt(&self, url: &Url, signer: &Signer, by: Instant) -> Result<Vec<u8>, Error> {
+        tokio::time::timeout_at(by, self.send(url, signer)).await.map_err(|_| Error::TimedOut)?
+    }
+
+    async fn send(&self, url: &Url, signer: &Signer) -> Result<Vec<u8>, Error> {
         let date = httpdate::fmt_http_date((self.clock)().into());
-        let signable = Signable { method: "GET", target: &target(&url), host: &host(&url), date: &date, content: None };
-        let authorization = self.credentials.signer().authorization(&signable).map_err(|_| Error::Unsigned)?;
+        let (target, host) = (target(url), host(url));
+        let signable = Signable { method: "GET", target: &target, host: Some(&host), date: &date, content: None };
+        let authorization = signer.authorization(&signable).map_err(|_| Error::Unsigned)?;
         let request = self
-            .client_for(&url)
+            .client_for(url)
             .map_err(unreachable)?
-            .get(url)
+            .get(url.clone())
             .header(DATE, date)
-            .header(AUTHORIZATION, authorization)
+            .header(AUTHORIZATION, secret(&authorization)?)
             .header(REQUEST_ID, format!("{:032X}", fastrand::u128(..)))
             .header("accept", "application/json");
         let mut response = request.send().await.map_err(unreachable)?;
@@ -181,6 +221,7 @@ impl Client {
             message,
             request_id: text(REQUEST_ID).map(str::to_owned),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
+            method: self.credentials.method(),
         })
     }
 }
@@ -213,6 +254,26 @@ async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
+/// An Authorization header that no log shows.
+fn secret(authorization: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(authorization).map_err(|_| Error::Unsigned)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Sends what is no request to Queue: status and body, whatever the status.
+async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Error> {
+    let mut response = request.send().await.map_err(unreachable)?;
+    let body = read_body(&mut response).await?;
+    Ok((response.status().as_u16(), body))
+}
+
+/// An error, and why, as far as the errors below it tell; for the log.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn unreachable(error: reqwest::Error) -> Error {
     if error.is_timeout() {
         return Error::TimedOut;
@@ -220,14 +281,16 @@ fn unreachable(error: reqwest::Error) -> Error {
     let mut kind = Unreachable::Lost;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
-        if let Some(io) = current.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            kind = Unreachable::Refused;
+        // rustls reports through an io::Error that wraps its own, and the connector wraps that.
+        let mut inner = current;
+        while let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            if io.kind() == std::io::ErrorKind::ConnectionRefused {
+                kind = Unreachable::Refused;
+            }
+            let Some(wrapped) = io.get_ref() else { break };
+            inner = wrapped;
         }
-        // rustls reports through an io::Error that wraps its own.
-        let inner = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if current.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if inner.is::<rustls::Error>() {
             kind = Unreachable::Tls;
         }
         // hyper-util keeps its resolver error private; this is how it prints.

@@ -6,13 +6,16 @@
 //! every profile inherits from `[DEFAULT]`, and a duplicate key or section is an error.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::key::Passphrase;
 
 /// The profile that is meant when none is named; it always exists.
 pub const DEFAULT_PROFILE: &str = "DEFAULT";
 
 /// All profiles of a file, each with what it inherits.
-#[derive(Debug)]
 pub struct ConfigFile {
     sections: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -26,10 +29,31 @@ pub struct ApiKeyProfile {
     pub user: String,
     /// Of the public key: MD5 in lower-case hex with colons.
     pub fingerprint: String,
-    /// Where the private key is; `~` already expanded.
-    pub key_file: PathBuf,
+    /// Where the private key is.
+    pub key: KeyFile,
     /// Home region of requests that name no other.
     pub region: Option<String>,
+}
+
+/// The part of a profile that signing with a session token needs: what `oci session
+/// authenticate` writes.
+#[derive(Debug)]
+pub struct SessionProfile {
+    /// Where the token is; `~` already expanded.
+    pub token_file: PathBuf,
+    /// Where the private key is that the token was made for.
+    pub key: KeyFile,
+    /// Home region of requests that name no other.
+    pub region: Option<String>,
+}
+
+/// Where a private key is.
+#[derive(Debug)]
+pub struct KeyFile {
+    /// `~` already expanded.
+    pub path: PathBuf,
+    /// What protects it, if the profile says anything.
+    pub passphrase: Option<Passphrase>,
 }
 
 /// What is wrong with a file or a profile.
@@ -55,12 +79,14 @@ pub enum ConfigFileError {
     #[error("there is no profile [{0}]; there are: {1}")]
     NoProfile(String, String),
     /// A key that signing needs is absent.
-    #[error("profile [{profile}] has no `{key}`, which an API key needs")]
+    #[error("profile [{profile}] has no `{key}`, which {method} needs")]
     Missing {
         /// The profile's name.
         profile: String,
         /// The key's name.
         key: &'static str,
+        /// What cannot do without it: `an API key`.
+        method: &'static str,
     },
     /// The fingerprint is not in the form that the service compares.
     #[error(
@@ -141,14 +167,7 @@ impl ConfigFile {
 
     /// What signing with the API key of a profile needs.
     pub fn api_key(&self, profile: &str) -> Result<ApiKeyProfile, ConfigFileError> {
-        if profile != DEFAULT_PROFILE && !self.sections.contains_key(profile) {
-            let names: Vec<&str> = self.sections.keys().map(String::as_str).collect();
-            return Err(ConfigFileError::NoProfile(profile.to_owned(), names.join(", ")));
-        }
-        let required = |key: &'static str| {
-            let value = self.value(profile, key).filter(|value| !value.is_empty());
-            value.map(str::to_owned).ok_or_else(|| ConfigFileError::Missing { profile: profile.to_owned(), key })
-        };
+        let required = |key| self.required(profile, key, "an API key");
         let fingerprint = required("fingerprint")?;
         if !is_fingerprint(&fingerprint) {
             return Err(ConfigFileError::Fingerprint { profile: profile.to_owned(), fingerprint });
@@ -157,17 +176,57 @@ impl ConfigFile {
             tenancy: required("tenancy")?,
             user: required("user")?,
             fingerprint,
-            key_file: expand_home(&required("key_file")?),
-            region: self.value(profile, "region").map(str::to_owned),
+            key: self.key(profile, &required("key_file")?),
+            region: self.region(profile),
         })
+    }
+
+    /// What signing with the session token of a profile needs.
+    pub fn session(&self, profile: &str) -> Result<SessionProfile, ConfigFileError> {
+        let required = |key| self.required(profile, key, "a session token");
+        Ok(SessionProfile {
+            token_file: expand_home(&required("security_token_file")?),
+            key: self.key(profile, &required("key_file")?),
+            region: self.region(profile),
+        })
+    }
+
+    /// Whether a profile is a session and no user's API key.
+    pub fn is_session(&self, profile: &str) -> bool {
+        self.value(profile, "security_token_file").is_some() && self.value(profile, "user").is_none()
+    }
+
+    fn required(&self, profile: &str, key: &'static str, method: &'static str) -> Result<String, ConfigFileError> {
+        if profile != DEFAULT_PROFILE && !self.sections.contains_key(profile) {
+            let names: Vec<&str> = self.sections.keys().map(String::as_str).collect();
+            return Err(ConfigFileError::NoProfile(profile.to_owned(), names.join(", ")));
+        }
+        let value = self.value(profile, key).filter(|value| !value.is_empty());
+        let missing = || ConfigFileError::Missing { profile: profile.to_owned(), key, method };
+        value.map(str::to_owned).ok_or_else(missing)
+    }
+
+    fn key(&self, profile: &str, path: &str) -> KeyFile {
+        KeyFile { path: expand_home(path), passphrase: self.value(profile, "pass_phrase").map(Passphrase::new) }
+    }
+
+    fn region(&self, profile: &str) -> Option<String> {
+        self.value(profile, "region").map(str::to_owned)
+    }
+}
+
+impl fmt::Debug for ConfigFile {
+    // Not the values: one may be a passphrase.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConfigFile").field(&self.sections.keys()).finish()
     }
 }
 
 /// The default file. An existing `~/.oci/config` wins over `OCI_CONFIG_FILE`, as in the SDK.
-pub fn default_path() -> PathBuf {
+pub fn default_path(env: &Environment<'_>) -> PathBuf {
     let home = expand_home("~/.oci/config");
-    match std::env::var_os("OCI_CONFIG_FILE") {
-        Some(named) if !home.exists() => expand_home(&named.to_string_lossy()),
+    match env.var("OCI_CONFIG_FILE") {
+        Some(named) if !env.exists(&home) => expand_home(&named),
         _ => home,
     }
 }
@@ -202,7 +261,7 @@ mod tests {
         let profile = file.api_key("OTHER").unwrap();
         assert_eq!(profile.user, "u2");
         assert_eq!(profile.tenancy, "t");
-        assert_eq!(profile.key_file, PathBuf::from("/k.pem # not a comment"));
+        assert_eq!(profile.key.path, PathBuf::from("/k.pem # not a comment"));
         assert_eq!(profile.region.as_deref(), Some("eu-\ncontinued"));
     }
 
@@ -225,6 +284,23 @@ mod tests {
         assert_eq!(
             profile(&format!("[DEFAULT]\nfingerprint={FINGERPRINT}\ntenancy="), "DEFAULT"),
             "profile [DEFAULT] has no `tenancy`, which an API key needs"
+        );
+    }
+
+    #[test]
+    fn a_session_needs_a_token_and_no_user() {
+        let file = ConfigFile::parse(
+            "[DEFAULT]\nkey_file=/k.pem\npass_phrase=hidden\n[S]\nsecurity_token_file=/t\n[U]\nsecurity_token_file=/t\nuser=u\n",
+        )
+        .unwrap();
+        assert_eq!((file.is_session("S"), file.is_session("U"), file.is_session("DEFAULT")), (true, false, false));
+        let session = file.session("S").unwrap();
+        assert_eq!((session.token_file, session.key.path.clone()), (PathBuf::from("/t"), PathBuf::from("/k.pem")));
+        assert!(session.key.passphrase.is_some());
+        assert!(!format!("{file:?} {:?}", session.key).contains("hidden"));
+        assert_eq!(
+            file.session("DEFAULT").unwrap_err().to_string(),
+            "profile [DEFAULT] has no `security_token_file`, which a session token needs"
         );
     }
 

@@ -1,24 +1,57 @@
-//! Who we are towards OCI: where the key that signs comes from.
+//! Who we are towards OCI: whoever signs a request asks here for the signer of now.
+//!
+//! Two sorts: signers made of [files](super::files), and [sessions](super::session) that a
+//! service grants for minutes. What can be wrong with files is found at the start; a service that
+//! is down is found when somebody wants to sign, and keeps nobody from starting.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::rsa::KeyPair;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::config_file::{ConfigFile, ConfigFileError};
+use super::config_file::{ConfigFile, ConfigFileError, KeyFile};
+use super::files::{Files, Made, Reading};
+use super::instance_principal::InstancePrincipal;
+use super::key::{KeyError, private_key};
+use super::metadata::Metadata;
+use super::region::Home;
+use super::resource_principal::ResourcePrincipal;
+use super::session::{Issuer, Sessions, SignInError};
 use super::sign::Signer;
+use super::token::{self, Claims};
+use super::workload_identity::{TokenService, WorkloadIdentity};
 
-/// A way to sign in, ready to use.
+/// A way to sign in, ready to use; clones share what they hold.
 #[derive(Clone, Debug)]
-pub enum Credentials {
-    /// The API key of a user, from a profile of `~/.oci/config`.
-    ApiKey {
-        /// Signs with the key.
-        signer: Arc<Signer>,
-        /// The profile's region, as written.
-        region: Option<String>,
-    },
+pub struct Credentials {
+    method: Method,
+    source: Source,
+    clock: fn() -> Timestamp,
+}
+
+/// The ways there are, as the config names them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// The API key of a user.
+    ApiKey,
+    /// The session of a user, which `oci session authenticate` makes.
+    SessionToken,
+    /// A pod of an enhanced OKE cluster.
+    WorkloadIdentity,
+    /// A compute instance.
+    InstancePrincipal,
+    /// A function or container instance.
+    ResourcePrincipal,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Files(Files),
+    /// With the region, where the environment names one.
+    Session(Arc<Sessions>, Option<String>),
 }
 
 /// Why there is nothing to sign with. Each says what to do.
@@ -32,19 +65,19 @@ pub enum CredentialsError {
         /// What is wrong with it.
         source: ConfigFileError,
     },
-    /// The key file cannot be read.
-    #[error(
-        "OCI key file {path}: {source}; set `key_file` of profile [{profile}] to a file that this process may read"
-    )]
-    KeyFile {
+    /// A file that something else names cannot be read.
+    #[error("OCI {what} {path}: {source}; set {named_by} to a file that this process may read")]
+    File {
+        /// `key file`
+        what: &'static str,
         /// The file.
         path: PathBuf,
-        /// The profile that names it.
-        profile: String,
+        /// Who names it: "`key_file` of profile \[DEFAULT]".
+        named_by: String,
         /// Why.
         source: io::Error,
     },
-    /// The key file holds no key to sign with.
+    /// A key file holds no key to sign with.
     #[error("OCI key file {path}: {source}")]
     Key {
         /// The file.
@@ -52,105 +85,253 @@ pub enum CredentialsError {
         /// What it holds instead.
         source: KeyError,
     },
-}
-
-/// What a PEM text holds instead of an RSA private key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum KeyError {
-    /// Encrypted.
-    #[error(
-        "the private key is protected by a passphrase, which is not supported: write an unprotected copy with `openssl pkey -in KEY -out NEW` and name that"
-    )]
-    Protected,
-    /// The wrong half.
-    #[error("this is a public key: name the private key that was made with it")]
-    PublicOnly,
-    /// Nothing of use.
-    #[error("no RSA private key in PEM form found (BEGIN PRIVATE KEY or BEGIN RSA PRIVATE KEY)")]
-    NotAKey,
+    /// A variable holds no key to sign with.
+    #[error("{variable}: {source}")]
+    InlineKey {
+        /// Its name.
+        variable: &'static str,
+        /// What it holds instead.
+        source: KeyError,
+    },
+    /// A token that could not go into a header.
+    #[error("{0} holds no token")]
+    NotAToken(String),
+    /// The environment does not have what this way to sign in needs.
+    #[error("{0}")]
+    Environment(String),
 }
 
 // === impl Credentials ===
 
 impl Credentials {
-    /// Loads the API key of a profile; all that can be wrong with it is found here.
+    /// The API key of a profile.
     pub fn api_key(config_file: &Path, profile: &str) -> Result<Self, CredentialsError> {
-        let wrong = |source| CredentialsError::ConfigFile { path: config_file.to_owned(), source };
-        let profile_name = profile;
-        let profile = ConfigFile::read(config_file).and_then(|file| file.api_key(profile)).map_err(wrong)?;
-        let path = profile.key_file;
-        let pem = match std::fs::read(&path) {
-            Ok(pem) => pem,
-            Err(source) => {
-                return Err(CredentialsError::KeyFile { path, profile: profile_name.to_owned(), source });
-            }
+        let (path, profile) = (config_file.to_owned(), profile.to_owned());
+        let make = move |reading: &mut Reading| {
+            let found = read_profile(reading, &path, |file| file.api_key(&profile))?;
+            let key_id = format!("{}/{}/{}", found.tenancy, found.user, found.fingerprint);
+            let signer = profile_signer(reading, key_id, &found.key, &profile)?;
+            Ok(Made { signer, region: found.region, ends: None })
         };
-        let key = private_key(&pem).map_err(|source| CredentialsError::Key { path, source })?;
-        let key_id = format!("{}/{}/{}", profile.tenancy, profile.user, profile.fingerprint);
-        Ok(Self::ApiKey { signer: Arc::new(Signer::new(key_id, key)), region: profile.region })
+        // An API key does not end, so nobody asks this clock.
+        Self::of_files(Method::ApiKey, Box::new(make), || Timestamp::MIN)
     }
 
-    /// What signs the next request.
-    pub fn signer(&self) -> Arc<Signer> {
-        match self {
-            Self::ApiKey { signer, .. } => signer.clone(),
+    /// The session token of a profile.
+    pub fn session_token(
+        config_file: &Path,
+        profile: &str,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, CredentialsError> {
+        let (path, profile) = (config_file.to_owned(), profile.to_owned());
+        let make = move |reading: &mut Reading| {
+            let found = read_profile(reading, &path, |file| file.session(&profile))?;
+            let named_by = || format!("`security_token_file` of profile [{profile}]");
+            let token = read_file(reading, "session token", &found.token_file, named_by)?;
+            let (key_id, ends) = token_key_id(&token, || found.token_file.display().to_string())?;
+            let signer = profile_signer(reading, key_id, &found.key, &profile)?;
+            Ok(Made { signer, region: found.region, ends })
+        };
+        Self::of_files(Method::SessionToken, Box::new(make), clock)
+    }
+
+    /// The token and key that functions and container instances are given.
+    pub fn resource_principal(
+        principal: ResourcePrincipal,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, CredentialsError> {
+        Self::of_files(Method::ResourcePrincipal, Box::new(move |reading| principal.make(reading)), clock)
+    }
+
+    /// A pod's service account, changed for a session at its cluster's token service.
+    pub fn workload_identity(
+        service: TokenService,
+        region: Option<String>,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, CredentialsError> {
+        let issuer = WorkloadIdentity::new(service, clock)?;
+        Ok(Self::of_sessions(Method::WorkloadIdentity, issuer, region, clock))
+    }
+
+    /// An instance's certificate, changed for a session at the region's federation service.
+    pub fn instance_principal(metadata: Metadata, clock: fn() -> Timestamp) -> Self {
+        Self::of_sessions(Method::InstancePrincipal, InstancePrincipal::new(metadata, clock), None, clock)
+    }
+
+    fn of_files(
+        method: Method,
+        make: Box<super::files::Make>,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, CredentialsError> {
+        Ok(Self { method, source: Source::Files(Files::open(make)?), clock })
+    }
+
+    fn of_sessions(method: Method, issuer: impl Issuer, region: Option<String>, clock: fn() -> Timestamp) -> Self {
+        Self { method, source: Source::Session(Arc::new(Sessions::new(issuer)), region), clock }
+    }
+
+    /// What signs the next request; waits until the deadline for a principal that has no session
+    /// yet.
+    pub async fn signer(&self, by: Instant) -> Result<Arc<Signer>, SignInError> {
+        match &self.source {
+            Source::Session(sessions, _) => sessions.signer(by).await,
+            Source::Files(files) => {
+                let (signer, ends) = files.signer().await;
+                if ends.is_some_and(|ends| ends <= (self.clock)()) {
+                    return Err(SignInError {
+                        cause: "the token has expired".to_owned(),
+                        remedy: self.method.when_refused(),
+                        detail: format!("{} ended at {}", self.method, ends.unwrap_or_default()),
+                    });
+                }
+                Ok(signer)
+            }
         }
     }
 
-    /// The region that comes with the credentials, as written.
+    /// After a 401: a signer other than the one that was refused, if there is one to be had
+    /// before the deadline.
+    pub async fn other_than(&self, refused: &Arc<Signer>, by: Instant) -> Option<Arc<Signer>> {
+        match &self.source {
+            Source::Session(sessions, _) => sessions.other_than(refused, by).await,
+            Source::Files(files) => {
+                files.look().await;
+                let (signer, _) = files.signer().await;
+                (!Arc::ptr_eq(&signer, refused)).then_some(signer)
+            }
+        }
+    }
+
+    /// The region that comes with the credentials, as written, if that is known already.
     pub fn region(&self) -> Option<&str> {
+        match &self.source {
+            Source::Files(files) => files.region(),
+            Source::Session(_, region) => region.as_deref(),
+        }
+    }
+
+    /// Where the principal is at home, for one that learns it when it signs in.
+    pub async fn home(&self, by: Instant) -> Result<Option<Home>, SignInError> {
+        match &self.source {
+            Source::Files(_) => Ok(None),
+            Source::Session(sessions, _) => sessions.home(by).await,
+        }
+    }
+
+    /// How these sign in.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+}
+
+// === impl Method ===
+
+impl Method {
+    /// All of them, in the order in which help names them.
+    pub const ALL: [Self; 5] =
+        [Self::ApiKey, Self::SessionToken, Self::WorkloadIdentity, Self::InstancePrincipal, Self::ResourcePrincipal];
+
+    /// As the config names it.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::ApiKey { region, .. } => region.as_deref(),
+            Self::ApiKey => "apiKey",
+            Self::SessionToken => "sessionToken",
+            Self::WorkloadIdentity => "workloadIdentity",
+            Self::InstancePrincipal => "instancePrincipal",
+            Self::ResourcePrincipal => "resourcePrincipal",
+        }
+    }
+
+    /// What to do when the service does not accept what these sign.
+    pub fn when_refused(self) -> &'static str {
+        match self {
+            Self::ApiKey => "Check tenancy, user, fingerprint and key of the OCI profile.",
+            Self::SessionToken => "Run `oci session authenticate` again: the token and its key are read anew.",
+            Self::WorkloadIdentity | Self::InstancePrincipal => {
+                "Check that the queue is in the tenancy of this principal, and the clock of this node (NTP)."
+            }
+            Self::ResourcePrincipal => {
+                "Check that the platform renews the files of OCI_RESOURCE_PRINCIPAL_RPST and _PRIVATE_PEM."
+            }
         }
     }
 }
 
-/// The first private key of a PEM text. What follows its END line is ignored, as keys from the
-/// OCI console end in a line `OCI_API_KEY`.
-pub fn private_key(pem: &[u8]) -> Result<KeyPair, KeyError> {
-    let block = pem::parse(pem).map_err(|_| KeyError::NotAKey)?;
-    let protected = block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some();
-    let key = match block.tag() {
-        _ if protected => return Err(KeyError::Protected),
-        "PRIVATE KEY" => KeyPair::from_pkcs8(block.contents()),
-        "RSA PRIVATE KEY" => KeyPair::from_der(block.contents()),
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => return Err(KeyError::PublicOnly),
-        _ => return Err(KeyError::NotAKey),
-    };
-    key.map_err(|_| KeyError::NotAKey)
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn read_profile<T>(
+    reading: &mut Reading,
+    path: &Path,
+    find: impl FnOnce(&ConfigFile) -> Result<T, ConfigFileError>,
+) -> Result<T, CredentialsError> {
+    let wrong = |source| CredentialsError::ConfigFile { path: path.to_owned(), source };
+    let unreadable = |source| ConfigFileError::Read { path: path.to_owned(), source };
+    let text = reading.read(path).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(unreadable).map_err(wrong)?;
+    ConfigFile::parse(&text).and_then(|file| find(&file)).map_err(wrong)
+}
+
+fn profile_signer(
+    reading: &mut Reading,
+    key_id: String,
+    key: &KeyFile,
+    profile: &str,
+) -> Result<Signer, CredentialsError> {
+    let pem = read_file(reading, "key file", &key.path, || format!("`key_file` of profile [{profile}]"))?;
+    let wrong = |source| CredentialsError::Key { path: key.path.clone(), source };
+    Ok(Signer::new(key_id, private_key(&pem, key.passphrase.as_ref()).map_err(wrong)?))
+}
+
+/// Reads a file that somebody else names, who is to blame when it cannot be read.
+pub(super) fn read_file(
+    reading: &mut Reading,
+    what: &'static str,
+    path: &Path,
+    named_by: impl FnOnce() -> String,
+) -> Result<Vec<u8>, CredentialsError> {
+    let failed = |source| CredentialsError::File { what, path: path.to_owned(), named_by: named_by(), source };
+    reading.read(path).map_err(failed)
+}
+
+/// The key id of a token, and when it ends if it says so. `place` is where it was found.
+pub(super) fn token_key_id(
+    content: &[u8],
+    place: impl FnOnce() -> String,
+) -> Result<(String, Option<Timestamp>), CredentialsError> {
+    let bare = std::str::from_utf8(content).ok().and_then(token::bare);
+    let bare = bare.ok_or_else(|| CredentialsError::NotAToken(place()))?;
+    Ok((token::key_id(bare), Claims::of(bare).map(|claims| claims.ends())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_form_of_a_key_loads_or_says_why_not() {
-        let file: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/golden/oci/vectors.json")).unwrap();
-        for (form, expected) in [
-            ("private_key_pkcs8_pem", None),
-            ("private_key_pkcs1_pem", None),
-            ("private_key_with_console_label_pem", None),
-            ("private_key_pkcs8_encrypted_pem", Some(KeyError::Protected)),
-            ("private_key_pkcs1_encrypted_pem", Some(KeyError::Protected)),
-            ("private_key_pkcs1_aes128_openssl_pem", Some(KeyError::Protected)),
-            ("public_key_pem", Some(KeyError::PublicOnly)),
-        ] {
-            let pem = file[form].as_str().unwrap();
-            assert_eq!(private_key(pem.as_bytes()).err(), expected, "{form}");
-        }
-        for nonsense in ["", "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
-            assert_eq!(private_key(nonsense.as_bytes()).err(), Some(KeyError::NotAKey), "{nonsense}");
-        }
-    }
+    const VECTORS: &str = include_str!("../../tests/golden/oci/vectors.json");
 
-    #[test]
-    fn debug_output_shows_no_secret() {
-        let file: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/golden/oci/vectors.json")).unwrap();
-        let key = private_key(file["private_key_pkcs8_pem"].as_str().unwrap().as_bytes()).unwrap();
-        let credentials = Credentials::ApiKey { signer: Arc::new(Signer::new("ST$secret", key)), region: None };
-        assert_eq!(format!("{credentials:?}"), "ApiKey { signer: Signer, region: None }");
+    #[tokio::test]
+    async fn nothing_that_signs_shows_a_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
+        let (config, key, token) = (dir.path().join("config"), dir.path().join("key"), dir.path().join("token"));
+        std::fs::write(&key, vectors["private_key_pkcs8_encrypted_pem"].as_str().unwrap()).unwrap();
+        std::fs::write(&token, vectors["session_token"].as_str().unwrap()).unwrap();
+        let passphrase = vectors["passphrase"].as_str().unwrap();
+        let text = format!(
+            "[DEFAULT]\nsecurity_token_file={}\nkey_file={}\npass_phrase={passphrase}\n",
+            token.display(),
+            key.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let credentials = Credentials::session_token(&config, "DEFAULT", || Timestamp::MIN).unwrap();
+        let signer = credentials.signer(Instant::now()).await.unwrap();
+        let shown = format!("{credentials:?} {signer:?}");
+        for secret in [passphrase, &vectors["session_token"].as_str().unwrap()[..20]] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
     }
 }

@@ -13,6 +13,15 @@ pub struct Region {
     pub domain: &'static str,
 }
 
+/// Where a principal is at home, as its platform says it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Home {
+    /// A region's name or short code, in lower case; not necessarily one of the table.
+    pub region: String,
+    /// Second-level domain of its realm, if the platform said it.
+    pub domain: Option<String>,
+}
+
 impl Region {
     /// The region of this name or short code, in any case.
     pub fn find(text: &str) -> Option<Self> {
@@ -23,6 +32,23 @@ impl Region {
     /// The control plane of Queue: `https://messaging.eu-frankfurt-1.oci.oraclecloud.com`.
     pub fn queue_control_plane(&self) -> String {
         format!("https://messaging.{}.oci.{}", self.name, self.domain)
+    }
+}
+
+// === impl Home ===
+
+impl Home {
+    /// Name of the region and domain of its realm, by the table or else by the platform's word.
+    pub fn resolve(&self) -> Option<(&str, &str)> {
+        match Region::find(&self.region) {
+            Some(region) => Some((region.name, region.domain)),
+            None => Some((&self.region, self.domain.as_deref()?)),
+        }
+    }
+
+    /// The control plane of Queue there.
+    pub fn queue_control_plane(&self) -> Option<String> {
+        self.resolve().map(|(region, domain)| format!("https://messaging.{region}.oci.{domain}"))
     }
 }
 
@@ -52,5 +78,17 @@ mod tests {
         // The heading of the table is no line of it.
         assert_eq!(Region::find("# region"), None);
         assert_eq!(Region::find("short code"), None);
+    }
+
+    #[test]
+    fn a_home_that_the_table_does_not_know_is_where_its_platform_says() {
+        let home = |region: &str, domain: Option<&str>| {
+            Home { region: region.to_owned(), domain: domain.map(str::to_owned) }.queue_control_plane()
+        };
+        let frankfurt = "https://messaging.eu-frankfurt-1.oci.oraclecloud.com";
+        assert_eq!(home("fra", Some("example.com")).as_deref(), Some(frankfurt));
+        let atlantis = "https://messaging.atlantis-1.oci.oraclecloud99.com";
+        assert_eq!(home("atlantis-1", Some("oraclecloud99.com")).as_deref(), Some(atlantis));
+        assert_eq!(home("atlantis-1", None), None);
     }
 }

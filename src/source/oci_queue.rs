@@ -38,10 +38,18 @@ pub struct OciQueue;
 struct QueueSource {
     client: Arc<Client>,
     id: QueueId,
-    control_plane: Endpoint,
+    control_plane: ControlPlane,
     /// From the config; never asked for, never forgotten.
     fixed: Option<Endpoint>,
     found: Mutex<Found>,
+}
+
+/// Where GetQueue is asked.
+enum ControlPlane {
+    /// Known from the start.
+    At(Endpoint),
+    /// Where the principal is at home, which it learns when it signs in; here if it does not.
+    OfPrincipal(Option<Endpoint>),
 }
 
 /// What GetQueue said of where the messages are.
@@ -114,7 +122,8 @@ impl QueueSource {
     }
 
     async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
-        let queue = self.client.get_queue(&self.control_plane, &self.id, by).await;
+        let control_plane = self.control_plane(by).await?;
+        let queue = self.client.get_queue(&control_plane, &self.id, by).await;
         let queue = queue.map_err(|error| source_error(Step::Endpoint, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
@@ -124,6 +133,21 @@ impl QueueSource {
         })?;
         *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
         Ok(endpoint)
+    }
+
+    async fn control_plane(&self, by: Instant) -> Result<Endpoint, SourceError> {
+        let otherwise = match &self.control_plane {
+            ControlPlane::At(endpoint) => return Ok(endpoint.clone()),
+            ControlPlane::OfPrincipal(otherwise) => otherwise,
+        };
+        let home = self.client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
+        endpoint.ok_or_else(|| SourceError {
+            step: Step::Endpoint,
+            cause: "no region is known".to_owned(),
+            remedy: "Set `oci.region`.",
+            detail: String::new(),
+        })
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {

@@ -25,6 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FORBIDDEN: &[(&str, &str)] = &[
     ("emulator", "oci::sign"),
     ("emulator", "oci::credentials"),
+    ("emulator", "oci::key"),
+    ("emulator", "oci::token"),
     ("emulator", "oci::Client"),
     ("lookup", "source::oci_queue"),
     ("api", "lookup::Reader"),

@@ -43,6 +43,9 @@ mod freshness;
 /// A source that fails: what is said, and that no number is.
 mod failing;
 
+/// Every way to sign in to OCI.
+mod sign_in;
+
 /// The end of the server.
 mod drain;
 

@@ -102,7 +102,7 @@ async fn a_key_that_cannot_sign_is_said_before_the_port_opens() {
         ),
         (
             Some("private_key_pkcs8_encrypted_pem"),
-            "the private key is protected by a passphrase, which is not supported: write an unprotected copy with `openssl pkey -in KEY -out NEW` and name that",
+            "the private key is protected by a passphrase: set `pass_phrase` in the profile",
         ),
         (Some("public_key_pem"), "this is a public key: name the private key that was made with it"),
     ] {

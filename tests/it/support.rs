@@ -1,6 +1,7 @@
 //! The vocabulary of the tests that run the server: a [`cluster`] that judges callers, an
 //! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
-//! certificates of some [`authority`], and the [`program`] itself as a process.
+//! certificates of some [`authority`], and the [`program`] itself as a process. The services that
+//! [`principals`] sign in by are [`double`]s, which check how they are [`signed`].
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
@@ -11,9 +12,12 @@ pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod config_map;
+pub(crate) mod double;
 pub(crate) mod oci;
+pub(crate) mod principals;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod signed;
 
 /// How long something may take before a test gives it up: far more than it takes on a busy
 /// machine, for nothing waits for it but a test that fails.

@@ -1,25 +1,27 @@
 //! Section `oci` of the config and the keys of an `oci-queue` source: from text to sources.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::QueueSource;
 use super::trouble::with_causes;
+use super::{ControlPlane, QueueSource};
 use crate::document::{Fields, Problems};
 use crate::metric::Clock;
-use crate::oci::credentials::Credentials;
+use crate::oci::Client;
+use crate::oci::choice::Choice;
+use crate::oci::config_file::expand_home;
+use crate::oci::credentials::{Credentials, Method};
 use crate::oci::endpoint::Endpoint;
+use crate::oci::environment::Environment;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
-use crate::oci::{Client, config_file};
 use crate::source::{OpenError, Plan, Source};
 
 /// All queues of a config, checked in form; nothing is opened yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct QueuePlan {
-    config_file: PathBuf,
-    profile: String,
+    /// `None`: the way for which there is evidence.
+    auth: Option<Choice>,
     region: Option<Region>,
     control_plane: Option<Endpoint>,
     queues: Vec<QueueEntry>,
@@ -33,7 +35,7 @@ struct QueueEntry {
 
 /// What is wrong is in `problems`, and a plan with problems is never opened.
 fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> QueuePlan {
-    let mut plan = QueuePlan::with_defaults();
+    let mut plan = QueuePlan::default();
     if let Some(node) = section.take("region")
         && let Some(text) = node.text(problems)
     {
@@ -43,22 +45,28 @@ fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> QueuePla
         }
     }
     plan.control_plane = section.take("endpoint").and_then(|node| node.parsed(problems));
-    if let Some(mut auth) = section.take("auth").and_then(|node| node.fields(problems)) {
-        if let Some(node) = auth.require("type", problems)
-            && let Some(text) = node.text(problems)
-            && text != "apiKey"
-        {
-            problems.add(node.at(), format!("auth type {text:?} is not supported; use apiKey"));
-        }
-        if let Some(path) = auth.take("configFile").and_then(|node| node.text(problems)) {
-            plan.config_file = config_file::expand_home(path);
-        }
-        if let Some(profile) = auth.take("profile").and_then(|node| node.text(problems)) {
-            profile.clone_into(&mut plan.profile);
-        }
-        auth.finish(problems);
-    }
+    plan.auth = section.take("auth").and_then(|node| decode_auth(node.fields(problems)?, problems));
     plan
+}
+
+fn decode_auth(mut auth: Fields<'_>, problems: &mut Problems) -> Option<Choice> {
+    let method = auth.require("type", problems).and_then(|node| {
+        let text = node.text(problems)?;
+        let method = Method::ALL.into_iter().find(|method| method.as_str() == text);
+        if method.is_none() {
+            let known = Method::ALL.map(Method::as_str).join(", ");
+            problems.add(node.at(), format!("auth type {text:?} is not supported; there is {known}"));
+        }
+        method
+    });
+    let mut choice = Choice { method: method.unwrap_or(Method::ApiKey), config_file: None, profile: None };
+    // The others have no profile; of an unknown one nobody can tell.
+    if matches!(choice.method, Method::ApiKey | Method::SessionToken) {
+        choice.config_file = auth.take("configFile").and_then(|node| node.text(problems)).map(expand_home);
+        choice.profile = auth.take("profile").and_then(|node| node.text(problems)).map(str::to_owned);
+    }
+    auth.finish(problems);
+    method.map(|_| choice)
 }
 
 fn decode_entry(entry: &mut Fields<'_>, problems: &mut Problems) -> Option<QueueEntry> {
@@ -76,21 +84,11 @@ impl QueuePlan {
         entries: &mut [&mut Fields<'_>],
         problems: &mut Problems,
     ) -> Option<Self> {
-        let shared = section.map_or_else(Self::with_defaults, |section| decode_section(section, problems));
+        let shared = section.map_or_else(Self::default, |section| decode_section(section, problems));
         // All of them first: every problem is to be reported.
         let queues: Vec<_> = entries.iter_mut().map(|entry| decode_entry(entry, problems)).collect();
         let queues = queues.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Self { queues, ..shared })
-    }
-
-    fn with_defaults() -> Self {
-        Self {
-            config_file: config_file::default_path(),
-            profile: config_file::DEFAULT_PROFILE.to_owned(),
-            region: None,
-            control_plane: None,
-            queues: Vec::new(),
-        }
     }
 
     /// Where GetQueue of this queue is asked: the override, else by the region that is set, or
@@ -107,17 +105,36 @@ impl QueuePlan {
         };
         region.queue_control_plane().parse().map_err(|error| OpenError(format!("{error}")))
     }
+
+    /// The same, where the principal's own word counts and is not known before it signs in.
+    fn later(&self, id: &QueueId, region: Option<Region>) -> ControlPlane {
+        ControlPlane::OfPrincipal(self.control_plane(id, region).ok())
+    }
+
+    fn sign_in(&mut self, clock: Clock) -> Result<Credentials, OpenError> {
+        let env = Environment::of_process();
+        let (choice, why) = match self.auth.take() {
+            Some(choice) => (choice, "`oci.auth` says so".to_owned()),
+            None => {
+                let (choice, why) = Choice::by_evidence(&env);
+                (choice, format!("`oci.auth` is not set, and {why}"))
+            }
+        };
+        tracing::info!(auth = %choice.method, "signing in to OCI: {why}");
+        choice.open(&env, clock).map_err(|error| OpenError(error.to_string()))
+    }
 }
 
 impl Plan for QueuePlan {
-    fn open(self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError> {
-        let failed = |error: &dyn std::fmt::Display| OpenError(error.to_string());
-        let credentials = Credentials::api_key(&self.config_file, &self.profile).map_err(|error| failed(&error))?;
+    fn open(mut self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError> {
+        let credentials = self.sign_in(clock)?;
+        let asks_home =
+            self.region.is_none() && self.control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
         let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
         let region = match (self.region, named) {
             (Some(region), _) => Some(region),
             (None, Some(named)) => Some(Region::find(&named).ok_or_else(|| {
-                OpenError(format!("region {named:?} of the OCI profile or OCI_REGION is not known: set `oci.region`"))
+                OpenError(format!("region {named:?} of the OCI profile, OCI_RESOURCE_PRINCIPAL_REGION or OCI_REGION is not known: set `oci.region`"))
             })?),
             (None, None) => None,
         };
@@ -127,7 +144,10 @@ impl Plan for QueuePlan {
             sources.push(Box::new(QueueSource {
                 client: client.clone(),
                 id: id.clone(),
-                control_plane: self.control_plane(id, region)?,
+                control_plane: match asks_home {
+                    true => self.later(id, region),
+                    false => ControlPlane::At(self.control_plane(id, region)?),
+                },
                 fixed: endpoint.clone(),
                 found: Mutex::default(),
             }));

@@ -10,13 +10,14 @@ pub(super) fn may_have_moved(error: &oci::Error) -> bool {
     match error {
         oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
         oci::Error::Service(error) => error.status == 404,
-        oci::Error::Unsigned | oci::Error::Nonsense(_) => false,
+        oci::Error::SignIn(_) | oci::Error::Unsigned | oci::Error::Nonsense(_) => false,
     }
 }
 
 /// The client's error as a source's.
 pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
     let (step, remedy) = match error {
+        oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
         oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
         oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
         oci::Error::TimedOut => (step, "Check the way from this pod to the endpoint, and the service's status."),
@@ -39,7 +40,7 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
 fn service_remedy(error: &oci::ServiceError) -> &'static str {
     match error.status {
         401 if error.clock_skewed => "Set the clock of this node (NTP).",
-        401 => "Check tenancy, user, fingerprint and key of the OCI profile.",
+        401 => error.method.when_refused(),
         403 | 404 => {
             "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it."
         }
@@ -53,6 +54,7 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
 /// Everything, for the log: the message of the service and every inner error.
 fn detail(error: &oci::Error) -> String {
     let text = match error {
+        oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
         oci::Error::Service(service) => {
             let request_id = service.request_id.as_deref().unwrap_or("none");
             format!("{error}: {} (opc-request-id {request_id})", service.message)

@@ -1,10 +1,13 @@
 //! Certificate authorities, and the certificates that they sign.
 
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// Signs client certificates.
 pub(crate) struct Authority {
@@ -50,6 +53,28 @@ impl Authority {
         let mut params = params(common_name, &[]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params)
+    }
+
+    /// A server at this address, over TLS.
+    pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
+        super::crypto();
+        let mut params = params("token service", &[]);
+        params.subject_alt_names = vec![SanType::IpAddress(ip)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let (chain, key) = self.sign(&params).into_parts();
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// What a compute instance with this organizational unit is given: an RSA key and certificate.
+    pub(crate) fn instance(&self, unit: &str) -> super::principals::Identity {
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "ocid1.instance.oc1.fra.fake");
+        params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+        let leaf = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let (key, intermediate, region) = (key.serialize_pem(), self.pem.clone(), "fra".to_owned());
+        super::principals::Identity { leaf, key, intermediate, region }
     }
 
     fn sign(&self, params: &CertificateParams) -> Identity {

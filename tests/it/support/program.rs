@@ -52,12 +52,18 @@ impl Home {
 
     /// Starts the program; nothing of this process' environment but PATH is handed on.
     pub(crate) fn start(&self, arguments: &[&str]) -> Program {
+        self.start_in(&[], arguments)
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn start_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
         let mut child = Command::new(env!("CARGO_BIN_EXE_depthgauge"))
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.0.path())
             .env("TMPDIR", self.0.path())
+            .envs(variables.iter().copied())
             .current_dir(self.0.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

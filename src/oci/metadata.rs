@@ -1,0 +1,168 @@
+//! The metadata service of a compute instance: who the instance is, and where.
+//!
+//! Requests as recorded from the official Python SDK 2.189.0. Plain HTTP, because that is what it
+//! speaks: its address is the instance's own link, and no proxy is asked.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::environment::Environment;
+use super::key::private_key;
+use super::region::Home;
+use super::session::SignInError;
+use super::sign::Signer;
+use super::{Client, Error, exchange, with_causes};
+
+/// Where it is, and where on networks without IPv4.
+const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9fe:a9fe]/opc/v2"];
+/// What a certificate's subject says of its tenancy.
+const TENANCY_MARKS: [&str; 2] = ["opc-tenant:", "opc-identity:"];
+/// How errors name the service.
+const NAME: &str = "instance metadata service";
+const NO_INSTANCE: &str = "Where this is no OCI instance, or pods may not ask its metadata service, set `oci.auth`.";
+
+/// Where the services are that an instance signs in by.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Metadata {
+    /// Instead of the usual ones: `http://127.0.0.1:1234/opc/v2`.
+    pub base: Option<String>,
+    /// Instead of the region's own, without a path: `https://auth.eu-frankfurt-1.oraclecloud.com`.
+    pub federation: Option<String>,
+}
+
+/// What the metadata service says of the instance.
+pub(super) struct Identity {
+    /// The certificate, base64 of its DER.
+    pub(super) leaf: String,
+    /// The certificate above it, likewise.
+    pub(super) intermediate: String,
+    /// Signs as the certificate: `tenancy/fed-x509-sha256/fingerprint`.
+    pub(super) signer: Signer,
+    /// OCID of the tenancy.
+    pub(super) tenancy: String,
+}
+
+// === impl Metadata ===
+
+impl Metadata {
+    /// With the overrides of the environment, whose names are the SDKs'.
+    pub fn from_env(env: &Environment<'_>) -> Self {
+        Self { base: env.var("OCI_METADATA_BASE_URL"), federation: env.var("OCI_SDK_AUTH_CLIENT_REGION_URL") }
+    }
+
+    /// The instance's certificate and key of now.
+    pub(super) async fn identity(&self) -> Result<Identity, SignInError> {
+        let http = http()?;
+        // Rotated between two of the reads: the next three belong together.
+        match self.try_identity(&http).await? {
+            Some(identity) => Ok(identity),
+            None => {
+                let again = self.try_identity(&http).await?;
+                again.ok_or_else(|| unusable("certificate and key do not belong together"))
+            }
+        }
+    }
+
+    async fn try_identity(&self, http: &reqwest::Client) -> Result<Option<Identity>, SignInError> {
+        let pem = |text: String| pem::parse(text).map_err(|_| unusable("a PEM that is none"));
+        let leaf = pem(self.get(http, "identity/cert.pem").await?)?.into_contents();
+        let key = self.get(http, "identity/key.pem").await?;
+        let intermediate = pem(self.get(http, "identity/intermediate.pem").await?)?.into_contents();
+        let key = private_key(key.as_bytes(), None).map_err(|error| unusable(&error.to_string()))?;
+        let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| unusable("a certificate that is none"))?;
+        let public: Result<PublicKeyX509Der<'_>, _> = key.public_key().as_der();
+        if !public.is_ok_and(|public| public.as_ref() == certificate.public_key().raw) {
+            return Ok(None);
+        }
+        let tenancy = tenancy(&certificate).ok_or_else(|| unusable("a certificate without a tenancy"))?;
+        let signer = Signer::new(format!("{tenancy}/fed-x509-sha256/{}", fingerprint(&leaf)), key);
+        Ok(Some(Identity {
+            leaf: STANDARD.encode(&leaf),
+            intermediate: STANDARD.encode(intermediate),
+            signer,
+            tenancy,
+        }))
+    }
+
+    /// Where the instance is: region, and its realm's domain for a region that the table does not
+    /// know. Both are fit for a host name.
+    pub(super) async fn home(&self) -> Result<Home, SignInError> {
+        let http = http()?;
+        let region = self.get(&http, "instance/region").await?.trim().to_ascii_lowercase();
+        let mut home = Home { region, domain: None };
+        if home.resolve().is_none() {
+            let info = self.get(&http, "instance/regionInfo").await?;
+            let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
+            home.domain = info["realmDomainComponent"].as_str().map(str::to_ascii_lowercase);
+        }
+        let legal =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        match home.resolve() {
+            Some((region, domain)) if legal(region) && legal(domain) => Ok(home),
+            _ => Err(unusable("a region without a domain")),
+        }
+    }
+
+    async fn get(&self, http: &reqwest::Client, path: &str) -> Result<String, SignInError> {
+        let bases = self.base.as_deref().map_or(BASES.to_vec(), |base| vec![base.trim_end_matches('/')]);
+        let mut last = Error::TimedOut;
+        for base in bases {
+            match exchange(http.get(format!("{base}/{path}")).header(AUTHORIZATION, "Bearer Oracle")).await {
+                Ok((200, body)) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                Ok((status, _)) => {
+                    let detail = format!("{base}/{path}");
+                    return Err(SignInError { cause: format!("{NAME}: {status}"), remedy: NO_INSTANCE, detail });
+                }
+                // Nobody there: perhaps at the other address.
+                Err(error @ Error::Unreachable(..)) => last = error,
+                Err(error) => return Err(lost(&error)),
+            }
+        }
+        Err(lost(&last))
+    }
+}
+
+/// What to say when the service does not answer in time.
+pub(super) fn too_slow() -> SignInError {
+    lost(&Error::TimedOut)
+}
+
+fn http() -> Result<reqwest::Client, SignInError> {
+    // No certificates: nothing here is HTTPS.
+    let http = Client::http().no_proxy().tls_certs_only([]).build();
+    http.map_err(|error| unusable(&with_causes(&error)))
+}
+
+fn lost(error: &Error) -> SignInError {
+    SignInError { cause: format!("{NAME}: {error}"), remedy: NO_INSTANCE, detail: with_causes(error) }
+}
+
+fn unusable(what: &str) -> SignInError {
+    SignInError {
+        cause: format!("{NAME}: the answer is not understood"),
+        remedy: "The log says what is wrong with it.",
+        detail: what.to_owned(),
+    }
+}
+
+/// The tenancy that a leaf certificate names in its subject.
+fn tenancy(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut values = certificate.subject().iter_attributes().filter_map(|attribute| attribute.as_str().ok());
+    values.find_map(|value| TENANCY_MARKS.iter().find_map(|mark| value.strip_prefix(mark))).map(str::to_owned)
+}
+
+/// SHA-256 in lower-case hex with colons, as the Go SDK writes it.
+fn fingerprint(der: &[u8]) -> String {
+    digest(&SHA256, der).as_ref().iter().enumerate().fold(String::new(), |mut text, (at, byte)| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}{byte:02x}", if at == 0 { "" } else { ":" });
+        text
+    })
+}

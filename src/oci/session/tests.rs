@@ -1,0 +1,153 @@
+//! Sessions in simulated time, of a service that does as it is told.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::*;
+use crate::oci::key::private_key;
+
+const LIFE: Duration = Duration::from_secs(1200);
+
+/// Issues sessions after a second, unless told to fail.
+#[derive(Clone, Default)]
+struct Fake(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    asked: AtomicUsize,
+    fails: AtomicBool,
+}
+
+impl Fake {
+    fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    fn fails(&self, fails: bool) {
+        self.0.fails.store(fails, Ordering::Relaxed);
+    }
+}
+
+impl Issuer for Fake {
+    fn issue(&self) -> BoxFuture<'_, Result<Session, SignInError>> {
+        async move {
+            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.0.fails.load(Ordering::Relaxed) {
+                return Err(error("broken"));
+            }
+            let vectors: serde_json::Value =
+                serde_json::from_str(include_str!("../../../tests/golden/oci/vectors.json")).unwrap();
+            let key = private_key(vectors["private_key_pkcs8_pem"].as_str().unwrap().as_bytes(), None).unwrap();
+            Ok(Session { signer: Signer::new("ST$", key), lifetime: LIFE, home: None })
+        }
+        .boxed()
+    }
+
+    fn too_slow(&self) -> SignInError {
+        error("slow")
+    }
+}
+
+fn error(cause: &str) -> SignInError {
+    SignInError { cause: cause.to_owned(), remedy: "", detail: String::new() }
+}
+
+async fn signer(sessions: &Sessions, patience: u64) -> Result<Arc<Signer>, String> {
+    let signer = sessions.signer(Instant::now() + Duration::from_secs(patience)).await;
+    signer.map_err(|error| error.cause)
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_is_asked_for_at_half_of_the_life_give_or_take_and_nobody_waits_for_it() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    let first = signer(&sessions, 5).await.unwrap();
+    pass(539).await;
+    assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()));
+    pass(1).await;
+    assert_eq!(fake.asked(), 1, "before 45 % of its life");
+    pass(121).await;
+    // With no patience at all: this is the old one, and the new one is on its way.
+    assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()));
+    pass(2).await;
+    assert_eq!(fake.asked(), 2, "after 55 % of its life");
+    assert!(!Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_needs_is_not_renewed() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    signer(&sessions, 5).await.unwrap();
+    pass(5000).await;
+    assert_eq!(fake.asked(), 1);
+    signer(&sessions, 5).await.unwrap();
+    assert_eq!(fake.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_renewal_fails_the_old_session_serves_to_its_end_and_the_service_is_spared() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    let first = signer(&sessions, 5).await.unwrap();
+    fake.fails(true);
+    pass(670).await;
+    for _ in 0..500 {
+        assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()));
+        pass(1).await;
+    }
+    // 500 seconds, an attempt a second and a pause of 15.
+    assert!((29..=33).contains(&fake.asked()), "{}", fake.asked());
+    pass(60).await;
+    assert_eq!(signer(&sessions, 5).await.err().as_deref(), Some("broken"));
+    fake.fails(false);
+    pass(3).await;
+    signer(&sessions, 5).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_the_answer_for_all_for_two_seconds() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    fake.fails(true);
+    let asks = (0..100).map(|_| signer(&sessions, 5));
+    for ask in futures_util::future::join_all(asks).await {
+        assert_eq!(ask.err().as_deref(), Some("broken"));
+    }
+    assert_eq!(signer(&sessions, 5).await.err().as_deref(), Some("broken"));
+    assert_eq!(fake.asked(), 1);
+    pass(2).await;
+    assert_eq!(signer(&sessions, 5).await.err().as_deref(), Some("broken"));
+    assert_eq!(fake.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_cannot_wait_does_not_end_the_attempt_for_the_others() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    assert_eq!(signer(&sessions, 0).await.err().as_deref(), Some("slow"));
+    signer(&sessions, 5).await.unwrap();
+    assert_eq!(fake.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_signer_is_replaced_at_most_every_ten_seconds() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    let by = || Instant::now() + Duration::from_secs(5);
+    let first = signer(&sessions, 5).await.unwrap();
+    let second = sessions.other_than(&first, by()).await.unwrap();
+    // Refused while the second was got: that one will do.
+    assert!(Arc::ptr_eq(&second, &sessions.other_than(&first, by()).await.unwrap()));
+    assert!(sessions.other_than(&second, by()).await.is_none());
+    assert_eq!(fake.asked(), 2);
+    pass(10).await;
+    fake.fails(true);
+    assert!(sessions.other_than(&second, by()).await.is_none());
+    assert_eq!(fake.asked(), 3);
+    assert!(Arc::ptr_eq(&second, &signer(&sessions, 5).await.unwrap()), "kept while valid");
+}

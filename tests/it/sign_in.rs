@@ -1,0 +1,17 @@
+//! Every way to sign in to OCI, against services that check what they are sent.
+
+use depthgauge::oci::Error;
+use depthgauge::oci::session::SignInError;
+
+mod files;
+mod instance;
+mod process;
+mod workload;
+
+/// The sign-in error that a read ended with.
+fn sign_in_error<T: std::fmt::Debug>(read: Result<T, Error>) -> SignInError {
+    match read {
+        Err(Error::SignIn(error)) => error,
+        other => panic!("not a failed sign-in: {other:?}"),
+    }
+}
