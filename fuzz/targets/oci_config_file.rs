@@ -26,7 +26,7 @@ fuzz_target!(|text: &str| {
         if let Ok(profile) = file.api_key(name) {
             assert_eq!(file.value(name, "tenancy"), Some(profile.tenancy.as_str()));
             assert_eq!(file.value(name, "user"), Some(profile.user.as_str()));
-            assert!(!profile.tenancy.is_empty() && !profile.user.is_empty() && profile.key_file != *"");
+            assert!(!profile.tenancy.is_empty() && !profile.user.is_empty() && profile.key.path != *"");
             let pairs: Vec<&str> = profile.fingerprint.split(':').collect();
             assert!(pairs.len() == 16 && pairs.iter().all(|pair| u8::from_str_radix(pair, 16).is_ok()));
         }
