@@ -1,16 +1,18 @@
 //! An OCI Queue service on a loopback port: what `depthgauge emulate` and `demo` run, and what
 //! stands in for OCI in tests.
 //!
-//! Thin but real: messages are put, delivered, hidden, redelivered, deleted and expire, requests
-//! must be signed, and failures can be ordered. Not emulated, and refused rather than ignored:
-//! channels, consumer groups, dead letters, batch forms, updates, the list calls. Memory is the
-//! only storage.
+//! Real where it matters to a client: messages are put to channels, delivered to each consumer
+//! group, hidden, updated, redelivered, deleted, become dead letters and expire; lists come in
+//! pages, requests must be signed, and failures can be ordered. Not emulated: taking dead
+//! letters, filters of consumer groups, consumption limits, and the operations that change
+//! queues, in whose place there is [`setup`]. Memory is the only storage.
 //!
-//! A request goes [`server`] → [`routes`] → ([`fault`], [`signature`]) → [`queue`] → [`store`].
-//! Shares the wire documents with [`crate::oci`] and nothing else, least of all its signing.
+//! A request goes [`server`] → [`routes`] → ([`fault`], [`signature`]) → [`operation`] →
+//! ([`control_plane`], [`data_plane`]) → [`queue`] → [`group`] → [`store`], and comes back as
+//! [`documents`] or [`descriptions`] in an [`answer`] with a [`payload`]. Shares the wire documents with [`crate::oci`] and nothing else, least of all its signing.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,21 +20,34 @@ use tokio::net::TcpListener;
 
 mod answer;
 mod authorization;
+mod control_plane;
+mod data_plane;
+mod descriptions;
 mod documents;
 pub mod fault;
+pub mod group;
 pub mod keys;
+pub mod message;
+pub mod operation;
+mod page;
+mod parameters;
+mod payload;
 pub mod profile;
 pub mod queue;
+mod receipt;
 mod routes;
 mod server;
+pub mod settings;
+mod setup;
 mod signature;
 mod store;
 #[cfg(test)]
 mod test_util;
 
-use fault::{Fault, FaultSwitch};
+use fault::{Fault, FaultSwitch, Rule};
 use keys::{KeyRing, VerifyingKey};
 use queue::EmulatedQueue;
+use settings::Settings;
 
 use crate::oci::queue::QueueId;
 
@@ -42,6 +57,9 @@ pub struct Options {
     /// How long a message is hidden after its delivery when the consumer does not say; 30
     /// seconds, the service's default. At most 12 hours.
     pub visibility: Duration,
+    /// How often a message is delivered before it is a dead letter; 0, the service's default, is
+    /// without end.
+    pub dead_letter_after: u32,
     /// Display name and OCID of each queue. Where two are equal, the first one answers.
     pub queues: Vec<(String, QueueId)>,
     /// Who may ask: key id (`tenancy/user/fingerprint`, or `ST$` and a token) and public key.
@@ -55,7 +73,10 @@ pub struct Emulator {
 }
 
 struct Shared {
-    queues: Vec<Arc<EmulatedQueue>>,
+    /// What a queue is that nobody says more about.
+    settings: Settings,
+    /// A std lock, because it is held for looking up and changing only.
+    queues: RwLock<Vec<Arc<EmulatedQueue>>>,
     keys: KeyRing,
     clock: fn() -> Timestamp,
     fault: FaultSwitch,
@@ -65,7 +86,8 @@ struct Shared {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { visibility: Duration::from_secs(30), queues: Vec::new(), keys: Vec::new() }
+        let Settings { visibility, dead_letter_after, .. } = Settings::default();
+        Self { visibility, dead_letter_after, queues: Vec::new(), keys: Vec::new() }
     }
 }
 
@@ -75,16 +97,35 @@ impl Emulator {
     /// An emulator with empty queues. `clock` dates the answers and judges the dates of
     /// requests; time-outs run on tokio's clock.
     pub fn new(options: Options, clock: fn() -> Timestamp) -> Self {
-        let Options { visibility, queues, keys } = options;
-        let queues =
-            queues.into_iter().map(|(name, id)| Arc::new(EmulatedQueue::new(name, id, visibility, clock))).collect();
-        Self { shared: Arc::new(Shared { queues, keys: KeyRing::new(keys), clock, fault: FaultSwitch::new() }) }
+        let Options { visibility, dead_letter_after, queues, keys } = options;
+        let settings = Settings { visibility, dead_letter_after, ..Settings::default() };
+        let (keys, fault) = (KeyRing::new(keys), FaultSwitch::new());
+        let emulator = Self { shared: Arc::new(Shared { settings, queues: RwLock::default(), keys, clock, fault }) };
+        for (name, id) in queues {
+            emulator.add_queue(&name, &id);
+        }
+        emulator
     }
 
     /// The queue of this display name or OCID, to put and take messages without HTTP.
     pub fn queue(&self, name_or_id: &str) -> Option<Arc<EmulatedQueue>> {
-        let found = |queue: &&Arc<EmulatedQueue>| queue.name() == name_or_id || queue.id().as_str() == name_or_id;
-        self.shared.queues.iter().find(found).cloned()
+        self.find(|queue| queue.name() == name_or_id || queue.id().as_str() == name_or_id)
+    }
+
+    /// Adds an empty queue, behind those that are there.
+    pub fn add_queue(&self, name: &str, id: &QueueId) -> Arc<EmulatedQueue> {
+        let Shared { settings, queues, clock, .. } = &*self.shared;
+        let queue = Arc::new(EmulatedQueue::new(name.to_owned(), id.clone(), settings.clone(), *clock));
+        queues.write().unwrap_or_else(PoisonError::into_inner).push(queue.clone());
+        queue
+    }
+
+    /// Takes a queue away with its messages, as if it had never been; says whether it was there.
+    pub fn remove_queue(&self, id: &QueueId) -> bool {
+        let mut queues = self.shared.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let before = queues.len();
+        queues.retain(|queue| queue.id() != id);
+        queues.len() < before
     }
 
     /// How many requests [`Fault::Hang`] holds now.
@@ -92,9 +133,14 @@ impl Emulator {
         self.shared.fault.held()
     }
 
-    /// From now on every signed request meets this fault; `None` lifts it.
+    /// From now on every signed request meets this fault, and no other; `None` lifts it.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        self.shared.fault.set(fault);
+        self.set_faults(fault.into_iter().map(Rule::from).collect());
+    }
+
+    /// From now on these faults happen, and no other; the first that fits a request is the one.
+    pub fn set_faults(&self, rules: Vec<Rule>) {
+        self.shared.fault.set(rules);
     }
 
     /// Serves plain HTTP/1.1 until `shutdown` completes, then frees the port, ends what is in
@@ -103,193 +149,20 @@ impl Emulator {
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         server::serve(self, listener, shutdown).await
     }
+
+    pub(crate) fn queues(&self) -> Vec<Arc<EmulatedQueue>> {
+        self.shared.queues.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn queue_with_id(&self, id: &str) -> Option<Arc<EmulatedQueue>> {
+        self.find(|queue| queue.id().as_str() == id)
+    }
+
+    fn find(&self, wanted: impl Fn(&EmulatedQueue) -> bool) -> Option<Arc<EmulatedQueue>> {
+        let queues = self.shared.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().find(|queue| wanted(queue)).cloned()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use http::StatusCode;
-    use serde_json::{Value, json};
-    use tokio::sync::oneshot;
-    use tokio::task::JoinHandle;
-
-    use super::*;
-    use crate::emulator::test_util::{self, Caller, Golden};
-
-    /// A running emulator with the queue `orders`.
-    struct Running {
-        emulator: Emulator,
-        caller: Caller,
-        stop: oneshot::Sender<()>,
-        server: JoinHandle<io::Result<()>>,
-    }
-
-    fn emulator() -> Emulator {
-        let golden = Golden::load();
-        let options = Options {
-            queues: vec![("orders".to_owned(), test_util::queue_id())],
-            keys: vec![(golden.key_id(), golden.key())],
-            ..Options::default()
-        };
-        Emulator::new(options, test_util::clock)
-    }
-
-    async fn run(emulator: &Emulator, address: impl Into<SocketAddr>) -> Running {
-        let listener = TcpListener::bind(address.into()).await.unwrap();
-        let caller = Caller::new(listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = {
-            let emulator = emulator.clone();
-            tokio::spawn(async move { emulator.serve(listener, async { drop(stopped.await) }).await })
-        };
-        Running { emulator: emulator.clone(), caller, stop, server }
-    }
-
-    async fn start() -> Running {
-        run(&emulator(), ([127, 0, 0, 1], 0)).await
-    }
-
-    fn path(rest: &str) -> String {
-        format!("{}{rest}", test_util::queue_id().queue_path())
-    }
-
-    #[tokio::test]
-    async fn a_message_lives_its_life_over_http() {
-        let running = start().await;
-        let (emulator, caller) = (&running.emulator, &running.caller);
-        let put = caller.post(&path("/messages"), r#"{"messages":[{"content":"zwölf"},{"content":"b"}]}"#).await;
-        assert_eq!(put.json["messages"][0]["expireAfter"], "2026-03-11T12:00:00.000Z");
-        let got = caller.get(&path("/messages?visibilityInSeconds=60&timeoutInSeconds=0&limit=1")).await;
-        let message = &got.json["messages"][0];
-        assert_eq!(got.json["messages"].as_array().unwrap().len(), 1);
-        assert_eq!(message["id"], put.json["messages"][0]["id"]);
-        assert_eq!((&message["content"], &message["deliveryCount"]), (&json!("zwölf"), &json!(1)));
-        assert_eq!(message["visibleAfter"], "2026-03-10T12:01:00.000Z");
-        assert_eq!(message["createdAt"], "2026-03-10T12:00:00.000Z");
-        let zeros = json!({"visibleMessages": 0, "inFlightMessages": 0, "sizeInBytes": 0});
-        let stats = |visible, in_flight, bytes| json!({"queue": {"visibleMessages": visible, "inFlightMessages": in_flight, "sizeInBytes": bytes}, "dlq": zeros});
-        assert_eq!(caller.get(&path("/stats")).await.json, stats(1, 1, 7));
-        let receipt = path(&format!("/messages/{}", message["receipt"].as_str().unwrap()));
-        let deleted = caller.delete(&receipt).await;
-        assert_eq!((deleted.status, deleted.json), (StatusCode::NO_CONTENT, Value::Null));
-        assert_eq!(caller.delete(&receipt).await.refusal(), (404, "NotFound".to_owned()));
-        assert_eq!(caller.get(&path("/stats")).await.json, stats(1, 0, 1));
-        assert_eq!(emulator.queue("orders").unwrap().reads(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_queue_says_that_its_messages_are_where_it_was_asked() {
-        let running = start().await;
-        let caller = &running.caller;
-        let answer = caller.get(&path("")).await;
-        let expected = json!({
-            "id": test_util::queue_id().as_str(), "compartmentId": "ocid1.compartment.oc1..emulated",
-            "displayName": "orders", "lifecycleState": "ACTIVE",
-            "timeCreated": "2026-03-10T12:00:00.000Z", "timeUpdated": "2026-03-10T12:00:00.000Z",
-            "messagesEndpoint": format!("http://{}", caller.address()),
-            "retentionInSeconds": 86400, "visibilityInSeconds": 30, "timeoutInSeconds": 30,
-            "deadLetterQueueDeliveryCount": 0, "freeformTags": {}, "definedTags": {},
-        });
-        assert_eq!(answer.json, expected);
-        assert_eq!(answer.header("date"), "Tue, 10 Mar 2026 12:00:00 GMT");
-        assert_eq!(answer.header("content-type"), "application/json");
-        assert_eq!(answer.header("opc-request-id").len(), 32);
-    }
-
-    #[tokio::test]
-    async fn refusals_have_status_and_code() {
-        let running = start().await;
-        let (emulator, caller) = (&running.emulator, &running.caller);
-        let other = "/20210201/queues/ocid1.queue.oc1.iad.other/stats";
-        for (method, target, expected) in [
-            ("GET", other, (404, "NotAuthorizedOrNotFound")),
-            ("GET", "/20210201/streams", (404, "NotFound")),
-            ("GET", "/", (404, "NotFound")),
-            ("PUT", &path(""), (405, "MethodNotAllowed")),
-            ("DELETE", &path("/stats"), (405, "MethodNotAllowed")),
-            ("POST", &path("/messages"), (400, "CannotParseRequest")),
-            ("GET", &path("/stats?channelId=a"), (400, "InvalidParameter")),
-            ("GET", &path("/messages?limit=33"), (400, "InvalidParameter")),
-            ("GET", &path("/messages?limit=0"), (400, "InvalidParameter")),
-            ("GET", &path("/messages?visibilityInSeconds=43201"), (400, "InvalidParameter")),
-            ("DELETE", &path("/messages/AAAA"), (404, "NotFound")),
-            ("GET", "/faults", (405, "MethodNotAllowed")),
-        ] {
-            let (status, code) = caller.call(method, target, "").await.unwrap().refusal();
-            assert_eq!((status, code.as_str()), expected, "{method} {target}");
-        }
-        let unsigned = caller.unsigned("GET", &path("/stats"), "").await;
-        assert_eq!(unsigned.refusal(), (401, "NotAuthenticated".to_owned()));
-        assert_eq!(emulator.queue("orders").unwrap().reads(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_long_poll_gets_what_is_put_meanwhile() {
-        let running = start().await;
-        let (emulator, caller) = (&running.emulator, &running.caller);
-        let target = path("/messages");
-        let put = async { emulator.queue("orders").unwrap().put(["late"]) };
-        let (got, _) = tokio::join!(caller.get(&target), put);
-        assert_eq!(got.json["messages"][0]["content"], "late");
-    }
-
-    #[tokio::test]
-    async fn faults_are_ordered_and_lifted_over_http() {
-        let running = start().await;
-        let caller = &running.caller;
-        assert_eq!(caller.unsigned("PUT", "/faults", r#"{"status":503}"#).await.status, StatusCode::NO_CONTENT);
-        assert_eq!(caller.get(&path("/stats")).await.refusal(), (503, "ServiceUnavailable".to_owned()));
-        assert_eq!(caller.unsigned("PUT", "/faults", "{}").await.refusal(), (400, "InvalidParameter".to_owned()));
-        assert_eq!(caller.unsigned("DELETE", "/faults", "").await.status, StatusCode::NO_CONTENT);
-        assert_eq!(caller.get(&path("/stats")).await.status, StatusCode::OK);
-    }
-
-    #[tokio::test]
-    async fn messages_outlive_the_listener() {
-        let Running { emulator, caller, stop, server } = start().await;
-        emulator.queue("orders").unwrap().put(["a"]);
-        stop.send(()).unwrap();
-        server.await.unwrap().unwrap();
-        assert!(caller.call("GET", &path("/stats"), "").await.is_err());
-        let again = run(&emulator, caller.address()).await;
-        assert_eq!(again.caller.get(&path("/stats")).await.json["queue"]["visibleMessages"], 1);
-    }
-
-    /// A request that has arrived and is held.
-    async fn hold(running: &Running, target: &str) -> test_util::Open {
-        running.emulator.set_fault(Some(Fault::Hang));
-        let open = running.caller.open("GET", target).await;
-        while running.emulator.shared.fault.held() == 0 {
-            tokio::task::yield_now().await;
-        }
-        open
-    }
-
-    #[tokio::test]
-    async fn stopping_answers_those_who_wait_for_a_message() {
-        let running = start().await;
-        let waiting = hold(&running, &path("/messages")).await;
-        running.emulator.set_fault(None);
-        running.stop.send(()).unwrap();
-        running.server.await.unwrap().unwrap();
-        assert_eq!(waiting.finish().await.unwrap().json, json!({"messages": []}));
-    }
-
-    #[tokio::test]
-    async fn stopping_lets_go_of_those_who_hang() {
-        let running = start().await;
-        let hanging = hold(&running, &path("/stats")).await;
-        running.stop.send(()).unwrap();
-        running.server.await.unwrap().unwrap();
-        assert_eq!(hanging.finish().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[tokio::test]
-    async fn a_body_too_large_is_refused_unread() {
-        let running = start().await;
-        let head = "PUT /faults HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10485761\r\n\r\n";
-        let reply = running.caller.raw(head).await.unwrap().finish().await.unwrap();
-        assert_eq!(reply.refusal(), (413, "PayloadTooLarge".to_owned()));
-    }
-}
+mod tests;

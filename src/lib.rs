@@ -86,7 +86,8 @@
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file
 //!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests
-//!   emulator/…         server -> routes -> (fault, signature) -> queue -> store; profile makes a user of it
+//!   emulator/…         server -> routes -> (fault, signature) -> operation -> {control,data}_plane -> queue -> group -> store;
+//!                      setup: queues made while it runs; profile makes a user of it
 //! ```
 //!
 //! Which module may use which is a test: `tests/it/layers.rs`.

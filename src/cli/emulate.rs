@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// How long a delivered message stays hidden
     #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::duration)]
     visibility: Duration,
+    /// How often a message is delivered before it is a dead letter; 0 is without end
+    #[arg(long, env = "DEPTHGAUGE_DEAD_LETTER_AFTER", default_value = "0", value_name = "N")]
+    dead_letter_after: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ struct KeyArg {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { address, queues, keys, visibility } = self;
+        let Self { address, queues, keys, visibility, dead_letter_after } = self;
         let queues = distinct(queues)?;
         let mut known = Vec::new();
         for KeyArg { key_id, file } in keys {
@@ -73,7 +76,7 @@ impl Args {
         for (name, id) in &queues {
             println!("queue {name} {id}");
         }
-        let emulator = Emulator::new(Options { visibility, queues, keys: known }, clock);
+        let emulator = Emulator::new(Options { visibility, dead_letter_after, queues, keys: known }, clock);
         let stop = async {
             if let Err(error) = asked_to_stop().await {
                 tracing::error!(%error, "stopping");

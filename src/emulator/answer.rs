@@ -1,40 +1,64 @@
-//! What goes back: a status, a JSON document, and the headers that every answer has.
+//! What goes back: a status, a document, and the headers that every answer has.
 //!
 //! The one place in the emulator where a refusal gets its status and its code. Codes and
 //! sentences follow the service's documentation, so that what a user reads here is what a
 //! search finds.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::payload::{Body, Payload};
 use super::signature::Refused;
 use crate::oci::queue::ErrorBody;
 
 /// Names a request in the logs of both sides.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
 
-/// Status and document, before the headers that all answers share.
+/// Where the next page of a list begins; absent on the last one.
+const NEXT_PAGE: HeaderName = HeaderName::from_static("opc-next-page");
+
+/// Status, body, and the headers in which this answer differs from others.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
+    pub(crate) status: StatusCode,
+    /// Boxed, because an answer travels as the error of a `Result`.
+    pub(crate) headers: Box<HeaderMap>,
+    pub(crate) payload: Payload,
 }
 
 // === impl Answer ===
 
 impl Answer {
+    /// What is said of a void receipt, alone or in a batch.
+    pub(crate) const NO_SUCH_MESSAGE: &str =
+        "No message has this receipt: it is unknown, used, or of an earlier delivery.";
+
     /// 200 with a document.
     pub(crate) fn document(document: &impl Serialize) -> Self {
         Self::json(StatusCode::OK, document)
     }
 
+    /// 200 with one page of a list, and where the next one begins.
+    pub(crate) fn page(document: &impl Serialize, next: Option<&str>) -> Self {
+        let mut answer = Self::document(document);
+        if let Some(next) = next.and_then(|next| HeaderValue::from_str(next).ok()) {
+            answer.headers.insert(NEXT_PAGE, next);
+        }
+        answer
+    }
+
     /// 204, for what has nothing to say.
     pub(crate) fn done() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: Vec::new() }
+        Self::new(StatusCode::NO_CONTENT, Vec::new())
+    }
+
+    /// The headers that an answer has unless it is given others, and these bytes.
+    pub(crate) fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        Self { status, headers: Box::new(headers), payload: Payload::Whole(body.into()) }
     }
 
     /// Somebody ordered this failure.
@@ -65,8 +89,12 @@ impl Answer {
     }
 
     pub(crate) fn no_such_message() -> Self {
-        let message = "No message has this receipt: it is unknown, used, or of an earlier delivery.";
-        Self::error(StatusCode::NOT_FOUND, "NotFound", message)
+        Self::error(StatusCode::NOT_FOUND, "NotFound", Self::NO_SUCH_MESSAGE)
+    }
+
+    /// Says the same as for a queue, for the same reason.
+    pub(crate) fn no_such_group() -> Self {
+        Self::no_such_queue()
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -93,21 +121,21 @@ impl Answer {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", &message)
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     /// The answer as it goes over the wire. `now` becomes its date: the emulator's clock rules,
-    /// also where it is simulated.
-    pub(crate) fn into_response(self, request_id: HeaderValue, now: Timestamp) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.body));
+    /// also where it is simulated. Headers that the answer brings win.
+    pub(crate) fn into_response(self, request_id: HeaderValue, now: Timestamp) -> Response<Body> {
+        let length = self.payload.length();
+        let mut response = Response::new(self.payload.into_body());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REQUEST_ID, request_id);
         if let Ok(date) = HeaderValue::try_from(http_date(now)) {
             headers.insert(DATE, date);
         }
+        if let Some(length) = length.filter(|_| self.status != StatusCode::NO_CONTENT) {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
+        headers.extend(*self.headers);
         response
     }
 
@@ -117,9 +145,9 @@ impl Answer {
 
     fn json(status: StatusCode, document: &impl Serialize) -> Self {
         match serde_json::to_vec(document) {
-            Ok(body) => Self { status, body },
+            Ok(body) => Self::new(status, body),
             // No document here has a key that is not a string, the one thing that can fail.
-            Err(_) => Self { status: StatusCode::INTERNAL_SERVER_ERROR, body: Vec::new() },
+            Err(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
         }
     }
 }

@@ -1,136 +1,128 @@
 //! Failures made to order: what a client must survive, on demand.
 //!
-//! One fault at a time, for every signed route, until it is lifted. A fault decides before the
-//! request is looked at: a broken service does not check signatures first.
+//! A [`Fault`] says what goes wrong, a [`Rule`] also for whom and how often. Rules hold until
+//! they are lifted or used up; of those that fit a request the first one counts.
 
-use http::StatusCode;
-use serde::Deserialize;
-use tokio::sync::watch;
+use std::time::Duration;
 
-use super::answer::Answer;
+use http::{HeaderMap, StatusCode};
 
-/// What happens to every signed request.
+use super::operation::Operation;
+
+mod document;
+mod sabotage;
+mod switch;
+
+pub(crate) use document::rules;
+pub(crate) use sabotage::{distort, instead};
+pub(crate) use switch::FaultSwitch;
+
+/// What happens to a request. Those up to [`Garbage`](Self::Garbage) happen before it is looked
+/// at, for a broken service does not check signatures first; the others happen to its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// Answers with this status and an error body.
+    /// This status and an error body.
     Status(StatusCode),
     /// Holds the request: no answer until the fault is lifted or replaced, and none at all if
     /// the caller or the server goes first.
     Hang,
+    /// The connection is reset: a TCP RST and no answer.
+    Reset,
+    /// 301 to another path.
+    Redirect,
+    /// 200 without a body.
+    Empty,
+    /// 502 with a page of HTML, as proxies have them.
+    Html,
+    /// 200 with a MiB that unpacks to a GiB.
+    GzipBomb,
+    /// 200 with blanks that never end.
+    Endless,
+    /// 200 with bytes that are no text.
+    Garbage,
+    /// The right answer, this much later.
+    Delay(Duration),
+    /// The right answer, a byte at a time, each after this pause.
+    Drip(Duration),
+    /// The first half of the right answer, as if it were all of it.
+    Truncated,
+    /// The first half of the right answer, then the end of the connection.
+    CutOff,
+    /// 100 MiB of blanks, then the right answer.
+    Huge,
+    /// Each number is a string, each string a number.
+    WrongTypes,
+    /// Objects lose all that is neither an object nor a list, but for their first field.
+    MissingFields,
+    /// Each number is below zero.
+    Negative,
+    /// Each number is 2^53 + 1, the first that a double cannot hold.
+    Above2Pow53,
+    /// Each number is 2^63, the first that an i64 cannot hold.
+    AboveI64,
 }
 
-/// The fault of the moment, and those who wait for it to pass.
-pub(crate) struct FaultSwitch(watch::Sender<Option<Fault>>);
-
-/// `{"status": 500}` or `{"hang": true}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FaultDocument {
-    status: Option<u16>,
-    hang: Option<bool>,
+/// A fault, for whom, and how often.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What happens.
+    pub fault: Fault,
+    /// To this operation only.
+    pub operation: Option<Operation>,
+    /// To requests whose path names this queue, by display name or OCID, only.
+    pub queue: Option<String>,
+    /// So many times only.
+    pub times: Option<u32>,
+    /// Set in the answer, in place of what it would say: `retry-after`, `location`,
+    /// `opc-request-id`.
+    pub headers: HeaderMap,
+    /// The text of the answer, in place of its own.
+    pub body: Option<String>,
 }
+
+/// How long a fault takes that does not say: longer than a caller in a hurry waits.
+const SECOND: Duration = Duration::from_secs(1);
 
 // === impl Fault ===
 
 impl Fault {
-    /// Reads what is sent to `/faults`.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Answer> {
-        let form = || Answer::invalid(r#"a fault is {"status": 400 to 599} or {"hang": true}"#);
-        let document: FaultDocument = serde_json::from_slice(body).map_err(|_| form())?;
-        match (document.status, document.hang) {
-            (None, Some(true)) => Ok(Self::Hang),
-            (Some(status), None) => {
-                let status = StatusCode::from_u16(status).ok();
-                let error = status.filter(|status| status.is_client_error() || status.is_server_error());
-                error.map(Self::Status).ok_or_else(form)
-            }
-            _ => Err(form()),
-        }
+    /// All of them by name, with the values they have if none are given.
+    pub(crate) const ALL: [(&str, Self); 19] = [
+        ("status", Self::Status(StatusCode::INTERNAL_SERVER_ERROR)),
+        ("hang", Self::Hang),
+        ("reset", Self::Reset),
+        ("redirect", Self::Redirect),
+        ("empty", Self::Empty),
+        ("html", Self::Html),
+        ("gzipBomb", Self::GzipBomb),
+        ("endless", Self::Endless),
+        ("garbage", Self::Garbage),
+        ("delay", Self::Delay(SECOND)),
+        ("drip", Self::Drip(SECOND)),
+        ("truncated", Self::Truncated),
+        ("cutOff", Self::CutOff),
+        ("huge", Self::Huge),
+        ("wrongTypes", Self::WrongTypes),
+        ("missingFields", Self::MissingFields),
+        ("negative", Self::Negative),
+        ("above2Pow53", Self::Above2Pow53),
+        ("aboveI64", Self::AboveI64),
+    ];
+}
+
+// === impl Rule ===
+
+impl From<Fault> for Rule {
+    /// For everybody, until it is lifted.
+    fn from(fault: Fault) -> Self {
+        Self { fault, operation: None, queue: None, times: None, headers: HeaderMap::new(), body: None }
     }
 }
 
-// === impl FaultSwitch ===
-
-impl FaultSwitch {
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(None))
-    }
-
-    pub(crate) fn set(&self, fault: Option<Fault>) {
-        tracing::debug!(?fault, "fault set");
-        self.0.send_replace(fault);
-    }
-
-    /// Lets a request pass, or says what to answer in its place; holds it while the fault is
-    /// [`Fault::Hang`].
-    pub(crate) async fn pass(&self) -> Result<(), Answer> {
-        let mut faults = self.0.subscribe();
-        loop {
-            let fault = *faults.borrow_and_update();
-            match fault {
-                None => return Ok(()),
-                Some(Fault::Status(status)) => return Err(Answer::fault(status)),
-                // Fails only when the sender is gone, and `self` holds it.
-                Some(Fault::Hang) => drop(faults.changed().await),
-            }
-        }
-    }
-
-    /// How many requests are between their arrival and their answer for this fault.
-    pub(crate) fn held(&self) -> usize {
-        self.0.receiver_count()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use futures_util::poll;
-
-    use super::*;
-
-    const BROKEN: Fault = Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
-
-    #[test]
-    fn what_is_no_fault_is_refused() {
-        assert_eq!(Fault::parse(br#"{"status":500}"#).unwrap(), BROKEN);
-        assert_eq!(Fault::parse(br#"{"hang":true}"#).unwrap(), Fault::Hang);
-        for body in [
-            "",
-            "{}",
-            "500",
-            r#"{"status":200}"#,
-            r#"{"status":600}"#,
-            r#"{"status":99999}"#,
-            r#"{"hang":false}"#,
-            r#"{"status":500,"hang":true}"#,
-            r#"{"drip":true}"#,
-        ] {
-            assert!(Fault::parse(body.as_bytes()).is_err(), "{body}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_hanging_request_goes_on_when_the_fault_is_lifted() {
-        let switch = FaultSwitch::new();
-        assert!(switch.pass().await.is_ok());
-        switch.set(Some(Fault::Hang));
-        let mut held = Box::pin(switch.pass());
-        assert!(poll!(&mut held).is_pending());
-        switch.set(Some(Fault::Hang));
-        assert!(poll!(&mut held).is_pending());
-        switch.set(None);
-        assert!(matches!(poll!(&mut held), Poll::Ready(Ok(()))));
-    }
-
-    #[tokio::test]
-    async fn a_status_replaces_the_answer() {
-        let switch = FaultSwitch::new();
-        switch.set(Some(Fault::Hang));
-        let mut held = Box::pin(switch.pass());
-        assert!(poll!(&mut held).is_pending());
-        switch.set(Some(BROKEN));
-        assert_eq!(held.await.unwrap_err().status(), StatusCode::INTERNAL_SERVER_ERROR);
+impl Rule {
+    /// Whether a request for this operation and this queue, by any of its names, is meant.
+    fn fits(&self, operation: Option<Operation>, queue: &[&str]) -> bool {
+        self.operation.is_none_or(|only| operation == Some(only))
+            && self.queue.as_ref().is_none_or(|only| queue.contains(&only.as_str()))
     }
 }

@@ -1,84 +1,61 @@
-//! One emulated queue: its name, its messages, and everything a consumer can do to them.
+//! One emulated queue: its settings, its consumer groups, and everything that producers and
+//! consumers can do to them.
 //!
-//! The way in for those without HTTP, like a load script; `routes` uses the same methods. Adds
-//! to [`store`](super::store) what a state machine has not: a lock, receipts, and waiting.
+//! The way in for those without HTTP, like a load script; the operations use the same methods.
+//! Adds to [`store`](super::store) what a state machine has not: a lock, receipts, and waiting.
 //! Waiting runs on tokio's clock, the dates on messages come from the injected clock.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::store::{RETENTION, Store};
-use crate::oci::queue::{QueueId, Stats};
-
-/// The longest visibility time-out, the service's own limit: 12 hours. Also what keeps
-/// "now + visibility" within what an [`Instant`] can hold.
-pub(crate) const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// The longest wait for a message, and what an unstated one means: the service's 30 seconds.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use super::group::{Description, Group, NoSuchGroup, PRIMARY, Selection};
+use super::message::{Delivery, Message, Stored, Updated};
+use super::receipt::{Receipt, Tag};
+use super::settings::{LONGEST_WAIT, MAX_VISIBILITY, Settings};
+use super::store::Policy;
+use crate::oci::queue::{QueueId, QueueStats, Stats};
 
 /// One queue and its messages.
 pub struct EmulatedQueue {
     name: String,
     id: QueueId,
     created_at: Timestamp,
-    visibility: Duration,
     clock: fn() -> Timestamp,
-    /// Part of every receipt, so that one of another queue, or of an earlier run, opens nothing.
-    tag: u64,
+    tag: Tag,
     /// A std mutex, because it is held for map operations only, never across an await.
-    store: Mutex<Store>,
+    state: Mutex<State>,
     arrived: Notify,
     reads: AtomicU64,
 }
 
-/// A message that was put.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// Its id.
-    pub id: u64,
-    /// When it is dropped if nobody deletes it.
-    pub expire_after: Timestamp,
-}
-
-/// A message as one consumer gets it.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The message's id, the same at every delivery.
-    pub id: u64,
-    /// Its text.
-    pub content: Arc<str>,
-    /// What deletes it; void once the message has been delivered again.
-    pub receipt: String,
-    /// How often it was delivered, this time included.
-    pub delivery_count: u32,
-    /// When it becomes visible again.
-    pub visible_after: Timestamp,
-    /// When it is dropped if nobody deletes it.
-    pub expire_after: Timestamp,
-    /// When it was put.
-    pub created_at: Timestamp,
+struct State {
+    settings: Settings,
+    last_id: u64,
+    /// The primary one first; none ever leaves, so an index stays good.
+    groups: Vec<Group>,
 }
 
 // === impl EmulatedQueue ===
 
 impl EmulatedQueue {
-    pub(crate) fn new(name: String, id: QueueId, visibility: Duration, clock: fn() -> Timestamp) -> Self {
+    pub(crate) fn new(name: String, id: QueueId, settings: Settings, clock: fn() -> Timestamp) -> Self {
+        let created_at = clock();
+        let primary = Group::new(&id, 0, PRIMARY, created_at);
+        let mut state = State { settings: settings.limited(), last_id: 0, groups: vec![primary] };
+        state.spread_policy();
         Self {
             name,
             id,
-            created_at: clock(),
-            visibility: visibility.min(MAX_VISIBILITY),
+            created_at,
             clock,
-            tag: fastrand::u64(..),
-            store: Mutex::default(),
+            tag: Tag::new(),
+            state: Mutex::new(state),
             arrived: Notify::new(),
             reads: AtomicU64::new(0),
         }
@@ -94,48 +71,97 @@ impl EmulatedQueue {
         &self.id
     }
 
-    /// How long a message is hidden when the consumer does not say.
-    pub fn visibility(&self) -> Duration {
-        self.visibility
+    /// How it behaves now.
+    pub fn settings(&self) -> Settings {
+        self.lock().settings.clone()
     }
 
-    /// When it was made, which is when the emulator was.
+    /// Changes how it behaves from now on, for the messages that are there too; what is beyond
+    /// the limits of the service is set to them. `change` may not use this queue.
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) {
+        let mut state = self.lock();
+        change(&mut state.settings);
+        state.settings = state.settings.clone().limited();
+        state.spread_policy();
+    }
+
+    /// Adds a consumer group, or says of the one that has this name whether it is enabled;
+    /// [`PRIMARY`] names the one that is always there.
+    pub fn set_group(&self, name: &str, enabled: bool) -> Description {
+        let mut state = self.lock();
+        let known = state.groups.iter().position(|group| group.description.name.eq_ignore_ascii_case(name));
+        let index = known.unwrap_or(state.groups.len());
+        if known.is_none() {
+            state.groups.push(Group::new(&self.id, index, name, (self.clock)()));
+            state.spread_policy();
+        }
+        let description = &mut state.groups[index].description;
+        description.enabled = enabled;
+        description.clone()
+    }
+
+    /// Its consumer groups, the primary one first.
+    pub fn groups(&self) -> Vec<Description> {
+        self.lock().groups.iter().map(|group| group.description.clone()).collect()
+    }
+
+    /// When it was made.
     pub(crate) fn created_at(&self) -> Timestamp {
         self.created_at
     }
 
-    /// Adds messages in this order and wakes the consumers that wait.
-    pub fn put<T: Into<String>>(&self, contents: impl IntoIterator<Item = T>) -> Vec<Stored> {
+    /// Adds messages in this order, to each enabled consumer group, and wakes the consumers
+    /// that wait.
+    pub fn put<T: Into<Message>>(&self, messages: impl IntoIterator<Item = T>) -> Vec<Stored> {
         // Run the caller's iterator before the lock is held: it may use this queue.
-        let contents: Vec<String> = contents.into_iter().map(Into::into).collect();
+        let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         let (now, created_at) = (Instant::now(), (self.clock)());
-        let expire_after = later(created_at, RETENTION);
-        let mut store = self.lock();
-        let stored = contents
-            .into_iter()
-            .map(|content| Stored { id: store.put(now, content, created_at), expire_after })
-            .collect();
-        drop(store);
+        let mut state = self.lock();
+        let expire_after = later(created_at, state.settings.retention);
+        let stored =
+            messages.into_iter().map(|message| Stored { id: state.put(now, message, created_at), expire_after });
+        let stored = stored.collect();
+        drop(state);
         self.arrived.notify_waiters();
         stored
     }
 
-    /// Up to `limit` visible messages, oldest first, hidden from now on for `visibility`.
+    /// Up to `limit` visible messages of the primary group, oldest first, hidden from now on for
+    /// `visibility`.
     pub fn take(&self, limit: usize, visibility: Duration) -> Vec<Delivery> {
-        self.take_or_due(limit, visibility).0
+        // The primary group is always there.
+        self.take_from(&Selection::default(), limit, Some(visibility)).unwrap_or_default()
     }
 
-    /// Like [`take`](Self::take), but waits up to `patience`, 30 seconds at most, for a first
-    /// message. Dropped while it waits, it has taken nothing.
-    pub async fn wait(&self, limit: usize, visibility: Duration, patience: Duration) -> Vec<Delivery> {
+    /// Up to `limit` of these visible messages, oldest first, hidden from now on for
+    /// `visibility` (none is the queue's own).
+    pub fn take_from(
+        &self,
+        from: &Selection,
+        limit: usize,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Delivery>, NoSuchGroup> {
+        Ok(self.take_or_due(from, limit, visibility)?.0)
+    }
+
+    /// Like [`take_from`](Self::take_from), but waits up to `patience` (none is the queue's own, 30
+    /// seconds is the most) for a first message. Dropped while it waits, it has taken nothing.
+    pub async fn wait(
+        &self,
+        from: &Selection,
+        limit: usize,
+        visibility: Option<Duration>,
+        patience: Option<Duration>,
+    ) -> Result<Vec<Delivery>, NoSuchGroup> {
+        let patience = patience.unwrap_or_else(|| self.settings().timeout);
         let give_up = Instant::now() + patience.min(LONGEST_WAIT);
         loop {
             // Listens before it looks, or it would sleep through a put between the two.
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable();
-            let (taken, due) = self.take_or_due(limit, visibility);
+            let (taken, due) = self.take_or_due(from, limit, visibility)?;
             if !taken.is_empty() || Instant::now() >= give_up {
-                return taken;
+                return Ok(taken);
             }
             tokio::select! {
                 () = arrived => {}
@@ -144,20 +170,61 @@ impl EmulatedQueue {
         }
     }
 
-    /// Removes the message that this receipt is for; false for an unknown or used one, and
-    /// when the message has been delivered again since.
-    pub fn delete(&self, receipt: &str) -> bool {
-        self.open(receipt).is_some_and(|(id, delivery)| self.lock().delete(Instant::now(), id, delivery))
+    /// Hides the message that this receipt is for, from now on for `visibility`; `None` where
+    /// [`delete`](Self::delete) says false.
+    pub fn update(
+        &self,
+        group: Option<&str>,
+        receipt: &str,
+        visibility: Duration,
+    ) -> Result<Option<Updated>, NoSuchGroup> {
+        let visibility = visibility.min(MAX_VISIBILITY);
+        let mut state = self.lock();
+        let index = state.index_of(group)?;
+        let Some(Receipt { message, delivery, .. }) = self.open(receipt, index) else {
+            return Ok(None);
+        };
+        let hidden = state.groups[index].store.update(Instant::now(), message, delivery, visibility);
+        drop(state);
+        // Sooner than they expect, perhaps.
+        self.arrived.notify_waiters();
+        Ok(hidden.then(|| Updated { id: message, visible_after: later((self.clock)(), visibility) }))
     }
 
-    /// Takes and deletes up to `limit` visible messages in one step; says how many there were.
+    /// Removes the message that this receipt is for from this group; false for an unknown or
+    /// used one, one of another group, and when the message has been delivered again since or
+    /// is dead.
+    pub fn delete(&self, group: Option<&str>, receipt: &str) -> Result<bool, NoSuchGroup> {
+        let mut state = self.lock();
+        let index = state.index_of(group)?;
+        let receipt = self.open(receipt, index);
+        let store = &mut state.groups[index].store;
+        Ok(receipt.is_some_and(|receipt| store.delete(Instant::now(), receipt.message, receipt.delivery)))
+    }
+
+    /// Takes and deletes up to `limit` visible messages of the primary group in one step; says
+    /// how many there were.
     pub fn consume(&self, limit: usize) -> usize {
-        self.lock().consume(Instant::now(), limit)
+        self.lock().groups[0].store.consume(Instant::now(), limit)
     }
 
-    /// What GetStats answers for the queue itself. Exact, unlike the service's.
+    /// What GetStats answers for the primary group. Exact, unlike the service's.
     pub fn stats(&self) -> Stats {
-        self.lock().stats(Instant::now())
+        self.lock().groups[0].store.stats(Instant::now(), None).queue
+    }
+
+    /// What GetStats answers.
+    pub fn stats_of(&self, of: &Selection) -> Result<QueueStats, NoSuchGroup> {
+        let mut state = self.lock();
+        let index = state.index_of(of.group.as_deref())?;
+        Ok(state.groups[index].store.stats(Instant::now(), of.channel.as_deref()))
+    }
+
+    /// The channels that have messages in this group, in alphabetical order.
+    pub fn channels(&self, group: Option<&str>) -> Result<BTreeSet<String>, NoSuchGroup> {
+        let mut state = self.lock();
+        let index = state.index_of(group)?;
+        Ok(state.groups[index].store.channels(Instant::now()))
     }
 
     /// How often GetStats was answered with figures over HTTP.
@@ -170,47 +237,67 @@ impl EmulatedQueue {
     }
 
     /// What can be taken now, and when that may change without a put.
-    fn take_or_due(&self, limit: usize, visibility: Duration) -> (Vec<Delivery>, Option<Instant>) {
-        let visibility = visibility.min(MAX_VISIBILITY);
-        let visible_after = later((self.clock)(), visibility);
-        let mut store = self.lock();
-        let taken = store.take(Instant::now(), limit, visibility);
+    fn take_or_due(
+        &self,
+        from: &Selection,
+        limit: usize,
+        visibility: Option<Duration>,
+    ) -> Result<(Vec<Delivery>, Option<Instant>), NoSuchGroup> {
+        let mut state = self.lock();
+        let index = state.index_of(from.group.as_deref())?;
+        let visibility = visibility.unwrap_or(state.settings.visibility).min(MAX_VISIBILITY);
+        let retention = state.settings.retention;
+        let store = &mut state.groups[index].store;
+        let taken = store.take(Instant::now(), from.channel.as_deref(), limit, visibility);
         let due = store.next_due();
-        drop(store);
-        let deliveries = taken
-            .into_iter()
-            .map(|(id, message)| Delivery {
-                id,
-                receipt: self.receipt(id, message.deliveries),
-                delivery_count: message.deliveries,
-                visible_after,
-                expire_after: later(message.created_at, RETENTION),
-                created_at: message.created_at,
-                content: message.content,
-            })
-            .collect();
-        (deliveries, due)
+        drop(state);
+        let visible_after = later((self.clock)(), visibility);
+        let delivery = |(id, kept): (u64, super::store::Kept)| Delivery {
+            id,
+            receipt: Receipt { group: index, message: id, delivery: kept.deliveries }.seal(self.tag),
+            message: kept.message,
+            delivery_count: kept.deliveries,
+            visible_after,
+            expire_after: later(kept.created_at, retention),
+            created_at: kept.created_at,
+        };
+        Ok((taken.into_iter().map(delivery).collect(), due))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
+    /// A receipt of this queue and group.
+    fn open(&self, receipt: &str, group: usize) -> Option<Receipt> {
+        Receipt::open(receipt, self.tag).filter(|receipt| receipt.group == group)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // No step of the store panics half way, so what a panicking holder left is sound.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn put(&mut self, now: Instant, message: Message, created_at: Timestamp) -> u64 {
+        self.last_id += 1;
+        let message = Arc::new(message);
+        for group in self.groups.iter_mut().filter(|group| group.description.enabled) {
+            group.store.put(now, self.last_id, message.clone(), created_at);
+        }
+        self.last_id
     }
 
-    fn receipt(&self, id: u64, delivery: u32) -> String {
-        let mut bytes = [0; 20];
-        bytes[..8].copy_from_slice(&self.tag.to_be_bytes());
-        bytes[8..16].copy_from_slice(&id.to_be_bytes());
-        bytes[16..].copy_from_slice(&delivery.to_be_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    fn index_of(&self, group: Option<&str>) -> Result<usize, NoSuchGroup> {
+        let Some(id) = group else {
+            return Ok(0);
+        };
+        self.groups.iter().position(|group| group.description.id == id).ok_or(NoSuchGroup)
     }
 
-    /// The message and the delivery that a receipt of this queue is for.
-    fn open(&self, receipt: &str) -> Option<(u64, u32)> {
-        let bytes: [u8; 20] = BASE64_URL_SAFE_NO_PAD.decode(receipt).ok()?.try_into().ok()?;
-        let id = bytes[8..16].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
-        let delivery = bytes[16..].iter().fold(0, |count, byte| count << 8 | u32::from(*byte));
-        (bytes[..8] == self.tag.to_be_bytes()).then_some((id, delivery))
+    fn spread_policy(&mut self) {
+        let policy = Policy { retention: self.settings.retention, dead_letter_after: self.settings.dead_letter_after };
+        let now = Instant::now();
+        self.groups.iter_mut().for_each(|group| group.store.set_policy(now, policy));
     }
 }
 
@@ -219,70 +306,4 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::emulator::test_util;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const HALF_MINUTE: Duration = Duration::from_secs(30);
-
-    fn queue() -> EmulatedQueue {
-        EmulatedQueue::new("orders".to_owned(), test_util::queue_id(), HALF_MINUTE, test_util::clock)
-    }
-
-    #[test]
-    fn a_receipt_opens_its_own_queue_only() {
-        let (one, other) = (queue(), queue());
-        one.put(["a"]);
-        other.put(["a"]);
-        let receipt = one.take(1, HALF_MINUTE)[0].receipt.clone();
-        other.take(1, HALF_MINUTE);
-        for wrong in ["", "AAAA", "!", &receipt[1..], &format!("{receipt}=="), &"A".repeat(27)] {
-            assert!(!one.delete(wrong), "{wrong}");
-        }
-        assert!(!other.delete(&receipt));
-        assert!(one.delete(&receipt));
-        assert!(!one.delete(&receipt));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_gives_up_after_its_patience() {
-        let (queue, start) = (queue(), Instant::now());
-        assert!(queue.wait(1, HALF_MINUTE, 5 * SECOND).await.is_empty());
-        assert_eq!(start.elapsed().as_secs(), 5);
-        assert!(queue.wait(1, HALF_MINUTE, Duration::ZERO).await.is_empty());
-        assert_eq!(start.elapsed().as_secs(), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_put_wakes_those_who_wait_and_one_of_them_gets_it() {
-        let (queue, start) = (queue(), Instant::now());
-        let put_later = async {
-            sleep_until(start + SECOND).await;
-            queue.put(["a"]);
-        };
-        let wait = || queue.wait(1, HALF_MINUTE, 5 * SECOND);
-        let (one, other, ()) = tokio::join!(wait(), wait(), put_later);
-        assert_eq!((one.len(), other.len()), (1, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_becomes_visible_again_ends_the_wait() {
-        let (queue, start) = (queue(), Instant::now());
-        queue.put(["a"]);
-        assert_eq!(queue.take(1, 3 * SECOND)[0].delivery_count, 1);
-        let again = queue.wait(1, HALF_MINUTE, HALF_MINUTE).await;
-        assert_eq!((again[0].delivery_count, start.elapsed().as_secs()), (2, 3));
-    }
-
-    #[test]
-    fn dates_come_from_the_clock() {
-        let queue = queue();
-        let stored = queue.put(["a"]);
-        let taken = queue.take(1, HALF_MINUTE).remove(0);
-        assert_eq!(taken.created_at, test_util::clock());
-        assert_eq!(taken.visible_after.duration_since(taken.created_at).as_secs(), 30);
-        assert_eq!(taken.expire_after.duration_since(taken.created_at).as_secs(), 86_400);
-        assert_eq!((stored[0].id, stored[0].expire_after), (taken.id, taken.expire_after));
-    }
-}
+mod tests;

@@ -2,9 +2,10 @@
 //!
 //! Knows no route; what a request gets is [`routes`](super::routes)' business.
 
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -15,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emulator, routes};
+use super::Emulator;
+use super::routes::{self, Severed};
 
 /// How long requests in flight may take to end. Those that wait or hang end at once and the
 /// others take milliseconds, so only a client that stopped reading or writing is cut off.
@@ -69,16 +71,24 @@ async fn converse(emulator: Emulator, stream: TcpStream, peer: SocketAddr, closi
         tracing::debug!(%error, "TCP_NODELAY refused");
     }
     let service = service_fn(|request| routes::respond(&emulator, peer, request, &closing));
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
+    let mut connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let mut conversation = Pin::new(&mut connection);
     let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
+        outcome = conversation.as_mut() => outcome,
         () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            conversation.as_mut().graceful_shutdown();
+            conversation.await
         }
     };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "connection ended");
+    let Err(error) = outcome else {
+        return;
+    };
+    tracing::debug!(%error, "connection ended");
+    if matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(Severed::Reset)) {
+        let stream = connection.into_parts().io.into_inner();
+        // Closed with nothing left to say, which for TCP is a reset.
+        if let Err(error) = stream.set_zero_linger() {
+            tracing::debug!(%error, "SO_LINGER refused");
+        }
     }
 }
