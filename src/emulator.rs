@@ -35,6 +35,7 @@ mod payload;
 pub mod profile;
 pub mod queue;
 mod receipt;
+mod requests;
 mod routes;
 mod server;
 pub mod settings;

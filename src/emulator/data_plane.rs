@@ -4,12 +4,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::documents::{
-    self, BatchDocument, DeliveryDocument, Gone, MessagesDocument, StatsDocument, StoredDocument, UpdatedDocument,
+    BatchDocument, DeliveryDocument, Gone, MessagesDocument, StatsDocument, StoredDocument, UpdatedDocument,
 };
 use super::group::NoSuchGroup;
 use super::page;
 use super::parameters::Parameters;
 use super::queue::EmulatedQueue;
+use super::requests;
 
 /// GetStats.
 pub(crate) fn stats(queue: &EmulatedQueue, parameters: &Parameters) -> Result<Answer, Answer> {
@@ -48,7 +49,7 @@ pub(crate) async fn take(
 
 /// PutMessages.
 pub(crate) fn put(queue: &EmulatedQueue, body: &[u8]) -> Result<Answer, Answer> {
-    let stored = queue.put(documents::to_put(body)?);
+    let stored = queue.put(requests::to_put(body)?);
     let messages: MessagesDocument<_> = stored.into_iter().map(StoredDocument::from).collect();
     Ok(Answer::document(&messages))
 }
@@ -61,7 +62,7 @@ pub(crate) fn update(
     body: &[u8],
 ) -> Result<Answer, Answer> {
     let group = parameters.consumer_group_id.as_deref();
-    let updated = queue.update(group, receipt, documents::to_update(body)?)?;
+    let updated = queue.update(group, receipt, requests::to_update(body)?)?;
     let updated = updated.ok_or_else(Answer::no_such_message)?;
     Ok(Answer::document(&UpdatedDocument::from(updated)))
 }
@@ -69,7 +70,7 @@ pub(crate) fn update(
 /// UpdateMessages.
 pub(crate) fn update_all(queue: &EmulatedQueue, parameters: &Parameters, body: &[u8]) -> Result<Answer, Answer> {
     let group = parameters.consumer_group_id.as_deref();
-    let entries = documents::all_to_update(body)?.into_iter();
+    let entries = requests::all_to_update(body)?.into_iter();
     let results = entries.map(|(receipt, visibility)| queue.update(group, &receipt, visibility));
     let results: Result<Vec<_>, NoSuchGroup> = results.collect();
     let results = results?.into_iter().map(|updated| updated.map(UpdatedDocument::from));
@@ -85,7 +86,7 @@ pub(crate) fn delete(queue: &EmulatedQueue, parameters: &Parameters, receipt: &s
 /// DeleteMessages.
 pub(crate) fn delete_all(queue: &EmulatedQueue, parameters: &Parameters, body: &[u8]) -> Result<Answer, Answer> {
     let group = parameters.consumer_group_id.as_deref();
-    let results = documents::all_to_delete(body)?.into_iter().map(|receipt| queue.delete(group, &receipt));
+    let results = requests::all_to_delete(body)?.into_iter().map(|receipt| queue.delete(group, &receipt));
     let results: Result<Vec<_>, NoSuchGroup> = results.collect();
     let results = results?.into_iter().map(|deleted| deleted.then_some(Gone {}));
     Ok(Answer::document(&results.collect::<BatchDocument<_>>()))

@@ -57,8 +57,15 @@ impl Payload {
             .boxed_unsync(),
             Self::CutOff(bytes) => {
                 let half = bytes.slice(..bytes.len() / 2);
-                let cut = Err(io::Error::other("cut off, as ordered"));
-                StreamBody::new(stream::iter([Ok(Frame::data(half)), cut])).boxed_unsync()
+                StreamBody::new(stream::unfold(Some(half), |half| async {
+                    if let Some(half) = half {
+                        return Some((Ok(Frame::data(half)), None));
+                    }
+                    // What an error finds unsent is not sent: let it go first.
+                    tokio::task::yield_now().await;
+                    Some((Err(io::Error::other("cut off, as ordered")), None))
+                }))
+                .boxed_unsync()
             }
             Self::Repeat(part, times, rest) => {
                 let parts = (0..times).map(move |_| part.clone()).chain([rest]);

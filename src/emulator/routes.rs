@@ -14,11 +14,11 @@ use hyper::body::{Body as _, Incoming};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer};
-use super::documents::MOST_AT_ONCE;
 use super::fault::{self, Fault, Rule};
 use super::operation::{Call, Operation};
 use super::parameters::Parameters;
 use super::payload::Body;
+use super::requests::MOST_AT_ONCE;
 use super::{Emulator, control_plane, data_plane, setup, signature};
 use crate::oci::queue::BASE_PATH;
 

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::Emulator;
 use super::answer::Answer;
-use super::documents;
 use super::parameters::{lifecycle, seconds};
 use super::queue::EmulatedQueue;
+use super::requests;
 use super::settings::{LONGEST_RETENTION, LONGEST_WAIT, Lifecycle, MAX_VISIBILITY, Settings};
 use crate::oci::queue::QueueId;
 
@@ -56,7 +56,7 @@ pub(crate) fn answer(emulator: &Emulator, method: &Method, id: &str, body: &[u8]
     let id: QueueId = id.parse().map_err(|error| Answer::invalid(&format!("{error}")))?;
     match *method {
         Method::PUT => {
-            let document: SetupDocument = documents::read(body, "set-up of a queue")?;
+            let document: SetupDocument = requests::read(body, "set-up of a queue")?;
             put(emulator, &id, document)
         }
         Method::DELETE if emulator.remove_queue(&id) => Ok(Answer::done()),

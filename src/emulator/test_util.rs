@@ -227,6 +227,13 @@ impl Caller {
 // === impl Open ===
 
 impl Open {
+    /// Reads up to `limit` bytes of what comes until the end of the connection.
+    pub(crate) async fn bytes(self, limit: u64) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.0.take(limit).read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
     /// Reads to the end of the connection; an error if that came before a whole head.
     pub(crate) async fn finish(mut self) -> std::io::Result<Reply> {
         let mut text = String::new();

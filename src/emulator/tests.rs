@@ -10,6 +10,9 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::emulator::test_util::{self, Caller, Golden};
 
+mod faults;
+mod setup;
+
 /// A running emulator with the queue `orders`.
 struct Running {
     emulator: Emulator,
@@ -129,20 +132,6 @@ async fn a_long_poll_gets_what_is_put_meanwhile() {
     let put = async { emulator.queue("orders").unwrap().put(["late"]) };
     let (got, _) = tokio::join!(caller.get(&target), put);
     assert_eq!(got.json["messages"][0]["content"], "late");
-}
-
-#[tokio::test]
-async fn faults_are_ordered_and_lifted_over_http() {
-    let running = start().await;
-    let caller = &running.caller;
-    assert_eq!(
-        caller.unsigned("PUT", "/faults", r#"{"fault":"status","status":503}"#).await.status,
-        StatusCode::NO_CONTENT
-    );
-    assert_eq!(caller.get(&path("/stats")).await.refusal(), (503, "ServiceUnavailable".to_owned()));
-    assert_eq!(caller.unsigned("PUT", "/faults", "{}").await.refusal(), (400, "InvalidParameter".to_owned()));
-    assert_eq!(caller.unsigned("DELETE", "/faults", "").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(caller.get(&path("/stats")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

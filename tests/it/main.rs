@@ -49,6 +49,9 @@ mod sign_in;
 /// The end of the server.
 mod drain;
 
+/// The emulator, driven by the official SDK and CLI.
+mod emulator;
+
 /// The program's commands.
 mod cli;
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Fault, Rule};
 use crate::emulator::answer::Answer;
-use crate::emulator::documents;
 use crate::emulator::operation::Operation;
+use crate::emulator::requests;
 
 /// Longer than anybody waits, and no more than a timer can hold.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -34,7 +34,7 @@ struct RuleDocument {
 
 /// Reads one rule or a list of them.
 pub(crate) fn rules(body: &[u8]) -> Result<Vec<Rule>, Answer> {
-    let document: Value = documents::read(body, "fault")?;
+    let document: Value = requests::read(body, "fault")?;
     let documents = if let Value::Array(documents) = document { documents } else { vec![document] };
     documents.into_iter().map(rule).collect()
 }

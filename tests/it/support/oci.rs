@@ -78,6 +78,11 @@ impl Oci {
         self.emulator.set_fault(fault);
     }
 
+    /// Where the private half of the user's key is.
+    pub(crate) fn key_file(&self) -> String {
+        self.profile.config_file.with_file_name("key.pem").display().to_string()
+    }
+
     /// A config with these sources and timing, see [`source`].
     pub(crate) fn config(&self, defaults: &Value, sources: &[Value]) -> String {
         let auth = json!({"type": "apiKey", "configFile": self.profile.config_file});
