@@ -3,13 +3,10 @@
 //! Discovery is static and the same for every caller at all times; only values depend on
 //! anything. What is wrong with a request is said as a [`Refusal`].
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::Method;
 use axum::routing::get;
 
-use crate::lookup::Catalog;
 use crate::refusal::Refusal;
 use crate::request::PREFIX;
 
@@ -21,8 +18,10 @@ mod openapi;
 mod reply;
 mod values;
 
-/// All routes; [`crate::auth`] stands in front of them.
-pub fn router(catalog: Arc<Catalog>) -> Router {
+pub use values::Metrics;
+
+/// All routes but that of values, which [`crate::auth`] asks of [`Metrics`] by itself.
+pub fn routes() -> Router {
     Router::new()
         .route("/apis", get(discovery::groups))
         .route("/apis/", get(discovery::groups))
@@ -36,16 +35,17 @@ pub fn router(catalog: Arc<Catalog>) -> Router {
         .route("/openapi/v3", get(openapi::index))
         .route("/openapi/v3/", get(openapi::index))
         .route(&format!("/openapi/v3{PREFIX}"), get(openapi::version_3))
-        .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}"), get(values::values))
-        .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/"), get(values::values))
         .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/{{name}}"), get(values::by_name))
         .route(&format!("{PREFIX}/{{metric}}"), get(values::all_namespaces))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(catalog)
 }
 
 async fn method_not_allowed(method: Method) -> Refusal {
+    read_only(&method)
+}
+
+fn read_only(method: &Method) -> Refusal {
     Refusal::method_not_allowed(format!("the server does not allow {method} here: metrics can only be read (GET)"))
 }
 

@@ -1,9 +1,9 @@
-//! A layer: who is calling, and may they.
+//! Who is calling, and may they.
 //!
-//! Stands between the listener and the API. Only values are guarded ([`layer`]); discovery, health
-//! and whatever is no metric pass through unasked, for they must be answered at all times and say
-//! nothing that the API server does not already know. Paths that tell of this process and are no
-//! resource are guarded by a layer of their own ([`path_layer`]).
+//! Stands between the listener and the API, as its [`Gate`]. Only values are guarded; discovery,
+//! health and whatever is no metric pass through unasked, for they must be answered at all times
+//! and say nothing that the API server does not already know. Paths that tell of this process and
+//! are no resource are guarded by a layer of their own ([`path_layer`]).
 //!
 //! Who: the front proxy's headers behind its certificate ([`front_proxy`]), a client certificate
 //! ([`client_cert`]), a bearer token ([`token`]), or nobody. May they: [`access`].
@@ -11,15 +11,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
+use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use tower::ServiceExt as _;
 
 use crate::refusal::Refusal;
-use crate::request::{Admitted, Attributes, Caller, GROUP, Peer, Target};
+use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Target, Values};
 
 mod access;
 mod audit;
@@ -42,6 +46,13 @@ pub struct Auth {
     tokens: Option<Box<dyn Tokens>>,
     authorizer: Box<dyn Authorizer>,
     audit: Audit,
+}
+
+/// What a listener serves: values for those who may have them, and all else for everybody.
+pub struct Gate<V> {
+    auth: Arc<Auth>,
+    values: V,
+    routes: Router,
 }
 
 /// Says whose token this is.
@@ -73,12 +84,12 @@ pub enum Object {
     /// A metric, which is a resource.
     Metric {
         /// The namespace in the path.
-        namespace: String,
+        namespace: Arc<str>,
         /// The metric in the path.
-        metric: String,
+        metric: Arc<str>,
     },
     /// A path that is no resource.
-    Path(String),
+    Path(Arc<str>),
 }
 
 /// An authorizer's answer.
@@ -116,14 +127,15 @@ impl Auth {
         Self { trust, tokens, authorizer, audit }
     }
 
-    /// Who asks, if that could be made out, and the object if they may.
+    /// Who asks, if that could be made out, and whether they may.
     async fn admit(
         &self,
+        peer: &Peer,
         request: &Parts,
         verb: &'static str,
         object: Object,
-    ) -> (Option<Arc<Caller>>, Result<Object, Refusal>) {
-        let caller = match self.caller(request).await {
+    ) -> (Option<Arc<Caller>>, Result<(), Refusal>) {
+        let caller = match self.caller(peer, request).await {
             Ok(caller) => caller,
             Err(refusal) => return (None, Err(refusal)),
         };
@@ -132,11 +144,9 @@ impl Auth {
         let Question { caller, verb, object } = question;
         let user = &caller.user;
         let outcome = match (verdict, object) {
-            (Ok(Verdict::Allowed), object) => {
-                if let Some(peer) = peer(request) {
-                    peer.vouch();
-                }
-                Ok(object)
+            (Ok(Verdict::Allowed), _) => {
+                peer.vouch();
+                Ok(())
             }
             (Ok(Verdict::Denied(why)), Object::Metric { namespace, metric }) => {
                 Err(Refusal::forbidden(user, verb, GROUP, &metric, &namespace, &why))
@@ -150,18 +160,16 @@ impl Auth {
     }
 
     /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
-    fn recognise(&self, peer: Option<&Arc<Peer>>) {
-        let stranger = peer.filter(|peer| !peer.is_known() && !peer.chain.is_empty());
-        if let Some(peer) = stranger
-            && front_proxy::shown(&self.trust.roots(), &peer.chain, self.trust.now())
-        {
+    fn recognise(&self, peer: &Peer) {
+        let stranger = !peer.is_known() && !peer.chain.is_empty();
+        if stranger && front_proxy::shown(&self.trust.roots(), &peer.chain, self.trust.now()) {
             peer.vouch();
         }
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
-    async fn caller(&self, request: &Parts) -> Result<Arc<Caller>, Refusal> {
-        let chain = peer(request).map(|peer| peer.chain.as_slice()).unwrap_or_default();
+    async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, Refusal> {
+        let chain = peer.chain.as_slice();
         let (roots, now) = (self.trust.roots(), self.trust.now());
         if let Some(caller) = front_proxy::caller(&roots, chain, now, &request.headers) {
             return Ok(Arc::new(caller.authenticated()));
@@ -207,45 +215,56 @@ impl fmt::Display for Object {
     }
 }
 
-/// Guards values and lets all else pass; for `axum::middleware::from_fn_with_state`.
-pub async fn layer(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Response {
-    auth.recognise(request.extensions().get());
-    let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
-    match target {
-        Target::Values { namespace, metric } => {
-            guard(&auth, request, verb, Object::Metric { namespace, metric }, next).await
-        }
-        Target::Path => Trail::of(&request, false).end(next.run(request).await),
+// === impl Gate ===
+
+impl<V: Values> Gate<V> {
+    /// Values from `values`, all else from `routes`.
+    pub fn new(auth: Arc<Auth>, values: V, routes: Router) -> Self {
+        Self { auth, values, routes }
     }
 }
 
-/// Guards every path that it is laid over, as paths that are no resource.
-pub async fn path_layer(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Response {
-    auth.recognise(request.extensions().get());
-    let Attributes { verb, .. } = Attributes::of(request.method(), request.uri());
-    let object = Object::Path(request.uri().path().to_owned());
-    guard(&auth, request, verb, object, next).await
+impl<V: Values> Answer for Gate<V> {
+    async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Body>) -> Response {
+        self.auth.recognise(peer);
+        let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
+        let Target::Values { namespace, metric } = target else {
+            let trail = Trail::of(peer, &request, false);
+            request.extensions_mut().insert(peer.clone());
+            let Ok(response) = self.routes.clone().oneshot(request).await;
+            return trail.end(response);
+        };
+        let trail = Trail::of(peer, &request, true);
+        let (parts, _) = request.into_parts();
+        let object = Object::Metric { namespace: namespace.clone(), metric: metric.clone() };
+        let (caller, outcome) = self.auth.admit(peer, &parts, verb, object).await;
+        let response = match outcome {
+            Ok(()) => self.values.tell(Admitted { namespace, metric, verb }, &parts).await,
+            Err(refusal) => refusal.into_response(),
+        };
+        self.auth.audit.record(&trail, caller.as_deref(), &response);
+        trail.end(response)
+    }
 }
 
-async fn guard(auth: &Auth, request: Request, verb: &'static str, object: Object, next: Next) -> Response {
-    let trail = Trail::of(&request, matches!(object, Object::Metric { .. }));
-    let (mut parts, body) = request.into_parts();
-    let (caller, outcome) = auth.admit(&parts, verb, object).await;
+/// Guards every path that it is laid over, as paths that are no resource: for routes behind a
+/// [`Gate`], by `axum::middleware::from_fn_with_state`.
+pub async fn path_layer(
+    State(auth): State<Arc<Auth>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let Attributes { verb, .. } = Attributes::of(request.method(), request.uri());
+    let trail = Trail::of(&peer, &request, false);
+    let (parts, body) = request.into_parts();
+    let (caller, outcome) = auth.admit(&peer, &parts, verb, Object::Path(parts.uri.path().into())).await;
     let response = match outcome {
-        Ok(object) => {
-            if let Object::Metric { namespace, metric } = object {
-                parts.extensions.insert(Admitted { namespace, metric, verb });
-            }
-            next.run(Request::from_parts(parts, body)).await
-        }
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
     };
-    auth.audit.record(&trail, caller.as_ref().map(|caller| caller.user.as_str()), &response);
-    trail.end(response)
-}
-
-fn peer(request: &Parts) -> Option<&Arc<Peer>> {
-    request.extensions.get()
+    auth.audit.record(&trail, caller.as_deref(), &response);
+    response
 }
 
 fn bearer(request: &Parts) -> Option<&str> {

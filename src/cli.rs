@@ -2,12 +2,14 @@
 //! types of every side and reads the real clock.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry;
@@ -50,7 +52,7 @@ impl Cli {
         // Demo prints to people; its log would run into what it prints.
         let quiet = matches!(command, Command::Demo(_)).then_some("warn");
         telemetry::init(log.as_deref().or(quiet), in_pod())?;
-        let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+        let runtime = runtime().context("cannot start the async runtime")?;
         let result = runtime.block_on(async {
             match command {
                 Command::Serve(args) => args.run().await,
@@ -65,6 +67,14 @@ impl Cli {
         runtime.shutdown_background();
         result
     }
+}
+
+/// A thread for each core; on one core, which is what a pod with `limits: {cpu: "1"}` has, workers
+/// beside this thread would only wake one another.
+fn runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = if cores == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.worker_threads(cores).enable_all().build()
 }
 
 /// The one clock that is not simulated.

@@ -30,9 +30,10 @@ pub struct MetricName(&'static str);
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Namespace(Arc<str>);
 
-/// What describes a sample, sorted by key: `{queue: orders}`.
+/// What describes a sample, sorted by key: `{queue: orders}`. Shared, because every answer of a
+/// source carries the same.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Labels(BTreeMap<String, String>);
+pub struct Labels(Arc<BTreeMap<String, String>>);
 
 /// One value of one metric, with the moment at which its source was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,7 +72,7 @@ impl fmt::Display for MetricName {
 
 impl Namespace {
     /// Any text: whether such a namespace exists is the cluster's business.
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
 
@@ -103,7 +104,7 @@ impl Labels {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+        Self(Arc::new(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect()))
     }
 }
 

@@ -95,7 +95,8 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
-    /// 405: metrics can be read, and nothing else.
+    /// 405: metrics can be read, and nothing else. Says which methods can, as it must (RFC 9110,
+    /// section 15.5.6).
     pub fn method_not_allowed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
@@ -147,6 +148,9 @@ impl IntoResponse for Refusal {
             // Strings and numbers always serialize; the code alone is still the truth.
             Err(_) => self.code.into_response(),
         };
+        if self.code == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+        }
         response.extensions_mut().insert(Said(self.body.message));
         response
     }

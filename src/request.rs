@@ -7,10 +7,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Method, Uri};
-use percent_encoding::percent_decode_str;
+use axum::body::Body;
+use http::request::Parts;
+use http::{Method, Request, Response, Uri};
+use percent_encoding::{percent_decode, percent_decode_str};
 use rustls_pki_types::CertificateDer;
 
 /// The API group that this server serves, and the only one.
@@ -69,24 +72,36 @@ pub enum Target {
     /// `…/v1beta1/namespaces/NAMESPACE/METRIC`
     Values {
         /// Percent-decoded.
-        namespace: String,
+        namespace: Arc<str>,
         /// Percent-decoded; not checked to exist.
-        metric: String,
+        metric: Arc<str>,
     },
     /// Anything else.
     Path,
 }
 
-/// A question about a metric that its caller may ask. Only [`crate::auth`] puts it into a
-/// request, and no value is told without it: where the two disagree about a path, nothing leaks.
+/// A question about a metric that its caller may ask. Only [`crate::auth`] makes one, and no
+/// value is told without it.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     /// Whose metric.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Which metric; not checked to exist.
-    pub metric: String,
+    pub metric: Arc<str>,
     /// `list`, `watch`, …
     pub verb: &'static str,
+}
+
+/// What a listener serves.
+pub trait Answer: Send + Sync + 'static {
+    /// The answer to a request of this peer, who may be anybody.
+    fn answer(&self, peer: &Arc<Peer>, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What tells the values of metrics, and relies on whoever calls it for who may have them.
+pub trait Values: Send + Sync + 'static {
+    /// The answer to an admitted question; headers and query say how it is to be told.
+    fn tell(&self, question: Admitted, request: &Parts) -> impl Future<Output = Response<Body>> + Send;
 }
 
 // === impl Peer ===
@@ -166,7 +181,7 @@ fn target(path: &str) -> Target {
         (Some(Ok(namespace)), Some(Ok(metric)), None)
             if (1..=NAMESPACE_MAX).contains(&namespace.len()) && (1..=METRIC_MAX).contains(&metric.len()) =>
         {
-            Target::Values { namespace: namespace.into_owned(), metric: metric.into_owned() }
+            Target::Values { namespace: namespace.into(), metric: metric.into() }
         }
         _ => Target::Path,
     }
@@ -179,18 +194,24 @@ fn is_watch(query: Option<&str>) -> bool {
 
 /// The first value of a query parameter, form-decoded (`+` is a blank); `None` when it is absent.
 pub fn query_value<'q>(query: Option<&'q str>, key: &str) -> Option<Cow<'q, str>> {
-    query?.split('&').find_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (form_decode(name) == key).then(|| form_decode(value))
+    query?.as_bytes().split(|b| *b == b'&').find_map(|pair| {
+        let end = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+        let (name, value) = pair.split_at(end);
+        let is_it = name == key.as_bytes() || (is_encoded(name) && form_decode(name) == key);
+        is_it.then(|| form_decode(value.strip_prefix(b"=").unwrap_or_default()))
     })
 }
 
-fn form_decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['+', '%']) {
-        return Cow::Borrowed(text);
+fn is_encoded(text: &[u8]) -> bool {
+    text.iter().any(|b| matches!(b, b'+' | b'%'))
+}
+
+fn form_decode(text: &[u8]) -> Cow<'_, str> {
+    if !text.contains(&b'+') {
+        return percent_decode(text).decode_utf8_lossy();
     }
-    let spaced = text.replace('+', " ");
-    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+    Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -200,7 +221,7 @@ mod tests {
     fn attributes(method: &str, uri: &str) -> (&'static str, Option<(String, String)>) {
         let Attributes { verb, target } = Attributes::of(&method.parse().unwrap(), &uri.parse().unwrap());
         let values = match target {
-            Target::Values { namespace, metric } => Some((namespace, metric)),
+            Target::Values { namespace, metric } => Some((namespace.to_string(), metric.to_string())),
             Target::Path => None,
         };
         (verb, values)

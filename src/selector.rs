@@ -176,18 +176,27 @@ impl<'t> Parser<'t> {
     }
 
     fn next(&mut self) -> Token<'t> {
-        // Longest first.
-        const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
-        self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
-        if self.rest.is_empty() {
-            return Token::End;
-        }
-        if let Some(symbol) = SYMBOLS.into_iter().find(|symbol| self.rest.starts_with(symbol)) {
+        let blanks = self.rest.bytes().take_while(|b| is_blank(*b)).count();
+        self.rest = &self.rest[blanks..];
+        let symbol = match self.rest.as_bytes() {
+            [] => return Token::End,
+            [b'=', b'=', ..] => Some("=="),
+            [b'!', b'=', ..] => Some("!="),
+            [b'=', ..] => Some("="),
+            [b'!', ..] => Some("!"),
+            [b'(', ..] => Some("("),
+            [b')', ..] => Some(")"),
+            [b',', ..] => Some(","),
+            [b'>', ..] => Some(">"),
+            [b'<', ..] => Some("<"),
+            _ => None,
+        };
+        if let Some(symbol) = symbol {
             self.rest = &self.rest[symbol.len()..];
             return Token::Symbol(symbol);
         }
-        let special = [' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<', '\0'];
-        let end = self.rest.find(special).unwrap_or(self.rest.len());
+        // At an ASCII character, so never in the middle of another one.
+        let end = self.rest.bytes().take_while(|b| !is_special(*b)).count();
         let (word, rest) = self.rest.split_at(end);
         if word.is_empty() {
             // A NUL, which the Go lexer takes for the end: what follows it must not go unread.
@@ -279,6 +288,15 @@ impl<'t> Parser<'t> {
             }
         }
     }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// What no word has in it.
+fn is_special(byte: u8) -> bool {
+    is_blank(byte) || matches!(byte, b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<' | 0)
 }
 
 fn label_key(text: &str) -> Result<String, ParseError> {

@@ -5,10 +5,14 @@
 //! of its own ([`limits`]), so has the drain, and there is an end to how many there are
 //! ([`guests`]).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, Response, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -16,8 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::guests::{Guest, Guests, Place};
 pub use self::limits::Limits;
-use self::protocol::AsGuest;
-use crate::request::Peer;
+use crate::request::{Answer, Peer};
 
 mod guests;
 mod limits;
@@ -31,7 +34,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves TLS on `listener` until `drain` is cancelled; then says goodbye to every connection,
 /// lets requests in flight finish, and returns.
-pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Router, limits: Limits, drain: CancellationToken) {
+pub async fn serve<S: Answer>(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    service: S,
+    limits: Limits,
+    drain: CancellationToken,
+) {
     let guests = Arc::new(Guests::new(limits.connections));
     let house = Arc::new(House { tls, service, limits, drain: drain.clone() });
     let mut connections = JoinSet::new();
@@ -60,14 +69,14 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Router, lim
 }
 
 /// What all connections share.
-struct House {
+struct House<S> {
     tls: TlsAcceptor,
-    service: Router,
+    service: S,
     limits: Limits,
     drain: CancellationToken,
 }
 
-async fn connection(stream: TcpStream, place: Place, house: Arc<House>) {
+async fn connection<S: Answer>(stream: TcpStream, place: Place, house: Arc<House<S>>) {
     let guest = place.guest();
     tokio::select! {
         () = guest.asked_to_go() => {}
@@ -75,8 +84,8 @@ async fn connection(stream: TcpStream, place: Place, house: Arc<House>) {
     }
 }
 
-async fn converse(stream: TcpStream, guest: &Arc<Guest>, house: &House) {
-    let House { tls, service, limits, drain } = house;
+async fn converse<S: Answer>(stream: TcpStream, guest: &Arc<Guest>, house: &Arc<House<S>>) {
+    let House { tls, limits, drain, .. } = &**house;
     let address = guest.address;
     // Answers are small: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
@@ -90,8 +99,28 @@ async fn converse(stream: TcpStream, guest: &Arc<Guest>, house: &House) {
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let peer = guest.is(Peer::new(address, chain.iter().map(|c| c.clone().into_owned()).collect()));
-    let service = AsGuest { guest: guest.clone(), peer, inner: service.clone() };
-    if let Err(error) = protocol::serve(stream, service, limits, drain).await {
+    let service = service_fn(|request: Request<Incoming>| {
+        guest.asks();
+        let (house, peer) = (house.clone(), peer.clone());
+        // Nobody reads a body. Without its reader it is not taken from the network, either.
+        let request = request.map(|_unread| Body::empty());
+        async move {
+            let only_headers = request.method() == Method::HEAD;
+            let response = house.service.answer(&peer, request).await;
+            Ok::<_, Infallible>(if only_headers { without_body(response) } else { response })
+        }
+    });
+    if let Err(error) = protocol::serve(stream, guest, service, limits, drain).await {
         tracing::debug!(%address, %error, "connection ended");
     }
+}
+
+/// The answer to a HEAD: the length stays that of the body.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Body::empty());
+    if let Some(length) = length {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
 }

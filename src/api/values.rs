@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::Method;
+use http::request::Parts;
 
 use super::accept::{Accepted, Conversion, Encoding};
 use super::encode::table::{Content, Include, Table};
 use super::encode::{self, EncodeError, ValueList};
-use super::reply;
+use super::{read_only, reply};
 use crate::lookup::{Catalog, LookupError};
 use crate::metric::{Namespace, Sample};
 use crate::refusal::Refusal;
-use crate::request::{Admitted, query_value};
+use crate::request::{Admitted, Values, query_value};
 use crate::selector::Selector;
 
 /// What can be had, as a 406 lists it.
@@ -29,33 +30,51 @@ enum Form {
 }
 
 /// `GET …/namespaces/{namespace}/{metric}?labelSelector=…`
-pub(super) async fn values(State(catalog): State<Arc<Catalog>>, request: Request) -> Result<Response, Refusal> {
-    let (mut request, _) = request.into_parts();
-    // Not admitted, and not refused either: the path is no metric's after all.
-    let Some(Admitted { namespace, metric, verb }) = request.extensions.remove() else {
-        return Err(Refusal::not_found("the server could not find the requested resource"));
-    };
-    if verb == "watch" {
-        return Err(Refusal::method_not_allowed(format!(
-            "{metric} cannot be watched: ask for it again and again, as the HPA controller does (kubectl get without -w)"
-        )));
+pub struct Metrics {
+    catalog: Arc<Catalog>,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Tells what this catalog knows.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog }
     }
-    let Accepted { offer: form, pretty } = reply::negotiate(&request, AVAILABLE, form)?;
-    let query = request.uri.query();
-    let include = include(query)?;
-    let selector = selector(query)?;
-    let namespace = Namespace::new(&namespace);
-    let samples = catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
-    let body = match form {
-        Form::List(encoding) => list(&samples, encoding, pretty),
-        Form::Table(encoding, api_version) => {
-            let content = Content { namespace: namespace.as_str(), samples: &samples, now: catalog.now() };
-            let table = Table::of(&content, api_version, include);
-            written(&table, encoding, pretty, table.capacity())
+
+    async fn list(&self, question: Admitted, request: &Parts) -> Result<Response, Refusal> {
+        let Admitted { namespace, metric, verb } = question;
+        if request.method != Method::GET && request.method != Method::HEAD {
+            return Err(read_only(&request.method));
         }
-    };
-    let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
-    Ok(reply::ok(&request, form.encoding().media_type(), body))
+        if verb == "watch" {
+            return Err(Refusal::method_not_allowed(format!(
+                "{metric} cannot be watched: ask for it again and again, as the HPA controller does (kubectl get without -w)"
+            )));
+        }
+        let Accepted { offer: form, pretty } = reply::negotiate(request, AVAILABLE, form)?;
+        let query = request.uri.query();
+        let include = include(query)?;
+        let selector = selector(query)?;
+        let namespace = Namespace::new(namespace);
+        let samples = self.catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
+        let body = match form {
+            Form::List(encoding) => list(&samples, encoding, pretty),
+            Form::Table(encoding, api_version) => {
+                let content = Content { namespace: namespace.as_str(), samples: &samples, now: self.catalog.now() };
+                let table = Table::of(&content, api_version, include);
+                written(&table, encoding, pretty, table.capacity())
+            }
+        };
+        let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
+        Ok(reply::ok(request, form.encoding().media_type(), body))
+    }
+}
+
+impl Values for Metrics {
+    async fn tell(&self, question: Admitted, request: &Parts) -> Response {
+        self.list(question, request).await.into_response()
+    }
 }
 
 /// `kubectl get METRIC -A`

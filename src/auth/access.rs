@@ -60,8 +60,10 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
     let Question { caller, verb, object } = question;
     let caller = Arc::unwrap_or_clone(caller);
     let (resource, path) = match object {
-        Object::Metric { namespace, metric } => (Some(resource(verb, namespace, metric)), None),
-        Object::Path(path) => (None, Some(NonResourceAttributes { path: Some(path), verb: Some(verb.to_owned()) })),
+        Object::Metric { namespace, metric } => (Some(resource(verb, &namespace, &metric)), None),
+        Object::Path(path) => {
+            (None, Some(NonResourceAttributes { path: Some(path.to_string()), verb: Some(verb.to_owned()) }))
+        }
     };
     let spec = SubjectAccessReviewSpec {
         user: Some(caller.user),
@@ -88,12 +90,12 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
     }
 }
 
-fn resource(verb: &str, namespace: String, metric: String) -> ResourceAttributes {
+fn resource(verb: &str, namespace: &str, metric: &str) -> ResourceAttributes {
     ResourceAttributes {
         group: Some(GROUP.to_owned()),
         version: Some(VERSION.to_owned()),
-        resource: Some(metric),
-        namespace: Some(namespace),
+        resource: Some(metric.to_owned()),
+        namespace: Some(namespace.to_owned()),
         verb: Some(verb.to_owned()),
         ..ResourceAttributes::default()
     }

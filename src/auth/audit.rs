@@ -6,12 +6,11 @@
 //! of those left out; whoever shows no identity cannot use up the lines of those who do.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use crate::refusal::Said;
-use crate::request::{Attributes, Peer, Target};
+use crate::request::{Attributes, Caller, Peer, Target};
 
 /// What the log's filter calls these lines.
 const TARGET: &str = "depthgauge::audit";
@@ -50,7 +49,7 @@ pub(super) struct Trail {
     method: Method,
     uri: Uri,
     id: Option<HeaderValue>,
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     asks_for_values: bool,
 }
 
@@ -73,8 +72,8 @@ impl Audit {
         Self { requests, callers: Sampler::new(), strangers: Sampler::new() }
     }
 
-    /// Takes note of an answer. `user` is `None` where nobody could be made out.
-    pub(super) fn record(&self, trail: &Trail, user: Option<&str>, response: &Response) {
+    /// Takes note of an answer. `caller` is `None` where nobody could be made out.
+    pub(super) fn record(&self, trail: &Trail, caller: Option<&Caller>, response: &Response) {
         let status = response.status();
         if trail.asks_for_values {
             self.requests.get_or_create(&Code { code: status.as_u16() }).inc();
@@ -82,6 +81,7 @@ impl Audit {
         if !status.is_client_error() && !status.is_server_error() {
             return;
         }
+        let user = caller.map(|caller| caller.user.as_str());
         let sampler = if user.is_some() { &self.callers } else { &self.strangers };
         let Some(left_out) = sampler.may_write() else { return };
         if left_out > 0 {
@@ -89,7 +89,7 @@ impl Audit {
         }
         let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
         let (namespace, metric, path) = match &target {
-            Target::Values { namespace, metric } => (Some(namespace.as_str()), Some(metric.as_str()), None),
+            Target::Values { namespace, metric } => (Some(&**namespace), Some(&**metric), None),
             Target::Path => (None, None, Some(trail.uri.path())),
         };
         tracing::info!(
@@ -102,7 +102,7 @@ impl Audit {
             path,
             reason = response.extensions().get::<Said>().map(|said| said.0.as_str()),
             audit_id = trail.id.as_ref().and_then(|id| id.to_str().ok()),
-            peer = trail.peer.map(tracing::field::display),
+            peer = %trail.peer,
             "{}",
             if status.is_server_error() { "failed" } else { "denied" }
         );
@@ -112,10 +112,10 @@ impl Audit {
 // === impl Trail ===
 
 impl Trail {
-    pub(super) fn of(request: &Request, asks_for_values: bool) -> Self {
+    pub(super) fn of<B>(peer: &Peer, request: &Request<B>, asks_for_values: bool) -> Self {
         let id = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
-        let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address);
-        Self { method: request.method().clone(), uri: request.uri().clone(), id, peer, asks_for_values }
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { method, uri, id, peer: peer.address, asks_for_values }
     }
 
     /// Puts the request's id into the answer.

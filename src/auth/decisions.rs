@@ -9,6 +9,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
@@ -31,11 +32,12 @@ pub(super) struct Lifetime {
 
 /// A cache of decisions `V` about keys `K`.
 pub(super) struct Decisions<K, V> {
-    slots: Arc<Mutex<HashMap<K, Slot<V>>>>,
+    slots: Arc<Mutex<Slots<K, V>>>,
     lifetime: fn(&V) -> Lifetime,
     tasks: TaskTracker,
 }
 
+type Slots<K, V> = HashMap<K, Slot<V>, RandomState>;
 type Flight<V> = Shared<BoxFuture<'static, Result<V, Undecided>>>;
 
 struct Slot<V> {
@@ -83,7 +85,7 @@ where
 
     fn start(
         &self,
-        slots: &mut HashMap<K, Slot<V>>,
+        slots: &mut Slots<K, V>,
         key: &K,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
@@ -120,7 +122,7 @@ where
     }
 
     /// Whether there is room now: not when every slot waits for its answer.
-    fn make_room(&self, slots: &mut HashMap<K, Slot<V>>) -> bool {
+    fn make_room(&self, slots: &mut Slots<K, V>) -> bool {
         slots.retain(|_, slot| {
             let usable = |(value, at): &(V, Instant)| at.elapsed() < (self.lifetime)(value).usable;
             slot.flight.is_some() || slot.decided.as_ref().is_some_and(usable)

@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{asked_to_stop, clock, listen};
-use crate::auth::{self, Audit, Auth, Authorizer, Question, Trust, Undecided, Verdict};
+use crate::api::Metrics;
+use crate::auth::{Audit, Auth, Authorizer, Gate, Question, Trust, Undecided, Verdict};
 use crate::certs::{Certificates, Lifetimes};
 use crate::config::Config;
 use crate::emulator::profile::Profile;
@@ -152,10 +153,10 @@ async fn start(
     trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
     let audit = Audit::new(&mut telemetry::registry());
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
-    let router = api::router(Arc::new(catalog)).layer(axum::middleware::from_fn_with_state(auth, auth::layer));
+    let gate = Gate::new(auth, Metrics::new(Arc::new(catalog)), api::routes());
     let certified = serving.certified.clone();
     let tls = server::tls::acceptor(move || certified.clone(), MinVersion::default())?;
-    parts.spawn(server::serve(secure, tls, router, Limits::default(), drain.clone()));
+    parts.spawn(server::serve(secure, tls, gate, Limits::default(), drain.clone()));
 
     let path = format!(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"

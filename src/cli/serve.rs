@@ -19,8 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::cluster::kube_client;
 use super::{clock, duration, in_pod, listen, pod_namespace};
+use crate::api::Metrics;
 use crate::apiservice::{Install, Registration, ServiceRef};
-use crate::auth::{Audit, Auth, SubjectAccessReviews, TokenReviews, Trust};
+use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use crate::config::Config;
 use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
@@ -115,11 +116,11 @@ impl Args {
         let drain = CancellationToken::new();
         let mut parts = Parts::default();
         let trust = Arc::new(Trust::new(clock));
-        let (router, insights) = router(&client, &trust, catalog.clone(), &health, &parts.reviews);
+        let (gate, insights) = gate(&client, &trust, catalog.clone(), &health, &parts.reviews);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
-        parts.run(API_LISTENER, server::serve(secure, tls, router, Limits::default(), drain.clone()));
+        parts.run(API_LISTENER, server::serve(secure, tls, gate, Limits::default(), drain.clone()));
         parts.run("admin listener", admin::serve(admin, insights));
         parts.run("reader", reader.run());
         let publication = certificates.publication();
@@ -147,13 +148,13 @@ impl Args {
 
 /// What is on the secure port (the API and what tells of the process, behind the question who
 /// asks, and the probes), and what is on the admin port.
-fn router(
+fn gate(
     client: &kube::Client,
     trust: &Arc<Trust>,
     catalog: Arc<Catalog>,
     health: &Health,
     reviews: &TaskTracker,
-) -> (Router, Router) {
+) -> (Gate<Metrics>, Router) {
     let mut registry = telemetry::registry();
     registry.register_collector(Box::new(health.clone()));
     let tokens = TokenReviews::new(client.clone(), reviews.clone());
@@ -162,11 +163,9 @@ fn router(
     let audit = Audit::new(&mut registry);
     let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
     let (probes, insights) = (admin::probes(health.clone()), admin::insights(Arc::new(registry)));
-    let secure = api::router(catalog)
-        .layer(from_fn_with_state(auth.clone(), auth::layer))
-        .merge(insights.clone().layer(from_fn_with_state(auth, auth::path_layer)))
-        .merge(probes.clone());
-    (secure, probes.merge(insights))
+    let guarded = insights.clone().layer(from_fn_with_state(auth.clone(), auth::path_layer));
+    let routes = api::routes().merge(guarded).merge(probes.clone());
+    (Gate::new(auth, Metrics::new(catalog), routes), probes.merge(insights))
 }
 
 /// Says in the log and in `/readyz?verbose` which sources cannot be read.

@@ -73,9 +73,7 @@ impl Cell {
     /// Sees to it that there is something to say: at once when memory has it, else after the
     /// read that is under way.
     pub(super) async fn ask(self: &Arc<Self>) {
-        // Before the look into memory, so that a read that ends in between is not missed.
-        let mut progress = self.progress.subscribe();
-        if self.must_wait(Instant::now()) {
+        if let Some(mut progress) = self.must_wait(Instant::now()) {
             // Elapsed or not, what is known then is the answer.
             let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
         }
@@ -102,8 +100,9 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a question, and has the source read if what is known will not do.
-    fn must_wait(self: &Arc<Self>, now: Instant) -> bool {
+    /// Takes note of a question, and has the source read if what is known will not do: then this
+    /// tells of the read's end.
+    fn must_wait(self: &Arc<Self>, now: Instant) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         state.asks.record(now);
         let was_active = state.active;
@@ -118,10 +117,11 @@ impl Cell {
             // Known to be failing, as of a moment ago, unless nobody has looked since.
             (_, Some(_)) => !was_active,
         };
-        if wait {
+        wait.then(|| {
             self.demand.notify_one();
-        }
-        wait
+            // While the state is locked, so that a read that ends now is not missed.
+            self.progress.subscribe()
+        })
     }
 
     fn overdue(&self) -> Arc<str> {

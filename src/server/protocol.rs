@@ -3,44 +3,54 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::guests::Guest;
 use super::limits::{
     BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW, STREAMS_MAX,
 };
-use crate::request::Peer;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(
+pub(super) async fn serve<F>(
     stream: TlsStream<TcpStream>,
-    service: AsGuest,
+    guest: &Guest,
+    service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>,
     limits: &Limits,
     drain: &CancellationToken,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
     // By what was agreed on, never by sniffing.
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut io = TimeoutStream::new(stream);
     io.set_write_timeout(Some(limits.write));
     let io = TokioIo::new(Box::pin(io));
-    if http2 { serve_http2(io, service, limits, drain).await } else { serve_http1(io, service, limits, drain).await }
+    if http2 {
+        serve_http2(io, guest, service, limits, drain).await
+    } else {
+        serve_http1(io, service, limits, drain).await
+    }
 }
 
 type Io = TokioIo<Pin<Box<TimeoutStream<TlsStream<TcpStream>>>>>;
 
-async fn serve_http1(io: Io, service: AsGuest, limits: &Limits, drain: &CancellationToken) -> hyper::Result<()> {
+async fn serve_http1(
+    io: Io,
+    service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    limits: &Limits,
+    drain: &CancellationToken,
+) -> hyper::Result<()> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
@@ -54,8 +64,16 @@ async fn serve_http1(io: Io, service: AsGuest, limits: &Limits, drain: &Cancella
     connection.await
 }
 
-async fn serve_http2(io: Io, service: AsGuest, limits: &Limits, drain: &CancellationToken) -> hyper::Result<()> {
-    let guest = service.guest.clone();
+async fn serve_http2<F>(
+    io: Io,
+    guest: &Guest,
+    service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>,
+    limits: &Limits,
+    drain: &CancellationToken,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.ping)
@@ -73,7 +91,7 @@ async fn serve_http2(io: Io, service: AsGuest, limits: &Limits, drain: &Cancella
         result = connection.as_mut() => return result,
         // hyper says goodbye only after the preface, and has no deadline for it.
         () = drain.cancelled() => guest.has_asked(),
-        () = idle(&guest, limits) => false,
+        () = idle(guest, limits) => false,
     };
     connection.as_mut().graceful_shutdown();
     if wanted {
@@ -92,26 +110,5 @@ async fn idle(guest: &Guest, limits: &Limits) {
             Some(left) if !left.is_zero() => tokio::time::sleep(left.min(limits.idle)).await,
             _ => return,
         }
-    }
-}
-
-/// Tells the service who is at the other end of the connection, and the guest that it was heard.
-pub(super) struct AsGuest {
-    pub(super) guest: Arc<Guest>,
-    pub(super) peer: Arc<Peer>,
-    pub(super) inner: Router,
-}
-
-impl hyper::service::Service<Request<Incoming>> for AsGuest {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = tower::util::Oneshot<Router, Request<Body>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.guest.asks();
-        // Nobody reads a body. Without its reader it is not taken from the network, either.
-        let mut request = request.map(|_unread| Body::empty());
-        request.extensions_mut().insert(self.peer.clone());
-        self.inner.clone().oneshot(request)
     }
 }

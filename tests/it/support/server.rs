@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::middleware::from_fn_with_state;
-use depthgauge::auth::{Audit, Auth, SubjectAccessReviews, TokenReviews, Trust};
+use depthgauge::api::Metrics;
+use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Lifetimes};
 use depthgauge::config::Config;
 use depthgauge::health::{Health, State};
@@ -97,10 +98,9 @@ impl Server {
         let audit = Audit::new(&mut registry);
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
         let insights = admin::insights(Arc::new(registry));
-        let router = api::router(Arc::new(catalog))
-            .layer(from_fn_with_state(auth.clone(), auth::layer))
-            .merge(insights.layer(from_fn_with_state(auth, auth::path_layer)))
-            .merge(admin::probes(health.clone()));
+        let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
+        let routes = api::routes().merge(insights).merge(admin::probes(health.clone()));
+        let gate = Gate::new(auth, Metrics::new(Arc::new(catalog)), routes);
 
         let dir = tempfile::tempdir().unwrap();
         let certificates =
@@ -113,7 +113,7 @@ impl Server {
         let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(listener, tls, router, limits, drain.clone()));
+        let serving = tokio::spawn(server::serve(listener, tls, gate, limits, drain.clone()));
         Self {
             address,
             cluster,
