@@ -16,7 +16,7 @@ pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 /// The embedded manifest does not parse: a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("apiservice/apiservice.yaml: {0}")]
-pub struct BadManifest(#[from] serde_saphyr::Error);
+pub struct BadManifest(String);
 
 /// Whose the APIService is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +30,9 @@ pub(super) enum Finding {
 
 /// The embedded manifest with this Service.
 pub(super) fn manifest(service: &ServiceRef) -> Result<APIService, BadManifest> {
-    let mut object: APIService = serde_saphyr::from_str(MANIFEST)?;
+    // By way of JSON: a decoder of YAML for this type alone would be 200 KiB of program.
+    let object: serde_json::Value = serde_saphyr::from_str(MANIFEST).map_err(|error| BadManifest(error.to_string()))?;
+    let mut object: APIService = serde_json::from_value(object).map_err(|error| BadManifest(error.to_string()))?;
     if let Some(spec) = &mut object.spec {
         spec.service = Some(ServiceReference {
             namespace: Some(service.namespace.clone()),
