@@ -310,7 +310,7 @@ sources:
             "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
             "2:1: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
             "3:20: auth type \"magic\" is not supported; there is apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
-            "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1",
+            "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
             "3:48: unknown key `extra`; known here: auth, endpoint, region",
             "4:21: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",

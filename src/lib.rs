@@ -64,7 +64,7 @@
 //!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{endpoint,sign,region,queue}.rs, oci/regions.tsv
+//!   oci/{endpoint,sign,region,declared,queue}.rs, oci/regions.tsv   declared: regions that the table does not know
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
 //!   oci/{choice,environment,config_file,key,token}.rs   which way to sign in; profiles; PEM forms; JWTs; pure
 //!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 pub mod choice;
 pub mod config_file;
 pub mod credentials;
+pub mod declared;
 pub mod endpoint;
 pub mod environment;
 mod files;

@@ -108,12 +108,8 @@ impl InstancePrincipal {
     }
 
     fn url(&self, home: &Home) -> Result<Url, SignInError> {
-        let base = match (&self.metadata.federation, home.resolve()) {
-            (Some(base), _) => base.trim_end_matches('/').to_owned(),
-            // Without `.oci.`, unlike every other service.
-            (None, Some((region, domain))) => format!("https://auth.{region}.{domain}"),
-            (None, None) => return Err(unusable("the region has no domain")),
-        };
+        let given = self.metadata.federation.as_ref().map(|base| base.trim_end_matches('/').to_owned());
+        let base = given.or_else(|| home.federation()).ok_or_else(|| unusable("the region has no domain"))?;
         let url: Url = format!("{base}/v1/x509").parse().map_err(|_| unusable("its address is none"))?;
         if url.scheme() != "https" && !url.host_str().is_some_and(is_loopback) {
             return Err(unusable("its address is not HTTPS"));

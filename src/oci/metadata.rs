@@ -15,10 +15,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::environment::Environment;
 use super::key::private_key;
-use super::region::Home;
+use super::region::{Home, Region};
 use super::session::SignInError;
 use super::sign::Signer;
-use super::{Client, Error, exchange, with_causes};
+use super::{Client, Error, declared, exchange, with_causes};
 
 /// Where it is, and where on networks without IPv4.
 const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9fe:a9fe]/opc/v2"];
@@ -92,22 +92,23 @@ impl Metadata {
     }
 
     /// Where the instance is: region, and its realm's domain for a region that the table does not
-    /// know. Both are fit for a host name.
+    /// know. Asked of the service unless the environment describes the region.
     pub(super) async fn home(&self) -> Result<Home, SignInError> {
         let http = http()?;
         let region = self.get(&http, "instance/region").await?.trim().to_ascii_lowercase();
-        let mut home = Home { region, domain: None };
-        if home.resolve().is_none() {
-            let info = self.get(&http, "instance/regionInfo").await?;
-            let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
-            home.domain = info["realmDomainComponent"].as_str().map(str::to_ascii_lowercase);
+        if Region::find(&region).is_some() {
+            return Ok(Home { region, domain: None });
         }
-        let legal =
-            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-        match home.resolve() {
-            Some((region, domain)) if legal(region) && legal(domain) => Ok(home),
-            _ => Err(unusable("a region without a domain")),
+        let described = declared::described(&Environment::of_process(), &region);
+        if let Some(home) = described.map_err(|error| unusable(&error.to_string()))? {
+            return Ok(home);
         }
+        let info = self.get(&http, "instance/regionInfo").await?;
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
+        let domain = info["realmDomainComponent"].as_str().map(str::to_ascii_lowercase);
+        let told = Some(Home { region: region.clone(), domain }).filter(|home| home.queue_control_plane().is_some());
+        told.or_else(|| declared::guessed(&Environment::of_process(), &region))
+            .ok_or_else(|| unusable("a region without a domain"))
     }
 
     async fn get(&self, http: &reqwest::Client, path: &str) -> Result<String, SignInError> {

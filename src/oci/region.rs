@@ -1,6 +1,7 @@
 //! Which host serves a region: the table of regions, short codes, realms and domains.
 //!
-//! Pure. Data in `regions.tsv`; a region that it does not list needs `oci.endpoint`.
+//! Pure. Data in `regions.tsv`; a region that it does not list is where somebody
+//! [declares](super::declared) it to be.
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,12 +14,13 @@ pub struct Region {
     pub domain: &'static str,
 }
 
-/// Where a principal is at home, as its platform says it.
+/// Where a principal is at home, or its queues are, as its platform or the environment says it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Home {
-    /// A region's name or short code, in lower case; not necessarily one of the table.
+    /// A region's name or short code, in lower case; not necessarily one of the table. One with
+    /// a dot is a whole domain.
     pub region: String,
-    /// Second-level domain of its realm, if the platform said it.
+    /// Second-level domain of its realm, if somebody said it.
     pub domain: Option<String>,
 }
 
@@ -38,18 +40,42 @@ impl Region {
 // === impl Home ===
 
 impl Home {
-    /// Name of the region and domain of its realm, by the table or else by the platform's word.
-    pub fn resolve(&self) -> Option<(&str, &str)> {
-        match Region::find(&self.region) {
-            Some(region) => Some((region.name, region.domain)),
-            None => Some((&self.region, self.domain.as_deref()?)),
-        }
+    /// The control plane of Queue there; nothing where no host can be.
+    pub fn queue_control_plane(&self) -> Option<String> {
+        let (region, domain) = self.resolve()?;
+        Some(match domain {
+            Some(domain) => format!("https://messaging.{region}.oci.{domain}"),
+            None => format!("https://messaging.{region}"),
+        })
     }
 
-    /// The control plane of Queue there.
-    pub fn queue_control_plane(&self) -> Option<String> {
-        self.resolve().map(|(region, domain)| format!("https://messaging.{region}.oci.{domain}"))
+    /// The service there that changes an instance's certificate for a session: without `.oci.`,
+    /// unlike every other.
+    pub(super) fn federation(&self) -> Option<String> {
+        let (region, domain) = self.resolve()?;
+        Some(match domain {
+            Some(domain) => format!("https://auth.{region}.{domain}"),
+            None => format!("https://auth.{region}"),
+        })
     }
+
+    /// Name of the region and domain of its realm, by the table or else by what was said; both
+    /// fit for a host name. A region that is a domain has no other.
+    fn resolve(&self) -> Option<(&str, Option<&str>)> {
+        let (region, domain) = match Region::find(&self.region) {
+            Some(region) => (region.name, Some(region.domain)),
+            None => (self.region.as_str(), self.domain.as_deref()),
+        };
+        let known = domain.is_some() || region.contains('.');
+        (known && is_host(region) && domain.is_none_or(is_host)).then_some((region, domain))
+    }
+}
+
+/// Whether a text is labels of a host name with dots between.
+fn is_host(text: &str) -> bool {
+    let legal = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    // Names are 253 characters at most, and `messaging.` and `.oci.` are still to come.
+    text.len() <= 200 && text.split('.').all(legal)
 }
 
 fn table() -> impl Iterator<Item = Region> {
@@ -90,5 +116,9 @@ mod tests {
         let atlantis = "https://messaging.atlantis-1.oci.oraclecloud99.com";
         assert_eq!(home("atlantis-1", Some("oraclecloud99.com")).as_deref(), Some(atlantis));
         assert_eq!(home("atlantis-1", None), None);
+        assert_eq!(home("example.com", None).as_deref(), Some("https://messaging.example.com"));
+        for (region, domain) in [("a/b", Some("c.com")), ("", Some("c.com")), ("a", Some("c@d")), ("a..b", None)] {
+            assert_eq!(home(region, domain), None, "{region} {domain:?}");
+        }
     }
 }

@@ -11,10 +11,11 @@ use crate::oci::Client;
 use crate::oci::choice::Choice;
 use crate::oci::config_file::expand_home;
 use crate::oci::credentials::{Credentials, Method};
+use crate::oci::declared;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::environment::Environment;
 use crate::oci::queue::QueueId;
-use crate::oci::region::Region;
+use crate::oci::region::Home;
 use crate::source::{OpenError, Plan, Source};
 
 /// All queues of a config, checked in form; nothing is opened yet.
@@ -22,7 +23,7 @@ use crate::source::{OpenError, Plan, Source};
 pub(super) struct QueuePlan {
     /// `None`: the way for which there is evidence.
     auth: Option<Choice>,
-    region: Option<Region>,
+    region: Option<Home>,
     control_plane: Option<Endpoint>,
     queues: Vec<QueueEntry>,
 }
@@ -39,10 +40,8 @@ fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> QueuePla
     if let Some(node) = section.take("region")
         && let Some(text) = node.text(problems)
     {
-        plan.region = Region::find(text);
-        if plan.region.is_none() {
-            problems.add(node.at(), format!("{text:?} is no known region; write its name, such as eu-frankfurt-1"));
-        }
+        let found = declared::find(&Environment::of_process(), text);
+        plan.region = found.map_err(|error| problems.add(node.at(), error.to_string())).ok();
     }
     plan.control_plane = section.take("endpoint").and_then(|node| node.parsed(problems));
     plan.auth = section.take("auth").and_then(|node| decode_auth(node.fields(problems)?, problems));
@@ -93,21 +92,22 @@ impl QueuePlan {
 
     /// Where GetQueue of this queue is asked: the override, else by the region that is set, or
     /// the one in the OCID.
-    fn control_plane(&self, id: &QueueId, region: Option<Region>) -> Result<Endpoint, OpenError> {
+    fn control_plane(&self, id: &QueueId, region: Option<&Home>) -> Result<Endpoint, OpenError> {
         if let Some(endpoint) = &self.control_plane {
             return Ok(endpoint.clone());
         }
-        let Some(region) = region.or_else(|| Region::find(id.region())) else {
-            return Err(OpenError(format!(
-                "no known region for queue …{}: set `oci.region`, or `oci.endpoint` for a region that is not in the table",
-                id.suffix()
-            )));
+        let of_id = match region {
+            Some(_) => None,
+            None => Some(declared::find(&Environment::of_process(), id.region()).map_err(|error| {
+                OpenError(format!("queue …{}: {error}; or set `oci.region` or `oci.endpoint`", id.suffix()))
+            })?),
         };
-        region.queue_control_plane().parse().map_err(|error| OpenError(format!("{error}")))
+        let home = region.or(of_id.as_ref()).and_then(Home::queue_control_plane).unwrap_or_default();
+        home.parse().map_err(|error| OpenError(format!("{error}")))
     }
 
     /// The same, where the principal's own word counts and is not known before it signs in.
-    fn later(&self, id: &QueueId, region: Option<Region>) -> ControlPlane {
+    fn later(&self, id: &QueueId, region: Option<&Home>) -> ControlPlane {
         ControlPlane::OfPrincipal(self.control_plane(id, region).ok())
     }
 
@@ -131,10 +131,10 @@ impl Plan for QueuePlan {
         let asks_home =
             self.region.is_none() && self.control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
         let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
-        let region = match (self.region, named) {
+        let region = match (self.region.take(), named) {
             (Some(region), _) => Some(region),
-            (None, Some(named)) => Some(Region::find(&named).ok_or_else(|| {
-                OpenError(format!("region {named:?} of the OCI profile, OCI_RESOURCE_PRINCIPAL_REGION or OCI_REGION is not known: set `oci.region`"))
+            (None, Some(named)) => Some(declared::find(&Environment::of_process(), &named).map_err(|error| {
+                OpenError(format!("region of the OCI profile, OCI_RESOURCE_PRINCIPAL_REGION or OCI_REGION: {error}; or set `oci.region`"))
             })?),
             (None, None) => None,
         };
@@ -145,8 +145,8 @@ impl Plan for QueuePlan {
                 client: client.clone(),
                 id: id.clone(),
                 control_plane: match asks_home {
-                    true => self.later(id, region),
-                    false => ControlPlane::At(self.control_plane(id, region)?),
+                    true => self.later(id, region.as_ref()),
+                    false => ControlPlane::At(self.control_plane(id, region.as_ref())?),
                 },
                 fixed: endpoint.clone(),
                 found: Mutex::default(),
