@@ -138,6 +138,18 @@ impl Node {
         }
     }
 
+    /// A whole number above zero and of `most` at most.
+    pub fn count(&self, most: u32, problems: &mut Problems) -> Option<u32> {
+        let written = match self.value {
+            Value::Integer(number) => u32::try_from(number).ok().filter(|number| (1..=most).contains(number)),
+            _ => None,
+        };
+        if written.is_none() {
+            problems.add(self.at, format!("a whole number from 1 to {most} is expected here"));
+        }
+        written
+    }
+
     /// Its items, or a problem if it is no list.
     pub fn list(&self, problems: &mut Problems) -> Option<&[Node]> {
         match &self.value {

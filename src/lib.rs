@@ -65,8 +65,10 @@
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
 //!   oci/{endpoint,sign,region,declared,queue}.rs, oci/regions.tsv   declared: regions that the table does not know
+//!   oci/{error,transport}.rs   why there is no answer; connections, proxies, trust
+//!   oci/{pace,breaker,retry}.rs   how fast the service is asked, whether at all, and whether again
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
-//!   oci/{choice,environment,config_file,key,token}.rs   which way to sign in; profiles; PEM forms; JWTs; pure
+//!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
 //!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock

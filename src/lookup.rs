@@ -177,6 +177,12 @@ impl Catalog {
         self.entries.iter().filter_map(|entry| entry.cell.outage()).collect()
     }
 
+    /// How much longer than their `refresh` values are kept now, because more is to be read than
+    /// the service may be asked: the longest of all sources in use; zero while everything fits.
+    pub fn stretch(&self) -> Duration {
+        self.entries.iter().map(|entry| entry.cell.stretch()).max().unwrap_or_default()
+    }
+
     fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| {
             entry.kind.name() == kind.name()

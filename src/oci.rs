@@ -5,117 +5,98 @@
 //! same trouble and names no endpoint and no OCID, for the people who read an HPA's condition;
 //! and details for the log.
 
-use std::fmt;
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName};
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+mod breaker;
 pub mod choice;
 pub mod config_file;
 pub mod credentials;
 pub mod declared;
 pub mod endpoint;
 pub mod environment;
+mod error;
 mod files;
 mod instance_principal;
 pub mod key;
 pub mod metadata;
+mod pace;
+mod policy;
 pub mod queue;
 pub mod region;
 pub mod resource_principal;
+mod retry;
 pub mod session;
 pub mod sign;
 pub mod token;
+pub mod transport;
 pub mod workload_identity;
 
-use credentials::{Credentials, Method};
-use endpoint::{Endpoint, host, is_loopback, target};
+pub use error::{Error, ServiceError, Unreachable};
+
+use breaker::Breaker;
+use credentials::Credentials;
+use endpoint::{Endpoint, host, target};
+use pace::Pace;
 use queue::{ErrorBody, Queue, QueueId, QueueStats};
 use region::Home;
-use session::SignInError;
 use sign::{Signable, Signer};
+use transport::{Roots, Transport, read_body, secret, unreachable};
 
-/// Time to open a connection. A handshake across the world takes under half a second; the
-/// deadline of the whole read is the caller's.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest answer that is read: GetQueue with its tags stays under 64 KiB.
-const BODY_MAX: usize = 1 << 20;
 /// The service refuses dates that are further off than this.
 const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 /// Chosen by the service for every answer, errors included; support asks for it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
+/// Reads under way at one endpoint at most. With 50 ms a read that is more than a thousand a
+/// second, five times the default of [`Settings::reads_per_second`], and each has a connection of
+/// some 40 KiB. Of one endpoint, so that one that hangs takes no place of another's.
+const IN_FLIGHT_MAX: usize = 64;
+/// What an attempt needs to be worth beginning: a fresh connection across the world.
+const ATTEMPT_MIN: Duration = Duration::from_millis(250);
+
+/// What a user can set of a client.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Trusted besides the system's certificates.
+    pub roots: Roots,
+    /// Reads a second at most, those of all endpoints together.
+    pub reads_per_second: u32,
+}
 
 /// Signs and sends requests; connections are reused.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    /// For loopback endpoints, which no proxy can reach. Made when there is one: each client
-    /// holds its own copy of the system's trusted certificates.
-    direct: OnceLock<reqwest::Client>,
+    transport: Transport,
     credentials: Credentials,
+    pace: Pace,
+    /// By host: as many as the service has cells, and its control plane.
+    services: Mutex<HashMap<String, Arc<Service>>>,
     clock: fn() -> Timestamp,
 }
 
-/// Why a request brought no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is nothing to sign with.
-    #[error("{0}")]
-    SignIn(SignInError),
-    /// The request could not be signed.
-    #[error("the private key cannot sign")]
-    Unsigned,
-    /// No connection, or one that broke.
-    #[error("{0}")]
-    Unreachable(Unreachable, #[source] reqwest::Error),
-    /// The deadline passed.
-    #[error("timed out")]
-    TimedOut,
-    /// The service answered with an error.
-    #[error("{0}")]
-    Service(ServiceError),
-    /// An answer of 2xx that is not what it should be.
-    #[error("the answer is not understood: {0}")]
-    Nonsense(String),
+/// One endpoint.
+#[derive(Debug)]
+struct Service {
+    breaker: Mutex<Breaker>,
+    places: Arc<Semaphore>,
 }
 
-/// Kinds of connection trouble, told apart because the remedies differ.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unreachable {
-    /// Nobody listens there.
-    #[error("connection refused")]
-    Refused,
-    /// The name has no address.
-    #[error("host name not found")]
-    NoSuchHost,
-    /// The certificate is not trusted, or the handshake failed.
-    #[error("TLS handshake failed")]
-    Tls,
-    /// Closed before or within the answer.
-    #[error("connection lost")]
-    Lost,
-}
+// === impl Settings ===
 
-/// An HTTP status other than 2xx.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ServiceError {
-    /// The HTTP status.
-    pub status: u16,
-    /// The service's own code, when the body had one: `NotAuthorizedOrNotFound`.
-    pub code: Option<String>,
-    /// The service's sentence; may name OCIDs, so for the log only.
-    pub message: String,
-    /// For the log and for support.
-    pub request_id: Option<String>,
-    /// The service's clock and ours differ by more than it accepts.
-    pub clock_skewed: bool,
-    /// How the request was signed.
-    pub method: Method,
+impl Default for Settings {
+    /// 200 reads a second: 1,000 queues with a `refresh` of 5 s, and a fifth of what the service
+    /// is said to allow for one queue.
+    fn default() -> Self {
+        Self { roots: Roots::default(), reads_per_second: 200 }
+    }
 }
 
 // === impl Client ===
@@ -125,18 +106,18 @@ impl Client {
     ///
     /// Fails when the system's trusted certificates cannot be loaded.
     pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: Self::http().build()?, direct: OnceLock::new(), credentials, clock })
+        Self::with(Settings::default(), credentials, clock)
     }
 
-    fn http() -> reqwest::ClientBuilder {
-        reqwest::Client::builder()
-            .http1_only()
-            // A signed Authorization must not leave its host.
-            .redirect(reqwest::redirect::Policy::none())
-            // A repeated request needs a new date and signature, which only this module makes.
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")))
+    /// The same, with settings of its own.
+    pub fn with(
+        settings: Settings,
+        credentials: Credentials,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, reqwest::Error> {
+        let Settings { roots, reads_per_second } = settings;
+        let (transport, pace) = (Transport::new(roots)?, Pace::new(reads_per_second));
+        Ok(Self { transport, credentials, pace, services: Mutex::default(), clock })
     }
 
     /// GetStats: the figures of one queue, from its messages endpoint.
@@ -154,12 +135,58 @@ impl Client {
         self.credentials.home(by).await.map_err(Error::SignIn)
     }
 
+    /// Waits until a queue may be read: for its turn, and for a place among those that are read at
+    /// its endpoint, where that is known. How long the turn took, and the place, to be held for as
+    /// long as the read lasts. A queue whose endpoint is down needs neither: nothing is sent.
+    pub async fn turn(
+        &self,
+        messages: Option<&Endpoint>,
+        id: &QueueId,
+        urgent: bool,
+    ) -> (Duration, Option<OwnedSemaphorePermit>) {
+        let url = messages.map(|messages| messages.url(&id.stats_path()));
+        let service = url.as_ref().map(|url| self.service(url));
+        if let (Some(url), Some(service)) = (&url, &service)
+            && service.breaker().refusal(url.path(), Instant::now()).is_some()
+        {
+            return (Duration::ZERO, None);
+        }
+        let waited = self.pace.turn(urgent).await;
+        // Never closed.
+        let place = match service {
+            Some(service) => service.places.clone().acquire_owned().await.ok(),
+            None => None,
+        };
+        (waited, place)
+    }
+
     async fn get<T: DeserializeOwned>(&self, url: Url, by: Instant) -> Result<T, Error> {
-        let body = self.get_bytes(&url, by).await?;
+        let body = self.attempts(&url, by).await?;
         serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
     }
 
-    /// One attempt, or two: a 401 may only mean that the signer has been replaced.
+    /// Up to three attempts within the deadline, each signed anew, while the endpoint and its
+    /// budget of repetitions allow.
+    async fn attempts(&self, url: &Url, by: Instant) -> Result<Vec<u8>, Error> {
+        let service = self.service(url);
+        let mut done = 0;
+        loop {
+            service.breaker().admit(url.path(), Instant::now())?;
+            let result = self.get_bytes(url, by).await;
+            done += 1;
+            let again = service.record(url, result.as_ref().err());
+            let Err(error) = result else { return result };
+            match retry::pause(done, &error, fastrand::f64()) {
+                Some(pause) if again && Instant::now() + pause + ATTEMPT_MIN < by => {
+                    tracing::debug!(%error, done, "asking OCI again");
+                    tokio::time::sleep(pause).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// One request, or two: a 401 may only mean that the signer has been replaced.
     async fn get_bytes(&self, url: &Url, by: Instant) -> Result<Vec<u8>, Error> {
         let signer = self.credentials.signer(by).await.map_err(Error::SignIn)?;
         let refused = match self.attempt(url, &signer, by).await {
@@ -182,6 +209,7 @@ impl Client {
         let signable = Signable { method: "GET", target: &target, host: Some(&host), date: &date, content: None };
         let authorization = signer.authorization(&signable).map_err(|_| Error::Unsigned)?;
         let request = self
+            .transport
             .client_for(url)
             .map_err(unreachable)?
             .get(url.clone())
@@ -195,15 +223,10 @@ impl Client {
         if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body)) }
     }
 
-    fn client_for(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
-        if !url.host_str().is_some_and(is_loopback) {
-            return Ok(&self.http);
-        }
-        if let Some(direct) = self.direct.get() {
-            return Ok(direct);
-        }
-        let made = Self::http().no_proxy().build()?;
-        Ok(self.direct.get_or_init(|| made))
+    fn service(&self, url: &Url) -> Arc<Service> {
+        // Whole entries only: a panic leaves nothing half made.
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.entry(host(url)).or_default().clone()
     }
 
     fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
@@ -223,82 +246,36 @@ impl Client {
             request_id: text(REQUEST_ID).map(str::to_owned),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),
+            retry_after: retry::retry_after(headers, (self.clock)()).filter(|_| status == 429 || status >= 500),
+            policy: matches!(status, 403 | 404).then(|| self.credentials.policy().clone()),
         })
     }
 }
 
-// === impl ServiceError ===
+// === impl Service ===
 
-impl fmt::Display for ServiceError {
-    /// Status and code, and nothing that differs from one answer to the next.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.status)?;
-        if let Some(code) = &self.code {
-            write!(f, " {code}")?;
-        }
-        if self.clock_skewed {
-            f.write_str(", and the clock here is more than 5 minutes off")?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads at most [`BODY_MAX`] bytes, whatever Content-Length says.
-async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > BODY_MAX {
-            return Err(Error::Nonsense(format!("it is longer than {BODY_MAX} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// An Authorization header that no log shows.
-fn secret(authorization: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(authorization).map_err(|_| Error::Unsigned)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Sends what is no request to Queue: status and body, whatever the status.
-async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Error> {
-    let mut response = request.send().await.map_err(unreachable)?;
-    let body = read_body(&mut response).await?;
-    Ok((response.status().as_u16(), body))
-}
-
-/// An error, and why, as far as the errors below it tell; for the log.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn unreachable(error: reqwest::Error) -> Error {
-    if error.is_timeout() {
-        return Error::TimedOut;
-    }
-    let mut kind = Unreachable::Lost;
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        // rustls reports through an io::Error that wraps its own, and the connector wraps that.
-        let mut inner = current;
-        while let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            if io.kind() == std::io::ErrorKind::ConnectionRefused {
-                kind = Unreachable::Refused;
+impl Service {
+    /// Takes note of how a request ended. Returns whether it may be repeated.
+    fn record(&self, url: &Url, error: Option<&Error>) -> bool {
+        let mut breaker = self.breaker();
+        if breaker.record(url.path(), error, Instant::now()) {
+            let host = host(url);
+            match error.filter(|_| breaker.is_open()) {
+                Some(error) => tracing::warn!(host, %error, "no answer from OCI there any more: asked every 2 s only"),
+                None => tracing::info!(host, "OCI answers there again"),
             }
-            let Some(wrapped) = io.get_ref() else { break };
-            inner = wrapped;
         }
-        if inner.is::<rustls::Error>() {
-            kind = Unreachable::Tls;
-        }
-        // hyper-util keeps its resolver error private; this is how it prints.
-        if error.is_connect() && current.to_string() == "dns error" {
-            kind = Unreachable::NoSuchHost;
-        }
-        cause = current.source();
+        breaker.allows_another()
     }
-    Error::Unreachable(kind, error)
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        // Counters, and a set that lacks an entry at worst.
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { breaker: Mutex::default(), places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+    }
 }

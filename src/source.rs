@@ -4,7 +4,11 @@
 //! A new kind is one file in `source/` and one line in [`KINDS`]. [`crate::lookup`] knows only
 //! the traits, so freshness, refusal of stale values and outages are the same for every kind.
 
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::document::{Fields, Problems};
@@ -51,6 +55,22 @@ pub trait Plan: Send {
 pub trait Source: Send + Sync {
     /// Reads all figures at once, giving up at the deadline.
     fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>>;
+
+    /// Waits until it may be read, for its service limits its callers or asked to be left alone;
+    /// the deadline of a read begins afterwards. `urgent`: nothing is known yet, and somebody
+    /// waits for it.
+    fn turn(&self, _urgent: bool) -> BoxFuture<'_, Turn> {
+        async { Turn::default() }.boxed()
+    }
+}
+
+/// The right to read a source now, for as long as it is held.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// How much later than wanted, because there are more reads than the service is asked at once.
+    pub waited: Duration,
+    /// A place among those who read.
+    pub place: Option<OwnedSemaphorePermit>,
 }
 
 /// One reading: a value for each metric of the kind.

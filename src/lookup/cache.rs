@@ -42,6 +42,9 @@ pub(super) struct State {
     /// Whether the reader looks after this cell now.
     pub(super) active: bool,
     pub(super) last_read: Option<LastRead>,
+    /// How long the last read had to wait for its turn: so much longer than `refresh` the value is
+    /// kept, for the next one will have to wait as well.
+    pub(super) waited: Duration,
     pub(super) good: Option<Reading>,
     /// Since the last good reading.
     pub(super) outage: Option<Outage>,
@@ -89,6 +92,18 @@ impl Cell {
         }
     }
 
+    /// Whether there is nothing to tell that is not too old.
+    pub(super) fn is_wanting(&self) -> bool {
+        let (state, now) = (self.state(), Instant::now());
+        state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
+    }
+
+    /// How much longer than `refresh` its value is kept, while it is asked for.
+    pub(super) fn stretch(&self) -> Duration {
+        let state = self.state();
+        if state.active { state.waited } else { Duration::ZERO }
+    }
+
     /// What is told of it while it fails; nothing is known of one that nobody asks for.
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
@@ -110,7 +125,7 @@ impl Cell {
             // A closed channel means that the process is stopping; the question will time out.
             state.active = self.activate.send(self.clone()).is_ok();
         }
-        let freshness = self.timing.max_age.min(self.timing.refresh + GRACE);
+        let freshness = self.timing.max_age.min(self.timing.refresh + GRACE + state.waited);
         let wait = match (&state.good, &state.outage) {
             (Some(good), None) => now - good.began > freshness,
             (None, None) => true,

@@ -12,7 +12,7 @@ use super::cache::{Cell, Reading};
 use super::outage::Outage;
 use super::schedule::{self, LastRead, Next};
 use crate::metric::Clock;
-use crate::source::{Figures, Source, SourceError, Step};
+use crate::source::{Figures, Source, SourceError, Step, Turn};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -100,6 +100,9 @@ fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
 }
 
 async fn read(cell: &Cell) {
+    // Held until the end of the read.
+    let Turn { waited, place: _place } = cell.source.turn(cell.is_wanting()).await;
+    cell.state().waited = waited;
     let began = Instant::now();
     let timestamp = (cell.clock)();
     let result = read_by(&*cell.source, began + cell.timing.timeout).await;

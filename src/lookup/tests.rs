@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::metric::quantity::Quantity;
-use crate::source::{Figures, SourceError, Step};
+use crate::source::{Figures, SourceError, Step, Turn};
 
 thread_local! {
     static START: StdCell<Option<Instant>> = const { StdCell::new(None) };
@@ -40,12 +40,19 @@ struct Fake {
     mood: Mutex<Mood>,
     reads: AtomicU64,
     takes: Duration,
+    /// How long each read has to wait for its turn.
+    queued: Mutex<Duration>,
 }
 
 impl Fake {
     fn new() -> Arc<Self> {
         clock();
-        Arc::new(Self { mood: Mutex::new(Mood::Answers), reads: AtomicU64::new(0), takes: Duration::from_millis(50) })
+        Arc::new(Self {
+            mood: Mutex::new(Mood::Answers),
+            reads: AtomicU64::new(0),
+            takes: Duration::from_millis(50),
+            queued: Mutex::default(),
+        })
     }
 
     fn set(&self, mood: Mood) {
@@ -58,6 +65,15 @@ impl Fake {
 }
 
 impl Source for Arc<Fake> {
+    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
+        async move {
+            let waited = if urgent { Duration::ZERO } else { *self.queued.lock().unwrap() };
+            tokio::time::sleep(waited).await;
+            Turn { waited, place: None }
+        }
+        .boxed()
+    }
+
     fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -294,4 +310,30 @@ fn a_404_names_what_fits() {
     let message = no_match_message("queue", &"n".repeat(300), &"s".repeat(300), &long);
     assert!(message.len() <= NAMES_BYTES, "{}", message.len());
     assert!(message.contains(" more"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    scene.age().await;
+    assert_eq!(scene.catalog.stretch(), Duration::ZERO, "the first read is urgent");
+    // Until the first wait is known, those who ask meanwhile wait with it.
+    seconds(30.0).await;
+    scene.age().await;
+    let before = fake.reads();
+    for _ in 0..300 {
+        let asked = Instant::now();
+        let age = scene.age().await;
+        assert!(asked.elapsed() < Duration::from_millis(1) && age <= 17.0, "{age} {:?}", asked.elapsed());
+        seconds(1.0).await;
+    }
+    assert_eq!(scene.catalog.stretch(), Duration::from_secs(10));
+    // `refresh` and the wait: every 15 s.
+    assert!((19..=21).contains(&(fake.reads() - before)), "{}", fake.reads() - before);
+    *fake.queued.lock().unwrap() = Duration::ZERO;
+    seconds(20.0).await;
+    scene.age().await;
+    assert_eq!(scene.catalog.stretch(), Duration::ZERO);
 }

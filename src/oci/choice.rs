@@ -14,6 +14,7 @@ use super::credentials::{Credentials, CredentialsError, Method};
 use super::environment::Environment;
 use super::metadata::Metadata;
 use super::resource_principal::{REGION, RPST, ResourcePrincipal};
+use super::transport::Roots;
 use super::workload_identity::TokenService;
 
 /// A way to sign in, and the profile of those ways that have one.
@@ -52,7 +53,13 @@ impl Choice {
     }
 
     /// Credentials that sign in so. Files are read; no service is asked.
-    pub fn open(self, env: &Environment<'_>, clock: fn() -> Timestamp) -> Result<Credentials, CredentialsError> {
+    /// Services that are asked with the system's trust are asked with `roots` as well.
+    pub fn open(
+        self,
+        env: &Environment<'_>,
+        roots: Roots,
+        clock: fn() -> Timestamp,
+    ) -> Result<Credentials, CredentialsError> {
         let Self { method, config_file, profile } = self;
         let config_file = config_file.unwrap_or_else(|| default_path(env));
         let profile = profile.as_deref().unwrap_or(DEFAULT_PROFILE);
@@ -62,7 +69,9 @@ impl Choice {
             Method::WorkloadIdentity => {
                 Credentials::workload_identity(TokenService::from_env(env)?, env.var(REGION), clock)
             }
-            Method::InstancePrincipal => Ok(Credentials::instance_principal(Metadata::from_env(env), clock)),
+            Method::InstancePrincipal => {
+                Ok(Credentials::instance_principal(Metadata { roots, ..Metadata::from_env(env) }, clock))
+            }
             Method::ResourcePrincipal => Credentials::resource_principal(ResourcePrincipal::from_env(env)?, clock),
         }
     }
@@ -114,7 +123,7 @@ mod tests {
     fn what_a_named_way_lacks_is_said_at_the_start() {
         let open = |method| {
             let choice = Choice { method, config_file: Some("/absent/config".into()), profile: None };
-            let opened = choice.open(&Environment::new(&|_| None, &|_| false), || Timestamp::MIN);
+            let opened = choice.open(&Environment::new(&|_| None, &|_| false), Roots::default(), || Timestamp::MIN);
             opened.map(|_| ()).map_err(|error| error.to_string())
         };
         for (method, said) in [

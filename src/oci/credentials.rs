@@ -17,6 +17,7 @@ use super::files::{Files, Made, Reading};
 use super::instance_principal::InstancePrincipal;
 use super::key::{KeyError, private_key};
 use super::metadata::Metadata;
+use super::policy::statement;
 use super::region::Home;
 use super::resource_principal::ResourcePrincipal;
 use super::session::{Issuer, Sessions, SignInError};
@@ -28,6 +29,8 @@ use super::workload_identity::{TokenService, WorkloadIdentity};
 #[derive(Clone, Debug)]
 pub struct Credentials {
     method: Method,
+    /// The IAM statement that would let it read queues.
+    policy: Arc<str>,
     source: Source,
     clock: fn() -> Timestamp,
 }
@@ -149,8 +152,10 @@ impl Credentials {
         region: Option<String>,
         clock: fn() -> Timestamp,
     ) -> Result<Self, CredentialsError> {
+        let policy = statement(Method::WorkloadIdentity, service.account().as_ref());
         let issuer = WorkloadIdentity::new(service, clock)?;
-        Ok(Self::of_sessions(Method::WorkloadIdentity, issuer, region, clock))
+        let made = Self::of_sessions(Method::WorkloadIdentity, issuer, region, clock);
+        Ok(Self { policy: policy.into(), ..made })
     }
 
     /// An instance's certificate, changed for a session at the region's federation service.
@@ -163,11 +168,12 @@ impl Credentials {
         make: Box<super::files::Make>,
         clock: fn() -> Timestamp,
     ) -> Result<Self, CredentialsError> {
-        Ok(Self { method, source: Source::Files(Files::open(make)?), clock })
+        Ok(Self { method, policy: statement(method, None).into(), source: Source::Files(Files::open(make)?), clock })
     }
 
     fn of_sessions(method: Method, issuer: impl Issuer, region: Option<String>, clock: fn() -> Timestamp) -> Self {
-        Self { method, source: Source::Session(Arc::new(Sessions::new(issuer)), region), clock }
+        let source = Source::Session(Arc::new(Sessions::new(issuer)), region);
+        Self { method, policy: statement(method, None).into(), source, clock }
     }
 
     /// What signs the next request; waits until the deadline for a principal that has no session
@@ -216,6 +222,11 @@ impl Credentials {
             Source::Files(_) => Ok(None),
             Source::Session(sessions, _) => sessions.home(by).await,
         }
+    }
+
+    /// The IAM statement that would let these read queues, as far as it can be told from here.
+    pub fn policy(&self) -> &Arc<str> {
+        &self.policy
     }
 
     /// How these sign in.

@@ -19,12 +19,14 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::endpoint::{is_loopback, target};
+use super::error::with_causes;
 use super::metadata::{self, Identity, Metadata};
 use super::region::Home;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
-use super::{Client, Error, REQUEST_ID, exchange, secret, with_causes};
+use super::transport::{exchange, secret};
+use super::{Error, REQUEST_ID};
 
 /// Of one attempt, the making of the key included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,9 +93,7 @@ impl InstancePrincipal {
 
     async fn federate(&self, identity: &Identity, public: &str, home: &Home) -> Result<String, SignInError> {
         let url = self.url(home)?;
-        let loopback = url.host_str().is_some_and(is_loopback);
-        let http = if loopback { Client::http().no_proxy() } else { Client::http() };
-        let http = http.build().map_err(|error| unusable(&with_causes(&error)))?;
+        let http = self.metadata.roots.client_for(&url).map_err(|error| unusable(&with_causes(&error)))?;
         let request = self.request(&http, url, identity, public)?;
         let (status, body) = exchange(request).await.map_err(|error| lost(&error))?;
         if status == 200 {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_federation_service_is_the_regions_and_https() {
         let url = |federation: Option<&str>, region: &str, domain: Option<&str>| {
-            let metadata = Metadata { base: None, federation: federation.map(str::to_owned) };
+            let metadata = Metadata { federation: federation.map(str::to_owned), ..Metadata::default() };
             let home = Home { region: region.to_owned(), domain: domain.map(str::to_owned) };
             InstancePrincipal::new(metadata, || Timestamp::MIN).url(&home).map(|url| url.to_string()).ok()
         };

@@ -14,11 +14,13 @@ use http::header::AUTHORIZATION;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::environment::Environment;
+use super::error::with_causes;
 use super::key::private_key;
 use super::region::{Home, Region};
 use super::session::SignInError;
 use super::sign::Signer;
-use super::{Client, Error, declared, exchange, with_causes};
+use super::transport::{self, Roots, exchange};
+use super::{Error, declared};
 
 /// Where it is, and where on networks without IPv4.
 const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9fe:a9fe]/opc/v2"];
@@ -29,12 +31,14 @@ const NAME: &str = "instance metadata service";
 const NO_INSTANCE: &str = "Where this is no OCI instance, or pods may not ask its metadata service, set `oci.auth`.";
 
 /// Where the services are that an instance signs in by.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Metadata {
     /// Instead of the usual ones: `http://127.0.0.1:1234/opc/v2`.
     pub base: Option<String>,
     /// Instead of the region's own, without a path: `https://auth.eu-frankfurt-1.oraclecloud.com`.
     pub federation: Option<String>,
+    /// Trusted besides the system's certificates, for the federation service.
+    pub roots: Roots,
 }
 
 /// What the metadata service says of the instance.
@@ -54,7 +58,11 @@ pub(super) struct Identity {
 impl Metadata {
     /// With the overrides of the environment, whose names are the SDKs'.
     pub fn from_env(env: &Environment<'_>) -> Self {
-        Self { base: env.var("OCI_METADATA_BASE_URL"), federation: env.var("OCI_SDK_AUTH_CLIENT_REGION_URL") }
+        Self {
+            base: env.var("OCI_METADATA_BASE_URL"),
+            federation: env.var("OCI_SDK_AUTH_CLIENT_REGION_URL"),
+            roots: Roots::default(),
+        }
     }
 
     /// The instance's certificate and key of now.
@@ -137,7 +145,7 @@ pub(super) fn too_slow() -> SignInError {
 
 fn http() -> Result<reqwest::Client, SignInError> {
     // No certificates: nothing here is HTTPS.
-    let http = Client::http().no_proxy().tls_certs_only([]).build();
+    let http = transport::builder().no_proxy().tls_certs_only([]).build();
     http.map_err(|error| unusable(&with_causes(&error)))
 }
 

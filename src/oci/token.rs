@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::session::SignInError;
 
@@ -22,6 +23,20 @@ pub struct Claims {
     pub iat: Option<i64>,
 }
 
+/// Whom a token of Kubernetes stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceAccount {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    sub: String,
+}
+
 #[derive(Deserialize)]
 struct Wrapped {
     token: String,
@@ -32,10 +47,7 @@ struct Wrapped {
 impl Claims {
     /// The claims of a JWT; nothing when it is none, or does not end.
     pub fn of(jwt: &str) -> Option<Self> {
-        let mut parts = jwt.split('.');
-        let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-        let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-        serde_json::from_slice(&claims).ok()
+        claims(jwt)
     }
 
     /// When it ends.
@@ -52,6 +64,31 @@ impl Claims {
         let left = Duration::from_secs(made_for.map_or(left, |whole| whole.min(left)));
         (!left.is_zero()).then_some(left)
     }
+}
+
+// === impl ServiceAccount ===
+
+impl ServiceAccount {
+    /// The service account of a JWT, if its subject is one.
+    pub fn of(jwt: &str) -> Option<Self> {
+        let Subject { sub } = claims(jwt)?;
+        let (namespace, name) = sub.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        // As Kubernetes has them; so neither can end a quote.
+        let legal = |text: &str| {
+            let byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+            !text.is_empty() && text.len() <= 253 && text.bytes().all(byte)
+        };
+        let known = legal(namespace) && legal(name);
+        known.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// What the middle part of a JWT says.
+fn claims<T: DeserializeOwned>(jwt: &str) -> Option<T> {
+    let mut parts = jwt.split('.');
+    let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+    serde_json::from_slice(&claims).ok()
 }
 
 /// The key id that a bare token signs under.
@@ -115,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn a_service_account_is_read_out_of_its_subject() {
+        let of = |sub: &str| ServiceAccount::of(&jwt(&format!(r#"{{"sub":"{sub}","exp":1}}"#)));
+        let account = of("system:serviceaccount:depth:gauge").unwrap();
+        assert_eq!((account.namespace.as_str(), account.name.as_str()), ("depth", "gauge"));
+        for other in ["alice", "system:serviceaccount:depth", "system:serviceaccount:a'b:c", "system:serviceaccount::c"]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn answers_bare_and_quoted_hold_the_same_token() {
         for token in ["ST$a.b.c", "a.b.c"] {
             let bare = STANDARD.encode(format!(r#"{{"token": "{token}"}}"#));
@@ -140,10 +188,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_token_that_is_wrapped_is_the_one_that_comes_out(token in "[!#-~]{1,80}", prefixed: bool, quoted: bool) {
+            prop_assume!(!token.starts_with(PREFIX));
+            let told = if prefixed { key_id(&token) } else { token.clone() };
+            let wrapped = STANDARD.encode(serde_json::json!({"token": told}).to_string());
+            let answer = if quoted { format!("\"{wrapped}\"") } else { wrapped };
+            prop_assert_eq!(from_cluster(answer.as_bytes()), Some(token));
+        }
+
+        #[test]
         fn nothing_panics(answer in prop::collection::vec(any::<u8>(), 0..64), exp: i64, iat: Option<i64>, now in 0i64..1 << 40) {
             let _ = from_cluster(&answer);
             let _ = from_json(&answer);
             let _ = Claims::of(&String::from_utf8_lossy(&answer));
+            let jwt = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(&answer));
+            let _ = (Claims::of(&jwt), ServiceAccount::of(&jwt));
             let claims = Claims { exp, iat };
             let _ = (claims.left(Timestamp::from_second(now & 0xFFFF_FFFF).unwrap()), claims.ends());
         }

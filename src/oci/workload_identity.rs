@@ -18,10 +18,12 @@ use jiff::Timestamp;
 
 use super::credentials::CredentialsError;
 use super::environment::Environment;
+use super::error::with_causes;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;
-use super::token::{self, Claims};
-use super::{Client, Error, REQUEST_ID, Unreachable, exchange, secret, with_causes};
+use super::token::{self, Claims, ServiceAccount};
+use super::transport::{self, exchange, secret};
+use super::{Error, REQUEST_ID, Unreachable};
 
 /// Fixed by OKE.
 const PORT: u16 = 12250;
@@ -78,6 +80,11 @@ impl TokenService {
         })
     }
 
+    /// The service account of the token that is there now.
+    pub(super) fn account(&self) -> Option<ServiceAccount> {
+        ServiceAccount::of(std::fs::read_to_string(&self.token_file).ok()?.trim())
+    }
+
     fn url(&self) -> String {
         let Self { host, port, .. } = self;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -100,7 +107,7 @@ impl TokenService {
         if roots.is_empty() {
             return Err(bad_ca("no certificate in it".to_owned()));
         }
-        let http = Client::http().no_proxy().https_only(true).tls_certs_only(roots);
+        let http = transport::builder().no_proxy().https_only(true).tls_certs_only(roots);
         let http = http.build().map_err(|error| bad_ca(with_causes(&error)))?;
         let (key, public) = new_key()?;
         Ok(Prepared { http, service_account, key, pod_key: STANDARD.encode(public) })

@@ -6,13 +6,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Figures, Kind, Plan, Source, SourceError, Step};
+use super::{Figures, Kind, Plan, Source, SourceError, Step, Turn};
 use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
-use crate::oci::Client;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::{QueueId, QueueStats, Stats};
+use crate::oci::{self, Client};
 
 mod plan;
 mod trouble;
@@ -42,6 +42,8 @@ struct QueueSource {
     /// From the config; never asked for, never forgotten.
     fixed: Option<Endpoint>,
     found: Mutex<Found>,
+    /// The service asked to be left alone until then.
+    rest: Mutex<Option<Instant>>,
 }
 
 /// Where GetQueue is asked.
@@ -101,7 +103,7 @@ impl QueueSource {
                 if may_have_moved(&error) {
                     self.found().suspect = true;
                 }
-                Err(source_error(Step::Read, &error))
+                Err(self.trouble(Step::Read, &error))
             }
         }
     }
@@ -124,7 +126,7 @@ impl QueueSource {
     async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
         let control_plane = self.control_plane(by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
-        let queue = queue.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
@@ -150,6 +152,33 @@ impl QueueSource {
         })
     }
 
+    /// The error in our words; what it says of when to come back is kept.
+    fn trouble(&self, step: Step, error: &oci::Error) -> SourceError {
+        if let oci::Error::Service(oci::ServiceError { retry_after: Some(wait), .. }) = error {
+            *self.rest() = Some(Instant::now() + *wait);
+        }
+        source_error(step, error)
+    }
+
+    async fn wait_for_turn(&self, urgent: bool) -> Turn {
+        let rest = *self.rest();
+        if let Some(until) = rest {
+            tokio::time::sleep_until(until).await;
+        }
+        let found = self.found().endpoint.clone();
+        let endpoint = self.fixed.as_ref().or(found.as_ref()).or(match &self.control_plane {
+            ControlPlane::At(endpoint) => Some(endpoint),
+            ControlPlane::OfPrincipal(otherwise) => otherwise.as_ref(),
+        });
+        let (waited, place) = self.client.turn(endpoint, &self.id, urgent).await;
+        Turn { waited, place }
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Whole assignments only: a panic leaves nothing half made.
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         // Whole assignments only: a panic leaves nothing half made.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
@@ -159,6 +188,10 @@ impl QueueSource {
 impl Source for QueueSource {
     fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>> {
         self.stats(by).boxed()
+    }
+
+    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
+        self.wait_for_turn(urgent).boxed()
     }
 }
 

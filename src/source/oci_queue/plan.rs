@@ -1,13 +1,13 @@
 //! Section `oci` of the config and the keys of an `oci-queue` source: from text to sources.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::trouble::with_causes;
 use super::{ControlPlane, QueueSource};
 use crate::document::{Fields, Problems};
 use crate::metric::Clock;
-use crate::oci::Client;
 use crate::oci::choice::Choice;
 use crate::oci::config_file::expand_home;
 use crate::oci::credentials::{Credentials, Method};
@@ -16,7 +16,14 @@ use crate::oci::endpoint::Endpoint;
 use crate::oci::environment::Environment;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Home;
+use crate::oci::transport::Roots;
+use crate::oci::{Client, Settings};
 use crate::source::{OpenError, Plan, Source};
+
+/// Names a file of certificates to trust, as in the Go SDK and so in Oracle's Terraform provider.
+const CA_VARIABLE: &str = "OCI_DEFAULT_CERTS_PATH";
+/// The most reads a second that can be asked for: far more than one core can sign.
+const READS_MAX: u32 = 10_000;
 
 /// All queues of a config, checked in form; nothing is opened yet.
 #[derive(Debug, Default)]
@@ -25,6 +32,9 @@ pub(super) struct QueuePlan {
     auth: Option<Choice>,
     region: Option<Home>,
     control_plane: Option<Endpoint>,
+    /// Certificates that are trusted besides the system's.
+    ca_file: Option<PathBuf>,
+    reads_per_second: Option<u32>,
     queues: Vec<QueueEntry>,
 }
 
@@ -44,6 +54,8 @@ fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> QueuePla
         plan.region = found.map_err(|error| problems.add(node.at(), error.to_string())).ok();
     }
     plan.control_plane = section.take("endpoint").and_then(|node| node.parsed(problems));
+    plan.ca_file = section.take("caFile").and_then(|node| node.text(problems)).map(expand_home);
+    plan.reads_per_second = section.take("maxReadsPerSecond").and_then(|node| node.count(READS_MAX, problems));
     plan.auth = section.take("auth").and_then(|node| decode_auth(node.fields(problems)?, problems));
     plan
 }
@@ -111,7 +123,27 @@ impl QueuePlan {
         ControlPlane::OfPrincipal(self.control_plane(id, region).ok())
     }
 
-    fn sign_in(&mut self, clock: Clock) -> Result<Credentials, OpenError> {
+    /// What the section sets, and the environment where the section says nothing.
+    fn settings(&self) -> Result<Settings, OpenError> {
+        let of_env = || Environment::of_process().var(CA_VARIABLE).map(PathBuf::from);
+        let (file, named_by) = match &self.ca_file {
+            Some(file) => (Some(file.clone()), "`oci.caFile`"),
+            None => (of_env(), CA_VARIABLE),
+        };
+        let mut settings = Settings::default();
+        if let Some(file) = file {
+            settings.roots = Roots::read(&file).map_err(|error| {
+                let file = file.display();
+                OpenError(format!(
+                    "CA file {file}: {error}; set {named_by} to a PEM file with the certificates to trust"
+                ))
+            })?;
+        }
+        settings.reads_per_second = self.reads_per_second.unwrap_or(settings.reads_per_second);
+        Ok(settings)
+    }
+
+    fn sign_in(&mut self, roots: Roots, clock: Clock) -> Result<Credentials, OpenError> {
         let env = Environment::of_process();
         let (choice, why) = match self.auth.take() {
             Some(choice) => (choice, "`oci.auth` says so".to_owned()),
@@ -121,13 +153,14 @@ impl QueuePlan {
             }
         };
         tracing::info!(auth = %choice.method, "signing in to OCI: {why}");
-        choice.open(&env, clock).map_err(|error| OpenError(error.to_string()))
+        choice.open(&env, roots, clock).map_err(|error| OpenError(error.to_string()))
     }
 }
 
 impl Plan for QueuePlan {
     fn open(mut self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError> {
-        let credentials = self.sign_in(clock)?;
+        let settings = self.settings()?;
+        let credentials = self.sign_in(settings.roots.clone(), clock)?;
         let asks_home =
             self.region.is_none() && self.control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
         let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
@@ -138,7 +171,7 @@ impl Plan for QueuePlan {
             })?),
             (None, None) => None,
         };
-        let client = Arc::new(Client::new(credentials, clock).map_err(|error| no_certificates(&error))?);
+        let client = Arc::new(Client::with(settings, credentials, clock).map_err(|error| no_certificates(&error))?);
         let mut sources: Vec<Box<dyn Source>> = Vec::new();
         for QueueEntry { id, endpoint } in &self.queues {
             sources.push(Box::new(QueueSource {
@@ -150,6 +183,7 @@ impl Plan for QueuePlan {
                 },
                 fixed: endpoint.clone(),
                 found: Mutex::default(),
+                rest: Mutex::default(),
             }));
         }
         Ok(sources)

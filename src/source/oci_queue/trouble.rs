@@ -10,17 +10,25 @@ pub(super) fn may_have_moved(error: &oci::Error) -> bool {
     match error {
         oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
         oci::Error::Service(error) => error.status == 404,
-        oci::Error::SignIn(_) | oci::Error::Unsigned | oci::Error::Nonsense(_) => false,
+        oci::Error::SignIn(_) | oci::Error::Unsigned | oci::Error::Nonsense(_) | oci::Error::Down(_) => false,
     }
 }
 
 /// The client's error as a source's.
 pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
+    if let oci::Error::Down(met) = error {
+        // As if it had been met itself: for the reader it is the same outage.
+        let met = source_error(step, met);
+        return SourceError { detail: format!("not asked, for another one there met this: {}", met.detail), ..met };
+    }
     let (step, remedy) = match error {
         oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
         oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
         oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
-        oci::Error::TimedOut => (step, "Check the way from this pod to the endpoint, and the service's status."),
+        // Never a cause of its own.
+        oci::Error::TimedOut | oci::Error::Down(_) => {
+            (step, "Check the way from this pod to the endpoint, and the service's status.")
+        }
         oci::Error::Unreachable(Unreachable::Tls, _) => {
             (step, "Check that the endpoint's certificate is trusted here.")
         }
@@ -57,7 +65,11 @@ fn detail(error: &oci::Error) -> String {
         oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
         oci::Error::Service(service) => {
             let request_id = service.request_id.as_deref().unwrap_or("none");
-            format!("{error}: {} (opc-request-id {request_id})", service.message)
+            let text = format!("{error}: {} (opc-request-id {request_id})", service.message);
+            match &service.policy {
+                Some(policy) => format!("{text}; if no policy allows it yet, this one does: {policy}"),
+                None => text,
+            }
         }
         _ => error.to_string(),
     };

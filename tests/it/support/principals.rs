@@ -179,7 +179,7 @@ impl Instance {
         })
         .await;
         let here = format!("http://{}", double.address);
-        let metadata = Metadata { base: Some(format!("{here}/opc/v2")), federation: Some(here) };
+        let metadata = Metadata { base: Some(format!("{here}/opc/v2")), federation: Some(here), ..Metadata::default() };
         Self { double, tokens, manner, identity, metadata }
     }
 

@@ -1,0 +1,121 @@
+//! How fast the service is asked: so many reads a second, one after the other.
+//!
+//! Whoever wants to read waits for a turn, and the deadline of the read begins with the turn: with
+//! more readers than turns everybody reads less often, and nobody times out for it. Spacing has a
+//! second use. A signature is most of what a read costs here (0.6 ms of one core with 2048 bits,
+//! so that a core is full at some 1,600 reads a second); signatures that come one by one delay
+//! an answer by one of them at most, and need no threads of their own.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// What turns may catch up on: the timer wakes up to a millisecond late, a busy machine later.
+const SLIP: Duration = Duration::from_millis(10);
+/// A wait that is told of: what an answer may be older than `refresh` anyway.
+const LONG: Duration = Duration::from_secs(1);
+/// A wait that is none: below it the turns are said to do again.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Gives turns.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    /// Where those wait who have something to go on with, so that one at most is in the way of
+    /// those who have nothing.
+    calm: Mutex<()>,
+    turns: Mutex<Turns>,
+}
+
+#[derive(Debug)]
+struct Turns {
+    next: Instant,
+    stretched: bool,
+}
+
+// === impl Pace ===
+
+impl Pace {
+    pub(super) fn new(per_second: u32) -> Self {
+        let turns = Turns { next: Instant::now(), stretched: false };
+        Self { interval: Duration::from_secs(1) / per_second.max(1), calm: Mutex::default(), turns: Mutex::new(turns) }
+    }
+
+    /// Waits for a turn, in the order of asking; whoever is `urgent` goes first. How long it took.
+    pub(super) async fn turn(&self, urgent: bool) -> Duration {
+        let asked = Instant::now();
+        let _place = if urgent { None } else { Some(self.calm.lock().await) };
+        let mut turns = self.turns.lock().await;
+        tokio::time::sleep_until(turns.next).await;
+        let now = Instant::now();
+        turns.next = now.checked_sub(SLIP).map_or(turns.next, |past| turns.next.max(past)) + self.interval;
+        let waited = now - asked;
+        if !urgent {
+            turns.tell(waited.saturating_sub(self.interval));
+        }
+        waited
+    }
+}
+
+// === impl Turns ===
+
+impl Turns {
+    /// One line when reads begin to wait for longer than the way from one turn to the next, and one
+    /// when they no longer do.
+    fn tell(&mut self, waited: Duration) {
+        if !self.stretched && waited >= LONG {
+            self.stretched = true;
+            tracing::warn!(
+                ?waited,
+                "more reads than `oci.maxReadsPerSecond` allows: values are read less often than `refresh` says"
+            );
+        } else if self.stretched && waited < SHORT {
+            self.stretched = false;
+            tracing::info!("reads fit into `oci.maxReadsPerSecond` again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_as_many_a_second_as_are_allowed() {
+        let (pace, began) = (Pace::new(200), Instant::now());
+        futures_util::future::join_all((0..1001).map(|_| pace.turn(false))).await;
+        let took = began.elapsed();
+        assert!((Duration::from_millis(4980)..=Duration::from_millis(5010)).contains(&took), "{took:?}");
+        // Nothing is saved up while nobody asks.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let began = Instant::now();
+        futures_util::future::join_all((0..201).map(|_| pace.turn(false))).await;
+        assert!(began.elapsed() >= Duration::from_millis(980), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_goes_before_those_who_wait() {
+        let pace = Arc::new(Pace::new(10));
+        let waiting: Vec<_> = (0..100)
+            .map(|_| {
+                tokio::spawn({
+                    let pace = pace.clone();
+                    async move { pace.turn(false).await }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(pace.turn(true).await <= Duration::from_millis(300));
+        let mut longest = Duration::ZERO;
+        for turn in waiting {
+            longest = longest.max(turn.await.unwrap());
+        }
+        assert!(longest >= Duration::from_secs(9), "{longest:?}");
+        assert!(pace.turns.lock().await.stretched);
+        pace.turn(false).await;
+        assert!(!pace.turns.lock().await.stretched);
+    }
+}

@@ -1,0 +1,134 @@
+//! How requests travel: over which connections, trusting whom, and how much of an answer is read.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use reqwest::{Certificate, Url};
+
+use super::endpoint::is_loopback;
+use super::error::{Error, Unreachable, with_causes};
+
+/// Time to open a connection. A handshake across the world takes under half a second; the
+/// deadline of the whole read is the caller's.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest answer that is read: GetQueue with its tags stays under 64 KiB.
+const BODY_MAX: usize = 1 << 20;
+
+/// Certificates that are trusted besides the system's.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(Vec<Certificate>);
+
+/// Connections that are reused; by proxies if the environment names some.
+#[derive(Debug)]
+pub(super) struct Transport {
+    roots: Roots,
+    http: reqwest::Client,
+    /// For loopback endpoints, which no proxy can reach. Made when there is one: each client
+    /// holds its own copy of the system's trusted certificates.
+    direct: OnceLock<reqwest::Client>,
+}
+
+// === impl Roots ===
+
+impl Roots {
+    /// Those of a PEM file; the error says what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| with_causes(&error))?;
+        if certificates.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(Self(certificates)) }
+    }
+
+    /// A client for one of OCI's services there: no proxy stands before a loopback address.
+    pub(super) fn client_for(&self, url: &Url) -> reqwest::Result<reqwest::Client> {
+        let http = builder().tls_certs_merge(self.0.iter().cloned());
+        if url.host_str().is_some_and(is_loopback) { http.no_proxy().build() } else { http.build() }
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub(super) fn new(roots: Roots) -> reqwest::Result<Self> {
+        let http = builder().tls_certs_merge(roots.0.iter().cloned()).build()?;
+        Ok(Self { roots, http, direct: OnceLock::new() })
+    }
+
+    pub(super) fn client_for(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
+        if !url.host_str().is_some_and(is_loopback) {
+            return Ok(&self.http);
+        }
+        if let Some(direct) = self.direct.get() {
+            return Ok(direct);
+        }
+        let made = self.roots.client_for(url)?;
+        Ok(self.direct.get_or_init(|| made))
+    }
+}
+
+/// What all clients have in common, whomever they trust.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .http1_only()
+        // A signed Authorization must not leave its host.
+        .redirect(reqwest::redirect::Policy::none())
+        // A repeated request needs a new date and signature, which only this module makes.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Reads at most [`BODY_MAX`] bytes, whatever Content-Length says.
+pub(super) async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > BODY_MAX {
+            return Err(Error::Nonsense(format!("it is longer than {BODY_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An Authorization header that no log shows.
+pub(super) fn secret(authorization: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(authorization).map_err(|_| Error::Unsigned)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Sends what is no request to Queue: status and body, whatever the status.
+pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Error> {
+    let mut response = request.send().await.map_err(unreachable)?;
+    let body = read_body(&mut response).await?;
+    Ok((response.status().as_u16(), body))
+}
+
+pub(super) fn unreachable(error: reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::TimedOut;
+    }
+    let mut kind = Unreachable::Lost;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        // rustls reports through an io::Error that wraps its own, and the connector wraps that.
+        let mut inner = current;
+        while let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            if io.kind() == std::io::ErrorKind::ConnectionRefused {
+                kind = Unreachable::Refused;
+            }
+            let Some(wrapped) = io.get_ref() else { break };
+            inner = wrapped;
+        }
+        if inner.is::<rustls::Error>() {
+            kind = Unreachable::Tls;
+        }
+        // hyper-util keeps its resolver error private; this is how it prints.
+        if error.is_connect() && current.to_string() == "dns error" {
+            kind = Unreachable::NoSuchHost;
+        }
+        cause = current.source();
+    }
+    Error::Unreachable(kind, Arc::new(error))
+}
