@@ -49,7 +49,7 @@ use pace::Pace;
 use queue::{ErrorBody, Queue, QueueId, QueueStats};
 use region::Home;
 use sign::{Signable, Signer};
-use transport::{Roots, Transport, read_body, secret, unreachable};
+use transport::{Roots, Transport, excerpt, read_body, secret, unreachable};
 
 /// The service refuses dates that are further off than this.
 const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
@@ -220,7 +220,7 @@ impl Client {
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(&mut response).await?;
-        if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body)) }
+        if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body, signer)) }
     }
 
     fn service(&self, url: &Url) -> Arc<Service> {
@@ -229,7 +229,7 @@ impl Client {
         services.entry(host(url)).or_default().clone()
     }
 
-    fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8], signer: &Signer) -> Error {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let their_time = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let their_time = their_time.and_then(|time| Timestamp::try_from(time).ok());
@@ -237,12 +237,12 @@ impl Client {
         // A proxy in between answers HTML, or nothing.
         let (code, message) = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => (Some(body.code), body.message),
-            Err(_) => (None, String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()),
+            Err(_) => (None, String::from_utf8_lossy(body).into_owned()),
         };
         Error::Service(ServiceError {
             status,
             code: code.filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())),
-            message,
+            message: excerpt(&message, signer.key_id()),
             request_id: text(REQUEST_ID).map(str::to_owned),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),

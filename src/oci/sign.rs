@@ -57,6 +57,11 @@ impl Signer {
         Self { key_id: key_id.into(), key }
     }
 
+    /// The name under which it signs; may be a token.
+    pub(super) fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// The value of the Authorization header.
     pub fn authorization(&self, request: &Signable<'_>) -> Result<String, Unsigned> {
         let message = request.string_to_sign();

@@ -16,6 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read: GetQueue with its tags stays under 64 KiB.
 const BODY_MAX: usize = 1 << 20;
 
+/// What the log shows of an answer: a sentence or two.
+const EXCERPT_MAX: usize = 300;
+/// How much of a token makes it known again.
+const PIECE: usize = 24;
+
 /// Certificates that are trusted besides the system's.
 #[derive(Clone, Debug, Default)]
 pub struct Roots(Vec<Certificate>);
@@ -91,6 +96,17 @@ pub(super) async fn read_body(response: &mut reqwest::Response) -> Result<Vec<u8
     Ok(body)
 }
 
+/// The beginning of an answer, for the log; nothing of one that repeats the token that was sent,
+/// as debugging proxies do.
+pub(super) fn excerpt(text: &str, token: &str) -> String {
+    // From its middle: the answer may be cut, and tokens of one issuer begin alike.
+    let piece = token.get(token.len() / 2..token.len().min(token.len() / 2 + PIECE)).unwrap_or(token);
+    if !token.is_empty() && text.contains(piece) {
+        return "(an answer that repeats what was sent)".to_owned();
+    }
+    text[..text.floor_char_boundary(EXCERPT_MAX)].to_owned()
+}
+
 /// An Authorization header that no log shows.
 pub(super) fn secret(authorization: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(authorization).map_err(|_| Error::Unsigned)?;
@@ -131,4 +147,21 @@ pub(super) fn unreachable(error: reqwest::Error) -> Error {
         cause = current.source();
     }
     Error::Unreachable(kind, Arc::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_shows_the_beginning_of_an_answer_and_never_a_token() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2lnbmF0dXJl";
+        assert_eq!(excerpt("no such queue", token), "no such queue");
+        assert_eq!(excerpt("", token), "");
+        assert_eq!(excerpt("no token was sent", ""), "no token was sent");
+        for echo in [format!("authorization: Bearer {token}"), format!("{{\"keyId\":\"{}", &token[..70])] {
+            assert_eq!(excerpt(&echo, token), "(an answer that repeats what was sent)");
+        }
+        assert_eq!(excerpt(&"ü".repeat(1000), token).len(), EXCERPT_MAX);
+    }
 }

@@ -22,7 +22,7 @@ use super::error::with_causes;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
-use super::transport::{self, exchange, secret};
+use super::transport::{self, excerpt, exchange, secret};
 use super::{Error, REQUEST_ID, Unreachable};
 
 /// Fixed by OKE.
@@ -160,7 +160,7 @@ impl WorkloadIdentity {
             .body(format!(r#"{{"podKey": "{pod_key}"}}"#));
         let (status, body) = exchange(request).await.map_err(|error| unreachable(&error))?;
         if !(200..300).contains(&status) {
-            return Err(refused(status, &body));
+            return Err(refused(status, &excerpt(&String::from_utf8_lossy(&body), &service_account)));
         }
         let nonsense = || SignInError {
             cause: format!("{NAME}: the answer is not understood"),
@@ -207,7 +207,7 @@ fn unreachable(error: &Error) -> SignInError {
     SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error) }
 }
 
-fn refused(status: u16, body: &[u8]) -> SignInError {
+fn refused(status: u16, detail: &str) -> SignInError {
     let remedy = match status {
         403 => {
             "Workload identity needs an enhanced cluster: change the type of this OKE cluster from basic to enhanced."
@@ -215,8 +215,7 @@ fn refused(status: u16, body: &[u8]) -> SignInError {
         401 => "Check that the pod's service account token is the one that Kubernetes projects.",
         _ => "This is trouble of the cluster's token service; it is asked again.",
     };
-    let detail = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-    SignInError { cause: format!("{NAME}: {status}"), remedy, detail }
+    SignInError { cause: format!("{NAME}: {status}"), remedy, detail: detail.to_owned() }
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ mod freshness;
 /// A source that fails: what is said, and that no number is.
 mod failing;
 
+/// OCI as it must not be, seen by a source.
+mod upstream;
+
 /// Every way to sign in to OCI.
 mod sign_in;
 

@@ -1,7 +1,8 @@
 //! The vocabulary of the tests that run the server: a [`cluster`] that judges callers, an
 //! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
 //! certificates of some [`authority`], and the [`program`] itself as a process. The services that
-//! [`principals`] sign in by are [`double`]s, which check how they are [`signed`].
+//! [`principals`] sign in by are [`double`]s, which check how they are [`signed`]; a [`relay`]
+//! stands between.
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
@@ -16,6 +17,7 @@ pub(crate) mod double;
 pub(crate) mod oci;
 pub(crate) mod principals;
 pub(crate) mod program;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod signed;
 

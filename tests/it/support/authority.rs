@@ -57,9 +57,25 @@ impl Authority {
 
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
-        super::crypto();
+        self.acceptor(SanType::IpAddress(ip), params("token service", &[]))
+    }
+
+    /// One of this name.
+    pub(crate) fn acceptor_named(&self, name: &str) -> TlsAcceptor {
+        self.acceptor(SanType::DnsName(name.try_into().unwrap()), params("service", &[]))
+    }
+
+    /// One whose certificate was good until 2021.
+    pub(crate) fn expired_acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
         let mut params = params("token service", &[]);
-        params.subject_alt_names = vec![SanType::IpAddress(ip)];
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.acceptor(SanType::IpAddress(ip), params)
+    }
+
+    fn acceptor(&self, name: SanType, mut params: CertificateParams) -> TlsAcceptor {
+        super::crypto();
+        params.subject_alt_names = vec![name];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (chain, key) = self.sign(&params).into_parts();
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();

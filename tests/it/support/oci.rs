@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge::emulator::fault::{Fault, Rule};
 use depthgauge::emulator::profile::Profile;
 use depthgauge::emulator::queue::EmulatedQueue;
 use depthgauge::emulator::{Emulator, Options};
@@ -76,6 +76,10 @@ impl Oci {
 
     pub(crate) fn set_fault(&self, fault: Option<Fault>) {
         self.emulator.set_fault(fault);
+    }
+
+    pub(crate) fn set_faults(&self, rules: Vec<Rule>) {
+        self.emulator.set_faults(rules);
     }
 
     /// Where the private half of the user's key is.

@@ -1,0 +1,151 @@
+//! Signed in by every way, through every failure: keys, tokens and passphrases stay where they are.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use depthgauge::emulator::fault::Fault;
+use depthgauge::oci::credentials::Credentials;
+use depthgauge::oci::environment::Environment;
+use depthgauge::oci::queue::QueueId;
+use depthgauge::oci::resource_principal::ResourcePrincipal;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::double::Double;
+use crate::support::oci::{Oci, ocid};
+use crate::support::principals::{Instance, Oke, SECRET, Tokens, client};
+
+/// Everything that is logged in this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Credentials of each kind, and what must never be seen of them.
+struct Everybody {
+    credentials: Vec<Credentials>,
+    secrets: Vec<String>,
+    oke: Oke,
+    instance: Instance,
+    _dir: tempfile::TempDir,
+}
+
+/// The middle of a text's longest lines: what a careless print would show.
+fn pieces(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.len() >= 40 && !line.starts_with("-----"));
+    lines.map(|line| line[8..40].to_owned()).collect()
+}
+
+async fn everybody() -> Everybody {
+    let (oke, instance, dir) = (Oke::start().await, Instance::start().await, tempfile::tempdir().unwrap());
+    let vectors: Value = serde_json::from_str(include_str!("../../golden/oci/vectors.json")).unwrap();
+    let text = |name: &str| vectors[name].as_str().unwrap().to_owned();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let tokens = Tokens::default();
+    let token = tokens.issue(&text("pod_key_format"), Duration::from_secs(3600));
+    for (name, content) in [
+        ("key", text("private_key_pkcs8_encrypted_pem")),
+        ("plain", text("private_key_pkcs8_pem")),
+        ("token", token.clone()),
+        (
+            "config",
+            format!(
+                "[DEFAULT]\nuser=u\ntenancy=t\nfingerprint={}\nkey_file={}\npass_phrase={}\nsecurity_token_file={}\n",
+                text("fingerprint"),
+                path("key"),
+                text("passphrase"),
+                path("token")
+            ),
+        ),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    let config = dir.path().join("config");
+    let var = |name: &str| match name {
+        "OCI_RESOURCE_PRINCIPAL_VERSION" => Some("2.2".to_owned()),
+        "OCI_RESOURCE_PRINCIPAL_RPST" => Some(token.clone()),
+        "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM" => Some(text("private_key_pkcs8_pem")),
+        _ => None,
+    };
+    let principal = ResourcePrincipal::from_env(&Environment::new(&var, &|_| false)).unwrap();
+    let credentials = vec![
+        Credentials::api_key(&config, "DEFAULT").unwrap(),
+        Credentials::session_token(&config, "DEFAULT", Timestamp::now).unwrap(),
+        Credentials::resource_principal(principal, Timestamp::now).unwrap(),
+        oke.credentials(),
+        instance.credentials(),
+    ];
+    let service_account = std::fs::read_to_string(&oke.service.token_file).unwrap();
+    let instance_key = instance.identity.lock().unwrap().key.clone();
+    let mut secrets = vec![text("passphrase"), SECRET.to_owned(), "PRIVATE KEY".to_owned(), "Bearer".to_owned()];
+    for whole in
+        [text("private_key_pkcs8_encrypted_pem"), text("private_key_pkcs8_pem"), token, service_account, instance_key]
+    {
+        secrets.extend(pieces(&whole));
+    }
+    Everybody { credentials, secrets, oke, instance, _dir: dir }
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+    let subscriber = subscriber.with_max_level(tracing::Level::TRACE).finish();
+    // With one subscriber in the process, tracing lets the thread that is first at a place
+    // decide for all whether anybody listens there; other tests have none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let everybody = everybody().await;
+    let oci = Oci::with_queues(&["orders"]).await;
+    let id: QueueId = ocid("orders").parse().unwrap();
+    // Sends back what it was sent, as debugging proxies do.
+    let echo = Double::start(None, |request| (500, request.header("authorization").to_owned())).await;
+    let mut shown = Vec::new();
+    let faults = [Fault::Reset, Fault::Empty, Fault::Garbage, Fault::Html, Fault::Redirect, Fault::Hang];
+    let statuses = [400, 401, 403, 404, 429, 500].map(|code| Fault::Status(StatusCode::from_u16(code).unwrap()));
+    for credentials in &everybody.credentials {
+        let client = client(credentials.clone());
+        let here = format!("http://{}", oci.address).parse().unwrap();
+        for fault in faults.into_iter().chain(statuses) {
+            oci.set_fault(Some(fault));
+            let error = client.get_stats(&here, &id, Instant::now() + Duration::from_millis(500)).await.unwrap_err();
+            shown.push(format!("{error} {error:?}"));
+        }
+        let echo = format!("http://{}", echo.address).parse().unwrap();
+        let error = client.get_stats(&echo, &id, Instant::now() + Duration::from_secs(5)).await.unwrap_err();
+        shown.push(format!("{error} {error:?} {client:?} {credentials:?}"));
+    }
+    for status in [301, 401, 403, 500] {
+        everybody.oke.answer(|manner| manner.status = status);
+        everybody.instance.manner.lock().unwrap().status = status;
+        for credentials in [everybody.oke.credentials(), everybody.instance.credentials()] {
+            let error = credentials.signer(Instant::now() + Duration::from_secs(20)).await.unwrap_err();
+            shown.push(format!("{error} {error:?}"));
+        }
+    }
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(said.contains("depthgauge::oci"), "the log is listened to: {said}");
+    let all = format!("{} {said}", shown.join("\n"));
+    let session_tokens = everybody.oke.tokens.all().into_iter().chain(everybody.instance.tokens.all());
+    for secret in everybody.secrets.iter().cloned().chain(session_tokens.flat_map(|token| pieces(&token))) {
+        let at = all.find(&secret);
+        assert!(
+            at.is_none(),
+            "{secret} in …{}",
+            &all[all.floor_char_boundary(at.unwrap().saturating_sub(300))..at.unwrap()]
+        );
+    }
+}
