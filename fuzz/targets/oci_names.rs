@@ -1,9 +1,11 @@
-//! OCIDs and endpoints: both end up in a URL that is signed, so nothing may hide in them.
+//! OCIDs, endpoints and regions: all end up in a URL that is signed, so nothing may hide in them.
 //!
-//! Input: the text of one or the other.
+//! Input: the text of one of them.
 #![no_main]
 
+use depthgauge::oci::declared;
 use depthgauge::oci::endpoint::Endpoint;
+use depthgauge::oci::environment::Environment;
 use depthgauge::oci::queue::QueueId;
 use depthgauge::oci::region::Region;
 use http::Uri;
@@ -28,6 +30,14 @@ fuzz_target!(|input: &str| {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let loopback = host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         assert!(uri.scheme_str() == Some("https") || loopback, "plain HTTP to {printed:?}");
+    }
+    // A domain that somebody gives to regions which nobody knows, and a region.
+    let (realm, region) = input.split_once('\n').unwrap_or(("oraclecloud.com", input));
+    let var = |name: &str| (name == "OCI_DEFAULT_REALM").then(|| realm.to_owned());
+    if let Ok(home) = declared::find(&Environment::new(&var, &|_| false), region) {
+        let place = home.queue_control_plane().expect("a region that is found is somewhere");
+        let endpoint: Endpoint = place.parse().expect("and that is an endpoint");
+        assert_eq!(endpoint.to_string(), place);
     }
     if let Some(region) = Region::find(input) {
         assert_eq!(Region::find(region.name), Some(region));

@@ -2,8 +2,8 @@
 //!
 //! Whoever wants to read waits for a turn, and the deadline of the read begins with the turn: with
 //! more readers than turns everybody reads less often, and nobody times out for it. Spacing has a
-//! second use. A signature is most of what a read costs here (0.6 ms of one core with 2048 bits,
-//! so that a core is full at some 1,600 reads a second); signatures that come one by one delay
+//! second use. A signature is most of what a read costs here (0.7 ms of one core with 2048 bits,
+//! so that a core is full at some 1,400 reads a second); signatures that come one by one delay
 //! an answer by one of them at most, and need no threads of their own.
 
 use std::time::Duration;

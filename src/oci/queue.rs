@@ -121,7 +121,51 @@ impl fmt::Display for QueueId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn figures_are_read_as_they_were_written(figures: [i64; 6], extra in "[a-z]{9}", note: String) {
+            let [a, b, c, d, e, f] = figures;
+            let of = |visible: i64, in_flight: i64, size: i64| {
+                serde_json::json!({"visibleMessages": visible, "inFlightMessages": in_flight, "sizeInBytes": size, &extra: note})
+            };
+            let text = serde_json::json!({"queue": of(a, b, c), "dlq": of(d, e, f), "channelId": note}).to_string();
+            let QueueStats { queue, dlq } = serde_json::from_str(&text).unwrap();
+            let read = [&queue, &dlq].map(|of| [of.visible_messages, of.in_flight_messages, of.size_in_bytes]);
+            prop_assert_eq!(read, [[a, b, c], [d, e, f]]);
+        }
+
+        #[test]
+        fn a_figure_that_is_no_integer_is_an_error(figure in "-?[0-9]{20,40}|-?[0-9]{1,9}\\.[0-9]{1,9}|[0-9]e[0-9]|null|true|\"[0-9]\"|\\[\\]|\\{\\}|") {
+            prop_assume!(figure.parse::<i64>().is_err());
+            let zero = r#"{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}"#;
+            let wrong = format!(r#"{{"visibleMessages":{figure},"inFlightMessages":0,"sizeInBytes":0}}"#);
+            for (queue, dlq) in [(zero, wrong.as_str()), (&wrong, zero)] {
+                let text = format!(r#"{{"queue":{queue},"dlq":{dlq}}}"#);
+                prop_assert!(serde_json::from_str::<QueueStats>(&text).is_err(), "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_answer_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = serde_json::from_slice::<QueueStats>(&body);
+            let _ = serde_json::from_slice::<Queue>(&body);
+            let _ = serde_json::from_slice::<ErrorBody>(&body);
+        }
+
+        #[test]
+        fn an_ocid_is_printed_as_it_was_written_and_nothing_hides_in_it(text in "ocid1\\.queue\\.[a-z0-9._-]{0,60}|\\PC{0,40}") {
+            if let Ok(id) = text.parse::<QueueId>() {
+                prop_assert_eq!(id.to_string(), text.clone());
+                let path = id.stats_path();
+                prop_assert!(path.is_ascii() && path.matches('/').count() == 4 && !path.contains(['?', '#', '%', ' ']));
+                prop_assert!(text.ends_with(id.suffix()) && id.suffix().len() <= 6);
+            }
+        }
+    }
 
     #[test]
     fn queue_ids() {
