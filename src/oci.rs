@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 mod breaker;
 pub mod choice;
+pub mod compartment;
 pub mod config_file;
 pub mod credentials;
 pub mod declared;
@@ -55,6 +56,8 @@ use transport::{Roots, Transport, excerpt, read_body, secret, unreachable};
 const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 /// Chosen by the service for every answer, errors included; support asks for it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
+/// Where the next page of a list begins; absent on the last one.
+const NEXT_PAGE: HeaderName = HeaderName::from_static("opc-next-page");
 /// Reads under way at one endpoint at most. With 50 ms a read that is more than a thousand a
 /// second, five times the default of [`Settings::reads_per_second`], and each has a connection of
 /// some 40 KiB. Of one endpoint, so that one that hangs takes no place of another's.
@@ -87,6 +90,12 @@ pub struct Client {
 struct Service {
     breaker: Mutex<Breaker>,
     places: Arc<Semaphore>,
+}
+
+/// An answer of 2xx, as it came.
+struct Answer {
+    body: Vec<u8>,
+    next_page: Option<String>,
 }
 
 // === impl Settings ===
@@ -161,18 +170,17 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, url: Url, by: Instant) -> Result<T, Error> {
-        let body = self.attempts(&url, by).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
+        self.ask(&url, by).await?.decode()
     }
 
     /// Up to three attempts within the deadline, each signed anew, while the endpoint and its
     /// budget of repetitions allow.
-    async fn attempts(&self, url: &Url, by: Instant) -> Result<Vec<u8>, Error> {
+    async fn ask(&self, url: &Url, by: Instant) -> Result<Answer, Error> {
         let service = self.service(url);
         let mut done = 0;
         loop {
             service.breaker().admit(url.path(), Instant::now())?;
-            let result = self.get_bytes(url, by).await;
+            let result = self.ask_once(url, by).await;
             done += 1;
             let again = service.record(url, result.as_ref().err());
             let Err(error) = result else { return result };
@@ -187,7 +195,7 @@ impl Client {
     }
 
     /// One request, or two: a 401 may only mean that the signer has been replaced.
-    async fn get_bytes(&self, url: &Url, by: Instant) -> Result<Vec<u8>, Error> {
+    async fn ask_once(&self, url: &Url, by: Instant) -> Result<Answer, Error> {
         let signer = self.credentials.signer(by).await.map_err(Error::SignIn)?;
         let refused = match self.attempt(url, &signer, by).await {
             Err(Error::Service(error)) if error.status == 401 && !error.clock_skewed => error,
@@ -199,11 +207,11 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, url: &Url, signer: &Signer, by: Instant) -> Result<Vec<u8>, Error> {
+    async fn attempt(&self, url: &Url, signer: &Signer, by: Instant) -> Result<Answer, Error> {
         tokio::time::timeout_at(by, self.send(url, signer)).await.map_err(|_| Error::TimedOut)?
     }
 
-    async fn send(&self, url: &Url, signer: &Signer) -> Result<Vec<u8>, Error> {
+    async fn send(&self, url: &Url, signer: &Signer) -> Result<Answer, Error> {
         let date = httpdate::fmt_http_date((self.clock)().into());
         let (target, host) = (target(url), host(url));
         let signable = Signable { method: "GET", target: &target, host: Some(&host), date: &date, content: None };
@@ -220,7 +228,11 @@ impl Client {
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(&mut response).await?;
-        if status.is_success() { Ok(body) } else { Err(self.service_error(status.as_u16(), &headers, &body, signer)) }
+        if !status.is_success() {
+            return Err(self.service_error(status.as_u16(), &headers, &body, signer));
+        }
+        let next_page = headers.get(NEXT_PAGE).and_then(|page| page.to_str().ok()).map(str::to_owned);
+        Ok(Answer { body, next_page })
     }
 
     fn service(&self, url: &Url) -> Arc<Service> {
@@ -249,6 +261,14 @@ impl Client {
             retry_after: retry::retry_after(headers, (self.clock)()).filter(|_| status == 429 || status >= 500),
             policy: matches!(status, 403 | 404).then(|| self.credentials.policy().clone()),
         })
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::Nonsense(error.to_string()))
     }
 }
 

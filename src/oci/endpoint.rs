@@ -27,6 +27,13 @@ impl Endpoint {
         url.set_path(path);
         url
     }
+
+    /// The same with a query, whose values may be any text.
+    pub(super) fn url_with(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        url
+    }
 }
 
 impl FromStr for Endpoint {

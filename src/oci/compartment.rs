@@ -1,0 +1,160 @@
+//! A compartment and the queues in it: ListQueues, with its pages.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::endpoint::Endpoint;
+use super::queue::{BASE_PATH, QueueId};
+use super::{Client, Error};
+
+/// Entries of a page. Oracle states no limit; the examples of its SDKs ask for up to 350.
+const PAGE_SIZE: &str = "100";
+/// Pages of a list: ten thousand queues, a thousand times the service's default limit of a
+/// region. A list that goes on after that has no end.
+const PAGES_MAX: usize = 100;
+
+/// The OCID of a compartment, or of a tenancy, which is the root of its compartments; checked in
+/// form.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct CompartmentId(Arc<str>);
+
+/// What a list says of a queue: the fields that somebody here reads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueSummary {
+    /// Its OCID.
+    pub id: String,
+    /// The name people know it by.
+    pub display_name: Option<String>,
+    /// `ACTIVE`, `UPDATING`, `DELETED`, …; new ones may come.
+    pub lifecycle_state: Option<String>,
+    /// As in [`super::queue::Queue`].
+    pub messages_endpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<QueueSummary>,
+}
+
+/// This text is not a compartment's OCID.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>")]
+pub struct BadCompartmentId(String);
+
+// === impl CompartmentId ===
+
+impl CompartmentId {
+    /// The last 6 characters, see [`QueueId::suffix`].
+    pub fn suffix(&self) -> &str {
+        // ASCII only, by construction.
+        &self.0[self.0.len().saturating_sub(6)..]
+    }
+}
+
+impl FromStr for CompartmentId {
+    type Err = BadCompartmentId;
+
+    fn from_str(text: &str) -> Result<Self, BadCompartmentId> {
+        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let parts: Vec<&str> = text.split('.').collect();
+        let well_formed = parts.len() >= 5
+            && parts[0] == "ocid1"
+            && matches!(parts[1], "compartment" | "tenancy")
+            && !parts[2].is_empty()
+            && !parts[parts.len() - 1].is_empty()
+            && parts.iter().all(|part| legal(part))
+            // As for a queue's.
+            && text.len() <= 255;
+        if well_formed { Ok(Self(text.into())) } else { Err(BadCompartmentId(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for CompartmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl QueueSummary ===
+
+impl QueueSummary {
+    /// Whether it takes and delivers messages. UPDATING does: that is an ACTIVE queue with a
+    /// change under way, and a purge is one.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self.lifecycle_state.as_deref(), Some("ACTIVE" | "UPDATING"))
+    }
+
+    /// Its OCID, checked.
+    pub fn id(&self) -> Result<QueueId, Error> {
+        self.id.parse().map_err(|error| Error::Nonsense(format!("ListQueues: {error}")))
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// ListQueues: all queues of a compartment in whatever state, page after page, from the
+    /// control plane. A page that does not come is an error.
+    pub async fn list_queues(
+        &self,
+        control: &Endpoint,
+        compartment: &CompartmentId,
+        by: Instant,
+    ) -> Result<Vec<QueueSummary>, Error> {
+        let (path, compartment) = (format!("{BASE_PATH}/queues"), compartment.to_string());
+        let (mut queues, mut next) = (Vec::new(), None::<String>);
+        for _ in 0..PAGES_MAX {
+            let mut query = vec![("compartmentId", compartment.as_str()), ("limit", PAGE_SIZE)];
+            // Oldest first: a queue that is made meanwhile moves none to a page already read.
+            query.extend([("sortBy", "timeCreated"), ("sortOrder", "ASC")]);
+            query.extend(next.as_deref().map(|token| ("page", token)));
+            let answer = self.ask(&control.url_with(&path, &query), by).await?;
+            queues.extend(answer.decode::<Page>()?.items);
+            // An empty page may come before the last one: only the header tells.
+            next = answer.next_page;
+            if next.is_none() {
+                return Ok(queues);
+            }
+        }
+        Err(Error::Nonsense(format!("ListQueues has more than {PAGES_MAX} pages")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compartment_ids() {
+        for good in ["ocid1.compartment.oc1..aaaaaaaafake", "ocid1.tenancy.oc1..aaaaaaaafake"] {
+            let id: CompartmentId = good.parse().unwrap();
+            assert_eq!((id.to_string().as_str(), id.suffix()), (good, "aafake"));
+        }
+        for bad in ["", "shop", "ocid1.queue.oc1.fra.aaaa", "ocid1.compartment.oc1..", "ocid1.compartment.oc1..a&b=c"] {
+            assert!(bad.parse::<CompartmentId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn queues_in_use_are_those_that_deliver() {
+        let summary = |state: Option<&str>| QueueSummary {
+            id: "ocid1.queue.oc1.fra.aaaa".into(),
+            display_name: None,
+            lifecycle_state: state.map(str::to_owned),
+            messages_endpoint: None,
+        };
+        for state in ["ACTIVE", "UPDATING"] {
+            assert!(summary(Some(state)).is_in_use(), "{state}");
+        }
+        for state in
+            [Some("CREATING"), Some("DELETING"), Some("DELETED"), Some("FAILED"), Some("INACTIVE"), Some("NEW"), None]
+        {
+            assert!(!summary(state).is_in_use(), "{state:?}");
+        }
+    }
+}
