@@ -8,10 +8,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+mod file;
+mod opener;
+mod reload;
+mod variables;
+
+pub use file::ConfigFile;
+pub use opener::Opener;
+pub use reload::Reload;
+
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::{Binding, Timing};
 use crate::metric::pattern::Pattern;
-use crate::metric::{Clock, is_label_value};
+use crate::metric::{Clock, LABEL_VALUE_RULE, is_label_value};
 use crate::source::{self, Kind, OpenError, Plan};
 
 /// The version of the format, and the only one.
@@ -33,9 +42,11 @@ struct Group {
 
 /// What a source of any kind has.
 struct Entry {
+    /// Of sources that are listed, the pattern of their names.
     name: String,
     namespaces: Vec<Pattern>,
     timing: Timing,
+    export: bool,
 }
 
 /// Why there is no config.
@@ -59,9 +70,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|problems| ConfigError::Wrong(report(path, &problems)))
+        Ok(ConfigFile::open(path)?.1)
     }
 
     /// Parses a text.
@@ -77,14 +86,7 @@ impl Config {
 
     /// Opens every source: keys are loaded, nothing is asked over the network yet.
     pub fn open(self, clock: Clock) -> Result<Vec<Binding>, OpenError> {
-        let mut bindings = Vec::new();
-        for Group { kind, entries, plan } in self.groups {
-            for (entry, source) in entries.into_iter().zip(plan.open(clock)?) {
-                let Entry { name, namespaces, timing } = entry;
-                bindings.push(Binding { name, kind, namespaces, timing, source });
-            }
-        }
-        Ok(bindings)
+        Opener::new(clock).open(self)
     }
 
     /// How many sources there are.
@@ -127,7 +129,8 @@ fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
 /// One entry of `sources`, with the keys that its kind has yet to read.
 struct Written<'n> {
     kind: &'static dyn Kind,
-    name_at: Position,
+    /// Where it is named; one whose sources are listed is not.
+    name_at: Option<Position>,
     entry: Entry,
     fields: Fields<'n>,
 }
@@ -143,22 +146,35 @@ fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) 
         }
         kind
     });
-    let named = fields.require("name", problems).and_then(|node| Some((node.at(), name(node, problems)?)));
+    let (name_at, name) = if kind.is_some_and(|kind| fields.has(kind.lists_by())) {
+        (None, listed(&mut fields, problems))
+    } else {
+        let named = fields.require("name", problems).and_then(|node| Some((node.at(), name(node, problems)?)));
+        named.map_or((None, String::new()), |(at, name)| (Some(at), name))
+    };
     let namespaces = fields.require("namespaces", problems).and_then(|node| namespaces(node, problems));
     let timing = timing(&mut fields, defaults, problems);
+    let export = fields.take("export").and_then(|node| node.truth(problems)).unwrap_or(false);
+    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing, export };
     // Without its kind nobody knows which other keys it may have.
-    let kind = kind?;
-    let (name_at, name) = named.unwrap_or((fields.at(), String::new()));
-    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing };
-    Some(Written { kind, name_at, entry, fields })
+    Some(Written { kind: kind?, name_at, entry, fields })
+}
+
+/// Of the sources that are listed, those that are meant: all, unless `match` says which.
+fn listed(fields: &mut Fields<'_>, problems: &mut Problems) -> String {
+    let Some(node) = fields.take("match") else { return "*".to_owned() };
+    let text = node.text(problems).unwrap_or_default();
+    if text.is_empty() {
+        problems.add(node.at(), "no name is empty: leave `match` out for all names, or write one such as \"orders-*\"");
+    }
+    text.to_owned()
 }
 
 /// A source's name becomes a label value, so it must be able to.
 fn name(node: &Node, problems: &mut Problems) -> Option<String> {
     let text = node.text(problems)?;
     if !is_label_value(text) {
-        let rule = "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
-        problems.add(node.at(), format!("{text:?} can be no label value: {rule}"));
+        problems.add(node.at(), format!("{text:?} can be no label value: {LABEL_VALUE_RULE}"));
         return None;
     }
     Some(text.to_owned())
@@ -194,13 +210,14 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
 
 fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
     let mut seen = BTreeMap::new();
-    for source in sources.iter().filter(|source| !source.entry.name.is_empty()) {
+    for source in sources {
+        let Some(at) = source.name_at else { continue };
         let key = (source.kind.label(), source.entry.name.as_str());
         if let Some(first) = seen.get(&key) {
             let message = format!("another {} is called {:?}, at {first}: names must differ", key.0, key.1);
-            problems.add(source.name_at, message);
+            problems.add(at, message);
         } else {
-            seen.insert(key, source.name_at);
+            seen.insert(key, at);
         }
     }
 }
@@ -317,7 +334,7 @@ sources:
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: nobody could read this source: name namespaces, or \"*\" for all",
-            "10:5: unknown key `extra`; known here: endpoint, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "10:5: unknown key `extra`; known here: compartmentId, endpoint, export, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
@@ -334,6 +351,49 @@ sources:
     fn a_max_age_below_refresh_is_an_error() {
         let lines = lines(&GOOD.replace("maxAge: 30s", "maxAge: 1s"));
         assert!(lines[0].starts_with("8:11: maxAge (1s) is shorter than refresh (2s)"), "{lines:?}");
+    }
+
+    #[test]
+    fn sources_of_a_compartment_have_a_pattern_and_no_name() {
+        let listed = r#"
+  - {type: oci-queue, compartmentId: ocid1.compartment.oc1..aaaa, namespaces: [shop]}
+  - {type: oci-queue, compartmentId: ocid1.tenancy.oc1..aaaa, match: "orders-*", namespaces: [shop], export: true}
+"#;
+        let config = Config::parse(&format!("{GOOD}{}", listed.trim_start_matches('\n'))).unwrap();
+        let entries: Vec<_> =
+            config.groups[0].entries.iter().map(|entry| (entry.name.as_str(), entry.export)).collect();
+        assert_eq!(entries, [("orders", false), ("bills", false), ("*", false), ("orders-*", true)]);
+        let wrong = r#"apiVersion: depthgauge.dev/v1alpha1
+kind: Config
+sources:
+  - {type: oci-queue, compartmentId: shop, name: orders, match: "", namespaces: [shop], export: maybe}
+  - {type: oci-queue, name: orders, match: "*", queueId: ocid1.queue.oc1.fra.amaaaa, namespaces: [shop]}
+"#;
+        let expected = [
+            "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
+            "4:44: unknown key `name`; known here: compartmentId, export, idleAfter, match, maxAge, namespaces, refresh, timeout, type",
+            "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
+            "4:97: true or false is expected here",
+            "5:37: unknown key `match`; known here: compartmentId, endpoint, export, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+        ];
+        assert_eq!(lines(wrong), expected);
+    }
+
+    #[test]
+    fn definitions_are_the_same_while_what_they_mean_is() {
+        let definitions = |text: &str| {
+            let Config { groups } = Config::parse(text).unwrap();
+            groups[0].plan.definitions()
+        };
+        let before = definitions(GOOD);
+        assert_ne!(before[0], before[1]);
+        for same in [GOOD.replace("timeout: 1s", "timeout: 2s"), GOOD.replace("  - type", "\n\n  - type")] {
+            assert_eq!(definitions(&same), before);
+        }
+        let moved = definitions(&GOOD.replace("bbbbbb", "cccccc"));
+        assert_eq!((moved[0] == before[0], moved[1] == before[1]), (true, false));
+        let other_user = definitions(&GOOD.replace("profile: X", "profile: Y"));
+        assert_eq!((other_user[0] == before[0], other_user[1] == before[1]), (false, false));
     }
 
     #[test]

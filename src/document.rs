@@ -32,7 +32,7 @@ enum Value {
     Null,
     Text(String),
     Integer(i64),
-    /// A boolean or a fraction: YAML has them, no key of ours wants one.
+    /// A boolean or a fraction, as it is written.
     Other(String),
     List(Vec<Node>),
     /// Key, its position, value.
@@ -150,6 +150,18 @@ impl Node {
         written
     }
 
+    /// `true` or `false`, or a problem.
+    pub fn truth(&self, problems: &mut Problems) -> Option<bool> {
+        let truth = match &self.value {
+            Value::Other(text) => text.parse().ok(),
+            _ => None,
+        };
+        if truth.is_none() {
+            problems.add(self.at, "true or false is expected here");
+        }
+        truth
+    }
+
     /// Its items, or a problem if it is no list.
     pub fn list(&self, problems: &mut Problems) -> Option<&[Node]> {
         match &self.value {
@@ -243,6 +255,11 @@ impl<'n> Fields<'n> {
         self.at
     }
 
+    /// Whether there is such a key; nobody has asked for its value yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| name == key)
+    }
+
     /// The value of an optional key.
     pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);
@@ -320,6 +337,23 @@ mod tests {
             let node = Node::parse(bad, &mut problems).unwrap();
             assert_eq!(node.duration(&mut problems), None, "{bad}");
             assert!(!problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn truths() {
+        for (text, truth) in [
+            ("true", Some(true)),
+            ("false", Some(false)),
+            ("yes", None),
+            ("1", None),
+            ("\"true\"", None),
+            ("1.5", None),
+            ("~", None),
+        ] {
+            let mut problems = Problems::default();
+            let node = Node::parse(text, &mut problems).unwrap();
+            assert_eq!((node.truth(&mut problems), problems.is_empty()), (truth, truth.is_some()), "{text}");
         }
     }
 

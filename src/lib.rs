@@ -38,7 +38,7 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/serve/{certificate,parts}.rs; cli/cluster.rs   its flags; the tasks; the way to kube-apiserver
+//!   cli/serve/{certificate,parts,sources}.rs; cli/cluster.rs   its flags; the tasks; file or variables; the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{report,wire}.rs   what it prints; whom it asks
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
@@ -61,10 +61,12 @@
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
 //!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
-//!   source.rs          Source, Kind and Plan traits, SourceError, KINDS
-//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,trouble}.rs: its config; its errors in our words
+//!   lookup/{entries,roster,roll,export}.rs   the sources of a moment; what makes and changes them; those that are listed; gauges
+//!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS
+//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
+//!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{endpoint,sign,region,declared,queue}.rs, oci/regions.tsv   declared: regions that the table does not know
+//!   oci/{endpoint,sign,region,declared,queue,compartment}.rs, oci/regions.tsv   declared: regions that the table does not know
 //!   oci/{error,transport}.rs   why there is no answer; connections, proxies, trust
 //!   oci/{pace,breaker,retry}.rs   how fast the service is asked, whether at all, and whether again
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
@@ -87,6 +89,7 @@
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file
+//!   config/{file,opener,reload,variables}.rs   is it new; put to work; followed while it is served; a start without it
 //!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests
 //!   emulator/…         server -> routes -> (fault, signature) -> operation -> {control,data}_plane -> queue -> group -> store;
 //!                      setup: queues made while it runs; profile makes a user of it

@@ -1,9 +1,11 @@
 //! From a question to samples: which sources are meant, may this namespace read them, and is
 //! what is known of them still true.
 //!
-//! Knows the [`Source`] trait and no kind of source. The freshness rule is here and nowhere
-//! else: [`cache`] answers from memory, [`reader`] fills it, [`schedule`] says when, and
-//! [`outage`] words what is said while a source fails.
+//! Knows the [`source::Source`] trait and no kind of source. The freshness rule is here and
+//! nowhere else: [`cache`] answers from memory, [`reader`] fills it, [`schedule`] says when, and
+//! [`outage`] words what is said while a source fails. Which sources there are may change at any
+//! time: [`roster`] keeps what the config binds and what [`roll`]s list, and [`entries`] are what
+//! is made of both for the answers of a moment.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,16 +15,26 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::metric::pattern::Pattern;
-use crate::metric::{Clock, Labels, MetricName, Namespace, Sample};
+use crate::metric::{Clock, MetricName, Namespace, Sample};
 use crate::selector::Selector;
-use crate::source::{self, Kind, Source};
+use crate::source::{self, Kind, Opened};
 
 mod cache;
+mod entries;
+mod export;
 mod outage;
 mod reader;
+mod roll;
+mod roster;
 mod schedule;
 
-pub use reader::{Reader, read_once};
+pub use entries::Unreachable;
+pub use export::Gauges;
+pub use reader::{Reader, Single, read_once};
+pub use roll::list_once;
+
+use entries::{Entries, Entry};
+use roster::Roster;
 
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
@@ -41,9 +53,10 @@ pub struct Timing {
     pub idle_after: Duration,
 }
 
-/// A source under the name and rules that the config gives it.
+/// A source, or all that are listed, under the name and rules that the config gives.
 pub struct Binding {
-    /// The value of its kind's label: `orders` for `queue=orders`.
+    /// The value of its kind's label: `orders` for `queue=orders`. Of sources that are listed,
+    /// the pattern of their names: `orders-*`.
     pub name: String,
     /// What kind of source it is.
     pub kind: &'static dyn Kind,
@@ -51,24 +64,19 @@ pub struct Binding {
     pub namespaces: Vec<Pattern>,
     /// How fresh it is kept.
     pub timing: Timing,
-    /// The source itself.
-    pub source: Box<dyn Source>,
+    /// Whether it is a gauge, too, and so read without being asked for.
+    pub export: bool,
+    /// What makes the source what it is: while this, the name and the timing stay the same, so
+    /// does the source, and what is known of it. See [`source::Plan::definitions`].
+    pub definition: String,
+    /// The source itself, or what lists them.
+    pub source: Opened,
 }
 
 /// All sources, ready to be asked.
 pub struct Catalog {
-    entries: Vec<Entry>,
+    roster: Arc<Roster>,
     clock: Clock,
-    /// Keeps the reader waiting even while there is nothing to read.
-    _activate: mpsc::UnboundedSender<Arc<cache::Cell>>,
-}
-
-struct Entry {
-    name: String,
-    kind: &'static dyn Kind,
-    namespaces: Vec<Pattern>,
-    labels: Labels,
-    cell: Arc<cache::Cell>,
 }
 
 /// Why a question has no answer. The text is for whoever wrote the HPA.
@@ -116,20 +124,19 @@ impl Default for Timing {
 // === impl Catalog ===
 
 impl Catalog {
-    /// A catalog of these sources, sorted by name, and what reads them.
+    /// A catalog of these sources, and what reads them.
     pub fn new(bindings: Vec<Binding>, clock: Clock) -> (Self, Reader) {
         let (activate, activated) = mpsc::unbounded_channel();
-        let mut entries: Vec<Entry> = bindings
-            .into_iter()
-            .map(|Binding { name, kind, namespaces, timing, source }| {
-                let title = title(kind, &name);
-                let cell = Arc::new(cache::Cell::new(title, source, timing, clock, activate.clone()));
-                let labels = [(kind.label(), name.as_str())].into_iter().collect();
-                Entry { name, kind, namespaces, labels, cell }
-            })
-            .collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        (Self { entries, clock, _activate: activate }, Reader::new(activated))
+        let (call, called) = mpsc::unbounded_channel();
+        let roster = Roster::new(clock, activate, call);
+        roster.replace(bindings);
+        (Self { roster, clock }, Reader::new(activated, called))
+    }
+
+    /// Puts these sources in the place of those of before. What is known of one that stays is
+    /// kept; one that goes is read no more, and questions under way are answered to their end.
+    pub fn replace(&self, bindings: Vec<Binding>) {
+        self.roster.replace(bindings);
     }
 
     /// One sample for each source that is meant, sorted by name. If one of several fails, all
@@ -147,10 +154,11 @@ impl Catalog {
                 return Err(LookupError::NoSuchKey { metric, key, label: kind.label() });
             }
         }
+        let entries = self.entries(kind, namespace, selector).await?;
         let meant: Vec<&Entry> =
-            self.readable(kind, namespace).filter(|entry| selector.matches(&entry.labels)).collect();
+            entries.readable(kind, namespace).filter(|entry| selector.matches(&entry.labels)).collect();
         if meant.is_empty() {
-            return Err(self.no_match(kind, namespace, selector));
+            return Err(no_match(&entries, kind, namespace, selector));
         }
         futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await;
         let mut samples = Vec::with_capacity(meant.len());
@@ -172,27 +180,42 @@ impl Catalog {
         (self.clock)()
     }
 
-    /// The sentence of each source that is asked for and cannot be read, sorted by name.
+    /// The sentence of each source that is asked for and cannot be read, sorted by name; then
+    /// those of lists, and of names that mean more than one source.
     pub fn outages(&self) -> Vec<Arc<str>> {
-        self.entries.iter().filter_map(|entry| entry.cell.outage()).collect()
+        self.roster.now().outages()
     }
 
     /// How much longer than their `refresh` values are kept now, because more is to be read than
     /// the service may be asked: the longest of all sources in use; zero while everything fits.
     pub fn stretch(&self) -> Duration {
-        self.entries.iter().map(|entry| entry.cell.stretch()).max().unwrap_or_default()
+        self.roster.now().stretch()
     }
 
-    fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| {
-            entry.kind.name() == kind.name()
-                && entry.namespaces.iter().any(|pattern| pattern.matches(namespace.as_str()))
-        })
+    /// Sources that are listed and that no question can name, sorted by name.
+    pub fn unreachable(&self) -> Vec<Unreachable> {
+        self.roster.now().unreachable.clone()
     }
 
-    fn no_match(&self, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
-        let names: Vec<&str> = self.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
-        LookupError::NoMatch(no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names))
+    /// What there is for this question: as known, or as listed now where the question depends on
+    /// a list that is not known well enough.
+    async fn entries(
+        &self,
+        kind: &'static dyn Kind,
+        namespace: &Namespace,
+        selector: &Selector,
+    ) -> Result<Arc<Entries>, LookupError> {
+        let entries = self.roster.now();
+        if entries.collections.is_empty() {
+            return Ok(entries);
+        }
+        entries.call(kind, namespace, selector.named(kind.label())).await.map_err(LookupError::Unavailable)?;
+        let entries = self.roster.now();
+        let twins = entries.twins(kind, namespace).find(|twins| selector.matches(&twins.labels));
+        match twins.map(|twins| twins.sentence.clone()) {
+            Some(sentence) => Err(LookupError::Unavailable(sentence)),
+            None => Ok(entries),
+        }
     }
 }
 
@@ -221,6 +244,11 @@ fn find_metric(asked: &str) -> Result<(&'static dyn Kind, MetricName), LookupErr
         asked: shortened(asked, 63).to_owned(),
         exist: metrics().into_iter().map(MetricName::as_str).collect(),
     })
+}
+
+fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
+    let names: Vec<&str> = entries.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
+    LookupError::NoMatch(no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names))
 }
 
 /// Names, sorted, as many as fit, "and N more" for the rest.

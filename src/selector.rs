@@ -88,6 +88,14 @@ impl Selector {
         self.0.iter().all(|requirement| requirement.matches(labels.value(&requirement.key)))
     }
 
+    /// The only values that this key can have, where `=`, `==` or `in` names them.
+    pub fn named(&self, key: &str) -> Option<&BTreeSet<String>> {
+        self.0.iter().find_map(|requirement| match &requirement.condition {
+            Condition::In(values) if requirement.key == key => Some(values),
+            _ => None,
+        })
+    }
+
     /// The requirements, in the order they were written.
     pub fn requirements(&self) -> &[Requirement] {
         &self.0

@@ -4,6 +4,8 @@
 //! A new kind is one file in `source/` and one line in [`KINDS`]. [`crate::lookup`] knows only
 //! the traits, so freshness, refusal of stale values and outages are the same for every kind.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -31,8 +33,15 @@ pub trait Kind: Sync {
     /// The metrics that each of its sources has.
     fn metrics(&self) -> &'static [MetricName];
 
+    /// Those of its metrics that `export: true` also shows as gauges, under their own names.
+    fn gauges(&self) -> &'static [Gauge];
+
     /// The section of the config that its sources share: `oci`.
     fn section(&self) -> &'static str;
+
+    /// The key of an entry that stands for many sources, which are listed and not named:
+    /// `compartmentId`. Such an entry has a `match` and no `name`.
+    fn lists_by(&self) -> &'static str;
 
     /// Reads the shared section and the kind's own keys of each entry, in the order of the file.
     /// What is wrong goes into `problems`; a plan beside problems is never opened.
@@ -42,13 +51,93 @@ pub trait Kind: Sync {
         entries: &mut [&mut Fields<'_>],
         problems: &mut Problems,
     ) -> Option<Box<dyn Plan>>;
+
+    /// The variables of the environment that can name one source, for a start without a config
+    /// file and for nothing else; the first of them has to be set.
+    fn variables(&self) -> &'static [&'static str];
+
+    /// The source that they name, to be read by `own_namespace` unless they say otherwise. `None`
+    /// when they name none; else all that is wrong with them, each by its variable.
+    fn in_environment(
+        &self,
+        var: &dyn Fn(&str) -> Option<String>,
+        own_namespace: Option<&str>,
+    ) -> Option<Result<Named, Vec<String>>>;
 }
 
 /// The sources of one kind as configured: their settings make sense, nothing is opened yet.
 pub trait Plan: Send {
+    /// For each entry, in order, all that makes its sources what they are: those of two plans
+    /// are the same when these texts are. Only to be compared.
+    fn definitions(&self) -> Vec<String>;
+
     /// Opens credentials and connections' settings; all that can fail at start fails here.
-    /// The sources are in the order of their entries.
-    fn open(self: Box<Self>, clock: Clock) -> Result<Vec<Box<dyn Source>>, OpenError>;
+    /// What the plan before this one shared is shared again if its settings are the same.
+    fn open(self: Box<Self>, before: Option<&Shared>, clock: Clock) -> Result<OpenedPlan, OpenError>;
+}
+
+/// What all sources of a plan share, such as a client that is signed in. Only its kind knows
+/// what it is.
+pub type Shared = Arc<dyn Any + Send + Sync>;
+
+/// A plan put to work.
+pub struct OpenedPlan {
+    /// In the order of the entries.
+    pub entries: Vec<Opened>,
+    /// For the next plan of this kind.
+    pub shared: Shared,
+}
+
+/// An entry put to work.
+pub enum Opened {
+    /// It names its one source.
+    One(Identified),
+    /// It stands for whatever there is.
+    Many(Box<dyn Listing>),
+}
+
+/// A source, and what it is whatever it is called.
+pub struct Identified {
+    /// Equal for two entries that mean the same source: an OCID. For comparing and for the log.
+    pub identity: String,
+    /// The source.
+    pub source: Box<dyn Source>,
+}
+
+/// One of a list.
+pub struct Listed {
+    /// As those call it who made it; may be no label value.
+    pub name: String,
+    /// The source itself.
+    pub source: Identified,
+}
+
+/// Something that knows which sources there are.
+pub trait Listing: Send + Sync {
+    /// What it lists, in a sentence: `queues of a compartment`.
+    fn title(&self) -> &'static str;
+
+    /// Lists all of them, giving up at the deadline. Part of a list is an error.
+    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
+}
+
+/// A source that the environment names.
+pub struct Named {
+    /// The value of its label; `None` is what the source calls itself, and the plan lists it.
+    pub name: Option<String>,
+    /// Who may read it, each with `*` for any characters.
+    pub namespaces: Vec<String>,
+    /// Of this one entry.
+    pub plan: Box<dyn Plan>,
+}
+
+/// A metric that is also shown to whoever scrapes us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Gauge {
+    /// Which one; its name is the gauge's.
+    pub metric: MetricName,
+    /// What it says, without a full stop.
+    pub help: &'static str,
 }
 
 /// Something that can be read again and again.
@@ -82,6 +171,8 @@ pub struct Figures(Vec<(MetricName, Quantity)>);
 pub enum Step {
     /// Getting something to sign with.
     SignIn,
+    /// Finding out which sources there are.
+    List,
     /// Finding out where the source is.
     Endpoint,
     /// Asking it.
@@ -135,6 +226,7 @@ impl Step {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "sign-in",
+            Self::List => "list",
             Self::Endpoint => "endpoint",
             Self::Read => "read",
             Self::Decode => "decode",

@@ -37,8 +37,12 @@ pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Where parts register their metrics, which all begin with `depthgauge_`. Handed down: there is
-/// no global one.
+/// All that is shown on `/metrics`. Handed down: there is no global one.
 pub fn registry() -> Registry {
-    Registry::with_prefix("depthgauge")
+    Registry::default()
+}
+
+/// Where parts register what they say of themselves, all of which begins with `depthgauge_`.
+pub fn ours(registry: &mut Registry) -> &mut Registry {
+    registry.sub_registry_with_prefix("depthgauge")
 }

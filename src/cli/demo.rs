@@ -151,7 +151,7 @@ async fn start(
     let user = DemoUser::make(dir, address, ca)?;
     let trust = Trust::new(clock);
     trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
-    let audit = Audit::new(&mut telemetry::registry());
+    let audit = Audit::new(telemetry::ours(&mut telemetry::registry()));
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
     let gate = Gate::new(auth, Metrics::new(Arc::new(catalog)), api::routes());
     let certified = serving.certified.clone();

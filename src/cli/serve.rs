@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,18 +23,19 @@ use super::{clock, duration, in_pod, listen, pod_namespace};
 use crate::api::Metrics;
 use crate::apiservice::{Install, Registration, ServiceRef};
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
-use crate::config::Config;
 use crate::health::{Health, Reporter, State};
-use crate::lookup::Catalog;
+use crate::lookup::{Catalog, Gauges};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
 use crate::{admin, api, apiservice, auth, server, telemetry};
 
 mod certificate;
 mod parts;
+mod sources;
 
 use certificate::Certificate;
 use parts::{API_LISTENER, Parts};
+use sources::Sources;
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
@@ -43,9 +45,8 @@ const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 /// Serve external metrics to Kubernetes
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Config file: sources and who may read them
-    #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    sources: sources::Args,
     /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -84,7 +85,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self {
-            config,
+            sources,
             kubeconfig,
             bind_address,
             secure_port,
@@ -96,7 +97,7 @@ impl Args {
             tls_min_version,
             shutdown_delay,
         } = self;
-        let bindings = Config::read(&config)?.open(clock)?;
+        let Sources { bindings, followed, origin } = sources.open()?;
         let service = service_or_default(service, register)?;
         let sources = bindings.len();
         let (catalog, reader) = Catalog::new(bindings, clock);
@@ -111,12 +112,16 @@ impl Args {
         let admin = listen(admin_address, "--admin-address").await?;
         println!("serving on https://{}", secure.local_addr()?);
         println!("admin on http://{}", admin.local_addr()?);
-        tracing::info!(sources, config = %config.display(), "serving");
+        tracing::info!(sources, origin, "serving");
 
         let drain = CancellationToken::new();
         let mut parts = Parts::default();
         let trust = Arc::new(Trust::new(clock));
-        let (gate, insights) = gate(&client, &trust, catalog.clone(), &health, &parts.reviews);
+        let mut registry = telemetry::registry();
+        if let Some(followed) = followed {
+            parts.run("config", followed.by(&catalog, &health, &mut registry).run());
+        }
+        let (gate, insights) = gate(&client, &trust, catalog.clone(), &health, &parts.reviews, registry);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
@@ -154,13 +159,15 @@ fn gate(
     catalog: Arc<Catalog>,
     health: &Health,
     reviews: &TaskTracker,
+    mut registry: Registry,
 ) -> (Gate<Metrics>, Router) {
-    let mut registry = telemetry::registry();
-    registry.register_collector(Box::new(health.clone()));
+    registry.register_collector(Box::new(Gauges::of(catalog.clone())));
+    let ours = telemetry::ours(&mut registry);
+    ours.register_collector(Box::new(health.clone()));
     let tokens = TokenReviews::new(client.clone(), reviews.clone());
     let access = health.reporter("authorization", State::Ok);
     let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
-    let audit = Audit::new(&mut registry);
+    let audit = Audit::new(ours);
     let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
     let (probes, insights) = (admin::probes(health.clone()), admin::insights(Arc::new(registry)));
     let guarded = insights.clone().layer(from_fn_with_state(auth.clone(), auth::path_layer));

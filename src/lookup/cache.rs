@@ -104,6 +104,32 @@ impl Cell {
         if state.active { state.waited } else { Duration::ZERO }
     }
 
+    /// The value of now for somebody who would rather have none than the last one of a source
+    /// that fails.
+    pub(super) fn well(&self) -> Option<Reading> {
+        let (state, now) = (self.state(), Instant::now());
+        let fresh = |good: &&Reading| state.outage.is_none() && now - good.began <= self.timing.max_age;
+        state.good.as_ref().filter(fresh).cloned()
+    }
+
+    /// Begins or ends a standing order: it is read without being asked for.
+    pub(super) fn stand(self: &Arc<Self>, standing: bool) {
+        let mut state = self.state();
+        if !state.asks.stand(standing) {
+            return;
+        }
+        if standing && !state.active {
+            state.active = self.activate.send(self.clone()).is_ok();
+        }
+        self.demand.notify_one();
+    }
+
+    /// Nobody can ask for it any more: reads stop, but for one that somebody still waits for.
+    pub(super) fn rest(&self) {
+        self.state().asks = Asks::default();
+        self.demand.notify_one();
+    }
+
     /// What is told of it while it fails; nothing is known of one that nobody asks for.
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();

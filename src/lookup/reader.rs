@@ -7,12 +7,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Binding;
+use super::Timing;
 use super::cache::{Cell, Reading};
 use super::outage::Outage;
+use super::roll::Roll;
 use super::schedule::{self, LastRead, Next};
 use crate::metric::Clock;
-use crate::source::{Figures, Source, SourceError, Step, Turn};
+use crate::source::{Figures, Kind, Source, SourceError, Step, Turn};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -20,13 +21,27 @@ const OVERTIME: Duration = Duration::from_millis(250);
 /// Runs the reads of a catalog; whoever builds the catalog runs this beside it.
 pub struct Reader {
     activated: mpsc::UnboundedReceiver<Arc<Cell>>,
+    called: mpsc::UnboundedReceiver<Arc<Roll>>,
+}
+
+/// A source that is in no catalog.
+pub struct Single {
+    /// As it reads in a sentence: `queue "orders"`.
+    pub title: String,
+    /// What kind of source it is.
+    pub kind: &'static dyn Kind,
+    pub(super) timing: Timing,
+    pub(super) source: Box<dyn Source>,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    pub(super) fn new(activated: mpsc::UnboundedReceiver<Arc<Cell>>) -> Self {
-        Self { activated }
+    pub(super) fn new(
+        activated: mpsc::UnboundedReceiver<Arc<Cell>>,
+        called: mpsc::UnboundedReceiver<Arc<Roll>>,
+    ) -> Self {
+        Self { activated, called }
     }
 
     /// Reads for as long as there is a catalog to read for, or a source in use. Dropping the
@@ -39,6 +54,7 @@ impl Reader {
                     Some(cell) => { cells.spawn(keep_fresh(cell)); }
                     None => return,
                 },
+                Some(roll) = self.called.recv() => { cells.spawn(roll.keep()); }
                 Some(ended) = cells.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         // A source that panics is a bug: better to end loudly than to go on
@@ -53,13 +69,13 @@ impl Reader {
 
 /// One read of a source that is in no catalog, with its own deadline. The error is the sentence
 /// that an HPA would be told; the log has the rest.
-pub async fn read_once(binding: &Binding, clock: Clock) -> Result<Figures, Arc<str>> {
+pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, Arc<str>> {
+    let Single { title, timing, source, .. } = single;
     let timestamp = clock();
-    let read = read_by(&*binding.source, Instant::now() + binding.timing.timeout).await;
+    let read = read_by(&**source, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
-        let title = super::title(binding.kind, &binding.name);
-        log_failure(&title, &error);
-        Outage::begin(&title, &error, timestamp).sentence()
+        log_failure(title, &error);
+        Outage::begin(title, &error, timestamp).sentence()
     })
 }
 
@@ -96,7 +112,7 @@ fn plan(cell: &Cell, now: Instant) -> Next {
 fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
     let state = cell.state();
     let rested = state.last_read.is_none_or(|read| now - read.began >= cell.timing.refresh);
-    rested && state.outage.is_none()
+    rested && state.outage.is_none() && state.asks.any()
 }
 
 async fn read(cell: &Cell) {
@@ -122,7 +138,7 @@ async fn read_by(source: &dyn Source, by: Instant) -> Result<Figures, SourceErro
     })
 }
 
-fn log_failure(title: &str, error: &SourceError) {
+pub(super) fn log_failure(title: &str, error: &SourceError) {
     let SourceError { step, cause, detail, .. } = error;
     tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
 }

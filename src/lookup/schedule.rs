@@ -28,6 +28,8 @@ pub(super) struct Asks {
     last: Option<Instant>,
     /// Newest first.
     intervals: [Option<Duration>; RHYTHM],
+    /// Somebody always wants to know: every `refresh`, and without end.
+    standing: bool,
 }
 
 /// What there is to do now.
@@ -66,8 +68,21 @@ impl Asks {
         self.last = Some(now);
     }
 
+    /// Begins or ends a standing order; says whether that is news.
+    pub(super) fn stand(&mut self, standing: bool) -> bool {
+        std::mem::replace(&mut self.standing, standing) != standing
+    }
+
+    /// Whether anybody wants to know, or did when the process last looked.
+    pub(super) fn any(&self) -> bool {
+        self.standing || self.last.is_some()
+    }
+
     /// The interval between asks, when they are regular.
     fn rhythm(&self) -> Option<Duration> {
+        if self.standing {
+            return None;
+        }
         let known = self.intervals.iter().copied().collect::<Option<Vec<_>>>()?;
         let (shortest, longest) = (known.iter().min()?, known.iter().max()?);
         (*longest - *shortest <= LEAD).then_some(*shortest)
@@ -84,7 +99,7 @@ impl Asks {
 /// Decides what to do at `now`.
 pub(super) fn next(now: Instant, asks: &Asks, read: Option<LastRead>, timing: &Timing) -> Next {
     let Some(read) = read else { return Next::Now };
-    if asks.idle_at(timing).is_none_or(|idle_at| now >= idle_at) {
+    if !asks.standing && asks.idle_at(timing).is_none_or(|idle_at| now >= idle_at) {
         return Next::Idle;
     }
     let due = match read.retry_after {
@@ -162,6 +177,25 @@ mod tests {
         // Asked every hour: kept for three of them.
         asks.record(start + seconds(3600.0));
         assert_eq!(next(start + seconds(7100.0), &asks, read(7000.0), &timing), Next::Now);
+    }
+
+    #[test]
+    fn a_standing_order_is_every_refresh_and_without_end() {
+        let timing = Timing::default();
+        let start = Instant::now();
+        let read = |at: f64| Some(LastRead { began: start + seconds(at), retry_after: None });
+        let mut asks = Asks::default();
+        assert!(!asks.any() && asks.stand(true) && !asks.stand(true) && asks.any());
+        for at in [0.0, 15.0, 30.0] {
+            asks.record(start + seconds(at));
+        }
+        // Asked in a rhythm, or not for a day: it makes no difference.
+        for at in [31.0, 86400.0] {
+            let due = start + seconds(at + 5.0);
+            assert_eq!(next(start + seconds(at + 1.0), &asks, read(at), &timing), Next::At(due));
+        }
+        assert!(asks.stand(false));
+        assert_eq!(next(start + seconds(86400.0), &asks, read(86399.0), &timing), Next::Idle);
     }
 
     #[test]

@@ -11,7 +11,11 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::metric::quantity::Quantity;
-use crate::source::{Figures, SourceError, Step, Turn};
+use crate::source::{Figures, Identified, Source, SourceError, Step, Turn};
+
+mod gauges;
+mod lists;
+mod replacing;
 
 thread_local! {
     static START: StdCell<Option<Instant>> = const { StdCell::new(None) };
@@ -107,19 +111,29 @@ struct Scene {
     _reader: tokio::task::JoinHandle<()>,
 }
 
+/// A source of the config, read by everybody.
+fn binding(name: &str, fake: &Arc<Fake>) -> Binding {
+    Binding {
+        name: name.to_owned(),
+        kind: source::KINDS[0],
+        namespaces: vec![Pattern::new("*")],
+        timing: Timing::default(),
+        export: false,
+        definition: String::new(),
+        source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
+    }
+}
+
+fn bound(bindings: Vec<Binding>) -> Scene {
+    let (catalog, reader) = Catalog::new(bindings, clock);
+    Scene { catalog, _reader: tokio::spawn(reader.run()) }
+}
+
 fn scene(sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
     let bindings = sources
         .iter()
-        .map(|(name, namespace, fake)| Binding {
-            name: (*name).to_owned(),
-            kind: source::KINDS[0],
-            namespaces: vec![Pattern::new(*namespace)],
-            timing: Timing::default(),
-            source: Box::new(fake.clone()),
-        })
-        .collect();
-    let (catalog, reader) = Catalog::new(bindings, clock);
-    Scene { catalog, _reader: tokio::spawn(reader.run()) }
+        .map(|(name, namespace, fake)| Binding { namespaces: vec![Pattern::new(*namespace)], ..binding(name, fake) });
+    bound(bindings.collect())
 }
 
 impl Scene {

@@ -26,6 +26,11 @@ impl Quantity {
     pub const fn from_milli(milli: i64) -> Self {
         Self { milli: milli as i128 }
     }
+
+    /// The nearest number that other systems have: exact up to 2^53 units.
+    pub fn as_f64(self) -> f64 {
+        (self.milli / 1000) as f64 + (self.milli % 1000) as f64 / 1000.0
+    }
 }
 
 impl fmt::Display for Quantity {

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Figures, Kind, Plan, Source, SourceError, Step, Turn};
+use super::{Figures, Gauge, Identified, Kind, Named, Plan, Source, SourceError, Step, Turn};
 use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
@@ -14,8 +14,10 @@ use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::{QueueId, QueueStats, Stats};
 use crate::oci::{self, Client};
 
+mod listing;
 mod plan;
 mod trouble;
+mod variables;
 
 use plan::QueuePlan;
 use trouble::{may_have_moved, source_error};
@@ -30,6 +32,9 @@ const IN_FLIGHT: MetricName = MetricName::new("oci_queue_in_flight");
 const SIZE_BYTES: MetricName = MetricName::new("oci_queue_size_bytes");
 /// Visible + in flight of the dead-letter queue.
 const DEAD_LETTERS: MetricName = MetricName::new("oci_queue_dead_letters");
+
+/// The key of an entry that stands for the queues of a compartment.
+const COMPARTMENT: &str = "compartmentId";
 
 /// `type: oci-queue`.
 #[derive(Debug)]
@@ -46,7 +51,8 @@ struct QueueSource {
     rest: Mutex<Option<Instant>>,
 }
 
-/// Where GetQueue is asked.
+/// Where GetQueue and ListQueues are asked.
+#[derive(Clone)]
 enum ControlPlane {
     /// Known from the start.
     At(Endpoint),
@@ -78,8 +84,21 @@ impl Kind for OciQueue {
         &[DEAD_LETTERS, IN_FLIGHT, LENGTH, SIZE_BYTES, VISIBLE]
     }
 
+    fn gauges(&self) -> &'static [Gauge] {
+        // Names and label of the exporter that people have dashboards for.
+        &[
+            Gauge { metric: LENGTH, help: "Messages in an OCI queue, visible and in flight" },
+            Gauge { metric: VISIBLE, help: "Messages in an OCI queue that are ready for delivery" },
+            Gauge { metric: IN_FLIGHT, help: "Messages in an OCI queue that are delivered and not yet deleted" },
+        ]
+    }
+
     fn section(&self) -> &'static str {
         "oci"
+    }
+
+    fn lists_by(&self) -> &'static str {
+        COMPARTMENT
     }
 
     fn decode(
@@ -90,11 +109,40 @@ impl Kind for OciQueue {
     ) -> Option<Box<dyn Plan>> {
         Some(Box::new(QueuePlan::decode(section, entries, problems)?))
     }
+
+    fn variables(&self) -> &'static [&'static str] {
+        variables::ALL
+    }
+
+    fn in_environment(
+        &self,
+        var: &dyn Fn(&str) -> Option<String>,
+        own_namespace: Option<&str>,
+    ) -> Option<Result<Named, Vec<String>>> {
+        variables::read(var, own_namespace)
+    }
 }
 
 // === impl QueueSource ===
 
 impl QueueSource {
+    /// A queue whose messages are where the config says, or else where somebody found them, or
+    /// else where GetQueue will say.
+    fn new(
+        client: Arc<Client>,
+        id: QueueId,
+        control_plane: ControlPlane,
+        fixed: Option<Endpoint>,
+        found: Option<Endpoint>,
+    ) -> Self {
+        let found = Mutex::new(Found { endpoint: found, suspect: false });
+        Self { client, id, control_plane, fixed, found, rest: Mutex::default() }
+    }
+
+    fn identified(self) -> Identified {
+        Identified { identity: self.id.to_string(), source: Box::new(self) }
+    }
+
     async fn stats(&self, by: Instant) -> Result<Figures, SourceError> {
         let endpoint = self.endpoint(by).await?;
         match self.client.get_stats(&endpoint, &self.id, by).await {
@@ -124,7 +172,7 @@ impl QueueSource {
     }
 
     async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
-        let control_plane = self.control_plane(by).await?;
+        let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
         let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
@@ -135,21 +183,6 @@ impl QueueSource {
         })?;
         *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
         Ok(endpoint)
-    }
-
-    async fn control_plane(&self, by: Instant) -> Result<Endpoint, SourceError> {
-        let otherwise = match &self.control_plane {
-            ControlPlane::At(endpoint) => return Ok(endpoint.clone()),
-            ControlPlane::OfPrincipal(otherwise) => otherwise,
-        };
-        let home = self.client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
-        let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
-        endpoint.ok_or_else(|| SourceError {
-            step: Step::Endpoint,
-            cause: "no region is known".to_owned(),
-            remedy: "Set `oci.region`.",
-            detail: String::new(),
-        })
     }
 
     /// The error in our words; what it says of when to come back is kept.
@@ -192,6 +225,25 @@ impl Source for QueueSource {
 
     fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
         self.wait_for_turn(urgent).boxed()
+    }
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    async fn of(&self, client: &Client, by: Instant) -> Result<Endpoint, SourceError> {
+        let otherwise = match self {
+            Self::At(endpoint) => return Ok(endpoint.clone()),
+            Self::OfPrincipal(otherwise) => otherwise,
+        };
+        let home = client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
+        endpoint.ok_or_else(|| SourceError {
+            step: Step::Endpoint,
+            cause: "no region is known".to_owned(),
+            remedy: "Set `oci.region`.",
+            detail: String::new(),
+        })
     }
 }
 

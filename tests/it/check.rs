@@ -1,8 +1,10 @@
 //! `check` as somebody types it, as far as it comes without a cluster; the rest is end to end.
 
+use depthgauge::emulator::fault::Fault;
+use http::StatusCode;
 use serde_json::json;
 
-use crate::support::oci::{Oci, source};
+use crate::support::oci::{Oci, compartment, ocid, source};
 use crate::support::program::{Ended, Home};
 
 /// A cluster where nobody listens.
@@ -43,6 +45,24 @@ async fn every_source_is_read_once_and_says_what_an_hpa_would_be_told() {
     assert!(bad.contains("(step: endpoint). No such queue or no policy"), "{bad}");
     assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
     assert_eq!(oci.queue("orders").reads(), 1);
+}
+
+#[tokio::test]
+async fn the_queues_of_a_compartment_are_listed_and_each_is_read() {
+    let oci = Oci::with_queues(&[]).await;
+    for name in ["orders-a", "orders-b", "bills"] {
+        oci.add_to_compartment(name, &ocid(name));
+    }
+    let home = home();
+    let sources = [compartment("orders-*", &["shop"])];
+    let ended = check(&home, &oci.config(&json!({}), &sources)).await;
+    let [a, b] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
+    assert!(a.starts_with("ok    sources      queue \"orders-a\": ") && b.contains("queue \"orders-b\": "), "{a} {b}");
+    oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    let ended = check(&home, &oci.config(&json!({}), &sources)).await;
+    let [failed] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
+    assert!(failed.contains("queues of a compartment matching \"orders-*\" cannot be read since "), "{failed}");
+    assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
     ("apiservice", &["certs", "health", "rbac"]),
-    ("config", &["metric", "source", "lookup", "document"]),
+    // Follows its file and says how that goes.
+    ("config", &["metric", "source", "lookup", "document", "health"]),
     ("admin", &["health"]),
     // Wire types only, never the client's signing.
     ("emulator", &["oci"]),

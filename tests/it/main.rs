@@ -40,6 +40,12 @@ mod representation;
 /// How fresh a value is, and how often the queue is read for it.
 mod freshness;
 
+/// The queues of a compartment: listed, made, taken away, and two of one name.
+mod compartments;
+
+/// The config, changed while it is served.
+mod reload;
+
 /// A source that fails: what is said, and that no number is.
 mod failing;
 
@@ -63,6 +69,8 @@ mod check;
 
 /// `serve` as a process.
 mod serve;
+/// Its sources: a file that changes, variables, gauges.
+mod serve_sources;
 
 /// End to end on a real control plane.
 mod e2e;

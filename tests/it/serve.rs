@@ -51,7 +51,7 @@ fn home(key: Option<&str>) -> Home {
     home
 }
 
-fn good_home() -> Home {
+pub(crate) fn good_home() -> Home {
     home(Some("private_key_pkcs8_pem"))
 }
 
@@ -59,9 +59,14 @@ fn good_home() -> Home {
 /// for the caller to avoid.
 fn serve(home: &Home, port: u16, more: &[&str]) -> Program {
     let port = port.to_string();
-    let arguments = ["serve", "--config=config.yaml", "--bind-address=127.0.0.1", "--secure-port", &port];
-    let common = ["--admin-address=127.0.0.1:0", "--service=depthgauge/depthgauge:443", "--cert-dir=certs"];
-    home.start(&[&arguments[..], &common[..], more].concat())
+    let flags = ["--config=config.yaml", "--service=depthgauge/depthgauge:443", "--secure-port", &port];
+    serve_in(home, &[], &[&flags[..], more].concat())
+}
+
+/// `serve` on loopback with these variables, and what is wanted besides.
+pub(crate) fn serve_in(home: &Home, variables: &[(&str, &str)], more: &[&str]) -> Program {
+    let common = ["serve", "--bind-address=127.0.0.1", "--admin-address=127.0.0.1:0", "--cert-dir=certs"];
+    home.start_in(variables, &[&common[..], more].concat())
 }
 
 /// With everything in place but the cluster.
@@ -70,13 +75,13 @@ fn serve_well(home: &Home, more: &[&str]) -> Program {
 }
 
 /// Ended before it listened, with one line that says why.
-fn expect_refusal(ended: &Ended) -> String {
+pub(crate) fn expect_refusal(ended: &Ended) -> String {
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
     let last = ended.stderr.lines().last().unwrap();
     last.strip_prefix("depthgauge: ").unwrap().to_owned()
 }
 
-async fn admin(address: &str, path: &str) -> (u16, String) {
+pub(crate) async fn admin(address: &str, path: &str) -> (u16, String) {
     crypto();
     let answer = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = answer.get(format!("{address}{path}")).send().await.unwrap();

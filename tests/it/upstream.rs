@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use depthgauge::config::Config;
-use depthgauge::lookup::Binding;
 use depthgauge::metric::MetricName;
-use depthgauge::source::{Figures, SourceError};
+use depthgauge::source::{Figures, Opened, Source, SourceError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,15 +23,25 @@ const LENGTH: MetricName = MetricName::new("oci_queue_length");
 /// Of a read that is to answer; nothing waits for it but a test that fails.
 const LONG: Duration = Duration::from_secs(20);
 
-/// The first source of a config.
-fn open(config: &str) -> Binding {
+/// The sources of a config.
+fn open_all(config: &str) -> Vec<Box<dyn Source>> {
     crate::support::crypto();
     let config = Config::parse(config).unwrap_or_else(|problems| panic!("{problems:?}"));
-    config.open(Timestamp::now).unwrap().remove(0)
+    let bindings = config.open(Timestamp::now).unwrap().into_iter();
+    let sources = bindings.map(|binding| match binding.source {
+        Opened::One(identified) => identified.source,
+        Opened::Many(_) => panic!("a list"),
+    });
+    sources.collect()
+}
+
+/// The first source of a config.
+fn open(config: &str) -> Box<dyn Source> {
+    open_all(config).remove(0)
 }
 
 /// The same, with another messages endpoint and more in section `oci`.
-fn open_at(config: &str, endpoint: &str, more: &Value) -> Binding {
+fn open_at(config: &str, endpoint: &str, more: &Value) -> Box<dyn Source> {
     let mut config: Value = serde_json::from_str(config).unwrap();
     config["sources"][0]["endpoint"] = json!(endpoint);
     for (key, value) in more.as_object().unwrap() {
@@ -41,17 +50,17 @@ fn open_at(config: &str, endpoint: &str, more: &Value) -> Binding {
     open(&config.to_string())
 }
 
-async fn read(binding: &Binding, timeout: Duration) -> Result<Figures, SourceError> {
-    binding.source.read(Instant::now() + timeout).await
+async fn read(source: &dyn Source, timeout: Duration) -> Result<Figures, SourceError> {
+    source.read(Instant::now() + timeout).await
 }
 
 /// The length that a good read brings.
-async fn length(binding: &Binding) -> String {
-    read(binding, LONG).await.unwrap().value(LENGTH).unwrap().to_string()
+async fn length(source: &dyn Source) -> String {
+    read(source, LONG).await.unwrap().value(LENGTH).unwrap().to_string()
 }
 
 /// Step and cause of a read that fails.
-async fn failure(binding: &Binding, timeout: Duration) -> (&'static str, String) {
-    let error = read(binding, timeout).await.unwrap_err();
+async fn failure(source: &dyn Source, timeout: Duration) -> (&'static str, String) {
+    let error = read(source, timeout).await.unwrap_err();
     (error.step.as_str(), error.cause)
 }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::report::{Finding, Report};
 use crate::cli::clock;
 use crate::config::{Config, ConfigError};
-use crate::lookup::{self, Binding};
+use crate::lookup::{self, Single};
 
 /// Sources that are read at the same time: a service that limits its callers is not run over,
 /// and a hundred dark ones are told of within a minute.
@@ -32,7 +32,15 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("sources", &Finding::fail(error.to_string())),
     };
     // In the order of the file, each as soon as it and those before it are read.
-    let mut read = stream::iter(bindings).map(|binding| async move { look(&binding).await }).buffered(AT_ONCE);
+    let mut listed = stream::iter(bindings).map(|binding| lookup::list_once(binding, clock)).buffered(AT_ONCE);
+    let mut all = Vec::new();
+    while let Some(bindings) = listed.next().await {
+        match bindings {
+            Ok(singles) => all.extend(singles),
+            Err(sentence) => report.add("sources", &Finding::fail(&*sentence)),
+        }
+    }
+    let mut read = stream::iter(all).map(|single| async move { look(&single).await }).buffered(AT_ONCE);
     while let Some(finding) = read.next().await {
         report.add("sources", &finding);
     }
@@ -47,13 +55,13 @@ fn counted(file: &Path, count: usize) -> Finding {
     }
 }
 
-async fn look(binding: &Binding) -> Finding {
-    match lookup::read_once(binding, clock).await {
+async fn look(single: &Single) -> Finding {
+    match lookup::read_once(single, clock).await {
         Ok(figures) => {
-            let known = binding.kind.metrics().iter();
+            let known = single.kind.metrics().iter();
             let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(*metric)?)));
             let known: Vec<String> = known.collect();
-            Finding::ok(format!("{}: {}", lookup::title(binding.kind, &binding.name), known.join(", ")))
+            Finding::ok(format!("{}: {}", single.title, known.join(", ")))
         }
         Err(sentence) => Finding::fail(&*sentence),
     }

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 /// What every OCID here ends in, so that one that leaks is found.
 pub(crate) const OCID_TAIL: &str = "amaaaaaasecretocid";
 const REGION: &str = "eu-frankfurt-1";
+const COMPARTMENT: &str = "ocid1.compartment.oc1..shopamaaaaaasecretocid";
 
 /// A running emulator and its user.
 pub(crate) struct Oci {
@@ -70,6 +71,18 @@ impl Oci {
         self.emulator.queue(name).unwrap()
     }
 
+    /// A queue of this display name and OCID, in the compartment of [`compartment`].
+    pub(crate) fn add_to_compartment(&self, name: &str, id: &str) -> Arc<EmulatedQueue> {
+        let queue = self.emulator.add_queue(name, &id.parse().unwrap());
+        queue.change(|settings| settings.compartment = COMPARTMENT.to_owned());
+        queue
+    }
+
+    pub(crate) fn remove_queue(&self, name: &str) {
+        let id = self.queue(name).id().clone();
+        assert!(self.emulator.remove_queue(&id));
+    }
+
     pub(crate) fn put(&self, queue: &str, messages: usize) {
         self.queue(queue).put((0..messages).map(|n| n.to_string()));
     }
@@ -104,6 +117,11 @@ impl Oci {
 /// A queue of the emulator as a source.
 pub(crate) fn source(queue: &str, namespaces: &[&str]) -> Value {
     json!({"type": "oci-queue", "name": queue, "queueId": ocid(queue), "namespaces": namespaces})
+}
+
+/// The queues of a compartment whose names fit, as sources.
+pub(crate) fn compartment(pattern: &str, namespaces: &[&str]) -> Value {
+    json!({"type": "oci-queue", "compartmentId": COMPARTMENT, "match": pattern, "namespaces": namespaces})
 }
 
 /// The OCID of the queue of this name, which need not exist.

@@ -2,15 +2,16 @@
 //! its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::middleware::from_fn_with_state;
 use depthgauge::api::Metrics;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Lifetimes};
-use depthgauge::config::Config;
+use depthgauge::config::{Config, ConfigFile, Opener, Reload};
 use depthgauge::health::{Health, State};
-use depthgauge::lookup::Catalog;
+use depthgauge::lookup::{Binding, Catalog, Gauges};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
 use depthgauge::{admin, api, auth, server, telemetry};
@@ -60,6 +61,7 @@ pub(crate) struct Server {
     pub(crate) clients: Authority,
     pub(crate) trust: Arc<Trust>,
     pub(crate) health: Health,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) drain: CancellationToken,
     /// Ends when the server has drained.
     pub(crate) serving: JoinHandle<()>,
@@ -85,7 +87,28 @@ impl Server {
     pub(crate) async fn build(config: &str, limits: Limits, oldest: MinVersion) -> Self {
         super::crypto();
         let config = Config::parse(config).unwrap();
-        let (catalog, reader) = Catalog::new(config.open(Timestamp::now).unwrap(), Timestamp::now);
+        Self::assemble(config.open(Timestamp::now).unwrap(), None, limits, oldest).await
+    }
+
+    /// Serves the config in this file and follows it; the identity ConfigMap has been read.
+    pub(crate) async fn follow(file: &Path) -> Self {
+        super::crypto();
+        let (file, config) = ConfigFile::open(file).unwrap();
+        let mut opener = Opener::new(Timestamp::now);
+        let bindings = opener.open(config).unwrap();
+        let server = Self::assemble(bindings, Some((file, opener)), Limits::default(), MinVersion::default()).await;
+        server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
+        server
+    }
+
+    async fn assemble(
+        bindings: Vec<Binding>,
+        followed: Option<(ConfigFile, Opener)>,
+        limits: Limits,
+        oldest: MinVersion,
+    ) -> Self {
+        let (catalog, reader) = Catalog::new(bindings, Timestamp::now);
+        let catalog = Arc::new(catalog);
         tokio::spawn(reader.run());
 
         let (cluster, health) = (Cluster::new(), Health::default());
@@ -94,13 +117,19 @@ impl Server {
         let tokens = TokenReviews::new(client.clone(), reviews.clone());
         let access = SubjectAccessReviews::new(client, reviews, health.reporter("authorization", State::Ok));
         let mut registry = telemetry::registry();
-        registry.register_collector(Box::new(health.clone()));
-        let audit = Audit::new(&mut registry);
+        registry.register_collector(Box::new(Gauges::of(catalog.clone())));
+        let ours = telemetry::ours(&mut registry);
+        if let Some((file, opener)) = followed {
+            let reporter = health.reporter("config", State::Ok);
+            tokio::spawn(Reload::new(file, opener, catalog.clone(), reporter, ours).run());
+        }
+        ours.register_collector(Box::new(health.clone()));
+        let audit = Audit::new(ours);
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
         let insights = admin::insights(Arc::new(registry));
         let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
         let routes = api::routes().merge(insights).merge(admin::probes(health.clone()));
-        let gate = Gate::new(auth, Metrics::new(Arc::new(catalog)), routes);
+        let gate = Gate::new(auth, Metrics::new(catalog.clone()), routes);
 
         let dir = tempfile::tempdir().unwrap();
         let certificates =
@@ -121,6 +150,7 @@ impl Server {
             clients: Authority::named("clients"),
             trust,
             health,
+            catalog,
             drain,
             serving,
             roots,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use depthgauge::emulator::fault::{Fault, Rule};
 use depthgauge::emulator::operation::Operation;
-use depthgauge::lookup::Binding;
+use depthgauge::source::Source;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::json;
@@ -16,12 +16,12 @@ use crate::support::oci::{Oci, Trouble, source};
 const SHORT: Duration = Duration::from_millis(700);
 const NOT_UNDERSTOOD: (&str, &str) = ("decode", "the answer is not understood");
 
-async fn scene() -> (Oci, Binding) {
+async fn scene() -> (Oci, Box<dyn Source>) {
     let oci = Oci::with_queues(&["orders"]).await;
     oci.put("orders", 3);
-    let binding = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
-    assert_eq!(length(&binding).await, "3");
-    (oci, binding)
+    let source = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
+    assert_eq!(length(&*source).await, "3");
+    (oci, source)
 }
 
 fn status(status: u16) -> Fault {
@@ -56,24 +56,24 @@ async fn every_fault_is_an_error_that_reads_the_same_each_time() {
         (Fault::Endless, NOT_UNDERSTOOD),
         (Fault::Negative, ("decode", "GetStats answered with a negative number")),
     ] {
-        let (oci, binding) = scene().await;
+        let (oci, source) = scene().await;
         // GetQueue goes on working, so that the step stays the same.
         let rule = Rule { operation: Some(Operation::GetStats), ..Rule::from(fault) };
         oci.set_faults(vec![rule]);
         let timeout = if matches!(fault, Fault::Hang | Fault::Drip(_)) { SHORT } else { LONG };
         for _ in 0..2 {
-            assert_eq!(failure(&binding, timeout).await, (step, cause.to_owned()), "{fault:?}");
+            assert_eq!(failure(&*source, timeout).await, (step, cause.to_owned()), "{fault:?}");
         }
         oci.set_fault(None);
-        assert_eq!(length(&binding).await, "3", "after {fault:?}");
+        assert_eq!(length(&*source).await, "3", "after {fault:?}");
     }
 }
 
 #[tokio::test]
 async fn a_count_that_a_double_cannot_hold_is_told_exactly() {
-    let (oci, binding) = scene().await;
+    let (oci, source) = scene().await;
     oci.set_fault(Some(Fault::Above2Pow53));
-    let figures = read(&binding, LONG).await.unwrap();
+    let figures = read(&*source, LONG).await.unwrap();
     let visible = figures.value(depthgauge::metric::MetricName::new("oci_queue_visible")).unwrap();
     assert_eq!(visible.to_string(), "9007199254740993");
 }
@@ -86,19 +86,19 @@ async fn a_wrong_clock_and_a_wrong_key_are_two_causes() {
         (jiff::Timestamp::now, true, "401 NotAuthenticated"),
     ] {
         let oci = Oci::in_trouble(&["orders"], Trouble { clock, wrong_key }).await;
-        let binding = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
-        assert_eq!(failure(&binding, LONG).await, ("endpoint", cause.to_owned()));
+        let source = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
+        assert_eq!(failure(&*source, LONG).await, ("endpoint", cause.to_owned()));
     }
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_request_and_the_policy_in_the_log_only() {
-    let (oci, binding) = scene().await;
+    let (oci, source) = scene().await;
     let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
     let rule =
         Rule { headers: [header("opc-request-id", "REQUEST7")].into_iter().collect(), ..Rule::from(status(404)) };
     oci.set_faults(vec![rule]);
-    let error = read(&binding, LONG).await.unwrap_err();
+    let error = read(&*source, LONG).await.unwrap_err();
     assert!(error.detail.contains("opc-request-id REQUEST7"), "{}", error.detail);
     let policy = "Allow group <a group of this user> to read queues in compartment <compartment of the queue>";
     assert!(error.detail.contains(policy), "{}", error.detail);
@@ -108,15 +108,15 @@ async fn a_refusal_names_the_request_and_the_policy_in_the_log_only() {
 #[tokio::test]
 async fn an_endpoint_is_asked_for_again_after_a_404_and_a_lost_connection_only() {
     for (fault, again) in [(status(404), true), (Fault::Reset, true), (status(400), false), (Fault::Empty, false)] {
-        let (oci, binding) = scene().await;
+        let (oci, source) = scene().await;
         let broken = |fault, operation| Rule { operation: Some(operation), ..Rule::from(fault) };
         oci.set_faults(vec![broken(fault, Operation::GetStats)]);
-        read(&binding, LONG).await.unwrap_err();
+        read(&*source, LONG).await.unwrap_err();
         // Told by the step at which the next read would fail, if it asked: it goes on with what it
         // has then, so by the time that it takes.
         oci.set_faults(vec![broken(Fault::Hang, Operation::GetQueue)]);
         let began = std::time::Instant::now();
-        assert!(read(&binding, Duration::from_secs(2)).await.is_ok(), "{fault:?}");
+        assert!(read(&*source, Duration::from_secs(2)).await.is_ok(), "{fault:?}");
         assert_eq!(began.elapsed() >= Duration::from_millis(900), again, "{fault:?} {:?}", began.elapsed());
     }
 }

@@ -29,9 +29,9 @@ async fn oci() -> (Oci, String) {
 async fn many_reads_share_one_connection() {
     let (oci, config) = oci().await;
     let relay = Relay::to(oci.address).await;
-    let binding = open_at(&config, &format!("http://{}", relay.address), &json!({}));
+    let source = open_at(&config, &format!("http://{}", relay.address), &json!({}));
     for _ in 0..20 {
-        assert_eq!(length(&binding).await, "3");
+        assert_eq!(length(&*source).await, "3");
     }
     assert_eq!(relay.asked().len(), 1);
 }
@@ -46,8 +46,8 @@ async fn a_failure_that_passes_is_repeated_within_the_read_and_signed_anew() {
             _ => (200, stats(7)),
         })
         .await;
-        let binding = open_at(&config, &format!("http://{}", double.address), &json!({}));
-        assert_eq!(length(&binding).await, "7", "{status}");
+        let source = open_at(&config, &format!("http://{}", double.address), &json!({}));
+        assert_eq!(length(&*source).await, "7", "{status}");
         assert_eq!(double.count(), 3);
         let ids: Vec<String> =
             double.received().iter().map(|request| request.header("opc-request-id").to_owned()).collect();
@@ -62,8 +62,8 @@ async fn a_failure_that_stays_is_not_repeated() {
         [(400, "InvalidParameter"), (403, "NotAuthorized"), (404, "NotFound"), (409, "Conflict"), (501, "")]
     {
         let double = Double::start(None, move |_| (status, json!({"code": code, "message": "no"}).to_string())).await;
-        let binding = open_at(&config, &format!("http://{}", double.address), &json!({}));
-        read(&binding, LONG).await.unwrap_err();
+        let source = open_at(&config, &format!("http://{}", double.address), &json!({}));
+        read(&*source, LONG).await.unwrap_err();
         assert_eq!(double.count(), 1, "{status}");
     }
 }
@@ -72,15 +72,15 @@ async fn a_failure_that_stays_is_not_repeated() {
 async fn an_outage_is_not_asked_more_often_than_a_sound_service() {
     let (_oci, config) = oci().await;
     let double = Double::start(None, |_| (500, String::new())).await;
-    let binding = open_at(&config, &format!("http://{}", double.address), &json!({}));
+    let source = open_at(&config, &format!("http://{}", double.address), &json!({}));
     for _ in 0..5 {
-        assert_eq!(failure(&binding, LONG).await, ("read", "500".to_owned()));
+        assert_eq!(failure(&*source, LONG).await, ("read", "500".to_owned()));
     }
     let met = double.count();
     assert!(met <= 9, "{met} requests for 5 reads");
     // Down: the same words, and hardly a request.
     for _ in 0..200 {
-        assert_eq!(failure(&binding, LONG).await, ("read", "500".to_owned()));
+        assert_eq!(failure(&*source, LONG).await, ("read", "500".to_owned()));
     }
     assert!(double.count() <= 14, "{} requests for 205 reads", double.count());
 }
@@ -90,23 +90,22 @@ async fn a_queue_that_fails_alone_stops_no_other_at_its_endpoint() {
     let oci = Oci::with_queues(&["orders", "broken"]).await;
     oci.put("orders", 3);
     let config = oci.config(&json!({}), &[source("orders", &["shop"]), source("broken", &["shop"])]);
-    let config = depthgauge::config::Config::parse(&config).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let bindings = config.open(jiff::Timestamp::now).unwrap();
+    let sources = super::open_all(&config);
     let rule = Rule { queue: Some("broken".to_owned()), ..Rule::from(Fault::Status(StatusCode::BAD_GATEWAY)) };
     oci.set_faults(vec![rule]);
     for _ in 0..20 {
         for _ in 0..20 {
-            read(&bindings[1], LONG).await.unwrap_err();
+            read(&*sources[1], LONG).await.unwrap_err();
         }
-        assert_eq!(length(&bindings[0]).await, "3");
+        assert_eq!(length(&*sources[0]).await, "3");
     }
 }
 
 #[tokio::test]
 async fn retry_after_is_obeyed_by_the_next_turn() {
     let (oci, config) = oci().await;
-    let binding = open(&config);
-    assert_eq!(length(&binding).await, "3");
+    let source = open(&config);
+    assert_eq!(length(&*source).await, "3");
     let in_two_seconds = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
     for said in ["1".to_owned(), httpdate::fmt_http_date(in_two_seconds.into())] {
         let headers: HeaderMap = [(RETRY_AFTER, HeaderValue::from_str(&said).unwrap())].into_iter().collect();
@@ -114,13 +113,13 @@ async fn retry_after_is_obeyed_by_the_next_turn() {
         oci.set_faults(vec![Rule { headers, operation: Some(Operation::GetStats), ..Rule::from(throttled) }]);
         let before = oci.queue("orders").reads();
         let began = Instant::now();
-        assert_eq!(failure(&binding, LONG).await, ("read", "429 TooManyRequests".to_owned()));
+        assert_eq!(failure(&*source, LONG).await, ("read", "429 TooManyRequests".to_owned()));
         assert!(began.elapsed() < Duration::from_secs(1), "a read does not wait for it");
         oci.set_fault(None);
-        drop(binding.source.turn(true).await);
+        drop(source.turn(true).await);
         // A date has whole seconds, so it may be almost one second less.
         assert!(began.elapsed() >= Duration::from_millis(900), "{said}: {:?}", began.elapsed());
-        assert_eq!(length(&binding).await, "3");
+        assert_eq!(length(&*source).await, "3");
         assert_eq!(oci.queue("orders").reads(), before + 1);
     }
 }
@@ -128,15 +127,15 @@ async fn retry_after_is_obeyed_by_the_next_turn() {
 #[tokio::test]
 async fn reads_take_turns_and_places() {
     let (_oci, config) = oci().await;
-    let binding = open_at(&config, "http://127.0.0.1:1", &json!({"maxReadsPerSecond": 1000}));
+    let source = open_at(&config, "http://127.0.0.1:1", &json!({"maxReadsPerSecond": 1000}));
     let began = Instant::now();
     let mut turns = Vec::new();
     for _ in 0..64 {
-        turns.push(binding.source.turn(false).await);
+        turns.push(source.turn(false).await);
     }
     assert!(began.elapsed() >= Duration::from_millis(50), "{:?}", began.elapsed());
-    let another = tokio::time::timeout(Duration::from_millis(200), binding.source.turn(true)).await;
+    let another = tokio::time::timeout(Duration::from_millis(200), source.turn(true)).await;
     assert!(another.is_err(), "64 are under way");
     turns.pop();
-    drop(binding.source.turn(true).await);
+    drop(source.turn(true).await);
 }

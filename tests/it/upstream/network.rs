@@ -49,13 +49,13 @@ async fn a_ca_of_ones_own_is_trusted_and_nothing_that_it_did_not_sign_for_here()
         (other.acceptor_for(HERE), false),
     ] {
         let double = Double::start(Some(acceptor), |_| (200, stats())).await;
-        let binding = open_at(&config, &format!("https://{}", double.address), &json!({"caFile": file}));
+        let source = open_at(&config, &format!("https://{}", double.address), &json!({"caFile": file}));
         if trusted {
-            assert_eq!(length(&binding).await, "7");
+            assert_eq!(length(&*source).await, "7");
             continue;
         }
         for _ in 0..2 {
-            assert_eq!(failure(&binding, LONG).await, ("read", "TLS handshake failed".to_owned()));
+            assert_eq!(failure(&*source, LONG).await, ("read", "TLS handshake failed".to_owned()));
         }
         assert_eq!(double.count(), 0);
     }
@@ -85,9 +85,9 @@ async fn where_nobody_is_the_cause_says_so() {
     for (endpoint, cause) in
         [("http://127.0.0.1:1", "connection refused"), ("https://depthgauge.invalid", "host name not found")]
     {
-        let binding = open_at(&config, endpoint, &json!({}));
+        let source = open_at(&config, endpoint, &json!({}));
         for _ in 0..2 {
-            assert_eq!(failure(&binding, LONG).await, ("read", cause.to_owned()));
+            assert_eq!(failure(&*source, LONG).await, ("read", cause.to_owned()));
         }
     }
 }
@@ -116,13 +116,13 @@ async fn nothing_that_is_signed_or_secret_follows_a_redirect() {
     let target = Double::start(None, |_| (200, stats())).await;
     let address = redirect(&target).await;
     // GetStats, and GetQueue.
-    let binding = open_at(&config, &format!("http://{address}"), &json!({}));
-    let error = super::read(&binding, LONG).await.unwrap_err();
+    let source = open_at(&config, &format!("http://{address}"), &json!({}));
+    let error = super::read(&*source, LONG).await.unwrap_err();
     assert_eq!(error.cause, "307");
     assert!(error.remedy.contains("redirects are not followed"), "{}", error.remedy);
     let mut of_control: serde_json::Value = serde_json::from_str(&config).unwrap();
     of_control["oci"]["endpoint"] = json!(format!("http://{address}"));
-    assert_eq!(failure(&super::open(&of_control.to_string()), LONG).await, ("endpoint", "307".to_owned()));
+    assert_eq!(failure(&*super::open(&of_control.to_string()), LONG).await, ("endpoint", "307".to_owned()));
     // The metadata and the federation service of an instance.
     let instance = Instance::start().await;
     for federation in [true, false] {
@@ -184,7 +184,7 @@ async fn a_proxy_of_the_environment_is_used_unless_the_environment_excepts_the_h
 async fn a_service_that_never_answers_a_handshake_is_timed_out() {
     let (_oci, config) = config().await;
     let listener = Arc::new(tokio::net::TcpListener::bind((HERE, 0)).await.unwrap());
-    let binding = open_at(&config, &format!("https://{}", listener.local_addr().unwrap()), &json!({}));
+    let source = open_at(&config, &format!("https://{}", listener.local_addr().unwrap()), &json!({}));
     let short = Duration::from_millis(300);
-    assert_eq!(failure(&binding, short).await, ("read", "timed out".to_owned()));
+    assert_eq!(failure(&*source, short).await, ("read", "timed out".to_owned()));
 }

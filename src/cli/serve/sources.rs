@@ -1,0 +1,78 @@
+//! Where `serve` has its sources from: a config file that is followed, or variables.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use prometheus_client::registry::Registry;
+
+use crate::cli::{clock, pod_namespace};
+use crate::config::{Config, ConfigFile, Opener, Reload};
+use crate::health::{Health, State};
+use crate::lookup::{Binding, Catalog};
+use crate::{source, telemetry};
+
+#[derive(Debug, clap::Args)]
+// A second group named `Args` would be one too many.
+#[group(skip)]
+pub(super) struct Args {
+    /// Config file: sources and who may read them; read again when it changes [default: the queue
+    /// that OCI_QUEUE_ID names]
+    #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Sources, opened.
+pub(super) struct Sources {
+    pub(super) bindings: Vec<Binding>,
+    /// What follows them, if that is a file.
+    pub(super) followed: Option<Followed>,
+    /// For the log.
+    pub(super) origin: String,
+}
+
+/// A config file, and what opened the sources that it names.
+pub(super) struct Followed(ConfigFile, Opener);
+
+// === impl Args ===
+
+impl Args {
+    /// Reads and opens; what is wrong ends the start.
+    pub(super) fn open(self) -> Result<Sources> {
+        let Self { config } = self;
+        let var = |name: &str| std::env::var(name).ok();
+        let variables = source::KINDS.iter().flat_map(|kind| kind.variables()).copied();
+        let mut opener = Opener::new(clock);
+        let Some(path) = config else {
+            let Some(config) = Config::from_variables(&var, pod_namespace().as_deref()) else {
+                let firsts = source::KINDS.iter().filter_map(|kind| kind.variables().first().copied());
+                bail!("no sources: name a config file with --config FILE, or one source with {}", list(firsts));
+            };
+            let bindings = opener.open(config?)?;
+            let set = variables.filter(|name| var(name).is_some());
+            return Ok(Sources { bindings, followed: None, origin: list(set) });
+        };
+        let ignored: Vec<_> = variables.filter(|name| var(name).is_some()).collect();
+        if !ignored.is_empty() {
+            tracing::warn!("ignored, because there is a config file: {}", list(ignored));
+        }
+        let (file, config) = ConfigFile::open(&path)?;
+        let bindings = opener.open(config)?;
+        Ok(Sources { bindings, followed: Some(Followed(file, opener)), origin: path.display().to_string() })
+    }
+}
+
+// === impl Followed ===
+
+impl Followed {
+    /// Keeps this catalog as the file says.
+    pub(super) fn by(self, catalog: &Arc<Catalog>, health: &Health, registry: &mut Registry) -> Reload {
+        let Self(file, opener) = self;
+        let reporter = health.reporter("config", State::Ok);
+        Reload::new(file, opener, catalog.clone(), reporter, telemetry::ours(registry))
+    }
+}
+
+fn list(names: impl IntoIterator<Item = &'static str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}

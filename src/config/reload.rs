@@ -1,0 +1,112 @@
+//! The config followed while it is served: sources come, change and go within a second of the
+//! file, and a file that cannot be used changes nothing and is told of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{Config, ConfigError, ConfigFile, Opener};
+use crate::health::Reporter;
+use crate::lookup::Catalog;
+
+/// Between two looks at the file. Two of them make a change, which takes effect within a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// When a config is tried again that cannot be opened: the key that it names may arrive in a
+/// Secret's volume up to a minute later.
+const OPEN_AGAIN: Duration = Duration::from_secs(10);
+
+/// Follows a config file.
+pub struct Reload {
+    file: ConfigFile,
+    opener: Opener,
+    catalog: Arc<Catalog>,
+    reporter: Reporter,
+    successful: Gauge,
+    success: Gauge,
+    /// When to try what could not be opened.
+    again: Option<Instant>,
+}
+
+// === impl Reload ===
+
+impl Reload {
+    /// Keeps this catalog, which was opened from this file by this opener, as the file says.
+    /// Counts in a registry whose metrics begin with our name.
+    pub fn new(
+        file: ConfigFile,
+        opener: Opener,
+        catalog: Arc<Catalog>,
+        reporter: Reporter,
+        registry: &mut Registry,
+    ) -> Self {
+        let (successful, success) = (Gauge::default(), Gauge::default());
+        let help = "Whether the config file is in force as it is now";
+        registry.register("config_last_reload_successful", help, successful.clone());
+        let help = "When the config in force was read, in seconds since 1970";
+        registry.register_with_unit("config_last_reload_success_timestamp", help, Unit::Seconds, success.clone());
+        let reload = Self { file, opener, catalog, reporter, successful, success, again: None };
+        reload.succeeded();
+        reload
+    }
+
+    /// Follows the file until dropped.
+    pub async fn run(mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let mut file = self.file;
+            // A file on a network may take its time, and a long one takes some to parse.
+            let looked = tokio::task::spawn_blocking(move || (file.look(), file)).await;
+            let (news, file) = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            self.file = file;
+            if let Some(news) = news {
+                self.apply(news, true);
+            } else if self.again.is_some_and(|again| Instant::now() >= again) {
+                self.apply(self.file.judge(), false);
+            }
+        }
+    }
+
+    fn apply(&mut self, config: Result<Config, ConfigError>, is_news: bool) {
+        self.again = None;
+        let opened = match config {
+            Ok(config) => self.opener.open(config).map_err(|error| {
+                self.again = Some(Instant::now() + OPEN_AGAIN);
+                error.to_string()
+            }),
+            Err(error) => Err(error.to_string()),
+        };
+        match opened {
+            Ok(bindings) => {
+                tracing::info!(sources = bindings.len(), "the config has changed and is in force");
+                self.catalog.replace(bindings);
+                self.succeeded();
+                self.reporter.ok();
+            }
+            Err(errors) => self.failed(&errors, is_news),
+        }
+    }
+
+    fn succeeded(&self) {
+        self.successful.set(1);
+        self.success.set((self.opener.clock())().as_second());
+    }
+
+    /// `errors` is a line each; all are for the log, and the first is for those who look here.
+    fn failed(&self, errors: &str, is_news: bool) {
+        self.successful.set(0);
+        let (first, rest) = errors.split_once('\n').unwrap_or((errors, ""));
+        let more = match rest.lines().count() {
+            0 => String::new(),
+            count => format!(" (and {count} more, see the log)"),
+        };
+        self.reporter.degraded(format!("changed and unusable, so that of before stays in force: {first}{more}"));
+        for error in rest.lines().filter(|_| is_news) {
+            tracing::warn!(error, "the changed config is unusable");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The sources of a moment, as answers see them: what the config names, and what is listed as
+//! far as it has a name of its own. Never changed, only replaced; see [`super::roster`].
+//!
+//! A source that the config names goes by that name alone. One that is only listed goes by the
+//! name it is listed under, unless a source of the config has it, no label value can hold it, or
+//! two have it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::Cell;
+use super::roll::Roll;
+use crate::metric::pattern::Pattern;
+use crate::metric::{Labels, Namespace, is_label_value};
+use crate::source::Kind;
+
+/// What there is.
+#[derive(Default)]
+pub(super) struct Entries {
+    /// Sorted by name.
+    pub(super) sources: Vec<Entry>,
+    /// In the order of the config.
+    pub(super) collections: Vec<Collection>,
+    /// Sorted by name.
+    pub(super) twins: Vec<Twins>,
+    /// Sorted by name.
+    pub(super) unreachable: Vec<Unreachable>,
+}
+
+/// A source under its name.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) kind: &'static dyn Kind,
+    pub(super) namespaces: Vec<Pattern>,
+    pub(super) labels: Labels,
+    /// A gauge, too.
+    pub(super) export: bool,
+    pub(super) cell: Arc<Cell>,
+}
+
+/// An entry of the config that stands for whatever is listed.
+#[derive(Clone)]
+pub(super) struct Collection {
+    pub(super) kind: &'static dyn Kind,
+    pub(super) namespaces: Vec<Pattern>,
+    pub(super) export: bool,
+    pub(super) roll: Arc<Roll>,
+}
+
+/// A source that the config names, and what it is whatever it is called.
+pub(super) struct Bound {
+    pub(super) identity: String,
+    pub(super) entry: Entry,
+}
+
+/// Several sources that are listed under one name.
+pub(super) struct Twins {
+    pub(super) labels: Labels,
+    kind: &'static dyn Kind,
+    namespaces: Vec<Pattern>,
+    pub(super) name: String,
+    /// For the log.
+    pub(super) identities: BTreeSet<String>,
+    pub(super) sentence: Arc<str>,
+}
+
+/// A source that is listed and that no question can name.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Unreachable {
+    /// As it is listed.
+    pub name: String,
+    /// What it is, for the log: an OCID.
+    pub identity: String,
+    /// Why, and what to do.
+    pub reason: &'static str,
+}
+
+// === impl Entries ===
+
+impl Entries {
+    /// What comes of what the config binds and of what the collections list now.
+    pub(super) fn compose(bound: &[Bound], collections: &[Collection]) -> Self {
+        let taken: HashSet<_> = bound.iter().map(|bound| (bound.entry.kind.name(), bound.identity.as_str())).collect();
+        let names: HashSet<_> =
+            bound.iter().map(|bound| (bound.entry.kind.name(), bound.entry.name.as_str())).collect();
+        let mut entries = Self { collections: collections.to_vec(), ..Self::default() };
+        for ((kind, name), mut listed) in by_name(collections) {
+            listed.retain(|identity, _| !taken.contains(&(kind, identity.as_str())));
+            let reason = if names.contains(&(kind, name.as_str())) {
+                Some("a source of the config has this name: give it a source of its own under another one")
+            } else if !is_label_value(&name) {
+                Some("no label value can hold this name: give it a source of its own under another one")
+            } else {
+                None
+            };
+            match (reason, listed.len()) {
+                (Some(reason), _) => entries.unreachable.extend(listed.into_keys().map(|identity| Unreachable {
+                    name: name.clone(),
+                    identity,
+                    reason,
+                })),
+                (None, 0 | 1) => entries.sources.extend(listed.into_values()),
+                (None, _) => entries.twins.extend(Twins::of(listed)),
+            }
+        }
+        entries.sources.extend(bound.iter().map(|bound| bound.entry.clone()));
+        entries.sources.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.twins.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.unreachable.sort();
+        entries
+    }
+
+    /// Those that this namespace may read.
+    pub(super) fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
+        self.sources.iter().filter(move |entry| may_read(entry.kind, &entry.namespaces, kind, namespace))
+    }
+
+    /// Names that this namespace may read, and that mean more than one source.
+    pub(super) fn twins(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Twins> {
+        self.twins.iter().filter(move |twins| may_read(twins.kind, &twins.namespaces, kind, namespace))
+    }
+
+    /// Sees to it that the lists on which a question depends are known, and waits for them as
+    /// long as it takes. A question that names sources depends on no list but for those that are
+    /// not known: what is known has its own truth. Any other question depends on all of them.
+    pub(super) async fn call(
+        &self,
+        kind: &'static dyn Kind,
+        namespace: &Namespace,
+        named: Option<&BTreeSet<String>>,
+    ) -> Result<(), Arc<str>> {
+        let missing = named.map(|named| self.missing(kind, namespace, named));
+        let readable = self.collections.iter().filter(|collection| {
+            may_read(collection.kind, &collection.namespaces, kind, namespace)
+                && named.is_none_or(|named| named.iter().any(|name| collection.roll.may_list(name)))
+        });
+        let mut needed = Vec::new();
+        for Collection { roll, .. } in readable {
+            match &missing {
+                None => needed.push((roll, false)),
+                Some(missing) if missing.iter().any(|name| roll.may_list(name)) => needed.push((roll, true)),
+                Some(_) => roll.note(),
+            }
+        }
+        futures_util::future::join_all(needed.iter().map(|(roll, missing)| roll.ask(*missing))).await;
+        needed.into_iter().try_for_each(|(roll, missing)| roll.known(missing))
+    }
+
+    /// The sentence of each source or list that is asked for and fails, and of each name that
+    /// means more than one source.
+    pub(super) fn outages(&self) -> Vec<Arc<str>> {
+        let sources = self.sources.iter().filter_map(|entry| entry.cell.outage());
+        let lists = self.collections.iter().filter_map(|collection| collection.roll.outage());
+        let twins = self.twins.iter().map(|twins| twins.sentence.clone());
+        sources.chain(lists).chain(twins).collect()
+    }
+
+    pub(super) fn stretch(&self) -> Duration {
+        self.sources.iter().map(|entry| entry.cell.stretch()).max().unwrap_or_default()
+    }
+
+    fn missing<'n>(
+        &self,
+        kind: &'static dyn Kind,
+        namespace: &Namespace,
+        named: &'n BTreeSet<String>,
+    ) -> Vec<&'n String> {
+        let mut missing: BTreeSet<&String> = named.iter().collect();
+        for entry in self.readable(kind, namespace) {
+            missing.remove(&entry.name);
+        }
+        for twins in self.twins(kind, namespace) {
+            missing.remove(&twins.name);
+        }
+        missing.into_iter().collect()
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(
+        name: String,
+        kind: &'static dyn Kind,
+        namespaces: Vec<Pattern>,
+        export: bool,
+        cell: Arc<Cell>,
+    ) -> Self {
+        let labels = [(kind.label(), name.as_str())].into_iter().collect();
+        Self { name, kind, namespaces, labels, export, cell }
+    }
+}
+
+// === impl Twins ===
+
+impl Twins {
+    fn of(listed: BTreeMap<String, Entry>) -> Option<Self> {
+        let Entry { name, kind, labels, .. } = listed.values().next()?.clone();
+        let sentence = format!(
+            "{} {}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config",
+            listed.len(),
+            kind.label()
+        );
+        let namespaces = listed.values().flat_map(|entry| entry.namespaces.iter().cloned()).collect();
+        Some(Self {
+            labels,
+            kind,
+            namespaces,
+            name,
+            identities: listed.into_keys().collect(),
+            sentence: sentence.into(),
+        })
+    }
+}
+
+/// All that is listed, by kind and name, and then by what it is. A source that several
+/// collections list is one: as the first has it, for all who may read any of them.
+fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTreeMap<String, Entry>> {
+    let mut names: BTreeMap<_, BTreeMap<String, Entry>> = BTreeMap::new();
+    for Collection { kind, namespaces, export, roll } in collections {
+        for member in roll.members().iter() {
+            let listed = names.entry((kind.name(), member.name.clone())).or_default();
+            match listed.get_mut(&member.identity) {
+                Some(known) => {
+                    known.namespaces.extend(namespaces.iter().cloned());
+                    known.export |= *export;
+                }
+                None => {
+                    let entry =
+                        Entry::new(member.name.clone(), *kind, namespaces.clone(), *export, member.cell.clone());
+                    listed.insert(member.identity.clone(), entry);
+                }
+            }
+        }
+    }
+    names
+}
+
+fn may_read(is: &'static dyn Kind, namespaces: &[Pattern], kind: &'static dyn Kind, namespace: &Namespace) -> bool {
+    is.name() == kind.name() && namespaces.iter().any(|pattern| pattern.matches(namespace.as_str()))
+}

@@ -1,0 +1,58 @@
+//! Values as gauges, for the dashboards of those who scraped an exporter before.
+//!
+//! A source that fails, or whose value is too old, has no sample: on a dashboard that is a gap,
+//! and a zero would be an empty queue.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::Catalog;
+use crate::source;
+
+/// The sources of a catalog that are gauges, too. Their names have no prefix of ours.
+#[derive(Clone)]
+pub struct Gauges(Arc<Catalog>);
+
+// === impl Gauges ===
+
+impl Gauges {
+    /// Of this catalog.
+    pub fn of(catalog: Arc<Catalog>) -> Self {
+        Self(catalog)
+    }
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauges")
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let entries = self.0.roster.now();
+        for kind in source::KINDS {
+            let mine = entries.sources.iter().filter(|entry| entry.export && entry.kind.name() == kind.name());
+            // One look for all gauges: they are of one reading.
+            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.cell.well()?))).collect();
+            if known.is_empty() {
+                continue;
+            }
+            for gauge in kind.gauges() {
+                let name = gauge.metric.as_str();
+                let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
+                for (name, reading) in &known {
+                    let Some(value) = reading.figures.value(gauge.metric) else { continue };
+                    let labels = [(kind.label(), name.as_str())];
+                    ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Which sources there are: what the config binds, and what is listed. Both may change at any
+//! time; each change makes new [`Entries`], and starts and stops the reads that it has to.
+
+use std::collections::HashSet;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::cache::Cell;
+use super::entries::{Bound, Collection, Entries, Entry};
+use super::roll::Roll;
+use super::{Binding, Timing, title};
+use crate::metric::Clock;
+use crate::source::{Identified, Opened};
+
+/// The sources of a catalog.
+pub(super) struct Roster {
+    now: ArcSwap<Entries>,
+    /// One change at a time.
+    inputs: Mutex<Inputs>,
+    clock: Clock,
+    activate: mpsc::UnboundedSender<Arc<Cell>>,
+    call: mpsc::UnboundedSender<Arc<Roll>>,
+}
+
+/// What the config says; the definitions are in the same order.
+#[derive(Default)]
+struct Inputs {
+    bound: Vec<Bound>,
+    bound_definitions: Vec<Definition>,
+    collections: Vec<Collection>,
+    collection_definitions: Vec<Definition>,
+}
+
+/// While this stays the same, so do a source and what is known of it.
+#[derive(Eq, PartialEq)]
+struct Definition {
+    kind: &'static str,
+    name: String,
+    timing: Timing,
+    text: String,
+}
+
+// === impl Roster ===
+
+impl Roster {
+    pub(super) fn new(
+        clock: Clock,
+        activate: mpsc::UnboundedSender<Arc<Cell>>,
+        call: mpsc::UnboundedSender<Arc<Roll>>,
+    ) -> Arc<Self> {
+        let (now, inputs) = (ArcSwap::default(), Mutex::default());
+        Arc::new(Self { now, inputs, clock, activate, call })
+    }
+
+    /// The sources of now.
+    pub(super) fn now(&self) -> Arc<Entries> {
+        self.now.load_full()
+    }
+
+    /// Takes these bindings for all that the config says, and from those of before what is the
+    /// same.
+    pub(super) fn replace(self: &Arc<Self>, bindings: Vec<Binding>) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = mem::take(&mut *inputs);
+        for Binding { name, kind, namespaces, timing, export, definition, source } in bindings {
+            let definition = Definition { kind: kind.name(), name: name.clone(), timing, text: definition };
+            match source {
+                Opened::One(Identified { identity, source }) => {
+                    let cell = before.cell(&definition).unwrap_or_else(|| {
+                        Arc::new(Cell::new(title(kind, &name), source, timing, self.clock, self.activate.clone()))
+                    });
+                    let entry = Entry::new(name, kind, namespaces, export, cell);
+                    inputs.bound.push(Bound { identity, entry });
+                    inputs.bound_definitions.push(definition);
+                }
+                Opened::Many(listing) => {
+                    let roll = before.roll(&definition).unwrap_or_else(|| {
+                        Roll::new(kind, &name, listing, timing, self.clock, Arc::downgrade(self), self.call.clone())
+                    });
+                    inputs.collections.push(Collection { kind, namespaces, export, roll });
+                    inputs.collection_definitions.push(definition);
+                }
+            }
+        }
+        self.publish(&inputs);
+    }
+
+    /// A list has changed.
+    pub(super) fn relisted(&self) {
+        self.publish(&self.inputs.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A cell for a source that is listed.
+    pub(super) fn cell(&self, title: String, source: Identified, timing: Timing) -> Arc<Cell> {
+        Arc::new(Cell::new(title, source.source, timing, self.clock, self.activate.clone()))
+    }
+
+    fn publish(&self, inputs: &Inputs) {
+        let now = Arc::new(Entries::compose(&inputs.bound, &inputs.collections));
+        let before = self.now.swap(now.clone());
+        let cells: HashSet<_> = now.sources.iter().map(|entry| Arc::as_ptr(&entry.cell)).collect();
+        for gone in before.sources.iter().filter(|entry| !cells.contains(&Arc::as_ptr(&entry.cell))) {
+            gone.cell.rest();
+        }
+        let rolls: HashSet<_> = now.collections.iter().map(|collection| Arc::as_ptr(&collection.roll)).collect();
+        for gone in before.collections.iter().filter(|collection| !rolls.contains(&Arc::as_ptr(&collection.roll))) {
+            gone.roll.rest();
+        }
+        // After those that go: a cell may be in both.
+        for entry in &now.sources {
+            entry.cell.stand(entry.export);
+        }
+        for collection in &now.collections {
+            collection.roll.stand(collection.export);
+        }
+        log_news(&before, &now);
+    }
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    /// What there was of this definition, once.
+    fn cell(&mut self, definition: &Definition) -> Option<Arc<Cell>> {
+        let at = self.bound_definitions.iter().position(|known| known == definition)?;
+        self.bound_definitions.swap_remove(at);
+        Some(self.bound.swap_remove(at).entry.cell)
+    }
+
+    fn roll(&mut self, definition: &Definition) -> Option<Arc<Roll>> {
+        let at = self.collection_definitions.iter().position(|known| known == definition)?;
+        self.collection_definitions.swap_remove(at);
+        Some(self.collections.swap_remove(at).roll)
+    }
+}
+
+/// What is listed and cannot be had is said once, with what only the log may name.
+fn log_news(before: &Entries, now: &Entries) {
+    for twins in &now.twins {
+        let known =
+            before.twins.iter().any(|known| (&known.name, &known.identities) == (&twins.name, &twins.identities));
+        if !known {
+            tracing::warn!(name = twins.name, identities = ?twins.identities, "{}", twins.sentence);
+        }
+    }
+    for news in now.unreachable.iter().filter(|news| !before.unreachable.contains(news)) {
+        tracing::warn!(name = news.name, identity = news.identity, "listed, but cannot be asked for: {}", news.reason);
+    }
+}

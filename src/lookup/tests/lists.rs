@@ -1,0 +1,248 @@
+//! Sources that are listed: when the list is made, and what is said of what is in it and what
+//! is not.
+
+use super::*;
+use crate::source::{Listed, Listing};
+
+/// A list that a test writes.
+struct FakeListing {
+    /// Names and identities, or the cause of a failure.
+    listed: Mutex<Result<Vec<(&'static str, &'static str)>, &'static str>>,
+    lists: AtomicU64,
+    fake: Arc<Fake>,
+}
+
+impl FakeListing {
+    fn of(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
+        Arc::new(Self { listed: Mutex::new(Ok(listed.to_vec())), lists: AtomicU64::new(0), fake: Fake::new() })
+    }
+
+    fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
+        *self.listed.lock().unwrap() = listed.map(<[_]>::to_vec);
+    }
+
+    fn lists(&self) -> u64 {
+        self.lists.load(Ordering::Relaxed)
+    }
+}
+
+impl Listing for Arc<FakeListing> {
+    fn title(&self) -> &'static str {
+        "queues of a compartment"
+    }
+
+    fn list(&self, _: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+        async move {
+            self.lists.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let listed = self.listed.lock().unwrap().clone();
+            let listed = listed.map_err(|cause| SourceError {
+                step: Step::List,
+                cause: cause.to_owned(),
+                remedy: "Wait.",
+                detail: String::new(),
+            })?;
+            let source =
+                |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };
+            Ok(listed
+                .into_iter()
+                .map(|(name, identity)| Listed { name: name.to_owned(), source: source(identity) })
+                .collect())
+        }
+        .boxed()
+    }
+}
+
+fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>) -> Binding {
+    Binding {
+        namespaces: vec![Pattern::new(namespace)],
+        source: Opened::Many(Box::new(listing.clone())),
+        ..binding(pattern, &listing.fake)
+    }
+}
+
+impl Scene {
+    /// Names of the items of an answer, with commas.
+    async fn names(&self, selector: &str) -> Result<String, String> {
+        let samples = self.ask("shop", selector).await.map_err(|error| error.to_string())?;
+        Ok(samples.iter().filter_map(|sample| sample.labels.value("queue")).collect::<Vec<_>>().join(","))
+    }
+
+    async fn refusal(&self, selector: &str) -> LookupError {
+        self.ask("shop", selector).await.unwrap_err()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_and_nothing_is_listed() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    seconds(3600.0).await;
+    // Not may this one read them.
+    assert!(matches!(scene.ask("bank", "").await, Err(LookupError::NoMatch(_))));
+    assert_eq!(listing.lists(), 0);
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    seconds(130.0).await;
+    let after_idle = listing.lists();
+    seconds(3600.0).await;
+    assert_eq!(listing.lists(), after_idle);
+    // And the next question lists again rather than telling what was.
+    listing.set(Ok(&[("a", "1"), ("b", "2")]));
+    assert_eq!(scene.names("").await.unwrap(), "a,b");
+    assert_eq!(listing.lists(), after_idle + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_the_pattern_is_listed_every_half_minute_while_somebody_asks() {
+    let listing = FakeListing::of(&[("orders-a", "1"), ("bills", "2")]);
+    let scene = bound(vec![listed("orders-*", "shop", &listing)]);
+    for _ in 0..40 {
+        assert_eq!(scene.names("queue=orders-a").await.unwrap(), "orders-a");
+        seconds(15.0).await;
+    }
+    // 10 minutes: 20 lists, and up to one more at each end.
+    assert!((20..=22).contains(&listing.lists()), "{}", listing.lists());
+    let error = scene.refusal("queue=bills").await.to_string();
+    assert!(error.ends_with("it may read orders-a"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_one_is_found_by_its_name_at_once_but_not_listed_more_often_than_refresh() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    listing.set(Ok(&[("a", "1"), ("b", "2")]));
+    // The list is younger than `refresh`.
+    for _ in 0..100 {
+        assert!(matches!(scene.refusal("queue=b").await, LookupError::NoMatch(_)));
+    }
+    assert_eq!(listing.lists(), 1);
+    seconds(5.0).await;
+    assert_eq!(scene.names("queue=b").await.unwrap(), "b");
+    assert_eq!(scene.names("queue in (a,b)").await.unwrap(), "a,b");
+    assert_eq!(listing.lists(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_gone_leaves_with_the_names_that_stay() {
+    let listing = FakeListing::of(&[("a", "1"), ("b", "2")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("queue=b").await.unwrap(), "b");
+    listing.set(Ok(&[("a", "1")]));
+    for _ in 0..3 {
+        seconds(15.0).await;
+        let _ = scene.names("queue=b").await;
+    }
+    let error = scene.refusal("queue=b").await;
+    assert_eq!(error.to_string(), "no queue that namespace \"shop\" may read matches queue=b; it may read a");
+    let reads = listing.fake.reads();
+    seconds(60.0).await;
+    assert_eq!(listing.fake.reads(), reads, "what is gone is still read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_list_nobody_knows_what_there_is() {
+    let listing = FakeListing::of(&[]);
+    listing.set(Err("404 NotAuthorizedOrNotFound"));
+    let own = Fake::new();
+    let scene = bound(vec![binding("own", &own), listed("orders-*", "shop", &listing)]);
+    let sentence = "queues of a compartment matching \"orders-*\" cannot be read since 2026-11-22T14:00:00Z: 404 NotAuthorizedOrNotFound (step: list). Wait.";
+    for selector in ["", "queue=orders-a", "queue!=own", "queue in (own,orders-a)"] {
+        assert_eq!(scene.refusal(selector).await, LookupError::Unavailable(sentence.into()), "{selector}");
+    }
+    assert_eq!(scene.catalog.outages(), [sentence.into()]);
+    // A source of the config depends on no list, nor does what no list can hold.
+    assert_eq!(scene.names("queue=own").await.unwrap(), "own");
+    assert!(matches!(scene.refusal("queue=bills").await, LookupError::NoMatch(_)));
+    listing.set(Ok(&[("orders-a", "1")]));
+    seconds(6.1).await;
+    assert_eq!(scene.names("").await.unwrap(), "orders-a,own");
+    assert!(scene.catalog.outages().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_takes_nothing_away_until_it_is_too_old_to_be_complete() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    listing.set(Err("500"));
+    for _ in 0..11 {
+        seconds(8.0).await;
+        assert_eq!(scene.names("").await.unwrap(), "a");
+        // What may be there by now is not called missing.
+        assert!(matches!(scene.refusal("queue=b").await, LookupError::Unavailable(_)));
+    }
+    // Now 90 s old: 30 s, after which it was due again, and `maxAge`.
+    seconds(3.0).await;
+    let sentence = scene.refusal("").await;
+    assert!(matches!(&sentence, LookupError::Unavailable(sentence) if sentence.contains(": 500 (step: list)")));
+    // What is known has its own truth.
+    assert_eq!(scene.refusal("queue=b").await, sentence);
+    seconds(600.0).await;
+    assert_eq!(scene.names("queue=a").await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_of_one_name_are_an_error_until_one_has_a_source_of_its_own() {
+    let listing = FakeListing::of(&[("a", "1"), ("a", "2"), ("b", "3")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let sentence =
+        "2 queues are called \"a\": rename all but one, or give each a source of its own in depthgauge's config";
+    for selector in ["", "queue=a", "queue in (a,b)"] {
+        assert_eq!(scene.refusal(selector).await, LookupError::Unavailable(sentence.into()), "{selector}");
+    }
+    assert_eq!(scene.names("queue=b").await.unwrap(), "b");
+    // No question about them lists again: they are known.
+    assert_eq!(listing.lists(), 1);
+    let identified = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(Fake::new()) };
+    let alias = Binding { source: Opened::One(identified("1")), ..binding("other-a", &Fake::new()) };
+    scene.catalog.replace(vec![alias, listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a,b,other-a");
+    assert_eq!(listing.lists(), 1, "the same list is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_the_config_wins_over_the_list_by_name_and_by_what_it_is() {
+    let listing = FakeListing::of(&[("a", "1"), ("My Queue", "2"), ("b", "b")]);
+    let own = Fake::new();
+    let bindings = || vec![binding("a", &own), binding("b", &own), listed("*", "shop", &listing)];
+    let scene = bound(bindings());
+    // "b" is the same source; "a" is another one, which has to be given a name.
+    assert_eq!(scene.names("queue!=x").await.unwrap(), "a,b");
+    assert_eq!(listing.fake.reads(), 0);
+    let unreachable: Vec<_> = scene.catalog.unreachable();
+    let told: Vec<_> = unreachable.iter().map(|one| (one.name.as_str(), one.identity.as_str())).collect();
+    assert_eq!(told, [("My Queue", "2"), ("a", "1")]);
+    // An alias is such a name.
+    let identity = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(own.clone()) };
+    let alias = Binding { source: Opened::One(identity("2")), ..binding("my-queue", &own) };
+    scene.catalog.replace(bindings().into_iter().chain([alias]).collect());
+    assert_eq!(scene.names("").await.unwrap(), "a,b,my-queue");
+    assert_eq!(scene.catalog.unreachable().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_two_entries_list_is_one_source_for_all_who_may_read_either() {
+    let listing = FakeListing::of(&[("a", "1"), ("b", "2")]);
+    let scene = bound(vec![listed("a*", "shop", &listing), listed("*", "*", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a,b");
+    for _ in 0..3 {
+        assert_eq!(scene.ask("bank", "queue=a").await.unwrap().len(), 1);
+    }
+    assert_eq!(listing.fake.reads(), 2, "each is read once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_export_it_is_listed_and_read_although_nobody_asks() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![Binding { export: true, ..listed("*", "shop", &listing) }]);
+    seconds(61.0).await;
+    assert_eq!(listing.lists(), 3);
+    assert!((11..=13).contains(&listing.fake.reads()), "{}", listing.fake.reads());
+    listing.set(Ok(&[]));
+    seconds(60.0).await;
+    let reads = listing.fake.reads();
+    seconds(60.0).await;
+    assert_eq!(listing.fake.reads(), reads);
+    assert!(scene.catalog.outages().is_empty());
+}

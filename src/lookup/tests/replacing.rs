@@ -1,0 +1,79 @@
+//! Other sources in the place of those of before: what stays is kept, and what goes is gone.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_source_that_stays_is_kept() {
+    let (orders, bills) = (Fake::new(), Fake::new());
+    let scene = bound(vec![binding("orders", &orders)]);
+    scene.age().await;
+    scene.catalog.replace(vec![binding("bills", &bills), binding("orders", &Fake::new())]);
+    seconds(1.0).await;
+    assert!(scene.age().await > 1.0, "read again");
+    assert_eq!(orders.reads(), 1);
+    // It goes on being read, by the source of before.
+    seconds(15.0).await;
+    assert!(orders.reads() > 1);
+    assert_eq!(scene.ask("shop", "").await.unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_read_it_changes_and_its_value_stays() {
+    let fake = Fake::new();
+    let scene = bound(vec![binding("orders", &fake)]);
+    scene.age().await;
+    scene.catalog.replace(vec![Binding { namespaces: vec![Pattern::new("bank")], ..binding("orders", &fake) }]);
+    assert!(matches!(scene.ask("shop", "queue=orders").await, Err(LookupError::NoMatch(_))));
+    assert_eq!(scene.ask("bank", "queue=orders").await.unwrap().len(), 1);
+    assert_eq!(fake.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_another_one_now_is_read_anew() {
+    let (before, after) = (Fake::new(), Fake::new());
+    let scene = bound(vec![binding("orders", &before)]);
+    scene.age().await;
+    scene.catalog.replace(vec![Binding { definition: "moved".to_owned(), ..binding("orders", &after) }]);
+    seconds(1.0).await;
+    assert!(scene.age().await < 0.1, "a value of another source");
+    let timing = Timing { refresh: Duration::from_secs(1), ..Timing::default() };
+    let faster = Binding { timing, definition: "moved".to_owned(), ..binding("orders", &after) };
+    scene.catalog.replace(vec![faster]);
+    scene.age().await;
+    let reads = after.reads();
+    seconds(3.5).await;
+    assert_eq!((before.reads(), after.reads()), (1, reads + 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_is_read_no_more_and_questions_get_the_names_that_stay() {
+    let (orders, bills) = (Fake::new(), Fake::new());
+    let scene = bound(vec![binding("bills", &bills), binding("orders", &orders)]);
+    for _ in 0..4 {
+        scene.age().await;
+        seconds(15.0).await;
+    }
+    let reads = orders.reads();
+    scene.catalog.replace(vec![binding("bills", &bills)]);
+    let refusal = scene.sentence().await;
+    assert!(refusal.ends_with("matches queue=orders; it may read bills"), "{refusal}");
+    seconds(600.0).await;
+    assert_eq!(orders.reads(), reads);
+    // What fails is no trouble any more, either.
+    bills.set(Mood::Fails("500"));
+    let _ = scene.ask("shop", "queue=bills").await;
+    seconds(10.0).await;
+    assert_eq!(scene.catalog.outages().len(), 1);
+    scene.catalog.replace(Vec::new());
+    assert!(scene.catalog.outages().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_under_way_is_answered_to_its_end() {
+    let fake = Fake::new();
+    let scene = bound(vec![binding("orders", &fake)]);
+    let replaced = async { scene.catalog.replace(Vec::new()) };
+    let (answer, ()) = tokio::join!(scene.ask("shop", "queue=orders"), replaced);
+    assert_eq!(answer.unwrap().len(), 1);
+    assert_eq!(fake.reads(), 1);
+}

@@ -1,0 +1,90 @@
+//! Which queues there are: those of a compartment, or one that goes by its own display name.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::trouble::source_error;
+use super::{ControlPlane, QueueSource};
+use crate::oci::compartment::CompartmentId;
+use crate::oci::endpoint::Endpoint;
+use crate::oci::queue::QueueId;
+use crate::oci::{self, Client};
+use crate::source::{Listed, Listing, SourceError, Step};
+
+/// Queues whose names are asked for.
+pub(super) struct QueueListing {
+    pub(super) client: Arc<Client>,
+    pub(super) control_plane: ControlPlane,
+    pub(super) scope: Scope,
+}
+
+/// Which queues.
+pub(super) enum Scope {
+    /// All that are in use there.
+    Compartment(CompartmentId),
+    /// This one, with its messages endpoint if it is said.
+    Queue(QueueId, Option<Endpoint>),
+}
+
+// === impl QueueListing ===
+
+impl QueueListing {
+    /// ListQueues names the messages endpoints, too, which saves a GetQueue for each queue.
+    async fn of_compartment(&self, id: &CompartmentId, by: Instant) -> Result<Vec<Listed>, SourceError> {
+        let control_plane = self.control_plane.of(&self.client, by).await?;
+        let queues =
+            self.client.list_queues(&control_plane, id, by).await.map_err(|error| compartment_error(&error))?;
+        let in_use = queues.into_iter().filter(|queue| queue.is_in_use());
+        in_use
+            .map(|queue| {
+                let id = queue.id().map_err(|error| source_error(Step::List, &error))?;
+                // One that is not HTTPS is an error when the queue is read, and then by its name.
+                let found = queue.messages_endpoint.and_then(|endpoint| endpoint.parse().ok());
+                Ok(self.listed(queue.display_name, id, None, found))
+            })
+            .collect()
+    }
+
+    async fn of_queue(&self, id: &QueueId, fixed: Option<&Endpoint>, by: Instant) -> Result<Vec<Listed>, SourceError> {
+        let control_plane = self.control_plane.of(&self.client, by).await?;
+        let queue = self.client.get_queue(&control_plane, id, by).await;
+        let queue = queue.map_err(|error| source_error(Step::List, &error))?;
+        let found = queue.messages_endpoint.parse().ok();
+        Ok(vec![self.listed(queue.display_name, id.clone(), fixed.cloned(), found)])
+    }
+
+    fn listed(&self, name: Option<String>, id: QueueId, fixed: Option<Endpoint>, found: Option<Endpoint>) -> Listed {
+        let source = QueueSource::new(self.client.clone(), id, self.control_plane.clone(), fixed, found);
+        Listed { name: name.unwrap_or_default(), source: source.identified() }
+    }
+}
+
+impl Listing for QueueListing {
+    fn title(&self) -> &'static str {
+        match self.scope {
+            Scope::Compartment(_) => "queues of a compartment",
+            Scope::Queue(..) => "the queue of OCI_QUEUE_ID",
+        }
+    }
+
+    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+        match &self.scope {
+            Scope::Compartment(id) => self.of_compartment(id, by).boxed(),
+            Scope::Queue(id, fixed) => self.of_queue(id, fixed.as_ref(), by).boxed(),
+        }
+    }
+}
+
+/// As of a queue, but what is missing there is something else.
+fn compartment_error(error: &oci::Error) -> SourceError {
+    let mut translated = source_error(Step::List, error);
+    if let oci::Error::Service(error) = error
+        && matches!(error.status, 403 | 404)
+    {
+        translated.remedy = "No such compartment or no policy: check `compartmentId` and region, and that a policy allows this principal to inspect queues there.";
+    }
+    translated
+}

@@ -1,0 +1,89 @@
+//! Where `serve` has its sources from: a config file that is followed, or variables; and what it
+//! shows of them to whoever scrapes it.
+
+use serde_json::json;
+
+use crate::serve::{admin, expect_refusal, good_home, serve_in};
+use crate::support::eventually;
+use crate::support::oci::{Oci, ocid, source};
+use crate::support::program::{Home, Program};
+
+/// What OCI's user is known by to a process whose home this is.
+fn sign_in(home: &Home, oci: &Oci) {
+    std::fs::create_dir(home.path(".oci")).unwrap();
+    std::fs::copy(&oci.profile.config_file, home.path(".oci/config")).unwrap();
+}
+
+async fn sample(operator: &str, line: &str) {
+    eventually(line, async || {
+        let (_, metrics) = admin(operator, "/metrics").await;
+        metrics.lines().any(|shown| shown == line).then_some(())
+    })
+    .await;
+}
+
+fn start(home: &Home, variables: &[(&str, &str)], more: &[&str]) -> Program {
+    serve_in(home, variables, &[&["--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"][..], more].concat())
+}
+
+#[tokio::test]
+async fn gauges_follow_the_config_and_the_queue() {
+    let (home, oci) = (good_home(), Oci::with_queues(&["orders", "bills"]).await);
+    oci.put("orders", 3);
+    let exported = |name: &str| {
+        let mut source = source(name, &["shop"]);
+        source["export"] = json!(true);
+        source
+    };
+    let defaults = json!({"refresh": "100ms"});
+    home.write("config.yaml", &oci.config(&defaults, &[exported("orders"), source("bills", &["shop"])]));
+    let mut program = start(&home, &[("OCI_QUEUE_ID", "x")], &["--config=config.yaml"]);
+    let operator = program.said("admin on ").await;
+    sample(&operator, "oci_queue_length{queue=\"orders\"} 3.0").await;
+    let (_, metrics) = admin(&operator, "/metrics").await;
+    for line in [
+        "# TYPE oci_queue_length gauge",
+        "# HELP oci_queue_visible Messages in an OCI queue that are ready for delivery",
+        "oci_queue_visible{queue=\"orders\"} 3.0",
+        "oci_queue_in_flight{queue=\"orders\"} 0.0",
+        "depthgauge_check_state{check=\"config\"} 0",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line} in {metrics}");
+    }
+    assert!(!metrics.contains("bills"), "{metrics}");
+    home.write("config.yaml", &oci.config(&defaults, &[exported("bills")]));
+    sample(&operator, "oci_queue_length{queue=\"bills\"} 0.0").await;
+    let (_, metrics) = admin(&operator, "/metrics").await;
+    assert!(!metrics.contains("orders"), "{metrics}");
+    program.terminate();
+    let ended = program.ended().await;
+    let ignored = "ignored, because there is a config file: OCI_QUEUE_ID";
+    assert!(ended.stderr.contains(ignored) && ended.stderr.contains("is in force"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn variables_are_enough_to_serve_a_queue() {
+    let (home, oci) = (good_home(), Oci::with_queues(&["orders"]).await);
+    sign_in(&home, &oci);
+    let (id, endpoint) = (ocid("orders"), format!("http://{}", oci.address));
+    let variables = [("OCI_QUEUE_ID", id.as_str()), ("OCI_QUEUE_ENDPOINT", &endpoint), ("POD_NAMESPACE", "shop")];
+    let mut program = start(&home, &variables, &[]);
+    let operator = program.said("admin on ").await;
+    assert_eq!(admin(&operator, "/readyz").await, (200, "ok".to_owned()));
+    program.terminate();
+    let ended = program.ended().await;
+    assert!(ended.stderr.contains("OCI_QUEUE_ID, OCI_QUEUE_ENDPOINT"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn without_a_file_and_without_variables_both_ways_are_named() {
+    let home = good_home();
+    let refusal = expect_refusal(&start(&home, &[], &[]).ended().await);
+    assert_eq!(refusal, "no sources: name a config file with --config FILE, or one source with OCI_QUEUE_ID");
+    let variables = [("OCI_QUEUE_ID", "orders"), ("OCI_REGION", "atlantis-1")];
+    let ended = start(&home, &variables, &[]).ended().await;
+    for variable in ["OCI_QUEUE_ID: \"orders\" is not the OCID of a queue", "OCI_REGION: ", "OCI_QUEUE_NAMESPACES: "] {
+        assert!(ended.stderr.contains(variable), "{variable} in {}", ended.stderr);
+    }
+    assert_eq!(ended.status.code(), Some(1));
+}
