@@ -112,21 +112,22 @@ impl Default for Settings {
 
 impl Client {
     /// A client that signs with `credentials` and dates its requests by `clock`.
-    ///
-    /// Fails when the system's trusted certificates cannot be loaded.
-    pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
+    pub fn new(credentials: Credentials, clock: fn() -> Timestamp) -> Self {
         Self::with(Settings::default(), credentials, clock)
     }
 
     /// The same, with settings of its own.
-    pub fn with(
-        settings: Settings,
-        credentials: Credentials,
-        clock: fn() -> Timestamp,
-    ) -> Result<Self, reqwest::Error> {
+    pub fn with(settings: Settings, credentials: Credentials, clock: fn() -> Timestamp) -> Self {
         let Settings { roots, reads_per_second } = settings;
-        let (transport, pace) = (Transport::new(roots)?, Pace::new(reads_per_second));
-        Ok(Self { transport, credentials, pace, services: Mutex::default(), clock })
+        let (transport, pace) = (Transport::new(roots), Pace::new(reads_per_second));
+        Self { transport, credentials, pace, services: Mutex::default(), clock }
+    }
+
+    /// Gets ready for requests to this endpoint.
+    ///
+    /// Fails when the system's trusted certificates cannot be loaded.
+    pub fn prepare(&self, endpoint: &Endpoint) -> Result<(), reqwest::Error> {
+        self.transport.client_for(&endpoint.url("")).map(drop)
     }
 
     /// GetStats: the figures of one queue, from its messages endpoint.

@@ -25,14 +25,23 @@ const PIECE: usize = 24;
 #[derive(Clone, Debug, Default)]
 pub struct Roots(Vec<Certificate>);
 
-/// Connections that are reused; by proxies if the environment names some.
+/// Connections that are reused. Each kind is made when there is a use for it, because each holds
+/// a copy of the certificates that it trusts.
 #[derive(Debug)]
 pub(super) struct Transport {
     roots: Roots,
-    http: reqwest::Client,
-    /// For loopback endpoints, which no proxy can reach. Made when there is one: each client
-    /// holds its own copy of the system's trusted certificates.
-    direct: OnceLock<reqwest::Client>,
+    kinds: [OnceLock<reqwest::Client>; 3],
+}
+
+/// What a connection to this address needs.
+#[derive(Clone, Copy)]
+enum Way {
+    /// The system's proxies, if it names some, and certificates.
+    Out,
+    /// To loopback: no proxy can reach it.
+    Direct,
+    /// To loopback, without TLS: no certificates either.
+    Plain,
 }
 
 // === impl Roots ===
@@ -45,30 +54,49 @@ impl Roots {
         if certificates.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(Self(certificates)) }
     }
 
-    /// A client for one of OCI's services there: no proxy stands before a loopback address.
+    /// A client for one of OCI's services there.
     pub(super) fn client_for(&self, url: &Url) -> reqwest::Result<reqwest::Client> {
-        let http = builder().tls_certs_merge(self.0.iter().cloned());
-        if url.host_str().is_some_and(is_loopback) { http.no_proxy().build() } else { http.build() }
+        self.client(Way::to(url))
+    }
+
+    fn client(&self, way: Way) -> reqwest::Result<reqwest::Client> {
+        let trusting = || builder().tls_certs_merge(self.0.iter().cloned());
+        match way {
+            Way::Out => trusting().build(),
+            Way::Direct => trusting().no_proxy().build(),
+            Way::Plain => builder().tls_certs_only([]).no_proxy().build(),
+        }
+    }
+}
+
+// === impl Way ===
+
+impl Way {
+    fn to(url: &Url) -> Self {
+        match (url.host_str().is_some_and(is_loopback), url.scheme()) {
+            (false, _) => Self::Out,
+            (true, "http") => Self::Plain,
+            (true, _) => Self::Direct,
+        }
     }
 }
 
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(roots: Roots) -> reqwest::Result<Self> {
-        let http = builder().tls_certs_merge(roots.0.iter().cloned()).build()?;
-        Ok(Self { roots, http, direct: OnceLock::new() })
+    pub(super) fn new(roots: Roots) -> Self {
+        Self { roots, kinds: [const { OnceLock::new() }; 3] }
     }
 
+    /// Fails when the system's trusted certificates cannot be loaded.
     pub(super) fn client_for(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
-        if !url.host_str().is_some_and(is_loopback) {
-            return Ok(&self.http);
+        let way = Way::to(url);
+        let kind = &self.kinds[way as usize];
+        if let Some(client) = kind.get() {
+            return Ok(client);
         }
-        if let Some(direct) = self.direct.get() {
-            return Ok(direct);
-        }
-        let made = self.roots.client_for(url)?;
-        Ok(self.direct.get_or_init(|| made))
+        let made = self.roots.client(way)?;
+        Ok(kind.get_or_init(|| made))
     }
 }
 

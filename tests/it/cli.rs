@@ -94,7 +94,7 @@ async fn emulate_prints_where_it_is_and_a_config_that_signs() {
     assert_eq!(emulate.said("queue orders ").await, id);
 
     let credentials = Credentials::api_key(config.as_ref(), "DEFAULT").unwrap();
-    let client = Client::new(credentials, Timestamp::now).unwrap();
+    let client = Client::new(credentials, Timestamp::now);
     let id: QueueId = id.parse().unwrap();
     let by = || Instant::now() + Duration::from_secs(10);
     let queue = client.get_queue(&endpoint, &id, by()).await.unwrap();

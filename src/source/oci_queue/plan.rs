@@ -163,7 +163,7 @@ impl Settings {
             })?),
             (None, None) => None,
         };
-        let client = Client::with(client_settings, credentials, clock).map_err(|error| no_certificates(&error))?;
+        let client = Client::with(client_settings, credentials, clock);
         Ok(Access { settings: self, client: Arc::new(client), region, asks_home })
     }
 
@@ -227,6 +227,9 @@ impl Access {
     /// set, or the one in the OCID.
     fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
         let known = self.known_control_plane(what, region);
+        if let Ok(endpoint) = &known {
+            self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;
+        }
         // An error is none while the principal may yet say where it is at home.
         if self.asks_home { Ok(ControlPlane::OfPrincipal(known.ok())) } else { Ok(ControlPlane::At(known?)) }
     }

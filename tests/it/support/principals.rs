@@ -255,5 +255,5 @@ impl SignedQueue {
 /// A client of these credentials.
 pub(crate) fn client(credentials: Credentials) -> Client {
     super::crypto();
-    Client::new(credentials, Timestamp::now).unwrap()
+    Client::new(credentials, Timestamp::now)
 }
