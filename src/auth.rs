@@ -30,6 +30,7 @@ mod audit;
 mod client_cert;
 mod decisions;
 mod front_proxy;
+mod roots;
 mod token;
 mod trust;
 
@@ -162,19 +163,18 @@ impl Auth {
     /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
     fn recognise(&self, peer: &Peer) {
         let stranger = !peer.is_known() && !peer.chain.is_empty();
-        if stranger && front_proxy::shown(&self.trust.roots(), &peer.chain, self.trust.now()) {
+        if stranger && front_proxy::shown(&self.trust.roots(), peer, self.trust.now()) {
             peer.vouch();
         }
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
     async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, Refusal> {
-        let chain = peer.chain.as_slice();
         let (roots, now) = (self.trust.roots(), self.trust.now());
-        if let Some(caller) = front_proxy::caller(&roots, chain, now, &request.headers) {
+        if let Some(caller) = front_proxy::caller(&roots, peer, now, &request.headers) {
             return Ok(Arc::new(caller.authenticated()));
         }
-        if let Some(caller) = client_cert::caller(&roots, chain, now) {
+        if let Some(caller) = client_cert::caller(&roots, peer, now) {
             return Ok(Arc::new(caller.authenticated()));
         }
         if let Some(token) = bearer(request) {
@@ -190,7 +190,7 @@ impl Auth {
                 ))),
             };
         }
-        if chain.is_empty() {
+        if peer.chain.is_empty() {
             return Ok(Arc::new(Caller::anonymous()));
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.

@@ -46,10 +46,10 @@
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
-//!   request.rs         what arrived, parsed once: peer chain, caller, verb, namespace, metric
+//!   request.rs         what arrived, parsed once: caller, verb, namespace, metric; request/peer.rs: whose connection
 //!   auth.rs            layer: who is calling, and may they
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
-//!   auth/trust.rs      the identity ConfigMap, watched; chains checked against the CAs of now
+//!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
 //!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1

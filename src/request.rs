@@ -6,15 +6,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use percent_encoding::{percent_decode, percent_decode_str};
-use rustls_pki_types::CertificateDer;
+
+mod peer;
+
+pub use peer::{Finding, Peer, Purpose, Subject};
 
 /// The API group that this server serves, and the only one.
 pub const GROUP: &str = "external.metrics.k8s.io";
@@ -32,16 +33,10 @@ const NAMESPACE_MAX: usize = 63;
 /// Longest name of a resource, a DNS subdomain; the same for metrics.
 const METRIC_MAX: usize = 253;
 
-/// The other end of a TLS connection, the same for all requests on it.
-#[derive(Debug)]
-pub struct Peer {
-    /// Where it comes from, as far as one sees from here.
-    pub address: SocketAddr,
-    /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
-    /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
-    pub chain: Vec<CertificateDer<'static>>,
-    known: AtomicBool,
-}
+/// Certificates that a client may show: its own and three CAs, which is one more than clusters
+/// have between a client and the CA that they trust. The search for a path grows fast with them,
+/// so a longer chain is refused at the handshake, and nobody looks at it.
+pub const CHAIN_MAX: usize = 4;
 
 /// An authenticated user, in the words of Kubernetes' `UserInfo`.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -102,26 +97,6 @@ pub trait Answer: Send + Sync + 'static {
 pub trait Values: Send + Sync + 'static {
     /// The answer to an admitted question; headers and query say how it is to be told.
     fn tell(&self, question: Admitted, request: &Parts) -> impl Future<Output = Response<Body>> + Send;
-}
-
-// === impl Peer ===
-
-impl Peer {
-    /// A stranger.
-    pub fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { address, chain, known: AtomicBool::new(false) }
-    }
-
-    /// It is the aggregator, or was allowed to read something. Says nothing about any request:
-    /// it only counts when there are more connections than the listener keeps.
-    pub fn vouch(&self) {
-        self.known.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody has vouched for it.
-    pub fn is_known(&self) -> bool {
-        self.known.load(Ordering::Relaxed)
-    }
 }
 
 // === impl Caller ===

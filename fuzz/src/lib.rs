@@ -1,5 +1,5 @@
-//! What more than one fuzz target needs: the authentication layer, with real certificates
-//! before it and somebody behind it who writes down what arrives.
+//! What more than one fuzz target needs: the gate, with real certificates before it and somebody
+//! behind it who writes down what arrives.
 #![allow(clippy::expect_used, reason = "what cannot be set up must end the run")]
 
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 use depthgauge::auth::{self, Audit, Auth, Authorizer, Question, Trust, Undecided, Verdict};
-use depthgauge::request::{PREFIX, Peer};
+use depthgauge::request::{Admitted, Answer as _, PREFIX, Peer, Values};
 use depthgauge::telemetry;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, Request};
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use tower::ServiceExt as _;
 
 /// The common name that the front proxy must have.
 pub const PROXY: &str = "front-proxy-client";
@@ -38,18 +38,21 @@ pub enum Other {
     WrongAuthority,
 }
 
-/// The authentication layer, and what it makes of requests.
+/// The gate, and what it makes of requests.
 pub struct Gate {
     /// What it trusts.
     pub trust: Arc<Trust>,
     /// The aggregator's CA, PEM.
     pub authority: String,
-    app: Router,
+    gate: auth::Gate<Silence>,
     asked: Arc<Mutex<Option<Question>>>,
     proxy: Arc<Peer>,
     wrong_name: Arc<Peer>,
     wrong_authority: Arc<Peer>,
 }
+
+/// Has no values to tell.
+struct Silence;
 
 /// Says yes to everything and writes it down.
 struct Scribe(Arc<Mutex<Option<Question>>>);
@@ -67,7 +70,7 @@ impl Gate {
         let gate = Self {
             trust,
             authority: good.pem(),
-            app: Router::new().fallback(|| async {}).layer(from_fn_with_state(auth, auth::layer)),
+            gate: auth::Gate::new(auth, Silence, Router::new()),
             asked,
             proxy: peer(&good, PROXY),
             wrong_name: peer(&good, "somebody-else"),
@@ -103,10 +106,8 @@ impl Gate {
             Other::WrongName => self.wrong_name.clone(),
             Other::WrongAuthority => self.wrong_authority.clone(),
         };
-        request.extensions_mut().insert(peer);
-        let answer = self.app.clone().oneshot(request).now_or_never().expect("nothing here waits");
+        let answer = self.gate.answer(&peer, request).now_or_never().expect("nothing here waits");
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Ok(answer) = answer;
         assert_eq!(answer.status().is_success(), asked.is_some(), "through without being asked for, or stopped after");
         asked
     }
@@ -115,6 +116,12 @@ impl Gate {
 impl Default for Gate {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Values for Silence {
+    async fn tell(&self, _question: Admitted, _request: &Parts) -> Response {
+        ().into_response()
     }
 }
 

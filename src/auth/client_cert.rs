@@ -2,16 +2,13 @@
 //! the groups, as everywhere in Kubernetes.
 
 use jiff::Timestamp;
-use rustls_pki_types::CertificateDer;
 
-use super::trust::{Purpose, Roots};
-use crate::request::Caller;
+use super::roots::Roots;
+use crate::request::{Caller, Peer, Purpose, Subject};
 
 /// The subject of the leaf, if its chain leads to the cluster's client CA of now.
-pub(super) fn caller(roots: &Roots, chain: &[CertificateDer<'static>], now: Timestamp) -> Option<Caller> {
-    let subject = roots.verify(Purpose::Client, chain, now)?;
-    if subject.common_name.is_empty() {
-        return None;
-    }
-    Some(Caller { user: subject.common_name, groups: subject.organizations, ..Caller::default() })
+pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp) -> Option<Caller> {
+    let found = roots.judge(Purpose::Client, peer, now);
+    let Subject { common_name, organizations } = found.subject.as_ref().filter(|it| !it.common_name.is_empty())?;
+    Some(Caller { user: common_name.clone(), groups: organizations.clone(), ..Caller::default() })
 }

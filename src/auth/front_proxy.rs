@@ -7,24 +7,19 @@ use std::str::Utf8Error;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
-use rustls_pki_types::CertificateDer;
 
-use super::trust::{Purpose, Roots};
-use crate::request::Caller;
+use super::roots::Roots;
+use crate::request::{Caller, Peer, Purpose};
 
 /// The caller in the headers, if the chain is a front proxy's and the headers name a user.
-pub(super) fn caller(
-    roots: &Roots,
-    chain: &[CertificateDer<'static>],
-    now: Timestamp,
-    headers: &HeaderMap,
-) -> Option<Caller> {
-    if shown(roots, chain, now) { named(roots, headers) } else { None }
+pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp, headers: &HeaderMap) -> Option<Caller> {
+    if shown(roots, peer, now) { named(roots, headers) } else { None }
 }
 
 /// Whether the chain is a front proxy's.
-pub(super) fn shown(roots: &Roots, chain: &[CertificateDer<'static>], now: Timestamp) -> bool {
-    let Some(subject) = roots.verify(Purpose::FrontProxy, chain, now) else { return false };
+pub(super) fn shown(roots: &Roots, peer: &Peer, now: Timestamp) -> bool {
+    let found = roots.judge(Purpose::FrontProxy, peer, now);
+    let Some(subject) = &found.subject else { return false };
     let names = &roots.allowed_names;
     let allowed = names.is_empty() || names.contains(&subject.common_name);
     if !allowed {

@@ -1,8 +1,8 @@
 //! The TLS side of the listener: versions, protocols, the certificate of now, and client
 //! certificates that are asked for but not judged.
 //!
-//! A client certificate is checked here for one thing only: that the peer holds its key. Who
-//! signed it is judged per request, in [`crate::auth`], against the CAs of that moment: a
+//! A client certificate is checked here for one thing only: that the peer holds its key (and that
+//! there are not too many). Who signed it is judged per request, in [`crate::auth`], against the CAs of that moment: a
 //! handshake can be resumed, and a connection can outlive the CA that its certificate came from.
 
 use std::fmt;
@@ -16,13 +16,19 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::request::CHAIN_MAX;
+
 /// Sessions that may be resumed. Go's clients resume none; of others there are few, and a
-/// session holds its client's certificates, about 2 KiB.
+/// session holds its client's certificates, about 2 KiB and at most [`CHAIN_BYTES_MAX`].
 const SESSIONS_MAX: usize = 256;
+/// What a client's certificates may weigh together: [`CHAIN_MAX`] with keys of RSA-4096 are 8 KiB.
+/// A connection and a session hold them each, so that strangers can fill 8 MiB by them.
+const CHAIN_BYTES_MAX: usize = 16 << 10;
 
 /// The oldest version that is spoken.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -93,10 +99,14 @@ impl ClientCertVerifier for ProofOfPossession {
 
     fn verify_client_cert(
         &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let bytes = intermediates.iter().map(|certificate| certificate.len()).sum::<usize>() + leaf.len();
+        if intermediates.len() >= CHAIN_MAX || bytes > CHAIN_BYTES_MAX {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
         Ok(ClientCertVerified::assertion())
     }
 

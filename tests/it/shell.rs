@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::client::{Client, Connection};
+use crate::support::cluster::FRONT_PROXY;
 use crate::support::oci::{Oci, source};
 use crate::support::server::{Server, VALUE, start, start_with};
 use crate::support::{PATIENCE, eventually};
@@ -98,6 +99,25 @@ async fn who_does_not_finish_a_handshake_is_closed() {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(begin).await.unwrap();
         closed(&mut stream).await;
+    }
+    witness.is_served().await;
+}
+
+#[tokio::test]
+async fn who_shows_many_certificates_is_closed() {
+    let (server, _oci) = start().await;
+    let witness = Witness::of(&server).await;
+    let identity = server.front_proxies.client(FRONT_PROXY, &[]);
+    let as_many_as_may_be = server.holder(&identity.clone().padded(3)).with_header("X-Remote-User", "hpa");
+    assert_eq!(as_many_as_may_be.get(VALUE).await.status, 200);
+    for more in [4, 100] {
+        for versions in [TLS12, TLS13] {
+            let many = server.holder(&identity.clone().padded(more)).with_tls(versions);
+            // In TLS 1.3 a client is through before its certificates are seen.
+            if let Ok(mut stream) = many.connect_silently().await {
+                closed(&mut stream).await;
+            }
+        }
     }
     witness.is_served().await;
 }

@@ -115,6 +115,13 @@ impl Identity {
         Self { chain, key: PrivateKeyDer::from_pem_file(key).unwrap() }
     }
 
+    /// With the leaf sent so many more times, as if that were who vouches for it.
+    pub(crate) fn padded(mut self, more: usize) -> Self {
+        let leaf = self.chain[0].clone();
+        self.chain.extend(std::iter::repeat_n(leaf, more));
+        self
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
     }

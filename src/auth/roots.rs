@@ -1,0 +1,271 @@
+//! The CAs and names of one version of the identity ConfigMap, and whether a certificate chain
+//! leads to one of them.
+//!
+//! Whoever connects may show any certificates: a look at them is bounded by the length of the
+//! chain, which the listener limits ([`crate::request::CHAIN_MAX`]), and happens once for a
+//! connection, however much is asked on it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::trust::BadConfigMap;
+use crate::request::{CHAIN_MAX, Finding, Peer, Purpose, Subject};
+
+/// The keys without which no front proxy can be recognised, or name a user.
+const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
+const USER_HEADERS: &str = "requestheader-username-headers";
+/// How long a "no" holds, in seconds: a certificate whose time begins in a moment, by a clock
+/// that is ahead of ours, is not refused for as long as its connection lives.
+const NO_HOLDS: i64 = 10;
+
+/// One version of the ConfigMap.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    /// Unlike that of all others, but for 0, which trusts nobody.
+    pub(super) version: u64,
+    /// Signs the certificate of the aggregator, which may name other users in headers.
+    pub(super) front_proxy_ca: Vec<Anchor>,
+    /// Signs the certificates of users.
+    pub(super) client_ca: Vec<Anchor>,
+    /// Common names that the aggregator may have; empty means any.
+    pub(super) allowed_names: Vec<String>,
+    pub(super) user_headers: Vec<String>,
+    pub(super) uid_headers: Vec<String>,
+    pub(super) group_headers: Vec<String>,
+    pub(super) extra_prefixes: Vec<String>,
+}
+
+/// A CA, and when it may vouch: a retired one may be left in the bundle past its end.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    anchor: TrustAnchor<'static>,
+    valid: Validity,
+}
+
+/// Seconds since 1970, both ends included.
+type Validity = RangeInclusive<i64>;
+
+// === impl Roots ===
+
+impl Roots {
+    /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header.
+    pub(super) fn parse(version: u64, data: &BTreeMap<String, String>) -> Result<Self, BadConfigMap> {
+        Ok(Self {
+            version,
+            front_proxy_ca: anchors(data, FRONT_PROXY_CA)?,
+            client_ca: anchors(data, "client-ca-file")?,
+            allowed_names: strings(data, "requestheader-allowed-names")?,
+            user_headers: strings(data, USER_HEADERS)?,
+            uid_headers: strings(data, "requestheader-uid-headers")?,
+            group_headers: strings(data, "requestheader-group-headers")?,
+            extra_prefixes: strings(data, "requestheader-extra-headers-prefix")?,
+        })
+    }
+
+    /// Whether a front proxy could be recognised, and name its callers, now.
+    pub(super) fn usable(&self, now: Timestamp) -> Result<(), BadConfigMap> {
+        let bad = |key, problem: &str| Err(BadConfigMap { key, problem: problem.to_owned() });
+        if self.front_proxy_ca.is_empty() {
+            return bad(FRONT_PROXY_CA, "there is none");
+        }
+        if !self.front_proxy_ca.iter().any(|anchor| anchor.valid.contains(&now.as_second())) {
+            return bad(FRONT_PROXY_CA, "no CA in it is in its time");
+        }
+        if self.user_headers.is_empty() {
+            return bad(USER_HEADERS, "there are none");
+        }
+        Ok(())
+    }
+
+    /// Whether a front proxy could be recognised at all.
+    pub(super) fn know_a_front_proxy(&self) -> bool {
+        !self.front_proxy_ca.is_empty()
+    }
+
+    /// What the peer's chain is worth now; its subject is there if it leads to a CA of these.
+    pub(super) fn judge(&self, purpose: Purpose, peer: &Peer, now: Timestamp) -> Arc<Finding> {
+        let (version, now) = (self.version, now.as_second());
+        peer.finding(purpose, version, now, || {
+            let trusted = self.check(purpose, &peer.chain, now);
+            let (valid, subject) = trusted
+                .map_or_else(|| (now..=now.saturating_add(NO_HOLDS), None), |(valid, subject)| (valid, Some(subject)));
+            Finding { version, valid, subject }
+        })
+    }
+
+    fn check(&self, purpose: Purpose, chain: &[CertificateDer<'static>], now: i64) -> Option<(Validity, Subject)> {
+        if chain.len() > CHAIN_MAX {
+            return None;
+        }
+        let anchors = match purpose {
+            Purpose::FrontProxy => &self.front_proxy_ca,
+            Purpose::Client => &self.client_ca,
+        };
+        let current: Vec<_> = anchors.iter().filter(|anchor| anchor.valid.contains(&now)).collect();
+        let anchors: Vec<_> = current.iter().map(|anchor| anchor.anchor.clone()).collect();
+        let (leaf, intermediates) = chain.split_first()?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        let usage = webpki::KeyUsage::client_auth();
+        let end_entity = webpki::EndEntityCert::try_from(leaf).ok()?;
+        let path = end_entity
+            .verify_for_usage(algorithms, &anchors, intermediates, time, usage, None, None)
+            .inspect_err(|error| tracing::debug!(?purpose, %error, "client certificate not trusted"))
+            .ok()?;
+        // It holds for as long as all that it leads by are in their time; what else was sent, or
+        // is in the bundle, has no say. Of a CA that is there twice, the first counts.
+        let anchor = current.iter().find(|anchor| anchor.anchor == *path.anchor())?;
+        let mut valid = both(&anchor.valid, &validity(leaf)?);
+        for intermediate in path.intermediate_certificates() {
+            valid = both(&valid, &validity(&intermediate.der())?);
+        }
+        Some((valid, subject(leaf)?))
+    }
+}
+
+fn both(one: &Validity, other: &Validity) -> Validity {
+    *one.start().max(other.start())..=*one.end().min(other.end())
+}
+
+fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let organizations = parsed.subject().iter_organization().filter_map(|name| name.as_str().ok());
+    Some(Subject {
+        // The last one counts in Go.
+        common_name: names.last().unwrap_or_default().to_owned(),
+        organizations: organizations.map(str::to_owned).collect(),
+    })
+}
+
+fn anchors(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<Anchor>, BadConfigMap> {
+    let Some(pem) = data.get(key) else { return Ok(Vec::new()) };
+    let bad = |problem: String| BadConfigMap { key, problem };
+    let mut anchors = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|error| bad(error.to_string()))?;
+        let valid = validity(&certificate).ok_or_else(|| bad("a certificate without dates".to_owned()))?;
+        anchors.push(Anchor { anchor: anchor.to_owned(), valid });
+    }
+    if anchors.is_empty() { Err(bad("no certificate in it".to_owned())) } else { Ok(anchors) }
+}
+
+fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_before.timestamp()..=parsed.validity().not_after.timestamp())
+}
+
+fn strings(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<String>, BadConfigMap> {
+    let Some(json) = data.get(key) else { return Ok(Vec::new()) };
+    serde_json::from_str(json).map_err(|error| BadConfigMap { key, problem: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+    use super::*;
+
+    /// Distinguishes the CAs of this name by their years only.
+    const NAME: &str = "front proxies";
+
+    fn at(year: i16) -> Timestamp {
+        jiff::civil::date(year, 6, 1).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp()
+    }
+
+    fn params(name: &str, years: RangeInclusive<i32>) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = rcgen::date_time_ymd(*years.start(), 1, 1);
+        params.not_after = rcgen::date_time_ymd(*years.end(), 12, 31);
+        params
+    }
+
+    fn authority(years: RangeInclusive<i32>) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = params(NAME, years);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn leaf(authority: &CertifiedIssuer<'static, KeyPair>) -> CertificateDer<'static> {
+        let mut params = params("proxy", 2020..=2040);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().clone()
+    }
+
+    fn roots(authorities: &[&CertifiedIssuer<'static, KeyPair>]) -> Roots {
+        let bundle = authorities.iter().map(|authority| authority.pem()).collect();
+        Roots::parse(1, &[(FRONT_PROXY_CA.to_owned(), bundle)].into()).unwrap()
+    }
+
+    fn peer(chain: &[&CertificateDer<'static>]) -> Peer {
+        Peer::new(([127, 0, 0, 1], 1).into(), chain.iter().map(|certificate| (*certificate).clone()).collect())
+    }
+
+    fn is_trusted(roots: &Roots, peer: &Peer, now: Timestamp) -> bool {
+        roots.judge(Purpose::FrontProxy, peer, now).subject.is_some()
+    }
+
+    #[test]
+    fn the_end_of_a_ca_that_did_not_vouch_ends_nothing() {
+        let (old, new) = (authority(2020..=2026), authority(2026..=2040));
+        let (roots, peer) = (roots(&[&old, &new]), peer(&[&leaf(&new)]));
+        assert!(is_trusted(&roots, &peer, at(2026)) && is_trusted(&roots, &peer, at(2027)));
+        let held = roots.judge(Purpose::FrontProxy, &peer, at(2027)).valid.clone();
+        assert!(held.contains(&at(2039).as_second()) && !held.contains(&at(2041).as_second()), "{held:?}");
+        assert!(!is_trusted(&roots, &peer, at(2041)));
+    }
+
+    #[test]
+    fn nor_does_the_end_of_a_certificate_that_is_only_sent_along() {
+        let (ca, stray) = (authority(2020..=2040), authority(2020..=2026));
+        let (roots, peer) = (roots(&[&ca]), peer(&[&leaf(&ca), stray.der()]));
+        assert!(is_trusted(&roots, &peer, at(2026)) && is_trusted(&roots, &peer, at(2027)));
+    }
+
+    #[test]
+    fn the_end_of_the_ca_that_vouched_ends_it() {
+        let ca = authority(2020..=2026);
+        let (roots, peer) = (roots(&[&ca]), peer(&[&leaf(&ca)]));
+        assert!(is_trusted(&roots, &peer, at(2026)));
+        assert!(!is_trusted(&roots, &peer, at(2027)));
+    }
+
+    #[test]
+    fn who_is_too_early_is_let_in_when_the_time_has_come() {
+        let ca = authority(2026..=2040);
+        let (roots, peer) = (roots(&[&ca]), peer(&[&leaf(&ca)]));
+        assert!(!is_trusted(&roots, &peer, at(2025)));
+        assert!(is_trusted(&roots, &peer, at(2026)));
+    }
+
+    #[test]
+    fn a_long_chain_is_not_looked_at() {
+        let (ca, filler) = (authority(2020..=2040), authority(2020..=2040));
+        let (roots, leaf) = (roots(&[&ca]), leaf(&ca));
+        for (more, trusted) in [(CHAIN_MAX - 1, true), (CHAIN_MAX, false)] {
+            let chain: Vec<_> = [&leaf].into_iter().chain(std::iter::repeat_n(filler.der(), more)).collect();
+            assert_eq!(is_trusted(&roots, &peer(&chain), at(2026)), trusted, "{more} more");
+        }
+    }
+
+    #[test]
+    fn a_no_is_found_once_for_a_connection() {
+        let (ca, other) = (authority(2020..=2040), authority(2020..=2040));
+        let (roots, peer) = (roots(&[&ca]), peer(&[&leaf(&other)]));
+        let first = roots.judge(Purpose::FrontProxy, &peer, at(2026));
+        assert_eq!(first.subject, None);
+        assert!(Arc::ptr_eq(&first, &roots.judge(Purpose::FrontProxy, &peer, at(2026))));
+        // Not where something else is trusted.
+        let renewed = Roots { version: 2, ..self::roots(&[&ca, &other]) };
+        assert!(is_trusted(&renewed, &peer, at(2026)));
+    }
+}

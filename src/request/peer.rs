@@ -1,0 +1,119 @@
+//! The other end of a TLS connection, and what was found of it so far.
+//!
+//! What is found is kept here, with the connection that it is about, and not in a table that all
+//! share: so nobody's certificates can push out what is known of somebody else's, and it ends
+//! with the connection.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwapOption;
+use rustls_pki_types::CertificateDer;
+
+/// The other end of a TLS connection, the same for all requests on it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it comes from, as far as one sees from here.
+    pub address: SocketAddr,
+    /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
+    /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
+    pub chain: Vec<CertificateDer<'static>>,
+    known: AtomicBool,
+    as_front_proxy: ArcSwapOption<Finding>,
+    as_client: ArcSwapOption<Finding>,
+}
+
+/// What a chain may be good for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// To name other users in headers.
+    FrontProxy,
+    /// To be the user that it names.
+    Client,
+}
+
+/// What was found of a peer's chain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// The version of what is trusted that it was held against.
+    pub version: u64,
+    /// How long it holds: seconds since 1970, both ends included.
+    pub valid: RangeInclusive<i64>,
+    /// Whom the leaf names; `None` if it is not trusted.
+    pub subject: Option<Subject>,
+}
+
+/// The subject of a certificate that was found good.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subject {
+    /// Empty if there is none.
+    pub common_name: String,
+    /// As many as there are.
+    pub organizations: Vec<String>,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// A stranger.
+    pub fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
+        let (as_front_proxy, as_client) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { address, chain, known: AtomicBool::new(false), as_front_proxy, as_client }
+    }
+
+    /// It is the aggregator, or was allowed to read something. Says nothing about any request:
+    /// it only counts when there are more connections than the listener keeps.
+    pub fn vouch(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has vouched for it.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// What was found of the chain, if that was by this version and still holds `now`; else what
+    /// `look` finds, which is kept.
+    pub fn finding(&self, purpose: Purpose, version: u64, now: i64, look: impl FnOnce() -> Finding) -> Arc<Finding> {
+        let kept = match purpose {
+            Purpose::FrontProxy => &self.as_front_proxy,
+            Purpose::Client => &self.as_client,
+        };
+        let good = |found: &Arc<Finding>| found.version == version && found.valid.contains(&now);
+        kept.load_full().filter(good).unwrap_or_else(|| {
+            let found = Arc::new(look());
+            kept.store(Some(found.clone()));
+            found
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_looked_once_for_each_purpose_version_and_time() {
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), Vec::new());
+        let mut looks = 0;
+        let mut find = |purpose, version, now| {
+            let look = || {
+                looks += 1;
+                Finding { version, valid: 10..=19, subject: None }
+            };
+            peer.finding(purpose, version, now, look);
+            looks
+        };
+        for (purpose, version, now, expected) in [
+            (Purpose::FrontProxy, 1, 10, 1),
+            (Purpose::FrontProxy, 1, 19, 1),
+            (Purpose::Client, 1, 19, 2),
+            (Purpose::FrontProxy, 2, 19, 3),
+            (Purpose::FrontProxy, 2, 20, 4),
+        ] {
+            assert_eq!(find(purpose, version, now), expected, "{purpose:?} {version} {now}");
+        }
+    }
+}
