@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::health::Reporter;
+use crate::health::{Reporter, State};
+use crate::rbac::LATE;
 
 mod inspection;
 mod issue;
@@ -146,9 +148,24 @@ impl Certificates {
     /// The certificate to serve now: what is there while it is good for long enough, else a new
     /// one, kept before it is served.
     pub async fn current(&self) -> Result<Serving, CertsError> {
-        match &self.origin {
-            Origin::Files(files) => serving(&files.read()?, Ca::Foreign),
-            Origin::Own { store, rules } => self.own_current(store, rules).await,
+        // Before it is read: what others write from now on may be missed.
+        let looked_at = Instant::now();
+        let current = match &self.origin {
+            Origin::Files(files) => serving(&files.read()?, Ca::Foreign)?,
+            Origin::Own { store, rules } => self.own_current(store, rules).await?,
+        };
+        Ok(Serving { looked_at, ..current })
+    }
+
+    /// What to say of a certificate that is served, where there was this trouble with the next.
+    pub fn state(&self, serving: &Serving, trouble: Option<&str>) -> State {
+        let expired = serving.expires <= (self.clock)();
+        let (because, trouble) = (if trouble.is_some() { ": " } else { "" }, trouble.unwrap_or_default());
+        match (&serving.ca, expired) {
+            (Ca::Nobody, _) => State::Failed(format!("no certificate yet{because}{trouble}")),
+            (_, true) => State::Failed(format!("the certificate expired at {:.0}{because}{trouble}", serving.expires)),
+            (_, false) if trouble.is_empty() => State::Ok,
+            (_, false) => State::Degraded(format!("the certificate cannot be renewed: {trouble}")),
         }
     }
 
@@ -181,20 +198,12 @@ impl Certificates {
             let trouble = match looked {
                 Ok(Ok(current)) => {
                     held.send_if_modified(|held| held.replace(current));
-                    reporter.ok();
-                    continue;
+                    None
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "kube-apiserver does not answer in time".to_owned(),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(LATE.to_owned()),
             };
-            let (ca, expires) = (held.borrow().ca.clone(), held.borrow().expires);
-            if ca == Ca::Nobody {
-                reporter.failed(format!("no certificate yet: {trouble}"));
-            } else if expires <= (self.clock)() {
-                reporter.failed(format!("the certificate expired at {expires:.0}: {trouble}"));
-            } else {
-                reporter.degraded(format!("the certificate cannot be renewed: {trouble}"));
-            }
+            reporter.report(self.state(&held.borrow(), trouble.as_deref()));
         }
     }
 }
@@ -280,7 +289,12 @@ mod tests {
         let file = |name: &str| dir.path().join(name);
         let own = |key: &str| Certificates::in_files(file("tls.crt"), file(key), || day(0));
         let read = own("tls.key").current().await.unwrap();
-        assert_eq!((read.certified.cert.clone(), read.ca), (made.certified.cert.clone(), Ca::Foreign));
+        assert_eq!((read.certified.cert.clone(), read.ca.clone()), (made.certified.cert.clone(), Ca::Foreign));
+        assert_eq!(own("tls.key").state(&read, None), State::Ok);
+        let late = Certificates::in_files(file("tls.crt"), file("tls.key"), || day(400));
+        let expired = late.current().await.unwrap();
+        let said = "the certificate expired at 2027-11-22T14:00:00Z";
+        assert_eq!(late.state(&expired, None), State::Failed(said.to_owned()), "read well, and of no use");
         for (key, wrong) in [("ca.key", "cannot serve the certificate"), ("absent", "absent: ")] {
             let error = own(key).current().await.err().unwrap();
             assert!(error.to_string().contains(wrong) && !error.may_pass(), "{error}");

@@ -5,6 +5,9 @@
 
 use kube::core::Status;
 
+/// What went wrong with a call that had no answer by its deadline.
+pub const LATE: &str = "kube-apiserver does not answer in time";
+
 /// Rights on one object, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Grant<'a> {

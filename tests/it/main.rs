@@ -28,6 +28,9 @@ mod audit;
 /// Attacks on the listener, and callers who are served meanwhile.
 mod shell;
 
+/// One certificate for all replicas.
+mod shared_certificate;
+
 /// The identity ConfigMap, followed.
 mod rotation;
 

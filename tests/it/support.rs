@@ -14,6 +14,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod config_map;
 pub(crate) mod double;
+pub(crate) mod objects;
 pub(crate) mod oci;
 pub(crate) mod principals;
 pub(crate) mod program;

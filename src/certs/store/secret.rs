@@ -11,8 +11,9 @@ use super::Entries;
 use crate::certs::{CertsError, SecretRef};
 
 const FIELD_MANAGER: &str = "depthgauge";
-/// Another one makes the Secret, empty: what a field manager leaves out it takes away, and a
-/// replica that is late must not take away what a faster one has put in since.
+/// Another one makes the Secret, empty and without our label: what a field manager leaves out it
+/// takes away, and a replica that is late must not take away what a faster one has put in since;
+/// nor may a Secret that somebody else makes at the same moment be called ours.
 const MAKER: &str = "depthgauge-maker";
 /// Says that the content is ours to replace.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "depthgauge");
@@ -55,6 +56,8 @@ impl SharedSecret {
         let data = entries.into_iter().map(|(name, text)| (name, ByteString(text.into_bytes())));
         let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };
         secret.metadata.resource_version = version.map(str::to_owned);
+        let labels = [("app.kubernetes.io/name", "depthgauge"), MANAGED_BY];
+        secret.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         match self.apply(FIELD_MANAGER, secret).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
@@ -64,8 +67,6 @@ impl SharedSecret {
 
     async fn apply(&self, manager: &str, mut secret: Secret) -> kube::Result<Secret> {
         secret.metadata.name = Some(self.name.name.clone());
-        let labels = [("app.kubernetes.io/name", "depthgauge"), MANAGED_BY];
-        secret.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         // By force: what an administrator edited by hand is put right, too.
         let params = PatchParams::apply(manager).force();
         self.api.patch(&self.name.name, &params, &Patch::Apply(&secret)).await

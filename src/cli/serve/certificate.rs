@@ -10,6 +10,7 @@ use crate::apiservice::ServiceRef;
 use crate::certs::{Certificates, Lifetimes, SecretRef, Serving};
 use crate::cli::{clock, duration, pod_namespace};
 use crate::health::{Health, Reporter, State};
+use crate::rbac::LATE;
 
 /// For the first look at a Secret, before anything is served; after it the listener opens all
 /// the same, for a kubelet to see that we are there.
@@ -62,14 +63,14 @@ impl Args {
     ) -> Result<Certificate> {
         let (certificates, private) = self.certificates(client, service)?;
         let looked = tokio::time::timeout(FIRST_LOOK_TIMEOUT, certificates.current()).await;
-        let (first, state) = match looked {
-            Ok(Ok(serving)) => (serving, State::Ok),
-            Ok(Err(error)) if error.may_pass() => (Serving::throwaway(clock)?, no_certificate(&error.to_string())),
+        let (first, trouble) = match looked {
+            Ok(Ok(serving)) => (serving, None),
+            Ok(Err(error)) if error.may_pass() => (Serving::throwaway(clock)?, Some(error.to_string())),
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => (Serving::throwaway(clock)?, no_certificate("kube-apiserver does not answer in time")),
+            Err(_) => (Serving::throwaway(clock)?, Some(LATE.to_owned())),
         };
         let reporter = health.reporter("certificate", State::Ok);
-        reporter.report(state);
+        reporter.report(certificates.state(&first, trouble.as_deref()));
         let (publish, serving) = watch::channel(first);
         Ok(Certificate { certificates, publish, serving, reporter, _private: private })
     }
@@ -97,10 +98,6 @@ impl Args {
         let private = private.context("cannot make a directory for certificates: name one with --cert-dir")?;
         Ok((Certificates::in_dir(private.path(), names, lifetimes, clock)?, Some(private)))
     }
-}
-
-fn no_certificate(why: &str) -> State {
-    State::Failed(format!("no certificate yet: {why}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! One CA and certificate for all replicas, in a Secret and an APIService that they all write.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use depthgauge::apiservice::{self, Install, Registration};
+use depthgauge::certs::{Certificates, CertsError, Lifetimes, Serving};
+use depthgauge::health::{Health, State};
+use jiff::{SignedDuration, Timestamp};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::UnixTime;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::support::objects::Objects;
+use crate::support::{crypto, eventually, server};
+
+const NAME: &str = "depthgauge.depthgauge.svc";
+const SECRET: &str = "/api/v1/namespaces/depthgauge/secrets/certs";
+const APISERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Wall-clock time that passes as the runtime's does.
+fn clock() -> Timestamp {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let begin: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+    begin + SignedDuration::try_from(Instant::now() - *BEGIN).unwrap()
+}
+
+fn certificates(objects: &Objects, lifetimes: Lifetimes, clock: fn() -> Timestamp) -> Certificates {
+    crypto();
+    let secret = "depthgauge/certs".parse().unwrap();
+    Certificates::in_secret(objects.client(), secret, vec![NAME.to_owned()], lifetimes, clock)
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_makes_while_we_make_ours_stays_theirs() {
+    let objects = Objects::default();
+    let theirs = json!({
+        "metadata": {"name": "certs", "namespace": "depthgauge", "resourceVersion": "7"},
+        "data": {"tls.crt": "eA=="},
+    });
+    objects.appears(SECRET, theirs.clone());
+    let ours = certificates(&objects, Lifetimes::default(), Timestamp::now);
+    for _ in 0..2 {
+        let error = ours.current().await.err().unwrap();
+        assert!(matches!(error, CertsError::ForeignSecret(_)), "{error}");
+    }
+    let kept = objects.get(SECRET).unwrap();
+    assert_eq!((&kept["data"], &kept["metadata"]["labels"]), (&theirs["data"], &serde_json::Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_is_as_old_as_its_beginning() {
+    let objects = Objects::default();
+    let ours = certificates(&objects, Lifetimes::default(), Timestamp::now);
+    ours.current().await.unwrap();
+    objects.take(Duration::from_secs(3));
+    let began = Instant::now();
+    assert_eq!(ours.current().await.unwrap().looked_at, began);
+    assert!(began.elapsed() >= Duration::from_secs(3));
+}
+
+/// One of several, as `serve` puts it together.
+async fn replica(objects: &Objects) -> watch::Receiver<Serving> {
+    let (replica, keep) = registered(objects).await;
+    tokio::spawn(keep);
+    replica
+}
+
+/// One that has read the Secret once; the future is what reads it again.
+async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>) {
+    let health = Health::default();
+    let reporter = |name| health.reporter(name, State::Ok);
+    let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, 6 * MINUTE).unwrap(), clock);
+    let (publish, serving) = watch::channel(certificates.current().await.unwrap());
+    let publication = certificates.publication();
+    let keep = certificates.keep(publish, reporter("certificate"));
+    let install = Arc::new(Install::new(objects.client(), "depthgauge/depthgauge:443".parse().unwrap()));
+    let certificate = apiservice::Certificate { serving: serving.clone(), publication };
+    let registration = Registration::new(install, false, certificate, reporter("apiservice")).unwrap();
+    tokio::spawn(registration.keep());
+    (serving, keep)
+}
+
+fn bundle(objects: &Objects) -> Option<String> {
+    let bytes = STANDARD.decode(objects.get(APISERVICE)?["spec"]["caBundle"].as_str()?).unwrap();
+    Some(String::from_utf8(bytes).unwrap())
+}
+
+/// As kube-apiserver does it.
+fn verify(bundle: &str, serving: &Serving) -> Result<(), rustls::Error> {
+    let verifier = WebPkiServerVerifier::builder(server::roots(bundle)).build().unwrap();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(clock().as_second()).unwrap()));
+    let (leaf, chain) = serving.certified.cert.split_first().unwrap();
+    verifier.verify_server_cert(leaf, chain, &NAME.try_into().unwrap(), &[], now).map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_replicas_hand_one_ca_over_to_the_next_and_are_verified_all_the_time() {
+    let objects = Objects::default();
+    let first = replica(&objects).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let replicas = [first, replica(&objects).await];
+    let (mut present, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    let begin = Instant::now();
+    while begin.elapsed() < 14 * MINUTE {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Some(bundle) = bundle(&objects) else { continue };
+        let cas = bundle.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect();
+        gone.extend(&present - &cas);
+        assert!(gone.is_disjoint(&cas), "{:?}: a CA that had gone is back", begin.elapsed());
+        present = cas;
+        for (number, replica) in replicas.iter().enumerate() {
+            verify(&bundle, &replica.borrow())
+                .unwrap_or_else(|error| panic!("{:?}: replica {number}: {error}", begin.elapsed()));
+        }
+    }
+    assert!(gone.len() >= 2, "hand-overs that were seen to their end: {}", gone.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_read_the_secret_lately_does_not_put_the_bundle_right() {
+    let objects = Objects::default();
+    let (_late, _never_reads) = registered(&objects).await;
+    let _replica = replica(&objects).await;
+    let cas = || bundle(&objects).map_or(0, |bundle| bundle.matches("BEGIN").count());
+    eventually("the next CA is announced", async || (cas() == 2).then_some(())).await;
+    // Several looks of the late one, in each of which it sees what it does not know.
+    let announced = Instant::now();
+    while announced.elapsed() < MINUTE {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(cas(), 2, "{:?} later", announced.elapsed());
+    }
+}
