@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::certs::{Ca, Publication, Serving};
 use crate::health::Reporter;
-use crate::rbac::Grant;
+use crate::rbac::{Grant, LATE};
 
 mod install;
 mod object;
@@ -27,7 +27,7 @@ pub use object::{BadManifest, is_labelled_ours, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
 pub use unregister::{UnregisterError, Unregistered, unregister};
 
-use object::Finding;
+use object::Whose;
 
 /// The name that Kubernetes derives from version and group.
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
@@ -116,7 +116,7 @@ impl Registration {
                     .reporter
                     .degraded(format!("APIService {NAME} was changed by somebody at the same moment; trying again")),
                 Ok(Err(error)) => self.reporter.degraded(format!("cannot register: {}", RIGHTS.trouble(&error))),
-                Err(_) => self.reporter.degraded("kube-apiserver does not answer in time"),
+                Err(_) => self.reporter.degraded(LATE),
             }
             let pause = if self.drifted.is_some() { LOOK_AGAIN } else { INTERVAL };
             tokio::select! {
@@ -138,8 +138,8 @@ impl Registration {
             return Ok(());
         };
         match (object::look(found.as_ref(), &self.install.service), found) {
-            (Finding::Ours, Some(found)) => self.keep_in_step(wanted, &found).await,
-            (Finding::Foreign(owner), Some(found)) => self.leave_or_take(wanted, &found, &owner).await,
+            (Whose::Ours, Some(found)) => self.keep_in_step(wanted, &found).await,
+            (Whose::Foreign(owner), Some(found)) => self.leave_or_take(wanted, &found, &owner).await,
             _ if self.registered => {
                 self.reporter.degraded(format!(
                     "APIService {NAME} was deleted by somebody and stays so; restart depthgauge to register again"

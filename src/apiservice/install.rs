@@ -15,16 +15,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::runtime::watcher;
+use tokio::time::timeout;
 
-use super::object::{Finding, look};
+use super::object::{Whose, look};
 use super::unregister::delete;
-use super::{NAME, ServiceRef};
-use crate::rbac::Grant;
+use super::{NAME, RIGHTS, ServiceRef};
+use crate::health::Reporter;
+use crate::rbac::{Grant, LATE};
 
 /// From a watch that broke, or a Deployment that was not there, to the next look.
 const AGAIN: Duration = Duration::from_secs(5);
-/// For the last call before the process drains.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The kind of object that owns the APIService.
+pub(super) const CLUSTER_ROLE: &str = "ClusterRole";
+/// Deadline of a call or two, also of the last ones before the process drains: kube-apiserver
+/// answers in milliseconds or is in trouble.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What we were installed with.
 pub struct Install {
@@ -65,7 +70,7 @@ impl Install {
         let found = found.map_err(|error| rights.trouble(&error))?;
         Ok(found.and_then(|role| role.metadata.uid).map(|uid| OwnerReference {
             api_version: "rbac.authorization.k8s.io/v1".to_owned(),
-            kind: "ClusterRole".to_owned(),
+            kind: CLUSTER_ROLE.to_owned(),
             name: name.clone(),
             uid,
             ..OwnerReference::default()
@@ -73,13 +78,11 @@ impl Install {
     }
 
     /// Deletes the APIService as soon as our namespace begins to go: a moment later we may have
-    /// no ServiceAccount any more. Runs until dropped.
-    pub async fn watch(&self) {
+    /// no ServiceAccount any more. Reports what keeps it from seeing that. Runs until dropped.
+    pub async fn watch(&self, reporter: &Reporter) {
         loop {
-            self.look_for_deployment().await;
-            if let Err(error) = self.follow_namespace().await {
-                tracing::debug!(%error, "the watch of our own namespace broke");
-            }
+            let trouble = self.follow_namespace(reporter).await;
+            reporter.degraded(format!("an uninstall may leave APIService {NAME} behind: {trouble}"));
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -95,42 +98,71 @@ impl Install {
             }
             Ok::<_, kube::Error>(())
         };
-        match tokio::time::timeout(LEAVE_TIMEOUT, gone).await {
+        match timeout(CALL_TIMEOUT, gone).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "cannot tell whether we are being uninstalled"),
             Err(_) => tracing::debug!("kube-apiserver does not say in time whether we are being uninstalled"),
         }
     }
 
-    async fn follow_namespace(&self) -> Result<(), watcher::Error> {
+    /// One watch, until it breaks; says why it did.
+    async fn follow_namespace(&self, reporter: &Reporter) -> String {
         // By name: the narrow Role grants nothing wider.
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.service.namespace));
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
         let mut events = std::pin::pin!(watcher(namespaces, config));
+        let mut listed = false;
         loop {
-            // Looked at from time to time, as it may be made after we start.
-            let event = match tokio::time::timeout(AGAIN, events.try_next()).await {
-                Ok(event) => event?,
-                Err(_) => {
-                    self.look_for_deployment().await;
+            // Looked for from time to time, as it may be made after we start.
+            if let Err(trouble) = self.look_for_deployment().await {
+                return trouble;
+            }
+            let event = match timeout(AGAIN, events.try_next()).await {
+                Ok(Ok(Some(event))) => event,
+                Ok(Ok(None)) => return "the watch of our namespace ended".to_owned(),
+                Ok(Err(error)) => return self.why(&error),
+                Err(_) if listed => continue,
+                Err(_) => return LATE.to_owned(),
+            };
+            let object = match event {
+                watcher::Event::Apply(object) | watcher::Event::InitApply(object) => object,
+                watcher::Event::InitDone => {
+                    listed = true;
+                    reporter.ok();
                     continue;
                 }
+                watcher::Event::Init | watcher::Event::Delete(_) => continue,
             };
-            let Some(event) = event else { return Ok(()) };
-            let (watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event else { continue };
             if object.metadata.deletion_timestamp.is_some() {
-                match self.delete_ours("our namespace").await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => tracing::warn!(%error, "cannot delete APIService {NAME}, and our namespace goes"),
+                match timeout(CALL_TIMEOUT, self.delete_ours("our namespace")).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return RIGHTS.trouble(&error),
+                    Err(_) => return LATE.to_owned(),
                 }
             }
         }
     }
 
-    async fn look_for_deployment(&self) {
-        if !self.deployed.load(Ordering::Relaxed) && self.deployment().await.is_ok_and(|found| found.is_some()) {
-            self.deployed.store(true, Ordering::Relaxed);
+    fn why(&self, error: &watcher::Error) -> String {
+        let [_, namespace, _] = rights(&self.service);
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => namespace.trouble(error),
+            watcher::Error::WatchError(status) => format!("kube-apiserver answers {}", status.code),
+            watcher::Error::NoResourceVersion => "kube-apiserver answers without a resourceVersion".to_owned(),
         }
+    }
+
+    async fn look_for_deployment(&self) -> Result<(), String> {
+        if self.deployed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let [_, _, deployment] = rights(&self.service);
+        let found = timeout(CALL_TIMEOUT, self.deployment()).await.map_err(|_| LATE.to_owned())?;
+        let found = found.map_err(|error| deployment.trouble(&error))?;
+        self.deployed.store(found.is_some(), Ordering::Relaxed);
+        Ok(())
     }
 
     async fn deployment(&self) -> kube::Result<Option<ObjectMeta>> {
@@ -141,7 +173,7 @@ impl Install {
     async fn delete_ours(&self, what: &str) -> kube::Result<()> {
         let api = self.apiservices();
         let Some(found) = api.get_opt(NAME).await? else { return Ok(()) };
-        if look(Some(&found), &self.service) == Finding::Ours {
+        if look(Some(&found), &self.service) == Whose::Ours {
             delete(&api, &found).await?;
             tracing::warn!("deleted APIService {NAME}, because {what} is being deleted");
         }

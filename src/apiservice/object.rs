@@ -20,7 +20,7 @@ pub struct BadManifest(String);
 
 /// Whose the APIService is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Finding {
+pub(super) enum Whose {
     Absent,
     /// Points at our Service.
     Ours,
@@ -109,12 +109,12 @@ pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
 }
 
 /// Whose it is.
-pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Finding {
-    let Some(found) = found else { return Finding::Absent };
+pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Whose {
+    let Some(found) = found else { return Whose::Absent };
     let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
     match place.map(|place| (place.namespace.as_deref(), place.name.as_deref())) {
-        Some((Some(namespace), Some(name))) if namespace == service.namespace && name == service.name => Finding::Ours,
-        _ => Finding::Foreign(owner(found)),
+        Some((Some(namespace), Some(name))) if namespace == service.namespace && name == service.name => Whose::Ours,
+        _ => Whose::Foreign(owner(found)),
     }
 }
 
@@ -181,15 +181,15 @@ mod tests {
     #[test]
     fn whose_it_is() {
         let us = service("a/b:443");
-        assert_eq!(look(None, &us), Finding::Absent);
+        assert_eq!(look(None, &us), Whose::Absent);
         for ours in [object("a/b:443", "ca"), object("a/b:444", "old ca")] {
-            assert_eq!(look(Some(&ours), &us), Finding::Ours);
+            assert_eq!(look(Some(&ours), &us), Whose::Ours);
         }
         let foreign = object("keda/keda-metrics:443", "");
-        assert_eq!(look(Some(&foreign), &us), Finding::Foreign("Service keda/keda-metrics".into()));
+        assert_eq!(look(Some(&foreign), &us), Whose::Foreign("Service keda/keda-metrics".into()));
         let mut local = object("a/b:443", "ca");
         local.spec.as_mut().unwrap().service = None;
-        assert_eq!(look(Some(&local), &us), Finding::Foreign("kube-apiserver itself".into()));
+        assert_eq!(look(Some(&local), &us), Whose::Foreign("kube-apiserver itself".into()));
     }
 
     #[test]

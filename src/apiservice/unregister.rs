@@ -1,11 +1,19 @@
 //! Gives the APIService up: deleted, or given back to whom it was taken from.
 
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
-use super::object::{FORMER_SPEC, Finding, former_spec, is_labelled_ours, look, owner};
+use super::install::CLUSTER_ROLE;
+use super::object::{FORMER_SPEC, Whose, former_spec, is_labelled_ours, look, owner};
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
+use crate::rbac::LATE;
+
+/// For two calls to kube-apiserver, which answers in milliseconds or is in trouble; somebody waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What became of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,8 +44,17 @@ pub enum UnregisterError {
 }
 
 /// Deletes the APIService if it is depthgauge's, or gives it back. Without a Service any
-/// depthgauge's is meant.
+/// depthgauge's is meant. Gives up when kube-apiserver takes too long.
 pub async fn unregister(
+    client: kube::Client,
+    service: Option<&ServiceRef>,
+    restore: bool,
+) -> Result<Unregistered, UnregisterError> {
+    let done = tokio::time::timeout(TIMEOUT, give_up(client, service, restore)).await;
+    done.unwrap_or_else(|_| Err(UnregisterError::Cluster(LATE.to_owned())))
+}
+
+async fn give_up(
     client: kube::Client,
     service: Option<&ServiceRef>,
     restore: bool,
@@ -46,7 +63,7 @@ pub async fn unregister(
     let cluster = |error: kube::Error| UnregisterError::Cluster(RIGHTS.trouble(&error));
     let Some(found) = api.get_opt(NAME).await.map_err(cluster)? else { return Ok(Unregistered::Absent) };
     let ours = match service {
-        Some(service) => look(Some(&found), service) == Finding::Ours,
+        Some(service) => look(Some(&found), service) == Whose::Ours,
         None => is_labelled_ours(&found),
     };
     if !ours {
@@ -81,12 +98,18 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     if let (Value::Object(spec), Value::Object(former)) = (&mut spec, serde_json::to_value(former)?) {
         spec.extend(former);
     }
+    let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    let install = place.and_then(|place| place.name.as_deref());
+    let is_ours = |owner: &&OwnerReference| owner.kind == CLUSTER_ROLE && Some(owner.name.as_str()) == install;
+    let owners = found.metadata.owner_references.iter().flatten();
+    let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();
     Ok(json!({
         "metadata": {
             // As it was read, or not at all.
             "resourceVersion": found.metadata.resource_version,
             "annotations": {FORMER_SPEC: null},
-            "ownerReferences": null,
+            // A list is replaced whole: what others added to it stays.
+            "ownerReferences": others,
         },
         "spec": spec,
     }))
@@ -95,6 +118,23 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_its_owners_only_ours_is_taken_away() {
+        let owner = |kind: &str, name: &str| OwnerReference {
+            kind: kind.into(),
+            name: name.into(),
+            ..OwnerReference::default()
+        };
+        let service = json!({"namespace": "dg", "name": "depthgauge"});
+        let spec =
+            json!({"group": "g", "groupPriorityMinimum": 1, "version": "v1", "versionPriority": 1, "service": service});
+        let mut found = APIService { spec: Some(serde_json::from_value(spec).unwrap()), ..APIService::default() };
+        let theirs = [owner("ClusterRole", "keda"), owner("Deployment", "depthgauge")];
+        found.metadata.owner_references = Some([&theirs[..], &[owner("ClusterRole", "depthgauge")]].concat());
+        let patch = restoring(&found, found.spec.as_ref().unwrap()).unwrap();
+        assert_eq!(patch["metadata"]["ownerReferences"], json!(theirs));
+    }
 
     #[test]
     fn what_we_added_goes_and_what_was_comes_back() {

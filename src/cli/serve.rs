@@ -141,7 +141,7 @@ impl Args {
             let registration = Registration::new(install.clone(), takeover, certificate, reporter)?;
             parts.run_until_asked("registration", registration.keep());
             if in_pod() {
-                parts.belongs_to(install);
+                parts.belongs_to(install, health.reporter("install", waiting()));
             }
         }
         listening.ok();

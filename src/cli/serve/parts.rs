@@ -44,9 +44,9 @@ impl Parts {
     }
 
     /// When this install goes, its APIService goes first.
-    pub(super) fn belongs_to(&mut self, install: Arc<Install>) {
+    pub(super) fn belongs_to(&mut self, install: Arc<Install>, reporter: Reporter) {
         let watched = install.clone();
-        self.run("namespace watch", async move { watched.watch().await });
+        self.run("namespace watch", async move { watched.watch(&reporter).await });
         self.install = Some(install);
     }
 
