@@ -227,14 +227,15 @@ impl<V: Values> Gate<V> {
 impl<V: Values> Answer for Gate<V> {
     async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Body>) -> Response {
         self.auth.recognise(peer);
+        self.auth.audit.settle();
         let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
         let Target::Values { namespace, metric } = target else {
-            let trail = Trail::of(peer, &request, false);
+            let trail = Trail::of(peer, &mut request, false);
             request.extensions_mut().insert(peer.clone());
             let Ok(response) = self.routes.clone().oneshot(request).await;
             return trail.end(response);
         };
-        let trail = Trail::of(peer, &request, true);
+        let trail = Trail::of(peer, &mut request, true);
         let (parts, _) = request.into_parts();
         let object = Object::Metric { namespace: namespace.clone(), metric: metric.clone() };
         let (caller, outcome) = self.auth.admit(peer, &parts, verb, object).await;
@@ -252,11 +253,11 @@ impl<V: Values> Answer for Gate<V> {
 pub async fn path_layer(
     State(auth): State<Arc<Auth>>,
     Extension(peer): Extension<Arc<Peer>>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     next: Next,
 ) -> Response {
     let Attributes { verb, .. } = Attributes::of(request.method(), request.uri());
-    let trail = Trail::of(&peer, &request, false);
+    let trail = Trail::of(&peer, &mut request, false);
     let (parts, body) = request.into_parts();
     let (caller, outcome) = auth.admit(&peer, &parts, verb, Object::Path(parts.uri.path().into())).await;
     let response = match outcome {

@@ -15,7 +15,7 @@ use percent_encoding::{percent_decode, percent_decode_str};
 
 mod peer;
 
-pub use peer::{Finding, Peer, Purpose, Subject};
+pub use peer::{Peer, Purpose, Standing, Subject};
 
 /// The API group that this server serves, and the only one.
 pub const GROUP: &str = "external.metrics.k8s.io";
@@ -105,6 +105,11 @@ impl Caller {
     /// Who has said nothing of themselves.
     pub fn anonymous() -> Self {
         Self { user: NOBODY.into(), groups: vec![NOBODYS_GROUP.into()], ..Self::default() }
+    }
+
+    /// Whether nobody knows who it is; also when the front proxy says so.
+    pub fn is_anonymous(&self) -> bool {
+        self.user == NOBODY
     }
 
     /// Adds the group that every authenticated user is in. Not to somebody whom the front proxy

@@ -2,11 +2,13 @@
 //!
 //! What callers send is written as quoted text, of bounded length, and never a header but the id
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
-//! So that a flood cannot fill a disk, there are so many lines in a second and then the number
-//! of those left out; whoever shows no identity cannot use up the lines of those who do.
+//! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
+//! over and the next request of any kind arrives, the number of those left out; whoever shows no
+//! identity cannot use up the lines of those who do.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
@@ -22,14 +24,14 @@ use crate::request::{Attributes, Caller, Peer, Target};
 
 /// What the log's filter calls these lines.
 const TARGET: &str = "depthgauge::audit";
-/// As the Go library has it: taken from the request, told in the answer.
+/// As the Go library has it: taken from the request, or made where it brings none, and told in the
+/// answer.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// An HPA whose source fails is one line in 15 s: this is 150 of them before any is left out.
 const LINES_PER_SECOND: u32 = 10;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.
 const USER_MAX: usize = 350;
-/// Longest id that is taken for one, in bytes; kube-apiserver's are UUIDs. A longer one is neither
-/// written nor told.
+/// Longest id that is taken for one, in bytes; kube-apiserver's are UUIDs. A longer one is replaced.
 const ID_MAX: usize = 128;
 
 /// Where the lines go.
@@ -54,7 +56,11 @@ pub(super) struct Trail {
 }
 
 /// Says which lines are written.
-struct Sampler(Mutex<Second>);
+struct Sampler {
+    second: Mutex<Second>,
+    /// Whether there is something that was left out and not told: most requests look no further.
+    owes: AtomicBool,
+}
 
 struct Second {
     began: Instant,
@@ -72,6 +78,15 @@ impl Audit {
         Self { requests, callers: Sampler::new(), strangers: Sampler::new() }
     }
 
+    /// Tells what a flood has left out, once its second is over. For every request.
+    pub(super) fn settle(&self) {
+        for (sampler, identified) in [(&self.callers, true), (&self.strangers, false)] {
+            if let Some(left_out) = sampler.settle() {
+                tracing::info!(target: TARGET, left_out, identified, "more requests denied or failed");
+            }
+        }
+    }
+
     /// Takes note of an answer. `caller` is `None` where nobody could be made out.
     pub(super) fn record(&self, trail: &Trail, caller: Option<&Caller>, response: &Response) {
         let status = response.status();
@@ -81,12 +96,12 @@ impl Audit {
         if !status.is_client_error() && !status.is_server_error() {
             return;
         }
-        let user = caller.map(|caller| caller.user.as_str());
-        let sampler = if user.is_some() { &self.callers } else { &self.strangers };
-        let Some(left_out) = sampler.may_write() else { return };
-        if left_out > 0 {
-            tracing::info!(target: TARGET, left_out, identified = user.is_some(), "more requests denied or failed");
+        let identified = caller.is_some_and(|caller| !caller.is_anonymous());
+        let sampler = if identified { &self.callers } else { &self.strangers };
+        if !sampler.may_write() {
+            return;
         }
+        let user = caller.map(|caller| caller.user.as_str());
         let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
         let (namespace, metric, path) = match &target {
             Target::Values { namespace, metric } => (Some(&**namespace), Some(&**metric), None),
@@ -112,8 +127,14 @@ impl Audit {
 // === impl Trail ===
 
 impl Trail {
-    pub(super) fn of<B>(peer: &Peer, request: &Request<B>, asks_for_values: bool) -> Self {
-        let id = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
+    /// Gives the request an id if it brings none: whoever looks at it again finds the same one.
+    pub(super) fn of<B>(peer: &Peer, request: &mut Request<B>, asks_for_values: bool) -> Self {
+        let brought = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
+        let id = brought.or_else(|| {
+            let made = made_up_id()?;
+            request.headers_mut().insert(AUDIT_ID, made.clone());
+            Some(made)
+        });
         let (method, uri) = (request.method().clone(), request.uri().clone());
         Self { method, uri, id, peer: peer.address, asks_for_values }
     }
@@ -131,23 +152,56 @@ impl Trail {
 
 impl Sampler {
     fn new() -> Self {
-        Self(Mutex::new(Second { began: Instant::now(), asked: 0, left_out: 0 }))
+        let second = Second { began: Instant::now(), asked: 0, left_out: 0 };
+        Self { second: Mutex::new(second), owes: AtomicBool::new(false) }
     }
 
-    /// `None`, or how many were left out since the last one that was not.
-    fn may_write(&self) -> Option<u32> {
-        // Plain assignments: a panic leaves nothing half made.
-        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if second.began.elapsed() >= Duration::from_secs(1) {
+    fn may_write(&self) -> bool {
+        let mut second = self.lock();
+        if second.is_over() {
             (second.began, second.asked) = (Instant::now(), 0);
         }
-        if second.asked >= LINES_PER_SECOND {
+        let may = second.asked < LINES_PER_SECOND;
+        if may {
+            second.asked += 1;
+        } else {
             second.left_out = second.left_out.saturating_add(1);
+            self.owes.store(true, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// How many were left out, if there are any and their second is over.
+    fn settle(&self) -> Option<u32> {
+        if !self.owes.load(Ordering::Relaxed) {
             return None;
         }
-        second.asked += 1;
+        let mut second = self.lock();
+        if !second.is_over() || second.left_out == 0 {
+            return None;
+        }
+        self.owes.store(false, Ordering::Relaxed);
         Some(std::mem::take(&mut second.left_out))
     }
+
+    fn lock(&self) -> MutexGuard<'_, Second> {
+        // Plain assignments: a panic leaves nothing half made.
+        self.second.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Second ===
+
+impl Second {
+    fn is_over(&self) -> bool {
+        self.began.elapsed() >= Duration::from_secs(1)
+    }
+}
+
+/// A UUID, as kube-apiserver makes them. It tells requests apart, and need not be hard to guess.
+fn made_up_id() -> Option<HeaderValue> {
+    let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).ok()
 }
 
 #[cfg(test)]
@@ -158,11 +212,12 @@ mod tests {
     async fn a_flood_is_so_many_lines_a_second_and_then_a_number() {
         let sampler = Sampler::new();
         for second in 0..5 {
-            let written: Vec<u32> = (0..1000).filter_map(|_| sampler.may_write()).collect();
-            let mut expected = [0; LINES_PER_SECOND as usize];
-            expected[0] = if second == 0 { 0 } else { 1000 - LINES_PER_SECOND };
-            assert_eq!(written, expected, "{second}");
+            let written = (0..1000).filter(|_| sampler.may_write()).count();
+            assert_eq!(written, LINES_PER_SECOND as usize, "{second}");
+            assert_eq!(sampler.settle(), None, "not before the second is over");
             tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(sampler.settle(), Some(1000 - LINES_PER_SECOND), "{second}");
+            assert_eq!(sampler.settle(), None, "once");
         }
     }
 }

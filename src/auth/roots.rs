@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::trust::BadConfigMap;
-use crate::request::{CHAIN_MAX, Finding, Peer, Purpose, Subject};
+use crate::request::{CHAIN_MAX, Peer, Purpose, Standing, Subject};
 
 /// The keys without which no front proxy can be recognised, or name a user.
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
@@ -90,13 +90,13 @@ impl Roots {
     }
 
     /// What the peer's chain is worth now; its subject is there if it leads to a CA of these.
-    pub(super) fn judge(&self, purpose: Purpose, peer: &Peer, now: Timestamp) -> Arc<Finding> {
+    pub(super) fn judge(&self, purpose: Purpose, peer: &Peer, now: Timestamp) -> Arc<Standing> {
         let (version, now) = (self.version, now.as_second());
-        peer.finding(purpose, version, now, || {
+        peer.standing(purpose, version, now, || {
             let trusted = self.check(purpose, &peer.chain, now);
             let (valid, subject) = trusted
                 .map_or_else(|| (now..=now.saturating_add(NO_HOLDS), None), |(valid, subject)| (valid, Some(subject)));
-            Finding { version, valid, subject }
+            Standing { version, valid, subject }
         })
     }
 

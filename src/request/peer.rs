@@ -21,8 +21,8 @@ pub struct Peer {
     /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
     pub chain: Vec<CertificateDer<'static>>,
     known: AtomicBool,
-    as_front_proxy: ArcSwapOption<Finding>,
-    as_client: ArcSwapOption<Finding>,
+    as_front_proxy: ArcSwapOption<Standing>,
+    as_client: ArcSwapOption<Standing>,
 }
 
 /// What a chain may be good for.
@@ -36,7 +36,7 @@ pub enum Purpose {
 
 /// What was found of a peer's chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
+pub struct Standing {
     /// The version of what is trusted that it was held against.
     pub version: u64,
     /// How long it holds: seconds since 1970, both ends included.
@@ -74,14 +74,14 @@ impl Peer {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// What was found of the chain, if that was by this version and still holds `now`; else what
-    /// `look` finds, which is kept.
-    pub fn finding(&self, purpose: Purpose, version: u64, now: i64, look: impl FnOnce() -> Finding) -> Arc<Finding> {
+    /// What the chain is worth, if it was looked at by this version and that still holds `now`; else
+    /// what `look` finds, which is kept.
+    pub fn standing(&self, purpose: Purpose, version: u64, now: i64, look: impl FnOnce() -> Standing) -> Arc<Standing> {
         let kept = match purpose {
             Purpose::FrontProxy => &self.as_front_proxy,
             Purpose::Client => &self.as_client,
         };
-        let good = |found: &Arc<Finding>| found.version == version && found.valid.contains(&now);
+        let good = |found: &Arc<Standing>| found.version == version && found.valid.contains(&now);
         kept.load_full().filter(good).unwrap_or_else(|| {
             let found = Arc::new(look());
             kept.store(Some(found.clone()));
@@ -101,9 +101,9 @@ mod tests {
         let mut find = |purpose, version, now| {
             let look = || {
                 looks += 1;
-                Finding { version, valid: 10..=19, subject: None }
+                Standing { version, valid: 10..=19, subject: None }
             };
-            peer.finding(purpose, version, now, look);
+            peer.standing(purpose, version, now, look);
             looks
         };
         for (purpose, version, now, expected) in [
