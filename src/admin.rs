@@ -1,7 +1,7 @@
 //! Plain HTTP for whoever operates the process: `/livez`, `/readyz` and `/metrics`.
 //!
-//! Listens on loopback unless told otherwise. The same is on the secure port: probes for all,
-//! the rest for whoever may.
+//! Listens on loopback unless told otherwise. The same is on the secure port: probes for all, without
+//! their reasons, the rest for whoever may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,19 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::health::Health;
+use crate::health::{Health, Reasons};
 
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own.
-pub fn probes(health: Health) -> Router {
+/// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own. Reasons name Services, files
+/// and users: where anybody may ask they are withheld.
+pub fn probes(health: Health, reasons: Reasons) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
-        .with_state(health)
+        .with_state((health, reasons))
 }
 
 /// What tells of the process and not of any metric that it serves: `/metrics`. On the secure port
@@ -75,12 +76,12 @@ async fn live() -> &'static str {
     "ok"
 }
 
-async fn ready(State(health): State<Health>, uri: Uri) -> Response {
+async fn ready(State((health, reasons)): State<(Health, Reasons)>, uri: Uri) -> Response {
     let verbose = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     match (health.is_ready(), verbose) {
         (true, false) => "ok".into_response(),
-        (true, true) => health.verbose().into_response(),
+        (true, true) => health.verbose(reasons).into_response(),
         // What failed is said in both forms: nobody asks for the reason in advance.
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, health.verbose()).into_response(),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, health.verbose(reasons)).into_response(),
     }
 }

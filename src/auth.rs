@@ -22,6 +22,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use tower::ServiceExt as _;
 
+use crate::health::Reporter;
 use crate::refusal::Refusal;
 use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Target, Values};
 
@@ -266,6 +267,12 @@ pub async fn path_layer(
     };
     auth.audit.record(&trail, caller.as_deref(), &response);
     response
+}
+
+/// Asks kube-apiserver a question of each kind, until it has answered: the reporters are those of
+/// [`TokenReviews`] and [`SubjectAccessReviews`], which else say nothing before the first caller.
+pub async fn rehearse(client: kube::Client, tokens: Reporter, access: Reporter) {
+    tokio::join!(token::rehearse(client.clone(), tokens), access::rehearse(client, access));
 }
 
 fn bearer(request: &Parts) -> Option<&str> {

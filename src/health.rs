@@ -1,8 +1,8 @@
 //! Named checks that parts of the process report into.
 //!
 //! Three states, and only one of them makes the server unready: *failed* is for what makes
-//! answering impossible (no listener, draining). Everything else that is wrong
-//! is *degraded*: the server stays in the endpoints, says what is wrong in `/readyz?verbose`,
+//! answering impossible (not listening, no certificate that is good, draining). Everything else
+//! that is wrong is *degraded*: the server stays in the endpoints, says what is wrong in `/readyz?verbose`,
 //! and logs each change once. A readiness that depended on more would take the APIService, and
 //! with it namespace deletion in the whole cluster, down for a queue that does not answer.
 
@@ -36,6 +36,15 @@ pub enum State {
     Failed(String),
 }
 
+/// Whether whoever asks is told why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reasons {
+    /// Whoever may ask at all operates the process.
+    Told,
+    /// It may be anybody: names and states of checks only, in the words of Kubernetes.
+    Withheld,
+}
+
 #[derive(Debug)]
 struct Check {
     name: &'static str,
@@ -57,15 +66,16 @@ impl Health {
     }
 
     /// One line a check, in the form of Kubernetes' `/readyz?verbose`.
-    pub fn verbose(&self) -> String {
+    pub fn verbose(&self, reasons: Reasons) -> String {
+        let said = |reason| if reasons == Reasons::Told { reason } else { "reason withheld" };
         let checks = self.checks();
         let mut text = String::new();
         for Check { name, state } in checks.iter() {
             // Writing to a String cannot fail.
             let _ = match state {
                 State::Ok => writeln!(text, "[+]{name} ok"),
-                State::Degraded(reason) => writeln!(text, "[!]{name} degraded: {reason}"),
-                State::Failed(reason) => writeln!(text, "[-]{name} failed: {reason}"),
+                State::Degraded(reason) => writeln!(text, "[!]{name} degraded: {}", said(reason)),
+                State::Failed(reason) => writeln!(text, "[-]{name} failed: {}", said(reason)),
             };
         }
         text.push_str(if is_ready(&checks) { "readyz check passed\n" } else { "readyz check failed\n" });
@@ -147,13 +157,19 @@ mod tests {
         apiservice.degraded("kube-apiserver does not answer");
         assert!(health.is_ready());
         assert_eq!(
-            health.verbose(),
+            health.verbose(Reasons::Told),
             "[+]listener ok\n[!]apiservice degraded: kube-apiserver does not answer\nreadyz check passed\n"
+        );
+        assert_eq!(
+            health.verbose(Reasons::Withheld),
+            "[+]listener ok\n[!]apiservice degraded: reason withheld\nreadyz check passed\n"
         );
         listener.failed("draining");
         assert!(!health.is_ready());
         assert!(
-            health.verbose().ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n")
+            health
+                .verbose(Reasons::Told)
+                .ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n")
         );
     }
 }

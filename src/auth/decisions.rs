@@ -12,14 +12,32 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Undecided;
 
-/// Entries kept at most, and questions under way. A cluster has tens of callers; a flood of
-/// made-up ones (a kilobyte each, by the limits on names) ends at a few MiB.
+/// Entries kept at most. A cluster has tens of callers; a flood of made-up ones (a kilobyte each,
+/// by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
+/// Questions of callers under way at once: the HPA controller asks in five workers, each for one
+/// metric at a time, and a review takes milliseconds.
+const CALLERS_MAX: usize = 64;
+/// The same for all strangers together, who could otherwise drive reviews as fast as
+/// kube-apiserver gives them, and by them use up what it has for us.
+const STRANGERS_MAX: usize = 8;
+
+/// Whose question it is: strangers cannot use up what callers have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Side {
+    /// Somebody who has been made out, or whose decision is being renewed.
+    Caller,
+    /// Nobody, or a token that may be anybody's.
+    Stranger,
+}
+
+const TOO_MANY: Undecided = Undecided("too many questions at once");
 
 /// How long a decision is good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +53,8 @@ pub(super) struct Decisions<K, V> {
     slots: Arc<Mutex<Slots<K, V>>>,
     lifetime: fn(&V) -> Lifetime,
     tasks: TaskTracker,
+    callers: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 type Slots<K, V> = HashMap<K, Slot<V>, RandomState>;
@@ -53,13 +73,15 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(lifetime: fn(&V) -> Lifetime, tasks: TaskTracker) -> Self {
-        Self { slots: Arc::default(), lifetime, tasks }
+        let [callers, strangers] = [CALLERS_MAX, STRANGERS_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        Self { slots: Arc::default(), lifetime, tasks, callers, strangers }
     }
 
     /// The decision about `key`, from memory or by `ask`.
     pub(super) async fn about(
         &self,
         key: &K,
+        side: Side,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
         let flight = {
@@ -73,26 +95,49 @@ where
                 (Some((value, ..)), Some(_)) => return Ok(value),
                 (Some((value, ..)), None) => {
                     // The task tracker sees it through.
-                    drop(self.start(&mut slots, key, ask));
+                    drop(self.start(&mut slots, key, Side::Caller, ask));
                     return Ok(value);
                 }
                 (None, Some(flight)) => flight,
-                (None, None) => self.start(&mut slots, key, ask),
+                (None, None) => self.start(&mut slots, key, side, ask),
             }
         };
         flight.await
+    }
+
+    /// The decision by `ask`, which is not remembered: for keys that are too big to keep.
+    pub(super) async fn unremembered(
+        &self,
+        side: Side,
+        ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
+    ) -> Result<V, Undecided> {
+        let _permit = self.permit(side).ok_or(TOO_MANY)?;
+        ask().await
+    }
+
+    fn permit(&self, side: Side) -> Option<OwnedSemaphorePermit> {
+        let permits = match side {
+            Side::Caller => &self.callers,
+            Side::Stranger => &self.strangers,
+        };
+        permits.clone().try_acquire_owned().ok()
     }
 
     fn start(
         &self,
         slots: &mut Slots<K, V>,
         key: &K,
+        side: Side,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
-        if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) && !self.make_room(slots) {
-            return async { Err(Undecided("too many questions at once")) }.boxed().shared();
+        // Refused and not queued: whoever has many questions would fill the queue as well.
+        let Some(permit) = self.permit(side) else {
+            return async { Err(TOO_MANY) }.boxed().shared();
+        };
+        if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) {
+            self.make_room(slots);
         }
-        let flight = self.flight(key.clone(), ask()).boxed().shared();
+        let flight = self.flight(key.clone(), permit, ask()).boxed().shared();
         let slot = slots.entry(key.clone()).or_insert(Slot { decided: None, flight: None });
         slot.flight = Some(flight.clone());
         // Run to its end even if whoever asked hangs up: others may wait for it.
@@ -103,38 +148,36 @@ where
     fn flight(
         &self,
         key: K,
+        permit: OwnedSemaphorePermit,
         asked: BoxFuture<'static, Result<V, Undecided>>,
     ) -> impl Future<Output = Result<V, Undecided>> + use<K, V> {
         let slots = self.slots.clone();
         async move {
             let answer = asked.await;
+            drop(permit);
             let mut slots = lock(&slots);
             match (&answer, slots.get_mut(&key)) {
                 (Ok(value), Some(slot)) => {
                     *slot = Slot { decided: Some((value.clone(), Instant::now())), flight: None }
                 }
                 // What was decided before holds for its time, and no longer.
-                (Err(_), Some(slot)) => slot.flight = None,
+                (Err(_), Some(slot)) if slot.decided.is_some() => slot.flight = None,
+                (Err(_), Some(_)) => drop(slots.remove(&key)),
                 (_, None) => {}
             }
             answer
         }
     }
 
-    /// Whether there is room now: not when every slot waits for its answer.
-    fn make_room(&self, slots: &mut Slots<K, V>) -> bool {
-        slots.retain(|_, slot| {
-            let usable = |(value, at): &(V, Instant)| at.elapsed() < (self.lifetime)(value).usable;
-            slot.flight.is_some() || slot.decided.as_ref().is_some_and(usable)
-        });
-        if slots.len() >= ENTRIES_MAX {
-            let oldest = slots.iter().filter(|(_, slot)| slot.flight.is_none());
-            let oldest = oldest.min_by_key(|(_, slot)| slot.decided.as_ref().map(|(_, at)| *at));
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                slots.remove(&key);
-            }
+    /// Forgets what ends first: a flood of denials pushes out denials, and never the longer lived
+    /// allowance of somebody who asks again and again. What is being asked is a few, by its limit.
+    fn make_room(&self, slots: &mut Slots<K, V>) {
+        let end = |slot: &Slot<V>| slot.decided.as_ref().map(|(value, at)| *at + (self.lifetime)(value).usable);
+        let idle = slots.iter().filter(|(_, slot)| slot.flight.is_none());
+        let first = idle.min_by_key(|(_, slot)| end(slot)).map(|(key, _)| key.clone());
+        if let Some(key) = first {
+            slots.remove(&key);
         }
-        slots.len() < ENTRIES_MAX
     }
 }
 
@@ -147,32 +190,56 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use futures_util::future::join_all;
+
     use super::*;
 
     const LIFETIME: Lifetime = Lifetime { fresh: Duration::from_secs(10), usable: Duration::from_secs(60) };
+    const SHORT: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
+    /// A question, in time that is not real.
+    const TAKES: Duration = Duration::from_micros(10);
 
     struct Scene {
         decisions: Decisions<&'static str, u32>,
         asked: Arc<AtomicU32>,
     }
 
+    /// Answers that are good for different times.
+    const ALLOWED: u32 = 1;
+    const DENIED: u32 = 1000;
+
     impl Scene {
         fn new() -> Self {
-            Self { decisions: Decisions::new(|_| LIFETIME, TaskTracker::new()), asked: Arc::default() }
+            let lifetime = |answer: &u32| if *answer == DENIED { SHORT } else { LIFETIME };
+            Self { decisions: Decisions::new(lifetime, TaskTracker::new()), asked: Arc::default() }
         }
 
+        /// The answer is the number of the question, if there is one.
         async fn about(&self, key: &'static str, answers: bool) -> Result<u32, Undecided> {
             let asked = self.asked.clone();
             let ask = move || {
                 async move {
                     let count = asked.fetch_add(1, Ordering::Relaxed) + 1;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(TAKES).await;
                     if answers { Ok(count) } else { Err(Undecided("down")) }
                 }
                 .boxed()
             };
-            self.decisions.about(&key, ask).await
+            self.decisions.about(&key, Side::Caller, ask).await
         }
+
+        async fn ask(&self, key: &'static str, side: Side, answer: u32) -> Result<u32, Undecided> {
+            self.decisions.about(&key, side, || self.answer(answer)).await
+        }
+
+        fn answer(&self, answer: u32) -> BoxFuture<'static, Result<u32, Undecided>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(TAKES).map(move |()| Ok(answer)).boxed()
+        }
+    }
+
+    fn keys(count: usize) -> Vec<&'static str> {
+        (0..count).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect()
     }
 
     async fn seconds(n: u64) {
@@ -183,7 +250,7 @@ mod tests {
     async fn many_who_ask_share_one_question() {
         let scene = Scene::new();
         let asks = (0..50).map(|_| scene.about("a", true));
-        assert!(futures_util::future::join_all(asks).await.iter().all(|answer| *answer == Ok(1)));
+        assert!(join_all(asks).await.iter().all(|answer| *answer == Ok(1)));
         assert_eq!(scene.asked.load(Ordering::Relaxed), 1);
     }
 
@@ -213,21 +280,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_is_the_number_of_questions_under_way() {
+    async fn strangers_questions_are_few_at_once_and_keep_no_caller_from_asking() {
         let scene = Scene::new();
-        let keys: Vec<&'static str> = (0..=ENTRIES_MAX).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect();
-        let asks = keys.iter().map(|key| scene.about(key, true));
-        let refused = futures_util::future::join_all(asks).await.into_iter().filter(Result::is_err).count();
-        assert_eq!(refused, 1);
+        let keys = keys(1000);
+        let asks = keys.iter().map(|key| scene.ask(key, Side::Stranger, 1));
+        let (strangers, caller) = tokio::join!(join_all(asks), scene.ask("caller", Side::Caller, 1));
+        assert_eq!(strangers.iter().filter(|answer| answer.is_ok()).count(), STRANGERS_MAX);
+        assert_eq!(strangers.iter().filter(|answer| **answer == Err(TOO_MANY)).count(), 1000 - STRANGERS_MAX);
+        assert_eq!(caller, Ok(1));
+        let callers = join_all(keys.iter().map(|key| scene.ask(key, Side::Caller, 1))).await;
+        assert_eq!(callers.iter().filter(|answer| answer.is_ok()).count(), CALLERS_MAX + STRANGERS_MAX);
+        assert_eq!(scene.ask("later", Side::Stranger, 1).await, Ok(1), "places are given back");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_number_of_entries_is_bounded() {
+    async fn what_is_not_remembered_is_asked_each_time_and_counts_as_well() {
         let scene = Scene::new();
-        for n in 0..ENTRIES_MAX + 100 {
-            let key: &'static str = Box::leak(n.to_string().into_boxed_str());
-            scene.about(key, true).await.unwrap();
+        let ask = || scene.decisions.unremembered(Side::Stranger, || scene.answer(1));
+        assert_eq!((ask().await, ask().await, scene.asked.load(Ordering::Relaxed)), (Ok(1), Ok(1), 2));
+        let refused = join_all((0..100).map(|_| ask())).await.into_iter().filter(Result::is_err).count();
+        assert_eq!(refused, 100 - STRANGERS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_denials_pushes_out_no_allowance() {
+        let scene = Scene::new();
+        scene.ask("hpa", Side::Caller, ALLOWED).await.unwrap();
+        seconds(9).await;
+        for key in keys(ENTRIES_MAX + 100) {
+            scene.ask(key, Side::Stranger, DENIED).await.unwrap();
         }
-        assert!(lock(&scene.decisions.slots).len() <= ENTRIES_MAX);
+        let slots = lock(&scene.decisions.slots);
+        assert!(slots.len() <= ENTRIES_MAX && slots.contains_key("hpa"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_without_an_answer_leaves_nothing_behind() {
+        let scene = Scene::new();
+        assert_eq!(scene.about("a", false).await, Err(Undecided("down")));
+        assert!(lock(&scene.decisions.slots).is_empty());
     }
 }

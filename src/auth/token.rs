@@ -7,12 +7,12 @@ use aws_lc_rs::digest;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use kube::api::PostParams;
 use tokio_util::task::TaskTracker;
 
-use super::access::REVIEW_TIMEOUT;
-use super::decisions::{Decisions, Lifetime};
+use super::access::{REHEARSE_AGAIN, Unreviewed, create};
+use super::decisions::{Decisions, Lifetime, Side};
 use super::{Tokens, Unauthenticated, Undecided};
+use crate::health::Reporter;
 use crate::request::Caller;
 
 /// A token that was good is believed for the 10 s of the Go library, so that one that is
@@ -25,15 +25,16 @@ const BAD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration
 pub struct TokenReviews {
     client: kube::Client,
     decisions: Decisions<[u8; 32], Option<Arc<Caller>>>,
+    reporter: Reporter,
 }
 
 // === impl TokenReviews ===
 
 impl TokenReviews {
     /// Asks through `client`; `tasks` runs what goes on in the background.
-    pub fn new(client: kube::Client, tasks: TaskTracker) -> Self {
+    pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |caller: &Option<Arc<Caller>>| if caller.is_some() { GOOD } else { BAD };
-        Self { client, decisions: Decisions::new(lifetime, tasks) }
+        Self { client, decisions: Decisions::new(lifetime, tasks), reporter }
     }
 }
 
@@ -42,9 +43,10 @@ impl Tokens for TokenReviews {
         // The key is a digest: a copy of memory must not hold tokens that are long answered.
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let ask = move || review(self.client.clone(), token.to_owned()).boxed();
+        let ask = move || review(self.client.clone(), token.to_owned(), self.reporter.clone()).boxed();
         async move {
-            match self.decisions.about(&key, ask).await {
+            // Whose it is nobody knows yet; one that is known is only renewed.
+            match self.decisions.about(&key, Side::Stranger, ask).await {
                 Ok(Some(caller)) => Ok(caller),
                 Ok(None) => Err(Unauthenticated::Rejected),
                 Err(undecided) => Err(Unauthenticated::Undecided(undecided)),
@@ -54,13 +56,27 @@ impl Tokens for TokenReviews {
     }
 }
 
-async fn review(client: kube::Client, token: String) -> Result<Option<Arc<Caller>>, Undecided> {
+/// Asks about a token that is nobody's, again until there is an answer: so that a right that is
+/// missing is said before somebody shows one.
+pub(super) async fn rehearse(client: kube::Client, reporter: Reporter) {
+    while review(client.clone(), "depthgauge-rehearsal".to_owned(), reporter.clone()).await.is_err() {
+        tokio::time::sleep(REHEARSE_AGAIN).await;
+    }
+}
+
+async fn review(client: kube::Client, token: String, reporter: Reporter) -> Result<Option<Arc<Caller>>, Undecided> {
     // No audiences: the API server's own, as the Go library asks.
     let spec = TokenReviewSpec { token: Some(token), ..TokenReviewSpec::default() };
     let review = TokenReview { spec, ..TokenReview::default() };
     let api = kube::Api::<TokenReview>::all(client);
-    let answer = super::access::create(&api, &review, &PostParams::default(), REVIEW_TIMEOUT).await;
-    let answer = answer.map_err(|unreviewed| unreviewed.undecided)?;
+    let answer = match create(&api, &review).await {
+        Ok(answer) => answer,
+        Err(Unreviewed { undecided, line }) => {
+            reporter.degraded(format!("cannot ask kube-apiserver whose token it is: {line}"));
+            return Err(undecided);
+        }
+    };
+    reporter.ok();
     let status = answer.status.unwrap_or_default();
     let user = status.user.filter(|_| status.authenticated == Some(true));
     Ok(user.and_then(caller).map(|caller| Arc::new(caller.authenticated())))

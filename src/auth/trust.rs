@@ -13,10 +13,11 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher;
+use tokio::sync::watch;
 
 use super::roots::Roots;
-use crate::health::Reporter;
-use crate::rbac::Binding;
+use crate::health::{Reporter, State};
+use crate::rbac::{Binding, LATE};
 
 /// Where Kubernetes publishes what aggregated API servers need to know: the namespace, and the
 /// ConfigMap's name.
@@ -31,11 +32,17 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a watch that broke to the next: soon enough for a certificate rotation, which keeps the
 /// old CA in the bundle for hours.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
+/// How often it is looked whether what is trusted is still in its time. A CA that ends gives no
+/// event.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// What is trusted now; shared by all requests.
 pub struct Trust {
     current: ArcSwap<Roots>,
     versions: AtomicU64,
     clock: fn() -> Timestamp,
+    /// Whether the watch has learnt what is there, if only that nothing is.
+    learnt: watch::Sender<bool>,
 }
 
 /// The ConfigMap is not what it should be.
@@ -51,7 +58,8 @@ pub struct BadConfigMap {
 impl Trust {
     /// Trusts nobody, until told.
     pub fn new(clock: fn() -> Timestamp) -> Self {
-        Self { current: ArcSwap::default(), versions: AtomicU64::default(), clock }
+        let learnt = watch::Sender::new(false);
+        Self { current: ArcSwap::default(), versions: AtomicU64::default(), clock, learnt }
     }
 
     /// Replaces what is trusted by what the ConfigMap's data say.
@@ -64,6 +72,12 @@ impl Trust {
     /// Whether kube-apiserver could name its callers to us by what the ConfigMap's data say now.
     pub fn usable(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
         Roots::parse(0, data)?.usable(self.now())
+    }
+
+    /// Ends when the watch has learnt what is there.
+    pub async fn learnt(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.learnt.subscribe().wait_for(|learnt| *learnt).await;
     }
 
     /// Follows the ConfigMap for as long as the process runs.
@@ -83,33 +97,52 @@ impl Trust {
         let mut events = std::pin::pin!(watcher(api, config));
         let mut listed = false;
         let mut seen = false;
+        let mut misread = None;
         loop {
             // A list that is accepted and never answered would be waited for for ever; an
             // established watch is quiet as long as nothing changes.
-            let patience = if listed { Duration::MAX } else { LIST_TIMEOUT };
-            let Ok(event) = tokio::time::timeout(patience, events.try_next()).await else {
-                return "kube-apiserver does not answer in time".to_owned();
+            let patience = if listed { LOOK_AGAIN } else { LIST_TIMEOUT };
+            let event = match tokio::time::timeout(patience, events.try_next()).await {
+                Ok(Ok(Some(event))) => event,
+                Ok(Ok(None)) => return "the watch ended".to_owned(),
+                Ok(Err(error)) => return why(&error),
+                Err(_) if !listed => return LATE.to_owned(),
+                Err(_) => {
+                    if seen {
+                        reporter.report(self.state(misread.as_ref()));
+                    }
+                    continue;
+                }
             };
             match event {
-                Ok(Some(watcher::Event::Apply(map) | watcher::Event::InitApply(map))) => {
+                watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
                     seen = true;
-                    match self.apply(&map.data.unwrap_or_default()) {
-                        Ok(()) => reporter.ok(),
-                        Err(error) => reporter.degraded(format!("{error}; what it said before stays in force")),
-                    }
+                    misread = self.apply(&map.data.unwrap_or_default()).err();
+                    reporter.report(self.state(misread.as_ref()));
                 }
-                Ok(Some(watcher::Event::Init)) => seen = false,
-                Ok(Some(watcher::Event::InitDone)) if seen => listed = true,
-                Ok(Some(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
-                    listed = true;
+                watcher::Event::Init => {
+                    seen = false;
+                    continue;
+                }
+                watcher::Event::InitDone if seen => listed = true,
+                watcher::Event::InitDone | watcher::Event::Delete(_) => {
+                    (listed, seen) = (true, false);
                     self.current.store(Arc::default());
                     reporter.degraded(format!(
                         "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
                     ));
                 }
-                Err(error) => return why(&error),
-                Ok(None) => return "the watch ended".to_owned(),
             }
+            self.learnt.send_replace(true);
+        }
+    }
+
+    /// What to say of what is trusted now, where the ConfigMap is there.
+    fn state(&self, misread: Option<&BadConfigMap>) -> State {
+        match (misread, self.roots().usable(self.now())) {
+            (Some(error), _) => State::Degraded(format!("{error}; what it said before stays in force")),
+            (None, Err(error)) => State::Degraded(format!("{error}: kube-apiserver cannot say for whom it asks")),
+            (None, Ok(())) => State::Ok,
         }
     }
 

@@ -23,7 +23,7 @@ use super::{clock, duration, in_pod, listen, pod_namespace};
 use crate::api::Metrics;
 use crate::apiservice::{Install, Registration, ServiceRef};
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
-use crate::health::{Health, Reporter, State};
+use crate::health::{Health, Reasons, Reporter, State};
 use crate::lookup::{Catalog, Gauges};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
@@ -39,6 +39,12 @@ use sources::Sources;
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
+/// What it is unready for until then.
+const STARTING: &str = "waits for kube-apiserver to say whose headers are to be believed";
+/// How long a start waits to learn whom the aggregator's certificate is by, before it takes
+/// traffic from replicas that know: a second try of the watch is in it. Without kube-apiserver
+/// nobody can ask anyway.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is asked which sources fail: a look into memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -104,7 +110,7 @@ impl Args {
         let catalog = Arc::new(catalog);
 
         let health = Health::default();
-        let listening = health.reporter("listener", State::Failed("not listening yet".to_owned()));
+        let listening = health.reporter("listener", State::Failed(STARTING.to_owned()));
         let client = kube_client(kubeconfig).await?;
         let certificate = certificate.open(&client, service.as_ref(), &health).await?;
         let Certificate { certificates, publish, serving, reporter, _private } = certificate;
@@ -130,10 +136,9 @@ impl Args {
         parts.run("reader", reader.run());
         let publication = certificates.publication();
         parts.run("certificates", certificates.keep(publish, reporter));
-        let waiting = || State::Degraded("kube-apiserver has not answered yet".to_owned());
         let identity = health.reporter("identity", waiting());
-        let watching = client.clone();
-        parts.run("identity watch", async move { trust.watch(watching, identity).await });
+        let (watching, watched) = (client.clone(), trust.clone());
+        parts.run("identity watch", async move { watched.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let install = Arc::new(Install::new(client, service));
             let certificate = apiservice::Certificate { serving, publication };
@@ -144,10 +149,14 @@ impl Args {
                 parts.belongs_to(install, health.reporter("install", waiting()));
             }
         }
-        listening.ok();
+        let ready = async {
+            // Either way: what is not known by then is said by its own check.
+            let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
+            listening.ok();
+        };
 
         let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
-        parts.until_stopped(&listening, delay, &drain).await
+        parts.until_stopped(ready, &listening, delay, &drain).await
     }
 }
 
@@ -164,15 +173,21 @@ fn gate(
     registry.register_collector(Box::new(Gauges::of(catalog.clone())));
     let ours = telemetry::ours(&mut registry);
     ours.register_collector(Box::new(health.clone()));
-    let tokens = TokenReviews::new(client.clone(), reviews.clone());
-    let access = health.reporter("authorization", State::Ok);
+    let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
+    reviews.spawn(auth::rehearse(client.clone(), judges_tokens.clone(), access.clone()));
+    let tokens = TokenReviews::new(client.clone(), reviews.clone(), judges_tokens);
     let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
     let audit = Audit::new(ours);
     let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
-    let (probes, insights) = (admin::probes(health.clone()), admin::insights(Arc::new(registry)));
+    let insights = admin::insights(Arc::new(registry));
     let guarded = insights.clone().layer(from_fn_with_state(auth.clone(), auth::path_layer));
-    let routes = api::routes().merge(guarded).merge(probes.clone());
-    (Gate::new(auth, Metrics::new(catalog), routes), probes.merge(insights))
+    let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
+    let operators = admin::probes(health.clone(), Reasons::Told).merge(insights);
+    (Gate::new(auth, Metrics::new(catalog), routes), operators)
+}
+
+fn waiting() -> State {
+    State::Degraded("kube-apiserver has not answered yet".to_owned())
 }
 
 /// Says in the log and in `/readyz?verbose` which sources cannot be read.

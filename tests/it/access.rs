@@ -1,5 +1,6 @@
 //! May they: what the cluster is asked, how often, and what is said while it cannot be.
 
+use depthgauge::health::Reasons;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -89,15 +90,21 @@ async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
         let answer = server.anyone().with_token("t").get(VALUE).await;
         assert_eq!(answer.refusal(), (503, format!("{asks_whose}{why}")));
         assert_eq!(answer.json()["reason"], "ServiceUnavailable");
-        let lines = server.anyone().get("/readyz?verbose").await;
-        assert_eq!(lines.status, 200);
+        let withheld = server.anyone().get("/readyz?verbose").await;
+        assert_eq!(withheld.status, 200);
+        assert!(withheld.body.contains("[!]authorization degraded: reason withheld\n"), "{}", withheld.body);
+        let lines = server.health.verbose(Reasons::Told);
         let said = match mood {
             // With the YAML that grants it.
             Mood::Refusing(403) => "no; to grant it, give this to kubectl apply -f -: {",
             _ => why,
         };
-        let line = format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {said}");
-        assert!(lines.body.contains(&line), "{}", lines.body);
+        for line in [
+            format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {said}"),
+            format!("[!]tokens degraded: cannot ask kube-apiserver whose token it is: {said}"),
+        ] {
+            assert!(lines.contains(&line), "{line}: {lines}");
+        }
     }
     assert_eq!(oci.queue("orders").reads(), 0);
 }

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::golden;
@@ -88,6 +89,11 @@ pub(crate) async fn admin(address: &str, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
+/// Without a cluster to learn from this takes the time that a start waits for it.
+async fn until_ready(operator: &str) {
+    eventually("ready", async || (admin(operator, "/readyz").await == (200, "ok".to_owned())).then_some(())).await;
+}
+
 /// A client of the secure port, which trusts the CA in the certificate directory.
 fn client(home: &Home, address: &str) -> Client {
     crypto();
@@ -155,6 +161,7 @@ async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
     let mut program = serve_well(&home, &[]);
     let address = program.said("serving on https://").await;
     let operator = program.said("admin on ").await;
+    until_ready(&operator).await;
     for path in ["/livez", "/readyz", "/healthz"] {
         assert_eq!(admin(&operator, path).await, (200, "ok".to_owned()), "{path}");
     }
@@ -175,11 +182,20 @@ async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
     assert_eq!(resources.status, 200);
     golden::check("discovery-resources.json", &resources.body);
     assert_eq!(anyone.get("/readyz").await.status, 200);
+    let withheld = anyone.get("/readyz?verbose").await.body;
+    assert!(withheld.contains("[!]apiservice degraded: reason withheld\n"), "{withheld}");
 
     program.terminate();
     let ended = program.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    // Nobody's questions were taken before it had tried for a while to learn whom to believe.
+    let time = |words: &str| {
+        let line = ended.stderr.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{}", ended.stderr));
+        line.split_whitespace().next().unwrap().parse::<Timestamp>().unwrap()
+    };
+    let waited = time("ok check=\"listener\"") - time("serving sources=");
+    assert!(waited.get_seconds() >= 4, "{waited}");
 }
 
 #[tokio::test]
@@ -188,7 +204,7 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
     let mut program = serve_well(&home, &["--shutdown-delay=10m", "--register=false"]);
     let address = program.said("serving on https://").await;
     let operator = program.said("admin on ").await;
-    assert_eq!(admin(&operator, "/readyz").await.0, 200);
+    until_ready(&operator).await;
     program.terminate();
     let body = eventually("not ready", async || {
         let (code, body) = admin(&operator, "/readyz").await;
@@ -211,7 +227,7 @@ async fn a_config_without_sources_is_served() {
     home.write("config.yaml", "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n");
     let mut program = serve_well(&home, &[]);
     let operator = program.said("admin on ").await;
-    assert_eq!(admin(&operator, "/readyz").await, (200, "ok".to_owned()));
+    until_ready(&operator).await;
     program.terminate();
     assert_eq!(program.ended().await.status.code(), Some(0));
 }

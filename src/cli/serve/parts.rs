@@ -50,15 +50,22 @@ impl Parts {
         self.install = Some(install);
     }
 
-    /// Waits for a signal, or for a part that ends on its own; then drains.
+    /// Sees to it that it is made `ready`, and waits for a signal, or for a part that ends on its
+    /// own; then drains.
     pub(super) async fn until_stopped(
         mut self,
+        ready: impl Future<Output = ()>,
         listening: &Reporter,
         delay: Duration,
         drain: &CancellationToken,
     ) -> Result<()> {
+        let ready = async {
+            ready.await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             asked = asked_to_stop() => asked?,
+            () = ready => {}
             Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
         }
         // Whoever comes after us registers now: it must not be undone while we still serve.

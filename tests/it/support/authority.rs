@@ -27,7 +27,18 @@ pub(crate) struct Identity {
 impl Authority {
     /// A new one; others of the same name have another key.
     pub(crate) fn named(name: &str) -> Self {
+        Self::of(name, CertificateParams::default())
+    }
+
+    /// One that was good until 2021.
+    pub(crate) fn expired(name: &str) -> Self {
         let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        Self::of(name, params)
+    }
+
+    fn of(name: &str, mut params: CertificateParams) -> Self {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let key = KeyPair::generate().unwrap();

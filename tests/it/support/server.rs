@@ -10,7 +10,7 @@ use depthgauge::api::Metrics;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Lifetimes};
 use depthgauge::config::{Config, ConfigFile, Opener, Reload};
-use depthgauge::health::{Health, State};
+use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::{Binding, Catalog, Gauges};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
@@ -114,7 +114,7 @@ impl Server {
         let (cluster, health) = (Cluster::new(), Health::default());
         let trust = Arc::new(Trust::new(Timestamp::now));
         let (client, reviews) = (cluster.client(), TaskTracker::new());
-        let tokens = TokenReviews::new(client.clone(), reviews.clone());
+        let tokens = TokenReviews::new(client.clone(), reviews.clone(), health.reporter("tokens", State::Ok));
         let access = SubjectAccessReviews::new(client, reviews, health.reporter("authorization", State::Ok));
         let mut registry = telemetry::registry();
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
@@ -128,7 +128,7 @@ impl Server {
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
         let insights = admin::insights(Arc::new(registry));
         let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
-        let routes = api::routes().merge(insights).merge(admin::probes(health.clone()));
+        let routes = api::routes().merge(insights).merge(admin::probes(health.clone(), Reasons::Withheld));
         let gate = Gate::new(auth, Metrics::new(catalog.clone()), routes);
 
         let dir = tempfile::tempdir().unwrap();
