@@ -24,13 +24,13 @@ fuzz_target!(|input: &str| {
         assert_eq!(again.target, attributes.target, "{uri}");
     }
     // Whoever asks for a list is never taken for one who watches, and the other way round.
-    let watch = query_value(uri.query(), "watch");
-    let watch = watch.is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"));
+    let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
+    let watch = pairs.iter().find(|(key, _)| key == "watch");
+    let watch = watch.is_some_and(|(_, value)| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false"));
     let reads = matches!(method.as_str(), "GET" | "HEAD") && attributes.target != Target::Path;
     assert_eq!(attributes.verb == "watch", reads && watch, "{method} {uri}");
     assert_eq!(attributes.verb == "list", reads && !watch, "{method} {uri}");
 
-    let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
     for key in pairs.iter().map(|(key, _)| key.as_ref()).chain(["labelSelector", "watch"]).filter(|key| !key.is_empty())
     {
         let expected = pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value);

@@ -41,7 +41,7 @@ pub struct Limits {
     /// HTTP/1.1: between the end of one request and the end of the next one's header, idle time
     /// and slow senders alike. HTTP/2: until the first request, preface included. Longer than the
     /// 15 s between two asks of an HPA controller.
-    pub header: Duration,
+    pub next_request: Duration,
     /// HTTP/2: without a request, however many frames of other kinds there are. What
     /// kube-apiserver gives its own callers; its availability probe asks every 30 s.
     pub idle: Duration,
@@ -61,7 +61,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             handshake: Duration::from_secs(10),
-            header: Duration::from_secs(30),
+            next_request: Duration::from_secs(30),
             idle: Duration::from_secs(90),
             write: Duration::from_secs(30),
             ping: Duration::from_secs(30),

@@ -53,7 +53,7 @@ async fn serve_http1(
 ) -> hyper::Result<()> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
+        .header_read_timeout(limits.next_request)
         .max_buf_size(HEADER_MAX)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
@@ -104,7 +104,7 @@ where
 /// can be waiting for one then.
 async fn idle(guest: &Guest, limits: &Limits) {
     loop {
-        let allowed = if guest.has_asked() { limits.idle } else { limits.header };
+        let allowed = if guest.has_asked() { limits.idle } else { limits.next_request };
         match allowed.checked_sub(guest.quiet()) {
             // Not longer: which of the two counts may change meanwhile.
             Some(left) if !left.is_zero() => tokio::time::sleep(left.min(limits.idle)).await,

@@ -41,6 +41,37 @@ async fn the_cluster_is_asked_about_what_is_done() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_too_long_to_keep_is_asked_each_time() {
+    let (server, _oci) = start().await;
+    let long = server.aggregator("hpa").with_header("X-Remote-Group", &"g".repeat(5000));
+    let (short, long) = (server.aggregator("hpa").connect().await.unwrap(), long.connect().await.unwrap());
+    for (connection, reviews) in [(&short, 1), (&short, 1), (&long, 2), (&long, 3)] {
+        assert_eq!(connection.get(VALUE).await.status, 200);
+        assert_eq!(server.cluster.reviewed().len(), reviews);
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_are_not() {
+    let (server, _oci) = start().await;
+    let hpa = server.aggregator("hpa").connect().await.unwrap();
+    server.cluster.hold();
+    let stranger = server.anyone().connect().await.unwrap();
+    let path = |n| VALUE.replace("/shop/", &format!("/shop-{n}/"));
+    let waiting: Vec<_> = (0..8).map(|n| tokio::spawn(stranger.begin("GET", &path(n)))).collect();
+    eventually("their reviews", async || (server.cluster.reviewed().len() == 8).then_some(())).await;
+    let (code, message) = stranger.get(&path(8)).await.refusal();
+    assert_eq!((code, message.ends_with("too many questions at once")), (503, true), "{message}");
+    let asked = tokio::spawn(hpa.begin("GET", VALUE));
+    eventually("the caller's review", async || (server.cluster.reviewed().len() == 9).then_some(())).await;
+    server.cluster.release();
+    assert_eq!(asked.await.unwrap().unwrap().status, 200);
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.unwrap().unwrap().status, 403);
+    }
+}
+
+#[tokio::test]
 async fn superusers_are_allowed_without_a_review() {
     let (server, _oci) = start().await;
     server.cluster.set_mood(Mood::Down);

@@ -187,6 +187,10 @@ async fn without_the_config_map_nobody_is_believed_by_certificate_and_the_answer
         assert_eq!((code, known), (503, true), "{message}");
     }
     assert_eq!(oci.queue("orders").reads(), 0);
+    // Tokens need no ConfigMap.
+    server.cluster.token("good", "bob", &[]);
+    server.cluster.allow("bob");
+    assert_eq!(server.anyone().with_token("good").get(VALUE).await.status, 200);
 }
 
 #[tokio::test]

@@ -39,6 +39,10 @@ pub fn are_refused(world: &World) {
     let other_metric = METRIC_PATH.replace("oci_queue_length", "oci_queue_visible");
     assert_eq!(code(world, &token, &other_metric), "403", "a metric that is not granted");
 
+    let watch = format!("{METRIC_PATH}&watch=true");
+    assert_eq!(code(world, &token, &watch), "403", "a verb that is not granted");
+    assert_eq!(code_of(world, "DELETE", &token, METRIC_PATH), "403", "another one");
+
     let stray = world.cluster.told(&["create", "token", "reader", "-n", "shop", "--audience=other"]);
     assert_eq!(code(world, &stray, METRIC_PATH), "401", "a token for another audience");
 
@@ -50,8 +54,14 @@ pub fn are_refused(world: &World) {
 
 /// The HTTP code of a direct question, past the aggregator.
 fn code(world: &World, token: &str, path: &str) -> String {
+    code_of(world, "GET", token, path)
+}
+
+fn code_of(world: &World, method: &str, token: &str, path: &str) -> String {
     let Said { ok, stdout, stderr } = run(Command::new("curl").args([
         "-sSk",
+        "--request",
+        method,
         "--output",
         "/dev/null",
         "--write-out",
