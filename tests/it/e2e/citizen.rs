@@ -27,6 +27,7 @@ async fn a_good_citizen_of_the_cluster() {
         world.cluster.told(&["create", "namespace", "shop"]);
         documents_are_golden(&world);
         kubectl_warns_of_nothing(&world);
+        kube_apiserver_merges_our_documents_without_a_line(&world);
         namespaces_can_be_deleted(&world);
         headers_without_the_front_proxy_read_nothing(&world);
         a_stranger_may_not_read(&world);
@@ -67,7 +68,40 @@ fn documents_are_golden(world: &World) {
     eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
     golden::check("e2e-values.json", &world.cluster.told(&["get", "--raw", METRIC_PATH]));
     external_client::reads_a_value(world, 7);
+    kubectl_prints_values_or_what_to_type(world);
     world.oci.queue().consume(7);
+}
+
+fn kubectl_prints_values_or_what_to_type(world: &World) {
+    let get = ["get", "oci_queue_length"];
+    let table = world.cluster.told(&[&get[..], &["-n", "shop", "-l", "queue=orders"]].concat());
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 2, "{table}");
+    for (heading, cell) in [("QUEUE", "orders"), ("VALUE", "7")] {
+        let column = rows[0].iter().position(|it| *it == heading).unwrap_or_else(|| panic!("{table}"));
+        assert_eq!(rows[1][column], cell, "{table}");
+    }
+    for (more, hint) in [(&["-A"][..], "-n shop"), (&["orders", "-n", "shop"], "-l queue=NAME")] {
+        let said = world.cluster.kubectl(&[&get[..], more].concat());
+        assert!(!said.ok && said.stderr.contains(hint), "{more:?}: {} {}", said.stdout, said.stderr);
+    }
+    let said = world.cluster.kubectl(&[&get[..], &["-n", "shop", "-l", "queue=orders", "-w"]].concat());
+    assert!(!said.ok && said.stderr.contains("without -w"), "{} {}", said.stdout, said.stderr);
+}
+
+/// Definitions that differ from its own of the same name would be renamed, with a line each.
+fn kube_apiserver_merges_our_documents_without_a_line(world: &World) {
+    let group = "/openapi/v3/apis/external.metrics.k8s.io/v1beta1";
+    eventually("our OpenAPI is merged", Duration::from_secs(70), || {
+        let v2 = world.cluster.told(&["get", "--raw", "/openapi/v2"]);
+        (v2.contains("oci_queue_length") && world.cluster.kubectl(&["get", "--raw", group]).ok).then_some(())
+    });
+    let log = std::fs::read_to_string(world.cluster.file("apiserver.log")).unwrap();
+    let telling = ["renam", "conflict", "merg", "duplicate", "unable to convert", "failed to build"];
+    let of_ours =
+        |line: &&str| line.contains("external") && telling.iter().any(|word| line.to_lowercase().contains(word));
+    let lines: Vec<&str> = log.lines().filter(of_ours).collect();
+    assert!(lines.is_empty(), "{lines:#?}");
 }
 
 fn kubectl_warns_of_nothing(world: &World) {
