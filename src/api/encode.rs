@@ -122,6 +122,12 @@ fn quantity<S: Serializer>(value: &Quantity, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(value)
 }
 
+/// With a capital for its first letter.
+pub(super) fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

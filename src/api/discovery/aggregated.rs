@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::VERBS;
 use crate::api::accept::{Conversion, Encoding};
+use crate::api::encode::capitalised;
 use crate::api::fixed::{Fixed, Made};
 use crate::lookup;
 use crate::metric::MetricName;
@@ -125,6 +126,5 @@ fn resource(resource: &'static str, kind: String, verbs: &'static [&'static str]
 
 /// `oci_queue_length` as a kind: `OciQueueLength`.
 fn kind_of(metric: MetricName) -> String {
-    let word = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
-    metric.as_str().split('_').map(word).collect::<Vec<String>>().concat()
+    metric.as_str().split('_').map(capitalised).collect()
 }

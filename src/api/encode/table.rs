@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Empty, Value};
+use super::{Empty, Value, capitalised};
 use crate::lookup;
 use crate::metric::{Labels, Sample};
 
@@ -203,8 +203,7 @@ fn row<'s>(
 
 /// `consumer-group` as a heading: `Consumer-Group`, which kubectl prints in capitals.
 fn title(label: &str) -> String {
-    let word = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
-    label.split('-').map(word).collect::<Vec<String>>().join("-")
+    label.split('-').map(capitalised).collect::<Vec<_>>().join("-")
 }
 
 /// Seconds as kubectl writes an age, in two figures: `HumanDuration` of
