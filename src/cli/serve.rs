@@ -149,14 +149,9 @@ impl Args {
                 parts.belongs_to(install, health.reporter("install", waiting()));
             }
         }
-        let ready = async {
-            // Either way: what is not known by then is said by its own check.
-            let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
-            listening.ok();
-        };
 
         let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
-        parts.until_stopped(ready, &listening, delay, &drain).await
+        parts.until_stopped(begin(&trust, &listening), &listening, delay, &drain).await
     }
 }
 
@@ -184,6 +179,13 @@ fn gate(
     let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
     let operators = admin::probes(health.clone(), Reasons::Told).merge(insights);
     (Gate::new(auth, Metrics::new(catalog), routes), operators)
+}
+
+/// Takes traffic once it is known whom to believe.
+async fn begin(trust: &Trust, listening: &Reporter) {
+    // Or not in time: that is said by its own check.
+    let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
+    listening.ok();
 }
 
 fn waiting() -> State {
