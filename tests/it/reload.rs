@@ -1,5 +1,6 @@
 //! The config changed while it is served, in the ways in which files change.
 
+use depthgauge::health::Reasons;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -66,7 +67,13 @@ impl Scene {
 
     /// The line of `/readyz?verbose` about the config.
     fn health(&self) -> String {
-        self.server.health.verbose().lines().find(|line| line[3..].starts_with("config ")).unwrap().to_owned()
+        self.server
+            .health
+            .verbose(Reasons::Told)
+            .lines()
+            .find(|line| line[3..].starts_with("config "))
+            .unwrap()
+            .to_owned()
     }
 
     async fn metric(&self, name: &str) -> String {
