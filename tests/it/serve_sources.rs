@@ -69,7 +69,7 @@ async fn variables_are_enough_to_serve_a_queue() {
     let variables = [("OCI_QUEUE_ID", id.as_str()), ("OCI_QUEUE_ENDPOINT", &endpoint), ("POD_NAMESPACE", "shop")];
     let mut program = start(&home, &variables, &[]);
     let operator = program.said("admin on ").await;
-    assert_eq!(admin(&operator, "/readyz").await, (200, "ok".to_owned()));
+    eventually("ready", async || (admin(&operator, "/readyz").await == (200, "ok".to_owned())).then_some(())).await;
     program.terminate();
     let ended = program.ended().await;
     assert!(ended.stderr.contains("OCI_QUEUE_ID, OCI_QUEUE_ENDPOINT"), "{}", ended.stderr);
