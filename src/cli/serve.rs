@@ -141,18 +141,29 @@ impl Args {
         parts.run("identity watch", async move { watched.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let install = Arc::new(Install::new(client, service));
-            let certificate = apiservice::Certificate { serving, publication };
-            let reporter = health.reporter("apiservice", waiting());
-            let registration = Registration::new(install.clone(), takeover, certificate, reporter)?;
-            parts.run_until_asked("registration", registration.keep());
-            if in_pod() {
-                parts.belongs_to(install, health.reporter("install", waiting()));
-            }
+            keep_registered(&mut parts, install, takeover, apiservice::Certificate { serving, publication }, &health)?;
         }
 
         let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
         parts.until_stopped(begin(&trust, &listening), &listening, delay, &drain).await
     }
+}
+
+/// Until the process is asked to stop; in a pod, also until its Deployment or Namespace goes.
+fn keep_registered(
+    parts: &mut Parts,
+    install: Arc<Install>,
+    takeover: bool,
+    certificate: apiservice::Certificate,
+    health: &Health,
+) -> Result<()> {
+    let reporter = health.reporter("apiservice", waiting());
+    let registration = Registration::new(install.clone(), takeover, certificate, reporter)?;
+    parts.run_until_asked("registration", registration.keep());
+    if in_pod() {
+        parts.belongs_to(install, health.reporter("install", waiting()));
+    }
+    Ok(())
 }
 
 /// What is on the secure port (the API and what tells of the process, behind the question who
