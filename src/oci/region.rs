@@ -3,6 +3,8 @@
 //! Pure. Data in `regions.tsv`; a region that it does not list is where somebody
 //! [declares](super::declared) it to be.
 
+use super::endpoint::Endpoint;
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Region {
@@ -43,7 +45,7 @@ impl Home {
     /// The control plane of Queue there; nothing where no host can be.
     pub fn queue_control_plane(&self) -> Option<String> {
         let (region, domain) = self.resolve()?;
-        Some(match domain {
+        somewhere(match domain {
             Some(domain) => format!("https://messaging.{region}.oci.{domain}"),
             None => format!("https://messaging.{region}"),
         })
@@ -53,7 +55,7 @@ impl Home {
     /// unlike every other.
     pub(super) fn federation(&self) -> Option<String> {
         let (region, domain) = self.resolve()?;
-        Some(match domain {
+        somewhere(match domain {
             Some(domain) => format!("https://auth.{region}.{domain}"),
             None => format!("https://auth.{region}"),
         })
@@ -69,6 +71,12 @@ impl Home {
         let known = domain.is_some() || region.contains('.');
         (known && is_host(region) && domain.is_none_or(is_host)).then_some((region, domain))
     }
+}
+
+/// Nothing where the rules for URLs see something else than a host name of these labels: `1.80` at
+/// its end is an address to them, and `xn--` begins what is not ASCII.
+fn somewhere(place: String) -> Option<String> {
+    Some(place).filter(|place| place.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.to_string() == *place))
 }
 
 /// Whether a text is labels of a host name with dots between.
@@ -90,6 +98,16 @@ fn table() -> impl Iterator<Item = Region> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_that_can_be_no_host_is_nowhere() {
+        for region in ["1.80", "a.0x1", "xn--.example", "a..b", "a b.example", ""] {
+            let home = Home { region: region.to_owned(), domain: None };
+            assert_eq!((home.queue_control_plane(), home.federation()), (None, None), "{region}");
+        }
+        let own = Home { region: "cloud.example".to_owned(), domain: None };
+        assert_eq!(own.queue_control_plane().as_deref(), Some("https://messaging.cloud.example"));
+    }
 
     #[test]
     fn regions_by_name_and_code() {
