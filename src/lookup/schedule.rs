@@ -19,8 +19,10 @@ const LEAD: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.2;
 /// A source is not kept for longer than this, however rarely it is asked for.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How many equal intervals in a row make a rhythm.
-const RHYTHM: usize = 2;
+/// How many equal intervals in a row make a rhythm. With less, several HPAs with one period and
+/// phases of their own look regular by chance: of three equal intervals of 5 s and more, nothing
+/// is left of 15 s for an ask out of step.
+const RHYTHM: usize = 3;
 
 /// When the last questions came.
 #[derive(Debug, Default)]
@@ -78,14 +80,15 @@ impl Asks {
         self.standing || self.last.is_some()
     }
 
-    /// The interval between asks, when they are regular.
-    fn rhythm(&self) -> Option<Duration> {
+    /// The interval between asks, when they are regular and so far apart that each can have a
+    /// read of its own.
+    fn rhythm(&self, timing: &Timing) -> Option<Duration> {
         if self.standing {
             return None;
         }
         let known = self.intervals.iter().copied().collect::<Option<Vec<_>>>()?;
         let (shortest, longest) = (known.iter().min()?, known.iter().max()?);
-        (*longest - *shortest <= LEAD).then_some(*shortest)
+        (*longest - *shortest <= LEAD && *shortest >= timing.refresh).then_some(*shortest)
     }
 
     /// When nobody wants to know any more.
@@ -111,7 +114,7 @@ pub(super) fn next(now: Instant, asks: &Asks, read: Option<LastRead>, timing: &T
 
 fn due(asks: &Asks, began: Instant, timing: &Timing) -> Instant {
     let soonest = began + timing.refresh;
-    let expected = asks.last.zip(asks.rhythm()).map(|(last, rhythm)| last + rhythm);
+    let expected = asks.last.zip(asks.rhythm(timing)).map(|(last, rhythm)| last + rhythm);
     match expected.map(|expected| expected - LEAD) {
         // Not read yet for the ask that is expected.
         Some(ahead) if began < ahead => soonest.max(ahead),
@@ -148,17 +151,19 @@ mod tests {
         for (asked, began, expected) in [
             // Until the rhythm is known: every refresh.
             (&[0.0][..], 0.0, 5.0),
-            (&[0.0, 15.0], 14.0, 19.0),
+            (&[0.0, 15.0, 30.0], 29.0, 34.0),
             // Known: a second before the next ask.
-            (&[0.0, 15.0, 30.0], 29.0, 44.0),
-            (&[0.0, 15.0, 30.1], 29.0, 44.1),
+            (&[0.0, 15.0, 30.0, 45.0], 44.0, 59.0),
+            (&[0.0, 15.0, 30.0, 45.1], 44.0, 59.1),
             // Read for the coming ask already, and it may be late: refresh.
-            (&[0.0, 15.0, 30.0], 44.0, 49.0),
+            (&[0.0, 15.0, 30.0, 45.0], 59.0, 64.0),
             // Irregular, or faster than refresh: every refresh.
-            (&[0.0, 15.0, 22.0], 20.0, 25.0),
+            (&[0.0, 15.0, 30.0, 37.0], 35.0, 40.0),
             (&[0.0, 2.0, 4.0, 6.0], 5.0, 10.0),
+            // Two intervals of several HPAs that are equal by chance.
+            (&[0.0, 6.5, 13.0, 15.0, 21.5, 28.0], 23.0, 28.0),
             // Several HPAs at the same beat are one.
-            (&[0.0, 0.1, 15.0, 15.2, 30.0, 30.3], 29.0, 44.0),
+            (&[0.0, 0.1, 15.0, 15.2, 30.0, 30.3, 45.0, 45.1], 44.0, 59.0),
         ] {
             assert!((due_after(asked, began) - expected).abs() < 0.001, "{asked:?} {began} {expected}");
         }

@@ -291,6 +291,29 @@ async fn a_hanging_source_delays_nobody_and_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn five_hpas_out_of_step_never_see_more_than_refresh_and_a_second_and_never_wait() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..200 {
+        let fake = Fake::new();
+        let scene = scene(&[("orders", "shop", fake.clone())]);
+        let mut phases: Vec<f64> = (0..5).map(|_| random.f64() * 15.0).collect();
+        phases.sort_by(f64::total_cmp);
+        let began = Instant::now();
+        let due = (0..12).flat_map(|beat| phases.iter().map(move |phase| f64::from(beat) * 15.0 + phase));
+        for at in due {
+            tokio::time::sleep_until(began + Duration::from_secs_f64(at)).await;
+            let asked = Instant::now();
+            let age = scene.age().await;
+            assert!(age <= 6.0, "round {round}, {phases:?} at {at}: {age}");
+            // The very first one waits, for there is nothing yet.
+            assert!(asked.elapsed().is_zero() || at < 15.0, "round {round}, {phases:?} at {at}: waited");
+        }
+        let most = began.elapsed().as_secs() / 5 + 2;
+        assert!(fake.reads() <= most, "round {round}, {phases:?}: {} reads", fake.reads());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn namespaces_see_their_own_sources_and_no_others() {
     let scene = scene(&[("orders", "shop", Fake::new()), ("bills", "team-*", Fake::new())]);
     assert_eq!(scene.ask("shop", "").await.unwrap().len(), 1);
