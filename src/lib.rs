@@ -66,7 +66,7 @@
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
-//!   oci/{endpoint,sign,region,declared,queue,compartment}.rs, oci/regions.tsv   declared: regions that the table does not know
+//!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group}.rs, oci/regions.tsv   declared: regions that the table does not know
 //!   oci/{error,transport}.rs   why there is no answer; connections, proxies, trust
 //!   oci/{pace,breaker,retry}.rs   how fast the service is asked, whether at all, and whether again
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session

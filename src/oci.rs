@@ -20,6 +20,7 @@ mod breaker;
 pub mod choice;
 pub mod compartment;
 pub mod config_file;
+pub mod consumer_group;
 pub mod credentials;
 pub mod declared;
 pub mod endpoint;
@@ -47,7 +48,7 @@ use breaker::Breaker;
 use credentials::Credentials;
 use endpoint::{Endpoint, host, target};
 use pace::Pace;
-use queue::{ErrorBody, Queue, QueueId, QueueStats};
+use queue::{ErrorBody, Part, Queue, QueueId, QueueStats};
 use region::Home;
 use sign::{Signable, Signer};
 use transport::{Roots, Transport, excerpt, read_body, secret, unreachable};
@@ -130,9 +131,19 @@ impl Client {
         self.transport.client_for(&endpoint.url("")).map(drop)
     }
 
-    /// GetStats: the figures of one queue, from its messages endpoint.
-    pub async fn get_stats(&self, messages: &Endpoint, id: &QueueId, by: Instant) -> Result<QueueStats, Error> {
-        self.get(messages.url(&id.stats_path()), by).await
+    /// GetStats: the figures of one queue or of a part of it, from its messages endpoint.
+    pub async fn get_stats(
+        &self,
+        messages: &Endpoint,
+        id: &QueueId,
+        part: Part<'_>,
+        by: Instant,
+    ) -> Result<QueueStats, Error> {
+        let answer = self.ask(&messages.url_with(&id.stats_path(), &part.query()), by).await?;
+        if !part.is_named_by(&answer.decode()?) {
+            return Err(Error::Nonsense("it is about another channel or consumer group".to_owned()));
+        }
+        answer.decode()
     }
 
     /// GetQueue: what a queue is and where its messages are, from the control plane.

@@ -32,6 +32,9 @@ impl Endpoint {
     pub(super) fn url_with(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
+        // A blank as `%20`, which nobody can take for a plus; a real one is `%2B` by now.
+        let unambiguous = url.query().unwrap_or_default().replace('+', "%20");
+        url.set_query((!query.is_empty()).then_some(unambiguous.as_str()));
         url
     }
 }
@@ -129,5 +132,13 @@ mod tests {
         assert_eq!((host(&url).as_str(), target(&url).as_str()), ("host", "/a%20b?x=%2F+y"));
         let url: Url = "http://[::1]:8081/".parse().unwrap();
         assert_eq!((host(&url).as_str(), target(&url).as_str()), ("[::1]:8081", "/"));
+    }
+
+    #[test]
+    fn a_query_may_hold_any_text() {
+        let endpoint: Endpoint = "https://host".parse().unwrap();
+        let url = endpoint.url_with("/stats", &[("channelId", "orders/eu west+1&x=é~*"), ("b", "")]);
+        assert_eq!(target(&url), "/stats?channelId=orders%2Feu%20west%2B1%26x%3D%C3%A9%7E*&b=");
+        assert_eq!(target(&endpoint.url_with("/stats", &[])), "/stats");
     }
 }

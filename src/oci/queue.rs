@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::consumer_group::GroupId;
+
 /// The base path of control plane and data plane alike.
 pub const BASE_PATH: &str = "/20210201";
 
@@ -37,6 +39,23 @@ pub struct Stats {
     pub in_flight_messages: i64,
     /// Bytes of both.
     pub size_in_bytes: i64,
+}
+
+/// Which of a queue's messages are counted; by default all that its primary consumer group has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part<'p> {
+    /// Those of this channel, which need not exist: then there are none.
+    pub channel: Option<&'p str>,
+    /// Those of this consumer group.
+    pub group: Option<&'p GroupId>,
+}
+
+/// Whose figures GetStats says that it tells: only there if somebody was named.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    channel_id: Option<String>,
+    consumer_group_id: Option<String>,
 }
 
 /// Answer of GetQueue: the fields that somebody here reads.
@@ -113,6 +132,25 @@ impl FromStr for QueueId {
     }
 }
 
+// === impl Part ===
+
+impl Part<'_> {
+    /// The parameters of GetStats.
+    pub(super) fn query(&self) -> Vec<(&'static str, &str)> {
+        let channel = self.channel.map(|channel| ("channelId", channel));
+        let group = self.group.map(|group| ("consumerGroupId", group.as_str()));
+        channel.into_iter().chain(group).collect()
+    }
+
+    /// Whether an answer is about this part, as far as it says: the queue's figure must not be
+    /// taken for a channel's.
+    pub(super) fn is_named_by(&self, named: &Named) -> bool {
+        let fits = |asked: Option<&str>, named: Option<&str>| named.is_none() || named == asked;
+        fits(self.channel, named.channel_id.as_deref())
+            && fits(self.group.map(GroupId::as_str), named.consumer_group_id.as_deref())
+    }
+}
+
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -183,6 +221,26 @@ mod tests {
         ] {
             assert!(bad.parse::<QueueId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn figures_of_another_part_are_not_taken_for_those_that_were_asked_for() {
+        let (group, other) = ("ocid1.consumergroup.oc1.fra.aaaa", "ocid1.consumergroup.oc1.fra.bbbb");
+        let group: GroupId = group.parse().unwrap();
+        let named = |channel: Option<&str>, group: Option<&str>| Named {
+            channel_id: channel.map(str::to_owned),
+            consumer_group_id: group.map(str::to_owned),
+        };
+        let part = Part { channel: Some("a"), group: Some(&group) };
+        for (named, fits) in [
+            (named(None, None), true),
+            (named(Some("a"), Some(group.as_str())), true),
+            (named(Some("b"), Some(group.as_str())), false),
+            (named(Some("a"), Some(other)), false),
+        ] {
+            assert_eq!(part.is_named_by(&named), fits, "{named:?}");
+        }
+        assert!(!Part::default().is_named_by(&named(Some("a"), None)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::oci::endpoint::Endpoint;
-use crate::oci::queue::{QueueId, QueueStats, Stats};
+use crate::oci::queue::{Part, QueueId, QueueStats, Stats};
 use crate::oci::{self, Client};
 
 mod listing;
@@ -145,7 +145,7 @@ impl QueueSource {
 
     async fn stats(&self, by: Instant) -> Result<Figures, SourceError> {
         let endpoint = self.endpoint(by).await?;
-        match self.client.get_stats(&endpoint, &self.id, by).await {
+        match self.client.get_stats(&endpoint, &self.id, Part::default(), by).await {
             Ok(stats) => figures(&stats),
             Err(error) => {
                 if may_have_moved(&error) {
