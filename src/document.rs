@@ -184,6 +184,23 @@ impl Node {
         }
     }
 
+    /// Its keys with their places, where people choose the keys; or a problem if it is no
+    /// mapping.
+    pub fn entries(&self, problems: &mut Problems) -> Option<&[(String, Position, Node)]> {
+        self.fields(problems).map(|fields| fields.entries)
+    }
+
+    /// A whole number that is not below zero, or a problem.
+    pub fn count(&self, problems: &mut Problems) -> Option<i64> {
+        match &self.value {
+            Value::Integer(number) if *number >= 0 => Some(*number),
+            _ => {
+                problems.add(self.at, "a whole number, zero or above, is expected here, such as 12");
+                None
+            }
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::metric::pattern::Pattern;
-use crate::metric::{Clock, MetricName, Namespace, Sample};
+use crate::metric::{Clock, MetricName, Namespace, Sample, names};
 use crate::selector::Selector;
 use crate::source::{self, Kind, Opened};
 
@@ -261,22 +261,7 @@ fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]
         return message;
     }
     message.push_str("; it may read ");
-    // Room for ", and N more".
-    let limit = NAMES_BYTES - 20;
-    let mut told = 0;
-    for name in names.iter().take(NAMES_MAX) {
-        if message.len() + 2 + name.len() > limit {
-            break;
-        }
-        if told > 0 {
-            message.push_str(", ");
-        }
-        message.push_str(name);
-        told += 1;
-    }
-    if told < names.len() {
-        message.push_str(&format!(" and {} more", names.len() - told));
-    }
+    message.push_str(&names::that_fit(names, NAMES_BYTES.saturating_sub(message.len()), NAMES_MAX));
     message
 }
 

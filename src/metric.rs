@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub mod names;
 pub mod pattern;
 pub mod quantity;
 
@@ -18,6 +19,10 @@ use quantity::Quantity;
 ///
 /// Only `cli` names the real clock; it is passed down from there.
 pub type Clock = fn() -> Timestamp;
+
+/// What a label value may be, in a sentence.
+pub const LABEL_VALUE_RULE: &str =
+    "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
 
 /// Longest label value, and longest name part of a label key (Kubernetes' own limit).
 pub const LABEL_VALUE_MAX: usize = 63;
@@ -98,6 +103,13 @@ impl Labels {
     /// The value of `key`, if there is one.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    /// The same and one more.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.insert(key.to_owned(), value.to_owned());
+        self
     }
 
     /// All pairs, sorted by key.

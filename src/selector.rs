@@ -122,7 +122,13 @@ impl Requirement {
         &self.key
     }
 
-    fn matches(&self, value: Option<&str>) -> bool {
+    /// What must be true of that label.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Whether it holds for a label of this value, or for one that is not there.
+    pub fn matches(&self, value: Option<&str>) -> bool {
         match (&self.condition, value) {
             (Condition::In(values), Some(value)) => values.contains(value),
             (Condition::NotIn(values), Some(value)) => !values.contains(value),

@@ -17,6 +17,9 @@ pub struct Quantity {
 const SUFFIXES: [&str; 8] = ["m", "", "k", "M", "G", "T", "P", "E"];
 
 impl Quantity {
+    /// Nothing of it.
+    pub const ZERO: Self = Self::from_units(0);
+
     /// A whole number of units.
     pub const fn from_units(units: i64) -> Self {
         Self { milli: units as i128 * 1000 }
@@ -30,6 +33,11 @@ impl Quantity {
     /// The nearest number that other systems have: exact up to 2^53 units.
     pub fn as_f64(self) -> f64 {
         (self.milli / 1000) as f64 + (self.milli % 1000) as f64 / 1000.0
+    }
+
+    /// Rounded down to whole units; `None` below zero.
+    pub fn whole_units(self) -> Option<u64> {
+        u64::try_from(self.milli.div_euclid(1000)).ok()
     }
 }
 
@@ -82,6 +90,14 @@ mod tests {
         }
         assert_eq!(Quantity::from_units(i64::MAX).to_string(), "9223372036854775807");
         assert_eq!(Quantity::from_units(1_000_000_000_000_000_000).to_string(), "1E");
+    }
+
+    #[test]
+    fn whole_units_are_rounded_down() {
+        for (milli, units) in [(0, Some(0)), (999, Some(0)), (1500, Some(1)), (-1, None)] {
+            assert_eq!(Quantity::from_milli(milli).whole_units(), units, "{milli}");
+        }
+        assert_eq!(Quantity::from_units(i64::MAX).whole_units(), Some(i64::MAX.unsigned_abs()));
     }
 
     proptest! {
