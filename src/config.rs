@@ -18,8 +18,10 @@ pub use opener::Opener;
 pub use reload::Reload;
 
 use crate::document::{Fields, Node, Position, Problems};
+use crate::lookup::policy::Policies;
 use crate::lookup::{Binding, Timing};
 use crate::metric::pattern::Pattern;
+use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, LABEL_VALUE_RULE, is_label_value};
 use crate::source::{self, Kind, OpenError, Plan};
 
@@ -47,6 +49,7 @@ struct Entry {
     namespaces: Vec<Pattern>,
     timing: Timing,
     export: bool,
+    policies: Policies,
 }
 
 /// Why there is no config.
@@ -155,7 +158,8 @@ fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) 
     let namespaces = fields.require("namespaces", problems).and_then(|node| namespaces(node, problems));
     let timing = timing(&mut fields, defaults, problems);
     let export = fields.take("export").and_then(|node| node.truth(problems)).unwrap_or(false);
-    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing, export };
+    let policies = policies(&mut fields, problems);
+    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing, export, policies };
     // Without its kind nobody knows which other keys it may have.
     Some(Written { kind: kind?, name_at, entry, fields })
 }
@@ -206,6 +210,11 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
         problems.add(fields.at(), message);
     }
     timing
+}
+
+fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> Policies {
+    let mut read = |key| fields.take(key).and_then(|node| node.amount(problems)).map(Quantity::from_units);
+    Policies { activation: read("activation"), fallback: read("fallback") }
 }
 
 fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
@@ -282,6 +291,10 @@ sources:
     endpoint: https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com
     namespaces: [shop, "team-*"]
     timeout: 1s
+    activation: 1
+    fallback: 12
+    channels: {eu-west: "orders/eu west"}
+    consumerGroups: {billing: ocid1.consumergroup.oc1.eu-frankfurt-1.amaaaa}
   - type: oci-queue
     name: bills
     queueId: ocid1.queue.oc1.eu-frankfurt-1.bbbbbb
@@ -299,6 +312,9 @@ sources:
         let expected =
             Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
         assert_eq!(entry.timing, expected);
+        let units = |n| Some(Quantity::from_units(n));
+        assert_eq!(entry.policies, Policies { activation: units(1), fallback: units(12) });
+        assert_eq!(config.groups[0].entries[1].policies, Policies::default());
     }
 
     #[test]
@@ -334,7 +350,7 @@ sources:
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: nobody could read this source: name namespaces, or \"*\" for all",
-            "10:5: unknown key `extra`; known here: compartmentId, endpoint, export, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
@@ -345,6 +361,14 @@ sources:
             "18:5: `type` is missing here",
         ];
         assert_eq!(lines(text), expected);
+    }
+
+    #[test]
+    fn a_policy_is_a_whole_number() {
+        for bad in ["-1", "1.5", "x", "\"12\""] {
+            let lines = lines(&GOOD.replace("fallback: 12", &format!("fallback: {bad}")));
+            assert_eq!(lines, ["17:15: a whole number, zero or above, is expected here, such as 12"], "{bad}");
+        }
     }
 
     #[test]
@@ -371,10 +395,10 @@ sources:
 "#;
         let expected = [
             "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
-            "4:44: unknown key `name`; known here: compartmentId, export, idleAfter, match, maxAge, namespaces, refresh, timeout, type",
+            "4:44: unknown key `name`; known here: activation, compartmentId, export, fallback, idleAfter, match, maxAge, namespaces, refresh, timeout, type",
             "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
             "4:97: true or false is expected here",
-            "5:37: unknown key `match`; known here: compartmentId, endpoint, export, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "5:37: unknown key `match`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
         ];
         assert_eq!(lines(wrong), expected);
     }

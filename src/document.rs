@@ -191,7 +191,7 @@ impl Node {
     }
 
     /// A whole number that is not below zero, or a problem.
-    pub fn count(&self, problems: &mut Problems) -> Option<i64> {
+    pub fn amount(&self, problems: &mut Problems) -> Option<i64> {
         match &self.value {
             Value::Integer(number) if *number >= 0 => Some(*number),
             _ => {

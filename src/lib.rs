@@ -60,10 +60,14 @@
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
+//!   lookup/{question,entry,cells}.rs   what is meant, pure; a source under its name; its readings, of parts that somebody asks for, too
 //!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
 //!   lookup/{entries,roster,roll,export}.rs   the sources of a moment; what makes and changes them; those that are listed; gauges
-//!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS
+//!   lookup/{policy,history,askers}.rs   activation and fallback; an hour, gaps kept; who asks; pure
+//!   lookup/state.rs    all of it as plain data, to be shown
+//!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS; source/facet.rs: which part of a source
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
+//!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics
 //!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group}.rs, oci/regions.tsv   declared: regions that the table does not know

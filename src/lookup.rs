@@ -1,11 +1,13 @@
 //! From a question to samples: which sources are meant, may this namespace read them, and is
 //! what is known of them still true.
 //!
-//! Knows the [`source::Source`] trait and no kind of source. The freshness rule is here and
-//! nowhere else: [`cache`] answers from memory, [`reader`] fills it, [`schedule`] says when, and
-//! [`outage`] words what is said while a source fails. Which sources there are may change at any
-//! time: [`roster`] keeps what the config binds and what [`roll`]s list, and [`entries`] are what
-//! is made of both for the answers of a moment.
+//! Knows the [`source::Source`] trait and no kind of source. A [`question`] means items of
+//! [`entry`]s. The freshness rule is here and nowhere else: [`cache`] answers from memory,
+//! [`reader`] fills it, [`schedule`] says when, and [`outage`] words what is said while a source
+//! fails; a [`policy`] may have another value told, and says so. Which sources there are may
+//! change at any time: [`roster`] keeps what the config binds and what [`roll`]s list, and
+//! [`entries`] are what is made of both for the answers of a moment; the [`cells`] of a source
+//! stay. [`history`] and [`askers`] are for those who want to look, by way of [`state`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,28 +15,42 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
 use crate::metric::{Clock, MetricName, Namespace, Sample, names};
 use crate::selector::Selector;
+use crate::source::facet::Facet;
 use crate::source::{self, Kind, Opened};
 
+pub mod askers;
 mod cache;
+mod cells;
 mod entries;
+mod entry;
 mod export;
+pub mod history;
 mod outage;
+pub mod policy;
+mod question;
 mod reader;
 mod roll;
 mod roster;
 mod schedule;
+pub mod state;
 
 pub use entries::Unreachable;
 pub use export::Gauges;
 pub use reader::{Reader, Single, read_once};
 pub use roll::list_once;
 
-use entries::{Entries, Entry};
+use askers::Who;
+use entries::Entries;
+use entry::Entry;
+use policy::Policies;
+use question::Question;
 use roster::Roster;
+use state::ReadingState;
 
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
@@ -66,6 +82,8 @@ pub struct Binding {
     pub timing: Timing,
     /// Whether it is a gauge, too, and so read without being asked for.
     pub export: bool,
+    /// What is told instead of some values, unless a question says otherwise.
+    pub policies: Policies,
     /// What makes the source what it is: while this, the name and the timing stay the same, so
     /// does the source, and what is known of it. See [`source::Plan::definitions`].
     pub definition: String,
@@ -77,6 +95,13 @@ pub struct Binding {
 pub struct Catalog {
     roster: Arc<Roster>,
     clock: Clock,
+}
+
+/// One item of an answer.
+struct Item<'a> {
+    entry: &'a Entry,
+    facet: &'a Facet,
+    cell: Arc<cache::Cell>,
 }
 
 /// Why a question has no answer. The text is for whoever wrote the HPA.
@@ -91,15 +116,18 @@ pub enum LookupError {
         exist: Vec<&'static str>,
     },
     /// The selector has a key that says nothing about this metric.
-    #[error("no such selector key for {metric}: {key}; it can be selected by {label}")]
+    #[error("no such selector key for {metric}: {key}; it can be selected by {}", keys.join(", "))]
     NoSuchKey {
         /// The metric.
         metric: MetricName,
         /// The key as asked.
         key: String,
-        /// The key that exists.
-        label: &'static str,
+        /// The keys that exist.
+        keys: Vec<&'static str>,
     },
+    /// The selector has a key that exists, and asks of it what cannot be.
+    #[error("{0}")]
+    BadSelector(String),
     /// Nothing fits that this namespace may read.
     #[error("{0}")]
     NoMatch(String),
@@ -139,38 +167,23 @@ impl Catalog {
         self.roster.replace(bindings);
     }
 
-    /// One sample for each source that is meant, sorted by name. If one of several fails, all
-    /// do: a partial sum is a lie.
+    /// One sample for each source that is meant, or for each part of it that is named, sorted by
+    /// name. If one of several fails, all do: a partial sum is a lie.
     pub async fn answer(
         &self,
         namespace: &Namespace,
         asked: &str,
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
-        let (kind, metric) = find_metric(asked)?;
-        for requirement in selector.requirements() {
-            if requirement.key() != kind.label() {
-                let key = requirement.key().to_owned();
-                return Err(LookupError::NoSuchKey { metric, key, label: kind.label() });
-            }
-        }
-        let entries = self.entries(kind, namespace, selector).await?;
-        let meant: Vec<&Entry> =
-            entries.readable(kind, namespace).filter(|entry| selector.matches(&entry.labels)).collect();
-        if meant.is_empty() {
-            return Err(no_match(&entries, kind, namespace, selector));
-        }
-        futures_util::future::join_all(meant.iter().map(|entry| entry.cell.ask())).await;
-        let mut samples = Vec::with_capacity(meant.len());
-        for entry in meant {
+        let question = Question::parse(asked, selector)?;
+        let entries = self.entries(&question, namespace).await?;
+        let items = items(&entries, namespace, &question)?;
+        let who = Who::new(namespace, &question);
+        futures_util::future::join_all(items.iter().map(|item| item.cell.ask(&who))).await;
+        let mut samples = Vec::with_capacity(items.len());
+        for item in &items {
             // After all of them: while one source was waited for, the others' values have aged.
-            let reading = entry.cell.known().map_err(LookupError::Unavailable)?;
-            let Some(value) = reading.figures.value(metric) else {
-                let sentence = format!("{} {:?} has no {metric}", kind.label(), entry.name);
-                return Err(LookupError::Unavailable(sentence.into()));
-            };
-            let labels = entry.labels.clone();
-            samples.push(Sample { metric, labels, timestamp: reading.timestamp, value });
+            samples.push(item.sample(&question, items.len() == 1)?);
         }
         Ok(samples)
     }
@@ -180,7 +193,7 @@ impl Catalog {
         (self.clock)()
     }
 
-    /// The sentence of each source that is asked for and cannot be read, sorted by name; then
+    /// The sentence of each reading that is asked for and cannot be made, sorted by name; then
     /// those of lists, and of names that mean more than one source.
     pub fn outages(&self) -> Vec<Arc<str>> {
         self.roster.now().outages()
@@ -192,6 +205,13 @@ impl Catalog {
         self.roster.now().stretch()
     }
 
+    /// All readings, sorted by name: every source, and the parts that somebody asks for.
+    pub fn readings(&self) -> Vec<ReadingState> {
+        let (entries, now) = (self.roster.now(), Instant::now());
+        let of = |entry| move |cell: Arc<cache::Cell>| ReadingState::of(entry, &cell, now);
+        entries.sources.iter().flat_map(|entry| entry.cells.all().into_iter().map(of(entry))).collect()
+    }
+
     /// Sources that are listed and that no question can name, sorted by name.
     pub fn unreachable(&self) -> Vec<Unreachable> {
         self.roster.now().unreachable.clone()
@@ -199,23 +219,36 @@ impl Catalog {
 
     /// What there is for this question: as known, or as listed now where the question depends on
     /// a list that is not known well enough.
-    async fn entries(
-        &self,
-        kind: &'static dyn Kind,
-        namespace: &Namespace,
-        selector: &Selector,
-    ) -> Result<Arc<Entries>, LookupError> {
-        let entries = self.roster.now();
+    async fn entries(&self, question: &Question<'_>, namespace: &Namespace) -> Result<Arc<Entries>, LookupError> {
+        let (entries, Question { kind, selector, .. }) = (self.roster.now(), question);
         if entries.collections.is_empty() {
             return Ok(entries);
         }
-        entries.call(kind, namespace, selector.named(kind.label())).await.map_err(LookupError::Unavailable)?;
+        entries.call(*kind, namespace, selector.named(kind.label())).await.map_err(LookupError::Unavailable)?;
         let entries = self.roster.now();
-        let twins = entries.twins(kind, namespace).find(|twins| selector.matches(&twins.labels));
+        let twins = entries.twins(*kind, namespace).find(|twins| question.means(&twins.name));
         match twins.map(|twins| twins.sentence.clone()) {
             Some(sentence) => Err(LookupError::Unavailable(sentence)),
             None => Ok(entries),
         }
+    }
+}
+
+// === impl Item ===
+
+impl Item<'_> {
+    fn sample(&self, question: &Question<'_>, alone: bool) -> Result<Sample, LookupError> {
+        let (metric, entry) = (question.metric, self.entry);
+        let policies = match question.kind.depths().contains(&metric) {
+            true => question.policies.or(entry.rules.policies),
+            false => Policies::default(),
+        };
+        let told = self.cell.tell(&cache::Wish { metric, policies, alone })?;
+        let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
+        if let Some(policy) = told.policy {
+            labels = labels.with(policy::LABEL, policy.as_str());
+        }
+        Ok(Sample { metric, labels, timestamp: told.timestamp, value: told.value })
     }
 }
 
@@ -244,6 +277,20 @@ fn find_metric(asked: &str) -> Result<(&'static dyn Kind, MetricName), LookupErr
         asked: shortened(asked, 63).to_owned(),
         exist: metrics().into_iter().map(MetricName::as_str).collect(),
     })
+}
+
+fn items<'a>(
+    entries: &'a Entries,
+    namespace: &Namespace,
+    question: &'a Question<'_>,
+) -> Result<Vec<Item<'a>>, LookupError> {
+    let mut items = Vec::new();
+    for entry in entries.readable(question.kind, namespace).filter(|entry| question.means(&entry.name)) {
+        for facet in &*question.facets {
+            items.push(Item { entry, facet, cell: entry.cells.cell(facet)? });
+        }
+    }
+    if items.is_empty() { Err(no_match(entries, question.kind, namespace, question.selector)) } else { Ok(items) }
 }
 
 fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {

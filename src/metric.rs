@@ -27,10 +27,6 @@ pub const LABEL_VALUE_RULE: &str =
 /// Longest label value, and longest name part of a label key (Kubernetes' own limit).
 pub const LABEL_VALUE_MAX: usize = 63;
 
-/// What a text must be to be a label value, for those who wrote one that is not.
-pub const LABEL_VALUE_RULE: &str =
-    "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
-
 /// The name of an external metric, as it stands in a URL and in an HPA: `oci_queue_length`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MetricName(&'static str);
@@ -108,7 +104,7 @@ impl Labels {
     /// The same and one more.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
-        self.0.insert(key.to_owned(), value.to_owned());
+        Arc::make_mut(&mut self.0).insert(key.to_owned(), value.to_owned());
         self
     }
 

@@ -5,6 +5,7 @@
 //! the traits, so freshness, refusal of stale values and outages are the same for every kind.
 
 use std::any::Any;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use crate::document::{Fields, Problems};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName};
 
+pub mod facet;
 pub mod oci_queue;
+
+use facet::Facet;
 
 /// Every kind of source that a config may name.
 pub const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue];
 
 /// A kind of source: what its metrics are called, and how its part of the config is read.
-pub trait Kind: Sync {
+pub trait Kind: Debug + Sync {
     /// The value of `type` in the config: `oci-queue`.
     fn name(&self) -> &'static str;
 
@@ -35,6 +39,13 @@ pub trait Kind: Sync {
 
     /// Those of its metrics that `export: true` also shows as gauges, under their own names.
     fn gauges(&self) -> &'static [Gauge];
+
+    /// Those of its metrics that count work to be done: the ones that policies may touch. The
+    /// first is what a history is kept of.
+    fn depths(&self) -> &'static [MetricName];
+
+    /// The labels that name a part of a source and whose members are listed nowhere: `channel`.
+    fn open_labels(&self) -> &'static [&'static str];
 
     /// The section of the config that its sources share: `oci`.
     fn section(&self) -> &'static str;
@@ -142,8 +153,8 @@ pub struct Gauge {
 
 /// Something that can be read again and again.
 pub trait Source: Send + Sync {
-    /// Reads all figures at once, giving up at the deadline.
-    fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>>;
+    /// Reads all figures of one part at once, giving up at the deadline.
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>>;
 
     /// Waits until it may be read, for its service limits its callers or asked to be left alone;
     /// the deadline of a read begins afterwards. `urgent`: nothing is known yet, and somebody
@@ -166,12 +177,12 @@ pub struct Turn {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Figures(Vec<(MetricName, Quantity)>);
 
-/// What went wrong on the way, in four steps that have different remedies.
+/// What went wrong on the way, in five steps that have different remedies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Getting something to sign with.
     SignIn,
-    /// Finding out which sources there are.
+    /// Finding out what there is.
     List,
     /// Finding out where the source is.
     Endpoint,
@@ -181,11 +192,24 @@ pub enum Step {
     Decode,
 }
 
+/// What a failure says of the source itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Nothing: it may pass, and a policy may answer meanwhile.
+    Trouble,
+    /// It is not there, or not ours to see; a service may not tell which. No policy stands in.
+    Absent,
+    /// It is there, and the part of it that was asked for is not: the question is wrong.
+    NoSuchPart,
+}
+
 /// Why a reading brought no figures.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceError {
     /// How far it came.
     pub step: Step,
+    /// What follows for whoever asks.
+    pub verdict: Verdict,
     /// What happened, byte for byte the same for the same trouble, and nothing secret:
     /// `500 InternalServerError`, `connection refused`.
     pub cause: String,
@@ -237,6 +261,20 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_has_depths_and_says_each_label_once() {
+        for kind in KINDS {
+            assert!(!kind.depths().is_empty(), "{}", kind.name());
+            assert!(kind.depths().iter().all(|metric| kind.metrics().contains(metric)), "{}", kind.name());
+            let mut labels = vec![kind.label()];
+            labels.extend(kind.open_labels());
+            let before = labels.len();
+            labels.sort_unstable();
+            labels.dedup();
+            assert_eq!(labels.len(), before, "{}", kind.name());
+        }
+    }
 
     #[test]
     fn no_two_kinds_share_a_name_a_label_or_a_metric() {

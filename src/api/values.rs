@@ -153,7 +153,7 @@ fn refusal(error: &LookupError) -> Refusal {
     let message = error.to_string();
     match error {
         LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => Refusal::not_found(message),
-        LookupError::NoSuchKey { .. } => Refusal::bad_request(message),
+        LookupError::NoSuchKey { .. } | LookupError::BadSelector(_) => Refusal::bad_request(message),
         LookupError::Unavailable(_) => Refusal::unavailable(message),
     }
 }

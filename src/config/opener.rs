@@ -37,8 +37,8 @@ impl Opener {
             let OpenedPlan { entries: sources, shared: mine } = plan.open(self.shared.get(kind.name()), self.clock)?;
             shared.insert(kind.name(), mine);
             for ((entry, definition), source) in entries.into_iter().zip(definitions).zip(sources) {
-                let Entry { name, namespaces, timing, export } = entry;
-                bindings.push(Binding { name, kind, namespaces, timing, export, definition, source });
+                let Entry { name, namespaces, timing, export, policies } = entry;
+                bindings.push(Binding { name, kind, namespaces, timing, export, policies, definition, source });
             }
         }
         self.shared = shared;

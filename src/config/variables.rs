@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError, Entry, Group};
 use crate::lookup::Timing;
+use crate::lookup::policy::Policies;
 use crate::metric::pattern::Pattern;
 use crate::source::{self, Named};
 
@@ -27,6 +28,7 @@ impl Config {
                 namespaces: namespaces.into_iter().map(Pattern::new).collect(),
                 timing: Timing::default(),
                 export: false,
+                policies: Policies::default(),
             };
             groups.push(Group { kind: *kind, entries: vec![entry], plan });
         }

@@ -1,4 +1,4 @@
-//! The value of one source in memory: who asks, what is known, and how old it may be.
+//! The value of one reading in memory: who asks, what is known, and how old it may be.
 //!
 //! Asking takes a short lock and no I/O as long as a fresh value is there. Reading is the
 //! business of [`super::reader`]; the two meet in the [`State`] of a [`Cell`].
@@ -7,27 +7,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
-use super::Timing;
+use super::askers::{Askers, Who};
+use super::history::History;
 use super::outage::Outage;
+use super::policy::{Applied, Latches, Policies};
 use super::schedule::{Asks, LastRead};
-use crate::metric::Clock;
-use crate::source::{Figures, Source};
+use super::{LookupError, Timing};
+use crate::metric::quantity::Quantity;
+use crate::metric::{Clock, MetricName};
+use crate::source::facet::Facet;
+use crate::source::{Figures, Kind, Source, Verdict};
 
 /// What an answer may be older than `refresh`: the read ahead of the ask, and its time.
 const GRACE: Duration = Duration::from_secs(1);
 /// How much longer than the read's own deadline somebody waits for it: scheduling.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// One source, and what is known of it.
-pub(super) struct Cell {
+/// What a cell is about.
+pub(super) struct Subject {
     /// As it reads in a sentence: `queue "orders"`.
     pub(super) title: String,
-    pub(super) source: Box<dyn Source>,
+    pub(super) kind: &'static dyn Kind,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) facet: Facet,
+    pub(super) timing: Timing,
+}
+
+/// A source or a part of it, and what is known of it.
+pub(super) struct Cell {
+    pub(super) title: String,
+    pub(super) kind: &'static dyn Kind,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) facet: Facet,
     pub(super) timing: Timing,
     pub(super) clock: Clock,
+    /// The room that a part takes; given back with the cell.
+    _room: Option<OwnedSemaphorePermit>,
     /// Somebody waits for a read.
     pub(super) demand: Notify,
     /// Tells of each finished read.
@@ -48,6 +66,9 @@ pub(super) struct State {
     pub(super) good: Option<Reading>,
     /// Since the last good reading.
     pub(super) outage: Option<Outage>,
+    pub(super) askers: Askers,
+    pub(super) latches: Latches,
+    pub(super) history: History,
 }
 
 /// A successful read.
@@ -59,35 +80,71 @@ pub(super) struct Reading {
     pub(super) began: Instant,
 }
 
+/// What somebody wants to be told.
+pub(super) struct Wish {
+    pub(super) metric: MetricName,
+    /// Those that are in force for him.
+    pub(super) policies: Policies,
+    /// Whether it is the only item of the answer.
+    pub(super) alone: bool,
+}
+
+/// What he is told.
+pub(super) struct Told {
+    pub(super) value: Quantity,
+    /// When the source was read; of a fallback, now.
+    pub(super) timestamp: Timestamp,
+    /// What has made the value another one than the source's.
+    pub(super) policy: Option<Applied>,
+}
+
 // === impl Cell ===
 
 impl Cell {
     pub(super) fn new(
-        title: String,
-        source: Box<dyn Source>,
-        timing: Timing,
+        subject: Subject,
         clock: Clock,
         activate: mpsc::UnboundedSender<Arc<Cell>>,
+        room: Option<OwnedSemaphorePermit>,
     ) -> Self {
+        let Subject { title, kind, source, facet, timing } = subject;
         let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
-        Self { title, source, timing, clock, demand, progress, state, activate }
+        Self { title, kind, source, facet, timing, clock, _room: room, demand, progress, state, activate }
     }
 
     /// Sees to it that there is something to say: at once when memory has it, else after the
     /// read that is under way.
-    pub(super) async fn ask(self: &Arc<Self>) {
-        if let Some(mut progress) = self.must_wait(Instant::now()) {
+    pub(super) async fn ask(self: &Arc<Self>, who: &Who<'_>) {
+        if let Some(mut progress) = self.must_wait(who, Instant::now()) {
             // Elapsed or not, what is known then is the answer.
             let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
         }
     }
 
     /// The value of now, or the sentence that says why there is none.
-    pub(super) fn known(&self) -> Result<Reading, Arc<str>> {
-        let (state, now) = (self.state(), Instant::now());
-        match (&state.good, &state.outage) {
-            (Some(good), _) if now - good.began <= self.timing.max_age => Ok(good.clone()),
-            (_, Some(outage)) => Err(outage.sentence()),
+    pub(super) fn tell(&self, wish: &Wish) -> Result<Told, LookupError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let State { good, outage, latches, .. } = &mut *state;
+        match (good, outage) {
+            (Some(good), _) if now - good.began <= self.timing.max_age => {
+                let value = good.figures.value(wish.metric).ok_or_else(|| self.lacks(wish.metric))?;
+                let held = match wish.policies.activation {
+                    Some(threshold) => {
+                        latches.holds(wish.metric, threshold, value, now).ok_or_else(|| self.crowded())?
+                    }
+                    None => false,
+                };
+                let policy = held.then_some(Applied::Activation);
+                Ok(Told { value: if held { Quantity::ZERO } else { value }, timestamp: good.timestamp, policy })
+            }
+            (_, Some(outage)) => match wish.policies.fallback {
+                Some(value) if wish.alone && outage.verdict() == Verdict::Trouble => {
+                    Ok(Told { value, timestamp: (self.clock)(), policy: Some(Applied::Fallback) })
+                }
+                _ => Err(outage.error()),
+            },
+            // Not read yet is no outage: the first answer must not be a fallback.
             (_, None) => Err(self.overdue()),
         }
     }
@@ -130,10 +187,12 @@ impl Cell {
         self.demand.notify_one();
     }
 
-    /// What is told of it while it fails; nothing is known of one that nobody asks for.
+    /// What is told of it while it fails; nothing is known of one that nobody asks for, and a
+    /// question for what is not there is no failure.
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
-        state.outage.as_ref().filter(|_| state.active).map(Outage::sentence)
+        let outage = state.outage.as_ref().filter(|_| state.active);
+        outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::sentence)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -143,9 +202,10 @@ impl Cell {
 
     /// Takes note of a question, and has the source read if what is known will not do: then this
     /// tells of the read's end.
-    fn must_wait(self: &Arc<Self>, now: Instant) -> Option<watch::Receiver<()>> {
+    fn must_wait(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         state.asks.record(now);
+        state.askers.record(who, now);
         let was_active = state.active;
         if !was_active {
             // A closed channel means that the process is stopping; the question will time out.
@@ -165,7 +225,21 @@ impl Cell {
         })
     }
 
-    fn overdue(&self) -> Arc<str> {
-        format!("{} is not read yet. If this stays, the log of depthgauge says why.", self.title).into()
+    fn overdue(&self) -> LookupError {
+        self.unavailable("is not read yet. If this stays, the log of depthgauge says why.")
+    }
+
+    fn lacks(&self, metric: MetricName) -> LookupError {
+        self.unavailable(&format!("has no {metric}"))
+    }
+
+    fn crowded(&self) -> LookupError {
+        self.unavailable(
+            "has as many activations as it can have: use a number that others use, or try again in an hour",
+        )
+    }
+
+    fn unavailable(&self, what: &str) -> LookupError {
+        LookupError::Unavailable(format!("{} {what}", self.title).into())
     }
 }

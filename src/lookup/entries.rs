@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::Cell;
+use super::entry::{Entry, Rules};
 use super::roll::Roll;
-use crate::metric::pattern::Pattern;
-use crate::metric::{Labels, Namespace, is_label_value};
+use crate::metric::{Namespace, is_label_value};
 use crate::source::Kind;
 
 /// What there is.
@@ -28,24 +27,11 @@ pub(super) struct Entries {
     pub(super) unreachable: Vec<Unreachable>,
 }
 
-/// A source under its name.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) kind: &'static dyn Kind,
-    pub(super) namespaces: Vec<Pattern>,
-    pub(super) labels: Labels,
-    /// A gauge, too.
-    pub(super) export: bool,
-    pub(super) cell: Arc<Cell>,
-}
-
 /// An entry of the config that stands for whatever is listed.
 #[derive(Clone)]
 pub(super) struct Collection {
     pub(super) kind: &'static dyn Kind,
-    pub(super) namespaces: Vec<Pattern>,
-    pub(super) export: bool,
+    pub(super) rules: Rules,
     pub(super) roll: Arc<Roll>,
 }
 
@@ -57,9 +43,9 @@ pub(super) struct Bound {
 
 /// Several sources that are listed under one name.
 pub(super) struct Twins {
-    pub(super) labels: Labels,
     kind: &'static dyn Kind,
-    namespaces: Vec<Pattern>,
+    /// Of each of them.
+    rules: Vec<Rules>,
     pub(super) name: String,
     /// For the log.
     pub(super) identities: BTreeSet<String>,
@@ -114,12 +100,13 @@ impl Entries {
 
     /// Those that this namespace may read.
     pub(super) fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
-        self.sources.iter().filter(move |entry| may_read(entry.kind, &entry.namespaces, kind, namespace))
+        self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.are_open_to(namespace))
     }
 
     /// Names that this namespace may read, and that mean more than one source.
     pub(super) fn twins(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Twins> {
-        self.twins.iter().filter(move |twins| may_read(twins.kind, &twins.namespaces, kind, namespace))
+        let is_open = |twins: &Twins| twins.rules.iter().any(|rules| rules.are_open_to(namespace));
+        self.twins.iter().filter(move |twins| is(twins.kind, kind) && is_open(twins))
     }
 
     /// Sees to it that the lists on which a question depends are known, and waits for them as
@@ -133,7 +120,8 @@ impl Entries {
     ) -> Result<(), Arc<str>> {
         let missing = named.map(|named| self.missing(kind, namespace, named));
         let readable = self.collections.iter().filter(|collection| {
-            may_read(collection.kind, &collection.namespaces, kind, namespace)
+            is(collection.kind, kind)
+                && collection.rules.are_open_to(namespace)
                 && named.is_none_or(|named| named.iter().any(|name| collection.roll.may_list(name)))
         });
         let mut needed = Vec::new();
@@ -151,14 +139,14 @@ impl Entries {
     /// The sentence of each source or list that is asked for and fails, and of each name that
     /// means more than one source.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
-        let sources = self.sources.iter().filter_map(|entry| entry.cell.outage());
+        let sources = self.sources.iter().flat_map(|entry| entry.cells.all()).filter_map(|cell| cell.outage());
         let lists = self.collections.iter().filter_map(|collection| collection.roll.outage());
         let twins = self.twins.iter().map(|twins| twins.sentence.clone());
         sources.chain(lists).chain(twins).collect()
     }
 
     pub(super) fn stretch(&self) -> Duration {
-        self.sources.iter().map(|entry| entry.cell.stretch()).max().unwrap_or_default()
+        self.sources.iter().map(|entry| entry.cells.stretch()).max().unwrap_or_default()
     }
 
     fn missing<'n>(
@@ -178,58 +166,35 @@ impl Entries {
     }
 }
 
-// === impl Entry ===
-
-impl Entry {
-    pub(super) fn new(
-        name: String,
-        kind: &'static dyn Kind,
-        namespaces: Vec<Pattern>,
-        export: bool,
-        cell: Arc<Cell>,
-    ) -> Self {
-        let labels = [(kind.label(), name.as_str())].into_iter().collect();
-        Self { name, kind, namespaces, labels, export, cell }
-    }
-}
-
 // === impl Twins ===
 
 impl Twins {
     fn of(listed: BTreeMap<String, Entry>) -> Option<Self> {
-        let Entry { name, kind, labels, .. } = listed.values().next()?.clone();
+        let Entry { name, kind, .. } = listed.values().next()?.clone();
         let sentence = format!(
             "{} {}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config",
             listed.len(),
             kind.label()
         );
-        let namespaces = listed.values().flat_map(|entry| entry.namespaces.iter().cloned()).collect();
-        Some(Self {
-            labels,
-            kind,
-            namespaces,
-            name,
-            identities: listed.into_keys().collect(),
-            sentence: sentence.into(),
-        })
+        let rules = listed.values().map(|entry| entry.rules.clone()).collect();
+        Some(Self { kind, rules, name, identities: listed.into_keys().collect(), sentence: sentence.into() })
     }
 }
 
 /// All that is listed, by kind and name, and then by what it is. A source that several
-/// collections list is one: as the first has it, for all who may read any of them.
+/// collections list is one: as the first has it, policies included, for all who may read any.
 fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTreeMap<String, Entry>> {
     let mut names: BTreeMap<_, BTreeMap<String, Entry>> = BTreeMap::new();
-    for Collection { kind, namespaces, export, roll } in collections {
+    for Collection { kind, rules, roll } in collections {
         for member in roll.members().iter() {
             let listed = names.entry((kind.name(), member.name.clone())).or_default();
             match listed.get_mut(&member.identity) {
                 Some(known) => {
-                    known.namespaces.extend(namespaces.iter().cloned());
-                    known.export |= *export;
+                    known.rules.namespaces.extend(rules.namespaces.iter().cloned());
+                    known.rules.export |= rules.export;
                 }
                 None => {
-                    let entry =
-                        Entry::new(member.name.clone(), *kind, namespaces.clone(), *export, member.cell.clone());
+                    let entry = Entry::new(member.name.clone(), *kind, rules.clone(), member.cells.clone());
                     listed.insert(member.identity.clone(), entry);
                 }
             }
@@ -238,6 +203,6 @@ fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTree
     names
 }
 
-fn may_read(is: &'static dyn Kind, namespaces: &[Pattern], kind: &'static dyn Kind, namespace: &Namespace) -> bool {
-    is.name() == kind.name() && namespaces.iter().any(|pattern| pattern.matches(namespace.as_str()))
+fn is(one: &'static dyn Kind, other: &'static dyn Kind) -> bool {
+    one.name() == other.name()
 }

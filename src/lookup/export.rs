@@ -37,9 +37,9 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.roster.now();
         for kind in source::KINDS {
-            let mine = entries.sources.iter().filter(|entry| entry.export && entry.kind.name() == kind.name());
+            let mine = entries.sources.iter().filter(|entry| entry.rules.export && entry.kind.name() == kind.name());
             // One look for all gauges: they are of one reading.
-            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.cell.well()?))).collect();
+            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.cells.well()?))).collect();
             if known.is_empty() {
                 continue;
             }

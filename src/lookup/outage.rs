@@ -9,7 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::source::SourceError;
+use super::LookupError;
+use crate::source::{SourceError, Verdict};
 
 /// Longest sentence, in bytes; an HPA's condition is read in a terminal.
 const SENTENCE_MAX: usize = 400;
@@ -20,6 +21,7 @@ pub(super) struct Outage {
     since: Timestamp,
     /// Of the last failed read, for the log.
     cause: String,
+    verdict: Verdict,
     sentence: Arc<str>,
 }
 
@@ -28,14 +30,35 @@ pub(super) struct Outage {
 impl Outage {
     /// Begins with the first failed read.
     pub(super) fn begin(title: &str, error: &SourceError, since: Timestamp) -> Self {
-        Self { since, cause: error.cause.clone(), sentence: sentence(title, error, since) }
+        Self { since, cause: error.cause.clone(), verdict: error.verdict, sentence: sentence(title, error, since) }
     }
 
     /// Another failed read. Returns whether its cause is news.
-    pub(super) fn go_on(&mut self, error: &SourceError) -> bool {
+    pub(super) fn go_on(&mut self, title: &str, error: &SourceError, now: Timestamp) -> bool {
         let news = error.cause != self.cause;
+        // That the question is wrong is no trouble, and trouble is no answer to the question.
+        if (error.verdict == Verdict::NoSuchPart) != (self.verdict == Verdict::NoSuchPart) {
+            *self = Self::begin(title, error, now);
+        }
         self.cause.clone_from(&error.cause);
+        // Once the source has said that it is not there, what else goes wrong does not undo it.
+        if error.verdict != Verdict::Trouble {
+            self.verdict = error.verdict;
+        }
         news
+    }
+
+    /// What is told while it lasts.
+    pub(super) fn error(&self) -> LookupError {
+        match self.verdict {
+            Verdict::NoSuchPart => LookupError::NoMatch(self.sentence.to_string()),
+            Verdict::Trouble | Verdict::Absent => LookupError::Unavailable(self.sentence()),
+        }
+    }
+
+    /// What the source said of itself.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
     }
 
     /// What the reader of an HPA is told, at most 400 bytes.
@@ -50,9 +73,14 @@ impl Outage {
 }
 
 fn sentence(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
-    let since = since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ");
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
-    let mut text = format!("{title} cannot be read since {since}: {cause} (step: {step}). {remedy}");
+    let mut text = match error.verdict {
+        Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
+        Verdict::Trouble | Verdict::Absent => {
+            let since = since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ");
+            format!("{title} cannot be read since {since}: {cause} (step: {step}). {remedy}")
+        }
+    };
     if text.len() > SENTENCE_MAX {
         text.truncate(text.floor_char_boundary(SENTENCE_MAX));
     }
@@ -65,7 +93,11 @@ mod tests {
     use crate::source::Step;
 
     fn error(cause: &str) -> SourceError {
-        SourceError { step: Step::Read, cause: cause.into(), remedy: "Wait.", detail: String::new() }
+        judged(cause, Verdict::Trouble)
+    }
+
+    fn judged(cause: &str, verdict: Verdict) -> SourceError {
+        SourceError { step: Step::Read, verdict, cause: cause.into(), remedy: "Wait.", detail: String::new() }
     }
 
     #[test]
@@ -73,12 +105,36 @@ mod tests {
         let since: Timestamp = "2026-11-22T14:02:03.9Z".parse().unwrap();
         let mut outage = Outage::begin("queue \"orders\"", &error("connection refused"), since);
         for (cause, news) in [("timed out", true), ("timed out", false), ("500", true), ("connection refused", true)] {
-            assert_eq!(outage.go_on(&error(cause)), news, "{cause}");
+            assert_eq!(outage.go_on("other", &error(cause), Timestamp::UNIX_EPOCH), news, "{cause}");
             assert_eq!(
                 &*outage.sentence(),
                 "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait."
             );
         }
+    }
+
+    #[test]
+    fn a_source_that_said_it_is_not_there_stays_so_whatever_else_goes_wrong() {
+        let mut outage = Outage::begin("queue", &error("500"), Timestamp::UNIX_EPOCH);
+        let sentence = outage.sentence();
+        for (verdict, expected) in [
+            (Verdict::Trouble, Verdict::Trouble),
+            (Verdict::Absent, Verdict::Absent),
+            (Verdict::Trouble, Verdict::Absent),
+        ] {
+            outage.go_on("queue", &judged("x", verdict), Timestamp::UNIX_EPOCH);
+            assert_eq!((outage.verdict(), outage.sentence()), (expected, sentence.clone()));
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_there_is_another_matter_than_trouble() {
+        let mut outage = Outage::begin("queue", &error("500"), Timestamp::UNIX_EPOCH);
+        outage.go_on("queue", &judged("no such group", Verdict::NoSuchPart), Timestamp::UNIX_EPOCH);
+        assert_eq!(outage.error(), LookupError::NoMatch("queue: no such group. Wait.".to_owned()));
+        outage.go_on("queue", &error("500"), Timestamp::UNIX_EPOCH);
+        let sentence = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (step: read). Wait.";
+        assert_eq!(outage.error(), LookupError::Unavailable(sentence.into()));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::outage::Outage;
 use super::roll::Roll;
 use super::schedule::{self, LastRead, Next};
 use crate::metric::Clock;
-use crate::source::{Figures, Kind, Source, SourceError, Step, Turn};
+use crate::source::facet::Facet;
+use crate::source::{Figures, Kind, Source, SourceError, Step, Turn, Verdict};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -72,7 +73,7 @@ impl Reader {
 pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, Arc<str>> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
-    let read = read_by(&**source, Instant::now() + timing.timeout).await;
+    let read = read_by(&**source, &Facet::WHOLE, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
         log_failure(title, &error);
         Outage::begin(title, &error, timestamp).sentence()
@@ -105,6 +106,9 @@ fn plan(cell: &Cell, now: Instant) -> Next {
     let mut state = cell.state();
     let next = schedule::next(now, &state.asks, state.last_read, &cell.timing);
     state.active = next != Next::Idle;
+    if !state.active {
+        state.latches.clear();
+    }
     next
 }
 
@@ -121,16 +125,17 @@ async fn read(cell: &Cell) {
     cell.state().waited = waited;
     let began = Instant::now();
     let timestamp = (cell.clock)();
-    let result = read_by(&*cell.source, began + cell.timing.timeout).await;
+    let result = read_by(&*cell.source, &cell.facet, began + cell.timing.timeout).await;
     store(cell, began, timestamp, result);
     cell.progress.send_replace(());
 }
 
-async fn read_by(source: &dyn Source, by: Instant) -> Result<Figures, SourceError> {
+async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
     // A source keeps its deadline itself, and knows the step; this is for one that does not.
-    tokio::time::timeout_at(by + OVERTIME, source.read(by)).await.unwrap_or_else(|_| {
+    tokio::time::timeout_at(by + OVERTIME, source.read(facet, by)).await.unwrap_or_else(|_| {
         Err(SourceError {
             step: Step::Read,
+            verdict: Verdict::Trouble,
             cause: "timed out".to_owned(),
             remedy: "Check the way from this pod to the source.",
             detail: "the read went on after its deadline".to_owned(),
@@ -152,13 +157,17 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
                 tracing::info!(source = title, since = %outage.since(), "read again after an outage");
             }
             state.last_read = Some(LastRead { began, retry_after: None });
+            state.latches.pass(&figures);
+            if let Some(value) = cell.kind.depths().first().and_then(|metric| figures.value(*metric)) {
+                state.history.record(value, began);
+            }
             state.good = Some(Reading { figures: Arc::new(figures), timestamp, began });
         }
         Err(error) => {
             let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
             state.last_read = Some(LastRead { began, retry_after });
             let news = match &mut state.outage {
-                Some(outage) => outage.go_on(&error),
+                Some(outage) => outage.go_on(title, &error, timestamp),
                 None => {
                     state.outage = Some(Outage::begin(title, &error, timestamp));
                     true

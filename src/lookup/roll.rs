@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::cache::Cell;
+use super::cells::Cells;
 use super::outage::Outage;
 use super::reader::{Single, log_failure};
 use super::roster::Roster;
@@ -21,7 +21,7 @@ use super::schedule::{self, Asks, LastRead, Next};
 use super::{Binding, Timing, title};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
-use crate::source::{Identified, Kind, Listed, Listing, Opened, SourceError, Step};
+use crate::source::{Identified, Kind, Listed, Listing, Opened, SourceError, Step, Verdict};
 
 /// A list is made again after so many times `refresh`: by default every 30 s, two asks of an
 /// HPA. It changes when people make queues, and whoever asks for a new one by name does not wait
@@ -53,7 +53,7 @@ pub(super) struct Roll {
 pub(super) struct Member {
     pub(super) identity: String,
     pub(super) name: String,
-    pub(super) cell: Arc<Cell>,
+    pub(super) cells: Arc<Cells>,
 }
 
 #[derive(Default)]
@@ -131,7 +131,7 @@ impl Roll {
         state.outage.as_ref().filter(|_| state.active).map(Outage::sentence)
     }
 
-    /// Begins or ends a standing order, as [`Cell::stand`].
+    /// Begins or ends a standing order, as [`Cells::stand`].
     pub(super) fn stand(self: &Arc<Self>, standing: bool) {
         let mut state = self.state();
         if !state.asks.stand(standing) {
@@ -220,7 +220,7 @@ impl Roll {
                 let retry_after = Some(schedule::retry_after(&self.timing, fastrand::f64()));
                 state.last_read = Some(LastRead { began, retry_after });
                 let news = match &mut state.outage {
-                    Some(outage) => outage.go_on(&error),
+                    Some(outage) => outage.go_on(&self.title, &error, timestamp),
                     None => {
                         state.outage = Some(Outage::begin(&self.title, &error, timestamp));
                         true
@@ -265,8 +265,8 @@ impl Roll {
             let member = match known.get(&(&identity, &name)) {
                 Some(member) => (*member).clone(),
                 None => {
-                    let cell = roster.cell(title(self.kind, &name), source, self.timing);
-                    Member { identity: identity.clone(), name, cell }
+                    let cells = roster.cells(self.kind, &name, self.timing, source.source);
+                    Member { identity: identity.clone(), name, cells }
                 }
             };
             members.insert(identity, member);
@@ -309,6 +309,7 @@ async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, Sour
     tokio::time::timeout_at(by + SLACK / 2, listing.list(by)).await.unwrap_or_else(|_| {
         Err(SourceError {
             step: Step::List,
+            verdict: Verdict::Trouble,
             cause: "timed out".to_owned(),
             remedy: "Check the way from this pod to the source.",
             detail: "the listing went on after its deadline".to_owned(),

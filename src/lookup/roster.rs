@@ -9,19 +9,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::cache::Cell;
-use super::entries::{Bound, Collection, Entries, Entry};
+use super::cells::{Cells, Common};
+use super::entries::{Bound, Collection, Entries};
+use super::entry::{Entry, Rules};
 use super::roll::Roll;
-use super::{Binding, Timing, title};
+use super::{Binding, Timing};
 use crate::metric::Clock;
-use crate::source::{Identified, Opened};
+use crate::source::{Identified, Kind, Opened, Source};
 
 /// The sources of a catalog.
 pub(super) struct Roster {
     now: ArcSwap<Entries>,
     /// One change at a time.
     inputs: Mutex<Inputs>,
-    clock: Clock,
-    activate: mpsc::UnboundedSender<Arc<Cell>>,
+    pub(super) common: Common,
     call: mpsc::UnboundedSender<Arc<Roll>>,
 }
 
@@ -52,7 +53,7 @@ impl Roster {
         call: mpsc::UnboundedSender<Arc<Roll>>,
     ) -> Arc<Self> {
         let (now, inputs) = (ArcSwap::default(), Mutex::default());
-        Arc::new(Self { now, inputs, clock, activate, call })
+        Arc::new(Self { now, inputs, common: Common::new(clock, activate), call })
     }
 
     /// The sources of now.
@@ -65,22 +66,23 @@ impl Roster {
     pub(super) fn replace(self: &Arc<Self>, bindings: Vec<Binding>) {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = mem::take(&mut *inputs);
-        for Binding { name, kind, namespaces, timing, export, definition, source } in bindings {
+        for Binding { name, kind, namespaces, timing, export, policies, definition, source } in bindings {
+            let rules = Rules { namespaces, export, policies };
             let definition = Definition { kind: kind.name(), name: name.clone(), timing, text: definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
-                    let cell = before.cell(&definition).unwrap_or_else(|| {
-                        Arc::new(Cell::new(title(kind, &name), source, timing, self.clock, self.activate.clone()))
-                    });
-                    let entry = Entry::new(name, kind, namespaces, export, cell);
+                    let cells = before.cells(&definition);
+                    let cells = cells.unwrap_or_else(|| self.cells(kind, &name, timing, source));
+                    let entry = Entry::new(name, kind, rules, cells);
                     inputs.bound.push(Bound { identity, entry });
                     inputs.bound_definitions.push(definition);
                 }
                 Opened::Many(listing) => {
                     let roll = before.roll(&definition).unwrap_or_else(|| {
-                        Roll::new(kind, &name, listing, timing, self.clock, Arc::downgrade(self), self.call.clone())
+                        let (clock, call) = (self.common.clock, self.call.clone());
+                        Roll::new(kind, &name, listing, timing, clock, Arc::downgrade(self), call)
                     });
-                    inputs.collections.push(Collection { kind, namespaces, export, roll });
+                    inputs.collections.push(Collection { kind, rules, roll });
                     inputs.collection_definitions.push(definition);
                 }
             }
@@ -93,28 +95,34 @@ impl Roster {
         self.publish(&self.inputs.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A cell for a source that is listed.
-    pub(super) fn cell(&self, title: String, source: Identified, timing: Timing) -> Arc<Cell> {
-        Arc::new(Cell::new(title, source.source, timing, self.clock, self.activate.clone()))
+    /// New cells, for a source of which nothing is known.
+    pub(super) fn cells(
+        &self,
+        kind: &'static dyn Kind,
+        name: &str,
+        timing: Timing,
+        source: Box<dyn Source>,
+    ) -> Arc<Cells> {
+        Arc::new(Cells::new(kind, name, timing, source, self.common.clone()))
     }
 
     fn publish(&self, inputs: &Inputs) {
         let now = Arc::new(Entries::compose(&inputs.bound, &inputs.collections));
         let before = self.now.swap(now.clone());
-        let cells: HashSet<_> = now.sources.iter().map(|entry| Arc::as_ptr(&entry.cell)).collect();
-        for gone in before.sources.iter().filter(|entry| !cells.contains(&Arc::as_ptr(&entry.cell))) {
-            gone.cell.rest();
+        let cells: HashSet<_> = now.sources.iter().map(|entry| Arc::as_ptr(&entry.cells)).collect();
+        for gone in before.sources.iter().filter(|entry| !cells.contains(&Arc::as_ptr(&entry.cells))) {
+            gone.cells.rest();
         }
         let rolls: HashSet<_> = now.collections.iter().map(|collection| Arc::as_ptr(&collection.roll)).collect();
         for gone in before.collections.iter().filter(|collection| !rolls.contains(&Arc::as_ptr(&collection.roll))) {
             gone.roll.rest();
         }
-        // After those that go: a cell may be in both.
+        // After those that go: cells may be in both.
         for entry in &now.sources {
-            entry.cell.stand(entry.export);
+            entry.cells.stand(entry.rules.export);
         }
         for collection in &now.collections {
-            collection.roll.stand(collection.export);
+            collection.roll.stand(collection.rules.export);
         }
         log_news(&before, &now);
     }
@@ -124,10 +132,10 @@ impl Roster {
 
 impl Inputs {
     /// What there was of this definition, once.
-    fn cell(&mut self, definition: &Definition) -> Option<Arc<Cell>> {
+    fn cells(&mut self, definition: &Definition) -> Option<Arc<Cells>> {
         let at = self.bound_definitions.iter().position(|known| known == definition)?;
         self.bound_definitions.swap_remove(at);
-        Some(self.bound.swap_remove(at).entry.cell)
+        Some(self.bound.swap_remove(at).entry.cells)
     }
 
     fn roll(&mut self, definition: &Definition) -> Option<Arc<Roll>> {

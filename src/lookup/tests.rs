@@ -9,12 +9,15 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::cells::{PARTS_MAX, PARTS_PER_SOURCE};
 use super::*;
 use crate::metric::quantity::Quantity;
-use crate::source::{Figures, Identified, Source, SourceError, Step, Turn};
+use crate::source::{Figures, Identified, Source, SourceError, Step, Turn, Verdict};
 
 mod gauges;
 mod lists;
+mod parts;
+mod policies;
 mod replacing;
 
 thread_local! {
@@ -34,12 +37,19 @@ fn clock() -> Timestamp {
 /// What the fake source does when it is read.
 #[derive(Clone, Copy)]
 enum Mood {
+    /// With the seconds since the test began.
     Answers,
+    /// With this value.
+    Has(i64),
+    /// Only as a whole.
+    LacksParts,
     Fails(&'static str),
+    /// Says that it is not there.
+    Refuses,
     Hangs,
 }
 
-/// A source whose value is the number of seconds since the test began.
+/// A source with a mood.
 struct Fake {
     mood: Mutex<Mood>,
     reads: AtomicU64,
@@ -66,6 +76,11 @@ impl Fake {
     fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
+
+    fn figures(&self, length: i64) -> Figures {
+        let names = ["oci_queue_length", "oci_queue_visible", "oci_queue_size_bytes"];
+        Figures::new(names.map(|name| (MetricName::new(name), Quantity::from_units(length))).to_vec())
+    }
 }
 
 impl Source for Arc<Fake> {
@@ -78,24 +93,30 @@ impl Source for Arc<Fake> {
         .boxed()
     }
 
-    fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
-            let error = |cause: &str| SourceError {
+            let judged = |cause: &str, verdict| SourceError {
                 step: Step::Read,
+                verdict,
                 cause: cause.into(),
                 remedy: "Wait.",
                 detail: String::new(),
             };
+            let error = |cause: &str| judged(cause, Verdict::Trouble);
             let mood = *self.mood.lock().unwrap();
             tokio::time::sleep(self.takes).await;
             match mood {
                 Mood::Answers => {
                     let seconds =
                         clock().as_second() - "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
-                    Ok(Figures::new(vec![(MetricName::new("oci_queue_length"), Quantity::from_units(seconds))]))
+                    Ok(self.figures(seconds))
                 }
+                Mood::Has(units) => Ok(self.figures(units)),
+                Mood::LacksParts if !facet.is_whole() => Err(judged("no such group", Verdict::NoSuchPart)),
+                Mood::LacksParts => Ok(self.figures(1)),
                 Mood::Fails(cause) => Err(error(cause)),
+                Mood::Refuses => Err(judged("404 NotAuthorizedOrNotFound", Verdict::Absent)),
                 Mood::Hangs => {
                     tokio::time::sleep_until(by).await;
                     Err(error("timed out"))
@@ -119,6 +140,7 @@ fn binding(name: &str, fake: &Arc<Fake>) -> Binding {
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: false,
+        policies: Policies::default(),
         definition: String::new(),
         source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
     }
@@ -130,9 +152,16 @@ fn bound(bindings: Vec<Binding>) -> Scene {
 }
 
 fn scene(sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
-    let bindings = sources
-        .iter()
-        .map(|(name, namespace, fake)| Binding { namespaces: vec![Pattern::new(*namespace)], ..binding(name, fake) });
+    scene_with(Policies::default(), sources)
+}
+
+/// All sources have these policies.
+fn scene_with(policies: Policies, sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
+    let bindings = sources.iter().map(|(name, namespace, fake)| Binding {
+        namespaces: vec![Pattern::new(*namespace)],
+        policies,
+        ..binding(name, fake)
+    });
     bound(bindings.collect())
 }
 
@@ -146,6 +175,13 @@ impl Scene {
     async fn age(&self) -> f64 {
         let samples = self.ask("shop", "queue=orders").await.unwrap();
         clock().duration_since(samples[0].timestamp).as_secs_f64()
+    }
+
+    /// What an answer of one item says: value and policy.
+    async fn told(&self, selector: &str) -> (i64, Option<String>) {
+        let sample = self.ask("shop", selector).await.unwrap().remove(0);
+        let value = sample.value.whole_units().unwrap().try_into().unwrap();
+        (value, sample.labels.value(policy::LABEL).map(str::to_owned))
     }
 
     async fn sentence(&self) -> String {
@@ -325,7 +361,11 @@ async fn namespaces_see_their_own_sources_and_no_others() {
             "queue=orders",
             "no queue that namespace \"other\" may read matches queue=orders; it may read none: see `namespaces` in depthgauge's config",
         ),
-        ("shop", "que=orders", "no such selector key for oci_queue_length: que; it can be selected by queue"),
+        (
+            "shop",
+            "que=orders",
+            "no such selector key for oci_queue_length: que; it can be selected by queue, channel, consumer-group, depthgauge.dev/activation, depthgauge.dev/fallback",
+        ),
     ] {
         assert_eq!(scene.ask(namespace, selector).await.unwrap_err().to_string(), message);
     }

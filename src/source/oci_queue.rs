@@ -6,19 +6,25 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Figures, Gauge, Identified, Kind, Named, Plan, Source, SourceError, Step, Turn};
+use super::facet::Facet;
+use super::{Figures, Gauge, Identified, Kind, Named, Plan, Source, SourceError, Step, Turn, Verdict};
 use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
+use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::{Part, QueueId, QueueStats, Stats};
 use crate::oci::{self, Client};
 
+mod control_plane;
 mod listing;
+mod parts;
 mod plan;
 mod trouble;
 mod variables;
 
+use control_plane::ControlPlane;
+use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
 use plan::QueuePlan;
 use trouble::{may_have_moved, source_error};
 
@@ -49,15 +55,9 @@ struct QueueSource {
     found: Mutex<Found>,
     /// The service asked to be left alone until then.
     rest: Mutex<Option<Instant>>,
-}
-
-/// Where GetQueue and ListQueues are asked.
-#[derive(Clone)]
-enum ControlPlane {
-    /// Known from the start.
-    At(Endpoint),
-    /// Where the principal is at home, which it learns when it signs in; here if it does not.
-    OfPrincipal(Option<Endpoint>),
+    aliases: Aliases,
+    /// Locked while they are listed: one list for all parts that are read at a time.
+    groups: tokio::sync::Mutex<KnownGroups>,
 }
 
 /// What GetQueue said of where the messages are.
@@ -91,6 +91,14 @@ impl Kind for OciQueue {
             Gauge { metric: VISIBLE, help: "Messages in an OCI queue that are ready for delivery" },
             Gauge { metric: IN_FLIGHT, help: "Messages in an OCI queue that are delivered and not yet deleted" },
         ]
+    }
+
+    fn depths(&self) -> &'static [MetricName] {
+        &[LENGTH, VISIBLE]
+    }
+
+    fn open_labels(&self) -> &'static [&'static str] {
+        &[CHANNEL, GROUP]
     }
 
     fn section(&self) -> &'static str {
@@ -134,26 +142,61 @@ impl QueueSource {
         control_plane: ControlPlane,
         fixed: Option<Endpoint>,
         found: Option<Endpoint>,
+        aliases: Aliases,
     ) -> Self {
         let found = Mutex::new(Found { endpoint: found, suspect: false });
-        Self { client, id, control_plane, fixed, found, rest: Mutex::default() }
+        let (rest, groups) = Default::default();
+        Self { client, id, control_plane, fixed, found, rest, aliases, groups }
     }
 
     fn identified(self) -> Identified {
         Identified { identity: self.id.to_string(), source: Box::new(self) }
     }
 
-    async fn stats(&self, by: Instant) -> Result<Figures, SourceError> {
+    async fn stats(&self, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
+        let group = match facet.value(GROUP) {
+            Some(asked) => Some(self.group(asked, by).await?),
+            None => None,
+        };
+        let channel = facet.value(CHANNEL).map(|asked| self.aliases.channel(asked));
         let endpoint = self.endpoint(by).await?;
-        match self.client.get_stats(&endpoint, &self.id, Part::default(), by).await {
+        let part = Part { channel, group: group.as_ref() };
+        match self.client.get_stats(&endpoint, &self.id, part, by).await {
             Ok(stats) => figures(&stats),
             Err(error) => {
                 if may_have_moved(&error) {
                     self.found().suspect = true;
                 }
+                if group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
+                    // If it is locked, somebody is finding out already.
+                    if let Ok(mut known) = self.groups.try_lock() {
+                        known.suspect();
+                    }
+                }
                 Err(self.trouble(Step::Read, &error))
             }
         }
+    }
+
+    /// The consumer group of this alias or display name.
+    async fn group(&self, asked: &str, by: Instant) -> Result<GroupId, SourceError> {
+        if let Some(id) = self.aliases.group(asked) {
+            return Ok(id.clone());
+        }
+        let known = tokio::time::timeout_at(by, self.groups.lock()).await;
+        let mut known = known.map_err(|_| list_error(&oci::Error::TimedOut))?;
+        let now = Instant::now();
+        if known.is_due(asked, now) {
+            // Half of the time: the other half is for the read itself.
+            let listed = self.list_groups(now + by.saturating_duration_since(now) / 2).await;
+            known.update(listed, now);
+        }
+        known.find(asked).ok_or_else(|| known.lacks())
+    }
+
+    async fn list_groups(&self, by: Instant) -> Result<Vec<GroupSummary>, SourceError> {
+        let control_plane = self.control_plane.of(&self.client, by).await?;
+        self.client.list_groups(&control_plane, &self.id, by).await.map_err(|error| list_error(&error))
     }
 
     async fn endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
@@ -177,6 +220,7 @@ impl QueueSource {
         let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
+            verdict: Verdict::Trouble,
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
             remedy: "Set the source's `endpoint`.",
             detail: format!("{error}"),
@@ -219,8 +263,8 @@ impl QueueSource {
 }
 
 impl Source for QueueSource {
-    fn read(&self, by: Instant) -> BoxFuture<'_, Result<Figures, SourceError>> {
-        self.stats(by).boxed()
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+        self.stats(facet, by).boxed()
     }
 
     fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
@@ -228,28 +272,10 @@ impl Source for QueueSource {
     }
 }
 
-// === impl ControlPlane ===
-
-impl ControlPlane {
-    async fn of(&self, client: &Client, by: Instant) -> Result<Endpoint, SourceError> {
-        let otherwise = match self {
-            Self::At(endpoint) => return Ok(endpoint.clone()),
-            Self::OfPrincipal(otherwise) => otherwise,
-        };
-        let home = client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
-        let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
-        endpoint.ok_or_else(|| SourceError {
-            step: Step::Endpoint,
-            cause: "no region is known".to_owned(),
-            remedy: "Set `oci.region`.",
-            detail: String::new(),
-        })
-    }
-}
-
 fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
     let nonsense = |what: &str| SourceError {
         step: Step::Decode,
+        verdict: Verdict::Trouble,
         cause: format!("GetStats answered with {what}"),
         remedy: "This is trouble of the service: see its status page.",
         detail: format!("{stats:?}"),

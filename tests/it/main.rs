@@ -37,6 +37,12 @@ mod rotation;
 /// Values and selectors, and what is wrong with a question.
 mod values;
 
+/// Channels and consumer groups of a queue.
+mod parts;
+
+/// Activation and fallback.
+mod policies;
+
 /// The forms in which a value can be had.
 mod representation;
 

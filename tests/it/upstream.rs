@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use depthgauge::config::Config;
 use depthgauge::metric::MetricName;
+use depthgauge::source::facet::Facet;
 use depthgauge::source::{Figures, Opened, Source, SourceError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ fn open_at(config: &str, endpoint: &str, more: &Value) -> Box<dyn Source> {
 }
 
 async fn read(source: &dyn Source, timeout: Duration) -> Result<Figures, SourceError> {
-    source.read(Instant::now() + timeout).await
+    source.read(&Facet::WHOLE, Instant::now() + timeout).await
 }
 
 /// The length that a good read brings.

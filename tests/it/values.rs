@@ -160,10 +160,10 @@ async fn no_message_is_longer_than_400_bytes() {
 }
 
 #[tokio::test]
-async fn a_key_that_says_nothing_of_a_queue_is_400_and_names_the_one_that_does() {
+async fn a_key_that_says_nothing_of_a_queue_is_400_and_names_those_that_do() {
     let scene = Scene::start().await;
     for selector in ["app%3Dshop", "queue%3Da%2Capp", "%21app", "app+notin+%28x%29"] {
-        let sentence = "no such selector key for oci_queue_length: app; it can be selected by queue";
+        let sentence = "no such selector key for oci_queue_length: app; it can be selected by queue, channel, consumer-group, depthgauge.dev/activation, depthgauge.dev/fallback";
         assert_eq!(scene.length(selector).await.refusal(), (400, sentence.to_owned()), "{selector}");
     }
 }

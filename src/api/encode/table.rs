@@ -11,10 +11,9 @@ use serde::Serialize;
 
 use super::{Empty, Value, capitalised};
 use crate::lookup;
+use crate::lookup::policy::LABEL as POLICY;
 use crate::metric::{Labels, Sample};
 
-/// Says which policy has made a value another one than the source's.
-const POLICY: &str = "depthgauge.dev/policy";
 /// For a cell without anything in it, as kubectl has it.
 const NONE: &str = "<none>";
 /// Of a row, in JSON.

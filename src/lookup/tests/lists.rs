@@ -38,6 +38,7 @@ impl Listing for Arc<FakeListing> {
             let listed = self.listed.lock().unwrap().clone();
             let listed = listed.map_err(|cause| SourceError {
                 step: Step::List,
+                verdict: Verdict::Trouble,
                 cause: cause.to_owned(),
                 remedy: "Wait.",
                 detail: String::new(),
@@ -245,4 +246,26 @@ async fn with_export_it_is_listed_and_read_although_nobody_asks() {
     seconds(60.0).await;
     assert_eq!(listing.fake.reads(), reads);
     assert!(scene.catalog.outages().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_listed_has_parts_and_policies_as_any_other() {
+    let listing = FakeListing::of(&[("a", "1"), ("b", "2"), ("b", "3")]);
+    let policies = Policies { activation: None, fallback: Some(Quantity::from_units(12)) };
+    let scene = bound(vec![Binding { policies, ..listed("*", "shop", &listing) }]);
+    listing.fake.set(Mood::Fails("500"));
+    assert_eq!(scene.told("queue=a,channel=x").await, (12, Some("fallback".to_owned())));
+    // Whatever else is asked, a name of two sources is none.
+    let refusal = scene.refusal("queue=b,channel=x,depthgauge.dev/fallback=1").await;
+    assert!(refusal.to_string().starts_with("2 queues are called \"b\""), "{refusal}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gauge_is_of_the_whole() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![Binding { export: true, ..listed("*", "shop", &listing) }]);
+    scene.ask("shop", "queue=a,channel=x").await.unwrap();
+    seconds(200.0).await;
+    let active: Vec<bool> = scene.catalog.readings().iter().map(|reading| reading.active).collect();
+    assert_eq!(active, [true], "the part has left");
 }

@@ -77,3 +77,34 @@ async fn a_question_under_way_is_answered_to_its_end() {
     assert_eq!(answer.unwrap().len(), 1);
     assert_eq!(fake.reads(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_changes_and_what_is_known_stays() {
+    let fake = Fake::new();
+    fake.set(Mood::Has(3));
+    let scene = bound(vec![binding("orders", &fake)]);
+    assert_eq!(scene.told("queue=orders").await, (3, None));
+    let policies = Policies { activation: None, fallback: Some(Quantity::from_units(12)) };
+    scene.catalog.replace(vec![Binding { policies, ..binding("orders", &fake) }]);
+    assert_eq!((scene.told("queue=orders").await, fake.reads()), ((3, None), 1));
+    fake.set(Mood::Fails("500"));
+    seconds(90.0).await;
+    assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())));
+    scene.catalog.replace(vec![binding("orders", &fake)]);
+    assert!(scene.ask("shop", "queue=orders").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_stay_and_go_with_their_source() {
+    let fake = Fake::new();
+    let scene = bound(vec![binding("orders", &fake)]);
+    scene.ask("shop", "queue=orders,channel in (a,b)").await.unwrap();
+    scene.catalog.replace(vec![binding("bills", &Fake::new()), binding("orders", &fake)]);
+    scene.ask("shop", "queue=orders,channel in (a,b)").await.unwrap();
+    assert_eq!(fake.reads(), 2, "read again");
+    scene.catalog.replace(Vec::new());
+    seconds(1.0).await;
+    assert_eq!(scene.catalog.roster.common.room.available_permits(), PARTS_MAX);
+    seconds(30.0).await;
+    assert_eq!(fake.reads(), 2);
+}

@@ -6,8 +6,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::QueueSource;
+use super::control_plane::ControlPlane;
+use super::parts::Aliases;
 use super::trouble::source_error;
-use super::{ControlPlane, QueueSource};
 use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
@@ -57,7 +59,9 @@ impl QueueListing {
     }
 
     fn listed(&self, name: Option<String>, id: QueueId, fixed: Option<Endpoint>, found: Option<Endpoint>) -> Listed {
-        let source = QueueSource::new(self.client.clone(), id, self.control_plane.clone(), fixed, found);
+        let (client, control_plane) = (self.client.clone(), self.control_plane.clone());
+        // Nobody can have given names to parts of a queue that nobody named.
+        let source = QueueSource::new(client, id, control_plane, fixed, found, Aliases::default());
         Listed { name: name.unwrap_or_default(), source: source.identified() }
     }
 }

@@ -4,9 +4,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::control_plane::ControlPlane;
 use super::listing::{QueueListing, Scope};
+use super::parts::Aliases;
 use super::trouble::with_causes;
-use super::{COMPARTMENT, ControlPlane, QueueSource};
+use super::{COMPARTMENT, QueueSource};
 use crate::document::{Fields, Problems};
 use crate::metric::Clock;
 use crate::oci::choice::Choice;
@@ -49,8 +51,8 @@ pub(super) struct Settings {
 /// Which queues are meant, and where their messages are if that is said.
 #[derive(Debug)]
 pub(super) enum QueueEntry {
-    /// This one, by the name that it is given.
-    Named(QueueId, Option<Endpoint>),
+    /// This one, by the name that it is given, with names for its parts.
+    Named(QueueId, Option<Endpoint>, Aliases),
     /// This one, by its display name.
     Unnamed(QueueId, Option<Endpoint>),
     /// Those of a compartment, by their display names.
@@ -110,7 +112,8 @@ fn decode_entry(entry: &mut Fields<'_>, problems: &mut Problems) -> Option<Queue
     }
     let id = entry.require("queueId", problems).and_then(|node| node.parsed(problems));
     let endpoint = entry.take("endpoint").and_then(|node| node.parsed(problems));
-    Some(QueueEntry::Named(id?, endpoint))
+    let aliases = Aliases::decode(entry, problems);
+    Some(QueueEntry::Named(id?, endpoint, aliases))
 }
 
 // === impl QueuePlan ===
@@ -207,9 +210,9 @@ impl Access {
     fn open(&self, entry: QueueEntry) -> Result<Opened, OpenError> {
         let client = self.client.clone();
         Ok(match entry {
-            QueueEntry::Named(id, fixed) => {
+            QueueEntry::Named(id, fixed, aliases) => {
                 let control_plane = self.control_plane(&queue(&id), id.region())?;
-                Opened::One(QueueSource::new(client, id, control_plane, fixed, None).identified())
+                Opened::One(QueueSource::new(client, id, control_plane, fixed, None, aliases).identified())
             }
             QueueEntry::Unnamed(id, fixed) => {
                 let control_plane = self.control_plane(&queue(&id), id.region())?;
@@ -265,6 +268,7 @@ fn no_certificates(error: &(dyn Error + 'static)) -> OpenError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
@@ -273,8 +277,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::document::Node;
     use crate::emulator::profile::Profile;
     use crate::emulator::{Emulator, Options};
+    use crate::source::facet::Facet;
 
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
 
@@ -307,7 +313,7 @@ mod tests {
         let by = Instant::now() + Duration::from_secs(30);
         let listed = listing.list(by).await.unwrap();
         assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
-        assert!(listed[0].source.source.read(by).await.is_ok());
+        assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
     }
 
     #[tokio::test]
@@ -320,5 +326,20 @@ mod tests {
         let other = Settings { region: Some(fra), ..settings };
         let next = plan(&other).open(Some(&first), Timestamp::now).unwrap().shared;
         assert!(!Arc::ptr_eq(&first, &next));
+    }
+
+    #[test]
+    fn a_queue_with_other_aliases_is_another_one() {
+        let definition = |entry: &str| {
+            let mut problems = Problems::default();
+            let text = format!("{{queueId: {OCID}{entry}}}");
+            let node = Node::parse(&text, &mut problems).unwrap();
+            let mut fields = node.fields(&mut problems).unwrap();
+            QueuePlan::decode(None, &mut [&mut fields], &mut problems).unwrap().definitions().remove(0)
+        };
+        assert_eq!(definition(", channels: {eu: a}"), definition(", channels: {eu: a}"));
+        let all =
+            ["", ", channels: {eu: a}", ", channels: {eu: b}", ", consumerGroups: {eu: ocid1.consumergroup.oc1..a}"];
+        assert_eq!(all.map(definition).iter().collect::<BTreeSet<_>>().len(), all.len());
     }
 }

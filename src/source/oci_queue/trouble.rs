@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::oci::{self, Unreachable};
-use crate::source::{SourceError, Step};
+use crate::source::{SourceError, Step, Verdict};
 
 /// Whether the queue may be at another messages endpoint now.
 pub(super) fn may_have_moved(error: &oci::Error) -> bool {
@@ -42,7 +42,15 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
         oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
-    SourceError { step, cause, remedy, detail: detail(error) }
+    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error) }
+}
+
+/// OCI says 404 for a queue that is not there and for one that nobody lets us see.
+fn verdict(error: &oci::Error) -> Verdict {
+    match error {
+        oci::Error::Service(error) if matches!(error.status, 403 | 404) => Verdict::Absent,
+        _ => Verdict::Trouble,
+    }
 }
 
 fn service_remedy(error: &oci::ServiceError) -> &'static str {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::parts::Aliases;
 use super::plan::{QueueEntry, QueuePlan};
 use crate::metric::{LABEL_VALUE_RULE, is_label_value};
 use crate::oci::declared;
@@ -53,7 +54,10 @@ pub(super) fn read(
         ));
     }
     let Some(id) = id.filter(|_| wrong.is_empty()) else { return Some(Err(wrong)) };
-    let entry = if name.is_some() { QueueEntry::Named(id, endpoint) } else { QueueEntry::Unnamed(id, endpoint) };
+    let entry = match name {
+        Some(_) => QueueEntry::Named(id, endpoint, Aliases::default()),
+        None => QueueEntry::Unnamed(id, endpoint),
+    };
     let mut plan = QueuePlan { entries: vec![entry], ..QueuePlan::default() };
     plan.settings.region = region;
     Some(Ok(Named { name, namespaces, plan: Box::new(plan) }))

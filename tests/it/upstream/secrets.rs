@@ -7,7 +7,7 @@ use std::time::Duration;
 use depthgauge::emulator::fault::Fault;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::environment::Environment;
-use depthgauge::oci::queue::QueueId;
+use depthgauge::oci::queue::{Part, QueueId};
 use depthgauge::oci::resource_principal::ResourcePrincipal;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -121,11 +121,15 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
         let here = format!("http://{}", oci.address).parse().unwrap();
         for fault in faults.into_iter().chain(statuses) {
             oci.set_fault(Some(fault));
-            let error = client.get_stats(&here, &id, Instant::now() + Duration::from_millis(500)).await.unwrap_err();
+            let error = client
+                .get_stats(&here, &id, Part::default(), Instant::now() + Duration::from_millis(500))
+                .await
+                .unwrap_err();
             shown.push(format!("{error} {error:?}"));
         }
         let echo = format!("http://{}", echo.address).parse().unwrap();
-        let error = client.get_stats(&echo, &id, Instant::now() + Duration::from_secs(5)).await.unwrap_err();
+        let error =
+            client.get_stats(&echo, &id, Part::default(), Instant::now() + Duration::from_secs(5)).await.unwrap_err();
         shown.push(format!("{error} {error:?} {client:?} {credentials:?}"));
     }
     for status in [301, 401, 403, 500] {

@@ -1,0 +1,156 @@
+//! Who asks for a reading: so that `status` can say whose HPA a queue serves. Pure.
+//!
+//! Bounded, and without an allocation for somebody who has asked before.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::policy::Policies;
+use super::question::Question;
+use crate::metric::{MetricName, Namespace};
+
+/// Askers that are listed by name for one reading: more than a page shows.
+const ASKERS_MAX: usize = 16;
+/// Silent for so long, an asker makes room for another one: longer than any usual HPA's pause.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Of a selector's text, in bytes.
+const SELECTOR_MAX: usize = 200;
+
+/// Somebody who asks now.
+pub(super) struct Who<'q> {
+    id: u64,
+    namespace: &'q Namespace,
+    question: &'q Question<'q>,
+}
+
+/// Those who asked for one reading.
+#[derive(Debug, Default)]
+pub(super) struct Askers {
+    listed: Vec<Asker>,
+    /// When somebody asked for whom there was no room.
+    others: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Asker {
+    id: u64,
+    namespace: Namespace,
+    metric: MetricName,
+    selector: Box<str>,
+    policies: Policies,
+    last: Instant,
+}
+
+/// One who asks, for those who want to look.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AskerState {
+    /// In which namespace.
+    pub namespace: Namespace,
+    /// For which metric.
+    pub metric: MetricName,
+    /// With which selector, cut after 200 bytes.
+    pub selector: String,
+    /// The policies that the selector brings.
+    pub policies: Policies,
+    /// How long ago.
+    pub last_asked: Duration,
+}
+
+// === impl Who ===
+
+impl<'q> Who<'q> {
+    pub(super) fn new(namespace: &'q Namespace, question: &'q Question<'q>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (namespace, question.metric, question.selector).hash(&mut hasher);
+        Self { id: hasher.finish(), namespace, question }
+    }
+}
+
+// === impl Askers ===
+
+impl Askers {
+    pub(super) fn record(&mut self, who: &Who<'_>, now: Instant) {
+        if let Some(known) = self.listed.iter_mut().find(|asker| asker.id == who.id) {
+            known.last = now;
+            return;
+        }
+        if self.listed.len() >= ASKERS_MAX {
+            self.listed.retain(|asker| now - asker.last < SILENCE);
+        }
+        if self.listed.len() >= ASKERS_MAX {
+            self.others = Some(now);
+            return;
+        }
+        let mut selector = who.question.selector.to_string();
+        selector.truncate(selector.floor_char_boundary(SELECTOR_MAX));
+        self.listed.push(Asker {
+            id: who.id,
+            namespace: who.namespace.clone(),
+            metric: who.question.metric,
+            selector: selector.into(),
+            policies: who.question.policies,
+            last: now,
+        });
+    }
+
+    /// Those who are listed, the last to ask first.
+    pub(super) fn states(&self, now: Instant) -> Vec<AskerState> {
+        let state = |asker: &Asker| AskerState {
+            namespace: asker.namespace.clone(),
+            metric: asker.metric,
+            selector: asker.selector.to_string(),
+            policies: asker.policies,
+            last_asked: now.saturating_duration_since(asker.last),
+        };
+        let mut states: Vec<AskerState> = self.listed.iter().map(state).collect();
+        states.sort_by_key(|state| state.last_asked);
+        states
+    }
+
+    /// Whether there were more lately than are listed.
+    pub(super) fn there_are_others(&self, now: Instant) -> bool {
+        self.others.is_some_and(|at| now - at < SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selector::Selector;
+
+    #[test]
+    fn the_list_is_bounded_and_says_when_it_is_not_all() {
+        let (mut askers, start) = (Askers::default(), Instant::now());
+        let namespace = Namespace::new("shop");
+        let ask = |askers: &mut Askers, queue: usize, at: Instant| {
+            let selector = Selector::parse(&format!("queue=q{queue}")).unwrap();
+            let question = Question::parse("oci_queue_length", &selector).unwrap();
+            askers.record(&Who::new(&namespace, &question), at);
+        };
+        for queue in (0..ASKERS_MAX).chain(0..ASKERS_MAX) {
+            ask(&mut askers, queue, start);
+        }
+        assert_eq!((askers.states(start).len(), askers.there_are_others(start)), (ASKERS_MAX, false));
+        ask(&mut askers, 99, start);
+        assert_eq!((askers.states(start).len(), askers.there_are_others(start)), (ASKERS_MAX, true));
+        // One goes on asking, the others leave.
+        let later = start + SILENCE;
+        ask(&mut askers, 3, later - Duration::from_secs(1));
+        ask(&mut askers, 99, later);
+        let listed: Vec<String> = askers.states(later).into_iter().map(|asker| asker.selector).collect();
+        assert_eq!(listed, ["queue=q99", "queue=q3"]);
+        assert!(!askers.there_are_others(later));
+    }
+
+    #[test]
+    fn a_long_selector_is_cut() {
+        let mut askers = Askers::default();
+        let names = ["a", "b", "c", "d"].map(|name| name.repeat(63)).join(",");
+        let selector = Selector::parse(&format!("queue in ({names})")).unwrap();
+        let question = Question::parse("oci_queue_length", &selector).unwrap();
+        askers.record(&Who::new(&Namespace::new("shop"), &question), Instant::now());
+        assert_eq!(askers.states(Instant::now())[0].selector.len(), SELECTOR_MAX);
+    }
+}

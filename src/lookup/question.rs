@@ -1,0 +1,244 @@
+//! What a question means: a metric, which sources, which parts of them, and the policies that it
+//! brings. Pure.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::cells::PARTS_PER_SOURCE;
+use super::policy::{ACTIVATION_KEY, FALLBACK_KEY, Policies};
+use super::{LookupError, find_metric, shortened};
+use crate::metric::MetricName;
+use crate::metric::quantity::Quantity;
+use crate::selector::{Condition, Requirement, Selector};
+use crate::source::Kind;
+use crate::source::facet::Facet;
+
+/// Asked for no part: the source as a whole.
+static WHOLE: [Facet; 1] = [Facet::WHOLE];
+/// Of a requirement that is told back, in bytes.
+const TOLD_BACK: usize = 100;
+
+/// A question that makes sense, whoever asks it.
+#[derive(Debug)]
+pub(super) struct Question<'q> {
+    pub(super) kind: &'static dyn Kind,
+    pub(super) metric: MetricName,
+    pub(super) selector: &'q Selector,
+    /// One item of each source for each of these.
+    pub(super) facets: Cow<'static, [Facet]>,
+    /// Those in the selector.
+    pub(super) policies: Policies,
+}
+
+// === impl Question ===
+
+impl<'q> Question<'q> {
+    pub(super) fn parse(asked: &str, selector: &'q Selector) -> Result<Self, LookupError> {
+        let (kind, metric) = find_metric(asked)?;
+        let mut policies = Policies::default();
+        let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
+        for requirement in selector.requirements() {
+            let key = requirement.key();
+            if key == kind.label() {
+                continue;
+            }
+            if let Some(label) = kind.open_labels().iter().find(|label| **label == key) {
+                narrow(&mut parts, label, requirement)?;
+                continue;
+            }
+            // Gauges are told as they are; a policy that would do nothing must not look as if.
+            let policy = match key {
+                ACTIVATION_KEY if kind.depths().contains(&metric) => &mut policies.activation,
+                FALLBACK_KEY if kind.depths().contains(&metric) => &mut policies.fallback,
+                _ => return Err(no_such_key(kind, metric, key)),
+            };
+            let number = number(requirement)?;
+            if policy.replace(number).is_some_and(|other| other != number) {
+                return Err(LookupError::BadSelector(format!("{key} is there twice; it takes one number")));
+            }
+        }
+        Ok(Self { kind, metric, selector, facets: facets(kind, &parts)?, policies })
+    }
+
+    /// Whether the source of this name is meant, if the asker may read it.
+    pub(super) fn means(&self, name: &str) -> bool {
+        let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label());
+        of_label.into_iter().all(|requirement| requirement.matches(Some(name)))
+    }
+}
+
+/// Takes note of the members that are named; those that are named twice must be in both.
+fn narrow<'q>(
+    parts: &mut Vec<(&'static str, BTreeSet<&'q str>)>,
+    label: &'static str,
+    requirement: &'q Requirement,
+) -> Result<(), LookupError> {
+    let Condition::In(named) = requirement.condition() else { return Err(not_named(label, requirement)) };
+    let named: BTreeSet<&str> = named.iter().map(String::as_str).collect();
+    let known = parts.iter().position(|(known, _)| *known == label);
+    let at = known.unwrap_or_else(|| {
+        parts.push((label, named.clone()));
+        parts.len() - 1
+    });
+    let members = &mut parts[at].1;
+    members.retain(|member| named.contains(member));
+    // The empty value is no member: it would ask for the source as a whole.
+    if members.is_empty() || members.contains("") { Err(not_named(label, requirement)) } else { Ok(()) }
+}
+
+fn not_named(label: &str, requirement: &Requirement) -> LookupError {
+    let requirement = requirement.to_string();
+    let asked = shortened(&requirement, TOLD_BACK);
+    LookupError::BadSelector(format!(
+        "{asked:?} names no {label}, and they are listed nowhere: name the {label}s, as in {label}=a or {label} in (a,b)"
+    ))
+}
+
+fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
+    let one = match requirement.condition() {
+        Condition::In(values) if values.len() == 1 => values.first(),
+        _ => None,
+    };
+    // No label value begins with a sign.
+    let number = one.and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
+    number.map(Quantity::from_units).ok_or_else(|| {
+        let (key, requirement) = (requirement.key(), requirement.to_string());
+        let asked = shortened(&requirement, TOLD_BACK);
+        LookupError::BadSelector(format!("{asked:?}: {key} takes one whole number, zero or above, as in {key}=12"))
+    })
+}
+
+/// Each combination of members.
+fn facets(
+    kind: &'static dyn Kind,
+    parts: &[(&'static str, BTreeSet<&str>)],
+) -> Result<Cow<'static, [Facet]>, LookupError> {
+    if parts.is_empty() {
+        return Ok(Cow::Borrowed(&WHOLE));
+    }
+    let combinations = parts.iter().fold(1_usize, |product, (_, members)| product.saturating_mul(members.len()));
+    if combinations > PARTS_PER_SOURCE {
+        let labels = kind.open_labels().join(" and ");
+        return Err(LookupError::BadSelector(format!(
+            "the selector names {combinations} combinations of {labels}; there can be {PARTS_PER_SOURCE} of one {}",
+            kind.label()
+        )));
+    }
+    let mut facets = vec![Facet::WHOLE];
+    for label in kind.open_labels() {
+        if let Some((_, members)) = parts.iter().find(|(known, _)| known == label) {
+            facets = facets.iter().flat_map(|facet| members.iter().map(|member| facet.with(label, member))).collect();
+        }
+    }
+    Ok(Cow::Owned(facets))
+}
+
+fn no_such_key(kind: &'static dyn Kind, metric: MetricName, key: &str) -> LookupError {
+    let mut keys = vec![kind.label()];
+    keys.extend(kind.open_labels());
+    if kind.depths().contains(&metric) {
+        keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
+    }
+    LookupError::NoSuchKey { metric, key: shortened(key, TOLD_BACK).to_owned(), keys }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parts and the policies of a question, or what is said of it.
+    fn parse(selector: &str) -> Result<(Vec<Facet>, Policies), String> {
+        let selector = Selector::parse(selector).unwrap();
+        let question = Question::parse("oci_queue_length", &selector).map_err(|error| error.to_string())?;
+        Ok((question.facets.into_owned(), question.policies))
+    }
+
+    #[test]
+    fn each_combination_of_members_is_one_part() {
+        for (selector, expected) in [
+            ("", &[&[][..]][..]),
+            ("queue=orders", &[&[]]),
+            ("channel=a", &[&["a"]]),
+            ("channel==a,channel in (a,b)", &[&["a"]]),
+            ("consumer-group=g,channel in (b,a)", &[&["a", "g"], &["b", "g"]]),
+        ] {
+            let facets = parse(selector).unwrap().0;
+            let values: Vec<Vec<&str>> =
+                facets.iter().map(|facet| facet.iter().map(|(_, value)| value).collect()).collect();
+            assert_eq!(values, expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_members_of_an_open_label_is_refused() {
+        for selector in [
+            "channel",
+            "!channel",
+            "channel!=a",
+            "channel notin (a)",
+            "channel=",
+            "channel in (a,)",
+            "channel>1",
+            "channel=a,channel=b",
+        ] {
+            let error = parse(selector).unwrap_err();
+            assert!(error.ends_with("name the channels, as in channel=a or channel in (a,b)"), "{selector}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_selector_names_no_more_parts_than_a_source_can_have() {
+        let list = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let (sixteen, seventeen) = (list(16), list(17));
+        assert!(parse(&format!("channel in ({sixteen}),consumer-group in ({sixteen})")).is_ok());
+        assert_eq!(
+            parse(&format!("channel in ({seventeen}),consumer-group in ({sixteen})")).unwrap_err(),
+            "the selector names 272 combinations of channel and consumer-group; there can be 256 of one queue"
+        );
+    }
+
+    #[test]
+    fn policies_are_whole_numbers() {
+        let units = |n| Some(Quantity::from_units(n));
+        for (selector, activation, fallback) in [
+            ("queue=a", None, None),
+            ("depthgauge.dev/activation=5", units(5), None),
+            ("depthgauge.dev/activation==0,depthgauge.dev/fallback=9223372036854775807", units(0), units(i64::MAX)),
+            ("depthgauge.dev/fallback in (12),depthgauge.dev/fallback=12", None, units(12)),
+        ] {
+            let policies = parse(selector).unwrap().1;
+            assert_eq!(policies, Policies { activation, fallback }, "{selector}");
+        }
+        for bad in ["=", "=x", "=1.5", "=1k", "=9223372036854775808", "!=1", " in (1,2)", ""] {
+            let error = parse(&format!("depthgauge.dev/fallback{bad}")).unwrap_err();
+            assert!(
+                error.ends_with("takes one whole number, zero or above, as in depthgauge.dev/fallback=12"),
+                "{error}"
+            );
+        }
+        let twice = parse("depthgauge.dev/activation=1,depthgauge.dev/activation=2").unwrap_err();
+        assert_eq!(twice, "depthgauge.dev/activation is there twice; it takes one number");
+    }
+
+    #[test]
+    fn gauges_take_no_policies() {
+        let selector = Selector::parse("depthgauge.dev/fallback=12").unwrap();
+        let error = Question::parse("oci_queue_size_bytes", &selector).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no such selector key for oci_queue_size_bytes: depthgauge.dev/fallback; it can be selected by queue, channel, consumer-group"
+        );
+    }
+
+    #[test]
+    fn every_sentence_is_short() {
+        let (key, list) = (
+            format!("{}/{}", "k".repeat(250), "k".repeat(63)),
+            (0..300).map(|n| format!("{n:063}")).collect::<Vec<_>>().join(","),
+        );
+        for selector in [key, format!("channel notin ({list})"), format!("depthgauge.dev/fallback in ({list},x)")] {
+            let error = parse(&selector).unwrap_err();
+            assert!(error.len() <= 400, "{error}");
+        }
+    }
+}

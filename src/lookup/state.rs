@@ -1,0 +1,103 @@
+//! What the catalog knows at a moment, as plain data: for whoever shows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::askers::AskerState;
+use super::cache::{Cell, Reading};
+use super::entry::Entry;
+use super::outage::Outage;
+use super::policy::{LatchState, Policies};
+use crate::source::facet::Facet;
+use crate::source::{Figures, Verdict};
+
+/// One reading: a source or a part of it.
+#[derive(Clone, Debug)]
+pub struct ReadingState {
+    /// The label that names its source: `queue`.
+    pub label: &'static str,
+    /// And the name.
+    pub name: String,
+    /// Which part of it.
+    pub facet: Facet,
+    /// Whether somebody asks, and so somebody reads.
+    pub active: bool,
+    /// What was read last.
+    pub known: Option<KnownState>,
+    /// Since the last good reading.
+    pub outage: Option<OutageState>,
+    /// The source's own, where a question brings none.
+    pub policies: Policies,
+    /// What became of the activations that somebody asks with.
+    pub latches: Vec<LatchState>,
+    /// Who asks, the last one first; 16 at most.
+    pub askers: Vec<AskerState>,
+    /// Whether there are more of them.
+    pub other_askers: bool,
+    /// The first of the kind's depths in the last hour, oldest first, in whole units; in
+    /// [`super::history::BUCKETS`] spans of [`super::history::BUCKET`]. `None` is a gap.
+    pub history: Vec<Option<u64>>,
+}
+
+/// A successful read.
+#[derive(Clone, Debug)]
+pub struct KnownState {
+    /// Raw, before any policy.
+    pub figures: Arc<Figures>,
+    /// When the source was read.
+    pub timestamp: Timestamp,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// A time without a good reading.
+#[derive(Clone, Debug)]
+pub struct OutageState {
+    /// When the first read failed.
+    pub since: Timestamp,
+    /// What people are told.
+    pub sentence: Arc<str>,
+    /// What the source said of itself.
+    pub verdict: Verdict,
+}
+
+// === impl ReadingState ===
+
+impl ReadingState {
+    pub(super) fn of(entry: &Entry, cell: &Cell, now: Instant) -> Self {
+        let state = cell.state();
+        Self {
+            label: entry.kind.label(),
+            name: entry.name.clone(),
+            facet: cell.facet.clone(),
+            active: state.active,
+            known: state.good.as_ref().map(|reading| KnownState::of(reading, now)),
+            outage: state.outage.as_ref().map(OutageState::of),
+            policies: entry.rules.policies,
+            latches: state.latches.states(),
+            askers: state.askers.states(now),
+            other_askers: state.askers.there_are_others(now),
+            history: state.history.hour(now),
+        }
+    }
+}
+
+// === impl KnownState ===
+
+impl KnownState {
+    fn of(reading: &Reading, now: Instant) -> Self {
+        let age = now.saturating_duration_since(reading.began);
+        Self { figures: reading.figures.clone(), timestamp: reading.timestamp, age }
+    }
+}
+
+// === impl OutageState ===
+
+impl OutageState {
+    fn of(outage: &Outage) -> Self {
+        Self { since: outage.since(), sentence: outage.sentence(), verdict: outage.verdict() }
+    }
+}

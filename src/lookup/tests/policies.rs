@@ -1,0 +1,192 @@
+//! Activation and fallback as an HPA meets them, and what is told of them to those who look.
+
+use super::*;
+
+fn activation(units: i64) -> Policies {
+    Policies { activation: Some(Quantity::from_units(units)), fallback: None }
+}
+
+fn fallback(units: i64) -> Policies {
+    Policies { activation: None, fallback: Some(Quantity::from_units(units)) }
+}
+
+fn held() -> (i64, Option<String>) {
+    (0, Some("activation".to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn activation_holds_a_queue_at_0_until_it_is_above_the_number_and_then_until_a_true_0() {
+    let fake = Fake::new();
+    let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
+    for (has, told) in [
+        // Open after a start.
+        (3, (3, None)),
+        (0, (0, None)),
+        (3, held()),
+        (5, held()),
+        (6, (6, None)),
+        (1, (1, None)),
+        (0, (0, None)),
+        (1, held()),
+    ] {
+        fake.set(Mood::Has(has));
+        seconds(15.0).await;
+        assert_eq!(scene.told("queue=orders").await, told, "{has}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latch_goes_on_between_two_asks() {
+    let fake = Fake::new();
+    let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
+    fake.set(Mood::Has(0));
+    assert_eq!(scene.told("queue=orders").await, (0, None));
+    for (between, then, told) in [(9, 2, (2, None)), (0, 2, held())] {
+        // Read every 5 s, asked after 20.
+        fake.set(Mood::Has(between));
+        seconds(10.0).await;
+        fake.set(Mood::Has(then));
+        seconds(10.0).await;
+        assert_eq!(scene.told("queue=orders").await, told, "{between}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_latch_does_not_tell_of_a_time_when_nobody_looked() {
+    let fake = Fake::new();
+    let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
+    fake.set(Mood::Has(0));
+    assert_eq!(scene.told("queue=orders").await, (0, None));
+    // Left alone, and meanwhile it may have been anything: as after a start.
+    seconds(600.0).await;
+    fake.set(Mood::Has(2));
+    assert_eq!(scene.told("queue=orders").await, (2, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hpa_brings_its_own_numbers_and_others_keep_theirs() {
+    let fake = Fake::new();
+    let scene = scene_with(activation(1), &[("orders", "shop", fake.clone())]);
+    let selectors =
+        ["queue=orders", "queue=orders,depthgauge.dev/activation=5", "queue=orders,depthgauge.dev/activation=0"];
+    for (has, told) in [(0, [(0, None), (0, None), (0, None)]), (3, [(3, None), held(), (3, None)])] {
+        fake.set(Mood::Has(has));
+        seconds(15.0).await;
+        for (selector, told) in selectors.iter().zip(told) {
+            assert_eq!(scene.told(selector).await, told, "{selector}");
+        }
+    }
+    // Gauges stay raw.
+    let sizes = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_size_bytes", &Selector::default()).await;
+    assert_eq!(sizes.unwrap()[0].value, Quantity::from_units(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_activations_are_a_sentence() {
+    let scene = scene(&[("orders", "shop", Fake::new())]);
+    for n in 0..16 {
+        scene.told(&format!("depthgauge.dev/activation={n}")).await;
+    }
+    let error = scene.ask("shop", "depthgauge.dev/activation=99").await.unwrap_err();
+    assert!(error.to_string().starts_with("queue \"orders\" has as many activations as it can have"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_is_told_when_the_last_value_is_too_old_and_is_dated_now() {
+    let fake = Fake::new();
+    fake.set(Mood::Has(3));
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake.clone())]);
+    assert_eq!(scene.told("queue=orders").await, (3, None));
+    fake.set(Mood::Fails("500"));
+    let began = Instant::now();
+    let mut fell_back = false;
+    while began.elapsed() < Duration::from_secs(120) {
+        let sample = scene.ask("shop", "queue=orders").await.unwrap().remove(0);
+        let age = clock().duration_since(sample.timestamp).as_secs_f64();
+        match sample.labels.value(policy::LABEL) {
+            None => assert!(!fell_back && sample.value == Quantity::from_units(3) && age <= 60.0),
+            Some(policy) => {
+                assert!(began.elapsed() >= Duration::from_secs(59));
+                assert_eq!((policy, sample.value, age), ("fallback", Quantity::from_units(12), 0.0));
+                fell_back = true;
+            }
+        }
+        seconds(5.0).await;
+    }
+    assert!(fell_back);
+    // The HPA's own number goes before the source's.
+    assert_eq!(scene.told("depthgauge.dev/fallback=2").await, (2, Some("fallback".to_owned())));
+    let size = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_size_bytes", &Selector::default()).await;
+    assert!(matches!(size, Err(LookupError::Unavailable(_))), "gauges stay raw");
+    fake.set(Mood::Has(4));
+    seconds(10.0).await;
+    assert_eq!(scene.told("queue=orders").await, (4, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_fallback_for_a_sum() {
+    let fake = Fake::new();
+    fake.set(Mood::Fails("500"));
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake), ("well", "shop", Fake::new())]);
+    assert!(scene.ask("shop", "").await.is_err());
+    assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_fallback_for_a_source_that_is_not_there() {
+    let fake = Fake::new();
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake.clone())]);
+    for mood in [Mood::Refuses, Mood::Fails("500")] {
+        fake.set(mood);
+        seconds(10.0).await;
+        let sentence = scene.sentence().await;
+        assert!(sentence.contains("404 NotAuthorizedOrNotFound"), "{sentence}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_is_no_fallback_before_the_source_has_had_its_time() {
+    let fake = Fake::new();
+    fake.set(Mood::Hangs);
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake)]);
+    let began = Instant::now();
+    assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())));
+    assert!(began.elapsed() >= Timing::default().timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_looks_sees_value_outage_latches_askers_and_history() {
+    let fake = Fake::new();
+    fake.set(Mood::Has(0));
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake.clone()), ("unasked", "shop", Fake::new())]);
+    scene.told("queue=orders,depthgauge.dev/activation=5").await;
+    fake.set(Mood::Has(2));
+    seconds(40.0).await;
+    fake.set(Mood::Fails("500"));
+    seconds(40.0).await;
+    let readings = scene.catalog.readings();
+    let [orders, unasked] = readings.as_slice() else { panic!("{readings:?}") };
+    assert_eq!(
+        (orders.label, orders.name.as_str(), orders.active, orders.policies),
+        ("queue", "orders", true, fallback(12))
+    );
+    let known = orders.known.as_ref().unwrap();
+    assert_eq!(known.figures.value(MetricName::new("oci_queue_length")), Some(Quantity::from_units(2)));
+    assert!((40.0..50.0).contains(&known.age.as_secs_f64()), "{known:?}");
+    let outage = orders.outage.as_ref().unwrap();
+    assert!(outage.sentence.contains("500") && outage.since > known.timestamp && outage.verdict == Verdict::Trouble);
+    let latch = orders.latches[0];
+    assert_eq!(
+        (latch.metric.as_str(), latch.threshold, latch.open),
+        ("oci_queue_length", Quantity::from_units(5), false)
+    );
+    let asker = &orders.askers[0];
+    assert_eq!(
+        (asker.namespace.as_str(), asker.selector.as_str()),
+        ("shop", "queue=orders,depthgauge.dev/activation=5")
+    );
+    assert_eq!((asker.policies, asker.last_asked.as_secs()), (activation(5), 80));
+    // 0 s to 30 s, to 60 s, to 90 s: the last one had no good read, which is not the same as 0.
+    assert_eq!(orders.history[history::BUCKETS - 3..], [Some(2), Some(2), None]);
+    assert!(!unasked.active && unasked.known.is_none() && unasked.history.iter().all(Option::is_none));
+}

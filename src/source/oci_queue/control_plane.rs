@@ -1,0 +1,38 @@
+//! Where a queue's control plane is: known from the start, or learnt from who signs in.
+
+use tokio::time::Instant;
+
+use super::trouble::source_error;
+use crate::oci::Client;
+use crate::oci::endpoint::Endpoint;
+use crate::source::{SourceError, Step, Verdict};
+
+/// Where GetQueue, ListQueues and ListConsumerGroups are asked.
+#[derive(Clone)]
+pub(super) enum ControlPlane {
+    /// Known from the start.
+    At(Endpoint),
+    /// Where the principal is at home, which it learns when it signs in; here if it does not.
+    OfPrincipal(Option<Endpoint>),
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Its endpoint, once it is known.
+    pub(super) async fn of(&self, client: &Client, by: Instant) -> Result<Endpoint, SourceError> {
+        let otherwise = match self {
+            Self::At(endpoint) => return Ok(endpoint.clone()),
+            Self::OfPrincipal(otherwise) => otherwise,
+        };
+        let home = client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
+        endpoint.ok_or_else(|| SourceError {
+            step: Step::Endpoint,
+            verdict: Verdict::Trouble,
+            cause: "no region is known".to_owned(),
+            remedy: "Set `oci.region`.",
+            detail: String::new(),
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! The parts of a queue as people name them: channels, and consumer groups by alias or by
+//! display name, which only the control plane can turn into an OCID.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::document::{Fields, Node, Problems};
+use crate::metric::{LABEL_VALUE_RULE, is_label_value, names};
+use crate::oci::Error;
+use crate::oci::consumer_group::{GroupId, GroupSummary};
+use crate::source::{SourceError, Step, Verdict};
+
+/// The label of a channel.
+pub(super) const CHANNEL: &str = "channel";
+/// The label of a consumer group.
+pub(super) const GROUP: &str = "consumer-group";
+
+/// The groups are listed no more often. Less than an HPA's 15 s, so that one that is new is
+/// found by the next question; the control plane is not made for more.
+const LIST_REST: Duration = Duration::from_secs(10);
+/// Of the names that a "no such group" tells; the whole sentence is to stay under 400 bytes.
+const NAMES_BYTES: usize = 160;
+/// And how many of them.
+const NAMES_MAX: usize = 10;
+
+/// Names for what a label value cannot hold, from the config.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Aliases {
+    channels: BTreeMap<String, String>,
+    groups: BTreeMap<String, GroupId>,
+}
+
+/// The consumer groups of one queue, as they were listed last.
+#[derive(Default)]
+pub(super) struct KnownGroups {
+    listed_at: Option<Instant>,
+    /// Sorted by name.
+    groups: Vec<(String, GroupId)>,
+    /// Why the last list did not come.
+    failure: Option<SourceError>,
+    /// One of them stopped working: it may have been made anew under its name.
+    suspect: bool,
+}
+
+// === impl Aliases ===
+
+impl Aliases {
+    /// Takes `channels` and `consumerGroups` of an entry.
+    pub(super) fn decode(entry: &mut Fields<'_>, problems: &mut Problems) -> Self {
+        let channels = entry.take("channels").map(|node| {
+            aliases(node, problems, |node, problems| match node.text(problems)? {
+                "" => {
+                    problems.add(node.at(), "the channel's id is missing here");
+                    None
+                }
+                id => Some(id.to_owned()),
+            })
+        });
+        let groups = entry.take("consumerGroups").map(|node| aliases(node, problems, Node::parsed));
+        Self { channels: channels.unwrap_or_default(), groups: groups.unwrap_or_default() }
+    }
+
+    /// The id of a channel: its own name, unless that is an alias.
+    pub(super) fn channel<'a>(&'a self, asked: &'a str) -> &'a str {
+        self.channels.get(asked).map_or(asked, String::as_str)
+    }
+
+    /// The group that has this alias.
+    pub(super) fn group(&self, asked: &str) -> Option<&GroupId> {
+        self.groups.get(asked)
+    }
+}
+
+fn aliases<T>(
+    node: &Node,
+    problems: &mut Problems,
+    read: impl Fn(&Node, &mut Problems) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut aliases = BTreeMap::new();
+    for (alias, at, node) in node.entries(problems).unwrap_or_default() {
+        if !is_label_value(alias) {
+            problems.add(*at, format!("{alias:?} can be no label value: {LABEL_VALUE_RULE}"));
+        }
+        aliases.extend(read(node, problems).map(|value| (alias.clone(), value)));
+    }
+    aliases
+}
+
+// === impl KnownGroups ===
+
+impl KnownGroups {
+    /// The group of this display name, whatever the case, as far as is known.
+    pub(super) fn find(&self, asked: &str) -> Option<GroupId> {
+        self.groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(asked)).map(|(_, id)| id.clone())
+    }
+
+    /// Whether the list is to be asked for before this name is answered.
+    pub(super) fn is_due(&self, asked: &str, now: Instant) -> bool {
+        let rested = self.listed_at.is_none_or(|at| now - at >= LIST_REST);
+        rested && (self.suspect || self.find(asked).is_none())
+    }
+
+    /// What became of a list that was asked for at `now`.
+    pub(super) fn update(&mut self, listed: Result<Vec<GroupSummary>, SourceError>, now: Instant) {
+        self.listed_at = Some(now);
+        self.failure = listed.and_then(|groups| self.learn(&groups)).err();
+    }
+
+    /// The groups are what they are said to be only until one is gone.
+    pub(super) fn suspect(&mut self) {
+        self.suspect = true;
+    }
+
+    /// Why there is no group of this name.
+    pub(super) fn lacks(&self) -> SourceError {
+        // As long as the list does not come, nobody knows that there is none.
+        if let Some(failure) = &self.failure {
+            return failure.clone();
+        }
+        let names: Vec<&str> = self.groups.iter().map(|(name, _)| name.as_str()).collect();
+        let cause = match names.is_empty() {
+            true => "no such consumer group; there are none".to_owned(),
+            false => format!("no such consumer group; there are {}", names::that_fit(&names, NAMES_BYTES, NAMES_MAX)),
+        };
+        SourceError {
+            step: Step::List,
+            verdict: Verdict::NoSuchPart,
+            cause,
+            remedy: "Name one of them, or give it an alias in `consumerGroups`.",
+            detail: String::new(),
+        }
+    }
+
+    fn learn(&mut self, listed: &[GroupSummary]) -> Result<(), SourceError> {
+        let id = |group: &GroupSummary| group.id().map_err(|error| super::source_error(Step::List, &error));
+        let existing = listed.iter().filter(|group| group.exists());
+        let mut groups =
+            existing.map(|group| Ok((group.display_name.clone(), id(group)?))).collect::<Result<Vec<_>, _>>()?;
+        groups.sort_by(|a, b| a.0.cmp(&b.0));
+        (self.groups, self.suspect) = (groups, false);
+        Ok(())
+    }
+}
+
+/// Trouble with the list of groups, whose policy is another than the queue's.
+pub(super) fn list_error(error: &Error) -> SourceError {
+    let mut translated = super::source_error(Step::List, error);
+    if let Error::Service(error) = error
+        && matches!(error.status, 403 | 404)
+    {
+        translated.remedy = "Let a policy allow this principal to inspect the queue's consumer groups, or give this one an alias in `consumerGroups`.";
+    }
+    translated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, number: u8) -> GroupSummary {
+        let id = format!("ocid1.consumergroup.oc1.fra.aaaa{number}");
+        GroupSummary { id, display_name: name.to_owned(), lifecycle_state: Some("ACTIVE".to_owned()) }
+    }
+
+    fn failure() -> SourceError {
+        list_error(&Error::TimedOut)
+    }
+
+    #[test]
+    fn an_alias_is_a_label_value_and_stands_for_something() {
+        let text = r#"{channels: {a b: x, c: "", d: 7}, consumerGroups: {billing: ocid1.queue.oc1.fra.aaaa}}"#;
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        Aliases::decode(&mut node.fields(&mut problems).unwrap(), &mut problems);
+        assert_eq!(
+            problems.lines().collect::<Vec<_>>(),
+            [
+                "1:13: \"a b\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
+                "1:24: the channel's id is missing here",
+                "1:31: a text is expected here: write \"7\" with quotes",
+                "1:61: \"ocid1.queue.oc1.fra.aaaa\" is not the OCID of a consumer group: it looks like ocid1.consumergroup.oc1.<region>.<unique id>",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_and_an_unknown_one_no_more_often_than_the_list_may_be_asked_for() {
+        let (mut known, start) = (KnownGroups::default(), Instant::now());
+        assert!(known.is_due("billing", start));
+        known.update(Ok(vec![group("Billing", 1)]), start);
+        assert!(known.find("billing").is_some());
+        let later = start + LIST_REST;
+        assert!(!known.is_due("billing", later + LIST_REST));
+        assert!(!known.is_due("archive", later - Duration::from_millis(1)));
+        assert!(known.is_due("archive", later));
+    }
+
+    #[test]
+    fn a_group_that_stopped_working_is_looked_up_again() {
+        let (mut known, start) = (KnownGroups::default(), Instant::now());
+        known.update(Ok(vec![group("billing", 1)]), start);
+        known.suspect();
+        assert!(known.is_due("billing", start + LIST_REST));
+        known.update(Ok(vec![group("billing", 2)]), start + LIST_REST);
+        assert!(known.find("billing").unwrap().as_str().ends_with('2'));
+    }
+
+    #[test]
+    fn a_list_that_does_not_come_changes_nothing_and_is_no_answer() {
+        let (mut known, start) = (KnownGroups::default(), Instant::now());
+        known.update(Ok(vec![group("billing", 1)]), start);
+        known.update(Err(failure()), start + LIST_REST);
+        assert!(known.find("billing").is_some());
+        assert_eq!(known.lacks(), failure());
+        known.update(Ok(vec![group("billing", 1)]), start + LIST_REST * 2);
+        assert_eq!(known.lacks().verdict, Verdict::NoSuchPart);
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_told_with_those_that_are() {
+        let mut known = KnownGroups::default();
+        known.update(Ok(Vec::new()), Instant::now());
+        assert_eq!(known.lacks().cause, "no such consumer group; there are none");
+        let names = ["Primary Consumer Group", "billing", "archive"];
+        known.update(Ok((0..).zip(names).map(|(n, name)| group(name, n)).collect()), Instant::now());
+        assert_eq!(known.lacks().cause, "no such consumer group; there are Primary Consumer Group, archive, billing");
+    }
+}
