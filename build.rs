@@ -1,15 +1,59 @@
 //! How the program is linked.
 
-fn main() {
+use std::env::var;
+use std::path::Path;
+use std::{fs, io};
+
+/// What `serve` hardly ever runs: the other commands, and what libraries do for a kubeconfig's
+/// plugins, for keys under a passphrase, for YAML answers and for a panic. By words in symbols,
+/// as the compiler makes them of paths. With a digit behind the name of what the standard library
+/// brings: other symbols may end with such a name, as a copy that was made for its sake.
+const COLD: [&str; 22] = [
+    "depthgauge*emulator",
+    "depthgauge*cli5check",
+    "depthgauge*cli..check",
+    "depthgauge*cli4demo",
+    "depthgauge*cli..demo",
+    "depthgauge*cli7emulate",
+    "depthgauge*cli..emulate",
+    "addr2line[0-9]",
+    "aho_corasick",
+    "annotate_snippets",
+    "backtrace_rs",
+    "gimli[0-9]",
+    "granit_parser",
+    "jsonpath_rust",
+    "miniz_oxide[0-9]",
+    "pest",
+    "pkcs5",
+    "ZN5pkcs8",
+    "regex",
+    "rustc_demangle[0-9]",
+    "serde_saphyr",
+    "yasna",
+];
+
+fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     // Addresses that the loader has to fill in are then a few KiB to read at the start and not
     // 600: memory that would stay resident. A linker that does not know it says so and goes on.
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+    if var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
-    // One copy of functions whose code is the same, of which generics make many. Asked only of the
-    // linker that Rust brings along, which is the default for this target.
-    if std::env::var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
+    // Asked only of the linker that Rust brings along, which is the default for this target.
+    if var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
+        // One copy of functions whose code is the same, of which generics make many.
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+        let script = Path::new(&var("OUT_DIR").map_err(io::Error::other)?).join("cold.ld");
+        fs::write(&script, together())?;
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", script.display());
     }
+    Ok(())
+}
+
+/// A linker script that puts the cold functions together at the end. Linux reads code by
+/// neighbourhoods of 64 KiB, so what is in between would stay resident.
+fn together() -> String {
+    let cold: String = COLD.iter().map(|words| format!("    *(.text.*{words}*)\n")).collect();
+    format!("SECTIONS {{\n  .text.cold : {{\n{cold}  }}\n}} INSERT AFTER .text;\n")
 }

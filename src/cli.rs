@@ -19,6 +19,7 @@ mod cluster;
 mod config;
 mod demo;
 mod emulate;
+mod kubeconfig;
 mod serve;
 mod unregister;
 

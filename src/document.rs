@@ -201,6 +201,18 @@ impl Node {
         }
     }
 
+    /// As JSON, for what has a decoder of its own and needs no places.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Text(text) => text.as_str().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Other(text) => text.parse().unwrap_or_else(|_| text.as_str().into()),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => entries.iter().map(|(key, _, node)| (key.clone(), node.to_json())).collect(),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",

@@ -38,7 +38,7 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/serve/{certificate,parts,sources}.rs; cli/cluster.rs   its flags; the tasks; file or variables; the way to kube-apiserver
+//!   cli/serve/{certificate,parts,sources}.rs; cli/{cluster,kubeconfig}.rs   its flags; the tasks; file or variables; the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{report,wire}.rs   what it prints; whom it asks
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs

@@ -7,6 +7,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, A
 
 use super::{FIELD_MANAGER, ServiceRef};
 use crate::certs::Ca;
+use crate::document::{Node, Problems};
 
 /// The text that is also `apiservice/apiservice.yaml` for kubectl.
 const MANIFEST: &str = include_str!("../../apiservice/apiservice.yaml");
@@ -30,9 +31,12 @@ pub(super) enum Whose {
 
 /// The embedded manifest with this Service.
 pub(super) fn manifest(service: &ServiceRef) -> Result<APIService, BadManifest> {
-    // By way of JSON: a decoder of YAML for this type alone would be 200 KiB of program.
-    let object: serde_json::Value = serde_saphyr::from_str(MANIFEST).map_err(|error| BadManifest(error.to_string()))?;
-    let mut object: APIService = serde_json::from_value(object).map_err(|error| BadManifest(error.to_string()))?;
+    let mut problems = Problems::default();
+    let Some(node) = Node::parse(MANIFEST, &mut problems) else {
+        return Err(BadManifest(problems.lines().collect()));
+    };
+    let mut object: APIService =
+        serde_json::from_value(node.to_json()).map_err(|error| BadManifest(error.to_string()))?;
     if let Some(spec) = &mut object.spec {
         spec.service = Some(ServiceReference {
             namespace: Some(service.namespace.clone()),

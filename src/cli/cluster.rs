@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as Connections;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,6 +11,8 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::{BoxError, ServiceBuilder};
+
+use super::kubeconfig;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,9 +37,9 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
         None => match kube::Config::incluster() {
             Ok(config) => config,
             Err(_) => {
-                let kubeconfig = Kubeconfig::read()
-                    .map_err(|error| anyhow!("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG: {error}"));
-                of_kubeconfig(kubeconfig?).await?
+                let kubeconfig =
+                    kubeconfig::of_person().context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG")?;
+                of_kubeconfig(kubeconfig).await?
             }
         },
     };
@@ -48,10 +50,8 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
 /// Named by the flag, or by KUBECONFIG.
 fn kubeconfig(named: Option<PathBuf>) -> Result<Option<Kubeconfig>> {
     match named {
-        // Its errors name the file, and their cause already.
-        Some(file) => Kubeconfig::read_from(&file).map(Some).map_err(|error| anyhow!("--kubeconfig: {error}")),
-        // One file, or several with colons between.
-        None => Kubeconfig::from_env().map_err(|error| anyhow!("KUBECONFIG: {error}")),
+        Some(file) => kubeconfig::read(&file).map(Some).context("--kubeconfig"),
+        None => kubeconfig::of_environment(),
     }
 }
 

@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
-    ("apiservice", &["certs", "health", "rbac"]),
+    // Its embedded manifest is YAML.
+    ("apiservice", &["certs", "health", "rbac", "document"]),
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health"]),
     ("admin", &["health"]),
