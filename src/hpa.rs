@@ -1,66 +1,194 @@
-//! The HPA controller's arithmetic. Pure.
+//! The HPA controller's arithmetic for External metrics. Pure.
 //!
-//! What `k8s.io/kubernetes/pkg/controller/podautoscaler` asks for, before stabilization and
-//! scaling policies, which depend on the controller's memory.
+//! What `k8s.io/kubernetes/pkg/controller/podautoscaler` (1.37) asks for, bit by bit, up to where
+//! its memory begins: stabilization windows and scaling policies depend on recommendations and
+//! changes that only the controller remembers. Numbers are the controller's own: `i32` replicas,
+//! `i64` thousandths of a unit, and ratios in `f64`, because its tolerance is compared in floats.
+//!
+//! [`proposal`] is one metric; this file is all of them; [`quantity`] reads what is written in an
+//! HPA and in an answer.
 
-/// Deviation of the ratio from 1 within which nothing changes (the controller's default).
-const TOLERANCE: f64 = 0.1;
+pub mod proposal;
+pub mod quantity;
 
-/// What a plain HPA with one External metric of type `AverageValue` is told.
-#[derive(Clone, Copy, Debug)]
-pub struct AverageValue {
-    /// The value per pod that is wanted, in the metric's unit.
-    pub target: u64,
-    /// `minReplicas`
-    pub min: u32,
-    /// `maxReplicas`
-    pub max: u32,
+pub use proposal::{NoProposal, Proposal, Target};
+
+/// Deviation of the ratio from 1 within which nothing changes, where the HPA says nothing: the
+/// controller's `--horizontal-pod-autoscaler-tolerance`, as it is unless somebody set it.
+pub const TOLERANCE: f64 = 0.1;
+
+/// The controller's own limit of growth for an HPA without `behavior`: twice what there is, ...
+const GROWTH: i32 = 2;
+/// ... and never less than this.
+const GROWTH_FROM: i32 = 4;
+
+/// How far the ratio of usage and target may be from 1 without a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Above 1: `behavior.scaleUp.tolerance`.
+    pub up: f64,
+    /// Below 1: `behavior.scaleDown.tolerance`.
+    pub down: f64,
 }
 
-impl AverageValue {
-    /// The replicas that the HPA asks for when it has `current` of them and the metric's items
-    /// sum up to `sum`.
-    pub fn replicas(&self, current: u32, sum: u64) -> u32 {
-        let wanted = u32::try_from(sum.div_ceil(self.target.max(1))).unwrap_or(u32::MAX);
-        let wanted = if self.is_near(current, sum) { current } else { wanted };
-        wanted.clamp(self.min, self.max.max(self.min))
-    }
+/// What an HPA says about sizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spec {
+    /// `minReplicas`, 1 where it is left out.
+    pub min: i32,
+    /// `maxReplicas`
+    pub max: i32,
+    /// Its `behavior`'s, else the controller's.
+    pub tolerance: Tolerance,
+}
 
-    /// The controller compares the usage per current replica with the target; at 0 replicas the
-    /// ratio is not defined, and the tolerance does not apply.
-    #[expect(clippy::cast_precision_loss, reason = "the controller computes this ratio in floats, too")]
-    fn is_near(&self, current: u32, sum: u64) -> bool {
-        let ratio = sum as f64 / (self.target.max(1) as f64 * f64::from(current));
-        current > 0 && (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio)
+/// The scaled workload, as its scale subresource and its pods have it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Workload {
+    /// `spec.replicas`: what somebody wants. `Value` counts from here.
+    pub wanted: i32,
+    /// `status.replicas`: the pods that exist. `AverageValue` counts from here.
+    pub exist: i32,
+    /// Pods that are Running and Ready; `None` if the selector finds no pod at all. Only `Value`
+    /// uses it.
+    pub ready: Option<i32>,
+    /// Whether the HPA's own condition `ScaledToZero` is True. Always false below Kubernetes 1.37.
+    pub scaled_to_zero: bool,
+}
+
+/// What is known of a metric's value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// The items, summed by [`Target::sum`].
+    Sum(i64),
+    /// There was none, or it had no items.
+    Failed,
+    /// Not asked for by us (CPU, for example): what comes out is then a lower bound.
+    NotAsked,
+}
+
+/// One entry of `spec.metrics`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metric {
+    /// What it should be.
+    pub target: Target,
+    /// What it is.
+    pub answer: Answer,
+}
+
+/// What the controller asks for, and how it comes to that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Before stabilization and policies, within `minReplicas` and `maxReplicas`.
+    pub replicas: i32,
+    /// Where that comes from.
+    pub why: Why,
+    /// One for each metric, in their order; empty where the metrics were not looked at.
+    pub proposals: Vec<Result<Proposal, NoProposal>>,
+}
+
+/// Which way the controller went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// At 0 replicas, and not by this HPA: it rests (`ScalingDisabled`) until somebody else scales.
+    Asleep,
+    /// More replicas than `maxReplicas`: metrics are not looked at.
+    AboveMax,
+    /// Fewer than `minReplicas`: metrics are not looked at.
+    BelowMin,
+    /// No metric has a value, or one lacks it and the others would scale down: it holds its size.
+    Held,
+    /// The highest proposal.
+    Metrics {
+        /// Which metric.
+        by: usize,
+        /// Its proposal, before `minReplicas` and `maxReplicas`.
+        proposed: i32,
+        /// Whether a metric was [`Answer::NotAsked`], so that it may be more.
+        lower_bound: bool,
+    },
+}
+
+/// What becomes of an HPA's metrics; mirrors `reconcileAutoscaler` with `normalizeDesiredReplicas`
+/// and `normalizeDesiredReplicasWithBehaviors`, as if nothing was remembered and no policy limits.
+pub fn desired(spec: &Spec, workload: &Workload, metrics: &[Metric]) -> Desired {
+    let unasked = |replicas, why| Desired { replicas, why, proposals: Vec::new() };
+    if workload.wanted == 0 {
+        if !workload.scaled_to_zero {
+            return unasked(0, Why::Asleep);
+        }
+    } else if workload.wanted > spec.max {
+        return unasked(spec.max, Why::AboveMax);
+    } else if workload.wanted < spec.min {
+        return unasked(spec.min, Why::BelowMin);
+    }
+    let proposals: Vec<_> = metrics.iter().map(|metric| metric.proposal(spec.tolerance, workload)).collect();
+    match highest(&proposals, workload.wanted) {
+        Some((by, proposed)) => {
+            let lower_bound = proposals.contains(&Err(NoProposal::NotAsked));
+            // Not `clamp`, which panics on a maximum below the minimum.
+            let replicas = proposed.min(spec.max).max(spec.min);
+            Desired { replicas, why: Why::Metrics { by, proposed, lower_bound }, proposals }
+        }
+        None => Desired { replicas: workload.wanted, why: Why::Held, proposals },
+    }
+}
+
+/// Mirrors `computeReplicasForMetrics`: the highest proposal counts; while a metric fails, only one
+/// that does not scale down.
+fn highest(proposals: &[Result<Proposal, NoProposal>], current: i32) -> Option<(usize, i32)> {
+    let mut highest: Option<(usize, i32)> = None;
+    for (at, proposal) in proposals.iter().enumerate() {
+        if let Ok(proposal) = proposal
+            && highest.is_none_or(|(_, so_far)| so_far == 0 || proposal.replicas > so_far)
+        {
+            highest = Some((at, proposal.replicas));
+        }
+    }
+    let failed = proposals.iter().any(|proposal| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods)));
+    highest.filter(|(_, replicas)| !failed || *replicas >= current)
+}
+
+/// The most that an HPA without `behavior` grows to in one step; mirrors `calculateScaleUpLimit`.
+pub fn growth_limit(current: i32) -> i32 {
+    current.saturating_mul(GROWTH).max(GROWTH_FROM)
+}
+
+// === impl Tolerance ===
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self { up: TOLERANCE, down: TOLERANCE }
+    }
+}
+
+impl Tolerance {
+    /// Mirrors `Tolerances.isWithin`. A ratio that is no number is outside.
+    pub fn covers(self, ratio: f64) -> bool {
+        1.0 - self.down <= ratio && ratio <= 1.0 + self.up
+    }
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// One whose pods are all there and ready, and which only this HPA scales to 0.
+    pub fn settled(replicas: i32) -> Self {
+        Self { wanted: replicas, exist: replicas, ready: Some(replicas), scaled_to_zero: replicas == 0 }
+    }
+}
+
+// === impl Metric ===
+
+impl Metric {
+    fn proposal(&self, tolerance: Tolerance, workload: &Workload) -> Result<Proposal, NoProposal> {
+        match self.answer {
+            Answer::Sum(sum) => proposal::of(self.target, sum, tolerance, workload),
+            Answer::Failed => Err(NoProposal::NoValue),
+            Answer::NotAsked => Err(NoProposal::NotAsked),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_seen_on_a_real_controller() {
-        let hpa = AverageValue { target: 2, min: 0, max: 10 };
-        for (current, sum, replicas) in [
-            (1, 0, 0),
-            (0, 0, 0),
-            (0, 1, 1),
-            (0, 20, 10),
-            (10, 5, 3),
-            (3, 0, 0),
-            (1, 100, 10),
-            // Within 10 %: stays.
-            (10, 19, 10),
-            (10, 18, 10),
-            (10, 17, 9),
-            (5, 11, 5),
-            (5, 12, 6),
-        ] {
-            assert_eq!(hpa.replicas(current, sum), replicas, "{current} {sum}");
-        }
-        let bounded = AverageValue { target: 2, min: 1, max: 10 };
-        assert_eq!(bounded.replicas(1, 0), 1);
-        assert_eq!(bounded.replicas(1, u64::MAX), 10);
-    }
-}
+mod tests;

@@ -87,7 +87,8 @@
 //!   certs/{serving,lifetimes,secret_ref}.rs   as the listener has it; for how long; `NAMESPACE/NAME`
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
-//!   hpa.rs             the HPA controller's arithmetic; pure; for demo
+//!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo
+//!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics
 //!   telemetry.rs       log format and filter, metrics registry

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::asker::Asker;
 use crate::emulator::queue::EmulatedQueue;
-use crate::hpa::AverageValue;
+use crate::hpa::{self, Answer, Metric, Spec, Target, Tolerance, Workload};
 
 /// A line is printed, the workers work and the HPA looks, once a second.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,13 +23,15 @@ const BURST: usize = 20;
 /// Workers that together finish one message a second.
 const WORKERS_PER_MESSAGE: usize = 4;
 /// The HPA of the README.
-const HPA: AverageValue = AverageValue { target: 2, min: 0, max: 10 };
+const HPA: Spec = Spec { min: 0, max: 10, tolerance: Tolerance { up: hpa::TOLERANCE, down: hpa::TOLERANCE } };
+/// Its `averageValue`: two messages a worker.
+const TARGET: Target = Target::AverageValue(2000);
 
 /// The load, and what came of it.
 pub(super) struct Script {
     queue: Arc<EmulatedQueue>,
     asker: Asker,
-    replicas: u32,
+    replicas: i32,
     count: Count,
 }
 
@@ -39,7 +41,7 @@ struct Count {
     done: usize,
     answers: u32,
     failures: u32,
-    most_replicas: u32,
+    most_replicas: i32,
     /// When the burst came that no answer has shown yet.
     unseen: Option<Instant>,
     slowest: Duration,
@@ -113,7 +115,9 @@ impl Script {
 
     fn take_in(&mut self, sum: u64) {
         self.count.answers += 1;
-        self.replicas = HPA.replicas(self.replicas, sum);
+        let milli = i64::try_from(sum.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let metric = Metric { target: TARGET, answer: Answer::Sum(milli) };
+        self.replicas = hpa::desired(&HPA, &Workload::settled(self.replicas), &[metric]).replicas;
         self.count.most_replicas = self.count.most_replicas.max(self.replicas);
         if sum > 0
             && let Some(burst) = self.count.unseen.take()

@@ -1,0 +1,156 @@
+//! Against what the controller's sources say, and what it was seen to do.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SPEC: Spec = Spec { min: 0, max: 10, tolerance: Tolerance { up: TOLERANCE, down: TOLERANCE } };
+
+fn average(target: i64, sum: i64) -> Metric {
+    Metric { target: Target::AverageValue(target), answer: Answer::Sum(sum) }
+}
+
+fn value(target: i64, sum: i64) -> Metric {
+    Metric { target: Target::Value(target), answer: Answer::Sum(sum) }
+}
+
+fn failed() -> Metric {
+    Metric { target: Target::AverageValue(1000), answer: Answer::Failed }
+}
+
+fn replicas(current: i32, metrics: &[Metric]) -> i32 {
+    desired(&SPEC, &Workload::settled(current), metrics).replicas
+}
+
+#[test]
+fn as_seen_on_a_real_controller() {
+    for (current, sum, expected) in [
+        (1, 0, 0),
+        (0, 0, 0),
+        (0, 1, 1),
+        (0, 20, 10),
+        (10, 5, 3),
+        (3, 0, 0),
+        (1, 100, 10),
+        // Within 10 %: stays.
+        (10, 19, 10),
+        (10, 18, 10),
+        (10, 17, 9),
+        (5, 11, 5),
+        (5, 12, 6),
+    ] {
+        assert_eq!(replicas(current, &[average(2000, sum * 1000)]), expected, "{current} {sum}");
+    }
+}
+
+#[test]
+fn value_counts_ready_pods_and_only_away_from_zero() {
+    let told = |wanted, ready, sum: i64| {
+        let workload = Workload { wanted, exist: 9, ready, scaled_to_zero: true };
+        desired(&SPEC, &workload, &[value(10_000, sum * 1000)])
+    };
+    assert_eq!(told(4, Some(4), 20).replicas, 8);
+    assert_eq!(told(4, Some(3), 20).replicas, 6);
+    assert_eq!(told(4, Some(0), 20).replicas, 0, "with pods but none ready");
+    assert_eq!(told(4, Some(2), 11).replicas, 4, "within the tolerance it is what is wanted, not what is ready");
+    assert_eq!(told(0, None, 11).replicas, 2, "at 0 neither pods nor tolerance count");
+    assert_eq!(told(0, None, 10).replicas, 1);
+    let nobody = told(4, None, 20);
+    assert_eq!((nobody.replicas, nobody.why), (4, Why::Held));
+    assert_eq!(nobody.proposals, [Err(NoProposal::NoPods)]);
+}
+
+#[test]
+fn an_average_counts_pods_that_exist_not_those_that_are_wanted() {
+    let workload = Workload { wanted: 8, exist: 4, ready: Some(1), scaled_to_zero: false };
+    assert_eq!(desired(&SPEC, &workload, &[average(1000, 4000)]).replicas, 4);
+    // Far from 4 it makes no difference what there is.
+    assert_eq!(desired(&SPEC, &workload, &[average(1000, 8000)]).replicas, 8);
+    let at_start = Workload { wanted: 5, exist: 0, ready: None, scaled_to_zero: false };
+    assert_eq!(desired(&SPEC, &at_start, &[average(1000, 3000)]).replicas, 3, "no pod yet: no tolerance");
+    assert_eq!(desired(&SPEC, &at_start, &[average(1000, 0)]).replicas, 0);
+}
+
+#[test]
+fn each_direction_has_its_tolerance() {
+    let spec = Spec { tolerance: Tolerance { up: 0.0, down: 0.5 }, ..SPEC };
+    let told = |sum| desired(&spec, &Workload::settled(4), &[average(1000, sum)]).replicas;
+    assert_eq!((told(1999), told(2000), told(4000), told(4001)), (2, 4, 4, 5));
+    assert!(Tolerance::default().covers(1.1) && Tolerance::default().covers(0.9));
+    assert!(!Tolerance::default().covers(f64::NAN) && !Tolerance::default().covers(f64::INFINITY));
+}
+
+#[test]
+fn the_highest_counts_and_while_one_fails_only_growth() {
+    assert_eq!(replicas(4, &[average(1000, 2000), average(1000, 7000), value(1000, 500)]), 7);
+    let told = desired(&SPEC, &Workload::settled(4), &[average(1000, 6000), failed()]);
+    assert_eq!((told.replicas, told.why), (6, Why::Metrics { by: 0, proposed: 6, lower_bound: false }));
+    assert_eq!(replicas(4, &[failed(), average(1000, 4000)]), 4);
+    let held = desired(&SPEC, &Workload::settled(4), &[failed(), average(1000, 2000)]);
+    assert_eq!((held.replicas, held.why, held.proposals.len()), (4, Why::Held, 2));
+    assert_eq!(desired(&SPEC, &Workload::settled(4), &[failed()]).why, Why::Held);
+    let cpu = Metric { target: Target::Value(1), answer: Answer::NotAsked };
+    let bound = desired(&SPEC, &Workload::settled(4), &[cpu, average(1000, 2000)]);
+    assert_eq!((bound.replicas, bound.why), (2, Why::Metrics { by: 1, proposed: 2, lower_bound: true }));
+}
+
+#[test]
+fn bounds_come_before_metrics_and_after_them() {
+    let spec = Spec { min: 2, ..SPEC };
+    let told = |current, sum| desired(&spec, &Workload::settled(current), &[average(1000, sum)]);
+    assert_eq!((told(1, 9000).replicas, told(1, 9000).why), (2, Why::BelowMin));
+    assert_eq!((told(11, 1000).replicas, told(11, 1000).why), (10, Why::AboveMax));
+    assert_eq!(told(4, 0).replicas, 2);
+    assert_eq!(told(4, i64::MAX).replicas, 10);
+    assert_eq!(told(4, i64::MAX).why, Why::Metrics { by: 0, proposed: i32::MAX, lower_bound: false });
+    // minReplicas was raised while the workload was at 0.
+    assert_eq!(told(0, 0).replicas, 2);
+}
+
+#[test]
+fn whoever_else_set_it_to_zero_has_to_wake_it() {
+    let asleep = Workload { scaled_to_zero: false, ..Workload::settled(0) };
+    for min in [0, 1] {
+        let told = desired(&Spec { min, ..SPEC }, &asleep, &[average(1000, 5000)]);
+        assert_eq!((told.replicas, told.why, told.proposals.len()), (0, Why::Asleep, 0));
+    }
+}
+
+#[test]
+fn items_are_added_up_as_the_controller_does() {
+    let (average, value) = (Target::AverageValue(1), Target::Value(1));
+    assert_eq!((average.sum(&[]), value.sum(&[])), (None, None));
+    assert_eq!((average.sum(&[1, 2]), value.sum(&[1, 2])), (Some(3), Some(3)));
+    assert_eq!((average.sum(&[i64::MAX, 1]), value.sum(&[i64::MAX, 1])), (Some(i64::MAX), Some(i64::MAX)));
+    assert_eq!((average.sum(&[-1, 5]), value.sum(&[-1, 5])), (Some(i64::MAX), Some(4)));
+}
+
+#[test]
+fn without_behavior_it_grows_to_twice_or_four() {
+    assert_eq!([0, 1, 2, 3, i32::MAX].map(growth_limit), [4, 4, 4, 6, i32::MAX]);
+}
+
+proptest! {
+    #[test]
+    fn away_from_the_tolerance_it_is_a_division_rounded_up(target in 1..1_000_000_i64, sum in 0..1_i64 << 52) {
+        let metric = Metric { target: Target::AverageValue(target), answer: Answer::Sum(sum) };
+        let spec = Spec { min: 0, max: i32::MAX, ..SPEC };
+        let told = desired(&spec, &Workload::settled(0), &[metric]);
+        let exact = i128::from(sum).div_euclid(target.into()) + i128::from(sum % target != 0);
+        prop_assert_eq!(i128::from(told.replicas), exact.min(i32::MAX.into()));
+    }
+
+    #[test]
+    fn nothing_panics_or_leaves_the_bounds(
+        min: i32, max: i32, up: f64, down: f64, wanted: i32, exist: i32, ready: Option<i32>, scaled_to_zero: bool,
+        target: i64, sum: i64, per_pod: bool,
+    ) {
+        let spec = Spec { min, max, tolerance: Tolerance { up, down } };
+        let workload = Workload { wanted, exist, ready, scaled_to_zero };
+        let target = if per_pod { Target::AverageValue(target) } else { Target::Value(target) };
+        let told = desired(&spec, &workload, &[Metric { target, answer: Answer::Sum(sum) }]);
+        if matches!(told.why, Why::Metrics { .. }) && min <= max {
+            prop_assert!((min..=max).contains(&told.replicas));
+        }
+    }
+}
