@@ -38,7 +38,8 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/serve/{certificate,parts,sources}.rs; cli/{cluster,kubeconfig}.rs   its flags; the tasks; file or variables; the way to kube-apiserver
+//!   cli/serve/{certificate,parts,sources,scaling}.rs; cli/{cluster,kubeconfig}.rs   its flags; the tasks; file or variables; to zero or
+//!                      not; the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{report,wire}.rs   what it prints; whom it asks
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
@@ -87,7 +88,11 @@
 //!   certs/{serving,lifetimes,secret_ref}.rs   as the listener has it; for how long; `NAMESPACE/NAME`
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
-//!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo
+//!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
+//!   zero/{decide,autoscaler,size,finding}.rs   what to do; an HPA as far as it matters; how many pods; what is wrong; pure
+//!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
+//!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
+//!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, zero
 //!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics
@@ -129,6 +134,8 @@ pub mod rbac;
 pub mod certs;
 
 pub mod apiservice;
+
+pub mod zero;
 
 pub mod hpa;
 

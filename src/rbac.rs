@@ -47,7 +47,8 @@ impl Grant<'_> {
         let rule =
             format!("{{apiGroups: [{group}], resources: [{resource}], resourceNames: [{name}], verbs: [{verbs}]}}");
         // Not the name of the install's own role, whose other rules it would take away.
-        let role = format!("depthgauge:{resource}");
+        // A subresource has a slash, which no Role's name may have.
+        let role = format!("depthgauge:{}", resource.replace('/', "-"));
         let (kind, metadata) = role_kind(&role, *namespace);
         let made = format!(
             "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}, metadata: {metadata}, rules: [{rule}]}}"

@@ -31,6 +31,7 @@ use crate::{admin, api, apiservice, auth, server, telemetry};
 
 mod certificate;
 mod parts;
+mod scaling;
 mod sources;
 
 use certificate::Certificate;
@@ -78,6 +79,8 @@ pub(super) struct Args {
     takeover: bool,
     #[command(flatten)]
     certificate: certificate::Args,
+    #[command(flatten)]
+    scaling: scaling::Args,
     /// The oldest version of TLS that callers may speak
     #[arg(long, env = "DEPTHGAUGE_TLS_MIN_VERSION", default_value = "1.2", value_name = "VERSION", value_parser = tls_version)]
     tls_min_version: MinVersion,
@@ -100,11 +103,13 @@ impl Args {
             register,
             takeover,
             certificate,
+            scaling,
             tls_min_version,
             shutdown_delay,
         } = self;
         let Sources { bindings, followed, origin } = sources.open()?;
         let service = service_or_default(service, register)?;
+        let scaling = scaling.place(service.as_ref())?;
         let sources = bindings.len();
         let (catalog, reader) = Catalog::new(bindings, clock);
         let catalog = Arc::new(catalog);
@@ -126,6 +131,9 @@ impl Args {
         let mut registry = telemetry::registry();
         if let Some(followed) = followed {
             parts.run("config", followed.by(&catalog, &health, &mut registry).run());
+        }
+        if let Some(place) = scaling {
+            parts.scale(place.open(&client, &catalog, &health, &mut registry));
         }
         let (gate, insights) = gate(&client, &trust, catalog.clone(), &health, &parts.reviews, registry);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));

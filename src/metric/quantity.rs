@@ -30,6 +30,11 @@ impl Quantity {
         Self { milli: milli as i128 }
     }
 
+    /// The number of thousandths.
+    pub const fn milli(self) -> i128 {
+        self.milli
+    }
+
     /// The nearest number that other systems have: exact up to 2^53 units.
     pub fn as_f64(self) -> f64 {
         (self.milli / 1000) as f64 + (self.milli % 1000) as f64 / 1000.0

@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("certs", &["health", "rbac"]),
     // Its embedded manifest is YAML.
     ("apiservice", &["certs", "health", "rbac", "document"]),
+    // Reads what the HPA would be told, past the API; it has no part in answering.
+    ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac"]),
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health"]),
     ("admin", &["health"]),

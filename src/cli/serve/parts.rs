@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::apiservice::Install;
 use crate::cli::asked_to_stop;
 use crate::health::Reporter;
+use crate::zero::{Lease, Zero};
 
 /// The part that the drain waits for.
 pub(super) const API_LISTENER: &str = "API listener";
@@ -25,6 +26,8 @@ pub(super) struct Parts {
     until_asked: Vec<AbortHandle>,
     /// Whose end is the APIService's end, too.
     install: Option<Arc<Install>>,
+    /// Given up as soon as nobody acts on it any more.
+    lease: Option<Arc<Lease>>,
 }
 
 // === impl Parts ===
@@ -48,6 +51,12 @@ impl Parts {
         let watched = install.clone();
         self.run("namespace watch", async move { watched.watch(&reporter).await });
         self.install = Some(install);
+    }
+
+    /// Scales to zero and back until the process is asked to stop; then another one does.
+    pub(super) fn scale(&mut self, zero: Zero) {
+        self.lease = Some(zero.lease());
+        self.run_until_asked("scale to zero", zero.run());
     }
 
     /// Sees to it that it is made `ready`, and waits for a signal, or for a part that ends on its
@@ -74,6 +83,9 @@ impl Parts {
         }
         listening.failed("draining");
         let drained = async {
+            if let Some(lease) = &self.lease {
+                lease.release().await;
+            }
             if let Some(install) = &self.install {
                 install.leave().await;
             }

@@ -1,0 +1,69 @@
+//! Whether it scales to zero and back, and by which Lease.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use prometheus_client::registry::Registry;
+
+use crate::apiservice::ServiceRef;
+use crate::cli::{clock, pod_namespace};
+use crate::health::{Health, State};
+use crate::lookup::Catalog;
+use crate::telemetry;
+use crate::zero::{Lease, Zero};
+
+/// Its name; the RBAC of component scale-to-zero names it.
+const LEASE: &str = "depthgauge-scale-to-zero";
+
+#[derive(Debug, clap::Args)]
+// A second group named `Args` would be one too many.
+#[group(skip)]
+pub(super) struct Args {
+    /// Scale workloads to zero and back where their HPA cannot; needs the rights of component scale-to-zero
+    #[arg(long, env = "DEPTHGAUGE_SCALE_TO_ZERO", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    scale_to_zero: bool,
+}
+
+/// Where its Lease is.
+pub(super) struct Place {
+    namespace: String,
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Beside the Service that is registered, or the pod; `None` if it is not wanted.
+    pub(super) fn place(&self, service: Option<&ServiceRef>) -> Result<Option<Place>> {
+        if !self.scale_to_zero {
+            return Ok(None);
+        }
+        match service.map(|service| service.namespace.clone()).or_else(pod_namespace) {
+            Some(namespace) => Ok(Some(Place { namespace })),
+            None => {
+                bail!("--scale-to-zero keeps a Lease: outside of a pod, say beside which --service NAMESPACE/NAME:PORT")
+            }
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    pub(super) fn open(
+        self,
+        client: &kube::Client,
+        catalog: &Arc<Catalog>,
+        health: &Health,
+        registry: &mut Registry,
+    ) -> Zero {
+        // A pod's name is its host's name.
+        let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+        let host = host.unwrap_or_else(|| "depthgauge".to_owned());
+        let lease = Arc::new(Lease::new(client.clone(), self.namespace, LEASE.to_owned(), &host, clock));
+        let reporter = health.reporter("scale-to-zero", State::Ok);
+        let zero = Zero::new(client.clone(), catalog.clone(), lease, host, clock, reporter);
+        zero.register(telemetry::ours(registry));
+        zero
+    }
+}

@@ -1,0 +1,159 @@
+//! To zero and back where the HPA cannot, or is slow; and what sleeps for good is found.
+//!
+//! Off unless `serve --scale-to-zero`: the one part of the process that changes workloads. One
+//! replica acts, the holder of the [`lease`]; all [`watch`] the HPAs. Each of them has a
+//! [`keeper`], which asks the catalog what its metrics read ([`values`]), has [`decide`] say what
+//! to do, changes the [`scale`] of its workload and writes [`events`]. All that is remembered is
+//! on the HPA, as annotations ([`autoscaler`]).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use crate::health::{Reporter, State};
+use crate::lookup::Catalog;
+use crate::metric::Clock;
+
+pub mod autoscaler;
+pub mod decide;
+mod events;
+pub mod finding;
+mod findings;
+mod keeper;
+pub mod lease;
+mod scale;
+pub mod size;
+mod values;
+mod watch;
+
+pub use findings::{Findings, Found};
+pub use lease::Lease;
+
+/// Whose objects are followed.
+type Object = HorizontalPodAutoscaler;
+
+/// How often the check is told how things are: a look into memory.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Puts workloads to sleep and wakes them.
+pub struct Zero {
+    shared: Arc<Shared>,
+    reporter: Reporter,
+}
+
+/// What all keepers have in common.
+struct Shared {
+    client: kube::Client,
+    catalog: Arc<Catalog>,
+    lease: Arc<Lease>,
+    scales: scale::Scales,
+    events: events::Events,
+    findings: Findings,
+    actions: Actions,
+    clock: Clock,
+}
+
+/// What was done so far.
+#[derive(Clone, Debug, Default)]
+struct Actions(Family<Action, Counter>);
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Action {
+    action: &'static str,
+}
+
+/// What hinders, of each part that can be hindered.
+#[derive(Default)]
+struct Troubles(Mutex<[Option<String>; 2]>);
+
+// === impl Zero ===
+
+impl Zero {
+    /// Will act by what the catalog says, while it holds the Lease; `instance` is who its Events
+    /// are by.
+    pub fn new(
+        client: kube::Client,
+        catalog: Arc<Catalog>,
+        lease: Arc<Lease>,
+        instance: String,
+        clock: Clock,
+        reporter: Reporter,
+    ) -> Self {
+        let shared = Shared {
+            scales: scale::Scales::new(client.clone()),
+            events: events::Events::new(client.clone(), instance, clock),
+            client,
+            catalog,
+            lease,
+            findings: Findings::default(),
+            actions: Actions::default(),
+            clock,
+        };
+        Self { shared: Arc::new(shared), reporter }
+    }
+
+    /// What is wrong with which HPA, for whoever shows it.
+    pub fn findings(&self) -> Findings {
+        self.shared.findings.clone()
+    }
+
+    /// By which it acts; to be released when it does no more.
+    pub fn lease(&self) -> Arc<Lease> {
+        self.shared.lease.clone()
+    }
+
+    /// What was done, and what is wrong.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.shared.findings.clone()));
+        let help = "Workloads scaled to 0 or woken";
+        registry.register("scale_to_zero_actions", help, self.shared.actions.0.clone());
+    }
+
+    /// For as long as the process runs.
+    pub async fn run(self) {
+        let Self { shared, reporter } = self;
+        let troubles = Troubles::default();
+        let state = async {
+            loop {
+                tokio::time::sleep(REPORT_INTERVAL).await;
+                reporter.report(match troubles.first().or_else(|| shared.findings.sentence()) {
+                    Some(sentence) => State::Degraded(sentence),
+                    None => State::Ok,
+                });
+            }
+        };
+        tokio::join!(
+            shared.lease.keep(|trouble| troubles.set(0, trouble)),
+            watch::follow(shared.clone(), |trouble| troubles.set(1, trouble)),
+            state,
+        );
+    }
+}
+
+// === impl Actions ===
+
+impl Actions {
+    fn count(&self, action: &'static str) {
+        self.0.get_or_create(&Action { action }).inc();
+    }
+}
+
+// === impl Troubles ===
+
+impl Troubles {
+    fn set(&self, part: usize, trouble: Option<String>) {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = troubles.get_mut(part) {
+            *slot = trouble;
+        }
+    }
+
+    fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().next().cloned()
+    }
+}

@@ -1,0 +1,409 @@
+//! What is known of an HPA, as far as going to zero and back depends on it: its spec, its own
+//! word on how it is, what its owner wishes, and what we remember on it. Pure.
+//!
+//! The label and the annotations are the whole interface: wishes are written by people, memory by
+//! us. Memory is on the object and nowhere else, so a restart or another leader goes on with it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::autoscaling::v2::{
+    HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricSpec, MetricTarget,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::size::Limit;
+use crate::hpa::{Target, quantity};
+use crate::lookup;
+use crate::metric::{MetricName, Namespace};
+use crate::selector::Selector;
+
+/// The label by which an HPA is looked after: `"true"`.
+pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
+/// For how long all its metrics must read 0: `60s`. Default: the HPA's own scale-down
+/// stabilization.
+pub const COOLDOWN: &str = "depthgauge.dev/cooldown";
+/// `"true"`: neither put to sleep nor woken.
+pub const PAUSED: &str = "depthgauge.dev/paused";
+/// `"true"`, where the HPA itself scales from zero: woken at once instead of at its next look.
+pub const FAST_WAKE: &str = "depthgauge.dev/fast-wake";
+/// `"true"`: woken also when somebody else has set its workload to 0.
+pub const RESCUE: &str = "depthgauge.dev/rescue";
+/// Written by us: since when the workload is at 0 because we put it there.
+pub const ASLEEP_SINCE: &str = "depthgauge.dev/asleep-since";
+/// Written by us: since when all its metrics read 0, while the workload is awake.
+pub const ZERO_SINCE: &str = "depthgauge.dev/zero-since";
+
+/// The controller's default for `behavior.scaleDown.stabilizationWindowSeconds`
+/// (`--horizontal-pod-autoscaler-downscale-stabilization`).
+const STABILIZATION: Duration = Duration::from_secs(300);
+
+/// An HPA.
+#[derive(Clone, Debug)]
+pub struct Autoscaler {
+    /// Where it is.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: String,
+    /// Which one of that name.
+    pub uid: String,
+    /// Which version of it this is: the precondition of what we write on it.
+    pub resource_version: String,
+    /// Whether it carries [`LABEL`].
+    pub labelled: bool,
+    /// What it scales.
+    pub workload: Workload,
+    /// `minReplicas`
+    pub min: u32,
+    /// `maxReplicas`
+    pub max: u32,
+    /// Its External metrics that we serve.
+    pub metrics: Vec<Metric>,
+    /// Its other metrics, in words: `Resource cpu`.
+    pub others: Vec<String>,
+    /// What `behavior.scaleUp` allows from 0.
+    pub limit: Limit,
+    /// How long its metrics must read 0, or why the annotation does not say.
+    pub cooldown: Result<Duration, String>,
+    /// [`PAUSED`]
+    pub paused: bool,
+    /// [`FAST_WAKE`]
+    pub fast_wake: bool,
+    /// [`RESCUE`]
+    pub rescue: bool,
+    /// What we remember.
+    pub memory: Memory,
+    /// What the controller says of it.
+    pub state: State,
+}
+
+/// `spec.scaleTargetRef`
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Workload {
+    /// `apps/v1`
+    pub api_version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// Its name, in the HPA's namespace.
+    pub name: String,
+}
+
+/// An External metric of ours, and how much of it one pod takes.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// Which one.
+    pub name: MetricName,
+    /// As the controller asks with it, or why it cannot be asked.
+    pub selector: Result<Selector, String>,
+    /// `None` if it says none, and then it asks for nothing.
+    pub target: Option<Target>,
+}
+
+/// What we remember on an HPA.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Memory {
+    /// [`ASLEEP_SINCE`]
+    pub asleep_since: Option<Timestamp>,
+    /// [`ZERO_SINCE`]
+    pub zero_since: Option<Timestamp>,
+}
+
+/// The controller's word.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct State {
+    /// `ScalingActive=False` for `ScalingDisabled`: the workload is at 0, and the HPA will not
+    /// look at a metric until somebody scales it up.
+    pub rests: bool,
+    /// `ScaledToZero=True`: it scaled to 0 itself, and will scale up itself.
+    pub scaled_to_zero: bool,
+    /// It found or wanted no replicas when it looked last.
+    pub at_zero: bool,
+}
+
+// === impl Autoscaler ===
+
+impl Autoscaler {
+    /// Of the object; `None` if it is none of our business: no label, and no metric of ours.
+    pub fn of(object: &HorizontalPodAutoscaler) -> Option<Self> {
+        let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
+        let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
+        let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
+        let (metrics, others) = metrics(spec.metrics.as_deref().unwrap_or_default());
+        if !labelled && metrics.is_empty() {
+            return None;
+        }
+        let target = &spec.scale_target_ref;
+        let behavior = spec.behavior.as_ref();
+        let window = behavior.and_then(|behavior| behavior.scale_down.as_ref()?.stabilization_window_seconds);
+        let window = window.and_then(|seconds| u64::try_from(seconds).ok()).map_or(STABILIZATION, Duration::from_secs);
+        Some(Self {
+            namespace: Namespace::new(meta.namespace.as_deref().unwrap_or_default()),
+            name: meta.name.clone()?,
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            labelled,
+            workload: Workload {
+                api_version: target.api_version.clone().unwrap_or_default(),
+                kind: target.kind.clone(),
+                name: target.name.clone(),
+            },
+            min: spec.min_replicas.map_or(1, |min| u32::try_from(min).unwrap_or_default()),
+            max: u32::try_from(spec.max_replicas).unwrap_or_default(),
+            metrics,
+            others,
+            limit: Limit::of(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
+            cooldown: noted(COOLDOWN).map_or(Ok(window), cooldown),
+            // Whatever somebody writes there, he does not want us to act.
+            paused: noted(PAUSED).is_some_and(|value| value != "false"),
+            fast_wake: noted(FAST_WAKE) == Some("true"),
+            rescue: noted(RESCUE) == Some("true"),
+            memory: Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since: moment(noted(ZERO_SINCE)) },
+            state: object.status.as_ref().map_or_else(State::default, State::of),
+        })
+    }
+
+    /// `shop/dummy`
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether the HPA scales to zero and back itself. kube-apiserver takes a `minReplicas` of 0
+    /// only where feature gate HPAScaleToZero is on (the default from 1.37), so the HPA says it
+    /// itself: no version has to be asked for, which would be wrong where the gate was set. An
+    /// HPA with 1 does not go to zero on any cluster.
+    pub fn is_native(&self) -> bool {
+        self.min == 0
+    }
+
+    /// Whether we put it to sleep and wake it.
+    pub fn is_kept(&self) -> bool {
+        self.labelled && !self.is_native()
+    }
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// As kubectl takes it: `deployment/web`, `worker.example.com/web`.
+    pub fn reference(&self) -> String {
+        let (kind, name) = (self.kind.to_lowercase(), &self.name);
+        match self.api_version.split_once('/') {
+            None | Some(("apps", _)) => format!("{kind}/{name}"),
+            Some((group, _)) => format!("{kind}.{group}/{name}"),
+        }
+    }
+}
+
+// === impl Metric ===
+
+impl Metric {
+    /// `oci_queue_length{queue=orders}`
+    pub fn title(&self) -> String {
+        let name = self.name;
+        match &self.selector {
+            Ok(selector) => match selector.to_string() {
+                text if text.is_empty() => name.to_string(),
+                text => format!("{name}{{{text}}}"),
+            },
+            Err(_) => name.to_string(),
+        }
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// As annotations; `None` takes one away.
+    pub fn annotations(self) -> BTreeMap<&'static str, Option<String>> {
+        let written = |at: Option<Timestamp>| at.map(|at| format!("{at:.3}"));
+        [(ASLEEP_SINCE, written(self.asleep_since)), (ZERO_SINCE, written(self.zero_since))].into()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn of(status: &HorizontalPodAutoscalerStatus) -> Self {
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let is = |kind: &str, wanted: &str| {
+            conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
+        };
+        let disabled = is("ScalingActive", "False").and_then(|condition| condition.reason.as_deref());
+        let rests = disabled == Some("ScalingDisabled");
+        // A status that nobody has written yet says 0, too.
+        let at_zero = !conditions.is_empty() && (status.current_replicas == Some(0) || status.desired_replicas == 0);
+        Self { rests, scaled_to_zero: is("ScaledToZero", "True").is_some(), at_zero }
+    }
+}
+
+fn metrics(specs: &[MetricSpec]) -> (Vec<Metric>, Vec<String>) {
+    let known = lookup::metrics();
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for spec in specs {
+        let asked = spec.external.as_ref().map(|external| (&external.metric, &external.target));
+        let found = asked.and_then(|(metric, target)| {
+            let name = known.iter().find(|known| known.as_str() == metric.name)?;
+            Some((*name, metric, target))
+        });
+        match found {
+            Some((name, metric, target)) => ours.push(Metric {
+                name,
+                selector: Selector::parse(&selector(metric.selector.as_ref())).map_err(|error| error.to_string()),
+                target: target_of(target),
+            }),
+            None => others.push(words(spec)),
+        }
+    }
+    (ours, others)
+}
+
+fn target_of(target: &MetricTarget) -> Option<Target> {
+    let milli = |written: &Quantity| quantity::milli(&written.0).filter(|milli| *milli > 0);
+    match (&target.average_value, &target.value) {
+        (Some(written), _) => milli(written).map(Target::AverageValue),
+        (None, written) => milli(written.as_ref()?).map(Target::Value),
+    }
+}
+
+/// `Resource cpu`
+fn words(spec: &MetricSpec) -> String {
+    let name = spec.resource.as_ref().map(|resource| &resource.name);
+    let name = name.or(spec.container_resource.as_ref().map(|resource| &resource.name));
+    let name = name.or(spec.external.as_ref().map(|external| &external.metric.name));
+    let name = name.or(spec.pods.as_ref().map(|pods| &pods.metric.name));
+    let name = name.or(spec.object.as_ref().map(|object| &object.metric.name));
+    match name {
+        Some(name) => format!("{} {name}", spec.type_),
+        None => spec.type_.clone(),
+    }
+}
+
+/// A LabelSelector as the controller writes it into the query.
+fn selector(written: Option<&LabelSelector>) -> String {
+    let Some(written) = written else { return String::new() };
+    let equal = written.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let expressions = written.match_expressions.iter().flatten().map(|expression| {
+        let (key, values) = (&expression.key, expression.values.as_deref().unwrap_or_default().join(","));
+        match expression.operator.as_str() {
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.clone(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => format!("{key} in ({values})"),
+        }
+    });
+    equal.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+fn cooldown(text: &str) -> Result<Duration, String> {
+    let parsed: Option<SignedDuration> = text.parse().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("annotation {COOLDOWN} is {text:?}: write a duration such as 60s or 5m"))
+}
+
+/// What is no time is no memory.
+fn moment(text: Option<&str>) -> Option<Timestamp> {
+    text?.parse().ok()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An HPA as people write it, with this put over it.
+    pub(in crate::zero) fn hpa(over: &Value) -> Autoscaler {
+        let mut object = json!({
+            "metadata": {"namespace": "shop", "name": "dummy", "uid": "u", "resourceVersion": "7",
+                "labels": {LABEL: "true"}, "annotations": {COOLDOWN: "60s"}},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "dummy"},
+                "minReplicas": 1, "maxReplicas": 10,
+                "metrics": [{"type": "External", "external": {
+                    "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}},
+                    "target": {"type": "AverageValue", "averageValue": "2"}}}]},
+        });
+        merge(&mut object, over);
+        Autoscaler::of(&serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    fn merge(object: &mut Value, over: &Value) {
+        match (object.as_object_mut(), over.as_object()) {
+            (Some(object), Some(over)) => {
+                for (key, value) in over {
+                    merge(object.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            _ => *object = over.clone(),
+        }
+    }
+
+    #[test]
+    fn what_an_hpa_says() {
+        let plain = hpa(&json!({}));
+        assert!(plain.labelled && plain.is_kept() && !plain.paused && !plain.fast_wake && !plain.rescue);
+        assert_eq!((plain.min, plain.max, plain.cooldown.clone()), (1, 10, Ok(Duration::from_secs(60))));
+        assert_eq!((plain.metrics[0].title().as_str(), plain.others.len()), ("oci_queue_length{queue=orders}", 0));
+        assert_eq!(plain.memory, Memory::default());
+        let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 10}});
+        let own = hpa(&json!({"metadata": {"annotations": null}, "spec": {"behavior": behavior, "minReplicas": 0}}));
+        assert_eq!(own.cooldown, Ok(Duration::from_secs(10)));
+        assert!(own.is_native() && !own.is_kept());
+        assert_eq!(hpa(&json!({"metadata": {"annotations": null}})).cooldown, Ok(Duration::from_secs(300)));
+        let wrong = hpa(&json!({"metadata": {"annotations": {COOLDOWN: "soon"}}}));
+        assert_eq!(
+            wrong.cooldown.unwrap_err(),
+            "annotation depthgauge.dev/cooldown is \"soon\": write a duration such as 60s or 5m"
+        );
+    }
+
+    #[test]
+    fn who_is_none_of_our_business() {
+        let object = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 3,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]}});
+        assert!(Autoscaler::of(&serde_json::from_value(object.clone()).unwrap()).is_none());
+        let labelled = hpa(&object);
+        assert_eq!((labelled.others, labelled.metrics.len()), (vec!["Resource cpu".to_owned()], 0));
+    }
+
+    #[test]
+    fn memory_is_read_as_it_was_written() {
+        let at: Timestamp = "2026-11-23T10:00:00.123Z".parse().unwrap();
+        let memory = Memory { asleep_since: Some(at), zero_since: None };
+        let written = memory.annotations();
+        assert_eq!((written[ASLEEP_SINCE].as_deref(), &written[ZERO_SINCE]), (Some("2026-11-23T10:00:00.123Z"), &None));
+        let noted = json!({"metadata": {"annotations": {ASLEEP_SINCE: written[ASLEEP_SINCE]}}});
+        assert_eq!(hpa(&noted).memory, memory);
+        assert_eq!(hpa(&json!({"metadata": {"annotations": {ZERO_SINCE: "yesterday"}}})).memory, Memory::default());
+    }
+
+    #[test]
+    fn the_controllers_word() {
+        let of = |conditions: Value, current: i32, desired: i32| {
+            let status = json!({"conditions": conditions, "currentReplicas": current, "desiredReplicas": desired});
+            hpa(&json!({ "status": status })).state
+        };
+        let condition =
+            |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason});
+        let resting = of(json!([condition("ScalingActive", "False", "ScalingDisabled")]), 0, 0);
+        assert_eq!(resting, State { rests: true, scaled_to_zero: false, at_zero: true });
+        let failing = of(json!([condition("ScalingActive", "False", "FailedGetExternalMetric")]), 2, 2);
+        assert_eq!(failing, State::default());
+        let native = of(json!([condition("ScaledToZero", "True", "ScaledToZero")]), 1, 0);
+        assert_eq!(native, State { rests: false, scaled_to_zero: true, at_zero: true });
+        assert_eq!(of(json!([]), 0, 0), State::default(), "nobody has looked yet");
+    }
+
+    #[test]
+    fn workloads_are_named_as_kubectl_takes_them() {
+        let named = |api_version: &str, kind: &str| {
+            Workload { api_version: api_version.into(), kind: kind.into(), name: "web".into() }.reference()
+        };
+        assert_eq!(named("apps/v1", "StatefulSet"), "statefulset/web");
+        assert_eq!(named("v1", "ReplicationController"), "replicationcontroller/web");
+        assert_eq!(named("example.com/v1", "Worker"), "worker.example.com/web");
+    }
+}

@@ -1,0 +1,275 @@
+//! What to do about an HPA, from what is known of it. Pure.
+//!
+//! Unknown is neither zero nor not zero: it puts nobody to sleep and wakes nobody. A fallback may
+//! wake. What happened before is in [`Facts::memory`], which is on the HPA, so whoever decides
+//! next decides the same. Only what we put to sleep is woken, unless its owner wants more.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::autoscaler::{Autoscaler, Memory};
+use super::finding::Finding;
+use super::size;
+use crate::metric::quantity::Quantity;
+
+/// What is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'f> {
+    /// The HPA.
+    pub hpa: &'f Autoscaler,
+    /// What was remembered on it last.
+    pub memory: Memory,
+    /// How many replicas its workload shall have.
+    pub replicas: u32,
+    /// What its metrics read, in their order.
+    pub told: &'f [Told],
+    /// Since when somebody looks without a break: what was remembered before may have missed
+    /// something. `None` if nobody knows of a break.
+    pub unbroken: Option<Timestamp>,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// What a metric reads, after its policies: what the HPA would be told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// Its sources were read well.
+    Value {
+        /// Of all its items.
+        sum: Quantity,
+        /// When the first of them was read.
+        first: Timestamp,
+        /// And the last.
+        last: Timestamp,
+    },
+    /// Nobody knows, and this is what is said instead.
+    Fallback(Quantity),
+    /// Nobody knows. The sentence that says why.
+    Unknown(Arc<str>),
+}
+
+/// What to do, and what to say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// What to do.
+    pub action: Action,
+    /// What is wrong.
+    pub finding: Option<Finding>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Look again.
+    Nothing,
+    /// Write this on the HPA.
+    Remember(Memory),
+    /// Write this on the HPA, then scale to 0.
+    Sleep {
+        /// What is written.
+        memory: Memory,
+        /// All its metrics have read 0 since then.
+        since: Timestamp,
+    },
+    /// Scale to so many, then forget what is on the HPA.
+    Wake {
+        /// How many: what the HPA would ask for.
+        replicas: u32,
+        /// Why.
+        why: Why,
+    },
+}
+
+/// Why somebody is woken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// We put it to sleep, and there is something to do.
+    Work,
+    /// The HPA would wake it by itself, later.
+    Fast,
+    /// Somebody else put it to sleep, and its HPA would leave it there.
+    Rescue,
+    /// We put it to sleep, and are no longer to look after it.
+    HandBack,
+}
+
+// === impl Why ===
+
+impl Why {
+    /// As a label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Work => "wake",
+            Self::Fast => "fast_wake",
+            Self::Rescue => "rescue",
+            Self::HandBack => "hand_back",
+        }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn is_zero(&self) -> bool {
+        matches!(self, Self::Value { sum, .. } if sum.milli() <= 0)
+    }
+
+    /// What is said, whether or not somebody knows.
+    pub fn said(&self) -> Option<Quantity> {
+        match self {
+            Self::Value { sum, .. } | Self::Fallback(sum) => Some(*sum),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { sum, .. } => write!(f, "{sum}"),
+            Self::Fallback(sum) => write!(f, "not known, its fallback is {sum}"),
+            Self::Unknown(why) => f.write_str(why),
+        }
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    fn of(action: Action, finding: Option<Finding>) -> Self {
+        Self { action, finding }
+    }
+}
+
+/// What to do about an HPA.
+pub fn decide(facts: &Facts<'_>) -> Decision {
+    let Facts { hpa, memory, replicas, .. } = facts;
+    if hpa.paused {
+        // Not even a cooldown goes on.
+        return Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), None);
+    }
+    match (replicas, memory.asleep_since) {
+        (0, Some(_)) => put_to_sleep_by_us(facts),
+        (0, None) => put_to_sleep_by_others(facts),
+        _ => awake(facts),
+    }
+}
+
+fn awake(facts: &Facts<'_>) -> Decision {
+    let Facts { hpa, told, now, .. } = facts;
+    if !hpa.is_kept() {
+        return Decision::of(facts.remember(Memory::default()), None);
+    }
+    let finding = Finding::obstacle(hpa).or_else(|| Some(Finding::annotation(hpa.cooldown.as_ref().err()?)));
+    let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
+        return Decision::of(facts.remember(Memory::default()), finding);
+    };
+    let since = facts.zero_since().unwrap_or(last);
+    // Covered by readings to its end: a source that has not been read since puts nobody to sleep.
+    let cooldown = SignedDuration::try_from(*cooldown).unwrap_or(SignedDuration::MAX);
+    let action = if first.duration_since(since) >= cooldown {
+        Action::Sleep { memory: Memory { asleep_since: Some(*now), zero_since: None }, since }
+    } else {
+        facts.remember(Memory { asleep_since: None, zero_since: Some(since) })
+    };
+    Decision::of(action, None)
+}
+
+fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
+    let Facts { hpa, memory, .. } = facts;
+    let obstacle = if hpa.is_kept() { Finding::obstacle(hpa) } else { None };
+    if !hpa.is_kept() || obstacle.is_some() {
+        // Nobody else knows that it sleeps, and its HPA would leave it there.
+        return Decision::of(facts.wake(facts.wanted().max(1), Why::HandBack), obstacle);
+    }
+    let annotation = hpa.cooldown.as_ref().err().map(|why| Finding::annotation(why));
+    match facts.wanted() {
+        0 => Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), facts.blind().or(annotation)),
+        wanted => Decision::of(facts.wake(wanted, Why::Work), annotation),
+    }
+}
+
+fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
+    let Facts { hpa, .. } = facts;
+    let wanted = facts.wanted();
+    let rest = facts.remember(Memory::default());
+    match (wanted, hpa.state.scaled_to_zero, hpa.state.rests) {
+        (0, true, _) | (0, _, true) => Decision::of(rest, facts.blind().or_else(|| facts.obstacle())),
+        (_, true, _) if hpa.labelled && hpa.fast_wake => Decision::of(facts.wake(wanted, Why::Fast), None),
+        (_, false, true) if hpa.labelled && hpa.rescue => Decision::of(facts.wake(wanted, Why::Rescue), None),
+        (_, false, true) => {
+            let waiting = facts.known_above_zero();
+            let finding = match waiting {
+                Some(title) => Finding::asleep_for_good(hpa, &title),
+                None => Finding::asleep_blind(hpa, "its fallback is not a value."),
+            };
+            Decision::of(rest, Some(finding))
+        }
+        // The HPA wakes it, or has not looked since it was set to 0.
+        _ => Decision::of(rest, None),
+    }
+}
+
+// === impl Facts ===
+
+impl Facts<'_> {
+    /// What the HPA would ask for, by those metrics of which something is said.
+    fn wanted(&self) -> u32 {
+        size::wanted(&self.hpa.metrics, self.told, self.hpa.max)
+    }
+
+    fn wake(&self, wanted: u32, why: Why) -> Action {
+        let Autoscaler { limit, min, .. } = self.hpa;
+        let least = (*min).max(1);
+        Action::Wake { replicas: limit.bound(wanted).max(least), why }
+    }
+
+    /// Nothing, where it is on the HPA already.
+    fn remember(&self, memory: Memory) -> Action {
+        if memory == self.memory { Action::Nothing } else { Action::Remember(memory) }
+    }
+
+    /// As remembered, if it can be believed.
+    fn zero_since(&self) -> Option<Timestamp> {
+        let since = self.memory.zero_since?;
+        let missed = self.unbroken.is_some_and(|unbroken| since < unbroken);
+        (!missed && since <= self.now).then_some(since)
+    }
+
+    fn blind(&self) -> Option<Finding> {
+        let why = self.told.iter().find_map(|told| match told {
+            Told::Unknown(why) => Some(why),
+            _ => None,
+        });
+        why.map(|why| Finding::asleep_blind(self.hpa, why))
+    }
+
+    fn obstacle(&self) -> Option<Finding> {
+        if self.hpa.is_kept() { Finding::obstacle(self.hpa) } else { None }
+    }
+
+    /// The first metric that was read well and is above 0.
+    fn known_above_zero(&self) -> Option<String> {
+        let mut pairs = self.hpa.metrics.iter().zip(self.told);
+        let above = pairs.find(|(_, told)| matches!(told, Told::Value { sum, .. } if sum.milli() > 0));
+        above.map(|(metric, _)| metric.title())
+    }
+}
+
+/// When the first and the last of all was read, if all were read and all are 0.
+fn all_zero(told: &[Told]) -> Option<(Timestamp, Timestamp)> {
+    let mut span: Option<(Timestamp, Timestamp)> = None;
+    for one in told {
+        let Told::Value { first, last, .. } = one else { return None };
+        if !one.is_zero() {
+            return None;
+        }
+        span = Some(span.map_or((*first, *last), |(a, b)| (a.min(*first), b.max(*last))));
+    }
+    span
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! Tables, and random histories.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::zero::autoscaler::tests::hpa;
+use crate::zero::finding::Problem;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn value(sum: i64, read: i64) -> Told {
+    Told::Value { sum: Quantity::from_units(sum), first: at(read), last: at(read) }
+}
+
+fn fallback(sum: i64) -> Told {
+    Told::Fallback(Quantity::from_units(sum))
+}
+
+fn unknown() -> Told {
+    Told::Unknown("queue \"orders\" cannot be read since 10:00.".into())
+}
+
+/// At second 100, nothing broken.
+fn decided(hpa: &Autoscaler, replicas: u32, told: &[Told]) -> Decision {
+    decide(&Facts { hpa, memory: hpa.memory, replicas, told, unbroken: Some(at(0)), now: at(100) })
+}
+
+fn noted(annotations: &Value) -> Autoscaler {
+    hpa(&json!({"metadata": {"annotations": annotations}}))
+}
+
+fn asleep_by_us() -> Value {
+    json!({"depthgauge.dev/asleep-since": at(50).to_string()})
+}
+
+fn zero_since(second: i64) -> Value {
+    json!({"depthgauge.dev/zero-since": at(second).to_string()})
+}
+
+fn resting(annotations: &Value) -> Autoscaler {
+    let rests = json!([{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]);
+    hpa(&json!({"metadata": {"annotations": annotations}, "status": {"conditions": rests, "desiredReplicas": 0}}))
+}
+
+/// From 1.37: it has scaled to 0 itself.
+fn native(annotations: &Value) -> Autoscaler {
+    let scaled = json!([{"type": "ScaledToZero", "status": "True", "reason": "ScaledToZero"}]);
+    hpa(&json!({"metadata": {"annotations": annotations}, "spec": {"minReplicas": 0},
+        "status": {"conditions": scaled, "desiredReplicas": 0}}))
+}
+
+fn problem(decision: &Decision) -> Option<Problem> {
+    decision.finding.as_ref().map(|finding| finding.problem)
+}
+
+fn wakes(decision: &Decision) -> Option<(u32, Why)> {
+    match decision.action {
+        Action::Wake { replicas, why } => Some((replicas, why)),
+        _ => None,
+    }
+}
+
+#[test]
+fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
+    let begin = Memory { asleep_since: None, zero_since: Some(at(95)) };
+    assert_eq!(decided(&noted(&json!({})), 3, &[value(0, 95)]).action, Action::Remember(begin));
+    // 60 s, by the annotation.
+    let hpa = noted(&zero_since(35));
+    assert_eq!(decided(&hpa, 3, &[value(0, 94)]).action, Action::Nothing);
+    let asleep = Memory { asleep_since: Some(at(100)), zero_since: None };
+    let sleep = Action::Sleep { memory: asleep, since: at(35) };
+    assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
+    for told in [value(1, 95), fallback(0), unknown()] {
+        let decision = decided(&hpa, 3, std::slice::from_ref(&told));
+        assert_eq!(decision, Decision { action: Action::Remember(Memory::default()), finding: None }, "{told:?}");
+    }
+}
+
+#[test]
+fn a_cooldown_that_began_before_a_break_begins_again() {
+    let hpa = noted(&zero_since(35));
+    let facts = Facts {
+        hpa: &hpa,
+        memory: hpa.memory,
+        replicas: 3,
+        told: &[value(0, 95)],
+        unbroken: Some(at(36)),
+        now: at(100),
+    };
+    let again = Memory { asleep_since: None, zero_since: Some(at(95)) };
+    assert_eq!(decide(&facts).action, Action::Remember(again));
+    assert!(matches!(decide(&Facts { unbroken: Some(at(35)), ..facts }).action, Action::Sleep { .. }));
+}
+
+#[test]
+fn all_metrics_must_be_zero_and_any_wakes() {
+    let two = |annotations: &Value| {
+        let metric = |queue: &str, target: &str| {
+            json!({"type": "External", "external": {
+                "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": queue}}},
+                "target": {"type": "AverageValue", "averageValue": target}}})
+        };
+        let metrics = [metric("a", "2"), metric("b", "500m")];
+        hpa(&json!({"metadata": {"annotations": annotations}, "spec": {"metrics": metrics}}))
+    };
+    let awake = two(&zero_since(35));
+    assert!(matches!(decided(&awake, 1, &[value(0, 95), value(0, 96)]).action, Action::Sleep { .. }));
+    assert_eq!(decided(&awake, 1, &[value(0, 94), value(0, 96)]).action, Action::Nothing, "the older one counts");
+    assert_eq!(decided(&awake, 1, &[value(0, 95), value(1, 96)]).action, Action::Remember(Memory::default()));
+    let asleep = two(&asleep_by_us());
+    assert_eq!(wakes(&decided(&asleep, 0, &[value(6, 99), value(3, 99)])), Some((6, Why::Work)), "the larger one");
+    assert_eq!(wakes(&decided(&asleep, 0, &[unknown(), value(1, 99)])), Some((2, Why::Work)));
+    assert_eq!(problem(&decided(&asleep, 0, &[unknown(), value(0, 99)])), Some(Problem::AsleepBlind));
+}
+
+#[test]
+fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
+    let hpa = noted(&asleep_by_us());
+    for (told, expected) in [
+        (value(20, 99), Some((10, Why::Work))),
+        (value(5, 99), Some((3, Why::Work))),
+        (value(1000, 99), Some((10, Why::Work))),
+        (value(0, 99), None),
+        (fallback(12), Some((6, Why::Work))),
+        (fallback(0), None),
+        (unknown(), None),
+    ] {
+        let decision = decided(&hpa, 0, std::slice::from_ref(&told));
+        assert_eq!(wakes(&decision), expected, "{told:?}");
+        assert_eq!(problem(&decision), matches!(told, Told::Unknown(_)).then_some(Problem::AsleepBlind));
+    }
+    // Somebody has scaled it up.
+    assert_eq!(decided(&hpa, 2, &[value(5, 99)]).action, Action::Remember(Memory::default()));
+}
+
+#[test]
+fn what_others_put_to_sleep_is_only_told_of() {
+    let manual = noted(&json!({}));
+    assert_eq!(decided(&manual, 0, &[value(5, 99)]), Decision { action: Action::Nothing, finding: None });
+    // The HPA has seen it, and rests.
+    let rests = decided(&resting(&json!({})), 0, &[value(5, 99)]);
+    assert_eq!((rests.action.clone(), problem(&rests)), (Action::Nothing, Some(Problem::AsleepForGood)));
+    let text = rests.finding.unwrap().text;
+    assert!(text.contains("Wake it: kubectl scale -n shop deployment/dummy --replicas=1."), "{text}");
+    assert!(text.starts_with("oci_queue_length{queue=orders} is above 0"), "{text}");
+    let rescue = resting(&json!({"depthgauge.dev/rescue": "true"}));
+    assert_eq!(wakes(&decided(&rescue, 0, &[value(5, 99)])), Some((3, Why::Rescue)));
+    assert_eq!(wakes(&decided(&rescue, 0, &[fallback(12)])), Some((6, Why::Rescue)));
+    for told in [value(0, 99), unknown()] {
+        assert_eq!(wakes(&decided(&rescue, 0, &[told])), None);
+    }
+    // Without the label the annotation is nothing.
+    let mut unlabelled = rescue;
+    unlabelled.labelled = false;
+    let decision = decided(&unlabelled, 0, &[value(5, 99)]);
+    assert_eq!((wakes(&decision), problem(&decision)), (None, Some(Problem::AsleepForGood)));
+}
+
+#[test]
+fn where_the_hpa_scales_to_zero_itself_it_is_left_alone() {
+    let plain = native(&json!({}));
+    assert_eq!(decided(&plain, 3, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+    assert_eq!(decided(&plain, 0, &[value(5, 99)]), Decision { action: Action::Nothing, finding: None });
+    assert_eq!(problem(&decided(&plain, 0, &[unknown()])), Some(Problem::AsleepBlind));
+    let fast = native(&json!({"depthgauge.dev/fast-wake": "true"}));
+    assert_eq!(wakes(&decided(&fast, 0, &[value(5, 99)])), Some((3, Why::Fast)));
+    assert_eq!(wakes(&decided(&fast, 0, &[unknown()])), None);
+    assert_eq!(wakes(&decided(&fast, 3, &[value(5, 99)])), None);
+    // It was changed to be native while it slept by us: its HPA would leave it there.
+    let mut changed = noted(&asleep_by_us());
+    changed.min = 0;
+    assert_eq!(wakes(&decided(&changed, 0, &[value(0, 99)])), Some((1, Why::HandBack)));
+}
+
+#[test]
+fn paused_is_paused() {
+    for paused in ["true", "yes", ""] {
+        let mut hpa = noted(&asleep_by_us());
+        let annotation = json!({"depthgauge.dev/paused": paused, "depthgauge.dev/zero-since": at(10).to_string()});
+        hpa.paused = noted(&annotation).paused;
+        assert_eq!(decided(&hpa, 0, &[value(20, 99)]), Decision { action: Action::Nothing, finding: None });
+        // The mark stays, a cooldown does not.
+        let forget = Action::Remember(Memory::default());
+        assert_eq!(decided(&noted(&annotation), 3, &[value(0, 99)]).action, forget);
+    }
+    assert!(!noted(&json!({"depthgauge.dev/paused": "false"})).paused);
+}
+
+#[test]
+fn what_cannot_be_is_said_and_nothing_is_scaled() {
+    let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]);
+    let none = hpa(&json!({"spec": {"metrics": cpu}}));
+    let mut beside = noted(&zero_since(10));
+    beside.others.push("Resource cpu".to_owned());
+    let mut two = noted(&zero_since(10));
+    two.min = 2;
+    let mut soon = noted(&zero_since(10));
+    soon.cooldown = Err("annotation depthgauge.dev/cooldown is \"soon\"".to_owned());
+    for (hpa, told, expected) in [
+        (&none, vec![], Problem::NoMetric),
+        (&beside, vec![value(0, 99)], Problem::OtherMetrics),
+        (&two, vec![value(0, 99)], Problem::MinReplicas),
+        (&soon, vec![value(0, 99)], Problem::Annotation),
+    ] {
+        let decision = decided(hpa, 3, &told);
+        assert_eq!(problem(&decision), Some(expected));
+        assert!(matches!(decision.action, Action::Nothing | Action::Remember(_)), "{decision:?}");
+        let text = decision.finding.unwrap().text;
+        assert!(text.len() <= 400, "{}: {text}", text.len());
+    }
+}
+
+#[test]
+fn whom_we_may_no_longer_look_after_is_handed_back() {
+    let mut unlabelled = noted(&asleep_by_us());
+    unlabelled.labelled = false;
+    assert_eq!(wakes(&decided(&unlabelled, 0, &[value(0, 99)])), Some((1, Why::HandBack)));
+    assert_eq!(wakes(&decided(&unlabelled, 0, &[value(20, 99)])), Some((10, Why::HandBack)));
+    let mut two = noted(&asleep_by_us());
+    two.min = 2;
+    let decision = decided(&two, 0, &[unknown()]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::MinReplicas)));
+    // A bad cooldown keeps nobody from waking.
+    let mut soon = noted(&asleep_by_us());
+    soon.cooldown = Err("soon".to_owned());
+    assert_eq!(wakes(&decided(&soon, 0, &[value(5, 99)])), Some((3, Why::Work)));
+}
+
+/// What happens in one second of a history.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Reads(i64),
+    Fallback(i64),
+    Unknown,
+    /// The value of the last good reading goes on being told: nobody has read since.
+    Stale,
+    /// Another leader after so long a silence.
+    Leader {
+        silent: i64,
+    },
+    /// A leader that dies between its two writes.
+    Crash,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let one = prop_oneof![
+        8 => Just(Event::Reads(0)),
+        2 => (1i64..30).prop_map(Event::Reads),
+        1 => (0i64..4).prop_map(Event::Fallback),
+        1 => Just(Event::Unknown),
+        1 => Just(Event::Stale),
+        1 => (1i64..20).prop_map(|silent| Event::Leader { silent }),
+        1 => Just(Event::Crash),
+    ];
+    prop::collection::vec(one, 1..120)
+}
+
+proptest! {
+    /// Never asleep but after a cooldown of zeros that were read; never asleep with messages
+    /// waiting and a source that is read; never moved by what nobody knows.
+    #[test]
+    fn histories(events in events(), cooldown in 0i64..12) {
+        let mut hpa = noted(&json!({}));
+        hpa.cooldown = Ok(Duration::from_secs(cooldown.unsigned_abs()));
+        let (mut memory, mut replicas, mut unbroken) = (Memory::default(), 3, at(0));
+        // Since when every second has read 0.
+        let mut zero: Option<i64> = None;
+        let mut last = value(0, 0);
+        let mut second = 0;
+        for event in events {
+            second += 1;
+            let mut crash = false;
+            let told = match event {
+                Event::Reads(sum) => value(sum, second),
+                Event::Fallback(sum) => fallback(sum),
+                Event::Unknown => unknown(),
+                Event::Stale => last.clone(),
+                Event::Leader { silent } => {
+                    second += silent;
+                    // A long silence is a break.
+                    if silent > 10 { unbroken = at(second); zero = None; }
+                    value(0, second)
+                }
+                Event::Crash => { crash = true; value(0, second) }
+            };
+            match &told {
+                Told::Value { sum, first, .. } if sum.milli() == 0 => {
+                    zero.get_or_insert(first.as_second() - at(0).as_second());
+                }
+                _ => zero = None,
+            }
+            // A value is told until it is too old; after that there is none to be told again.
+            last = if matches!(told, Told::Value { .. }) { told.clone() } else { unknown() };
+            let facts = Facts { hpa: &hpa, memory, replicas, told: std::slice::from_ref(&told), unbroken: Some(unbroken), now: at(second) };
+            let action = decide(&facts).action;
+            match action {
+                Action::Sleep { memory: mark, .. } => {
+                    let known = matches!(told, Told::Value { .. });
+                    prop_assert!(known && replicas > 0);
+                    let since = zero.expect("it read 0");
+                    prop_assert!(second - since >= cooldown, "{second} {since}");
+                    memory = mark;
+                    if !crash { replicas = 0; }
+                }
+                Action::Wake { replicas: size, why } => {
+                    prop_assert_eq!((replicas, why), (0, Why::Work));
+                    prop_assert!(told.said().is_some_and(|sum| sum.milli() > 0));
+                    prop_assert!((1..=10).contains(&size));
+                    replicas = size;
+                    if !crash { memory = Memory::default(); }
+                }
+                Action::Remember(next) => memory = next,
+                Action::Nothing => {}
+            }
+            let waiting = matches!(&told, Told::Value { sum, .. } if sum.milli() > 0);
+            prop_assert!(!(waiting && replicas == 0), "asleep with messages waiting");
+        }
+    }
+}

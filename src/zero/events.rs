@@ -1,0 +1,110 @@
+//! Events: what was done and what is wrong, where `kubectl describe hpa` shows it.
+//!
+//! Each is an object of its own. kube's recorder counts repetitions instead, by reason, and so
+//! would show the first size for every later one.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+
+use super::autoscaler::Autoscaler;
+use super::scale::{answered, in_time};
+use crate::metric::Clock;
+
+/// Longest note of an Event (Kubernetes' own limit).
+const NOTE_MAX: usize = 1024;
+/// Who reports.
+const CONTROLLER: &str = "depthgauge";
+
+/// Writes Events.
+pub(super) struct Events {
+    client: kube::Client,
+    instance: String,
+    clock: Clock,
+}
+
+/// What an Event says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'s> {
+    /// `Woken`
+    pub(super) reason: &'s str,
+    /// What was done, or tried: `Scale`.
+    pub(super) action: &'s str,
+    /// Whether somebody has to do something.
+    pub(super) warning: bool,
+    /// In full.
+    pub(super) note: &'s str,
+}
+
+// === impl Events ===
+
+impl Events {
+    pub(super) fn new(client: kube::Client, instance: String, clock: Clock) -> Self {
+        Self { client, instance, clock }
+    }
+
+    /// On an HPA.
+    pub(super) async fn on(&self, hpa: &Autoscaler, said: Said<'_>) {
+        let regarding = ObjectReference {
+            api_version: Some("autoscaling/v2".to_owned()),
+            kind: Some("HorizontalPodAutoscaler".to_owned()),
+            name: Some(hpa.name.clone()),
+            namespace: Some(hpa.namespace.to_string()),
+            uid: Some(hpa.uid.clone()),
+            resource_version: Some(hpa.resource_version.clone()),
+            ..ObjectReference::default()
+        };
+        self.write(regarding, said).await;
+    }
+
+    /// On the workload of an HPA that is gone.
+    pub(super) async fn on_workload(&self, hpa: &Autoscaler, uid: &str, said: Said<'_>) {
+        let regarding = ObjectReference {
+            api_version: Some(hpa.workload.api_version.clone()),
+            kind: Some(hpa.workload.kind.clone()),
+            name: Some(hpa.workload.name.clone()),
+            namespace: Some(hpa.namespace.to_string()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.write(regarding, said).await;
+    }
+
+    /// An Event that cannot be written is lost; what it says is in the log.
+    async fn write(&self, regarding: ObjectReference, said: Said<'_>) {
+        let Said { reason, action, warning, note } = said;
+        let (namespace, name) =
+            (regarding.namespace.clone().unwrap_or_default(), regarding.name.clone().unwrap_or_default());
+        let object = format!("{namespace}/{name}");
+        if warning {
+            tracing::warn!(object, reason, "{note}");
+        } else {
+            tracing::info!(object, reason, "{note}");
+        }
+        let now = (self.clock)();
+        let event = Event {
+            action: Some(action.to_owned()),
+            event_time: Some(MicroTime(now)),
+            metadata: ObjectMeta {
+                name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            note: Some(note[..note.floor_char_boundary(NOTE_MAX)].to_owned()),
+            reason: Some(reason.to_owned()),
+            regarding: Some(regarding),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let trouble = match in_time(api.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => answered(&error),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(object, reason, trouble, "cannot write an Event");
+    }
+}

@@ -1,0 +1,148 @@
+//! What is wrong with an HPA, for those who can put it right: each with the command or the
+//! change that helps. Pure.
+//!
+//! The same text for as long as the trouble lasts: it becomes an Event on the HPA, a gauge, a
+//! line in `/readyz?verbose`, and plain data for whoever shows it.
+
+use std::sync::Arc;
+
+use super::autoscaler::{Autoscaler, LABEL, RESCUE};
+
+/// Something that keeps a workload from going to zero, or from coming back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What it is.
+    pub problem: Problem,
+    /// What is wrong and what helps, for people.
+    pub text: Arc<str>,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Problem {
+    /// 0 replicas, messages are waiting, and the HPA is not going to act.
+    AsleepForGood,
+    /// 0 replicas, and nobody knows whether messages are waiting.
+    AsleepBlind,
+    /// Labelled, and none of its metrics is ours.
+    NoMetric,
+    /// Labelled, and another metric beside ours never lets it be 0.
+    OtherMetrics,
+    /// Labelled, and `minReplicas` is above 1.
+    MinReplicas,
+    /// Labelled, and an annotation is not what it should be.
+    Annotation,
+    /// Its workload cannot be read or scaled: it is not there, it has no scale subresource, or
+    /// we have no right to.
+    Scale,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::AsleepForGood,
+        Self::AsleepBlind,
+        Self::NoMetric,
+        Self::OtherMetrics,
+        Self::MinReplicas,
+        Self::Annotation,
+        Self::Scale,
+    ];
+
+    /// As the reason of an Event.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::AsleepForGood => "AsleepForGood",
+            Self::AsleepBlind => "AsleepAndBlind",
+            Self::NoMetric => "NoMetricOfDepthgauge",
+            Self::OtherMetrics => "NeverZero",
+            Self::MinReplicas => "MinReplicasAboveOne",
+            Self::Annotation => "BadAnnotation",
+            Self::Scale => "CannotScale",
+        }
+    }
+
+    /// As a label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AsleepForGood => "asleep_for_good",
+            Self::AsleepBlind => "asleep_and_blind",
+            Self::NoMetric => "no_metric",
+            Self::OtherMetrics => "other_metrics",
+            Self::MinReplicas => "min_replicas",
+            Self::Annotation => "annotation",
+            Self::Scale => "scale",
+        }
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    fn new(problem: Problem, text: String) -> Self {
+        Self { problem, text: text.into() }
+    }
+
+    pub(super) fn asleep_for_good(hpa: &Autoscaler, waiting: &str) -> Self {
+        let (wake, name) = (wake(hpa), &hpa.name);
+        let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
+        Self::new(
+            Problem::AsleepForGood,
+            format!(
+                "{waiting} is above 0, there are no replicas, and the HPA rests: somebody else has scaled the workload to 0. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RESCUE}=true{label}"
+            ),
+        )
+    }
+
+    pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str) -> Self {
+        let wake = wake(hpa);
+        Self::new(
+            Problem::AsleepBlind,
+            format!(
+                "there are no replicas, and nobody knows whether messages are waiting: {why} To be sure: {wake}. A fallback wakes it by itself, next time"
+            ),
+        )
+    }
+
+    /// What keeps a labelled HPA from going to zero, whatever its metrics read.
+    pub(super) fn obstacle(hpa: &Autoscaler) -> Option<Self> {
+        let Autoscaler { metrics, others, min, .. } = hpa;
+        if metrics.is_empty() {
+            return Some(Self::new(
+                Problem::NoMetric,
+                format!("label {LABEL} does nothing here: none of the metrics of this HPA is one of depthgauge"),
+            ));
+        }
+        if !others.is_empty() {
+            let others = others.join(", ");
+            return Some(Self::new(
+                Problem::OtherMetrics,
+                format!(
+                    "will never be scaled to 0: {others} stands beside the queue, and depthgauge cannot know when it allows that. Take it out of this HPA, or take label {LABEL} away"
+                ),
+            ));
+        }
+        (*min > 1).then(|| {
+            Self::new(
+                Problem::MinReplicas,
+                format!(
+                    "will not be scaled to 0: minReplicas is {min}. Set it to 1 (or, from Kubernetes 1.37, to 0), or take label {LABEL} away"
+                ),
+            )
+        })
+    }
+
+    pub(super) fn annotation(why: &str) -> Self {
+        Self::new(Problem::Annotation, format!("will not be scaled to 0: {why}"))
+    }
+
+    pub(super) fn scale(why: &str) -> Self {
+        Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}"))
+    }
+}
+
+fn wake(hpa: &Autoscaler) -> String {
+    format!("kubectl scale -n {} {} --replicas={}", hpa.namespace, hpa.workload.reference(), hpa.min.max(1))
+}

@@ -1,0 +1,122 @@
+//! All that is wrong at the moment, as plain data, as gauges and as a line of text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::time::Instant;
+
+use super::autoscaler::Autoscaler;
+use super::finding::{Finding, Problem};
+use crate::metric::Namespace;
+
+/// How long something must be wrong before it is told: a look at an HPA that has changed a moment
+/// ago, and the first read of a source, are no news.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// When it is told again: kube-apiserver forgets Events after an hour.
+const AGAIN: Duration = Duration::from_secs(30 * 60);
+/// HPAs that have a gauge of their own; all are counted.
+const NAMED_MAX: usize = 100;
+
+/// What is wrong with which HPA; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Findings(Arc<Mutex<BTreeMap<(Namespace, String), Standing>>>);
+
+#[derive(Debug)]
+struct Standing {
+    finding: Finding,
+    since: Instant,
+    told: Option<Instant>,
+}
+
+/// What is wrong with an HPA, for those who want to look.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where the HPA is.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub finding: Finding,
+}
+
+// === impl Findings ===
+
+impl Findings {
+    /// All of them, sorted by namespace and name. Empty on a replica that does not act.
+    pub fn all(&self) -> Vec<Found> {
+        let now = Instant::now();
+        let standing = self.standing();
+        let stands = standing.iter().filter(|(_, standing)| now - standing.since >= PATIENCE);
+        stands
+            .map(|((namespace, name), standing)| Found {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                finding: standing.finding.clone(),
+            })
+            .collect()
+    }
+
+    /// What is wrong with this HPA now; returns whether it is time to tell.
+    pub(super) fn note(&self, hpa: &Autoscaler, finding: Option<&Finding>) -> bool {
+        let (key, now) = ((hpa.namespace.clone(), hpa.name.clone()), Instant::now());
+        let mut standing = self.standing();
+        let Some(finding) = finding else {
+            standing.remove(&key);
+            return false;
+        };
+        let stands =
+            standing.entry(key).or_insert_with(|| Standing { finding: finding.clone(), since: now, told: None });
+        if stands.finding.problem != finding.problem {
+            *stands = Standing { finding: finding.clone(), since: now, told: None };
+        }
+        stands.finding = finding.clone();
+        let due = now - stands.since >= PATIENCE && stands.told.is_none_or(|told| now - told >= AGAIN);
+        if due {
+            stands.told = Some(now);
+        }
+        due
+    }
+
+    /// In a sentence, if there is any.
+    pub(super) fn sentence(&self) -> Option<String> {
+        let all = self.all();
+        let Found { namespace, name, finding } = all.first()?;
+        let (reason, count) = (finding.problem.reason(), all.len());
+        Some(format!("{count} HPAs need somebody; the first: {namespace}/{name}: {reason}: {}", finding.text))
+    }
+
+    fn standing(&self) -> MutexGuard<'_, BTreeMap<(Namespace, String), Standing>> {
+        // Entries are changed one by one: a panic cannot leave one half made.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many there are of each problem, and a gauge of 1 for each of the first hundred HPAs.
+impl Collector for Findings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let all = self.all();
+        let help = "HPAs that cannot go to zero or come back, by problem; told by the replica that acts";
+        let mut counts = encoder.encode_descriptor("hpa_problems", help, None, MetricType::Gauge)?;
+        for problem in Problem::ALL {
+            let count = all.iter().filter(|found| found.finding.problem == problem).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ConstGauge::new(count).encode(counts.encode_family(&[("problem", problem.as_str())])?)?;
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        let help = "1 for an HPA that cannot go to zero or come back, and why; the first hundred of them";
+        let mut named = encoder.encode_descriptor("hpa_problem", help, None, MetricType::Gauge)?;
+        for Found { namespace, name, finding } in all.iter().take(NAMED_MAX) {
+            let labels = [("namespace", namespace.as_str()), ("hpa", name), ("problem", finding.problem.as_str())];
+            ConstGauge::new(1i64).encode(named.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

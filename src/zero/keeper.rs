@@ -1,0 +1,257 @@
+//! Looks after one HPA: asks, decides, acts, remembers, says what it did.
+//!
+//! Decides twice before it acts: on what it knows, and then on the scale as it is at that
+//! moment. Every write has what was read as its precondition, so what somebody does at the same
+//! time wins, and the next look decides again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::autoscaler::{Autoscaler, Memory};
+use super::decide::{Action, Facts, Told, Why, decide};
+use super::events::Said;
+use super::finding::Finding;
+use super::scale::{Scale, ScaleError, in_time};
+use super::values;
+
+/// From a look at an HPA that may have to be put to sleep or woken to the next. A look is a
+/// question to our own memory; with the read before it and the call after it, a message wakes
+/// within `refresh` and a second.
+const LOOK: Duration = Duration::from_millis(500);
+/// Where nothing is urgent, and how old a scale may be that is decided on first: as often as the
+/// HPA controller looks.
+const GLANCE: Duration = Duration::from_secs(15);
+/// How long the news of what we have just written may take to come back by the watch.
+const ECHO: Duration = Duration::from_secs(1);
+
+/// Looks after one HPA.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    hpa: watch::Receiver<Arc<Autoscaler>>,
+    scale: Option<(Scale, Instant)>,
+}
+
+/// What there is to find out about an HPA.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Interest {
+    /// Its values count all the time.
+    Always,
+    /// It is at 0, and we may have to act at once.
+    Urgent,
+    /// It is at 0: is it for good?
+    AtZero,
+    /// Nothing.
+    None,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
+        Self { shared, hpa, scale: None }
+    }
+
+    /// Until the HPA is gone.
+    pub(super) async fn keep(mut self) {
+        loop {
+            let hpa = self.hpa.borrow_and_update().clone();
+            let pause = if self.shared.lease.is_held() {
+                self.look(&hpa).await
+            } else {
+                self.shared.findings.note(&hpa, None);
+                LOOK
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = self.hpa.changed() => if changed.is_err() {
+                    return self.farewell(&hpa).await;
+                }
+            }
+        }
+    }
+
+    /// One look; how long to wait for the next.
+    async fn look(&mut self, hpa: &Autoscaler) -> Duration {
+        let interest = Interest::of(hpa);
+        let finding = match interest {
+            Interest::None => None,
+            _ => match self.act(hpa).await {
+                Ok(finding) => finding,
+                Err(ScaleError::Wrong(why)) => Some(Finding::scale(&why)),
+                // Nothing is known, so nothing is news.
+                Err(ScaleError::Conflict) => return LOOK,
+                Err(ScaleError::Trouble(trouble)) => {
+                    tracing::debug!(hpa = %hpa.title(), trouble, "cannot look");
+                    return LOOK;
+                }
+            },
+        };
+        if self.shared.findings.note(hpa, finding.as_ref())
+            && let Some(Finding { problem, text }) = &finding
+        {
+            let said = Said { reason: problem.reason(), action: "Look", warning: true, note: text };
+            self.shared.events.on(hpa, said).await;
+        }
+        match interest {
+            Interest::Always | Interest::Urgent => LOOK,
+            Interest::AtZero | Interest::None => GLANCE,
+        }
+    }
+
+    async fn act(&mut self, hpa: &Autoscaler) -> Result<Option<Finding>, ScaleError> {
+        let told = values::ask(&self.shared.catalog, hpa).await;
+        let known = match &self.scale {
+            Some((scale, at)) if at.elapsed() < GLANCE => scale.clone(),
+            _ => self.read(hpa).await?,
+        };
+        let facts = self.facts(hpa, &known, &told);
+        let decision = decide(&facts);
+        let (scale, decision) = match decision.action {
+            Action::Sleep { .. } | Action::Wake { .. } => {
+                let scale = self.read(hpa).await?;
+                let decision = decide(&self.facts(hpa, &scale, &told));
+                (scale, decision)
+            }
+            _ => (known, decision),
+        };
+        match decision.action {
+            Action::Nothing => {}
+            Action::Remember(memory) => self.remember(hpa, memory).await?,
+            Action::Sleep { memory, since } => self.put_to_sleep(hpa, &scale, memory, since).await?,
+            Action::Wake { replicas, why } => self.wake(hpa, &scale, replicas, why, &told).await?,
+        }
+        Ok(decision.finding)
+    }
+
+    fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
+        let (unbroken, now) = (self.shared.lease.unbroken(), (self.shared.clock)());
+        Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, now }
+    }
+
+    async fn read(&mut self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
+        self.scale = None;
+        let scale = self.shared.scales.read(hpa).await?;
+        self.scale = Some((scale.clone(), Instant::now()));
+        Ok(scale)
+    }
+
+    /// The mark first: a workload at 0 without it would be somebody else's.
+    async fn put_to_sleep(
+        &mut self,
+        hpa: &Autoscaler,
+        scale: &Scale,
+        memory: Memory,
+        since: jiff::Timestamp,
+    ) -> Result<(), ScaleError> {
+        self.remember(hpa, memory).await?;
+        self.write(hpa, scale, 0).await?;
+        let (workload, from) = (hpa.workload.reference(), scale.replicas);
+        let metrics = hpa.metrics.iter().map(|metric| metric.title()).collect::<Vec<_>>().join(", ");
+        let note = format!("scaled {workload} from {from} to 0: {metrics} reads 0 since {since:.0}");
+        self.done("sleep", hpa, Said { reason: "PutToSleep", action: "Scale", warning: false, note: &note }).await;
+        Ok(())
+    }
+
+    /// The workload first: a mark on one that is awake does no harm, and is taken away.
+    async fn wake(
+        &mut self,
+        hpa: &Autoscaler,
+        scale: &Scale,
+        replicas: u32,
+        why: Why,
+        told: &[Told],
+    ) -> Result<(), ScaleError> {
+        self.write(hpa, scale, replicas).await?;
+        let workload = hpa.workload.reference();
+        let values: Vec<String> =
+            hpa.metrics.iter().zip(told).map(|(metric, told)| format!("{} is {told}", metric.title())).collect();
+        let cause = match why {
+            Why::Work | Why::Fast | Why::Rescue => values.join(", "),
+            Why::HandBack => "it is no longer to be scaled to 0 by depthgauge".to_owned(),
+        };
+        let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
+        self.done(why.as_str(), hpa, Said { reason: "Woken", action: "Scale", warning: false, note: &note }).await;
+        if hpa.memory != Memory::default() {
+            self.remember(hpa, Memory::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, hpa: &Autoscaler, scale: &Scale, replicas: u32) -> Result<(), ScaleError> {
+        self.scale = None;
+        // It may have been taken from us since this look began.
+        if !self.shared.lease.is_held() {
+            return Err(ScaleError::Conflict);
+        }
+        self.shared.scales.write(hpa, scale, replicas).await
+    }
+
+    async fn done(&self, what: &'static str, hpa: &Autoscaler, said: Said<'_>) {
+        self.shared.actions.count(what);
+        self.shared.events.on(hpa, said).await;
+    }
+
+    /// Writes on the HPA, if it still is what was decided on, and waits for the news of it.
+    async fn remember(&mut self, hpa: &Autoscaler, memory: Memory) -> Result<(), ScaleError> {
+        let patch = json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": memory.annotations()}});
+        let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        match in_time(api.patch_metadata(&hpa.name, &params, &patch)).await? {
+            Ok(_) => {
+                // Late news cost a conflict at the next look, and nothing else.
+                let _ = tokio::time::timeout(ECHO, self.hpa.changed()).await;
+                self.hpa.mark_changed();
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(ScaleError::Conflict),
+            // The HPA is gone: the next thing that is heard is that.
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(ScaleError::Conflict),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(ScaleError::Wrong(format!(
+                "{}; component scale-to-zero of depthgauge's manifests grants it",
+                status.message
+            ))),
+            Err(error) => Err(ScaleError::Trouble(super::scale::answered(&error))),
+        }
+    }
+
+    /// Its HPA is gone. What it leaves at 0 stays there: an app that is being removed must not be
+    /// started once more. But somebody should know.
+    async fn farewell(&mut self, hpa: &Autoscaler) {
+        self.shared.findings.note(hpa, None);
+        if !self.shared.lease.is_held() || hpa.memory.asleep_since.is_none() {
+            return;
+        }
+        // Gone as well, or unreachable: nobody is left to be told.
+        let Ok(scale) = self.read(hpa).await else { return };
+        if scale.replicas > 0 {
+            return;
+        }
+        let (name, namespace, reference) = (&hpa.name, &hpa.namespace, hpa.workload.reference());
+        let note = format!(
+            "HPA {name} was deleted while depthgauge had this scaled to 0, and nobody will wake it: kubectl scale -n {namespace} {reference} --replicas={}",
+            hpa.min.max(1)
+        );
+        let said = Said { reason: "LeftAsleep", action: "Look", warning: true, note: &note };
+        self.shared.events.on_workload(hpa, &scale.uid, said).await;
+    }
+}
+
+// === impl Interest ===
+
+impl Interest {
+    fn of(hpa: &Autoscaler) -> Self {
+        let at_zero = hpa.state.rests || hpa.state.at_zero || hpa.memory != Memory::default();
+        match (hpa.is_kept(), at_zero) {
+            (true, _) => Self::Always,
+            (false, true) if hpa.labelled => Self::Urgent,
+            (false, true) => Self::AtZero,
+            (false, false) => Self::None,
+        }
+    }
+}

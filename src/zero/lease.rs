@@ -1,0 +1,215 @@
+//! One of several replicas acts: the holder of a Lease.
+//!
+//! As in client-go, nobody's clock is compared with another's: a replica takes the Lease when it
+//! has seen it unchanged for as long as a holder may be silent, and a holder stops acting some time
+//! before. Every change has the version that was read as its precondition. Server-side apply,
+//! because a Role can name the object that may be made only for apply.
+//!
+//! The Lease also remembers since when somebody has held it without a break. What was remembered
+//! on an HPA before a break may have missed a message.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease as Object;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::scale::CALL_TIMEOUT;
+use crate::metric::Clock;
+use crate::rbac::{Grant, LATE};
+
+/// The Lease's own memory.
+const HELD_SINCE: &str = "depthgauge.dev/held-since";
+const FIELD_MANAGER: &str = "depthgauge";
+/// A holder that is silent for so long has lost it. With the look after it, a killed holder is
+/// replaced within 13 s.
+const DURATION: Duration = Duration::from_secs(10);
+/// A holder that could not renew for so long does nothing more: what it has begun until then
+/// is over before somebody else acts.
+const RENEW_DEADLINE: Duration = Duration::from_secs(7);
+/// From a look to the next.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// So long a silence is no break: a killed holder has been replaced, or a restart is over.
+const BREAK: SignedDuration = SignedDuration::from_secs(30);
+const VERBS: &[&str] = &["get", "create", "patch"];
+
+/// A Lease, and whether we hold it.
+pub struct Lease {
+    api: Api<Object>,
+    namespace: String,
+    name: String,
+    /// Who we are among its holders: nobody else, not even ourselves after a restart.
+    identity: String,
+    clock: Clock,
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    until: Instant,
+    unbroken: Timestamp,
+}
+
+/// What somebody else's Lease looked like, and since when.
+struct Seen {
+    version: Option<String>,
+    at: Instant,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// Will hold `namespace/name`, in the name of `host` and a number drawn by lot.
+    pub fn new(client: kube::Client, namespace: String, name: String, host: &str, clock: Clock) -> Self {
+        let identity = format!("{host}_{:08x}", fastrand::u32(..));
+        let api = Api::namespaced(client, &namespace);
+        Self { api, namespace, name, identity, clock, held: Mutex::default() }
+    }
+
+    /// Whether we may act.
+    pub fn is_held(&self) -> bool {
+        self.held().is_some_and(|held| Instant::now() < held.until)
+    }
+
+    /// Since when somebody has held it without a break.
+    pub fn unbroken(&self) -> Option<Timestamp> {
+        self.held().map(|held| held.unbroken)
+    }
+
+    /// Takes it, or keeps it, for as long as the process runs; tells what hinders.
+    pub async fn keep(&self, mut report: impl FnMut(Option<String>)) {
+        let mut seen = None;
+        loop {
+            let looked = tokio::time::timeout(CALL_TIMEOUT, self.step(&mut seen)).await;
+            report(match looked {
+                Ok(Ok(())) => None,
+                // Somebody was faster.
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => None,
+                Ok(Err(error)) => Some(format!("cannot hold Lease {}: {}", self.title(), self.grant().trouble(&error))),
+                Err(_) => Some(format!("cannot hold Lease {}: {LATE}", self.title())),
+            });
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Gives it up, so that the next one need not wait. Errors cost that wait and nothing else.
+    pub async fn release(&self) {
+        if self.held().take().is_none() {
+            return;
+        }
+        let released = async {
+            let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+            if self.holder(&found) == Some(&self.identity) {
+                let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+                self.apply(Some(&found), None, renewed, held_since(&found)).await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(CALL_TIMEOUT, released).await {
+            tracing::debug!(%error, "cannot release the Lease");
+        }
+    }
+
+    async fn step(&self, seen: &mut Option<Seen>) -> kube::Result<()> {
+        let (began, now) = (Instant::now(), (self.clock)());
+        let Some(found) = self.api.get_opt(&self.name).await? else {
+            // Two may make it at the same moment: neither holds it by that.
+            return self.apply(None, None, None, None).await;
+        };
+        let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+        let ours = match self.holder(&found) {
+            None => true,
+            Some(holder) if *holder == self.identity => true,
+            Some(_) => {
+                *self.held() = None;
+                is_silent(seen, found.resource_version(), began)
+            }
+        };
+        if !ours {
+            return Ok(());
+        }
+        let went_on = renewed.is_some_and(|renewed| now.duration_since(renewed) < BREAK);
+        let unbroken = held_since(&found).filter(|_| went_on).unwrap_or(now);
+        self.apply(Some(&found), Some(&self.identity), Some(now), Some(unbroken)).await?;
+        // From before the call: it may have been taken as late as then.
+        let before = self.held().replace(Held { until: began + RENEW_DEADLINE, unbroken });
+        if before.is_none() {
+            tracing::info!(lease = self.title(), identity = self.identity, "scales to zero and back");
+        }
+        *seen = None;
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        found: Option<&Object>,
+        holder: Option<&str>,
+        renewed: Option<Timestamp>,
+        held_since: Option<Timestamp>,
+    ) -> kube::Result<()> {
+        let mut metadata = json!({"name": self.name, "labels": {"app.kubernetes.io/name": "depthgauge"}});
+        let mut spec = json!({"leaseDurationSeconds": DURATION.as_secs()});
+        if let Some(found) = found {
+            metadata["resourceVersion"] = json!(found.resource_version());
+            let before = found.spec.as_ref();
+            let changes = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+            let taken = holder.is_some() && self.holder(found).map(String::as_str) != holder;
+            spec["leaseTransitions"] = json!(changes.saturating_add(i32::from(taken)));
+        }
+        if let Some(holder) = holder {
+            spec["holderIdentity"] = json!(holder);
+        }
+        if let Some(renewed) = renewed {
+            spec["renewTime"] = json!(format!("{renewed:.6}"));
+        }
+        if let Some(since) = held_since {
+            metadata["annotations"] = json!({HELD_SINCE: format!("{since:.3}")});
+        }
+        let lease =
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec});
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        self.api.patch(&self.name, &params, &Patch::Apply(&lease)).await.map(drop)
+    }
+
+    fn holder<'l>(&self, lease: &'l Object) -> Option<&'l String> {
+        lease.spec.as_ref()?.holder_identity.as_ref().filter(|holder| !holder.is_empty())
+    }
+
+    fn title(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    fn grant(&self) -> Grant<'_> {
+        Grant {
+            group: "coordination.k8s.io",
+            resource: "leases",
+            name: &self.name,
+            namespace: Some(&self.namespace),
+            verbs: VERBS,
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        // Every change is a plain assignment: a panic cannot leave it half made.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it has been the same for as long as a holder may be silent.
+fn is_silent(seen: &mut Option<Seen>, version: Option<String>, now: Instant) -> bool {
+    match seen {
+        Some(seen) if seen.version == version => now - seen.at >= DURATION,
+        _ => {
+            *seen = Some(Seen { version, at: now });
+            false
+        }
+    }
+}
+
+fn held_since(lease: &Object) -> Option<Timestamp> {
+    lease.annotations().get(HELD_SINCE)?.parse().ok()
+}

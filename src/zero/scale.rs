@@ -1,0 +1,158 @@
+//! The scale subresource of whatever an HPA's `scaleTargetRef` names: Deployments, StatefulSets,
+//! and custom resources that have one.
+//!
+//! Read before it is written, and written only if nobody else has written since: a leader that
+//! has been replaced and does not know it yet cannot undo what its successor did.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use serde_json::json;
+
+use super::autoscaler::{Autoscaler, Workload};
+use crate::rbac::{Grant, LATE};
+
+/// Of one call to kube-apiserver, which answers in milliseconds or is in trouble.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// All that is needed on a workload's scale.
+const VERBS: &[&str] = &["get", "patch"];
+
+/// The way to every workload's scale.
+pub(super) struct Scales {
+    client: kube::Client,
+    /// What kube-apiserver calls the kinds that were asked for.
+    kinds: Mutex<BTreeMap<(String, String), ApiResource>>,
+}
+
+/// A workload's scale as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Scale {
+    /// `spec.replicas`; the type leaves a 0 out.
+    pub(super) replicas: u32,
+    pub(super) uid: String,
+    resource_version: String,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScaleError {
+    /// Said to the HPA's owner.
+    #[error("{0}")]
+    Wrong(String),
+    /// Somebody has changed it since it was read.
+    #[error("somebody has changed it at the same moment")]
+    Conflict,
+    /// kube-apiserver does not answer, or not well: says nothing about the HPA.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+// === impl Scales ===
+
+impl Scales {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client, kinds: Mutex::default() }
+    }
+
+    /// As it is now.
+    pub(super) async fn read(&self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
+        let (api, kind) = self.api(hpa).await?;
+        let read = in_time(api.get_scale(&hpa.workload.name)).await?;
+        read.map(of).map_err(|error| wrong(hpa, &kind, &error))
+    }
+
+    /// Scales it, if it still is what was read.
+    pub(super) async fn write(&self, hpa: &Autoscaler, read: &Scale, replicas: u32) -> Result<(), ScaleError> {
+        let (api, kind) = self.api(hpa).await?;
+        let patch = json!({"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let written = in_time(api.patch_scale(&hpa.workload.name, &params, &patch)).await?;
+        written.map(drop).map_err(|error| wrong(hpa, &kind, &error))
+    }
+
+    async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {
+        let Workload { api_version, kind, .. } = &hpa.workload;
+        let key = (api_version.clone(), kind.clone());
+        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let found = match known {
+            Some(known) => known,
+            None => {
+                let found = self.discover(api_version, kind).await?;
+                self.kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+                found
+            }
+        };
+        Ok((Api::namespaced_with(self.client.clone(), hpa.namespace.as_str(), &found), found))
+    }
+
+    /// What kube-apiserver calls it, if it has a scale. What has none is asked for again: it may
+    /// get one.
+    async fn discover(&self, api_version: &str, kind: &str) -> Result<ApiResource, ScaleError> {
+        let listed = match api_version.contains('/') {
+            true => in_time(self.client.list_api_group_resources(api_version)).await?,
+            false => in_time(self.client.list_core_api_resources(api_version)).await?,
+        };
+        let absent = || ScaleError::Wrong(format!("this cluster has no kind {kind} in {api_version}"));
+        let list = listed.map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 404 => absent(),
+            error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
+        })?;
+        let named = |resource: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| {
+            resource.kind == kind && !resource.name.contains('/')
+        };
+        let plural = &list.resources.iter().find(named).ok_or_else(absent)?.name;
+        let scale = format!("{plural}/scale");
+        if !list.resources.iter().any(|resource| resource.name == scale) {
+            let text = format!("{kind} has no scale subresource, so no HPA can scale it; add it to its definition");
+            return Err(ScaleError::Wrong(text));
+        }
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Ok(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural))
+    }
+}
+
+/// With a deadline: kube has none of its own.
+pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, ScaleError> {
+    tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ScaleError::Trouble(LATE.to_owned()))
+}
+
+fn of(scale: k8s_openapi::api::autoscaling::v1::Scale) -> Scale {
+    let replicas = scale.spec.and_then(|spec| spec.replicas);
+    Scale {
+        replicas: replicas.map_or(0, |replicas| u32::try_from(replicas).unwrap_or_default()),
+        uid: scale.metadata.uid.unwrap_or_default(),
+        resource_version: scale.metadata.resource_version.unwrap_or_default(),
+    }
+}
+
+fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleError {
+    let code = match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
+    let reference = hpa.workload.reference();
+    match code {
+        409 => ScaleError::Conflict,
+        404 => ScaleError::Wrong(format!("there is no {reference}, or it has no scale subresource")),
+        403 => {
+            let resource = format!("{}/scale", kind.plural);
+            let (group, name, namespace) = (kind.group.as_str(), hpa.workload.name.as_str(), hpa.namespace.as_str());
+            let grant = Grant { group, resource: &resource, name, namespace: Some(namespace), verbs: VERBS };
+            ScaleError::Wrong(grant.trouble(error))
+        }
+        // Its replicas are not what a scale can be made of.
+        400..=499 => ScaleError::Wrong(answered(error)),
+        _ => ScaleError::Trouble(answered(error)),
+    }
+}
+
+/// The same for the same trouble.
+pub(super) fn answered(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
+        _ => "kube-apiserver does not answer".to_owned(),
+    }
+}

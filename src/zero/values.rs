@@ -1,0 +1,38 @@
+//! What an HPA's metrics read, as the HPA itself would be told: the same catalog, the same
+//! namespace, the same selector. Asking has the values kept fresh, every `refresh`.
+
+use futures_util::future::join_all;
+
+use super::autoscaler::{Autoscaler, Metric};
+use super::decide::Told;
+use crate::lookup::{Catalog, policy};
+use crate::metric::quantity::Quantity;
+use crate::metric::{Namespace, Sample};
+
+/// One for each of its metrics, in their order.
+pub(super) async fn ask(catalog: &Catalog, hpa: &Autoscaler) -> Vec<Told> {
+    join_all(hpa.metrics.iter().map(|metric| one(catalog, &hpa.namespace, metric))).await
+}
+
+async fn one(catalog: &Catalog, namespace: &Namespace, metric: &Metric) -> Told {
+    let selector = match &metric.selector {
+        Ok(selector) => selector,
+        Err(why) => return Told::Unknown(format!("{why}.").into()),
+    };
+    match catalog.answer(namespace, metric.name.as_str(), selector).await {
+        Ok(samples) => told(&samples),
+        Err(error) => Told::Unknown(error.to_string().into()),
+    }
+}
+
+fn told(samples: &[Sample]) -> Told {
+    let read = || samples.iter().map(|sample| sample.timestamp);
+    let (Some(first), Some(last)) = (read().min(), read().max()) else {
+        return Told::Unknown("an answer without a value.".into());
+    };
+    // More than that is as many pods as there may be.
+    let milli: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
+    let sum = Quantity::from_milli(i64::try_from(milli).unwrap_or(i64::MAX));
+    let fallback = |sample: &Sample| sample.labels.value(policy::LABEL) == Some(policy::Applied::Fallback.as_str());
+    if samples.iter().any(fallback) { Told::Fallback(sum) } else { Told::Value { sum, first, last } }
+}
