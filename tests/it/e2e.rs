@@ -32,3 +32,5 @@ mod replicas;
 mod scaling;
 /// Every request beside the reference adapter's answer.
 mod side_by_side;
+/// Workloads put to sleep and woken by ourselves.
+mod zero;

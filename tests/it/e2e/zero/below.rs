@@ -1,0 +1,267 @@
+//! As below 1.37: a Deployment, a StatefulSet and a custom resource go to 0 and back together,
+//! and what can go wrong meanwhile.
+
+use std::time::Duration;
+
+use super::super::cluster::{eventually, pause, throughout};
+use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, Workload, metrics};
+
+const WEB: Workload = Workload { kind: "deployment", name: "web" };
+const STATE: Workload = Workload { kind: "statefulset", name: "state" };
+const WORKER: Workload = Workload { kind: "worker", name: "worker" };
+const LATCHED: Workload = Workload { kind: "deployment", name: "latched" };
+const BACKED: Workload = Workload { kind: "deployment", name: "backed" };
+const ALL: [Workload; 5] = [WEB, STATE, WORKER, LATCHED, BACKED];
+
+/// From a message to the replicas: the read, the look after it, and the call.
+const WAKE: Duration = Duration::from_secs(1);
+/// A killed leader is replaced.
+const SUCCESSION: Duration = Duration::from_secs(15);
+
+const WORKERS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: workers.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: workers, singular: worker, kind: Worker}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
+"#;
+/// As a user adds a kind of his own.
+const WORKERS_MAY_BE_SCALED: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: workers}
+rules: [{apiGroups: [example.com], resources: [workers/scale], verbs: [get, patch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: workers}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: workers}
+subjects: [{kind: ServiceAccount, name: depthgauge, namespace: depthgauge}]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn workloads_of_every_kind_go_to_zero_and_back_where_no_hpa_can() {
+    let mut stage = Stage::new("zero-below", &["--without-scale-to-zero"]).await;
+    let server = stage.serve();
+    stage.world.await_available();
+    tokio::task::block_in_place(|| {
+        deploy(&stage);
+        an_empty_queue_puts_all_to_sleep(&stage);
+        messages_wake_them_to_their_size_and_the_hpa_takes_over(&stage);
+        the_cooldown_is_kept_to_the_second(&stage);
+        activation_holds_one_message_back_and_keeps_the_last_worker(&stage);
+        a_manual_zero_and_a_pause_are_respected(&stage);
+        what_cannot_be_is_said(&stage);
+    });
+    an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(&mut stage).await;
+    tokio::task::block_in_place(|| {
+        an_hpa_that_is_deleted_leaves_word(&stage);
+        let counted = metrics(&server);
+        assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"sleep\"}"), "{counted}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn another_leader_goes_on_where_one_was_killed_or_updated() {
+    let stage = Stage::new("zero-leaders", &["--without-scale-to-zero"]).await;
+    let first = stage.serve();
+    stage.world.await_available();
+    tokio::task::block_in_place(|| {
+        stage.deploy(WEB, 1, &Hpa::default());
+        let leader = stage.await_leader_after("", SETTLE);
+        let second = stage.serve_beside();
+        stage.await_replicas(WEB, 0, SETTLE);
+
+        // Killed while it sleeps.
+        first.kill();
+        stage.depth(20);
+        let leader = stage.await_leader_after(&leader, SUCCESSION);
+        stage.await_replicas(WEB, 10, REFRESH + WAKE + SLACK);
+        assert_eq!((stage.count(WEB, "PutToSleep"), stage.count(WEB, "Woken")), (1, 1), "{:?}", stage.events(WEB));
+
+        // Killed in the middle of a cooldown, which goes on.
+        let first = stage.serve();
+        stage.world.await_available();
+        stage.annotate(WEB, "depthgauge.dev/cooldown=20s");
+        stage.depth(0);
+        let since = eventually("the cooldown is on the HPA", SETTLE, || {
+            Some(stage.annotation(WEB, "zero-since")).filter(|since| !since.is_empty())
+        });
+        second.kill();
+        let leader = stage.await_leader_after(&leader, SUCCESSION);
+        let began: jiff::Timestamp = since.parse().unwrap();
+        stage.await_replicas(WEB, 0, SETTLE);
+        let took = jiff::Timestamp::now().duration_since(began).as_secs_f64();
+        assert!((20.0..20.0 + SLACK.as_secs_f64() + 2.0).contains(&took), "{took}");
+
+        // Updated while it sleeps: the old one hands over, and nobody waits for it to be missed.
+        let second = stage.serve_beside();
+        first.terminate();
+        stage.await_leader_after(&leader, Duration::from_secs(5));
+        stage.depth(6);
+        stage.await_replicas(WEB, 3, REFRESH + WAKE + SLACK);
+        assert_eq!((stage.count(WEB, "PutToSleep"), stage.count(WEB, "Woken")), (2, 2), "{:?}", stage.events(WEB));
+        drop(second);
+    });
+}
+
+fn deploy(stage: &Stage) {
+    stage.world.cluster.apply(WORKERS);
+    stage.world.cluster.told(&["wait", "--for=condition=Established", "crd/workers.example.com", "--timeout=30s"]);
+    stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
+    for workload in [WEB, STATE, WORKER] {
+        stage.deploy(workload, 1, &Hpa::default());
+    }
+    stage.deploy(LATCHED, 1, &Hpa { selector: ", depthgauge.dev/activation: '1'", ..Hpa::default() });
+    stage.deploy(BACKED, 1, &Hpa { selector: ", depthgauge.dev/fallback: '12'", ..Hpa::default() });
+    let refused =
+        stage.world.cluster.kubectl(&["patch", "hpa", "web", "-n", "shop", "-p", r#"{"spec":{"minReplicas":0}}"#]);
+    assert!(!refused.ok && refused.stderr.contains("minReplicas"), "{refused:?}");
+}
+
+fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
+    for workload in ALL {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+    stage.await_event(
+        WEB,
+        "PutToSleep",
+        "scaled deployment/web from 1 to 0: oci_queue_length{queue=orders} reads 0 since",
+    );
+    assert!(!stage.annotation(WEB, "asleep-since").is_empty());
+    let described = stage.world.cluster.told(&["describe", "hpa", "web", "-n", "shop"]);
+    assert!(described.contains("PutToSleep"), "{described}");
+}
+
+fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
+    let put = stage.depth(20);
+    for workload in ALL {
+        stage.await_replicas(workload, 10, (REFRESH + WAKE + SLACK).saturating_sub(put.elapsed()));
+    }
+    stage.await_event(WEB, "Woken", "scaled deployment/web from 0 to 10: oci_queue_length{queue=orders} is 20");
+    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
+    // From here on it is the HPA's own work.
+    stage.depth(5);
+    stage.await_replicas(WEB, 3, SETTLE);
+}
+
+fn the_cooldown_is_kept_to_the_second(stage: &Stage) {
+    let empty = stage.depth(0);
+    let least = COOLDOWN.saturating_sub(empty.elapsed());
+    let took = stage.await_replicas(WEB, 0, COOLDOWN + REFRESH * 2 + WAKE + SLACK);
+    assert!(took >= least, "{took:?}");
+    for workload in ALL {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+}
+
+fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
+    stage.depth(1);
+    stage.await_replicas(WEB, 1, REFRESH + WAKE + SLACK);
+    stage.stays(LATCHED, 0, Duration::from_secs(4));
+    stage.depth(2);
+    stage.await_replicas(LATCHED, 1, REFRESH + WAKE + SLACK);
+    stage.depth(1);
+    stage.stays(LATCHED, 1, COOLDOWN + REFRESH + SLACK);
+    stage.depth(0);
+    for workload in ALL {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+}
+
+fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {
+    stage.annotate(STATE, "depthgauge.dev/paused=true");
+    stage.depth(4);
+    stage.await_replicas(WEB, 2, REFRESH + WAKE + SLACK);
+    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
+    stage.scale(WEB, 0);
+    throughout("nobody wakes them", Duration::from_secs(8), || stage.replicas(WEB) == 0 && stage.replicas(STATE) == 0);
+    stage.await_event(WEB, "AsleepForGood", "kubectl scale -n shop deployment/web --replicas=1");
+    assert_eq!(stage.count(STATE, "AsleepForGood"), 0);
+    stage.annotate(WEB, "depthgauge.dev/rescue=true");
+    stage.await_replicas(WEB, 2, SLACK * 2);
+    stage.annotate(WEB, "depthgauge.dev/rescue-");
+    stage.annotate(STATE, "depthgauge.dev/paused-");
+    stage.await_replicas(STATE, 2, SLACK * 2);
+    stage.depth(0);
+    for workload in ALL {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+}
+
+fn what_cannot_be_is_said(stage: &Stage) {
+    let cpu = "  - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}\n";
+    let workload = |name| Workload { kind: "deployment", name };
+    stage.deploy(workload("cpu"), 1, &Hpa { metrics: cpu, ..Hpa::default() });
+    stage.deploy(workload("two"), 2, &Hpa { min: 2, ..Hpa::default() });
+    stage.deploy(workload("soon"), 1, &Hpa { annotations: "depthgauge.dev/cooldown: soon", ..Hpa::default() });
+    stage.hpa(workload("nobody"), &Hpa::default());
+    for (name, reason, text) in [
+        ("cpu", "NeverZero", "Resource cpu"),
+        ("two", "MinReplicasAboveOne", "minReplicas is 2"),
+        ("soon", "BadAnnotation", "write a duration"),
+        ("nobody", "CannotScale", "there is no deployment/nobody"),
+    ] {
+        stage.await_event(workload(name), reason, text);
+    }
+    for (name, replicas) in [("cpu", 1), ("two", 2), ("soon", 1)] {
+        assert_eq!(stage.replicas(workload(name)), replicas, "{name}");
+        stage.world.cluster.told(&["delete", "hpa", name, "-n", "shop"]);
+    }
+    // A right that is taken away.
+    stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
+    stage.await_event(WORKER, "CannotScale", "kubectl apply -f -");
+    stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
+}
+
+async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut Stage) {
+    // Awake, in the middle of a cooldown.
+    tokio::task::block_in_place(|| {
+        stage.annotate(STATE, "depthgauge.dev/cooldown=12s");
+        stage.scale(STATE, 1);
+        eventually("its cooldown begins", SETTLE, || (!stage.annotation(STATE, "zero-since").is_empty()).then_some(()));
+    });
+    stage.world.oci.go_dark().await;
+    tokio::task::block_in_place(|| {
+        stage.await_replicas(BACKED, 6, SETTLE);
+        stage.await_event(BACKED, "Woken", "not known, its fallback is 12");
+        stage.await_event(WEB, "AsleepAndBlind", "kubectl scale -n shop deployment/web --replicas=1");
+        stage.stays(STATE, 1, Duration::from_secs(10));
+        assert_eq!(stage.replicas(WEB), 0);
+        assert_eq!(stage.annotation(STATE, "zero-since"), "");
+    });
+    stage.world.oci.come_back().await;
+    tokio::task::block_in_place(|| {
+        let back = stage.depth(4);
+        stage.await_replicas(WEB, 2, SETTLE);
+        println!("awake {:?} after an outage", back.elapsed());
+        stage.depth(0);
+        for workload in ALL {
+            stage.await_replicas(workload, 0, SETTLE);
+        }
+        pause(Duration::from_secs(1));
+    });
+}
+
+fn an_hpa_that_is_deleted_leaves_word(stage: &Stage) {
+    stage.world.cluster.told(&["delete", "hpa", WEB.name, "-n", "shop"]);
+    stage.depth(20);
+    eventually("an Event on the workload", SETTLE, || {
+        let events = stage.events_on("Deployment", WEB.name);
+        events.iter().any(|event| event.contains("kubectl scale -n shop deployment/web --replicas=1")).then_some(())
+    });
+    assert_eq!(stage.replicas(WEB), 0);
+    // One that comes in its place has not put it to sleep.
+    stage.hpa(WEB, &Hpa::default());
+    stage.await_event(WEB, "AsleepForGood", "kubectl scale");
+}
