@@ -1,4 +1,4 @@
-//! Plain HTTP for whoever operates the process: `/livez`, `/readyz` and `/metrics`.
+//! Plain HTTP for whoever operates the process: `/livez`, `/readyz`, `/metrics` and [`status`].
 //!
 //! Listens on loopback unless told otherwise. The same is on the secure port: probes for all, without
 //! their reasons, the rest for whoever may.
@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::health::{Health, Reasons};
+
+mod exposition;
+pub mod status;
 
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,10 +36,9 @@ pub fn probes(health: Health, reasons: Reasons) -> Router {
         .with_state((health, reasons))
 }
 
-/// What tells of the process and not of any metric that it serves: `/metrics`. On the secure port
-/// whoever lays these routes out also guards them.
-pub fn insights(registry: Arc<Registry>) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(registry)
+/// `/metrics`. On the secure port whoever lays it out also guards it.
+pub fn metrics(registry: Arc<Registry>) -> Router {
+    Router::new().route("/metrics", get(exposed)).with_state(registry)
 }
 
 /// Serves these routes until dropped.
@@ -62,11 +64,13 @@ pub async fn serve(listener: TcpListener, routes: Router) {
     }
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn exposed(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Response {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+    let written = prometheus_client::encoding::text::encode(&mut text, &registry);
+    let takes_open_metrics = headers.get(header::ACCEPT).is_some_and(exposition::is_open_metrics);
+    match written {
+        Ok(()) if takes_open_metrics => ([(header::CONTENT_TYPE, exposition::OPEN_METRICS)], text).into_response(),
+        Ok(()) => ([(header::CONTENT_TYPE, exposition::TEXT)], exposition::plain(&text)).into_response(),
         // Writing to a String cannot fail.
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -14,6 +14,7 @@ pub mod accept;
 mod discovery;
 mod encode;
 mod fixed;
+mod meters;
 mod openapi;
 mod reply;
 mod values;

@@ -17,11 +17,13 @@ use crate::certs::{Ca, Publication, Serving};
 use crate::health::Reporter;
 use crate::rbac::{Grant, LATE};
 
+mod availability;
 mod install;
 mod object;
 mod service_ref;
 mod unregister;
 
+pub use availability::Availability;
 pub use install::{Install, rights};
 pub use object::{BadManifest, is_labelled_ours, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
@@ -61,6 +63,7 @@ pub struct Registration {
     serving: watch::Receiver<Serving>,
     publication: Publication,
     reporter: Reporter,
+    availability: Availability,
     /// Whether it was ours, at some time since we started.
     registered: bool,
     /// When it was first seen out of step, while it is.
@@ -90,6 +93,7 @@ impl Registration {
         takeover: bool,
         certificate: Certificate,
         reporter: Reporter,
+        availability: Availability,
     ) -> Result<Self, BadManifest> {
         let Certificate { serving, publication } = certificate;
         Ok(Self {
@@ -100,6 +104,7 @@ impl Registration {
             serving,
             publication,
             reporter,
+            availability,
             registered: false,
             drifted: None,
             owner: None,
@@ -116,7 +121,10 @@ impl Registration {
                     .reporter
                     .degraded(format!("APIService {NAME} was changed by somebody at the same moment; trying again")),
                 Ok(Err(error)) => self.reporter.degraded(format!("cannot register: {}", RIGHTS.trouble(&error))),
-                Err(_) => self.reporter.degraded(LATE),
+                Err(_) => {
+                    self.availability.unknown();
+                    self.reporter.degraded(LATE);
+                }
             }
             let pause = if self.drifted.is_some() { LOOK_AGAIN } else { INTERVAL };
             tokio::select! {
@@ -130,7 +138,8 @@ impl Registration {
     }
 
     async fn step(&mut self) -> kube::Result<()> {
-        let found = self.api.get_opt(NAME).await?;
+        let found = self.api.get_opt(NAME).await.inspect_err(|_| self.availability.unknown())?;
+        self.availability.seen(found.as_ref());
         let ca = self.serving.borrow_and_update().ca.clone();
         self.look_for_owner().await;
         let Some(wanted) = object::wanted(&self.manifest, found.as_ref(), &ca, self.owner.as_ref()) else {
@@ -218,8 +227,7 @@ impl Registration {
     }
 
     fn report(&self, found: &APIService) {
-        let conditions = found.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let available = conditions.into_iter().flatten().find(|condition| condition.type_ == "Available");
+        let available = availability::condition(found);
         let no_ca = found.spec.as_ref().is_none_or(|spec| spec.ca_bundle.is_none());
         match (available, &self.owner_trouble) {
             _ if no_ca && self.serving.borrow().ca == Ca::Foreign => self.reporter.degraded(format!(

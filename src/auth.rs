@@ -31,6 +31,7 @@ mod audit;
 mod client_cert;
 mod decisions;
 mod front_proxy;
+mod meters;
 mod roots;
 mod token;
 mod trust;
@@ -38,6 +39,7 @@ mod trust;
 pub use access::{DELEGATOR, SubjectAccessReviews};
 pub use audit::Audit;
 use audit::Trail;
+use meters::Decision;
 pub use token::TokenReviews;
 pub use trust::{BadConfigMap, IDENTITY_CONFIG_MAP, READER, Trust};
 
@@ -139,11 +141,19 @@ impl Auth {
     ) -> (Option<Arc<Caller>>, Result<(), Refusal>) {
         let caller = match self.caller(peer, request).await {
             Ok(caller) => caller,
-            Err(refusal) => return (None, Err(refusal)),
+            Err((decision, refusal)) => {
+                self.audit.decided(decision);
+                return (None, Err(refusal));
+            }
         };
         let question = Question { caller, verb, object };
         let verdict = self.authorizer.authorize(&question).await;
         let Question { caller, verb, object } = question;
+        self.audit.decided(match &verdict {
+            Ok(Verdict::Allowed) => Decision::Allowed,
+            Ok(Verdict::Denied(_)) => Decision::Denied,
+            Err(_) => Decision::Undecided,
+        });
         let user = &caller.user;
         let outcome = match (verdict, object) {
             (Ok(Verdict::Allowed), _) => {
@@ -170,7 +180,7 @@ impl Auth {
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
-    async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, Refusal> {
+    async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, (Decision, Refusal)> {
         let (roots, now) = (self.trust.roots(), self.trust.now());
         if let Some(caller) = front_proxy::caller(&roots, peer, now, &request.headers) {
             return Ok(Arc::new(caller.authenticated()));
@@ -185,10 +195,11 @@ impl Auth {
             };
             return match caller {
                 Ok(caller) => Ok(caller),
-                Err(Unauthenticated::Rejected) => Err(Refusal::unauthorized()),
-                Err(Unauthenticated::Undecided(Undecided(why))) => Err(Refusal::unavailable(format!(
-                    "depthgauge cannot ask kube-apiserver whose token this is: {why}"
-                ))),
+                Err(Unauthenticated::Rejected) => Err((Decision::Unauthenticated, Refusal::unauthorized())),
+                Err(Unauthenticated::Undecided(Undecided(why))) => Err((
+                    Decision::Undecided,
+                    Refusal::unavailable(format!("depthgauge cannot ask kube-apiserver whose token this is: {why}")),
+                )),
             };
         }
         if peer.chain.is_empty() {
@@ -196,11 +207,12 @@ impl Auth {
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
         Err(if roots.know_a_front_proxy() {
-            Refusal::unauthorized()
+            (Decision::Unauthenticated, Refusal::unauthorized())
         } else {
-            Refusal::unavailable(
+            let refusal = Refusal::unavailable(
                 "depthgauge cannot tell who asks: it has read no front proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose says why",
-            )
+            );
+            (Decision::Undecided, refusal)
         })
     }
 }

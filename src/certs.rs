@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::health::{Reporter, State};
 use crate::rbac::LATE;
 
+mod expiry;
 mod inspection;
 mod issue;
 mod lifetimes;
@@ -25,6 +26,7 @@ mod secret_ref;
 mod serving;
 mod store;
 
+pub use expiry::Expiry;
 pub use inspection::Inspection;
 pub use lifetimes::{BadLifetimes, Lifetimes};
 pub use publication::Publication;

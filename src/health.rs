@@ -65,6 +65,11 @@ impl Health {
         is_ready(&self.checks())
     }
 
+    /// Every check and its state, in the order in which they were added.
+    pub fn states(&self) -> Vec<(&'static str, State)> {
+        self.checks().iter().map(|Check { name, state }| (*name, state.clone())).collect()
+    }
+
     /// One line a check, in the form of Kubernetes' `/readyz?verbose`.
     pub fn verbose(&self, reasons: Reasons) -> String {
         let said = |reason| if reasons == Reasons::Told { reason } else { "reason withheld" };

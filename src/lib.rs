@@ -26,7 +26,8 @@
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, HPA examples
-//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup
+//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup,
+//!               browser (a status page in Chromium)
 //! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through
 //! fuzz/         one target a parser of foreign input; a workspace of its own
@@ -38,8 +39,8 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/serve/{certificate,parts,sources,scaling}.rs; cli/{cluster,kubeconfig}.rs   its flags; the tasks; file or variables; to zero or
-//!                      not; the way to kube-apiserver
+//!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
+//!   cli/{cluster,kubeconfig}.rs   the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{report,wire}.rs   what it prints; whom it asks
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
@@ -52,11 +53,13 @@
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
 //!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
 //!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
+//!   auth/meters.rs     what is counted of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      what the caller takes, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out
 //!   api/{discovery,openapi}.rs   what there is; made once, by api/fixed.rs
+//!   api/meters.rs      how old the values are that are told
 //!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
@@ -65,7 +68,7 @@
 //!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
 //!   lookup/{entries,roster,roll,export}.rs   the sources of a moment; what makes and changes them; those that are listed; gauges
 //!   lookup/{policy,history,askers}.rs   activation and fallback; an hour, gaps kept; who asks; pure
-//!   lookup/state.rs    all of it as plain data, to be shown
+//!   lookup/state.rs    all of it as plain data, to be shown; lookup/meters.rs: as metrics
 //!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS; source/facet.rs: which part of a source
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
@@ -85,9 +88,9 @@
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
 //!   certs/{rotation,issue,publication,inspection}.rs   what becomes of it, pure; making it; since when its CA is known; one seen from outside
 //!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
-//!   certs/{serving,lifetimes,secret_ref}.rs   as the listener has it; for how long; `NAMESPACE/NAME`
+//!   certs/{serving,lifetimes,expiry,secret_ref}.rs   as the listener has it; for how long; as a metric; `NAMESPACE/NAME`
 //!   apiservice.rs      keep APIService and caBundle in step
-//!   apiservice/{object,install,unregister,service_ref}.rs   whose it is, pure; what it goes with; giving it up
+//!   apiservice/{object,install,unregister,service_ref,availability}.rs   whose it is, pure; what it goes with; giving it up; as a metric
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
 //!   zero/{decide,autoscaler,size,finding}.rs   what to do; an HPA as far as it matters; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
@@ -95,7 +98,8 @@
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, zero
 //!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed
-//!   admin.rs           plain HTTP: /livez /readyz /metrics
+//!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
+//!   admin/status.rs    what the process knows; status/{view,redact}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -30,7 +31,8 @@ mod entries;
 mod entry;
 mod export;
 pub mod history;
-mod outage;
+mod meters;
+pub mod outage;
 pub mod policy;
 mod question;
 mod reader;
@@ -41,6 +43,7 @@ pub mod state;
 
 pub use entries::Unreachable;
 pub use export::Gauges;
+pub use meters::Vitals;
 pub use reader::{Reader, Single, read_once};
 pub use roll::list_once;
 
@@ -159,6 +162,12 @@ impl Catalog {
         let roster = Roster::new(clock, activate, call);
         roster.replace(bindings);
         (Self { roster, clock }, Reader::new(activated, called))
+    }
+
+    /// Has what is measured of asking and reading counted in a registry whose metrics begin with
+    /// our name.
+    pub fn register(&self, registry: &mut Registry) {
+        self.roster.common.meters.register(registry);
     }
 
     /// Puts these sources in the place of those of before. What is known of one that stays is

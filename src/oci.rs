@@ -181,6 +181,11 @@ impl Client {
         (waited, place)
     }
 
+    /// Whether the breaker of this endpoint is open: nobody gets an answer there.
+    pub fn is_down(&self, endpoint: &Endpoint) -> bool {
+        self.service(&endpoint.url("")).breaker().is_open()
+    }
+
     async fn get<T: DeserializeOwned>(&self, url: Url, by: Instant) -> Result<T, Error> {
         self.ask(&url, by).await?.decode()
     }

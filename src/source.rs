@@ -162,6 +162,11 @@ pub trait Source: Send + Sync {
     fn turn(&self, _urgent: bool) -> BoxFuture<'_, Turn> {
         async { Turn::default() }.boxed()
     }
+
+    /// Whether it is not asked at all now, for nothing answers where it is.
+    fn is_held_back(&self) -> bool {
+        false
+    }
 }
 
 /// The right to read a source now, for as long as it is held.
@@ -217,6 +222,8 @@ pub struct SourceError {
     pub remedy: &'static str,
     /// For the log only: may name OCIDs, endpoints and request ids.
     pub detail: String,
+    /// By which the service's own people find the request, where it was answered.
+    pub request_id: Option<String>,
 }
 
 /// A source cannot even be set up; the message says what to do.

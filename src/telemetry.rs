@@ -2,6 +2,9 @@
 
 use std::io::IsTerminal as _;
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -10,6 +13,14 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 /// What is logged when nothing else is said: our own state changes, others' trouble. What kube
 /// has to say of a failed call is said by the check that the caller reports into, and once.
 const DEFAULT_FILTER: &str = "warn,depthgauge=info,kube_client=off,kube_runtime=off";
+
+/// Of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Build {
+    version: &'static str,
+}
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +48,14 @@ pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// All that is shown on `/metrics`. Handed down: there is no global one.
+/// All that is shown on `/metrics`, beginning with what this program is. Handed down: there is no
+/// global one.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    let builds = Family::<Build, Gauge>::default();
+    builds.get_or_create(&Build { version: VERSION }).set(1);
+    ours(&mut registry).register("build_info", "Which depthgauge this is; always 1", builds);
+    registry
 }
 
 /// Where parts register what they say of themselves, all of which begins with `depthgauge_`.

@@ -6,10 +6,12 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
+use prometheus_client::registry::Registry;
 
 use super::accept::{Accepted, Conversion, Encoding};
 use super::encode::table::{Content, Include, Table};
 use super::encode::{self, EncodeError, ValueList};
+use super::meters::Meters;
 use super::{read_only, reply};
 use crate::lookup::{Catalog, LookupError};
 use crate::metric::{Namespace, Sample};
@@ -32,14 +34,15 @@ enum Form {
 /// `GET …/namespaces/{namespace}/{metric}?labelSelector=…`
 pub struct Metrics {
     catalog: Arc<Catalog>,
+    meters: Meters,
 }
 
 // === impl Metrics ===
 
 impl Metrics {
-    /// Tells what this catalog knows.
-    pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog }
+    /// Tells what this catalog knows, and counts in a registry whose metrics begin with our name.
+    pub fn new(catalog: Arc<Catalog>, registry: &mut Registry) -> Self {
+        Self { catalog, meters: Meters::new(registry) }
     }
 
     async fn list(&self, question: Admitted, request: &Parts) -> Result<Response, Refusal> {
@@ -58,6 +61,7 @@ impl Metrics {
         let selector = selector(query)?;
         let namespace = Namespace::new(namespace);
         let samples = self.catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
+        self.meters.told(&samples, self.catalog.now());
         let body = match form {
             Form::List(encoding) => list(&samples, encoding, pretty),
             Form::Table(encoding, api_version) => {

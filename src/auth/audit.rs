@@ -1,4 +1,4 @@
-//! One line in the log for each request that was denied or has failed, and a counter for all.
+//! One line in the log for each request that was denied or has failed, and counters for all.
 //!
 //! What callers send is written as quoted text, of bounded length, and never a header but the id
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use super::meters::{Decision, Meters};
 use crate::refusal::Said;
 use crate::request::{Attributes, Caller, Peer, Target};
 
@@ -36,14 +34,9 @@ const ID_MAX: usize = 128;
 
 /// Where the lines go.
 pub struct Audit {
-    requests: Family<Code, Counter>,
+    meters: Meters,
     callers: Sampler,
     strangers: Sampler,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Code {
-    code: u16,
 }
 
 /// What a line will need of a request, should there be one.
@@ -53,6 +46,7 @@ pub(super) struct Trail {
     id: Option<HeaderValue>,
     peer: SocketAddr,
     asks_for_values: bool,
+    began: Instant,
 }
 
 /// Says which lines are written.
@@ -73,9 +67,7 @@ struct Second {
 impl Audit {
     /// One that counts in this registry.
     pub fn new(registry: &mut Registry) -> Self {
-        let requests = Family::default();
-        registry.register("requests", "Requests for values of metrics, by the code of the answer", requests.clone());
-        Self { requests, callers: Sampler::new(), strangers: Sampler::new() }
+        Self { meters: Meters::new(registry), callers: Sampler::new(), strangers: Sampler::new() }
     }
 
     /// Tells what a flood has left out, once its second is over. For every request.
@@ -87,11 +79,16 @@ impl Audit {
         }
     }
 
+    /// Takes note of what became of the question who asks, and may they.
+    pub(super) fn decided(&self, decision: Decision) {
+        self.meters.decided(decision);
+    }
+
     /// Takes note of an answer. `caller` is `None` where nobody could be made out.
     pub(super) fn record(&self, trail: &Trail, caller: Option<&Caller>, response: &Response) {
         let status = response.status();
         if trail.asks_for_values {
-            self.requests.get_or_create(&Code { code: status.as_u16() }).inc();
+            self.meters.answered(status, trail.began.elapsed());
         }
         if !status.is_client_error() && !status.is_server_error() {
             return;
@@ -136,7 +133,7 @@ impl Trail {
             Some(made)
         });
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { method, uri, id, peer: peer.address, asks_for_values }
+        Self { method, uri, id, peer: peer.address, asks_for_values, began: Instant::now() }
     }
 
     /// Puts the request's id into the answer.

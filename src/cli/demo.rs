@@ -151,9 +151,12 @@ async fn start(
     let user = DemoUser::make(dir, address, ca)?;
     let trust = Trust::new(clock);
     trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
-    let audit = Audit::new(telemetry::ours(&mut telemetry::registry()));
+    let mut registry = telemetry::registry();
+    let ours = telemetry::ours(&mut registry);
+    let audit = Audit::new(ours);
+    let values = Metrics::new(Arc::new(catalog), ours);
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
-    let gate = Gate::new(auth, Metrics::new(Arc::new(catalog)), api::routes());
+    let gate = Gate::new(auth, values, api::routes());
     let certified = serving.certified.clone();
     let tls = server::tls::acceptor(move || certified.clone(), MinVersion::default())?;
     parts.spawn(server::serve(secure, tls, gate, Limits::default(), drain.clone()));

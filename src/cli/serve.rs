@@ -11,30 +11,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use axum::Router;
-use axum::middleware::from_fn_with_state;
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::cluster::kube_client;
 use super::{clock, duration, in_pod, listen, pod_namespace};
-use crate::api::Metrics;
-use crate::apiservice::{Install, Registration, ServiceRef};
-use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
-use crate::health::{Health, Reasons, Reporter, State};
-use crate::lookup::{Catalog, Gauges};
+use crate::admin::status::{Facts, Status};
+use crate::apiservice::{Availability, Install, Registration, ServiceRef};
+use crate::auth::Trust;
+use crate::certs::{Expiry, Serving};
+use crate::health::{Health, Reporter, State};
+use crate::lookup::Catalog;
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
-use crate::{admin, api, apiservice, auth, server, telemetry};
+use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
+mod doors;
 mod parts;
 mod scaling;
 mod sources;
 
 use certificate::Certificate;
+use doors::Doors;
 use parts::{API_LISTENER, Parts};
 use sources::Sources;
 
@@ -123,24 +123,38 @@ impl Args {
         let admin = listen(admin_address, "--admin-address").await?;
         println!("serving on https://{}", secure.local_addr()?);
         println!("admin on http://{}", admin.local_addr()?);
-        tracing::info!(sources, origin, "serving");
+        tracing::info!(sources, origin = origin.as_str(), "serving");
 
         let drain = CancellationToken::new();
         let mut parts = Parts::default();
         let trust = Arc::new(Trust::new(clock));
         let mut registry = telemetry::registry();
+        let availability = Availability::default();
+        telemetry::ours(&mut registry).register_collector(Box::new(availability.clone()));
+        telemetry::ours(&mut registry).register_collector(Box::new(Expiry::of(serving.clone())));
         if let Some(followed) = followed {
             parts.run("config", followed.by(&catalog, &health, &mut registry).run());
         }
         if let Some(place) = scaling {
             parts.scale(place.open(&client, &catalog, &health, &mut registry));
         }
-        let (gate, insights) = gate(&client, &trust, catalog.clone(), &health, &parts.reviews, registry);
+        let status = status(&catalog, &health, origin, &serving, &availability);
+        let doors = Doors {
+            client: &client,
+            trust: &trust,
+            catalog: catalog.clone(),
+            health: &health,
+            reviews: &parts.reviews,
+            registry,
+            status,
+            admin_is_local: admin.local_addr()?.ip().is_loopback(),
+        };
+        let (gate, operators) = doors.open();
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
         parts.run(API_LISTENER, server::serve(secure, tls, gate, Limits::default(), drain.clone()));
-        parts.run("admin listener", admin::serve(admin, insights));
+        parts.run("admin listener", admin::serve(admin, operators));
         parts.run("reader", reader.run());
         let publication = certificates.publication();
         parts.run("certificates", certificates.keep(publish, reporter));
@@ -149,7 +163,10 @@ impl Args {
         parts.run("identity watch", async move { watched.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let install = Arc::new(Install::new(client, service));
-            keep_registered(&mut parts, install, takeover, apiservice::Certificate { serving, publication }, &health)?;
+            let reporter = health.reporter("apiservice", waiting());
+            let certificate = apiservice::Certificate { serving, publication };
+            let registration = Registration::new(install.clone(), takeover, certificate, reporter, availability)?;
+            keep_registered(&mut parts, install, registration, &health);
         }
 
         let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
@@ -158,46 +175,30 @@ impl Args {
 }
 
 /// Until the process is asked to stop; in a pod, also until its Deployment or Namespace goes.
-fn keep_registered(
-    parts: &mut Parts,
-    install: Arc<Install>,
-    takeover: bool,
-    certificate: apiservice::Certificate,
-    health: &Health,
-) -> Result<()> {
-    let reporter = health.reporter("apiservice", waiting());
-    let registration = Registration::new(install.clone(), takeover, certificate, reporter)?;
+fn keep_registered(parts: &mut Parts, install: Arc<Install>, registration: Registration, health: &Health) {
     parts.run_until_asked("registration", registration.keep());
     if in_pod() {
         parts.belongs_to(install, health.reporter("install", waiting()));
     }
-    Ok(())
 }
 
-/// What is on the secure port (the API and what tells of the process, behind the question who
-/// asks, and the probes), and what is on the admin port.
-fn gate(
-    client: &kube::Client,
-    trust: &Arc<Trust>,
-    catalog: Arc<Catalog>,
+/// What `/status` tells besides values and checks.
+fn status(
+    catalog: &Arc<Catalog>,
     health: &Health,
-    reviews: &TaskTracker,
-    mut registry: Registry,
-) -> (Gate<Metrics>, Router) {
-    registry.register_collector(Box::new(Gauges::of(catalog.clone())));
-    let ours = telemetry::ours(&mut registry);
-    ours.register_collector(Box::new(health.clone()));
-    let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
-    reviews.spawn(auth::rehearse(client.clone(), judges_tokens.clone(), access.clone()));
-    let tokens = TokenReviews::new(client.clone(), reviews.clone(), judges_tokens);
-    let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
-    let audit = Audit::new(ours);
-    let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
-    let insights = admin::insights(Arc::new(registry));
-    let guarded = insights.clone().layer(from_fn_with_state(auth.clone(), auth::path_layer));
-    let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
-    let operators = admin::probes(health.clone(), Reasons::Told).merge(insights);
-    (Gate::new(auth, Metrics::new(catalog), routes), operators)
+    config: String,
+    serving: &watch::Receiver<Serving>,
+    availability: &Availability,
+) -> Status {
+    let (serving, availability, started) = (serving.clone(), availability.clone(), clock());
+    Status::new(catalog.clone(), health.clone(), move || Facts {
+        version: telemetry::VERSION,
+        started,
+        certificate_expires: serving.borrow().expires,
+        api_service_available: availability.now(),
+        config: config.clone(),
+        findings: Vec::new(),
+    })
 }
 
 /// Takes traffic once it is known whom to believe.

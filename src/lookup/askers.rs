@@ -15,6 +15,8 @@ use crate::metric::{MetricName, Namespace};
 const ASKERS_MAX: usize = 16;
 /// Silent for so long, an asker makes room for another one: longer than any usual HPA's pause.
 const SILENCE: Duration = Duration::from_secs(120);
+/// What comes sooner than this after a question is no other beat, see [`super::schedule`].
+const SAME_BEAT: Duration = Duration::from_secs(1);
 /// Of a selector's text, in bytes.
 const SELECTOR_MAX: usize = 200;
 
@@ -41,6 +43,7 @@ struct Asker {
     selector: Box<str>,
     policies: Policies,
     last: Instant,
+    interval: Option<Duration>,
 }
 
 /// One who asks, for those who want to look.
@@ -56,6 +59,8 @@ pub struct AskerState {
     pub policies: Policies,
     /// How long ago.
     pub last_asked: Duration,
+    /// The pause before that, if it asked before.
+    pub interval: Option<Duration>,
 }
 
 // === impl Who ===
@@ -71,17 +76,23 @@ impl<'q> Who<'q> {
 // === impl Askers ===
 
 impl Askers {
-    pub(super) fn record(&mut self, who: &Who<'_>, now: Instant) {
+    /// Takes note of a question. How long ago this one asked before, unless that was the same
+    /// beat: several HPAs of one controller may have the same question.
+    pub(super) fn record(&mut self, who: &Who<'_>, now: Instant) -> Option<Duration> {
         if let Some(known) = self.listed.iter_mut().find(|asker| asker.id == who.id) {
-            known.last = now;
-            return;
+            let interval = now.saturating_duration_since(std::mem::replace(&mut known.last, now));
+            if interval < SAME_BEAT {
+                return None;
+            }
+            known.interval = Some(interval);
+            return known.interval;
         }
         if self.listed.len() >= ASKERS_MAX {
             self.listed.retain(|asker| now - asker.last < SILENCE);
         }
         if self.listed.len() >= ASKERS_MAX {
             self.others = Some(now);
-            return;
+            return None;
         }
         let mut selector = who.question.selector.to_string();
         selector.truncate(selector.floor_char_boundary(SELECTOR_MAX));
@@ -92,7 +103,9 @@ impl Askers {
             selector: selector.into(),
             policies: who.question.policies,
             last: now,
+            interval: None,
         });
+        None
     }
 
     /// Those who are listed, the last to ask first.
@@ -103,6 +116,7 @@ impl Askers {
             selector: asker.selector.to_string(),
             policies: asker.policies,
             last_asked: now.saturating_duration_since(asker.last),
+            interval: asker.interval,
         };
         let mut states: Vec<AskerState> = self.listed.iter().map(state).collect();
         states.sort_by_key(|state| state.last_asked);

@@ -11,8 +11,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use super::askers::{Askers, Who};
+use super::cells::Common;
 use super::history::History;
-use super::outage::Outage;
+use super::meters::Meters;
+use super::outage::{Outage, Tally};
 use super::policy::{Applied, Latches, Policies};
 use super::schedule::{Asks, LastRead};
 use super::{LookupError, Timing};
@@ -52,6 +54,7 @@ pub(super) struct Cell {
     pub(super) progress: watch::Sender<()>,
     state: Mutex<State>,
     activate: mpsc::UnboundedSender<Arc<Cell>>,
+    pub(super) meters: Meters,
 }
 
 #[derive(Default)]
@@ -66,6 +69,7 @@ pub(super) struct State {
     pub(super) good: Option<Reading>,
     /// Since the last good reading.
     pub(super) outage: Option<Outage>,
+    pub(super) tally: Tally,
     pub(super) askers: Askers,
     pub(super) latches: Latches,
     pub(super) history: History,
@@ -78,6 +82,19 @@ pub(super) struct Reading {
     /// When the read began: the values are at least as new as this.
     pub(super) timestamp: Timestamp,
     pub(super) began: Instant,
+}
+
+/// How a reading fares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Condition {
+    /// Nobody asks, so nobody reads.
+    Idle,
+    /// For the first reading.
+    Waiting,
+    /// Read, and good.
+    Well,
+    /// Since then.
+    Failing(Timestamp),
 }
 
 /// What somebody wants to be told.
@@ -101,15 +118,11 @@ pub(super) struct Told {
 // === impl Cell ===
 
 impl Cell {
-    pub(super) fn new(
-        subject: Subject,
-        clock: Clock,
-        activate: mpsc::UnboundedSender<Arc<Cell>>,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    pub(super) fn new(subject: Subject, common: &Common, room: Option<OwnedSemaphorePermit>) -> Self {
+        let Common { clock, activate, meters, .. } = common.clone();
         let Subject { title, kind, source, facet, timing } = subject;
         let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
-        Self { title, kind, source, facet, timing, clock, _room: room, demand, progress, state, activate }
+        Self { title, kind, source, facet, timing, clock, _room: room, demand, progress, state, activate, meters }
     }
 
     /// Sees to it that there is something to say: at once when memory has it, else after the
@@ -153,6 +166,17 @@ impl Cell {
     pub(super) fn is_wanting(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
         state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
+    }
+
+    /// Who asks for it, whether it is read, and whether that fails.
+    pub(super) fn condition(&self) -> Condition {
+        let state = self.state();
+        match (&state.outage, &state.good) {
+            _ if !state.active => Condition::Idle,
+            (Some(outage), _) if outage.verdict() != Verdict::NoSuchPart => Condition::Failing(outage.since()),
+            (None, None) => Condition::Waiting,
+            (Some(_), _) | (None, Some(_)) => Condition::Well,
+        }
     }
 
     /// How much longer than `refresh` its value is kept, while it is asked for.
@@ -205,7 +229,9 @@ impl Cell {
     fn must_wait(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         state.asks.record(now);
-        state.askers.record(who, now);
+        if let Some(interval) = state.askers.record(who, now) {
+            self.meters.asked_after(interval);
+        }
         let was_active = state.active;
         if !was_active {
             // A closed channel means that the process is stopping; the question will time out.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::cache::{Cell, Reading, Subject};
+use super::meters::Meters;
 use super::{LookupError, Timing, title};
 use crate::metric::Clock;
 use crate::source::facet::Facet;
@@ -24,6 +25,8 @@ pub(super) const PARTS_MAX: usize = 1000;
 /// Of one source: a quarter of all, so that one cannot take the room of the others, and as many
 /// channels as a queue is said to have at most.
 pub(super) const PARTS_PER_SOURCE: usize = 256;
+/// Of what a source is, so many characters are shown: enough to tell two queues apart.
+const TAIL: usize = 6;
 
 /// What all cells of a catalog share.
 #[derive(Clone)]
@@ -33,12 +36,16 @@ pub(super) struct Common {
     pub(super) activate: mpsc::UnboundedSender<Arc<Cell>>,
     /// A permit for each part.
     pub(super) room: Arc<Semaphore>,
+    /// What is measured of all of them.
+    pub(super) meters: Meters,
 }
 
 /// A source, and all that is known of it.
 pub(super) struct Cells {
     /// As it reads in a sentence: `queue "orders"`.
     title: String,
+    /// The end of what it is whatever it is called: all that is shown of an OCID.
+    pub(super) tail: Box<str>,
     kind: &'static dyn Kind,
     timing: Timing,
     source: Arc<dyn Source>,
@@ -52,7 +59,7 @@ pub(super) struct Cells {
 
 impl Common {
     pub(super) fn new(clock: Clock, activate: mpsc::UnboundedSender<Arc<Cell>>) -> Self {
-        Self { clock, activate, room: Arc::new(Semaphore::new(PARTS_MAX)) }
+        Self { clock, activate, room: Arc::new(Semaphore::new(PARTS_MAX)), meters: Meters::default() }
     }
 }
 
@@ -62,14 +69,15 @@ impl Cells {
     pub(super) fn new(
         kind: &'static dyn Kind,
         name: &str,
+        identity: &str,
         timing: Timing,
         source: Box<dyn Source>,
         common: Common,
     ) -> Self {
         let (title, source): (_, Arc<dyn Source>) = (title(kind, name), source.into());
         let subject = Subject { title: title.clone(), kind, source: source.clone(), facet: Facet::WHOLE, timing };
-        let whole = Arc::new(Cell::new(subject, common.clock, common.activate.clone(), None));
-        Self { title, kind, timing, source, whole, parts: Mutex::default(), common }
+        let whole = Arc::new(Cell::new(subject, &common, None));
+        Self { title, tail: tail(identity).into(), kind, timing, source, whole, parts: Mutex::default(), common }
     }
 
     /// The reading of a part, or of the whole.
@@ -98,7 +106,7 @@ impl Cells {
             facet: facet.clone(),
             timing: self.timing,
         };
-        let cell = Arc::new(Cell::new(subject, self.common.clock, self.common.activate.clone(), Some(room)));
+        let cell = Arc::new(Cell::new(subject, &self.common, Some(room)));
         parts.insert(facet.clone(), Arc::downgrade(&cell));
         Ok(cell)
     }
@@ -143,4 +151,10 @@ impl Cells {
         );
         LookupError::Unavailable(sentence.into())
     }
+}
+
+/// The last characters of an identity.
+fn tail(identity: &str) -> &str {
+    let start = identity.char_indices().rev().nth(TAIL - 1).map_or(0, |(at, _)| at);
+    &identity[start..]
 }

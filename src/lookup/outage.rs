@@ -14,6 +14,8 @@ use crate::source::{SourceError, Verdict};
 
 /// Longest sentence, in bytes; an HPA's condition is read in a terminal.
 const SENTENCE_MAX: usize = 400;
+/// Of a request id, in bytes; OCI's are three of 32 characters.
+const REQUEST_ID_MAX: usize = 128;
 
 /// A time without a good reading.
 #[derive(Debug)]
@@ -23,6 +25,42 @@ pub(super) struct Outage {
     cause: String,
     verdict: Verdict,
     sentence: Arc<str>,
+}
+
+/// How often a reading was tried, and the last failure, which outlives its outage.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) good: u64,
+    pub(super) failed: u64,
+    pub(super) last_failure: Option<Box<FailureState>>,
+}
+
+/// One read that failed, for those who want to look.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FailureState {
+    /// When it began.
+    pub at: Timestamp,
+    /// How far it came: `read`.
+    pub step: &'static str,
+    /// What happened; nothing secret.
+    pub cause: String,
+    /// What the reader can do about it.
+    pub remedy: &'static str,
+    /// By which the service's own people find it, cut after 128 bytes.
+    pub request_id: Option<String>,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Takes note of a failed read.
+    pub(super) fn fail(&mut self, error: &SourceError, at: Timestamp) {
+        self.failed = self.failed.saturating_add(1);
+        let request_id = error.request_id.as_ref().map(|id| id[..id.floor_char_boundary(REQUEST_ID_MAX)].to_owned());
+        let SourceError { step, cause, remedy, .. } = error;
+        let failure = FailureState { at, step: step.as_str(), cause: cause.clone(), remedy, request_id };
+        self.last_failure = Some(Box::new(failure));
+    }
 }
 
 // === impl Outage ===
@@ -97,7 +135,14 @@ mod tests {
     }
 
     fn judged(cause: &str, verdict: Verdict) -> SourceError {
-        SourceError { step: Step::Read, verdict, cause: cause.into(), remedy: "Wait.", detail: String::new() }
+        SourceError {
+            step: Step::Read,
+            verdict,
+            cause: cause.into(),
+            remedy: "Wait.",
+            detail: String::new(),
+            request_id: None,
+        }
     }
 
     #[test]

@@ -126,6 +126,7 @@ async fn read(cell: &Cell) {
     let began = Instant::now();
     let timestamp = (cell.clock)();
     let result = read_by(&*cell.source, &cell.facet, began + cell.timing.timeout).await;
+    cell.meters.read_took(cell.kind, result.as_ref().err(), began.elapsed());
     store(cell, began, timestamp, result);
     cell.progress.send_replace(());
 }
@@ -139,6 +140,7 @@ async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figu
             cause: "timed out".to_owned(),
             remedy: "Check the way from this pod to the source.",
             detail: "the read went on after its deadline".to_owned(),
+            request_id: None,
         })
     })
 }
@@ -158,12 +160,14 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
             }
             state.last_read = Some(LastRead { began, retry_after: None });
             state.latches.pass(&figures);
+            state.tally.good = state.tally.good.saturating_add(1);
             if let Some(value) = cell.kind.depths().first().and_then(|metric| figures.value(*metric)) {
                 state.history.record(value, began);
             }
             state.good = Some(Reading { figures: Arc::new(figures), timestamp, began });
         }
         Err(error) => {
+            state.tally.fail(&error, timestamp);
             let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
             state.last_read = Some(LastRead { began, retry_after });
             let news = match &mut state.outage {

@@ -265,7 +265,8 @@ impl Roll {
             let member = match known.get(&(&identity, &name)) {
                 Some(member) => (*member).clone(),
                 None => {
-                    let cells = roster.cells(self.kind, &name, self.timing, source.source);
+                    let Identified { identity, source } = source;
+                    let cells = roster.cells(self.kind, &name, &identity, self.timing, source);
                     Member { identity: identity.clone(), name, cells }
                 }
             };
@@ -313,6 +314,7 @@ async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, Sour
             cause: "timed out".to_owned(),
             remedy: "Check the way from this pod to the source.",
             detail: "the listing went on after its deadline".to_owned(),
+            request_id: None,
         })
     })
 }

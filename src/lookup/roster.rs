@@ -72,7 +72,7 @@ impl Roster {
             match source {
                 Opened::One(Identified { identity, source }) => {
                     let cells = before.cells(&definition);
-                    let cells = cells.unwrap_or_else(|| self.cells(kind, &name, timing, source));
+                    let cells = cells.unwrap_or_else(|| self.cells(kind, &name, &identity, timing, source));
                     let entry = Entry::new(name, kind, rules, cells);
                     inputs.bound.push(Bound { identity, entry });
                     inputs.bound_definitions.push(definition);
@@ -100,10 +100,11 @@ impl Roster {
         &self,
         kind: &'static dyn Kind,
         name: &str,
+        identity: &str,
         timing: Timing,
         source: Box<dyn Source>,
     ) -> Arc<Cells> {
-        Arc::new(Cells::new(kind, name, timing, source, self.common.clone()))
+        Arc::new(Cells::new(kind, name, identity, timing, source, self.common.clone()))
     }
 
     fn publish(&self, inputs: &Inputs) {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Timing;
 use super::askers::AskerState;
 use super::cache::{Cell, Reading};
 use super::entry::Entry;
-use super::outage::Outage;
+use super::outage::{FailureState, Outage};
 use super::policy::{LatchState, Policies};
+use crate::metric::MetricName;
 use crate::source::facet::Facet;
 use crate::source::{Figures, Verdict};
 
@@ -21,14 +23,30 @@ pub struct ReadingState {
     pub label: &'static str,
     /// And the name.
     pub name: String,
+    /// The last six characters of what it is whatever it is called: of an OCID.
+    pub identity_tail: String,
     /// Which part of it.
     pub facet: Facet,
     /// Whether somebody asks, and so somebody reads.
     pub active: bool,
+    /// Whether it is not asked at all, for nothing answers where it is.
+    pub held_back: bool,
     /// What was read last.
     pub known: Option<KnownState>,
     /// Since the last good reading.
     pub outage: Option<OutageState>,
+    /// Good reads since the start.
+    pub reads: u64,
+    /// And failed ones.
+    pub failures: u64,
+    /// The last of those, also after its outage.
+    pub last_failure: Option<FailureState>,
+    /// Which metrics policies may touch: depths.
+    pub depths: &'static [MetricName],
+    /// All of them.
+    pub metrics: &'static [MetricName],
+    /// How fresh it is kept.
+    pub timing: Timing,
     /// The source's own, where a question brings none.
     pub policies: Policies,
     /// What became of the activations that somebody asks with.
@@ -68,14 +86,24 @@ pub struct OutageState {
 
 impl ReadingState {
     pub(super) fn of(entry: &Entry, cell: &Cell, now: Instant) -> Self {
+        // Looks at the service's own state, and so before the lock.
+        let held_back = cell.source.is_held_back();
         let state = cell.state();
         Self {
             label: entry.kind.label(),
             name: entry.name.clone(),
+            identity_tail: entry.cells.tail.to_string(),
             facet: cell.facet.clone(),
             active: state.active,
+            held_back,
             known: state.good.as_ref().map(|reading| KnownState::of(reading, now)),
             outage: state.outage.as_ref().map(OutageState::of),
+            reads: state.tally.good,
+            failures: state.tally.failed,
+            last_failure: state.tally.last_failure.as_deref().cloned(),
+            depths: entry.kind.depths(),
+            metrics: entry.kind.metrics(),
+            timing: cell.timing,
             policies: entry.rules.policies,
             latches: state.latches.states(),
             askers: state.askers.states(now),

@@ -102,6 +102,7 @@ impl Source for Arc<Fake> {
                 cause: cause.into(),
                 remedy: "Wait.",
                 detail: String::new(),
+                request_id: None,
             };
             let error = |cause: &str| judged(cause, Verdict::Trouble);
             let mood = *self.mood.lock().unwrap();

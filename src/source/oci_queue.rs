@@ -224,6 +224,7 @@ impl QueueSource {
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
             remedy: "Set the source's `endpoint`.",
             detail: format!("{error}"),
+            request_id: None,
         })?;
         *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
         Ok(endpoint)
@@ -242,13 +243,18 @@ impl QueueSource {
         if let Some(until) = rest {
             tokio::time::sleep_until(until).await;
         }
-        let found = self.found().endpoint.clone();
-        let endpoint = self.fixed.as_ref().or(found.as_ref()).or(match &self.control_plane {
-            ControlPlane::At(endpoint) => Some(endpoint),
-            ControlPlane::OfPrincipal(otherwise) => otherwise.as_ref(),
-        });
-        let (waited, place) = self.client.turn(endpoint, &self.id, urgent).await;
+        let endpoint = self.next_endpoint();
+        let (waited, place) = self.client.turn(endpoint.as_ref(), &self.id, urgent).await;
         Turn { waited, place }
+    }
+
+    /// What will be asked first for the next reading, as far as that is known.
+    fn next_endpoint(&self) -> Option<Endpoint> {
+        let messages = self.fixed.clone().or_else(|| self.found().endpoint.clone());
+        messages.or_else(|| match &self.control_plane {
+            ControlPlane::At(endpoint) => Some(endpoint.clone()),
+            ControlPlane::OfPrincipal(otherwise) => otherwise.clone(),
+        })
     }
 
     fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -270,6 +276,10 @@ impl Source for QueueSource {
     fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
         self.wait_for_turn(urgent).boxed()
     }
+
+    fn is_held_back(&self) -> bool {
+        self.next_endpoint().is_some_and(|endpoint| self.client.is_down(&endpoint))
+    }
 }
 
 fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
@@ -279,6 +289,7 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         cause: format!("GetStats answered with {what}"),
         remedy: "This is trouble of the service: see its status page.",
         detail: format!("{stats:?}"),
+        request_id: None,
     };
     let negative =
         |stats: &Stats| stats.visible_messages < 0 || stats.in_flight_messages < 0 || stats.size_in_bytes < 0;

@@ -233,7 +233,14 @@ async fn metrics_on_the_secure_port_are_for_callers_who_may_get_the_path() {
     let hpa = server.aggregator("hpa");
     assert_eq!(hpa.get(VALUE).await.status, 200);
     assert_eq!(stranger.get(VALUE).await.status, 403);
-    let answer = server.aggregator("prometheus").get("/metrics").await;
+    let prometheus = server.aggregator("prometheus");
+    let text = prometheus.get("/metrics").await;
+    assert_eq!(
+        (text.status.as_u16(), text.header("content-type")),
+        (200, Some("text/plain; version=0.0.4; charset=utf-8"))
+    );
+    assert!(text.body.contains("# TYPE depthgauge_requests_total counter\n"), "{}", text.body);
+    let answer = prometheus.with_header("Accept", "application/openmetrics-text;version=1.0.0").get("/metrics").await;
     assert_eq!(answer.status, 200);
     for line in [
         r#"depthgauge_requests_total{code="200"} 1"#,

@@ -20,7 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac"]),
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health"]),
-    ("admin", &["health"]),
+    // `/status` shows what parts know of themselves; its facts come from the composition root.
+    ("admin", &["health", "lookup", "source"]),
     // Wire types only, never the client's signing.
     ("emulator", &["oci"]),
 ];

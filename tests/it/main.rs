@@ -81,5 +81,11 @@ mod serve;
 /// Its sources: a file that changes, variables, gauges.
 mod serve_sources;
 
+/// The status page, and its JSON.
+mod status;
+
+/// The same in a real browser.
+mod browser;
+
 /// End to end on a real control plane.
 mod e2e;

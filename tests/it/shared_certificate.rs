@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::apiservice::{self, Install, Registration};
+use depthgauge::apiservice::{self, Availability, Install, Registration};
 use depthgauge::certs::{Certificates, CertsError, Lifetimes, Serving};
 use depthgauge::health::{Health, State};
 use jiff::{SignedDuration, Timestamp};
@@ -83,7 +83,8 @@ async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future
     let keep = certificates.keep(publish, reporter("certificate"));
     let install = Arc::new(Install::new(objects.client(), "depthgauge/depthgauge:443".parse().unwrap()));
     let certificate = apiservice::Certificate { serving: serving.clone(), publication };
-    let registration = Registration::new(install, false, certificate, reporter("apiservice")).unwrap();
+    let registration =
+        Registration::new(install, false, certificate, reporter("apiservice"), Availability::default()).unwrap();
     tokio::spawn(registration.keep());
     (serving, keep)
 }

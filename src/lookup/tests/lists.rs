@@ -42,6 +42,7 @@ impl Listing for Arc<FakeListing> {
                 cause: cause.to_owned(),
                 remedy: "Wait.",
                 detail: String::new(),
+                request_id: None,
             })?;
             let source =
                 |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };

@@ -33,6 +33,7 @@ impl ControlPlane {
             cause: "no region is known".to_owned(),
             remedy: "Set `oci.region`.",
             detail: String::new(),
+            request_id: None,
         })
     }
 }

@@ -130,6 +130,7 @@ impl KnownGroups {
             cause,
             remedy: "Name one of them, or give it an alias in `consumerGroups`.",
             detail: String::new(),
+            request_id: None,
         }
     }
 

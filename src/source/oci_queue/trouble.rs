@@ -42,7 +42,11 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
         oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
-    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error) }
+    let request_id = match error {
+        oci::Error::Service(error) => error.request_id.clone(),
+        _ => None,
+    };
+    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error), request_id }
 }
 
 /// OCI says 404 for a queue that is not there and for one that nobody lets us see.

@@ -3,15 +3,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::middleware::from_fn_with_state;
+use depthgauge::admin::status::{self, Facts, Finding, Status};
 use depthgauge::api::Metrics;
+use depthgauge::apiservice::Availability;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
-use depthgauge::certs::{Certificates, Lifetimes};
+use depthgauge::certs::{Certificates, Expiry, Lifetimes};
 use depthgauge::config::{Config, ConfigFile, Opener, Reload};
 use depthgauge::health::{Health, Reasons, State};
-use depthgauge::lookup::{Binding, Catalog, Gauges};
+use depthgauge::lookup::{Binding, Catalog, Gauges, Vitals};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
 use depthgauge::{admin, api, auth, server, telemetry};
@@ -21,6 +23,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) trust: Arc<Trust>,
     pub(crate) health: Health,
     pub(crate) catalog: Arc<Catalog>,
+    /// What `/status` is told to show.
+    pub(crate) findings: Arc<Mutex<Vec<Finding>>>,
     pub(crate) drain: CancellationToken,
     /// Ends when the server has drained.
     pub(crate) serving: JoinHandle<()>,
@@ -116,25 +121,42 @@ impl Server {
         let (client, reviews) = (cluster.client(), TaskTracker::new());
         let tokens = TokenReviews::new(client.clone(), reviews.clone(), health.reporter("tokens", State::Ok));
         let access = SubjectAccessReviews::new(client, reviews, health.reporter("authorization", State::Ok));
+        let dir = tempfile::tempdir().unwrap();
+        let certificates =
+            Certificates::in_dir(dir.path(), vec!["localhost".to_owned()], Lifetimes::default(), Timestamp::now);
+        let current = certificates.unwrap().current().await.unwrap();
+        let serving = watch::channel(current.clone()).1;
+        let (expires, availability) = (current.expires, Availability::default());
         let mut registry = telemetry::registry();
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
+        ours.register_collector(Box::new(Vitals::of(catalog.clone())));
+        ours.register_collector(Box::new(Expiry::of(serving)));
+        ours.register_collector(Box::new(availability.clone()));
+        catalog.register(ours);
         if let Some((file, opener)) = followed {
             let reporter = health.reporter("config", State::Ok);
             tokio::spawn(Reload::new(file, opener, catalog.clone(), reporter, ours).run());
         }
         ours.register_collector(Box::new(health.clone()));
         let audit = Audit::new(ours);
+        let values = Metrics::new(catalog.clone(), ours);
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
-        let insights = admin::insights(Arc::new(registry));
+        let findings = Arc::new(Mutex::new(Vec::new()));
+        let found = findings.clone();
+        let status = Status::new(catalog.clone(), health.clone(), move || Facts {
+            version: telemetry::VERSION,
+            started: Timestamp::UNIX_EPOCH,
+            certificate_expires: expires,
+            api_service_available: availability.now(),
+            config: "config.yaml".to_owned(),
+            findings: found.lock().unwrap().clone(),
+        });
+        let insights = admin::metrics(Arc::new(registry)).merge(status::routes(Arc::new(status)));
         let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
         let routes = api::routes().merge(insights).merge(admin::probes(health.clone(), Reasons::Withheld));
-        let gate = Gate::new(auth, Metrics::new(catalog.clone()), routes);
+        let gate = Gate::new(auth, values, routes);
 
-        let dir = tempfile::tempdir().unwrap();
-        let certificates =
-            Certificates::in_dir(dir.path(), vec!["localhost".to_owned()], Lifetimes::default(), Timestamp::now);
-        let current = certificates.unwrap().current().await.unwrap();
         let roots = roots(current.ca.bundle().unwrap());
         let tls = server::tls::acceptor(move || current.certified.clone(), oldest).unwrap();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -151,6 +173,7 @@ impl Server {
             trust,
             health,
             catalog,
+            findings,
             drain,
             serving,
             roots,

@@ -1,0 +1,196 @@
+//! `/status`: what the process knows, for people as a page and for programs as JSON.
+//!
+//! Rendered here, with no file from anywhere else: the page works behind `kubectl port-forward`
+//! and without a way to the internet. It shows who asks for what and how that is going, and so is
+//! for those who operate the process: on loopback, or behind the question who asks.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::view::{Parts, View};
+use crate::health::Health;
+use crate::lookup::Catalog;
+
+mod page;
+mod redact;
+mod sparkline;
+mod view;
+
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Sets for the page what it may do: its own style and script, by their hashes, and asking for
+/// itself again.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    let (style, script) = (hash(page::STYLE), hash(page::SCRIPT));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    // Base64 is ASCII.
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+});
+
+/// Whom to ask.
+pub struct Status {
+    catalog: Arc<Catalog>,
+    health: Health,
+    facts: Box<dyn Fn() -> Facts + Send + Sync>,
+}
+
+/// What neither the catalog nor the checks tell.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Of the program.
+    pub version: &'static str,
+    /// When it began to serve.
+    pub started: Timestamp,
+    /// When the serving certificate is of no use any more.
+    pub certificate_expires: Timestamp,
+    /// Whether kube-apiserver reaches us, as far as that is known.
+    pub api_service_available: Option<bool>,
+    /// Where the sources are from: a file, or variables.
+    pub config: String,
+    /// What a person should look at and no check is about.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that goes wrong for somebody although all is well here: a workload asleep for good.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Whom it concerns: `shop/worker`.
+    pub about: String,
+    /// What is so, and what to do.
+    pub sentence: String,
+}
+
+// === impl Status ===
+
+impl Status {
+    /// Of this catalog and these checks; `facts` is asked for each page.
+    pub fn new(catalog: Arc<Catalog>, health: Health, facts: impl Fn() -> Facts + Send + Sync + 'static) -> Self {
+        Self { catalog, health, facts: Box::new(facts) }
+    }
+
+    fn view(&self) -> View {
+        View::of(Parts {
+            facts: (self.facts)(),
+            now: self.catalog.now(),
+            ready: self.health.is_ready(),
+            checks: self.health.states(),
+            readings: self.catalog.readings(),
+            outages: self.catalog.outages(),
+            unreachable: self.catalog.unreachable(),
+        })
+    }
+}
+
+/// `/status`. Whoever lays it out guards it.
+pub fn routes(status: Arc<Status>) -> Router {
+    Router::new().route("/status", get(show)).with_state(status)
+}
+
+/// `/status` for a listener on loopback, where nobody is asked who they are: not for a web site
+/// that has its own name resolve to this address and then lets a browser ask.
+pub fn local_routes(status: Arc<Status>) -> Router {
+    routes(status).layer(from_fn(under_a_local_name))
+}
+
+async fn show(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
+    let view = status.view();
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (kind, body) = if prefers_html(accept) {
+        (HTML, page::render(&view).into_string())
+    } else {
+        match serde_json::to_string(&view) {
+            Ok(json) => (JSON, json),
+            // Texts and numbers always serialize.
+            Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        }
+    };
+    let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::VARY, HeaderValue::from_static("accept")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    ] {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+async fn under_a_local_name(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_local_name(host) {
+        return next.run(request).await;
+    }
+    let sentence = "ask for it as localhost, or by address: this page is for the machine that it is on\n";
+    (StatusCode::MISDIRECTED_REQUEST, sentence).into_response()
+}
+
+/// Names that nobody else can own: `localhost`, and addresses; with a port or without.
+fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// A browser says so. Whoever takes anything is a program: `curl`, `kubectl get --raw`.
+fn prefers_html(accept: &str) -> bool {
+    let quality = |wanted: &str| {
+        let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+        ranges.filter_map(|mut range| (range.next()? == wanted).then_some(range)).find_map(|mut parameters| {
+            let q = parameters.find_map(|parameter| parameter.strip_prefix("q="));
+            q.map_or(Some(1.0), |q| q.parse::<f32>().ok())
+        })
+    };
+    quality("text/html").is_some_and(|html| html > 0.0 && quality("application/json").is_none_or(|json| html >= json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_gets_the_page_and_a_program_json() {
+        for browser in [
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+            "text/html",
+            "application/json;q=0.5, text/html;q=0.9",
+        ] {
+            assert!(prefers_html(browser), "{browser}");
+        }
+        for program in ["", "*/*", "application/json, */*", "application/json, text/html;q=0.5", "text/html;q=0"] {
+            assert!(!prefers_html(program), "{program}");
+        }
+    }
+
+    #[test]
+    fn only_names_that_nobody_else_can_own_are_local() {
+        for local in ["localhost", "localhost:8080", "LOCALHOST:1", "127.0.0.1:8080", "[::1]:8080", "[::1]", "10.0.0.1"]
+        {
+            assert!(is_local_name(local), "{local}");
+        }
+        for foreign in ["", "example.com", "example.com:8080", "localhost.example.com", "127.0.0.1.nip.io:80"] {
+            assert!(!is_local_name(foreign), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+"use strict";
+// Asks for the page again and puts its main element in the place of the old one: what is open
+// stays open, and focus and scroll stay where they are.
+(() => {
+  const note = document.getElementById("note");
+  const pause = document.getElementById("pause");
+  let paused = false;
+  let asking = false;
+
+  const keep = (old, fresh) => {
+    for (const before of old.querySelectorAll("details[id]")) {
+      const now = fresh.querySelector("#" + CSS.escape(before.id));
+      if (now) now.open = before.open;
+    }
+    const focused = document.activeElement && document.activeElement.id;
+    const [left, top] = [scrollX, scrollY];
+    old.replaceWith(fresh);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    scrollTo(left, top);
+  };
+
+  const refresh = async () => {
+    if (asking) return;
+    asking = true;
+    try {
+      const answer = await fetch(location.pathname, {
+        headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
+      });
+      if (!answer.ok) throw new Error("it answers " + answer.status);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      keep(document.querySelector("main"), page.querySelector("main"));
+      note.textContent = "";
+    } catch (error) {
+      // Said once: a text that changes all the time would be read aloud all the time.
+      if (!note.textContent) note.textContent = "Cannot be refreshed, so this is how it was: " + error.message;
+    } finally {
+      asking = false;
+    }
+  };
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.textContent = paused ? "Go on" : "Pause";
+    if (!paused) refresh();
+  });
+  document.getElementById("again").addEventListener("click", (event) => {
+    event.preventDefault();
+    refresh();
+  });
+  setInterval(() => { if (!paused && !document.hidden) refresh(); }, 5000);
+})();

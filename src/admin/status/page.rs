@@ -1,0 +1,144 @@
+//! The page: HTML, its style and its script, all of them here.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::view::View;
+
+mod source;
+
+/// In the page as it is, and hashed for its policy.
+pub(super) const STYLE: &str = include_str!("page.css");
+/// The same.
+pub(super) const SCRIPT: &str = include_str!("page.js");
+
+/// The whole page.
+pub(super) fn render(view: &View) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "depthgauge status" }
+                // None, so that no browser asks for one.
+                link rel="icon" href="data:,";
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "depthgauge" }
+                    span.soft { (view.version) }
+                    a #again href="/status" { "Refresh" }
+                    // Without the script there is nothing to pause.
+                    button #pause type="button" hidden { "Pause" }
+                    p #note .bad role="status" {}
+                }
+                main { (content(view)) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+fn content(view: &View) -> Markup {
+    html! {
+        p.soft { "As of " (time(view.now)) ", up since " (time(view.started)) }
+        (facts(view))
+        (trouble(view))
+        h2 #sources { "Sources" }
+        @if view.sources.is_empty() {
+            p { "There are none. The config names them, or what lists them." }
+        }
+        @for (number, reading) in view.sources.iter().enumerate() {
+            (source::reading(reading, number))
+        }
+        @if !view.unreachable.is_empty() {
+            h2 { "Listed, and to be named by no question" }
+            ul { @for unnamed in &view.unreachable { li { (unnamed.name) ": " (unnamed.reason) } } }
+        }
+    }
+}
+
+/// Certificate, APIService, config and health, on top of all else.
+fn facts(view: &View) -> Markup {
+    let in_trouble = view.sources.iter().filter(|reading| reading.condition.is_trouble()).count();
+    html! {
+        dl.facts {
+            div { dt { "Health" } dd { (health(view)) } }
+            div {
+                dt { "Sources" }
+                dd {
+                    @if in_trouble == 0 { (view.sources.len()) ", none failing" }
+                    @else { span.bad { (in_trouble) " of " (view.sources.len()) " failing" } }
+                }
+            }
+            div { dt { "APIService" } dd { (api_service(view)) } }
+            div {
+                dt { "Certificate" }
+                dd {
+                    "expires " (time(view.certificate_expires))
+                    @let days = view.certificate_expires.duration_since(view.now).as_hours() / 24;
+                    @if days < 7 { " " strong.warn { "(" (days) " days)" } } @else { " (" (days) " days)" }
+                }
+            }
+            div { dt { "Config" } dd { (view.config) } }
+        }
+    }
+}
+
+fn health(view: &View) -> Markup {
+    let wrong = view.checks.iter().filter(|check| check.reason.is_some()).count();
+    html! {
+        @if !view.ready { strong.bad { "not ready" } }
+        @else if wrong > 0 { strong.warn { "ready, " (wrong) " of " (view.checks.len()) " checks degraded" } }
+        @else { strong.good { "ready, all checks ok" } }
+    }
+}
+
+fn api_service(view: &View) -> Markup {
+    html! {
+        @match view.api_service_available {
+            Some(true) => strong.good { "available" },
+            Some(false) => strong.bad { "not available" },
+            None => "not known",
+        }
+    }
+}
+
+/// What is wrong, and what to do; nothing when nothing is.
+fn trouble(view: &View) -> Markup {
+    let checks = || view.checks.iter().filter_map(|check| Some((check, check.reason.as_ref()?)));
+    let some = checks().next().is_some() || !view.findings.is_empty() || !view.lists.is_empty();
+    html! {
+        @if some {
+            h2 { "To look at" }
+            ul {
+                @for (check, reason) in checks() {
+                    li { strong { (check.name) } " (" (check.state) "): " (reason) }
+                }
+                @for finding in &view.findings { li { strong { (finding.about) } ": " (finding.sentence) } }
+                @for sentence in &view.lists { li { (sentence) } }
+            }
+        }
+    }
+}
+
+/// Absolute, to the second.
+fn time(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A time that lasts, in one or two units.
+fn lasting(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 119.5 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

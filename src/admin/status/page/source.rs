@@ -1,0 +1,154 @@
+//! One source, or a part of it, on the page: a line to compare, and all about it to unfold.
+
+use maud::{Markup, html};
+
+use super::{lasting, time};
+use crate::admin::status::sparkline;
+use crate::admin::status::view::{Asker, Failure, PoliciesView, Reading};
+
+/// `number` tells it from the others on this page.
+pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
+    // By what it is and not by its place: whatever else comes or goes, it stays open.
+    let id = reading
+        .part
+        .iter()
+        .fold(format!("{}-{}", reading.label, reading.name), |id, (label, value)| format!("{id}-{label}-{value}"));
+    let trouble = reading.condition.is_trouble();
+    html! {
+        details.source id=(id) data-trouble[trouble] open[trouble && number < 20] {
+            summary id={ (id) "-line" } { (line(reading)) }
+            div.more {
+                (policies(reading))
+                (errors(reading))
+                (figures(reading))
+                (askers(reading))
+            }
+        }
+    }
+}
+
+fn line(reading: &Reading) -> Markup {
+    html! {
+        span.row {
+            span.name {
+                (reading.label) " " (reading.name)
+                @for (label, value) in &reading.part { ", " (label) " " (value) }
+                " " span.soft title="end of its OCID" { "…" (reading.identity_ends_with) }
+            }
+            span.value {
+                @match reading.known.as_ref().and_then(|known| known.depth) {
+                    Some(depth) => (depth),
+                    None => span.soft { "–" },
+                }
+            }
+            (sparkline::draw(&reading.history))
+            span.state {
+                span.bad[reading.condition.is_trouble()] { (reading.condition.as_str()) }
+                @if is_held(reading) { ", " span.warn { "0 is told (activation)" } }
+                @if let Some(known) = &reading.known { span.soft { ", read " (lasting(known.age_seconds)) " ago" } }
+            }
+        }
+    }
+}
+
+/// Whether a latch tells 0 of a queue that has more.
+fn is_held(reading: &Reading) -> bool {
+    let depth = reading.known.as_ref().and_then(|known| known.depth);
+    depth.is_some_and(|depth| depth > 0) && reading.latches.iter().any(|latch| !latch.open)
+}
+
+/// Those of the source, and what they do now.
+fn policies(reading: &Reading) -> Markup {
+    html! {
+        @if reading.fallback_in_force {
+            p.warn { "Told instead of an error now: " (reading.policies.fallback.as_deref().unwrap_or_default()) " (fallback)" }
+        }
+        @if reading.policies.activation.is_some() || reading.policies.fallback.is_some() {
+            p { "Policies of the source: " (written(&reading.policies)) }
+        }
+        @for latch in &reading.latches {
+            p {
+                "Activation above " (latch.threshold) " for " code { (latch.metric) } ": "
+                @if latch.open { "open, true values are told" } @else { strong.warn { "held at 0" } }
+            }
+        }
+    }
+}
+
+fn written(policies: &PoliciesView) -> Markup {
+    html! {
+        @if let Some(activation) = &policies.activation { "activation " (activation) " " }
+        @if let Some(fallback) = &policies.fallback { "fallback " (fallback) }
+    }
+}
+
+fn errors(reading: &Reading) -> Markup {
+    html! {
+        @if let Some(outage) = &reading.outage {
+            p.bad { (outage.sentence) }
+        }
+        @if reading.breaker_open {
+            p { "Nothing answers at its endpoint: asked every 2 s only." }
+        }
+        p {
+            (reading.reads) " good reads, " (reading.failed_reads) " failed"
+            @if let Some(known) = &reading.known { "; last good one " (time(known.read_at)) }
+        }
+        @if let Some(Failure { at, step, cause, remedy, request_id }) = &reading.last_failure {
+            p {
+                "Last failure " (time(*at)) ", step " (step) ": " (cause) ". " (remedy)
+                @if let Some(id) = request_id { " Request id " code { (id) } }
+            }
+        }
+    }
+}
+
+fn figures(reading: &Reading) -> Markup {
+    html! {
+        @if let Some(known) = &reading.known {
+            h3 { "Values" }
+            div.scroll {
+                table {
+                    thead { tr { th scope="col" { "metric" } th.number scope="col" { "as read" } } }
+                    tbody {
+                        @for (metric, value) in &known.values {
+                            tr {
+                                td { code { (metric) } }
+                                td.number { @match value { Some(value) => (value), None => "–" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn askers(reading: &Reading) -> Markup {
+    html! {
+        h3 { "Who asks" }
+        @if reading.askers.is_empty() {
+            p.soft { "Nobody." }
+        } @else {
+            div.scroll {
+                table {
+                    thead { tr { @for title in ["namespace", "metric", "selector", "every", "last"] { th scope="col" { (title) } } } }
+                    tbody { @for asker in &reading.askers { (row(asker)) } }
+                }
+            }
+        }
+        @if reading.more_askers { p.soft { "And more, for whom there is no room here." } }
+    }
+}
+
+fn row(asker: &Asker) -> Markup {
+    html! {
+        tr {
+            td { (asker.namespace) }
+            td { code { (asker.metric) } }
+            td { @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } } }
+            td { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
+            td { (lasting(asker.asked_seconds_ago)) " ago" }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What is shown, as plain data: this is the JSON, and what the page is made of. Pure.
+//!
+//! Times are absolute where something happened and in seconds where something lasts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::redact::redacted;
+use super::{Facts, Finding};
+use crate::health;
+use crate::lookup::Unreachable;
+use crate::lookup::askers::AskerState;
+use crate::lookup::history::BUCKET;
+use crate::lookup::outage::FailureState;
+use crate::lookup::policy::{LatchState, Policies};
+use crate::lookup::state::{OutageState, ReadingState};
+use crate::source::Verdict;
+
+/// Everything.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct View {
+    pub(super) version: &'static str,
+    pub(super) now: Timestamp,
+    pub(super) started: Timestamp,
+    pub(super) ready: bool,
+    pub(super) certificate_expires: Timestamp,
+    /// `None`: not known, or not ours to look at.
+    pub(super) api_service_available: Option<bool>,
+    /// Where the sources are from.
+    pub(super) config: String,
+    pub(super) checks: Vec<Check>,
+    pub(super) findings: Vec<Finding>,
+    /// What cannot be listed, and names that mean more than one source.
+    pub(super) lists: Vec<String>,
+    pub(super) unreachable: Vec<Unnamed>,
+    pub(super) sources: Vec<Reading>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+/// Listed, and to be named by no question.
+#[derive(Debug, Serialize)]
+pub(super) struct Unnamed {
+    pub(super) name: String,
+    pub(super) reason: &'static str,
+}
+
+/// A source or a part of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Reading {
+    /// What it is called: `queue`.
+    pub(super) label: &'static str,
+    pub(super) name: String,
+    /// `channel: eu-west`, of a part.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) part: BTreeMap<&'static str, String>,
+    /// The last six characters of what it is whatever it is called: of an OCID.
+    pub(super) identity_ends_with: String,
+    pub(super) condition: Condition,
+    /// As read, before any policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) known: Option<Known>,
+    pub(super) reads: u64,
+    pub(super) failed_reads: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outage: Option<Outage>,
+    /// Outlives its outage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_failure: Option<Failure>,
+    /// Its service is asked every 2 s only, for nothing answers there.
+    pub(super) breaker_open: bool,
+    /// The source's own.
+    pub(super) policies: PoliciesView,
+    /// A fallback is told instead of an error.
+    pub(super) fallback_in_force: bool,
+    pub(super) latches: Vec<Latch>,
+    pub(super) askers: Vec<Asker>,
+    /// There are more than are listed.
+    pub(super) more_askers: bool,
+    /// The values of the last hour, oldest first; `null` is a gap.
+    pub(super) history: Vec<Option<u64>>,
+    pub(super) history_span_seconds: u64,
+}
+
+/// How a reading fares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Condition {
+    /// Read, and good.
+    Ok,
+    /// Cannot be read, and the last good value is young enough to be told.
+    FailingFresh,
+    /// Cannot be read, and there is nothing to tell but a fallback or an error.
+    Failing,
+    /// Somebody asks for a part that is not there.
+    NoSuchPart,
+    /// For the first reading.
+    Waiting,
+    /// Nobody asks, so nobody reads.
+    Idle,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Known {
+    /// Of the metric that the history is of.
+    pub(super) depth: Option<u64>,
+    pub(super) values: BTreeMap<&'static str, Option<u64>>,
+    pub(super) read_at: Timestamp,
+    pub(super) age_seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Outage {
+    pub(super) since: Timestamp,
+    pub(super) sentence: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Failure {
+    pub(super) at: Timestamp,
+    pub(super) step: &'static str,
+    pub(super) cause: String,
+    pub(super) remedy: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id: Option<String>,
+}
+
+/// In Kubernetes' form, as they are written.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct PoliciesView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) activation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fallback: Option<String>,
+}
+
+/// An activation that somebody asks with.
+#[derive(Debug, Serialize)]
+pub(super) struct Latch {
+    pub(super) metric: &'static str,
+    pub(super) threshold: String,
+    /// Whether true values are told.
+    pub(super) open: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asker {
+    pub(super) namespace: String,
+    pub(super) metric: &'static str,
+    pub(super) selector: String,
+    pub(super) policies: PoliciesView,
+    pub(super) asked_seconds_ago: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) interval_seconds: Option<f64>,
+}
+
+/// What a view is made of.
+pub(super) struct Parts {
+    pub(super) facts: Facts,
+    pub(super) now: Timestamp,
+    pub(super) ready: bool,
+    pub(super) checks: Vec<(&'static str, health::State)>,
+    pub(super) readings: Vec<ReadingState>,
+    /// All of them, those of readings included.
+    pub(super) outages: Vec<std::sync::Arc<str>>,
+    pub(super) unreachable: Vec<Unreachable>,
+}
+
+// === impl View ===
+
+impl View {
+    pub(super) fn of(parts: Parts) -> Self {
+        let Parts { facts, now, ready, checks, readings, outages, unreachable } = parts;
+        let Facts { version, started, certificate_expires, api_service_available, config, findings } = facts;
+        let of_readings = |sentence: &str| {
+            readings.iter().filter_map(|reading| reading.outage.as_ref()).any(|outage| &*outage.sentence == sentence)
+        };
+        let lists = outages.iter().filter(|sentence| !of_readings(sentence)).map(|sentence| redacted(sentence));
+        Self {
+            version,
+            now,
+            started,
+            ready,
+            certificate_expires,
+            api_service_available,
+            config,
+            lists: lists.collect(),
+            checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
+            findings: findings.into_iter().map(Finding::redacted).collect(),
+            unreachable: unreachable.into_iter().map(Unnamed::of).collect(),
+            sources: readings.into_iter().map(Reading::of).collect(),
+        }
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    fn of(name: &'static str, state: health::State) -> Self {
+        let (state, reason) = match state {
+            health::State::Ok => ("ok", None),
+            health::State::Degraded(reason) => ("degraded", Some(redacted(&reason))),
+            health::State::Failed(reason) => ("failed", Some(redacted(&reason))),
+        };
+        Self { name, state, reason }
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    fn redacted(self) -> Self {
+        Self { about: redacted(&self.about), sentence: redacted(&self.sentence) }
+    }
+}
+
+// === impl Unnamed ===
+
+impl Unnamed {
+    fn of(Unreachable { name, identity: _, reason }: Unreachable) -> Self {
+        Self { name: redacted(&name), reason }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    fn of(state: ReadingState) -> Self {
+        let is_fresh = state.known.as_ref().is_some_and(|known| known.age <= state.timing.max_age);
+        let condition = Condition::of(&state, is_fresh);
+        let ReadingState { depths, metrics, known, outage, .. } = state;
+        let in_trouble = outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
+        let known = known.map(|known| {
+            let value = |metric| known.figures.value(metric).and_then(|value| value.whole_units());
+            Known {
+                depth: depths.first().and_then(|metric| value(*metric)),
+                values: metrics.iter().map(|metric| (metric.as_str(), value(*metric))).collect(),
+                read_at: known.timestamp,
+                age_seconds: seconds(known.age),
+            }
+        });
+        Self {
+            label: state.label,
+            name: state.name,
+            part: state.facet.iter().map(|(label, value)| (label, redacted(value))).collect(),
+            identity_ends_with: state.identity_tail,
+            condition,
+            known,
+            reads: state.reads,
+            failed_reads: state.failures,
+            outage: outage.filter(|_| state.active).map(Outage::of),
+            last_failure: state.last_failure.map(Failure::of),
+            breaker_open: state.held_back,
+            policies: PoliciesView::of(state.policies),
+            fallback_in_force: state.active && in_trouble && !is_fresh && state.policies.fallback.is_some(),
+            latches: state.latches.into_iter().map(Latch::of).collect(),
+            askers: state.askers.into_iter().map(Asker::of).collect(),
+            more_askers: state.other_askers,
+            history: state.history,
+            history_span_seconds: BUCKET.as_secs(),
+        }
+    }
+}
+
+// === impl Condition ===
+
+impl Condition {
+    fn of(state: &ReadingState, is_fresh: bool) -> Self {
+        match (&state.outage, &state.known) {
+            _ if !state.active => Self::Idle,
+            (Some(outage), _) if outage.verdict == Verdict::NoSuchPart => Self::NoSuchPart,
+            (Some(_), _) if is_fresh => Self::FailingFresh,
+            (Some(_), _) => Self::Failing,
+            (None, None) => Self::Waiting,
+            (None, Some(_)) => Self::Ok,
+        }
+    }
+
+    /// In words.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::FailingFresh => "failing, last value still told",
+            Self::Failing => "failing",
+            Self::NoSuchPart => "no such part",
+            Self::Waiting => "waits for its first read",
+            Self::Idle => "idle: nobody asks",
+        }
+    }
+
+    /// Whether somebody has to do something.
+    pub(super) fn is_trouble(self) -> bool {
+        matches!(self, Self::FailingFresh | Self::Failing | Self::NoSuchPart)
+    }
+}
+
+// === impl Outage ===
+
+impl Outage {
+    fn of(OutageState { since, sentence, verdict: _ }: OutageState) -> Self {
+        Self { since, sentence: redacted(&sentence) }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn of(FailureState { at, step, cause, remedy, request_id }: FailureState) -> Self {
+        Self { at, step, cause: redacted(&cause), remedy, request_id }
+    }
+}
+
+// === impl PoliciesView ===
+
+impl PoliciesView {
+    fn of(Policies { activation, fallback }: Policies) -> Self {
+        Self {
+            activation: activation.map(|value| value.to_string()),
+            fallback: fallback.map(|value| value.to_string()),
+        }
+    }
+}
+
+// === impl Latch ===
+
+impl Latch {
+    fn of(LatchState { metric, threshold, open }: LatchState) -> Self {
+        Self { metric: metric.as_str(), threshold: threshold.to_string(), open }
+    }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    fn of(AskerState { namespace, metric, selector, policies, last_asked, interval }: AskerState) -> Self {
+        Self {
+            namespace: namespace.as_str().to_owned(),
+            metric: metric.as_str(),
+            selector: redacted(&selector),
+            policies: PoliciesView::of(policies),
+            asked_seconds_ago: seconds(last_asked),
+            interval_seconds: interval.map(seconds),
+        }
+    }
+}
+
+/// To a tenth.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}

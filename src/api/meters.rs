@@ -1,0 +1,62 @@
+//! What is measured of the values that are told: how old they were, and which a policy made.
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::lookup::policy::{Applied, LABEL};
+use crate::metric::Sample;
+
+/// In seconds: a second before the ask, `refresh` and a second, `maxAge`, by default.
+const AGES: [f64; 9] = [0.5, 1.0, 1.5, 2.5, 6.0, 10.0, 20.0, 30.0, 60.0];
+
+/// One that counts in a registry.
+pub(super) struct Meters {
+    ages: Histogram,
+    activation: Counter,
+    fallback: Counter,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Policy {
+    policy: &'static str,
+}
+
+// === impl Meters ===
+
+impl Meters {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let ages = Histogram::new(AGES);
+        let help = "Age of the oldest value of an answer when it was given, but for those of a fallback";
+        registry.register_with_unit("answer_age", help, Unit::Seconds, ages.clone());
+        let policies = Family::<Policy, Counter>::default();
+        registry.register("policy_values", "Values told that a policy made, by policy", policies.clone());
+        let counter = |policy: Applied| policies.get_or_create_owned(&Policy { policy: policy.as_str() });
+        Self { ages, activation: counter(Applied::Activation), fallback: counter(Applied::Fallback) }
+    }
+
+    /// These values are told now.
+    pub(super) fn told(&self, samples: &[Sample], now: Timestamp) {
+        let mut oldest = None;
+        for sample in samples {
+            match sample.labels.value(LABEL) {
+                // Dated now, for it is of no reading.
+                Some(policy) if policy == Applied::Fallback.as_str() => {
+                    self.fallback.inc();
+                    continue;
+                }
+                Some(_) => {
+                    self.activation.inc();
+                }
+                None => {}
+            }
+            oldest = oldest.into_iter().chain([sample.timestamp]).min();
+        }
+        if let Some(oldest) = oldest {
+            self.ages.observe(now.duration_since(oldest).as_secs_f64().max(0.0));
+        }
+    }
+}

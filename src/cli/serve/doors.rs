@@ -1,0 +1,59 @@
+//! What is behind the two ports: who may have it, and what is counted of it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use prometheus_client::registry::Registry;
+use tokio_util::task::TaskTracker;
+
+use super::waiting;
+use crate::admin::status::{self, Status};
+use crate::api::Metrics;
+use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
+use crate::health::{Health, Reasons};
+use crate::lookup::{Catalog, Gauges, Vitals};
+use crate::{admin, api, auth, telemetry};
+
+/// All that has a say in it.
+pub(super) struct Doors<'p> {
+    pub(super) client: &'p kube::Client,
+    pub(super) trust: &'p Arc<Trust>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) health: &'p Health,
+    /// Runs what goes on after whoever asked has his answer.
+    pub(super) reviews: &'p TaskTracker,
+    pub(super) registry: Registry,
+    pub(super) status: Status,
+    /// Whether nobody but this machine reaches the admin port.
+    pub(super) admin_is_local: bool,
+}
+
+// === impl Doors ===
+
+impl Doors<'_> {
+    /// What is on the secure port (the API and what tells of the process, behind the question who
+    /// asks, and the probes), and what is on the admin port.
+    pub(super) fn open(self) -> (Gate<Metrics>, Router) {
+        let Self { client, trust, catalog, health, reviews, mut registry, status, admin_is_local } = self;
+        registry.register_collector(Box::new(Gauges::of(catalog.clone())));
+        let ours = telemetry::ours(&mut registry);
+        ours.register_collector(Box::new(health.clone()));
+        ours.register_collector(Box::new(Vitals::of(catalog.clone())));
+        catalog.register(ours);
+        let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
+        reviews.spawn(auth::rehearse(client.clone(), judges_tokens.clone(), access.clone()));
+        let tokens = TokenReviews::new(client.clone(), reviews.clone(), judges_tokens);
+        let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
+        let audit = Audit::new(ours);
+        let values = Metrics::new(catalog, ours);
+        let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
+        let (metrics, status) = (admin::metrics(Arc::new(registry)), Arc::new(status));
+        let guarded = metrics.clone().merge(status::routes(status.clone()));
+        let guarded = guarded.layer(from_fn_with_state(auth.clone(), auth::path_layer));
+        let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
+        let operators = admin::probes(health.clone(), Reasons::Told).merge(metrics);
+        let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
+        (Gate::new(auth, values, routes), operators)
+    }
+}

@@ -1,0 +1,185 @@
+//! The status page in a real browser: an hour of five queues in simulated time, and then looked at
+//! by `hack/browser`. Long, for it needs Chromium.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use depthgauge::admin::status::{self, Facts, Finding, Status};
+use depthgauge::health::{Health, State};
+use depthgauge::lookup::policy::Policies;
+use depthgauge::lookup::{Binding, Catalog, Timing};
+use depthgauge::metric::pattern::Pattern;
+use depthgauge::metric::quantity::Quantity;
+use depthgauge::metric::{MetricName, Namespace};
+use depthgauge::selector::Selector;
+use depthgauge::source::facet::Facet;
+use depthgauge::source::{self, Figures, Identified, Opened, Source, SourceError, Step, Verdict};
+use depthgauge::{admin, telemetry};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// An HPA's.
+const BEAT: Duration = Duration::from_secs(15);
+const BEATS: u32 = 240;
+
+/// What a queue holds in the course of the hour, 0 to 1; `None` is a read that fails.
+type Script = fn(f64) -> Option<i64>;
+
+struct Scripted(Script);
+
+impl Source for Scripted {
+    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+        async {
+            let length = (self.0)(hour()).ok_or_else(|| SourceError {
+                step: Step::Read,
+                verdict: Verdict::Trouble,
+                cause: "503 ServiceUnavailable".to_owned(),
+                remedy: "This is trouble of the service: see its status page.",
+                detail: String::new(),
+                request_id: Some("9F1C0A77E1D04C2B8D1F/6E0B52A4C3D94F0E9A11/53B7C2E86A1F4D0B".to_owned()),
+            })?;
+            let (length, in_flight) = (Quantity::from_units(length), Quantity::from_units(length / 3));
+            let visible = Quantity::from_units((self.0)(hour()).unwrap_or_default() * 2 / 3);
+            Ok(Figures::new(vec![
+                (MetricName::new("oci_queue_dead_letters"), Quantity::ZERO),
+                (MetricName::new("oci_queue_in_flight"), in_flight),
+                (MetricName::new("oci_queue_length"), length),
+                (MetricName::new("oci_queue_visible"), visible),
+            ]))
+        }
+        .boxed()
+    }
+}
+
+/// The simulated time, and then the real one.
+fn start() -> (Instant, Timestamp) {
+    static START: OnceLock<(Instant, Timestamp)> = OnceLock::new();
+    *START.get_or_init(|| (Instant::now(), "2026-11-22T13:02:03Z".parse().unwrap()))
+}
+
+fn clock() -> Timestamp {
+    let (began, base) = start();
+    base + began.elapsed()
+}
+
+fn hour() -> f64 {
+    start().0.elapsed().as_secs_f64() / 3600.0
+}
+
+fn wave(hour: f64) -> Option<i64> {
+    Some(whole(40.0 + 38.0 * (hour * 14.0).sin()))
+}
+
+fn with_a_gap(hour: f64) -> Option<i64> {
+    if (0.4..0.6).contains(&hour) { None } else { Some(whole(900.0 * (1.0 - (hour - 0.5).abs()))) }
+}
+
+fn failing_now(hour: f64) -> Option<i64> {
+    if hour > 0.9 { None } else { Some(whole(20.0 * hour)) }
+}
+
+fn a_trickle(hour: f64) -> Option<i64> {
+    Some(i64::from(hour > 0.7) * 3)
+}
+
+fn whole(value: f64) -> i64 {
+    // No test draws numbers that large.
+    format!("{value:.0}").parse().unwrap()
+}
+
+fn binding(name: &str, script: Script, policies: Policies) -> Binding {
+    let identity = format!("ocid1.queue.oc1.eu-frankfurt-1.amaaaaaa{name}4x7q2a");
+    Binding {
+        name: name.to_owned(),
+        kind: source::KINDS[0],
+        namespaces: vec![Pattern::new("*")],
+        timing: Timing::default(),
+        export: false,
+        policies,
+        definition: name.to_owned(),
+        source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
+    }
+}
+
+/// What the HPAs of the hour ask; `mail` is asked in its first minutes only.
+async fn beat(catalog: &Catalog, beat: u32) {
+    for (namespace, metric, selector) in [
+        ("shop", "oci_queue_length", "queue=orders"),
+        ("shop", "oci_queue_length", "queue in (bills,orders)"),
+        ("shop", "oci_queue_visible", "queue=invoices"),
+        ("team-logistics", "oci_queue_length", "queue=calls,depthgauge.dev/activation=5"),
+        ("team-mail", "oci_queue_length", "queue=mail"),
+    ] {
+        if namespace != "team-mail" || beat < 40 {
+            let selector = Selector::parse(selector).unwrap();
+            // Some fail, as they shall.
+            let _ = catalog.answer(&Namespace::new(namespace), metric, &selector).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_the_status_page_in_a_real_browser() {
+    start();
+    let policies = |activation: Option<i64>, fallback: Option<i64>| Policies {
+        activation: activation.map(Quantity::from_units),
+        fallback: fallback.map(Quantity::from_units),
+    };
+    let bindings = vec![
+        binding("orders", wave, Policies::default()),
+        binding("bills", with_a_gap, policies(None, Some(50))),
+        binding("invoices", failing_now, policies(None, Some(12))),
+        binding("calls", a_trickle, Policies::default()),
+        binding("mail", wave, Policies::default()),
+    ];
+    let (catalog, reader) = Catalog::new(bindings, clock);
+    let catalog = Arc::new(catalog);
+    tokio::spawn(reader.run());
+    for number in 0..BEATS {
+        beat(&catalog, number).await;
+        tokio::time::sleep(BEAT).await;
+    }
+    beat(&catalog, BEATS).await;
+    tokio::time::resume();
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/status", listener.local_addr().unwrap());
+    tokio::spawn(admin::serve(listener, status::local_routes(Arc::new(status_of(catalog)))));
+    let images = tempfile::tempdir().unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    let into = if std::env::var_os("UPDATE_GOLDEN").is_some() { kept } else { images.path().to_owned() };
+    let looked = tokio::task::spawn_blocking(move || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/browser");
+        Command::new(script).arg(url).arg(into).status()
+    });
+    assert!(looked.await.unwrap().unwrap().success(), "hack/browser says above what is wrong with the page");
+}
+
+/// Each look has a number, by which one is told from the next.
+fn status_of(catalog: Arc<Catalog>) -> Status {
+    let health = Health::default();
+    for name in ["listener", "certificate", "identity", "apiservice", "authorization", "config"] {
+        health.reporter(name, State::Ok);
+    }
+    let reason = "1 cannot be read; the first: queue \"invoices\"";
+    health.reporter("sources", State::Degraded(reason.to_owned()));
+    let looks = AtomicU32::new(0);
+    Status::new(catalog, health, move || Facts {
+        version: telemetry::VERSION,
+        started: start().1,
+        certificate_expires: "2027-11-21T09:00:00Z".parse().unwrap(),
+        api_service_available: Some(true),
+        config: format!("/etc/depthgauge/config.yaml, look {}", looks.fetch_add(1, Ordering::Relaxed) + 1),
+        findings: vec![Finding {
+            about: "team-mail/sender".to_owned(),
+            sentence: "is at 0 and its HPA cannot wake it: minReplicas is 1; set it to 0".to_owned(),
+        }],
+    })
+}

@@ -1,0 +1,254 @@
+//! `/status`: what it shows, in which form, and to whom.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use depthgauge::admin::status::Finding;
+use depthgauge::emulator::fault::Fault;
+use depthgauge::health::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::golden;
+use crate::serve::{good_home, serve_in};
+use crate::support::client::{Answer, Client};
+use crate::support::oci::{OCID_TAIL, Oci, ocid, source};
+use crate::support::server::{Server, VALUE};
+use crate::support::{crypto, eventually};
+
+struct Scene {
+    oci: Oci,
+    operator: Client,
+    server: Server,
+}
+
+impl Scene {
+    /// One queue with three messages that an HPA has asked for, one that it may not wake yet, and
+    /// one that cannot be read and has a fallback.
+    async fn start() -> Self {
+        let oci = Oci::with_queues(&["orders", "bills", "calls"]).await;
+        oci.put("orders", 3);
+        let mut bills = source("bills", &["*"]);
+        bills
+            .as_object_mut()
+            .unwrap()
+            .extend([("fallback".to_owned(), json!(12)), ("activation".to_owned(), json!(5))]);
+        let sources = [source("orders", &["*"]), bills, source("calls", &["shop"])];
+        let server = Server::start(&oci.config(&json!({"refresh": "50ms", "maxAge": "100ms"}), &sources)).await;
+        let (hpa, operator) = (server.aggregator("hpa"), server.aggregator("operator"));
+        assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dorders")).await.status, 200);
+        assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dbills")).await.status, 200);
+        Self { oci, operator, server }
+    }
+
+    async fn json(&self) -> Value {
+        let answer = self.operator.get("/status").await;
+        assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, Some("application/json")));
+        answer.json()
+    }
+
+    async fn page(&self) -> Answer {
+        let answer = self.operator.clone().with_header("Accept", "text/html,*/*;q=0.8").get("/status").await;
+        assert_eq!(answer.status, 200);
+        answer
+    }
+
+    /// Until both fail and their values are too old to be told.
+    async fn fail(&self) {
+        self.oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+        eventually("an outage", async || {
+            let status = self.json().await;
+            ["orders", "bills"].iter().all(|name| named(&status, name)["condition"] == "failing").then_some(())
+        })
+        .await;
+    }
+}
+
+fn named<'v>(status: &'v Value, name: &str) -> &'v Value {
+    status["sources"].as_array().unwrap().iter().find(|source| source["name"] == name).unwrap()
+}
+
+/// What differs from one run to the next, made the same.
+fn normalised(mut value: Value) -> Value {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match key.as_str() {
+                        "now" | "started" | "certificateExpires" | "readAt" | "at" | "since" => {
+                            assert!(value.as_str().unwrap().ends_with('Z'), "{value}");
+                            *value = "2026-11-22T14:02:03Z".into();
+                        }
+                        "ageSeconds" | "askedSecondsAgo" | "intervalSeconds" => {
+                            assert!(value.as_f64().unwrap() < 60.0, "{key}: {value}");
+                            *value = 0.1.into();
+                        }
+                        "reads" | "failedReads" => *value = value.as_u64().unwrap().min(1).into(),
+                        "breakerOpen" => *value = value.as_bool().map(|_| false).into(),
+                        "version" => *value = value.as_str().map(|_| "0.0.0").into(),
+                        "requestId" => *value = value.as_str().unwrap().is_empty().to_string().into(),
+                        "sentence" => {
+                            let text = value.as_str().unwrap();
+                            if let Some((before, after)) = text.split_once("since ") {
+                                *value = format!("{before}since …{}", &after[20..]).into();
+                            }
+                        }
+                        "history" => {
+                            let spans = value.as_array().unwrap();
+                            assert_eq!(spans.len(), 120);
+                            let read = spans.iter().filter(|span| !span.is_null());
+                            *value = read.take(1).cloned().collect();
+                        }
+                        _ => walk(value),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&mut value);
+    value
+}
+
+#[tokio::test]
+async fn programs_read_it_as_json() {
+    let scene = Scene::start().await;
+    scene.fail().await;
+    scene.server.findings.lock().unwrap().push(Finding { about: "shop/worker".into(), sentence: "asleep".into() });
+    golden::check("status.json", &normalised(scene.json().await).to_string());
+}
+
+#[tokio::test]
+async fn a_failing_source_has_its_sentence_and_the_request_id_of_the_service() {
+    let scene = Scene::start().await;
+    scene.fail().await;
+    let status = scene.json().await;
+    let bills = named(&status, "bills");
+    let sentence = bills["outage"]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("queue \"bills\" cannot be read since "), "{sentence}");
+    assert_eq!(bills["fallbackInForce"], true);
+    let request_id = bills["lastFailure"]["requestId"].as_str().unwrap();
+    assert!(request_id.len() >= 32, "{request_id}");
+    let page = scene.page().await.body;
+    assert!(page.contains(request_id) || page.contains("Request id <code>"), "{page}");
+    assert!(page.contains("Told instead of an error now: 12 (fallback)"), "{page}");
+    scene.oci.set_fault(None);
+    // What has failed is still told when it is well again.
+    eventually("well again", async || {
+        let status = scene.json().await;
+        let bills = named(&status, "bills");
+        (bills["condition"] == "ok" && bills["outage"].is_null()).then(|| assert!(bills["lastFailure"].is_object()))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_shows_who_asks_and_how_often_and_what_policies_do() {
+    let scene = Scene::start().await;
+    let hpa = scene.server.aggregator("hpa");
+    let selector = "queue%3Dorders%2Cdepthgauge.dev%2Factivation%3D100";
+    assert_eq!(hpa.get(&format!("{VALUE}?labelSelector={selector}")).await.status, 200);
+    let status = scene.json().await;
+    let orders = named(&status, "orders");
+    assert_eq!((&orders["known"]["depth"], &orders["condition"]), (&json!(3), &json!("ok")));
+    let askers = orders["askers"].as_array().unwrap();
+    assert_eq!(askers.len(), 2);
+    assert_eq!((&askers[0]["namespace"], &askers[0]["metric"]), (&json!("shop"), &json!("oci_queue_length")));
+    assert!(askers.iter().any(|asker| asker["policies"]["activation"] == "100"), "{askers:?}");
+    assert_eq!(orders["latches"], json!([{"metric": "oci_queue_length", "threshold": "100", "open": true}]));
+    assert_eq!(named(&status, "calls")["condition"], "idle");
+    let page = scene.page().await.body;
+    for part in ["queue=orders", "open, true values are told", "idle: nobody asks", "activation 5 fallback 12"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_write_is_text_on_the_page() {
+    let scene = Scene::start().await;
+    let hostile = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"";
+    scene.server.health.reporter("hostile", State::Degraded(hostile.into()));
+    scene.server.findings.lock().unwrap().push(Finding { about: hostile.into(), sentence: hostile.into() });
+    let path = VALUE.replace("/shop/", "/%3Cb%3Ebold%22/");
+    assert_eq!(scene.server.aggregator("hpa").get(&format!("{path}?labelSelector=queue%3Dorders")).await.status, 200);
+    let page = scene.page().await.body;
+    assert!(page.contains("&lt;img src=x") && page.contains("&lt;b&gt;bold&quot;"), "{page}");
+    for raw in ["<script>alert", "<img", "<b>"] {
+        assert!(!page.contains(raw), "{raw} in {page}");
+    }
+    assert_eq!(page.matches("<script").count(), 1);
+}
+
+#[tokio::test]
+async fn the_page_may_run_its_own_script_and_nothing_else_and_asks_nobody_else() {
+    let answer = Scene::start().await.page().await;
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for (tag, directive) in [("style", "style-src"), ("script", "script-src")] {
+        let (_, rest) = answer.body.split_once(&format!("<{tag}>")).unwrap();
+        let (text, _) = rest.split_once(&format!("</{tag}>")).unwrap();
+        let hash = STANDARD.encode(digest(&SHA256, text.as_bytes()));
+        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{directive} in {policy}");
+    }
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("vary"), Some("accept"));
+    for elsewhere in ["http://", "https://", " src=", "url(", "style=", "onclick"] {
+        assert!(!answer.body.contains(elsewhere), "{elsewhere} in {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_shown_and_of_an_ocid_its_end_only() {
+    let scene = Scene::start().await;
+    let reason = format!("config.yaml:3: {} is there twice", ocid("orders"));
+    scene.server.health.reporter("quotes", State::Degraded(reason));
+    scene.fail().await;
+    let (json, page) = (scene.json().await.to_string(), scene.page().await.body);
+    let tail = &OCID_TAIL[OCID_TAIL.len() - 6..];
+    for text in [&json, &page] {
+        assert!(text.contains(tail) && text.contains(&format!("…{tail} is there twice")), "{text}");
+        let endpoint = scene.oci.address.to_string();
+        for secret in ["ocid1.", OCID_TAIL, &endpoint, &scene.oci.profile.key_id, "PRIVATE KEY"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_the_secure_port_it_is_for_callers_who_may_get_the_path() {
+    let scene = Scene::start().await;
+    let server = &scene.server;
+    let eve = server.proxy().with_header("X-Remote-User", "eve");
+    for path in ["/status", "/status?x=1"] {
+        let refusal = (403, r#"forbidden: User "eve" cannot get path "/status""#.to_owned());
+        assert_eq!(eve.get(path).await.refusal(), refusal);
+    }
+    let asked = server.cluster.reviewed().pop().unwrap().non_resource_attributes.unwrap();
+    assert_eq!((asked.path.as_deref(), asked.verb.as_deref()), (Some("/status"), Some("get")));
+    assert_eq!(server.anyone().get("/status").await.refusal().0, 403);
+    assert_eq!(scene.operator.get("/status").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_admin_port_has_it_on_loopback_only_and_under_a_local_name() {
+    crypto();
+    let home = good_home();
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
+    let browser = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |address: &str, path: &str, host: &str| {
+        browser.get(format!("{address}{path}")).header("host", host).send().await.unwrap().status().as_u16()
+    };
+    let mut local = serve_in(&home, &[], &flags);
+    let address = local.said("admin on ").await;
+    assert_eq!(ask(&address, "/status", "localhost:8080").await, 200);
+    assert_eq!(ask(&address, "/status", "rebound.example.com:8080").await, 421);
+    assert_eq!(ask(&address, "/metrics", "rebound.example.com:8080").await, 200);
+    drop(local);
+    let wide = ["serve", "--bind-address=127.0.0.1", "--admin-address=0.0.0.0:0", "--cert-dir=certs"];
+    let mut wide = home.start(&[&wide[..], &flags].concat());
+    let address = wide.said("admin on ").await;
+    assert_eq!(ask(&address, "/metrics", "localhost").await, 200);
+    assert_eq!(ask(&address, "/status", "localhost").await, 404);
+}
