@@ -25,10 +25,11 @@
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
-//! manifests/    data: kustomize base, HPA examples
+//! manifests/    data: kustomize base, HPA examples; components/prometheus: alerts, dashboard
+//! docs/         metrics.md, made of the program; images/, made by hack/browser
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup,
-//!               browser (a status page in Chromium)
-//! tests/        one integration binary (tests/it/main.rs), golden/; e2e on the real control plane;
+//!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
+//! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through
 //! fuzz/         one target a parser of foreign input; a workspace of its own
 //! ```

@@ -13,12 +13,16 @@ pub fn check(name: &str, json: &str) {
 
 /// Compares a text with `tests/golden/NAME`, byte for byte.
 pub fn check_text(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), text);
+}
+
+/// Compares a text with a file that is made of what the program says, byte for byte.
+pub fn check_file(path: &Path, text: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(path, text).unwrap();
         return;
     }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(text, golden, "{} differs; if that is right: UPDATE_GOLDEN=1 cargo test", path.display());
 }
 

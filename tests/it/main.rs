@@ -81,6 +81,9 @@ mod serve;
 /// Its sources: a file that changes, variables, gauges.
 mod serve_sources;
 
+/// Metrics, and who names them.
+mod telemetry;
+
 /// The status page, and its JSON.
 mod status;
 

@@ -1,0 +1,164 @@
+//! What is on `/metrics`, written down: `docs/metrics.md` is made of it, and alerts and dashboard
+//! may name nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use depthgauge::emulator::fault::Fault;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::golden;
+use crate::serve::{admin, good_home, serve_in};
+use crate::support::eventually;
+use crate::support::oci::{Oci, source};
+
+const INTRODUCTION: &str = "\
+# Metrics
+
+What `/metrics` has, on the admin port and, for callers whom RBAC allows `get` on the path, on the
+secure port. Prometheus gets OpenMetrics, others the text format. This page is made from the
+program: `UPDATE_GOLDEN=1 cargo test --test it -- telemetry::`.
+
+The gauges that begin with `oci_` are those of sources with `export: true`; they have no sample
+while the source fails. Times are in seconds; buckets are in the code beside each histogram.
+
+| metric | type | labels | meaning |
+| --- | --- | --- | --- |
+";
+
+#[derive(Default)]
+struct Family {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+}
+
+#[tokio::test]
+async fn every_metric_is_documented() {
+    let text = scraped().await;
+    let mut table = INTRODUCTION.to_owned();
+    for (name, Family { kind, help, labels }) in families(&text) {
+        assert!(!help.is_empty(), "{name} has no help");
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        table.push_str(&format!("| `{name}` | {kind} | {} | {} |\n", labels.join(", "), help.trim_end_matches('.')));
+    }
+    golden::check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"), &table);
+}
+
+#[test]
+fn alerts_and_dashboard_name_metrics_that_exist() {
+    let documented = read("docs/metrics.md");
+    let exist: BTreeSet<&str> =
+        documented.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(exist.contains("depthgauge_requests_total"), "{exist:?}");
+    for file in ["dashboard.json", "prometheusrule.yaml"] {
+        let text = read(&format!("manifests/components/prometheus/{file}"));
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let named: BTreeSet<&str> =
+            words.filter(|word| word.starts_with("depthgauge_") || word.starts_with("oci_queue_")).collect();
+        assert!(named.len() > 8, "{file}: {named:?}");
+        for name in named {
+            let family = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            assert!(exist.contains(name) || family.is_some_and(|family| exist.contains(family)), "{file}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_a_pod_each_line_of_the_log_is_json_and_elsewhere_text() {
+    for (variables, in_pod) in [(&[("POD_NAMESPACE", "shop")][..], true), (&[], false)] {
+        let home = good_home();
+        let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
+        let certificate = ["--shutdown-delay=0s"];
+        let mut program = serve_in(&home, variables, &[&flags[..], &certificate].concat());
+        let _ = program.said("admin on ").await;
+        program.terminate();
+        let ended = program.ended().await;
+        assert!(ended.stderr.contains("serving"), "{}", ended.stderr);
+        for line in ended.stderr.lines() {
+            let json: Result<Value, _> = serde_json::from_str(line);
+            assert_eq!(json.is_ok(), in_pod, "{line}");
+            let fields = ["timestamp", "level", "message", "target"];
+            assert!(json.is_err() || fields.iter().all(|field| json.as_ref().unwrap()[field].is_string()), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
+    let (home, oci) = (good_home(), Oci::with_queues(&["orders"]).await);
+    let mut orders = source("orders", &["shop"]);
+    orders["export"] = json!(true);
+    home.write("config.yaml", &oci.config(&json!({"refresh": "50ms"}), &[orders]));
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
+    let mut program = serve_in(&home, &[], &flags);
+    let operator = program.said("admin on ").await;
+    let reads = async |result: &str, at_least: u32| {
+        let series =
+            format!("depthgauge_source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"{result}\"}} ");
+        eventually(&format!("{at_least} reads that end with {result}"), async || {
+            let (_, text) = admin(&operator, "/metrics").await;
+            let count: u32 = text.lines().find_map(|line| line.strip_prefix(&series))?.parse().unwrap();
+            (count >= at_least).then_some(count)
+        })
+        .await
+    };
+    let good = reads("ok", 3).await;
+    oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    reads("read", 10).await;
+    oci.set_fault(None);
+    reads("ok", good + 10).await;
+    program.terminate();
+    let ended = program.ended().await;
+    for words in ["cannot be read source=", "read again after an outage"] {
+        let lines = ended.stderr.lines().filter(|line| line.contains(words)).count();
+        assert_eq!(lines, 1, "{words}: {}", ended.stderr);
+    }
+}
+
+/// In the text format, of a process that has a source for each series that there can be.
+async fn scraped() -> String {
+    let (home, oci) = (good_home(), Oci::with_queues(&["orders"]).await);
+    let exported = |name: &str| {
+        let mut source = source(name, &["shop"]);
+        source["export"] = json!(true);
+        source
+    };
+    // The emulator has no queue "gone".
+    home.write("config.yaml", &oci.config(&json!({"refresh": "100ms"}), &[exported("orders"), exported("gone")]));
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--service=depthgauge/depthgauge:443"];
+    let mut program = serve_in(&home, &[], &[&flags[..], &["--secure-port=0"]].concat());
+    let operator = program.said("admin on ").await;
+    eventually("a good source and a bad one", async || {
+        let (_, text) = admin(&operator, "/metrics").await;
+        let good = text.contains("oci_queue_length{queue=\"orders\"}");
+        (good && text.contains("_seconds{kind=\"oci-queue\",source=\"gone\"")).then_some(text)
+    })
+    .await
+}
+
+fn families(text: &str) -> BTreeMap<String, Family> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            families.entry(name.to_owned()).or_default().help = help.to_owned();
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            families.entry(name.to_owned()).or_default().kind = kind.to_owned();
+        } else if let Some((name, labels)) = line.split_once('{') {
+            let name = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| {
+                let family = name.strip_suffix(suffix)?;
+                families.contains_key(family).then_some(family)
+            });
+            let name = name.unwrap_or(line.split('{').next().unwrap());
+            let keys = labels.split(['{', ',', '}']).filter_map(|pair| Some(pair.split_once("=\"")?.0.to_owned()));
+            let family = families.get_mut(name).unwrap_or_else(|| panic!("a sample before its type: {line}"));
+            family.labels.extend(keys.filter(|key| key != "le"));
+        }
+    }
+    families
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
