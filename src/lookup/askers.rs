@@ -159,6 +159,21 @@ mod tests {
     }
 
     #[test]
+    fn the_interval_of_one_who_asks_is_that_of_his_beats() {
+        let (mut askers, start) = (Askers::default(), Instant::now());
+        let selector = Selector::parse("queue=orders").unwrap();
+        let question = Question::parse("oci_queue_length", &selector).unwrap();
+        let namespace = Namespace::new("shop");
+        let mut ask = |at: u64| askers.record(&Who::new(&namespace, &question), start + Duration::from_millis(at));
+        // The first has none before it, and a second HPA with the same question asks beside it.
+        for (at, interval) in [(0, None), (15_000, Some(15_000)), (15_300, None), (30_000, Some(14_700))] {
+            assert_eq!(ask(at), interval.map(Duration::from_millis), "{at}");
+        }
+        let now = start + Duration::from_secs(31);
+        assert_eq!(askers.states(now)[0].interval, Some(Duration::from_millis(14_700)));
+    }
+
+    #[test]
     fn a_long_selector_is_cut() {
         let mut askers = Askers::default();
         let names = ["a", "b", "c", "d"].map(|name| name.repeat(63)).join(",");

@@ -16,6 +16,7 @@ use crate::source::{Figures, Identified, Source, SourceError, Step, Turn, Verdic
 
 mod gauges;
 mod lists;
+mod meters;
 mod parts;
 mod policies;
 mod replacing;

@@ -14,7 +14,7 @@ fn sign_in(home: &Home, oci: &Oci) {
     std::fs::copy(&oci.profile.config_file, home.path(".oci/config")).unwrap();
 }
 
-async fn sample(operator: &str, line: &str) {
+pub(crate) async fn sample(operator: &str, line: &str) {
     eventually(line, async || {
         let (_, metrics) = admin(operator, "/metrics").await;
         metrics.lines().any(|shown| shown == line).then_some(())

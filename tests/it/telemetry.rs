@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 
 use crate::golden;
 use crate::serve::{admin, good_home, serve_in};
+use crate::serve_sources::sample;
+use crate::support::cluster::Mood;
 use crate::support::eventually;
 use crate::support::oci::{Oci, source};
+use crate::support::server::{Server, VALUE};
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -107,13 +110,60 @@ async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
     let good = reads("ok", 3).await;
     oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
     reads("read", 10).await;
+    for line in ["depthgauge_sources{state=\"failing\"} 1", "depthgauge_breaker_open_sources 1"] {
+        sample(&operator, line).await;
+    }
     oci.set_fault(None);
     reads("ok", good + 10).await;
+    for line in ["depthgauge_sources{state=\"failing\"} 0", "depthgauge_breaker_open_sources 0"] {
+        sample(&operator, line).await;
+    }
     program.terminate();
     let ended = program.ended().await;
     for words in ["cannot be read source=", "read again after an outage"] {
         let lines = ended.stderr.lines().filter(|line| line.contains(words)).count();
         assert_eq!(lines, 1, "{words}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn answers_and_decisions_are_counted() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let defaults = json!({"refresh": "50ms", "maxAge": "100ms"});
+    let server = Server::start(&oci.config(&defaults, &[source("orders", &["shop"])])).await;
+    let hpa = server.aggregator("hpa");
+    let fallback = format!("{VALUE}?labelSelector=queue%3Dorders%2Cdepthgauge.dev%2Ffallback%3D12");
+    // Allowed, and an answer whose age is known.
+    assert_eq!(hpa.get(VALUE).await.status, 200);
+    // Denied; and who shows a certificate of nobody's is not who he says.
+    assert_eq!(server.proxy().with_header("X-Remote-User", "eve").get(VALUE).await.status, 403);
+    assert_eq!(server.anyone().with_token("bad").get(VALUE).await.status, 401);
+    // Told by a policy: of an age that nobody knows.
+    oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    let mut asked = 1;
+    eventually("a fallback", async || {
+        asked += 1;
+        (hpa.get(&fallback).await.values() == [("orders".to_owned(), "12".to_owned())]).then_some(())
+    })
+    .await;
+    // The cluster does not answer: nobody decides. Anonymous is a caller that it has not judged.
+    server.cluster.set_mood(Mood::Down);
+    assert_eq!(server.anyone().get(VALUE).await.status, 503);
+    server.cluster.set_mood(Mood::Well);
+    let text = server.aggregator("prometheus").get("/metrics").await.body;
+    for line in [
+        // Whoever scrapes was allowed, too.
+        format!("depthgauge_auth_decisions_total{{decision=\"allowed\"}} {}", asked + 1),
+        "depthgauge_auth_decisions_total{decision=\"denied\"} 1".to_owned(),
+        "depthgauge_auth_decisions_total{decision=\"unauthenticated\"} 1".to_owned(),
+        "depthgauge_auth_decisions_total{decision=\"undecided\"} 1".to_owned(),
+        format!("depthgauge_requests_total{{code=\"200\"}} {asked}"),
+        format!("depthgauge_request_duration_seconds_count {}", asked + 3),
+        format!("depthgauge_answer_age_seconds_count {}", asked - 1),
+        "depthgauge_policy_values_total{policy=\"fallback\"} 1".to_owned(),
+        "depthgauge_policy_values_total{policy=\"activation\"} 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
     }
 }
 
