@@ -12,15 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::kube_client;
 use super::{clock, duration, in_pod, listen, pod_namespace};
-use crate::admin::status::{Facts, Status};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
-use crate::certs::{Expiry, Serving};
 use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
 use crate::server::Limits;
@@ -119,10 +116,7 @@ impl Args {
         let client = kube_client(kubeconfig).await?;
         let certificate = certificate.open(&client, service.as_ref(), &health).await?;
         let Certificate { certificates, publish, serving, reporter, _private } = certificate;
-        let secure = listen_secure(bind_address, secure_port).await?;
-        let admin = listen(admin_address, "--admin-address").await?;
-        println!("serving on https://{}", secure.local_addr()?);
-        println!("admin on http://{}", admin.local_addr()?);
+        let (secure, admin) = listeners(bind_address, secure_port, admin_address).await?;
         tracing::info!(sources, origin = origin.as_str(), "serving");
 
         let drain = CancellationToken::new();
@@ -130,26 +124,17 @@ impl Args {
         let trust = Arc::new(Trust::new(clock));
         let mut registry = telemetry::registry();
         let availability = Availability::default();
-        telemetry::ours(&mut registry).register_collector(Box::new(availability.clone()));
-        telemetry::ours(&mut registry).register_collector(Box::new(Expiry::of(serving.clone())));
         if let Some(followed) = followed {
             parts.run("config", followed.by(&catalog, &health, &mut registry).run());
         }
         if let Some(place) = scaling {
             parts.scale(place.open(&client, &catalog, &health, &mut registry));
         }
-        let status = status(&catalog, &health, origin, &serving, &availability);
-        let doors = Doors {
-            client: &client,
-            trust: &trust,
-            catalog: catalog.clone(),
-            health: &health,
-            reviews: &parts.reviews,
-            registry,
-            status,
-            admin_is_local: admin.local_addr()?.ip().is_loopback(),
-        };
-        let (gate, operators) = doors.open();
+        let (health, reviews) = (&health, &parts.reviews);
+        let doors =
+            Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
+        let admin_is_local = admin.local_addr()?.ip().is_loopback();
+        let (gate, operators) = doors.open(catalog.clone(), registry, origin, admin_is_local);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
@@ -158,15 +143,12 @@ impl Args {
         parts.run("reader", reader.run());
         let publication = certificates.publication();
         parts.run("certificates", certificates.keep(publish, reporter));
-        let identity = health.reporter("identity", waiting());
-        let (watching, watched) = (client.clone(), trust.clone());
+        let (watching, watched, identity) = (client.clone(), trust.clone(), health.reporter("identity", waiting()));
         parts.run("identity watch", async move { watched.watch(watching, identity).await });
         if let (true, Some(service)) = (register, service) {
             let install = Arc::new(Install::new(client, service));
-            let reporter = health.reporter("apiservice", waiting());
             let certificate = apiservice::Certificate { serving, publication };
-            let registration = Registration::new(install.clone(), takeover, certificate, reporter, availability)?;
-            keep_registered(&mut parts, install, registration, &health);
+            keep_registered(&mut parts, install, takeover, certificate, availability, health)?;
         }
 
         let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
@@ -175,30 +157,21 @@ impl Args {
 }
 
 /// Until the process is asked to stop; in a pod, also until its Deployment or Namespace goes.
-fn keep_registered(parts: &mut Parts, install: Arc<Install>, registration: Registration, health: &Health) {
+fn keep_registered(
+    parts: &mut Parts,
+    install: Arc<Install>,
+    takeover: bool,
+    certificate: apiservice::Certificate,
+    availability: Availability,
+    health: &Health,
+) -> Result<()> {
+    let reporter = health.reporter("apiservice", waiting());
+    let registration = Registration::new(install.clone(), takeover, certificate, reporter, availability)?;
     parts.run_until_asked("registration", registration.keep());
     if in_pod() {
         parts.belongs_to(install, health.reporter("install", waiting()));
     }
-}
-
-/// What `/status` tells besides values and checks.
-fn status(
-    catalog: &Arc<Catalog>,
-    health: &Health,
-    config: String,
-    serving: &watch::Receiver<Serving>,
-    availability: &Availability,
-) -> Status {
-    let (serving, availability, started) = (serving.clone(), availability.clone(), clock());
-    Status::new(catalog.clone(), health.clone(), move || Facts {
-        version: telemetry::VERSION,
-        started,
-        certificate_expires: serving.borrow().expires,
-        api_service_available: availability.now(),
-        config: config.clone(),
-        findings: Vec::new(),
-    })
+    Ok(())
 }
 
 /// Takes traffic once it is known whom to believe.
@@ -232,6 +205,15 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
         bail!("outside of a pod, say what to register: --service NAMESPACE/NAME:PORT, or --register=false");
     }
     Ok(service)
+}
+
+/// Of the secure port and of the admin port; their addresses are told, for a port of 0 is any.
+async fn listeners(address: IpAddr, port: u16, admin: SocketAddr) -> Result<(TcpListener, TcpListener)> {
+    let secure = listen_secure(address, port).await?;
+    let admin = listen(admin, "--admin-address").await?;
+    println!("serving on https://{}", secure.local_addr()?);
+    println!("admin on http://{}", admin.local_addr()?);
+    Ok((secure, admin))
 }
 
 /// The default is both families; a node without IPv6 has only the other one.

@@ -34,10 +34,11 @@ impl Scene {
             .unwrap()
             .extend([("fallback".to_owned(), json!(12)), ("activation".to_owned(), json!(5))]);
         let sources = [source("orders", &["*"]), bills, source("calls", &["shop"])];
-        let server = Server::start(&oci.config(&json!({"refresh": "50ms", "maxAge": "100ms"}), &sources)).await;
+        let server = Server::start(&oci.config(&json!({"refresh": "50ms", "maxAge": "1s"}), &sources)).await;
         let (hpa, operator) = (server.aggregator("hpa"), server.aggregator("operator"));
-        assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dorders")).await.status, 200);
-        assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dbills")).await.status, 200);
+        for queue in ["orders", "bills"] {
+            assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3D{queue}")).await.status, 200);
+        }
         Self { oci, operator, server }
     }
 

@@ -129,7 +129,7 @@ async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
 #[tokio::test]
 async fn answers_and_decisions_are_counted() {
     let oci = Oci::with_queues(&["orders"]).await;
-    let defaults = json!({"refresh": "50ms", "maxAge": "100ms"});
+    let defaults = json!({"refresh": "50ms", "maxAge": "1s"});
     let server = Server::start(&oci.config(&defaults, &[source("orders", &["shop"])])).await;
     let hpa = server.aggregator("hpa");
     let fallback = format!("{VALUE}?labelSelector=queue%3Dorders%2Cdepthgauge.dev%2Ffallback%3D12");

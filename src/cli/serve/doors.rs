@@ -5,12 +5,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::waiting;
-use crate::admin::status::{self, Status};
+use crate::admin::status::{self, Facts, Status};
 use crate::api::Metrics;
+use crate::apiservice::Availability;
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
+use crate::certs::{Expiry, Serving};
+use crate::cli::clock;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, Vitals};
 use crate::{admin, api, auth, telemetry};
@@ -19,26 +23,34 @@ use crate::{admin, api, auth, telemetry};
 pub(super) struct Doors<'p> {
     pub(super) client: &'p kube::Client,
     pub(super) trust: &'p Arc<Trust>,
-    pub(super) catalog: Arc<Catalog>,
     pub(super) health: &'p Health,
+    /// For the certificate that is served.
+    pub(super) serving: &'p watch::Receiver<Serving>,
+    pub(super) availability: &'p Availability,
     /// Runs what goes on after whoever asked has his answer.
     pub(super) reviews: &'p TaskTracker,
-    pub(super) registry: Registry,
-    pub(super) status: Status,
-    /// Whether nobody but this machine reaches the admin port.
-    pub(super) admin_is_local: bool,
 }
 
 // === impl Doors ===
 
 impl Doors<'_> {
     /// What is on the secure port (the API and what tells of the process, behind the question who
-    /// asks, and the probes), and what is on the admin port.
-    pub(super) fn open(self) -> (Gate<Metrics>, Router) {
-        let Self { client, trust, catalog, health, reviews, mut registry, status, admin_is_local } = self;
+    /// asks, and the probes), and what is on the admin port. `config` is where the sources are
+    /// from; `admin_is_local`, that nobody but this machine reaches the admin port.
+    pub(super) fn open(
+        self,
+        catalog: Arc<Catalog>,
+        mut registry: Registry,
+        config: String,
+        admin_is_local: bool,
+    ) -> (Gate<Metrics>, Router) {
+        let status = Arc::new(self.status(catalog.clone(), config));
+        let Self { client, trust, health, serving, availability, reviews } = self;
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
         ours.register_collector(Box::new(health.clone()));
+        ours.register_collector(Box::new(availability.clone()));
+        ours.register_collector(Box::new(Expiry::of(serving.clone())));
         ours.register_collector(Box::new(Vitals::of(catalog.clone())));
         catalog.register(ours);
         let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
@@ -48,12 +60,26 @@ impl Doors<'_> {
         let audit = Audit::new(ours);
         let values = Metrics::new(catalog, ours);
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
-        let (metrics, status) = (admin::metrics(Arc::new(registry)), Arc::new(status));
+        let metrics = admin::metrics(Arc::new(registry));
         let guarded = metrics.clone().merge(status::routes(status.clone()));
         let guarded = guarded.layer(from_fn_with_state(auth.clone(), auth::path_layer));
         let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
         let operators = admin::probes(health.clone(), Reasons::Told).merge(metrics);
         let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
         (Gate::new(auth, values, routes), operators)
+    }
+
+    /// What is told besides values and checks.
+    fn status(&self, catalog: Arc<Catalog>, config: String) -> Status {
+        let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
+        Status::new(catalog, self.health.clone(), move || Facts {
+            version: telemetry::VERSION,
+            started,
+            certificate_expires: serving.borrow().expires,
+            api_service_available: availability.now(),
+            config: config.clone(),
+            // Nobody finds any yet: scale-to-zero will tell of workloads asleep for good.
+            findings: Vec::new(),
+        })
     }
 }

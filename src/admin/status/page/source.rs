@@ -131,7 +131,7 @@ fn askers(reading: &Reading) -> Markup {
             p.soft { "Nobody." }
         } @else {
             div.scroll {
-                table {
+                table.askers {
                     thead { tr { @for title in ["namespace", "metric", "selector", "every", "last"] { th scope="col" { (title) } } } }
                     tbody { @for asker in &reading.askers { (row(asker)) } }
                 }
@@ -147,8 +147,8 @@ fn row(asker: &Asker) -> Markup {
             td { (asker.namespace) }
             td { code { (asker.metric) } }
             td { @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } } }
-            td { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
-            td { (lasting(asker.asked_seconds_ago)) " ago" }
+            td data-label="every" { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
+            td data-label="last" { (lasting(asker.asked_seconds_ago)) " ago" }
         }
     }
 }
