@@ -127,12 +127,19 @@ impl Args {
         if let Some(followed) = followed {
             parts.run("config", followed.by(&catalog, &health, &mut registry).run());
         }
-        if let Some(place) = scaling {
-            parts.scale(place.open(&client, &catalog, &health, &mut registry));
-        }
+        let findings = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
+        let findings = findings.unwrap_or_default();
         let (health, reviews) = (&health, &parts.reviews);
-        let doors =
-            Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
+        let (trusted, serving_now, available) = (&trust, &serving, &availability);
+        let doors = Doors {
+            client: &client,
+            trust: trusted,
+            health,
+            serving: serving_now,
+            availability: available,
+            findings,
+            reviews,
+        };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
         let (gate, operators) = doors.open(catalog.clone(), registry, origin, admin_is_local);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));

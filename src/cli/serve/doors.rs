@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::waiting;
-use crate::admin::status::{self, Facts, Status};
+use crate::admin::status::{self, Facts, Finding, Status};
 use crate::api::Metrics;
 use crate::apiservice::Availability;
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
@@ -17,6 +17,7 @@ use crate::certs::{Expiry, Serving};
 use crate::cli::clock;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, Vitals};
+use crate::zero::{Findings, Found};
 use crate::{admin, api, auth, telemetry};
 
 /// All that has a say in it.
@@ -27,6 +28,8 @@ pub(super) struct Doors<'p> {
     /// For the certificate that is served.
     pub(super) serving: &'p watch::Receiver<Serving>,
     pub(super) availability: &'p Availability,
+    /// Of workloads that sleep and should not; none without scaling to zero.
+    pub(super) findings: Findings,
     /// Runs what goes on after whoever asked has his answer.
     pub(super) reviews: &'p TaskTracker,
 }
@@ -45,7 +48,7 @@ impl Doors<'_> {
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
         let status = Arc::new(self.status(catalog.clone(), config));
-        let Self { client, trust, health, serving, availability, reviews } = self;
+        let Self { client, trust, health, serving, availability, reviews, .. } = self;
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
         ours.register_collector(Box::new(health.clone()));
@@ -72,14 +75,18 @@ impl Doors<'_> {
     /// What is told besides values and checks.
     fn status(&self, catalog: Arc<Catalog>, config: String) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
+        let findings = self.findings.clone();
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
             started,
             certificate_expires: serving.borrow().expires,
             api_service_available: availability.now(),
             config: config.clone(),
-            // Nobody finds any yet: scale-to-zero will tell of workloads asleep for good.
-            findings: Vec::new(),
+            findings: findings.all().iter().map(finding).collect(),
         })
     }
+}
+
+fn finding(found: &Found) -> Finding {
+    Finding { about: format!("{}/{}", found.namespace, found.name), sentence: found.finding.text.to_string() }
 }

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::apiservice::Install;
 use crate::cli::asked_to_stop;
 use crate::health::Reporter;
-use crate::zero::{Lease, Zero};
+use crate::zero::{Findings, Lease, Zero};
 
 /// The part that the drain waits for.
 pub(super) const API_LISTENER: &str = "API listener";
@@ -53,10 +53,13 @@ impl Parts {
         self.install = Some(install);
     }
 
-    /// Scales to zero and back until the process is asked to stop; then another one does.
-    pub(super) fn scale(&mut self, zero: Zero) {
+    /// Scales to zero and back until the process is asked to stop; then another one does. What it
+    /// finds.
+    pub(super) fn scale(&mut self, zero: Zero) -> Findings {
+        let findings = zero.findings();
         self.lease = Some(zero.lease());
         self.run_until_asked("scale to zero", zero.run());
+        findings
     }
 
     /// Sees to it that it is made `ready`, and waits for a signal, or for a part that ends on its
