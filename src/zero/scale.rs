@@ -156,3 +156,76 @@ pub(super) fn answered(error: &kube::Error) -> String {
         _ => "kube-apiserver does not answer".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::zero::autoscaler::tests::hpa;
+
+    /// A kube-apiserver with a worker at version 7 that can be scaled, and jobs that cannot.
+    fn client(code: u16) -> kube::Client {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.map_err(std::io::Error::other)?;
+            let scale = |replicas: u32| {
+                json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "spec": {"replicas": replicas},
+                    "metadata": {"name": "dummy", "uid": "w", "resourceVersion": "7"}})
+            };
+            let resource = |name: &str, kind: &str| json!({"name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": ["get"]});
+            let named = [resource("workers", "Worker"), resource("workers/scale", "Scale"), resource("jobs", "Job")];
+            let (code, answer) = match (parts.method, parts.uri.path()) {
+                (Method::GET, "/apis/example.com/v1") => {
+                    (200, json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": named}))
+                }
+                (method, "/apis/example.com/v1/namespaces/shop/workers/dummy/scale") => match (code, method) {
+                    (200, Method::GET) => (200, scale(3)),
+                    (200, _) => {
+                        let patch: Value = serde_json::from_slice(&body)?;
+                        if patch["metadata"]["resourceVersion"] == "7" { (200, scale(0)) } else { (409, json!({})) }
+                    }
+                    (code, _) => (code, json!({})),
+                },
+                _ => (404, json!({})),
+            };
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": "", "message": "User \"u\" cannot"});
+            let answer = if code == 200 { answer } else { status };
+            let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+            response.map_err(std::io::Error::other)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    fn of_kind(kind: &str) -> Autoscaler {
+        hpa(&json!({"spec": {"scaleTargetRef": {"apiVersion": "example.com/v1", "kind": kind, "name": "dummy"}}}))
+    }
+
+    #[tokio::test]
+    async fn any_kind_with_a_scale_is_scaled_if_nobody_has_changed_it_since() {
+        let (scales, hpa) = (Scales::new(client(200)), of_kind("Worker"));
+        let read = scales.read(&hpa).await.unwrap();
+        assert_eq!((read.replicas, read.uid.as_str()), (3, "w"));
+        scales.write(&hpa, &read, 0).await.unwrap();
+        let old = Scale { resource_version: "6".to_owned(), ..read };
+        assert!(matches!(scales.write(&hpa, &old, 0).await, Err(ScaleError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_scaled_is_said_with_what_helps() {
+        for (kind, code, text) in [
+            ("Job", 200, "Job has no scale subresource"),
+            ("Robot", 200, "this cluster has no kind Robot in example.com/v1"),
+            ("Worker", 404, "there is no worker.example.com/dummy"),
+            ("Worker", 403, "resources: [workers/scale], resourceNames: [dummy], verbs: [get, patch]"),
+        ] {
+            let error = Scales::new(client(code)).read(&of_kind(kind)).await.unwrap_err();
+            assert!(matches!(&error, ScaleError::Wrong(why) if why.contains(text)), "{kind}: {error}");
+        }
+        let error = Scales::new(client(500)).read(&of_kind("Worker")).await.unwrap_err();
+        assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
+    }
+}

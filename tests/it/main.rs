@@ -64,6 +64,9 @@ mod upstream;
 /// Every way to sign in to OCI.
 mod sign_in;
 
+/// Who scales to zero and back, of several replicas.
+mod lease;
+
 /// The end of the server.
 mod drain;
 

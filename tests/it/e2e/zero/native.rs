@@ -18,6 +18,7 @@ async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
     let server = stage.serve();
     stage.world.await_available();
     tokio::task::block_in_place(|| {
+        stage.accepts("manifests/examples/keda/from-1.37.yaml");
         let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-wake: 'true'", ..Hpa::default() };
         stage.deploy(FAST, 1, &fast);
         stage.deploy(PLAIN, 1, &Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() });

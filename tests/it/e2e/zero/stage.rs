@@ -96,6 +96,11 @@ spec:
         ));
     }
 
+    /// kube-apiserver would take this file.
+    pub fn accepts(&self, file: &str) {
+        self.world.cluster.told(&["apply", "--dry-run=server", "-f", file]);
+    }
+
     /// How many replicas it shall have.
     pub fn replicas(&self, workload: Workload) -> u32 {
         let Workload { kind, name } = workload;
