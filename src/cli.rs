@@ -14,14 +14,20 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry;
 
+mod autoscaler;
 mod check;
 mod cluster;
 mod config;
 mod demo;
 mod emulate;
+mod explain;
+mod finding;
 mod kubeconfig;
 mod serve;
+mod told;
 mod unregister;
+mod version;
+mod wire;
 
 /// External metrics API server for Kubernetes: scales workloads on the live depth of OCI queues.
 #[derive(Debug, Parser)]
@@ -38,6 +44,7 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Args>),
     Check(check::Args),
+    Explain(explain::Args),
     Demo(demo::Args),
     Emulate(emulate::Args),
     Config(config::Args),
@@ -58,6 +65,7 @@ impl Cli {
             match command {
                 Command::Serve(args) => args.run().await,
                 Command::Check(args) => args.run().await,
+                Command::Explain(args) => args.run().await,
                 Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),

@@ -43,7 +43,10 @@
 //!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
 //!   cli/{cluster,kubeconfig}.rs   the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
-//!   cli/check/{report,wire}.rs   what it prints; whom it asks
+//!   cli/check/report.rs   what it prints
+//!   cli/explain.rs; cli/explain/{workload,account,verdict}.rs   one HPA: what it scales; its arithmetic, in text; what follows
+//!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
+//!   cli/{finding,told,version,wire}.rs   one thing found; a question and its answer; which Kubernetes; whom people's commands ask
 //!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
@@ -96,7 +99,7 @@
 //!   zero/{decide,autoscaler,size,finding}.rs   what to do; an HPA as far as it matters; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
-//!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, zero
+//!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
 //!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics

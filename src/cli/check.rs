@@ -11,6 +11,9 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use super::clock;
 use super::cluster::persons_kube_client;
+use super::finding::Finding;
+use super::version::Version;
+use super::wire::Wire;
 use crate::apiservice::ServiceRef;
 use crate::certs::SecretRef;
 
@@ -23,11 +26,9 @@ mod report;
 mod rights;
 mod service;
 mod sources;
-mod wire;
 
-use report::{Finding, Report};
+use report::Report;
 use rights::ServiceAccount;
-use wire::Wire;
 
 /// Check config, sources, cluster and HPAs: a line each, with what to do; exit 1 on a fail
 #[derive(Debug, clap::Args)]
@@ -98,7 +99,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     report.all("service", &service::check(wire, &service).await);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
     report.add("certificate", &certificate::check(wire, &secret, &service, bundle.as_deref()).await);
-    hpas::check(wire, hello.version.as_ref().and_then(cluster::Version::of), report).await;
+    hpas::check(wire, hello.version.as_ref().and_then(Version::of), report).await;
 }
 
 fn without_cluster(why: &str, report: &mut Report<impl Write>) {

@@ -20,7 +20,7 @@ async fn every_command_explains_itself() {
     let home = Home::new();
     let all = home.run(&["--help"]).await;
     assert_eq!((all.status.code(), all.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "check", "demo", "emulate", "config", "unregister"] {
+    for command in ["serve", "check", "explain", "demo", "emulate", "config", "unregister"] {
         assert!(all.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{}", all.stdout);
         let help = home.run(&[command, "--help"]).await;
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{command}");

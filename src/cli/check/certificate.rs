@@ -6,11 +6,11 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::report::Finding;
-use super::wire::Wire;
 use crate::apiservice::ServiceRef;
 use crate::certs::{Inspection, SecretRef};
 use crate::cli::clock;
+use crate::cli::finding::Finding;
+use crate::cli::wire::Wire;
 
 pub(super) async fn check(wire: &Wire, secret: &SecretRef, service: &ServiceRef, bundle: Option<&str>) -> Finding {
     let SecretRef { namespace, name } = secret;
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
     use crate::certs::{Certificates, Lifetimes};
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     fn made() -> Timestamp {
         "2026-11-22T14:00:00Z".parse().unwrap()

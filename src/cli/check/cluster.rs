@@ -3,10 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::report::Finding;
+use crate::cli::finding::Finding;
+use crate::cli::version::Version;
 
-/// From here on an HPA may have `minReplicas: 0` without a feature gate.
-const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
 /// A node that keeps time by NTP is off by milliseconds. Half a minute is no failure yet: it will
 /// be one.
 const SKEW_WARN: SignedDuration = SignedDuration::from_secs(30);
@@ -14,31 +13,6 @@ const SKEW_WARN: SignedDuration = SignedDuration::from_secs(30);
 const SKEW_FAIL: SignedDuration = SignedDuration::from_mins(5);
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
-
-/// Of Kubernetes.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Version {
-    major: u32,
-    minor: u32,
-}
-
-// === impl Version ===
-
-impl Version {
-    /// Of the answer to GET /version; a provider may add to the minor: `37+`.
-    pub(super) fn of(answer: &Value) -> Option<Self> {
-        let number = |field: &str| {
-            let text = answer[field].as_str()?;
-            text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        };
-        Some(Self { major: number("major")?, minor: number("minor")? })
-    }
-
-    /// Whether an HPA may scale to zero.
-    pub(super) fn scales_to_zero(self) -> bool {
-        self >= SCALES_TO_ZERO
-    }
-}
 
 /// What it says of itself.
 pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
@@ -78,19 +52,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     #[test]
-    fn zero_needs_1_37() {
+    fn a_version_below_1_37_is_told_of() {
         for (major, minor, zero) in
             [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
         {
             let answer = json!({"major": major, "minor": minor, "gitVersion": "v"});
-            assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
             let level = if zero { Level::Ok } else { Level::Warn };
             assert_eq!(version("s", Some(&answer)).level, level);
         }
-        assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
         assert_eq!(version("s", None).level, Level::Warn);
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::report::Finding;
-use super::wire::{Trouble, Wire};
 use crate::auth::{IDENTITY_CONFIG_MAP, Trust};
+use crate::cli::finding::Finding;
+use crate::cli::wire::{Trouble, Wire};
 use crate::metric::Clock;
 
 const CONSEQUENCE: &str = "only bearer tokens work for values, so no HPA gets one";
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
     use crate::certs::{Certificates, Lifetimes};
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     fn made() -> Timestamp {
         "2026-11-22T14:00:00Z".parse().unwrap()

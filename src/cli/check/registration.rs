@@ -2,9 +2,9 @@
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use super::report::Finding;
-use super::wire::{Trouble, Wire};
 use crate::apiservice::{NAME, ServiceRef, is_labelled_ours, owner};
+use crate::cli::finding::Finding;
+use crate::cli::wire::{Trouble, Wire};
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire) -> Result<APIService, Trouble> {
@@ -97,7 +97,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     fn apiservice(spec: &Value, status: &str) -> APIService {
         let object = json!({

@@ -3,55 +3,12 @@
 use std::fmt;
 use std::io::Write;
 
-/// How bad.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Level {
-    Ok,
-    /// Works, or cannot be told from here.
-    Warn,
-    /// Does not work.
-    Fail,
-}
-
-/// One line: how bad, and what, with the remedy.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Finding {
-    pub(super) level: Level,
-    pub(super) text: String,
-}
+use crate::cli::finding::{Finding, one_line};
 
 /// Prints, and counts.
 pub(super) struct Report<W> {
     out: W,
     counts: [usize; 3],
-}
-
-// === impl Level ===
-
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-// === impl Finding ===
-
-impl Finding {
-    pub(super) fn ok(text: impl Into<String>) -> Self {
-        Self { level: Level::Ok, text: text.into() }
-    }
-
-    pub(super) fn warn(text: impl Into<String>) -> Self {
-        Self { level: Level::Warn, text: text.into() }
-    }
-
-    pub(super) fn fail(text: impl Into<String>) -> Self {
-        Self { level: Level::Fail, text: text.into() }
-    }
 }
 
 // === impl Report ===
@@ -65,9 +22,7 @@ impl<W: Write> Report<W> {
     pub(super) fn add(&mut self, check: &str, finding: &Finding) {
         let Finding { level, text } = finding;
         self.counts[*level as usize] += 1;
-        // One line, whatever somebody's message holds: it may come from another server.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.print(format_args!("{:<5} {check:<12} {text}", level.as_str()));
+        self.print(format_args!("{:<5} {check:<12} {}", level.as_str(), one_line(text)));
     }
 
     pub(super) fn all(&mut self, check: &str, findings: &[Finding]) {

@@ -8,11 +8,11 @@ use std::str::FromStr;
 use futures_util::future;
 use serde_json::{Value, json};
 
-use super::report::Finding;
-use super::wire::{Trouble, Wire};
 use crate::apiservice::{self, ServiceRef};
 use crate::auth::{DELEGATOR, IDENTITY_CONFIG_MAP, READER};
 use crate::certs::SecretRef;
+use crate::cli::finding::Finding;
+use crate::cli::wire::{Trouble, Wire};
 use crate::rbac::{Binding, Grant};
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -207,7 +207,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     fn names() -> (ServiceRef, SecretRef) {
         ("depthgauge/depthgauge:443".parse().unwrap(), "depthgauge/depthgauge-certs".parse().unwrap())

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::report::Finding;
-use super::wire::{Trouble, Wire};
 use crate::apiservice::ServiceRef;
+use crate::cli::finding::Finding;
+use crate::cli::wire::{Trouble, Wire};
 
 pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
     let ServiceRef { namespace, name, port } = wanted;
@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::check::report::Level;
+    use crate::cli::finding::Level;
 
     #[test]
     fn where_a_service_leads_in_a_pod() {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::report::{Finding, Report};
+use super::report::Report;
 use crate::cli::clock;
+use crate::cli::finding::Finding;
 use crate::config::{Config, ConfigError};
 use crate::lookup::{self, Single};
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::Value;
 
-use super::report::Finding;
+use super::finding::Finding;
 
 /// Deadline of one call: a list of all HPAs of a large cluster, over a person's line. A metric
 /// goes through the aggregator to a server that answers from memory, or after its one read.
@@ -92,12 +92,19 @@ impl Wire {
 // === impl Trouble ===
 
 impl Trouble {
+    /// What was said.
+    pub(super) fn message(self) -> String {
+        match self {
+            Self::Absent(message) | Self::Forbidden(message) | Self::Other(message) => message,
+        }
+    }
+
     /// As the outcome of a look at something; `absent` says what it means that it is not there.
     pub(super) fn finding(self, what: &str, absent: impl FnOnce() -> Finding) -> Finding {
         match self {
             Self::Absent(_) => absent(),
             Self::Forbidden(message) => {
-                Finding::warn(format!("{what} cannot be looked at: {message}; run check with a kubeconfig that may"))
+                Finding::warn(format!("{what} cannot be looked at: {message}; use a kubeconfig that may"))
             }
             Self::Other(message) => Finding::fail(format!("{what} cannot be looked at: {message}")),
         }

@@ -1,0 +1,285 @@
+//! An HPA as kube-apiserver has it, read for what `check` and `explain` say of it. Pure.
+
+use serde_json::Value;
+
+use super::told;
+use crate::hpa::{Spec, Target, Tolerance, quantity};
+use crate::lookup;
+use crate::metric::MetricName;
+
+pub(super) mod warnings;
+
+/// An `autoscaling/v2` HorizontalPodAutoscaler.
+pub(super) struct Autoscaler<'o>(pub(super) &'o Value);
+
+/// What it scales.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Workload<'o> {
+    pub(super) api_version: &'o str,
+    pub(super) kind: &'o str,
+    pub(super) name: &'o str,
+}
+
+/// One entry of its `metrics`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Metric {
+    External(Question),
+    /// One that other servers answer, in words.
+    Other(String),
+}
+
+/// What it asks of `external.metrics.k8s.io`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Question {
+    pub(super) metric: String,
+    /// As the controller writes it into the query.
+    pub(super) selector: String,
+    pub(super) path: String,
+    /// `None` for a target that is no number of the controller's.
+    pub(super) target: Option<Target>,
+    /// Keys that it selects by.
+    keys: Vec<String>,
+    ours: Option<MetricName>,
+}
+
+/// One of its conditions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Condition<'o> {
+    pub(super) name: &'o str,
+    pub(super) status: &'o str,
+    pub(super) reason: &'o str,
+    pub(super) message: &'o str,
+}
+
+// === impl Autoscaler ===
+
+impl<'o> Autoscaler<'o> {
+    pub(super) fn namespace(&self) -> &'o str {
+        self.0["metadata"]["namespace"].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> &'o str {
+        self.0["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `shop/dummy`
+    pub(super) fn title(&self) -> String {
+        format!("{}/{}", self.namespace(), self.name())
+    }
+
+    pub(super) fn workload(&self) -> Workload<'o> {
+        let part = |field: &str| self.0["spec"]["scaleTargetRef"][field].as_str().unwrap_or_default();
+        Workload { api_version: part("apiVersion"), kind: part("kind"), name: part("name") }
+    }
+
+    /// Sizes and tolerance. What kube-apiserver does not know of `tolerance` it drops, so what is
+    /// there is obeyed.
+    pub(super) fn spec(&self) -> Spec {
+        let spec = &self.0["spec"];
+        let number = |field: &str, default| {
+            let number = spec[field].as_i64().unwrap_or(default);
+            i32::try_from(number).unwrap_or(i32::MAX)
+        };
+        let usual = Tolerance::default();
+        let tolerance = |direction: &str, usual| {
+            spec["behavior"][direction]["tolerance"].as_str().and_then(quantity::float).unwrap_or(usual)
+        };
+        let (up, down) = (tolerance("scaleUp", usual.up), tolerance("scaleDown", usual.down));
+        Spec { min: number("minReplicas", 1), max: number("maxReplicas", 1), tolerance: Tolerance { up, down } }
+    }
+
+    /// Whether it says how fast it may grow.
+    pub(super) fn has_behavior(&self) -> bool {
+        self.0["spec"]["behavior"].is_object()
+    }
+
+    pub(super) fn metrics(&self) -> Vec<Metric> {
+        let metrics = self.0["spec"]["metrics"].as_array().into_iter().flatten();
+        metrics.map(|metric| Metric::of(self.namespace(), metric)).collect()
+    }
+
+    /// Those that depthgauge answers.
+    pub(super) fn our_questions(&self) -> Vec<Question> {
+        let ours = |metric| match metric {
+            Metric::External(question) if question.ours.is_some() => Some(question),
+            _ => None,
+        };
+        self.metrics().into_iter().filter_map(ours).collect()
+    }
+
+    pub(super) fn conditions(&self) -> impl Iterator<Item = Condition<'o>> {
+        self.0["status"]["conditions"].as_array().into_iter().flatten().map(|condition| {
+            let part = |field: &str| condition[field].as_str().unwrap_or_default();
+            Condition { name: part("type"), status: part("status"), reason: part("reason"), message: part("message") }
+        })
+    }
+
+    pub(super) fn condition(&self, name: &str) -> Option<Condition<'o>> {
+        self.conditions().find(|condition| condition.name == name)
+    }
+
+    /// Whether it knows that it brought the workload to 0 itself.
+    pub(super) fn scaled_to_zero(&self) -> bool {
+        self.condition("ScaledToZero").is_some_and(|condition| condition.status == "True")
+    }
+}
+
+// === impl Workload ===
+
+impl Workload<'_> {
+    /// What wakes it when its HPA does not.
+    pub(super) fn wake_command(&self, namespace: &str) -> String {
+        format!("kubectl scale -n {namespace} {}/{} --replicas=1", self.kind.to_lowercase(), self.name)
+    }
+}
+
+// === impl Metric ===
+
+impl Metric {
+    fn of(namespace: &str, written: &Value) -> Self {
+        let source = &written["external"]["metric"];
+        let (Some("External"), Some(metric)) = (written["type"].as_str(), source["name"].as_str()) else {
+            return Self::Other(other(written));
+        };
+        let (keys, selector) = selector(&source["selector"]);
+        let target = &written["external"]["target"];
+        let number = |field: &str| target[field].as_str().and_then(quantity::milli);
+        let average = number("averageValue").map(Target::AverageValue);
+        Self::External(Question {
+            path: told::path(namespace, metric, &selector),
+            target: average.or_else(|| number("value").map(Target::Value)),
+            keys,
+            ours: lookup::metrics().into_iter().find(|known| known.as_str() == metric),
+            metric: metric.to_owned(),
+            selector,
+        })
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// `oci_queue_length{queue=orders}`
+    pub(super) fn title(&self) -> String {
+        told::title(&self.metric, &self.selector)
+    }
+
+    /// The label that picks sources, if this question leaves it out.
+    fn unnamed_source(&self) -> Option<&'static str> {
+        lookup::label(self.ours?).filter(|label| !self.keys.iter().any(|key| key == label))
+    }
+}
+
+/// A metric that is not external, in words: `Resource cpu`.
+fn other(written: &Value) -> String {
+    let kind = written["type"].as_str().unwrap_or("a metric of no type");
+    let mut field = kind.to_owned();
+    field.get_mut(..1).map(str::make_ascii_lowercase).unwrap_or_default();
+    let source = &written[&field];
+    let name = source["name"].as_str().or_else(|| source["metric"]["name"].as_str()).unwrap_or_default();
+    format!("{kind} {name}").trim_end().to_owned()
+}
+
+/// A LabelSelector as the controller writes it into the query, sorted by key; the keys, too.
+fn selector(written: &Value) -> (Vec<String>, String) {
+    let mut requirements = Vec::new();
+    for (key, value) in written["matchLabels"].as_object().into_iter().flatten() {
+        requirements.push((key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())));
+    }
+    for expression in written["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let mut values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        requirements.push((
+            key,
+            match expression["operator"].as_str() {
+                Some("NotIn") => format!("{key} notin ({values})"),
+                Some("Exists") => key.to_owned(),
+                Some("DoesNotExist") => format!("!{key}"),
+                _ => format!("{key} in ({values})"),
+            },
+        ));
+    }
+    requirements.sort_by(|a, b| a.0.cmp(b.0));
+    let keys = requirements.iter().map(|(key, _)| (*key).to_owned()).collect();
+    (keys, requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hpa(metrics: &Value) -> Value {
+        json!({"metadata": {"namespace": "shop", "name": "dummy"}, "spec": {"maxReplicas": 5, "metrics": metrics}})
+    }
+
+    fn external(metric: &Value, target: &Value) -> Value {
+        json!({"type": "External", "external": {"metric": metric, "target": target}})
+    }
+
+    #[test]
+    fn an_hpa_is_asked_for_as_the_controller_asks() {
+        let orders = json!({"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}});
+        let object = hpa(&json!([
+            {"type": "Resource", "resource": {"name": "cpu"}},
+            external(&orders, &json!({"type": "AverageValue", "averageValue": "1500m"})),
+            external(&json!({"name": "sqs_length"}), &json!({"type": "Value", "value": "1k"})),
+            {"type": "Object", "object": {"metric": {"name": "hits"}}},
+            {"type": "ContainerResource", "containerResource": {"name": "cpu"}},
+            {},
+        ]));
+        let found = Autoscaler(&object);
+        let metrics = found.metrics();
+        let [cpu, Metric::External(ours), Metric::External(theirs), hits, container, none] = &metrics[..] else {
+            panic!("{metrics:?}")
+        };
+        let path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
+        assert_eq!(ours.path, format!("{path}?labelSelector=queue%3Dorders"));
+        assert_eq!(
+            (ours.title().as_str(), ours.target),
+            ("oci_queue_length{queue=orders}", Some(Target::AverageValue(1500)))
+        );
+        assert_eq!((theirs.title().as_str(), theirs.target), ("sqs_length", Some(Target::Value(1_000_000))));
+        for (metric, words) in [
+            (cpu, "Resource cpu"),
+            (hits, "Object hits"),
+            (container, "ContainerResource cpu"),
+            (none, "a metric of no type"),
+        ] {
+            assert_eq!(*metric, Metric::Other(words.to_owned()));
+        }
+        assert_eq!(found.our_questions(), std::slice::from_ref(ours), "somebody else's are not ours");
+    }
+
+    #[test]
+    fn selectors_are_written_sorted_by_key() {
+        let written = json!({
+            "matchLabels": {"z": "1", "b": "2"},
+            "matchExpressions": [
+                {"key": "queue", "operator": "In", "values": ["b", "a"]},
+                {"key": "c", "operator": "NotIn", "values": ["x"]},
+                {"key": "a", "operator": "Exists"},
+                {"key": "y", "operator": "DoesNotExist"},
+            ],
+        });
+        assert_eq!(selector(&written).1, "a,b=2,c notin (x),queue in (a,b),!y,z=1");
+        assert_eq!(selector(&Value::Null), (Vec::new(), String::new()));
+    }
+
+    #[test]
+    fn what_an_hpa_leaves_out_is_as_kubernetes_has_it() {
+        let mut object = hpa(&json!([]));
+        let spec = Autoscaler(&object).spec();
+        assert_eq!((spec.min, spec.max, spec.tolerance), (1, 5, Tolerance::default()));
+        object["spec"]["minReplicas"] = json!(0);
+        object["spec"]["behavior"] = json!({"scaleUp": {"tolerance": "50m"}});
+        let spec = Autoscaler(&object).spec();
+        assert_eq!((spec.min, spec.tolerance), (0, Tolerance { up: 0.05, down: 0.1 }));
+        object["status"] = json!({"conditions": [{"type": "ScaledToZero", "status": "True"}]});
+        assert!(Autoscaler(&object).scaled_to_zero());
+    }
+}

@@ -1,0 +1,172 @@
+//! What is wrong with an HPA although it has a value: said the same by `check` and `explain`.
+
+use super::{Autoscaler, Metric};
+use crate::cli::finding::Finding;
+use crate::cli::version::Version;
+use crate::hpa::Target;
+
+/// What can be seen in the HPA itself, and in the others of its namespace.
+pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: Option<Version>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for question in hpa.our_questions() {
+        let title = format!("{} {}", hpa.title(), question.title());
+        found.extend(question.unnamed_source().map(|label| {
+            Finding::warn(format!(
+                "{title} names no {label}: it is the sum over every {label} that namespace {} may read; name one with selector: {{matchLabels: {{{label}: NAME}}}}",
+                hpa.namespace()
+            ))
+        }));
+        if let Some(Target::Value(_)) = question.target {
+            found.push(Finding::warn(format!(
+                "{title} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod"
+            )));
+        }
+    }
+    found.extend(never_zero(hpa));
+    found.extend(refused_zero(hpa, version));
+    found.extend(rivals(hpa, all));
+    found
+}
+
+/// What keeps a workload at 0 for good; `waiting` tells whether there is something to do.
+pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: bool) -> Option<Finding> {
+    let rests = hpa.condition("ScalingActive").is_some_and(|condition| condition.reason == "ScalingDisabled");
+    if !rests || hpa.scaled_to_zero() {
+        return None;
+    }
+    let text = format!(
+        "{} rests, because its workload was set to 0 by somebody else{}: wake it with {}",
+        hpa.title(),
+        if waiting { ", and sleeps for good although there are messages" } else { "" },
+        hpa.workload().wake_command(hpa.namespace())
+    );
+    Some(if waiting { Finding::fail(text) } else { Finding::warn(text) })
+}
+
+/// A metric of pods has no value without pods, so the controller never goes to 0 by it.
+fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
+    let of_pods = hpa.metrics().into_iter().find_map(|metric| match metric {
+        Metric::Other(words) if !words.starts_with("Object") => Some(words),
+        _ => None,
+    });
+    let words = of_pods.filter(|_| hpa.spec().min == 0)?;
+    Some(Finding::warn(format!(
+        "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1",
+        hpa.title()
+    )))
+}
+
+fn refused_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> Option<Finding> {
+    let too_old = hpa.spec().min == 0 && version.is_some_and(|version| !version.scales_to_zero());
+    too_old.then(|| {
+        Finding::warn(format!(
+            "{} has minReplicas 0, which Kubernetes before 1.37 obeys only with feature gate HPAScaleToZero: set 1, or upgrade",
+            hpa.title()
+        ))
+    })
+}
+
+/// Two HPAs on one workload undo what the other did. (The controller itself stops only at those
+/// whose pods it sees selected twice.)
+fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
+    let workload = hpa.workload();
+    let same = |other: &&Autoscaler<'_>| {
+        let theirs = other.workload();
+        other.namespace() == hpa.namespace()
+            && other.name() != hpa.name()
+            && (theirs.kind, theirs.name) == (workload.kind, workload.name)
+    };
+    let mut others: Vec<&str> = all.iter().filter(same).map(Autoscaler::name).collect();
+    others.sort_unstable();
+    (!others.is_empty()).then(|| {
+        Finding::fail(format!(
+            "{} is not the only HPA on {} {}, there is also {}: neither works; put the metrics of all into one",
+            hpa.title(),
+            workload.kind,
+            workload.name,
+            others.join(", ")
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::finding::Level;
+
+    fn object(name: &str, selector: &Value, target: &Value) -> Value {
+        json!({
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {
+                "maxReplicas": 9,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "metrics": [{"type": "External", "external": {
+                    "metric": {"name": "oci_queue_length", "selector": selector}, "target": target,
+                }}],
+            },
+        })
+    }
+
+    fn good(name: &str) -> Value {
+        object(name, &json!({"matchLabels": {"queue": "orders"}}), &json!({"averageValue": "2"}))
+    }
+
+    fn found(object: &Value, version: &str) -> Vec<String> {
+        let version = Version::of(&json!({"major": "1", "minor": version}));
+        of(&Autoscaler(object), &[Autoscaler(object)], version).into_iter().map(|finding| finding.text).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_hpa_that_is_well() {
+        assert!(found(&good("a"), "36").is_empty());
+    }
+
+    #[test]
+    fn each_fault_is_said_once_with_its_remedy() {
+        let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
+        let value = object("a", &json!({"matchLabels": {"queue": "orders"}}), &json!({"value": "2"}));
+        let mut zero = good("a");
+        zero["spec"]["minReplicas"] = json!(0);
+        let mut cpu = zero.clone();
+        let metrics = cpu["spec"]["metrics"].as_array_mut().unwrap();
+        metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
+        for (object, version, text) in [
+            (&unnamed, "37", "names no queue: it is the sum over every queue that namespace shop may read"),
+            (&value, "37", "use AverageValue"),
+            (&zero, "36", "feature gate HPAScaleToZero"),
+            (&cpu, "37", "it also scales on Resource cpu"),
+        ] {
+            let [only] = &found(object, version)[..] else { panic!("{text}: {:?}", found(object, version)) };
+            assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
+        }
+        assert!(found(&zero, "37").is_empty());
+    }
+
+    #[test]
+    fn two_hpas_on_one_workload_are_told_of_each_other() {
+        let (a, b) = (good("a"), good("b"));
+        let mut elsewhere = good("c");
+        elsewhere["metadata"]["namespace"] = json!("lab");
+        let mut other = good("d");
+        other["spec"]["scaleTargetRef"]["name"] = json!("api");
+        let all = [&a, &b, &elsewhere, &other].map(Autoscaler);
+        let texts = |at: usize| of(&all[at], &all, None);
+        assert!(texts(0)[0].text.contains("Deployment web, there is also b:"), "{:?}", texts(0));
+        assert!(texts(1)[0].text.contains("there is also a:"));
+        assert!(texts(2).is_empty() && texts(3).is_empty());
+    }
+
+    #[test]
+    fn who_sleeps_for_good_is_told_how_to_wake() {
+        let mut object = good("a");
+        assert_eq!(asleep(&Autoscaler(&object), true), None);
+        object["status"] =
+            json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]});
+        let found = asleep(&Autoscaler(&object), true).unwrap();
+        assert_eq!(found.level, Level::Fail);
+        assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
+        assert_eq!(asleep(&Autoscaler(&object), false).unwrap().level, Level::Warn);
+    }
+}

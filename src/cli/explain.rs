@@ -1,0 +1,132 @@
+//! `explain`: why an HPA has the size it has: what it asks, what it is told, and the controller's
+//! arithmetic with both, step by step.
+//!
+//! Looks only. What the controller remembers (stabilization, policies) nobody else can know: it
+//! is shown as the HPA's own conditions tell it, and said to be so.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::autoscaler::{Autoscaler, Metric, warnings};
+use super::clock;
+use super::cluster::persons_kube_client;
+use super::told;
+use super::version::Version;
+use super::wire::Wire;
+
+mod account;
+mod verdict;
+mod workload;
+
+use account::{Heard, Seen};
+
+/// Say what an HPA asks, what it is told, what it makes of it, and why it does not scale
+///
+/// Exit code 0 when every HPA could be explained, 1 otherwise; what is explained may still be a fault.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// HPAs, each in its namespace
+    #[arg(required = true, value_name = "NAMESPACE/NAME")]
+    hpas: Vec<Name>,
+    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
+    #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+struct Name {
+    namespace: String,
+    name: String,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self { hpas, kubeconfig } = self;
+        let (client, server) = persons_kube_client(kubeconfig).await?;
+        let wire = Wire::new(client);
+        let version = match wire.hello().await {
+            Ok(hello) => hello.version.as_ref().and_then(Version::of),
+            Err(why) => bail!("kube-apiserver {server} cannot be asked: {why}"),
+        };
+        let mut failed = Vec::new();
+        for (at, name) in hpas.iter().enumerate() {
+            match explain(&wire, name, version).await {
+                Ok(text) => {
+                    let gap = if at > 0 { "\n" } else { "" };
+                    // Whoever closes the pipe has read enough.
+                    let mut out = io::stdout();
+                    let _ = write!(out, "{gap}{text}").and_then(|()| out.flush());
+                }
+                Err(why) => failed.push(why),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+    }
+}
+
+// === impl Name ===
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split('/').collect::<Vec<_>>()[..] {
+            [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write NAMESPACE/NAME, as in shop/dummy".to_owned()),
+        }
+    }
+}
+
+/// The whole account of one HPA, or why there is none.
+async fn explain(wire: &Wire, name: &Name, version: Option<Version>) -> Result<String, String> {
+    let Name { namespace, name } = name;
+    let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
+    let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
+    let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
+    let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
+        let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(format!("there is no HPA {name} in namespace {namespace}; there: {there}"));
+    };
+    // As near to one another as can be: both change.
+    let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
+    let (workload, heard) = tokio::join!(workload::read(wire, hpa), heard);
+    let seen = Seen { hpa, workload, heard, now: clock() };
+    let mut text = account::write(&seen);
+    let mut found = warnings::of(hpa, &all, version);
+    found.extend(warnings::asleep(hpa, seen.is_waiting()));
+    account::write_findings(&mut text, &found);
+    Ok(text)
+}
+
+async fn hear(wire: &Wire, metric: Metric) -> Heard {
+    let question = match metric {
+        Metric::External(question) => question,
+        Metric::Other(words) => return Heard::NotAsked(words),
+    };
+    let answer: Result<Value, _> = wire.get(&question.path).await;
+    Heard::Asked { answer: answer.map(|list| told::items(&list)).map_err(|trouble| trouble.message()), question }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hpa_is_named_with_its_namespace() {
+        let name: Name = "shop/dummy".parse().unwrap();
+        assert_eq!((name.namespace.as_str(), name.name.as_str()), ("shop", "dummy"));
+        for wrong in ["dummy", "/dummy", "shop/", "a/b/c", ""] {
+            assert!(wrong.parse::<Name>().is_err(), "{wrong}");
+        }
+    }
+}

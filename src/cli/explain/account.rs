@@ -1,0 +1,244 @@
+//! The account of one HPA in text: each metric with its steps, what comes out, and what only the
+//! controller knows. Pure.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::verdict;
+use crate::cli::autoscaler::{Autoscaler, Question};
+use crate::cli::finding::{Finding, one_line};
+use crate::cli::told::{Item, decimal};
+use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Spec, Target, Workload};
+
+/// Conditions that say what the controller did by what it remembers.
+const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
+
+/// All that was looked at, at one moment.
+pub(super) struct Seen<'o> {
+    pub(super) hpa: &'o Autoscaler<'o>,
+    /// Or why it is not known.
+    pub(super) workload: Result<Workload, String>,
+    /// One for each metric of the HPA.
+    pub(super) heard: Vec<Heard>,
+    pub(super) now: Timestamp,
+}
+
+/// What was heard of one metric.
+pub(super) enum Heard {
+    Asked {
+        question: Question,
+        /// The items, or the server's own sentence.
+        answer: Result<Vec<Item>, String>,
+    },
+    /// One of another API, in words.
+    NotAsked(String),
+}
+
+// === impl Seen ===
+
+impl Seen<'_> {
+    /// Whether any metric has a value above 0.
+    pub(super) fn is_waiting(&self) -> bool {
+        let above = |heard: &Heard| match heard {
+            Heard::Asked { answer: Ok(items), .. } => items.iter().any(|item| item.milli > Some(0)),
+            _ => false,
+        };
+        self.heard.iter().any(above)
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// As the controller counts it.
+    fn metric(&self) -> hpa::Metric {
+        // The target of what is not asked is never looked at.
+        let none = Target::AverageValue(0);
+        match self {
+            Self::NotAsked(_) => hpa::Metric { target: none, answer: Answer::NotAsked },
+            Self::Asked { question, answer } => {
+                let target = question.target.unwrap_or(none);
+                let numbers = answer.as_ref().ok().and_then(|items| items.iter().map(|item| item.milli).collect());
+                let sum = numbers.and_then(|numbers: Vec<i64>| target.sum(&numbers));
+                let answer = sum.filter(|_| question.target.is_some()).map_or(Answer::Failed, Answer::Sum);
+                hpa::Metric { target, answer }
+            }
+        }
+    }
+}
+
+/// Writing to a String cannot fail, so results are dropped throughout.
+pub(super) fn write(seen: &Seen<'_>) -> String {
+    let spec = seen.hpa.spec();
+    let mut out = String::new();
+    let target = seen.hpa.workload();
+    let _ = writeln!(
+        out,
+        "HPA {} scales {} {} between {} and {} replicas",
+        seen.hpa.title(),
+        target.kind,
+        target.name,
+        spec.min,
+        spec.max
+    );
+    let desired = seen.workload.as_ref().map(|workload| {
+        let metrics: Vec<hpa::Metric> = seen.heard.iter().map(Heard::metric).collect();
+        hpa::desired(&spec, workload, &metrics)
+    });
+    let _ = match &seen.workload {
+        Ok(Workload { wanted, exist, ready, .. }) => {
+            let ready = ready.map_or_else(String::new, |ready| format!(", {ready} ready"));
+            writeln!(out, "now         {wanted} wanted, {exist} there{ready}")
+        }
+        Err(why) => writeln!(out, "now         not known: {}", one_line(why)),
+    };
+    for (at, heard) in seen.heard.iter().enumerate() {
+        let proposal = desired.as_ref().ok().and_then(|desired| desired.proposals.get(at));
+        write_metric(&mut out, heard, proposal, &spec, seen);
+    }
+    let _ = writeln!(out);
+    match (&seen.workload, &desired) {
+        (Ok(workload), Ok(desired)) => verdict::write(&mut out, seen, workload, desired),
+        _ => {
+            let _ = writeln!(out, "What it will ask for cannot be told without its workload.");
+        }
+    }
+    write_remembered(&mut out, seen.hpa);
+    out
+}
+
+fn write_metric(
+    out: &mut String,
+    heard: &Heard,
+    proposal: Option<&Result<Proposal, NoProposal>>,
+    spec: &Spec,
+    seen: &Seen<'_>,
+) {
+    let (question, answer) = match heard {
+        Heard::Asked { question, answer } => (question, answer),
+        Heard::NotAsked(words) => {
+            let _ =
+                writeln!(out, "\n{words}\n  answer    not asked: it is not depthgauge's; it may want more replicas");
+            return;
+        }
+    };
+    let _ = writeln!(out, "\n{}{}", question.title(), wanted(question.target));
+    match answer {
+        Ok(items) if items.is_empty() => {
+            let _ = writeln!(out, "  answer    none: a list without items, which the controller takes for an error");
+        }
+        Ok(items) => items.iter().for_each(|item| write_item(out, item, seen.now)),
+        Err(message) => {
+            let _ = writeln!(out, "  answer    none: {}", one_line(message));
+        }
+    }
+    if let (Some(Ok(proposal)), Some(target), Ok(workload)) = (proposal, question.target, &seen.workload) {
+        write_steps(out, proposal, target, spec, workload);
+    } else if proposal == Some(&Err(NoProposal::NoPods)) {
+        let _ = writeln!(out, "  proposes  nothing: the workload's selector finds no pod");
+    }
+}
+
+fn wanted(target: Option<Target>) -> String {
+    match target {
+        Some(Target::AverageValue(milli)) => format!(", averageValue {}", decimal(milli)),
+        Some(Target::Value(milli)) => format!(", value {}", decimal(milli)),
+        None => ", a target that the controller cannot count".to_owned(),
+    }
+}
+
+fn write_item(out: &mut String, item: &Item, now: Timestamp) {
+    let age = match (item.age(now), item.timestamp) {
+        (Some(age), Some(read)) => format!("read {age} s ago, at {read}"),
+        _ => "of no known time".to_owned(),
+    };
+    let labels = item.labels.join(", ");
+    let _ = writeln!(out, "  answer    {}  {}  {age}", item.value, one_line(&labels));
+    let policy = match item.policy.as_deref() {
+        Some("activation") => "activation holds it at 0 until there is more than its threshold",
+        Some("fallback") => "fallback: the source cannot be read, and this number stands in for it",
+        Some(_) => "one that this version does not know",
+        None => return,
+    };
+    let _ = writeln!(out, "  policy    {policy}");
+}
+
+fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spec, workload: &Workload) {
+    let Proposal { sum, ratio, within_tolerance, ready, replicas } = proposal;
+    let (sum, each) = (decimal(*sum), decimal(target.milli()));
+    let (low, high) = (1.0 - spec.tolerance.down, 1.0 + spec.tolerance.up);
+    let tolerated = |inside: bool| {
+        let word = if inside { "within" } else { "outside" };
+        format!("{word} the tolerance of {low} to {high}")
+    };
+    let exist = workload.exist;
+    let _ = match target {
+        Target::AverageValue(_) if exist == 0 => {
+            writeln!(out, "  ratio     no pod to divide by, so no tolerance")
+        }
+        Target::AverageValue(_) => {
+            let tolerated = tolerated(*within_tolerance);
+            writeln!(out, "  ratio     {sum} / ({each} × {exist} pods) = {ratio:.4}, {tolerated}")
+        }
+        Target::Value(_) if workload.wanted == 0 => {
+            writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}; at 0 there is no tolerance")
+        }
+        Target::Value(_) => writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}, {}", tolerated(*within_tolerance)),
+    };
+    let _ = match (target, ready) {
+        _ if *within_tolerance => writeln!(out, "  proposes  {replicas}, as now"),
+        (Target::AverageValue(_), _) => writeln!(out, "  proposes  ⌈{sum} / {each}⌉ = {replicas}"),
+        (Target::Value(_), Some(ready)) => {
+            writeln!(out, "  proposes  ⌈{ratio:.4} × {ready} ready pods⌉ = {replicas}")
+        }
+        (Target::Value(_), None) => writeln!(out, "  proposes  ⌈{ratio:.4}⌉ = {replicas}"),
+    };
+}
+
+fn write_remembered(out: &mut String, hpa: &Autoscaler<'_>) {
+    let _ = writeln!(
+        out,
+        "\nStabilization and policies depend on what the controller remembers. Its own words, at its last look:"
+    );
+    let mut any = false;
+    for condition in hpa.conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {
+        any = true;
+        let _ = writeln!(
+            out,
+            "  {:<15} {:<6} {}: {}",
+            condition.name,
+            condition.status,
+            condition.reason,
+            one_line(condition.message)
+        );
+    }
+    if !any {
+        let _ = writeln!(out, "  none yet: it has not looked at this HPA");
+    }
+}
+
+/// Below the account, as `check` prints them.
+pub(super) fn write_findings(out: &mut String, found: &[Finding]) {
+    if !found.is_empty() {
+        out.push('\n');
+    }
+    for Finding { level, text } in found {
+        let _ = writeln!(out, "{:<5} {}", level.as_str(), one_line(text));
+    }
+}
+
+/// What the verdict needs of the arithmetic.
+pub(super) fn first_failure(seen: &Seen<'_>, desired: &Desired) -> Option<String> {
+    let failed =
+        |proposal: &Result<Proposal, NoProposal>| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods));
+    let at = desired.proposals.iter().position(failed)?;
+    match seen.heard.get(at)? {
+        Heard::Asked { question, answer: Err(message) } => Some(format!("{}: {}", question.title(), one_line(message))),
+        Heard::Asked { question, .. } => Some(format!("{} has no number to count with", question.title())),
+        Heard::NotAsked(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What is printed of an HPA, state by state.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::autoscaler::Metric;
+use crate::cli::told;
+
+fn object(target: &Value) -> Value {
+    json!({
+        "metadata": {"namespace": "shop", "name": "dummy"},
+        "spec": {
+            "minReplicas": 0, "maxReplicas": 10,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "metrics": [{"type": "External", "external": {
+                "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}},
+                "target": target,
+            }}],
+        },
+        "status": {"conditions": [
+            {"type": "AbleToScale", "status": "True", "reason": "ScaleDownStabilized", "message": "recent\nrecommendations"},
+        ]},
+    })
+}
+
+fn average() -> Value {
+    object(&json!({"averageValue": "2"}))
+}
+
+fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
+    let hpa = Autoscaler(object);
+    let workload = Workload { scaled_to_zero: hpa.scaled_to_zero(), ..Workload::settled(replicas) };
+    let mut answers = answers.iter();
+    let heard = hpa.metrics().into_iter().map(|metric| match metric {
+        Metric::External(question) => {
+            Heard::Asked { question, answer: answers.next().unwrap().clone().map(|list| told::items(&list)) }
+        }
+        Metric::Other(words) => Heard::NotAsked(words),
+    });
+    let heard = heard.collect();
+    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, now: "2026-11-22T14:00:05Z".parse().unwrap() })
+}
+
+fn value(value: &str) -> Result<Value, String> {
+    Ok(json!({"items": [
+        {"metricLabels": {"queue": "orders"}, "timestamp": "2026-11-22T14:00:04Z", "value": value},
+    ]}))
+}
+
+#[test]
+fn the_whole_account_of_a_plain_hpa() {
+    let expected = "\
+HPA shop/dummy scales Deployment web between 0 and 10 replicas
+now         3 wanted, 3 there, 3 ready
+
+oci_queue_length{queue=orders}, averageValue 2
+  answer    17  queue=orders  read 1 s ago, at 2026-11-22T14:00:04Z
+  ratio     17 / (2 × 3 pods) = 2.8333, outside the tolerance of 0.9 to 1.1
+  proposes  ⌈17 / 2⌉ = 9
+
+It asks for 9; now it is 3.
+Not at once: without behavior.scaleUp it grows to 6 at most in this step (twice what there is, or 4).
+At its last look stabilization held it back (ScaleDownStabilized).
+
+Stabilization and policies depend on what the controller remembers. Its own words, at its last look:
+  AbleToScale     True   ScaleDownStabilized: recent recommendations
+";
+    assert_eq!(account(&average(), 3, &[value("17")]), expected);
+}
+
+#[test]
+fn the_steps_of_each_way_to_count() {
+    let all = object(&json!({"value": "10"}));
+    let mut to_zero = average();
+    to_zero["status"] = json!({"conditions": [{"type": "ScaledToZero", "status": "True"}]});
+    for (object, replicas, answer, lines) in [
+        (
+            &average(),
+            3,
+            "6",
+            vec!["= 1.0000, within the tolerance", "proposes  3, as now", "which is what is wanted already"],
+        ),
+        (
+            &average(),
+            3,
+            "500",
+            vec!["⌈500 / 2⌉ = 250", "250 is more than maxReplicas 10.", "It asks for 10; now it is 3."],
+        ),
+        (&to_zero, 0, "3", vec!["no pod to divide by", "⌈3 / 2⌉ = 2", "It asks for 2; now it is 0."]),
+        (&all, 3, "25", vec!["25 / 10 = 2.5000, outside", "⌈2.5000 × 3 ready pods⌉ = 8"]),
+        (&average(), 11, "3", vec!["It asks for 10: 11 is more than maxReplicas"]),
+        (&average(), 0, "3", vec!["It does not scale", "kubectl scale -n shop deployment/web --replicas=1"]),
+    ] {
+        let text = account(object, replicas, &[value(answer)]);
+        lines.iter().for_each(|line| assert!(text.contains(line), "{line}:\n{text}"));
+    }
+}
+
+#[test]
+fn without_a_value_the_servers_own_sentence_is_shown() {
+    let text = account(&average(), 3, &[Err("queue \"orders\" cannot be read since 14:00".to_owned())]);
+    assert!(text.contains("  answer    none: queue \"orders\" cannot be read since 14:00\n"), "{text}");
+    assert!(text.contains("It holds 3: without every metric it never shrinks"), "{text}");
+    let text = account(&average(), 3, &[Ok(json!({"items": []}))]);
+    assert!(text.contains("a list without items"), "{text}");
+}
+
+#[test]
+fn the_policy_behind_a_number_is_named() {
+    for (policy, words) in [("activation", "activation holds it at 0"), ("fallback", "stands in for it")] {
+        let list = json!({"items": [{"metricLabels": {"depthgauge.dev/policy": policy}, "value": "0"}]});
+        let text = account(&average(), 3, &[Ok(list)]);
+        assert!(text.contains("  policy    ") && text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn beside_another_apis_metric_the_number_is_a_lower_bound() {
+    let mut object = average();
+    let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
+    metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
+    let text = account(&object, 3, &[value("17")]);
+    assert!(text.contains("\nResource cpu\n  answer    not asked"), "{text}");
+    assert!(text.contains("It asks for at least 9"), "{text}");
+    assert!(text.contains("The highest proposal counts: 9, by oci_queue_length{queue=orders}."), "{text}");
+}
+
+#[test]
+fn a_workload_that_cannot_be_read_leaves_the_answers() {
+    let object = average();
+    let hpa = Autoscaler(&object);
+    let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
+    let text = write(&seen);
+    assert!(text.contains("now         not known: forbidden") && text.contains("cannot be told"), "{text}");
+}

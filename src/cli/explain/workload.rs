@@ -1,0 +1,74 @@
+//! The scaled workload, read as the controller reads it: its scale subresource, and its pods
+//! where a target of type `Value` counts them.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::cli::autoscaler::{Autoscaler, Metric, Workload as Reference};
+use crate::cli::wire::Wire;
+use crate::hpa::{Target, Workload};
+
+/// As it is, or why that is not known.
+pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<Workload, String> {
+    let workload = hpa.workload();
+    let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
+    let scale = format!("{}/scale", path(wire, hpa.namespace(), workload).await?);
+    let scale = wire.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))?;
+    // A number that is left out is 0, as in any object of Kubernetes.
+    let number = |part: &str| i32::try_from(scale[part]["replicas"].as_i64().unwrap_or_default()).unwrap_or(i32::MAX);
+    let counts_pods = hpa.metrics().iter().any(
+        |metric| matches!(metric, Metric::External(question) if matches!(question.target, Some(Target::Value(_)))),
+    );
+    let ready = match scale["status"]["selector"].as_str().filter(|_| counts_pods) {
+        Some(selector) => ready(wire, hpa.namespace(), selector).await?,
+        None => None,
+    };
+    Ok(Workload { wanted: number("spec"), exist: number("status"), ready, scaled_to_zero: hpa.scaled_to_zero() })
+}
+
+/// Where objects of its kind are, which only discovery knows.
+async fn path(wire: &Wire, namespace: &str, workload: Reference<'_>) -> Result<String, String> {
+    let Reference { api_version, kind, name } = workload;
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    let list = wire.get(&format!("{root}/{api_version}")).await;
+    let list = list.map_err(|trouble| format!("what {api_version} has: {}", trouble.message()))?;
+    let resources = list["resources"].as_array().into_iter().flatten();
+    let of_kind =
+        resources.filter(|resource| resource["kind"] == kind).filter_map(|resource| resource["name"].as_str());
+    match of_kind.filter(|resource| !resource.contains('/')).collect::<Vec<_>>()[..] {
+        [resource, ..] => Ok(format!("{root}/{api_version}/namespaces/{namespace}/{resource}/{name}")),
+        [] => Err(format!("{api_version} has no kind {kind}: correct scaleTargetRef")),
+    }
+}
+
+/// Mirrors the controller's `getReadyPodsCount`: Running and Ready; `None` if there is no pod.
+async fn ready(wire: &Wire, namespace: &str, selector: &str) -> Result<Option<i32>, String> {
+    let selector = utf8_percent_encode(selector, NON_ALPHANUMERIC);
+    let pods = wire.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")).await;
+    Ok(count(&pods.map_err(|trouble| format!("its pods: {}", trouble.message()))?))
+}
+
+fn count(pods: &Value) -> Option<i32> {
+    let pods = pods["items"].as_array().filter(|pods| !pods.is_empty())?;
+    let is_ready = |pod: &&Value| {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        pod["status"]["phase"] == "Running"
+            && conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    i32::try_from(pods.iter().filter(is_ready).count()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_pods_that_run_and_are_ready_count() {
+        let pod = |phase: &str, ready: &str| json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+        let pods = [pod("Running", "True"), pod("Running", "False"), pod("Pending", "True"), json!({})];
+        assert_eq!(count(&json!({"items": pods})), Some(1));
+        assert_eq!(count(&json!({"items": []})), None);
+    }
+}

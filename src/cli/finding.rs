@@ -1,0 +1,52 @@
+//! One thing that was found, how bad it is, and what to do: for every command that looks.
+
+/// How bad.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Level {
+    Ok,
+    /// Works, or cannot be told from here.
+    Warn,
+    /// Does not work.
+    Fail,
+}
+
+/// One line: how bad, and what, with the remedy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Finding {
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+// === impl Level ===
+
+impl Level {
+    /// The first word of its line.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    pub(super) fn ok(text: impl Into<String>) -> Self {
+        Self { level: Level::Ok, text: text.into() }
+    }
+
+    pub(super) fn warn(text: impl Into<String>) -> Self {
+        Self { level: Level::Warn, text: text.into() }
+    }
+
+    pub(super) fn fail(text: impl Into<String>) -> Self {
+        Self { level: Level::Fail, text: text.into() }
+    }
+}
+
+/// On one line, whatever somebody's message holds: it may come from another server.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,126 @@
+//! A question to `external.metrics.k8s.io` and its answer, as plain data: what an HPA asks, and
+//! what it is told, whoever serves it.
+
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::hpa::quantity;
+use crate::lookup::policy;
+use crate::request::{GROUP, VERSION};
+
+/// One item of a list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Item {
+    /// `key=value`, sorted by key, without the policy's.
+    pub(super) labels: Vec<String>,
+    /// The policy that made the value what it is.
+    pub(super) policy: Option<String>,
+    /// When the source was read.
+    pub(super) timestamp: Option<Timestamp>,
+    /// As written.
+    pub(super) value: String,
+    /// In thousandths, if the controller can count it.
+    pub(super) milli: Option<i64>,
+}
+
+/// Where kube-apiserver is asked for it, as the controller asks.
+pub(super) fn path(namespace: &str, metric: &str, selector: &str) -> String {
+    let [namespace, metric, selector] =
+        [namespace, metric, selector].map(|text| utf8_percent_encode(text, NAME).to_string());
+    let path = format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{metric}");
+    if selector.is_empty() { path } else { format!("{path}?labelSelector={selector}") }
+}
+
+/// What names of Kubernetes are made of stays readable.
+const NAME: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// `oci_queue_length{queue=orders}`
+pub(super) fn title(metric: &str, selector: &str) -> String {
+    if selector.is_empty() { metric.to_owned() } else { format!("{metric}{{{selector}}}") }
+}
+
+/// The items of an `ExternalMetricValueList`; what has no value is none.
+pub(super) fn items(list: &Value) -> Vec<Item> {
+    list["items"].as_array().into_iter().flatten().filter_map(Item::of).collect()
+}
+
+/// A number of thousandths as people write it.
+pub(super) fn decimal(milli: i64) -> String {
+    let (whole, rest) = (milli / 1000, (milli % 1000).abs());
+    let sign = if milli < 0 && whole == 0 { "-" } else { "" };
+    let text = format!("{sign}{whole}.{rest:03}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+// === impl Item ===
+
+impl Item {
+    fn of(item: &Value) -> Option<Self> {
+        let value = item["value"].as_str()?.to_owned();
+        let labels = item["metricLabels"].as_object().into_iter().flatten();
+        let mut labels: Vec<(&str, &str)> =
+            labels.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
+        labels.sort_unstable();
+        let policy = labels.iter().find(|(key, _)| *key == policy::LABEL).map(|(_, policy)| (*policy).to_owned());
+        let labels = labels.iter().filter(|(key, _)| *key != policy::LABEL);
+        Some(Self {
+            labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
+            policy,
+            timestamp: item["timestamp"].as_str().and_then(|text| text.parse().ok()),
+            milli: quantity::milli(&value),
+            value,
+        })
+    }
+
+    /// Whole seconds since the source was read; `None` if that is not said.
+    pub(super) fn age(&self, now: Timestamp) -> Option<i64> {
+        // A clock that is a little behind makes no value from the future.
+        self.timestamp.map(|read| now.duration_since(read).as_secs().max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_question_is_asked_as_the_controller_asks() {
+        let base = "/apis/external.metrics.k8s.io/v1beta1/namespaces/team-a/oci_queue_length";
+        assert_eq!(path("team-a", "oci_queue_length", ""), base);
+        let selected = path("team-a", "oci_queue_length", "queue in (a,b),x=1");
+        assert_eq!(selected, format!("{base}?labelSelector=queue%20in%20%28a%2Cb%29%2Cx%3D1"));
+        // What somebody types leads nowhere else.
+        assert!(path("..", "a/b?c", "").ends_with("/namespaces/../a%2Fb%3Fc"));
+        assert_eq!(title("m", ""), "m");
+        assert_eq!(title("m", "queue=a"), "m{queue=a}");
+    }
+
+    #[test]
+    fn an_answer_is_read_with_its_policy_apart() {
+        let list = json!({"items": [
+            {"value": "1500m", "timestamp": "2026-11-22T14:00:00Z",
+             "metricLabels": {"queue": "orders", "channel": "eu", "depthgauge.dev/policy": "activation"}},
+            {"value": "1E", "metricLabels": null},
+            {"metricLabels": {}},
+        ]});
+        let items = items(&list);
+        assert_eq!(items.len(), 2, "what has no value is none");
+        assert_eq!(items[0].labels, ["channel=eu", "queue=orders"]);
+        assert_eq!((items[0].policy.as_deref(), items[0].milli), (Some("activation"), Some(1500)));
+        assert_eq!(items[0].age("2026-11-22T14:00:09.9Z".parse().unwrap()), Some(9));
+        assert_eq!(items[0].age("2026-11-22T13:00:00Z".parse().unwrap()), Some(0));
+        assert_eq!((items[1].milli, items[1].age(Timestamp::UNIX_EPOCH)), (None, None));
+    }
+
+    #[test]
+    fn thousandths_as_people_write_them() {
+        for (milli, text) in
+            [(0, "0"), (2000, "2"), (1500, "1.5"), (1, "0.001"), (-500, "-0.5"), (-1500, "-1.5"), (20_000_000, "20000")]
+        {
+            assert_eq!(decimal(milli), text);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Which Kubernetes it is, as far as it makes a difference to an HPA.
+
+use serde_json::Value;
+
+/// From here on an HPA may have `minReplicas: 0` without a feature gate.
+const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
+
+/// Of Kubernetes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Version {
+    major: u32,
+    minor: u32,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Of the answer to GET /version; a provider may add to the minor: `37+`.
+    pub(super) fn of(answer: &Value) -> Option<Self> {
+        let number = |field: &str| {
+            let text = answer[field].as_str()?;
+            text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        Some(Self { major: number("major")?, minor: number("minor")? })
+    }
+
+    /// Whether an HPA may scale to zero.
+    pub(super) fn scales_to_zero(self) -> bool {
+        self >= SCALES_TO_ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn zero_needs_1_37() {
+        for (major, minor, zero) in
+            [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
+        {
+            let answer = json!({"major": major, "minor": minor});
+            assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
+        }
+        assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+    }
+}
