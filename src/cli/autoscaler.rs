@@ -118,6 +118,10 @@ impl<'o> Autoscaler<'o> {
         self.conditions().find(|condition| condition.name == name)
     }
 
+    pub(super) fn annotation(&self, key: &str) -> Option<&'o str> {
+        self.0["metadata"]["annotations"][key].as_str()
+    }
+
     /// Whether it knows that it brought the workload to 0 itself.
     pub(super) fn scaled_to_zero(&self) -> bool {
         self.condition("ScaledToZero").is_some_and(|condition| condition.status == "True")

@@ -125,13 +125,15 @@ pub struct State {
 // === impl Autoscaler ===
 
 impl Autoscaler {
-    /// Of the object; `None` if it is none of our business: no label, and no metric of ours.
+    /// Of the object; `None` if it is none of our business: no label, no metric of ours, and
+    /// nothing that we remember on it.
     pub fn of(object: &HorizontalPodAutoscaler) -> Option<Self> {
         let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
         let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
         let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
         let (metrics, others) = metrics(spec.metrics.as_deref().unwrap_or_default());
-        if !labelled && metrics.is_empty() {
+        let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since: moment(noted(ZERO_SINCE)) };
+        if !labelled && metrics.is_empty() && memory == Memory::default() {
             return None;
         }
         let target = &spec.scale_target_ref;
@@ -159,7 +161,7 @@ impl Autoscaler {
             paused: noted(PAUSED).is_some_and(|value| value != "false"),
             fast_wake: noted(FAST_WAKE) == Some("true"),
             rescue: noted(RESCUE) == Some("true"),
-            memory: Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since: moment(noted(ZERO_SINCE)) },
+            memory,
             state: object.status.as_ref().map_or_else(State::default, State::of),
         })
     }

@@ -162,7 +162,7 @@ fn awake(facts: &Facts<'_>) -> Decision {
     if !hpa.is_kept() {
         return Decision::of(facts.remember(Memory::default()), None);
     }
-    let finding = Finding::obstacle(hpa).or_else(|| Some(Finding::annotation(hpa.cooldown.as_ref().err()?)));
+    let finding = Finding::of_label(hpa);
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
         return Decision::of(facts.remember(Memory::default()), finding);
     };

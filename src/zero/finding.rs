@@ -106,7 +106,16 @@ impl Finding {
         )
     }
 
-    /// What keeps a labelled HPA from going to zero, whatever its metrics read.
+    /// What keeps an HPA that we shall look after from going to zero, whatever its metrics read;
+    /// `None` too for one that we shall not.
+    pub fn of_label(hpa: &Autoscaler) -> Option<Self> {
+        if !hpa.is_kept() {
+            return None;
+        }
+        Self::obstacle(hpa).or_else(|| Some(Self::annotation(hpa.cooldown.as_ref().err()?)))
+    }
+
+    /// What does so to a labelled one, its annotations aside.
     pub(super) fn obstacle(hpa: &Autoscaler) -> Option<Self> {
         let Autoscaler { metrics, others, min, .. } = hpa;
         if metrics.is_empty() {

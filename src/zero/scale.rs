@@ -15,8 +15,9 @@ use serde_json::json;
 use super::autoscaler::{Autoscaler, Workload};
 use crate::rbac::{Grant, LATE};
 
-/// Of one call to kube-apiserver, which answers in milliseconds or is in trouble.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one call to kube-apiserver, which answers in milliseconds or is in trouble. What a holder
+/// of the Lease has begun is over before another one may act.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// All that is needed on a workload's scale.
 const VERBS: &[&str] = &["get", "patch"];
 

@@ -4,6 +4,7 @@ use super::{Autoscaler, Metric};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::hpa::Target;
+use crate::zero;
 
 /// What can be seen in the HPA itself, and in the others of its namespace.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: Option<Version>) -> Vec<Finding> {
@@ -22,6 +23,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: 
             )));
         }
     }
+    found.extend(label(hpa));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, version));
     found.extend(rivals(hpa, all));
@@ -34,6 +36,12 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: bool) -> Option<Find
     if !rests || hpa.scaled_to_zero() {
         return None;
     }
+    if let Some(since) = hpa.annotation(zero::autoscaler::ASLEEP_SINCE) {
+        let title = hpa.title();
+        return Some(Finding::ok(format!(
+            "{title} rests: depthgauge scaled its workload to 0 at {since}, and wakes it"
+        )));
+    }
     let text = format!(
         "{} rests, because its workload was set to 0 by somebody else{}: wake it with {}",
         hpa.title(),
@@ -41,6 +49,13 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: bool) -> Option<Find
         hpa.workload().wake_command(hpa.namespace())
     );
     Some(if waiting { Finding::fail(text) } else { Finding::warn(text) })
+}
+
+/// What keeps one that carries our label from going to zero.
+fn label(hpa: &Autoscaler<'_>) -> Option<Finding> {
+    let object = serde_json::from_value(hpa.0.clone()).ok()?;
+    let found = zero::finding::Finding::of_label(&zero::autoscaler::Autoscaler::of(&object)?)?;
+    Some(Finding::warn(format!("{}: {}", hpa.title(), found.text)))
 }
 
 /// A metric of pods has no value without pods, so the controller never goes to 0 by it.
@@ -145,6 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn a_label_that_does_nothing_is_told_of() {
+        let mut labelled = good("a");
+        labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+        assert!(found(&labelled, "36").is_empty());
+        let mut two = labelled.clone();
+        two["spec"]["minReplicas"] = json!(2);
+        let mut soon = labelled.clone();
+        soon["metadata"]["annotations"] = json!({zero::autoscaler::COOLDOWN: "soon"});
+        for (object, text) in [(&two, "minReplicas is 2"), (&soon, "write a duration such as 60s")] {
+            let [only] = &found(object, "36")[..] else { panic!("{:?}", found(object, "36")) };
+            assert!(only.starts_with("shop/a: ") && only.contains(text), "{only}");
+        }
+    }
+
+    #[test]
     fn two_hpas_on_one_workload_are_told_of_each_other() {
         let (a, b) = (good("a"), good("b"));
         let mut elsewhere = good("c");
@@ -168,5 +198,7 @@ mod tests {
         assert_eq!(found.level, Level::Fail);
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
         assert_eq!(asleep(&Autoscaler(&object), false).unwrap().level, Level::Warn);
+        object["metadata"]["annotations"] = json!({zero::autoscaler::ASLEEP_SINCE: "2026-11-23T10:00:00Z"});
+        assert_eq!(asleep(&Autoscaler(&object), true).unwrap().level, Level::Ok, "that is our own work");
     }
 }
