@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::account::{Heard, Seen, first_failure};
 use crate::hpa::{Desired, Why, Workload, growth_limit};
+use crate::zero::autoscaler::ASLEEP_SINCE;
 
 /// Writing to a String cannot fail.
 pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desired: &Desired) {
@@ -12,14 +13,24 @@ pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desi
     }
 }
 
+fn asleep(seen: &Seen<'_>) -> String {
+    let hpa = seen.hpa;
+    if let Some(since) = hpa.annotation(ASLEEP_SINCE) {
+        return format!(
+            "It rests: depthgauge scaled the workload to 0 at {since}, and wakes it when there is something to do."
+        );
+    }
+    format!(
+        "It does not scale: the workload is at 0, and not by this HPA (ScaledToZero is not True), so no metric is looked at. Wake it with {}",
+        hpa.workload().wake_command(hpa.namespace())
+    )
+}
+
 fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String> {
     let spec = seen.hpa.spec();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
-        Why::Asleep => vec![format!(
-            "It does not scale: the workload is at 0, and not by this HPA (ScaledToZero is not True), so no metric is looked at. Wake it with {}",
-            seen.hpa.workload().wake_command(seen.hpa.namespace())
-        )],
+        Why::Asleep => vec![asleep(seen)],
         Why::AboveMax => {
             vec![format!("It asks for {then}: {now} is more than maxReplicas, and no metric is looked at.")]
         }
