@@ -112,6 +112,11 @@ fn all_metrics_must_be_zero_and_any_wakes() {
     assert!(matches!(decided(&awake, 1, &[value(0, 95), value(0, 96)]).action, Action::Sleep { .. }));
     assert_eq!(decided(&awake, 1, &[value(0, 94), value(0, 96)]).action, Action::Nothing, "the older one counts");
     assert_eq!(decided(&awake, 1, &[value(0, 95), value(1, 96)]).action, Action::Remember(Memory::default()));
+    for other in [unknown(), fallback(0)] {
+        for told in [[value(0, 95), other.clone()], [other.clone(), value(0, 95)]] {
+            assert_eq!(decided(&awake, 1, &told).action, Action::Remember(Memory::default()), "{told:?}");
+        }
+    }
     let asleep = two(&asleep_by_us());
     assert_eq!(wakes(&decided(&asleep, 0, &[value(6, 99), value(3, 99)])), Some((6, Why::Work)), "the larger one");
     assert_eq!(wakes(&decided(&asleep, 0, &[unknown(), value(1, 99)])), Some((2, Why::Work)));
