@@ -96,7 +96,7 @@
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref,availability}.rs   whose it is, pure; what it goes with; giving it up; as a metric
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
-//!   zero/{decide,autoscaler,size,finding}.rs   what to do; an HPA as far as it matters; how many pods; what is wrong; pure
+//!   zero/{decide,autoscaler,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it asks; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero

@@ -26,6 +26,7 @@ pub mod finding;
 mod findings;
 mod keeper;
 pub mod lease;
+pub mod metrics;
 mod scale;
 pub mod size;
 mod values;

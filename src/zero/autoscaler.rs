@@ -8,17 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricSpec, MetricTarget,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus};
 
+use super::metrics::{self, Metric};
 use super::size::Limit;
-use crate::hpa::{Target, quantity};
-use crate::lookup;
-use crate::metric::{MetricName, Namespace};
-use crate::selector::Selector;
+use crate::metric::Namespace;
 
 /// The label by which an HPA is looked after: `"true"`.
 pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
@@ -90,17 +84,6 @@ pub struct Workload {
     pub name: String,
 }
 
-/// An External metric of ours, and how much of it one pod takes.
-#[derive(Clone, Debug)]
-pub struct Metric {
-    /// Which one.
-    pub name: MetricName,
-    /// As the controller asks with it, or why it cannot be asked.
-    pub selector: Result<Selector, String>,
-    /// `None` if it says none, and then it asks for nothing.
-    pub target: Option<Target>,
-}
-
 /// What we remember on an HPA.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
@@ -131,7 +114,7 @@ impl Autoscaler {
         let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
         let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
         let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
-        let (metrics, others) = metrics(spec.metrics.as_deref().unwrap_or_default());
+        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default());
         let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since: moment(noted(ZERO_SINCE)) };
         if !labelled && metrics.is_empty() && memory == Memory::default() {
             return None;
@@ -198,22 +181,6 @@ impl Workload {
     }
 }
 
-// === impl Metric ===
-
-impl Metric {
-    /// `oci_queue_length{queue=orders}`
-    pub fn title(&self) -> String {
-        let name = self.name;
-        match &self.selector {
-            Ok(selector) => match selector.to_string() {
-                text if text.is_empty() => name.to_string(),
-                text => format!("{name}{{{text}}}"),
-            },
-            Err(_) => name.to_string(),
-        }
-    }
-}
-
 // === impl Memory ===
 
 impl Memory {
@@ -238,64 +205,6 @@ impl State {
         let at_zero = !conditions.is_empty() && (status.current_replicas == Some(0) || status.desired_replicas == 0);
         Self { rests, scaled_to_zero: is("ScaledToZero", "True").is_some(), at_zero }
     }
-}
-
-fn metrics(specs: &[MetricSpec]) -> (Vec<Metric>, Vec<String>) {
-    let known = lookup::metrics();
-    let (mut ours, mut others) = (Vec::new(), Vec::new());
-    for spec in specs {
-        let asked = spec.external.as_ref().map(|external| (&external.metric, &external.target));
-        let found = asked.and_then(|(metric, target)| {
-            let name = known.iter().find(|known| known.as_str() == metric.name)?;
-            Some((*name, metric, target))
-        });
-        match found {
-            Some((name, metric, target)) => ours.push(Metric {
-                name,
-                selector: Selector::parse(&selector(metric.selector.as_ref())).map_err(|error| error.to_string()),
-                target: target_of(target),
-            }),
-            None => others.push(words(spec)),
-        }
-    }
-    (ours, others)
-}
-
-fn target_of(target: &MetricTarget) -> Option<Target> {
-    let milli = |written: &Quantity| quantity::milli(&written.0).filter(|milli| *milli > 0);
-    match (&target.average_value, &target.value) {
-        (Some(written), _) => milli(written).map(Target::AverageValue),
-        (None, written) => milli(written.as_ref()?).map(Target::Value),
-    }
-}
-
-/// `Resource cpu`
-fn words(spec: &MetricSpec) -> String {
-    let name = spec.resource.as_ref().map(|resource| &resource.name);
-    let name = name.or(spec.container_resource.as_ref().map(|resource| &resource.name));
-    let name = name.or(spec.external.as_ref().map(|external| &external.metric.name));
-    let name = name.or(spec.pods.as_ref().map(|pods| &pods.metric.name));
-    let name = name.or(spec.object.as_ref().map(|object| &object.metric.name));
-    match name {
-        Some(name) => format!("{} {name}", spec.type_),
-        None => spec.type_.clone(),
-    }
-}
-
-/// A LabelSelector as the controller writes it into the query.
-fn selector(written: Option<&LabelSelector>) -> String {
-    let Some(written) = written else { return String::new() };
-    let equal = written.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
-    let expressions = written.match_expressions.iter().flatten().map(|expression| {
-        let (key, values) = (&expression.key, expression.values.as_deref().unwrap_or_default().join(","));
-        match expression.operator.as_str() {
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.clone(),
-            "DoesNotExist" => format!("!{key}"),
-            _ => format!("{key} in ({values})"),
-        }
-    });
-    equal.chain(expressions).collect::<Vec<_>>().join(",")
 }
 
 fn cooldown(text: &str) -> Result<Duration, String> {

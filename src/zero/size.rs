@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 
-use super::autoscaler::Metric;
 use super::decide::Told;
+use super::metrics::Metric;
 use crate::hpa::{self, Answer, Spec, Tolerance};
 
 /// What `behavior.scaleUp` allows in one step from 0; `None` is no limit.

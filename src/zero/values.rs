@@ -3,8 +3,9 @@
 
 use futures_util::future::join_all;
 
-use super::autoscaler::{Autoscaler, Metric};
+use super::autoscaler::Autoscaler;
 use super::decide::Told;
+use super::metrics::Metric;
 use crate::lookup::{Catalog, policy};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Namespace, Sample};
