@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -17,21 +18,29 @@ use crate::telemetry;
 mod autoscaler;
 mod check;
 mod cluster;
+mod completion;
 mod config;
 mod demo;
 mod emulate;
 mod explain;
 mod finding;
+mod get;
 mod kubeconfig;
+mod man;
 mod serve;
 mod told;
 mod unregister;
 mod version;
 mod wire;
 
+/// For every command; a command that means something else says so itself.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or something was found to be wrong; 2 a wrong command line.";
+/// What kubectl looks for as its plugin `kubectl depthgauge`.
+const PLUGIN: &str = "kubectl-depthgauge";
+
 /// External metrics API server for Kubernetes: scales workloads on the live depth of OCI queues.
 #[derive(Debug, Parser)]
-#[command(name = "depthgauge", version, max_term_width = 100)]
+#[command(name = "depthgauge", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to log: a level, or target=level pairs with commas [default: warn,depthgauge=info]
     #[arg(long, global = true, env = "DEPTHGAUGE_LOG", value_name = "FILTER")]
@@ -43,17 +52,31 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Get(get::Args),
     Check(check::Args),
     Explain(explain::Args),
     Demo(demo::Args),
     Emulate(emulate::Args),
     Config(config::Args),
     Unregister(unregister::Args),
+    Completion(completion::Args),
+    Man(man::Args),
 }
 
 // === impl Cli ===
 
 impl Cli {
+    /// Parses the command line; ends the process with usage when asked to, or when it is wrong.
+    /// As a plugin of kubectl the usage is what is typed there.
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        let called = std::env::args_os().next().map(PathBuf::from);
+        if called.as_deref().and_then(Path::file_stem).is_some_and(|name| name == PLUGIN) {
+            command = command.bin_name("kubectl depthgauge");
+        }
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the command to its end.
     pub fn run(self) -> Result<()> {
         let Self { log, command } = self;
@@ -64,12 +87,18 @@ impl Cli {
         let result = runtime.block_on(async {
             match command {
                 Command::Serve(args) => args.run().await,
+                Command::Get(args) => args.run().await,
                 Command::Check(args) => args.run().await,
                 Command::Explain(args) => args.run().await,
                 Command::Demo(args) => args.run().await,
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),
                 Command::Unregister(args) => args.run().await,
+                Command::Completion(args) => {
+                    args.run();
+                    Ok(())
+                }
+                Command::Man(args) => args.run(),
             }
         });
         // A resolver thread that hangs must not hold the process.

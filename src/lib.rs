@@ -44,10 +44,11 @@
 //!   cli/{cluster,kubeconfig}.rs   the way to kube-apiserver
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/report.rs   what it prints
+//!   cli/get.rs; cli/get/{origin,print,watch}.rs   a metric as an HPA is told it; who answers; how it is printed
 //!   cli/explain.rs; cli/explain/{workload,account,verdict}.rs   one HPA: what it scales; its arithmetic, in text; what follows
 //!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
 //!   cli/{finding,told,version,wire}.rs   one thing found; a question and its answer; which Kubernetes; whom people's commands ask
-//!   cli/{config,demo,emulate,unregister}.rs; cli/demo/{user,asker,script}.rs
+//!   cli/{config,demo,emulate,unregister,completion,man}.rs; cli/demo/{user,asker,script}.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use depthgauge::cli::Cli;
 
 fn main() -> ExitCode {
@@ -11,7 +10,7 @@ fn main() -> ExitCode {
         eprintln!("depthgauge: a crypto provider is installed already");
         return ExitCode::FAILURE;
     }
-    match Cli::parse().run() {
+    match Cli::of_process().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("depthgauge: {}", on_one_line(&error));

@@ -20,7 +20,8 @@ async fn every_command_explains_itself() {
     let home = Home::new();
     let all = home.run(&["--help"]).await;
     assert_eq!((all.status.code(), all.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "check", "explain", "demo", "emulate", "config", "unregister"] {
+    for command in ["serve", "get", "check", "explain", "demo", "emulate", "config", "unregister", "completion", "man"]
+    {
         assert!(all.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{}", all.stdout);
         let help = home.run(&[command, "--help"]).await;
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{command}");
@@ -30,6 +31,29 @@ async fn every_command_explains_itself() {
     assert!(help.stdout.contains("Usage: depthgauge config check"), "{}", help.stdout);
     let unknown = home.run(&["frobnicate"]).await;
     assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+}
+
+#[tokio::test]
+async fn shells_and_manuals_are_made_of_the_help() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = home.run(&["completion", shell]).await;
+        assert!(script.status.success() && script.stdout.contains("explain"), "{shell}: {}", script.stderr);
+    }
+    let page = home.run(&["man"]).await;
+    assert!(page.stdout.contains(".TH depthgauge") && page.stdout.contains("Exit codes: 0 done"), "{}", page.stdout);
+    let of_get = home.run(&["man", "get"]).await;
+    assert!(of_get.stdout.contains(".TH depthgauge") && of_get.stdout.contains("selector"), "{}", of_get.stdout);
+    assert_eq!(home.run(&["man", "frobnicate"]).await.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn as_a_plugin_of_kubectl_the_usage_is_what_is_typed() {
+    let home = Home::new();
+    let plugin = home.path("kubectl-depthgauge");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_depthgauge"), &plugin).unwrap();
+    let said = Command::new(plugin).args(["get", "--help"]).output().unwrap();
+    assert!(String::from_utf8(said.stdout).unwrap().contains("Usage: kubectl depthgauge get"));
 }
 
 #[tokio::test]

@@ -37,6 +37,9 @@ mod rotation;
 /// Values and selectors, and what is wrong with a question.
 mod values;
 
+/// `get`, without a cluster.
+mod get;
+
 /// Channels and consumer groups of a queue.
 mod parts;
 

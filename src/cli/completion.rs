@@ -1,0 +1,28 @@
+//! `completion`: what a shell needs to complete commands and flags.
+
+use std::io::{self, Write as _};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::Cli;
+
+/// Print what makes a shell complete commands and flags: source <(depthgauge completion bash)
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// For which shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+// === impl Args ===
+
+impl Args {
+    pub(super) fn run(self) {
+        let Self { shell } = self;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "depthgauge", &mut script);
+        // Whoever closes the pipe has read enough.
+        let _ = io::stdout().write_all(&script);
+    }
+}

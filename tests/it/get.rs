@@ -1,0 +1,46 @@
+//! `get --config`: the same answer as an HPA gets, without a cluster. Through a cluster it is end
+//! to end.
+
+use serde_json::{Value, json};
+
+use crate::support::oci::{Oci, source};
+use crate::support::program::Home;
+
+#[tokio::test]
+async fn a_source_is_read_as_an_hpa_of_the_namespace_would_be_told() {
+    let oci = Oci::with_queues(&["orders", "bills"]).await;
+    oci.put("orders", 3);
+    let home = Home::new();
+    let sources = [source("orders", &["shop"]), source("bills", &["office"])];
+    home.write("config.yaml", &oci.config(&json!({}), &sources));
+    let get =
+        async |more: &[&str]| home.run(&[&["get", "--config=config.yaml", "oci_queue_length"], more].concat()).await;
+    let json = get(&["-n", "shop", "-l", "queue=orders", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{error}: {json:?}"));
+    assert_eq!(list["kind"], "ExternalMetricValueList");
+    assert_eq!(
+        (&list["items"][0]["value"], &list["items"][0]["metricLabels"]["queue"]),
+        (&json!("3"), &json!("orders"))
+    );
+    let table = get(&["-n", "shop"]).await;
+    let lines: Vec<&str> = table.stdout.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("LABELS") && lines[1].starts_with("queue=orders "), "{lines:?}");
+    assert!(get(&["-n", "shop", "-o", "yaml"]).await.stdout.contains("kind: ExternalMetricValueList"));
+    // `namespaces` is obeyed, and the sentence is the server's.
+    let foreign = get(&["-n", "office", "-l", "queue=orders"]).await;
+    assert_eq!((foreign.status.code(), foreign.stdout.as_str()), (Some(1), ""));
+    assert!(foreign.stderr.contains("matches queue=orders; it may read bills"), "{}", foreign.stderr);
+}
+
+#[tokio::test]
+async fn a_watch_prints_changes_and_stops_well() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({"refresh": "1s"}), &[source("orders", &["shop"])]));
+    let mut watch = home.start(&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop", "-w", "-o", "json"]);
+    let first = watch.said("").await;
+    assert!(first.contains("\"value\":\"0\""), "{first}");
+    watch.terminate();
+    let ended = watch.ended().await;
+    assert_eq!((ended.status.code(), ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stderr);
+}
