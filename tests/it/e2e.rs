@@ -20,6 +20,8 @@ mod certificates;
 mod check;
 /// What other users of the cluster see of us, and we of them.
 mod citizen;
+/// What `explain` says beside what the controller does.
+mod explain;
 /// The official client.
 mod external_client;
 /// A queue that goes dark, a server that dies.
