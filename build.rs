@@ -8,18 +8,16 @@ use std::{fs, io};
 /// plugins, for keys under a passphrase, for YAML answers and for a panic. By words in symbols,
 /// as the compiler makes them of paths. With a digit behind the name of what the standard library
 /// brings: other symbols may end with such a name, as a copy that was made for its sake.
-const COLD: [&str; 22] = [
-    "depthgauge*emulator",
-    "depthgauge*cli5check",
-    "depthgauge*cli..check",
-    "depthgauge*cli4demo",
-    "depthgauge*cli..demo",
-    "depthgauge*cli7emulate",
-    "depthgauge*cli..emulate",
+const COLD: [&str; 21] = [
     "addr2line[0-9]",
     "aho_corasick",
     "annotate_snippets",
     "backtrace_rs",
+    "clap_complete",
+    "clap_mangen",
+    "depthgauge*emulator",
+    "depthgauge4zero",
+    "depthgauge..zero..",
     "gimli[0-9]",
     "granit_parser",
     "jsonpath_rust",
@@ -28,10 +26,14 @@ const COLD: [&str; 22] = [
     "pkcs5",
     "ZN5pkcs8",
     "regex",
+    "roff",
     "rustc_demangle[0-9]",
     "serde_saphyr",
     "yasna",
 ];
+
+/// The modules of `cli` of which the same is true.
+const COMMANDS: [&str; 8] = ["autoscaler", "check", "demo", "emulate", "explain", "get", "man", "told"];
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -54,6 +56,11 @@ fn main() -> io::Result<()> {
 /// A linker script that puts the cold functions together at the end. Linux reads code by
 /// neighbourhoods of 64 KiB, so what is in between would stay resident.
 fn together() -> String {
-    let cold: String = COLD.iter().map(|words| format!("    *(.text.*{words}*)\n")).collect();
+    // As a path by itself, and inside of a generic.
+    let commands = COMMANDS
+        .iter()
+        .flat_map(|name| [format!("depthgauge*3cli{}{name}", name.len()), format!("depthgauge*cli..{name}..")]);
+    let words = COLD.iter().map(|words| (*words).to_owned()).chain(commands);
+    let cold: String = words.map(|words| format!("    *(.text.*{words}*)\n")).collect();
     format!("SECTIONS {{\n  .text.cold : {{\n{cold}  }}\n}} INSERT AFTER .text;\n")
 }

@@ -90,33 +90,19 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self {
-            sources,
-            kubeconfig,
-            bind_address,
-            secure_port,
-            admin_address,
-            service,
-            register,
-            takeover,
-            certificate,
-            scaling,
-            tls_min_version,
-            shutdown_delay,
-        } = self;
-        let Sources { bindings, followed, origin } = sources.open()?;
-        let service = service_or_default(service, register)?;
-        let scaling = scaling.place(service.as_ref())?;
+        let Sources { bindings, followed, origin } = self.sources.open()?;
+        let service = service_or_default(self.service, self.register)?;
+        let scaling = self.scaling.place(service.as_ref())?;
         let sources = bindings.len();
         let (catalog, reader) = Catalog::new(bindings, clock);
         let catalog = Arc::new(catalog);
 
         let health = Health::default();
         let listening = health.reporter("listener", State::Failed(STARTING.to_owned()));
-        let client = kube_client(kubeconfig).await?;
-        let certificate = certificate.open(&client, service.as_ref(), &health).await?;
+        let client = kube_client(self.kubeconfig).await?;
+        let certificate = self.certificate.open(&client, service.as_ref(), &health).await?;
         let Certificate { certificates, publish, serving, reporter, _private } = certificate;
-        let (secure, admin) = listeners(bind_address, secure_port, admin_address).await?;
+        let (secure, admin) = listeners(self.bind_address, self.secure_port, self.admin_address).await?;
         tracing::info!(sources, origin = origin.as_str(), "serving");
 
         let drain = CancellationToken::new();
@@ -130,21 +116,13 @@ impl Args {
         let findings = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
         let findings = findings.unwrap_or_default();
         let (health, reviews) = (&health, &parts.reviews);
-        let (trusted, serving_now, available) = (&trust, &serving, &availability);
-        let doors = Doors {
-            client: &client,
-            trust: trusted,
-            health,
-            serving: serving_now,
-            availability: available,
-            findings,
-            reviews,
-        };
+        let doors =
+            Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
-        let (gate, operators) = doors.open(catalog.clone(), registry, origin, admin_is_local);
+        let (gate, operators) = doors.open(catalog.clone(), registry, origin, findings, admin_is_local);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
-        let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), tls_min_version)?;
+        let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), self.tls_min_version)?;
         parts.run(API_LISTENER, server::serve(secure, tls, gate, Limits::default(), drain.clone()));
         parts.run("admin listener", admin::serve(admin, operators));
         parts.run("reader", reader.run());
@@ -152,13 +130,13 @@ impl Args {
         parts.run("certificates", certificates.keep(publish, reporter));
         let (watching, watched, identity) = (client.clone(), trust.clone(), health.reporter("identity", waiting()));
         parts.run("identity watch", async move { watched.watch(watching, identity).await });
-        if let (true, Some(service)) = (register, service) {
+        if let (true, Some(service)) = (self.register, service) {
             let install = Arc::new(Install::new(client, service));
             let certificate = apiservice::Certificate { serving, publication };
-            keep_registered(&mut parts, install, takeover, certificate, availability, health)?;
+            keep_registered(&mut parts, install, self.takeover, certificate, availability, health)?;
         }
 
-        let delay = shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
+        let delay = self.shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
         parts.until_stopped(begin(&trust, &listening), &listening, delay, &drain).await
     }
 }

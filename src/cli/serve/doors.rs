@@ -28,8 +28,6 @@ pub(super) struct Doors<'p> {
     /// For the certificate that is served.
     pub(super) serving: &'p watch::Receiver<Serving>,
     pub(super) availability: &'p Availability,
-    /// Of workloads that sleep and should not; none without scaling to zero.
-    pub(super) findings: Findings,
     /// Runs what goes on after whoever asked has his answer.
     pub(super) reviews: &'p TaskTracker,
 }
@@ -39,16 +37,17 @@ pub(super) struct Doors<'p> {
 impl Doors<'_> {
     /// What is on the secure port (the API and what tells of the process, behind the question who
     /// asks, and the probes), and what is on the admin port. `config` is where the sources are
-    /// from; `admin_is_local`, that nobody but this machine reaches the admin port.
+    /// from; `findings`, the workloads that sleep and should not; `admin_is_local`, that nobody but this machine reaches the admin port.
     pub(super) fn open(
         self,
         catalog: Arc<Catalog>,
         mut registry: Registry,
         config: String,
+        findings: Findings,
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
-        let status = Arc::new(self.status(catalog.clone(), config));
-        let Self { client, trust, health, serving, availability, reviews, .. } = self;
+        let status = Arc::new(self.status(catalog.clone(), config, findings));
+        let Self { client, trust, health, serving, availability, reviews } = self;
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
         ours.register_collector(Box::new(health.clone()));
@@ -73,9 +72,8 @@ impl Doors<'_> {
     }
 
     /// What is told besides values and checks.
-    fn status(&self, catalog: Arc<Catalog>, config: String) -> Status {
+    fn status(&self, catalog: Arc<Catalog>, config: String, findings: Findings) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
-        let findings = self.findings.clone();
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
             started,
