@@ -39,11 +39,13 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     // Addresses that the loader has to fill in are then a few KiB to read at the start and not
     // 600: memory that would stay resident. A linker that does not know it says so and goes on.
-    if var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+    // For musl hack/image says the same, to a linker that it calls without a compiler in between.
+    let is = |name, value| var(name).is_ok_and(|is| is == value);
+    if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
     // Asked only of the linker that Rust brings along, which is the default for this target.
-    if var("TARGET").is_ok_and(|target| target == "x86_64-unknown-linux-gnu") {
+    if is("TARGET", "x86_64-unknown-linux-gnu") {
         // One copy of functions whose code is the same, of which generics make many.
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
         let script = Path::new(&var("OUT_DIR").map_err(io::Error::other)?).join("cold.ld");

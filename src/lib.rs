@@ -26,9 +26,10 @@
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, HPA examples; components/prometheus: alerts, dashboard
-//! docs/         metrics.md, made of the program; images/, made by hack/browser
-//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), bench, fuzz, setup,
+//! docs/         metrics.md, made of the program; images/, made by hack/browser; moving here, what is trusted
+//! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
+//! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through
 //! fuzz/         one target a parser of foreign input; a workspace of its own
