@@ -55,6 +55,10 @@ impl Source for Simulated {
         self.queue.turn(urgent)
     }
 
+    fn is_busy(&self) -> bool {
+        self.queue.is_busy()
+    }
+
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
         async {
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +77,8 @@ struct Seen {
     /// How long the answers took, in seconds.
     waits: Vec<f32>,
     failed: usize,
+    /// Of the first round, when nothing has been read yet and all want it at once.
+    turned_away: usize,
 }
 
 // === impl Seen ===
@@ -82,6 +88,7 @@ impl Seen {
         self.ages.extend(other.ages);
         self.waits.extend(other.waits);
         self.failed += other.failed;
+        self.turned_away += other.turned_away;
         self
     }
 }
@@ -116,6 +123,7 @@ fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::R
 async fn asks(catalog: Arc<Catalog>, queue: usize, until: Instant) -> anyhow::Result<Seen> {
     let (namespace, selector) = (Namespace::new("bench"), Selector::parse(&format!("queue=q{queue}"))?);
     let mut seen = Seen::default();
+    let first_round = Instant::now() + PERIOD;
     let mut due = Instant::now() + PERIOD.mul_f64(fastrand::f64());
     while due < until {
         tokio::time::sleep_until(due).await;
@@ -124,6 +132,7 @@ async fn asks(catalog: Arc<Catalog>, queue: usize, until: Instant) -> anyhow::Re
                 let now = catalog.now();
                 seen.ages.extend(samples.iter().map(|sample| now.duration_since(sample.timestamp).as_secs_f32()));
             }
+            Err(_) if due < first_round => seen.turned_away += 1,
             Err(_) => seen.failed += 1,
         }
         seen.waits.push(due.elapsed().as_secs_f32());
@@ -161,6 +170,7 @@ async fn simulate(queues: usize, hpas: usize, per_second: u32) -> anyhow::Result
     let told = json!({
         "asks": seen.waits.len(),
         "failed": seen.failed,
+        "turned_away": seen.turned_away,
         "age": at(&seen.ages),
         "wait": at(&seen.waits),
         "reads": reads.load(Ordering::Relaxed),

@@ -156,6 +156,11 @@ impl Client {
         self.credentials.home(by).await.map_err(Error::SignIn)
     }
 
+    /// Whether somebody waits for a turn who is not urgent.
+    pub fn is_busy(&self) -> bool {
+        self.pace.is_busy()
+    }
+
     /// Waits until a queue may be read: for its turn, and for a place among those that are read at
     /// its endpoint, where that is known. How long the turn took, and the place, to be held for as
     /// long as the read lasts. A queue whose endpoint is down needs neither: nothing is sent.

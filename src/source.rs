@@ -163,6 +163,12 @@ pub trait Source: Send + Sync {
         async { Turn::default() }.boxed()
     }
 
+    /// Whether others wait for their turns at its service: a read that may be for nobody had better
+    /// not join them.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// Whether it is not asked at all now, for nothing answers where it is.
     fn is_held_back(&self) -> bool {
         false

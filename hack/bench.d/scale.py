@@ -47,8 +47,8 @@ def simulate(program, queues, hpas, limit):
 
 
 def simulated(program):
-    print("| simulated: 10 minutes, asks every 15 s | age at the ask p50 / p99 / max, s | goal | reads | of the ideal | refresh stretched by | CPU, s | resident, MiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| simulated: 10 minutes, asks every 15 s | age at the ask p50 / p99 / max, s | goal | no answer in the first 15 s | reads | of the ideal | refresh stretched by | CPU, s | resident, MiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     missed = []
     for queues, hpas, limit, p50, p99 in SCENES:
         say(f"simulating {hpas} HPAs on {queues} queues, {limit} reads a second")
@@ -58,7 +58,7 @@ def simulated(program):
         age = seen["age"]
         ages = " / ".join(f"{age[key]:.1f}" for key in ("p50", "p99", "max"))
         goal = f"p99 ≤ {p99}" if p50 is None else f"p50 ≤ {p50}, p99 ≤ {p99}"
-        print(f"| {queues:,} queues, {hpas:,} HPAs, maxReadsPerSecond {limit} | {ages} | {goal} | {seen['reads']:,} | "
+        print(f"| {queues:,} queues, {hpas:,} HPAs, maxReadsPerSecond {limit} | {ages} | {goal} | {seen['turned_away']:,} | {seen['reads']:,} | "
               f"{seen['reads'] / ideal:.2f} | {seen['stretch']:.1f} s | {cpu:.1f} | {memory / MIB:.0f} |", flush=True)
         if seen["failed"]:
             missed.append(f"{seen['failed']} of {seen['asks']} asks failed")

@@ -16,6 +16,8 @@ use crate::metric::Clock;
 use crate::source::facet::Facet;
 use crate::source::{Figures, Kind, Source, SourceError, Step, Turn, Verdict};
 
+/// A wait for a turn that is none of a moment: what an answer may be older than `refresh` anyway.
+const SCARCE: Duration = Duration::from_secs(1);
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
 
@@ -104,7 +106,9 @@ async fn keep_fresh(cell: Arc<Cell>) {
 /// moment finds the cell either still active or free to be activated.
 fn plan(cell: &Cell, now: Instant) -> Next {
     let mut state = cell.state();
-    let next = schedule::next(now, &state.asks, state.last_read, &cell.timing);
+    // Where turns are always waited for, whoever asks would wait as well: values are kept ready.
+    let busy = || state.waited < SCARCE && cell.source.is_busy();
+    let next = schedule::next(now, &state.asks, state.last_read, &cell.timing, busy);
     state.active = next != Next::Idle;
     if !state.active {
         state.latches.clear();
@@ -153,6 +157,7 @@ pub(super) fn log_failure(title: &str, error: &SourceError) {
 fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result<Figures, SourceError>) {
     let title = &cell.title;
     let mut state = cell.state();
+    state.asks.served();
     match result {
         Ok(figures) => {
             if let Some(outage) = state.outage.take() {

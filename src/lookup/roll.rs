@@ -199,7 +199,7 @@ impl Roll {
     fn plan(&self, now: Instant) -> Next {
         let mut state = self.state();
         let timing = Timing { refresh: self.every(), ..self.timing };
-        let next = schedule::next(now, &state.asks, state.last_read, &timing);
+        let next = schedule::next(now, &state.asks, state.last_read, &timing, || false);
         state.active = next != Next::Idle;
         next
     }

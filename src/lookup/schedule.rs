@@ -32,6 +32,8 @@ pub(super) struct Asks {
     intervals: [Option<Duration>; RHYTHM],
     /// Somebody always wants to know: every `refresh`, and without end.
     standing: bool,
+    /// Somebody has asked since the last read.
+    since_read: bool,
 }
 
 /// What there is to do now.
@@ -58,6 +60,7 @@ pub(super) struct LastRead {
 
 impl Asks {
     pub(super) fn record(&mut self, now: Instant) {
+        self.since_read = true;
         if let Some(last) = self.last {
             let interval = now.saturating_duration_since(last);
             // Several HPAs of one controller ask at the same moment: that is one beat.
@@ -68,6 +71,11 @@ impl Asks {
             self.intervals[0] = Some(interval);
         }
         self.last = Some(now);
+    }
+
+    /// Takes note of the end of a read.
+    pub(super) fn served(&mut self) {
+        self.since_read = false;
     }
 
     /// Begins or ends a standing order; says whether that is news.
@@ -91,6 +99,12 @@ impl Asks {
         (*longest - *shortest <= LEAD && *shortest >= timing.refresh).then_some(*shortest)
     }
 
+    /// Whether one more read might be for nobody: none has asked since the last, and it is not
+    /// known when the next one will.
+    fn is_spare(&self, timing: &Timing) -> bool {
+        !self.standing && !self.since_read && self.rhythm(timing).is_none()
+    }
+
     /// When nobody wants to know any more.
     fn idle_at(&self, timing: &Timing) -> Option<Instant> {
         let longest = self.intervals.iter().flatten().max().copied().unwrap_or_default();
@@ -99,8 +113,15 @@ impl Asks {
     }
 }
 
-/// Decides what to do at `now`.
-pub(super) fn next(now: Instant, asks: &Asks, read: Option<LastRead>, timing: &Timing) -> Next {
+/// Decides what to do at `now`. While the source is `busy` with others, it is not read for somebody
+/// who may never ask: whoever does has it read.
+pub(super) fn next(
+    now: Instant,
+    asks: &Asks,
+    read: Option<LastRead>,
+    timing: &Timing,
+    busy: impl FnOnce() -> bool,
+) -> Next {
     let Some(read) = read else { return Next::Now };
     if !asks.standing && asks.idle_at(timing).is_none_or(|idle_at| now >= idle_at) {
         return Next::Idle;
@@ -109,7 +130,11 @@ pub(super) fn next(now: Instant, asks: &Asks, read: Option<LastRead>, timing: &T
         Some(wait) => read.began + wait,
         None => due(asks, read.began, timing),
     };
-    if now >= due { Next::Now } else { Next::At(due) }
+    match now >= due {
+        true if read.retry_after.is_none() && asks.is_spare(timing) && busy() => Next::At(now + timing.refresh),
+        true => Next::Now,
+        false => Next::At(due),
+    }
 }
 
 fn due(asks: &Asks, began: Instant, timing: &Timing) -> Instant {
@@ -176,12 +201,12 @@ mod tests {
         let read = |at: f64| Some(LastRead { began: start + seconds(at), retry_after: None });
         let mut asks = Asks::default();
         asks.record(start);
-        assert_eq!(next(start, &asks, None, &timing), Next::Now);
-        assert_eq!(next(start + seconds(119.0), &asks, read(100.0), &timing), Next::Now);
-        assert_eq!(next(start + seconds(120.0), &asks, read(100.0), &timing), Next::Idle);
+        assert_eq!(next(start, &asks, None, &timing, || false), Next::Now);
+        assert_eq!(next(start + seconds(119.0), &asks, read(100.0), &timing, || false), Next::Now);
+        assert_eq!(next(start + seconds(120.0), &asks, read(100.0), &timing, || false), Next::Idle);
         // Asked every hour: kept for three of them.
         asks.record(start + seconds(3600.0));
-        assert_eq!(next(start + seconds(7100.0), &asks, read(7000.0), &timing), Next::Now);
+        assert_eq!(next(start + seconds(7100.0), &asks, read(7000.0), &timing, || false), Next::Now);
     }
 
     #[test]
@@ -197,10 +222,41 @@ mod tests {
         // Asked in a rhythm, or not for a day: it makes no difference.
         for at in [31.0, 86400.0] {
             let due = start + seconds(at + 5.0);
-            assert_eq!(next(start + seconds(at + 1.0), &asks, read(at), &timing), Next::At(due));
+            assert_eq!(next(start + seconds(at + 1.0), &asks, read(at), &timing, || false), Next::At(due));
         }
         assert!(asks.stand(false));
-        assert_eq!(next(start + seconds(86400.0), &asks, read(86399.0), &timing), Next::Idle);
+        assert_eq!(next(start + seconds(86400.0), &asks, read(86399.0), &timing, || false), Next::Idle);
+    }
+
+    #[test]
+    fn a_busy_source_is_not_read_for_nobody() {
+        let (timing, start) = (Timing::default(), Instant::now());
+        let read = Some(LastRead { began: start, retry_after: None });
+        let at =
+            |seconds_on: f64, asks: &Asks, read, busy| next(start + seconds(seconds_on), asks, read, &timing, || busy);
+        let mut asks = Asks::default();
+        asks.record(start);
+        // Somebody asks more often than it is read.
+        assert_eq!(at(5.0, &asks, read, true), Next::Now);
+        asks.served();
+        assert_eq!(at(1.0, &asks, read, true), Next::At(start + seconds(5.0)));
+        assert_eq!(
+            (at(5.0, &asks, read, false), at(5.0, &asks, read, true)),
+            (Next::Now, Next::At(start + seconds(10.0)))
+        );
+        // A failure is looked after, and a standing order is one.
+        let failed = Some(LastRead { began: start, retry_after: Some(seconds(6.0)) });
+        assert_eq!(at(6.0, &asks, failed, true), Next::Now);
+        asks.stand(true);
+        assert_eq!(at(5.0, &asks, read, true), Next::Now);
+        // And an ask that is expected is read ahead of.
+        let mut asks = Asks::default();
+        for ask in [0.0, 15.0, 30.0, 45.0] {
+            asks.record(start + seconds(ask));
+        }
+        asks.served();
+        let read = Some(LastRead { began: start + seconds(44.0), retry_after: None });
+        assert_eq!(at(59.0, &asks, read, true), Next::Now);
     }
 
     #[test]

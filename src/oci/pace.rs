@@ -42,6 +42,11 @@ impl Pace {
         Self { interval: Duration::from_secs(1) / per_second.max(1), calm: Mutex::default(), turns: Mutex::new(turns) }
     }
 
+    /// Whether somebody waits who has something to go on with.
+    pub(super) fn is_busy(&self) -> bool {
+        self.calm.try_lock().is_err()
+    }
+
     /// Waits for a turn, in the order of asking; whoever is `urgent` goes first. How long it took.
     pub(super) async fn turn(&self, urgent: bool) -> Duration {
         let asked = Instant::now();
@@ -108,12 +113,14 @@ mod tests {
             })
             .collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(pace.is_busy());
         assert!(pace.turn(true).await <= Duration::from_millis(300));
         let mut longest = Duration::ZERO;
         for turn in waiting {
             longest = longest.max(turn.await.unwrap());
         }
         assert!(longest >= Duration::from_secs(9), "{longest:?}");
+        assert!(!pace.is_busy());
         assert!(pace.turns.lock().await.stretched);
         pace.turn(false).await;
         assert!(!pace.turns.lock().await.stretched);

@@ -277,6 +277,10 @@ impl Source for QueueSource {
         self.wait_for_turn(urgent).boxed()
     }
 
+    fn is_busy(&self) -> bool {
+        self.client.is_busy()
+    }
+
     fn is_held_back(&self) -> bool {
         self.next_endpoint().is_some_and(|endpoint| self.client.is_down(&endpoint))
     }
