@@ -24,6 +24,8 @@ mod citizen;
 mod explain;
 /// The official client.
 mod external_client;
+/// Each way to install, and the examples.
+mod install;
 /// A queue that goes dark, a server that dies.
 mod outage;
 /// An APIService that others have a say in, too.
