@@ -237,7 +237,7 @@ fn probes() -> Vec<Row> {
         row("version", Certificate, "/version").differs(ITS_OWN_VERSION),
         row("version, anonymous", Anonymous, "/version").differs(ITS_OWN_VERSION),
         row("metrics", Certificate, "/metrics")
-            .differs("each server has metrics of its own; ours are in OpenMetrics' text form"),
+            .differs("each server has metrics of its own; ours are in OpenMetrics' form for a scraper that accepts it"),
         row("metrics, not granted", StrangerToken, "/metrics"),
     ]
 }
