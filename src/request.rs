@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
-use percent_encoding::{percent_decode, percent_decode_str};
+use percent_encoding::percent_decode_str;
 
 mod peer;
 
@@ -156,9 +156,11 @@ fn target(path: &str) -> Target {
     };
     // With or without a slash at the end, as in the Go library.
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let mut parts = rest.split('/').map(|part| percent_decode_str(part).decode_utf8());
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(Ok(namespace)), Some(Ok(metric)), None)
+    let Some((namespace, metric)) = rest.split_once('/').filter(|(_, metric)| !metric.contains('/')) else {
+        return Target::Path;
+    };
+    match (percent_decode_str(namespace).decode_utf8(), percent_decode_str(metric).decode_utf8()) {
+        (Ok(namespace), Ok(metric))
             if (1..=NAMESPACE_MAX).contains(&namespace.len()) && (1..=METRIC_MAX).contains(&metric.len()) =>
         {
             Target::Values { namespace: namespace.into(), metric: metric.into() }
@@ -174,24 +176,19 @@ fn is_watch(query: Option<&str>) -> bool {
 
 /// The first value of a query parameter, form-decoded (`+` is a blank); `None` when it is absent.
 pub fn query_value<'q>(query: Option<&'q str>, key: &str) -> Option<Cow<'q, str>> {
-    query?.as_bytes().split(|b| *b == b'&').find_map(|pair| {
-        let end = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
-        let (name, value) = pair.split_at(end);
-        let is_it = name == key.as_bytes() || (is_encoded(name) && form_decode(name) == key);
-        is_it.then(|| form_decode(value.strip_prefix(b"=").unwrap_or_default()))
+    query?.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let is_it = name == key || (name.contains('%') && form_decode(name) == key);
+        is_it.then(|| form_decode(value))
     })
 }
 
-fn is_encoded(text: &[u8]) -> bool {
-    text.iter().any(|b| matches!(b, b'+' | b'%'))
-}
-
-fn form_decode(text: &[u8]) -> Cow<'_, str> {
-    if !text.contains(&b'+') {
-        return percent_decode(text).decode_utf8_lossy();
+fn form_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8_lossy();
     }
-    let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-    Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]

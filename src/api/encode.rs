@@ -18,6 +18,8 @@ const API_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 const ITEM_BYTES: usize = 192;
 /// Of the list around the items.
 const LIST_BYTES: usize = 128;
+/// What every list begins with in JSON, written once: half of a usual answer.
+const OPENING: &str = r#"{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1","metadata":{},"items":"#;
 
 /// Something could not be written. Not expected to be seen: text and numbers always can.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,15 @@ pub(super) fn json(value: &impl Serialize, pretty: bool, capacity: usize) -> Res
         serde_json::to_writer(&mut bytes, value)?;
         bytes.push(b'\n');
     }
+    Ok(bytes.into())
+}
+
+/// The list of these as [`json`] writes it, in one line.
+pub(super) fn list_line(samples: &[Sample]) -> Result<Bytes, EncodeError> {
+    let mut bytes = Vec::with_capacity(ValueList::of(samples).capacity());
+    bytes.extend_from_slice(OPENING.as_bytes());
+    items(samples, &mut serde_json::Serializer::new(&mut bytes))?;
+    bytes.extend_from_slice(b"}\n");
     Ok(bytes.into())
 }
 
@@ -155,6 +166,10 @@ mod tests {
                 "\n"
             )
         );
+        for count in 0..3 {
+            let samples = vec![samples[0].clone(); count];
+            assert_eq!(list_line(&samples).unwrap(), json(&ValueList::of(&samples), false, 0).unwrap(), "{count}");
+        }
         let samples = [sample(&[])];
         assert_eq!(
             text(&yaml(&ValueList::of(&samples)).unwrap()),

@@ -119,11 +119,14 @@ fn form(encoding: Encoding, conversion: Option<Conversion<'_>>) -> Option<Form> 
 }
 
 fn list(samples: &[Sample], encoding: Encoding, pretty: bool) -> Result<Bytes, EncodeError> {
-    if encoding == Encoding::Protobuf {
-        return Ok(encode::protobuf::list(samples));
+    match encoding {
+        Encoding::Protobuf => Ok(encode::protobuf::list(samples)),
+        Encoding::Json if !pretty => encode::list_line(samples),
+        _ => {
+            let list = ValueList::of(samples);
+            written(&list, encoding, pretty, list.capacity())
+        }
     }
-    let list = ValueList::of(samples);
-    written(&list, encoding, pretty, list.capacity())
 }
 
 fn written(

@@ -2,9 +2,10 @@
 //!
 //! Bounded, and without an allocation for somebody who has asked before.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
 use super::policy::Policies;
@@ -67,9 +68,9 @@ pub struct AskerState {
 
 impl<'q> Who<'q> {
     pub(super) fn new(namespace: &'q Namespace, question: &'q Question<'q>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (namespace, question.metric, question.selector).hash(&mut hasher);
-        Self { id: hasher.finish(), namespace, question }
+        // Two who are taken for one would be two who may read the same.
+        let id = FixedState::default().hash_one((namespace, question.metric, question.selector));
+        Self { id, namespace, question }
     }
 }
 
