@@ -288,7 +288,7 @@ pub async fn rehearse(client: kube::Client, tokens: Reporter, access: Reporter) 
 }
 
 fn bearer(request: &Parts) -> Option<&str> {
-    let value = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = std::str::from_utf8(request.headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -176,19 +176,35 @@ fn is_watch(query: Option<&str>) -> bool {
 
 /// The first value of a query parameter, form-decoded (`+` is a blank); `None` when it is absent.
 pub fn query_value<'q>(query: Option<&'q str>, key: &str) -> Option<Cow<'q, str>> {
-    query?.split('&').find_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let is_it = name == key || (name.contains('%') && form_decode(name) == key);
-        is_it.then(|| form_decode(value))
-    })
+    let mut rest = query?;
+    loop {
+        let (pair, others) = cut(rest, b'&');
+        let (name, value) = cut(pair, b'=');
+        if name == key || (contains(name, b'%') && form_decode(name) == key) {
+            return Some(form_decode(value.unwrap_or_default()));
+        }
+        rest = others?;
+    }
 }
 
 fn form_decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('+') {
+    if !contains(text, b'+') {
         return percent_decode_str(text).decode_utf8_lossy();
     }
     let spaced = text.replace('+', " ");
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+/// What is before this ASCII character, and what after it, if it is there.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match memchr::memchr(at, text.as_bytes()) {
+        Some(end) => (&text[..end], Some(&text[end + 1..])),
+        None => (text, None),
+    }
+}
+
+fn contains(text: &str, wanted: u8) -> bool {
+    memchr::memchr(wanted, text.as_bytes()).is_some()
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ const ITEM_BYTES: usize = 192;
 /// Of the list around the items.
 const LIST_BYTES: usize = 128;
 /// What every list begins with in JSON, written once: half of a usual answer.
-const OPENING: &str = r#"{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1","metadata":{},"items":"#;
+const OPENING: &str =
+    r#"{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1","metadata":{},"items":"#;
 
 /// Something could not be written. Not expected to be seen: text and numbers always can.
 #[derive(Debug, thiserror::Error)]
