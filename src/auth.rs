@@ -181,11 +181,7 @@ impl Auth {
 
     /// In the order of the Go library: proxy headers, client certificate, token, nobody.
     async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, (Decision, Refusal)> {
-        let (roots, now) = (self.trust.roots(), self.trust.now());
-        if let Some(caller) = front_proxy::caller(&roots, peer, now, &request.headers) {
-            return Ok(Arc::new(caller.authenticated()));
-        }
-        if let Some(caller) = client_cert::caller(&roots, peer, now) {
+        if let Some(caller) = self.certified(peer, request) {
             return Ok(Arc::new(caller.authenticated()));
         }
         if let Some(token) = bearer(request) {
@@ -206,7 +202,7 @@ impl Auth {
             return Ok(Arc::new(Caller::anonymous()));
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
-        Err(if roots.know_a_front_proxy() {
+        Err(if self.trust.roots().know_a_front_proxy() {
             (Decision::Unauthenticated, Refusal::unauthorized())
         } else {
             let refusal = Refusal::unavailable(
@@ -214,6 +210,16 @@ impl Auth {
             );
             (Decision::Undecided, refusal)
         })
+    }
+
+    /// Whom a certificate speaks for, if one was shown.
+    fn certified(&self, peer: &Peer, request: &Parts) -> Option<Caller> {
+        if peer.chain.is_empty() {
+            return None;
+        }
+        let (roots, now) = (self.trust.roots(), self.trust.now());
+        let proxied = front_proxy::caller(&roots, peer, now, &request.headers);
+        proxied.or_else(|| client_cert::caller(&roots, peer, now))
     }
 }
 
@@ -243,12 +249,13 @@ impl<V: Values> Answer for Gate<V> {
         self.auth.audit.settle();
         let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
         let Target::Values { namespace, metric } = target else {
-            let trail = Trail::of(peer, &mut request, false);
+            let trail = Trail::of(peer, &request, false);
+            trail.mark(&mut request);
             request.extensions_mut().insert(peer.clone());
             let Ok(response) = self.routes.clone().oneshot(request).await;
             return trail.end(response);
         };
-        let trail = Trail::of(peer, &mut request, true);
+        let trail = Trail::of(peer, &request, true);
         let (parts, _) = request.into_parts();
         let object = Object::Metric { namespace: namespace.clone(), metric: metric.clone() };
         let (caller, outcome) = self.auth.admit(peer, &parts, verb, object).await;
@@ -266,11 +273,11 @@ impl<V: Values> Answer for Gate<V> {
 pub async fn path_layer(
     State(auth): State<Arc<Auth>>,
     Extension(peer): Extension<Arc<Peer>>,
-    mut request: Request<Body>,
+    request: Request<Body>,
     next: Next,
 ) -> Response {
     let Attributes { verb, .. } = Attributes::of(request.method(), request.uri());
-    let trail = Trail::of(&peer, &mut request, false);
+    let trail = Trail::of(&peer, &request, false);
     let (parts, body) = request.into_parts();
     let (caller, outcome) = auth.admit(&peer, &parts, verb, Object::Path(parts.uri.path().into())).await;
     let response = match outcome {

@@ -188,11 +188,17 @@ impl Catalog {
         let entries = self.entries(&question, namespace).await?;
         let items = items(&entries, namespace, &question)?;
         let who = Who::new(namespace, &question);
-        futures_util::future::join_all(items.iter().map(|item| item.cell.ask(&who))).await;
+        let mut now = Instant::now();
+        // All are asked before one is waited for.
+        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(&who, now)).collect();
+        for wait in waits {
+            wait.await;
+            // While one source was waited for, the others' values have aged.
+            now = Instant::now();
+        }
         let mut samples = Vec::with_capacity(items.len());
         for item in &items {
-            // After all of them: while one source was waited for, the others' values have aged.
-            samples.push(item.sample(&question, items.len() == 1)?);
+            samples.push(item.sample(&question, items.len() == 1, now)?);
         }
         Ok(samples)
     }
@@ -246,13 +252,13 @@ impl Catalog {
 // === impl Item ===
 
 impl Item<'_> {
-    fn sample(&self, question: &Question<'_>, alone: bool) -> Result<Sample, LookupError> {
+    fn sample(&self, question: &Question<'_>, alone: bool, now: Instant) -> Result<Sample, LookupError> {
         let (metric, entry) = (question.metric, self.entry);
         let policies = match question.kind.depths().contains(&metric) {
             true => question.policies.or(entry.rules.policies),
             false => Policies::default(),
         };
-        let told = self.cell.tell(&cache::Wish { metric, policies, alone })?;
+        let told = self.cell.tell(&cache::Wish { metric, policies, alone }, now)?;
         let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(policy) = told.policy {
             labels = labels.with(policy::LABEL, policy.as_str());

@@ -159,14 +159,18 @@ fn target(path: &str) -> Target {
     let Some((namespace, metric)) = rest.split_once('/').filter(|(_, metric)| !metric.contains('/')) else {
         return Target::Path;
     };
-    match (percent_decode_str(namespace).decode_utf8(), percent_decode_str(metric).decode_utf8()) {
-        (Ok(namespace), Ok(metric))
+    match (decode(namespace), decode(metric)) {
+        (Some(namespace), Some(metric))
             if (1..=NAMESPACE_MAX).contains(&namespace.len()) && (1..=METRIC_MAX).contains(&metric.len()) =>
         {
             Target::Values { namespace: namespace.into(), metric: metric.into() }
         }
         _ => Target::Path,
     }
+}
+
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if contains(segment, b'%') { percent_decode_str(segment).decode_utf8().ok() } else { Some(segment.into()) }
 }
 
 fn is_watch(query: Option<&str>) -> bool {

@@ -3,12 +3,13 @@
 
 use std::io::Write as _;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::accept::{self, Accepted, Conversion, Encoding};
 use crate::refusal::{NO_CACHE, Refusal};
@@ -17,6 +18,8 @@ use crate::request::query_value;
 /// Shorter answers are not compressed, whatever the caller takes: kube-apiserver's own
 /// threshold. On a fast network compression costs more than it saves.
 const GZIP_MIN: usize = 128 << 10;
+/// An answer's own, the request's id, and those that go with compression.
+const HEADERS: usize = 6;
 /// Programs behind which somebody reads, as the Go library knows them by their User-Agent.
 const READERS: [&[u8]; 3] = [b"curl", b"Wget", b"Mozilla/5.0"];
 
@@ -38,20 +41,18 @@ pub(super) fn negotiate<'r, T>(
 
 /// 200 with this body, compressed if that was asked for and is worth it.
 pub(super) fn ok(request: &Parts, content_type: &'static str, body: Bytes) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE)),
-    ];
-    match compressed(&request.headers, &body) {
-        Some(body) => (headers, GZIP, body).into_response(),
-        None => (headers, body).into_response(),
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE));
+    let small = compressed(&request.headers, &body);
+    if small.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
+    let mut response = Response::new(Body::from(small.unwrap_or(body)));
+    *response.headers_mut() = headers;
+    response
 }
-
-const GZIP: [(HeaderName, HeaderValue); 2] = [
-    (header::CONTENT_ENCODING, HeaderValue::from_static("gzip")),
-    (header::VARY, HeaderValue::from_static("Accept-Encoding")),
-];
 
 fn compressed(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
     if body.len() <= GZIP_MIN || !takes_gzip(headers) {

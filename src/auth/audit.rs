@@ -124,16 +124,19 @@ impl Audit {
 // === impl Trail ===
 
 impl Trail {
-    /// Gives the request an id if it brings none: whoever looks at it again finds the same one.
-    pub(super) fn of<B>(peer: &Peer, request: &mut Request<B>, asks_for_values: bool) -> Self {
+    /// With the id that the request brings, or one that is made up.
+    pub(super) fn of<B>(peer: &Peer, request: &Request<B>, asks_for_values: bool) -> Self {
         let brought = request.headers().get(AUDIT_ID).filter(|id| id.len() <= ID_MAX).cloned();
-        let id = brought.or_else(|| {
-            let made = made_up_id()?;
-            request.headers_mut().insert(AUDIT_ID, made.clone());
-            Some(made)
-        });
+        let id = brought.or_else(made_up_id);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         Self { method, uri, id, peer: peer.address, asks_for_values, began: Instant::now() }
+    }
+
+    /// Puts the id into the request: whoever looks at it again finds the same one.
+    pub(super) fn mark<B>(&self, request: &mut Request<B>) {
+        if let Some(id) = &self.id {
+            request.headers_mut().insert(AUDIT_ID, id.clone());
+        }
     }
 
     /// Puts the request's id into the answer.

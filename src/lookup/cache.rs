@@ -125,18 +125,17 @@ impl Cell {
         Self { title, kind, source, facet, timing, clock, _room: room, demand, progress, state, activate, meters }
     }
 
-    /// Sees to it that there is something to say: at once when memory has it, else after the
-    /// read that is under way.
-    pub(super) async fn ask(self: &Arc<Self>, who: &Who<'_>) {
-        if let Some(mut progress) = self.must_wait(who, Instant::now()) {
-            // Elapsed or not, what is known then is the answer.
-            let _ = tokio::time::timeout(self.timing.timeout + SLACK, progress.changed()).await;
-        }
+    /// Takes note of a question, and has the source read if what is known will not do: then this
+    /// is to be waited for, which ends with that read, or when it should have ended.
+    pub(super) fn ask(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<impl Future<Output = ()> + use<>> {
+        let mut progress = self.must_wait(who, now)?;
+        let deadline = now + self.timing.timeout + SLACK;
+        // Elapsed or not, what is known then is the answer.
+        Some(async move { drop(tokio::time::timeout_at(deadline, progress.changed()).await) })
     }
 
     /// The value of now, or the sentence that says why there is none.
-    pub(super) fn tell(&self, wish: &Wish) -> Result<Told, LookupError> {
-        let now = Instant::now();
+    pub(super) fn tell(&self, wish: &Wish, now: Instant) -> Result<Told, LookupError> {
         let mut state = self.state();
         let State { good, outage, latches, .. } = &mut *state;
         match (good, outage) {
@@ -224,8 +223,7 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a question, and has the source read if what is known will not do: then this
-    /// tells of the read's end.
+    /// What tells of the end of the read that must be waited for, if one must be.
     fn must_wait(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         state.asks.record(now);
