@@ -184,7 +184,9 @@ pub fn query_value<'q>(query: Option<&'q str>, key: &str) -> Option<Cow<'q, str>
     loop {
         let (pair, others) = cut(rest, b'&');
         let (name, value) = cut(pair, b'=');
-        if name == key || (contains(name, b'%') && form_decode(name) == key) {
+        let plain = memchr::memchr2(b'%', b'+', name.as_bytes()).is_none();
+        let found = if plain { name == key } else { form_decode(name) == key };
+        if found {
             return Some(form_decode(value.unwrap_or_default()));
         }
         rest = others?;
@@ -278,10 +280,12 @@ mod tests {
 
     #[test]
     fn query_values() {
-        let query = Some("limit=500&labelSelector=channel+in+%28a%2Cb%29%2Cqueue%3Dorders&x");
+        let query = Some("limit=500&labelSelector=channel+in+%28a%2Cb%29%2Cqueue%3Dorders&x&two+words=2");
         assert_eq!(query_value(query, "labelSelector").unwrap(), "channel in (a,b),queue=orders");
         assert_eq!(query_value(query, "limit").unwrap(), "500");
         assert_eq!(query_value(query, "x").unwrap(), "");
+        assert_eq!(query_value(query, "two words").unwrap(), "2");
+        assert_eq!(query_value(query, "two+words"), None, "a plus is a blank in names too");
         assert_eq!(query_value(query, "absent"), None);
         assert_eq!(query_value(None, "absent"), None);
     }
