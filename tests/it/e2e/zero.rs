@@ -1,8 +1,10 @@
-//! To zero and back by `serve --scale-to-zero`: where no HPA can ([`below`]), and where each can
-//! by itself ([`native`]).
+//! To zero and back by `serve --scale-to-zero`: where no HPA can ([`below`]), where each can by
+//! itself ([`native`]), and while the replica that acts is replaced ([`leaders`]).
 
 /// A control plane as below 1.37: `minReplicas: 0` is refused.
 mod below;
+/// The one that acts is replaced in every state.
+mod leaders;
 /// 1.37, where HPAs scale to zero themselves.
 mod native;
 /// What the scenarios are written in.

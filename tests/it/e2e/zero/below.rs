@@ -1,10 +1,10 @@
 //! As below 1.37: a Deployment, a StatefulSet and a custom resource go to 0 and back together,
 //! and what can go wrong meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::cluster::{eventually, pause, throughout};
-use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, Workload, metrics};
+use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload, metrics};
 
 const WEB: Workload = Workload { kind: "deployment", name: "web" };
 const STATE: Workload = Workload { kind: "statefulset", name: "state" };
@@ -12,11 +12,6 @@ const WORKER: Workload = Workload { kind: "worker", name: "worker" };
 const LATCHED: Workload = Workload { kind: "deployment", name: "latched" };
 const BACKED: Workload = Workload { kind: "deployment", name: "backed" };
 const ALL: [Workload; 5] = [WEB, STATE, WORKER, LATCHED, BACKED];
-
-/// From a message to the replicas: the read, the look after it, and the call.
-const WAKE: Duration = Duration::from_secs(1);
-/// A killed leader is replaced.
-const SUCCESSION: Duration = Duration::from_secs(15);
 
 const WORKERS: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -71,50 +66,6 @@ async fn workloads_of_every_kind_go_to_zero_and_back_where_no_hpa_can() {
     });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn another_leader_goes_on_where_one_was_killed_or_updated() {
-    let stage = Stage::new("zero-leaders", &["--without-scale-to-zero"]).await;
-    let first = stage.serve();
-    stage.world.await_available();
-    tokio::task::block_in_place(|| {
-        stage.deploy(WEB, 1, &Hpa::default());
-        let leader = stage.await_leader_after("", SETTLE);
-        let second = stage.serve_beside();
-        stage.await_replicas(WEB, 0, SETTLE);
-
-        // Killed while it sleeps.
-        first.kill();
-        stage.depth(20);
-        let leader = stage.await_leader_after(&leader, SUCCESSION);
-        stage.await_replicas(WEB, 10, REFRESH + WAKE + SLACK);
-        assert_eq!((stage.count(WEB, "PutToSleep"), stage.count(WEB, "Woken")), (1, 1), "{:?}", stage.events(WEB));
-
-        // Killed in the middle of a cooldown, which goes on.
-        let first = stage.serve();
-        stage.world.await_available();
-        stage.annotate(WEB, "depthgauge.dev/cooldown=20s");
-        stage.depth(0);
-        let since = eventually("the cooldown is on the HPA", SETTLE, || {
-            Some(stage.annotation(WEB, "zero-since")).filter(|since| !since.is_empty())
-        });
-        second.kill();
-        let leader = stage.await_leader_after(&leader, SUCCESSION);
-        let began: jiff::Timestamp = since.parse().unwrap();
-        stage.await_replicas(WEB, 0, SETTLE);
-        let took = jiff::Timestamp::now().duration_since(began).as_secs_f64();
-        assert!((20.0..20.0 + SLACK.as_secs_f64() + 2.0).contains(&took), "{took}");
-
-        // Updated while it sleeps: the old one hands over, and nobody waits for it to be missed.
-        let second = stage.serve_beside();
-        first.terminate();
-        stage.await_leader_after(&leader, Duration::from_secs(5));
-        stage.depth(6);
-        stage.await_replicas(WEB, 3, REFRESH + WAKE + SLACK);
-        assert_eq!((stage.count(WEB, "PutToSleep"), stage.count(WEB, "Woken")), (2, 2), "{:?}", stage.events(WEB));
-        drop(second);
-    });
-}
-
 fn deploy(stage: &Stage) {
     stage.world.cluster.apply(WORKERS);
     stage.world.cluster.told(&["wait", "--for=condition=Established", "crd/workers.example.com", "--timeout=30s"]);
@@ -145,7 +96,8 @@ fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
 }
 
 fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
-    let put = stage.depth(20);
+    stage.world.oci.put_by_cli(20);
+    let put = Instant::now();
     for workload in ALL {
         stage.await_replicas(workload, 10, (REFRESH + WAKE + SLACK).saturating_sub(put.elapsed()));
     }

@@ -11,6 +11,8 @@ use super::super::world::{Place, Server, World, lasting_port};
 pub const COOLDOWN: Duration = Duration::from_secs(6);
 /// `refresh` of every queue here.
 pub const REFRESH: Duration = Duration::from_secs(1);
+/// From a message to the replicas, beside `refresh`: the look after the read, and the call.
+pub const WAKE: Duration = Duration::from_secs(1);
 /// What kubectl itself takes, and a busy machine.
 pub const SLACK: Duration = Duration::from_secs(3);
 /// For what depends on the controller, which looks every 2 s here, too.
@@ -105,7 +107,7 @@ spec:
     pub fn replicas(&self, workload: Workload) -> u32 {
         let Workload { kind, name } = workload;
         let said = self.world.cluster.told(&["get", kind, name, "-n", "shop", "-o", "jsonpath={.spec.replicas}"]);
-        said.parse().unwrap_or(0)
+        said.parse().unwrap_or_else(|_| panic!("replicas of {workload:?}: {said:?}"))
     }
 
     /// Waits for so many; how long it took.
@@ -153,6 +155,12 @@ spec:
 
     pub fn count(&self, workload: Workload, reason: &str) -> usize {
         self.events(workload).iter().filter(|event| event.starts_with(reason)).count()
+    }
+
+    /// Waits for more such Events than there were.
+    pub fn await_more(&self, workload: Workload, reason: &str, before: usize) {
+        let what = || format!("{reason} after {before} others in {:#?}\n{}", self.events(workload), self.world.log());
+        eventually_or(what, SETTLE, || (self.count(workload, reason) > before).then_some(()));
     }
 
     /// Waits for an Event that says so.
