@@ -7,6 +7,8 @@ use std::str::FromStr;
 use http::Uri;
 use reqwest::Url;
 
+use super::region::Region;
+
 /// A scheme, host and port that signed requests may be sent to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint(Url);
@@ -26,6 +28,13 @@ impl Endpoint {
         let mut url = self.0.clone();
         url.set_path(path);
         url
+    }
+
+    /// Of a region's control plane (`messaging.REGION.oci.…`) or of a queue's own messages endpoint
+    /// there (`CELL.queue.messaging.REGION.oci.…`): the region, if the table has it.
+    pub fn region(&self) -> Option<Region> {
+        let mut labels = self.0.host_str()?.split('.').skip_while(|label| *label != "messaging");
+        Region::find(labels.nth(1)?)
     }
 
     /// The same with a query, whose values may be any text.
@@ -123,6 +132,20 @@ mod tests {
             "https://a{b.example.com",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn which_region_is_asked() {
+        for (text, region) in [
+            ("https://messaging.eu-frankfurt-1.oci.oraclecloud.com", Some("fra")),
+            ("https://cell-1.queue.messaging.us-ashburn-1.oci.oraclecloud.com", Some("iad")),
+            ("https://messaging.nowhere-1.oci.oraclecloud.com", None),
+            ("https://eu-frankfurt-1.example.com", None),
+            ("https://messaging", None),
+            ("http://127.0.0.1:8080", None),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().region().map(|found| found.code), region, "{text}");
         }
     }
 

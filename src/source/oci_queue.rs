@@ -26,7 +26,7 @@ mod variables;
 use control_plane::ControlPlane;
 use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
 use plan::QueuePlan;
-use trouble::{may_have_moved, source_error};
+use trouble::{may_have_moved, of_queue};
 
 /// Visible + in flight: all the work there is.
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
@@ -173,7 +173,7 @@ impl QueueSource {
                         known.suspect();
                     }
                 }
-                Err(self.trouble(Step::Read, &error))
+                Err(self.trouble(Step::Read, &endpoint, &error))
             }
         }
     }
@@ -217,7 +217,7 @@ impl QueueSource {
     async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
-        let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &error))?;
+        let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &control_plane, &error))?;
         let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
             verdict: Verdict::Trouble,
@@ -231,11 +231,11 @@ impl QueueSource {
     }
 
     /// The error in our words; what it says of when to come back is kept.
-    fn trouble(&self, step: Step, error: &oci::Error) -> SourceError {
+    fn trouble(&self, step: Step, asked: &Endpoint, error: &oci::Error) -> SourceError {
         if let oci::Error::Service(oci::ServiceError { retry_after: Some(wait), .. }) = error {
             *self.rest() = Some(Instant::now() + *wait);
         }
-        source_error(step, error)
+        of_queue(step, &self.id, asked, error)
     }
 
     async fn wait_for_turn(&self, urgent: bool) -> Turn {

@@ -135,7 +135,7 @@ impl KnownGroups {
     }
 
     fn learn(&mut self, listed: &[GroupSummary]) -> Result<(), SourceError> {
-        let id = |group: &GroupSummary| group.id().map_err(|error| super::source_error(Step::List, &error));
+        let id = |group: &GroupSummary| group.id().map_err(|error| super::trouble::source_error(Step::List, &error));
         let existing = listed.iter().filter(|group| group.exists());
         let mut groups =
             existing.map(|group| Ok((group.display_name.clone(), id(group)?))).collect::<Result<Vec<_>, _>>()?;
@@ -147,7 +147,7 @@ impl KnownGroups {
 
 /// Trouble with the list of groups, whose policy is another than the queue's.
 pub(super) fn list_error(error: &Error) -> SourceError {
-    let mut translated = super::source_error(Step::List, error);
+    let mut translated = super::trouble::source_error(Step::List, error);
     if let Error::Service(error) = error
         && matches!(error.status, 403 | 404)
     {

@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+use crate::oci::endpoint::Endpoint;
+use crate::oci::queue::QueueId;
+use crate::oci::region::Region;
 use crate::oci::{self, Unreachable};
 use crate::source::{SourceError, Step, Verdict};
 
@@ -47,6 +50,19 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
         _ => None,
     };
     SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error), request_id }
+}
+
+/// The same about one queue, which may be sought where its OCID says that it is not.
+pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
+    let met = source_error(step, error);
+    match (met.verdict, Region::find(id.region()), asked.region()) {
+        (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
+            cause: format!("{}, and {} was asked for a queue of {}", met.cause, asked.name, of_id.name),
+            remedy: "Set `oci.region` to the region in the queue's OCID, or take it out.",
+            ..met
+        },
+        _ => met,
+    }
 }
 
 /// OCI says 404 for a queue that is not there and for one that nobody lets us see.
@@ -96,4 +112,40 @@ pub(super) fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'sta
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::credentials::Method;
+
+    fn answer(status: u16) -> oci::Error {
+        oci::Error::Service(oci::ServiceError {
+            status,
+            code: None,
+            message: String::new(),
+            request_id: None,
+            clock_skewed: false,
+            method: Method::ApiKey,
+            retry_after: None,
+            policy: None,
+        })
+    }
+
+    #[test]
+    fn a_queue_that_is_sought_in_another_region_is_told_of() {
+        let ashburn: Endpoint = "https://messaging.us-ashburn-1.oci.oraclecloud.com".parse().unwrap();
+        let emulator: Endpoint = "http://127.0.0.1:8080".parse().unwrap();
+        for (id, asked, status, told) in [
+            ("ocid1.queue.oc1.eu-frankfurt-1.a", &ashburn, 404, true),
+            ("ocid1.queue.oc1.fra.a", &ashburn, 404, true),
+            ("ocid1.queue.oc1.iad.a", &ashburn, 404, false),
+            ("ocid1.queue.oc1.new-region-9.a", &ashburn, 404, false),
+            ("ocid1.queue.oc1.eu-frankfurt-1.a", &emulator, 404, false),
+            ("ocid1.queue.oc1.eu-frankfurt-1.a", &ashburn, 500, false),
+        ] {
+            let found = of_queue(Step::Endpoint, &id.parse().unwrap(), asked, &answer(status));
+            assert_eq!(found.cause.contains("us-ashburn-1 was asked for a queue of eu-frankfurt-1"), told, "{id}");
+        }
+    }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use super::cluster::{Said, eventually, run};
 use super::world::World;
 
+mod bad_input;
+
 const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
     let world = World::new("check", &["--sync", "2s"], "").await;
-    tokio::task::block_in_place(|| {
+    let server = tokio::task::block_in_place(|| {
         before_the_server_starts(&world);
         let server = world.serve();
         world.await_available();
@@ -20,8 +22,14 @@ async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
         rights_that_were_taken_away_come_back_by_the_printed_yaml(&world);
         ports_that_do_not_meet(&world);
         a_stranger_sees_what_he_may(&world);
+        bad_input::hpas(&world);
+        server
+    });
+    bad_input::sources(&world).await;
+    tokio::task::block_in_place(|| {
         server.kill();
         a_dead_server_fails_the_apiservice_and_the_hpas(&world);
+        bad_input::registrations(&world);
     });
 }
 

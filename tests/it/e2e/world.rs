@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl World {
         crate::support::crypto();
         let cluster = Cluster::up(name, cluster_flags);
         let dir = tempfile::tempdir().unwrap();
-        let oci = Oci::open(&dir).await;
+        let oci = Oci::open(dir.path(), Timestamp::now).await;
         let port = lasting_port();
         let config = dir.path().join("config.yaml");
         fs::write(&config, oci.config(defaults)).unwrap();
@@ -207,13 +207,14 @@ const AVAILABLE: &str = "jsonpath={.status.conditions[?(@.type==\"Available\")].
 // === impl Oci ===
 
 impl Oci {
-    async fn open(dir: &TempDir) -> Self {
-        let profile = Profile::make(dir.path(), "eu-frankfurt-1").unwrap();
+    /// A user's profile in this folder, and the service that knows him; `clock` is the service's.
+    pub async fn open(dir: &Path, clock: fn() -> Timestamp) -> Self {
+        let profile = Profile::make(dir, "eu-frankfurt-1").unwrap();
         let queues = [("orders", QUEUE_ID), ("slow", SLOW_QUEUE_ID)];
         let queues = queues.map(|(name, id)| (name.to_owned(), id.parse().unwrap())).to_vec();
         let options = Options { queues, keys: vec![(profile.key_id, profile.key)], ..Options::default() };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lasting_port()));
-        let emulator = Emulator::new(options, Timestamp::now);
+        let emulator = Emulator::new(options, clock);
         let mut oci = Self { emulator, config_file: profile.config_file, address, open: None };
         oci.come_back().await;
         oci
@@ -264,7 +265,8 @@ impl Oci {
         }
     }
 
-    fn config(&self, defaults: &str) -> String {
+    /// A config file with its queues.
+    pub fn config(&self, defaults: &str) -> String {
         format!(
             "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\noci: {{endpoint: \"http://{}\", auth: {{type: apiKey, configFile: {}}}}}\ndefaults: {{{defaults}}}\nsources:\n- {{type: oci-queue, name: orders, queueId: {QUEUE_ID}, namespaces: [shop]}}\n- {{type: oci-queue, name: slow, queueId: {SLOW_QUEUE_ID}, namespaces: [shop]}}\n",
             self.address,

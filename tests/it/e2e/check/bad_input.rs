@@ -1,0 +1,120 @@
+//! What people get wrong, one after the other: `check` finds it and says what to do.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use depthgauge::emulator::fault::{Fault, Rule};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::cluster::eventually;
+use super::super::world::{Oci, World};
+use super::{APISERVICE, check, expect};
+
+/// What depends on the controller, which looks every 2 s here.
+const SETTLE: Duration = Duration::from_secs(30);
+/// As the service says it.
+const NOT_FOUND: &str =
+    r#"{"code": "NotAuthorizedOrNotFound", "message": "Authorization failed or requested resource not found."}"#;
+
+/// HPAs that are wrong in themselves, or whose workload is.
+pub fn hpas(world: &World) {
+    for (name, workload, queue, target) in [
+        ("nothing", "nothing", "nosuch", "type: AverageValue, averageValue: '2'"),
+        ("value", "value", "orders", "type: Value, value: '2'"),
+        ("first", "both", "orders", "type: AverageValue, averageValue: '2'"),
+        ("second", "both", "orders", "type: AverageValue, averageValue: '2'"),
+    ] {
+        world.cluster.apply(&format!(
+            r"
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {workload}}}
+  maxReplicas: 10
+  metrics:
+  - type: External
+    external: {{metric: {{name: oci_queue_length, selector: {{matchLabels: {{queue: {queue}}}}}}}, target: {{{target}}}}}
+"
+        ));
+    }
+    let said = check(world, &[]);
+    for (level, text) in [
+        ("fail", "shop/nothing oci_queue_length{queue=nosuch}: "),
+        ("fail", "no queue that namespace \"shop\" may read matches queue=nosuch; it may read orders, slow"),
+        ("warn", "shop/value oci_queue_length{queue=orders} has a target of type Value"),
+        ("fail", "shop/first is not the only HPA on Deployment both, there is also second"),
+        ("fail", "shop/second is not the only HPA on Deployment both, there is also first"),
+    ] {
+        expect(&said, level, "hpas", text);
+    }
+    world.cluster.told(&["delete", "hpa", "nothing", "value", "first", "second", "-n", "shop"]);
+    asleep_for_good(world);
+}
+
+/// Somebody scales to 0 what has messages.
+fn asleep_for_good(world: &World) {
+    world.oci.queue().put((0..5).map(|n| format!("order {n}")));
+    eventually("it is awake", SETTLE, || (world.replicas() > 0).then_some(()));
+    // What the HPA itself did is over when it says so.
+    eventually("the HPA says so", SETTLE, || (world.condition("ScaledToZero", "status") != "True").then_some(()));
+    world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=0"]);
+    let said = eventually("check sees it", SETTLE, || {
+        Some(check(world, &[])).filter(|said| said.stdout.contains("sleeps for good"))
+    });
+    expect(&said, "fail", "hpas", "wake it with kubectl scale -n shop deployment/dummy --replicas=1");
+    world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=1"]);
+    eventually("its HPA takes over", SETTLE, || (world.replicas() > 1).then_some(()));
+}
+
+/// A queue that cannot be read, and why.
+pub async fn sources(world: &World) {
+    let file = world.write("to-check.yaml", &world.oci.config(""));
+    let checked = || tokio::task::block_in_place(|| check(world, &["--config", file.to_str().unwrap()]));
+    expect(&checked(), "ok", "sources", "orders");
+
+    let refusal = Rule::from(Fault::Status(StatusCode::NOT_FOUND));
+    world.oci.emulator.set_faults(vec![Rule { body: Some(NOT_FOUND.to_owned()), ..refusal }]);
+    let said = checked();
+    expect(&said, "fail", "sources", "404 NotAuthorizedOrNotFound");
+    expect(&said, "fail", "sources", "check `queueId` and region, and that a policy allows this principal to use it");
+    world.oci.emulator.set_fault(None);
+
+    // A service whose clock differs refuses what is signed here.
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = Oci::open(dir.path(), || Timestamp::now() + SignedDuration::from_mins(10)).await;
+    let file = world.write("of-another-time.yaml", &ahead.config(""));
+    let said = tokio::task::block_in_place(|| check(world, &["--config", file.to_str().unwrap()]));
+    expect(&said, "fail", "sources", "the clock here is more than 5 minutes off");
+    expect(&said, "fail", "sources", "Set the clock of this node (NTP).");
+}
+
+/// An APIService that does not lead to us, while nobody repairs it.
+pub fn registrations(world: &World) {
+    let port = world.port;
+    patch(world, &format!(r#"{{"spec": {{"service": {{"port": {}}}}}}}"#, port + 1));
+    let said = check(world, &[]);
+    expect(&said, "fail", "service", &format!("has port {port}, and is to be asked on port {}", port + 1));
+    patch(world, &format!(r#"{{"spec": {{"service": {{"port": {port}}}}}}}"#));
+
+    // A CA, but not ours: the cluster's own.
+    let path = ["get", "configmap", "kube-root-ca.crt", "-n", "default", "-o", "jsonpath={.data.ca\\.crt}"];
+    let stranger = BASE64_STANDARD.encode(world.cluster.told(&path));
+    patch(world, &format!(r#"{{"spec": {{"caBundle": "{stranger}"}}}}"#));
+    let said = check(world, &[]);
+    expect(&said, "fail", "certificate", "by a CA that is not in the caBundle, so kube-apiserver refuses it");
+
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
+    world.cluster.apply(&format!(
+        "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {{name: {APISERVICE}}}\nspec: {{group: external.metrics.k8s.io, version: v1beta1, groupPriorityMinimum: 100, versionPriority: 100, insecureSkipTLSVerify: true, service: {{namespace: keda, name: keda-metrics-apiserver}}}}\n"
+    ));
+    let said = check(world, &["--service=depthgauge/depthgauge:443"]);
+    expect(&said, "fail", "apiservice", "belongs to Service keda/keda-metrics-apiserver (applied by ");
+    expect(&said, "fail", "apiservice", "start depthgauge serve with --takeover");
+}
+
+fn patch(world: &World, patch: &str) {
+    world.cluster.told(&["patch", "apiservice", APISERVICE, "--type=merge", "-p", patch]);
+}
