@@ -64,7 +64,7 @@ struct Names {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { config, kubeconfig, names } = self;
-        let mut report = Report::new(std::io::stdout());
+        let mut report = Report::new(anstream::stdout());
         match config {
             Some(file) => sources::check(&file, &mut report).await,
             None => report.add("config", &Finding::warn("not checked, nor are sources: name the file with --config")),

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::Write;
 
-use crate::cli::finding::{Finding, one_line};
+use clap::builder::styling::{AnsiColor, Style};
+
+use crate::cli::finding::{Finding, Level, one_line};
 
 /// Prints, and counts.
 pub(super) struct Report<W> {
@@ -14,6 +16,7 @@ pub(super) struct Report<W> {
 // === impl Report ===
 
 impl<W: Write> Report<W> {
+    /// In colour: what `out` is decides whether they are shown.
     pub(super) fn new(out: W) -> Self {
         Self { out, counts: [0; 3] }
     }
@@ -22,7 +25,8 @@ impl<W: Write> Report<W> {
     pub(super) fn add(&mut self, check: &str, finding: &Finding) {
         let Finding { level, text } = finding;
         self.counts[*level as usize] += 1;
-        self.print(format_args!("{:<5} {check:<12} {}", level.as_str(), one_line(text)));
+        let style = style(*level);
+        self.print(format_args!("{style}{:<5}{style:#} {check:<12} {}", level.as_str(), one_line(text)));
     }
 
     pub(super) fn all(&mut self, check: &str, findings: &[Finding]) {
@@ -45,6 +49,14 @@ impl<W: Write> Report<W> {
     }
 }
 
+fn style(level: Level) -> Style {
+    match level {
+        Level::Ok => AnsiColor::Green.on_default(),
+        Level::Warn => AnsiColor::Yellow.on_default(),
+        Level::Fail => AnsiColor::Red.on_default().bold(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,11 +64,18 @@ mod tests {
     #[test]
     fn a_finding_is_one_line_in_columns_and_is_counted() {
         let mut out = Vec::new();
-        let mut report = Report::new(&mut out);
+        let mut report = Report::new(anstream::StripStream::new(&mut out));
         report.add("config", &Finding::ok("good"));
         report.all("apiservice", &[Finding::warn("so so"), Finding::fail("two\nlines \u{1b}[31m")]);
         assert_eq!(report.end(), 1);
         let expected = "ok    config       good\nwarn  apiservice   so so\nfail  apiservice   two lines  [31m\n1 ok, 1 warning, 1 failure\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn how_bad_it_is_has_a_colour() {
+        let mut out = Vec::new();
+        Report::new(&mut out).add("hpas", &Finding::fail("broken"));
+        assert_eq!(String::from_utf8(out).unwrap(), "\u{1b}[1m\u{1b}[31mfail \u{1b}[0m hpas         broken\n");
     }
 }
