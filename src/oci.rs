@@ -48,17 +48,15 @@ use breaker::Breaker;
 use credentials::Credentials;
 use endpoint::{Endpoint, host, target};
 use pace::Pace;
-use queue::{ErrorBody, Part, Queue, QueueId, QueueStats};
+use queue::{ErrorBody, Part, Queue, QueueId, QueueStats, object};
 use region::Home;
 use sign::{Signable, Signer};
-use transport::{Roots, Transport, excerpt, read_body, secret, unreachable};
+use transport::{Roots, Transport, excerpt, next_page, read_body, secret, unreachable, without_quotes};
 
 /// The service refuses dates that are further off than this.
 const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 /// Chosen by the service for every answer, errors included; support asks for it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("opc-request-id");
-/// Where the next page of a list begins; absent on the last one.
-const NEXT_PAGE: HeaderName = HeaderName::from_static("opc-next-page");
 /// Reads under way at one endpoint at most. With 50 ms a read that is more than a thousand a
 /// second, five times the default of [`Settings::reads_per_second`], and each has a connection of
 /// some 40 KiB. Of one endpoint, so that one that hangs takes no place of another's.
@@ -253,8 +251,7 @@ impl Client {
         if !status.is_success() {
             return Err(self.service_error(status.as_u16(), &headers, &body, signer));
         }
-        let next_page = headers.get(NEXT_PAGE).and_then(|page| page.to_str().ok()).map(str::to_owned);
-        Ok(Answer { body, next_page })
+        Ok(Answer { body, next_page: next_page(&headers)? })
     }
 
     fn service(&self, url: &Url) -> Arc<Service> {
@@ -290,7 +287,9 @@ impl Client {
 
 impl Answer {
     fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| Error::Nonsense(error.to_string()))
+        let mut json = serde_json::Deserializer::from_slice(&self.body);
+        let decoded = object(&mut json).and_then(|decoded| json.end().map(|()| decoded));
+        decoded.map_err(|error| Error::Nonsense(without_quotes(&error.to_string())))
     }
 }
 

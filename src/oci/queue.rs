@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 
 use super::consumer_group::GroupId;
 
@@ -24,8 +25,10 @@ pub struct QueueId(Arc<str>);
 #[serde(rename_all = "camelCase")]
 pub struct QueueStats {
     /// The queue itself (or the channel that was asked for).
+    #[serde(deserialize_with = "object")]
     pub queue: Stats,
     /// Its dead-letter queue.
+    #[serde(deserialize_with = "object")]
     pub dlq: Stats,
 }
 
@@ -82,6 +85,9 @@ pub struct ErrorBody {
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>")]
 pub struct BadQueueId(String);
+
+/// Takes an object and nothing else for a struct.
+struct Object<D>(D);
 
 // === impl QueueId ===
 
@@ -155,6 +161,27 @@ impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+// === impl Object ===
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// A document whose fields have names. serde would take an array for one as well, and numbers by
+/// their places in it, which nobody called anything.
+pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(document: D) -> Result<T, D::Error> {
+    T::deserialize(Object(document))
 }
 
 #[cfg(test)]
@@ -249,6 +276,7 @@ mod tests {
             "{}",
             r#"{"queue":{"visibleMessages":1,"inFlightMessages":2},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
             r#"{"queue":{"visibleMessages":null,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
+            r#"{"queue":[1,2,0],"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
             r#"{"queue":{"visibleMessages":1.5,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
         ] {
             assert!(serde_json::from_str::<QueueStats>(body).is_err(), "{body}");

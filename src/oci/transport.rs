@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::HeaderValue;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Url};
 
 use super::endpoint::is_loopback;
@@ -15,6 +15,9 @@ use super::error::{Error, Unreachable, with_causes};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read: GetQueue with its tags stays under 64 KiB.
 const BODY_MAX: usize = 1 << 20;
+
+/// Where the next page of a list begins; absent on the last one.
+const NEXT_PAGE: HeaderName = HeaderName::from_static("opc-next-page");
 
 /// What the log shows of an answer: a sentence or two.
 const EXCERPT_MAX: usize = 300;
@@ -135,6 +138,23 @@ pub(super) fn excerpt(text: &str, token: &str) -> String {
     text[..text.floor_char_boundary(EXCERPT_MAX)].to_owned()
 }
 
+/// Where the next page begins, if there is one. A page that cannot be asked for is an error: a list
+/// that ends there would be taken for the whole.
+pub(super) fn next_page(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(page) = headers.get(NEXT_PAGE) else { return Ok(None) };
+    let page = page.to_str().map_err(|_| Error::Nonsense("its next page is no text".to_owned()))?;
+    Ok(Some(page.to_owned()))
+}
+
+/// What a decoder says of an answer, without the strings that it quotes of it: they may be as long
+/// as the answer, and a token.
+pub(super) fn without_quotes(text: &str) -> String {
+    match (text.find('"'), text.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}\"…{}", &text[..first], &text[last..]),
+        _ => text.to_owned(),
+    }
+}
+
 /// An Authorization header that no log shows.
 pub(super) fn secret(authorization: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(authorization).map_err(|_| Error::Unsigned)?;
@@ -191,5 +211,22 @@ mod tests {
             assert_eq!(excerpt(&echo, token), "(an answer that repeats what was sent)");
         }
         assert_eq!(excerpt(&"ü".repeat(1000), token).len(), EXCERPT_MAX);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_asked_for_is_no_last_page() {
+        let headers = |page: &[u8]| [(NEXT_PAGE, HeaderValue::from_bytes(page).unwrap())].into_iter().collect();
+        assert_eq!(next_page(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(next_page(&headers(b"abc=")).unwrap().as_deref(), Some("abc="));
+        assert!(next_page(&headers(b"\xc3\xa9")).is_err());
+    }
+
+    #[test]
+    fn what_a_decoder_quotes_of_an_answer_is_not_shown() {
+        let error = serde_json::from_str::<i64>(r#""a \"token\"""#).unwrap_err().to_string();
+        assert!(error.contains("token"), "{error}");
+        let shown = without_quotes(&error);
+        assert!(shown.starts_with("invalid type: string \"…\", expected i64 at line 1"), "{shown}");
+        assert_eq!(without_quotes("missing field `dlq`"), "missing field `dlq`");
     }
 }

@@ -11,10 +11,10 @@ use depthgauge::oci::queue::{Part, QueueId};
 use depthgauge::oci::resource_principal::ResourcePrincipal;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::double::Double;
+use crate::support::double::{Double, Received};
 use crate::support::oci::{Oci, ocid};
 use crate::support::principals::{Instance, Oke, SECRET, Tokens, client};
 
@@ -113,6 +113,9 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
     let id: QueueId = ocid("orders").parse().unwrap();
     // Sends back what it was sent, as debugging proxies do.
     let echo = Double::start(None, |request| (500, request.header("authorization").to_owned())).await;
+    // And as an answer, where figures should be.
+    let told = |request: &Received| json!({"queue": request.header("authorization"), "dlq": {}}).to_string();
+    let parrot = Double::start(None, move |request| (200, told(request))).await;
     let mut shown = Vec::new();
     let faults = [Fault::Reset, Fault::Empty, Fault::Garbage, Fault::Html, Fault::Redirect, Fault::Hang];
     let statuses = [400, 401, 403, 404, 429, 500].map(|code| Fault::Status(StatusCode::from_u16(code).unwrap()));
@@ -127,10 +130,12 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
                 .unwrap_err();
             shown.push(format!("{error} {error:?}"));
         }
-        let echo = format!("http://{}", echo.address).parse().unwrap();
-        let error =
-            client.get_stats(&echo, &id, Part::default(), Instant::now() + Duration::from_secs(5)).await.unwrap_err();
-        shown.push(format!("{error} {error:?} {client:?} {credentials:?}"));
+        for there in [&echo, &parrot] {
+            let there = format!("http://{}", there.address).parse().unwrap();
+            let by = Instant::now() + Duration::from_secs(5);
+            let error = client.get_stats(&there, &id, Part::default(), by).await.unwrap_err();
+            shown.push(format!("{error} {error:?} {client:?} {credentials:?}"));
+        }
     }
     for status in [301, 401, 403, 500] {
         everybody.oke.answer(|manner| manner.status = status);
