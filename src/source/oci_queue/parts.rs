@@ -20,6 +20,9 @@ pub(super) const GROUP: &str = "consumer-group";
 /// The groups are listed no more often. Less than an HPA's 15 s, so that one that is new is
 /// found by the next question; the control plane is not made for more.
 const LIST_REST: Duration = Duration::from_secs(10);
+/// And no less often while somebody asks for one: names change hands without a word, and the group
+/// that had one before goes on answering. As long as a value may be told by default.
+const LIST_AGE: Duration = Duration::from_secs(60);
 /// Of the names that a "no such group" tells; the whole sentence is to stay under 400 bytes.
 const NAMES_BYTES: usize = 160;
 /// And how many of them.
@@ -98,8 +101,8 @@ impl KnownGroups {
 
     /// Whether the list is to be asked for before this name is answered.
     pub(super) fn is_due(&self, asked: &str, now: Instant) -> bool {
-        let rested = self.listed_at.is_none_or(|at| now - at >= LIST_REST);
-        rested && (self.suspect || self.find(asked).is_none())
+        let wanted = self.suspect || self.find(asked).is_none();
+        self.listed_at.is_none_or(|at| now - at >= if wanted { LIST_REST } else { LIST_AGE })
     }
 
     /// What became of a list that was asked for at `now`.
@@ -187,15 +190,24 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_once_and_an_unknown_one_no_more_often_than_the_list_may_be_asked_for() {
+    fn a_name_is_looked_up_once_a_minute_and_an_unknown_one_no_more_often_than_the_list_may_be_asked_for() {
         let (mut known, start) = (KnownGroups::default(), Instant::now());
         assert!(known.is_due("billing", start));
         known.update(Ok(vec![group("Billing", 1)]), start);
         assert!(known.find("billing").is_some());
         let later = start + LIST_REST;
-        assert!(!known.is_due("billing", later + LIST_REST));
+        assert!(!known.is_due("billing", start + LIST_AGE - Duration::from_millis(1)));
         assert!(!known.is_due("archive", later - Duration::from_millis(1)));
         assert!(known.is_due("archive", later));
+    }
+
+    #[test]
+    fn a_name_that_another_group_has_now_is_the_other_groups() {
+        let (mut known, start) = (KnownGroups::default(), Instant::now());
+        known.update(Ok(vec![group("billing", 1)]), start);
+        assert!(known.is_due("billing", start + LIST_AGE));
+        known.update(Ok(vec![group("billing-old", 1), group("billing", 2)]), start + LIST_AGE);
+        assert!(known.find("billing").unwrap().as_str().ends_with('2'));
     }
 
     #[test]
