@@ -156,6 +156,12 @@ pub trait Source: Send + Sync {
     /// Reads all figures of one part at once, giving up at the deadline.
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>>;
 
+    /// A part by what it is, whatever it is called: equal for two names of one part, as far as is
+    /// known.
+    fn meant(&self, facet: &Facet) -> Facet {
+        facet.clone()
+    }
+
     /// Waits until it may be read, for its service limits its callers or asked to be left alone;
     /// the deadline of a read begins afterwards. `urgent`: nothing is known yet, and somebody
     /// waits for it.

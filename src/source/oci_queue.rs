@@ -194,6 +194,14 @@ impl QueueSource {
         known.find(asked).ok_or_else(|| known.lacks())
     }
 
+    /// The OCID of a consumer group, or as much as is known of it.
+    fn group_meant(&self, asked: &str) -> String {
+        // If it is locked, they are being listed for a reading that is not there yet.
+        let listed = || self.groups.try_lock().ok()?.find(asked);
+        let id = self.aliases.group(asked).cloned().or_else(listed);
+        id.map_or_else(|| asked.to_ascii_lowercase(), |id| id.to_string())
+    }
+
     async fn list_groups(&self, by: Instant) -> Result<Vec<GroupSummary>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         self.client.list_groups(&control_plane, &self.id, by).await.map_err(|error| list_error(&error))
@@ -271,6 +279,13 @@ impl QueueSource {
 impl Source for QueueSource {
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
         self.stats(facet, by).boxed()
+    }
+
+    fn meant(&self, facet: &Facet) -> Facet {
+        facet.iter().fold(Facet::WHOLE, |meant, (label, asked)| match label {
+            GROUP => meant.with(label, &self.group_meant(asked)),
+            _ => meant.with(label, self.aliases.channel(asked)),
+        })
     }
 
     fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {

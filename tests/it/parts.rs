@@ -27,7 +27,7 @@ impl Scene {
         let billing = queue.set_group("Billing", true);
         oci.put("orders", 1);
         let mut orders = source("orders", &["shop"]);
-        orders["channels"] = json!({"odd": ODD_CHANNEL});
+        orders["channels"] = json!({"odd": ODD_CHANNEL, "europe": "eu"});
         orders["consumerGroups"] = json!({"by-alias": billing.id});
         let server = Server::start(&oci.config(&json!({}), &[orders])).await;
         Self { oci, hpa: server.aggregator("hpa"), _server: server }
@@ -80,6 +80,18 @@ async fn channels_and_groups_have_figures_of_their_own() {
             .iter()
             .map(|(channel, group, value)| ((*channel).into(), (*group).into(), (*value).into()))
             .collect();
+        assert_eq!(scene.told(selector).await, expected, "{selector}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_two_names_counts_once() {
+    let scene = Scene::start().await;
+    let item = |channel: &str, group: &str, value: &str| (channel.to_owned(), group.to_owned(), value.to_owned());
+    for (selector, expected) in [
+        ("channel in (eu,europe,odd)", vec![item("eu", "-", "3"), item("odd", "-", "2")]),
+        ("consumer-group in (billing,Billing,by-alias)", vec![item("-", "Billing", "1")]),
+    ] {
         assert_eq!(scene.told(selector).await, expected, "{selector}");
     }
 }
