@@ -196,7 +196,7 @@ impl Catalog {
             // While one source was waited for, the others' values have aged.
             now = Instant::now();
         }
-        let items = if question.facets.len() > 1 { each_once(items) } else { items };
+        let items = if items.len() > 1 { each_once(items) } else { items };
         let mut samples = Vec::with_capacity(items.len());
         for item in &items {
             samples.push(item.sample(&question, items.len() == 1, now)?);
@@ -309,11 +309,14 @@ fn items<'a>(
     if items.is_empty() { Err(no_match(entries, question.kind, namespace, question.selector)) } else { Ok(items) }
 }
 
-/// Without the parts that are there under another name as well: whoever adds up the items would
-/// count them twice.
+/// Without the sources and the parts that are there under another name as well: whoever adds up
+/// the items would count them twice.
 fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     let mut seen = HashSet::new();
-    items.retain(|item| seen.insert((std::ptr::from_ref(item.entry), item.cell.source.meant(item.facet))));
+    items.retain(|item| {
+        let Entry { kind, cells, .. } = item.entry;
+        seen.insert((kind.name(), &*cells.identity, item.cell.source.meant(item.facet)))
+    });
     items
 }
 

@@ -44,8 +44,8 @@ pub(super) struct Common {
 pub(super) struct Cells {
     /// As it reads in a sentence: `queue "orders"`.
     title: String,
-    /// The end of what it is whatever it is called: all that is shown of an OCID.
-    pub(super) tail: Box<str>,
+    /// What it is whatever it is called: an OCID.
+    pub(super) identity: Box<str>,
     kind: &'static dyn Kind,
     timing: Timing,
     source: Arc<dyn Source>,
@@ -77,7 +77,7 @@ impl Cells {
         let (title, source): (_, Arc<dyn Source>) = (title(kind, name), source.into());
         let subject = Subject { title: title.clone(), kind, source: source.clone(), facet: Facet::WHOLE, timing };
         let whole = Arc::new(Cell::new(subject, &common, None));
-        Self { title, tail: tail(identity).into(), kind, timing, source, whole, parts: Mutex::default(), common }
+        Self { title, identity: identity.into(), kind, timing, source, whole, parts: Mutex::default(), common }
     }
 
     /// The reading of a part, or of the whole.
@@ -109,6 +109,11 @@ impl Cells {
         let cell = Arc::new(Cell::new(subject, &self.common, Some(room)));
         parts.insert(facet.clone(), Arc::downgrade(&cell));
         Ok(cell)
+    }
+
+    /// The end of what it is: all that is shown of an OCID.
+    pub(super) fn tail(&self) -> &str {
+        tail(&self.identity)
     }
 
     /// All readings that there are now, the whole first.

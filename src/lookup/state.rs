@@ -92,7 +92,7 @@ impl ReadingState {
         Self {
             label: entry.kind.label(),
             name: entry.name.clone(),
-            identity_tail: entry.cells.tail.to_string(),
+            identity_tail: entry.cells.tail().to_owned(),
             facet: cell.facet.clone(),
             active: state.active,
             held_back,

@@ -196,6 +196,19 @@ async fn seconds(n: f64) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_of_two_names_counts_once() {
+    let fake = Fake::new();
+    let again = Opened::One(Identified { identity: "orders".to_owned(), source: Box::new(fake.clone()) });
+    let scene = bound(vec![binding("orders", &fake), Binding { source: again, ..binding("urgent", &fake) }]);
+    for (selector, names) in [("", ["orders"]), ("queue in (urgent,orders)", ["orders"]), ("queue=urgent", ["urgent"])]
+    {
+        let samples = scene.ask("shop", selector).await.unwrap();
+        let told: Vec<_> = samples.iter().filter_map(|sample| sample.labels.value("queue")).collect();
+        assert_eq!(told, names, "{selector}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_who_ask_at_once_share_one_read() {
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);
