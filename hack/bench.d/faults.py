@@ -165,8 +165,12 @@ def judge(row, began, ended, stopped):
         bad.append(f"{wrong} wrong")
     if len(sentences) > 1:
         bad.append(f"{len(sentences)} sentences")
+    if not during:
+        bad.append("never asked")
     if not sentences and not row.during:
         bad.append("no sentence")
+    if row.during and not any(said in map(str, row.during) for _, _, said, _ in during):
+        bad.append("its value was not told")
     recovery = first - ended if first else None
     if recovery is None or recovery > row.goal + SLACK:
         bad.append("not right again in time")

@@ -147,6 +147,9 @@ def over_sockets(program, count, seconds):
     print(f"| so one core is full at | {made / max(cpu, 0.01):,.0f} reads a second |")
     print(f"| resident | {memory / MIB:.1f} MiB |")
     missed = [f"{len(failed)} asks failed; the first: {failed[0]}"] if failed else []
+    # Of asks that nobody made nothing is late.
+    if len(seen) < 0.9 * ideal:
+        missed.append(f"real time: {len(seen)} answers of {ideal:.0f} asks")
     if percentile(ages, 0.5) > 1.5 + WHOLE or percentile(ages, 0.99) > REFRESH + 1 + WHOLE:
         missed.append(f"real time: age p50 {percentile(ages, 0.5):.1f}, p99 {percentile(ages, 0.99):.1f}")
     if late > 1:
