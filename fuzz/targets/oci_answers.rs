@@ -3,6 +3,8 @@
 //! Input: the body of an answer.
 #![no_main]
 
+use depthgauge::oci::compartment::QueueSummary;
+use depthgauge::oci::consumer_group::GroupSummary;
 use depthgauge::oci::queue::{ErrorBody, Queue, QueueStats, Stats};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -29,6 +31,15 @@ fuzz_target!(|body: &[u8]| {
     }
     if let Ok(queue) = serde_json::from_slice::<Queue>(body) {
         assert_eq!(member(&whole, "messagesEndpoint", 0), queue.messages_endpoint.as_str());
+    }
+    if let Ok(queue) = serde_json::from_slice::<QueueSummary>(body) {
+        assert_eq!(member(&whole, "id", 0), queue.id.as_str());
+        assert_eq!(member(&whole, "displayName", 1).as_str(), queue.display_name.as_deref());
+        assert_eq!(member(&whole, "lifecycleState", 2).as_str(), queue.lifecycle_state.as_deref());
+    }
+    if let Ok(group) = serde_json::from_slice::<GroupSummary>(body) {
+        assert_eq!(member(&whole, "id", 0), group.id.as_str());
+        assert_eq!(member(&whole, "displayName", 1), group.display_name.as_str());
     }
     if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
         assert_eq!(member(&whole, "code", 0), error.code.as_str());

@@ -127,7 +127,34 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_listed_is_what_was_written(queues: Vec<(String, Option<String>, Option<String>)>, extra in "[a-z]{15}") {
+            let item = |(id, name, state): &(String, Option<String>, Option<String>)| {
+                serde_json::json!({"id": id, "displayName": name, "lifecycleState": state, &extra: {"id": "x"}})
+            };
+            let items: Vec<_> = queues.iter().map(item).collect();
+            let text = serde_json::json!({"items": items, &extra: []}).to_string();
+            let page: Page = serde_json::from_str(&text).unwrap();
+            let read: Vec<_> = page.items.into_iter().map(|of| (of.id, of.display_name, of.lifecycle_state)).collect();
+            prop_assert_eq!(read, queues);
+        }
+
+        #[test]
+        fn half_a_list_is_none(length in 0usize..80) {
+            let whole = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a"},{"id":"ocid1.queue.oc1.fra.b"}]}"#;
+            prop_assert!(serde_json::from_str::<Page>(&whole[..length.min(whole.len() - 1)]).is_err());
+        }
+
+        #[test]
+        fn no_list_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = serde_json::from_slice::<Page>(&body);
+        }
+    }
 
     #[test]
     fn compartment_ids() {

@@ -95,6 +95,22 @@ async fn queues_come_and_go_and_only_those_in_use_count() {
 }
 
 #[tokio::test]
+async fn a_queue_made_again_under_its_name_is_another_one() {
+    let oci = Oci::with_queues(&[]).await;
+    oci.add_to_compartment("a", &ocid("a"));
+    oci.put("a", 3);
+    let scene = Scene::start(oci, &[compartment("*", &["shop"])]).await;
+    let told = |value: &str| vec![("a".to_owned(), value.to_owned())];
+    assert_eq!(scene.ask("queue=a").await.unwrap(), told("3"));
+    scene.oci.remove_queue("a");
+    scene.oci.add_to_compartment("a", &ocid("a2"));
+    let new = eventually("the new queue", async || scene.ask("queue=a").await.ok().filter(|is| *is != told("3"))).await;
+    assert_eq!(new, told("0"));
+    scene.oci.put("a", 1);
+    eventually("its message", async || (scene.ask("queue=a").await == Ok(told("1"))).then_some(())).await;
+}
+
+#[tokio::test]
 async fn two_queues_of_one_name_are_named_until_one_has_a_source_of_its_own() {
     let oci = Oci::with_queues(&[]).await;
     oci.add_to_compartment("a", &ocid("a"));
