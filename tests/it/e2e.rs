@@ -16,6 +16,8 @@ mod world;
 mod attacks;
 /// One certificate for all replicas, handed over without a failed read.
 mod certificates;
+/// The Helm chart: the overlays' objects, put in and taken out by Helm.
+mod chart;
 /// What `check` sees of a cluster.
 mod check;
 /// What other users of the cluster see of us, and we of them.

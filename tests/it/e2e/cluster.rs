@@ -54,6 +54,19 @@ impl Cluster {
         self.kubeconfig().with_file_name(name)
     }
 
+    /// A kubeconfig with a token of the manifests' ServiceAccount, so that their RBAC is all it has.
+    pub fn own_kubeconfig(&self) -> PathBuf {
+        let token = self.told(&["create", "token", "depthgauge", "-n", "depthgauge", "--duration=2h"]);
+        let admin = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let clusters = admin.lines().find(|line| line.starts_with("clusters:")).unwrap();
+        let path = self.file("own.kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\n{clusters}\nusers: [{{name: own, user: {{token: {token}}}}}]\ncontexts: [{{name: own, context: {{cluster: cluster, user: own}}}}]\ncurrent-context: own\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     /// Stops a process of the control plane and starts it again where it was; returns when
     /// kube-apiserver is ready.
     pub fn restart(&self, process: &str) {

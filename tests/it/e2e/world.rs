@@ -105,7 +105,7 @@ impl World {
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
             service_port: self.port,
             config: self.config.clone(),
-            kubeconfig: self.own_kubeconfig(),
+            kubeconfig: self.cluster.own_kubeconfig(),
             shutdown_delay: "0s",
             env: Vec::new(),
             flags: vec![SHARED_CERTIFICATE.to_owned()],
@@ -186,19 +186,6 @@ impl World {
 
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("server.log")
-    }
-
-    /// With a token of the manifests' ServiceAccount, so that their RBAC is all it has.
-    fn own_kubeconfig(&self) -> PathBuf {
-        let token = self.cluster.told(&["create", "token", "depthgauge", "-n", "depthgauge", "--duration=2h"]);
-        let admin = fs::read_to_string(self.cluster.kubeconfig()).unwrap();
-        let clusters = admin.lines().find(|line| line.starts_with("clusters:")).unwrap();
-        let path = self.dir.path().join("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\n{clusters}\nusers: [{{name: own, user: {{token: {token}}}}}]\ncontexts: [{{name: own, context: {{cluster: cluster, user: own}}}}]\ncurrent-context: own\n"
-        );
-        fs::write(&path, text).unwrap();
-        path
     }
 }
 

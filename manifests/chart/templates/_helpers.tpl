@@ -1,0 +1,47 @@
+{{- /* Names are fixed, for a cluster has one external.metrics.k8s.io: the chart goes in once. */ -}}
+
+{{- define "depthgauge.labels" -}}
+{{- if has .Release.Namespace (list "default" "kube-system") }}
+{{- fail "depthgauge wants a namespace of its own, for a NetworkPolicy shuts it: helm install -n depthgauge" }}
+{{- end -}}
+app.kubernetes.io/name: depthgauge
+{{ include "depthgauge.helmLabels" . }}
+{{- end }}
+
+{{- /* Those of every object, whatever its name. */ -}}
+{{- define "depthgauge.helmLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "depthgauge.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- /* How every container of ours is confined. */ -}}
+{{- define "depthgauge.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "depthgauge.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* config.yaml: the user's config, and how to sign in. */ -}}
+{{- define "depthgauge.config" -}}
+{{- $auth := dict "type" .Values.auth.type -}}
+{{- if eq .Values.auth.type "apiKey" }}{{ $_ := set $auth "configFile" "/etc/oci/config" }}{{ end -}}
+{{- $oci := merge (dict "auth" $auth) (.Values.config.oci | default dict) -}}
+{{- $head := dict "apiVersion" "depthgauge.dev/v1alpha1" "kind" "Config" "oci" $oci -}}
+{{- merge $head .Values.config | toYaml -}}
+{{- end }}

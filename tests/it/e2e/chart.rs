@@ -1,0 +1,236 @@
+//! The Helm chart beside the overlays, and put into a real control plane and taken out by Helm.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, Said, eventually_or, run, script};
+
+const CHART: &str = "manifests/chart";
+/// For Helm to have made its hook's Job and the Job its pod, ten times as long as it takes.
+const HOOK: Duration = Duration::from_secs(30);
+/// What only Helm writes on an object.
+const HELM_LABELS: [&str; 4] =
+    ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"];
+
+/// An overlay with components, and the values with which the chart is the same.
+struct Way {
+    overlay: &'static str,
+    components: &'static [&'static str],
+    values: &'static str,
+}
+
+const WAYS: [Way; 6] = [
+    Way { overlay: "generic", components: &[], values: "{}" },
+    Way { overlay: "oke", components: &[], values: "auth: {type: workloadIdentity}" },
+    Way { overlay: "cert-manager", components: &[], values: "certManager: {enabled: true}" },
+    Way {
+        overlay: "exporter-compat",
+        components: &[],
+        values: "exporterCompat: {enabled: true}\nconfig: {sources: [{type: oci-queue, name: orders, queueId: ocid1.queue.oc1.eu-frankfurt-1.replace-with-the-ocid-of-your-queue, namespaces: [shop], export: true}]}",
+    },
+    Way { overlay: "generic", components: &["scale-to-zero"], values: "scaleToZero: {enabled: true}" },
+    Way {
+        overlay: "oke",
+        components: &["prometheus"],
+        values: "auth: {type: workloadIdentity}\nprometheus: {enabled: true}",
+    },
+];
+
+/// Objects by kind, namespace and name.
+type Objects = BTreeMap<(String, String, String), Value>;
+
+#[test]
+fn lint_has_no_word_against_the_chart() {
+    let said = helm(&["lint", "--strict", "--namespace", "depthgauge", CHART]);
+    assert!(said.ok, "{}{}", said.stdout, said.stderr);
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_by_name() {
+    for (values, words) in [
+        ("replicas=two", "'/replicas': got string, want integer"),
+        ("replicas=0", "'/replicas': minimum"),
+        ("image.tga=1", "'/image': additional properties 'tga' not allowed"),
+        ("auth.type=key", "'/auth/type': value must be one of 'apiKey', 'workloadIdentity', 'instancePrincipal'"),
+        ("auth.secretName=null", "'/auth': missing property 'secretName'"),
+        ("config.oci.auth.type=apiKey", "'/config/oci': additional properties 'auth' not allowed"),
+        ("config.sources=null", "'/config': missing property 'sources'"),
+        ("config.sources[0].type=kafka", "'/config/sources/0/type': value must be"),
+        ("args[0]=takeover", "'/args/0': 'takeover' does not match pattern"),
+        ("prometheus=true", "'/prometheus': got boolean, want object"),
+    ] {
+        let said = helm(&["template", "depthgauge", CHART, "-n", "depthgauge", "--set", values]);
+        assert!(!said.ok && said.stderr.contains(words), "{values}: {said:?}");
+    }
+    let said = helm(&["template", "depthgauge", CHART, "-n", "kube-system"]);
+    assert!(!said.ok && said.stderr.contains("wants a namespace of its own"), "{said:?}");
+}
+
+#[test]
+fn the_chart_is_the_overlays_objects() {
+    let cluster = Cluster::up("chart-objects", &[]);
+    for Way { overlay, components, values } in WAYS {
+        let ours = of_overlay(&cluster, overlay, components);
+        let charts = of_chart(&cluster, "depthgauge", values);
+        let (our_names, charts_names): (Vec<_>, Vec<_>) = (ours.keys().collect(), charts.keys().collect());
+        assert_eq!(charts_names, our_names, "{overlay} {components:?}");
+        for (name, object) in &ours {
+            assert_eq!(charts[name], *object, "{overlay} {components:?}: {name:?}");
+        }
+    }
+}
+
+#[test]
+fn no_other_namespace_is_named_when_the_chart_goes_elsewhere() {
+    let cluster = Cluster::up("chart-elsewhere", &[]);
+    let all = "auth: {type: workloadIdentity}\ncertManager: {enabled: true}\nexporterCompat: {enabled: true}\nscaleToZero: {enabled: true}\nprometheus: {enabled: true}";
+    let objects = of_chart(&cluster, "elsewhere", all);
+    for ((kind, namespace, name), object) in &objects {
+        assert!(["", "elsewhere", "kube-system"].contains(&namespace.as_str()), "{kind} {name} in {namespace}");
+        let text = object.to_string();
+        assert!(!text.contains("\"namespace\":\"depthgauge\"") && !text.contains("depthgauge.depthgauge"), "{text}");
+    }
+    let role = &objects[&("ClusterRole".to_owned(), String::new(), "depthgauge".to_owned())];
+    let rules = role["rules"].as_array().unwrap();
+    let namespaces = rules.iter().find(|rule| rule["resources"] == json!(["namespaces"])).unwrap();
+    assert_eq!(namespaces["resourceNames"], json!(["elsewhere"]));
+}
+
+#[test]
+fn helm_installs_it_and_takes_the_apiservice_away_before_the_rest() {
+    let cluster = Cluster::up("chart", &[]);
+    cluster.told(&["apply", "-f", "manifests/base/namespace.yaml"]);
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    let on_cluster = ["-n", "depthgauge", "--kubeconfig", &kubeconfig];
+    let said = helm(&[&["install", "depthgauge", CHART], &on_cluster[..]].concat());
+    assert!(said.ok, "{}", said.stderr);
+    let on_node = r#"{"spec":{"template":{"spec":{"nodeName":"node-0"}}}}"#;
+    cluster.told(&["patch", "deployment", "depthgauge", "-n", "depthgauge", "-p", on_node]);
+    cluster.told(&["rollout", "status", "deployment/depthgauge", "-n", "depthgauge", "--timeout=60s"]);
+    // As the server does, which does not run here; by nobody's ownership would it go by itself.
+    cluster.told(&["apply", "-f", "apiservice/apiservice.yaml"]);
+
+    let mut uninstall = Command::new(program());
+    uninstall.args(["uninstall", "depthgauge", "--timeout=60s"]).args(on_cluster);
+    let uninstall = uninstall.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pod = pod_of_hook(&cluster);
+    cluster.told(&["get", "deployment", "depthgauge", "-n", "depthgauge"]);
+    let args = pod["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+    assert_eq!(pod["spec"]["serviceAccountName"], "depthgauge");
+    let own = cluster.own_kubeconfig();
+    let ended = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(args).env("DEPTHGAUGE_KUBECONFIG", own));
+    assert!(ended.ok && ended.stdout.ends_with("is deleted\n"), "{ended:?}");
+    // With a node, kwok has it succeed.
+    bind(&cluster, pod["metadata"]["name"].as_str().unwrap());
+    let ended = uninstall.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+
+    let left = cluster.kubectl(&["get", "apiservice", "v1beta1.external.metrics.k8s.io"]);
+    assert!(!left.ok && left.stderr.contains("NotFound"), "{left:?}");
+    let kinds = "deployments,jobs,networkpolicies,services,roles,rolebindings,poddisruptionbudgets";
+    assert_eq!(cluster.told(&["get", kinds, "-n", "depthgauge", "-o", "name"]), "");
+    let kinds = "clusterroles,clusterrolebindings,priorityclasses";
+    let cluster_wide = cluster.told(&["get", kinds, "-l", "app.kubernetes.io/name=depthgauge", "-o", "name"]);
+    assert_eq!(cluster_wide, "");
+}
+
+fn pod_of_hook(cluster: &Cluster) -> Value {
+    let of_hook =
+        ["get", "pods", "-n", "depthgauge", "-l", "app.kubernetes.io/name=depthgauge-unregister", "-o", "json"];
+    let events = || cluster.kubectl(&["get", "jobs,events", "-n", "depthgauge"]).stdout;
+    eventually_or(
+        || format!("the hook has a pod\n{}", events()),
+        HOOK,
+        || {
+            let pods: Value = serde_json::from_str(&cluster.told(&of_hook)).unwrap();
+            pods["items"].get(0).cloned()
+        },
+    )
+}
+
+/// What a scheduler does.
+fn bind(cluster: &Cluster, pod: &str) {
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": pod, "namespace": "depthgauge"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-0"},
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("binding.json");
+    std::fs::write(&file, binding.to_string()).unwrap();
+    let path = format!("/api/v1/namespaces/depthgauge/pods/{pod}/binding");
+    cluster.told(&["create", "--raw", &path, "-f", file.to_str().unwrap()]);
+}
+
+/// Without the Namespace, which is not the chart's, and without the hash in the name of the config.
+fn of_overlay(cluster: &Cluster, overlay: &str, components: &[&str]) -> Objects {
+    let dir = tempfile::tempdir().unwrap();
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+    let path = |kind: &str, name: &str| from_to(dir.path(), &manifests.join(kind).join(name));
+    let components: Vec<_> = components.iter().map(|name| path("components", name)).collect();
+    let text = kustomize(cluster, dir.path(), &[path("overlays", overlay)], &components);
+    let hash = text.split_once("name: depthgauge-config-").unwrap().1.split('\n').next().unwrap().to_owned();
+    let mut objects = parse(&text.replace(&format!("depthgauge-config-{hash}"), "depthgauge-config"));
+    assert!(objects.remove(&("Namespace".to_owned(), String::new(), "depthgauge".to_owned())).is_some());
+    objects
+}
+
+/// Without the hook and Helm's own labels.
+fn of_chart(cluster: &Cluster, namespace: &str, values: &str) -> Objects {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    std::fs::write(&file, values).unwrap();
+    let file = file.to_str().unwrap();
+    let said = helm(&["template", "depthgauge", CHART, "-n", namespace, "--no-hooks", "-f", file]);
+    assert!(said.ok, "{}", said.stderr);
+    std::fs::write(dir.path().join("rendered.yaml"), said.stdout).unwrap();
+    // Through the same reader and writer of YAML as the overlays.
+    let mut objects = parse(&kustomize(cluster, dir.path(), &["rendered.yaml".to_owned()], &[]));
+    for object in objects.values_mut() {
+        let labels = object["metadata"]["labels"].as_object_mut().unwrap();
+        assert!(HELM_LABELS.iter().all(|label| labels.remove(*label).is_some()), "{object}");
+    }
+    objects
+}
+
+/// What kubectl makes of a kustomization with these, in a folder of its own.
+fn kustomize(cluster: &Cluster, folder: &Path, resources: &[String], components: &[String]) -> String {
+    let file = json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources, "components": components});
+    std::fs::write(folder.join("kustomization.yaml"), file.to_string()).unwrap();
+    cluster.told(&["kustomize", folder.to_str().unwrap()])
+}
+
+/// The way from one folder to another, for kustomize takes no absolute path.
+fn from_to(folder: &Path, path: &Path) -> String {
+    let up = "../".repeat(folder.canonicalize().unwrap().components().count() - 1);
+    format!("{up}{}", path.canonicalize().unwrap().strip_prefix("/").unwrap().display())
+}
+
+fn parse(text: &str) -> Objects {
+    let objects = text.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
+    objects
+        .map(|mut object| {
+            // The config is YAML in YAML, and keys have no order.
+            if let Some(config) = object.pointer_mut("/data/config.yaml") {
+                *config = serde_saphyr::from_str(config.as_str().unwrap()).unwrap();
+            }
+            let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let metadata = &object["metadata"];
+            ((of(&object["kind"]), of(&metadata["namespace"]), of(&metadata["name"])), object)
+        })
+        .collect()
+}
+
+fn helm(args: &[&str]) -> Said {
+    run(Command::new(program()).args(args).current_dir(env!("CARGO_MANIFEST_DIR")))
+}
+
+fn program() -> String {
+    let built = run(script("hack/setup").arg("helm"));
+    assert!(built.ok, "{}", built.stderr);
+    built.stdout.trim().to_owned()
+}
