@@ -204,6 +204,16 @@ impl Catalog {
         Ok(samples)
     }
 
+    /// How far apart the last questions like this one were at most; `None` before there were a few
+    /// of them here. Another replica may have been asked in between.
+    pub fn longest_pause(&self, namespace: &Namespace, asked: &str, selector: &Selector) -> Option<Duration> {
+        let question = Question::parse(asked, selector).ok()?;
+        let entries = self.roster.now();
+        let items = items(&entries, namespace, &question).ok()?;
+        let who = Who::new(namespace, &question);
+        items.iter().filter_map(|item| item.cell.longest_pause(&who)).max()
+    }
+
     /// The time of day by which samples are dated.
     pub fn now(&self) -> Timestamp {
         (self.clock)()

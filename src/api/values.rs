@@ -65,7 +65,12 @@ impl Metrics {
         let body = match form {
             Form::List(encoding) => list(&samples, encoding, pretty),
             Form::Table(encoding, api_version) => {
-                let content = Content { namespace: namespace.as_str(), samples: &samples, now: self.catalog.now() };
+                let content = Content {
+                    namespace: namespace.as_str(),
+                    samples: &samples,
+                    now: self.catalog.now(),
+                    asked_every: self.catalog.longest_pause(&namespace, &metric, &selector),
+                };
                 let table = Table::of(&content, api_version, include);
                 written(&table, encoding, pretty, table.capacity())
             }

@@ -100,10 +100,14 @@ async fn explain(wire: &Wire, name: &Name, version: Option<Version>) -> Result<S
     // As near to one another as can be: both change.
     let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
     let (workload, heard) = tokio::join!(workload::read(wire, hpa), heard);
+    let questions = hpa.our_questions();
+    let tables = join_all(questions.iter().map(|question| wire.table(&question.path))).await;
     let seen = Seen { hpa, workload, heard, now: clock() };
     let mut text = account::write(&seen);
     let mut found = warnings::of(hpa, &all, version);
     found.extend(warnings::asleep(hpa, seen.is_waiting()));
+    let asked = questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
+    found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));
     account::write_findings(&mut text, &found);
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! A question to `external.metrics.k8s.io` and its answer, as plain data: what an HPA asks, and
 //! what it is told, whoever serves it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -45,6 +45,14 @@ pub(super) fn items(list: &Value) -> Vec<Item> {
     list["items"].as_array().into_iter().flatten().filter_map(Item::of).collect()
 }
 
+/// How far apart the last questions were at most, by a Table of ours.
+pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
+    let columns = table["columnDefinitions"].as_array()?;
+    let at = columns.iter().position(|column| column["name"] == "Asked")?;
+    let rows = table["rows"].as_array()?.iter();
+    rows.filter_map(|row| row["cells"][at].as_str()?.parse().ok()).max()
+}
+
 /// A number of thousandths as people write it.
 pub(super) fn decimal(milli: i64) -> String {
     let (whole, rest) = (milli / 1000, (milli % 1000).abs());
@@ -85,6 +93,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn how_often_is_asked_is_read_off_the_table() {
+        let table = |asked: [&str; 2]| {
+            json!({
+                "columnDefinitions": [{"name": "Queue"}, {"name": "Asked"}],
+                "rows": [{"cells": ["a", asked[0]]}, {"cells": ["b", asked[1]]}],
+            })
+        };
+        assert_eq!(asked_every(&table(["2m10s", "<none>"])), Some(SignedDuration::from_secs(130)));
+        assert_eq!(asked_every(&table(["<none>", "<none>"])), None);
+        assert_eq!(asked_every(&json!({"items": []})), None);
+    }
 
     #[test]
     fn a_question_is_asked_as_the_controller_asks() {

@@ -68,6 +68,12 @@ impl Wire {
         self.ask(Request::get(path).body(Vec::new())).await
     }
 
+    /// As kubectl prints it: a Table.
+    pub(super) async fn table(&self, path: &str) -> Result<Value, Trouble> {
+        let request = Request::get(path).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io");
+        self.ask(request.body(Vec::new())).await
+    }
+
     pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Value, Trouble> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         self.ask(request.body(object.to_string().into_bytes())).await

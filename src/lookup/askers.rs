@@ -18,6 +18,8 @@ const ASKERS_MAX: usize = 16;
 const SILENCE: Duration = Duration::from_secs(120);
 /// What comes sooner than this after a question is no other beat, see [`super::schedule`].
 const SAME_BEAT: Duration = Duration::from_secs(1);
+/// So many pauses are remembered: one that somebody's own question cuts short hides no other.
+const PAUSES: usize = 3;
 /// Of a selector's text, in bytes.
 const SELECTOR_MAX: usize = 200;
 
@@ -44,7 +46,8 @@ struct Asker {
     selector: Box<str>,
     policies: Policies,
     last: Instant,
-    interval: Option<Duration>,
+    /// Newest first.
+    intervals: [Option<Duration>; PAUSES],
 }
 
 /// One who asks, for those who want to look.
@@ -85,8 +88,9 @@ impl Askers {
             if interval < SAME_BEAT {
                 return None;
             }
-            known.interval = Some(interval);
-            return known.interval;
+            known.intervals.rotate_right(1);
+            known.intervals[0] = Some(interval);
+            return Some(interval);
         }
         if self.listed.len() >= ASKERS_MAX {
             self.listed.retain(|asker| now - asker.last < SILENCE);
@@ -104,9 +108,17 @@ impl Askers {
             selector: selector.into(),
             policies: who.question.policies,
             last: now,
-            interval: None,
+            intervals: [None; PAUSES],
         });
         None
+    }
+
+    /// The longest of the last pauses between two questions of this one; `None` before there were
+    /// enough of them.
+    pub(super) fn longest_pause(&self, who: &Who<'_>) -> Option<Duration> {
+        let known = self.listed.iter().find(|asker| asker.id == who.id)?;
+        let [a, b, c] = known.intervals;
+        Some(a?.max(b?).max(c?))
     }
 
     /// Those who are listed, the last to ask first.
@@ -117,7 +129,7 @@ impl Askers {
             selector: asker.selector.to_string(),
             policies: asker.policies,
             last_asked: now.saturating_duration_since(asker.last),
-            interval: asker.interval,
+            interval: asker.intervals[0],
         };
         let mut states: Vec<AskerState> = self.listed.iter().map(state).collect();
         states.sort_by_key(|state| state.last_asked);
@@ -172,6 +184,11 @@ mod tests {
         }
         let now = start + Duration::from_secs(31);
         assert_eq!(askers.states(now)[0].interval, Some(Duration::from_millis(14_700)));
+        // Somebody else's question in between hides no pause.
+        let who = Who::new(&namespace, &question);
+        assert_eq!(askers.longest_pause(&who), None, "two say little");
+        askers.record(&who, start + Duration::from_secs(32));
+        assert_eq!(askers.longest_pause(&who), Some(Duration::from_secs(15)));
     }
 
     #[test]

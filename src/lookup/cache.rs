@@ -218,6 +218,10 @@ impl Cell {
         outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::sentence)
     }
 
+    pub(super) fn longest_pause(&self, who: &Who<'_>) -> Option<Duration> {
+        self.state().askers.longest_pause(who)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a plain assignment: a panic cannot leave it half made.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,6 +5,7 @@
 //! its own way.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,7 +20,7 @@ const NONE: &str = "<none>";
 /// Of a row, in JSON.
 const ROW_BYTES: usize = 256;
 /// Of the columns' descriptions.
-const COLUMNS_BYTES: usize = 768;
+const COLUMNS_BYTES: usize = 1024;
 
 /// What a row carries beside its cells, by query parameter `includeObject`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,6 +101,8 @@ pub(in crate::api) struct Content<'s> {
     pub(in crate::api) samples: &'s [Sample],
     /// When it is asked.
     pub(in crate::api) now: Timestamp,
+    /// How far apart the last questions like this one were at most, if that is known.
+    pub(in crate::api) asked_every: Option<Duration>,
 }
 
 /// Which labels have a column.
@@ -165,6 +168,9 @@ impl<'s> Layout<'s> {
             column("Age".into(), "", "Since the source was read".into()),
             column("Policy".into(), "", "What has made the value another than the source's".into()),
         ]);
+        let asked =
+            "The longest pause between the last questions like this one, to this replica: an HPA's come every 15 s";
+        columns.push(Column { priority: 1, ..column("Asked".into(), "", asked.into()) });
         columns
     }
 }
@@ -177,11 +183,13 @@ fn row<'s>(
     include: Include,
 ) -> Row<'s> {
     let cell = |label| sample.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
-    let mut cells = Vec::with_capacity(layout.further.len() + 4);
+    let mut cells = Vec::with_capacity(layout.further.len() + 5);
     cells.push(cell(layout.label));
     cells.extend(layout.further.iter().copied().map(cell));
     let age = content.now.as_second() - sample.timestamp.as_second();
-    cells.extend([sample.value.to_string(), human(age), cell(POLICY)]);
+    let asked = content.asked_every.and_then(|pause| i64::try_from(pause.as_secs()).ok());
+    let asked = asked.map_or_else(|| NONE.to_owned(), human);
+    cells.extend([sample.value.to_string(), human(age), cell(POLICY), asked]);
     let metadata = Metadata {
         name: sample.labels.value(layout.label).unwrap_or_default(),
         namespace: content.namespace,

@@ -1,10 +1,17 @@
 //! What is wrong with an HPA although it has a value: said the same by `check` and `explain`.
 
-use super::{Autoscaler, Metric};
+use jiff::SignedDuration;
+
+use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::hpa::Target;
 use crate::zero;
+
+/// From one look of the HPA controller to the next, by default.
+const SYNC: SignedDuration = SignedDuration::from_secs(15);
+/// By how much it varies while nothing is wrong.
+const JITTER: SignedDuration = SignedDuration::from_secs(3);
 
 /// What can be seen in the HPA itself, and in the others of its namespace.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: Option<Version>) -> Vec<Finding> {
@@ -49,6 +56,19 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: bool) -> Option<Find
         hpa.workload().wake_command(hpa.namespace())
     );
     Some(if waiting { Finding::fail(text) } else { Finding::warn(text) })
+}
+
+/// Who is asked less often than the controller looks by default; by the longest of the last pauses.
+pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: SignedDuration) -> Option<Finding> {
+    (pause > SYNC + JITTER).then(|| {
+        Finding::warn(format!(
+            "{} {} was asked up to {} s apart of late, and the HPA controller looks every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have been asked in between",
+            hpa.title(),
+            question.title(),
+            pause.as_secs(),
+            SYNC.as_secs()
+        ))
+    })
 }
 
 /// What keeps one that carries our label from going to zero.
@@ -157,6 +177,20 @@ mod tests {
             assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
         }
         assert!(found(&zero, "37").is_empty());
+    }
+
+    #[test]
+    fn who_is_asked_slower_than_by_default_is_told_of() {
+        let object = good("a");
+        let hpa = Autoscaler(&object);
+        let [question] = &hpa.our_questions()[..] else { panic!("one question") };
+        assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
+        let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
+        assert!(
+            found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
+            "{}",
+            found.text
+        );
     }
 
     #[test]
