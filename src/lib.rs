@@ -25,7 +25,7 @@
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
-//! manifests/    data: kustomize base, overlays, HPA examples; components: alerts and dashboard, scaling to zero;
+//! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero;
 //!               chart: the same for Helm
 //! docs/         metrics.md, made of the program; images/, made by hack/browser; installing, moving here, what is trusted
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
@@ -50,7 +50,7 @@
 //!   cli/explain.rs; cli/explain/{workload,account,verdict}.rs   one HPA: what it scales; its arithmetic, in text; what follows
 //!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
 //!   cli/{finding,told,version,wire}.rs   one thing found; a question and its answer; which Kubernetes; whom people's commands ask
-//!   cli/{config,demo,emulate,unregister,completion,man}.rs; cli/demo/{user,asker,script}.rs
+//!   cli/{config,demo,emulate,unregister,completion,man}.rs; cli/demo/{user,asker,script}.rs; emulate/wave.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2

@@ -1,17 +1,20 @@
 //! `emulate`: the OCI Queue emulator alone.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::wave::Wave;
 use super::{asked_to_stop, clock, listen};
 use crate::emulator::keys::VerifyingKey;
 use crate::emulator::profile::Profile;
 use crate::emulator::{Emulator, Options};
 use crate::oci::queue::QueueId;
+
+mod wave;
 
 /// Named when none is: somebody wants to try it.
 const DEFAULT_QUEUE: &str = "orders=ocid1.queue.oc1.eu-frankfurt-1.emulated";
@@ -37,6 +40,12 @@ pub(super) struct Args {
     /// How often a message is delivered before it is a dead letter; 0 is without end
     #[arg(long, env = "DEPTHGAUGE_DEAD_LETTER_AFTER", default_value = "0", value_name = "N")]
     dead_letter_after: u32,
+    /// Where the new key and its OCI config go, and stay [default: a temporary directory]
+    #[arg(long, env = "DEPTHGAUGE_PROFILE_DIR", value_name = "DIR", conflicts_with = "keys")]
+    profile_dir: Option<PathBuf>,
+    /// A load to look at: each second half of DURATION there are N messages in each queue
+    #[arg(long, env = "DEPTHGAUGE_WAVE", value_name = "N/DURATION")]
+    wave: Option<Wave>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +64,7 @@ struct KeyArg {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { address, queues, keys, visibility, dead_letter_after } = self;
+        let Self { address, queues, keys, visibility, dead_letter_after, profile_dir, wave } = self;
         let queues = distinct(queues)?;
         let mut known = Vec::new();
         for KeyArg { key_id, file } in keys {
@@ -63,13 +72,17 @@ impl Args {
             let key = VerifyingKey::from_pem(&pem).with_context(|| format!("key file {}", file.display()))?;
             known.push((key_id, key));
         }
+        // Kept until the end: its file is what callers sign with.
+        let temporary = match &profile_dir {
+            None if known.is_empty() => Some(tempfile::Builder::new().prefix("depthgauge-oci-").tempdir()?),
+            _ => None,
+        };
+        // Before it listens: whoever waits for the port finds the profile.
+        let dir = profile_dir.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
+        let profile = dir.map(make_profile).transpose()?;
         let listener = listen(address, "--address").await?;
         println!("OCI Queue emulator on http://{}", listener.local_addr()?);
-        // Kept until the end: its file is what callers sign with.
-        let made =
-            if known.is_empty() { Some(tempfile::Builder::new().prefix("depthgauge-oci-").tempdir()?) } else { None };
-        if let Some(dir) = &made {
-            let profile = Profile::make(dir.path(), REGION)?;
+        if let Some(profile) = profile {
             println!("OCI config {}", profile.config_file.display());
             known.push((profile.key_id, profile.key));
         }
@@ -82,8 +95,21 @@ impl Args {
                 tracing::error!(%error, "stopping");
             }
         };
-        emulator.serve(listener, stop).await.context("the emulator failed")
+        let load = async {
+            match wave {
+                Some(wave) => wave.roll(&emulator).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = emulator.serve(listener, stop) => served.context("the emulator failed"),
+            never = load => match never {},
+        }
     }
+}
+
+fn make_profile(dir: &Path) -> Result<Profile> {
+    Profile::make(dir, REGION).with_context(|| format!("cannot put an OCI profile into {}", dir.display()))
 }
 
 fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {

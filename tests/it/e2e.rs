@@ -22,6 +22,8 @@ mod chart;
 mod check;
 /// What other users of the cluster see of us, and we of them.
 mod citizen;
+/// The demo overlay: an emulator, a workload, one command.
+mod demo;
 /// What `explain` says beside what the controller does.
 mod explain;
 /// The official client.
