@@ -328,7 +328,7 @@ class Serve(Program):
 
     def admin(self):
         """The port of /metrics."""
-        return int(self.said(r"admin on 127\.0\.0\.1:(\d+)")[1])
+        return int(self.said(r"admin on http://127\.0\.0\.1:(\d+)")[1])
 
     def write(self):
         # In one step, for it is followed.
