@@ -44,7 +44,7 @@ pub fn rights(service: &ServiceRef) -> [Grant<'_>; 3] {
     let ServiceRef { namespace, name, .. } = service;
     [
         Grant { group: "rbac.authorization.k8s.io", resource: "clusterroles", name, namespace: None, verbs: &["get"] },
-        Grant { group: "", resource: "namespaces", name: namespace, namespace: None, verbs: &["get", "list", "watch"] },
+        Grant { group: "", resource: "namespaces", name: namespace, namespace: None, verbs: &["list", "watch"] },
         Grant { group: "apps", resource: "deployments", name, namespace: Some(namespace), verbs: &["get"] },
     ]
 }

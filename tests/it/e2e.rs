@@ -36,6 +36,8 @@ mod outage;
 mod registration;
 /// Two replicas, each restarted; kube-apiserver restarted.
 mod replicas;
+/// What is granted, beside what is used.
+mod rights;
 /// The main job: 0 to 10 and back.
 mod scaling;
 /// Every request beside the reference adapter's answer.

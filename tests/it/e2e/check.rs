@@ -8,7 +8,7 @@ use super::world::World;
 
 mod bad_input;
 
-const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
+pub(super) const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn check_names_each_fault_of_a_cluster_and_its_remedy() {

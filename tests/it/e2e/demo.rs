@@ -28,7 +28,7 @@ type Places = BTreeMap<String, PathBuf>;
 struct Container(Child);
 
 #[test]
-fn one_command_leads_to_pods_that_come_and_go() {
+fn long_one_command_leads_to_pods_that_come_and_go() {
     let cluster = Cluster::up("demo", &["--sync", "5s"]);
     cluster.told(&["apply", "-k", OVERLAY]);
     on_the_node(&cluster, "depthgauge", "depthgauge");

@@ -8,4 +8,4 @@ mod leaders;
 /// 1.37, where HPAs scale to zero themselves.
 mod native;
 /// What the scenarios are written in.
-mod stage;
+pub(super) mod stage;

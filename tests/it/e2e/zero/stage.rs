@@ -15,8 +15,9 @@ pub const REFRESH: Duration = Duration::from_secs(1);
 pub const WAKE: Duration = Duration::from_secs(1);
 /// What kubectl itself takes, and a busy machine.
 pub const SLACK: Duration = Duration::from_secs(3);
-/// For what depends on the controller, which looks every 2 s here, too.
-pub const SETTLE: Duration = Duration::from_secs(30);
+/// For what depends on the controller, which looks every 2 s or 15 s, and then on our own glance
+/// every 15 s at HPAs that carry no label.
+pub const SETTLE: Duration = Duration::from_secs(60);
 
 /// The world, with the right to scale.
 pub struct Stage {
@@ -54,7 +55,8 @@ impl Stage {
         self.world.serve_at(&Place { bind, ..self.place() })
     }
 
-    fn place(&self) -> Place {
+    /// Where the Service leads, with the flag that makes it scale.
+    pub fn place(&self) -> Place {
         let place = self.world.place();
         let flags = place.flags.iter().cloned().chain(["--scale-to-zero".to_owned()]).collect();
         Place { flags, ..place }
