@@ -56,8 +56,9 @@ struct QueueSource {
     /// The service asked to be left alone until then.
     rest: Mutex<Option<Instant>>,
     aliases: Aliases,
+    groups: Mutex<KnownGroups>,
     /// Locked while they are listed: one list for all parts that are read at a time.
-    groups: tokio::sync::Mutex<KnownGroups>,
+    listing: tokio::sync::Mutex<()>,
 }
 
 /// What GetQueue said of where the messages are.
@@ -145,8 +146,8 @@ impl QueueSource {
         aliases: Aliases,
     ) -> Self {
         let found = Mutex::new(Found { endpoint: found, suspect: false });
-        let (rest, groups) = Default::default();
-        Self { client, id, control_plane, fixed, found, rest, aliases, groups }
+        let (rest, groups, listing) = Default::default();
+        Self { client, id, control_plane, fixed, found, rest, aliases, groups, listing }
     }
 
     fn identified(self) -> Identified {
@@ -168,10 +169,7 @@ impl QueueSource {
                     self.found().suspect = true;
                 }
                 if group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
-                    // If it is locked, somebody is finding out already.
-                    if let Ok(mut known) = self.groups.try_lock() {
-                        known.suspect();
-                    }
+                    self.groups().suspect();
                 }
                 Err(self.trouble(Step::Read, &endpoint, &error))
             }
@@ -183,21 +181,21 @@ impl QueueSource {
         if let Some(id) = self.aliases.group(asked) {
             return Ok(id.clone());
         }
-        let known = tokio::time::timeout_at(by, self.groups.lock()).await;
-        let mut known = known.map_err(|_| list_error(&oci::Error::TimedOut))?;
+        let listing = tokio::time::timeout_at(by, self.listing.lock()).await;
+        let _listing = listing.map_err(|_| list_error(&oci::Error::TimedOut))?;
         let now = Instant::now();
-        if known.is_due(asked, now) {
+        if self.groups().is_due(asked, now) {
             // Half of the time: the other half is for the read itself.
             let listed = self.list_groups(now + by.saturating_duration_since(now) / 2).await;
-            known.update(listed, now);
+            self.groups().update(listed, now);
         }
+        let known = self.groups();
         known.find(asked).ok_or_else(|| known.lacks())
     }
 
     /// The OCID of a consumer group, or as much as is known of it.
     fn group_meant(&self, asked: &str) -> String {
-        // If it is locked, they are being listed for a reading that is not there yet.
-        let listed = || self.groups.try_lock().ok()?.find(asked);
+        let listed = || self.groups().find(asked);
         let id = self.aliases.group(asked).cloned().or_else(listed);
         id.map_or_else(|| asked.to_ascii_lowercase(), |id| id.to_string())
     }
@@ -263,6 +261,11 @@ impl QueueSource {
             ControlPlane::At(endpoint) => Some(endpoint.clone()),
             ControlPlane::OfPrincipal(otherwise) => otherwise.clone(),
         })
+    }
+
+    fn groups(&self) -> MutexGuard<'_, KnownGroups> {
+        // Nothing in it panics, and a list is listed again within a minute.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rest(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -58,7 +58,7 @@ pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::
     match (met.verdict, Region::find(id.region()), asked.region()) {
         (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
             cause: format!("{}, and {} was asked for a queue of {}", met.cause, asked.name, of_id.name),
-            remedy: "Set `oci.region` to the region in the queue's OCID, or take it out.",
+            remedy: "Set `oci.region`, or the `endpoint` that overrides it, to the region in the queue's OCID.",
             ..met
         },
         _ => met,
