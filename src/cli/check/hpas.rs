@@ -4,18 +4,24 @@
 use std::io::Write;
 
 use futures_util::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::report::Report;
 use crate::cli::autoscaler::{Autoscaler, Question, warnings};
+use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
+use crate::zero;
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
 /// itself may ask.
 const AT_ONCE: usize = 8;
+
+/// How old an Event may be that still counts: the server repeats what stands after half an hour.
+const STANDS: SignedDuration = SignedDuration::from_mins(35);
 
 pub(super) async fn check(wire: &Wire, version: Option<Version>, report: &mut Report<impl Write>) {
     let list = match wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await {
@@ -55,7 +61,31 @@ async fn look(
         findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
     }
     findings.extend(warnings::asleep(hpa, waiting));
+    if hpa.0["metadata"]["labels"][zero::autoscaler::LABEL] == "true" {
+        // Whoever may not read Events has seen the rest.
+        let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
+        findings.extend(said(hpa, &events, &findings, clock()));
+    }
     findings
+}
+
+fn events_path(hpa: &Autoscaler<'_>) -> String {
+    let (namespace, name) = (hpa.namespace(), hpa.name());
+    format!(
+        "/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.kind%3DHorizontalPodAutoscaler%2CinvolvedObject.name%3D{name}"
+    )
+}
+
+/// What only the server can find, such as a right that it lacks: its last Event that warns, if that
+/// is not said already.
+fn said(hpa: &Autoscaler<'_>, events: &Value, known: &[Finding], now: Timestamp) -> Option<Finding> {
+    let events = events["items"].as_array().into_iter().flatten();
+    let warns = events.filter(|event| event["reportingComponent"] == "depthgauge" && event["type"] == "Warning");
+    let dated = warns.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
+    let (at, last) = dated.max_by_key(|(at, _)| *at)?;
+    let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
+    let new = now.duration_since(at) < STANDS && !known.iter().any(|found| found.text.contains(note));
+    new.then(|| Finding::warn(format!("{}: {reason}: {note} (depthgauge, at {at:.0})", hpa.title())))
 }
 
 fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
@@ -89,6 +119,23 @@ mod tests {
         assert_eq!(told("t", Ok(json!({"items": []}))).level, Level::Fail);
         let two = told("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}]})));
         assert_eq!((two.level, two.text.as_str()), (Level::Ok, "t: 15 + 1k"));
+    }
+
+    #[test]
+    fn what_only_the_server_knows_is_read_off_its_events() {
+        let object = json!({"metadata": {"namespace": "shop", "name": "web"}});
+        let event = |kind: &str, at: &str, note: &str| json!({"type": kind, "eventTime": at, "reason": "CannotScale", "message": note, "reportingComponent": "depthgauge"});
+        let events = json!({"items": [
+            event("Warning", "2026-11-22T13:50:00.5Z", "no right"),
+            event("Warning", "2026-11-22T13:00:00Z", "older"),
+            event("Normal", "2026-11-22T13:55:00Z", "woken"),
+            {"type": "Warning", "eventTime": "2026-11-22T13:59:00Z", "reason": "X", "message": "x", "reportingComponent": "other"},
+        ]});
+        let now = "2026-11-22T14:00:00Z".parse().unwrap();
+        let said = |known: &[Finding], now| said(&Autoscaler(&object), &events, known, now).map(|found| found.text);
+        assert_eq!(said(&[], now).unwrap(), "shop/web: CannotScale: no right (depthgauge, at 2026-11-22T13:50:00Z)");
+        assert_eq!(said(&[Finding::warn("shop/web: no right")], now), None, "said already");
+        assert_eq!(said(&[], now + SignedDuration::from_mins(30)), None, "it would have been repeated");
     }
 
     #[test]

@@ -167,6 +167,15 @@ fn what_cannot_be_is_said(stage: &Stage) {
     ] {
         stage.await_event(workload(name), reason, text);
     }
+    let checked = stage.check();
+    for text in [
+        "shop/cpu: will never be scaled to 0: Resource cpu",
+        "shop/two: will not be scaled to 0: minReplicas is 2",
+        "shop/soon: will not be scaled to 0: ",
+        "shop/nobody: CannotScale: ",
+    ] {
+        assert!(checked.contains(&format!("hpas         {text}")), "no line {text:?}:\n{checked}");
+    }
     for (name, replicas) in [("cpu", 1), ("two", 2), ("soon", 1)] {
         assert_eq!(stage.replicas(workload(name)), replicas, "{name}");
         stage.world.cluster.told(&["delete", "hpa", name, "-n", "shop"]);

@@ -187,6 +187,17 @@ spec:
         Instant::now()
     }
 
+    /// What `check` prints.
+    pub fn check(&self) -> String {
+        let kubeconfig = self.world.cluster.kubeconfig();
+        run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args([
+            "check",
+            "--kubeconfig",
+            kubeconfig.to_str().unwrap(),
+        ]))
+        .stdout
+    }
+
     /// Who holds the Lease.
     pub fn leader(&self) -> String {
         let args =
