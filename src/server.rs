@@ -106,7 +106,8 @@ async fn converse<S: Answer>(stream: TcpStream, guest: &Arc<Guest>, house: &Arc<
         let request = request.map(|_unread| Body::empty());
         async move {
             let only_headers = request.method() == Method::HEAD;
-            let response = house.service.answer(&peer, request).await;
+            // Boxed: what an answer is made with is not kept while a slow peer takes it.
+            let response = Box::pin(house.service.answer(&peer, request)).await;
             Ok::<_, Infallible>(if only_headers { without_body(response) } else { response })
         }
     });
