@@ -7,6 +7,8 @@ mod asker;
 mod cluster;
 /// A network namespace with addresses of its own.
 mod netns;
+/// Where the cluster's pods are run as they are, and what a kubelet does for them.
+mod node;
 /// TCP from one address to others; who is ready, as kubelets find out.
 mod proxy;
 /// The queue, the server beside the cluster, and the workload that follows the queue.
@@ -32,6 +34,8 @@ mod external_client;
 mod install;
 /// A queue that goes dark, a server that dies.
 mod outage;
+/// Each overlay's pods, through the ports that its policies open.
+mod pods;
 /// An APIService that others have a say in, too.
 mod registration;
 /// Two replicas, each restarted; kube-apiserver restarted.

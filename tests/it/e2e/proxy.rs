@@ -28,7 +28,7 @@ impl Proxy {
     pub async fn bind(address: SocketAddr, choose: impl Fn() -> Option<SocketAddr> + Send + 'static) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
+        let task = Task::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -38,7 +38,7 @@ impl Proxy {
                 }
             }
         });
-        Self { address, _task: Task(task) }
+        Self { address, _task: task }
     }
 
     /// Everything goes to one place.
@@ -60,7 +60,7 @@ async fn carry(mut stream: TcpStream, target: SocketAddr) {
 pub fn watch_readiness(admins: Vec<SocketAddr>, mut tell: impl FnMut(&[bool]) + Send + 'static) -> Task {
     // No connection is kept: a replica that drains shall not have to wait for this one.
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(1)).build().unwrap();
-    Task(tokio::spawn(async move {
+    Task::spawn(async move {
         let mut last = Vec::new();
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -76,7 +76,14 @@ pub fn watch_readiness(admins: Vec<SocketAddr>, mut tell: impl FnMut(&[bool]) + 
                 last = ready;
             }
         }
-    }))
+    })
+}
+
+impl Task {
+    /// Starts it.
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
 }
 
 impl Drop for Task {
