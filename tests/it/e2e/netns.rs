@@ -41,6 +41,7 @@ impl Netns {
         }
         ip(&format!("-netns {name} link set pods up"));
         ip(&format!("-netns {name} link set lo up"));
+        ip(&format!("-netns {name} route add default via {}", netns.host()));
         netns
     }
 

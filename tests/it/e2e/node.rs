@@ -11,7 +11,7 @@ mod policy;
 mod volumes;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -19,16 +19,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::cluster::{Cluster, eventually_or};
+use super::cluster::{Cluster, eventually_or, run};
 use super::netns::Netns;
 use super::proxy::{Proxy, Task};
 
-pub use self::policy::Port;
+pub use self::policy::{DROPPED, Port};
 
 /// The name that kube-apiserver's certificate has; a pod is told an address that leads to it.
 const KUBE_APISERVER: &str = "kubernetes.default.svc";
-/// Of a pod that is told to go.
-const GRACE: Duration = Duration::from_secs(30);
+/// Far more than a container takes.
+const START: Duration = Duration::from_secs(30);
 
 /// Everything ends with it.
 pub struct Node {
@@ -161,12 +161,13 @@ impl Node {
         script
     }
 
-    /// As its probe would: the next container comes after it.
+    /// As its probe would, which no policy holds back: the next container comes after it.
     fn await_start(&self, container: &Value) {
         let Some(port) = container["startupProbe"]["tcpSocket"]["port"].as_u64() else { return };
-        let address = SocketAddr::from((self.pod_address(), port.try_into().unwrap()));
-        let started = || std::net::TcpStream::connect(address).ok();
-        eventually_or(|| format!("{address} listens\n{}", self.log()), GRACE, started);
+        let connect = format!("exec 3<>/dev/tcp/{}/{port}", self.pod_address());
+        let enter = self.netns.enter();
+        let started = || run(Command::new(&enter[0]).args(&enter[1..]).args(["bash", "-c", &connect])).ok.then_some(());
+        eventually_or(|| format!("port {port} listens\n{}", self.log()), START, started);
     }
 }
 

@@ -68,12 +68,13 @@ impl Authority {
 
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
-        self.acceptor(SanType::IpAddress(ip), params("token service", &[]))
+        self.acceptor(vec![SanType::IpAddress(ip)], params("token service", &[]))
     }
 
-    /// One of this name.
-    pub(crate) fn acceptor_named(&self, name: &str) -> TlsAcceptor {
-        self.acceptor(SanType::DnsName(name.try_into().unwrap()), params("service", &[]))
+    /// One of these names.
+    pub(crate) fn acceptor_named(&self, names: &[&str]) -> TlsAcceptor {
+        let names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
+        self.acceptor(names.collect(), params("service", &[]))
     }
 
     /// One whose certificate was good until 2021.
@@ -81,16 +82,13 @@ impl Authority {
         let mut params = params("token service", &[]);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        self.acceptor(SanType::IpAddress(ip), params)
+        self.acceptor(vec![SanType::IpAddress(ip)], params)
     }
 
-    fn acceptor(&self, name: SanType, mut params: CertificateParams) -> TlsAcceptor {
-        super::crypto();
-        params.subject_alt_names = vec![name];
+    fn acceptor(&self, names: Vec<SanType>, mut params: CertificateParams) -> TlsAcceptor {
+        params.subject_alt_names = names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let (chain, key) = self.sign(&params).into_parts();
-        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        self.sign(&params).acceptor()
     }
 
     /// What a compute instance with this organizational unit is given: an RSA key and certificate.
@@ -131,6 +129,14 @@ impl Identity {
         let leaf = self.chain[0].clone();
         self.chain.extend(std::iter::repeat_n(leaf, more));
         self
+    }
+
+    /// A server that shows it, over TLS.
+    pub(crate) fn acceptor(self) -> TlsAcceptor {
+        super::crypto();
+        let (chain, key) = self.into_parts();
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {

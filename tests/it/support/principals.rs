@@ -129,13 +129,7 @@ impl Oke {
         let tls = authority.acceptor_for(ip);
         let double = Double::on(SocketAddr::from((ip, port)), Some(tls), move |request| {
             let manner = asked.lock().unwrap().clone();
-            if manner.status != 200 {
-                return (manner.status, String::new());
-            }
-            let body: Value = serde_json::from_str(&request.body).unwrap();
-            let token = issuing.issue(body["podKey"].as_str().unwrap(), manner.lifetime);
-            let wrapped = STANDARD.encode(json!({"token": format!("ST${token}")}).to_string());
-            (200, if manner.quoted { format!("\"{wrapped}\"") } else { wrapped })
+            oke_answer(request, &issuing, &manner)
         })
         .await;
         let dir = tempfile::tempdir().unwrap();
@@ -160,6 +154,17 @@ impl Oke {
     }
 }
 
+/// A token for the pod's key.
+pub(crate) fn oke_answer(request: &Received, tokens: &Tokens, manner: &Manner) -> Answer {
+    if manner.status != 200 {
+        return (manner.status, String::new());
+    }
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let token = tokens.issue(body["podKey"].as_str().unwrap(), manner.lifetime);
+    let wrapped = STANDARD.encode(json!({"token": format!("ST${token}")}).to_string());
+    (200, if manner.quoted { format!("\"{wrapped}\"") } else { wrapped })
+}
+
 /// A pod's service account token that ends in so many seconds.
 pub(crate) fn service_account(name: &str, seconds: i64) -> String {
     jwt(&json!({"sub": format!("system:serviceaccount:metrics:{name}"), "exp": Timestamp::now().as_second() + seconds}))
@@ -170,8 +175,7 @@ pub(crate) fn service_account(name: &str, seconds: i64) -> String {
 impl Instance {
     pub(crate) async fn start() -> Self {
         let (tokens, manner) = (Tokens::default(), Arc::new(Mutex::new(Manner::default())));
-        let identity =
-            Arc::new(Mutex::new(Authority::named("platform").instance("opc-tenant:ocid1.tenancy.oc1..fake")));
+        let identity = Arc::new(Mutex::new(Identity::of_an_instance()));
         let (issuing, asked, shown) = (tokens.clone(), manner.clone(), identity.clone());
         let double = Double::start(None, move |request| {
             let (manner, identity) = (asked.lock().unwrap().clone(), shown.lock().unwrap().clone());
@@ -199,7 +203,15 @@ impl Instance {
     }
 }
 
-fn instance_answer(request: &Received, tokens: &Tokens, manner: &Manner, identity: &Identity) -> Answer {
+impl Identity {
+    /// In Frankfurt.
+    pub(crate) fn of_an_instance() -> Self {
+        Authority::named("platform").instance("opc-tenant:ocid1.tenancy.oc1..fake")
+    }
+}
+
+/// A file of the metadata service, or a token of the federation service.
+pub(crate) fn instance_answer(request: &Received, tokens: &Tokens, manner: &Manner, identity: &Identity) -> Answer {
     if request.target == "/v1/x509" {
         if manner.status != 200 {
             return (manner.status, json!({"code": "NotAuthenticated", "message": "no"}).to_string());
@@ -226,17 +238,7 @@ fn instance_answer(request: &Received, tokens: &Tokens, manner: &Manner, identit
 impl SignedQueue {
     /// One visible message for whoever signs with a token of these.
     pub(crate) async fn believing(tokens: Tokens) -> Self {
-        let double = Double::start(None, move |request| {
-            let key_id = part(request, "keyId");
-            let public = key_id.strip_prefix("ST$").and_then(|token| tokens.key_of(token));
-            if public.is_some_and(|public| is_signed(request, "date (request-target) host", &public)) {
-                let stats = |visible| json!({"visibleMessages": visible, "inFlightMessages": 0, "sizeInBytes": 0});
-                return (200, json!({"queue": stats(1), "dlq": stats(0)}).to_string());
-            }
-            (401, json!({"code": "NotAuthenticated", "message": "no"}).to_string())
-        })
-        .await;
-        Self { double }
+        Self { double: Double::start(None, move |request| queue_answer(request, &tokens)).await }
     }
 
     /// Reads it.
@@ -250,6 +252,17 @@ impl SignedQueue {
     pub(crate) fn last_token(&self) -> String {
         part(&self.double.last(), "keyId").strip_prefix("ST$").unwrap().to_owned()
     }
+}
+
+/// One visible message for whoever signs with a token of these.
+pub(crate) fn queue_answer(request: &Received, tokens: &Tokens) -> Answer {
+    let key_id = part(request, "keyId");
+    let public = key_id.strip_prefix("ST$").and_then(|token| tokens.key_of(token));
+    if public.is_some_and(|public| is_signed(request, "date (request-target) host", &public)) {
+        let stats = |visible| json!({"visibleMessages": visible, "inFlightMessages": 0, "sizeInBytes": 0});
+        return (200, json!({"queue": stats(1), "dlq": stats(0)}).to_string());
+    }
+    (401, json!({"code": "NotAuthenticated", "message": "no"}).to_string())
 }
 
 /// A client of these credentials.

@@ -162,7 +162,7 @@ async fn a_proxy_of_the_environment_is_used_unless_the_environment_excepts_the_h
     let authority = Authority::named("own");
     let (_dir, file) = ca_file(&authority);
     let host = "cell-1.queue.invalid";
-    let double = Double::start(Some(authority.acceptor_named(host)), |_| (200, stats())).await;
+    let double = Double::start(Some(authority.acceptor_named(&[host])), |_| (200, stats())).await;
     let proxy = Relay::proxy(double.address).await;
     let mut far: serde_json::Value = serde_json::from_str(&config).unwrap();
     far["sources"][0]["endpoint"] = json!(format!("https://{host}"));

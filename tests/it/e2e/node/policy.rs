@@ -9,10 +9,13 @@ use super::super::cluster::{Cluster, run};
 use super::super::netns::Netns;
 use super::text;
 
+/// Of a cloud's instances.
+const METADATA: &str = "169.254.169.254";
 /// Before the kernel rewrites any address.
 const PRIORITY: i32 = -150;
 const TABLE: &str = "network_policy";
-const DROPPED: &str = "dropped";
+/// How the rule ends that counts what none allows.
+pub const DROPPED: &str = "dropped";
 
 /// A rule, and what it let through.
 #[derive(Debug)]
@@ -36,13 +39,20 @@ pub fn enforce(netns: &Netns, cluster: &Cluster, pod: &Value) {
         let closed = |spec: &&Value| spec["policyTypes"].as_array().unwrap().contains(&json!(kind));
         assert!(selecting.iter().any(closed), "no NetworkPolicy closes {direction}");
         ruleset += &format!("chain {direction} {{\ntype filter hook {hook} priority {PRIORITY}; policy drop;\n");
-        ruleset += &format!("ct state established,related accept\nmeta {link} lo accept\n");
+        ruleset += &format!("ct state established,related accept\nct state invalid drop\nmeta {link} lo accept\n");
         for rule in selecting.iter().filter_map(|spec| spec[direction].as_array()).flatten() {
             ruleset += &rules(direction, rule);
         }
-        ruleset += &format!("counter comment \"{direction} {DROPPED}\"\n}}\n");
+        // Policies speak of these; neighbours find each other by ICMPv6.
+        ruleset += &format!("meta l4proto {{ tcp, udp, sctp }} counter comment \"{direction} {DROPPED}\"\n}}\n");
     }
     ruleset += "}\n";
+    // Like every name, the metadata service leads to this machine.
+    ruleset += &format!(
+        "table ip metadata {{\nchain output {{\ntype nat hook output priority {};\nip daddr {METADATA} dnat to {}\n}}\n}}\n",
+        PRIORITY + 1,
+        netns.host()
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &ruleset).unwrap();
     let said = nft(netns, &["-f", file.path().to_str().unwrap()]);
@@ -61,13 +71,6 @@ pub fn ports(netns: &Netns) -> Vec<Port> {
     let counted =
         rules.filter_map(|rule| Some(Port { rule: rule["comment"].as_str()?.to_owned(), packets: packets(rule)? }));
     counted.collect()
-}
-
-impl Port {
-    /// What nothing allows.
-    pub fn is_dropped(&self) -> bool {
-        self.rule.ends_with(DROPPED)
-    }
 }
 
 fn selects(spec: &Value, pod: &Value) -> bool {
