@@ -30,7 +30,7 @@ mod demo;
 mod explain;
 /// The official client.
 mod external_client;
-/// Each way to install, and the examples.
+/// Rights for others, and the examples.
 mod install;
 /// A queue that goes dark, a server that dies.
 mod outage;

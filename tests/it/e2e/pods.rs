@@ -1,27 +1,30 @@
 //! Each overlay's pods, run as they are: from one command to the first right answer, and through
 //! the ports that their NetworkPolicies open, every one of them and no other.
 
-use std::collections::BTreeMap;
+/// Where they run.
+mod stage;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use depthgauge::emulator::profile::Profile;
 use depthgauge::emulator::{Emulator, Options};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::stage::Stage;
 use super::check::APISERVICE;
-use super::cluster::{Cluster, eventually_or, run};
-use super::node::{DROPPED, Node};
+use super::cluster::{Cluster, run, script};
 use super::proxy::Task;
-use super::world::{METRIC_PATH, QUEUE_ID};
+use super::world::QUEUE_ID;
 use crate::support::authority::{Authority, Identity};
 use crate::support::double::{Double, Received};
 use crate::support::principals::{self, Manner, Tokens};
@@ -30,23 +33,10 @@ use crate::support::principals::{self, Manner, Tokens};
 const PLACEHOLDER: &str = "ocid1.queue.oc1.eu-frankfurt-1.replace-with-the-ocid-of-your-queue";
 const MESSAGES_ENDPOINT: &str = "cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com";
 const FEDERATION: &str = "auth.eu-frankfurt-1.oraclecloud.com";
-/// Far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What a Pod Security level below `restricted` lets through.
+const CARELESS_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"careless","namespace":"depthgauge"},"spec":{"containers":[{"name":"careless","image":"careless"}]}}"#;
 /// What a queue holds from the start.
 const DEPTH: usize = 7;
-
-/// Where pods run: a cluster without an overlay, and nodes without pods.
-struct Stage {
-    cluster: Cluster,
-    /// One for each replica.
-    nodes: Vec<Node>,
-    /// Vouches for OCI.
-    authority: Authority,
-    /// What the rules of the policies let through before these nodes.
-    packets: BTreeMap<String, u64>,
-    /// Pods that have had their node.
-    known: Vec<String>,
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn exporter_compat_leads_to_right_answers_through_the_ports_that_are_open() {
@@ -61,6 +51,7 @@ async fn exporter_compat_leads_to_right_answers_through_the_ports_that_are_open(
     tokio::task::block_in_place(|| {
         secret(&stage.cluster, dir.path());
         stage.run("exporter-compat", &config("overlays/exporter-compat"), DEPTH);
+        refuses_a_careless_pod(&stage.cluster);
         for node in &stage.nodes {
             let metrics = format!("http://{}:8080/metrics", node.pod_address());
             let said = run(Command::new("curl").args(["-sS", "--max-time", "5", &metrics]));
@@ -107,6 +98,55 @@ async fn oke_signs_in_by_either_principal_through_the_ports_that_are_open() {
     });
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let emulator = emulator(dir.path()).await;
+    let mut stage = Stage::new("cert-manager").await;
+    let mut outside = Vec::new();
+    for address in stage.nodes().await {
+        let tls = stage.authority.acceptor_named(&[MESSAGES_ENDPOINT]);
+        outside.push(over_tls((address, 443).into(), tls, emulator).await);
+    }
+    tokio::task::block_in_place(|| {
+        secret(&stage.cluster, dir.path());
+        let kinds = run(script("hack/setup").arg("cert-manager")).stdout;
+        for kind in ["certificates", "issuers"] {
+            stage.cluster.told(&["create", "-f", &format!("{}/cert-manager.io_{kind}.yaml", kinds.trim())]);
+            stage.cluster.told(&["wait", "--for=condition=Established", &format!("crd/{kind}.cert-manager.io")]);
+        }
+        let begun = stage.apply("cert-manager", &config("base"));
+        let ca = Authority::named("depthgauge-ca");
+        issue(&stage.cluster, &ca, dir.path());
+        stage.start();
+        inject(&stage, &ca);
+        stage.await_answers("cert-manager", begun, DEPTH);
+    });
+}
+
+/// What cert-manager's controller makes of the Certificate. A kubelet waits for it.
+fn issue(cluster: &Cluster, ca: &Authority, dir: &Path) {
+    let wanted = ["get", "certificate", "depthgauge", "-n", "depthgauge", "-o", "json"];
+    let wanted: Value = serde_json::from_str(&cluster.told(&wanted)).unwrap();
+    let field = |field: &Value| field.as_str().unwrap().to_owned();
+    let (certificate, key) = ca.server_pem(&field(&wanted["spec"]["dnsNames"][0]));
+    let write = |name: &str, pem: &str| {
+        fs::write(dir.join(name), pem).unwrap();
+        dir.join(name).display().to_string()
+    };
+    let files = [format!("--cert={}", write("tls.crt", &certificate)), format!("--key={}", write("tls.key", &key))];
+    let name = field(&wanted["spec"]["secretName"]);
+    cluster.told(&["create", "secret", "tls", &name, "-n", "depthgauge", &files[0], &files[1]]);
+}
+
+/// What people type after, and what its injector makes of that.
+fn inject(stage: &Stage, ca: &Authority) {
+    stage.eventually(|it| it.cluster.kubectl(&["get", "apiservice", APISERVICE]).ok.then_some(()));
+    stage.cluster.told(&["annotate", "apiservice", APISERVICE, "cert-manager.io/inject-ca-from=depthgauge/depthgauge"]);
+    let bundle = json!({"spec": {"caBundle": STANDARD.encode(&ca.pem)}}).to_string();
+    stage.cluster.told(&["patch", "apiservice", APISERVICE, "--type=merge", "-p", &bundle]);
+}
+
 /// A queue of some messages, and its user's profile in this folder; where it listens.
 async fn emulator(dir: &Path) -> SocketAddr {
     let profile = Profile::make(dir, "eu-frankfurt-1").unwrap();
@@ -140,103 +180,6 @@ fn config(part: &str) -> String {
     config.replace(PLACEHOLDER, &format!("{QUEUE_ID}\n    endpoint: https://{MESSAGES_ENDPOINT}"))
 }
 
-// === impl Stage ===
-
-impl Stage {
-    async fn new(name: &str) -> Self {
-        crate::support::crypto();
-        let cluster = tokio::task::block_in_place(|| {
-            let cluster = Cluster::up(name, &["--aggregator-routing"]);
-            cluster.told(&["create", "namespace", "shop"]);
-            cluster
-        });
-        let authority = Authority::named("the CA of OCI");
-        Self { cluster, nodes: Vec::new(), authority, packets: BTreeMap::new(), known: Vec::new() }
-    }
-
-    /// New nodes for the next pods, instead of those that there are; where OCI has to be for each.
-    async fn nodes(&mut self) -> Vec<Ipv4Addr> {
-        self.packets = tokio::task::block_in_place(|| self.packets());
-        self.nodes.clear();
-        for _replica in 0..2 {
-            self.nodes.push(Node::new(&self.cluster).await);
-        }
-        self.nodes.iter().map(Node::outside).collect()
-    }
-
-    /// Applies an overlay with this config file, runs its pods when they are Ready, and waits
-    /// until the depth is told. Prints how long it took.
-    fn run(&mut self, overlay: &str, config: &str, depth: usize) {
-        let folder = kustomization(overlay, config);
-        let begun = Instant::now();
-        self.cluster.told(&["apply", "-k", folder.path().to_str().unwrap()]);
-        for (pod, node) in self.pods().iter().zip(&mut self.nodes) {
-            node.run(&self.cluster, pod, &self.authority.pem);
-            self.known.push(pod["metadata"]["name"].to_string());
-        }
-        let running = begun.elapsed();
-        let available = "jsonpath={.status.conditions[?(@.type==\"Available\")].status}";
-        self.eventually(|it| {
-            let said = it.cluster.kubectl(&["get", "apiservice", APISERVICE, "-o", available]);
-            (said.stdout == "True").then_some(())
-        });
-        let is_available = begun.elapsed();
-        let right = format!("\"value\":\"{depth}\"");
-        self.eventually(|it| it.cluster.kubectl(&["get", "--raw", METRIC_PATH]).stdout.contains(&right).then_some(()));
-        println!(
-            "overlays/{overlay}, since `kubectl apply -k`: its pods run after {:.1} s, the APIService is Available after {:.1} s, the first right answer comes after {:.1} s",
-            running.as_secs_f64(),
-            is_available.as_secs_f64(),
-            begun.elapsed().as_secs_f64(),
-        );
-    }
-
-    /// The overlay's, once the new ones are Ready and no others are left.
-    fn pods(&self) -> Vec<Value> {
-        let selected = ["get", "pods", "-n", "depthgauge", "-l", "app.kubernetes.io/name=depthgauge", "-o", "json"];
-        let is_ready = |pod: &Value| {
-            let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        };
-        self.eventually(|it| {
-            let mut pods: Value = serde_json::from_str(&it.cluster.told(&selected)).unwrap();
-            let Value::Array(pods) = pods["items"].take() else { panic!("{pods}") };
-            let is_new = |pod: &Value| !it.known.contains(&pod["metadata"]["name"].to_string());
-            let done = pods.len() == it.nodes.len() && pods.iter().all(|pod| is_new(pod) && is_ready(pod));
-            done.then_some(pods)
-        })
-    }
-
-    /// What each rule of the policies has let through, in all pods until now.
-    fn packets(&self) -> BTreeMap<String, u64> {
-        let mut packets = self.packets.clone();
-        for port in self.nodes.iter().flat_map(Node::ports) {
-            *packets.entry(port.rule).or_default() += port.packets;
-        }
-        packets
-    }
-
-    fn every_port_is_used_and_no_other(&self) {
-        let packets = self.packets();
-        let right = |(rule, packets): (&String, &u64)| (*packets == 0) == rule.ends_with(DROPPED);
-        let directions = packets.keys().filter(|rule| rule.ends_with(DROPPED)).count();
-        assert!(
-            directions == 2 && packets.len() > 6 && packets.iter().all(right),
-            "{packets:#?}\n{}",
-            self.nodes[0].log()
-        );
-    }
-
-    fn eventually<T>(&self, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let said = || {
-            let objects = self.cluster.kubectl(&["get", "pods,apiservices,endpointslices", "-n", "depthgauge"]).stdout;
-            let logs: Vec<String> = self.nodes.iter().map(Node::log).collect();
-            format!("{objects}\n{:#?}\n{}", self.packets(), logs.join("\n"))
-        };
-        eventually_or(said, PATIENCE, || look(self))
-    }
-}
-
 /// Passes on to a service without TLS.
 async fn over_tls(address: SocketAddr, tls: TlsAcceptor, target: SocketAddr) -> Task {
     let listener = TcpListener::bind(address).await.unwrap();
@@ -252,24 +195,11 @@ async fn over_tls(address: SocketAddr, tls: TlsAcceptor, target: SocketAddr) -> 
     })
 }
 
-/// Of one's own, as people have it: the overlay, with their config file; and the node that a
-/// scheduler would choose.
-fn kustomization(overlay: &str, config: &str) -> tempfile::TempDir {
-    // kustomize takes no absolute paths.
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    fs::create_dir_all(&target).unwrap();
-    let folder = tempfile::tempdir_in(target).unwrap();
-    fs::write(folder.path().join("config.yaml"), config).unwrap();
-    let kustomization = format!(
-        "resources: [../../manifests/overlays/{overlay}]
-configMapGenerator:
-- {{name: depthgauge-config, namespace: depthgauge, behavior: replace, files: [config.yaml]}}
-patches:
-- target: {{kind: Deployment, name: depthgauge}}
-  patch: |
-    - {{op: add, path: /spec/template/spec/nodeName, value: node-0}}
-"
-    );
-    fs::write(folder.path().join("kustomization.yaml"), kustomization).unwrap();
-    folder
+/// The namespace asks for `restricted`, and so its own pods are that.
+fn refuses_a_careless_pod(cluster: &Cluster) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pod.json");
+    fs::write(&file, CARELESS_POD).unwrap();
+    let said = cluster.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    assert!(!said.ok && said.stderr.contains("violates PodSecurity \"restricted"), "{said:?}");
 }

@@ -66,6 +66,15 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// Certificate and key of a server of this name, as PEM.
+    pub(crate) fn server_pem(&self, name: &str) -> (String, String) {
+        let mut params = params(name, &[]);
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
         self.acceptor(vec![SanType::IpAddress(ip)], params("token service", &[]))
