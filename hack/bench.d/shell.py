@@ -137,8 +137,10 @@ def p99(values):
 
 
 async def connect(demo, protocol="h2", known=False, address=STRANGER):
-    return await asyncio.wait_for(asyncio.open_connection(
-        "127.0.0.1", demo.port, ssl=demo.context(protocol, known), local_addr=(address, 0)), PATIENCE)
+    # Not `wait_for`, which may take an end of the attack for its own in Python 3.11.
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.open_connection(
+            "127.0.0.1", demo.port, ssl=demo.context(protocol, known), local_addr=(address, 0))
 
 
 async def by_hand(demo, settings=b"", **choice):
@@ -165,7 +167,8 @@ async def send(writer, data, reading=None):
 async def until_refused(work, seconds=SECONDS):
     """Goes on until time is up or the other end has had enough."""
     try:
-        await asyncio.wait_for(work, seconds)
+        async with asyncio.timeout(seconds):
+            await work
     except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
         pass
 
@@ -315,7 +318,8 @@ async def garbage(demo):
         reader, writer = await asyncio.open_connection("127.0.0.1", demo.port, local_addr=(STRANGER, 0))
         writer.write(os.urandom(2048))
         try:
-            await asyncio.wait_for(swallow(reader), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await swallow(reader)
         except OSError:
             pass
         writer.transport.abort()
@@ -367,8 +371,9 @@ async def certificates(demo):
         head = f"GET {demo.path}?{demo.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         while True:
             try:
-                reader, writer = await asyncio.wait_for(asyncio.open_connection(
-                    "127.0.0.1", demo.port, ssl=context, local_addr=(STRANGER, 0)), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    reader, writer = await asyncio.open_connection(
+                        "127.0.0.1", demo.port, ssl=context, local_addr=(STRANGER, 0))
             except OSError:
                 refused += 1
                 continue
