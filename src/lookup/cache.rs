@@ -204,6 +204,16 @@ impl Cell {
         self.demand.notify_one();
     }
 
+    /// Takes over what is known of the same source as it was read before: it is as true as it was,
+    /// and as old. Whether it fails is for a read of its own to find out.
+    pub(super) fn inherit(&self, before: &Self) {
+        let (mut state, before) = (self.state(), before.state());
+        state.good.clone_from(&before.good);
+        state.tally.clone_from(&before.tally);
+        state.latches.clone_from(&before.latches);
+        state.history.clone_from(&before.history);
+    }
+
     /// Nobody can ask for it any more: reads stop, but for one that somebody still waits for.
     pub(super) fn rest(&self) {
         self.state().asks = Asks::default();

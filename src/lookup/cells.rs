@@ -111,6 +111,12 @@ impl Cells {
         Ok(cell)
     }
 
+    /// Takes over what is known of the same source as it was read before. Not of its parts: what
+    /// their names stand for may be another thing now.
+    pub(super) fn inherit(&self, before: &Self) {
+        self.whole.inherit(&before.whole);
+    }
+
     /// The end of what it is: all that is shown of an OCID.
     pub(super) fn tail(&self) -> &str {
         tail(&self.identity)

@@ -17,7 +17,7 @@ pub const BUCKETS: usize = 120;
 pub const BUCKET: Duration = Duration::from_secs(30);
 
 /// The last value of each span of the last hour.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct History {
     /// Where the first bucket began; none before the first value.
     origin: Option<Instant>,

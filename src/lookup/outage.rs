@@ -28,7 +28,7 @@ pub(super) struct Outage {
 }
 
 /// How often a reading was tried, and the last failure, which outlives its outage.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) good: u64,
     pub(super) failed: u64,

@@ -54,10 +54,10 @@ pub struct LatchState {
 
 /// The latches of one reading, one for each metric and threshold that somebody asks with. They
 /// go on with every reading, whether or not somebody asks in between.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Latches(Vec<Latch>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Latch {
     metric: MetricName,
     threshold: Quantity,

@@ -71,8 +71,11 @@ impl Roster {
             let definition = Definition { kind: kind.name(), name: name.clone(), timing, text: definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
-                    let cells = before.cells(&definition);
-                    let cells = cells.unwrap_or_else(|| self.cells(kind, &name, &identity, timing, source));
+                    let cells = before.cells(&definition).unwrap_or_else(|| {
+                        let cells = self.cells(kind, &name, &identity, timing, source);
+                        before.of_identity(kind, &identity).inspect(|known| cells.inherit(known));
+                        cells
+                    });
                     let entry = Entry::new(name, kind, rules, cells);
                     inputs.bound.push(Bound { identity, entry });
                     inputs.bound_definitions.push(definition);
@@ -137,6 +140,12 @@ impl Inputs {
         let at = self.bound_definitions.iter().position(|known| known == definition)?;
         self.bound_definitions.swap_remove(at);
         Some(self.bound.swap_remove(at).entry.cells)
+    }
+
+    /// What there was of the same source under another definition.
+    fn of_identity(&self, kind: &'static dyn Kind, identity: &str) -> Option<&Cells> {
+        let is_it = |bound: &&Bound| bound.entry.kind.name() == kind.name() && bound.identity == identity;
+        self.bound.iter().find(is_it).map(|bound| &*bound.entry.cells)
     }
 
     fn roll(&mut self, definition: &Definition) -> Option<Arc<Roll>> {

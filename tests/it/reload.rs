@@ -1,11 +1,13 @@
 //! The config changed while it is served, in the ways in which files change.
 
-use depthgauge::health::Reasons;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use depthgauge::emulator::fault::Fault;
+use depthgauge::health::Reasons;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::client::Connection;
@@ -112,6 +114,23 @@ async fn sources_come_change_and_go_and_what_stays_is_not_read_again() {
 }
 
 #[tokio::test]
+async fn a_queue_that_is_read_in_another_way_goes_on_with_its_value() {
+    let scene = Scene::start().await;
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(scene.file()).unwrap()).unwrap();
+    config["oci"]["maxReadsPerSecond"] = json!(100);
+    config["defaults"]["refresh"] = json!("30m");
+    scene.oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    fs::write(scene.file(), config.to_string()).unwrap();
+    eventually("the new reads", async || {
+        assert_eq!(scene.names().await, "orders", "told as long as it is not too old");
+        let status = scene.connection.get("/status").await.json();
+        (status["sources"][0]["failedReads"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(scene.connection.get(VALUE).await.values(), [("orders".to_owned(), "3".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_config_map_volume_swaps_a_link() {
     let oci = Oci::with_queues(&["orders", "bills"]).await;
     let dir = tempfile::tempdir().unwrap();
@@ -149,6 +168,13 @@ async fn a_bad_file_changes_nothing_and_is_told_of_until_it_is_good() {
         )
     );
     assert!(scene.server.health.is_ready());
+    let status = scene.connection.get("/status").await.json();
+    let checks = status["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "config").unwrap();
+    assert_eq!(
+        (check["state"].as_str().unwrap(), line.contains(check["reason"].as_str().unwrap())),
+        ("degraded", true)
+    );
     assert_eq!(scene.metric("depthgauge_config_last_reload_successful").await, "0");
     assert_eq!(scene.metric("depthgauge_config_last_reload_success_timestamp_seconds").await, succeeded);
     assert_eq!(scene.names().await, "orders");
@@ -158,7 +184,7 @@ async fn a_bad_file_changes_nothing_and_is_told_of_until_it_is_good() {
     fs::write(scene.file(), keyless).unwrap();
     eventually("another reason", async || scene.health().contains("/absent").then_some(())).await;
     fs::remove_file(scene.file()).unwrap();
-    eventually("a missing file", async || scene.health().contains("entity not found").then_some(())).await;
+    eventually("a missing file", async || scene.health().contains("No such file").then_some(())).await;
     assert_eq!(scene.names().await, "orders");
     fs::write(scene.file(), text).unwrap();
     eventually("a good config", async || (scene.health() == "[+]config ok").then_some(())).await;

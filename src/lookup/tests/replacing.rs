@@ -33,16 +33,34 @@ async fn a_source_that_is_another_one_now_is_read_anew() {
     let (before, after) = (Fake::new(), Fake::new());
     let scene = bound(vec![binding("orders", &before)]);
     scene.age().await;
-    scene.catalog.replace(vec![Binding { definition: "moved".to_owned(), ..binding("orders", &after) }]);
+    let source = || Opened::One(Identified { identity: "elsewhere".to_owned(), source: Box::new(after.clone()) });
+    let moved = || Binding { definition: "moved".to_owned(), source: source(), ..binding("orders", &after) };
+    scene.catalog.replace(vec![moved()]);
     seconds(1.0).await;
     assert!(scene.age().await < 0.1, "a value of another source");
     let timing = Timing { refresh: Duration::from_secs(1), ..Timing::default() };
-    let faster = Binding { timing, definition: "moved".to_owned(), ..binding("orders", &after) };
-    scene.catalog.replace(vec![faster]);
+    scene.catalog.replace(vec![Binding { timing, ..moved() }]);
     scene.age().await;
+    seconds(0.5).await;
     let reads = after.reads();
-    seconds(3.5).await;
+    seconds(3.0).await;
     assert_eq!((before.reads(), after.reads()), (1, reads + 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_source_read_in_another_way_goes_on_with_what_is_known() {
+    let (before, after) = (Fake::new(), Fake::new());
+    let scene = bound(vec![binding("orders", &before)]);
+    scene.age().await;
+    after.set(Mood::Fails("500"));
+    scene.catalog.replace(vec![Binding { definition: "other key".to_owned(), ..binding("orders", &after) }]);
+    seconds(1.0).await;
+    assert!(scene.age().await > 1.0, "told as long as it is not too old");
+    seconds(1.0).await;
+    assert_eq!((before.reads(), after.reads()), (1, 1), "read in the new way at the first question");
+    assert_eq!(scene.catalog.outages().len(), 1);
+    seconds(60.0).await;
+    assert!(scene.sentence().await.contains("500"), "and no longer");
 }
 
 #[tokio::test(start_paused = true)]
