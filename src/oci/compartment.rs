@@ -30,8 +30,9 @@ pub struct QueueSummary {
     pub id: String,
     /// The name people know it by.
     pub display_name: Option<String>,
-    /// `ACTIVE`, `UPDATING`, `DELETED`, …; new ones may come.
-    pub lifecycle_state: Option<String>,
+    /// `ACTIVE`, `UPDATING`, `DELETED`, …; new ones may come. A list without it says nothing of
+    /// which queues there are, and is none.
+    pub lifecycle_state: String,
     /// As in [`super::queue::Queue`].
     pub messages_endpoint: Option<String>,
 }
@@ -86,7 +87,7 @@ impl QueueSummary {
     /// Whether it takes and delivers messages. UPDATING does: that is an ACTIVE queue with a
     /// change under way, and a purge is one.
     pub fn is_in_use(&self) -> bool {
-        matches!(self.lifecycle_state.as_deref(), Some("ACTIVE" | "UPDATING"))
+        matches!(self.lifecycle_state.as_str(), "ACTIVE" | "UPDATING")
     }
 
     /// Its OCID, checked.
@@ -133,8 +134,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_listed_is_what_was_written(queues: Vec<(String, Option<String>, Option<String>)>, extra in "[a-z]{15}") {
-            let item = |(id, name, state): &(String, Option<String>, Option<String>)| {
+        fn what_is_listed_is_what_was_written(queues: Vec<(String, Option<String>, String)>, extra in "[a-z]{15}") {
+            let item = |(id, name, state): &(String, Option<String>, String)| {
                 serde_json::json!({"id": id, "displayName": name, "lifecycleState": state, &extra: {"id": "x"}})
             };
             let items: Vec<_> = queues.iter().map(item).collect();
@@ -146,7 +147,8 @@ mod tests {
 
         #[test]
         fn half_a_list_is_none(length in 0usize..80) {
-            let whole = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a"},{"id":"ocid1.queue.oc1.fra.b"}]}"#;
+            let whole = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a","lifecycleState":"ACTIVE"}]}"#;
+            prop_assert!(serde_json::from_str::<Page>(whole).is_ok());
             prop_assert!(serde_json::from_str::<Page>(&whole[..length.min(whole.len() - 1)]).is_err());
         }
 
@@ -169,19 +171,19 @@ mod tests {
 
     #[test]
     fn queues_in_use_are_those_that_deliver() {
-        let summary = |state: Option<&str>| QueueSummary {
+        let summary = |state: &str| QueueSummary {
             id: "ocid1.queue.oc1.fra.aaaa".into(),
             display_name: None,
-            lifecycle_state: state.map(str::to_owned),
+            lifecycle_state: state.to_owned(),
             messages_endpoint: None,
         };
         for state in ["ACTIVE", "UPDATING"] {
-            assert!(summary(Some(state)).is_in_use(), "{state}");
+            assert!(summary(state).is_in_use(), "{state}");
         }
-        for state in
-            [Some("CREATING"), Some("DELETING"), Some("DELETED"), Some("FAILED"), Some("INACTIVE"), Some("NEW"), None]
-        {
-            assert!(!summary(state).is_in_use(), "{state:?}");
+        for state in ["CREATING", "DELETING", "DELETED", "FAILED", "INACTIVE", "NEW", ""] {
+            assert!(!summary(state).is_in_use(), "{state}");
         }
+        let stateless = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a"}]}"#;
+        assert!(serde_json::from_str::<Page>(stateless).is_err(), "in no state is not the same as not in use");
     }
 }

@@ -189,15 +189,15 @@ impl State {
         match landed {
             Ok(held) => {
                 if self.held.is_none() || self.failed.is_some() {
-                    tracing::info!(good_for = ?held.ends.saturating_duration_since(Instant::now()), "signed in to OCI");
+                    tracing::info!(good_for_s = held.left().as_secs(), "signed in to OCI");
                 }
                 (self.held, self.failed) = (Some(held), None);
             }
             Err(error) => {
                 // One line for one trouble, however long it lasts.
                 if self.failed.as_ref().is_none_or(|(_, before)| before.cause != error.cause) {
-                    let left = self.held.as_ref().map(|held| held.ends.saturating_duration_since(Instant::now()));
-                    tracing::warn!(cause = %error, detail = %error.detail, old_good_for = ?left, "cannot sign in to OCI: {}", error.remedy);
+                    let left = self.held.as_ref().map(|held| held.left().as_secs());
+                    tracing::warn!(cause = %error, detail = %error.detail, old_good_for_s = left, "cannot sign in to OCI: {}", error.remedy);
                 }
                 self.failed = Some((Instant::now(), error));
             }
@@ -208,6 +208,11 @@ impl State {
 // === impl Held ===
 
 impl Held {
+    /// How long it can still be signed with.
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
     fn of(session: Session) -> Self {
         let Session { signer, lifetime, home } = session;
         let now = Instant::now();

@@ -187,10 +187,23 @@ impl QueueSource {
         if self.groups().is_due(asked, now) {
             // Half of the time: the other half is for the read itself.
             let listed = self.list_groups(now + by.saturating_duration_since(now) / 2).await;
-            self.groups().update(listed, now);
+            let mut known = self.groups();
+            if known.update(listed, now) {
+                self.tell_of_list(known.failure());
+            }
         }
         let known = self.groups();
         known.find(asked).ok_or_else(|| known.lacks())
+    }
+
+    fn tell_of_list(&self, failure: Option<&SourceError>) {
+        let queue = self.id.as_str();
+        match failure {
+            Some(SourceError { cause, detail, remedy, .. }) => {
+                tracing::warn!(queue, cause, detail, "cannot list the consumer groups, known ones go on: {remedy}");
+            }
+            None => tracing::info!(queue, "the consumer groups are listed again"),
+        }
     }
 
     /// The OCID of a consumer group, or as much as is known of it.

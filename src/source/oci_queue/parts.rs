@@ -105,10 +105,18 @@ impl KnownGroups {
         self.listed_at.is_none_or(|at| now - at >= if wanted { LIST_REST } else { LIST_AGE })
     }
 
-    /// What became of a list that was asked for at `now`.
-    pub(super) fn update(&mut self, listed: Result<Vec<GroupSummary>, SourceError>, now: Instant) {
+    /// What became of a list that was asked for at `now`. True when it is news of which no answer
+    /// tells: groups that are known go on under their old names, or the list came again.
+    pub(super) fn update(&mut self, listed: Result<Vec<GroupSummary>, SourceError>, now: Instant) -> bool {
         self.listed_at = Some(now);
+        let (known, failed) = (!self.groups.is_empty(), self.failure.is_some());
         self.failure = listed.and_then(|groups| self.learn(&groups)).err();
+        known && failed != self.failure.is_some()
+    }
+
+    /// Why the last list did not come, if it did not.
+    pub(super) fn failure(&self) -> Option<&SourceError> {
+        self.failure.as_ref()
     }
 
     /// The groups are what they are said to be only until one is gone.
@@ -226,9 +234,25 @@ mod tests {
         known.update(Ok(vec![group("billing", 1)]), start);
         known.update(Err(failure()), start + LIST_REST);
         assert!(known.find("billing").is_some());
-        assert_eq!(known.lacks(), failure());
+        assert_eq!((known.failure(), known.lacks()), (Some(&failure()), failure()));
         known.update(Ok(vec![group("billing", 1)]), start + LIST_REST * 2);
         assert_eq!(known.lacks().verdict, Verdict::NoSuchPart);
+    }
+
+    #[test]
+    fn a_list_that_fails_is_news_once_and_only_where_no_answer_tells_it() {
+        let (mut known, now) = (KnownGroups::default(), Instant::now());
+        let lists = [
+            (Err(failure()), false), // it is the answer to whoever asked
+            (Ok(vec![group("billing", 1)]), false),
+            (Ok(vec![group("billing", 1)]), false),
+            (Err(failure()), true),
+            (Err(failure()), false),
+            (Ok(vec![group("billing", 1)]), true),
+        ];
+        for (number, (listed, news)) in lists.into_iter().enumerate() {
+            assert_eq!(known.update(listed, now), news, "{number}");
+        }
     }
 
     #[test]

@@ -180,5 +180,13 @@ def faults():
         told["unknown"] = error.read().decode()
 
 
-{"messages": messages, "time": in_time, "lists": lists, "refusals": refusals, "faults": faults}[scenario]()
+def regions():
+    codes = {name: code for code, name in oci.regions.REGIONS_SHORT_NAMES.items()}
+    for name in oci.regions.REGIONS:
+        admin = QueueAdminClient({**config, "region": name})
+        told[name] = {"code": codes[name], "queue": admin.base_client.endpoint.removesuffix("/20210201")}
+
+
+scenarios = {"messages": messages, "time": in_time, "lists": lists, "refusals": refusals, "faults": faults}
+{**scenarios, "regions": regions}[scenario]()
 print(json.dumps(told, default=str))

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use depthgauge::oci::region::Region;
 use serde_json::{Value, json};
 
 use super::{hack, json, run};
@@ -123,6 +124,20 @@ async fn the_sdk_is_refused_as_by_the_service() {
     assert_eq!(id.split('/').map(str::len).collect::<Vec<_>>(), [32, 32], "theirs and ours: {id}");
     assert_eq!(said["own_request_id"].as_str().unwrap().split('/').next(), Some("mine"));
     assert_eq!(oci.queue("orders").reads(), 1, "by the right key and clock only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_regions_is_the_sdks() {
+    let said = report("regions", &Oci::with_queues(&[]).await, "").await;
+    let theirs = said.as_object().unwrap();
+    assert!(theirs.len() > 80, "{said}");
+    for (name, region) in theirs {
+        let by_code = Region::find(region["code"].as_str().unwrap());
+        let ours = Region::find(name).unwrap_or_else(|| panic!("no {name} in regions.tsv"));
+        assert_eq!((Some(ours), ours.queue_control_plane().as_str()), (by_code, region["queue"].as_str().unwrap()));
+    }
+    let table = include_str!("../../../src/oci/regions.tsv").lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(table.count(), theirs.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
