@@ -189,8 +189,22 @@ fn namespaces(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
     if items.is_empty() {
         problems.add(node.at(), "nobody could read this source: name namespaces, or \"*\" for all");
     }
-    let patterns = items.iter().map(|item| item.text(problems).map(Pattern::new)).collect::<Vec<_>>();
+    let patterns = items.iter().map(|item| namespace(item, problems)).collect::<Vec<_>>();
     patterns.into_iter().collect()
+}
+
+/// A namespace's name, a DNS label by Kubernetes' rule, in which `*` stands for any part.
+fn namespace(node: &Node, problems: &mut Problems) -> Option<Pattern> {
+    let text = node.text(problems)?;
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'*');
+    let edge = |at: Option<u8>| at.is_some_and(|byte| byte != b'-');
+    let bytes = text.as_bytes();
+    if !(bytes.iter().copied().all(legal) && edge(bytes.first().copied()) && edge(bytes.last().copied())) {
+        let rule = "small letters, digits and '-' within, and \"*\" for any part";
+        problems.add(node.at(), format!("{text:?} can be no namespace: {rule}"));
+        return None;
+    }
+    Some(Pattern::new(text))
 }
 
 fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) -> Timing {
@@ -333,7 +347,7 @@ sources:
     name: orders
     queueId: ocid1.queue.oc1.fra.amaaaa
     endpoint: http://example.com
-    namespaces: [7]
+    namespaces: [7, Shop, "team-*"]
   - type: kafka
     name: -x
   - name: y
@@ -354,6 +368,7 @@ sources:
             "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
+            "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
             "16:11: unknown type \"kafka\"; there is oci-queue",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",

@@ -311,15 +311,40 @@ impl<'n> Fields<'n> {
         known.dedup();
         for (key, at, _) in self.entries {
             if !known.contains(&key.as_str()) {
-                problems.add(*at, format!("unknown key `{key}`; known here: {}", known.join(", ")));
+                let guess = nearest(key, &known).map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
+                problems.add(*at, format!("unknown key `{key}`;{guess} known here: {}", known.join(", ")));
             }
         }
     }
 }
 
+/// The one of `known` that was probably meant: at most two letters off, or in another case.
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let key = key.to_ascii_lowercase();
+    let off = |meant: &str| strsim::damerau_levenshtein(&key, &meant.to_ascii_lowercase());
+    let (off, meant) = known.iter().map(|meant| (off(meant), *meant)).min()?;
+    (off <= 2 && off < meant.len() / 2).then_some(meant)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_another_word() {
+        let known = ["name", "queueId", "refresh"];
+        for (key, meant) in [
+            ("queueID", Some("queueId")),
+            ("queue_id", Some("queueId")),
+            ("refesh", Some("refresh")),
+            ("nmae", Some("name")),
+            ("file", None),
+            ("extra", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(key, &known), meant, "{key}");
+        }
+    }
 
     #[test]
     fn every_problem_has_its_place() {

@@ -52,10 +52,14 @@ impl ConfigFile {
     pub fn judge(&self) -> Result<Config, ConfigError> {
         match &self.told {
             Ok(text) => Config::parse(text).map_err(|problems| ConfigError::Wrong(report(&self.path, &problems))),
-            // An io::Error cannot be cloned; its kind says it all.
-            Err(error) => Err(ConfigError::Read { path: self.path.clone(), source: error.kind().into() }),
+            Err(error) => Err(ConfigError::Read { path: self.path.clone(), source: again(error) }),
         }
     }
+}
+
+/// The same error: an `io::Error` cannot be cloned.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 fn same(a: &Content, b: &Content) -> bool {
@@ -151,7 +155,7 @@ mod tests {
         assert_eq!(scene.look(), None);
         scene.remove();
         assert_eq!(scene.look(), None);
-        assert!(scene.look().unwrap().unwrap_err().ends_with("config.yaml: entity not found"));
+        assert!(scene.look().unwrap().unwrap_err().ends_with("config.yaml: No such file or directory (os error 2)"));
         assert_eq!(scene.look(), None);
         scene.write(&text(&["a"]));
         assert_eq!(scene.look(), None);
