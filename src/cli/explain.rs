@@ -30,9 +30,12 @@ use account::{Heard, Seen};
 /// Exit code 0 when every HPA could be explained, 1 otherwise; what is explained may still be a fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// HPAs, each in its namespace
-    #[arg(required = true, value_name = "NAMESPACE/NAME")]
+    /// HPAs, by name or with their namespace
+    #[arg(required = true, value_name = "[NAMESPACE/]NAME")]
     hpas: Vec<Name>,
+    /// Where those are that are named without [default: the kubeconfig's, else default]
+    #[arg(short, long)]
+    namespace: Option<String>,
     /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -40,7 +43,7 @@ pub(super) struct Args {
 
 #[derive(Clone, Debug)]
 struct Name {
-    namespace: String,
+    namespace: Option<String>,
     name: String,
 }
 
@@ -48,8 +51,9 @@ struct Name {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { hpas, kubeconfig } = self;
+        let Self { hpas, namespace, kubeconfig } = self;
         let (client, server) = persons_kube_client(kubeconfig).await?;
+        let usual = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
         let wire = Wire::new(client);
         let version = match wire.hello().await {
             Ok(hello) => hello.version.as_ref().and_then(Version::of),
@@ -57,7 +61,7 @@ impl Args {
         };
         let mut failed = Vec::new();
         for (at, name) in hpas.iter().enumerate() {
-            match explain(&wire, name, version).await {
+            match explain(&wire, name.namespace.as_deref().unwrap_or(&usual), &name.name, version).await {
                 Ok(text) => {
                     let gap = if at > 0 { "\n" } else { "" };
                     // Whoever closes the pipe has read enough.
@@ -78,17 +82,17 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split('/').collect::<Vec<_>>()[..] {
+            [name] if !name.is_empty() => Ok(Self { namespace: None, name: name.to_owned() }),
             [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+                Ok(Self { namespace: Some(namespace.to_owned()), name: name.to_owned() })
             }
-            _ => Err("write NAMESPACE/NAME, as in shop/dummy".to_owned()),
+            _ => Err("write NAMESPACE/NAME, as in shop/dummy, or NAME".to_owned()),
         }
     }
 }
 
 /// The whole account of one HPA, or why there is none.
-async fn explain(wire: &Wire, name: &Name, version: Option<Version>) -> Result<String, String> {
-    let Name { namespace, name } = name;
+async fn explain(wire: &Wire, namespace: &str, name: &str, version: Option<Version>) -> Result<String, String> {
     let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
     let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
     let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
@@ -126,10 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hpa_is_named_with_its_namespace() {
-        let name: Name = "shop/dummy".parse().unwrap();
-        assert_eq!((name.namespace.as_str(), name.name.as_str()), ("shop", "dummy"));
-        for wrong in ["dummy", "/dummy", "shop/", "a/b/c", ""] {
+    fn an_hpa_is_named_with_its_namespace_or_without() {
+        for (text, namespace) in [("shop/dummy", Some("shop")), ("dummy", None)] {
+            let name: Name = text.parse().unwrap();
+            assert_eq!((name.namespace.as_deref(), name.name.as_str()), (namespace, "dummy"));
+        }
+        for wrong in ["/dummy", "shop/", "a/b/c", ""] {
             assert!(wrong.parse::<Name>().is_err(), "{wrong}");
         }
     }

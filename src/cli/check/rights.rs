@@ -85,13 +85,21 @@ impl fmt::Display for ServiceAccount {
     }
 }
 
-/// A line for each thing that it may not do; one if it may do everything.
+/// A line for each thing that it may not do; one if it may do everything, or is not there.
 pub(super) async fn check(
     wire: &Wire,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
 ) -> Vec<Finding> {
+    let ServiceAccount { namespace, name } = account;
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
+    // Whoever may not see it is told of its rights nevertheless.
+    if let Err(Trouble::Absent(_)) = wire.get(&path).await {
+        return vec![Finding::fail(format!(
+            "ServiceAccount {account} does not exist: install depthgauge, or name the one that serve runs as with --service-account NAMESPACE/NAME"
+        ))];
+    }
     let needs = needs(service, secret);
     let mut missing = Vec::new();
     for need in &needs {

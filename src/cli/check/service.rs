@@ -19,6 +19,12 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
             })];
         }
     };
+    if let Some(host) = service["spec"]["externalName"].as_str().filter(|host| !host.is_empty()) {
+        // Its list of ports means nothing: the aggregator goes to the APIService's port of that host.
+        return vec![Finding::warn(format!(
+            "{what}, port {port}, leads out of the cluster to {host}: pods and endpoints are not looked at"
+        ))];
+    }
     let service_port = match port_of(&service, *port) {
         Ok(service_port) => service_port,
         Err(there) => {
@@ -27,11 +33,6 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
             ))];
         }
     };
-    if let Some(host) = service["spec"]["externalName"].as_str().filter(|host| !host.is_empty()) {
-        return vec![Finding::warn(format!(
-            "{what}, port {port}, leads out of the cluster to {host}: pods and endpoints are not looked at"
-        ))];
-    }
     let mut findings = vec![target(wire, wanted, &service, service_port).await];
     let slices = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D{name}"
