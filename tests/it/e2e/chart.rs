@@ -71,6 +71,16 @@ fn values_that_mean_nothing_are_refused_by_name() {
 }
 
 #[test]
+fn what_prometheus_selects_by_is_a_value() {
+    let set = "prometheus.enabled=true,prometheus.labels.release=stack";
+    let only = ["--show-only", "templates/prometheus.yaml", "--set", set];
+    let said = helm(&[&["template", "depthgauge", CHART, "-n", "depthgauge"][..], &only].concat());
+    let labelled = said.stdout.split("\n---\n").filter(|object| object.contains("\n    release: stack\n"));
+    let kind = |object: &str| object.lines().find_map(|line| line.strip_prefix("kind: ").map(str::to_owned));
+    assert_eq!(labelled.filter_map(kind).collect::<Vec<_>>(), ["ServiceMonitor", "PrometheusRule"], "{said:?}");
+}
+
+#[test]
 fn the_chart_is_the_overlays_objects() {
     let cluster = Cluster::up("chart-objects", &[]);
     for Way { overlay, components, values } in WAYS {
