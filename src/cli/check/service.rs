@@ -19,13 +19,16 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
             })];
         }
     };
-    if let Some(host) = service["spec"]["externalName"].as_str().filter(|host| !host.is_empty()) {
-        // Its list of ports means nothing: the aggregator goes to the APIService's port of that host.
+    let service_port = port_of(&service, *port);
+    let lists_ports = service["spec"]["ports"].as_array().is_some_and(|ports| !ports.is_empty());
+    if let Some(host) = service["spec"]["externalName"].as_str().filter(|host| !host.is_empty())
+        && (service_port.is_ok() || !lists_ports)
+    {
         return vec![Finding::warn(format!(
             "{what}, port {port}, leads out of the cluster to {host}: pods and endpoints are not looked at"
         ))];
     }
-    let service_port = match port_of(&service, *port) {
+    let service_port = match service_port {
         Ok(service_port) => service_port,
         Err(there) => {
             return vec![Finding::fail(format!(

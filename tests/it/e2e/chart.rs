@@ -77,7 +77,7 @@ fn what_prometheus_selects_by_is_a_value() {
     let said = helm(&[&["template", "depthgauge", CHART, "-n", "depthgauge"][..], &only].concat());
     let labelled = said.stdout.split("\n---\n").filter(|object| object.contains("\n    release: stack\n"));
     let kind = |object: &str| object.lines().find_map(|line| line.strip_prefix("kind: ").map(str::to_owned));
-    assert_eq!(labelled.filter_map(kind).collect::<Vec<_>>(), ["ServiceMonitor", "PrometheusRule"], "{said:?}");
+    assert_eq!(labelled.filter_map(kind).collect::<Vec<_>>(), ["PrometheusRule", "ServiceMonitor"], "{}", said.stderr);
 }
 
 #[test]

@@ -37,6 +37,13 @@ fn before_the_server_starts(world: &World) {
     let said = check(world, &[]);
     expect(&said, "fail", "apiservice", "does not exist: `depthgauge serve` makes it");
     expect(&said, "ok", "rbac", "ServiceAccount depthgauge/depthgauge may do all that serve does");
+    let said = check(world, &["--service-account=depthgauge/nobody"]);
+    expect(&said, "fail", "rbac", "ServiceAccount depthgauge/nobody does not exist: install depthgauge, or name");
+    assert_eq!(said.stdout.matches(" rbac  ").count(), 1, "once: {}", said.stdout);
+    let kubeconfig = world.cluster.kubeconfig();
+    let get = ["get", "oci_queue_length", "-n", "shop", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let said = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(get));
+    assert!(!said.ok && said.stderr.contains("no server is registered for this API"), "{}", said.stderr);
 }
 
 fn all_is_well(world: &World) {
@@ -87,6 +94,9 @@ fn ports_that_do_not_meet(world: &World) {
         "service",
         &format!("has port {}, and is to be asked on port {}", world.port, world.port + 1),
     );
+    world.cluster.apply("apiVersion: v1\nkind: Service\nmetadata: {name: outside, namespace: depthgauge}\nspec: {type: ExternalName, externalName: dg.example.com}\n");
+    let said = check(world, &["--service=depthgauge/outside:8443"]);
+    expect(&said, "warn", "service", "outside, port 8443, leads out of the cluster to dg.example.com");
     // A Service as in the manifests, beside the one that leads to this machine.
     for (target, level, text) in [
         ("https", "ok", "leads to Deployment depthgauge on port 6443"),
