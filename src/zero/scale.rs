@@ -144,6 +144,8 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
             let grant = Grant { group, resource: &resource, name, namespace: Some(namespace), verbs: VERBS };
             ScaleError::Wrong(grant.trouble(error))
         }
+        // No fault of the workload: an expired token, a busy kube-apiserver.
+        401 | 408 | 429 => ScaleError::Trouble(answered(error)),
         // Its replicas are not what a scale can be made of.
         400..=499 => ScaleError::Wrong(answered(error)),
         _ => ScaleError::Trouble(answered(error)),
