@@ -170,7 +170,8 @@ fn awake(facts: &Facts<'_>) -> Decision {
     // Covered by readings to its end: a source that has not been read since puts nobody to sleep.
     let cooldown = SignedDuration::try_from(*cooldown).unwrap_or(SignedDuration::MAX);
     let action = if first.duration_since(since) >= cooldown {
-        Action::Sleep { memory: Memory { asleep_since: Some(*now), zero_since: None }, since }
+        // Kept until it sleeps: if the scale is not written, the cooldown is over all the same.
+        Action::Sleep { memory: Memory { asleep_since: Some(*now), zero_since: Some(since) }, since }
     } else {
         facts.remember(Memory { asleep_since: None, zero_since: Some(since) })
     };

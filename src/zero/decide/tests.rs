@@ -72,9 +72,12 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
     // 60 s, by the annotation.
     let hpa = noted(&zero_since(35));
     assert_eq!(decided(&hpa, 3, &[value(0, 94)]).action, Action::Nothing);
-    let asleep = Memory { asleep_since: Some(at(100)), zero_since: None };
+    let asleep = Memory { asleep_since: Some(at(100)), zero_since: Some(at(35)) };
     let sleep = Action::Sleep { memory: asleep, since: at(35) };
     assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
+    // The mark was made, and the workload not scaled: somebody changed it at that moment.
+    let facts = Facts { hpa: &hpa, memory: asleep, replicas: 3, told: &[value(0, 99)], unbroken: None, now: at(101) };
+    assert!(matches!(decide(&facts).action, Action::Sleep { since, .. } if since == at(35)));
     for told in [value(1, 95), fallback(0), unknown()] {
         let decision = decided(&hpa, 3, std::slice::from_ref(&told));
         assert_eq!(decision, Decision { action: Action::Remember(Memory::default()), finding: None }, "{told:?}");
