@@ -185,12 +185,31 @@ impl Catalog {
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
         let question = Question::parse(asked, selector)?;
-        let entries = self.entries(&question, namespace).await?;
-        let items = items(&entries, namespace, &question)?;
-        let who = Who::new(namespace, &question);
+        self.samples(namespace, &question, Some(&Who::new(namespace, &question))).await
+    }
+
+    /// The same for ourselves, who look on behalf of an HPA: values are kept as fresh, and nobody
+    /// takes us for the HPA, whose own pauses people want to see.
+    pub async fn look(
+        &self,
+        namespace: &Namespace,
+        asked: &str,
+        selector: &Selector,
+    ) -> Result<Vec<Sample>, LookupError> {
+        self.samples(namespace, &Question::parse(asked, selector)?, None).await
+    }
+
+    async fn samples(
+        &self,
+        namespace: &Namespace,
+        question: &Question<'_>,
+        who: Option<&Who<'_>>,
+    ) -> Result<Vec<Sample>, LookupError> {
+        let entries = self.entries(question, namespace).await?;
+        let items = items(&entries, namespace, question)?;
         let mut now = Instant::now();
         // All are asked before one is waited for.
-        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(&who, now)).collect();
+        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(who, now)).collect();
         for wait in waits {
             wait.await;
             // While one source was waited for, the others' values have aged.
@@ -199,7 +218,7 @@ impl Catalog {
         let items = if items.len() > 1 { each_once(items) } else { items };
         let mut samples = Vec::with_capacity(items.len());
         for item in &items {
-            samples.push(item.sample(&question, items.len() == 1, now)?);
+            samples.push(item.sample(question, items.len() == 1, now)?);
         }
         Ok(samples)
     }

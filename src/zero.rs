@@ -15,6 +15,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use decide::Why;
+
 use crate::health::{Reporter, State};
 use crate::lookup::Catalog;
 use crate::metric::Clock;
@@ -59,8 +61,11 @@ struct Shared {
     clock: Clock,
 }
 
+/// What is done to a workload, besides what there is a [`Why`] for.
+const SLEEP: &str = "sleep";
+
 /// What was done so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Actions(Family<Action, Counter>);
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -137,6 +142,17 @@ impl Zero {
 }
 
 // === impl Actions ===
+
+impl Default for Actions {
+    /// All at 0: a rate needs to have seen where it began.
+    fn default() -> Self {
+        let actions = Self(Family::default());
+        for action in [SLEEP].into_iter().chain(Why::ALL.map(Why::as_str)) {
+            drop(actions.0.get_or_create(&Action { action }));
+        }
+        actions
+    }
+}
 
 impl Actions {
     fn count(&self, action: &'static str) {

@@ -6,6 +6,7 @@ use super::told;
 use crate::hpa::{Spec, Target, Tolerance, quantity};
 use crate::lookup;
 use crate::metric::MetricName;
+use crate::zero;
 
 pub(super) mod warnings;
 
@@ -118,7 +119,27 @@ impl<'o> Autoscaler<'o> {
         self.conditions().find(|condition| condition.name == name)
     }
 
-    pub(super) fn annotation(&self, key: &str) -> Option<&'o str> {
+    /// Whether depthgauge shall scale its workload to zero and back.
+    pub(super) fn is_labelled(&self) -> bool {
+        self.0["metadata"]["labels"][zero::autoscaler::LABEL] == "true"
+    }
+
+    /// Whether its workload is at 0, so that it looks at no metric.
+    pub(super) fn rests(&self) -> bool {
+        self.condition("ScalingActive").is_some_and(|condition| condition.reason == "ScalingDisabled")
+    }
+
+    /// Since when depthgauge has it at 0.
+    pub(super) fn asleep_since(&self) -> Option<&'o str> {
+        self.annotation(zero::autoscaler::ASLEEP_SINCE)
+    }
+
+    /// Whether it is to be left as it is.
+    pub(super) fn is_paused(&self) -> bool {
+        self.annotation(zero::autoscaler::PAUSED).is_some_and(|value| value != "false")
+    }
+
+    fn annotation(&self, key: &str) -> Option<&'o str> {
         self.0["metadata"]["annotations"][key].as_str()
     }
 

@@ -109,7 +109,7 @@ async fn explain(wire: &Wire, namespace: &str, name: &str, version: Option<Versi
     let seen = Seen { hpa, workload, heard, now: clock() };
     let mut text = account::write(&seen);
     let mut found = warnings::of(hpa, &all, version);
-    found.extend(warnings::asleep(hpa, seen.is_waiting()));
+    found.extend(warnings::asleep(hpa, seen.waiting()));
     let asked = questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
     found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));
     account::write_findings(&mut text, &found);

@@ -126,8 +126,13 @@ impl Cell {
     }
 
     /// Takes note of a question, and has the source read if what is known will not do: then this
-    /// is to be waited for, which ends with that read, or when it should have ended.
-    pub(super) fn ask(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<impl Future<Output = ()> + use<>> {
+    /// is to be waited for, which ends with that read, or when it should have ended. Without `who`
+    /// nobody is remembered who asked.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        who: Option<&Who<'_>>,
+        now: Instant,
+    ) -> Option<impl Future<Output = ()> + use<>> {
         let mut progress = self.must_wait(who, now)?;
         let deadline = now + self.timing.timeout + SLACK;
         // Elapsed or not, what is known then is the answer.
@@ -238,10 +243,10 @@ impl Cell {
     }
 
     /// What tells of the end of the read that must be waited for, if one must be.
-    fn must_wait(self: &Arc<Self>, who: &Who<'_>, now: Instant) -> Option<watch::Receiver<()>> {
+    fn must_wait(self: &Arc<Self>, who: Option<&Who<'_>>, now: Instant) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         state.asks.record(now);
-        if let Some(interval) = state.askers.record(who, now) {
+        if let Some(interval) = who.and_then(|who| state.askers.record(who, now)) {
             self.meters.asked_after(interval);
         }
         let was_active = state.active;

@@ -98,6 +98,9 @@ pub enum Why {
 // === impl Why ===
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Work, Self::Fast, Self::Rescue, Self::HandBack];
+
     /// As a label value.
     pub fn as_str(self) -> &'static str {
         match self {

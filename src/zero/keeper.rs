@@ -12,13 +12,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::autoscaler::{Autoscaler, Memory};
 use super::decide::{Action, Facts, Told, Why, decide};
 use super::events::Said;
 use super::finding::Finding;
 use super::scale::{Scale, ScaleError, in_time};
 use super::values;
+use super::{SLEEP, Shared};
 
 /// From a look at an HPA that may have to be put to sleep or woken to the next. A look is a
 /// question to our own memory; with the read before it and the call after it, a message wakes
@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Where nothing is urgent, and how old a scale may be that is decided on first: as often as the
 /// HPA controller looks.
 const GLANCE: Duration = Duration::from_secs(15);
+/// The longest pause while kube-apiserver is in trouble, after pauses that double: it may have too
+/// much to do, and a sleeper is woken soon after it is well again.
+const TROUBLE_MAX: Duration = Duration::from_secs(4);
 /// How long the news of what we have just written may take to come back by the watch.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -35,6 +38,8 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     hpa: watch::Receiver<Arc<Autoscaler>>,
     scale: Option<(Scale, Instant)>,
+    /// How long it waited after the last look, if kube-apiserver was in trouble.
+    trouble: Duration,
 }
 
 /// What there is to find out about an HPA.
@@ -54,7 +59,7 @@ enum Interest {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
-        Self { shared, hpa, scale: None }
+        Self { shared, hpa, scale: None, trouble: Duration::ZERO }
     }
 
     /// Until the HPA is gone.
@@ -78,20 +83,26 @@ impl Keeper {
 
     /// One look; how long to wait for the next.
     async fn look(&mut self, hpa: &Autoscaler) -> Duration {
-        let interest = Interest::of(hpa);
+        let mut interest = Interest::of(hpa);
         let finding = match interest {
             Interest::None => None,
             _ => match self.act(hpa).await {
                 Ok(finding) => finding,
-                Err(ScaleError::Wrong(why)) => Some(Finding::scale(&why)),
+                Err(ScaleError::Wrong(why)) => {
+                    // Until somebody has put it right.
+                    interest = Interest::None;
+                    Some(Finding::scale(&why))
+                }
                 // Nothing is known, so nothing is news.
                 Err(ScaleError::Conflict) => return LOOK,
                 Err(ScaleError::Trouble(trouble)) => {
                     tracing::debug!(hpa = %hpa.title(), trouble, "cannot look");
-                    return LOOK;
+                    self.trouble = (self.trouble * 2).clamp(LOOK, TROUBLE_MAX);
+                    return self.trouble;
                 }
             },
         };
+        self.trouble = Duration::ZERO;
         if self.shared.findings.note(hpa, finding.as_ref())
             && let Some(Finding { problem, text }) = &finding
         {
@@ -130,7 +141,8 @@ impl Keeper {
     }
 
     fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
-        let (unbroken, now) = (self.shared.lease.unbroken(), (self.shared.clock)());
+        let cooldown = hpa.cooldown.as_ref().copied().unwrap_or_default();
+        let (unbroken, now) = (self.shared.lease.unbroken(cooldown), (self.shared.clock)());
         Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, now }
     }
 
@@ -154,7 +166,7 @@ impl Keeper {
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
         let metrics = hpa.metrics.iter().map(|metric| metric.title()).collect::<Vec<_>>().join(", ");
         let note = format!("scaled {workload} from {from} to 0: {metrics} reads 0 since {since:.0}");
-        self.done("sleep", hpa, Said { reason: "PutToSleep", action: "Scale", warning: false, note: &note }).await;
+        self.done(SLEEP, hpa, Said { reason: "PutToSleep", action: "Scale", warning: false, note: &note }).await;
         Ok(())
     }
 

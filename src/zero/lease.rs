@@ -33,7 +33,8 @@ const DURATION: Duration = Duration::from_secs(10);
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 /// From a look to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// So long a silence is no break: a killed holder has been replaced, or a restart is over.
+/// So long a silence is no break, but for a cooldown that is shorter: a killed holder has been
+/// replaced, or a restart is over.
 const BREAK: SignedDuration = SignedDuration::from_secs(30);
 const VERBS: &[&str] = &["get", "create", "patch"];
 
@@ -52,6 +53,10 @@ pub struct Lease {
 struct Held {
     until: Instant,
     unbroken: Timestamp,
+    /// Since when it is we.
+    since: Timestamp,
+    /// For how long nobody held it before that.
+    silence: SignedDuration,
 }
 
 /// What somebody else's Lease looked like, and since when.
@@ -75,9 +80,11 @@ impl Lease {
         self.held().is_some_and(|held| Instant::now() < held.until)
     }
 
-    /// Since when somebody has held it without a break.
-    pub fn unbroken(&self) -> Option<Timestamp> {
-        self.held().map(|held| held.unbroken)
+    /// Since when somebody has held it without a break, for somebody who waits for as long as
+    /// `cooldown`: a silence that is longer is one, too.
+    pub fn unbroken(&self, cooldown: Duration) -> Option<Timestamp> {
+        let cooldown = SignedDuration::try_from(cooldown).unwrap_or(SignedDuration::MAX);
+        self.held().map(|held| if held.silence > cooldown { held.since } else { held.unbroken })
     }
 
     /// Takes it, or keeps it, for as long as the process runs; tells what hinders.
@@ -132,11 +139,14 @@ impl Lease {
         if !ours {
             return Ok(());
         }
-        let went_on = renewed.is_some_and(|renewed| now.duration_since(renewed) < BREAK);
-        let unbroken = held_since(&found).filter(|_| went_on).unwrap_or(now);
+        let silence = renewed.map_or(SignedDuration::MAX, |renewed| now.duration_since(renewed));
+        let unbroken = held_since(&found).filter(|_| silence < BREAK).unwrap_or(now);
         self.apply(Some(&found), Some(&self.identity), Some(now), Some(unbroken)).await?;
         // From before the call: it may have been taken as late as then.
-        let before = self.held().replace(Held { until: began + RENEW_DEADLINE, unbroken });
+        let before = *self.held();
+        let kept = before.filter(|before| began < before.until);
+        let (since, silence) = kept.map_or((now, silence), |kept| (kept.since, kept.silence));
+        *self.held() = Some(Held { until: began + RENEW_DEADLINE, unbroken, since, silence });
         if before.is_none() {
             tracing::info!(lease = self.title(), identity = self.identity, "scales to zero and back");
         }

@@ -20,7 +20,7 @@ async fn one(catalog: &Catalog, namespace: &Namespace, metric: &Metric) -> Told 
         Ok(selector) => selector,
         Err(why) => return Told::Unknown(format!("{why}.").into()),
     };
-    match catalog.answer(namespace, metric.name.as_str(), selector).await {
+    match catalog.look(namespace, metric.name.as_str(), selector).await {
         Ok(samples) => told(&samples),
         Err(error) => Told::Unknown(error.to_string().into()),
     }

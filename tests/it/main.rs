@@ -36,6 +36,7 @@ mod rotation;
 
 /// Values and selectors, and what is wrong with a question.
 mod values;
+mod zero;
 
 /// `get`, without a cluster.
 mod get;

@@ -4,9 +4,11 @@ use jiff::SignedDuration;
 
 use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::{Finding, Level};
+use crate::cli::told::Item;
 use crate::cli::version::Version;
 use crate::hpa::Target;
 use crate::zero;
+use crate::zero::autoscaler::PAUSED;
 
 /// From one look of the HPA controller to the next, by default.
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
@@ -14,6 +16,28 @@ const SYNC: SignedDuration = SignedDuration::from_secs(15);
 const REPLICAS: i32 = 4;
 /// By how much it varies while nothing is wrong.
 const JITTER: SignedDuration = SignedDuration::from_secs(3);
+
+/// Whether there is something to do for a workload; of several metrics, the greatest counts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(in crate::cli) enum Waiting {
+    No,
+    /// A metric has no value.
+    Unknown,
+    Yes,
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// By one answer.
+    pub(in crate::cli) fn of(items: &[Item]) -> Self {
+        match items {
+            [] => Self::Unknown,
+            items if items.iter().any(|item| item.milli > Some(0)) => Self::Yes,
+            _ => Self::No,
+        }
+    }
+}
 
 /// What can be seen in the HPA itself, and in the others of its namespace.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: Option<Version>) -> Vec<Finding> {
@@ -39,25 +63,36 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: 
     found
 }
 
-/// What keeps a workload at 0 for good; `waiting` tells whether there is something to do.
-pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: bool) -> Option<Finding> {
-    let rests = hpa.condition("ScalingActive").is_some_and(|condition| condition.reason == "ScalingDisabled");
-    if !rests || hpa.scaled_to_zero() {
+/// What keeps a workload at 0, for good or for now.
+pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting) -> Option<Finding> {
+    if !hpa.rests() || hpa.scaled_to_zero() {
         return None;
     }
-    if let Some(since) = hpa.annotation(zero::autoscaler::ASLEEP_SINCE) {
-        let title = hpa.title();
-        return Some(Finding::ok(format!(
-            "{title} rests: depthgauge scaled its workload to 0 at {since}, and wakes it"
-        )));
-    }
-    let text = format!(
-        "{} rests, because its workload was set to 0 by somebody else{}: wake it with {}",
-        hpa.title(),
-        if waiting { ", and sleeps for good although there are messages" } else { "" },
-        hpa.workload().wake_command(hpa.namespace())
-    );
-    Some(if waiting { Finding::fail(text) } else { Finding::warn(text) })
+    let (title, wake) = (hpa.title(), hpa.workload().wake_command(hpa.namespace()));
+    let Some(since) = hpa.asleep_since() else {
+        let text = |what| {
+            format!("{title} rests, because its workload was set to 0 by somebody else{what}: wake it with {wake}")
+        };
+        return Some(match waiting {
+            Waiting::Yes => Finding::fail(text(", and sleeps for good although there are messages")),
+            Waiting::Unknown => Finding::warn(text(", and nobody knows whether messages are waiting")),
+            Waiting::No => Finding::warn(text("")),
+        });
+    };
+    let rests = format!("{title} rests: depthgauge scaled its workload to 0 at {since}");
+    Some(match (waiting, hpa.is_paused()) {
+        (Waiting::No, false) => Finding::ok(format!("{rests}, and wakes it")),
+        (Waiting::No, true) => Finding::ok(format!("{rests}, and annotation {PAUSED} keeps it there")),
+        (Waiting::Yes, false) => Finding::warn(format!(
+            "{rests}, and is to wake it within seconds, for there are messages; if this stays, ask whether it runs with --scale-to-zero, read its log, and wake it with {wake}"
+        )),
+        (Waiting::Yes, true) => Finding::warn(format!(
+            "{rests}, and annotation {PAUSED} keeps it there although there are messages: take the annotation away, or wake it with {wake}"
+        )),
+        (Waiting::Unknown, _) => Finding::warn(format!(
+            "{rests}, and it is asleep and blind: nobody knows whether messages are waiting; to be sure, wake it with {wake}"
+        )),
+    })
 }
 
 /// Who is asked less often than the controller looks by default; by the longest of the last pauses.
@@ -229,17 +264,43 @@ mod tests {
         assert!(texts(2).is_empty() && texts(3).is_empty());
     }
 
-    #[test]
-    fn who_sleeps_for_good_is_told_how_to_wake() {
+    fn resting(annotations: &Value) -> Value {
         let mut object = good("a");
-        assert_eq!(asleep(&Autoscaler(&object), true), None);
+        object["metadata"]["annotations"] = annotations.clone();
         object["status"] =
             json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]});
-        let found = asleep(&Autoscaler(&object), true).unwrap();
+        object
+    }
+
+    #[test]
+    fn who_sleeps_for_good_is_told_how_to_wake() {
+        assert_eq!(asleep(&Autoscaler(&good("a")), Waiting::Yes), None);
+        let object = resting(&json!({}));
+        let found = asleep(&Autoscaler(&object), Waiting::Yes).unwrap();
         assert_eq!(found.level, Level::Fail);
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
-        assert_eq!(asleep(&Autoscaler(&object), false).unwrap().level, Level::Warn);
-        object["metadata"]["annotations"] = json!({zero::autoscaler::ASLEEP_SINCE: "2026-11-23T10:00:00Z"});
-        assert_eq!(asleep(&Autoscaler(&object), true).unwrap().level, Level::Ok, "that is our own work");
+        assert_eq!(asleep(&Autoscaler(&object), Waiting::No).unwrap().level, Level::Warn);
+        let blind = asleep(&Autoscaler(&object), Waiting::Unknown).unwrap();
+        assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
+    }
+
+    #[test]
+    fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
+        use zero::autoscaler::ASLEEP_SINCE;
+        let marked = resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z"}));
+        let paused = resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z", PAUSED: "true"}));
+        for (object, waiting, level, text) in [
+            (&marked, Waiting::No, Level::Ok, "at 2026-11-23T10:00:00Z, and wakes it"),
+            (&marked, Waiting::Yes, Level::Warn, "whether it runs with --scale-to-zero"),
+            (&marked, Waiting::Unknown, Level::Warn, "asleep and blind"),
+            (&paused, Waiting::No, Level::Ok, "annotation depthgauge.dev/paused keeps it there"),
+            (&paused, Waiting::Yes, Level::Warn, "take the annotation away"),
+            (&paused, Waiting::Unknown, Level::Warn, "asleep and blind"),
+        ] {
+            let found = asleep(&Autoscaler(object), waiting).unwrap();
+            assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
+            let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
+            assert_eq!(helps, level == Level::Warn, "{}", found.text);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Every HPA that asks for a metric of ours: what it would be told now, the same way, and what
-//! keeps it from scaling although it has a value.
+//! Every HPA that asks for a metric of ours, or that we shall scale to zero: what it would be told
+//! now, the same way, and what keeps it from scaling although it has a value.
 
 use std::io::Write;
 
@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::report::Report;
-use crate::cli::autoscaler::{Autoscaler, Question, warnings};
+use crate::cli::autoscaler::warnings::{self, Waiting};
+use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
-use crate::zero;
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
 /// itself may ask.
@@ -33,8 +33,9 @@ pub(super) async fn check(wire: &Wire, version: Option<Version>, report: &mut Re
         }
     };
     let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
+    let asked = all.iter().map(|hpa| (hpa, hpa.our_questions()));
     let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> =
-        all.iter().map(|hpa| (hpa, hpa.our_questions())).filter(|(_, questions)| !questions.is_empty()).collect();
+        asked.filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled()).collect();
     if ours.is_empty() {
         return report.add("hpas", &Finding::ok("no HPA asks for a metric of depthgauge"));
     }
@@ -54,14 +55,19 @@ async fn look(
     version: Option<Version>,
 ) -> Vec<Finding> {
     let mut findings = warnings::of(hpa, all, version);
-    let mut waiting = false;
+    let mut waiting = Waiting::No;
     for question in questions {
         let answer = wire.get(&question.path).await;
-        waiting |= answer.as_ref().is_ok_and(|list| told::items(list).iter().any(|item| item.milli > Some(0)));
+        waiting = waiting.max(match &answer {
+            Ok(list) => Waiting::of(&told::items(list)),
+            // The server may know.
+            Err(Trouble::Forbidden(_)) => Waiting::No,
+            Err(_) => Waiting::Unknown,
+        });
         findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
     }
     findings.extend(warnings::asleep(hpa, waiting));
-    if hpa.0["metadata"]["labels"][zero::autoscaler::LABEL] == "true" {
+    if hpa.is_labelled() || hpa.rests() {
         // Whoever may not read Events has seen the rest.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
         findings.extend(said(hpa, &events, &findings, clock()));

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::verdict;
+use crate::cli::autoscaler::warnings::Waiting;
 use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::finding::{Finding, one_line};
 use crate::cli::told::{Item, decimal};
@@ -38,13 +39,14 @@ pub(super) enum Heard {
 // === impl Seen ===
 
 impl Seen<'_> {
-    /// Whether any metric has a value above 0.
-    pub(super) fn is_waiting(&self) -> bool {
-        let above = |heard: &Heard| match heard {
-            Heard::Asked { answer: Ok(items), .. } => items.iter().any(|item| item.milli > Some(0)),
-            _ => false,
+    /// By those metrics that are asked for here.
+    pub(super) fn waiting(&self) -> Waiting {
+        let of = |heard: &Heard| match heard {
+            Heard::Asked { answer: Ok(items), .. } => Waiting::of(items),
+            Heard::Asked { answer: Err(_), .. } => Waiting::Unknown,
+            Heard::NotAsked(_) => Waiting::No,
         };
-        self.heard.iter().any(above)
+        self.heard.iter().map(of).max().unwrap_or(Waiting::No)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ impl Objects {
         self.state().objects.get(path).cloned()
     }
 
+    /// Makes this, whole.
+    pub(crate) fn put(&self, path: &str, object: Value) {
+        self.state().objects.insert(path.to_owned(), object);
+    }
+
     /// What `depthgauge` talks through.
     pub(crate) fn client(&self) -> kube::Client {
         let objects = self.clone();
@@ -61,12 +67,15 @@ impl Objects {
         let takes = self.state().takes;
         tokio::time::sleep(takes).await;
         let (code, body) = match parts.method {
+            // Nothing changes that is not told.
+            Method::GET if parts.uri.query().is_some_and(|query| query.contains("watch=true")) => pending().await,
             Method::GET => self.get(&path).map_or_else(|| failure(404, "NotFound"), |object| (200, object)),
             Method::PATCH => {
                 let query = parts.uri.query().unwrap();
                 let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager=")).unwrap();
                 self.state().apply(path, manager, query.contains("force=true"), &serde_json::from_slice(&body).unwrap())
             }
+            Method::POST => (201, serde_json::from_slice(&body).unwrap()),
             other => panic!("the fake API knows no {other}"),
         };
         Response::builder().status(code).body(Full::from(body.to_string())).unwrap()

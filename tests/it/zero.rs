@@ -1,0 +1,63 @@
+//! Scaling to zero, as far as it needs no control plane: what is wrong is on `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use depthgauge::health::{Health, State};
+use depthgauge::lookup::Catalog;
+use depthgauge::zero::{Lease, Zero};
+use jiff::Timestamp;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+
+use crate::support::objects::Objects;
+
+/// The metrics of one that has found an HPA that never goes to zero.
+#[tokio::test(start_paused = true)]
+async fn an_hpa_that_needs_somebody_is_a_series() {
+    let text = scraped().await;
+    let series = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"dummy\",problem=\"scale\"} 1";
+    for line in [
+        series,
+        "depthgauge_hpa_problems{problem=\"scale\"} 1",
+        "depthgauge_hpa_problems{problem=\"asleep_for_good\"} 0",
+        "depthgauge_scale_to_zero_actions_total{action=\"sleep\"} 0",
+        "depthgauge_scale_to_zero_actions_total{action=\"rescue\"} 0",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
+    }
+}
+
+/// In the text format; there is an HPA that cannot be scaled, for each series that there can be.
+pub(crate) async fn scraped() -> String {
+    let hpa = json!({
+        "metadata": {"namespace": "shop", "name": "dummy", "uid": "u", "resourceVersion": "1",
+            "labels": {"depthgauge.dev/scale-to-zero": "true"}},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Robot", "name": "dummy"}, "maxReplicas": 3},
+    });
+    let objects = Objects::default();
+    objects.put(
+        "/apis/autoscaling/v2/horizontalpodautoscalers",
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscalerList", "metadata": {"resourceVersion": "1"}, "items": [hpa]}),
+    );
+    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
+    let lease = Lease::new(objects.client(), "dg".to_owned(), "zero".to_owned(), "it", Timestamp::now);
+    let reporter = Health::default().reporter("scale-to-zero", State::Ok);
+    let (catalog, lease) = (Arc::new(catalog), Arc::new(lease));
+    let zero = Zero::new(objects.client(), catalog, lease, "it".to_owned(), Timestamp::now, reporter);
+    let mut registry = Registry::with_prefix("depthgauge");
+    zero.register(&mut registry);
+    let findings = zero.findings();
+    let running = tokio::spawn(zero.run());
+    let found = async {
+        while findings.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), found).await.expect("an HPA that needs somebody");
+    running.abort();
+    let mut scraped = String::new();
+    text::encode(&mut scraped, &registry).unwrap();
+    scraped
+}
