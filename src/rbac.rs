@@ -8,14 +8,14 @@ use kube::core::Status;
 /// What went wrong with a call that had no answer by its deadline.
 pub const LATE: &str = "kube-apiserver does not answer in time";
 
-/// Rights on one object, by name.
+/// Rights on one object, by name, or on all of a kind that we may not know the names of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Grant<'a> {
     /// `apiregistration.k8s.io`; empty for the core group.
     pub group: &'a str,
     /// `apiservices`
     pub resource: &'a str,
-    /// The object's name: nothing wider is ever asked for.
+    /// The object's name: nothing wider is asked for, but for what its owner names. Empty for all.
     pub name: &'a str,
     /// The object's namespace, if it has one.
     pub namespace: Option<&'a str>,
@@ -40,15 +40,21 @@ impl Grant<'_> {
         trouble(error, |user| self.yaml(user))
     }
 
+    /// What gives all of this to whom kube-apiserver refused it, after a `;`.
+    pub fn remedy(&self, refused: &Status) -> String {
+        remedy(&self.yaml(refused_user(refused)))
+    }
+
     /// What `kubectl apply -f -` takes to give all of this to a user, as kube-apiserver names one.
     pub fn yaml(&self, user: &str) -> String {
         let Self { group, resource, name, namespace, verbs } = self;
-        let (group, verbs) = (if group.is_empty() { "''" } else { group }, verbs.join(", "));
-        let rule =
-            format!("{{apiGroups: [{group}], resources: [{resource}], resourceNames: [{name}], verbs: [{verbs}]}}");
-        // Not the name of the install's own role, whose other rules it would take away.
-        // A subresource has a slash, which no Role's name may have.
+        let verbs = verbs.join(", ");
+        let names = if name.is_empty() { String::new() } else { format!("resourceNames: [{name}], ") };
+        let rule = format!("{{apiGroups: ['{group}'], resources: [{resource}], {names}verbs: [{verbs}]}}");
+        // Not the name of the install's own role, whose other rules it would take away, nor that of
+        // another grant of these. A subresource has a slash, which no Role's name may have.
         let role = format!("depthgauge:{}", resource.replace('/', "-"));
+        let role = if group.contains('.') { format!("{role}.{group}") } else { role };
         let (kind, metadata) = role_kind(&role, *namespace);
         let made = format!(
             "{{apiVersion: rbac.authorization.k8s.io/v1, kind: {kind}, metadata: {metadata}, rules: [{rule}]}}"
@@ -75,8 +81,7 @@ impl Binding<'_> {
 fn trouble(error: &kube::Error, yaml: impl FnOnce(&str) -> String) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            let yaml = yaml(refused_user(status));
-            format!("{}; to grant it, give this to kubectl apply -f -: {yaml}", status.message)
+            format!("{}; {}", status.message, remedy(&yaml(refused_user(status))))
         }
         kube::Error::Api(status) if status.code == 401 => {
             "kube-apiserver refuses our credentials: the token is expired, or of another cluster".to_owned()
@@ -84,6 +89,10 @@ fn trouble(error: &kube::Error, yaml: impl FnOnce(&str) -> String) -> String {
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
         _ => "kube-apiserver does not answer".to_owned(),
     }
+}
+
+fn remedy(yaml: &str) -> String {
+    format!("to grant it, give this to kubectl apply -f -: {yaml}")
 }
 
 fn list(items: &[String]) -> String {
@@ -158,6 +167,18 @@ mod tests {
         let items = self::items(&grant.trouble(&refused("o'brien")));
         assert_eq!((&items[0]["kind"], &items[1]["kind"]), (&json!("ClusterRole"), &json!("ClusterRoleBinding")));
         assert_eq!(items[1]["subjects"][0]["name"], "o'brien");
+    }
+
+    #[test]
+    fn a_grant_takes_nothing_from_another() {
+        let grant = |group, resource, name| Grant { group, resource, name, namespace: Some("shop"), verbs: &["get"] };
+        let role = |grant: Grant<'_>| items(&grant.trouble(&refused("u")))[0].clone();
+        let all = role(grant("example.com", "workers/scale", ""));
+        assert_eq!(all["rules"][0].get("resourceNames"), None, "all of them, so that one grant does");
+        let others = [grant("other.example.com", "workers/scale", ""), grant("apps", "deployments/scale", "")];
+        for other in others.map(role) {
+            assert_ne!(all["metadata"]["name"], other["metadata"]["name"]);
+        }
     }
 
     #[test]

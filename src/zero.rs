@@ -20,6 +20,7 @@ use decide::Why;
 use crate::health::{Reporter, State};
 use crate::lookup::Catalog;
 use crate::metric::Clock;
+use crate::rbac::Grant;
 
 pub mod autoscaler;
 pub mod decide;
@@ -40,8 +41,24 @@ pub use lease::Lease;
 /// Whose objects are followed.
 type Object = HorizontalPodAutoscaler;
 
+/// The name of the Lease by which one replica acts; component scale-to-zero grants it by this name.
+pub const LEASE: &str = "depthgauge-scale-to-zero";
+
 /// How often the check is told how things are: a look into memory.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What all this takes, with the Lease in this namespace, as component scale-to-zero grants it:
+/// whoever adds kinds to scale grants those himself.
+pub fn rights(namespace: &str) -> [Grant<'_>; 5] {
+    let all = |group, resource, verbs| Grant { group, resource, name: "", namespace: None, verbs };
+    [
+        all("autoscaling", "horizontalpodautoscalers", &["list", "watch", "patch"]),
+        all("apps", "deployments/scale", scale::VERBS),
+        all("apps", "statefulsets/scale", scale::VERBS),
+        all("events.k8s.io", "events", &["create"]),
+        lease::rights(namespace, LEASE),
+    ]
+}
 
 /// Puts workloads to sleep and wakes them.
 pub struct Zero {

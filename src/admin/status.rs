@@ -63,6 +63,8 @@ pub struct Facts {
     pub api_service_available: Option<bool>,
     /// Where the sources are from: a file, or variables.
     pub config: String,
+    /// Which replica scales to zero and back, if one is to.
+    pub scale_to_zero: Option<String>,
     /// What a person should look at and no check is about.
     pub findings: Vec<Finding>,
 }

@@ -94,12 +94,14 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     report.add("identity", &identity::check(wire, clock).await);
     let found = registration::read(wire).await;
     let (service, account, secret) = names.resolve(found.as_ref().ok());
-    report.all("rbac", &rights::check(wire, &account, &service, &secret).await);
+    let hpas = hpas::read(wire).await;
+    let scales = hpas.as_ref().is_ok_and(hpas::any_labelled);
+    report.all("rbac", &rights::check(wire, &account, &service, &secret, scales).await);
     report.all("apiservice", &registration::judge(found.as_ref().map_err(Clone::clone), &service));
     report.all("service", &service::check(wire, &service).await);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
     report.add("certificate", &certificate::check(wire, &secret, &service, bundle.as_deref()).await);
-    hpas::check(wire, hello.version.as_ref().and_then(Version::of), report).await;
+    hpas::check(wire, hpas, hello.version.as_ref().and_then(Version::of), report).await;
 }
 
 fn without_cluster(why: &str, report: &mut Report<impl Write>) {

@@ -113,13 +113,12 @@ impl Args {
         if let Some(followed) = followed {
             parts.run("config", followed.by(&catalog, &health, &mut registry).run());
         }
-        let findings = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
-        let findings = findings.unwrap_or_default();
+        let scaling = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
         let (health, reviews) = (&health, &parts.reviews);
         let doors =
             Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
-        let (gate, operators) = doors.open(catalog.clone(), registry, origin, findings, admin_is_local);
+        let (gate, operators) = doors.open(catalog.clone(), registry, origin, scaling, admin_is_local);
         parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), self.tls_min_version)?;

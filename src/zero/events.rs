@@ -14,6 +14,8 @@ use crate::metric::Clock;
 
 /// Longest note of an Event (Kubernetes' own limit).
 const NOTE_MAX: usize = 1024;
+/// At the end of a longer one.
+const CUT: &str = "… (in full in depthgauge's log)";
 /// Who reports.
 const CONTROLLER: &str = "depthgauge";
 
@@ -91,7 +93,7 @@ impl Events {
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
-            note: Some(note[..note.floor_char_boundary(NOTE_MAX)].to_owned()),
+            note: Some(fitting(note)),
             reason: Some(reason.to_owned()),
             regarding: Some(regarding),
             reporting_controller: Some(CONTROLLER.to_owned()),
@@ -106,5 +108,34 @@ impl Events {
             Err(error) => error.to_string(),
         };
         tracing::warn!(object, reason, trouble, "cannot write an Event");
+    }
+}
+
+/// What does not fit is not cut in the middle of a command without a word.
+fn fitting(note: &str) -> String {
+    if note.len() <= NOTE_MAX {
+        return note.to_owned();
+    }
+    format!("{}{CUT}", &note[..note.floor_char_boundary(NOTE_MAX - CUT.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+    use crate::zero::finding::Finding;
+    use crate::zero::scale::may_not;
+
+    #[test]
+    fn a_missing_right_fits_whole_and_what_is_longer_says_that_it_is_cut() {
+        let [namespace, account] = [40, 30].map(|length| "n".repeat(length));
+        let refused = format!("User \"system:serviceaccount:{account}:{account}\" cannot");
+        let refused = Status::failure(&refused, "Forbidden").with_code(403);
+        let note = Finding::scale(&may_not("platform.example.com", "customresources", &namespace, &refused)).text;
+        assert!(note.ends_with("}]}]}"), "{note}");
+        assert_eq!(fitting(&note), *note, "{}", note.len());
+        let long = fitting(&"é".repeat(600));
+        assert!(long.len() <= NOTE_MAX && long.ends_with("é… (in full in depthgauge's log)"), "{long}");
     }
 }

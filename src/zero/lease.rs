@@ -47,6 +47,8 @@ pub struct Lease {
     identity: String,
     clock: Clock,
     held: Mutex<Option<Held>>,
+    /// Who held it when we last looked.
+    holder: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +74,17 @@ impl Lease {
     pub fn new(client: kube::Client, namespace: String, name: String, host: &str, clock: Clock) -> Self {
         let identity = format!("{host}_{:08x}", fastrand::u32(..));
         let api = Api::namespaced(client, &namespace);
-        Self { api, namespace, name, identity, clock, held: Mutex::default() }
+        Self { api, namespace, name, identity, clock, held: Mutex::default(), holder: Mutex::default() }
     }
 
     /// Whether we may act.
     pub fn is_held(&self) -> bool {
         self.held().is_some_and(|held| Instant::now() < held.until)
+    }
+
+    /// Who held it at the last look, a host's name and a number; `None` if nobody did.
+    pub fn holder(&self) -> Option<String> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Since when somebody has held it without a break, for somebody who waits for as long as
@@ -110,7 +117,7 @@ impl Lease {
         }
         let released = async {
             let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(()) };
-            if self.holder(&found) == Some(&self.identity) {
+            if holder(&found) == Some(&self.identity) {
                 let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
                 self.apply(Some(&found), None, renewed, held_since(&found)).await?;
             }
@@ -128,7 +135,8 @@ impl Lease {
             return self.apply(None, None, None, None).await;
         };
         let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
-        let ours = match self.holder(&found) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder(&found).cloned();
+        let ours = match holder(&found) {
             None => true,
             Some(holder) if *holder == self.identity => true,
             Some(_) => {
@@ -157,7 +165,7 @@ impl Lease {
     async fn apply(
         &self,
         found: Option<&Object>,
-        holder: Option<&str>,
+        to: Option<&str>,
         renewed: Option<Timestamp>,
         held_since: Option<Timestamp>,
     ) -> kube::Result<()> {
@@ -167,11 +175,11 @@ impl Lease {
             metadata["resourceVersion"] = json!(found.resource_version());
             let before = found.spec.as_ref();
             let changes = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
-            let taken = holder.is_some() && self.holder(found).map(String::as_str) != holder;
+            let taken = to.is_some() && holder(found).map(String::as_str) != to;
             spec["leaseTransitions"] = json!(changes.saturating_add(i32::from(taken)));
         }
-        if let Some(holder) = holder {
-            spec["holderIdentity"] = json!(holder);
+        if let Some(to) = to {
+            spec["holderIdentity"] = json!(to);
         }
         if let Some(renewed) = renewed {
             spec["renewTime"] = json!(format!("{renewed:.6}"));
@@ -185,28 +193,23 @@ impl Lease {
         self.api.patch(&self.name, &params, &Patch::Apply(&lease)).await.map(drop)
     }
 
-    fn holder<'l>(&self, lease: &'l Object) -> Option<&'l String> {
-        lease.spec.as_ref()?.holder_identity.as_ref().filter(|holder| !holder.is_empty())
-    }
-
     fn title(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
     fn grant(&self) -> Grant<'_> {
-        Grant {
-            group: "coordination.k8s.io",
-            resource: "leases",
-            name: &self.name,
-            namespace: Some(&self.namespace),
-            verbs: VERBS,
-        }
+        rights(&self.namespace, &self.name)
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         // Every change is a plain assignment: a panic cannot leave it half made.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What it takes to hold a Lease.
+pub(super) fn rights<'l>(namespace: &'l str, name: &'l str) -> Grant<'l> {
+    Grant { group: "coordination.k8s.io", resource: "leases", name, namespace: Some(namespace), verbs: VERBS }
 }
 
 /// Whether it has been the same for as long as a holder may be silent.
@@ -218,6 +221,10 @@ fn is_silent(seen: &mut Option<Seen>, version: Option<String>, now: Instant) -> 
             false
         }
     }
+}
+
+fn holder(lease: &Object) -> Option<&String> {
+    lease.spec.as_ref()?.holder_identity.as_ref().filter(|holder| !holder.is_empty())
 }
 
 fn held_since(lease: &Object) -> Option<Timestamp> {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, Status};
 use serde_json::json;
 
 use super::autoscaler::{Autoscaler, Workload};
@@ -19,7 +19,7 @@ use crate::rbac::{Grant, LATE};
 /// of the Lease has begun is over before another one may act.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// All that is needed on a workload's scale.
-const VERBS: &[&str] = &["get", "patch"];
+pub(super) const VERBS: &[&str] = &["get", "patch"];
 
 /// The way to every workload's scale.
 pub(super) struct Scales {
@@ -130,26 +130,26 @@ fn of(scale: k8s_openapi::api::autoscaling::v1::Scale) -> Scale {
 }
 
 fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleError {
-    let code = match error {
-        kube::Error::Api(status) => status.code,
-        _ => 0,
-    };
+    let kube::Error::Api(status) = error else { return ScaleError::Trouble(answered(error)) };
     let reference = hpa.workload.reference();
-    match code {
+    match status.code {
         409 => ScaleError::Conflict,
         404 => ScaleError::Wrong(format!("there is no {reference}, or it has no scale subresource")),
-        403 => {
-            let resource = format!("{}/scale", kind.plural);
-            let (group, name, namespace) = (kind.group.as_str(), hpa.workload.name.as_str(), hpa.namespace.as_str());
-            let grant = Grant { group, resource: &resource, name, namespace: Some(namespace), verbs: VERBS };
-            ScaleError::Wrong(grant.trouble(error))
-        }
+        403 => ScaleError::Wrong(may_not(&kind.group, &kind.plural, hpa.namespace.as_str(), status)),
         // No fault of the workload: an expired token, a busy kube-apiserver.
         401 | 408 | 429 => ScaleError::Trouble(answered(error)),
         // Its replicas are not what a scale can be made of.
         400..=499 => ScaleError::Wrong(answered(error)),
         _ => ScaleError::Trouble(answered(error)),
     }
+}
+
+/// kube-apiserver's own words are left out, which would not fit into an Event beside what helps:
+/// all of a kind there, as component scale-to-zero has it, for the next one is named otherwise.
+pub(super) fn may_not(group: &str, plural: &str, namespace: &str, refused: &Status) -> String {
+    let resource = format!("{plural}/scale");
+    let grant = Grant { group, resource: &resource, name: "", namespace: Some(namespace), verbs: VERBS };
+    format!("it may not {} {resource} of {group} in {namespace}; {}", VERBS.join(", "), grant.remedy(refused))
 }
 
 /// The same for the same trouble.
@@ -223,7 +223,7 @@ mod tests {
             ("Job", 200, "Job has no scale subresource"),
             ("Robot", 200, "this cluster has no kind Robot in example.com/v1"),
             ("Worker", 404, "there is no worker.example.com/dummy"),
-            ("Worker", 403, "resources: [workers/scale], resourceNames: [dummy], verbs: [get, patch]"),
+            ("Worker", 403, "resources: [workers/scale], verbs: [get, patch]"),
         ] {
             let error = Scales::new(client(code)).read(&of_kind(kind)).await.unwrap_err();
             assert!(matches!(&error, ScaleError::Wrong(why) if why.contains(text)), "{kind}: {error}");

@@ -84,6 +84,7 @@ fn facts(view: &View) -> Markup {
                 }
             }
             div { dt { "Config" } dd { (view.config) } }
+            @if let Some(who) = &view.scale_to_zero { div { dt { "Scaled to zero" } dd { (who) } } }
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct View {
     pub(super) api_service_available: Option<bool>,
     /// Where the sources are from.
     pub(super) config: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scale_to_zero: Option<String>,
     pub(super) checks: Vec<Check>,
     pub(super) findings: Vec<Finding>,
     /// What cannot be listed, and names that mean more than one source.
@@ -185,7 +187,8 @@ pub(super) struct Parts {
 impl View {
     pub(super) fn of(parts: Parts) -> Self {
         let Parts { facts, now, ready, checks, readings, outages, unreachable } = parts;
-        let Facts { version, started, certificate_expires, api_service_available, config, findings } = facts;
+        let Facts { version, started, certificate_expires, api_service_available, config, scale_to_zero, findings } =
+            facts;
         let of_readings = |sentence: &str| {
             readings.iter().filter_map(|reading| reading.outage.as_ref()).any(|outage| &*outage.sentence == sentence)
         };
@@ -198,6 +201,7 @@ impl View {
             certificate_expires,
             api_service_available,
             config,
+            scale_to_zero,
             lists: lists.collect(),
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
             findings: findings.into_iter().map(Finding::redacted).collect(),

@@ -23,8 +23,23 @@ const AT_ONCE: usize = 8;
 /// How old an Event may be that still counts: the server repeats what stands after half an hour.
 const STANDS: SignedDuration = SignedDuration::from_mins(35);
 
-pub(super) async fn check(wire: &Wire, version: Option<Version>, report: &mut Report<impl Write>) {
-    let list = match wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await {
+/// All of the cluster's.
+pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
+    wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await
+}
+
+/// Whether somebody wants depthgauge to scale to zero.
+pub(super) fn any_labelled(list: &Value) -> bool {
+    list["items"].as_array().into_iter().flatten().any(|hpa| Autoscaler(hpa).is_labelled())
+}
+
+pub(super) async fn check(
+    wire: &Wire,
+    list: Result<Value, Trouble>,
+    version: Option<Version>,
+    report: &mut Report<impl Write>,
+) {
+    let list = match list {
         Ok(list) => list,
         Err(trouble) => {
             let absent =

@@ -14,6 +14,7 @@ use crate::certs::SecretRef;
 use crate::cli::finding::Finding;
 use crate::cli::wire::{Trouble, Wire};
 use crate::rbac::{Binding, Grant};
+use crate::zero;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
@@ -45,6 +46,8 @@ struct Right<'a> {
 enum Remedy<'a> {
     Grant(Grant<'a>),
     Bind(Binding<'a>),
+    /// Component scale-to-zero.
+    Component,
 }
 
 // === impl ServiceAccount ===
@@ -85,12 +88,14 @@ impl fmt::Display for ServiceAccount {
     }
 }
 
-/// A line for each thing that it may not do; one if it may do everything, or is not there.
+/// A line for each thing that it may not do; one if it may do everything, or is not there. Whether
+/// it `scales` to zero decides what that is.
 pub(super) async fn check(
     wire: &Wire,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
+    scales: bool,
 ) -> Vec<Finding> {
     let ServiceAccount { namespace, name } = account;
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
@@ -100,7 +105,8 @@ pub(super) async fn check(
             "ServiceAccount {account} does not exist: install depthgauge, or name the one that serve runs as with --service-account NAMESPACE/NAME"
         ))];
     }
-    let needs = needs(service, secret);
+    let mut needs = needs(service, secret);
+    needs.extend(scales.then(|| needs_to_scale(&service.namespace)));
     let mut missing = Vec::new();
     for need in &needs {
         let asked = need.rights.iter().map(|right| is_allowed(wire, account, right));
@@ -139,12 +145,17 @@ fn needs<'a>(service: &'a ServiceRef, secret: &'a SecretRef) -> Vec<Need<'a>> {
     needs
 }
 
+/// One need, for there is one remedy.
+fn needs_to_scale(namespace: &str) -> Need<'_> {
+    let rights = zero::rights(namespace).into_iter().flat_map(Right::of).collect();
+    Need { rights, remedy: Remedy::Component, only: Some("with --scale-to-zero") }
+}
+
 // === impl Need ===
 
 impl<'a> Need<'a> {
     fn grant(grant: Grant<'a>, only: Option<&'static str>) -> Self {
-        let Grant { group, resource, name, namespace, verbs } = grant;
-        let rights = verbs.iter().map(|verb| Right { group, resource, name, namespace, verb }).collect();
+        let rights = Right::of(grant).collect();
         Self { rights, remedy: Remedy::Grant(grant), only }
     }
 }
@@ -155,16 +166,16 @@ fn judge(account: &ServiceAccount, need: &Need<'_>, allowed: &[bool]) -> Option<
     if missing.is_empty() {
         return None;
     }
-    let yaml = match &need.remedy {
-        Remedy::Grant(grant) => grant.yaml(&account.user()),
-        Remedy::Bind(binding) => binding.yaml(&account.user()),
+    let given = |yaml: String| format!("to grant it, give this to kubectl apply -f -: {yaml}");
+    let remedy = match &need.remedy {
+        Remedy::Grant(grant) => given(grant.yaml(&account.user())),
+        Remedy::Bind(binding) => given(binding.yaml(&account.user())),
+        Remedy::Component => {
+            "component scale-to-zero of depthgauge's manifests grants it, or scaleToZero.enabled of its chart"
+                .to_owned()
+        }
     };
-    let text = |only: &str| {
-        format!(
-            "ServiceAccount {account} may not {}{only}; to grant it, give this to kubectl apply -f -: {yaml}",
-            said(&missing)
-        )
-    };
+    let text = |only: &str| format!("ServiceAccount {account} may not {}{only}; {remedy}", said(&missing));
     Some(match need.only {
         None => Finding::fail(text("")),
         Some(when) => Finding::warn(text(&format!(", which serve needs {when}"))),
@@ -183,6 +194,7 @@ fn said(missing: &[&Right<'_>]) -> String {
 
 async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) -> Result<bool, Trouble> {
     let Right { group, resource, name, namespace, verb } = right;
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -190,7 +202,7 @@ async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) ->
             "user": account.user(),
             "groups": account.groups(),
             "resourceAttributes":
-                {"group": group, "resource": resource, "name": name, "namespace": namespace.unwrap_or_default(), "verb": verb},
+                {"group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": namespace.unwrap_or_default(), "verb": verb},
         },
     });
     let answer = wire.create(REVIEWS, &review).await?;
@@ -199,7 +211,12 @@ async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) ->
 
 // === impl Right ===
 
-impl Right<'_> {
+impl<'a> Right<'a> {
+    fn of(grant: Grant<'a>) -> impl Iterator<Item = Self> {
+        let Grant { group, resource, name, namespace, verbs } = grant;
+        verbs.iter().map(move |verb| Self { group, resource, name, namespace, verb })
+    }
+
     fn object(&self) -> String {
         let Self { resource, name, namespace, .. } = self;
         let named = if name.is_empty() { (*resource).to_owned() } else { format!("{resource} {name}") };
@@ -221,40 +238,70 @@ mod tests {
         ("depthgauge/depthgauge:443".parse().unwrap(), "depthgauge/depthgauge-certs".parse().unwrap())
     }
 
+    fn documents(text: &str) -> Vec<Value> {
+        text.split("\n---\n").map(|text| serde_saphyr::from_str(text).unwrap()).collect()
+    }
+
+    /// Group, resource, name, namespace and verb of each right that these grant.
+    fn granted(documents: &[Value]) -> BTreeSet<[String; 5]> {
+        let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap_or_default() };
+        let mut granted = BTreeSet::new();
+        for document in documents {
+            let namespace = document["metadata"]["namespace"].as_str().unwrap_or_default();
+            for rule in document["rules"].as_array().into_iter().flatten() {
+                let one = |key: &str| texts(&rule[key]).concat();
+                for (verb, resource) in texts(&rule["verbs"]).iter().flat_map(|verb| {
+                    texts(&rule["resources"]).into_iter().map(move |resource| (verb.clone(), resource))
+                }) {
+                    granted.insert([one("apiGroups"), resource, one("resourceNames"), namespace.into(), verb]);
+                }
+            }
+        }
+        granted
+    }
+
+    fn needed(rights: &[Right<'_>]) -> BTreeSet<[String; 5]> {
+        let texts = |right: &Right<'_>| {
+            let Right { group, resource, name, namespace, verb } = right;
+            [group, resource, name, namespace.as_ref().unwrap_or(&""), verb].map(|text| (*text).to_owned())
+        };
+        rights.iter().map(texts).collect()
+    }
+
+    #[test]
+    fn what_scaling_takes_is_what_its_component_grants() {
+        let component = documents(include_str!("../../../manifests/components/scale-to-zero/rbac.yaml"));
+        let need = needs_to_scale("depthgauge");
+        assert_eq!(needed(&need.rights), granted(&component));
+        let account: ServiceAccount = "dg/reader".parse().unwrap();
+        let mut allowed = vec![true; need.rights.len()];
+        allowed[2] = false;
+        let found = judge(&account, &need, &allowed).unwrap();
+        let text = "ServiceAccount dg/reader may not patch horizontalpodautoscalers, which serve needs with --scale-to-zero; component scale-to-zero of ";
+        assert!(found.level == Level::Warn && found.text.starts_with(text), "{}", found.text);
+    }
+
     #[test]
     fn what_is_checked_is_what_rbac_yaml_grants() {
-        let documents = include_str!("../../../apiservice/rbac.yaml").split("\n---\n");
-        let documents: Vec<Value> = documents.map(|text| serde_saphyr::from_str(text).unwrap()).collect();
-        let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
-        let mut granted = BTreeSet::new();
+        let documents = documents(include_str!("../../../apiservice/rbac.yaml"));
         let mut bound = BTreeSet::new();
         for document in &documents {
             let namespace = document["metadata"]["namespace"].as_str().unwrap_or_default();
-            for rule in document["rules"].as_array().into_iter().flatten() {
-                for verb in texts(&rule["verbs"]) {
-                    let one = |key: &str| texts(&rule[key]).concat();
-                    granted.insert([one("apiGroups"), one("resources"), one("resourceNames"), namespace.into(), verb]);
-                }
-            }
             if let Some(role) = document["roleRef"]["name"].as_str().filter(|role| *role != "depthgauge") {
                 bound.insert((role.to_owned(), namespace.to_owned()));
             }
         }
         let (service, secret) = names();
-        let (mut needed, mut needed_roles) = (BTreeSet::new(), BTreeSet::new());
+        let (mut all, mut needed_roles) = (BTreeSet::new(), BTreeSet::new());
         for Need { rights, remedy, .. } in needs(&service, &secret) {
             match remedy {
                 Remedy::Bind(Binding { role, namespace }) => {
                     needed_roles.insert((role.to_owned(), namespace.unwrap_or_default().to_owned()));
                 }
-                Remedy::Grant(_) => {
-                    needed.extend(rights.iter().map(|Right { group, resource, name, namespace, verb }| {
-                        [group, resource, name, namespace.as_ref().unwrap_or(&""), verb].map(|text| (*text).to_owned())
-                    }));
-                }
+                Remedy::Grant(_) | Remedy::Component => all.extend(needed(&rights)),
             }
         }
-        assert_eq!((needed, needed_roles), (granted, bound));
+        assert_eq!((all, needed_roles), (granted(&documents), bound));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::scaling::Outlook;
 use super::waiting;
-use crate::admin::status::{self, Facts, Finding, Status};
+use crate::admin::status::{self, Facts, Status};
 use crate::api::Metrics;
 use crate::apiservice::Availability;
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
@@ -17,7 +18,6 @@ use crate::certs::{Expiry, Serving};
 use crate::cli::clock;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, Vitals};
-use crate::zero::{Findings, Found};
 use crate::{admin, api, auth, telemetry};
 
 /// All that has a say in it.
@@ -37,16 +37,16 @@ pub(super) struct Doors<'p> {
 impl Doors<'_> {
     /// What is on the secure port (the API and what tells of the process, behind the question who
     /// asks, and the probes), and what is on the admin port. `config` is where the sources are
-    /// from; `findings`, the workloads that sleep and should not; `admin_is_local`, that nobody but this machine reaches the admin port.
+    /// from; `scaling`, what can be seen of scaling to zero; `admin_is_local`, that nobody but this machine reaches the admin port.
     pub(super) fn open(
         self,
         catalog: Arc<Catalog>,
         mut registry: Registry,
         config: String,
-        findings: Findings,
+        scaling: Option<Outlook>,
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
-        let status = Arc::new(self.status(catalog.clone(), config, findings));
+        let status = Arc::new(self.status(catalog.clone(), config, scaling));
         let Self { client, trust, health, serving, availability, reviews } = self;
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
@@ -72,7 +72,7 @@ impl Doors<'_> {
     }
 
     /// What is told besides values and checks.
-    fn status(&self, catalog: Arc<Catalog>, config: String, findings: Findings) -> Status {
+    fn status(&self, catalog: Arc<Catalog>, config: String, scaling: Option<Outlook>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
@@ -80,11 +80,8 @@ impl Doors<'_> {
             certificate_expires: serving.borrow().expires,
             api_service_available: availability.now(),
             config: config.clone(),
-            findings: findings.all().iter().map(finding).collect(),
+            scale_to_zero: scaling.as_ref().map(Outlook::who),
+            findings: scaling.as_ref().map(Outlook::findings).unwrap_or_default(),
         })
     }
-}
-
-fn finding(found: &Found) -> Finding {
-    Finding { about: format!("{}/{}", found.namespace, found.name), sentence: found.finding.text.to_string() }
 }

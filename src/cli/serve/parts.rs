@@ -8,10 +8,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::scaling::Outlook;
 use crate::apiservice::Install;
 use crate::cli::asked_to_stop;
 use crate::health::Reporter;
-use crate::zero::{Findings, Lease, Zero};
+use crate::zero::{Lease, Zero};
 
 /// The part that the drain waits for.
 pub(super) const API_LISTENER: &str = "API listener";
@@ -53,13 +54,13 @@ impl Parts {
         self.install = Some(install);
     }
 
-    /// Scales to zero and back until the process is asked to stop; then another one does. What it
-    /// finds.
-    pub(super) fn scale(&mut self, zero: Zero) -> Findings {
-        let findings = zero.findings();
+    /// Scales to zero and back until the process is asked to stop; then another one does. What can
+    /// be seen of it.
+    pub(super) fn scale(&mut self, zero: Zero) -> Outlook {
+        let outlook = Outlook::of(&zero);
         self.lease = Some(zero.lease());
         self.run_until_asked("scale to zero", zero.run());
-        findings
+        outlook
     }
 
     /// Sees to it that it is made `ready`, and waits for a signal, or for a part that ends on its

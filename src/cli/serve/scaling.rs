@@ -5,15 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use prometheus_client::registry::Registry;
 
+use crate::admin::status::Finding;
 use crate::apiservice::ServiceRef;
 use crate::cli::{clock, pod_namespace};
 use crate::health::{Health, State};
 use crate::lookup::Catalog;
 use crate::telemetry;
-use crate::zero::{Lease, Zero};
-
-/// Its name; the RBAC of component scale-to-zero names it.
-const LEASE: &str = "depthgauge-scale-to-zero";
+use crate::zero::{Findings, Found, LEASE, Lease, Zero};
 
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
@@ -28,6 +26,12 @@ pub(super) struct Args {
 /// Where its Lease is.
 pub(super) struct Place {
     namespace: String,
+}
+
+/// What can be seen of it.
+pub(super) struct Outlook {
+    findings: Findings,
+    lease: Arc<Lease>,
 }
 
 // === impl Args ===
@@ -65,5 +69,30 @@ impl Place {
         let zero = Zero::new(client.clone(), catalog.clone(), lease, host, clock, reporter);
         zero.register(telemetry::ours(registry));
         zero
+    }
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    pub(super) fn of(zero: &Zero) -> Self {
+        Self { findings: zero.findings(), lease: zero.lease() }
+    }
+
+    /// Who acts: another replica than this one has the findings.
+    pub(super) fn who(&self) -> String {
+        match self.lease.holder() {
+            _ if self.lease.is_held() => "by this replica".to_owned(),
+            Some(holder) => format!("by {holder}, whose page has what it finds"),
+            None => "by nobody yet".to_owned(),
+        }
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let finding = |Found { namespace, name, finding }: Found| {
+            let (reason, text) = (finding.problem.reason(), finding.text);
+            Finding { about: format!("{namespace}/{name}"), sentence: format!("{reason}: {text}") }
+        };
+        self.findings.all().into_iter().map(finding).collect()
     }
 }

@@ -291,7 +291,13 @@ impl Server {
 
     /// `/readyz?verbose`
     pub fn readyz(&self) -> String {
-        run(Command::new("curl").args(["-sS", &format!("{}/readyz?verbose", self.admin)])).stdout
+        self.page("/readyz?verbose")
+    }
+
+    /// What the admin port has there, as JSON where it has that.
+    pub fn page(&self, path: &str) -> String {
+        run(Command::new("curl").args(["-sS", "-H", "Accept: application/json", &format!("{}{path}", self.admin)]))
+            .stdout
     }
 }
 

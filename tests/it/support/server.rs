@@ -150,6 +150,7 @@ impl Server {
             certificate_expires: expires,
             api_service_available: availability.now(),
             config: "config.yaml".to_owned(),
+            scale_to_zero: None,
             findings: found.lock().unwrap().clone(),
         });
         let insights = admin::metrics(Arc::new(registry)).merge(status::routes(Arc::new(status)));

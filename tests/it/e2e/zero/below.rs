@@ -1,10 +1,11 @@
-//! As below 1.37: a Deployment, a StatefulSet and a custom resource go to 0 and back together,
-//! and what can go wrong meanwhile.
+//! HPAs with `minReplicas: 1`, which never go to 0 by themselves, below 1.37 and from there on: a
+//! Deployment, a StatefulSet and a custom resource go to 0 and back together, and what can go
+//! wrong meanwhile.
 
 use std::time::{Duration, Instant};
 
 use super::super::cluster::{eventually, pause, throughout};
-use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload, metrics};
+use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
 const WEB: Workload = Workload { kind: "deployment", name: "web" };
 const STATE: Workload = Workload { kind: "statefulset", name: "state" };
@@ -30,6 +31,21 @@ spec:
       status: {}
       scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
 "#;
+/// A kind that no HPA can scale.
+const ROBOTS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: robots.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: robots, singular: robot, kind: Robot}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"#;
 /// As a user adds a kind of his own.
 const WORKERS_MAY_BE_SCALED: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
@@ -46,11 +62,41 @@ subjects: [{kind: ServiceAccount, name: depthgauge, namespace: depthgauge}]
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn workloads_of_every_kind_go_to_zero_and_back_where_no_hpa_can() {
-    let mut stage = Stage::new("zero-below", &["--without-scale-to-zero"]).await;
+    let stage = Stage::new("zero-below", &["--without-scale-to-zero"]).await;
+    stage.accepts("manifests/examples/keda/below-1.37.yaml");
+    go_to_zero_and_back(stage, |stage| {
+        let set =
+            stage.world.cluster.kubectl(&["patch", "hpa", "web", "-n", "shop", "-p", r#"{"spec":{"minReplicas":0}}"#]);
+        assert!(!set.ok && set.stderr.contains("minReplicas"), "{set:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn workloads_of_every_kind_go_to_zero_and_back_where_their_hpas_could() {
+    let stage = Stage::new("zero-from", &[]).await;
+    go_to_zero_and_back(stage, |stage| {
+        stage.world.cluster.told(&[
+            "patch",
+            "hpa",
+            "web",
+            "-n",
+            "shop",
+            "--dry-run=server",
+            "-p",
+            r#"{"spec":{"minReplicas":0}}"#,
+        ]);
+    })
+    .await;
+}
+
+/// All of it; `on_cluster` holds for these HPAs on this cluster.
+async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
     let server = stage.serve();
     stage.world.await_available();
     tokio::task::block_in_place(|| {
         deploy(&stage);
+        on_cluster(&stage);
         an_empty_queue_puts_all_to_sleep(&stage);
         messages_wake_them_to_their_size_and_the_hpa_takes_over(&stage);
         the_cooldown_is_kept_to_the_second(&stage);
@@ -61,7 +107,7 @@ async fn workloads_of_every_kind_go_to_zero_and_back_where_no_hpa_can() {
     an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(&mut stage).await;
     tokio::task::block_in_place(|| {
         an_hpa_that_is_deleted_leaves_word(&stage);
-        let counted = metrics(&server);
+        let counted = server.page("/metrics");
         assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"sleep\"}"), "{counted}");
     });
 }
@@ -70,15 +116,12 @@ fn deploy(stage: &Stage) {
     stage.world.cluster.apply(WORKERS);
     stage.world.cluster.told(&["wait", "--for=condition=Established", "crd/workers.example.com", "--timeout=30s"]);
     stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
+    stage.world.cluster.apply(ROBOTS);
     for workload in [WEB, STATE, WORKER] {
         stage.deploy(workload, 1, &Hpa::default());
     }
     stage.deploy(LATCHED, 1, &Hpa { selector: ", depthgauge.dev/activation: '1'", ..Hpa::default() });
     stage.deploy(BACKED, 1, &Hpa { selector: ", depthgauge.dev/fallback: '12'", ..Hpa::default() });
-    let refused =
-        stage.world.cluster.kubectl(&["patch", "hpa", "web", "-n", "shop", "-p", r#"{"spec":{"minReplicas":0}}"#]);
-    assert!(!refused.ok && refused.stderr.contains("minReplicas"), "{refused:?}");
-    stage.accepts("manifests/examples/keda/below-1.37.yaml");
 }
 
 fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
@@ -119,17 +162,25 @@ fn the_cooldown_is_kept_to_the_second(stage: &Stage) {
 }
 
 fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
-    stage.depth(1);
+    let put = stage.depth(1);
     stage.await_replicas(WEB, 1, REFRESH + WAKE + SLACK);
+    woken_in_time(stage, WEB, put);
     stage.stays(LATCHED, 0, Duration::from_secs(4));
-    stage.depth(2);
+    let put = stage.depth(2);
     stage.await_replicas(LATCHED, 1, REFRESH + WAKE + SLACK);
+    woken_in_time(stage, LATCHED, put);
     stage.depth(1);
     stage.stays(LATCHED, 1, COOLDOWN + REFRESH + SLACK);
     stage.depth(0);
     for workload in ALL {
         stage.await_replicas(workload, 0, SETTLE);
     }
+}
+
+fn woken_in_time(stage: &Stage, workload: Workload, put: Instant) {
+    let took = stage.woken_after(workload, put);
+    println!("{} woken after {took:?}", workload.name);
+    assert!(took <= REFRESH + WAKE, "{took:?}");
 }
 
 fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {
@@ -159,11 +210,15 @@ fn what_cannot_be_is_said(stage: &Stage) {
     stage.deploy(workload("two"), 2, &Hpa { min: 2, ..Hpa::default() });
     stage.deploy(workload("soon"), 1, &Hpa { annotations: "depthgauge.dev/cooldown: soon", ..Hpa::default() });
     stage.hpa(workload("nobody"), &Hpa::default());
+    stage.deploy(workload("foreign"), 1, &Hpa { metric: "sqs_length", ..Hpa::default() });
+    stage.deploy(Workload { kind: "robot", name: "robot" }, 1, &Hpa::default());
     for (name, reason, text) in [
         ("cpu", "NeverZero", "Resource cpu"),
         ("two", "MinReplicasAboveOne", "minReplicas is 2"),
         ("soon", "BadAnnotation", "write a duration"),
         ("nobody", "CannotScale", "there is no deployment/nobody"),
+        ("foreign", "NoMetricOfDepthgauge", "does nothing here"),
+        ("robot", "CannotScale", "Robot has no scale subresource"),
     ] {
         stage.await_event(workload(name), reason, text);
     }
@@ -173,17 +228,27 @@ fn what_cannot_be_is_said(stage: &Stage) {
         "shop/two: will not be scaled to 0: minReplicas is 2",
         "shop/soon: will not be scaled to 0: ",
         "shop/nobody: CannotScale: ",
+        "shop/foreign: label depthgauge.dev/scale-to-zero does nothing here",
+        "shop/robot: CannotScale: depthgauge cannot scale its workload: Robot has no scale subresource",
     ] {
         assert!(checked.contains(&format!("hpas         {text}")), "no line {text:?}:\n{checked}");
     }
-    for (name, replicas) in [("cpu", 1), ("two", 2), ("soon", 1)] {
+    for (name, replicas) in [("cpu", 1), ("two", 2), ("soon", 1), ("foreign", 1)] {
         assert_eq!(stage.replicas(workload(name)), replicas, "{name}");
         stage.world.cluster.told(&["delete", "hpa", name, "-n", "shop"]);
     }
-    // A right that is taken away.
+    stage.world.cluster.told(&["delete", "hpa", "nobody", "robot", "-n", "shop"]);
+    // A right that is taken away, and given back by what the Event says.
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
-    stage.await_event(WORKER, "CannotScale", "kubectl apply -f -");
-    stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
+    let said = stage.await_event(WORKER, "CannotScale", "kubectl apply -f -: ");
+    let (_, yaml) = said.split_once("kubectl apply -f -: ").unwrap();
+    stage.world.cluster.apply(yaml);
+    stage.depth(2);
+    stage.await_replicas(WORKER, 1, SETTLE);
+    stage.depth(0);
+    for workload in ALL {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
 }
 
 async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut Stage) {

@@ -19,7 +19,7 @@ const UPDATED: Duration = Duration::from_secs(5);
 /// Long enough that a leader can be replaced within it.
 const LONG_COOLDOWN: Duration = Duration::from_secs(20);
 
-struct Replicas {
+pub(super) struct Replicas {
     /// The one that acts, then the one that waits.
     line: VecDeque<Replica>,
     /// Who acts, by the Lease.
@@ -33,7 +33,7 @@ struct Replica {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
+pub(super) enum End {
     Killed,
     Updated,
 }
@@ -67,6 +67,8 @@ async fn long_leaders_are_replaced_in_every_state() {
             in_its_cooldown(&stage, &mut replicas, end);
             at_the_moment_of_waking(&stage, &mut replicas, end);
             behind_a_latch(&stage, &mut replicas, end);
+            paused(&stage, &mut replicas, end);
+            set_to_zero_by_hand(&stage, &mut replicas, end);
         });
         blind(&mut stage, &mut replicas, end).await;
     }
@@ -142,6 +144,35 @@ fn behind_a_latch(stage: &Stage, replicas: &mut Replicas, end: End) {
     stage.world.cluster.told(&["delete", "hpa,deployment", LATCHED.name, "-n", "shop"]);
 }
 
+/// Which the next leader respects as well.
+fn paused(stage: &Stage, replicas: &mut Replicas, end: End) {
+    stage.annotate(WEB, "depthgauge.dev/paused=true");
+    stage.depth(4);
+    let before = counts(stage);
+    replicas.replace_leader(stage, end);
+    stage.stays(WEB, stage.replicas(WEB), REFRESH + WAKE + SLACK);
+    assert_eq!(counts(stage), before, "{:?}", stage.events(WEB));
+    stage.annotate(WEB, "depthgauge.dev/paused-");
+    stage.depth(0);
+    stage.await_replicas(WEB, 0, SETTLE);
+}
+
+/// By somebody else: no leader wakes it, and the next one says so as well.
+fn set_to_zero_by_hand(stage: &Stage, replicas: &mut Replicas, end: End) {
+    stage.depth(4);
+    stage.await_replicas(WEB, 2, REFRESH + WAKE + SLACK);
+    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
+    stage.scale(WEB, 0);
+    let before = (counts(stage), stage.count(WEB, "AsleepForGood"));
+    replicas.replace_leader(stage, end);
+    stage.await_more(WEB, "AsleepForGood", before.1);
+    stage.stays(WEB, 0, REFRESH + WAKE + SLACK);
+    assert_eq!(counts(stage), before.0, "{:?}", stage.events(WEB));
+    stage.scale(WEB, 1);
+    stage.depth(0);
+    stage.await_replicas(WEB, 0, SETTLE);
+}
+
 /// Asleep, and nobody knows what is in the queue.
 async fn blind(stage: &mut Stage, replicas: &mut Replicas, end: End) {
     let before = tokio::task::block_in_place(|| {
@@ -175,7 +206,7 @@ fn counts(stage: &Stage) -> (usize, usize) {
 // === impl Replicas ===
 
 impl Replicas {
-    fn new(stage: &Stage) -> Self {
+    pub(super) fn new(stage: &Stage) -> Self {
         let first = Replica { server: stage.serve(), asked: true };
         stage.world.await_available();
         let leader = stage.await_leader_after("", SETTLE);
@@ -183,8 +214,13 @@ impl Replicas {
         Self { line: [first, second].into(), leader }
     }
 
+    /// The one that acts, and the one that waits.
+    pub(super) fn servers(&self) -> [&Server; 2] {
+        [0, 1].map(|at| &self.line[at].server)
+    }
+
     /// The other one leads, and then a new one is where the former leader was.
-    fn replace_leader(&mut self, stage: &Stage, end: End) {
+    pub(super) fn replace_leader(&mut self, stage: &Stage, end: End) {
         let Replica { mut server, asked } = self.line.pop_front().unwrap();
         let within = match end {
             End::Killed => {

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::super::cluster::{eventually, pause};
-use super::stage::{Hpa, REFRESH, SETTLE, SLACK, Stage, Workload, metrics};
+use super::super::world::Server;
+use super::leaders::{End, Replicas};
+use super::stage::{Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
 const FAST: Workload = Workload { kind: "deployment", name: "fast" };
 const PLAIN: Workload = Workload { kind: "deployment", name: "plain" };
@@ -14,54 +18,127 @@ const SYNC: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
-    let stage = Stage::new("zero-native", &["--sync", "15s"]).await;
-    let server = stage.serve();
-    stage.world.await_available();
+    let mut stage = Stage::new("zero-native", &["--sync", "15s"]).await;
+    let mut replicas = tokio::task::block_in_place(|| {
+        let mut replicas = Replicas::new(&stage);
+        deploy(&stage);
+        woken_faster_and_handed_over(&stage);
+        a_leader_that_wakes_faster_is_replaced(&stage, &mut replicas);
+        paused_it_is_left_to_its_hpa(&stage);
+        replicas
+    });
+    an_outage_leaves_it_asleep(&mut stage).await;
+    tokio::task::block_in_place(|| asleep_for_good(&stage, &mut replicas));
+}
+
+fn deploy(stage: &Stage) {
+    stage.accepts("manifests/examples/keda/from-1.37.yaml");
+    let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-wake: 'true'", ..Hpa::default() };
+    stage.deploy(FAST, 1, &fast);
+    stage.deploy(PLAIN, 1, &Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() });
+    // With a minReplicas of 1 no HPA goes to zero, on any cluster.
+    stage.deploy(KEPT, 1, &Hpa::default());
+    for workload in [FAST, PLAIN, KEPT] {
+        stage.await_replicas(workload, 0, SYNC * 4);
+    }
+    assert_eq!((stage.count(FAST, "PutToSleep"), stage.count(KEPT, "PutToSleep")), (0, 1));
+    rests(stage);
+}
+
+fn woken_faster_and_handed_over(stage: &Stage) {
+    // The controller's beat is anywhere.
+    pause(SYNC.mul_f64(fastrand::f64()));
+    stage.world.oci.put_by_cli(20);
+    for workload in [FAST, KEPT] {
+        stage.await_replicas(workload, 10, REFRESH + WAKE + SLACK);
+    }
+    stage.await_event(FAST, "Woken", "from 0 to 10");
+    stage.await_replicas(PLAIN, 10, SYNC * 4);
+    assert_eq!(stage.events(PLAIN), Vec::<String>::new());
+    // Handed over: it follows the queue again, to zero.
+    stage.depth(4);
+    stage.await_replicas(FAST, 2, SYNC * 3);
+    stage.depth(0);
+    rests(stage);
+}
+
+fn a_leader_that_wakes_faster_is_replaced(stage: &Stage, replicas: &mut Replicas) {
+    let before = stage.count(FAST, "Woken");
+    replicas.replace_leader(stage, End::Killed);
+    let put = stage.depth(20);
+    stage.await_replicas(FAST, 10, REFRESH + WAKE + SLACK);
+    let took = stage.woken_after(FAST, put);
+    println!("woken {took:?} after the messages");
+    stage.await_replicas(PLAIN, 10, SYNC * 4);
+    assert_eq!(stage.count(FAST, "Woken"), before + 1);
+    stage.depth(0);
+    rests(stage);
+}
+
+fn paused_it_is_left_to_its_hpa(stage: &Stage) {
+    let before = stage.count(FAST, "Woken");
+    stage.annotate(FAST, "depthgauge.dev/paused=true");
+    stage.depth(4);
+    stage.await_replicas(FAST, 2, SYNC * 3);
+    assert_eq!(stage.count(FAST, "Woken"), before);
+    stage.annotate(FAST, "depthgauge.dev/paused-");
+    stage.depth(0);
+    rests(stage);
+}
+
+async fn an_outage_leaves_it_asleep(stage: &mut Stage) {
+    stage.world.oci.go_dark().await;
     tokio::task::block_in_place(|| {
-        stage.accepts("manifests/examples/keda/from-1.37.yaml");
-        let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-wake: 'true'", ..Hpa::default() };
-        stage.deploy(FAST, 1, &fast);
-        stage.deploy(PLAIN, 1, &Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() });
-        // With a minReplicas of 1 no HPA goes to zero, on any cluster.
-        stage.deploy(KEPT, 1, &Hpa::default());
-        for workload in [FAST, PLAIN, KEPT] {
-            stage.await_replicas(workload, 0, SYNC * 4);
-        }
-        assert_eq!((stage.count(FAST, "PutToSleep"), stage.count(KEPT, "PutToSleep")), (0, 1));
-        eventually("the HPA says ScaledToZero", SYNC * 2, || (condition(&stage, FAST) == "True").then_some(()));
-        // The controller's beat is anywhere.
-        pause(SYNC.mul_f64(fastrand::f64()));
-
-        stage.depth(20);
-        for workload in [FAST, KEPT] {
-            stage.await_replicas(workload, 10, REFRESH + Duration::from_secs(1) + SLACK);
-        }
-        stage.await_event(FAST, "Woken", "from 0 to 10");
-        stage.await_replicas(PLAIN, 10, SYNC * 4);
-        assert_eq!(stage.events(PLAIN), Vec::<String>::new());
-        // Handed over: it follows the queue again, to zero.
+        stage.await_event(FAST, "AsleepAndBlind", "kubectl scale -n shop deployment/fast --replicas=1");
+        stage.stays(FAST, 0, Duration::from_secs(3));
+    });
+    stage.world.oci.come_back().await;
+    tokio::task::block_in_place(|| {
         stage.depth(4);
-        stage.await_replicas(FAST, 2, SYNC * 3);
-
-        asleep_for_good(&stage, &server);
+        stage.await_replicas(FAST, 2, SETTLE);
+        stage.await_replicas(PLAIN, 2, SETTLE);
     });
 }
 
-fn asleep_for_good(stage: &Stage, server: &super::super::world::Server) {
+fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     for workload in [FAST, PLAIN] {
         stage.scale(workload, 0);
     }
     // Without the label, too.
-    stage.await_event(PLAIN, "AsleepForGood", "kubectl scale -n shop deployment/plain --replicas=1");
+    let wake = "kubectl scale -n shop deployment/plain --replicas=1";
+    stage.await_event(PLAIN, "AsleepForGood", wake);
+    let [leader, other] = replicas.servers();
     let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"plain\",problem=\"asleep_for_good\"} 1";
-    let told = metrics(server);
+    let told = leader.page("/metrics");
     assert!(told.contains(gauge), "{told}");
-    let readyz = eventually("a line", SETTLE, || Some(server.readyz()).filter(|said| said.contains("AsleepForGood")));
+    let readyz = eventually("a line", SETTLE, || Some(leader.readyz()).filter(|said| said.contains("AsleepForGood")));
     assert!(readyz.contains("[!]scale-to-zero degraded"), "{readyz}");
+    is_on_the_page_of_who_acts(leader, other, wake);
     stage.stays(FAST, 0, Duration::from_secs(3));
     stage.annotate(FAST, "depthgauge.dev/rescue=true");
     stage.await_replicas(FAST, 2, SLACK * 2);
     stage.stays(PLAIN, 0, Duration::from_secs(2));
+}
+
+/// And the other one says whose page that is.
+fn is_on_the_page_of_who_acts(leader: &Server, other: &Server, wake: &str) {
+    let [leader, other] =
+        [leader, other].map(|server| -> Value { serde_json::from_str(&server.page("/status")).unwrap() });
+    let findings = leader["findings"].as_array().unwrap();
+    let plain = findings.iter().find(|finding| finding["about"] == "shop/plain");
+    let sentence = plain.and_then(|finding| finding["sentence"].as_str()).unwrap_or_default();
+    assert!(sentence.starts_with("AsleepForGood: ") && sentence.contains(wake), "{findings:?}");
+    assert_eq!(leader["scaleToZero"], "by this replica");
+    let who = other["scaleToZero"].as_str().unwrap();
+    assert!(who.ends_with(", whose page has what it finds") && other["findings"] == json!([]), "{who}");
+}
+
+/// At 0, and known to wake by itself.
+fn rests(stage: &Stage) {
+    for workload in [FAST, PLAIN, KEPT] {
+        stage.await_replicas(workload, 0, SYNC * 4);
+    }
+    eventually("the HPA says ScaledToZero", SYNC * 2, || (condition(stage, FAST) == "True").then_some(()));
 }
 
 fn condition(stage: &Stage, workload: Workload) -> String {

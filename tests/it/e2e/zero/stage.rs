@@ -4,6 +4,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::super::cluster::{eventually_or, run, throughout};
 use super::super::world::{Place, Server, World, lasting_port};
 
@@ -67,7 +69,7 @@ impl Stage {
     pub fn deploy(&self, workload: Workload, replicas: u32, hpa: &Hpa<'_>) {
         let Workload { kind, name } = workload;
         let (api, spec) = match kind {
-            "worker" => ("example.com/v1", format!("{{replicas: {replicas}}}")),
+            "worker" | "robot" => ("example.com/v1", format!("{{replicas: {replicas}}}")),
             _ => ("apps/v1", pods(name, replicas)),
         };
         let kind = kind_of(kind);
@@ -79,9 +81,9 @@ impl Stage {
 
     pub fn hpa(&self, workload: Workload, hpa: &Hpa<'_>) {
         let name = workload.name;
-        let (api, kind) =
-            (if workload.kind == "worker" { "example.com/v1" } else { "apps/v1" }, kind_of(workload.kind));
-        let Hpa { min, labels, annotations, selector, metrics } = hpa;
+        let own = matches!(workload.kind, "worker" | "robot");
+        let (api, kind) = (if own { "example.com/v1" } else { "apps/v1" }, kind_of(workload.kind));
+        let Hpa { min, labels, annotations, metric, selector, metrics } = hpa;
         self.world.cluster.apply(&format!(
             r#"apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -93,7 +95,7 @@ spec:
   metrics:
   - type: External
     external:
-      metric: {{name: oci_queue_length, selector: {{matchLabels: {{queue: orders{selector}}}}}}}
+      metric: {{name: {metric}, selector: {{matchLabels: {{queue: orders{selector}}}}}}}
       target: {{type: AverageValue, averageValue: "2"}}
 {metrics}  behavior: {{scaleDown: {{stabilizationWindowSeconds: 4}}}}
 "#
@@ -155,6 +157,21 @@ spec:
         said.lines().map(str::to_owned).collect()
     }
 
+    /// How long after the messages its last Event says that it was woken: kubectl's own time is
+    /// not in it.
+    pub fn woken_after(&self, workload: Workload, put: Instant) -> Duration {
+        let put = Timestamp::now() - SignedDuration::try_from(put.elapsed()).unwrap();
+        let about = format!("involvedObject.name={},reason=Woken", workload.name);
+        let path = "jsonpath={range .items[*]}{.eventTime}{\"\\n\"}{end}";
+        let at = || {
+            let said =
+                self.world.cluster.told(&["get", "events", "-n", "shop", "--field-selector", &about, "-o", path]);
+            said.lines().map(|at| at.parse::<Timestamp>().unwrap()).filter(|at| *at >= put).max()
+        };
+        let woken = eventually_or(|| format!("{workload:?} woken\n{}", self.world.log()), SETTLE, at);
+        woken.duration_since(put).unsigned_abs()
+    }
+
     pub fn count(&self, workload: Workload, reason: &str) -> usize {
         self.events(workload).iter().filter(|event| event.starts_with(reason)).count()
     }
@@ -166,12 +183,12 @@ spec:
     }
 
     /// Waits for an Event that says so.
-    pub fn await_event(&self, workload: Workload, reason: &str, text: &str) {
+    pub fn await_event(&self, workload: Workload, reason: &str, text: &str) -> String {
         let what = || format!("{reason} with {text:?} in {:#?}\n{}", self.events(workload), self.world.log());
         eventually_or(what, SETTLE, || {
             let mut events = self.events(workload).into_iter();
-            events.find(|event| event.starts_with(reason) && event.contains(text)).map(drop)
-        });
+            events.find(|event| event.starts_with(reason) && event.contains(text))
+        })
     }
 
     /// Puts or takes messages; the moment at which it was so.
@@ -218,6 +235,7 @@ pub struct Hpa<'h> {
     pub min: u32,
     pub labels: &'h str,
     pub annotations: &'h str,
+    pub metric: &'h str,
     /// After `queue: orders`.
     pub selector: &'h str,
     /// After the queue's.
@@ -230,22 +248,19 @@ impl Default for Hpa<'_> {
             min: 1,
             labels: "depthgauge.dev/scale-to-zero: 'true'",
             annotations: "depthgauge.dev/cooldown: 6s",
+            metric: "oci_queue_length",
             selector: "",
             metrics: "",
         }
     }
 }
 
-/// The metrics of a server.
-pub fn metrics(server: &Server) -> String {
-    run(Command::new("curl").args(["-sS", &format!("{}/metrics", server.admin)])).stdout
-}
-
 fn kind_of(kind: &str) -> &'static str {
     match kind {
         "deployment" => "Deployment",
         "statefulset" => "StatefulSet",
-        _ => "Worker",
+        "worker" => "Worker",
+        _ => "Robot",
     }
 }
 
