@@ -189,8 +189,13 @@ fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
         return Decision::of(facts.wake(facts.wanted().max(1), Why::HandBack), obstacle);
     }
     let annotation = hpa.cooldown.as_ref().err().map(|why| Finding::annotation(why));
+    if memory.zero_since.is_some() {
+        // That cooldown is over. First of all: if we died between waking and forgetting it, the
+        // workload would sleep at once again.
+        return Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), annotation);
+    }
     match facts.wanted() {
-        0 => Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), facts.blind().or(annotation)),
+        0 => Decision::of(Action::Nothing, facts.blind().or(annotation)),
         wanted => Decision::of(facts.wake(wanted, Why::Work), annotation),
     }
 }

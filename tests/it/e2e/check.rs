@@ -142,10 +142,16 @@ fn a_dead_server_fails_the_apiservice_and_the_hpas(world: &World) {
 }
 
 fn check(world: &World, more: &[&str]) -> Said {
+    check_in(world, &[], more)
+}
+
+/// With these variables.
+fn check_in(world: &World, variables: &[(&str, &str)], more: &[&str]) -> Said {
     let kubeconfig = world.cluster.kubeconfig();
     let named = ["--kubeconfig", kubeconfig.to_str().unwrap()];
     let flags = if more.contains(&"--kubeconfig") { &[][..] } else { &named };
-    run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("check").args(flags).args(more))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
+    run(program.arg("check").args(flags).args(more).envs(variables.iter().copied()))
 }
 
 /// A line of this check says so.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::stage::Stage;
 use super::check::APISERVICE;
-use super::cluster::{Cluster, run, script};
+use super::cluster::{Cluster, run};
 use super::proxy::Task;
 use super::world::QUEUE_ID;
 use crate::support::authority::{Authority, Identity};
@@ -35,11 +35,37 @@ const MESSAGES_ENDPOINT: &str = "cell-1.queue.messaging.eu-frankfurt-1.oci.oracl
 const FEDERATION: &str = "auth.eu-frankfurt-1.oraclecloud.com";
 /// What a Pod Security level below `restricted` lets through.
 const CARELESS_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"careless","namespace":"depthgauge"},"spec":{"containers":[{"name":"careless","image":"careless"}]}}"#;
+/// What a former depthgauge has put to sleep.
+const ASLEEP: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: asleep, namespace: shop}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: asleep}}
+  template: {metadata: {labels: {app: asleep}}, spec: {nodeName: node-0, containers: [{name: c, image: i}]}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: asleep
+  namespace: shop
+  labels: {depthgauge.dev/scale-to-zero: "true"}
+  annotations: {depthgauge.dev/asleep-since: "2026-11-23T10:00:00Z"}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: asleep}
+  maxReplicas: 10
+  metrics:
+  - type: External
+    external:
+      metric: {name: oci_queue_length, selector: {matchLabels: {queue: orders}}}
+      target: {type: AverageValue, averageValue: "2"}
+"#;
 /// What a queue holds from the start.
 const DEPTH: usize = 7;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn exporter_compat_leads_to_right_answers_through_the_ports_that_are_open() {
+async fn exporter_compat_with_components_leads_to_right_answers_through_the_ports_that_are_open() {
     let dir = tempfile::tempdir().unwrap();
     let emulator = emulator(dir.path()).await;
     let mut stage = Stage::new("pods").await;
@@ -50,7 +76,13 @@ async fn exporter_compat_leads_to_right_answers_through_the_ports_that_are_open(
     }
     tokio::task::block_in_place(|| {
         secret(&stage.cluster, dir.path());
-        stage.run("exporter-compat", &config("overlays/exporter-compat"), DEPTH);
+        stage.kinds("prometheus-operator", "monitoring.coreos.com", &["servicemonitors", "prometheusrules"]);
+        let components = ["prometheus", "scale-to-zero"];
+        stage.run_with("exporter-compat", &components, &config("overlays/exporter-compat"), DEPTH);
+        for kind in ["servicemonitor", "prometheusrule"] {
+            stage.cluster.told(&["get", kind, "depthgauge", "-n", "depthgauge"]);
+        }
+        wakes_what_it_finds_asleep(&stage);
         refuses_a_careless_pod(&stage.cluster);
         for node in &stage.nodes {
             let metrics = format!("http://{}:8080/metrics", node.pod_address());
@@ -110,18 +142,26 @@ async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
     }
     tokio::task::block_in_place(|| {
         secret(&stage.cluster, dir.path());
-        let kinds = run(script("hack/setup").arg("cert-manager")).stdout;
-        for kind in ["certificates", "issuers"] {
-            stage.cluster.told(&["create", "-f", &format!("{}/cert-manager.io_{kind}.yaml", kinds.trim())]);
-            stage.cluster.told(&["wait", "--for=condition=Established", &format!("crd/{kind}.cert-manager.io")]);
-        }
-        let begun = stage.apply("cert-manager", &config("base"));
+        stage.kinds("cert-manager", "cert-manager.io", &["certificates", "issuers"]);
+        let begun = stage.apply("cert-manager", &[], &config("base"));
         let ca = Authority::named("depthgauge-ca");
         issue(&stage.cluster, &ca, dir.path());
         stage.start();
         inject(&stage, &ca);
         stage.await_answers("cert-manager", begun, DEPTH);
     });
+}
+
+/// By the rights of component scale-to-zero.
+fn wakes_what_it_finds_asleep(stage: &Stage) {
+    stage.cluster.apply(ASLEEP);
+    let replicas = ["get", "deployment", "asleep", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
+    stage.eventually(|it| (it.cluster.told(&replicas) == "4").then_some(()));
+    let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", "jsonpath={.metadata.annotations}"];
+    stage.eventually(|it| (!it.cluster.told(&mark).contains("asleep-since")).then_some(()));
+    let events = ["get", "events", "-n", "shop", "--field-selector=reason=Woken", "-o", "jsonpath={.items[*].message}"];
+    let said = stage.eventually(|it| Some(it.cluster.told(&events)).filter(|said| !said.is_empty()));
+    assert!(said.contains("scaled deployment/asleep from 0 to 4"), "{said}");
 }
 
 /// What cert-manager's controller makes of the Certificate. A kubelet waits for it.
@@ -181,7 +221,7 @@ fn config(part: &str) -> String {
 }
 
 /// Passes on to a service without TLS.
-async fn over_tls(address: SocketAddr, tls: TlsAcceptor, target: SocketAddr) -> Task {
+pub(super) async fn over_tls(address: SocketAddr, tls: TlsAcceptor, target: SocketAddr) -> Task {
     let listener = TcpListener::bind(address).await.unwrap();
     Task::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

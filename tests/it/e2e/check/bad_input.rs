@@ -1,5 +1,6 @@
 //! What people get wrong, one after the other: `check` finds it and says what to do.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,8 +10,11 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::cluster::eventually;
-use super::super::world::{Oci, World};
-use super::{APISERVICE, check, expect};
+use super::super::pods::over_tls;
+use super::super::world::{Oci, QUEUE_ID, World, lasting_port};
+use super::{APISERVICE, check, check_in, expect};
+use crate::support::authority::Authority;
+use crate::support::relay::Relay;
 
 /// What depends on the controller, which looks every 2 s here.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -82,6 +86,8 @@ pub async fn sources(world: &World) {
     expect(&said, "fail", "sources", "check `queueId` and region, and that a policy allows this principal to use it");
     world.oci.emulator.set_fault(None);
 
+    in_another_region(world).await;
+
     // A service whose clock differs refuses what is signed here.
     let dir = tempfile::tempdir().unwrap();
     let ahead = Oci::open(dir.path(), || Timestamp::now() + SignedDuration::from_mins(10)).await;
@@ -89,6 +95,28 @@ pub async fn sources(world: &World) {
     let said = tokio::task::block_in_place(|| check(world, &["--config", file.to_str().unwrap()]));
     expect(&said, "fail", "sources", "the clock here is more than 5 minutes off");
     expect(&said, "fail", "sources", "Set the clock of this node (NTP).");
+}
+
+/// A queue of Frankfurt, which Ashburn does not have.
+async fn in_another_region(world: &World) {
+    const ASHBURN: &str = "messaging.us-ashburn-1.oci.oraclecloud.com";
+    let ca = Authority::named("the CA of OCI");
+    let ashburn = (Ipv4Addr::LOCALHOST, lasting_port()).into();
+    let _ashburn = over_tls(ashburn, ca.acceptor_named(&[ASHBURN]), world.oci.address).await;
+    let proxy = Relay::proxy(ashburn).await;
+    let region = format!("oci: {{region: us-ashburn-1, caFile: {}, ", world.write("oci-ca.pem", &ca.pem).display());
+    let endpoint = format!("endpoint: \"http://{}\", ", world.oci.address);
+    let config = world.oci.config("").replace("oci: {", &region).replace(&endpoint, "");
+    let file = world.write(
+        "elsewhere.yaml",
+        &config.replace("orders", "elsewhere").replace(QUEUE_ID, &format!("{QUEUE_ID}elsewhere")),
+    );
+    let (file, at) = (file.to_str().unwrap(), format!("http://{}", proxy.address));
+    let variables = [("HTTPS_PROXY", at.as_str()), ("NO_PROXY", "127.0.0.1")];
+    let said = tokio::task::block_in_place(|| check_in(world, &variables, &["--config", file]));
+    expect(&said, "fail", "sources", "us-ashburn-1 was asked for a queue of eu-frankfurt-1");
+    expect(&said, "fail", "sources", "to the region in the queue's OCID");
+    assert_eq!(proxy.asked()[0], format!("CONNECT {ASHBURN}:443 HTTP/1.1"));
 }
 
 /// An APIService that does not lead to us, while nobody repairs it.

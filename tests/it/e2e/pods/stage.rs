@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::check::APISERVICE;
-use super::super::cluster::{Cluster, eventually_or};
+use super::super::cluster::{Cluster, eventually_or, run, script};
 use super::super::node::{DROPPED, Node};
 use super::super::world::METRIC_PATH;
 use crate::support::authority::Authority;
@@ -54,16 +54,30 @@ impl Stage {
         self.nodes.iter().map(Node::outside).collect()
     }
 
+    /// Makes these kinds, of whose files `hack/setup` says where they are.
+    pub fn kinds(&self, from: &str, group: &str, kinds: &[&str]) {
+        let folder = run(script("hack/setup").arg(from)).stdout;
+        for kind in kinds {
+            self.cluster.told(&["create", "-f", &format!("{}/{group}_{kind}.yaml", folder.trim())]);
+            self.cluster.told(&["wait", "--for=condition=Established", &format!("crd/{kind}.{group}")]);
+        }
+    }
+
     /// Applies an overlay with this config file, runs its pods, and waits until the depth is told.
     pub fn run(&mut self, overlay: &str, config: &str, depth: usize) {
-        let begun = self.apply(overlay, config);
+        self.run_with(overlay, &[], config, depth);
+    }
+
+    /// The same with components.
+    pub fn run_with(&mut self, overlay: &str, components: &[&str], config: &str, depth: usize) {
+        let begun = self.apply(overlay, components, config);
         self.start();
         self.await_answers(overlay, begun, depth);
     }
 
     /// The one command, and when it was given.
-    pub fn apply(&self, overlay: &str, config: &str) -> Instant {
-        let folder = kustomization(overlay, config);
+    pub fn apply(&self, overlay: &str, components: &[&str], config: &str) -> Instant {
+        let folder = kustomization(overlay, components, config);
         let begun = Instant::now();
         self.cluster.told(&["apply", "-k", folder.path().to_str().unwrap()]);
         begun
@@ -144,14 +158,17 @@ impl Stage {
 
 /// Of one's own, as people have it: the overlay, with their config file; and the node that a
 /// scheduler would choose.
-fn kustomization(overlay: &str, config: &str) -> tempfile::TempDir {
+fn kustomization(overlay: &str, components: &[&str], config: &str) -> tempfile::TempDir {
     // kustomize takes no absolute paths.
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     fs::create_dir_all(&target).unwrap();
     let folder = tempfile::tempdir_in(target).unwrap();
     fs::write(folder.path().join("config.yaml"), config).unwrap();
+    let components: Vec<_> = components.iter().map(|name| format!("../../manifests/components/{name}")).collect();
+    let components = components.join(", ");
     let kustomization = format!(
         "resources: [../../manifests/overlays/{overlay}]
+components: [{components}]
 configMapGenerator:
 - {{name: depthgauge-config, namespace: depthgauge, behavior: replace, files: [config.yaml]}}
 patches:

@@ -102,6 +102,8 @@ async fn an_outage_leaves_it_asleep(stage: &mut Stage) {
 
 fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     for workload in [FAST, PLAIN] {
+        // What it did itself is over when it says so.
+        eventually("the HPA is awake", SYNC * 2, || (condition(stage, workload) != "True").then_some(()));
         stage.scale(workload, 0);
     }
     // Without the label, too.
