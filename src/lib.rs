@@ -102,6 +102,7 @@
 //!   zero/{decide,autoscaler,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it asks; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
+//!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
 //!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed

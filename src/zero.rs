@@ -4,7 +4,8 @@
 //! replica acts, the holder of the [`lease`]; all [`watch`] the HPAs. Each of them has a
 //! [`keeper`], which asks the catalog what its metrics read ([`values`]), has [`decide`] say what
 //! to do, changes the [`scale`] of its workload and writes [`events`]. All that is remembered is
-//! on the HPA, as annotations ([`autoscaler`]).
+//! on the HPA, as annotations ([`autoscaler`]), and so whoever removes depthgauge can
+//! [`hand_back`] what sleeps.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub mod decide;
 mod events;
 pub mod finding;
 mod findings;
+mod hand_back;
 mod keeper;
 pub mod lease;
 pub mod metrics;
@@ -36,6 +38,7 @@ mod values;
 mod watch;
 
 pub use findings::{Findings, Found};
+pub use hand_back::{HandedBack, hand_back};
 pub use lease::Lease;
 
 /// Whose objects are followed.

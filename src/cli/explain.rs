@@ -16,7 +16,7 @@ use super::autoscaler::{Autoscaler, Metric, warnings};
 use super::clock;
 use super::cluster::persons_kube_client;
 use super::told;
-use super::version::Version;
+use super::version::{Version, may_scale_to_zero};
 use super::wire::Wire;
 
 mod account;
@@ -108,7 +108,8 @@ async fn explain(wire: &Wire, namespace: &str, name: &str, version: Option<Versi
     let tables = join_all(questions.iter().map(|question| wire.table(&question.path))).await;
     let seen = Seen { hpa, workload, heard, now: clock() };
     let mut text = account::write(&seen);
-    let mut found = warnings::of(hpa, &all, version);
+    let zero = if hpa.spec().min == 0 { may_scale_to_zero(wire, version).await } else { None };
+    let mut found = warnings::of(hpa, &all, zero);
     found.extend(warnings::asleep(hpa, seen.waiting()));
     let asked = questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
     found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));

@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+use super::wire::Wire;
+
+/// What kube-apiserver says of the gate in its metrics, whatever its version; before the value
+/// there is the gate's stage.
+const GATE: &str = "kubernetes_feature_enabled{name=\"HPAScaleToZero\"";
 /// From here on an HPA may have `minReplicas: 0` without a feature gate.
 const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
 
@@ -30,6 +35,18 @@ impl Version {
     }
 }
 
+/// Whether an HPA may scale to zero here: by the feature gate, for those who may read
+/// kube-apiserver's metrics, else by its version, if that is known.
+pub(super) async fn may_scale_to_zero(wire: &Wire, version: Option<Version>) -> Option<bool> {
+    let metrics = wire.text("/metrics").await.unwrap_or_default();
+    gate(&metrics).or_else(|| version.map(Version::scales_to_zero))
+}
+
+fn gate(metrics: &str) -> Option<bool> {
+    let line = metrics.lines().find(|line| line.starts_with(GATE))?;
+    Some(line.ends_with(" 1"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -45,5 +62,15 @@ mod tests {
             assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
         }
         assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+    }
+
+    #[test]
+    fn the_gate_is_read_off_the_metrics() {
+        let metrics = |value: &str| {
+            format!(
+                "kubernetes_feature_enabled{{name=\"HPAConfigurableTolerance\",stage=\"BETA\"}} 1\nkubernetes_feature_enabled{{name=\"HPAScaleToZero\",stage=\"BETA\"}} {value}\n"
+            )
+        };
+        assert_eq!([gate(&metrics("1")), gate(&metrics("0")), gate("")], [Some(true), Some(false), None]);
     }
 }

@@ -71,6 +71,12 @@ impl Wire {
         self.ask(Request::get(path).body(Vec::new())).await
     }
 
+    /// What is no JSON.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Trouble> {
+        let request = Request::get(path).body(Vec::new());
+        self.in_time(request, |request| self.client.request_text(request)).await
+    }
+
     /// As kubectl prints it: a Table.
     pub(super) async fn table(&self, path: &str) -> Result<Value, Trouble> {
         let request = Request::get(path).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io");
@@ -83,8 +89,16 @@ impl Wire {
     }
 
     async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Trouble> {
+        self.in_time(request, |request| self.client.request(request)).await
+    }
+
+    async fn in_time<T, F: Future<Output = kube::Result<T>>>(
+        &self,
+        request: http::Result<Request<Vec<u8>>>,
+        send: impl FnOnce(Request<Vec<u8>>) -> F,
+    ) -> Result<T, Trouble> {
         let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, self.client.request(request)).await {
+        match tokio::time::timeout(CALL_TIMEOUT, send(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 if status.message.trim() == NOBODY => Trouble::Absent(

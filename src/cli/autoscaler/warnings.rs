@@ -5,7 +5,6 @@ use jiff::SignedDuration;
 use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::{Finding, Level};
 use crate::cli::told::Item;
-use crate::cli::version::Version;
 use crate::hpa::Target;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
@@ -39,8 +38,9 @@ impl Waiting {
     }
 }
 
-/// What can be seen in the HPA itself, and in the others of its namespace.
-pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: Option<Version>) -> Vec<Finding> {
+/// What can be seen in the HPA itself, and in the others of its namespace; `zero` tells whether this
+/// cluster's HPAs may scale to zero, if that is known.
+pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Option<bool>) -> Vec<Finding> {
     let mut found = Vec::new();
     for question in hpa.our_questions() {
         let title = format!("{} {}", hpa.title(), question.title());
@@ -58,7 +58,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], version: 
     }
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
-    found.extend(refused_zero(hpa, version));
+    found.extend(refused_zero(hpa, zero));
     found.extend(rivals(hpa, all));
     found
 }
@@ -131,11 +131,10 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
     )))
 }
 
-fn refused_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> Option<Finding> {
-    let too_old = hpa.spec().min == 0 && version.is_some_and(|version| !version.scales_to_zero());
-    too_old.then(|| {
+fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
+    (hpa.spec().min == 0 && zero == Some(false)).then(|| {
         Finding::warn(format!(
-            "{} has minReplicas 0, which Kubernetes before 1.37 obeys only with feature gate HPAScaleToZero: set 1, or upgrade",
+            "{} has minReplicas 0, which this cluster does not obey: feature gate HPAScaleToZero is off, as it is by default before 1.37; set 1, or turn it on",
             hpa.title()
         ))
     })
@@ -187,14 +186,13 @@ mod tests {
         object(name, &json!({"matchLabels": {"queue": "orders"}}), &json!({"averageValue": "2"}))
     }
 
-    fn found(object: &Value, version: &str) -> Vec<String> {
-        let version = Version::of(&json!({"major": "1", "minor": version}));
-        of(&Autoscaler(object), &[Autoscaler(object)], version).into_iter().map(|finding| finding.text).collect()
+    fn found(object: &Value, zero: bool) -> Vec<String> {
+        of(&Autoscaler(object), &[Autoscaler(object)], Some(zero)).into_iter().map(|finding| finding.text).collect()
     }
 
     #[test]
     fn nothing_is_said_of_an_hpa_that_is_well() {
-        assert!(found(&good("a"), "36").is_empty());
+        assert!(found(&good("a"), false).is_empty());
     }
 
     #[test]
@@ -206,16 +204,16 @@ mod tests {
         let mut cpu = zero.clone();
         let metrics = cpu["spec"]["metrics"].as_array_mut().unwrap();
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
-        for (object, version, text) in [
-            (&unnamed, "37", "names no queue: it is the sum over every queue that namespace shop may read"),
-            (&value, "37", "use AverageValue"),
-            (&zero, "36", "feature gate HPAScaleToZero"),
-            (&cpu, "37", "it also scales on Resource cpu"),
+        for (object, zero, text) in [
+            (&unnamed, true, "names no queue: it is the sum over every queue that namespace shop may read"),
+            (&value, true, "use AverageValue"),
+            (&zero, false, "feature gate HPAScaleToZero"),
+            (&cpu, true, "it also scales on Resource cpu"),
         ] {
-            let [only] = &found(object, version)[..] else { panic!("{text}: {:?}", found(object, version)) };
+            let [only] = &found(object, zero)[..] else { panic!("{text}: {:?}", found(object, zero)) };
             assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
         }
-        assert!(found(&zero, "37").is_empty());
+        assert!(found(&zero, true).is_empty());
     }
 
     #[test]
@@ -239,13 +237,13 @@ mod tests {
     fn a_label_that_does_nothing_is_told_of() {
         let mut labelled = good("a");
         labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
-        assert!(found(&labelled, "36").is_empty());
+        assert!(found(&labelled, false).is_empty());
         let mut two = labelled.clone();
         two["spec"]["minReplicas"] = json!(2);
         let mut soon = labelled.clone();
         soon["metadata"]["annotations"] = json!({zero::autoscaler::COOLDOWN: "soon"});
         for (object, text) in [(&two, "minReplicas is 2"), (&soon, "write a duration such as 60s")] {
-            let [only] = &found(object, "36")[..] else { panic!("{:?}", found(object, "36")) };
+            let [only] = &found(object, false)[..] else { panic!("{:?}", found(object, false)) };
             assert!(only.starts_with("shop/a: ") && only.contains(text), "{only}");
         }
     }

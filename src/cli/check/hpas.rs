@@ -13,7 +13,7 @@ use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
-use crate::cli::version::Version;
+use crate::cli::version::{Version, may_scale_to_zero};
 use crate::cli::wire::{Trouble, Wire};
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
@@ -54,7 +54,11 @@ pub(super) async fn check(
     if ours.is_empty() {
         return report.add("hpas", &Finding::ok("no HPA asks for a metric of depthgauge"));
     }
-    let looks = ours.into_iter().map(|(hpa, questions)| look(wire, hpa, questions, &all, version));
+    let zero = match ours.iter().any(|(hpa, _)| hpa.spec().min == 0) {
+        true => may_scale_to_zero(wire, version).await,
+        false => None,
+    };
+    let looks = ours.into_iter().map(|(hpa, questions)| look(wire, hpa, questions, &all, zero));
     let mut looks = stream::iter(looks).buffered(AT_ONCE);
     while let Some(findings) = looks.next().await {
         report.all("hpas", &findings);
@@ -67,9 +71,9 @@ async fn look(
     hpa: &Autoscaler<'_>,
     questions: Vec<Question>,
     all: &[Autoscaler<'_>],
-    version: Option<Version>,
+    zero: Option<bool>,
 ) -> Vec<Finding> {
-    let mut findings = warnings::of(hpa, all, version);
+    let mut findings = warnings::of(hpa, all, zero);
     let mut waiting = Waiting::No;
     for question in questions {
         let answer = wire.get(&question.path).await;

@@ -30,6 +30,7 @@ async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
         server.kill();
         a_dead_server_fails_the_apiservice_and_the_hpas(&world);
         bad_input::registrations(&world);
+        bad_input::a_gate_that_was_closed(&world);
     });
 }
 

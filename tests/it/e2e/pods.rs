@@ -157,8 +157,9 @@ fn wakes_what_it_finds_asleep(stage: &Stage) {
     stage.cluster.apply(ASLEEP);
     let replicas = ["get", "deployment", "asleep", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
     stage.eventually(|it| (it.cluster.told(&replicas) == "4").then_some(()));
-    let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", "jsonpath={.metadata.annotations}"];
-    stage.eventually(|it| (!it.cluster.told(&mark).contains("asleep-since")).then_some(()));
+    let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/asleep-since}";
+    let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", mark];
+    stage.eventually(|it| it.cluster.told(&mark).is_empty().then_some(()));
     let events = ["get", "events", "-n", "shop", "--field-selector=reason=Woken", "-o", "jsonpath={.items[*].message}"];
     let said = stage.eventually(|it| Some(it.cluster.told(&events)).filter(|said| !said.is_empty()));
     assert!(said.contains("scaled deployment/asleep from 0 to 4"), "{said}");

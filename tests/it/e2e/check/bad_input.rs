@@ -73,6 +73,18 @@ fn asleep_for_good(world: &World) {
     eventually("its HPA takes over", SETTLE, || (world.replicas() > 1).then_some(()));
 }
 
+/// An HPA from a time when this cluster took `minReplicas: 0`.
+pub fn a_gate_that_was_closed(world: &World) {
+    let command = world.cluster.file("apiserver.command");
+    let text = std::fs::read_to_string(&command).unwrap();
+    std::fs::write(&command, format!("{text} --feature-gates=HPAScaleToZero=false ")).unwrap();
+    world.cluster.restart("apiserver");
+    let said = eventually("check sees it", SETTLE, || {
+        Some(check(world, &[])).filter(|said| said.stdout.contains("HPAScaleToZero is off"))
+    });
+    expect(&said, "warn", "hpas", "shop/dummy has minReplicas 0, which this cluster does not obey");
+}
+
 /// A queue that cannot be read, and why.
 pub async fn sources(world: &World) {
     let file = world.write("to-check.yaml", &world.oci.config(""));

@@ -2,9 +2,11 @@
 //! Deployment, a StatefulSet and a custom resource go to 0 and back together, and what can go
 //! wrong meanwhile.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::super::cluster::{eventually, pause, throughout};
+use super::super::cluster::{eventually, pause, run, throughout};
+use super::super::world::Server;
 use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
 const WEB: Workload = Workload { kind: "deployment", name: "web" };
@@ -108,7 +110,8 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
     tokio::task::block_in_place(|| {
         an_hpa_that_is_deleted_leaves_word(&stage);
         let counted = server.page("/metrics");
-        assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"sleep\"}"), "{counted}");
+        assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"wake\"}"), "{counted}");
+        an_uninstall_wakes_what_sleeps(&stage, server);
     });
 }
 
@@ -278,6 +281,33 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
         }
         pause(Duration::from_secs(1));
     });
+}
+
+fn an_uninstall_wakes_what_sleeps(stage: &Stage, server: Server) {
+    stage.depth(0);
+    for workload in [STATE, WORKER, LATCHED] {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+    stage.annotate(STATE, "depthgauge.dev/paused=true");
+    server.kill();
+    let unregister = || {
+        let kubeconfig = stage.world.cluster.own_kubeconfig();
+        run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("unregister").arg("--kubeconfig").arg(kubeconfig))
+    };
+    // One that nobody may scale is not passed over in silence.
+    stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
+    stage.world.cluster.told(&["delete", "rolebinding", "-n", "shop", "--all"]);
+    let said = unregister();
+    assert!(!said.ok && said.stderr.contains("HPA shop/worker: worker.example.com/worker stays at 0"), "{said:?}");
+    assert!(said.stdout.contains("HPA shop/latched: deployment/latched is scaled from 0 to 1\n"), "{said:?}");
+    assert!(said.stdout.contains("HPA shop/state: statefulset/state is paused and stays at 0"), "{said:?}");
+    stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
+    let said = unregister();
+    assert!(said.ok && said.stdout.contains("worker.example.com/worker is scaled from 0 to 1\n"), "{said:?}");
+    for (workload, replicas, marked) in [(STATE, 0, true), (WORKER, 1, false), (LATCHED, 1, false)] {
+        assert_eq!(stage.replicas(workload), replicas, "{workload:?}");
+        assert_eq!(!stage.annotation(workload, "asleep-since").is_empty(), marked, "{workload:?}");
+    }
 }
 
 fn an_hpa_that_is_deleted_leaves_word(stage: &Stage) {

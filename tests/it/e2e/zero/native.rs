@@ -101,8 +101,10 @@ async fn an_outage_leaves_it_asleep(stage: &mut Stage) {
 }
 
 fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
+    // What the HPA did itself is over when it has scaled once more, and says so.
+    stage.depth(8);
     for workload in [FAST, PLAIN] {
-        // What it did itself is over when it says so.
+        stage.await_replicas(workload, 4, SYNC * 3);
         eventually("the HPA is awake", SYNC * 2, || (condition(stage, workload) != "True").then_some(()));
         stage.scale(workload, 0);
     }
@@ -118,7 +120,7 @@ fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     is_on_the_page_of_who_acts(leader, other, wake);
     stage.stays(FAST, 0, Duration::from_secs(3));
     stage.annotate(FAST, "depthgauge.dev/rescue=true");
-    stage.await_replicas(FAST, 2, SLACK * 2);
+    stage.await_replicas(FAST, 4, SLACK * 2);
     stage.stays(PLAIN, 0, Duration::from_secs(2));
 }
 
