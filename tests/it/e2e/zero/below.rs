@@ -295,7 +295,6 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage, server: Server) {
         run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("unregister").arg("--kubeconfig").arg(kubeconfig))
     };
     // One that nobody may scale is not passed over in silence.
-    stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
     stage.world.cluster.told(&["delete", "rolebinding", "-n", "shop", "--all"]);
     let said = unregister();
     assert!(!said.ok && said.stderr.contains("HPA shop/worker: worker.example.com/worker stays at 0"), "{said:?}");
