@@ -231,6 +231,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+    use crate::health::Health;
 
     fn day(offset: i64) -> Timestamp {
         "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * offset)
@@ -301,5 +302,29 @@ mod tests {
             let error = own(key).current().await.err().unwrap();
             assert!(error.to_string().contains(wrong) && !error.may_pass(), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn own_files_that_change_are_served_soon_and_a_pair_that_does_not_match_is_not() {
+        let [mounted, next] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (first, second) = (current(mounted.path(), || day(0)).await, current(next.path(), || day(0)).await);
+        let file = |name: &str| mounted.path().join(name);
+        let put = |name: &str| _ = std::fs::copy(next.path().join(name), file(name)).unwrap();
+        let certificates = Certificates::in_files(file("tls.crt"), file("tls.key"), || day(0));
+        let health = Health::default();
+        let (publish, mut served) = watch::channel(certificates.current().await.unwrap());
+        tokio::spawn(certificates.keep(publish, health.reporter("certificate", State::Ok)));
+
+        // A Secret's files change one after the other.
+        put("tls.crt");
+        tokio::time::sleep(LOOK_SOON * 2).await;
+        assert_eq!(served.borrow().certified.cert, first.certified.cert);
+        let [(_, State::Degraded(said))] = &health.states()[..] else { panic!("{:?}", health.states()) };
+        assert!(said.starts_with("the certificate cannot be renewed: cannot serve the certificate"), "{said}");
+        put("tls.key");
+        tokio::time::timeout(LOOK_SOON * 2, served.changed()).await.unwrap().unwrap();
+        assert_eq!(served.borrow().certified.cert, second.certified.cert);
+        tokio::time::sleep(LOOK_SOON).await;
+        assert_eq!(health.states(), [("certificate", State::Ok)]);
     }
 }

@@ -6,6 +6,7 @@
 //! and details for the log.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub struct Client {
     pace: Pace,
     /// By host: as many as the service has cells, and its control plane.
     services: Mutex<HashMap<String, Arc<Service>>>,
+    /// As many signatures at a time as there are cores: more would only take turns.
+    signing: Semaphore,
     clock: fn() -> Timestamp,
 }
 
@@ -119,7 +122,8 @@ impl Client {
     pub fn with(settings: Settings, credentials: Credentials, clock: fn() -> Timestamp) -> Self {
         let Settings { roots, reads_per_second } = settings;
         let (transport, pace) = (Transport::new(roots), Pace::new(reads_per_second));
-        Self { transport, credentials, pace, services: Mutex::default(), clock }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { transport, credentials, pace, services: Mutex::default(), signing: Semaphore::new(cores), clock }
     }
 
     /// Gets ready for requests to this endpoint.
@@ -227,15 +231,13 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, url: &Url, signer: &Signer, by: Instant) -> Result<Answer, Error> {
+    async fn attempt(&self, url: &Url, signer: &Arc<Signer>, by: Instant) -> Result<Answer, Error> {
         tokio::time::timeout_at(by, self.send(url, signer)).await.map_err(|_| Error::TimedOut)?
     }
 
-    async fn send(&self, url: &Url, signer: &Signer) -> Result<Answer, Error> {
+    async fn send(&self, url: &Url, signer: &Arc<Signer>) -> Result<Answer, Error> {
         let date = httpdate::fmt_http_date((self.clock)().into());
-        let (target, host) = (target(url), host(url));
-        let signable = Signable { method: "GET", target: &target, host: Some(&host), date: &date, content: None };
-        let authorization = signer.authorization(&signable).map_err(|_| Error::Unsigned)?;
+        let authorization = self.sign(url, &date, signer).await?;
         let request = self
             .transport
             .client_for(url)
@@ -252,6 +254,24 @@ impl Client {
             return Err(self.service_error(status.as_u16(), &headers, &body, signer));
         }
         Ok(Answer { body, next_page: next_page(&headers)? })
+    }
+
+    /// The value of the Authorization header: half a millisecond of RSA, which keeps no thread from
+    /// answering.
+    async fn sign(&self, url: &Url, date: &str, signer: &Arc<Signer>) -> Result<String, Error> {
+        let _turn = self.signing.acquire().await;
+        let (signer, target, host, date) = (signer.clone(), target(url), host(url), date.to_owned());
+        let signed = tokio::task::spawn_blocking(move || {
+            signer.authorization(&Signable {
+                method: "GET",
+                target: &target,
+                host: Some(&host),
+                date: &date,
+                content: None,
+            })
+        });
+        // A thread that ends without an answer has panicked, and the log says so.
+        signed.await.ok().and_then(Result::ok).ok_or(Error::Unsigned)
     }
 
     fn service(&self, url: &Url) -> Arc<Service> {

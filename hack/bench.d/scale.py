@@ -1,7 +1,7 @@
 """The measuring half of `hack/bench scale`, which builds the programs and calls this.
 
 First ten minutes of thousands of HPAs in simulated time (benches/scale.rs): everything but the
-sockets, with the clock as fast as the CPU lets it go. Then some hundred queues in real time over
+sockets, with the clock as fast as the CPU lets it go. Then a thousand queues in real time over
 sockets, by `depthgauge serve` between `depthgauge emulate` and as many HPAs.
 """
 
@@ -23,6 +23,7 @@ from stage import MIB, Authority, Cluster, Emulator, Serve, die, ocid, percentil
 
 PERIOD = 15  # seconds from one ask of an HPA to its next
 REFRESH = 5
+MEMORY = 25  # MiB with a thousand queues over sockets; each history has all its room from the first value
 LASTS = 600  # seconds that are simulated
 # Queues, HPAs, maxReadsPerSecond, and the goals: age at the ask, p50 and p99, in seconds.
 SCENES = [
@@ -152,6 +153,8 @@ def over_sockets(program, count, seconds):
         missed.append(f"real time: {len(seen)} answers of {ideal:.0f} asks")
     if percentile(ages, 0.5) > 1.5 + WHOLE or percentile(ages, 0.99) > REFRESH + 1 + WHOLE:
         missed.append(f"real time: age p50 {percentile(ages, 0.5):.1f}, p99 {percentile(ages, 0.99):.1f}")
+    if count <= 1000 and memory > MEMORY * MIB:
+        missed.append(f"real time: {memory / MIB:.1f} MiB resident; goal ≤ {MEMORY}")
     if late > 1:
         say(f"the HPAs themselves were up to {late:.1f} s late: this machine is too busy for the figures")
     return missed
@@ -161,7 +164,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--depthgauge", required=True)
     parser.add_argument("--simulation", required=True)
-    parser.add_argument("--queues", type=int, default=500, help="over sockets")
+    parser.add_argument("--queues", type=int, default=1000, help="over sockets")
     parser.add_argument("--seconds", type=int, default=120, help="over sockets, after the first minute")
     options = parser.parse_args()
     missed = simulated(options.simulation) + over_sockets(options.depthgauge, options.queues, options.seconds)

@@ -330,6 +330,12 @@ class Serve(Program):
         """The port of /metrics."""
         return int(self.said(r"admin on http://127\.0\.0\.1:(\d+)")[1])
 
+    def sources(self):
+        """As /status tells of them."""
+        connection = http.client.HTTPConnection("localhost", self.admin(), timeout=10)
+        connection.request("GET", "/status", headers={"Accept": "application/json"})
+        return json.load(connection.getresponse())["sources"]
+
     def write(self):
         # In one step, for it is followed.
         new = self.folder / "config.new"

@@ -61,10 +61,12 @@ impl Scene {
         }
     }
 
-    async fn until_it_is(&self, names: &str) {
+    /// How long it took.
+    async fn until_it_is(&self, names: &str) -> Duration {
         let began = Instant::now();
         eventually(names, async || (self.names().await == names).then_some(())).await;
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        began.elapsed()
     }
 
     /// The line of `/readyz?verbose` about the config.
@@ -91,6 +93,18 @@ impl Scene {
 
 fn config(oci: &Oci, sources: &[Value]) -> String {
     oci.config(&json!({"refresh": "1h", "maxAge": "2h"}), sources)
+}
+
+#[tokio::test]
+async fn a_change_takes_effect_within_a_second() {
+    let scene = Scene::start().await;
+    let mut took = Vec::new();
+    for name in ["bills", "orders", "bills", "orders", "bills"] {
+        scene.write(&[source(name, &["shop"])]);
+        took.push(scene.until_it_is(name).await);
+    }
+    took.sort();
+    assert!(took[2] <= Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

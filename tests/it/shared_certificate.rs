@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::UnixTime;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ async fn a_secret_that_somebody_makes_while_we_make_ours_stays_theirs() {
         assert!(matches!(error, CertsError::ForeignSecret(_)), "{error}");
     }
     let kept = objects.get(SECRET).unwrap();
-    assert_eq!((&kept["data"], &kept["metadata"]["labels"]), (&theirs["data"], &serde_json::Value::Null));
+    assert_eq!((&kept["data"], &kept["metadata"]["labels"]), (&theirs["data"], &Value::Null));
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,13 +68,14 @@ async fn a_look_is_as_old_as_its_beginning() {
 
 /// One of several, as `serve` puts it together.
 async fn replica(objects: &Objects) -> watch::Receiver<Serving> {
-    let (replica, keep) = registered(objects).await;
+    let (replica, keep, _) = registered(objects).await;
     tokio::spawn(keep);
     replica
 }
 
 /// One that has read the Secret once; the future is what reads it again.
-async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>) {
+/// Nothing of the registration has run yet.
+async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
     let health = Health::default();
     let reporter = |name| health.reporter(name, State::Ok);
     let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, 6 * MINUTE).unwrap(), clock);
@@ -86,7 +87,45 @@ async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future
     let registration =
         Registration::new(install, false, certificate, reporter("apiservice"), Availability::default()).unwrap();
     tokio::spawn(registration.keep());
-    (serving, keep)
+    (serving, keep, health)
+}
+
+/// Somebody else's, as another adapter has it.
+fn foreign() -> Value {
+    json!({
+        "metadata": {"name": "v1beta1.external.metrics.k8s.io", "resourceVersion": "77"},
+        "spec": {"group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": true, "service": {"namespace": "keda", "name": "adapter", "port": 443}},
+    })
+}
+
+fn said(health: &Health) -> String {
+    let states = health.states();
+    states.into_iter().find(|(name, _)| *name == "apiservice").map(|(_, state)| format!("{state:?}")).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apiservice_that_somebody_makes_while_we_register_stays_theirs() {
+    let objects = Objects::default();
+    let (_serving, _keep, health) = registered(&objects).await;
+    objects.appears(APISERVICE, foreign());
+    let conflict = "was changed by somebody at the same moment";
+    eventually("a conflict", async || said(&health).contains(conflict).then_some(())).await;
+    eventually("an owner", async || said(&health).contains("belongs to Service keda/adapter").then_some(())).await;
+    assert_eq!(objects.get(APISERVICE).unwrap(), foreign());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apiservice_that_somebody_takes_while_we_put_it_right_stays_theirs() {
+    let objects = Objects::default();
+    let (_serving, keep, health) = registered(&objects).await;
+    tokio::spawn(keep);
+    let mut drifted = eventually("ours", async || objects.get(APISERVICE)).await;
+    drifted["spec"]["groupPriorityMinimum"] = json!(1);
+    objects.put(APISERVICE, drifted.clone());
+    objects.appears(APISERVICE, foreign());
+    eventually("the other's", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
+    assert_eq!(objects.get(APISERVICE).unwrap(), foreign());
 }
 
 fn bundle(objects: &Objects) -> Option<String> {
@@ -128,7 +167,7 @@ async fn two_replicas_hand_one_ca_over_to_the_next_and_are_verified_all_the_time
 #[tokio::test(start_paused = true)]
 async fn who_has_not_read_the_secret_lately_does_not_put_the_bundle_right() {
     let objects = Objects::default();
-    let (_late, _never_reads) = registered(&objects).await;
+    let (_late, _never_reads, _) = registered(&objects).await;
     let _replica = replica(&objects).await;
     let cas = || bundle(&objects).map_or(0, |bundle| bundle.matches("BEGIN").count());
     eventually("the next CA is announced", async || (cas() == 2).then_some(())).await;

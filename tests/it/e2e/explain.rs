@@ -65,7 +65,7 @@ fn serve(world: &World) -> Server {
         "sources": sources,
     });
     let mut place = world.place();
-    place.config = world.write("trials.yaml", &config.to_string());
+    place.config = Some(world.write("trials.yaml", &config.to_string()));
     world.serve_at(&place)
 }
 

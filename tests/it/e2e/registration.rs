@@ -126,7 +126,7 @@ fn it_goes_before_our_namespace(world: &World) {
 }
 
 fn in_pod(world: &World) -> Place {
-    Place { env: vec![("POD_NAMESPACE", "depthgauge")], ..world.place() }
+    Place { env: vec![("POD_NAMESPACE", "depthgauge".to_owned())], ..world.place() }
 }
 
 fn with_flag(world: &World, flag: &str) -> Place {

@@ -32,12 +32,12 @@ async fn no_read_fails_while_each_of_two_endpoints_restarts() {
     // An endpoint without TLS has to be on loopback, and in there that is another one: so is the
     // emulator, at the same address. Its queue is empty.
     let emulator = tokio::task::block_in_place(|| Emulator::start(&netns, &world));
-    let config = std::fs::read_to_string(&outside.config).unwrap();
+    let config = std::fs::read_to_string(outside.config.as_ref().unwrap()).unwrap();
     let config = config.replace(world.oci.config_file.to_str().unwrap(), &emulator.config_file);
     let place = Place {
         enter: netns.enter(),
         service_port: 443,
-        config: world.write("config-inside.yaml", &config),
+        config: Some(world.write("config-inside.yaml", &config)),
         kubeconfig: world.write("kubeconfig-inside", &kubeconfig),
         shutdown_delay: SHUTDOWN_DELAY,
         ..outside
@@ -143,7 +143,7 @@ impl Emulator {
             .arg(format!("--address={}", world.oci.address))
             .arg(format!("--queue=orders={QUEUE_ID}"))
             // Where it puts the config, and what goes with the world.
-            .env("TMPDIR", world.place().config.parent().unwrap())
+            .env("TMPDIR", world.place().config.unwrap().parent().unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -65,7 +65,7 @@ async fn every_verb_that_is_granted_is_used_and_every_verb_that_is_used_is_grant
 /// its Deployment goes.
 fn everything_that_it_does(stage: &Stage) {
     let cluster = &stage.world.cluster;
-    let in_pod = Place { env: vec![("POD_NAMESPACE", "depthgauge")], ..stage.place() };
+    let in_pod = Place { env: vec![("POD_NAMESPACE", "depthgauge".to_owned())], ..stage.place() };
     let server = stage.world.serve_at(&in_pod);
     stage.world.await_available();
     for workload in [DEPLOYMENT, STATEFUL_SET] {

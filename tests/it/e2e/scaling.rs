@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::cluster::{eventually, eventually_or, pause};
-use super::world::World;
+use super::world::{Place, QUEUE_ID, World};
 
 /// The controller's default interval between two looks at an HPA.
 const SYNC: Duration = Duration::from_secs(15);
@@ -15,7 +15,7 @@ const DOWN: Duration = Duration::from_secs(10 + 2 * 15 + 5);
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_plain_hpa_follows_the_queue_from_zero_to_ten_and_back() {
     let world = World::new("scaling", &["--sync", "15s"], "").await;
-    let _server = world.serve();
+    let server = world.serve();
     world.await_available();
     world.deploy_example();
 
@@ -37,6 +37,24 @@ async fn a_plain_hpa_follows_the_queue_from_zero_to_ten_and_back() {
         await_replicas(&world, 0, DOWN);
     }
     await_scaled_to_zero(&world);
+    server.kill();
+    by_three_variables(&world);
+}
+
+/// Instead of a config file, as people start the exporter that is replaced.
+fn by_three_variables(world: &World) {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".oci")).unwrap();
+    std::fs::copy(&world.oci.config_file, home.path().join(".oci/config")).unwrap();
+    let endpoint = format!("http://{}", world.oci.address);
+    let variables = [("OCI_QUEUE_ID", QUEUE_ID), ("OCI_QUEUE_ENDPOINT", &endpoint), ("OCI_QUEUE_NAME", "orders")];
+    let of_a_pod = [("POD_NAMESPACE", "shop"), ("HOME", home.path().to_str().unwrap())];
+    let env = variables.into_iter().chain(of_a_pod).map(|(name, value)| (name, value.to_owned())).collect();
+    tokio::task::block_in_place(|| {
+        let _server = world.serve_at(&Place { config: None, env, ..world.place() });
+        world.oci.queue().put((0..7).map(|n| format!("order {n}")));
+        eventually("the depth", SYNC * 4, || (world.value().as_deref() == Some("7")).then_some(()));
+    });
 }
 
 /// Puts by the official CLI; the moment at which the last message was in the queue.

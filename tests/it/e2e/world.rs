@@ -56,10 +56,11 @@ pub struct Place {
     pub admin: SocketAddr,
     /// What the APIService shall name.
     pub service_port: u16,
-    pub config: PathBuf,
+    /// `None` for one that is told all by variables.
+    pub config: Option<PathBuf>,
     pub kubeconfig: PathBuf,
     pub shutdown_delay: &'static str,
-    pub env: Vec<(&'static str, &'static str)>,
+    pub env: Vec<(&'static str, String)>,
     /// Where the certificate comes from is said here; each place has its own say.
     pub flags: Vec<String>,
 }
@@ -104,7 +105,7 @@ impl World {
             bind: (Ipv4Addr::LOCALHOST, self.port).into(),
             admin: (Ipv4Addr::LOCALHOST, 0).into(),
             service_port: self.port,
-            config: self.config.clone(),
+            config: Some(self.config.clone()),
             kubeconfig: self.cluster.own_kubeconfig(),
             shutdown_delay: "0s",
             env: Vec::new(),
@@ -123,11 +124,11 @@ impl World {
             .arg(format!("--secure-port={}", place.bind.port()))
             .arg(format!("--admin-address={}", place.admin))
             .arg(format!("--service=depthgauge/depthgauge:{}", place.service_port))
-            .arg(format!("--config={}", place.config.display()))
+            .args(place.config.iter().map(|file| format!("--config={}", file.display())))
             .arg(format!("--kubeconfig={}", place.kubeconfig.display()))
             .arg(format!("--shutdown-delay={}", place.shutdown_delay))
             .args(&place.flags)
-            .envs(place.env.iter().copied())
+            .envs(place.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -91,6 +91,9 @@ impl Objects {
 impl State {
     fn apply(&mut self, path: String, manager: &str, force: bool, wanted: &Value) -> (u16, Value) {
         if let Some((path, object)) = self.appearing.take() {
+            let mut leaves = BTreeMap::new();
+            collect(&object, &mut Vec::new(), &mut leaves);
+            self.managed.insert((path.clone(), "somebody-else".to_owned()), leaves.into_keys().collect());
             self.objects.insert(path, object);
         }
         let mut object = self.objects.get(&path).cloned().unwrap_or_else(|| json!({"metadata": {}}));
