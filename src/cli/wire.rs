@@ -73,8 +73,7 @@ impl Wire {
 
     /// What is no JSON.
     pub(super) async fn text(&self, path: &str) -> Result<String, Trouble> {
-        let request = Request::get(path).body(Vec::new());
-        self.in_time(request, |request| self.client.request_text(request)).await
+        self.answer(Request::get(path).body(Vec::new())).await
     }
 
     /// As kubectl prints it: a Table.
@@ -89,16 +88,13 @@ impl Wire {
     }
 
     async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Trouble> {
-        self.in_time(request, |request| self.client.request(request)).await
+        let answer = self.answer(request).await?;
+        serde_json::from_str(&answer).map_err(|error| Trouble::Other(format!("an answer that is no JSON: {error}")))
     }
 
-    async fn in_time<T, F: Future<Output = kube::Result<T>>>(
-        &self,
-        request: http::Result<Request<Vec<u8>>>,
-        send: impl FnOnce(Request<Vec<u8>>) -> F,
-    ) -> Result<T, Trouble> {
+    async fn answer(&self, request: http::Result<Request<Vec<u8>>>) -> Result<String, Trouble> {
         let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, send(request)).await {
+        match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 if status.message.trim() == NOBODY => Trouble::Absent(

@@ -1,9 +1,12 @@
 //! Every form in which a value can be had, and what decides which.
 
-use serde_json::json;
+use std::io::Read as _;
+
+use serde_json::{Value, json};
 
 use crate::golden;
 use crate::support::client::{Answer, Client};
+use crate::support::eventually;
 use crate::support::oci::{Oci, source};
 use crate::support::server::{Server, VALUE};
 
@@ -196,6 +199,28 @@ async fn small_answers_are_not_compressed() {
     let answer = scene.get("", &[("Accept-Encoding", "gzip")]).await;
     assert_eq!((answer.header("content-encoding"), answer.header("vary")), (None, None));
     assert_eq!(answer.values().len(), 2);
+}
+
+/// As kube-apiserver does with its own.
+#[tokio::test]
+async fn an_answer_above_128_kib_is_compressed_for_whoever_takes_that() {
+    let names: Vec<String> = (0..1_300).map(|number| format!("queue-{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let oci = Oci::with_queues(&names).await;
+    let sources: Vec<_> = names.iter().map(|name| source(name, &["shop"])).collect();
+    let mut config: Value = serde_json::from_str(&oci.config(&json!({"refresh": "1m"}), &sources)).unwrap();
+    config["oci"]["maxReadsPerSecond"] = json!(10_000);
+    let server = Server::start(&config.to_string()).await;
+    let hpa = server.aggregator("hpa");
+    let plain = eventually("all are read", async || Some(hpa.get(VALUE).await).filter(|it| it.status == 200)).await;
+    assert!(plain.bytes.len() > 128 << 10, "{}", plain.bytes.len());
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, None));
+    let small = hpa.with_header("Accept-Encoding", "gzip").get(VALUE).await;
+    assert_eq!(small.header("content-encoding"), Some("gzip"));
+    assert!(small.bytes.len() * 4 < plain.bytes.len(), "{}", small.bytes.len());
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*small.bytes).read_to_string(&mut text).unwrap();
+    assert_eq!(undated(&text), undated(&plain.body));
 }
 
 #[tokio::test]

@@ -91,9 +91,9 @@ fn judge(row: &Row, ours: &Answer, theirs: &Answer, table: &mut String, wrong: &
         Some(reason) => format!("differs in {differences}: {reason}"),
         None => "identical".to_owned(),
     };
-    let Row { title, method, path, headers, .. } = row;
+    let Row { title, who, method, path, headers, .. } = row;
     let accept = headers.iter().map(|(name, value)| format!("; {name}: {value}")).collect::<String>();
-    let request = format!("`{method} {path}{accept}`");
+    let request = format!("{}: `{method} {path}{accept}`", who.as_str());
     let cells = [(*title).to_owned(), request, ours.cell(), theirs.cell(), verdict];
     writeln!(table, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")).unwrap();
 

@@ -161,9 +161,10 @@ def order(fault):
 
 
 def faults():
-    more = {"status": {"status": 429, "headers": {"retry-after": "7"}}, "drip": {"seconds": 0.001}}
+    more = {"status": {"status": 429, "headers": {"retry-after": "7"}}, "drip": {"seconds": 0.001},
+            "delay": {"seconds": 0.01}}
     names = ("status", "html", "redirect", "reset", "hang", "cutOff", "truncated", "garbage", "above2Pow53",
-             "missingFields", "drip")
+             "missingFields", "drip", "delay")
     for name in names:
         order({"fault": name, "operation": "GetStats", "queue": "orders", **more.get(name, {})})
         queue = client()

@@ -154,6 +154,7 @@ async fn the_sdk_meets_faults_ordered_over_http() {
     assert_eq!(said["above2Pow53"]["queue"]["visible_messages"], 9_007_199_254_740_993_u64);
     assert_eq!(said["missingFields"]["queue"]["visible_messages"], Value::Null, "it takes nothing for something");
     assert_eq!(said["drip"]["queue"]["visible_messages"], 3);
+    assert_eq!(said["delay"]["queue"]["visible_messages"], 3);
     let errors =
         ["reset", "hang", "cutOff", "truncated", "garbage"].map(|name| said[name]["error"].as_str().unwrap_or("none"));
     let kinds = ["ConnectionResetError", "Read timed out", "IncompleteRead(66", "TypeError", "UnicodeDecodeError"];

@@ -54,6 +54,25 @@ const SAYS_WHAT_IS_ALLOWED: &str = "the message says what is allowed";
 const ITS_OWN_VERSION: &str = "each server has a version of its own";
 const OWN_API: &str = "it describes the one group that is served, in JSON";
 
+// === impl Who ===
+
+impl Who {
+    /// In a word, as the table has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prober => "prober",
+            Self::Aggregator => "aggregator",
+            Self::Hpa => "HPA controller",
+            Self::Token => "token",
+            Self::StrangerToken => "stranger's token",
+            Self::BadToken => "bad token",
+            Self::Certificate => "administrator's certificate",
+            Self::Forger => "forged headers",
+            Self::Anonymous => "anonymous",
+        }
+    }
+}
+
 // === impl Row ===
 
 impl Row {
