@@ -15,6 +15,8 @@ const PLAIN: Workload = Workload { kind: "deployment", name: "plain" };
 const KEPT: Workload = Workload { kind: "deployment", name: "kept" };
 /// The controller is slow here, to be outrun.
 const SYNC: Duration = Duration::from_secs(15);
+/// Of which in one in ten its look is in the second or two that it takes us.
+const TRIES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
@@ -46,12 +48,7 @@ fn deploy(stage: &Stage) {
 }
 
 fn woken_faster_and_handed_over(stage: &Stage) {
-    // The controller's beat is anywhere.
-    pause(SYNC.mul_f64(fastrand::f64()));
-    stage.world.oci.put_by_cli(20);
-    for workload in [FAST, KEPT] {
-        stage.await_replicas(workload, 10, REFRESH + WAKE + SLACK);
-    }
+    outruns_its_hpa(stage, || stage.world.oci.put_by_cli(20));
     stage.await_event(FAST, "Woken", "from 0 to 10");
     stage.await_replicas(PLAIN, 10, SYNC * 4);
     assert_eq!(stage.events(PLAIN), Vec::<String>::new());
@@ -59,20 +56,38 @@ fn woken_faster_and_handed_over(stage: &Stage) {
     stage.depth(4);
     stage.await_replicas(FAST, 2, SYNC * 3);
     stage.depth(0);
-    rests(stage);
 }
 
 fn a_leader_that_wakes_faster_is_replaced(stage: &Stage, replicas: &mut Replicas) {
-    let before = stage.count(FAST, "Woken");
+    rests(stage);
     replicas.replace_leader(stage, End::Killed);
-    let put = stage.depth(20);
-    stage.await_replicas(FAST, 10, REFRESH + WAKE + SLACK);
-    let took = stage.woken_after(FAST, put);
-    println!("woken {took:?} after the messages");
-    stage.await_replicas(PLAIN, 10, SYNC * 4);
-    assert_eq!(stage.count(FAST, "Woken"), before + 1);
+    outruns_its_hpa(stage, || _ = stage.depth(20));
     stage.depth(0);
     rests(stage);
+}
+
+/// Twenty messages wake it before its HPA has looked. At any moment that may be the next one, and
+/// then there is another try.
+fn outruns_its_hpa(stage: &Stage, put: impl Fn()) {
+    for _try in 0..TRIES {
+        rests(stage);
+        pause(SYNC.mul_f64(fastrand::f64()));
+        let before = stage.count(FAST, "Woken");
+        put();
+        stage.await_replicas(KEPT, 10, REFRESH + WAKE + SLACK);
+        eventually("it is awake", SLACK, || (stage.replicas(FAST) > 0).then_some(()));
+        let ours = (0..8).any(|_| {
+            pause(Duration::from_millis(250));
+            stage.count(FAST, "Woken") == before + 1
+        });
+        if ours {
+            stage.await_replicas(FAST, 10, SLACK);
+            return;
+        }
+        println!("its HPA was faster");
+        stage.depth(0);
+    }
+    panic!("its HPA was faster, {TRIES} times\n{}", stage.world.log());
 }
 
 fn paused_it_is_left_to_its_hpa(stage: &Stage) {
