@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at; kubectl itself takes 50 ms.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Far more than kube-apiserver takes to serve a new kind.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A running control plane.
 pub struct Cluster {
     name: String,
@@ -92,6 +95,13 @@ impl Cluster {
         let file = dir.path().join("object.yaml");
         std::fs::write(&file, yaml).unwrap();
         self.told(&["apply", "-f", file.to_str().unwrap()]);
+    }
+
+    /// Waits until a CustomResourceDefinition serves its kind. kubectl's own `wait` gives up at once
+    /// on one that is so new that its conditions are null.
+    pub fn await_kind(&self, definition: &str) {
+        let asked = ["wait", "--for=condition=Established", &format!("crd/{definition}"), "--timeout=30s"];
+        eventually(&format!("{definition} is established"), PATIENCE, || self.kubectl(&asked).ok.then_some(()));
     }
 }
 

@@ -59,7 +59,7 @@ impl Stage {
         let folder = run(script("hack/setup").arg(from)).stdout;
         for kind in kinds {
             self.cluster.told(&["create", "-f", &format!("{}/{group}_{kind}.yaml", folder.trim())]);
-            self.cluster.told(&["wait", "--for=condition=Established", &format!("crd/{kind}.{group}")]);
+            self.cluster.await_kind(&format!("{kind}.{group}"));
         }
     }
 

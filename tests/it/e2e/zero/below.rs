@@ -117,7 +117,7 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
 
 fn deploy(stage: &Stage) {
     stage.world.cluster.apply(WORKERS);
-    stage.world.cluster.told(&["wait", "--for=condition=Established", "crd/workers.example.com", "--timeout=30s"]);
+    stage.world.cluster.await_kind("workers.example.com");
     stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
     stage.world.cluster.apply(ROBOTS);
     for workload in [WEB, STATE, WORKER] {
