@@ -52,7 +52,8 @@ pub struct Workload {
     /// Pods that are Running and Ready; `None` if the selector finds no pod at all. Only `Value`
     /// uses it.
     pub ready: Option<i32>,
-    /// Whether the HPA's own condition `ScaledToZero` is True. Always false below Kubernetes 1.37.
+    /// Whether the HPA goes on looking at metrics at 0: its own condition `ScaledToZero` is True, or
+    /// it is one of Kubernetes before 1.36 with `minReplicas: 0`.
     pub scaled_to_zero: bool,
 }
 

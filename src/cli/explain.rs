@@ -11,6 +11,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::autoscaler::{Autoscaler, Metric, warnings};
 use super::clock;
@@ -47,6 +48,15 @@ struct Name {
     name: String,
 }
 
+/// Where the HPAs are.
+struct Cluster {
+    wire: Wire,
+    /// Of Kubernetes, if it is told.
+    version: Option<Version>,
+    /// Whether HPAs may scale to zero; a megabyte of metrics to read, so once, and not for nothing.
+    zero: OnceCell<Option<bool>>,
+}
+
 // === impl Args ===
 
 impl Args {
@@ -59,9 +69,10 @@ impl Args {
             Ok(hello) => hello.version.as_ref().and_then(Version::of),
             Err(why) => bail!("kube-apiserver {server} cannot be asked: {why}"),
         };
+        let cluster = Cluster { wire, version, zero: OnceCell::new() };
         let mut failed = Vec::new();
         for (at, name) in hpas.iter().enumerate() {
-            match explain(&wire, name.namespace.as_deref().unwrap_or(&usual), &name.name, version).await {
+            match cluster.explain(name.namespace.as_deref().unwrap_or(&usual), &name.name).await {
                 Ok(text) => {
                     let gap = if at > 0 { "\n" } else { "" };
                     // Whoever closes the pipe has read enough.
@@ -72,6 +83,41 @@ impl Args {
             }
         }
         if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The whole account of one HPA, or why there is none.
+    async fn explain(&self, namespace: &str, name: &str) -> Result<String, String> {
+        let wire = &self.wire;
+        let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
+        let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
+        let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
+        let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
+            let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(format!("there is no HPA {name} in namespace {namespace}; there: {there}"));
+        };
+        // As near to one another as can be: both change.
+        let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
+        let (workload, heard) = tokio::join!(workload::read(wire, hpa, self.version), heard);
+        let questions = hpa.our_questions();
+        let tables = join_all(questions.iter().map(|question| wire.table(&question.path))).await;
+        let seen = Seen { hpa, workload, heard, now: clock() };
+        let mut text = account::write(&seen);
+        let zero = match hpa.spec().min {
+            0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,
+            _ => None,
+        };
+        let mut found = warnings::of(hpa, &all, zero);
+        found.extend(warnings::asleep(hpa, seen.waiting()));
+        let asked =
+            questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
+        found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));
+        account::write_findings(&mut text, &found);
+        Ok(text)
     }
 }
 
@@ -91,39 +137,13 @@ impl FromStr for Name {
     }
 }
 
-/// The whole account of one HPA, or why there is none.
-async fn explain(wire: &Wire, namespace: &str, name: &str, version: Option<Version>) -> Result<String, String> {
-    let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
-    let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
-    let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
-    let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
-        let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
-        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(format!("there is no HPA {name} in namespace {namespace}; there: {there}"));
-    };
-    // As near to one another as can be: both change.
-    let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
-    let (workload, heard) = tokio::join!(workload::read(wire, hpa), heard);
-    let questions = hpa.our_questions();
-    let tables = join_all(questions.iter().map(|question| wire.table(&question.path))).await;
-    let seen = Seen { hpa, workload, heard, now: clock() };
-    let mut text = account::write(&seen);
-    let zero = if hpa.spec().min == 0 { may_scale_to_zero(wire, version).await } else { None };
-    let mut found = warnings::of(hpa, &all, zero);
-    found.extend(warnings::asleep(hpa, seen.waiting()));
-    let asked = questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
-    found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));
-    account::write_findings(&mut text, &found);
-    Ok(text)
-}
-
 async fn hear(wire: &Wire, metric: Metric) -> Heard {
     let question = match metric {
         Metric::External(question) => question,
         Metric::Other(words) => return Heard::NotAsked(words),
     };
     let answer: Result<Value, _> = wire.get(&question.path).await;
-    Heard::Asked { answer: answer.map(|list| told::items(&list)).map_err(|trouble| trouble.message()), question }
+    Heard::Asked { answer: answer.map(|list| told::items(&list)), question }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
     /// Config file of the server: read the sources that it names, without a cluster
-    #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]

@@ -9,6 +9,9 @@ use super::wire::Wire;
 const GATE: &str = "kubernetes_feature_enabled{name=\"HPAScaleToZero\"";
 /// From here on an HPA may have `minReplicas: 0` without a feature gate.
 const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
+/// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
+/// k8s.io/api, which v0.35 has not.
+const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
 
 /// Of Kubernetes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,6 +35,11 @@ impl Version {
     /// Whether an HPA may scale to zero.
     pub(super) fn scales_to_zero(self) -> bool {
         self >= SCALES_TO_ZERO
+    }
+
+    /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
+    pub(super) fn tells_scaled_to_zero(self) -> bool {
+        self >= TELLS_SCALED_TO_ZERO
     }
 }
 

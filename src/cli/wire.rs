@@ -115,7 +115,7 @@ impl Wire {
 
 impl Trouble {
     /// What was said.
-    pub(super) fn message(self) -> String {
+    pub(super) fn message(&self) -> &str {
         match self {
             Self::Absent(message) | Self::Forbidden(message) | Self::Other(message) => message,
         }

@@ -33,6 +33,16 @@ async fn a_source_is_read_as_an_hpa_of_the_namespace_would_be_told() {
 }
 
 #[tokio::test]
+async fn a_config_file_is_read_whatever_kubeconfig_the_shell_names() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("orders", &["shop"])]));
+    let arguments = ["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"];
+    let told = home.start_in(&[("DEPTHGAUGE_KUBECONFIG", "no-such-file")], &arguments).ended().await;
+    assert!(told.status.success() && told.stdout.contains("queue=orders"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_watch_prints_changes_and_stops_well() {
     let oci = Oci::with_queues(&["orders"]).await;
     let home = Home::new();

@@ -3,16 +3,16 @@
 use jiff::SignedDuration;
 
 use super::{Autoscaler, Metric, Question};
-use crate::cli::finding::{Finding, Level};
+use crate::cli::finding::Finding;
 use crate::cli::told::Item;
+use crate::cli::wire::Trouble;
 use crate::hpa::Target;
+use crate::lookup::policy::Applied;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
 
 /// From one look of the HPA controller to the next, by default.
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
-/// Looks of the controller of which one replica sees one, at the worst, while nothing is wrong.
-const REPLICAS: i32 = 4;
 /// By how much it varies while nothing is wrong.
 const JITTER: SignedDuration = SignedDuration::from_secs(3);
 
@@ -20,7 +20,7 @@ const JITTER: SignedDuration = SignedDuration::from_secs(3);
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::cli) enum Waiting {
     No,
-    /// A metric has no value.
+    /// A metric has no value that says so.
     Unknown,
     Yes,
 }
@@ -28,12 +28,18 @@ pub(in crate::cli) enum Waiting {
 // === impl Waiting ===
 
 impl Waiting {
-    /// By one answer.
-    pub(in crate::cli) fn of(items: &[Item]) -> Self {
-        match items {
-            [] => Self::Unknown,
-            items if items.iter().any(|item| item.milli > Some(0)) => Self::Yes,
-            _ => Self::No,
+    /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and tells
+    /// nothing of anybody else's messages.
+    pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
+        let tells =
+            |item: &&Item| hpa.asleep_since().is_some() || item.policy.as_deref() != Some(Applied::Fallback.as_str());
+        match answer {
+            // The server may know.
+            Err(Trouble::Forbidden(_)) => Self::No,
+            Err(_) | Ok([]) => Self::Unknown,
+            Ok(items) if items.iter().filter(tells).any(|item| item.milli > Some(0)) => Self::Yes,
+            Ok(items) if items.iter().all(|item| tells(&item)) => Self::No,
+            Ok(_) => Self::Unknown,
         }
     }
 }
@@ -97,17 +103,14 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting) -> Option<F
 
 /// Who is asked less often than the controller looks by default; by the longest of the last pauses.
 pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: SignedDuration) -> Option<Finding> {
-    // With two replicas behind a Service, what one of them sees is twice as far apart and more.
-    let level = if pause > SYNC * REPLICAS { Level::Warn } else { Level::Ok };
-    (pause > SYNC + JITTER).then(|| Finding {
-        level,
-        text: format!(
+    (pause > SYNC + JITTER).then(|| {
+        Finding::warn(format!(
             "{} {} was asked up to {} s apart of late, and the HPA controller looks every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have been asked in between",
             hpa.title(),
             question.title(),
             pause.as_secs(),
             SYNC.as_secs()
-        ),
+        ))
     })
 }
 
@@ -134,7 +137,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
 fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
     (hpa.spec().min == 0 && zero == Some(false)).then(|| {
         Finding::warn(format!(
-            "{} has minReplicas 0, which this cluster does not obey: feature gate HPAScaleToZero is off, as it is by default before 1.37; set 1, or turn it on",
+            "{} has minReplicas 0, which needs feature gate HPAScaleToZero, by default off before 1.37: turn it on, or set 1",
             hpa.title()
         ))
     })
@@ -168,6 +171,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cli::finding::Level;
+    use crate::cli::told;
+    use crate::lookup::policy::LABEL;
 
     fn object(name: &str, selector: &Value, target: &Value) -> Value {
         json!({
@@ -222,12 +228,10 @@ mod tests {
         let hpa = Autoscaler(&object);
         let [question] = &hpa.our_questions()[..] else { panic!("one question") };
         assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
-        for (pause, level) in [(30, Level::Ok), (60, Level::Ok), (61, Level::Warn)] {
-            assert_eq!(slow(&hpa, question, SignedDuration::from_secs(pause)).unwrap().level, level);
-        }
         let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
         assert!(
-            found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
+            found.level == Level::Warn
+                && found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
             "{}",
             found.text
         );
@@ -280,6 +284,35 @@ mod tests {
         assert_eq!(asleep(&Autoscaler(&object), Waiting::No).unwrap().level, Level::Warn);
         let blind = asleep(&Autoscaler(&object), Waiting::Unknown).unwrap();
         assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
+    }
+
+    #[test]
+    fn what_waits_is_told_by_values_alone() {
+        use zero::autoscaler::ASLEEP_SINCE;
+        let (plain, ours) = (resting(&json!({})), resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z"})));
+        let items = |values: &[(&str, Option<&str>)]| {
+            let item = |(value, policy): &(&str, Option<&str>)| {
+                let labels = policy.map_or(json!({}), |policy| json!({LABEL: policy}));
+                json!({"metricLabels": labels, "timestamp": "2026-11-23T10:00:00Z", "value": value})
+            };
+            told::items(&json!({"items": values.iter().map(item).collect::<Vec<_>>()}))
+        };
+        for (object, values, waiting) in [
+            (&plain, items(&[]), Waiting::Unknown),
+            (&plain, items(&[("0", None), ("0", Some("activation"))]), Waiting::No),
+            (&plain, items(&[("0", None), ("3", None)]), Waiting::Yes),
+            (&plain, items(&[("12", Some("fallback"))]), Waiting::Unknown),
+            (&plain, items(&[("12", Some("fallback")), ("1", None)]), Waiting::Yes),
+            (&ours, items(&[("12", Some("fallback"))]), Waiting::Yes),
+        ] {
+            assert_eq!(Waiting::of(&Autoscaler(object), Ok(&values)), waiting, "{values:?}");
+        }
+        for (trouble, waiting) in [
+            (Trouble::Forbidden("no right".to_owned()), Waiting::No),
+            (Trouble::Other("503".to_owned()), Waiting::Unknown),
+        ] {
+            assert_eq!(Waiting::of(&Autoscaler(&plain), Err(&trouble)), waiting);
+        }
     }
 
     #[test]

@@ -77,12 +77,8 @@ async fn look(
     let mut waiting = Waiting::No;
     for question in questions {
         let answer = wire.get(&question.path).await;
-        waiting = waiting.max(match &answer {
-            Ok(list) => Waiting::of(&told::items(list)),
-            // The server may know.
-            Err(Trouble::Forbidden(_)) => Waiting::No,
-            Err(_) => Waiting::Unknown,
-        });
+        let items = answer.as_ref().map(told::items);
+        waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
         findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
     }
     findings.extend(warnings::asleep(hpa, waiting));

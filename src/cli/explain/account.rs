@@ -10,6 +10,7 @@ use crate::cli::autoscaler::warnings::Waiting;
 use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::finding::{Finding, one_line};
 use crate::cli::told::{Item, decimal};
+use crate::cli::wire::Trouble;
 use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Spec, Target, Workload};
 
 /// Conditions that say what the controller did by what it remembers.
@@ -29,8 +30,7 @@ pub(super) struct Seen<'o> {
 pub(super) enum Heard {
     Asked {
         question: Question,
-        /// The items, or the server's own sentence.
-        answer: Result<Vec<Item>, String>,
+        answer: Result<Vec<Item>, Trouble>,
     },
     /// One of another API, in words.
     NotAsked(String),
@@ -42,8 +42,7 @@ impl Seen<'_> {
     /// By those metrics that are asked for here.
     pub(super) fn waiting(&self) -> Waiting {
         let of = |heard: &Heard| match heard {
-            Heard::Asked { answer: Ok(items), .. } => Waiting::of(items),
-            Heard::Asked { answer: Err(_), .. } => Waiting::Unknown,
+            Heard::Asked { answer, .. } => Waiting::of(self.hpa, answer.as_deref()),
             Heard::NotAsked(_) => Waiting::No,
         };
         self.heard.iter().map(of).max().unwrap_or(Waiting::No)
@@ -131,8 +130,8 @@ fn write_metric(
             let _ = writeln!(out, "  answer    none: a list without items, which the controller takes for an error");
         }
         Ok(items) => items.iter().for_each(|item| write_item(out, item, seen.now)),
-        Err(message) => {
-            let _ = writeln!(out, "  answer    none: {}", one_line(message));
+        Err(trouble) => {
+            let _ = writeln!(out, "  answer    none: {}", one_line(trouble.message()));
         }
     }
     if let (Some(Ok(proposal)), Some(target), Ok(workload)) = (proposal, question.target, &seen.workload) {
@@ -236,7 +235,9 @@ pub(super) fn first_failure(seen: &Seen<'_>, desired: &Desired) -> Option<String
         |proposal: &Result<Proposal, NoProposal>| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods));
     let at = desired.proposals.iter().position(failed)?;
     match seen.heard.get(at)? {
-        Heard::Asked { question, answer: Err(message) } => Some(format!("{}: {}", question.title(), one_line(message))),
+        Heard::Asked { question, answer: Err(trouble) } => {
+            Some(format!("{}: {}", question.title(), one_line(trouble.message())))
+        }
         Heard::Asked { question, .. } => Some(format!("{} has no number to count with", question.title())),
         Heard::NotAsked(_) => None,
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::account::{Heard, Seen, first_failure};
-use crate::cli::autoscaler::warnings::Waiting;
 use crate::hpa::{Desired, Why, Workload, growth_limit};
 
 /// Writing to a String cannot fail.
@@ -16,13 +15,7 @@ pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desi
 fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
     if let Some(since) = hpa.asleep_since() {
-        let then = match (seen.waiting(), hpa.is_paused()) {
-            (Waiting::Unknown, _) => "nobody knows whether there is something to do",
-            (_, true) => "annotation depthgauge.dev/paused keeps it there",
-            (Waiting::Yes, false) => "is to wake it within seconds, for there is something to do",
-            (Waiting::No, false) => "wakes it when there is something to do",
-        };
-        return format!("It rests: depthgauge scaled the workload to 0 at {since}, and {then}.");
+        return format!("It rests: depthgauge scaled the workload to 0 at {since}.");
     }
     format!(
         "It does not scale: the workload is at 0, and not by this HPA (ScaledToZero is not True), so no metric is looked at. Wake it with {}",

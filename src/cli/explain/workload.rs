@@ -5,11 +5,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::cli::autoscaler::{Autoscaler, Metric, Workload as Reference};
+use crate::cli::version::Version;
 use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
 
 /// As it is, or why that is not known.
-pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<Workload, String> {
+pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Version>) -> Result<Workload, String> {
     let workload = hpa.workload();
     let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
     let scale = format!("{}/scale", path(wire, hpa.namespace(), workload).await?);
@@ -23,7 +24,13 @@ pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<Workload, 
         Some(selector) => ready(wire, hpa.namespace(), selector).await?,
         None => None,
     };
-    Ok(Workload { wanted: number("spec"), exist: number("status"), ready, scaled_to_zero: hpa.scaled_to_zero() })
+    Ok(Workload { wanted: number("spec"), exist: number("status"), ready, scaled_to_zero: looks_at_zero(hpa, version) })
+}
+
+/// Whether its controller looks at metrics while the workload is at 0. Before there was a condition
+/// for it, `minReplicas: 0` was enough (`reconcileAutoscaler` of Kubernetes 1.35).
+fn looks_at_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> bool {
+    hpa.scaled_to_zero() || (hpa.spec().min == 0 && version.is_some_and(|version| !version.tells_scaled_to_zero()))
 }
 
 /// Where objects of its kind are, which only discovery knows.
@@ -63,6 +70,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn at_zero_an_hpa_goes_by_its_condition_or_before_there_was_one_by_min_replicas() {
+        let version = |minor: &str| Version::of(&json!({"major": "1", "minor": minor}));
+        for (min, condition, minor, looks) in [
+            (0, Some("True"), "37", true),
+            (0, Some("False"), "37", false),
+            (0, None, "37", false),
+            (0, None, "36", false),
+            (0, None, "35", true),
+            (1, None, "35", false),
+            (0, None, "", false),
+        ] {
+            let conditions: Vec<_> =
+                condition.iter().map(|status| json!({"type": "ScaledToZero", "status": status})).collect();
+            let hpa = json!({"spec": {"minReplicas": min}, "status": {"conditions": conditions}});
+            assert_eq!(looks_at_zero(&Autoscaler(&hpa), version(minor)), looks, "{min} {condition:?} {minor}");
+        }
+    }
 
     #[test]
     fn only_pods_that_run_and_are_ready_count() {

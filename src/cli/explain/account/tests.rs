@@ -32,9 +32,10 @@ fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> 
     let workload = Workload { scaled_to_zero: hpa.scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
     let heard = hpa.metrics().into_iter().map(|metric| match metric {
-        Metric::External(question) => {
-            Heard::Asked { question, answer: answers.next().unwrap().clone().map(|list| told::items(&list)) }
-        }
+        Metric::External(question) => Heard::Asked {
+            question,
+            answer: answers.next().unwrap().clone().map(|list| told::items(&list)).map_err(Trouble::Other),
+        },
         Metric::Other(words) => Heard::NotAsked(words),
     });
     let heard = heard.collect();

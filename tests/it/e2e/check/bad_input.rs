@@ -82,7 +82,7 @@ pub fn a_gate_that_was_closed(world: &World) {
     let said = eventually("check sees it", SETTLE, || {
         Some(check(world, &[])).filter(|said| said.stdout.contains("HPAScaleToZero is off"))
     });
-    expect(&said, "warn", "hpas", "shop/dummy has minReplicas 0, which this cluster does not obey");
+    expect(&said, "warn", "hpas", "shop/dummy has minReplicas 0, which needs feature gate HPAScaleToZero");
 }
 
 /// A queue that cannot be read, and why.
