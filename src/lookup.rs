@@ -189,7 +189,8 @@ impl Catalog {
     }
 
     /// The same for ourselves, who look on behalf of an HPA: values are kept as fresh, and nobody
-    /// takes us for the HPA, whose own pauses people want to see.
+    /// takes us for the HPA, whose own pauses people want to see. A fallback is told only of a source
+    /// that fails for longer than `maxAge`: a process that has just begun to look knows no last value.
     pub async fn look(
         &self,
         namespace: &Namespace,
@@ -218,7 +219,7 @@ impl Catalog {
         let items = if items.len() > 1 { each_once(items) } else { items };
         let mut samples = Vec::with_capacity(items.len());
         for item in &items {
-            samples.push(item.sample(question, items.len() == 1, now)?);
+            samples.push(item.sample(question, items.len() == 1, who.is_none(), now)?);
         }
         Ok(samples)
     }
@@ -282,13 +283,13 @@ impl Catalog {
 // === impl Item ===
 
 impl Item<'_> {
-    fn sample(&self, question: &Question<'_>, alone: bool, now: Instant) -> Result<Sample, LookupError> {
+    fn sample(&self, question: &Question<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
         let (metric, entry) = (question.metric, self.entry);
         let policies = match question.kind.depths().contains(&metric) {
             true => question.policies.or(entry.rules.policies),
             false => Policies::default(),
         };
-        let told = self.cell.tell(&cache::Wish { metric, policies, alone }, now)?;
+        let told = self.cell.tell(&cache::Wish { metric, policies, alone, patient }, now)?;
         let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(policy) = told.policy {
             labels = labels.with(policy::LABEL, policy.as_str());

@@ -104,6 +104,9 @@ pub(super) struct Wish {
     pub(super) policies: Policies,
     /// Whether it is the only item of the answer.
     pub(super) alone: bool,
+    /// Whether he takes a fallback only of a source that fails for longer than `maxAge`, also where
+    /// nothing is known from before.
+    pub(super) patient: bool,
 }
 
 /// What he is told.
@@ -156,7 +159,7 @@ impl Cell {
                 Ok(Told { value: if held { Quantity::ZERO } else { value }, timestamp: good.timestamp, policy })
             }
             (_, Some(outage)) => match wish.policies.fallback {
-                Some(value) if wish.alone && outage.verdict() == Verdict::Trouble => {
+                Some(value) if wish.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, wish) => {
                     Ok(Told { value, timestamp: (self.clock)(), policy: Some(Applied::Fallback) })
                 }
                 _ => Err(outage.error()),
@@ -164,6 +167,11 @@ impl Cell {
             // Not read yet is no outage: the first answer must not be a fallback.
             (_, None) => Err(self.overdue()),
         }
+    }
+
+    fn lasts(&self, outage: &Outage, wish: &Wish) -> bool {
+        !wish.patient
+            || (self.clock)().duration_since(outage.since()) > self.timing.max_age.try_into().unwrap_or_default()
     }
 
     /// Whether there is nothing to tell that is not too old.

@@ -29,6 +29,8 @@ pub const RESCUE: &str = "depthgauge.dev/rescue";
 pub const ASLEEP_SINCE: &str = "depthgauge.dev/asleep-since";
 /// Written by us: since when all its metrics read 0, while the workload is awake.
 pub const ZERO_SINCE: &str = "depthgauge.dev/zero-since";
+/// Written by us: what has read 0 since then. A cooldown of other metrics is none of these.
+pub const ZERO_OF: &str = "depthgauge.dev/zero-of";
 
 /// The controller's default for `behavior.scaleDown.stabilizationWindowSeconds`
 /// (`--horizontal-pod-autoscaler-downscale-stabilization`).
@@ -89,7 +91,8 @@ pub struct Workload {
 pub struct Memory {
     /// [`ASLEEP_SINCE`]
     pub asleep_since: Option<Timestamp>,
-    /// [`ZERO_SINCE`]
+    /// [`ZERO_SINCE`]; after every time if it is about other metrics than the HPA has now, so
+    /// that nobody believes it and it is written anew.
     pub zero_since: Option<Timestamp>,
 }
 
@@ -103,6 +106,8 @@ pub struct State {
     pub scaled_to_zero: bool,
     /// It found or wanted no replicas when it looked last.
     pub at_zero: bool,
+    /// `ScalingActive=False` for any other reason: since when it cannot read its metrics.
+    pub fails_since: Option<Timestamp>,
 }
 
 // === impl Autoscaler ===
@@ -115,7 +120,9 @@ impl Autoscaler {
         let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
         let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
         let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default());
-        let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since: moment(noted(ZERO_SINCE)) };
+        let same = noted(ZERO_OF).is_none_or(|of| of == titles(&metrics));
+        let zero_since = moment(noted(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
+        let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since };
         if !labelled && metrics.is_empty() && memory == Memory::default() {
             return None;
         }
@@ -154,6 +161,28 @@ impl Autoscaler {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// Its metrics that we serve: `oci_queue_length{queue=orders}, oci_queue_length{queue=bills}`
+    pub fn titles(&self) -> String {
+        titles(&self.metrics)
+    }
+
+    /// This memory as its annotations; `None` takes one away.
+    pub fn annotations(&self, memory: Memory) -> BTreeMap<&'static str, Option<String>> {
+        let Memory { asleep_since, zero_since } = memory;
+        let written = |at: Timestamp| format!("{at:.3}");
+        [
+            (ASLEEP_SINCE, asleep_since.map(written)),
+            (ZERO_SINCE, zero_since.map(written)),
+            (ZERO_OF, zero_since.map(|_| self.titles())),
+        ]
+        .into()
+    }
+
+    /// Whether we may have to scale its workload, or have done so.
+    pub fn is_ours(&self) -> bool {
+        self.labelled || self.memory != Memory::default()
+    }
+
     /// Whether the HPA scales to zero and back itself. kube-apiserver takes a `minReplicas` of 0
     /// only where feature gate HPAScaleToZero is on (the default from 1.37), so the HPA says it
     /// itself: no version has to be asked for, which would be wrong where the gate was set. An
@@ -181,16 +210,6 @@ impl Workload {
     }
 }
 
-// === impl Memory ===
-
-impl Memory {
-    /// As annotations; `None` takes one away.
-    pub fn annotations(self) -> BTreeMap<&'static str, Option<String>> {
-        let written = |at: Option<Timestamp>| at.map(|at| format!("{at:.3}"));
-        [(ASLEEP_SINCE, written(self.asleep_since)), (ZERO_SINCE, written(self.zero_since))].into()
-    }
-}
-
 // === impl State ===
 
 impl State {
@@ -199,11 +218,13 @@ impl State {
         let is = |kind: &str, wanted: &str| {
             conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
         };
-        let disabled = is("ScalingActive", "False").and_then(|condition| condition.reason.as_deref());
-        let rests = disabled == Some("ScalingDisabled");
+        let inactive = is("ScalingActive", "False");
+        let rests = inactive.is_some_and(|condition| condition.reason.as_deref() == Some("ScalingDisabled"));
+        let changed = inactive.filter(|_| !rests).and_then(|condition| condition.last_transition_time.as_ref());
         // A status that nobody has written yet says 0, too.
         let at_zero = !conditions.is_empty() && (status.current_replicas == Some(0) || status.desired_replicas == 0);
-        Self { rests, scaled_to_zero: is("ScaledToZero", "True").is_some(), at_zero }
+        let scaled_to_zero = is("ScaledToZero", "True").is_some();
+        Self { rests, scaled_to_zero, at_zero, fails_since: changed.map(|time| time.0) }
     }
 }
 
@@ -212,6 +233,10 @@ fn cooldown(text: &str) -> Result<Duration, String> {
     parsed
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| format!("annotation {COOLDOWN} is {text:?}: write a duration such as 60s or 5m"))
+}
+
+fn titles(metrics: &[Metric]) -> String {
+    metrics.iter().map(Metric::title).collect::<Vec<_>>().join(", ")
 }
 
 /// What is no time is no memory.
@@ -280,15 +305,39 @@ pub(super) mod tests {
         assert_eq!((labelled.others, labelled.metrics.len()), (vec!["Resource cpu".to_owned()], 0));
     }
 
+    /// An HPA on which this is remembered, written by one like [`hpa`]'s.
+    fn remembering(memory: Memory) -> Value {
+        let written = hpa(&json!({})).annotations(memory);
+        let there: BTreeMap<_, _> = written.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
+        json!({"metadata": {"annotations": there}})
+    }
+
     #[test]
     fn memory_is_read_as_it_was_written() {
         let at: Timestamp = "2026-11-23T10:00:00.123Z".parse().unwrap();
         let memory = Memory { asleep_since: Some(at), zero_since: None };
-        let written = memory.annotations();
+        let written = hpa(&json!({})).annotations(memory);
         assert_eq!((written[ASLEEP_SINCE].as_deref(), &written[ZERO_SINCE]), (Some("2026-11-23T10:00:00.123Z"), &None));
-        let noted = json!({"metadata": {"annotations": {ASLEEP_SINCE: written[ASLEEP_SINCE]}}});
-        assert_eq!(hpa(&noted).memory, memory);
+        assert_eq!(hpa(&remembering(memory)).memory, memory);
         assert_eq!(hpa(&json!({"metadata": {"annotations": {ZERO_SINCE: "yesterday"}}})).memory, Memory::default());
+    }
+
+    #[test]
+    fn a_cooldown_is_of_the_metrics_that_read_0() {
+        let begun = Memory { asleep_since: None, zero_since: Some("2026-11-23T10:00:00Z".parse().unwrap()) };
+        let written = remembering(begun);
+        assert_eq!(hpa(&written).memory, begun);
+        let asks = |labels: Value| {
+            let metric = json!({"name": "oci_queue_length", "selector": {"matchLabels": labels}});
+            let target = json!({"type": "AverageValue", "averageValue": "3"});
+            let mut over = written.clone();
+            over["spec"] = json!({"metrics": [{"type": "External", "external": {"metric": metric, "target": target}}]});
+            hpa(&over).memory.zero_since
+        };
+        assert_eq!(asks(json!({"queue": "orders"})), begun.zero_since, "another target");
+        for other in [json!({"queue": "bills"}), json!({"queue": "orders", "depthgauge.dev/activation": "1"})] {
+            assert_eq!(asks(other), Some(Timestamp::MAX));
+        }
     }
 
     #[test]
@@ -300,12 +349,16 @@ pub(super) mod tests {
         let condition =
             |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason});
         let resting = of(json!([condition("ScalingActive", "False", "ScalingDisabled")]), 0, 0);
-        assert_eq!(resting, State { rests: true, scaled_to_zero: false, at_zero: true });
+        assert_eq!(resting, State { rests: true, at_zero: true, ..State::default() });
         let failing = of(json!([condition("ScalingActive", "False", "FailedGetExternalMetric")]), 2, 2);
         assert_eq!(failing, State::default());
         let native = of(json!([condition("ScaledToZero", "True", "ScaledToZero")]), 1, 0);
-        assert_eq!(native, State { rests: false, scaled_to_zero: true, at_zero: true });
+        assert_eq!(native, State { scaled_to_zero: true, at_zero: true, ..State::default() });
         assert_eq!(of(json!([]), 0, 0), State::default(), "nobody has looked yet");
+        let mut failing = condition("ScalingActive", "False", "FailedGetExternalMetric");
+        failing["lastTransitionTime"] = json!("2026-11-23T10:00:00Z");
+        let since = "2026-11-23T10:00:00Z".parse().ok();
+        assert_eq!(of(json!([failing]), 2, 2), State { fails_since: since, ..State::default() });
     }
 
     #[test]

@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::autoscaler::{Autoscaler, Memory};
+use super::autoscaler::{Autoscaler, Memory, State};
 use super::finding::Finding;
 use super::size;
 use crate::metric::quantity::Quantity;
+
+/// For how long the HPA itself may fail to read its metrics before it is not going to act.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is known.
 #[derive(Clone, Copy, Debug)]
@@ -150,8 +153,10 @@ impl Decision {
 pub fn decide(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, memory, replicas, .. } = facts;
     if hpa.paused {
-        // Not even a cooldown goes on.
-        return Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), None);
+        // Not even a cooldown goes on. Who is awake was woken by somebody else, and if he is at 0
+        // again it is not by us.
+        let asleep_since = memory.asleep_since.filter(|_| *replicas == 0);
+        return Decision::of(facts.remember(Memory { asleep_since, zero_since: None }), None);
     }
     match (replicas, memory.asleep_since) {
         (0, Some(_)) => put_to_sleep_by_us(facts),
@@ -163,7 +168,7 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
 fn awake(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, told, now, .. } = facts;
     if !hpa.is_kept() {
-        return Decision::of(facts.remember(Memory::default()), None);
+        return Decision::of(facts.remember(Memory::default()), Finding::of_label(hpa));
     }
     let finding = Finding::of_label(hpa);
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
@@ -204,14 +209,16 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, .. } = facts;
     let wanted = facts.wanted();
     let rest = facts.remember(Memory::default());
-    match (wanted, hpa.state.scaled_to_zero, hpa.state.rests) {
-        (0, true, _) | (0, _, true) => Decision::of(rest, facts.blind().or_else(|| facts.obstacle())),
-        (_, true, _) if hpa.labelled && hpa.fast_wake => Decision::of(facts.wake(wanted, Why::Fast), None),
-        (_, false, true) if hpa.labelled && hpa.rescue => Decision::of(facts.wake(wanted, Why::Rescue), None),
-        (_, false, true) => {
-            let waiting = facts.known_above_zero();
-            let finding = match waiting {
-                Some(title) => Finding::asleep_for_good(hpa, &title),
+    let State { scaled_to_zero, rests, .. } = hpa.state;
+    match (wanted, facts.stuck()) {
+        (0, _) if scaled_to_zero || rests => Decision::of(rest, facts.blind().or_else(|| Finding::of_label(hpa))),
+        (1.., _) if scaled_to_zero && hpa.labelled && hpa.fast_wake => {
+            Decision::of(facts.wake(wanted, Why::Fast), None)
+        }
+        (1.., Some(_)) if hpa.labelled && hpa.rescue => Decision::of(facts.wake(wanted, Why::Rescue), None),
+        (1.., Some(why)) => {
+            let finding = match facts.known_above_zero() {
+                Some(title) => Finding::asleep_for_good(hpa, &title, why),
                 None => Finding::asleep_blind(hpa, "its fallback is not a value."),
             };
             Decision::of(rest, Some(finding))
@@ -255,8 +262,16 @@ impl Facts<'_> {
         why.map(|why| Finding::asleep_blind(self.hpa, why))
     }
 
-    fn obstacle(&self) -> Option<Finding> {
-        if self.hpa.is_kept() { Finding::obstacle(self.hpa) } else { None }
+    /// Why the HPA leaves its workload at 0 whatever its metrics read, if it does.
+    fn stuck(&self) -> Option<&'static str> {
+        let State { rests, scaled_to_zero, fails_since, .. } = self.hpa.state;
+        let fails = fails_since.is_some_and(|since| self.now.duration_since(since) > PATIENCE);
+        match scaled_to_zero {
+            true if self.hpa.limit.keeps_zero() => Some("the HPA's own behavior.scaleUp allows no step from 0"),
+            true if fails => Some("the HPA itself cannot read its metrics (kubectl describe hpa says why)"),
+            false if rests => Some("the HPA rests: somebody else has scaled the workload to 0"),
+            _ => None,
+        }
     }
 
     /// The first metric that was read well and is above 0.

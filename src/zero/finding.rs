@@ -85,13 +85,13 @@ impl Finding {
         Self { problem, text: text.into() }
     }
 
-    pub(super) fn asleep_for_good(hpa: &Autoscaler, waiting: &str) -> Self {
+    pub(super) fn asleep_for_good(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
         let (wake, name) = (wake(hpa), &hpa.name);
         let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
         Self::new(
             Problem::AsleepForGood,
             format!(
-                "{waiting} is above 0, there are no replicas, and the HPA rests: somebody else has scaled the workload to 0. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RESCUE}=true{label}"
+                "{waiting} is above 0, there are no replicas, and {why}. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RESCUE}=true{label}"
             ),
         )
     }
@@ -106,13 +106,11 @@ impl Finding {
         )
     }
 
-    /// What keeps an HPA that we shall look after from going to zero, whatever its metrics read;
-    /// `None` too for one that we shall not.
+    /// What keeps an HPA that carries the label from going to zero, whatever its metrics read;
+    /// `None` too for one that does not carry it.
     pub fn of_label(hpa: &Autoscaler) -> Option<Self> {
-        if !hpa.is_kept() {
-            return None;
-        }
-        Self::obstacle(hpa).or_else(|| Some(Self::annotation(hpa.cooldown.as_ref().err()?)))
+        let obstacle = if hpa.labelled { Self::obstacle(hpa) } else { None };
+        obstacle.or_else(|| Some(Self::annotation(hpa.cooldown.as_ref().err().filter(|_| hpa.is_kept())?)))
     }
 
     /// What does so to a labelled one, its annotations aside.
@@ -123,6 +121,17 @@ impl Finding {
                 Problem::NoMetric,
                 format!("label {LABEL} does nothing here: none of the metrics of this HPA is one of depthgauge"),
             ));
+        }
+        if hpa.is_native() {
+            let of_pods = others.iter().find(|words| !words.starts_with("External") && !words.starts_with("Object"));
+            return of_pods.map(|words| {
+                Self::new(
+                    Problem::OtherMetrics,
+                    format!(
+                        "will never be at 0 by itself: {words} stands beside the queue, and pods at rest use some of it. Take it out of this HPA, or set minReplicas to 1"
+                    ),
+                )
+            });
         }
         if !others.is_empty() {
             let others = others.join(", ");

@@ -61,7 +61,7 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         }
     }
     let done = done?;
-    let forget = Patch::Merge(json!({"metadata": {"annotations": Memory::default().annotations()}}));
+    let forget = Patch::Merge(json!({"metadata": {"annotations": hpa.annotations(Memory::default())}}));
     let api: Api<Object> = Api::namespaced(client.clone(), hpa.namespace.as_str());
     let forgotten = in_time(api.patch_metadata(&hpa.name, &PatchParams::default(), &forget)).await?;
     // A mark on one that is awake does no harm.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::watch;
@@ -38,6 +39,11 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     hpa: watch::Receiver<Arc<Autoscaler>>,
     scale: Option<(Scale, Instant)>,
+    /// Since when it is at 0 by us, as last seen on the HPA: who writes an HPA whole, as
+    /// `kubectl replace` does, takes it away.
+    asleep: Option<Timestamp>,
+    /// Whether what is on the HPA is about another workload.
+    moved: bool,
     /// How long it waited after the last look, if kube-apiserver was in trouble.
     trouble: Duration,
 }
@@ -59,7 +65,7 @@ enum Interest {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
-        Self { shared, hpa, scale: None, trouble: Duration::ZERO }
+        Self { shared, hpa, scale: None, asleep: None, moved: false, trouble: Duration::ZERO }
     }
 
     /// Until the HPA is gone.
@@ -70,12 +76,22 @@ impl Keeper {
                 self.look(&hpa).await
             } else {
                 self.shared.findings.note(&hpa, None);
+                self.asleep = None;
                 LOOK
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                changed = self.hpa.changed() => if changed.is_err() {
-                    return self.farewell(&hpa).await;
+                changed = self.hpa.changed() => {
+                    if changed.is_err() {
+                        return self.farewell(&hpa, "was deleted").await;
+                    }
+                    // Whatever changed it may have scaled, too.
+                    self.scale = None;
+                    let new = self.hpa.borrow().workload.clone();
+                    if new != hpa.workload {
+                        self.farewell(&hpa, &format!("was pointed at {}", new.reference())).await;
+                        (self.scale, self.asleep, self.moved) = (None, None, true);
+                    }
                 }
             }
         }
@@ -85,13 +101,13 @@ impl Keeper {
     async fn look(&mut self, hpa: &Autoscaler) -> Duration {
         let mut interest = Interest::of(hpa);
         let finding = match interest {
-            Interest::None => None,
+            Interest::None => Finding::of_label(hpa),
             _ => match self.act(hpa).await {
                 Ok(finding) => finding,
                 Err(ScaleError::Wrong(why)) => {
                     // Until somebody has put it right.
                     interest = Interest::None;
-                    Some(Finding::scale(&why))
+                    hpa.is_ours().then(|| Finding::scale(&why))
                 }
                 // Nothing is known, so nothing is news.
                 Err(ScaleError::Conflict) => return LOOK,
@@ -116,11 +132,28 @@ impl Keeper {
     }
 
     async fn act(&mut self, hpa: &Autoscaler) -> Result<Option<Finding>, ScaleError> {
+        if self.moved && hpa.memory != Memory::default() {
+            self.remember(hpa, Memory::default()).await?;
+            self.moved = false;
+            return Ok(None);
+        }
+        self.moved = false;
         let told = values::ask(&self.shared.catalog, hpa).await;
         let known = match &self.scale {
             Some((scale, at)) if at.elapsed() < GLANCE => scale.clone(),
+            // Its own word will do where nothing is to be scaled, and nobody may have the right to.
+            _ if hpa.state.rests && !hpa.is_ours() => Scale::at_zero(),
             _ => self.read(hpa).await?,
         };
+        match (known.replicas, hpa.memory.asleep_since) {
+            (0, None) if hpa.is_kept() => {
+                if let asleep_since @ Some(_) = self.asleep {
+                    return self.remember(hpa, Memory { asleep_since, ..hpa.memory }).await.map(|()| None);
+                }
+            }
+            (0, asleep) => self.asleep = asleep,
+            _ => self.asleep = None,
+        }
         let facts = self.facts(hpa, &known, &told);
         let decision = decide(&facts);
         let (scale, decision) = match decision.action {
@@ -159,13 +192,12 @@ impl Keeper {
         hpa: &Autoscaler,
         scale: &Scale,
         memory: Memory,
-        since: jiff::Timestamp,
+        since: Timestamp,
     ) -> Result<(), ScaleError> {
         self.remember(hpa, memory).await?;
         self.write(hpa, scale, 0).await?;
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
-        let metrics = hpa.metrics.iter().map(|metric| metric.title()).collect::<Vec<_>>().join(", ");
-        let note = format!("scaled {workload} from {from} to 0: {metrics} reads 0 since {since:.0}");
+        let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
         self.done(SLEEP, hpa, Said { reason: "PutToSleep", action: "Scale", warning: false, note: &note }).await;
         Ok(())
     }
@@ -180,6 +212,7 @@ impl Keeper {
         told: &[Told],
     ) -> Result<(), ScaleError> {
         self.write(hpa, scale, replicas).await?;
+        self.asleep = None;
         let workload = hpa.workload.reference();
         let values: Vec<String> =
             hpa.metrics.iter().zip(told).map(|(metric, told)| format!("{} is {told}", metric.title())).collect();
@@ -211,7 +244,8 @@ impl Keeper {
 
     /// Writes on the HPA, if it still is what was decided on, and waits for the news of it.
     async fn remember(&mut self, hpa: &Autoscaler, memory: Memory) -> Result<(), ScaleError> {
-        let patch = json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": memory.annotations()}});
+        let patch =
+            json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": hpa.annotations(memory)}});
         let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         match in_time(api.patch_metadata(&hpa.name, &params, &patch)).await? {
@@ -232,9 +266,9 @@ impl Keeper {
         }
     }
 
-    /// Its HPA is gone. What it leaves at 0 stays there: an app that is being removed must not be
-    /// started once more. But somebody should know.
-    async fn farewell(&mut self, hpa: &Autoscaler) {
+    /// Its HPA is gone, or scales another workload now. What it leaves at 0 stays there: an app that
+    /// is being removed must not be started once more. But somebody should know.
+    async fn farewell(&mut self, hpa: &Autoscaler, what: &str) {
         self.shared.findings.note(hpa, None);
         if !self.shared.lease.is_held() || hpa.memory.asleep_since.is_none() {
             return;
@@ -246,7 +280,7 @@ impl Keeper {
         }
         let (name, namespace, reference) = (&hpa.name, &hpa.namespace, hpa.workload.reference());
         let note = format!(
-            "HPA {name} was deleted while depthgauge had this scaled to 0, and nobody will wake it: kubectl scale -n {namespace} {reference} --replicas={}",
+            "HPA {name} {what} while depthgauge had this scaled to 0, and nobody will wake it: kubectl scale -n {namespace} {reference} --replicas={}",
             hpa.min.max(1)
         );
         let said = Said { reason: "LeftAsleep", action: "Look", warning: true, note: &note };

@@ -115,6 +115,15 @@ impl Scales {
     }
 }
 
+// === impl Scale ===
+
+impl Scale {
+    /// As an HPA that rests tells it: to be looked at, not to be written by.
+    pub(super) fn at_zero() -> Self {
+        Self { replicas: 0, uid: String::new(), resource_version: String::new() }
+    }
+}
+
 /// With a deadline: kube has none of its own.
 pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, ScaleError> {
     tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ScaleError::Trouble(LATE.to_owned()))

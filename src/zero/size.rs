@@ -57,6 +57,11 @@ impl Limit {
         })
     }
 
+    /// Whether the controller itself never leaves 0 by it.
+    pub fn keeps_zero(self) -> bool {
+        self.0 == Some(0)
+    }
+
     /// So many, or as many as are allowed; at least one, or nobody would ever wake.
     pub fn bound(self, replicas: u32) -> u32 {
         self.0.map_or(replicas, |limit| replicas.min(limit)).max(1)

@@ -124,6 +124,21 @@ async fn a_fallback_is_told_when_the_last_value_is_too_old_and_is_dated_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_looks_for_an_hpa_is_told_a_fallback_only_after_max_age_of_failures() {
+    let fake = Fake::new();
+    fake.set(Mood::Fails("500"));
+    let scene = scene_with(fallback(12), &[("orders", "shop", fake)]);
+    let began = Instant::now();
+    let namespace = Namespace::new("shop");
+    while scene.catalog.look(&namespace, "oci_queue_length", &Selector::default()).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(70), "no fallback at all");
+        assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())), "an HPA is told at once");
+        seconds(1.0).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn there_is_no_fallback_for_a_sum() {
     let fake = Fake::new();
     fake.set(Mood::Fails("500"));

@@ -321,6 +321,54 @@ fn two_metrics() -> Autoscaler {
     hpa(&json!({"spec": {"metrics": [metric, metric]}}))
 }
 
+#[test]
+fn a_native_hpa_that_will_never_act_is_said_or_rescued() {
+    let percent = json!({"scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}});
+    let stuck = |over: &Value, rescue: bool| {
+        let mut hpa = native(&json!({"depthgauge.dev/rescue": rescue.to_string()}));
+        match over.as_i64() {
+            Some(second) => hpa.state.fails_since = Some(at(second)),
+            None => hpa.limit = size::Limit::of(serde_json::from_value(over["scaleUp"].clone()).ok().as_ref()),
+        }
+        decided(&hpa, 0, &[value(20, 95)])
+    };
+    for (over, text) in [(&percent, "allows no step from 0"), (&json!(39), "cannot read its metrics")] {
+        let said = stuck(over, false);
+        assert_eq!((problem(&said), &said.action), (Some(Problem::AsleepForGood), &Action::Nothing));
+        assert!(said.finding.unwrap().text.contains(text));
+        assert!(matches!(wakes(&stuck(over, true)), Some((_, Why::Rescue))));
+    }
+    assert_eq!(problem(&stuck(&json!(41), false)), None, "a minute of patience");
+}
+
+#[test]
+fn a_label_that_does_nothing_is_said_of_a_native_hpa_too() {
+    let beside = |kind: &str, other: Value| {
+        let queue = json!({"type": "External", "external": {
+            "metric": {"name": "oci_queue_length"}, "target": {"type": "AverageValue", "averageValue": "2"}}});
+        let mut other = json!({"type": kind, kind.to_lowercase(): other});
+        other["type"] = json!(kind);
+        hpa(&json!({"spec": {"minReplicas": 0, "metrics": [queue, other]}}))
+    };
+    let cpu = beside("Resource", json!({"name": "cpu", "target": {"type": "Utilization"}}));
+    for replicas in [0, 3] {
+        let decision = decided(&cpu, replicas, &[value(0, 95)]);
+        assert_eq!(problem(&decision), (replicas > 0).then_some(Problem::OtherMetrics), "{replicas}");
+    }
+    let foreign = json!({"metric": {"name": "kafka_lag"}, "target": {"type": "AverageValue", "averageValue": "1"}});
+    assert_eq!(problem(&decided(&beside("External", foreign.clone()), 3, &[value(0, 95)])), None, "it may be 0, too");
+    let only = hpa(&json!({"spec": {"minReplicas": 0, "metrics": [{"type": "External", "external": foreign}]}}));
+    assert_eq!(problem(&decided(&only, 3, &[])), Some(Problem::NoMetric));
+}
+
+#[test]
+fn who_was_woken_while_paused_is_no_longer_ours() {
+    let mut hpa = noted(&asleep_by_us());
+    hpa.paused = true;
+    assert_eq!(decided(&hpa, 0, &[value(5, 95)]).action, Action::Nothing);
+    assert_eq!(decided(&hpa, 3, &[value(5, 95)]).action, Action::Remember(Memory::default()));
+}
+
 proptest! {
     /// Never asleep but after a cooldown of zeros that were read, of all metrics; never asleep by
     /// us with messages waiting and a source that is read; never moved by what nobody knows, by
@@ -335,6 +383,8 @@ proptest! {
         let mut told = [value(0, 0), value(0, 0)];
         // Since when all have read 0 while it was awake, and somebody looked.
         let mut zero: Option<i64> = None;
+        // Whether it was we who brought it to 0, as far as one who looks can tell.
+        let mut by_us = false;
         let mut second = 0;
         for (one, other, event) in seconds {
             second += 1;
@@ -372,26 +422,30 @@ proptest! {
             let Decision { action, finding } = decide(&facts);
             // A second write is the next decision's, if the leader dies before it.
             let crash = matches!(event, Event::Crash);
+            by_us &= replicas == 0;
             match action {
                 Action::Sleep { memory: mark, .. } => {
                     prop_assert!(read.is_some() && replicas > 0 && hpa.is_kept() && !hpa.paused);
                     let since = zero.expect("all read 0");
                     prop_assert!(second - since >= cooldown, "{second} {since}");
                     memory = mark;
+                    by_us = true;
                     if !crash { replicas = 0; }
                 }
                 Action::Wake { replicas: size, why } => {
                     prop_assert!(replicas == 0 && !hpa.paused && (1..=10).contains(&size));
-                    let ours = memory.asleep_since.is_some();
                     prop_assert!(match why {
-                        Why::Work => ours && above && hpa.is_kept(),
-                        Why::HandBack => ours && !hpa.is_kept(),
-                        Why::Fast => !ours && above && fast_wake && hpa.labelled && hpa.state.scaled_to_zero,
-                        Why::Rescue => !ours && above && rescue && hpa.labelled && hpa.state.rests,
+                        Why::Work => by_us && above && hpa.is_kept(),
+                        Why::HandBack => by_us && !hpa.is_kept(),
+                        Why::Fast => !by_us && above && fast_wake && hpa.labelled && hpa.state.scaled_to_zero,
+                        Why::Rescue => !by_us && above && rescue && hpa.labelled && hpa.state.rests,
                     }, "{why:?}");
                     replicas = size;
                     hpa.state.scaled_to_zero = false;
-                    if !crash { memory = Memory::default(); }
+                    if !crash {
+                        memory = Memory::default();
+                        by_us = false;
+                    }
                 }
                 Action::Remember(next) => memory = next,
                 Action::Nothing => {}
