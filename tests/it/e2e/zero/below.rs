@@ -5,6 +5,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::super::cluster::{eventually, pause, run, throughout};
 use super::super::world::Server;
 use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
@@ -103,6 +105,7 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
         messages_wake_them_to_their_size_and_the_hpa_takes_over(&stage);
         the_cooldown_is_kept_to_the_second(&stage);
         activation_holds_one_message_back_and_keeps_the_last_worker(&stage);
+        an_edit_of_a_sleepers_hpa_is_understood(&stage);
         a_manual_zero_and_a_pause_are_respected(&stage);
         what_cannot_be_is_said(&stage);
     });
@@ -157,8 +160,14 @@ fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
 fn the_cooldown_is_kept_to_the_second(stage: &Stage) {
     let empty = stage.depth(0);
     let least = COOLDOWN.saturating_sub(empty.elapsed());
+    let of = |key: &str| stage.annotation(WEB, key).parse::<Timestamp>().ok();
+    let began = eventually("its cooldown begins", SETTLE, || of("zero-since"));
     let took = stage.await_replicas(WEB, 0, COOLDOWN + REFRESH * 2 + WAKE + SLACK);
     assert!(took >= least, "{took:?}");
+    // From one reading to another: at most `refresh` too late, and what a look and a call take.
+    let slept = eventually("the mark is there", SETTLE, || of("asleep-since"));
+    let cooled = slept.duration_since(began).unsigned_abs();
+    assert!((COOLDOWN..=COOLDOWN + REFRESH + WAKE).contains(&cooled), "{cooled:?}");
     for workload in ALL {
         stage.await_replicas(workload, 0, SETTLE);
     }
@@ -184,6 +193,37 @@ fn woken_in_time(stage: &Stage, workload: Workload, put: Instant) {
     let took = stage.woken_after(workload, put);
     println!("{} woken after {took:?}", workload.name);
     assert!(took <= REFRESH + WAKE, "{took:?}");
+}
+
+fn an_edit_of_a_sleepers_hpa_is_understood(stage: &Stage) {
+    let told = |args: &[&str]| stage.world.cluster.told(&[args, &["-n", "shop"]].concat());
+    let marked = |workload| !stage.annotation(workload, "asleep-since").is_empty();
+    // As whoever writes it whole.
+    stage.annotate(WEB, "depthgauge.dev/asleep-since-");
+    eventually("the mark is put back", SETTLE, || marked(WEB).then_some(()));
+    told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero-"]);
+    stage.await_replicas(STATE, 1, SLACK * 2);
+    stage.await_event(STATE, "Woken", "it is no longer to be scaled to 0 by depthgauge");
+    told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero=true"]);
+    // Pointed at another workload: what is left at 0 is said, and the other one is not ours.
+    stage.deployment("elsewhere", 0);
+    let point = |name: &str| {
+        let patch = format!(r#"{{"spec":{{"scaleTargetRef":{{"name":"{name}"}}}}}}"#);
+        told(&["patch", "hpa", LATCHED.name, "-p", &patch]);
+    };
+    point("elsewhere");
+    eventually("an Event on what is left", SETTLE, || {
+        let events = stage.events_on("Deployment", LATCHED.name);
+        events.iter().any(|event| event.contains("HPA latched was pointed at deployment/elsewhere")).then_some(())
+    });
+    eventually("the mark is gone", SETTLE, || (!marked(LATCHED)).then_some(()));
+    assert_eq!(stage.replicas(Workload { kind: "deployment", name: "elsewhere" }), 0);
+    point(LATCHED.name);
+    stage.scale(LATCHED, 1);
+    told(&["delete", "deployment", "elsewhere"]);
+    for workload in [STATE, LATCHED] {
+        eventually("it is asleep again", SETTLE, || (stage.replicas(workload) == 0 && marked(workload)).then_some(()));
+    }
 }
 
 fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {

@@ -175,16 +175,19 @@ fn set_to_zero_by_hand(stage: &Stage, replicas: &mut Replicas, end: End) {
 
 /// Asleep, and nobody knows what is in the queue.
 async fn blind(stage: &mut Stage, replicas: &mut Replicas, end: End) {
-    let before = tokio::task::block_in_place(|| {
+    let (before, said) = tokio::task::block_in_place(|| {
         stage.depth(0);
         stage.await_replicas(WEB, 0, SETTLE);
         stage.await_more(WEB, "PutToSleep", 0);
-        counts(stage)
+        (counts(stage), stage.count(WEB, "AsleepAndBlind"))
     });
     stage.world.oci.go_dark().await;
     tokio::task::block_in_place(|| {
+        stage.await_more(WEB, "AsleepAndBlind", said);
         stage.await_event(WEB, "AsleepAndBlind", "kubectl scale -n shop deployment/web --replicas=1");
+        let said = stage.count(WEB, "AsleepAndBlind");
         replicas.replace_leader(stage, end);
+        stage.await_more(WEB, "AsleepAndBlind", said);
         // The new one looks, and knows no better.
         stage.stays(WEB, 0, REFRESH + WAKE + SLACK);
         assert_eq!(counts(stage), before, "{:?}", stage.events(WEB));

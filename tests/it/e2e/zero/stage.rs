@@ -79,6 +79,14 @@ impl Stage {
         self.hpa(workload, hpa);
     }
 
+    /// A Deployment without an HPA.
+    pub fn deployment(&self, name: &str, replicas: u32) {
+        let spec = pods(name, replicas);
+        self.world.cluster.apply(&format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n"
+        ));
+    }
+
     pub fn hpa(&self, workload: Workload, hpa: &Hpa<'_>) {
         let name = workload.name;
         let own = matches!(workload.kind, "worker" | "robot");
