@@ -5,6 +5,7 @@ FROM docker.io/library/rust:1.95.0-alpine AS build
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /source
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY .cargo .cargo
 COPY src src
 COPY apiservice apiservice
 COPY benches benches

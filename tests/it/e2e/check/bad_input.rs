@@ -80,7 +80,7 @@ pub fn a_gate_that_was_closed(world: &World) {
     std::fs::write(&command, format!("{text} --feature-gates=HPAScaleToZero=false ")).unwrap();
     world.cluster.restart("apiserver");
     let said = eventually("check sees it", SETTLE, || {
-        Some(check(world, &[])).filter(|said| said.stdout.contains("HPAScaleToZero is off"))
+        Some(check(world, &[])).filter(|said| said.stdout.contains("needs feature gate HPAScaleToZero"))
     });
     expect(&said, "warn", "hpas", "shop/dummy has minReplicas 0, which needs feature gate HPAScaleToZero");
 }
