@@ -253,6 +253,10 @@ impl<V: Values> Answer for Gate<V> {
             trail.mark(&mut request);
             request.extensions_mut().insert(peer.clone());
             let Ok(response) = self.routes.clone().oneshot(request).await;
+            // What stands behind a guard of its own is recorded there.
+            if trail.is_of_group() {
+                self.auth.audit.record(&trail, None, &response);
+            }
             return trail.end(response);
         };
         let trail = Trail::of(peer, &request, true);

@@ -43,29 +43,38 @@ pub struct Accepted<T> {
 struct Clause<'h> {
     kind: &'h str,
     subtype: &'h str,
-    /// Above 0, and at most 1.
+    /// From 0, which refuses, to 1.
     quality: f32,
     conversion: Option<Conversion<'h>>,
     pretty: bool,
 }
 
+/// Of a range without a wildcard.
+const PRECISE: u8 = 2;
 const ENCODINGS: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
 
 /// The best offer that these headers accept; `offer` says what there is of an encoding, for a
 /// caller that may want it converted. Without any header it is the first.
-pub fn negotiate<'h, T>(
-    headers: impl IntoIterator<Item = &'h str>,
+pub fn negotiate<'h, T, H: IntoIterator<Item = &'h str>>(
+    headers: impl Fn() -> H,
     mut offer: impl FnMut(Encoding, Option<Conversion<'h>>) -> Option<T>,
 ) -> Option<Accepted<T>> {
+    let ranges = || headers().into_iter().filter(|header| !header.is_empty()).flat_map(|header| header.split(','));
+    // By the most precise range, whatever a wildcard beside it takes.
+    let refused = |encoding| {
+        let mut clauses = ranges().filter_map(Clause::parse);
+        clauses.any(|clause| clause.quality <= 0.0 && clause.precision() == PRECISE && clause.covers(encoding))
+    };
     let mut best: Option<(Accepted<T>, Clause<'h>)> = None;
     let mut silent = true;
-    for range in headers.into_iter().filter(|header| !header.is_empty()).flat_map(|header| header.split(',')) {
+    for range in ranges() {
         silent = false;
-        let Some(clause) = Clause::parse(range) else { continue };
+        let Some(clause) = Clause::parse(range).filter(|clause| clause.quality > 0.0) else { continue };
         if best.as_ref().is_some_and(|(_, best)| !clause.is_before(best)) {
             continue;
         }
-        let offers = ENCODINGS.into_iter().filter(|encoding| clause.covers(*encoding));
+        let takes = |encoding| clause.covers(encoding) && (clause.precision() == PRECISE || !refused(encoding));
+        let offers = ENCODINGS.into_iter().filter(|encoding| takes(*encoding));
         if let Some(offer) = offers.into_iter().find_map(|encoding| offer(encoding, clause.conversion)) {
             best = Some((Accepted { offer, pretty: clause.pretty }, clause));
         }
@@ -110,15 +119,17 @@ impl<'h> Clause<'h> {
             let Some((name, value)) = part.split_once('=') else { continue };
             clause.set(name.trim(), value.trim())?;
         }
-        // NaN is not above 0 either.
-        (clause.quality > 0.0).then_some(clause)
+        Some(clause)
     }
 
     /// Takes in one parameter; `None` if it asks for what no endpoint here has. Unknown ones
     /// (`charset`, `profile`) say nothing.
     fn set(&mut self, name: &str, value: &'h str) -> Option<()> {
         match name {
-            "q" => self.quality = value.parse().unwrap_or(0.0_f32).clamp(0.0, 1.0),
+            "q" | "Q" => {
+                let quality = value.parse().ok().filter(|quality: &f32| !quality.is_nan());
+                self.quality = quality.unwrap_or_default().clamp(0.0, 1.0);
+            }
             "as" => self.conversion.get_or_insert_default().kind = value,
             "g" => self.conversion.get_or_insert_default().group = value,
             "v" => self.conversion.get_or_insert_default().version = value,
@@ -221,15 +232,20 @@ mod tests {
             ("application/json;stream=other", None),
             ("application/json;sv=v1", None),
             ("APPLICATION/JSON", JSON),
+            ("application/json;q=0, */*", YAML),
+            ("*/*, application/json;Q=0", YAML),
+            ("application/json;q=0, application/*, application/yaml;q=0", PROTOBUF),
+            ("application/json;q=0, application/json", JSON),
+            ("application/json;q=NaN", None),
         ] {
-            let accepted = negotiate([accept], any);
+            let accepted = negotiate(|| [accept], any);
             assert_eq!(accepted.map(|accepted| accepted.offer), expected, "{accept}");
         }
     }
 
     #[test]
     fn several_headers_are_one() {
-        let offer = |headers: &[&'static str]| negotiate(headers.to_vec(), any).map(|accepted| accepted.offer.0);
+        let offer = |headers: &[&'static str]| negotiate(|| headers.to_vec(), any).map(|accepted| accepted.offer.0);
         assert_eq!(offer(&[]), Some(Encoding::Json));
         assert_eq!(offer(&["", ""]), Some(Encoding::Json));
         assert_eq!(offer(&["text/html", "application/yaml"]), Some(Encoding::Yaml));
@@ -238,7 +254,7 @@ mod tests {
 
     #[test]
     fn pretty_is_that_of_the_clause_taken() {
-        let pretty = |accept| negotiate([accept], any).unwrap().pretty;
+        let pretty = |accept| negotiate(|| [accept], any).unwrap().pretty;
         assert!(pretty("application/json;pretty=1"));
         assert!(!pretty("application/json;pretty=0"));
         assert!(!pretty("application/json,application/yaml;pretty=1"));
@@ -247,12 +263,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_answered(text in "[a*/;=, .q0-9A-Z\u{0}-\u{ff}]{0,80}") {
-            let _ = negotiate([text.as_str()], any);
+            let _ = negotiate(|| [text.as_str()], any);
         }
 
         #[test]
         fn a_wildcard_at_the_end_always_finds_something(text in "[a*/;=, .q0-9]{0,40}") {
-            prop_assert!(negotiate([text.as_str(), "*/*"], any).is_some());
+            prop_assert!(negotiate(|| [text.as_str(), "*/*"], any).is_some());
         }
     }
 }

@@ -29,8 +29,8 @@ pub(super) fn negotiate<'r, T>(
     available: &[Encoding],
     offer: impl FnMut(Encoding, Option<Conversion<'r>>) -> Option<T>,
 ) -> Result<Accepted<T>, Refusal> {
-    let headers = request.headers.get_all(header::ACCEPT).iter();
-    match accept::negotiate(headers.map(|value| value.to_str().unwrap_or_default()), offer) {
+    let headers = || request.headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
+    match accept::negotiate(headers, offer) {
         Some(accepted) => Ok(Accepted { pretty: accepted.pretty || is_pretty(request), ..accepted }),
         None => {
             let types: Vec<&str> = available.iter().map(|encoding| encoding.media_type()).collect();

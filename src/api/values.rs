@@ -144,8 +144,14 @@ fn written(
 }
 
 /// Which values are meant. The rest of a list's parameters (`limit`, `continue`,
-/// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page.
+/// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page, but
+/// what is no number is a mistake, as for Go's library.
 fn selector(query: Option<&str>) -> Result<Selector, Refusal> {
+    for key in ["limit", "timeoutSeconds"] {
+        if let Some(text) = query_value(query, key).filter(|text| !text.is_empty() && text.parse::<i64>().is_err()) {
+            return Err(Refusal::bad_request(format!("{key} is {text:?}: write a whole number")));
+        }
+    }
     if query_value(query, "fieldSelector").is_some_and(|fields| !fields.is_empty()) {
         return Err(Refusal::bad_request(
             "values have no fields to select by: pick them by label, with labelSelector (`kubectl get -l queue=NAME`)",

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::meters::{Decision, Meters};
 use crate::refusal::Said;
-use crate::request::{Attributes, Caller, Peer, Target};
+use crate::request::{Attributes, Caller, PREFIX, Peer, Target};
 
 /// What the log's filter calls these lines.
 const TARGET: &str = "depthgauge::audit";
@@ -130,6 +130,11 @@ impl Trail {
         let id = brought.or_else(made_up_id);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         Self { method, uri, id, peer: peer.address, asks_for_values, began: Instant::now() }
+    }
+
+    /// Whether it is about our group, and so perhaps meant for a value.
+    pub(super) fn is_of_group(&self) -> bool {
+        self.uri.path().starts_with(PREFIX)
     }
 
     /// Puts the id into the request: whoever looks at it again finds the same one.

@@ -1,14 +1,26 @@
 //! Who a client certificate says its holder is: the common name is the user, organizations are
-//! the groups, as everywhere in Kubernetes.
+//! the groups, and so on, as everywhere in Kubernetes (`CommonNameUserConversion` of
+//! k8s.io/apiserver).
 
 use jiff::Timestamp;
 
 use super::roots::Roots;
 use crate::request::{Caller, Peer, Purpose, Subject};
 
+/// Of [`Caller::extra`]: by which certificate, for authorizers and for audit logs.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 /// The subject of the leaf, if its chain leads to the cluster's client CA of now.
 pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp) -> Option<Caller> {
     let found = roots.judge(Purpose::Client, peer, now);
-    let Subject { common_name, organizations } = found.subject.as_ref().filter(|it| !it.common_name.is_empty())?;
-    Some(Caller { user: common_name.clone(), groups: organizations.clone(), ..Caller::default() })
+    let subject = found.subject.as_ref().filter(|it| !it.common_name.is_empty())?;
+    let Subject { common_name, organizations, uids, sha256 } = subject;
+    let uid = match uids.as_slice() {
+        [] => String::new(),
+        [uid] if !uid.is_empty() => uid.clone(),
+        // Whoever signed that did not mean one user.
+        _ => return None,
+    };
+    let extra = [(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={sha256}")])].into();
+    Some(Caller { user: common_name.clone(), uid, groups: organizations.clone(), extra })
 }

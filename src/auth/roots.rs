@@ -10,9 +10,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::trust::BadConfigMap;
@@ -21,12 +23,14 @@ use crate::request::{CHAIN_MAX, Peer, Purpose, Standing, Subject};
 /// The keys without which no front proxy can be recognised, or name a user.
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 const USER_HEADERS: &str = "requestheader-username-headers";
+/// Of a subject: the user's uid (`certificateUID` of k8s.io/apiserver).
+const UID: Oid<'static> = oid!(1.3.6.1.4.1.57683.2);
 /// How long a "no" holds, in seconds: a certificate whose time begins in a moment, by a clock
 /// that is ahead of ours, is not refused for as long as its connection lives.
 const NO_HOLDS: i64 = 10;
 
 /// One version of the ConfigMap.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Roots {
     /// Unlike that of all others, but for 0, which trusts nobody.
     pub(super) version: u64,
@@ -43,7 +47,7 @@ pub(super) struct Roots {
 }
 
 /// A CA, and when it may vouch: a retired one may be left in the bundle past its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Anchor {
     anchor: TrustAnchor<'static>,
     valid: Validity,
@@ -55,12 +59,32 @@ type Validity = RangeInclusive<i64>;
 // === impl Roots ===
 
 impl Roots {
-    /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header.
-    pub(super) fn parse(version: u64, data: &BTreeMap<String, String>) -> Result<Self, BadConfigMap> {
+    /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header. What
+    /// is said of users' certificates and what is said of the front proxy stand apart: of the one
+    /// that cannot be read, what was `before` stays, and the other is taken; as in Go's library, which
+    /// has a controller for each.
+    pub(super) fn parse(version: u64, data: &BTreeMap<String, String>, before: &Self) -> (Self, Option<BadConfigMap>) {
+        let (mut roots, mut misread) = match Self::front_proxy(data) {
+            Ok(roots) => (roots, None),
+            Err(error) => (before.clone(), Some(error)),
+        };
+        roots.version = version;
+        match anchors(data, "client-ca-file") {
+            Ok(client_ca) => roots.client_ca = client_ca,
+            Err(error) => {
+                roots.client_ca.clone_from(&before.client_ca);
+                misread.get_or_insert(error);
+            }
+        }
+        (roots, misread)
+    }
+
+    /// All but the users' CA.
+    fn front_proxy(data: &BTreeMap<String, String>) -> Result<Self, BadConfigMap> {
         Ok(Self {
-            version,
+            version: 0,
             front_proxy_ca: anchors(data, FRONT_PROXY_CA)?,
-            client_ca: anchors(data, "client-ca-file")?,
+            client_ca: Vec::new(),
             allowed_names: strings(data, "requestheader-allowed-names")?,
             user_headers: strings(data, USER_HEADERS)?,
             uid_headers: strings(data, "requestheader-uid-headers")?,
@@ -138,10 +162,17 @@ fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let names = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     let organizations = parsed.subject().iter_organization().filter_map(|name| name.as_str().ok());
+    let uids = parsed.subject().iter().flat_map(|part| part.iter()).filter(|part| *part.attr_type() == UID);
     Some(Subject {
         // The last one counts in Go.
         common_name: names.last().unwrap_or_default().to_owned(),
         organizations: organizations.map(str::to_owned).collect(),
+        uids: uids.map(|uid| uid.as_str().unwrap_or_default().to_owned()).collect(),
+        sha256: digest::digest(&digest::SHA256, certificate)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
     })
 }
 
@@ -164,7 +195,8 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 }
 
 fn strings(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<String>, BadConfigMap> {
-    let Some(json) = data.get(key) else { return Ok(Vec::new()) };
+    // Empty is none, as in Go's library.
+    let Some(json) = data.get(key).filter(|json| !json.is_empty()) else { return Ok(Vec::new()) };
     serde_json::from_str(json).map_err(|error| BadConfigMap { key, problem: error.to_string() })
 }
 
@@ -203,7 +235,7 @@ mod tests {
 
     fn roots(authorities: &[&CertifiedIssuer<'static, KeyPair>]) -> Roots {
         let bundle = authorities.iter().map(|authority| authority.pem()).collect();
-        Roots::parse(1, &[(FRONT_PROXY_CA.to_owned(), bundle)].into()).unwrap()
+        Roots::parse(1, &[(FRONT_PROXY_CA.to_owned(), bundle)].into(), &Roots::default()).0
     }
 
     fn peer(chain: &[&CertificateDer<'static>]) -> Peer {

@@ -1,6 +1,7 @@
 //! Bearer tokens, judged by the API server's TokenReview.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -21,12 +22,21 @@ const GOOD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duratio
 /// A bad token does not become good; this spares the API server a client that keeps trying.
 const BAD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
 
+/// Many times what a cluster has of those who ask directly.
+const ONCE_GOOD_MAX: usize = 1024;
+
 /// Asks the API server, and remembers what it said.
 pub struct TokenReviews {
     client: kube::Client,
-    decisions: Decisions<[u8; 32], Option<Arc<Caller>>>,
+    decisions: Decisions<Digest, Option<Arc<Caller>>>,
+    /// Tokens that have once been good: who asks with one more rarely than decisions last is no
+    /// stranger, and a flood of bad ones does not shut him out.
+    once_good: Mutex<HashSet<Digest>>,
     reporter: Reporter,
 }
+
+/// SHA-256.
+type Digest = [u8; 32];
 
 // === impl TokenReviews ===
 
@@ -34,7 +44,23 @@ impl TokenReviews {
     /// Asks through `client`; `tasks` runs what goes on in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |caller: &Option<Arc<Caller>>| if caller.is_some() { GOOD } else { BAD };
-        Self { client, decisions: Decisions::new(lifetime, tasks), reporter }
+        Self { client, decisions: Decisions::new(lifetime, tasks), once_good: Mutex::default(), reporter }
+    }
+}
+
+impl TokenReviews {
+    fn once_good(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        // Changes under it are whole: a panic leaves nothing half made.
+        self.once_good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: Digest) {
+        let mut known = self.once_good();
+        // Tokens are replaced each hour. Those that are forgotten are strangers once more.
+        if known.len() >= ONCE_GOOD_MAX && !known.contains(&key) {
+            known.clear();
+        }
+        known.insert(key);
     }
 }
 
@@ -45,9 +71,13 @@ impl Tokens for TokenReviews {
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let ask = move || review(self.client.clone(), token.to_owned(), self.reporter.clone()).boxed();
         async move {
-            // Whose it is nobody knows yet; one that is known is only renewed.
-            match self.decisions.about(&key, Side::Stranger, ask).await {
-                Ok(Some(caller)) => Ok(caller),
+            // Whose it is nobody knows, if it has never been good.
+            let side = if self.once_good().contains(&key) { Side::Caller } else { Side::Stranger };
+            match self.decisions.about(&key, side, ask).await {
+                Ok(Some(caller)) => {
+                    self.remember(key);
+                    Ok(caller)
+                }
                 Ok(None) => Err(Unauthenticated::Rejected),
                 Err(undecided) => Err(Unauthenticated::Undecided(undecided)),
             }

@@ -62,16 +62,21 @@ impl Trust {
         Self { current: ArcSwap::default(), versions: AtomicU64::default(), clock, learnt }
     }
 
-    /// Replaces what is trusted by what the ConfigMap's data say.
+    /// Replaces what is trusted by what the ConfigMap's data say; of what cannot be read, it stays
+    /// as it was.
     pub fn apply(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
         let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-        self.current.store(Arc::new(Roots::parse(version, data)?));
-        Ok(())
+        let (roots, misread) = Roots::parse(version, data, &self.roots());
+        self.current.store(Arc::new(roots));
+        misread.map_or(Ok(()), Err)
     }
 
     /// Whether kube-apiserver could name its callers to us by what the ConfigMap's data say now.
     pub fn usable(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
-        Roots::parse(0, data)?.usable(self.now())
+        match Roots::parse(0, data, &Roots::default()) {
+            (_, Some(misread)) => Err(misread),
+            (roots, None) => roots.usable(self.now()),
+        }
     }
 
     /// Ends when the watch has learnt what is there.
@@ -140,7 +145,7 @@ impl Trust {
     /// What to say of what is trusted now, where the ConfigMap is there.
     fn state(&self, misread: Option<&BadConfigMap>) -> State {
         match (misread, self.roots().usable(self.now())) {
-            (Some(error), _) => State::Degraded(format!("{error}; what it said before stays in force")),
+            (Some(error), _) => State::Degraded(format!("{error}; what it said of that before stays in force")),
             (None, Err(error)) => State::Degraded(format!("{error}: kube-apiserver cannot say for whom it asks")),
             (None, Ok(())) => State::Ok,
         }

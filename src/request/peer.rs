@@ -52,6 +52,10 @@ pub struct Subject {
     pub common_name: String,
     /// As many as there are.
     pub organizations: Vec<String>,
+    /// Values of 1.3.6.1.4.1.57683.2, by which Kubernetes tells users apart; what is no text is empty.
+    pub uids: Vec<String>,
+    /// Of the certificate, in hex.
+    pub sha256: String,
 }
 
 // === impl Peer ===

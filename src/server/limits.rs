@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Request line and headers, and so the URL. A selector of 100 queues is 7 KiB; client-go gives
 /// up at 1 MiB. HTTP/1.1 may take one read more before it counts.
 pub(super) const HEADER_MAX: usize = 64 << 10;
+/// Headers of a request over HTTP/1.1: a user may be in hundreds of groups, each a header, and the
+/// library's own number is 100. HTTP/2 counts bytes alone.
+pub(super) const HEADERS_MAX: usize = 512;
 /// An aggregator sends one request at a time for each HPA worker, of which there are five: this
 /// is ten times that, and Go's client opens another connection when it needs more. Answers that
 /// nobody takes are 1.2 KiB each, so that all connections together hold 15 MiB of them.

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::guests::Guest;
 use super::limits::{
-    BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW, STREAMS_MAX,
+    BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, HEADERS_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW,
+    STREAMS_MAX,
 };
 
 /// Serves one connection to its end.
@@ -55,6 +56,7 @@ async fn serve_http1(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.next_request)
         .max_buf_size(HEADER_MAX)
+        .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

@@ -1,11 +1,16 @@
 //! May they: what the cluster is asked, how often, and what is said while it cannot be.
 
-use depthgauge::health::Reasons;
+use std::sync::Arc;
+use std::time::Duration;
+
+use depthgauge::auth::{TokenReviews, Tokens as _, Unauthenticated};
+use depthgauge::health::{Health, Reasons, State};
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::support::client::Connection;
-use crate::support::cluster::Mood;
+use crate::support::cluster::{Cluster, Mood};
 use crate::support::eventually;
 use crate::support::server::{VALUE, start};
 
@@ -68,6 +73,33 @@ async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_a
     assert_eq!(asked.await.unwrap().unwrap().status, 200);
     for answer in join_all(waiting).await {
         assert_eq!(answer.unwrap().unwrap().status, 403);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_bad_tokens_does_not_shut_out_who_has_shown_a_good_one() {
+    let cluster = Cluster::new();
+    cluster.token("good", "bob", &[]);
+    let reporter = Health::default().reporter("tokens", State::Ok);
+    let tokens = Arc::new(TokenReviews::new(cluster.client(), TaskTracker::new(), reporter));
+    let show = |token: String| {
+        let tokens = tokens.clone();
+        tokio::spawn(async move { tokens.authenticate(&token).await.map(|caller| caller.user.clone()) })
+    };
+    assert_eq!(show("good".to_owned()).await.unwrap(), Ok("bob".to_owned()));
+    // Prometheus scrapes once in 30 s: what was decided is long forgotten.
+    tokio::time::advance(Duration::from_secs(30)).await;
+    cluster.hold();
+    let waiting: Vec<_> = (0..8).map(|n| show(format!("bad-{n}"))).collect();
+    eventually("their reviews", async || (cluster.token_reviews() == 9).then_some(())).await;
+    let one_more = show("bad-8".to_owned()).await.unwrap();
+    assert!(matches!(one_more, Err(Unauthenticated::Undecided(_))), "{one_more:?}");
+    let again = show("good".to_owned());
+    eventually("its review", async || (cluster.token_reviews() == 10).then_some(())).await;
+    cluster.release();
+    assert_eq!(again.await.unwrap(), Ok("bob".to_owned()));
+    for refused in join_all(waiting).await {
+        assert_eq!(refused.unwrap(), Err(Unauthenticated::Rejected));
     }
 }
 

@@ -111,6 +111,21 @@ async fn a_failed_read_is_written_with_its_reason_and_a_good_one_is_not() {
 }
 
 #[tokio::test]
+async fn who_asks_amiss_for_a_value_is_written_too() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let group = "/apis/external.metrics.k8s.io/v1beta1";
+    let wrong = [format!("{group}/oci_queue_length"), format!("{group}/namespaces//shop/oci_queue_length")];
+    for path in &wrong {
+        assert_eq!(server.anyone().get(path).await.status, 404);
+    }
+    assert_eq!(server.anyone().get(group).await.status, 200);
+    let lines = log.lines();
+    let paths: Vec<&Value> = lines.iter().map(|line| &line["path"]).collect();
+    assert_eq!(paths, wrong.each_ref().map(String::as_str));
+}
+
+#[tokio::test]
 async fn who_shows_a_bad_token_is_written_by_address_and_the_token_is_not() {
     let (server, _oci) = start().await;
     let (log, _guard) = Log::capture(true);

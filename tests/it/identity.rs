@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::StatusCode;
 use rustls::HandshakeKind;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -94,10 +95,12 @@ async fn an_empty_list_of_names_allows_every_name() {
     let (server, _oci) = start().await;
     server.cluster.allow(HPA);
     let mut data = identity_config(&server.front_proxies, &server.clients);
-    data.insert("requestheader-allowed-names".to_owned(), "[]".to_owned());
-    server.trust.apply(&data).unwrap();
     let identity = server.front_proxies.client("other-client", &[]);
-    assert_eq!(server.holder(&identity).with_header("X-Remote-User", HPA).get(VALUE).await.status, 200);
+    for empty in ["[]", ""] {
+        data.insert("requestheader-allowed-names".to_owned(), empty.to_owned());
+        server.trust.apply(&data).unwrap();
+        assert_eq!(server.holder(&identity).with_header("X-Remote-User", HPA).get(VALUE).await.status, 200);
+    }
 }
 
 #[tokio::test]
@@ -119,6 +122,10 @@ async fn a_users_certificate_is_that_user() {
     let (server, _oci) = start().await;
     server.cluster.allow("alice");
     assert_eq!(server.holder(&server.clients.client("alice", &["devs"])).get(VALUE).await.status, 200);
+    let reviewed = serde_json::to_value(&server.cluster.reviewed()[0]).unwrap();
+    let credential = reviewed["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap();
+    let digest = credential.strip_prefix("X509SHA256=").unwrap();
+    assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{credential}");
     // A front proxy that names nobody is nobody: it is no user of the cluster.
     assert_eq!(server.proxy().get(VALUE).await.refusal().0, 401);
 }
@@ -174,6 +181,40 @@ async fn a_config_map_that_is_not_understood_changes_nothing() {
     data.insert("requestheader-client-ca-file".to_owned(), "broken".to_owned());
     assert!(server.trust.apply(&data).is_err());
     assert_eq!(good.get(VALUE).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_can_be_read_of_the_config_map_counts_though_the_rest_cannot() {
+    let (server, _oci) = start().await;
+    let (proxies, users) = (Authority::named("front proxies"), Authority::named("clients"));
+    let user = server.holder(&server.clients.client(HPA, &[]));
+    let next_proxy = server.holder(&proxies.client(FRONT_PROXY, &[])).with_header("X-Remote-User", HPA);
+    server.cluster.allow(HPA);
+    let mut data = identity_config(&proxies, &users);
+    data.insert("client-ca-file".to_owned(), "broken".to_owned());
+    assert!(server.trust.apply(&data).unwrap_err().to_string().contains("client-ca-file"));
+    assert_eq!((next_proxy.get(VALUE).await.status, user.get(VALUE).await.status), (StatusCode::OK, StatusCode::OK));
+    let mut data = identity_config(&proxies, &users);
+    data.insert("requestheader-client-ca-file".to_owned(), String::new());
+    assert!(server.trust.apply(&data).unwrap_err().to_string().contains("requestheader-client-ca-file"));
+    let next_user = server.holder(&users.client(HPA, &[]));
+    assert_eq!(
+        (next_proxy.get(VALUE).await.status, next_user.get(VALUE).await.status),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert_eq!(user.get(VALUE).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_user_of_many_groups_may_ask_by_either_protocol() {
+    let (server, _oci) = start().await;
+    let mut client = server.aggregator(HPA);
+    for n in 0..300 {
+        client = client.with_header("X-Remote-Group", &format!("group-{n}"));
+    }
+    for client in [client.clone(), client.with_http1()] {
+        assert_eq!(client.get(VALUE).await.status, 200);
+    }
 }
 
 #[tokio::test]

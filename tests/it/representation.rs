@@ -231,6 +231,9 @@ async fn a_lists_usual_parameters_change_nothing() {
     {
         assert_eq!(scene.get(query, &[]).await.json(), plain, "{query}");
     }
+    for wrong in ["limit=many", "timeoutSeconds=5s"] {
+        assert_eq!(scene.get(&format!("?{wrong}"), &[]).await.refusal().0, 400, "{wrong}");
+    }
     let (code, message) = scene.get("?fieldSelector=metadata.name%3Da", &[]).await.refusal();
     assert_eq!((code, message.contains("labelSelector")), (400, true), "{message}");
 }

@@ -181,7 +181,9 @@ async fn what_kubectl_may_type_is_answered_with_what_to_type() {
     let value = format!("{GROUP}/namespaces/shop/oci_queue_length");
     for (path, code, hint) in [
         (format!("{GROUP}/oci_queue_length?limit=500"), 404, "-n shop"),
+        (format!("{GROUP}/oci_queue_length/"), 404, "-n shop"),
         (format!("{value}/orders"), 404, "-l queue=NAME"),
+        (format!("{value}/orders/"), 404, "-l queue=NAME"),
         (format!("{value}?watch=true&resourceVersion=0"), 405, "without -w"),
     ] {
         let (answered, message) = scene.hpa.get(&path).await.refusal();

@@ -159,11 +159,10 @@ fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
 
 fn the_cooldown_is_kept_to_the_second(stage: &Stage) {
     let empty = stage.depth(0);
-    let least = COOLDOWN.saturating_sub(empty.elapsed());
     let of = |key: &str| stage.annotation(WEB, key).parse::<Timestamp>().ok();
     let began = eventually("its cooldown begins", SETTLE, || of("zero-since"));
-    let took = stage.await_replicas(WEB, 0, COOLDOWN + REFRESH * 2 + WAKE + SLACK);
-    assert!(took >= least, "{took:?}");
+    stage.await_replicas(WEB, 0, COOLDOWN + REFRESH * 2 + WAKE + SLACK);
+    assert!(empty.elapsed() >= COOLDOWN, "{:?}", empty.elapsed());
     // From one reading to another: at most `refresh` too late, and what a look and a call take.
     let slept = eventually("the mark is there", SETTLE, || of("asleep-since"));
     let cooled = slept.duration_since(began).unsigned_abs();
