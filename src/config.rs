@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 mod file;
 mod opener;
 mod reload;
+mod schema;
 mod variables;
 
 pub use file::ConfigFile;
 pub use opener::Opener;
 pub use reload::Reload;
+pub use schema::schema;
 
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::policy::Policies;

@@ -26,7 +26,7 @@
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero;
-//!               chart: the same for Helm
+//!               chart: the same for Helm; config.schema.json, what `config schema` prints
 //! docs/         metrics.md, made of the program; images/, made by hack/browser; installing, moving here, what is trusted
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
@@ -112,6 +112,7 @@
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file
 //!   config/{file,opener,reload,variables}.rs   is it new; put to work; followed while it is served; a start without it
+//!   config/schema.rs   its JSON Schema: config/schema.json, and for each kind that of its keys (source/oci_queue/schema.json)
 //!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests
 //!   emulator/…         server -> routes -> (fault, signature) -> operation -> {control,data}_plane -> queue -> group -> store;
 //!                      setup: queues made while it runs; profile makes a user of it

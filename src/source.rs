@@ -54,6 +54,11 @@ pub trait Kind: Debug + Sync {
     /// `compartmentId`. Such an entry has a `match` and no `name`.
     fn lists_by(&self) -> &'static str;
 
+    /// The same keys as [`Kind::decode`] reads, as JSON Schema: an object of `section`, the schema of
+    /// that section, and of `named` and `listed`, the `properties` and `required` ones that an entry
+    /// has besides those of every kind, by whether it has a name or is listed.
+    fn schema(&self) -> &'static str;
+
     /// Reads the shared section and the kind's own keys of each entry, in the order of the file.
     /// What is wrong goes into `problems`; a plan beside problems is never opened.
     fn decode(

@@ -1,13 +1,14 @@
 //! `config`: what can be said of a config file without serving it.
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
-/// Check a config file
+/// Check a config file, or print its JSON Schema
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -21,16 +22,32 @@ enum Command {
         /// The config file
         file: PathBuf,
     },
+    /// Print the JSON Schema of a config file, for editors
+    ///
+    /// Editors with the YAML language server take it from a comment at the top of the config:
+    /// after `depthgauge config schema > schema.json`, `# yaml-language-server: $schema=schema.json`.
+    Schema,
 }
 
 // === impl Args ===
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let Command::Check { file } = self.command;
-        let config = Config::read(&file)?;
-        let count = config.source_count();
-        println!("{}: {count} source{}, no errors", file.display(), if count == 1 { "" } else { "s" });
-        Ok(())
+        match self.command {
+            Command::Check { file } => check(&file),
+            Command::Schema => {
+                let schema = config::schema().context("cannot make the schema")?;
+                // Whoever closes the pipe has read enough.
+                let _ = writeln!(io::stdout(), "{schema:#}");
+                Ok(())
+            }
+        }
     }
+}
+
+fn check(file: &Path) -> Result<()> {
+    let config = Config::read(file)?;
+    let count = config.source_count();
+    println!("{}: {count} source{}, no errors", file.display(), if count == 1 { "" } else { "s" });
+    Ok(())
 }

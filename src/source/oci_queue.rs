@@ -110,6 +110,10 @@ impl Kind for OciQueue {
         COMPARTMENT
     }
 
+    fn schema(&self) -> &'static str {
+        include_str!("oci_queue/schema.json")
+    }
+
     fn decode(
         &self,
         section: Option<&mut Fields<'_>>,

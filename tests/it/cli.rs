@@ -27,8 +27,10 @@ async fn every_command_explains_itself() {
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{command}");
         assert!(help.stdout.contains(&format!("Usage: depthgauge {command}")), "{}", help.stdout);
     }
-    let help = home.run(&["config", "check", "--help"]).await;
-    assert!(help.stdout.contains("Usage: depthgauge config check"), "{}", help.stdout);
+    for command in ["check", "schema"] {
+        let help = home.run(&["config", command, "--help"]).await;
+        assert!(help.stdout.contains(&format!("Usage: depthgauge config {command}")), "{}", help.stdout);
+    }
     let unknown = home.run(&["frobnicate"]).await;
     assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
 }

@@ -56,6 +56,9 @@ mod freshness;
 /// The queues of a compartment: listed, made, taken away, and two of one name.
 mod compartments;
 
+/// The config's JSON Schema, held against what reads the config.
+mod schema;
+
 /// The config, changed while it is served.
 mod reload;
 
