@@ -38,7 +38,7 @@ mod values;
 mod watch;
 
 pub use findings::{Findings, Found};
-pub use hand_back::{HandedBack, hand_back};
+pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;
 
 /// Whose objects are followed.

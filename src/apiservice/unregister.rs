@@ -22,6 +22,8 @@ pub enum Unregistered {
     Absent,
     /// It is gone.
     Deleted,
+    /// It is gone: there was nobody to give it back to.
+    NothingToRestore,
     /// It is what it was before the take-over; the owner, for people.
     Restored(String),
 }
@@ -32,9 +34,6 @@ pub enum UnregisterError {
     /// It is somebody else's.
     #[error("APIService {NAME} belongs to {0}, not to depthgauge: nothing was changed")]
     Foreign(String),
-    /// It was ours from the beginning, or what it was is not known any more.
-    #[error("APIService {NAME} does not say what it was before: nothing was changed; without --restore it is deleted")]
-    NothingToRestore,
     /// See the text.
     #[error("annotation {FORMER_SPEC} of APIService {NAME} is no spec of an APIService: {0}; nothing was changed")]
     BadMemory(serde_json::Error),
@@ -69,11 +68,13 @@ async fn give_up(
     if !ours {
         return Err(UnregisterError::Foreign(owner(&found)));
     }
-    if !restore {
-        delete(&api, &found).await.map_err(cluster)?;
-        return Ok(Unregistered::Deleted);
-    }
-    let former = former_spec(&found).ok_or(UnregisterError::NothingToRestore)?;
+    let former = match former_spec(&found) {
+        Some(former) if restore => former,
+        _ => {
+            delete(&api, &found).await.map_err(cluster)?;
+            return Ok(if restore { Unregistered::NothingToRestore } else { Unregistered::Deleted });
+        }
+    };
     let former = former.map_err(UnregisterError::BadMemory)?;
     let patch = restoring(&found, &former).map_err(UnregisterError::BadMemory)?;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

@@ -118,7 +118,8 @@ impl Why {
 // === impl Told ===
 
 impl Told {
-    fn is_zero(&self) -> bool {
+    /// Whether it was read well, and is 0.
+    pub fn is_zero(&self) -> bool {
         matches!(self, Self::Value { sum, .. } if sum.milli() <= 0)
     }
 

@@ -104,7 +104,7 @@ impl Keeper {
             Interest::None => Finding::of_label(hpa),
             _ => match self.act(hpa).await {
                 Ok(finding) => finding,
-                Err(ScaleError::Wrong(why)) => {
+                Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => {
                     // Until somebody has put it right.
                     interest = Interest::None;
                     hpa.is_ours().then(|| Finding::scale(&why))
@@ -143,7 +143,13 @@ impl Keeper {
             Some((scale, at)) if at.elapsed() < GLANCE => scale.clone(),
             // Its own word will do where nothing is to be scaled, and nobody may have the right to.
             _ if hpa.state.rests && !hpa.is_ours() => Scale::at_zero(),
-            _ => self.read(hpa).await?,
+            _ => match self.read(hpa).await {
+                Ok(scale) => scale,
+                Err(error) => {
+                    self.miss(hpa, &told).await;
+                    return Err(error);
+                }
+            },
         };
         match (known.replicas, hpa.memory.asleep_since) {
             (0, None) if hpa.is_kept() => {
@@ -171,6 +177,14 @@ impl Keeper {
             Action::Wake { replicas, why } => self.wake(hpa, &scale, replicas, why, &told).await?,
         }
         Ok(decision.finding)
+    }
+
+    /// What cannot be decided on for want of its scale may yet end a cooldown.
+    async fn miss(&mut self, hpa: &Autoscaler, told: &[Told]) {
+        if hpa.memory.zero_since.is_some() && hpa.memory.asleep_since.is_none() && !told.iter().all(Told::is_zero) {
+            // If that cannot be written either, the next look tries again.
+            let _ = self.remember(hpa, Memory::default()).await;
+        }
     }
 
     fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {

@@ -6,8 +6,10 @@
 //! because a Role can name the object that may be made only for apply.
 //!
 //! The Lease also remembers since when somebody has held it without a break. What was remembered
-//! on an HPA before a break may have missed a message.
+//! on an HPA before a break may have missed a message. And it says when nobody shall hold it any more:
+//! whoever runs at that moment obeys, until the next start.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +26,10 @@ use crate::rbac::{Grant, LATE};
 
 /// The Lease's own memory.
 const HELD_SINCE: &str = "depthgauge.dev/held-since";
+/// That it is retired, and since when.
+const RETIRED: &str = "depthgauge.dev/retired";
+/// Others may renew it at the same moment: then it is read again, so often.
+const TRIES: usize = 5;
 const FIELD_MANAGER: &str = "depthgauge";
 /// A holder that is silent for so long has lost it. With the look after it, a killed holder is
 /// replaced within 13 s.
@@ -36,6 +42,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// So long a silence is no break, but for a cooldown that is shorter: a killed holder has been
 /// replaced, or a restart is over.
 const BREAK: SignedDuration = SignedDuration::from_secs(30);
+/// How long after it was retired its holder knows it, and has ended what it did.
+pub(super) const OBEYED: Duration = INTERVAL.saturating_add(CALL_TIMEOUT);
 const VERBS: &[&str] = &["get", "create", "patch"];
 
 /// A Lease, and whether we hold it.
@@ -49,6 +57,8 @@ pub struct Lease {
     held: Mutex<Option<Held>>,
     /// Who held it when we last looked.
     holder: Mutex<Option<String>>,
+    /// Whether we have taken part: from then on we obey when it is retired.
+    started: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +69,12 @@ struct Held {
     since: Timestamp,
     /// For how long nobody held it before that.
     silence: SignedDuration,
+}
+
+/// What the Lease itself remembers.
+struct Annotation {
+    name: &'static str,
+    value: String,
 }
 
 /// What somebody else's Lease looked like, and since when.
@@ -74,12 +90,26 @@ impl Lease {
     pub fn new(client: kube::Client, namespace: String, name: String, host: &str, clock: Clock) -> Self {
         let identity = format!("{host}_{:08x}", fastrand::u32(..));
         let api = Api::namespaced(client, &namespace);
-        Self { api, namespace, name, identity, clock, held: Mutex::default(), holder: Mutex::default() }
+        Self {
+            api,
+            namespace,
+            name,
+            identity,
+            clock,
+            held: Mutex::default(),
+            holder: Mutex::default(),
+            started: AtomicBool::new(false),
+        }
     }
 
     /// Whether we may act.
     pub fn is_held(&self) -> bool {
         self.held().is_some_and(|held| Instant::now() < held.until)
+    }
+
+    /// Who we are among its holders.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Who held it at the last look, a host's name and a number; `None` if nobody did.
@@ -110,6 +140,24 @@ impl Lease {
         }
     }
 
+    /// Has nobody hold it any more, of those who run now; whether somebody did. What its holder has
+    /// begun is over after [`OBEYED`].
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written, such as for want of a right.
+    pub(super) async fn retire(&self) -> kube::Result<bool> {
+        let mut tries = 0;
+        loop {
+            let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(false) };
+            let retired = Annotation { name: RETIRED, value: format!("{:.3}", (self.clock)()) };
+            match self.apply(Some(&found), None, None, Some(retired)).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
+                written => return written.map(|()| holder(&found).is_some()),
+            }
+        }
+    }
+
     /// Gives it up, so that the next one need not wait. Errors cost that wait and nothing else.
     pub async fn release(&self) {
         if self.held().take().is_none() {
@@ -119,7 +167,7 @@ impl Lease {
             let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(()) };
             if holder(&found) == Some(&self.identity) {
                 let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
-                self.apply(Some(&found), None, renewed, held_since(&found)).await?;
+                self.apply(Some(&found), None, renewed, held_since(&found).map(Annotation::held_since)).await?;
             }
             Ok::<_, kube::Error>(())
         };
@@ -134,6 +182,12 @@ impl Lease {
             // Two may make it at the same moment: neither holds it by that.
             return self.apply(None, None, None, None).await;
         };
+        if found.annotations().contains_key(RETIRED) && self.started.load(Ordering::Relaxed) {
+            *self.held() = None;
+            *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return Ok(());
+        }
+        self.started.store(true, Ordering::Relaxed);
         let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
         *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder(&found).cloned();
         let ours = match holder(&found) {
@@ -149,7 +203,8 @@ impl Lease {
         }
         let silence = renewed.map_or(SignedDuration::MAX, |renewed| now.duration_since(renewed));
         let unbroken = held_since(&found).filter(|_| silence < BREAK).unwrap_or(now);
-        self.apply(Some(&found), Some(&self.identity), Some(now), Some(unbroken)).await?;
+        let since = Annotation::held_since(unbroken);
+        self.apply(Some(&found), Some(&self.identity), Some(now), Some(since)).await?;
         // From before the call: it may have been taken as late as then.
         let before = *self.held();
         let kept = before.filter(|before| began < before.until);
@@ -167,7 +222,7 @@ impl Lease {
         found: Option<&Object>,
         to: Option<&str>,
         renewed: Option<Timestamp>,
-        held_since: Option<Timestamp>,
+        annotation: Option<Annotation>,
     ) -> kube::Result<()> {
         let mut metadata = json!({"name": self.name, "labels": {"app.kubernetes.io/name": "depthgauge"}});
         let mut spec = json!({"leaseDurationSeconds": DURATION.as_secs()});
@@ -184,8 +239,9 @@ impl Lease {
         if let Some(renewed) = renewed {
             spec["renewTime"] = json!(format!("{renewed:.6}"));
         }
-        if let Some(since) = held_since {
-            metadata["annotations"] = json!({HELD_SINCE: format!("{since:.3}")});
+        // Whichever is not said goes: what is retired has no memory, and what is held is not retired.
+        if let Some(Annotation { name, value }) = annotation {
+            metadata["annotations"] = json!({name: value});
         }
         let lease =
             json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec});
@@ -204,6 +260,14 @@ impl Lease {
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         // Every change is a plain assignment: a panic cannot leave it half made.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Annotation ===
+
+impl Annotation {
+    fn held_since(since: Timestamp) -> Self {
+        Self { name: HELD_SINCE, value: format!("{since:.3}") }
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) enum ScaleError {
     /// Said to the HPA's owner.
     #[error("{0}")]
     Wrong(String),
+    /// Said to the HPA's owner: there is no such workload.
+    #[error("{0}")]
+    Gone(String),
     /// Somebody has changed it since it was read.
     #[error("somebody has changed it at the same moment")]
     Conflict,
@@ -143,14 +146,21 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
     let reference = hpa.workload.reference();
     match status.code {
         409 => ScaleError::Conflict,
-        404 => ScaleError::Wrong(format!("there is no {reference}, or it has no scale subresource")),
-        403 => ScaleError::Wrong(may_not(&kind.group, &kind.plural, hpa.namespace.as_str(), status)),
+        404 => ScaleError::Gone(format!("there is no {reference}, or it has no scale subresource")),
+        403 if is_rbac(status) => ScaleError::Wrong(may_not(&kind.group, &kind.plural, hpa.namespace.as_str(), status)),
         // No fault of the workload: an expired token, a busy kube-apiserver.
         401 | 408 | 429 => ScaleError::Trouble(answered(error)),
         // Its replicas are not what a scale can be made of.
         400..=499 => ScaleError::Wrong(answered(error)),
+        // As kube-apiserver says it of a custom resource without that field.
+        500 if status.message.contains("does not exist") => ScaleError::Wrong(answered(error)),
         _ => ScaleError::Trouble(answered(error)),
     }
+}
+
+/// Whether a right is missing. An admission webhook refuses with 403, too, and has its own reasons.
+fn is_rbac(refused: &Status) -> bool {
+    refused.message.contains("User \"") && refused.message.contains(" cannot ")
 }
 
 /// kube-apiserver's own words are left out, which would not fit into an Event beside what helps:
@@ -158,7 +168,8 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
 pub(super) fn may_not(group: &str, plural: &str, namespace: &str, refused: &Status) -> String {
     let resource = format!("{plural}/scale");
     let grant = Grant { group, resource: &resource, name: "", namespace: Some(namespace), verbs: VERBS };
-    format!("it may not {} {resource} of {group} in {namespace}; {}", VERBS.join(", "), grant.remedy(refused))
+    let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
+    format!("it may not {} {resource}{of} in {namespace}; {}", VERBS.join(", "), grant.remedy(refused))
 }
 
 /// The same for the same trouble.
@@ -204,7 +215,7 @@ mod tests {
                 _ => (404, json!({})),
             };
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                "reason": "", "message": "User \"u\" cannot"});
+                "reason": "", "message": "User \"u\" cannot get resource"});
             let answer = if code == 200 { answer } else { status };
             let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
             response.map_err(std::io::Error::other)
@@ -235,7 +246,10 @@ mod tests {
             ("Worker", 403, "resources: [workers/scale], verbs: [get, patch]"),
         ] {
             let error = Scales::new(client(code)).read(&of_kind(kind)).await.unwrap_err();
-            assert!(matches!(&error, ScaleError::Wrong(why) if why.contains(text)), "{kind}: {error}");
+            assert!(
+                matches!(&error, ScaleError::Wrong(why) | ScaleError::Gone(why) if why.contains(text)),
+                "{kind}: {error}"
+            );
         }
         let error = Scales::new(client(500)).read(&of_kind("Worker")).await.unwrap_err();
         assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use depthgauge::zero::Lease;
+use depthgauge::zero::{LEASE, Lease, retire};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::support::objects::Objects;
 
-const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/dg/leases/zero";
+const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/dg/leases/depthgauge-scale-to-zero";
 /// Two looks.
 const SOON: Duration = Duration::from_secs(4);
 /// A killed holder is replaced: what people are promised.
@@ -28,7 +28,7 @@ struct Replica {
 
 impl Replica {
     fn start(objects: &Objects, name: &str) -> Self {
-        let lease = Lease::new(objects.client(), "dg".to_owned(), "zero".to_owned(), name, Timestamp::now);
+        let lease = Lease::new(objects.client(), "dg".to_owned(), LEASE.to_owned(), name, Timestamp::now);
         let lease = Arc::new(lease);
         let kept = lease.clone();
         let task = tokio::spawn(async move { kept.keep(|_| ()).await });
@@ -128,13 +128,37 @@ async fn a_long_silence_is_remembered_as_a_break_and_a_short_one_is_not() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_is_retired_is_held_by_nobody_until_the_next_start() {
+    let objects = Objects::default();
+    let (first, second) = two(&objects).await;
+    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        assert!(!first.lease.is_held() && !second.lease.is_held());
+        tokio::time::sleep(GLANCE).await;
+    }
+    assert_eq!(first.lease.holder(), None);
+    Replica::start(&objects, "third").acts_within(SOON).await;
+    // Those of before are replicas like others again.
+    let kept = |name: &str| objects.get(PATH).unwrap()["metadata"]["annotations"][name].clone();
+    assert_eq!((kept("depthgauge.dev/retired"), kept("depthgauge.dev/held-since").is_string()), (Value::Null, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_where_no_lease_is_held() {
+    let (objects, began) = (Objects::default(), Instant::now());
+    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    assert_eq!((objects.get(PATH), began.elapsed()), (None, Duration::ZERO));
+}
+
 /// A Lease whose holder is gone.
 async fn left_behind(objects: &Objects, began: Timestamp, renewed: Timestamp) {
     let lease = json!({
-        "metadata": {"name": "zero", "annotations": {"depthgauge.dev/held-since": format!("{began:.3}")}},
+        "metadata": {"name": LEASE, "annotations": {"depthgauge.dev/held-since": format!("{began:.3}")}},
         "spec": {"holderIdentity": "gone", "leaseDurationSeconds": 10, "renewTime": format!("{renewed:.6}")},
     });
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease"));
     let api: Api<DynamicObject> = Api::namespaced_with(objects.client(), "dg", &kind);
-    api.patch("zero", &PatchParams::apply("depthgauge"), &Patch::Apply(lease)).await.unwrap();
+    api.patch(LEASE, &PatchParams::apply("depthgauge"), &Patch::Apply(lease)).await.unwrap();
 }

@@ -83,8 +83,9 @@ impl Outlook {
     pub(super) fn who(&self) -> String {
         match self.lease.holder() {
             _ if self.lease.is_held() => "by this replica".to_owned(),
-            Some(holder) => format!("by {holder}, whose page has what it finds"),
-            None => "by nobody yet".to_owned(),
+            Some(holder) if holder != self.lease.identity() => format!("by {holder}, whose page has what it finds"),
+            // Unregistered, or out of kube-apiserver's reach for too long.
+            _ => "by nobody at the moment".to_owned(),
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::cluster::{eventually, pause, run, throughout};
-use super::super::world::Server;
 use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
 const WEB: Workload = Workload { kind: "deployment", name: "web" };
@@ -114,7 +113,8 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
         an_hpa_that_is_deleted_leaves_word(&stage);
         let counted = server.page("/metrics");
         assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"wake\"}"), "{counted}");
-        an_uninstall_wakes_what_sleeps(&stage, server);
+        an_uninstall_wakes_what_sleeps(&stage);
+        server.kill();
     });
 }
 
@@ -322,13 +322,13 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
     });
 }
 
-fn an_uninstall_wakes_what_sleeps(stage: &Stage, server: Server) {
+/// While the server still runs, as when a chart is uninstalled.
+fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
     stage.depth(0);
     for workload in [STATE, WORKER, LATCHED] {
         stage.await_replicas(workload, 0, SETTLE);
     }
     stage.annotate(STATE, "depthgauge.dev/paused=true");
-    server.kill();
     let unregister = || {
         let kubeconfig = stage.world.cluster.own_kubeconfig();
         run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("unregister").arg("--kubeconfig").arg(kubeconfig))
@@ -342,6 +342,8 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage, server: Server) {
     stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
     let said = unregister();
     assert!(said.ok && said.stdout.contains("worker.example.com/worker is scaled from 0 to 1\n"), "{said:?}");
+    // Nor does it put them to sleep again.
+    stage.stays(LATCHED, 1, COOLDOWN + REFRESH + SLACK);
     for (workload, replicas, marked) in [(STATE, 0, true), (WORKER, 1, false), (LATCHED, 1, false)] {
         assert_eq!(stage.replicas(workload), replicas, "{workload:?}");
         assert_eq!(!stage.annotation(workload, "asleep-since").is_empty(), marked, "{workload:?}");
