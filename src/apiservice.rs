@@ -139,7 +139,7 @@ impl Registration {
 
     async fn step(&mut self) -> kube::Result<()> {
         let found = self.api.get_opt(NAME).await.inspect_err(|_| self.availability.unknown())?;
-        self.availability.seen(found.as_ref());
+        self.availability.seen(found.as_ref(), &self.install.service);
         let ca = self.serving.borrow_and_update().ca.clone();
         self.look_for_owner().await;
         let Some(wanted) = object::wanted(&self.manifest, found.as_ref(), &ca, self.owner.as_ref()) else {

@@ -1,4 +1,4 @@
-//! Whether kube-apiserver reaches us, as the APIService's condition says: for metrics and status.
+//! Whether kube-apiserver reaches us, as the condition of our APIService says: for metrics and status.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::ServiceRef;
+use super::object::{Whose, look};
 
 /// What was seen last; cheap to clone. As a gauge it has no sample while nothing is known.
 #[derive(Clone, Debug, Default)]
@@ -25,9 +28,10 @@ impl Availability {
         self.set(None);
     }
 
-    /// It was read; one that is not there is not available.
-    pub(super) fn seen(&self, found: Option<&APIService>) {
-        self.set(Some(found.and_then(condition).is_some_and(|condition| condition.status == "True")));
+    /// It was read; one that is not there, or leads to somebody else, does not lead to us.
+    pub(super) fn seen(&self, found: Option<&APIService>, service: &ServiceRef) {
+        let ours = found.filter(|_| look(found, service) == Whose::Ours);
+        self.set(Some(ours.and_then(condition).is_some_and(|condition| condition.status == "True")));
     }
 
     fn set(&self, available: Option<bool>) {
@@ -37,8 +41,7 @@ impl Availability {
 
 impl Collector for Availability {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help =
-            "Whether the APIService is Available (kube-apiserver reaches it), 0 or 1; nothing while that is unknown";
+        let help = "Whether the APIService is ours and Available (kube-apiserver reaches us), 0 or 1; nothing while that is unknown";
         let gauge = encoder.encode_descriptor("apiservice_available", help, None, MetricType::Gauge)?;
         match self.now() {
             Some(available) => ConstGauge::new(i64::from(available)).encode(gauge),
@@ -51,4 +54,37 @@ impl Collector for Availability {
 pub(super) fn condition(found: &APIService) -> Option<&APIServiceCondition> {
     let conditions = found.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == "Available")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_that_leads_to_somebody_else_is_not_available_for_us() {
+        let service: ServiceRef = "depthgauge/depthgauge:443".parse().unwrap();
+        let led_to = |namespace: &str, status: &str| -> APIService {
+            let object = json!({
+                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {},
+                "spec": {
+                    "group": "g", "version": "v", "groupPriorityMinimum": 1, "versionPriority": 1,
+                    "service": {"namespace": namespace, "name": "depthgauge"},
+                },
+                "status": {"conditions": [{"type": "Available", "status": status}]},
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let availability = Availability::default();
+        for (found, available) in [
+            (Some(led_to("depthgauge", "True")), true),
+            (Some(led_to("depthgauge", "False")), false),
+            (Some(led_to("keda", "True")), false),
+            (None, false),
+        ] {
+            availability.seen(found.as_ref(), &service);
+            assert_eq!(availability.now(), Some(available), "{found:?}");
+        }
+    }
 }

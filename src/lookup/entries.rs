@@ -140,9 +140,14 @@ impl Entries {
     /// means more than one source.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
         let sources = self.sources.iter().flat_map(|entry| entry.cells.all()).filter_map(|cell| cell.outage());
-        let lists = self.collections.iter().filter_map(|collection| collection.roll.outage());
+        let lists = self.list_outages();
         let twins = self.twins.iter().map(|twins| twins.sentence.clone());
         sources.chain(lists).chain(twins).collect()
+    }
+
+    /// The sentence of each list that is asked for and fails.
+    pub(super) fn list_outages(&self) -> impl Iterator<Item = Arc<str>> {
+        self.collections.iter().filter_map(|collection| collection.roll.outage())
     }
 
     pub(super) fn stretch(&self) -> Duration {

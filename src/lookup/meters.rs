@@ -121,6 +121,10 @@ impl Collector for Vitals {
         let unreachable = i64::try_from(entries.unreachable.len() + entries.twins.len()).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("unreachable_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(unreachable).encode(gauge)?;
+        let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";
+        let lists = i64::try_from(entries.list_outages().count()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor("failing_lists", help, None, MetricType::Gauge)?;
+        ConstGauge::new(lists).encode(gauge)?;
         let help = "How much longer than refresh values are kept, for more is to be read than maxReadsPerSecond allows";
         let stretch = encoder.encode_descriptor("refresh_stretch", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         ConstGauge::new(entries.stretch().as_secs_f64()).encode(stretch)?;

@@ -43,6 +43,12 @@ impl Scene {
         Err((code, message))
     }
 
+    /// As Prometheus is told.
+    async fn failing_lists(&self) -> String {
+        let metrics = self.connection.get("/metrics").await.body;
+        metrics.lines().find_map(|line| line.strip_prefix("depthgauge_failing_lists ")).unwrap().to_owned()
+    }
+
     async fn names(&self, selector: &str) -> Vec<String> {
         self.ask(selector).await.unwrap().into_iter().map(|(name, _)| name).collect()
     }
@@ -140,7 +146,9 @@ async fn before_the_first_list_it_is_503_and_after_it_known_queues_stay() {
     for selector in ["", "queue=a", "queue=b"] {
         assert_eq!(scene.ask(selector).await.unwrap_err(), (503, sentence.clone()));
     }
+    assert_eq!(scene.failing_lists().await, "1");
     scene.oci.set_fault(None);
     eventually("the list", async || scene.ask("queue=a").await.ok()).await;
+    assert_eq!(scene.failing_lists().await, "0");
     assert!(scene.server.catalog.outages().is_empty());
 }
