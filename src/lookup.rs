@@ -208,9 +208,9 @@ impl Catalog {
     ) -> Result<Vec<Sample>, LookupError> {
         let entries = self.entries(question, namespace).await?;
         let items = items(&entries, namespace, question)?;
-        let mut now = Instant::now();
+        let (who, mut now) = (who.map(|who| who.among(items.len())), Instant::now());
         // All are asked before one is waited for.
-        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(who, now)).collect();
+        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(who.as_ref(), now)).collect();
         for wait in waits {
             wait.await;
             // While one source was waited for, the others' values have aged.

@@ -24,10 +24,12 @@ const PAUSES: usize = 3;
 const SELECTOR_MAX: usize = 200;
 
 /// Somebody who asks now.
+#[derive(Clone, Copy)]
 pub(super) struct Who<'q> {
     id: u64,
     namespace: &'q Namespace,
     question: &'q Question<'q>,
+    alone: bool,
 }
 
 /// Those who asked for one reading.
@@ -45,6 +47,7 @@ struct Asker {
     metric: MetricName,
     selector: Box<str>,
     policies: Policies,
+    alone: bool,
     last: Instant,
     /// Newest first.
     intervals: [Option<Duration>; PAUSES],
@@ -61,6 +64,8 @@ pub struct AskerState {
     pub selector: String,
     /// The policies that the selector brings.
     pub policies: Policies,
+    /// Whether this reading is all that is asked for, so that a fallback may be told.
+    pub alone: bool,
     /// How long ago.
     pub last_asked: Duration,
     /// The pause before that, if it asked before.
@@ -73,7 +78,12 @@ impl<'q> Who<'q> {
     pub(super) fn new(namespace: &'q Namespace, question: &'q Question<'q>) -> Self {
         // Two who are taken for one would be two who may read the same.
         let id = FixedState::default().hash_one((namespace, question.metric, question.selector));
-        Self { id, namespace, question }
+        Self { id, namespace, question, alone: true }
+    }
+
+    /// Somebody who asks for so many items.
+    pub(super) fn among(self, items: usize) -> Self {
+        Self { alone: items == 1, ..self }
     }
 }
 
@@ -84,6 +94,7 @@ impl Askers {
     /// beat: several HPAs of one controller may have the same question.
     pub(super) fn record(&mut self, who: &Who<'_>, now: Instant) -> Option<Duration> {
         if let Some(known) = self.listed.iter_mut().find(|asker| asker.id == who.id) {
+            known.alone = who.alone;
             let interval = now.saturating_duration_since(std::mem::replace(&mut known.last, now));
             if interval < SAME_BEAT {
                 return None;
@@ -107,6 +118,7 @@ impl Askers {
             metric: who.question.metric,
             selector: selector.into(),
             policies: who.question.policies,
+            alone: who.alone,
             last: now,
             intervals: [None; PAUSES],
         });
@@ -128,6 +140,7 @@ impl Askers {
             metric: asker.metric,
             selector: asker.selector.to_string(),
             policies: asker.policies,
+            alone: asker.alone,
             last_asked: now.saturating_duration_since(asker.last),
             interval: asker.intervals[0],
         };

@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::outage::{FailureState, Outage};
 use super::policy::{LatchState, Policies};
 use crate::metric::MetricName;
+use crate::metric::quantity::Quantity;
 use crate::source::facet::Facet;
 use crate::source::{Figures, Verdict};
 
@@ -110,6 +111,12 @@ impl ReadingState {
             other_askers: state.askers.there_are_others(now),
             history: state.history.hour(now),
         }
+    }
+
+    /// What this one is told instead of an error, once that is so.
+    pub fn fallback_of(&self, asker: &AskerState) -> Option<Quantity> {
+        let own = self.policies.fallback.filter(|_| self.depths.contains(&asker.metric));
+        asker.policies.fallback.or(own).filter(|_| asker.alone)
     }
 }
 

@@ -166,6 +166,32 @@ async fn it_shows_who_asks_and_how_often_and_what_policies_do() {
 }
 
 #[tokio::test]
+async fn a_fallback_that_a_question_brings_is_shown_and_who_is_told_it() {
+    let scene = Scene::start().await;
+    let hpa = scene.server.aggregator("hpa");
+    let ask = async |queues: &str, fallback: u8| {
+        let selector = format!("queue%20in%20({queues})%2Cdepthgauge.dev%2Ffallback%3D{fallback}");
+        hpa.get(&format!("{VALUE}?labelSelector={selector}")).await.status.as_u16()
+    };
+    assert_eq!((ask("orders", 7).await, ask("orders,bills", 9).await), (200, 200));
+    let page = scene.page().await.body;
+    assert!(page.contains("brings fallback 7") && page.contains("brings fallback 9"), "{page}");
+    assert!(!page.contains("told 7 now"), "{page}");
+    scene.fail().await;
+    assert_eq!((ask("orders", 7).await, ask("orders,bills", 9).await), (200, 503));
+    let page = scene.page().await.body;
+    assert!(page.contains("told 7 now") && !page.contains("told 9 now"), "{page}");
+    let status = scene.json().await;
+    // Who brings none has the source's, if it has one.
+    for (queue, told) in [("orders", vec!["7"]), ("bills", vec!["12"])] {
+        let askers = named(&status, queue)["askers"].as_array().unwrap();
+        let values: Vec<_> = askers.iter().filter_map(|asker| asker["toldInstead"].as_str()).collect();
+        assert_eq!(values, told, "{queue}");
+    }
+    assert_eq!(named(&status, "orders")["fallbackInForce"], false, "it is not the source's");
+}
+
+#[tokio::test]
 async fn what_others_write_is_text_on_the_page() {
     let scene = Scene::start().await;
     let hostile = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"";

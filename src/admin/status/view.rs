@@ -84,7 +84,7 @@ pub(super) struct Reading {
     pub(super) breaker_open: bool,
     /// The source's own.
     pub(super) policies: PoliciesView,
-    /// A fallback is told instead of an error.
+    /// The source's fallback is told instead of an error.
     pub(super) fallback_in_force: bool,
     pub(super) latches: Vec<Latch>,
     pub(super) askers: Vec<Asker>,
@@ -164,7 +164,11 @@ pub(super) struct Asker {
     pub(super) namespace: String,
     pub(super) metric: &'static str,
     pub(super) selector: String,
+    /// The question's own.
     pub(super) policies: PoliciesView,
+    /// The fallback, the question's or else the source's, that is told instead of an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) told_instead: Option<String>,
     pub(super) asked_seconds_ago: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interval_seconds: Option<f64>,
@@ -246,8 +250,12 @@ impl Reading {
     fn of(state: ReadingState) -> Self {
         let is_fresh = state.known.as_ref().is_some_and(|known| known.age <= state.timing.max_age);
         let condition = Condition::of(&state, is_fresh);
+        let in_trouble = state.outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
+        let falls_back = state.active && in_trouble && !is_fresh;
+        let fallback = |asker: &AskerState| state.fallback_of(asker).filter(|_| falls_back);
+        let askers = state.askers.iter().map(|asker| Asker::of(asker, fallback(asker).map(|value| value.to_string())));
+        let askers = askers.collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
-        let in_trouble = outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
         let known = known.map(|known| {
             let value = |metric| known.figures.value(metric).and_then(|value| value.whole_units());
             Known {
@@ -270,9 +278,9 @@ impl Reading {
             last_failure: state.last_failure.map(Failure::of),
             breaker_open: state.held_back,
             policies: PoliciesView::of(state.policies),
-            fallback_in_force: state.active && in_trouble && !is_fresh && state.policies.fallback.is_some(),
+            fallback_in_force: falls_back && state.policies.fallback.is_some(),
             latches: state.latches.into_iter().map(Latch::of).collect(),
-            askers: state.askers.into_iter().map(Asker::of).collect(),
+            askers,
             more_askers: state.other_askers,
             history: state.history,
             history_span_seconds: BUCKET.as_secs(),
@@ -350,13 +358,15 @@ impl Latch {
 // === impl Asker ===
 
 impl Asker {
-    fn of(AskerState { namespace, metric, selector, policies, last_asked, interval }: AskerState) -> Self {
+    fn of(state: &AskerState, told_instead: Option<String>) -> Self {
+        let AskerState { namespace, metric, selector, policies, alone: _, last_asked, interval } = state;
         Self {
             namespace: namespace.as_str().to_owned(),
             metric: metric.as_str(),
-            selector: redacted(&selector),
-            policies: PoliciesView::of(policies),
-            asked_seconds_ago: seconds(last_asked),
+            selector: redacted(selector),
+            policies: PoliciesView::of(*policies),
+            told_instead,
+            asked_seconds_ago: seconds(*last_asked),
             interval_seconds: interval.map(seconds),
         }
     }

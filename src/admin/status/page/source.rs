@@ -146,7 +146,13 @@ fn row(asker: &Asker) -> Markup {
         tr {
             td { (asker.namespace) }
             td { code { (asker.metric) } }
-            td { @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } } }
+            td {
+                @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } }
+                @if asker.policies.activation.is_some() || asker.policies.fallback.is_some() {
+                    " brings " (written(&asker.policies))
+                }
+                @if let Some(value) = &asker.told_instead { " " strong.warn { "told " (value) " now" } }
+            }
             td data-label="every" { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
             td data-label="last" { (lasting(asker.asked_seconds_ago)) " ago" }
         }
