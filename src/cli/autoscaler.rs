@@ -38,8 +38,8 @@ pub(super) struct Question {
     pub(super) path: String,
     /// `None` for a target that is no number of the controller's.
     pub(super) target: Option<Target>,
-    /// Keys that it selects by.
-    keys: Vec<String>,
+    /// Keys whose values it names, so that there is no more than it knows of.
+    named: Vec<String>,
     ours: Option<MetricName>,
 }
 
@@ -166,14 +166,14 @@ impl Metric {
         let (Some("External"), Some(metric)) = (written["type"].as_str(), source["name"].as_str()) else {
             return Self::Other(other(written));
         };
-        let (keys, selector) = selector(&source["selector"]);
+        let (named, selector) = selector(&source["selector"]);
         let target = &written["external"]["target"];
         let number = |field: &str| target[field].as_str().and_then(quantity::milli);
         let average = number("averageValue").map(Target::AverageValue);
         Self::External(Question {
             path: told::path(namespace, metric, &selector),
             target: average.or_else(|| number("value").map(Target::Value)),
-            keys,
+            named,
             ours: lookup::metrics().into_iter().find(|known| known.as_str() == metric),
             metric: metric.to_owned(),
             selector,
@@ -189,9 +189,9 @@ impl Question {
         told::title(&self.metric, &self.selector)
     }
 
-    /// The label that picks sources, if this question leaves it out.
+    /// The label that picks sources, if this question leaves open which.
     fn unnamed_source(&self) -> Option<&'static str> {
-        lookup::label(self.ours?).filter(|label| !self.keys.iter().any(|key| key == label))
+        lookup::label(self.ours?).filter(|label| !self.named.iter().any(|key| key == label))
     }
 }
 
@@ -205,10 +205,12 @@ fn other(written: &Value) -> String {
     format!("{kind} {name}").trim_end().to_owned()
 }
 
-/// A LabelSelector as the controller writes it into the query, sorted by key; the keys, too.
+/// A LabelSelector as the controller writes it into the query, sorted by key; and the keys whose
+/// values it names.
 fn selector(written: &Value) -> (Vec<String>, String) {
-    let mut requirements = Vec::new();
+    let (mut requirements, mut named) = (Vec::new(), Vec::new());
     for (key, value) in written["matchLabels"].as_object().into_iter().flatten() {
+        named.push(key.clone());
         requirements.push((key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())));
     }
     for expression in written["matchExpressions"].as_array().into_iter().flatten() {
@@ -223,13 +225,15 @@ fn selector(written: &Value) -> (Vec<String>, String) {
                 Some("NotIn") => format!("{key} notin ({values})"),
                 Some("Exists") => key.to_owned(),
                 Some("DoesNotExist") => format!("!{key}"),
-                _ => format!("{key} in ({values})"),
+                _ => {
+                    named.push(key.to_owned());
+                    format!("{key} in ({values})")
+                }
             },
         ));
     }
     requirements.sort_by(|a, b| a.0.cmp(b.0));
-    let keys = requirements.iter().map(|(key, _)| (*key).to_owned()).collect();
-    (keys, requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
+    (named, requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]

@@ -99,9 +99,12 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     report.all("rbac", &rights::check(wire, &account, &service, &secret, scales).await);
     report.all("apiservice", &registration::judge(found.as_ref().map_err(Clone::clone), &service));
     report.all("service", &service::check(wire, &service).await);
+    let version = hello.version.as_ref().and_then(Version::of);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
-    report.add("certificate", &certificate::check(wire, &secret, &service, bundle.as_deref()).await);
-    hpas::check(wire, hpas, hello.version.as_ref().and_then(Version::of), report).await;
+    let serves_another = found.as_ref().is_ok_and(|found| registration::is_verified(found, &service, version));
+    let certificate = certificate::check(wire, &secret, &service, bundle.as_deref()).await;
+    report.add("certificate", &if serves_another { certificate::left_over(certificate, &secret) } else { certificate });
+    hpas::check(wire, hpas, version, report).await;
 }
 
 fn without_cluster(why: &str, report: &mut Report<impl Write>) {

@@ -12,6 +12,8 @@ const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
 /// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
 /// k8s.io/api, which v0.35 has not.
 const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
+/// From here on kube-apiserver's probe of an APIService verifies the certificate, as its questions do.
+const PROBE_VERIFIES: Version = Version { major: 1, minor: 36 };
 
 /// Of Kubernetes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -35,6 +37,11 @@ impl Version {
     /// Whether an HPA may scale to zero.
     pub(super) fn scales_to_zero(self) -> bool {
         self >= SCALES_TO_ZERO
+    }
+
+    /// Whether an APIService that is Available has a certificate that its caBundle vouches for.
+    pub(super) fn probe_verifies(self) -> bool {
+        self >= PROBE_VERIFIES
     }
 
     /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.

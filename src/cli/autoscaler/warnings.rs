@@ -52,7 +52,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
         let title = format!("{} {}", hpa.title(), question.title());
         found.extend(question.unnamed_source().map(|label| {
             Finding::warn(format!(
-                "{title} names no {label}: it is the sum over every {label} that namespace {} may read; name one with selector: {{matchLabels: {{{label}: NAME}}}}",
+                "{title} names no {label}: it is the sum over every {label} that fits and that namespace {} may read; name one with selector: {{matchLabels: {{{label}: NAME}}}}",
                 hpa.namespace()
             ))
         }));
@@ -211,7 +211,11 @@ mod tests {
         let metrics = cpu["spec"]["metrics"].as_array_mut().unwrap();
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
         for (object, zero, text) in [
-            (&unnamed, true, "names no queue: it is the sum over every queue that namespace shop may read"),
+            (
+                &unnamed,
+                true,
+                "names no queue: it is the sum over every queue that fits and that namespace shop may read",
+            ),
             (&value, true, "use AverageValue"),
             (&zero, false, "feature gate HPAScaleToZero"),
             (&cpu, true, "it also scales on Resource cpu"),
@@ -220,6 +224,25 @@ mod tests {
             assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
         }
         assert!(found(&zero, true).is_empty());
+    }
+
+    #[test]
+    fn only_values_name_a_queue() {
+        let by = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "queue", "operator": operator, "values": values}]});
+        let mut both = by("NotIn", &["bills"]);
+        both["matchLabels"] = json!({"queue": "orders"});
+        for (selector, warned) in [
+            (json!({"matchLabels": {"queue": "orders"}}), false),
+            (by("In", &["orders", "bills"]), false),
+            (both, false),
+            (by("NotIn", &["bills"]), true),
+            (by("Exists", &[]), true),
+            (by("DoesNotExist", &[]), true),
+            (json!({"matchLabels": {"channel": "eu"}}), true),
+        ] {
+            let found = found(&object("a", &selector, &json!({"averageValue": "2"})), true);
+            assert_eq!(found.iter().any(|text| text.contains("names no queue")), warned, "{selector}: {found:?}");
+        }
     }
 
     #[test]

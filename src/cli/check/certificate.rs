@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::apiservice::ServiceRef;
 use crate::certs::{Inspection, SecretRef};
 use crate::cli::clock;
-use crate::cli::finding::Finding;
+use crate::cli::finding::{Finding, Level};
 use crate::cli::wire::Wire;
 
 pub(super) async fn check(wire: &Wire, secret: &SecretRef, service: &ServiceRef, bundle: Option<&str>) -> Finding {
@@ -22,6 +22,15 @@ pub(super) async fn check(wire: &Wire, secret: &SecretRef, service: &ServiceRef,
             ))
         }),
     }
+}
+
+/// Of a Secret that is not what is served, for kube-apiserver has verified that.
+pub(super) fn left_over(found: Finding, secret: &SecretRef) -> Finding {
+    let Finding { level: Level::Fail, text } = found else { return found };
+    let SecretRef { namespace, name } = secret;
+    Finding::warn(format!(
+        "{text}; but kube-apiserver verifies what is served, so this Secret is a left-over, as of a time before --tls-cert-file: kubectl delete secret -n {namespace} {name}"
+    ))
 }
 
 fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Option<&str>, now: Timestamp) -> Finding {
@@ -52,7 +61,7 @@ fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Optio
             "the certificate in Secret {secret} is valid until {expires}; there is no caBundle to compare its CA with"
         )),
         Some(_) if !seen.is_vouched_for => Finding::fail(format!(
-            "the certificate in Secret {secret} is by a CA that is not in the caBundle, so kube-apiserver refuses it: serve puts it there; see `apiservice` in /readyz?verbose. With --tls-cert-file or --cert-dir this Secret is a left-over"
+            "the certificate in Secret {secret} is by a CA that is not in the caBundle, so kube-apiserver refuses it: serve puts it there; see `apiservice` in /readyz?verbose"
         )),
         Some(_) if seen.is_due => Finding::warn(format!(
             "the certificate in Secret {secret} should have been renewed, its end is {expires}: {renew}"
@@ -70,10 +79,23 @@ mod tests {
 
     use super::*;
     use crate::certs::{Certificates, Lifetimes};
-    use crate::cli::finding::Level;
 
     fn made() -> Timestamp {
         "2026-11-22T14:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_left_over_is_no_failure_and_the_remedy_deletes_it() {
+        let secret: SecretRef = "a/certs".parse().unwrap();
+        let found = left_over(Finding::fail("by a CA that is not in the caBundle"), &secret);
+        assert!(
+            found.level == Level::Warn && found.text.ends_with("kubectl delete secret -n a certs"),
+            "{}",
+            found.text
+        );
+        for other in [Finding::ok("good"), Finding::warn("due")] {
+            assert_eq!(left_over(other.clone(), &secret), other);
+        }
     }
 
     #[tokio::test]

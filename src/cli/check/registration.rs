@@ -1,10 +1,14 @@
 //! The APIService: whose it is, and what kube-apiserver thinks of it.
 
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition};
 
 use crate::apiservice::{NAME, ServiceRef, is_labelled_ours, owner};
 use crate::cli::finding::Finding;
+use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
+
+/// By which cert-manager's CA injector knows whose CA to put there.
+const INJECTED: &str = "cert-manager.io/inject-ca-from";
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire) -> Result<APIService, Trouble> {
@@ -23,6 +27,15 @@ pub(super) fn bundle(found: &APIService) -> Option<String> {
     Some(String::from_utf8_lossy(&bundle.0).into_owned()).filter(|bundle| !bundle.is_empty())
 }
 
+/// Whether kube-apiserver has verified what is served behind this Service by the caBundle, or
+/// cert-manager sees to that.
+pub(super) fn is_verified(found: &APIService, wanted: &ServiceRef, version: Option<Version>) -> bool {
+    let injected = || found.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INJECTED));
+    !leads_elsewhere(found, wanted)
+        && available(found).is_some_and(|condition| condition.status == "True")
+        && (version.is_some_and(Version::probe_verifies) || injected())
+}
+
 /// What is wrong with it, as far as we are behind this Service.
 pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef) -> Vec<Finding> {
     let found = match found {
@@ -35,9 +48,7 @@ pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef) ->
             })];
         }
     };
-    let led_to = service(found);
-    let elsewhere = led_to.as_ref().is_none_or(|led| (&led.namespace, &led.name) != (&wanted.namespace, &wanted.name));
-    if elsewhere {
+    if leads_elsewhere(found, wanted) {
         let owner = owner(found);
         return vec![Finding::fail(format!(
             "APIService {NAME} belongs to {owner}, not to Service {}/{}: remove that adapter, or start depthgauge serve with --takeover",
@@ -45,7 +56,7 @@ pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef) ->
         ))];
     }
     let mut findings = vec![availability(found, wanted)];
-    let port = led_to.map(|led| led.port).filter(|port| *port != wanted.port);
+    let port = service(found).map(|led| led.port).filter(|port| *port != wanted.port);
     findings.extend(port.map(|port| {
         Finding::fail(format!("APIService {NAME} asks for port {port}, and --service names port {}", wanted.port))
     }));
@@ -60,10 +71,17 @@ fn service(found: &APIService) -> Option<ServiceRef> {
     Some(ServiceRef { namespace: service.namespace.clone()?, name: service.name.clone()?, port })
 }
 
+fn leads_elsewhere(found: &APIService, wanted: &ServiceRef) -> bool {
+    service(found).is_none_or(|led| (&led.namespace, &led.name) != (&wanted.namespace, &wanted.name))
+}
+
+fn available(found: &APIService) -> Option<&APIServiceCondition> {
+    let conditions = found.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "Available")
+}
+
 fn availability(found: &APIService, wanted: &ServiceRef) -> Finding {
-    let conditions = found.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let available = conditions.into_iter().flatten().find(|condition| condition.type_ == "Available");
-    match available {
+    match available(found) {
         Some(condition) if condition.status == "True" => {
             Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available"))
         }
@@ -145,6 +163,24 @@ mod tests {
         assert!(absent[0].level == Level::Fail && absent[0].text.contains("does not exist"));
         let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
+    }
+
+    #[test]
+    fn what_is_available_is_verified_where_the_probe_verifies_or_cert_manager_injects() {
+        let us: ServiceRef = "a/b:443".parse().unwrap();
+        let theirs = json!({"service": {"namespace": "k", "name": "m"}});
+        for (more, status, minor, injected, verified) in [
+            (json!({}), "True", "36", false, true),
+            (json!({}), "True", "35", false, false),
+            (json!({}), "True", "35", true, true),
+            (json!({}), "False", "37", true, false),
+            (theirs, "True", "37", true, false),
+        ] {
+            let mut found = apiservice(&spec(&more), status);
+            found.metadata.annotations = injected.then(|| [(INJECTED.to_owned(), "a/b".to_owned())].into());
+            let version = Version::of(&json!({"major": "1", "minor": minor}));
+            assert_eq!(is_verified(&found, &us, version), verified, "{more} {status} {minor} {injected}");
+        }
     }
 
     #[test]
