@@ -23,6 +23,28 @@ fn a_viewer_of_a_namespace_may_read_its_metrics_and_nothing_more() {
 fn each_example_is_applied() {
     let cluster = Cluster::up("examples", &[]);
     cluster.told(&["apply", "-f", "manifests/examples"]);
+    a_kustomization_of_ones_own_is_built_as_documented(&cluster);
+}
+
+fn a_kustomization_of_ones_own_is_built_as_documented(cluster: &Cluster) {
+    let guide = std::fs::read_to_string("docs/install.md").unwrap();
+    let (_, section) = guide.split_once("## A kustomization of your own").unwrap();
+    let text = section.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (clone, mine) = (dir.path().join("depthgauge"), dir.path().join("mine"));
+    std::fs::create_dir_all(&clone).unwrap();
+    std::fs::create_dir_all(&mine).unwrap();
+    assert!(Command::new("cp").args(["-r", "manifests", "apiservice"]).arg(&clone).status().unwrap().success());
+    std::fs::write(mine.join("config.yaml"), "of: mine\n").unwrap();
+    for overlay in ["oke", "generic"] {
+        let kustomization = text.replace("overlays/oke", &format!("overlays/{overlay}"));
+        std::fs::write(mine.join("kustomization.yaml"), kustomization).unwrap();
+        let objects = cluster.told(&["kustomize", mine.to_str().unwrap()]);
+        let images: Vec<_> = objects.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+        assert_eq!(images, ["registry.example.com/depthgauge:0.1.0"], "{overlay}");
+        assert!(objects.contains("of: mine") && !objects.contains("replace-with-the-ocid"), "{overlay}: {objects}");
+        assert!(objects.contains("kind: PrometheusRule"), "{overlay}");
+    }
 }
 
 #[test]
