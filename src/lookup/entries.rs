@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cells::Known;
 use super::entry::{Entry, Rules};
 use super::roll::Roll;
 use crate::metric::{Namespace, is_label_value};
@@ -96,6 +97,15 @@ impl Entries {
         entries.twins.sort_by(|a, b| a.name.cmp(&b.name));
         entries.unreachable.sort();
         entries
+    }
+
+    /// What is known of the sources.
+    pub(super) fn known(&self) -> Known {
+        let mut known = Known::new();
+        for Entry { cells, .. } in &self.sources {
+            known.entry(cells.identity.clone()).or_default().push(cells.clone());
+        }
+        known
     }
 
     /// Those that this namespace may read.

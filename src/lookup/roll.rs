@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::cells::Cells;
+use super::cells::{Cells, Known};
 use super::outage::Outage;
 use super::reader::{Single, log_failure};
 use super::roster::Roster;
@@ -37,6 +37,8 @@ pub(super) struct Roll {
     /// As it reads in a sentence: `queues of a compartment matching "orders-*"`.
     title: String,
     kind: &'static dyn Kind,
+    /// See [`Listing::identity`].
+    identity: String,
     pattern: Pattern,
     listing: Box<dyn Listing>,
     timing: Timing,
@@ -65,6 +67,8 @@ struct State {
     good: Option<Instant>,
     outage: Option<Outage>,
     members: Arc<Vec<Member>>,
+    /// What was known before there was this list, until it is made.
+    before: Arc<Known>,
 }
 
 // === impl Roll ===
@@ -80,8 +84,36 @@ impl Roll {
         call: mpsc::UnboundedSender<Arc<Self>>,
     ) -> Arc<Self> {
         let (title, pattern) = (roll_title(&*listing, pattern), Pattern::new(pattern));
+        let identity = listing.identity();
         let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
-        Arc::new(Self { title, kind, pattern, listing, timing, clock, roster, demand, progress, state, call })
+        Arc::new(Self { title, kind, identity, pattern, listing, timing, clock, roster, demand, progress, state, call })
+    }
+
+    /// Takes the place of these: what the same was listed is told of until it is listed in this one's
+    /// way, and what is known of a source of whatever name is kept when that is listed.
+    pub(super) fn succeed<'r>(&self, roster: &Roster, rolls: impl Iterator<Item = &'r Self>, known: &Arc<Known>) {
+        let mut members = BTreeMap::new();
+        let mut state = self.state();
+        for roll in rolls.filter(|roll| (roll.kind.name(), &roll.identity) == (self.kind.name(), &self.identity)) {
+            if roll.pattern == self.pattern {
+                state.good = state.good.max(roll.state().good);
+            }
+            for Member { identity, name, .. } in roll.members().iter().filter(|member| self.may_list(&member.name)) {
+                let Some(Identified { source, .. }) = self.listing.again(identity) else { continue };
+                let cells = roster.cells(self.kind, name, identity, self.timing, source);
+                cells.inherit(known);
+                members.insert(identity.clone(), Member { identity: identity.clone(), name: name.clone(), cells });
+            }
+        }
+        state.members = Arc::new(members.into_values().collect());
+        state.before = known.clone();
+    }
+
+    /// Has its members know what is known of the same sources under other names, which may go.
+    pub(super) fn inherit(&self, known: &Known) {
+        for member in self.members().iter() {
+            member.cells.inherit(known);
+        }
     }
 
     /// Whether a source of this name would be in the list.
@@ -184,7 +216,9 @@ impl Roll {
         let wait = match (state.good, &state.outage) {
             (Some(good), None) => {
                 let age = now - good;
-                age > self.every() + GRACE || (missing && age >= self.timing.refresh)
+                // One that is taken over was not made in this way.
+                let rested = age >= self.timing.refresh || state.last_read.is_none();
+                age > self.every() + GRACE || (missing && rested)
             }
             (None, None) => true,
             // Known to be failing, as of a moment ago, unless nobody has looked since.
@@ -237,8 +271,11 @@ impl Roll {
     fn store(&self, began: Instant, listed: Vec<Listed>) {
         // Without a catalog nobody asks any more.
         let Some(roster) = self.roster.upgrade() else { return };
-        let known = self.members();
-        let members = self.enrolled(&roster, &known, listed);
+        let (known, before) = {
+            let state = self.state();
+            (state.members.clone(), state.before.clone())
+        };
+        let members = self.enrolled(&roster, &known, &before, listed);
         let same = |(a, b): (&Member, &Member)| (&a.identity, &a.name) == (&b.identity, &b.name);
         let changed = members.len() != known.len() || !members.iter().zip(known.iter()).all(same);
         {
@@ -249,24 +286,29 @@ impl Roll {
             state.last_read = Some(LastRead { began, retry_after: None });
             state.good = Some(began);
             state.members = Arc::new(members);
+            state.before = Arc::default();
         }
-        if changed {
+        if changed || !before.is_empty() {
             roster.relisted();
         }
     }
 
     /// What is listed and fits, sorted by identity; those that were known keep what is known of
     /// them. A list whose pages move while it is read may name a source twice.
-    fn enrolled(&self, roster: &Roster, known: &[Member], listed: Vec<Listed>) -> Vec<Member> {
+    fn enrolled(&self, roster: &Roster, known: &[Member], before: &Known, listed: Vec<Listed>) -> Vec<Member> {
         let known: BTreeMap<_, _> = known.iter().map(|member| ((&member.identity, &member.name), member)).collect();
         let mut members = BTreeMap::new();
         for Listed { name, source } in listed.into_iter().filter(|listed| self.may_list(&listed.name)) {
             let identity = source.identity.clone();
-            let member = match known.get(&(&identity, &name)) {
+            let known = known.get(&(&identity, &name));
+            let member = match known.filter(|_| !before.contains_key(&*identity)) {
                 Some(member) => (*member).clone(),
                 None => {
-                    let Identified { identity, source } = source;
-                    let cells = roster.cells(self.kind, &name, &identity, self.timing, source);
+                    let cells = roster.cells(self.kind, &name, &identity, self.timing, source.source);
+                    cells.inherit(before);
+                    if let Some(member) = known {
+                        cells.take_over(&member.cells);
+                    }
                     Member { identity: identity.clone(), name, cells }
                 }
             };

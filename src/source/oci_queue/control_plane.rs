@@ -1,5 +1,7 @@
 //! Where a queue's control plane is: known from the start, or learnt from who signs in.
 
+use std::fmt;
+
 use tokio::time::Instant;
 
 use super::trouble::source_error;
@@ -14,6 +16,15 @@ pub(super) enum ControlPlane {
     At(Endpoint),
     /// Where the principal is at home, which it learns when it signs in; here if it does not.
     OfPrincipal(Option<Endpoint>),
+}
+
+impl fmt::Display for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::OfPrincipal(_) => f.write_str("the principal's home region"),
+        }
+    }
 }
 
 // === impl ControlPlane ===

@@ -14,7 +14,7 @@ use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::{self, Client};
-use crate::source::{Listed, Listing, SourceError, Step};
+use crate::source::{Identified, Listed, Listing, SourceError, Step};
 
 /// Queues whose names are asked for.
 pub(super) struct QueueListing {
@@ -59,10 +59,13 @@ impl QueueListing {
     }
 
     fn listed(&self, name: Option<String>, id: QueueId, fixed: Option<Endpoint>, found: Option<Endpoint>) -> Listed {
+        Listed { name: name.unwrap_or_default(), source: self.source(id, fixed, found) }
+    }
+
+    fn source(&self, id: QueueId, fixed: Option<Endpoint>, found: Option<Endpoint>) -> Identified {
         let (client, control_plane) = (self.client.clone(), self.control_plane.clone());
         // Nobody can have given names to parts of a queue that nobody named.
-        let source = QueueSource::new(client, id, control_plane, fixed, found, Aliases::default());
-        Listed { name: name.unwrap_or_default(), source: source.identified() }
+        QueueSource::new(client, id, control_plane, fixed, found, Aliases::default()).identified()
     }
 }
 
@@ -72,6 +75,21 @@ impl Listing for QueueListing {
             Scope::Compartment(_) => "queues of a compartment",
             Scope::Queue(..) => "the queue of OCI_QUEUE_ID",
         }
+    }
+
+    fn identity(&self) -> String {
+        match &self.scope {
+            Scope::Compartment(id) => format!("{} {id}", self.control_plane),
+            Scope::Queue(id, _) => format!("{} {id}", self.control_plane),
+        }
+    }
+
+    fn again(&self, identity: &str) -> Option<Identified> {
+        let fixed = match &self.scope {
+            Scope::Compartment(_) => None,
+            Scope::Queue(_, fixed) => fixed.clone(),
+        };
+        Some(self.source(identity.parse().ok()?, fixed, None))
     }
 
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
