@@ -137,6 +137,9 @@ pub trait Listing: Send + Sync {
     /// and for the log.
     fn identity(&self) -> String;
 
+    /// How one of them is given another name than it is listed under, in the imperative.
+    fn naming(&self) -> &'static str;
+
     /// One that is known from before by its identity, to be read in the way of this listing until that
     /// lists it.
     fn again(&self, identity: &str) -> Option<Identified>;

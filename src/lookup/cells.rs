@@ -177,7 +177,7 @@ impl Cells {
 }
 
 /// The last characters of an identity.
-fn tail(identity: &str) -> &str {
+pub(super) fn tail(identity: &str) -> &str {
     let start = identity.char_indices().rev().nth(TAIL - 1).map_or(0, |(at, _)| at);
     &identity[start..]
 }

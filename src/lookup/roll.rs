@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::cells::{Cells, Known};
-use super::outage::Outage;
+use super::cells::{Cells, Known, tail};
+use super::outage::{Outage, Tally};
 use super::reader::{Single, log_failure};
 use super::roster::Roster;
 use super::schedule::{self, Asks, LastRead, Next};
@@ -36,6 +36,8 @@ const SLACK: Duration = Duration::from_millis(500);
 pub(super) struct Roll {
     /// As it reads in a sentence: `queues of a compartment matching "orders-*"`.
     title: String,
+    /// The same with the end of what it is, for the log.
+    log_title: String,
     kind: &'static dyn Kind,
     /// See [`Listing::identity`].
     identity: String,
@@ -66,6 +68,7 @@ struct State {
     /// When the last good list was begun.
     good: Option<Instant>,
     outage: Option<Outage>,
+    tally: Tally,
     members: Arc<Vec<Member>>,
     /// What was known before there was this list, until it is made.
     before: Arc<Known>,
@@ -85,8 +88,23 @@ impl Roll {
     ) -> Arc<Self> {
         let (title, pattern) = (roll_title(&*listing, pattern), Pattern::new(pattern));
         let identity = listing.identity();
+        let log_title = log_title(&title, &identity);
         let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
-        Arc::new(Self { title, kind, identity, pattern, listing, timing, clock, roster, demand, progress, state, call })
+        Arc::new(Self {
+            title,
+            log_title,
+            kind,
+            identity,
+            pattern,
+            listing,
+            timing,
+            clock,
+            roster,
+            demand,
+            progress,
+            state,
+            call,
+        })
     }
 
     /// Takes the place of these: what the same was listed is told of until it is listed in this one's
@@ -119,6 +137,11 @@ impl Roll {
     /// Whether a source of this name would be in the list.
     pub(super) fn may_list(&self, name: &str) -> bool {
         self.pattern.matches(name)
+    }
+
+    /// See [`Listing::naming`].
+    pub(super) fn naming(&self) -> &'static str {
+        self.listing.naming()
     }
 
     /// What was listed last.
@@ -161,6 +184,15 @@ impl Roll {
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
         state.outage.as_ref().filter(|_| state.active).map(Outage::sentence)
+    }
+
+    /// The same for those who want to look: with the end of what it is, and the request that failed last.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let (sentence, state) = (self.outage()?, self.state());
+        let failure = state.tally.last_failure.as_deref();
+        let request_id = failure.and_then(|failure| failure.request_id.as_ref());
+        let request_id = request_id.map(|id| format!(", request id {id}")).unwrap_or_default();
+        Some(format!("{sentence} (…{}{request_id})", tail(&self.identity)))
     }
 
     /// Begins or ends a standing order, as [`Cells::stand`].
@@ -253,6 +285,7 @@ impl Roll {
                 // The rhythm of a source that fails, not that of a list that is well.
                 let retry_after = Some(schedule::retry_after(&self.timing, fastrand::f64()));
                 state.last_read = Some(LastRead { began, retry_after });
+                state.tally.fail(&error, timestamp);
                 let news = match &mut state.outage {
                     Some(outage) => outage.go_on(&self.title, &error, timestamp),
                     None => {
@@ -261,7 +294,7 @@ impl Roll {
                     }
                 };
                 if news {
-                    log_failure(&self.title, &error);
+                    log_failure(&self.log_title, &error);
                 }
             }
         }
@@ -281,7 +314,7 @@ impl Roll {
         {
             let mut state = self.state();
             if let Some(outage) = state.outage.take() {
-                tracing::info!(source = self.title, since = %outage.since(), "listed again after an outage");
+                tracing::info!(source = self.log_title, since = %outage.since(), "listed again after an outage");
             }
             state.last_read = Some(LastRead { began, retry_after: None });
             state.good = Some(began);
@@ -339,7 +372,7 @@ pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, Ar
     let timestamp = clock();
     let listed = list_by(&*listing, Instant::now() + timing.timeout).await.map_err(|error| {
         let title = roll_title(&*listing, &name);
-        log_failure(&title, &error);
+        log_failure(&log_title(&title, &listing.identity()), &error);
         Outage::begin(&title, &error, timestamp).sentence()
     })?;
     let pattern = Pattern::new(name);
@@ -364,4 +397,8 @@ async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, Sour
 fn roll_title(listing: &dyn Listing, pattern: &str) -> String {
     let title = listing.title();
     if pattern == "*" { title.to_owned() } else { format!("{title} matching {pattern:?}") }
+}
+
+fn log_title(title: &str, identity: &str) -> String {
+    format!("{title} (…{})", tail(identity))
 }

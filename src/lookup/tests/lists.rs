@@ -35,6 +35,10 @@ impl Listing for Arc<FakeListing> {
         "nearby compartment".to_owned()
     }
 
+    fn naming(&self) -> &'static str {
+        "give it a source of its own under another one"
+    }
+
     fn again(&self, identity: &str) -> Option<Identified> {
         Some(Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) })
     }

@@ -36,7 +36,8 @@ impl ControlPlane {
             Self::At(endpoint) => return Ok(endpoint.clone()),
             Self::OfPrincipal(otherwise) => otherwise,
         };
-        let home = client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let home =
+            client.home(by).await.map_err(|error| source_error(Step::Endpoint, format_args!("for {self}"), &error))?;
         let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
         endpoint.ok_or_else(|| SourceError {
             step: Step::Endpoint,

@@ -1,5 +1,6 @@
 //! Which queues there are: those of a compartment, or one that goes by its own display name.
 
+use std::fmt::Arguments;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::QueueSource;
 use super::control_plane::ControlPlane;
 use super::parts::Aliases;
-use super::trouble::source_error;
+use super::trouble::{of_queue, source_error};
 use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
@@ -37,12 +38,13 @@ impl QueueListing {
     /// ListQueues names the messages endpoints, too, which saves a GetQueue for each queue.
     async fn of_compartment(&self, id: &CompartmentId, by: Instant) -> Result<Vec<Listed>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
-        let queues =
-            self.client.list_queues(&control_plane, id, by).await.map_err(|error| compartment_error(&error))?;
+        let queues = self.client.list_queues(&control_plane, id, by).await;
+        let queues = queues.map_err(|error| compartment_error(format_args!("{id} at {control_plane}"), &error))?;
         let in_use = queues.into_iter().filter(|queue| queue.is_in_use());
         in_use
             .map(|queue| {
-                let id = queue.id().map_err(|error| source_error(Step::List, &error))?;
+                let about = format_args!("{id} at {control_plane}");
+                let id = queue.id().map_err(|error| source_error(Step::List, about, &error))?;
                 // One that is not HTTPS is an error when the queue is read, and then by its name.
                 let found = queue.messages_endpoint.and_then(|endpoint| endpoint.parse().ok());
                 Ok(self.listed(queue.display_name, id, None, found))
@@ -53,7 +55,7 @@ impl QueueListing {
     async fn of_queue(&self, id: &QueueId, fixed: Option<&Endpoint>, by: Instant) -> Result<Vec<Listed>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, id, by).await;
-        let queue = queue.map_err(|error| source_error(Step::List, &error))?;
+        let queue = queue.map_err(|error| of_queue(Step::List, id, &control_plane, &error))?;
         let found = queue.messages_endpoint.parse().ok();
         Ok(vec![self.listed(queue.display_name, id.clone(), fixed.cloned(), found)])
     }
@@ -84,6 +86,13 @@ impl Listing for QueueListing {
         }
     }
 
+    fn naming(&self) -> &'static str {
+        match self.scope {
+            Scope::Compartment(_) => "give it a source of its own under another one",
+            Scope::Queue(..) => "set OCI_QUEUE_NAME to another one",
+        }
+    }
+
     fn again(&self, identity: &str) -> Option<Identified> {
         let fixed = match &self.scope {
             Scope::Compartment(_) => None,
@@ -101,8 +110,8 @@ impl Listing for QueueListing {
 }
 
 /// As of a queue, but what is missing there is something else.
-fn compartment_error(error: &oci::Error) -> SourceError {
-    let mut translated = source_error(Step::List, error);
+fn compartment_error(about: Arguments<'_>, error: &oci::Error) -> SourceError {
+    let mut translated = source_error(Step::List, about, error);
     if let oci::Error::Service(error) = error
         && matches!(error.status, 403 | 404)
     {

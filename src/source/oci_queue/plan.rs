@@ -312,6 +312,7 @@ mod tests {
         let Opened::Many(listing) = &opened.entries[0] else { panic!("named") };
         let by = Instant::now() + Duration::from_secs(30);
         let listed = listing.list(by).await.unwrap();
+        assert!(listing.naming().contains("OCI_QUEUE_NAME"));
         assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
         assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
     }
