@@ -106,7 +106,10 @@ impl InstancePrincipal {
             401 | 403 => "Set the clock of this node (NTP); if it is right, the instance needs a new certificate.",
             _ => "This is trouble of the service; it is asked again.",
         };
-        let detail = excerpt(&String::from_utf8_lossy(&body), sent);
+        let detail = match token::from_json(&body) {
+            Some(_) => "an answer that holds a token all the same".to_owned(),
+            None => excerpt(&String::from_utf8_lossy(&body), sent),
+        };
         Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id })
     }
 

@@ -168,7 +168,7 @@ impl QueueSource {
         let part = Part { channel, group: group.as_ref() };
         match self.client.get_stats(&endpoint, &self.id, part, by).await {
             Ok(stats) => figures(&stats).map_err(|error| SourceError {
-                detail: said_of(error.detail, format_args!("{} at {endpoint}", self.id), error.request_id.as_deref()),
+                detail: said_of(&error.detail, format_args!("{} at {endpoint}", self.id), error.request_id.as_deref()),
                 ..error
             }),
             Err(error) => {

@@ -93,7 +93,7 @@ fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) ->
         oci::Error::Service(service) => format!("{error}: {}", service.message),
         _ => error.to_string(),
     };
-    let text = said_of(with_causes(text, error.source()), about, request_id);
+    let text = said_of(&with_causes(text, error.source()), about, request_id);
     match error {
         oci::Error::Service(oci::ServiceError { policy: Some(policy), .. }) => {
             format!("{text}; if no policy allows it yet, this one does: {policy}")
@@ -103,7 +103,7 @@ fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) ->
 }
 
 /// A text for the log, and what it is about.
-pub(super) fn said_of(text: String, about: Arguments<'_>, request_id: Option<&str>) -> String {
+pub(super) fn said_of(text: &str, about: Arguments<'_>, request_id: Option<&str>) -> String {
     let request_id = request_id.map(|id| format!(", opc-request-id {id}")).unwrap_or_default();
     format!("{text} ({about}{request_id})")
 }
