@@ -58,6 +58,8 @@ use state::ReadingState;
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
 const NAMES_MAX: usize = 10;
+/// When there are none.
+const NONE: &str = "; it may read none: see `namespaces` in depthgauge's config";
 
 /// How fresh a source's values are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -245,6 +247,12 @@ impl Catalog {
         self.roster.now().outages()
     }
 
+    /// Lists that fail, each with the end of what it lists and the request that failed, and names that
+    /// mean more than one source.
+    pub fn list_troubles(&self) -> Vec<String> {
+        self.roster.now().troubles()
+    }
+
     /// How much longer than their `refresh` values are kept now, because more is to be read than
     /// the service may be asked: the longest of all sources in use; zero while everything fits.
     pub fn stretch(&self) -> Duration {
@@ -352,7 +360,16 @@ fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
 
 fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
     let names: Vec<&str> = entries.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
-    LookupError::NoMatch(no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names))
+    let mut message = no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names);
+    if let Some(Unreachable { name, reason, .. }) = entries.unnamed(kind, namespace) {
+        let told = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
+        if names.is_empty() {
+            message = message.replace(NONE, &told);
+        } else if message.len() + told.len() <= NAMES_BYTES {
+            message.push_str(&told);
+        }
+    }
+    LookupError::NoMatch(shortened(&message, NAMES_BYTES).to_owned())
 }
 
 /// Names, sorted, as many as fit, "and N more" for the rest.
@@ -361,7 +378,7 @@ fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]
     let selector = if selector.is_empty() { "any selector" } else { shortened(selector, 100) };
     let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
     if names.is_empty() {
-        message.push_str("; it may read none: see `namespaces` in depthgauge's config");
+        message.push_str(NONE);
         return message;
     }
     message.push_str("; it may read ");

@@ -49,7 +49,7 @@ use breaker::Breaker;
 use credentials::Credentials;
 use endpoint::{Endpoint, host, target};
 use pace::Pace;
-use queue::{ErrorBody, Part, Queue, QueueId, QueueStats, object};
+use queue::{ErrorBody, Part, Queue, QueueId, QueueStats};
 use region::Home;
 use sign::{Signable, Signer};
 use transport::{Roots, Transport, excerpt, next_page, read_body, secret, unreachable, without_quotes};
@@ -98,7 +98,11 @@ struct Service {
 struct Answer {
     body: Vec<u8>,
     next_page: Option<String>,
+    request_id: String,
 }
+
+/// What a request met, and its id, if one was sent.
+type Failed = (Error, Option<String>);
 
 // === impl Settings ===
 
@@ -143,9 +147,10 @@ impl Client {
     ) -> Result<QueueStats, Error> {
         let answer = self.ask(&messages.url_with(&id.stats_path(), &part.query()), by).await?;
         if !part.is_named_by(&answer.decode()?) {
-            return Err(Error::Nonsense("it is about another channel or consumer group".to_owned()));
+            return Err(answer.nonsense("it is about another channel or consumer group".to_owned()));
         }
-        answer.decode()
+        let stats: QueueStats = answer.decode()?;
+        Ok(QueueStats { request_id: Some(answer.request_id), ..stats })
     }
 
     /// GetQueue: what a queue is and where its messages are, from the control plane.
@@ -206,36 +211,50 @@ impl Client {
             service.breaker().admit(url.path(), Instant::now())?;
             let result = self.ask_once(url, by).await;
             done += 1;
-            let again = service.record(url, result.as_ref().err());
-            let Err(error) = result else { return result };
+            let again = service.record(url, result.as_ref().err().map(|(error, _)| error));
+            let (error, request_id) = match result {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
             match retry::pause(done, &error, fastrand::f64()) {
                 Some(pause) if again && Instant::now() + pause + ATTEMPT_MIN < by => {
                     tracing::debug!(%error, done, "asking OCI again");
                     tokio::time::sleep(pause).await;
                 }
-                _ => return Err(error),
+                _ => return Err(Error::of(request_id, error)),
             }
         }
     }
 
     /// One request, or two: a 401 may only mean that the signer has been replaced.
-    async fn ask_once(&self, url: &Url, by: Instant) -> Result<Answer, Error> {
-        let signer = self.credentials.signer(by).await.map_err(Error::SignIn)?;
+    async fn ask_once(&self, url: &Url, by: Instant) -> Result<Answer, Failed> {
+        let signer = self.credentials.signer(by).await.map_err(|error| (Error::SignIn(error), None))?;
         let refused = match self.attempt(url, &signer, by).await {
-            Err(Error::Service(error)) if error.status == 401 && !error.clock_skewed => error,
+            Err((Error::Service(error), _)) if error.status == 401 && !error.clock_skewed => error,
             done => return done,
         };
         match self.credentials.other_than(&signer, by).await {
             Some(other) => self.attempt(url, &other, by).await,
-            None => Err(Error::Service(refused)),
+            None => Err((Error::Service(refused), None)),
         }
     }
 
-    async fn attempt(&self, url: &Url, signer: &Arc<Signer>, by: Instant) -> Result<Answer, Error> {
-        tokio::time::timeout_at(by, self.send(url, signer)).await.map_err(|_| Error::TimedOut)?
+    async fn attempt(&self, url: &Url, signer: &Arc<Signer>, by: Instant) -> Result<Answer, Failed> {
+        let mut request_id = format!("{:032X}", fastrand::u128(..));
+        let sent = tokio::time::timeout_at(by, self.send(url, signer, &mut request_id)).await;
+        match sent.unwrap_or(Err(Error::TimedOut)) {
+            Ok((body, next_page)) => Ok(Answer { body, next_page, request_id }),
+            Err(error) => Err((error, Some(request_id))),
+        }
     }
 
-    async fn send(&self, url: &Url, signer: &Arc<Signer>) -> Result<Answer, Error> {
+    /// Body and next page of an answer of 2xx. The id is the service's own once it has answered.
+    async fn send(
+        &self,
+        url: &Url,
+        signer: &Arc<Signer>,
+        request_id: &mut String,
+    ) -> Result<(Vec<u8>, Option<String>), Error> {
         let date = httpdate::fmt_http_date((self.clock)().into());
         let authorization = self.sign(url, &date, signer).await?;
         let request = self
@@ -245,15 +264,18 @@ impl Client {
             .get(url.clone())
             .header(DATE, date)
             .header(AUTHORIZATION, secret(&authorization)?)
-            .header(REQUEST_ID, format!("{:032X}", fastrand::u128(..)))
+            .header(REQUEST_ID, &*request_id)
             .header("accept", "application/json");
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
+        if let Some(theirs) = transport::request_id(&headers) {
+            *request_id = theirs;
+        }
         let body = read_body(&mut response).await?;
         if !status.is_success() {
             return Err(self.service_error(status.as_u16(), &headers, &body, signer));
         }
-        Ok(Answer { body, next_page: next_page(&headers)? })
+        Ok((body, next_page(&headers)?))
     }
 
     /// The value of the Authorization header: half a millisecond of RSA, which keeps no thread from
@@ -286,7 +308,7 @@ impl Client {
         let their_time = their_time.and_then(|time| Timestamp::try_from(time).ok());
         let skew = their_time.map(|time| (self.clock)().duration_since(time).abs());
         // A proxy in between answers HTML, or nothing.
-        let (code, message) = match serde_json::from_slice::<ErrorBody>(body) {
+        let (code, message) = match queue::decode::<ErrorBody>(body) {
             Ok(body) => (Some(body.code), body.message),
             Err(_) => (None, String::from_utf8_lossy(body).into_owned()),
         };
@@ -294,7 +316,7 @@ impl Client {
             status,
             code: code.filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())),
             message: excerpt(&message, signer.key_id()),
-            request_id: text(REQUEST_ID).map(str::to_owned),
+            request_id: transport::request_id(headers),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),
             retry_after: retry::retry_after(headers, (self.clock)()).filter(|_| status == 429 || status >= 500),
@@ -307,9 +329,11 @@ impl Client {
 
 impl Answer {
     fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let decoded = object(&mut json).and_then(|decoded| json.end().map(|()| decoded));
-        decoded.map_err(|error| Error::Nonsense(without_quotes(&error.to_string())))
+        queue::decode(&self.body).map_err(|error| self.nonsense(without_quotes(&error.to_string())))
+    }
+
+    fn nonsense(&self, what: String) -> Error {
+        Error::of(Some(self.request_id.clone()), Error::Nonsense(what))
     }
 }
 

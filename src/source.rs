@@ -133,6 +133,17 @@ pub trait Listing: Send + Sync {
     /// What it lists, in a sentence: `queues of a compartment`.
     fn title(&self) -> &'static str;
 
+    /// What it lists, and where: equal for two that list the same. Ends in an OCID, and is for comparing
+    /// and for the log.
+    fn identity(&self) -> String;
+
+    /// How one of them is given another name than it is listed under, in the imperative.
+    fn naming(&self) -> &'static str;
+
+    /// One that is known from before by its identity, to be read in the way of this listing until that
+    /// lists it.
+    fn again(&self, identity: &str) -> Option<Identified>;
+
     /// Lists all of them, giving up at the deadline. Part of a list is an error.
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
 }

@@ -93,7 +93,7 @@ impl Status {
             ready: self.health.is_ready(),
             checks: self.health.states(),
             readings: self.catalog.readings(),
-            outages: self.catalog.outages(),
+            lists: self.catalog.list_troubles(),
             unreachable: self.catalog.unreachable(),
         })
     }

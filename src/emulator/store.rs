@@ -121,7 +121,7 @@ impl Store {
     pub(crate) fn stats(&mut self, now: Instant, channel: Option<&str>) -> QueueStats {
         self.settle(now);
         let zero = Stats { visible_messages: 0, in_flight_messages: 0, size_in_bytes: 0 };
-        let mut stats = QueueStats { queue: zero.clone(), dlq: zero };
+        let mut stats = QueueStats { queue: zero.clone(), dlq: zero, request_id: None };
         for kept in self.messages.values().filter(|kept| kept.is_in(channel)) {
             let part = if kept.place == Place::Dead { &mut stats.dlq } else { &mut stats.queue };
             // Nobody takes dead letters here, so none is ever in flight.

@@ -218,9 +218,14 @@ impl Cell {
     }
 
     /// Takes over what is known of the same source as it was read before: it is as true as it was,
-    /// and as old. Whether it fails is for a read of its own to find out.
+    /// and as old. Whether it fails is for a read of its own to find out. What is known here already
+    /// and is newer stays.
     pub(super) fn inherit(&self, before: &Self) {
+        let began = |state: &State| state.good.as_ref().map(|good| good.began);
         let (mut state, before) = (self.state(), before.state());
+        if began(&before) < began(&state) {
+            return;
+        }
         state.good.clone_from(&before.good);
         state.tally.clone_from(&before.tally);
         state.latches.clone_from(&before.latches);

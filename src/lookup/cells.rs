@@ -55,6 +55,9 @@ pub(super) struct Cells {
     common: Common,
 }
 
+/// What is known of sources, by what they are; of one that has several names, more than once.
+pub(super) type Known = BTreeMap<Box<str>, Vec<Arc<Cells>>>;
+
 // === impl Common ===
 
 impl Common {
@@ -111,10 +114,19 @@ impl Cells {
         Ok(cell)
     }
 
-    /// Takes over what is known of the same source as it was read before. Not of its parts: what
-    /// their names stand for may be another thing now.
-    pub(super) fn inherit(&self, before: &Self) {
-        self.whole.inherit(&before.whole);
+    /// Takes over what is known of the same source as it was read before, of whatever name. Not of its
+    /// parts: what their names stand for may be another thing now.
+    pub(super) fn inherit(&self, known: &Known) {
+        for before in known.get(&self.identity).into_iter().flatten() {
+            self.take_over(before);
+        }
+    }
+
+    /// The same of one of them.
+    pub(super) fn take_over(&self, before: &Self) {
+        if self.kind.name() == before.kind.name() && !std::ptr::eq(self, before) {
+            self.whole.inherit(&before.whole);
+        }
     }
 
     /// The end of what it is: all that is shown of an OCID.
@@ -165,7 +177,7 @@ impl Cells {
 }
 
 /// The last characters of an identity.
-fn tail(identity: &str) -> &str {
+pub(super) fn tail(identity: &str) -> &str {
     let start = identity.char_indices().rev().nth(TAIL - 1).map_or(0, |(at, _)| at);
     &identity[start..]
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cells::Known;
 use super::entry::{Entry, Rules};
 use super::roll::Roll;
 use crate::metric::{Namespace, is_label_value};
@@ -25,6 +26,8 @@ pub(super) struct Entries {
     pub(super) twins: Vec<Twins>,
     /// Sorted by name.
     pub(super) unreachable: Vec<Unreachable>,
+    /// The same as whoever may read them would have them.
+    unnamed: Vec<Entry>,
 }
 
 /// An entry of the config that stands for whatever is listed.
@@ -60,7 +63,7 @@ pub struct Unreachable {
     /// What it is, for the log: an OCID.
     pub identity: String,
     /// Why, and what to do.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 // === impl Entries ===
@@ -75,18 +78,20 @@ impl Entries {
         for ((kind, name), mut listed) in by_name(collections) {
             listed.retain(|identity, _| !taken.contains(&(kind, identity.as_str())));
             let reason = if names.contains(&(kind, name.as_str())) {
-                Some("a source of the config has this name: give it a source of its own under another one")
+                Some("a source of the config has this name")
             } else if !is_label_value(&name) {
-                Some("no label value can hold this name: give it a source of its own under another one")
+                Some("no label value can hold this name")
             } else {
                 None
             };
             match (reason, listed.len()) {
-                (Some(reason), _) => entries.unreachable.extend(listed.into_keys().map(|identity| Unreachable {
-                    name: name.clone(),
-                    identity,
-                    reason,
-                })),
+                (Some(reason), _) => {
+                    entries.unreachable.extend(listed.into_iter().map(|(identity, entry)| {
+                        let reason = format!("{reason}: {}", entry.naming.unwrap_or_default());
+                        entries.unnamed.push(entry);
+                        Unreachable { name: name.clone(), identity, reason }
+                    }));
+                }
                 (None, 0 | 1) => entries.sources.extend(listed.into_values()),
                 (None, _) => entries.twins.extend(Twins::of(listed)),
             }
@@ -98,9 +103,25 @@ impl Entries {
         entries
     }
 
+    /// What is known of the sources.
+    pub(super) fn known(&self) -> Known {
+        let mut known = Known::new();
+        for Entry { cells, .. } in &self.sources {
+            known.entry(cells.identity.clone()).or_default().push(cells.clone());
+        }
+        known
+    }
+
     /// Those that this namespace may read.
     pub(super) fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
         self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.are_open_to(namespace))
+    }
+
+    /// A source that this namespace may read and no question can name, and why.
+    pub(super) fn unnamed(&self, kind: &'static dyn Kind, namespace: &Namespace) -> Option<&Unreachable> {
+        let is_open = |entry: &&Entry| is(entry.kind, kind) && entry.rules.are_open_to(namespace);
+        let unnamed = self.unnamed.iter().find(is_open)?;
+        self.unreachable.iter().find(|unreachable| unreachable.identity == *unnamed.cells.identity)
     }
 
     /// Names that this namespace may read, and that mean more than one source.
@@ -148,6 +169,12 @@ impl Entries {
     /// The sentence of each list that is asked for and fails.
     pub(super) fn list_outages(&self) -> impl Iterator<Item = Arc<str>> {
         self.collections.iter().filter_map(|collection| collection.roll.outage())
+    }
+
+    /// The same of lists and names, for those who want to look.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let lists = self.collections.iter().filter_map(|collection| collection.roll.trouble());
+        lists.chain(self.twins.iter().map(|twins| twins.sentence.to_string())).collect()
     }
 
     pub(super) fn stretch(&self) -> Duration {
@@ -200,6 +227,7 @@ fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTree
                 }
                 None => {
                     let entry = Entry::new(member.name.clone(), *kind, rules.clone(), member.cells.clone());
+                    let entry = Entry { naming: Some(roll.naming()), ..entry };
                     listed.insert(member.identity.clone(), entry);
                 }
             }

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) labels: Labels,
     pub(super) rules: Rules,
     pub(super) cells: Arc<Cells>,
+    /// Of one that is listed: how it is given another name.
+    pub(super) naming: Option<&'static str>,
 }
 
 // === impl Rules ===
@@ -45,6 +47,6 @@ impl Rules {
 impl Entry {
     pub(super) fn new(name: String, kind: &'static dyn Kind, rules: Rules, cells: Arc<Cells>) -> Self {
         let labels = [(kind.label(), name.as_str())].into_iter().collect();
-        Self { name, kind, labels, rules, cells }
+        Self { name, kind, labels, rules, cells, naming: None }
     }
 }

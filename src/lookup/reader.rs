@@ -151,6 +151,7 @@ async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figu
 
 pub(super) fn log_failure(title: &str, error: &SourceError) {
     let SourceError { step, cause, detail, .. } = error;
+    // The detail names what was asked, where, and the request.
     tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::cells::Cells;
-use super::outage::Outage;
+use super::cells::{Cells, Known, tail};
+use super::outage::{Outage, Tally};
 use super::reader::{Single, log_failure};
 use super::roster::Roster;
 use super::schedule::{self, Asks, LastRead, Next};
@@ -36,7 +36,11 @@ const SLACK: Duration = Duration::from_millis(500);
 pub(super) struct Roll {
     /// As it reads in a sentence: `queues of a compartment matching "orders-*"`.
     title: String,
+    /// The same with the end of what it is, for the log.
+    log_title: String,
     kind: &'static dyn Kind,
+    /// See [`Listing::identity`].
+    identity: String,
     pattern: Pattern,
     listing: Box<dyn Listing>,
     timing: Timing,
@@ -64,7 +68,10 @@ struct State {
     /// When the last good list was begun.
     good: Option<Instant>,
     outage: Option<Outage>,
+    tally: Tally,
     members: Arc<Vec<Member>>,
+    /// What was known before there was this list, until it is made.
+    before: Arc<Known>,
 }
 
 // === impl Roll ===
@@ -80,13 +87,61 @@ impl Roll {
         call: mpsc::UnboundedSender<Arc<Self>>,
     ) -> Arc<Self> {
         let (title, pattern) = (roll_title(&*listing, pattern), Pattern::new(pattern));
+        let identity = listing.identity();
+        let log_title = log_title(&title, &identity);
         let (demand, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
-        Arc::new(Self { title, kind, pattern, listing, timing, clock, roster, demand, progress, state, call })
+        Arc::new(Self {
+            title,
+            log_title,
+            kind,
+            identity,
+            pattern,
+            listing,
+            timing,
+            clock,
+            roster,
+            demand,
+            progress,
+            state,
+            call,
+        })
+    }
+
+    /// Takes the place of these: what the same was listed is told of until it is listed in this one's
+    /// way, and what is known of a source of whatever name is kept when that is listed.
+    pub(super) fn succeed<'r>(&self, roster: &Roster, rolls: impl Iterator<Item = &'r Self>, known: &Arc<Known>) {
+        let mut members = BTreeMap::new();
+        let mut state = self.state();
+        for roll in rolls.filter(|roll| (roll.kind.name(), &roll.identity) == (self.kind.name(), &self.identity)) {
+            if roll.pattern == self.pattern {
+                state.good = state.good.max(roll.state().good);
+            }
+            for Member { identity, name, .. } in roll.members().iter().filter(|member| self.may_list(&member.name)) {
+                let Some(Identified { source, .. }) = self.listing.again(identity) else { continue };
+                let cells = roster.cells(self.kind, name, identity, self.timing, source);
+                cells.inherit(known);
+                members.insert(identity.clone(), Member { identity: identity.clone(), name: name.clone(), cells });
+            }
+        }
+        state.members = Arc::new(members.into_values().collect());
+        state.before = known.clone();
+    }
+
+    /// Has its members know what is known of the same sources under other names, which may go.
+    pub(super) fn inherit(&self, known: &Known) {
+        for member in self.members().iter() {
+            member.cells.inherit(known);
+        }
     }
 
     /// Whether a source of this name would be in the list.
     pub(super) fn may_list(&self, name: &str) -> bool {
         self.pattern.matches(name)
+    }
+
+    /// See [`Listing::naming`].
+    pub(super) fn naming(&self) -> &'static str {
+        self.listing.naming()
     }
 
     /// What was listed last.
@@ -129,6 +184,15 @@ impl Roll {
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
         state.outage.as_ref().filter(|_| state.active).map(Outage::sentence)
+    }
+
+    /// The same for those who want to look: with the end of what it is, and the request that failed last.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let (sentence, state) = (self.outage()?, self.state());
+        let failure = state.tally.last_failure.as_deref();
+        let request_id = failure.and_then(|failure| failure.request_id.as_ref());
+        let request_id = request_id.map(|id| format!(", request id {id}")).unwrap_or_default();
+        Some(format!("{sentence} (…{}{request_id})", tail(&self.identity)))
     }
 
     /// Begins or ends a standing order, as [`Cells::stand`].
@@ -184,7 +248,9 @@ impl Roll {
         let wait = match (state.good, &state.outage) {
             (Some(good), None) => {
                 let age = now - good;
-                age > self.every() + GRACE || (missing && age >= self.timing.refresh)
+                // One that is taken over was not made in this way.
+                let rested = age >= self.timing.refresh || state.last_read.is_none();
+                age > self.every() + GRACE || (missing && rested)
             }
             (None, None) => true,
             // Known to be failing, as of a moment ago, unless nobody has looked since.
@@ -219,6 +285,7 @@ impl Roll {
                 // The rhythm of a source that fails, not that of a list that is well.
                 let retry_after = Some(schedule::retry_after(&self.timing, fastrand::f64()));
                 state.last_read = Some(LastRead { began, retry_after });
+                state.tally.fail(&error, timestamp);
                 let news = match &mut state.outage {
                     Some(outage) => outage.go_on(&self.title, &error, timestamp),
                     None => {
@@ -227,7 +294,7 @@ impl Roll {
                     }
                 };
                 if news {
-                    log_failure(&self.title, &error);
+                    log_failure(&self.log_title, &error);
                 }
             }
         }
@@ -237,36 +304,44 @@ impl Roll {
     fn store(&self, began: Instant, listed: Vec<Listed>) {
         // Without a catalog nobody asks any more.
         let Some(roster) = self.roster.upgrade() else { return };
-        let known = self.members();
-        let members = self.enrolled(&roster, &known, listed);
+        let (known, before) = {
+            let state = self.state();
+            (state.members.clone(), state.before.clone())
+        };
+        let members = self.enrolled(&roster, &known, &before, listed);
         let same = |(a, b): (&Member, &Member)| (&a.identity, &a.name) == (&b.identity, &b.name);
         let changed = members.len() != known.len() || !members.iter().zip(known.iter()).all(same);
         {
             let mut state = self.state();
             if let Some(outage) = state.outage.take() {
-                tracing::info!(source = self.title, since = %outage.since(), "listed again after an outage");
+                tracing::info!(source = self.log_title, since = %outage.since(), "listed again after an outage");
             }
             state.last_read = Some(LastRead { began, retry_after: None });
             state.good = Some(began);
             state.members = Arc::new(members);
+            state.before = Arc::default();
         }
-        if changed {
+        if changed || !before.is_empty() {
             roster.relisted();
         }
     }
 
     /// What is listed and fits, sorted by identity; those that were known keep what is known of
     /// them. A list whose pages move while it is read may name a source twice.
-    fn enrolled(&self, roster: &Roster, known: &[Member], listed: Vec<Listed>) -> Vec<Member> {
+    fn enrolled(&self, roster: &Roster, known: &[Member], before: &Known, listed: Vec<Listed>) -> Vec<Member> {
         let known: BTreeMap<_, _> = known.iter().map(|member| ((&member.identity, &member.name), member)).collect();
         let mut members = BTreeMap::new();
         for Listed { name, source } in listed.into_iter().filter(|listed| self.may_list(&listed.name)) {
             let identity = source.identity.clone();
-            let member = match known.get(&(&identity, &name)) {
+            let known = known.get(&(&identity, &name));
+            let member = match known.filter(|_| !before.contains_key(&*identity)) {
                 Some(member) => (*member).clone(),
                 None => {
-                    let Identified { identity, source } = source;
-                    let cells = roster.cells(self.kind, &name, &identity, self.timing, source);
+                    let cells = roster.cells(self.kind, &name, &identity, self.timing, source.source);
+                    cells.inherit(before);
+                    if let Some(member) = known {
+                        cells.take_over(&member.cells);
+                    }
                     Member { identity: identity.clone(), name, cells }
                 }
             };
@@ -297,7 +372,7 @@ pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, Ar
     let timestamp = clock();
     let listed = list_by(&*listing, Instant::now() + timing.timeout).await.map_err(|error| {
         let title = roll_title(&*listing, &name);
-        log_failure(&title, &error);
+        log_failure(&log_title(&title, &listing.identity()), &error);
         Outage::begin(&title, &error, timestamp).sentence()
     })?;
     let pattern = Pattern::new(name);
@@ -322,4 +397,8 @@ async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, Sour
 fn roll_title(listing: &dyn Listing, pattern: &str) -> String {
     let title = listing.title();
     if pattern == "*" { title.to_owned() } else { format!("{title} matching {pattern:?}") }
+}
+
+fn log_title(title: &str, identity: &str) -> String {
+    format!("{title} (…{})", tail(identity))
 }

@@ -66,6 +66,8 @@ impl Roster {
     pub(super) fn replace(self: &Arc<Self>, bindings: Vec<Binding>) {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = mem::take(&mut *inputs);
+        let now = self.now();
+        let known = Arc::new(now.known());
         for Binding { name, kind, namespaces, timing, export, policies, definition, source } in bindings {
             let rules = Rules { namespaces, export, policies };
             let definition = Definition { kind: kind.name(), name: name.clone(), timing, text: definition };
@@ -73,7 +75,7 @@ impl Roster {
                 Opened::One(Identified { identity, source }) => {
                     let cells = before.cells(&definition).unwrap_or_else(|| {
                         let cells = self.cells(kind, &name, &identity, timing, source);
-                        before.of_identity(kind, &identity).inspect(|known| cells.inherit(known));
+                        cells.inherit(&known);
                         cells
                     });
                     let entry = Entry::new(name, kind, rules, cells);
@@ -81,9 +83,12 @@ impl Roster {
                     inputs.bound_definitions.push(definition);
                 }
                 Opened::Many(listing) => {
-                    let roll = before.roll(&definition).unwrap_or_else(|| {
+                    let kept = before.roll(&definition).inspect(|roll| roll.inherit(&known));
+                    let roll = kept.unwrap_or_else(|| {
                         let (clock, call) = (self.common.clock, self.call.clone());
-                        Roll::new(kind, &name, listing, timing, clock, Arc::downgrade(self), call)
+                        let roll = Roll::new(kind, &name, listing, timing, clock, Arc::downgrade(self), call);
+                        roll.succeed(self, now.collections.iter().map(|collection| &*collection.roll), &known);
+                        roll
                     });
                     inputs.collections.push(Collection { kind, rules, roll });
                     inputs.collection_definitions.push(definition);
@@ -140,12 +145,6 @@ impl Inputs {
         let at = self.bound_definitions.iter().position(|known| known == definition)?;
         self.bound_definitions.swap_remove(at);
         Some(self.bound.swap_remove(at).entry.cells)
-    }
-
-    /// What there was of the same source under another definition.
-    fn of_identity(&self, kind: &'static dyn Kind, identity: &str) -> Option<&Cells> {
-        let is_it = |bound: &&Bound| bound.entry.kind.name() == kind.name() && bound.identity == identity;
-        self.bound.iter().find(is_it).map(|bound| &*bound.entry.cells)
     }
 
     fn roll(&mut self, definition: &Definition) -> Option<Arc<Roll>> {

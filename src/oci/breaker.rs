@@ -103,6 +103,7 @@ fn is_failure(error: &Error) -> bool {
     match error {
         Error::Unreachable(..) | Error::TimedOut => true,
         Error::Service(error) => error.status >= 500,
+        Error::Of(_, error) => is_failure(error),
         Error::SignIn(_) | Error::Unsigned | Error::Nonsense(_) | Error::Down(_) => false,
     }
 }

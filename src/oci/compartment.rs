@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::queue::{BASE_PATH, QueueId};
+use super::queue::{BASE_PATH, QueueId, objects};
 use super::{Client, Error};
 
 /// Entries of a page. Oracle states no limit; the examples of its SDKs ask for up to 350.
@@ -39,6 +39,7 @@ pub struct QueueSummary {
 
 #[derive(Deserialize)]
 struct Page {
+    #[serde(deserialize_with = "objects")]
     items: Vec<QueueSummary>,
 }
 
@@ -131,6 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::oci::queue::decode;
 
     proptest! {
         #[test]
@@ -140,7 +142,7 @@ mod tests {
             };
             let items: Vec<_> = queues.iter().map(item).collect();
             let text = serde_json::json!({"items": items, &extra: []}).to_string();
-            let page: Page = serde_json::from_str(&text).unwrap();
+            let page: Page = decode(text.as_bytes()).unwrap();
             let read: Vec<_> = page.items.into_iter().map(|of| (of.id, of.display_name, of.lifecycle_state)).collect();
             prop_assert_eq!(read, queues);
         }
@@ -148,13 +150,13 @@ mod tests {
         #[test]
         fn half_a_list_is_none(length in 0usize..80) {
             let whole = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a","lifecycleState":"ACTIVE"}]}"#;
-            prop_assert!(serde_json::from_str::<Page>(whole).is_ok());
-            prop_assert!(serde_json::from_str::<Page>(&whole[..length.min(whole.len() - 1)]).is_err());
+            prop_assert!(decode::<Page>(whole.as_bytes()).is_ok());
+            prop_assert!(decode::<Page>(&whole.as_bytes()[..length.min(whole.len() - 1)]).is_err());
         }
 
         #[test]
         fn no_list_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = serde_json::from_slice::<Page>(&body);
+            let _ = decode::<Page>(&body);
         }
     }
 
@@ -184,6 +186,8 @@ mod tests {
             assert!(!summary(state).is_in_use(), "{state}");
         }
         let stateless = r#"{"items":[{"id":"ocid1.queue.oc1.fra.a"}]}"#;
-        assert!(serde_json::from_str::<Page>(stateless).is_err(), "in no state is not the same as not in use");
+        assert!(decode::<Page>(stateless.as_bytes()).is_err(), "in no state is not the same as not in use");
+        let nameless = r#"{"items":[["ocid1.queue.oc1.fra.a",null,"ACTIVE",null]]}"#;
+        assert!(decode::<Page>(nameless.as_bytes()).is_err(), "fields have names");
     }
 }

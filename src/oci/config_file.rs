@@ -211,7 +211,7 @@ impl ConfigFile {
     }
 
     fn region(&self, profile: &str) -> Option<String> {
-        self.value(profile, "region").map(str::to_owned)
+        self.value(profile, "region").filter(|region| !region.is_empty()).map(str::to_owned)
     }
 }
 
@@ -311,5 +311,12 @@ mod tests {
                 let _ = file.api_key("a");
             }
         }
+    }
+
+    #[test]
+    fn an_empty_region_is_none() {
+        let profile = "[DEFAULT]\nuser=u\ntenancy=t\nkey_file=/k\nregion=";
+        let file = ConfigFile::parse(&format!("{profile}\nfingerprint={FINGERPRINT}\n")).unwrap();
+        assert_eq!(file.api_key("DEFAULT").unwrap().region, None);
     }
 }

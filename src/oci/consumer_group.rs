@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::queue::{BASE_PATH, QueueId};
+use super::queue::{BASE_PATH, QueueId, objects};
 use super::{Client, Error};
 
 /// Entries of a page. Oracle states no limit; the examples of its SDKs ask for up to 350.
@@ -37,6 +37,7 @@ pub struct GroupSummary {
 
 #[derive(Deserialize)]
 struct Page {
+    #[serde(deserialize_with = "objects")]
     items: Vec<GroupSummary>,
 }
 

@@ -28,6 +28,9 @@ pub enum Error {
     /// An answer of 2xx that is not what it should be.
     #[error("the answer is not understood: {0}")]
     Nonsense(String),
+    /// One of the others, and the id of the request that met it: the service's, or else ours.
+    #[error("{1}")]
+    Of(String, Box<Error>),
     /// Not asked, for nobody gets an answer there now: this is what the last one got.
     #[error("{0}")]
     Down(Box<Error>),
@@ -69,6 +72,40 @@ pub struct ServiceError {
     pub retry_after: Option<Duration>,
     /// Of a refusal: the IAM statement that would grant it, for the log.
     pub policy: Option<Arc<str>>,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// What a request met, and its id: where there is none, nothing was asked.
+    pub(super) fn of(request_id: Option<String>, error: Self) -> Self {
+        match (request_id, error) {
+            (Some(id), error @ (Self::Unreachable(..) | Self::TimedOut | Self::Nonsense(_))) => {
+                Self::Of(id, Box::new(error))
+            }
+            // The others have one of their own.
+            (_, error) => error,
+        }
+    }
+
+    /// The error, whichever request met it.
+    pub fn met(&self) -> &Self {
+        match self {
+            Self::Of(_, error) => error.met(),
+            _ => self,
+        }
+    }
+
+    /// By which the service's own people find the request.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Of(id, _) => Some(id),
+            Self::Service(error) => error.request_id.as_deref(),
+            Self::SignIn(error) => error.request_id.as_deref(),
+            Self::Down(error) => error.request_id(),
+            Self::Unsigned | Self::Unreachable(..) | Self::TimedOut | Self::Nonsense(_) => None,
+        }
+    }
 }
 
 // === impl ServiceError ===

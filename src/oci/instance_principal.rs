@@ -25,7 +25,7 @@ use super::region::Home;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
-use super::transport::{exchange, secret};
+use super::transport::{Exchanged, excerpt, exchange, secret};
 use super::{Error, REQUEST_ID};
 
 /// Of one attempt, the making of the key included.
@@ -88,6 +88,7 @@ impl InstancePrincipal {
             cause: "the instance's certificate is of another tenancy than before".to_owned(),
             remedy: "Restart this pod if the instance has changed hands.",
             detail: String::new(),
+            request_id: None,
         })
     }
 
@@ -95,16 +96,21 @@ impl InstancePrincipal {
         let url = self.url(home)?;
         let http = self.metadata.roots.client_for(&url).map_err(|error| unusable(&with_causes(&error)))?;
         let request = self.request(&http, url, identity, public)?;
-        let (status, body) = exchange(request).await.map_err(|error| lost(&error))?;
-        if status == 200 {
-            return token::from_json(&body).ok_or_else(|| unusable("its answer holds no token"));
+        let sent = identity.signer.key_id();
+        let Exchanged { status, body, request_id } = exchange(request).await.map_err(|error| lost(&error))?;
+        if (200..300).contains(&status) {
+            let none = || SignInError { request_id, ..unusable("its answer holds no token") };
+            return token::from_json(&body).ok_or_else(none);
         }
         let remedy = match status {
             401 | 403 => "Set the clock of this node (NTP); if it is right, the instance needs a new certificate.",
             _ => "This is trouble of the service; it is asked again.",
         };
-        let detail = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail })
+        let detail = match token::from_json(&body) {
+            Some(_) => "an answer that holds a token all the same".to_owned(),
+            None => excerpt(&String::from_utf8_lossy(&body), sent),
+        };
+        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id })
     }
 
     fn url(&self, home: &Home) -> Result<Url, SignInError> {
@@ -167,7 +173,8 @@ impl Issuer for InstancePrincipal {
 
 fn lost(error: &Error) -> SignInError {
     let remedy = "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.";
-    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error) }
+    let request_id = error.request_id().map(str::to_owned);
+    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error.met()), request_id }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -175,6 +182,7 @@ fn unusable(what: &str) -> SignInError {
         cause: format!("{NAME}: the answer is not understood"),
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
+        request_id: None,
     }
 }
 

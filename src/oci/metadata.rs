@@ -19,7 +19,7 @@ use super::key::private_key;
 use super::region::{Home, Region};
 use super::session::SignInError;
 use super::sign::Signer;
-use super::transport::{self, Roots, exchange};
+use super::transport::{self, Exchanged, Roots, exchange};
 use super::{Error, declared};
 
 /// Where it is, and where on networks without IPv4.
@@ -124,10 +124,10 @@ impl Metadata {
         let mut last = Error::TimedOut;
         for base in bases {
             match exchange(http.get(format!("{base}/{path}")).header(AUTHORIZATION, "Bearer Oracle")).await {
-                Ok((200, body)) => return Ok(String::from_utf8_lossy(&body).into_owned()),
-                Ok((status, _)) => {
-                    let detail = format!("{base}/{path}");
-                    return Err(SignInError { cause: format!("{NAME}: {status}"), remedy: NO_INSTANCE, detail });
+                Ok(Exchanged { status: 200, body, .. }) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                Ok(Exchanged { status, request_id, .. }) => {
+                    let (cause, detail) = (format!("{NAME}: {status}"), format!("{base}/{path}"));
+                    return Err(SignInError { cause, remedy: NO_INSTANCE, detail, request_id });
                 }
                 // Nobody there: perhaps at the other address.
                 Err(error @ Error::Unreachable(..)) => last = error,
@@ -150,7 +150,8 @@ fn http() -> Result<reqwest::Client, SignInError> {
 }
 
 fn lost(error: &Error) -> SignInError {
-    SignInError { cause: format!("{NAME}: {error}"), remedy: NO_INSTANCE, detail: with_causes(error) }
+    let (cause, detail) = (format!("{NAME}: {error}"), with_causes(error));
+    SignInError { cause, remedy: NO_INSTANCE, detail, request_id: None }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -158,6 +159,7 @@ fn unusable(what: &str) -> SignInError {
         cause: format!("{NAME}: the answer is not understood"),
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
+        request_id: None,
     }
 }
 

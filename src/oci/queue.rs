@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::{Deserializer, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, forward_to_deserialize_any};
 
 use super::consumer_group::GroupId;
@@ -30,6 +30,9 @@ pub struct QueueStats {
     /// Its dead-letter queue.
     #[serde(deserialize_with = "object")]
     pub dlq: Stats,
+    /// Of the request that was answered: no part of the document.
+    #[serde(skip)]
+    pub request_id: Option<String>,
 }
 
 /// One triple of figures.
@@ -178,6 +181,24 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
     }
 }
 
+/// A document of the service: an object, and nothing after it. Every answer is read by this.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let decoded = object(&mut json)?;
+    json.end().map(|()| decoded)
+}
+
+/// Several of them.
+pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(document: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent, bound = "T: Deserialize<'de>")]
+    struct Item<T> {
+        #[serde(deserialize_with = "object")]
+        item: T,
+    }
+    Ok(Vec::<Item<T>>::deserialize(document)?.into_iter().map(|of| of.item).collect())
+}
+
 /// A document whose fields have names. serde would take an array for one as well, and numbers by
 /// their places in it, which nobody called anything.
 pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(document: D) -> Result<T, D::Error> {
@@ -198,7 +219,7 @@ mod tests {
                 serde_json::json!({"visibleMessages": visible, "inFlightMessages": in_flight, "sizeInBytes": size, &extra: note})
             };
             let text = serde_json::json!({"queue": of(a, b, c), "dlq": of(d, e, f), "channelId": note}).to_string();
-            let QueueStats { queue, dlq } = serde_json::from_str(&text).unwrap();
+            let QueueStats { queue, dlq, .. } = decode(text.as_bytes()).unwrap();
             let read = [&queue, &dlq].map(|of| [of.visible_messages, of.in_flight_messages, of.size_in_bytes]);
             prop_assert_eq!(read, [[a, b, c], [d, e, f]]);
         }
@@ -210,15 +231,15 @@ mod tests {
             let wrong = format!(r#"{{"visibleMessages":{figure},"inFlightMessages":0,"sizeInBytes":0}}"#);
             for (queue, dlq) in [(zero, wrong.as_str()), (&wrong, zero)] {
                 let text = format!(r#"{{"queue":{queue},"dlq":{dlq}}}"#);
-                prop_assert!(serde_json::from_str::<QueueStats>(&text).is_err(), "{}", text);
+                prop_assert!(decode::<QueueStats>(text.as_bytes()).is_err(), "{}", text);
             }
         }
 
         #[test]
         fn no_answer_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = serde_json::from_slice::<QueueStats>(&body);
-            let _ = serde_json::from_slice::<Queue>(&body);
-            let _ = serde_json::from_slice::<ErrorBody>(&body);
+            let _ = decode::<QueueStats>(&body);
+            let _ = decode::<Queue>(&body);
+            let _ = decode::<ErrorBody>(&body);
         }
 
         #[test]
@@ -276,10 +297,12 @@ mod tests {
             "{}",
             r#"{"queue":{"visibleMessages":1,"inFlightMessages":2},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
             r#"{"queue":{"visibleMessages":null,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
+            r#"[{"visibleMessages":1,"inFlightMessages":2,"sizeInBytes":0},{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}]"#,
+            r#"{"queue":{"visibleMessages":1,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}} 0"#,
             r#"{"queue":[1,2,0],"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
             r#"{"queue":{"visibleMessages":1.5,"inFlightMessages":2,"sizeInBytes":0},"dlq":{"visibleMessages":0,"inFlightMessages":0,"sizeInBytes":0}}"#,
         ] {
-            assert!(serde_json::from_str::<QueueStats>(body).is_err(), "{body}");
+            assert!(decode::<QueueStats>(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

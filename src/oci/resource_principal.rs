@@ -79,6 +79,11 @@ impl Material {
 
     fn read(&self, reading: &mut Reading) -> Result<Vec<u8>, CredentialsError> {
         match &self.place {
+            // Not the path: it may be a passphrase that looks like one.
+            Place::File(path) if self.variable == PASSPHRASE => reading.read(path).map_err(|error| {
+                let text = format!("{PASSPHRASE} begins with / and so names a file, which cannot be read: {error}");
+                CredentialsError::Environment(text)
+            }),
             Place::File(path) => read_file(reading, "file", path, || self.variable.to_owned()),
             Place::Inline(text) => Ok(text.clone().into_bytes()),
         }

@@ -24,7 +24,7 @@ pub(super) fn pause(done: u32, error: &Error, chance: f64) -> Option<Duration> {
         Error::TimedOut => true,
         Error::Unreachable(kind, _) => *kind != Unreachable::Tls,
         Error::Service(error) => error.retry_after.is_none() && passes(error),
-        Error::SignIn(_) | Error::Unsigned | Error::Nonsense(_) | Error::Down(_) => false,
+        Error::SignIn(_) | Error::Unsigned | Error::Nonsense(_) | Error::Of(..) | Error::Down(_) => false,
     };
     let pause = PAUSE.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0)) * 2_u32.pow(done.min(8) - 1);
     (passes && (1..ATTEMPTS).contains(&done)).then_some(pause)

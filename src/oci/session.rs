@@ -63,6 +63,8 @@ pub struct SignInError {
     pub remedy: &'static str,
     /// For the log only.
     pub detail: String,
+    /// By which the service's own people find the request, where one was sent.
+    pub request_id: Option<String>,
 }
 
 /// The session of now, and the getting of the next.
@@ -197,7 +199,7 @@ impl State {
                 // One line for one trouble, however long it lasts.
                 if self.failed.as_ref().is_none_or(|(_, before)| before.cause != error.cause) {
                     let left = self.held.as_ref().map(|held| held.left().as_secs());
-                    tracing::warn!(cause = %error, detail = %error.detail, old_good_for_s = left, "cannot sign in to OCI: {}", error.remedy);
+                    tracing::warn!(cause = %error, detail = %error.detail, request_id = error.request_id, old_good_for_s = left, "cannot sign in to OCI: {}", error.remedy);
                 }
                 self.failed = Some((Instant::now(), error));
             }
@@ -235,6 +237,7 @@ pub(super) fn new_key() -> Result<(KeyPair, Vec<u8>), SignInError> {
         cause: "cannot make an RSA key".to_owned(),
         remedy: "This should not happen: report it.",
         detail: String::new(),
+        request_id: None,
     };
     let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failed())?;
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| failed())?;

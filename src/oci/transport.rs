@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Url};
 
+use super::REQUEST_ID;
 use super::endpoint::is_loopback;
 use super::error::{Error, Unreachable, with_causes};
 
@@ -45,6 +46,14 @@ enum Way {
     Direct,
     /// To loopback, without TLS: no certificates either.
     Plain,
+}
+
+/// An answer of a service that signs somebody in.
+pub(super) struct Exchanged {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    /// The service's, or else the one that was sent.
+    pub(super) request_id: Option<String>,
 }
 
 // === impl Roots ===
@@ -162,11 +171,26 @@ pub(super) fn secret(authorization: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// Sends what is no request to Queue: status and body, whatever the status.
-pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Error> {
-    let mut response = request.send().await.map_err(unreachable)?;
-    let body = read_body(&mut response).await?;
-    Ok((response.status().as_u16(), body))
+/// What the service calls a request, errors included.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Sends what is no request to Queue: an answer, whatever its status.
+pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<Exchanged, Error> {
+    let (client, request) = request.build_split();
+    let request = request.map_err(unreachable)?;
+    let mut id = request_id(request.headers());
+    let exchanged = async {
+        let mut response = client.execute(request).await.map_err(unreachable)?;
+        id = request_id(response.headers()).or(id.take());
+        let body = read_body(&mut response).await?;
+        Ok::<_, Error>((response.status().as_u16(), body))
+    };
+    match exchanged.await {
+        Ok((status, body)) => Ok(Exchanged { status, body, request_id: id }),
+        Err(error) => Err(Error::of(id, error)),
+    }
 }
 
 pub(super) fn unreachable(error: reqwest::Error) -> Error {

@@ -22,7 +22,7 @@ use super::error::with_causes;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
-use super::transport::{self, excerpt, exchange, secret};
+use super::transport::{self, Exchanged, excerpt, exchange, secret};
 use super::{Error, REQUEST_ID, Unreachable};
 
 /// Fixed by OKE.
@@ -101,6 +101,7 @@ impl TokenService {
             cause: "the CA file of the service account cannot be used".to_owned(),
             remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH, or that the pod mounts its service account.",
             detail: format!("{}: {detail}", self.ca_file.display()),
+            request_id: None,
         };
         let pem = std::fs::read(&self.ca_file).map_err(|error| bad_ca(error.to_string()))?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(with_causes(&error)))?;
@@ -118,6 +119,7 @@ impl TokenService {
             cause: cause.to_owned(),
             remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH, or that the pod mounts its service account.",
             detail: format!("{}: {detail}", self.token_file.display()),
+            request_id: None,
         };
         let text = std::fs::read_to_string(&self.token_file)
             .map_err(|error| trouble("the service account's token cannot be read", error.to_string()))?;
@@ -158,15 +160,18 @@ impl WorkloadIdentity {
             .header(CONTENT_TYPE, "application/json")
             .header(REQUEST_ID, request_id())
             .body(format!(r#"{{"podKey": "{pod_key}"}}"#));
-        let (status, body) = exchange(request).await.map_err(|error| unreachable(&error))?;
+        let exchanged = exchange(request).await.map_err(|error| unreachable(&error))?;
+        let Exchanged { status, body, request_id } = exchanged;
         if !(200..300).contains(&status) {
-            return Err(refused(status, &excerpt(&String::from_utf8_lossy(&body), &service_account)));
+            let detail = excerpt(&String::from_utf8_lossy(&body), &service_account);
+            return Err(SignInError { request_id, ..refused(status, &detail) });
         }
         let nonsense = || SignInError {
             cause: format!("{NAME}: the answer is not understood"),
             remedy: "Check that KUBERNETES_SERVICE_HOST is the API server of an OKE cluster.",
             // Not the answer itself: it may be a token.
             detail: format!("{} bytes that hold no token which ends", body.len()),
+            request_id: request_id.clone(),
         };
         let token = token::from_cluster(&body).ok_or_else(nonsense)?;
         let claims = Claims::of(&token).ok_or_else(nonsense)?;
@@ -196,7 +201,7 @@ fn request_id() -> String {
 }
 
 fn unreachable(error: &Error) -> SignInError {
-    let remedy = match error {
+    let remedy = match error.met() {
         Error::Unreachable(Unreachable::Tls, _) => {
             "Check that OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH is the CA of this cluster's API server."
         }
@@ -204,7 +209,8 @@ fn unreachable(error: &Error) -> SignInError {
             "Workload identity needs an enhanced OKE cluster, and the way from this pod to port 12250 of the API server."
         }
     };
-    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error) }
+    let request_id = error.request_id().map(str::to_owned);
+    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error.met()), request_id }
 }
 
 fn refused(status: u16, detail: &str) -> SignInError {
@@ -215,7 +221,7 @@ fn refused(status: u16, detail: &str) -> SignInError {
         401 => "Check that the pod's service account token is the one that Kubernetes projects.",
         _ => "This is trouble of the cluster's token service; it is asked again.",
     };
-    SignInError { cause: format!("{NAME}: {status}"), remedy, detail: detail.to_owned() }
+    SignInError { cause: format!("{NAME}: {status}"), remedy, detail: detail.to_owned(), request_id: None }
 }
 
 #[cfg(test)]

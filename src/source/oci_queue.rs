@@ -26,7 +26,7 @@ mod variables;
 use control_plane::ControlPlane;
 use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
 use plan::QueuePlan;
-use trouble::{may_have_moved, of_queue};
+use trouble::{may_have_moved, of_queue, said_of};
 
 /// Visible + in flight: all the work there is.
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
@@ -167,7 +167,10 @@ impl QueueSource {
         let endpoint = self.endpoint(by).await?;
         let part = Part { channel, group: group.as_ref() };
         match self.client.get_stats(&endpoint, &self.id, part, by).await {
-            Ok(stats) => figures(&stats),
+            Ok(stats) => figures(&stats).map_err(|error| SourceError {
+                detail: said_of(&error.detail, format_args!("{} at {endpoint}", self.id), error.request_id.as_deref()),
+                ..error
+            }),
             Err(error) => {
                 if may_have_moved(&error) {
                     self.found().suspect = true;
@@ -186,7 +189,7 @@ impl QueueSource {
             return Ok(id.clone());
         }
         let listing = tokio::time::timeout_at(by, self.listing.lock()).await;
-        let _listing = listing.map_err(|_| list_error(&oci::Error::TimedOut))?;
+        let _listing = listing.map_err(|_| list_error(format_args!("{}", self.id), &oci::Error::TimedOut))?;
         let now = Instant::now();
         if self.groups().is_due(asked, now) {
             // Half of the time: the other half is for the read itself.
@@ -219,7 +222,8 @@ impl QueueSource {
 
     async fn list_groups(&self, by: Instant) -> Result<Vec<GroupSummary>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
-        self.client.list_groups(&control_plane, &self.id, by).await.map_err(|error| list_error(&error))
+        let groups = self.client.list_groups(&control_plane, &self.id, by).await;
+        groups.map_err(|error| list_error(format_args!("{} at {control_plane}", self.id), &error))
     }
 
     async fn endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
@@ -246,7 +250,7 @@ impl QueueSource {
             verdict: Verdict::Trouble,
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
             remedy: "Set the source's `endpoint`.",
-            detail: format!("{error}"),
+            detail: format!("{error} ({} at {control_plane})", self.id),
             request_id: None,
         })?;
         *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
@@ -327,8 +331,8 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         verdict: Verdict::Trouble,
         cause: format!("GetStats answered with {what}"),
         remedy: "This is trouble of the service: see its status page.",
-        detail: format!("{stats:?}"),
-        request_id: None,
+        detail: format!("{:?} {:?}", stats.queue, stats.dlq),
+        request_id: stats.request_id.clone(),
     };
     let negative =
         |stats: &Stats| stats.visible_messages < 0 || stats.in_flight_messages < 0 || stats.size_in_bytes < 0;
@@ -355,7 +359,7 @@ mod tests {
     fn stats(visible: i64, in_flight: i64) -> QueueStats {
         let zero = Stats { visible_messages: 0, in_flight_messages: 0, size_in_bytes: 0 };
         let queue = Stats { visible_messages: visible, in_flight_messages: in_flight, size_in_bytes: 10 };
-        QueueStats { queue, dlq: zero }
+        QueueStats { queue, dlq: zero, request_id: None }
     }
 
     #[test]

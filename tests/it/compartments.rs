@@ -147,8 +147,22 @@ async fn before_the_first_list_it_is_503_and_after_it_known_queues_stay() {
         assert_eq!(scene.ask(selector).await.unwrap_err(), (503, sentence.clone()));
     }
     assert_eq!(scene.failing_lists().await, "1");
+    // Whoever looks sees which one it is.
+    let trouble = scene.server.catalog.list_troubles().remove(0);
+    let end = format!(" (…{}, request id ", &OCID_TAIL[OCID_TAIL.len() - 6..]);
+    assert!(trouble.starts_with(&format!("{sentence}{end}")) && !trouble.contains("ocid1."), "{trouble}");
     scene.oci.set_fault(None);
     eventually("the list", async || scene.ask("queue=a").await.ok()).await;
     assert_eq!(scene.failing_lists().await, "0");
     assert!(scene.server.catalog.outages().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_no_label_value_can_hold_is_told_with_what_to_do() {
+    let oci = Oci::with_queues(&[]).await;
+    oci.add_to_compartment("My Queue", &ocid("mine"));
+    let scene = Scene::start(oci, &[compartment("*", &["shop"])]).await;
+    let (code, message) = scene.ask("queue=my-queue").await.unwrap_err();
+    let expected = "no queue that namespace \"shop\" may read matches queue=my-queue; \"My Queue\" cannot be asked for: no label value can hold this name: give it a source of its own under another one";
+    assert_eq!((code, message.as_str()), (404, expected));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Connection;
 use crate::support::eventually;
-use crate::support::oci::{Oci, source};
+use crate::support::oci::{Oci, compartment, ocid, source};
 use crate::support::server::{Server, VALUE};
 
 /// A change takes effect within a second; the rest is for a machine that does something else.
@@ -129,7 +129,20 @@ async fn sources_come_change_and_go_and_what_stays_is_not_read_again() {
 
 #[tokio::test]
 async fn a_queue_that_is_read_in_another_way_goes_on_with_its_value() {
-    let scene = Scene::start().await;
+    goes_on(Scene::start().await).await;
+}
+
+#[tokio::test]
+async fn a_queue_of_a_compartment_that_is_read_in_another_way_goes_on_with_its_value() {
+    let (oci, dir) = (Oci::with_queues(&[]).await, tempfile::tempdir().unwrap());
+    oci.add_to_compartment("orders", &ocid("orders"));
+    oci.put("orders", 3);
+    fs::write(dir.path().join("config.yaml"), config(&oci, &[compartment("*", &["shop"])])).unwrap();
+    goes_on(Scene::serve(oci, dir, "config.yaml").await).await;
+}
+
+/// OCI fails, and is to be read in another way.
+async fn goes_on(scene: Scene) {
     let mut config: Value = serde_json::from_str(&fs::read_to_string(scene.file()).unwrap()).unwrap();
     config["oci"]["maxReadsPerSecond"] = json!(100);
     config["defaults"]["refresh"] = json!("30m");

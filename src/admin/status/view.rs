@@ -54,7 +54,7 @@ pub(super) struct Check {
 #[derive(Debug, Serialize)]
 pub(super) struct Unnamed {
     pub(super) name: String,
-    pub(super) reason: &'static str,
+    pub(super) reason: String,
 }
 
 /// A source or a part of it.
@@ -181,8 +181,7 @@ pub(super) struct Parts {
     pub(super) ready: bool,
     pub(super) checks: Vec<(&'static str, health::State)>,
     pub(super) readings: Vec<ReadingState>,
-    /// All of them, those of readings included.
-    pub(super) outages: Vec<std::sync::Arc<str>>,
+    pub(super) lists: Vec<String>,
     pub(super) unreachable: Vec<Unreachable>,
 }
 
@@ -190,13 +189,9 @@ pub(super) struct Parts {
 
 impl View {
     pub(super) fn of(parts: Parts) -> Self {
-        let Parts { facts, now, ready, checks, readings, outages, unreachable } = parts;
+        let Parts { facts, now, ready, checks, readings, lists, unreachable } = parts;
         let Facts { version, started, certificate_expires, api_service_available, config, scale_to_zero, findings } =
             facts;
-        let of_readings = |sentence: &str| {
-            readings.iter().filter_map(|reading| reading.outage.as_ref()).any(|outage| &*outage.sentence == sentence)
-        };
-        let lists = outages.iter().filter(|sentence| !of_readings(sentence)).map(|sentence| redacted(sentence));
         Self {
             version,
             now,
@@ -206,7 +201,7 @@ impl View {
             api_service_available,
             config,
             scale_to_zero,
-            lists: lists.collect(),
+            lists: lists.iter().map(|sentence| redacted(sentence)).collect(),
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
             findings: findings.into_iter().map(Finding::redacted).collect(),
             unreachable: unreachable.into_iter().map(Unnamed::of).collect(),

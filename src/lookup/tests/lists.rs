@@ -31,6 +31,18 @@ impl Listing for Arc<FakeListing> {
         "queues of a compartment"
     }
 
+    fn identity(&self) -> String {
+        "nearby compartment".to_owned()
+    }
+
+    fn naming(&self) -> &'static str {
+        "give it a source of its own under another one"
+    }
+
+    fn again(&self, identity: &str) -> Option<Identified> {
+        Some(Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) })
+    }
+
     fn list(&self, _: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
         async move {
             self.lists.fetch_add(1, Ordering::Relaxed);
@@ -269,4 +281,65 @@ async fn a_gauge_is_of_the_whole() {
     seconds(200.0).await;
     let active: Vec<bool> = scene.catalog.readings().iter().map(|reading| reading.active).collect();
     assert_eq!(active, [true], "the part has left");
+}
+
+/// The same list in another way of reading, which fails from the start.
+fn failing(listed: &[(&'static str, &'static str)]) -> Arc<FakeListing> {
+    let listing = FakeListing::of(listed);
+    listing.fake.set(Mood::Fails("500"));
+    listing.set(Err("500"));
+    listing
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_listed_in_another_way_goes_on_with_what_is_known_and_no_longer() {
+    let before = FakeListing::of(&[("a", "1"), ("b", "2")]);
+    let scene = bound(vec![listed("*", "shop", &before)]);
+    assert_eq!(scene.names("").await.unwrap(), "a,b");
+    let after = failing(&[]);
+    let replaced = |pattern| Binding { definition: "other key".to_owned(), ..listed(pattern, "shop", &after) };
+    scene.catalog.replace(vec![replaced("*")]);
+    seconds(1.0).await;
+    for selector in ["", "queue=a", "queue=b"] {
+        assert!(scene.names(selector).await.is_ok(), "{selector}");
+    }
+    seconds(1.0).await;
+    assert!(after.fake.reads() >= 2 && after.lists() == 1, "both in the new way from then on");
+    // Of other names nobody knows whether they are all there, but those that are have their values.
+    scene.catalog.replace(vec![replaced("a*")]);
+    assert!(matches!(scene.refusal("").await, LookupError::Unavailable(_)));
+    assert_eq!(scene.names("queue=a").await.unwrap(), "a");
+    assert!(matches!(scene.refusal("queue=b").await, LookupError::NoMatch(_)));
+    seconds(60.0).await;
+    assert!(matches!(scene.refusal("queue=a").await, LookupError::Unavailable(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_list_in_another_way_takes_the_values_over() {
+    let before = FakeListing::of(&[("a", "1"), ("b", "2")]);
+    let own = Fake::new();
+    let identified = |fake: &Arc<Fake>| Identified { identity: "3".to_owned(), source: Box::new(fake.clone()) };
+    let bound_to = |fake: &Arc<Fake>| Binding { source: Opened::One(identified(fake)), ..binding("own", fake) };
+    let scene = bound(vec![listed("*", "shop", &before), bound_to(&own)]);
+    assert_eq!(scene.names("").await.unwrap(), "a,b,own");
+    let after = failing(&[]);
+    // One is gone, and one has no entry of its own any more.
+    after.set(Ok(&[("a", "1"), ("c", "3")]));
+    scene.catalog.replace(vec![Binding { definition: "other key".to_owned(), ..listed("*", "shop", &after) }]);
+    assert_eq!(scene.names("queue=c").await.unwrap(), "c");
+    assert_eq!(scene.names("").await.unwrap(), "a,c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_moves_between_a_list_and_an_entry_of_its_own_keeps_its_value() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    listing.fake.set(Mood::Fails("500"));
+    let own = Identified { identity: "1".to_owned(), source: Box::new(listing.fake.clone()) };
+    let own = Binding { source: Opened::One(own), ..binding("own", &listing.fake) };
+    scene.catalog.replace(vec![listed("*", "shop", &listing), own]);
+    assert_eq!(scene.names("queue=own").await.unwrap(), "own");
+    scene.catalog.replace(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("queue=a").await.unwrap(), "a");
 }

@@ -49,7 +49,7 @@ impl Issuer for Fake {
 }
 
 fn error(cause: &str) -> SignInError {
-    SignInError { cause: cause.to_owned(), remedy: "", detail: String::new() }
+    SignInError { cause: cause.to_owned(), remedy: "", detail: String::new(), request_id: None }
 }
 
 async fn signer(sessions: &Sessions, patience: u64) -> Result<Arc<Signer>, String> {

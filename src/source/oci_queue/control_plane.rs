@@ -1,5 +1,7 @@
 //! Where a queue's control plane is: known from the start, or learnt from who signs in.
 
+use std::fmt;
+
 use tokio::time::Instant;
 
 use super::trouble::source_error;
@@ -16,6 +18,15 @@ pub(super) enum ControlPlane {
     OfPrincipal(Option<Endpoint>),
 }
 
+impl fmt::Display for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::OfPrincipal(_) => f.write_str("the principal's home region"),
+        }
+    }
+}
+
 // === impl ControlPlane ===
 
 impl ControlPlane {
@@ -25,7 +36,8 @@ impl ControlPlane {
             Self::At(endpoint) => return Ok(endpoint.clone()),
             Self::OfPrincipal(otherwise) => otherwise,
         };
-        let home = client.home(by).await.map_err(|error| source_error(Step::Endpoint, &error))?;
+        let home =
+            client.home(by).await.map_err(|error| source_error(Step::Endpoint, format_args!("for {self}"), &error))?;
         let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
         endpoint.ok_or_else(|| SourceError {
             step: Step::Endpoint,

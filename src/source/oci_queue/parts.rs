@@ -2,14 +2,16 @@
 //! display name, which only the control plane can turn into an OCID.
 
 use std::collections::BTreeMap;
+use std::fmt::Arguments;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::trouble::source_error;
 use crate::document::{Fields, Node, Problems};
 use crate::metric::{LABEL_VALUE_RULE, is_label_value, names};
-use crate::oci::Error;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
+use crate::oci::{Error, ServiceError};
 use crate::source::{SourceError, Step, Verdict};
 
 /// The label of a channel.
@@ -146,7 +148,9 @@ impl KnownGroups {
     }
 
     fn learn(&mut self, listed: &[GroupSummary]) -> Result<(), SourceError> {
-        let id = |group: &GroupSummary| group.id().map_err(|error| super::trouble::source_error(Step::List, &error));
+        let id = |group: &GroupSummary| {
+            group.id().map_err(|error| source_error(Step::List, format_args!("its consumer groups"), &error))
+        };
         let existing = listed.iter().filter(|group| group.exists());
         let mut groups =
             existing.map(|group| Ok((group.display_name.clone(), id(group)?))).collect::<Result<Vec<_>, _>>()?;
@@ -157,11 +161,12 @@ impl KnownGroups {
 }
 
 /// Trouble with the list of groups, whose policy is another than the queue's.
-pub(super) fn list_error(error: &Error) -> SourceError {
-    let mut translated = super::trouble::source_error(Step::List, error);
-    if let Error::Service(error) = error
-        && matches!(error.status, 403 | 404)
-    {
+pub(super) fn list_error(about: Arguments<'_>, error: &Error) -> SourceError {
+    let Error::Service(service) = error else { return source_error(Step::List, about, error) };
+    // The statement that we know lets somebody read queues, and no document says that it covers groups.
+    let error = Error::Service(ServiceError { policy: None, ..service.clone() });
+    let mut translated = source_error(Step::List, about, &error);
+    if matches!(service.status, 403 | 404) {
         translated.remedy = "Let a policy allow this principal to inspect the queue's consumer groups, or give this one an alias in `consumerGroups`.";
     }
     translated
@@ -177,7 +182,7 @@ mod tests {
     }
 
     fn failure() -> SourceError {
-        list_error(&Error::TimedOut)
+        list_error(format_args!("its groups"), &Error::TimedOut)
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl Settings {
         let credentials = self.sign_in(client_settings.roots.clone(), clock)?;
         let asks_home =
             self.region.is_none() && self.control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
-        let named = credentials.region().map(str::to_owned).or_else(|| std::env::var("OCI_REGION").ok());
+        let named = credentials.region().map(str::to_owned).or_else(|| Environment::of_process().var("OCI_REGION"));
         let region = match (self.region.clone(), named) {
             (Some(region), _) => Some(region),
             (None, Some(named)) => Some(declared::find(&Environment::of_process(), &named).map_err(|error| {
@@ -312,6 +312,7 @@ mod tests {
         let Opened::Many(listing) = &opened.entries[0] else { panic!("named") };
         let by = Instant::now() + Duration::from_secs(30);
         let listed = listing.list(by).await.unwrap();
+        assert!(listing.naming().contains("OCI_QUEUE_NAME"));
         assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
         assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
     }

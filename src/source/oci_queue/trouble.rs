@@ -1,6 +1,7 @@
 //! What went wrong with a queue, in our words: step, cause, remedy.
 
 use std::error::Error;
+use std::fmt::Arguments;
 
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
@@ -10,26 +11,27 @@ use crate::source::{SourceError, Step, Verdict};
 
 /// Whether the queue may be at another messages endpoint now.
 pub(super) fn may_have_moved(error: &oci::Error) -> bool {
-    match error {
+    match error.met() {
         oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
         oci::Error::Service(error) => error.status == 404,
-        oci::Error::SignIn(_) | oci::Error::Unsigned | oci::Error::Nonsense(_) | oci::Error::Down(_) => false,
+        _ => false,
     }
 }
 
-/// The client's error as a source's.
-pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
+/// The client's error as a source's; `about` is the OCID of what was asked for, and where, for the log.
+pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error) -> SourceError {
     if let oci::Error::Down(met) = error {
         // As if it had been met itself: for the reader it is the same outage.
-        let met = source_error(step, met);
+        let met = source_error(step, about, met);
         return SourceError { detail: format!("not asked, for another one there met this: {}", met.detail), ..met };
     }
+    let (request_id, error) = (error.request_id(), error.met());
     let (step, remedy) = match error {
         oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
         oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
         oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
         // Never a cause of its own.
-        oci::Error::TimedOut | oci::Error::Down(_) => {
+        oci::Error::TimedOut | oci::Error::Down(_) | oci::Error::Of(..) => {
             (step, "Check the way from this pod to the endpoint, and the service's status.")
         }
         oci::Error::Unreachable(Unreachable::Tls, _) => {
@@ -45,16 +47,13 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
         oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
-    let request_id = match error {
-        oci::Error::Service(error) => error.request_id.clone(),
-        _ => None,
-    };
-    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error), request_id }
+    let detail = detail(about, request_id, error);
+    SourceError { step, verdict: verdict(error), cause, remedy, detail, request_id: request_id.map(str::to_owned) }
 }
 
 /// The same about one queue, which may be sought where its OCID says that it is not.
 pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
-    let met = source_error(step, error);
+    let met = source_error(step, format_args!("{id} at {asked}"), error);
     match (met.verdict, Region::find(id.region()), asked.region()) {
         (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
             cause: format!("{}, and {} was asked for a queue of {}", met.cause, asked.name, of_id.name),
@@ -88,20 +87,25 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
 }
 
 /// Everything, for the log: the message of the service and every inner error.
-fn detail(error: &oci::Error) -> String {
+fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) -> String {
     let text = match error {
         oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
-        oci::Error::Service(service) => {
-            let request_id = service.request_id.as_deref().unwrap_or("none");
-            let text = format!("{error}: {} (opc-request-id {request_id})", service.message);
-            match &service.policy {
-                Some(policy) => format!("{text}; if no policy allows it yet, this one does: {policy}"),
-                None => text,
-            }
-        }
+        oci::Error::Service(service) => format!("{error}: {}", service.message),
         _ => error.to_string(),
     };
-    with_causes(text, error.source())
+    let text = said_of(&with_causes(text, error.source()), about, request_id);
+    match error {
+        oci::Error::Service(oci::ServiceError { policy: Some(policy), .. }) => {
+            format!("{text}; if no policy allows it yet, this one does: {policy}")
+        }
+        _ => text,
+    }
+}
+
+/// A text for the log, and what it is about.
+pub(super) fn said_of(text: &str, about: Arguments<'_>, request_id: Option<&str>) -> String {
+    let request_id = request_id.map(|id| format!(", opc-request-id {id}")).unwrap_or_default();
+    format!("{text} ({about}{request_id})")
 }
 
 /// A text, and why, as far as the errors below it tell.

@@ -1,18 +1,24 @@
 //! Instance principal.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use depthgauge::oci::credentials::Credentials;
+use depthgauge::oci::metadata::Metadata;
+use depthgauge::oci::transport::Roots;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::sign_in_error;
-use crate::support::double::Received;
+use crate::support::authority::Authority;
+use crate::support::double::{Double, Received};
 use crate::support::eventually;
-use crate::support::principals::{Identity, Instance, SignedQueue, client};
+use crate::support::principals::{Identity, Instance, Manner, SignedQueue, client, instance_answer};
 use crate::support::signed::{body_hash, is_signed, part};
 
 const TENANCY: &str = "opc-tenant:ocid1.tenancy.oc1..fake";
@@ -106,7 +112,7 @@ async fn a_rotation_between_two_reads_is_read_again() {
     let (instance, queue) = start().await;
     // The key of another certificate, once.
     let right = instance.identity.lock().unwrap().clone();
-    instance.identity.lock().unwrap().key = crate::support::authority::Authority::named("x").instance(TENANCY).key;
+    instance.identity.lock().unwrap().key = Authority::named("x").instance(TENANCY).key;
     let client = client(instance.credentials());
     let error = sign_in_error(queue.read(&client).await);
     assert!(error.detail.contains("do not belong together"), "{error:?}");
@@ -150,13 +156,39 @@ async fn an_instance_signs_in_again_after_a_401_and_says_which_service_fails() {
     assert_eq!(queue.double.count(), 3);
 
     let (instance, queue) = start().await;
+    instance.manner.lock().unwrap().status = 201;
+    queue.read(&crate::support::principals::client(instance.credentials())).await.unwrap();
     instance.manner.lock().unwrap().status = 401;
     let error = sign_in_error(queue.read(&crate::support::principals::client(instance.credentials())).await);
     assert_eq!(error.cause, "federation service: 401");
+    assert_eq!(error.request_id.as_deref(), Some(instance.double.last().header("opc-request-id")));
     let mut metadata = instance.metadata.clone();
     metadata.base = Some(format!("http://{}/nothing", instance.double.address));
-    let lost = depthgauge::oci::credentials::Credentials::instance_principal(metadata, jiff::Timestamp::now);
+    let lost = Credentials::instance_principal(metadata, Timestamp::now);
     let error = sign_in_error(queue.read(&crate::support::principals::client(lost)).await);
     assert_eq!(error.cause, "instance metadata service: 404");
     assert!(error.remedy.contains("`oci.auth`"));
+}
+
+#[tokio::test]
+async fn the_federation_service_is_believed_by_the_ca_file_and_by_nothing_less() {
+    let (instance, _queue) = start().await;
+    let (authority, dir) = (Authority::named("own"), tempfile::tempdir().unwrap());
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let (tokens, identity) = (instance.tokens.clone(), instance.identity.lock().unwrap().clone());
+    let acceptor = authority.acceptor_for(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let answer = move |request: &Received| instance_answer(request, &tokens, &Manner::default(), &identity);
+    let federation = Double::start(Some(acceptor), answer).await;
+    for (roots, expected) in [
+        (Roots::read(&ca).unwrap(), Ok(())),
+        (Roots::default(), Err("federation service: TLS handshake failed".to_owned())),
+    ] {
+        let here = Some(format!("https://{}", federation.address));
+        let metadata = Metadata { roots, federation: here, ..instance.metadata.clone() };
+        let signed_in = Credentials::instance_principal(metadata, Timestamp::now);
+        let signer = signed_in.signer(Instant::now() + Duration::from_secs(20)).await;
+        assert_eq!(signer.map(drop).map_err(|error| error.cause), expected);
+    }
+    assert_eq!(federation.count(), 1);
 }

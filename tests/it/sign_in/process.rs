@@ -50,7 +50,8 @@ async fn log_of(mut program: Program) -> String {
 #[tokio::test]
 async fn the_log_says_which_way_was_chosen_and_why() {
     let home = Home::new();
-    let said = log_of(serve(&home, &[], &Value::Null)).await;
+    // A variable that is empty is not set.
+    let said = log_of(serve(&home, &[("OCI_REGION", "")], &Value::Null)).await;
     assert!(said.contains("auth=instancePrincipal"), "{said}");
     assert!(said.contains("`oci.auth` is not set, and there is no OCI config file"), "{said}");
     let (token, ca) = (home.write("token", "t"), home.write("ca.crt", "c"));

@@ -213,12 +213,13 @@ impl Identity {
 /// A file of the metadata service, or a token of the federation service.
 pub(crate) fn instance_answer(request: &Received, tokens: &Tokens, manner: &Manner, identity: &Identity) -> Answer {
     if request.target == "/v1/x509" {
-        if manner.status != 200 {
-            return (manner.status, json!({"code": "NotAuthenticated", "message": "no"}).to_string());
+        if !(200..300).contains(&manner.status) {
+            // With what must be shown to nobody, whatever the status.
+            return (manner.status, json!({"code": "NotAuthenticated", "message": "no", "token": SECRET}).to_string());
         }
         let body: Value = serde_json::from_str(&request.body).unwrap();
         let token = tokens.issue(body["publicKey"].as_str().unwrap(), manner.lifetime);
-        return (200, json!({"token": token}).to_string());
+        return (manner.status, json!({"token": token}).to_string());
     }
     if request.header("authorization") != "Bearer Oracle" {
         return (401, String::new());

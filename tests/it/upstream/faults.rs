@@ -9,8 +9,9 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::json;
 
-use super::{LONG, failure, length, open, read};
-use crate::support::oci::{Oci, Trouble, source};
+use super::{LONG, failure, length, open, open_at, read};
+use crate::support::double::Double;
+use crate::support::oci::{Oci, Trouble, ocid, source};
 
 /// Of reads that are to time out.
 const SHORT: Duration = Duration::from_millis(700);
@@ -99,10 +100,31 @@ async fn a_refusal_names_the_request_and_the_policy_in_the_log_only() {
         Rule { headers: [header("opc-request-id", "REQUEST7")].into_iter().collect(), ..Rule::from(status(404)) };
     oci.set_faults(vec![rule]);
     let error = read(&*source, LONG).await.unwrap_err();
-    assert!(error.detail.contains("opc-request-id REQUEST7"), "{}", error.detail);
+    let asked = format!("({} at http://{}, opc-request-id REQUEST7)", ocid("orders"), oci.address);
+    assert!(error.detail.contains(&asked), "{}", error.detail);
     let policy = "Allow group <a group of this user> to read queues in compartment <compartment of the queue>";
     assert!(error.detail.contains(policy), "{}", error.detail);
     assert!(!error.cause.contains("REQUEST7") && error.remedy.starts_with("No such queue or no policy: "));
+}
+
+#[tokio::test]
+async fn every_failure_names_its_request_in_the_log() {
+    let (oci, source) = scene().await;
+    for fault in [Fault::Empty, Fault::WrongTypes, Fault::Negative, Fault::CutOff, status(429)] {
+        let name = |value| (HeaderName::from_static("opc-request-id"), HeaderValue::from_static(value));
+        oci.set_faults(vec![Rule { headers: [name("REQUEST7")].into_iter().collect(), ..Rule::from(fault) }]);
+        let error = read(&*source, LONG).await.unwrap_err();
+        assert_eq!(error.request_id.as_deref(), Some("REQUEST7"), "{fault:?}");
+        let asked = format!("({} at http://{}, opc-request-id REQUEST7)", ocid("orders"), oci.address);
+        assert!(error.detail.contains(&asked) && !error.cause.contains("REQUEST7"), "{}", error.detail);
+    }
+    // Without an answer it is known by the id that it was sent under.
+    let silent = Double::start(None, |_| (0, String::new())).await;
+    let here = format!("http://{}", silent.address);
+    let source = open_at(&oci.config(&json!({}), &[self::source("orders", &["shop"])]), &here, &json!({}));
+    let error = read(&*source, SHORT).await.unwrap_err();
+    assert_eq!(error.cause, "timed out");
+    assert_eq!(error.request_id.as_deref(), Some(silent.last().header("opc-request-id")));
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::double::{Double, Received};
-use crate::support::oci::{Oci, ocid};
+use crate::support::oci::{Oci, ocid, source};
 use crate::support::principals::{Instance, Oke, SECRET, Tokens, client};
+use crate::support::server::{Server, VALUE};
 
 /// Everything that is logged in this thread.
 #[derive(Clone, Default)]
@@ -39,7 +40,7 @@ struct Everybody {
     secrets: Vec<String>,
     oke: Oke,
     instance: Instance,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// The middle of a text's longest lines: what a careless print would show.
@@ -95,7 +96,7 @@ async fn everybody() -> Everybody {
     {
         secrets.extend(pieces(&whole));
     }
-    Everybody { credentials, secrets, oke, instance, _dir: dir }
+    Everybody { credentials, secrets, oke, instance, dir }
 }
 
 #[tokio::test]
@@ -157,4 +158,47 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
             &all[all.floor_char_boundary(at.unwrap().saturating_sub(300))..at.unwrap()]
         );
     }
+}
+
+#[tokio::test]
+async fn no_secret_is_on_the_status_page() {
+    let everybody = everybody().await;
+    let oci = Oci::with_queues(&["orders", "bills"]).await;
+    // Both know nobody; one sends back what it was sent.
+    let echo = Double::start(None, |request| (500, request.header("authorization").to_owned())).await;
+    let sources = [source("orders", &["shop"]), source("bills", &["shop"])];
+    let mut config: Value = serde_json::from_str(&oci.config(&json!({}), &sources)).unwrap();
+    config["oci"]["auth"] = json!({"type": "sessionToken", "configFile": everybody.dir.path().join("config")});
+    for (at, address) in [(0, echo.address), (1, oci.address)] {
+        config["sources"][at]["endpoint"] = json!(format!("http://{address}"));
+    }
+    let server = Server::start(&config.to_string()).await;
+    for queue in ["orders", "bills"] {
+        let answer = server.aggregator("hpa").get(&format!("{VALUE}?labelSelector=queue%3D{queue}")).await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+    }
+    let operator = server.aggregator("operator");
+    let json = operator.get("/status").await.body;
+    let page = operator.with_header("Accept", "text/html").get("/status").await.body;
+    for text in [json, page] {
+        assert!(text.contains("500 (step: read)") && text.contains("401 NotAuthenticated"), "{text}");
+        for secret in &everybody.secrets {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_passphrase_that_looks_like_a_path_is_not_shown() {
+    let var = |name: &str| match name {
+        "OCI_RESOURCE_PRINCIPAL_VERSION" => Some("2.2".to_owned()),
+        "OCI_RESOURCE_PRINCIPAL_RPST" => Some("e30.e30.c2ln".to_owned()),
+        "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM" => Some("no key".to_owned()),
+        "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM_PASSPHRASE" => Some(format!("/{SECRET}")),
+        _ => None,
+    };
+    let principal = ResourcePrincipal::from_env(&Environment::new(&var, &|_| false)).unwrap();
+    let error = Credentials::resource_principal(principal, Timestamp::now).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains(SECRET) && shown.contains("PEM_PASSPHRASE begins with /"), "{shown}");
 }
