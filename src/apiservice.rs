@@ -27,7 +27,7 @@ pub use availability::Availability;
 pub use install::{Install, rights};
 pub use object::{BadManifest, is_labelled_ours, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
-pub use unregister::{UnregisterError, Unregistered, unregister};
+pub use unregister::{GivenUp, UnregisterError, Unregistered, unregister};
 
 use object::Whose;
 

@@ -12,8 +12,8 @@ use super::object::{FORMER_SPEC, Whose, former_spec, is_labelled_ours, look, own
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
 
-/// For two calls to kube-apiserver, which answers in milliseconds or is in trouble; somebody waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// For one call to kube-apiserver, which answers in milliseconds or is in trouble; somebody waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +28,15 @@ pub enum Unregistered {
     Restored(String),
 }
 
+/// What was done, and where.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// Where the Service was that it pointed at, if that was depthgauge's.
+    pub namespace: Option<String>,
+    /// What became of it.
+    pub became: Result<Unregistered, UnregisterError>,
+}
+
 /// Why it was left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum UnregisterError {
@@ -35,7 +44,9 @@ pub enum UnregisterError {
     #[error("APIService {NAME} belongs to {0}, not to depthgauge: nothing was changed")]
     Foreign(String),
     /// See the text.
-    #[error("annotation {FORMER_SPEC} of APIService {NAME} is no spec of an APIService: {0}; nothing was changed")]
+    #[error(
+        "annotation {FORMER_SPEC} of APIService {NAME} is no spec of an APIService: {0}; the APIService was not changed"
+    )]
     BadMemory(serde_json::Error),
     /// kube-apiserver would not; the text says what to do.
     #[error("cannot change APIService {NAME}: {0}")]
@@ -44,41 +55,43 @@ pub enum UnregisterError {
 
 /// Deletes the APIService if it is depthgauge's, or gives it back. Without a Service any
 /// depthgauge's is meant. Gives up when kube-apiserver takes too long.
-pub async fn unregister(
-    client: kube::Client,
-    service: Option<&ServiceRef>,
-    restore: bool,
-) -> Result<Unregistered, UnregisterError> {
-    let done = tokio::time::timeout(TIMEOUT, give_up(client, service, restore)).await;
-    done.unwrap_or_else(|_| Err(UnregisterError::Cluster(LATE.to_owned())))
-}
-
-async fn give_up(
-    client: kube::Client,
-    service: Option<&ServiceRef>,
-    restore: bool,
-) -> Result<Unregistered, UnregisterError> {
+pub async fn unregister(client: kube::Client, service: Option<&ServiceRef>, restore: bool) -> GivenUp {
     let api = Api::<APIService>::all(client);
-    let cluster = |error: kube::Error| UnregisterError::Cluster(RIGHTS.trouble(&error));
-    let Some(found) = api.get_opt(NAME).await.map_err(cluster)? else { return Ok(Unregistered::Absent) };
+    let found = match tokio::time::timeout(TIMEOUT, api.get_opt(NAME)).await {
+        Ok(Ok(Some(found))) => found,
+        Ok(Ok(None)) => return GivenUp { namespace: None, became: Ok(Unregistered::Absent) },
+        Ok(Err(error)) => return GivenUp { namespace: None, became: Err(cluster(&error)) },
+        Err(_) => return GivenUp { namespace: None, became: Err(UnregisterError::Cluster(LATE.to_owned())) },
+    };
     let ours = match service {
         Some(service) => look(Some(&found), service) == Whose::Ours,
         None => is_labelled_ours(&found),
     };
     if !ours {
-        return Err(UnregisterError::Foreign(owner(&found)));
+        return GivenUp { namespace: None, became: Err(UnregisterError::Foreign(owner(&found))) };
     }
-    let former = match former_spec(&found) {
+    let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    let namespace = place.and_then(|place| place.namespace.clone());
+    let done = tokio::time::timeout(TIMEOUT, give_up(&api, &found, restore)).await;
+    GivenUp { namespace, became: done.unwrap_or_else(|_| Err(UnregisterError::Cluster(LATE.to_owned()))) }
+}
+
+fn cluster(error: &kube::Error) -> UnregisterError {
+    UnregisterError::Cluster(RIGHTS.trouble(error))
+}
+
+async fn give_up(api: &Api<APIService>, found: &APIService, restore: bool) -> Result<Unregistered, UnregisterError> {
+    let former = match former_spec(found) {
         Some(former) if restore => former,
         _ => {
-            delete(&api, &found).await.map_err(cluster)?;
+            delete(api, found).await.map_err(|error| cluster(&error))?;
             return Ok(if restore { Unregistered::NothingToRestore } else { Unregistered::Deleted });
         }
     };
     let former = former.map_err(UnregisterError::BadMemory)?;
-    let patch = restoring(&found, &former).map_err(UnregisterError::BadMemory)?;
+    let patch = restoring(found, &former).map_err(UnregisterError::BadMemory)?;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let restored = api.patch(NAME, &params, &Patch::Merge(&patch)).await.map_err(cluster)?;
+    let restored = api.patch(NAME, &params, &Patch::Merge(&patch)).await.map_err(|error| cluster(&error))?;
     Ok(Unregistered::Restored(owner(&restored)))
 }
 

@@ -73,6 +73,14 @@ impl<'o> Autoscaler<'o> {
         Workload { api_version: part("apiVersion"), kind: part("kind"), name: part("name") }
     }
 
+    /// What wakes its workload when it does not.
+    pub(super) fn wake_command(&self) -> String {
+        let Workload { api_version, kind, name } = self.workload();
+        let [api_version, kind, name] = [api_version, kind, name].map(str::to_owned);
+        let least = u32::try_from(self.spec().min).unwrap_or_default();
+        zero::autoscaler::Workload { api_version, kind, name }.wake_command(self.namespace(), least)
+    }
+
     /// Sizes and tolerance. What kube-apiserver does not know of `tolerance` it drops, so what is
     /// there is obeyed.
     pub(super) fn spec(&self) -> Spec {
@@ -139,6 +147,11 @@ impl<'o> Autoscaler<'o> {
         self.annotation(zero::autoscaler::PAUSED).is_some_and(|value| value != "false")
     }
 
+    /// As the server sees it; `None` if it is none of its business.
+    pub(super) fn kept(&self) -> Option<zero::autoscaler::Autoscaler> {
+        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.0.clone()).ok()?)
+    }
+
     fn annotation(&self, key: &str) -> Option<&'o str> {
         self.0["metadata"]["annotations"][key].as_str()
     }
@@ -146,15 +159,6 @@ impl<'o> Autoscaler<'o> {
     /// Whether it knows that it brought the workload to 0 itself.
     pub(super) fn scaled_to_zero(&self) -> bool {
         self.condition("ScaledToZero").is_some_and(|condition| condition.status == "True")
-    }
-}
-
-// === impl Workload ===
-
-impl Workload<'_> {
-    /// What wakes it when its HPA does not.
-    pub(super) fn wake_command(&self, namespace: &str) -> String {
-        format!("kubectl scale -n {namespace} {}/{} --replicas=1", self.kind.to_lowercase(), self.name)
     }
 }
 
@@ -297,6 +301,19 @@ mod tests {
         });
         assert_eq!(selector(&written).1, "a,b=2,c notin (x),queue in (a,b),!y,z=1");
         assert_eq!(selector(&Value::Null), (Vec::new(), String::new()));
+    }
+
+    #[test]
+    fn what_wakes_a_workload_names_its_group_and_no_fewer_than_its_hpa_wants() {
+        let mut object = hpa(&json!([]));
+        for (api_version, kind, min, command) in [
+            ("apps/v1", "StatefulSet", 0, "statefulset/web --replicas=1"),
+            ("example.com/v1", "Worker", 3, "worker.example.com/web --replicas=3"),
+        ] {
+            object["spec"]["scaleTargetRef"] = json!({"apiVersion": api_version, "kind": kind, "name": "web"});
+            object["spec"]["minReplicas"] = json!(min);
+            assert_eq!(Autoscaler(&object).wake_command(), format!("kubectl scale -n shop {command}"));
+        }
     }
 
     #[test]

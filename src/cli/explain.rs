@@ -112,7 +112,7 @@ impl Cluster {
             _ => None,
         };
         let mut found = warnings::of(hpa, &all, zero);
-        found.extend(warnings::asleep(hpa, seen.waiting()));
+        found.extend(warnings::asleep(hpa, seen.waiting(), seen.now));
         let asked =
             questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
         found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));

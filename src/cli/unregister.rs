@@ -7,11 +7,14 @@ use anyhow::{Result, bail};
 
 use super::cluster::persons_kube_client;
 use super::{clock, pod_namespace};
-use crate::apiservice::{NAME, ServiceRef, UnregisterError, Unregistered, unregister};
-use crate::zero::{HandBackError, HandedBack, hand_back, retire};
+use crate::apiservice::{GivenUp, NAME, ServiceRef, UnregisterError, Unregistered, unregister};
+use crate::zero::{HandBackError, HandedBack, LEASE, hand_back, retire};
 
 /// Where all manifests install it.
 const NAMESPACE: &str = "depthgauge";
+
+/// Shows whoever may see HPAs what sleeps by depthgauge.
+const QUERY: &str = r#"kubectl get hpa -A -o jsonpath='{range .items[?(@.metadata.annotations.depthgauge\.dev/asleep-since)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'"#;
 
 /// Delete the APIService, or give it back to whom it was taken from; wake what --scale-to-zero put to sleep
 #[derive(Debug, clap::Args)]
@@ -34,12 +37,14 @@ impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { restore, service, kubeconfig } = self;
         let (client, _) = persons_kube_client(kubeconfig).await?;
-        let unregistered = unregister(client.clone(), service.as_ref(), restore).await;
-        let outcome = match unregistered {
+        let GivenUp { namespace, became } = unregister(client.clone(), service.as_ref(), restore).await;
+        let outcome = match became {
             Err(UnregisterError::Foreign(owner)) if service.is_some() => {
                 println!("APIService {NAME} belongs to {owner}: it is left alone");
                 Ok(())
             }
+            // Who else sleeps by whom nobody has said.
+            Err(error @ UnregisterError::Foreign(_)) => return Err(error.into()),
             Err(error) => Err(error.into()),
             Ok(became) => {
                 match became {
@@ -54,26 +59,42 @@ impl Args {
             }
         };
         // Whatever became of it: whoever sleeps by a server that goes is woken.
-        let namespace = service.map(|service| service.namespace).or_else(pod_namespace);
-        let woken = wake(&client, namespace.as_deref().unwrap_or(NAMESPACE)).await;
-        outcome.and(woken)
+        let named = service.is_some();
+        let namespace = namespace.or(service.map(|service| service.namespace)).or_else(pod_namespace);
+        let woken = wake(&client, namespace.as_deref().unwrap_or(NAMESPACE), named).await;
+        both(outcome, woken)
     }
 }
 
-/// Those that cannot be woken are an error, for they would sleep for good.
-async fn wake(client: &kube::Client, namespace: &str) -> Result<()> {
+/// Whichever failed, in full.
+fn both(outcome: Result<()>, woken: Result<()>) -> Result<()> {
+    match (outcome, woken) {
+        (Err(outcome), Err(woken)) => bail!("{outcome:#}; {woken:#}"),
+        (outcome, woken) => outcome.and(woken),
+    }
+}
+
+/// Those that cannot be woken are an error, for they would sleep for good. `named` is by whom, as
+/// the chart's hook does, which must not stand in an uninstall's way where nobody ever slept.
+async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()> {
     let retired = retire(client, namespace, clock).await;
+    if let Err(why) = &retired {
+        eprintln!("depthgauge: a server that still runs with --scale-to-zero may go on scaling to zero: {why}");
+    }
     let handed_back = match hand_back(client).await {
         Ok(handed_back) => handed_back,
-        Err(HandBackError::Forbidden(why)) => {
-            // Nobody sleeps by a server that never had the right.
-            eprintln!("depthgauge: whether workloads are at 0 because of --scale-to-zero is not known: {why}");
+        Err(HandBackError::Forbidden(why)) if named => {
+            eprintln!(
+                "depthgauge: whether workloads are at 0 because of --scale-to-zero is not known: {why}; if it was ever on, look: {QUERY}"
+            );
             return Ok(());
         }
         Err(error) => bail!("whether workloads are at 0 because of --scale-to-zero is not known: {error}"),
     };
-    if let (Err(why), false) = (retired, handed_back.is_empty()) {
-        eprintln!("depthgauge: a server that still runs may go on scaling to zero: {why}");
+    if retired == Ok(false) && !handed_back.is_empty() {
+        eprintln!(
+            "depthgauge: there is no Lease {LEASE} in namespace {namespace}: a server that still runs elsewhere may go on scaling to zero; name its Service with --service"
+        );
     }
     let mut asleep = Vec::new();
     for (hpa, workload, became) in handed_back {
@@ -88,4 +109,24 @@ async fn wake(client: &kube::Client, namespace: &str) -> Result<()> {
         }
     }
     if asleep.is_empty() { Ok(()) } else { bail!("{}", asleep.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn who_stays_asleep_is_named_whatever_else_failed() {
+        let (no, asleep) = (|| Err(anyhow!("cannot change")), || Err(anyhow!("HPA shop/web stays at 0")));
+        for (outcome, woken, text) in [
+            (no(), asleep(), "cannot change; HPA shop/web stays at 0"),
+            (no(), Ok(()), "cannot change"),
+            (Ok(()), asleep(), "HPA shop/web stays at 0"),
+        ] {
+            assert_eq!(both(outcome, woken).unwrap_err().to_string(), text);
+        }
+        assert!(both(Ok(()), Ok(())).is_ok());
+    }
 }

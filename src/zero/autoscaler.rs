@@ -178,6 +178,11 @@ impl Autoscaler {
         .into()
     }
 
+    /// What wakes its workload by hand.
+    pub fn wake_command(&self) -> String {
+        self.workload.wake_command(self.namespace.as_str(), self.min)
+    }
+
     /// Whether we may have to scale its workload, or have done so.
     pub fn is_ours(&self) -> bool {
         self.labelled || self.memory != Memory::default()
@@ -207,6 +212,11 @@ impl Workload {
             None | Some(("apps", _)) => format!("{kind}/{name}"),
             Some((group, _)) => format!("{kind}.{group}/{name}"),
         }
+    }
+
+    /// What wakes it by hand, with the `minReplicas` of its HPA.
+    pub fn wake_command(&self, namespace: &str, min: u32) -> String {
+        format!("kubectl scale -n {namespace} {} --replicas={}", self.reference(), min.max(1))
     }
 }
 

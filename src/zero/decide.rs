@@ -166,6 +166,18 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     }
 }
 
+/// Why an HPA leaves its workload at 0 whatever its metrics read, if it does.
+pub fn stuck(hpa: &Autoscaler, now: Timestamp) -> Option<&'static str> {
+    let State { rests, scaled_to_zero, fails_since, .. } = hpa.state;
+    let fails = fails_since.is_some_and(|since| now.duration_since(since) > PATIENCE);
+    match scaled_to_zero {
+        true if hpa.limit.keeps_zero() => Some("the HPA's own behavior.scaleUp allows no step from 0"),
+        true if fails => Some("the HPA itself cannot read its metrics (kubectl describe hpa says why)"),
+        false if rests => Some("the HPA rests: somebody else has scaled the workload to 0"),
+        _ => None,
+    }
+}
+
 fn awake(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, told, now, .. } = facts;
     if !hpa.is_kept() {
@@ -211,7 +223,7 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
     let wanted = facts.wanted();
     let rest = facts.remember(Memory::default());
     let State { scaled_to_zero, rests, .. } = hpa.state;
-    match (wanted, facts.stuck()) {
+    match (wanted, stuck(hpa, facts.now)) {
         (0, _) if scaled_to_zero || rests => Decision::of(rest, facts.blind().or_else(|| Finding::of_label(hpa))),
         (1.., _) if scaled_to_zero && hpa.labelled && hpa.fast_wake => {
             Decision::of(facts.wake(wanted, Why::Fast), None)
@@ -261,18 +273,6 @@ impl Facts<'_> {
             _ => None,
         });
         why.map(|why| Finding::asleep_blind(self.hpa, why))
-    }
-
-    /// Why the HPA leaves its workload at 0 whatever its metrics read, if it does.
-    fn stuck(&self) -> Option<&'static str> {
-        let State { rests, scaled_to_zero, fails_since, .. } = self.hpa.state;
-        let fails = fails_since.is_some_and(|since| self.now.duration_since(since) > PATIENCE);
-        match scaled_to_zero {
-            true if self.hpa.limit.keeps_zero() => Some("the HPA's own behavior.scaleUp allows no step from 0"),
-            true if fails => Some("the HPA itself cannot read its metrics (kubectl describe hpa says why)"),
-            false if rests => Some("the HPA rests: somebody else has scaled the workload to 0"),
-            _ => None,
-        }
     }
 
     /// The first metric that was read well and is above 0.

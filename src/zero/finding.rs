@@ -86,7 +86,7 @@ impl Finding {
     }
 
     pub(super) fn asleep_for_good(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
-        let (wake, name) = (wake(hpa), &hpa.name);
+        let (wake, name) = (hpa.wake_command(), &hpa.name);
         let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
         Self::new(
             Problem::AsleepForGood,
@@ -97,7 +97,7 @@ impl Finding {
     }
 
     pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str) -> Self {
-        let wake = wake(hpa);
+        let wake = hpa.wake_command();
         Self::new(
             Problem::AsleepBlind,
             format!(
@@ -159,8 +159,4 @@ impl Finding {
     pub(super) fn scale(why: &str) -> Self {
         Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}"))
     }
-}
-
-fn wake(hpa: &Autoscaler) -> String {
-    format!("kubectl scale -n {} {} --replicas={}", hpa.namespace, hpa.workload.reference(), hpa.min.max(1))
 }

@@ -8,13 +8,14 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::autoscaler::{Autoscaler, Memory};
-use super::lease::OBEYED;
 use super::scale::{ScaleError, Scales, answered, in_time};
 use super::{LEASE, Lease, Object};
 use crate::metric::Clock;
 use crate::rbac::LATE;
 
-/// Of a list of all HPAs of a large cluster, over a person's line.
+/// HPAs that are read at once: their objects are large, and of most nothing is kept.
+const PAGE: u32 = 500;
+/// Of one such page, over a person's line.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workloads that are woken at once.
 const AT_ONCE: usize = 8;
@@ -39,7 +40,7 @@ pub enum HandedBack {
 /// Why nothing is known of what sleeps.
 #[derive(Debug, thiserror::Error)]
 pub enum HandBackError {
-    /// Whoever asks may not see HPAs; nobody sleeps by a server that never could.
+    /// Whoever asks may not see HPAs.
     #[error("{0}")]
     Forbidden(String),
     /// kube-apiserver does not answer, or not well.
@@ -48,15 +49,15 @@ pub enum HandBackError {
 }
 
 /// Has no replica that runs now scale any more, by the Lease in `namespace`, and waits until what
-/// one has begun is over; why it cannot be written, if so.
-pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Result<(), String> {
+/// one has begun is over; whether there is such a Lease, or why it cannot be written.
+pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Result<bool, String> {
     let lease = Lease::new(client.clone(), namespace.to_owned(), LEASE.to_owned(), "unregister", clock);
     match in_time(lease.retire()).await {
-        Ok(Ok(true)) => {
-            tokio::time::sleep(OBEYED).await;
-            Ok(())
+        Ok(Ok(Some(rest))) => {
+            tokio::time::sleep(rest).await;
+            Ok(true)
         }
-        Ok(Ok(false)) => Ok(()),
+        Ok(Ok(None)) => Ok(false),
         Ok(Err(error)) => Err(answered(&error)),
         Err(late) => Err(late.to_string()),
     }
@@ -69,19 +70,31 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 ///
 /// If the HPAs cannot be listed.
 pub async fn hand_back(client: &kube::Client) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
-    let api: Api<Object> = Api::all(client.clone());
-    let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&ListParams::default())).await;
-    let listed = listed.map_err(|_| HandBackError::Trouble(LATE.to_owned()))?.map_err(|error| match &error {
-        kube::Error::Api(status) if status.code == 403 => HandBackError::Forbidden(status.message.clone()),
-        _ => HandBackError::Trouble(answered(&error)),
-    })?;
-    let asleep = listed.items.iter().filter_map(Autoscaler::of).filter(|hpa| hpa.memory.asleep_since.is_some());
+    let asleep = asleep(&Api::all(client.clone())).await?;
     let scales = Scales::new(client.clone());
     let wake = async |hpa: Autoscaler| {
         let done = one(client, &scales, &hpa).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
         (hpa.title(), hpa.workload.reference(), done)
     };
     Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
+}
+
+/// All that sleep by us.
+async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
+    let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
+    loop {
+        let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
+        let page = listed.map_err(|_| HandBackError::Trouble(LATE.to_owned()))?.map_err(|error| match &error {
+            kube::Error::Api(status) if status.code == 403 => HandBackError::Forbidden(status.message.clone()),
+            _ => HandBackError::Trouble(answered(&error)),
+        })?;
+        let known = page.items.iter().filter_map(Autoscaler::of);
+        asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some()));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(asleep),
+        }
+    }
 }
 
 async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result<HandedBack, ScaleError> {
@@ -112,4 +125,70 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         tracing::debug!(hpa = hpa.title(), "cannot take the mark away");
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::zero::autoscaler::ASLEEP_SINCE;
+    use crate::zero::scale::tests::answering;
+
+    const HPAS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
+
+    /// One that sleeps by us.
+    fn sleeper(name: &str, kind: &str) -> Value {
+        json!({"metadata": {"namespace": "shop", "name": name, "annotations": {ASLEEP_SINCE: "2026-11-23T10:00:00Z"}},
+            "spec": {"scaleTargetRef": {"apiVersion": "example.com/v1", "kind": kind, "name": name}, "maxReplicas": 3}})
+    }
+
+    fn page(items: &[Value], next: &str) -> Value {
+        json!({"kind": "HorizontalPodAutoscalerList", "apiVersion": "autoscaling/v2", "metadata": {"continue": next}, "items": items})
+    }
+
+    /// Two pages of HPAs: a worker at 0, one that is gone, and one of a kind that is gone.
+    fn cluster(method: &Method, path: &str, body: &Value) -> (u16, Value) {
+        let worker = |name: &str| json!({"name": name, "kind": "Worker", "namespaced": true, "singularName": "", "verbs": ["get"]});
+        let scale = |replicas: &Value| {
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "a", "resourceVersion": "1"},
+                "spec": {"replicas": replicas}})
+        };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        match (method, path) {
+            (_, HPAS) if query.contains("continue=second") => (200, page(&[sleeper("c", "Robot")], "")),
+            (_, HPAS) if query.contains("limit=500") => {
+                let awake = json!({"metadata": {"namespace": "shop", "name": "awake"}, "spec": {"scaleTargetRef": {"kind": "Worker", "name": "a"}, "maxReplicas": 3}});
+                (200, page(&[sleeper("a", "Worker"), awake, sleeper("b", "Worker")], "second"))
+            }
+            (_, "/apis/example.com/v1") => (
+                200,
+                json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": [worker("workers"), worker("workers/scale")]}),
+            ),
+            (&Method::GET, "/apis/example.com/v1/namespaces/shop/workers/a/scale") => (200, scale(&json!(0))),
+            (&Method::PATCH, "/apis/example.com/v1/namespaces/shop/workers/a/scale") => {
+                (200, scale(&body["spec"]["replicas"]))
+            }
+            _ => (404, json!("not found")),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_pages_are_woken_and_what_is_gone_stands_in_nobodys_way() {
+        let done = hand_back(&answering(cluster)).await.unwrap();
+        let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
+        let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
+        let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
+        assert_eq!(done, [(a, worker_a, HandedBack::Woken(1)), (b, worker_b, HandedBack::Gone), robot]);
+    }
+
+    #[tokio::test]
+    async fn who_may_not_look_is_told_from_who_gets_no_answer() {
+        for (code, forbidden) in [(403, true), (500, false)] {
+            let error = hand_back(&answering(move |_, _, _| (code, json!("no")))).await.unwrap_err();
+            assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");
+            assert_eq!(matches!(error, HandBackError::Trouble(_)), !forbidden);
+        }
+    }
 }

@@ -31,6 +31,9 @@ const GLANCE: Duration = Duration::from_secs(15);
 /// The longest pause while kube-apiserver is in trouble, after pauses that double: it may have too
 /// much to do, and a sleeper is woken soon after it is well again.
 const TROUBLE_MAX: Duration = Duration::from_secs(4);
+/// How long the word on an HPA that is gone waits for somebody to hold the Lease: as long as a killed
+/// holder takes to be replaced, and a look.
+const SUCCESSION: Duration = Duration::from_secs(15);
 /// How long the news of what we have just written may take to come back by the watch.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,8 @@ pub(super) struct Keeper {
     asleep: Option<Timestamp>,
     /// Whether what is on the HPA is about another workload.
     moved: bool,
+    /// Whether a look has failed: a message may have come and gone in a cooldown since.
+    missed: bool,
     /// How long it waited after the last look, if kube-apiserver was in trouble.
     trouble: Duration,
 }
@@ -65,7 +70,7 @@ enum Interest {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
-        Self { shared, hpa, scale: None, asleep: None, moved: false, trouble: Duration::ZERO }
+        Self { shared, hpa, scale: None, asleep: None, moved: false, missed: false, trouble: Duration::ZERO }
     }
 
     /// Until the HPA is gone.
@@ -138,18 +143,15 @@ impl Keeper {
             return Ok(None);
         }
         self.moved = false;
+        if self.forget_missed(hpa).await? {
+            return Ok(None);
+        }
         let told = values::ask(&self.shared.catalog, hpa).await;
         let known = match &self.scale {
             Some((scale, at)) if at.elapsed() < GLANCE => scale.clone(),
             // Its own word will do where nothing is to be scaled, and nobody may have the right to.
-            _ if hpa.state.rests && !hpa.is_ours() => Scale::at_zero(),
-            _ => match self.read(hpa).await {
-                Ok(scale) => scale,
-                Err(error) => {
-                    self.miss(hpa, &told).await;
-                    return Err(error);
-                }
-            },
+            _ if (hpa.state.rests || hpa.state.at_zero) && !hpa.is_ours() => Scale::at_zero(),
+            _ => self.read(hpa).await?,
         };
         match (known.replicas, hpa.memory.asleep_since) {
             (0, None) if hpa.is_kept() => {
@@ -179,12 +181,14 @@ impl Keeper {
         Ok(decision.finding)
     }
 
-    /// What cannot be decided on for want of its scale may yet end a cooldown.
-    async fn miss(&mut self, hpa: &Autoscaler, told: &[Told]) {
-        if hpa.memory.zero_since.is_some() && hpa.memory.asleep_since.is_none() && !told.iter().all(Told::is_zero) {
-            // If that cannot be written either, the next look tries again.
-            let _ = self.remember(hpa, Memory::default()).await;
+    /// Ends a cooldown in which a look has failed; whether there was one.
+    async fn forget_missed(&mut self, hpa: &Autoscaler) -> Result<bool, ScaleError> {
+        let begun = self.missed && hpa.memory.zero_since.is_some();
+        if begun {
+            self.remember(hpa, Memory { zero_since: None, ..hpa.memory }).await?;
         }
+        self.missed = false;
+        Ok(begun)
     }
 
     fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
@@ -195,9 +199,18 @@ impl Keeper {
 
     async fn read(&mut self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
         self.scale = None;
-        let scale = self.shared.scales.read(hpa).await?;
-        self.scale = Some((scale.clone(), Instant::now()));
-        Ok(scale)
+        match self.shared.scales.read(hpa).await {
+            Ok(scale) => {
+                self.scale = Some((scale.clone(), Instant::now()));
+                Ok(scale)
+            }
+            Err(error) => {
+                self.missed = true;
+                // If that cannot be written either, the next look tries again.
+                let _ = self.forget_missed(hpa).await;
+                Err(error)
+            }
+        }
     }
 
     /// The mark first: a workload at 0 without it would be somebody else's.
@@ -284,19 +297,24 @@ impl Keeper {
     /// is being removed must not be started once more. But somebody should know.
     async fn farewell(&mut self, hpa: &Autoscaler, what: &str) {
         self.shared.findings.note(hpa, None);
-        if !self.shared.lease.is_held() || hpa.memory.asleep_since.is_none() {
+        if hpa.memory.asleep_since.is_none() {
             return;
+        }
+        // Whoever holds it says it, or will hold it soon.
+        let end = Instant::now() + SUCCESSION;
+        while !self.shared.lease.is_held() {
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
         }
         // Gone as well, or unreachable: nobody is left to be told.
         let Ok(scale) = self.read(hpa).await else { return };
         if scale.replicas > 0 {
             return;
         }
-        let (name, namespace, reference) = (&hpa.name, &hpa.namespace, hpa.workload.reference());
-        let note = format!(
-            "HPA {name} {what} while depthgauge had this scaled to 0, and nobody will wake it: kubectl scale -n {namespace} {reference} --replicas={}",
-            hpa.min.max(1)
-        );
+        let (name, wake) = (&hpa.name, hpa.wake_command());
+        let note = format!("HPA {name} {what} while depthgauge had this scaled to 0, and nobody will wake it: {wake}");
         let said = Said { reason: "LeftAsleep", action: "Look", warning: true, note: &note };
         self.shared.events.on_workload(hpa, &scale.uid, said).await;
     }
@@ -315,3 +333,6 @@ impl Interest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

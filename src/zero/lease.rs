@@ -9,8 +9,7 @@
 //! on an HPA before a break may have missed a message. And it says when nobody shall hold it any more:
 //! whoever runs at that moment obeys, until the next start.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,8 +41,11 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// So long a silence is no break, but for a cooldown that is shorter: a killed holder has been
 /// replaced, or a restart is over.
 const BREAK: SignedDuration = SignedDuration::from_secs(30);
-/// How long after it was retired its holder knows it, and has ended what it did.
-pub(super) const OBEYED: Duration = INTERVAL.saturating_add(CALL_TIMEOUT);
+/// How long after it was retired its holder has ended what it did: nobody can have renewed since, and
+/// what was begun by the last renewal's deadline is one call.
+const OBEYED: Duration = RENEW_DEADLINE.saturating_add(CALL_TIMEOUT);
+/// What one that obeys says of itself.
+const RETIREMENT: &str = "retired by `depthgauge unregister`: scales nothing any more; restart it to scale again";
 const VERBS: &[&str] = &["get", "create", "patch"];
 
 /// A Lease, and whether we hold it.
@@ -57,8 +59,8 @@ pub struct Lease {
     held: Mutex<Option<Held>>,
     /// Who held it when we last looked.
     holder: Mutex<Option<String>>,
-    /// Whether we have taken part: from then on we obey when it is retired.
-    started: AtomicBool,
+    /// The retirement that was there before us, if any, as we first saw it: we obey others only.
+    former: OnceLock<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +100,7 @@ impl Lease {
             clock,
             held: Mutex::default(),
             holder: Mutex::default(),
-            started: AtomicBool::new(false),
+            former: OnceLock::new(),
         }
     }
 
@@ -130,7 +132,7 @@ impl Lease {
         loop {
             let looked = tokio::time::timeout(CALL_TIMEOUT, self.step(&mut seen)).await;
             report(match looked {
-                Ok(Ok(())) => None,
+                Ok(Ok(hindered)) => hindered.map(str::to_owned),
                 // Somebody was faster.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => None,
                 Ok(Err(error)) => Some(format!("cannot hold Lease {}: {}", self.title(), self.grant().trouble(&error))),
@@ -140,20 +142,28 @@ impl Lease {
         }
     }
 
-    /// Has nobody hold it any more, of those who run now; whether somebody did. What its holder has
-    /// begun is over after [`OBEYED`].
+    /// Has nobody hold it any more, of those who run now; how long until what its holder has begun
+    /// is over. `None` if there is no such Lease.
     ///
     /// # Errors
     ///
     /// If that cannot be written, such as for want of a right.
-    pub(super) async fn retire(&self) -> kube::Result<bool> {
+    pub(super) async fn retire(&self) -> kube::Result<Option<Duration>> {
         let mut tries = 0;
         loop {
-            let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(false) };
-            let retired = Annotation { name: RETIRED, value: format!("{:.3}", (self.clock)()) };
+            let Some(found) = self.api.get_opt(&self.name).await? else { return Ok(None) };
+            let now = (self.clock)();
+            let before = found.annotations().get(RETIRED).and_then(|at| at.parse::<Timestamp>().ok());
+            let rest = match (holder(&found), before) {
+                (Some(_), _) => OBEYED,
+                // A second try: what is left of the first one's wait.
+                (None, Some(at)) => OBEYED.saturating_sub(now.duration_since(at).try_into().unwrap_or_default()),
+                (None, None) => Duration::ZERO,
+            };
+            let retired = Annotation { name: RETIRED, value: format!("{now:.3}") };
             match self.apply(Some(&found), None, None, Some(retired)).await {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
-                written => return written.map(|()| holder(&found).is_some()),
+                written => return written.map(|()| Some(rest)),
             }
         }
     }
@@ -176,18 +186,21 @@ impl Lease {
         }
     }
 
-    async fn step(&self, seen: &mut Option<Seen>) -> kube::Result<()> {
+    /// One look; what hinders, but for errors.
+    async fn step(&self, seen: &mut Option<Seen>) -> kube::Result<Option<&'static str>> {
         let (began, now) = (Instant::now(), (self.clock)());
-        let Some(found) = self.api.get_opt(&self.name).await? else {
-            // Two may make it at the same moment: neither holds it by that.
-            return self.apply(None, None, None, None).await;
-        };
-        if found.annotations().contains_key(RETIRED) && self.started.load(Ordering::Relaxed) {
+        let found = self.api.get_opt(&self.name).await?;
+        let retired = found.as_ref().and_then(|found| found.annotations().get(RETIRED));
+        let former = self.former.get_or_init(|| retired.cloned());
+        if retired.is_some() && retired != former.as_ref() {
             *self.held() = None;
             *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            return Ok(());
+            return Ok(Some(RETIREMENT));
         }
-        self.started.store(true, Ordering::Relaxed);
+        let Some(found) = found else {
+            // Two may make it at the same moment: neither holds it by that.
+            return self.apply(None, None, None, None).await.map(|()| None);
+        };
         let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
         *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder(&found).cloned();
         let ours = match holder(&found) {
@@ -199,7 +212,7 @@ impl Lease {
             }
         };
         if !ours {
-            return Ok(());
+            return Ok(None);
         }
         let silence = renewed.map_or(SignedDuration::MAX, |renewed| now.duration_since(renewed));
         let unbroken = held_since(&found).filter(|_| silence < BREAK).unwrap_or(now);
@@ -214,7 +227,7 @@ impl Lease {
             tracing::info!(lease = self.title(), identity = self.identity, "scales to zero and back");
         }
         *seen = None;
-        Ok(())
+        Ok(None)
     }
 
     async fn apply(

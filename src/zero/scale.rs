@@ -43,7 +43,7 @@ pub(super) enum ScaleError {
     /// Said to the HPA's owner.
     #[error("{0}")]
     Wrong(String),
-    /// Said to the HPA's owner: there is no such workload.
+    /// Said to the HPA's owner: there is no such workload, or no such kind.
     #[error("{0}")]
     Gone(String),
     /// Somebody has changed it since it was read.
@@ -99,7 +99,7 @@ impl Scales {
             true => in_time(self.client.list_api_group_resources(api_version)).await?,
             false => in_time(self.client.list_core_api_resources(api_version)).await?,
         };
-        let absent = || ScaleError::Wrong(format!("this cluster has no kind {kind} in {api_version}"));
+        let absent = || ScaleError::Gone(format!("this cluster has no kind {kind} in {api_version}"));
         let list = listed.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 404 => absent(),
             error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
@@ -181,7 +181,7 @@ pub(super) fn answered(error: &kube::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use http::{Method, Request, Response};
     use kube::client::Body;
     use serde_json::{Value, json};
@@ -189,38 +189,52 @@ mod tests {
     use super::*;
     use crate::zero::autoscaler::tests::hpa;
 
+    /// A kube-apiserver that answers so: a code and an object, or the message of a failure.
+    pub(in crate::zero) fn answering(
+        answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
+    ) -> kube::Client {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = answer.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.map_err(std::io::Error::other)?;
+                let (code, said) =
+                    answer(&parts.method, &parts.uri.to_string(), &serde_json::from_slice(&body).unwrap_or_default());
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                    "reason": "", "message": said});
+                let body = if code == 200 { said } else { status };
+                let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+                response.map_err(std::io::Error::other)
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    const CANNOT: &str = "User \"u\" cannot get resource";
+
     /// A kube-apiserver with a worker at version 7 that can be scaled, and jobs that cannot.
-    fn client(code: u16) -> kube::Client {
-        let service = tower::service_fn(move |request: Request<Body>| async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect_bytes().await.map_err(std::io::Error::other)?;
+    fn client(code: u16, message: &'static str) -> kube::Client {
+        answering(move |method, path, body| {
             let scale = |replicas: u32| {
                 json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "spec": {"replicas": replicas},
                     "metadata": {"name": "dummy", "uid": "w", "resourceVersion": "7"}})
             };
             let resource = |name: &str, kind: &str| json!({"name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": ["get"]});
             let named = [resource("workers", "Worker"), resource("workers/scale", "Scale"), resource("jobs", "Job")];
-            let (code, answer) = match (parts.method, parts.uri.path()) {
-                (Method::GET, "/apis/example.com/v1") => {
+            let path = path.split('?').next().unwrap_or_default();
+            match (method, path) {
+                (&Method::GET, "/apis/example.com/v1") => {
                     (200, json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": named}))
                 }
                 (method, "/apis/example.com/v1/namespaces/shop/workers/dummy/scale") => match (code, method) {
-                    (200, Method::GET) => (200, scale(3)),
-                    (200, _) => {
-                        let patch: Value = serde_json::from_slice(&body)?;
-                        if patch["metadata"]["resourceVersion"] == "7" { (200, scale(0)) } else { (409, json!({})) }
-                    }
-                    (code, _) => (code, json!({})),
+                    (200, &Method::GET) => (200, scale(3)),
+                    (200, _) if body["metadata"]["resourceVersion"] == "7" => (200, scale(0)),
+                    (200, _) => (409, json!("changed")),
+                    (code, _) => (code, json!(message)),
                 },
-                _ => (404, json!({})),
-            };
-            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-                "reason": "", "message": "User \"u\" cannot get resource"});
-            let answer = if code == 200 { answer } else { status };
-            let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-            response.map_err(std::io::Error::other)
-        });
-        kube::Client::new(service, "default")
+                _ => (404, json!("not found")),
+            }
+        })
     }
 
     fn of_kind(kind: &str) -> Autoscaler {
@@ -229,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_kind_with_a_scale_is_scaled_if_nobody_has_changed_it_since() {
-        let (scales, hpa) = (Scales::new(client(200)), of_kind("Worker"));
+        let (scales, hpa) = (Scales::new(client(200, "")), of_kind("Worker"));
         let read = scales.read(&hpa).await.unwrap();
         assert_eq!((read.replicas, read.uid.as_str()), (3, "w"));
         scales.write(&hpa, &read, 0).await.unwrap();
@@ -239,19 +253,41 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_scaled_is_said_with_what_helps() {
-        for (kind, code, text) in [
-            ("Job", 200, "Job has no scale subresource"),
-            ("Robot", 200, "this cluster has no kind Robot in example.com/v1"),
-            ("Worker", 404, "there is no worker.example.com/dummy"),
-            ("Worker", 403, "resources: [workers/scale], verbs: [get, patch]"),
+        let webhook = "admission webhook \"policy.example.com\" denied the request: not at night";
+        let field = "the spec replicas field \".spec.replicas\" does not exist";
+        for (kind, code, message, gone, text) in [
+            ("Job", 200, "", false, "Job has no scale subresource"),
+            ("Robot", 200, "", true, "this cluster has no kind Robot in example.com/v1"),
+            ("Worker", 404, "", true, "there is no worker.example.com/dummy"),
+            ("Worker", 403, CANNOT, false, "resources: [workers/scale], verbs: [get, patch]"),
+            ("Worker", 403, webhook, false, webhook),
+            ("Worker", 500, field, false, field),
         ] {
-            let error = Scales::new(client(code)).read(&of_kind(kind)).await.unwrap_err();
-            assert!(
-                matches!(&error, ScaleError::Wrong(why) | ScaleError::Gone(why) if why.contains(text)),
-                "{kind}: {error}"
-            );
+            let error = Scales::new(client(code, message)).read(&of_kind(kind)).await.unwrap_err();
+            let (ScaleError::Wrong(why) | ScaleError::Gone(why)) = &error else { panic!("{kind}: {error:?}") };
+            assert!(why.contains(text), "{kind}: {error}");
+            assert_eq!(matches!(error, ScaleError::Gone(_)), gone, "{kind}: {error}");
+            assert_eq!(why.contains("kubectl apply"), message == CANNOT, "{kind}: {error}");
         }
-        let error = Scales::new(client(500)).read(&of_kind("Worker")).await.unwrap_err();
-        assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
+        let of_no_group = hpa(
+            &json!({"spec": {"scaleTargetRef": {"apiVersion": "lost.example.com/v1", "kind": "Worker", "name": "dummy"}}}),
+        );
+        let error = Scales::new(client(200, "")).read(&of_no_group).await.unwrap_err();
+        assert!(matches!(error, ScaleError::Gone(_)), "its definition is deleted: {error}");
+        for code in [500, 503, 429] {
+            let error = Scales::new(client(code, "etcd")).read(&of_kind("Worker")).await.unwrap_err();
+            assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
+        }
+    }
+
+    #[test]
+    fn a_right_of_the_core_group_is_named_without_a_group() {
+        let refused = Status::failure(CANNOT, "Forbidden").with_code(403);
+        let said = may_not("", "replicationcontrollers", "shop", &refused);
+        assert!(said.starts_with("it may not get, patch replicationcontrollers/scale in shop; "), "{said}");
+        assert!(
+            said.contains("{apiGroups: [''], resources: [replicationcontrollers/scale], verbs: [get, patch]}"),
+            "{said}"
+        );
     }
 }

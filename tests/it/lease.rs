@@ -132,7 +132,7 @@ async fn a_long_silence_is_remembered_as_a_break_and_a_short_one_is_not() {
 async fn one_that_is_retired_is_held_by_nobody_until_the_next_start() {
     let objects = Objects::default();
     let (first, second) = two(&objects).await;
-    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    assert_eq!(retire(&objects.client(), "dg", Timestamp::now).await, Ok(true));
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         assert!(!first.lease.is_held() && !second.lease.is_held());
@@ -148,8 +148,41 @@ async fn one_that_is_retired_is_held_by_nobody_until_the_next_start() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_waited_for_where_no_lease_is_held() {
     let (objects, began) = (Objects::default(), Instant::now());
-    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    assert_eq!(retire(&objects.client(), "dg", Timestamp::now).await, Ok(false));
     assert_eq!((objects.get(PATH), began.elapsed()), (None, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_try_waits_for_what_the_first_one_did_not() {
+    let objects = Objects::default();
+    let (_first, _second) = two(&objects).await;
+    // Its deadline, and a call that was begun just before.
+    let least = Duration::from_secs(10);
+    for _try in 0..2 {
+        let began = Instant::now();
+        retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+        // The times of day are real ones, and hardly pass here.
+        assert!(began.elapsed() > least - Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    let long_ago = || Timestamp::now() + SignedDuration::from_secs(60);
+    let began = Instant::now();
+    retire(&objects.client(), "dg", long_ago).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_one_whose_first_write_fails_obeys_no_older_retirement() {
+    let objects = Objects::default();
+    let (first, second) = two(&objects).await;
+    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    for before in [first, second] {
+        before.task.abort();
+    }
+    // Somebody changes it just then, and leaves it retired.
+    let mut changed = objects.get(PATH).unwrap();
+    changed["metadata"]["resourceVersion"] = json!("changed");
+    objects.appears(PATH, changed);
+    Replica::start(&objects, "fresh").acts_within(SOON).await;
 }
 
 /// A Lease whose holder is gone.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use depthgauge::health::{Health, State};
+use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::Catalog;
-use depthgauge::zero::{Lease, Zero};
+use depthgauge::zero::{LEASE, Lease, Zero, retire};
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -29,6 +29,36 @@ async fn an_hpa_that_needs_somebody_is_a_series() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_is_retired_says_so_and_what_helps() {
+    let (objects, health) = (Objects::default(), Health::default());
+    let zero = zero(&objects, &health);
+    let (lease, running) = (zero.lease(), tokio::spawn(zero.run()));
+    let held = async {
+        while !lease.is_held() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), held).await.expect("a holder");
+    retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
+    let said = async {
+        while !health.verbose(Reasons::Told).contains("[!]scale-to-zero degraded: retired by `depthgauge unregister`") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), said).await.expect("a word on it");
+    assert!(health.is_ready());
+    running.abort();
+}
+
+fn zero(objects: &Objects, health: &Health) -> Zero {
+    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
+    let lease = Lease::new(objects.client(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
+    let reporter = health.reporter("scale-to-zero", State::Ok);
+    let (catalog, lease) = (Arc::new(catalog), Arc::new(lease));
+    Zero::new(objects.client(), catalog, lease, "it".to_owned(), Timestamp::now, reporter)
+}
+
 /// In the text format; there is an HPA that cannot be scaled, for each series that there can be.
 pub(crate) async fn scraped() -> String {
     let hpa = json!({
@@ -41,11 +71,7 @@ pub(crate) async fn scraped() -> String {
         "/apis/autoscaling/v2/horizontalpodautoscalers",
         json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscalerList", "metadata": {"resourceVersion": "1"}, "items": [hpa]}),
     );
-    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
-    let lease = Lease::new(objects.client(), "dg".to_owned(), "zero".to_owned(), "it", Timestamp::now);
-    let reporter = Health::default().reporter("scale-to-zero", State::Ok);
-    let (catalog, lease) = (Arc::new(catalog), Arc::new(lease));
-    let zero = Zero::new(objects.client(), catalog, lease, "it".to_owned(), Timestamp::now, reporter);
+    let zero = zero(&objects, &Health::default());
     let mut registry = Registry::with_prefix("depthgauge");
     zero.register(&mut registry);
     let findings = zero.findings();

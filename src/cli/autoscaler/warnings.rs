@@ -1,6 +1,6 @@
 //! What is wrong with an HPA although it has a value: said the same by `check` and `explain`.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::Finding;
@@ -28,11 +28,11 @@ pub(in crate::cli) enum Waiting {
 // === impl Waiting ===
 
 impl Waiting {
-    /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and tells
-    /// nothing of anybody else's messages.
+    /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and who wakes
+    /// by himself; it tells nothing of anybody else's messages.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
-        let tells =
-            |item: &&Item| hpa.asleep_since().is_some() || item.policy.as_deref() != Some(Applied::Fallback.as_str());
+        let wakes = hpa.asleep_since().is_some() || hpa.scaled_to_zero();
+        let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
             Err(Trouble::Forbidden(_)) => Self::No,
@@ -70,11 +70,23 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
 }
 
 /// What keeps a workload at 0, for good or for now.
-pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting) -> Option<Finding> {
-    if !hpa.rests() || hpa.scaled_to_zero() {
+pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timestamp) -> Option<Finding> {
+    let (title, wake) = (hpa.title(), hpa.wake_command());
+    if hpa.scaled_to_zero() {
+        let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
+        return match (waiting, zero::decide::stuck(&kept, now)) {
+            (Waiting::Yes, Some(why)) => Some(Finding::fail(format!(
+                "{title} is at 0 and sleeps for good although its metrics are above 0, for {why}: wake it with {wake}"
+            ))),
+            (Waiting::Unknown, _) => Some(Finding::warn(format!(
+                "{title} is at 0, and it is asleep and blind: nobody knows whether messages are waiting; to be sure, wake it with {wake}"
+            ))),
+            _ => None,
+        };
+    }
+    if !hpa.rests() {
         return None;
     }
-    let (title, wake) = (hpa.title(), hpa.workload().wake_command(hpa.namespace()));
     let Some(since) = hpa.asleep_since() else {
         let text = |what| {
             format!("{title} rests, because its workload was set to 0 by somebody else{what}: wake it with {wake}")
@@ -116,8 +128,7 @@ pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: Sig
 
 /// What keeps one that carries our label from going to zero.
 fn label(hpa: &Autoscaler<'_>) -> Option<Finding> {
-    let object = serde_json::from_value(hpa.0.clone()).ok()?;
-    let found = zero::finding::Finding::of_label(&zero::autoscaler::Autoscaler::of(&object)?)?;
+    let found = zero::finding::Finding::of_label(&hpa.kept()?)?;
     Some(Finding::warn(format!("{}: {}", hpa.title(), found.text)))
 }
 
@@ -174,6 +185,8 @@ mod tests {
     use crate::cli::finding::Level;
     use crate::cli::told;
     use crate::lookup::policy::LABEL;
+
+    const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
     fn object(name: &str, selector: &Value, target: &Value) -> Value {
         json!({
@@ -299,14 +312,55 @@ mod tests {
 
     #[test]
     fn who_sleeps_for_good_is_told_how_to_wake() {
-        assert_eq!(asleep(&Autoscaler(&good("a")), Waiting::Yes), None);
+        assert_eq!(asleep(&Autoscaler(&good("a")), Waiting::Yes, NOW), None);
         let object = resting(&json!({}));
-        let found = asleep(&Autoscaler(&object), Waiting::Yes).unwrap();
+        let found = asleep(&Autoscaler(&object), Waiting::Yes, NOW).unwrap();
         assert_eq!(found.level, Level::Fail);
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
-        assert_eq!(asleep(&Autoscaler(&object), Waiting::No).unwrap().level, Level::Warn);
-        let blind = asleep(&Autoscaler(&object), Waiting::Unknown).unwrap();
+        assert_eq!(asleep(&Autoscaler(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
+        let blind = asleep(&Autoscaler(&object), Waiting::Unknown, NOW).unwrap();
         assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
+    }
+
+    /// It has gone to 0 itself.
+    fn native(over: &Value) -> Value {
+        let mut object = good("a");
+        object["spec"]["minReplicas"] = json!(0);
+        object["spec"]["behavior"] = over["behavior"].clone();
+        let mut conditions = vec![json!({"type": "ScaledToZero", "status": "True", "reason": "ScaledToZero"})];
+        conditions.extend(over["condition"].is_object().then(|| over["condition"].clone()));
+        object["status"] = json!({"conditions": conditions, "desiredReplicas": 0});
+        object
+    }
+
+    #[test]
+    fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
+        let failing = |seconds: i64| {
+            let since = (NOW - SignedDuration::from_secs(seconds)).to_string();
+            native(
+                &json!({"condition": {"type": "ScalingActive", "status": "False", "reason": "FailedGetExternalMetric",
+                "lastTransitionTime": since}}),
+            )
+        };
+        let well = native(&Value::Null);
+        let disabled = native(&json!({"behavior": {"scaleUp": {"selectPolicy": "Disabled"}}}));
+        for (object, text) in [
+            (&disabled, "for the HPA's own behavior.scaleUp allows no step from 0"),
+            (&failing(90), "for the HPA itself cannot read its metrics"),
+        ] {
+            let found = asleep(&Autoscaler(object), Waiting::Yes, NOW).unwrap();
+            assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
+            assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{found:?}");
+            assert_eq!(asleep(&Autoscaler(object), Waiting::No, NOW), None);
+        }
+        for (object, waiting) in [(&well, Waiting::Yes), (&well, Waiting::No), (&failing(30), Waiting::Yes)] {
+            assert_eq!(asleep(&Autoscaler(object), waiting, NOW), None, "its HPA wakes it");
+        }
+        let blind = asleep(&Autoscaler(&well), Waiting::Unknown, NOW).unwrap();
+        assert!(blind.level == Level::Warn && blind.text.contains("asleep and blind"), "{blind:?}");
+        let mut awake = disabled;
+        awake["status"]["desiredReplicas"] = json!(2);
+        assert_eq!(asleep(&Autoscaler(&awake), Waiting::Yes, NOW), None);
     }
 
     #[test]
@@ -327,6 +381,7 @@ mod tests {
             (&plain, items(&[("12", Some("fallback"))]), Waiting::Unknown),
             (&plain, items(&[("12", Some("fallback")), ("1", None)]), Waiting::Yes),
             (&ours, items(&[("12", Some("fallback"))]), Waiting::Yes),
+            (&native(&Value::Null), items(&[("12", Some("fallback"))]), Waiting::Yes),
         ] {
             assert_eq!(Waiting::of(&Autoscaler(object), Ok(&values)), waiting, "{values:?}");
         }
@@ -351,7 +406,7 @@ mod tests {
             (&paused, Waiting::Yes, Level::Warn, "take the annotation away"),
             (&paused, Waiting::Unknown, Level::Warn, "asleep and blind"),
         ] {
-            let found = asleep(&Autoscaler(object), waiting).unwrap();
+            let found = asleep(&Autoscaler(object), waiting, NOW).unwrap();
             assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
             let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
             assert_eq!(helps, level == Level::Warn, "{}", found.text);

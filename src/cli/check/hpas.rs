@@ -15,6 +15,7 @@ use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::{Version, may_scale_to_zero};
 use crate::cli::wire::{Trouble, Wire};
+use crate::zero::finding::Problem;
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
 /// itself may ask.
@@ -81,7 +82,7 @@ async fn look(
         waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
         findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
     }
-    findings.extend(warnings::asleep(hpa, waiting));
+    findings.extend(warnings::asleep(hpa, waiting, clock()));
     if hpa.is_labelled() || hpa.rests() {
         // Whoever may not read Events has seen the rest.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
@@ -105,6 +106,11 @@ fn said(hpa: &Autoscaler<'_>, events: &Value, known: &[Finding], now: Timestamp)
     let dated = warns.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
     let (at, last) = dated.max_by_key(|(at, _)| *at)?;
     let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
+    // Whoever is awake sleeps no more, whatever was said when he did.
+    let of_sleep = [Problem::AsleepForGood, Problem::AsleepBlind].iter().any(|problem| problem.reason() == reason);
+    if of_sleep && !hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero) {
+        return None;
+    }
     let new = now.duration_since(at) < STANDS && !known.iter().any(|found| found.text.contains(note));
     new.then(|| Finding::warn(format!("{}: {reason}: {note} (depthgauge, at {at:.0})", hpa.title())))
 }
@@ -157,6 +163,30 @@ mod tests {
         assert_eq!(said(&[], now).unwrap(), "shop/web: CannotScale: no right (depthgauge, at 2026-11-22T13:50:00Z)");
         assert_eq!(said(&[Finding::warn("shop/web: no right")], now), None, "said already");
         assert_eq!(said(&[], now + SignedDuration::from_mins(30)), None, "it would have been repeated");
+    }
+
+    #[test]
+    fn who_is_awake_is_not_told_to_sleep_by_an_old_event() {
+        let now = "2026-11-22T14:00:00Z".parse().unwrap();
+        let mut object = json!({
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "metrics": [{"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value"}}}]},
+        });
+        let condition = json!({"type": "AbleToScale", "status": "True"});
+        for (reason, replicas, told) in [
+            ("AsleepForGood", 0, true),
+            ("AsleepForGood", 2, false),
+            ("AsleepAndBlind", 0, true),
+            ("AsleepAndBlind", 2, false),
+            ("CannotScale", 2, true),
+        ] {
+            object["status"] =
+                json!({"conditions": [condition], "currentReplicas": replicas, "desiredReplicas": replicas});
+            let event = json!({"type": "Warning", "eventTime": "2026-11-22T13:50:00.5Z", "reason": reason, "message": "m", "reportingComponent": "depthgauge"});
+            let said = said(&Autoscaler(&object), &json!({"items": [event]}), &[], now);
+            assert_eq!(said.is_some(), told, "{reason} at {replicas}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn asleep(seen: &Seen<'_>) -> String {
     }
     format!(
         "It does not scale: the workload is at 0, and not by this HPA (ScaledToZero is not True), so no metric is looked at. Wake it with {}",
-        hpa.workload().wake_command(hpa.namespace())
+        hpa.wake_command()
     )
 }
 

@@ -97,3 +97,21 @@ impl Outlook {
         self.findings.all().into_iter().map(finding).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_acts_where_no_lease_is_held() {
+        let unreachable = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("no way"))
+        });
+        let client = kube::Client::new(unreachable, "default");
+        let lease = Arc::new(Lease::new(client, "dg".to_owned(), LEASE.to_owned(), "it", clock));
+        // As it is of one that is retired, too.
+        assert_eq!((lease.holder(), lease.is_held()), (None, false));
+        let outlook = Outlook { findings: Findings::default(), lease };
+        assert_eq!(outlook.who(), "by nobody at the moment");
+    }
+}

@@ -57,6 +57,7 @@ fn a_take_over_can_be_undone(world: &World) {
 fn unregister_deletes_only_what_is_ours(world: &World) {
     let said = unregister(world, &[]);
     assert!(!said.ok && said.stderr.contains("belongs to Service keda/keda-metrics"), "{said:?}");
+    assert!(said.stderr.contains("nothing was changed") && said.stdout.is_empty(), "{said:?}");
     // As the chart's hook does, which is not to stand in an uninstall's way.
     let said = unregister(world, &["--service=depthgauge/depthgauge:443"]);
     assert!(said.ok && said.stdout.contains("belongs to Service keda/keda-metrics: it is left alone"), "{said:?}");

@@ -1,0 +1,134 @@
+//! One HPA and a kube-apiserver that answers as it is told to.
+
+use std::sync::Mutex;
+
+use http::Method;
+use serde_json::Value;
+
+use super::*;
+use crate::lookup::Catalog;
+use crate::zero::autoscaler::tests::hpa;
+use crate::zero::scale::tests::answering;
+use crate::zero::{Actions, Findings, LEASE, Lease, events, scale};
+
+/// What was asked of it: method, path, body.
+type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
+
+const HPA: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/dummy";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+fn keeper(
+    hpa: &Autoscaler,
+    answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
+) -> (Keeper, Asked, watch::Sender<Arc<Autoscaler>>) {
+    let asked = Asked::default();
+    let seen = asked.clone();
+    let client = answering(move |method, uri, body| {
+        let path = uri.split('?').next().unwrap_or_default();
+        seen.lock().unwrap().push((method.clone(), path.to_owned(), body.clone()));
+        answer(method, path, body)
+    });
+    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
+    let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
+    let shared = Shared {
+        scales: scale::Scales::new(client.clone()),
+        events: events::Events::new(client.clone(), "it".to_owned(), Timestamp::now),
+        client,
+        catalog: Arc::new(catalog),
+        lease: Arc::new(lease),
+        findings: Findings::default(),
+        actions: Actions::default(),
+        clock: Timestamp::now,
+    };
+    let (sender, receiver) = watch::channel(Arc::new(hpa.clone()));
+    (Keeper::new(Arc::new(shared), receiver), asked, sender)
+}
+
+/// What was written on the HPA, in its order.
+fn remembered(asked: &Asked) -> Vec<Value> {
+    let asked = asked.lock().unwrap();
+    let patches = asked.iter().filter(|(method, path, _)| method == Method::PATCH && path == HPA);
+    patches.map(|(_, _, body)| body["metadata"]["annotations"].clone()).collect()
+}
+
+/// In its cooldown, with nothing that says that there are messages.
+fn cooling() -> Autoscaler {
+    hpa(
+        &json!({"metadata": {"annotations": {"depthgauge.dev/zero-since": "2026-11-23T10:00:00Z"}}, "spec": {"metrics": []}}),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_that_cannot_be_read_ends_a_cooldown() {
+    let hpa = cooling();
+    let metadata = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {}});
+    let (mut keeper, asked, _sender) = keeper(&hpa, move |method, path, _| match (method, path) {
+        (&Method::PATCH, HPA) => (200, metadata.clone()),
+        _ => (503, json!("too much to do")),
+    });
+    assert!(matches!(keeper.act(&hpa).await, Err(ScaleError::Trouble(_))));
+    let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock().unwrap()) };
+    assert_eq!(
+        (&written["depthgauge.dev/zero-since"], &written["depthgauge.dev/zero-of"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(!keeper.missed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cooldown_that_could_not_be_ended_is_ended_before_anything_else() {
+    let hpa = cooling();
+    let (mut keeper, asked, _sender) = keeper(&hpa, |_, _, _| (503, json!("too much to do")));
+    for tries in 1..=2 {
+        assert!(matches!(keeper.act(&hpa).await, Err(ScaleError::Trouble(_))));
+        assert_eq!(remembered(&asked).len(), tries);
+    }
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.last().map(|(_, path, _)| path.as_str()), Some(HPA), "its scale was not asked for again");
+}
+
+/// The Lease is there, and nobody's.
+fn lease(body: &Value) -> Value {
+    let mut lease = body.clone();
+    lease["metadata"] = json!({"name": LEASE, "resourceVersion": "1"});
+    lease
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hpa_that_goes_while_nobody_holds_the_lease_leaves_word_when_somebody_does() {
+    let asleep = json!({"metadata": {"annotations": {"depthgauge.dev/asleep-since": "2026-11-23T10:00:00Z"}}});
+    let hpa = hpa(&asleep);
+    for (holds, words) in [(true, 1), (false, 0)] {
+        let deployment = |name: &str| json!({"name": name, "kind": "Deployment", "namespaced": true, "singularName": "", "verbs": ["get"]});
+        let named = [deployment("deployments"), deployment("deployments/scale")];
+        let resources = json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": named});
+        let scale =
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"uid": "w", "resourceVersion": "7"}});
+        let (mut keeper, asked, _sender) = keeper(&hpa, move |method, path, body| match (method, path) {
+            (&Method::GET, "/apis/apps/v1") => (200, resources.clone()),
+            (_, "/apis/apps/v1/namespaces/shop/deployments/dummy/scale") => (200, scale.clone()),
+            (&Method::POST, EVENTS) => (200, body.clone()),
+            (&Method::GET, _) => (200, lease(&json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1"}))),
+            _ => (200, lease(body)),
+        });
+        let shared = keeper.shared.clone();
+        let kept = async {
+            if holds {
+                tokio::time::sleep(SUCCESSION / 2).await;
+                shared.lease.keep(|_| ()).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = keeper.farewell(&hpa, "was deleted") => {}
+            () = kept => {}
+            () = tokio::time::sleep(SUCCESSION * 2) => panic!("it waits for ever"),
+        }
+        let asked = asked.lock().unwrap();
+        let said: Vec<_> =
+            asked.iter().filter(|(_, path, _)| path == EVENTS).map(|(_, _, event)| &event["note"]).collect();
+        assert_eq!(said.len(), words, "{said:?}");
+        let wake = "kubectl scale -n shop deployment/dummy --replicas=1";
+        assert!(said.iter().all(|note| note.as_str().unwrap_or_default().ends_with(wake)), "{said:?}");
+    }
+}
