@@ -24,6 +24,8 @@ const NAME: &str = "depthgauge.depthgauge.svc";
 const SECRET: &str = "/api/v1/namespaces/depthgauge/secrets/certs";
 const APISERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
 const MINUTE: Duration = Duration::from_secs(60);
+/// Of a CA.
+const SHORTEST: Duration = Duration::from_secs(4 * 60);
 
 /// Wall-clock time that passes as the runtime's does.
 fn clock() -> Timestamp {
@@ -78,7 +80,7 @@ async fn replica(objects: &Objects) -> watch::Receiver<Serving> {
 async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
     let health = Health::default();
     let reporter = |name| health.reporter(name, State::Ok);
-    let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, 6 * MINUTE).unwrap(), clock);
+    let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, SHORTEST).unwrap(), clock);
     let (publish, serving) = watch::channel(certificates.current().await.unwrap());
     let publication = certificates.publication();
     let keep = certificates.keep(publish, reporter("certificate"));
@@ -176,5 +178,32 @@ async fn who_has_not_read_the_secret_lately_does_not_put_the_bundle_right() {
     while announced.elapsed() < MINUTE {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(cas(), 2, "{:?} later", announced.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_lost_is_put_back_as_it_was_and_nobody_stops_verifying() {
+    let objects = Objects::default();
+    let replicas = [replica(&objects).await, replica(&objects).await];
+    let before = eventually("a bundle", async || bundle(&objects)).await;
+    let kept = objects.get(SECRET).unwrap()["data"].clone();
+    let deleted = || objects.delete(SECRET);
+    let wiped = || {
+        let mut secret = objects.get(SECRET).unwrap();
+        let data = secret["data"].as_object_mut().unwrap();
+        data.retain(|name, _| !name.starts_with("ca."));
+        objects.put(SECRET, secret);
+    };
+    for lose in [&deleted as &dyn Fn(), &wiped] {
+        lose();
+        let lost = Instant::now();
+        while lost.elapsed() < Duration::from_secs(25) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(bundle(&objects).unwrap(), before, "{:?} later", lost.elapsed());
+            for replica in &replicas {
+                verify(&before, &replica.borrow()).unwrap();
+            }
+        }
+        assert_eq!(objects.get(SECRET).unwrap()["data"], kept);
     }
 }

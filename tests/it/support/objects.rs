@@ -45,6 +45,13 @@ impl Objects {
         self.state().objects.get(path).cloned()
     }
 
+    /// Somebody deletes it.
+    pub(crate) fn delete(&self, path: &str) {
+        let mut state = self.state();
+        state.objects.remove(path);
+        state.managed.retain(|(of, _), _| of != path);
+    }
+
     /// Makes this, whole.
     pub(crate) fn put(&self, path: &str, object: Value) {
         self.state().objects.insert(path.to_owned(), object);
