@@ -78,6 +78,13 @@ async fn replica(objects: &Objects) -> watch::Receiver<Serving> {
 /// One that has read the Secret once; the future is what reads it again.
 /// Nothing of the registration has run yet.
 async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
+    registering(objects, false).await
+}
+
+async fn registering(
+    objects: &Objects,
+    takeover: bool,
+) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
     let health = Health::default();
     let reporter = |name| health.reporter(name, State::Ok);
     let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, SHORTEST).unwrap(), clock);
@@ -87,7 +94,7 @@ async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future
     let install = Arc::new(Install::new(objects.client(), "depthgauge/depthgauge:443".parse().unwrap()));
     let certificate = apiservice::Certificate { serving: serving.clone(), publication };
     let registration =
-        Registration::new(install, false, certificate, reporter("apiservice"), Availability::default()).unwrap();
+        Registration::new(install, takeover, certificate, reporter("apiservice"), Availability::default()).unwrap();
     tokio::spawn(registration.keep());
     (serving, keep, health)
 }
@@ -128,6 +135,46 @@ async fn an_apiservice_that_somebody_takes_while_we_put_it_right_stays_theirs() 
     objects.appears(APISERVICE, foreign());
     eventually("the other's", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
     assert_eq!(objects.get(APISERVICE).unwrap(), foreign());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_changing_the_apiservice_is_named_until_he_stops() {
+    let objects = Objects::default();
+    let (_serving, keep, health) = registered(&objects).await;
+    tokio::spawn(keep);
+    let ours = eventually("ours", async || objects.get(APISERVICE)).await;
+    let mut drifted = ours.clone();
+    drifted["spec"]["caBundle"] = json!("eA==");
+    drifted["metadata"]["managedFields"] = json!([
+        {"manager": "keda-operator", "operation": "Update", "time": "2026-11-22T14:00:01Z"},
+        {"manager": "depthgauge", "operation": "Apply", "time": "2026-11-22T14:00:00Z"},
+        {"manager": "kube-apiserver", "operation": "Update", "time": "2026-11-22T14:00:02Z", "subresource": "status"},
+    ]);
+    for _ in 0..3 {
+        assert!(!said(&health).contains("keeps changing"), "{}", said(&health));
+        objects.put(APISERVICE, drifted.clone());
+        let spec = &ours["spec"];
+        eventually("put right", async || (objects.get(APISERVICE)?["spec"] == *spec).then_some(())).await;
+    }
+    let named = "keda-operator keeps changing APIService";
+    eventually("named", async || said(&health).contains(named).then_some(())).await;
+    let since = Instant::now();
+    eventually("forgiven", async || (!said(&health).contains(named)).then_some(())).await;
+    assert!(since.elapsed() > MINUTE / 2, "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
+    let objects = Objects::default();
+    let mut theirs = foreign();
+    theirs["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "keda/ca", "else": "stays"});
+    objects.put(APISERVICE, theirs);
+    let (_serving, _keep, _health) = registering(&objects, true).await;
+    let annotations = || objects.get(APISERVICE).unwrap()["metadata"]["annotations"].clone();
+    eventually("taken", async || annotations().get("depthgauge.dev/former-spec").map(drop)).await;
+    eventually("gone", async || annotations().get("cert-manager.io/inject-ca-from").is_none().then_some(())).await;
+    let former = annotations()["depthgauge.dev/former-annotations"].clone();
+    assert_eq!((former, &annotations()["else"]), (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays")));
 }
 
 fn bundle(objects: &Objects) -> Option<String> {
