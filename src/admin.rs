@@ -3,6 +3,7 @@
 //! Listens on loopback unless told otherwise. The same is on the secure port: probes for all, without
 //! their reasons, the rest for whoever may.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_io_timeout::TimeoutStream;
 
 use crate::health::{Health, Reasons};
 
@@ -25,6 +27,11 @@ pub mod status;
 
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections at once: kubelet, Prometheus and whoever looks hold a few. It is not always loopback.
+const CONNECTIONS_MAX: usize = 64;
+/// A peer that takes nothing of an answer for so long does not want it; as on the secure port.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own. Reasons name Services, files
 /// and users: where anybody may ask they are withheld.
@@ -45,6 +52,7 @@ pub fn metrics(registry: Arc<Registry>) -> Router {
 pub async fn serve(listener: TcpListener, routes: Router) {
     let service = TowerToHyperService::new(routes);
     let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::new();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -57,10 +65,24 @@ pub async fn serve(listener: TcpListener, routes: Router) {
             },
             Some(_) = connections.join_next() => continue,
         };
+        make_room(&mut by_age);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
         // The timer makes the default header time-out of 30 s count.
-        let connection =
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service.clone());
-        connections.spawn(connection);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(Box::pin(stream)), service.clone());
+        by_age.push_back(connections.spawn(connection));
+    }
+}
+
+/// The oldest goes: whoever fills the house keeps no probe out, which asks on a connection of its own.
+fn make_room(by_age: &mut VecDeque<AbortHandle>) {
+    by_age.retain(|connection| !connection.is_finished());
+    if by_age.len() >= CONNECTIONS_MAX
+        && let Some(oldest) = by_age.pop_front()
+    {
+        oldest.abort();
     }
 }
 
@@ -76,16 +98,102 @@ async fn exposed(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> R
     }
 }
 
-async fn live() -> &'static str {
-    "ok"
+async fn live(uri: Uri) -> Response {
+    if !is_verbose(&uri) {
+        return "ok".into_response();
+    }
+    // In the words of Kubernetes: alive is whoever answers.
+    format!("[+]ping ok\n{} check passed\n", uri.path().trim_matches('/')).into_response()
+}
+
+fn is_verbose(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")))
 }
 
 async fn ready(State((health, reasons)): State<(Health, Reasons)>, uri: Uri) -> Response {
-    let verbose = uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
-    match (health.is_ready(), verbose) {
+    match (health.is_ready(), is_verbose(&uri)) {
         (true, false) => "ok".into_response(),
         (true, true) => health.verbose(reasons).into_response(),
         // What failed is said in both forms: nobody asks for the reason in advance.
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, health.verbose(reasons)).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    async fn listening() -> (TcpListener, std::net::SocketAddr) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn get(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_crowd_keeps_no_probe_out_and_goes_by_age() {
+        let (listener, address) = listening().await;
+        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Told)));
+        let mut crowd = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            crowd.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert_eq!(get(address, "/livez").await, "ok");
+        let ended = timeout(PATIENCE, crowd[0].read(&mut [0])).await.expect("the oldest goes");
+        assert!(!ended.is_ok_and(|read| read > 0));
+        assert!(timeout(Duration::from_millis(1), crowd[1].read(&mut [0])).await.is_err(), "the others stay");
+    }
+
+    #[tokio::test]
+    async fn what_is_alive_is_told_as_kubernetes_tells_it() {
+        let (listener, address) = listening().await;
+        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Told)));
+        assert_eq!(get(address, "/livez?verbose").await, "[+]ping ok\nlivez check passed\n");
+        assert_eq!(get(address, "/healthz?verbose=1").await, "[+]ping ok\nhealthz check passed\n");
+        assert_eq!(get(address, "/healthz").await, "ok");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_his_answer_is_closed() {
+        const LONG: usize = 64 << 20;
+        let (listener, address) = listening().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (told, mut asked) = tokio::sync::mpsc::channel(1);
+        let answer = move || async move {
+            let _ = told.try_send(());
+            vec![0; LONG]
+        };
+        let server = tokio::spawn(serve(listener, Router::new().route("/", get_route(answer))));
+        timeout(PATIENCE, asked.recv()).await.expect("the question is read");
+        tokio::time::sleep(WRITE_TIMEOUT * 2).await;
+        let (mut read, mut buffer) = (0, vec![0; 64 << 10]);
+        while let Ok(more @ 1..) = stream.read(&mut buffer).await {
+            read += more;
+        }
+        assert!(read < LONG, "{read} bytes");
+        server.abort();
+    }
+
+    fn get_route<F, R>(answer: F) -> axum::routing::MethodRouter
+    where
+        F: FnOnce() -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Vec<u8>> + Send,
+    {
+        axum::routing::get(answer)
     }
 }

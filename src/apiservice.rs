@@ -41,6 +41,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// From a drift that was seen to the look that puts it right: in between it is read again what
 /// other replicas want.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Who changes it so often within this time goes on doing so: each time questions fail until it is
+/// put right.
+const REPAIRS: (usize, Duration) = (3, Duration::from_secs(60));
 /// Deadline of one look, a few calls to kube-apiserver, which answers in milliseconds or is in
 /// trouble.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +71,8 @@ pub struct Registration {
     registered: bool,
     /// When it was first seen out of step, while it is.
     drifted: Option<Instant>,
+    /// When it was lately put right after somebody else had changed it, and who that was.
+    repairs: Vec<(Instant, String)>,
     /// Goes with the install; `None` until it was found.
     owner: Option<OwnerReference>,
     /// Why it could not be looked for.
@@ -107,6 +112,7 @@ impl Registration {
             availability,
             registered: false,
             drifted: None,
+            repairs: Vec::new(),
             owner: None,
             owner_trouble: None,
         })
@@ -179,6 +185,9 @@ impl Registration {
             self.publication.read_again();
             return Ok(());
         }
+        if let Some(manager) = object::intruder(found) {
+            self.repairs.push((Instant::now(), manager.to_owned()));
+        }
         self.apply(wanted, Some(found)).await?;
         tracing::info!(service = %self.install.service, "put APIService {NAME} right");
         Ok(())
@@ -191,7 +200,13 @@ impl Registration {
             ));
         } else if self.takeover {
             object::remember(&mut wanted, found).map_err(kube::Error::SerdeError)?;
-            self.apply(wanted, Some(found)).await?;
+            let taken = self.apply(wanted, Some(found)).await?;
+            // With somebody else's certificate the injection is what is wanted.
+            let is_our_ca = matches!(self.serving.borrow().ca, Ca::Bundle(_));
+            if let Some(patch) = object::without_injection(&taken).filter(|_| is_our_ca) {
+                let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+                self.api.patch(NAME, &params, &Patch::Merge(&patch)).await?;
+            }
             tracing::warn!("took APIService {NAME} over from {owner}; `depthgauge unregister --restore` gives it back");
         } else {
             self.reporter.degraded(format!(
@@ -204,7 +219,7 @@ impl Registration {
     /// Server-side apply. One that was read is taken in full, if it is still the one that was
     /// read; one that was not there is made, and a foreign one that has come up since is a
     /// conflict.
-    async fn apply(&mut self, mut wanted: APIService, found: Option<&APIService>) -> kube::Result<()> {
+    async fn apply(&mut self, mut wanted: APIService, found: Option<&APIService>) -> kube::Result<APIService> {
         let mut params = PatchParams::apply(FIELD_MANAGER);
         if let Some(found) = found {
             wanted.metadata.resource_version.clone_from(&found.metadata.resource_version);
@@ -213,7 +228,7 @@ impl Registration {
         let applied = self.api.patch(NAME, &params, &Patch::Apply(&wanted)).await?;
         (self.registered, self.drifted) = (true, None);
         self.report(&applied);
-        Ok(())
+        Ok(applied)
     }
 
     /// Whoever installed us by hand has no ClusterRole; then it goes with nothing.
@@ -226,7 +241,20 @@ impl Registration {
         }
     }
 
-    fn report(&self, found: &APIService) {
+    /// Who changes it again and again.
+    fn opponent(&mut self) -> Option<&str> {
+        let (many, lately) = REPAIRS;
+        self.repairs.retain(|(at, _)| at.elapsed() < lately);
+        self.repairs.last().filter(|_| self.repairs.len() >= many).map(|(_, manager)| manager.as_str())
+    }
+
+    fn report(&mut self, found: &APIService) {
+        if let Some(manager) = self.opponent() {
+            let line = format!(
+                "{manager} keeps changing APIService {NAME}, and questions fail until depthgauge has put it right: stop {manager}, or have it leave this object alone"
+            );
+            return self.reporter.degraded(line);
+        }
         let available = availability::condition(found);
         let no_ca = found.spec.as_ref().is_none_or(|spec| spec.ca_bundle.is_none());
         match (available, &self.owner_trouble) {

@@ -32,6 +32,7 @@ mod client_cert;
 mod decisions;
 mod front_proxy;
 mod meters;
+mod places;
 mod roots;
 mod token;
 mod trust;
@@ -61,8 +62,12 @@ pub struct Gate<V> {
 
 /// Says whose token this is.
 pub trait Tokens: Send + Sync {
-    /// The caller, [authenticated](Caller::authenticated), or why not.
-    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>>;
+    /// The caller, [authenticated](Caller::authenticated), or why not; it came over this connection.
+    fn authenticate<'a>(
+        &'a self,
+        token: &'a str,
+        peer: &'a Peer,
+    ) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>>;
 }
 
 /// Says whether a caller may do something.
@@ -186,7 +191,7 @@ impl Auth {
         }
         if let Some(token) = bearer(request) {
             let caller = match &self.tokens {
-                Some(tokens) => tokens.authenticate(token).await,
+                Some(tokens) => tokens.authenticate(token, peer).await,
                 None => Err(Unauthenticated::Rejected),
             };
             return match caller {

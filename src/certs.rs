@@ -6,6 +6,7 @@
 //! hands over to the next.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,7 +35,7 @@ pub use secret_ref::{BadSecretRef, SecretRef};
 pub use serving::{Ca, Serving};
 
 use own_files::OwnFiles;
-use rotation::Rules;
+use rotation::{Held, Rules};
 use serving::serving;
 use store::Store;
 use store::dir::Dir;
@@ -58,8 +59,16 @@ pub struct Certificates {
 }
 
 enum Origin {
-    Own { store: Store, rules: Rules },
+    Own(Box<Own>),
     Files(OwnFiles),
+}
+
+/// A CA of our own.
+struct Own {
+    store: Store,
+    rules: Rules,
+    /// What is served: whoever empties the store does not make kube-apiserver distrust us.
+    last: Mutex<Option<Held>>,
 }
 
 /// Why there is no certificate.
@@ -139,7 +148,8 @@ impl Certificates {
 
     fn own(store: Store, names: Vec<String>, lifetimes: Lifetimes, clock: fn() -> Timestamp) -> Self {
         let rules = Rules { names, serving_lifetime: lifetimes.serving, ca_lifetime: lifetimes.ca };
-        Self { origin: Origin::Own { store, rules }, clock, publication: Publication::default() }
+        let own = Own { store, rules, last: Mutex::default() };
+        Self { origin: Origin::Own(Box::new(own)), clock, publication: Publication::default() }
     }
 
     /// To be told by whoever publishes our CA.
@@ -154,7 +164,7 @@ impl Certificates {
         let looked_at = Instant::now();
         let current = match &self.origin {
             Origin::Files(files) => serving(&files.read()?, Ca::Foreign)?,
-            Origin::Own { store, rules } => self.own_current(store, rules).await?,
+            Origin::Own(own) => self.own_current(own).await?,
         };
         Ok(Serving { looked_at, ..current })
     }
@@ -171,19 +181,30 @@ impl Certificates {
         }
     }
 
-    async fn own_current(&self, store: &Store, rules: &Rules) -> Result<Serving, CertsError> {
+    async fn own_current(&self, own: &Own) -> Result<Serving, CertsError> {
         for _ in 0..ATTEMPTS {
-            let read = store.read().await?;
-            let wanted = read.held.advance(rules, (self.clock)(), |ca| self.publication.is_known(ca))?;
+            let read = own.store.read().await?;
+            let now = (self.clock)();
+            let saved = own.last().filter(|last| read.held.is_lost(now) && last.serves(now));
+            let is_saved = saved.is_some();
+            let before = saved.unwrap_or_else(|| read.held.clone());
+            let wanted = before.advance(&own.rules, now, |ca| self.publication.is_known(ca))?;
             if wanted != read.held {
-                if !store.replace(&read, &wanted).await? {
+                if !own.store.replace(&read, &wanted).await? {
                     // Another replica was faster: what it wrote counts.
                     continue;
                 }
-                log_change(&read.held, &wanted);
+                if is_saved {
+                    tracing::warn!(
+                        "CA and certificate were lost where they are kept; those that are served are put back"
+                    );
+                }
+                log_change(&before, &wanted);
             }
             let pair = wanted.serving.as_ref().ok_or_else(|| CertsError::Serve("the CA cannot sign".to_owned()))?;
-            return serving(pair, Ca::Bundle(wanted.bundle()));
+            let current = serving(pair, Ca::Bundle(wanted.bundle()))?;
+            own.serves(wanted);
+            return Ok(current);
         }
         Err(CertsError::Contended)
     }
@@ -210,8 +231,20 @@ impl Certificates {
     }
 }
 
+// === impl Own ===
+
+impl Own {
+    fn last(&self) -> Option<Held> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn serves(&self, held: Held) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    }
+}
+
 /// One line a state change.
-fn log_change(before: &rotation::Held, after: &rotation::Held) {
+fn log_change(before: &Held, after: &Held) {
     if after.ca != before.ca {
         tracing::info!(handed_over = before.ca.is_some(), "a new CA signs");
     }

@@ -62,6 +62,7 @@
 //!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
 //!   auth/meters.rs     what is counted of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
+//!   auth/places.rs     how many questions at once, and lately; nobody takes what is others'
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      what the caller takes, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out

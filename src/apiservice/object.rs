@@ -1,9 +1,12 @@
 //! The APIService as an object: what it should be, whose the one that is there is, and what of
 //! it others have a hand in; pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::ByteString;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec, ServiceReference};
+use serde_json::{Map, Value, json};
 
 use super::{FIELD_MANAGER, ServiceRef};
 use crate::certs::Ca;
@@ -13,6 +16,10 @@ use crate::document::{Node, Problems};
 const MANIFEST: &str = include_str!("../../apiservice/apiservice.yaml");
 /// What the APIService was before a take-over: its spec, as JSON.
 pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
+/// And the annotations that were taken from it, as JSON.
+pub(super) const FORMER_ANNOTATIONS: &str = "depthgauge.dev/former-annotations";
+/// What has cert-manager write somebody else's CA into it.
+const INJECTED: &str = "cert-manager.io/inject-";
 
 /// The embedded manifest does not parse: a bug.
 #[derive(Debug, thiserror::Error)]
@@ -76,23 +83,56 @@ pub(super) fn wanted(
         labels.retain(|key, value| theirs.get(key).is_none_or(|held| held == value));
     }
     object.metadata.owner_references = owner.map(|owner| vec![owner.clone()]);
-    if let Some(former) = found.and_then(|found| annotation(found, FORMER_SPEC)) {
-        annotate(&mut object, FORMER_SPEC, former.to_owned());
+    for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
+        if let Some(former) = found.and_then(|found| annotation(found, memory)) {
+            annotate(&mut object, memory, former.to_owned());
+        }
     }
     Some(object)
 }
 
-/// Remembers what it was, for `unregister --restore`; what is remembered already stays.
+/// Remembers what it was, for `unregister --restore`: somebody else's, whatever it was before that.
 pub(super) fn remember(object: &mut APIService, found: &APIService) -> serde_json::Result<()> {
-    if annotation(object, FORMER_SPEC).is_none() {
-        annotate(object, FORMER_SPEC, serde_json::to_string(&found.spec)?);
+    annotate(object, FORMER_SPEC, serde_json::to_string(&found.spec)?);
+    let injected: Annotations = injected(found).collect();
+    if !injected.is_empty() {
+        annotate(object, FORMER_ANNOTATIONS, serde_json::to_string(&injected)?);
     }
     Ok(())
+}
+
+type Annotations = BTreeMap<String, String>;
+
+fn injected(found: &APIService) -> impl Iterator<Item = (String, String)> {
+    let annotations = found.metadata.annotations.iter().flatten();
+    annotations.filter(|(key, _)| key.starts_with(INJECTED)).map(|(key, value)| (key.clone(), value.clone()))
+}
+
+/// A merge patch that takes those annotations from it which have another CA put into it: `None`
+/// where there are none. Server-side apply takes nothing away that is somebody else's.
+pub(super) fn without_injection(found: &APIService) -> Option<Value> {
+    let gone: Map<String, Value> = injected(found).map(|(key, _)| (key, Value::Null)).collect();
+    let version = &found.metadata.resource_version;
+    (!gone.is_empty()).then(|| json!({"metadata": {"resourceVersion": version, "annotations": gone}}))
 }
 
 /// What it was before a take-over, if that is remembered.
 pub(super) fn former_spec(found: &APIService) -> Option<serde_json::Result<APIServiceSpec>> {
     annotation(found, FORMER_SPEC).map(serde_json::from_str)
+}
+
+/// The annotations that a take-over took from it.
+pub(super) fn former_annotations(found: &APIService) -> serde_json::Result<Annotations> {
+    annotation(found, FORMER_ANNOTATIONS).map_or_else(|| Ok(Annotations::new()), serde_json::from_str)
+}
+
+/// Who wrote it last, if that was somebody else.
+pub(super) fn intruder(found: &APIService) -> Option<&str> {
+    let entries = found.metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let is_other = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() != Some(FIELD_MANAGER);
+    // To the second: of two in the same, it was not us.
+    let last = entries.max_by_key(|entry| (entry.time.as_ref().map(|time| time.0), is_other(entry)));
+    last.filter(is_other).and_then(|entry| entry.manager.as_deref())
 }
 
 /// Whether what was found is as wanted, as far as we have a say.
@@ -249,9 +289,17 @@ mod tests {
 
         let again = wanted(&manifest, Some(&taken), &Ca::Bundle("next".into()), None).unwrap();
         assert_eq!(former_spec(&again).unwrap().unwrap(), before.spec.clone().unwrap(), "every apply carries it on");
-        let mut twice = again.clone();
-        remember(&mut twice, &taken).unwrap();
-        assert_eq!(twice, again);
+        // Somebody else had it meanwhile: what he had is what he gets back.
+        let mut between = again.clone();
+        between.spec = object("prometheus/adapter:443", "theirs").spec;
+        between.metadata.annotations.get_or_insert_default().insert(format!("{INJECTED}ca-from"), "a/b".into());
+        let mut twice = wanted(&manifest, Some(&between), &Ca::Bundle("ca".into()), None).unwrap();
+        remember(&mut twice, &between).unwrap();
+        assert_eq!(former_spec(&twice).unwrap().unwrap(), between.spec.clone().unwrap());
+        assert_eq!(former_annotations(&twice).unwrap()["cert-manager.io/inject-ca-from"], "a/b");
+        let patch = without_injection(&between).unwrap();
+        assert_eq!(patch["metadata"]["annotations"], json!({"cert-manager.io/inject-ca-from": null}));
+        assert_eq!(without_injection(&twice), None);
         assert!(former_spec(&before).is_none());
     }
 

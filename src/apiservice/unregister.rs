@@ -8,7 +8,9 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::install::CLUSTER_ROLE;
-use super::object::{FORMER_SPEC, Whose, former_spec, is_labelled_ours, look, owner};
+use super::object::{
+    FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look, owner,
+};
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
 
@@ -45,7 +47,7 @@ pub enum UnregisterError {
     Foreign(String),
     /// See the text.
     #[error(
-        "annotation {FORMER_SPEC} of APIService {NAME} is no spec of an APIService: {0}; the APIService was not changed"
+        "annotation {FORMER_SPEC} or {FORMER_ANNOTATIONS} of APIService {NAME} cannot be read: {0}; the APIService was not changed"
     )]
     BadMemory(serde_json::Error),
     /// kube-apiserver would not; the text says what to do.
@@ -115,13 +117,17 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
     let install = place.and_then(|place| place.name.as_deref());
     let is_ours = |owner: &&OwnerReference| owner.kind == CLUSTER_ROLE && Some(owner.name.as_str()) == install;
+    let mut annotations = serde_json::to_value(former_annotations(found)?)?;
+    for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
+        annotations[memory] = Value::Null;
+    }
     let owners = found.metadata.owner_references.iter().flatten();
     let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();
     Ok(json!({
         "metadata": {
             // As it was read, or not at all.
             "resourceVersion": found.metadata.resource_version,
-            "annotations": {FORMER_SPEC: null},
+            "annotations": annotations,
             // A list is replaced whole: what others added to it stays.
             "ownerReferences": others,
         },
@@ -154,6 +160,8 @@ mod tests {
     fn what_we_added_goes_and_what_was_comes_back() {
         let mut found = APIService::default();
         found.metadata.resource_version = Some("7".into());
+        let injected = r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#;
+        found.metadata.annotations = Some([(FORMER_ANNOTATIONS.to_owned(), injected.to_owned())].into());
         let former = json!({
             "group": "external.metrics.k8s.io", "groupPriorityMinimum": 100, "insecureSkipTLSVerify": true,
             "service": {"namespace": "keda", "name": "keda-metrics", "port": 443}, "version": "v1beta1", "versionPriority": 100,
@@ -163,5 +171,8 @@ mod tests {
         assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
         assert_eq!(patch["spec"]["service"], former["service"]);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        let annotations =
+            json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, "cert-manager.io/inject-ca-from": "keda/ca"});
+        assert_eq!(patch["metadata"]["annotations"], annotations);
     }
 }

@@ -58,7 +58,8 @@ impl Authorizer for SubjectAccessReviews {
             return async { Ok(Verdict::Allowed) }.boxed();
         }
         let ask = || review(self.client.clone(), question.clone(), self.reporter.clone()).boxed();
-        let side = if question.caller.is_anonymous() { Side::Stranger } else { Side::Caller };
+        let caller = &question.caller;
+        let side = if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(&caller.user) };
         if size(question) > REMEMBERED_MAX {
             return self.decisions.unremembered(side, ask).boxed();
         }

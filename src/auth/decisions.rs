@@ -5,34 +5,34 @@
 //! library has, would miss every time and put an API call into each answer.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Undecided;
+use super::places::{Place, Places, Room};
 
 /// Entries kept at most. A cluster has tens of callers; a flood of made-up ones (a kilobyte each,
 /// by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
-/// Questions of callers under way at once: the HPA controller asks in five workers, each for one
-/// metric at a time, and a review takes milliseconds.
-const CALLERS_MAX: usize = 64;
+/// Questions of callers: the HPA controller asks in five workers, each for one metric at a time,
+/// and a review takes milliseconds. 200 a second are what the Go library lets through.
+const CALLERS: Room = Room { at_once: 64, lately: 400, shared: true };
 /// The same for all strangers together, who could otherwise drive reviews as fast as
 /// kube-apiserver gives them, and by them use up what it has for us.
-const STRANGERS_MAX: usize = 8;
+const STRANGERS: Room = Room { at_once: 8, lately: 100, shared: false };
 
-/// Whose question it is: strangers cannot use up what callers have.
+/// Whose question it is: strangers cannot use up what callers have, nor one caller what others have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Side {
-    /// Somebody who has been made out, or whose decision is being renewed.
-    Caller,
+    /// Somebody who has been made out, by any number that is his alone.
+    Caller(u64),
     /// Nobody, or a token that may be anybody's.
     Stranger,
 }
@@ -53,8 +53,11 @@ pub(super) struct Decisions<K, V> {
     slots: Arc<Mutex<Slots<K, V>>>,
     lifetime: fn(&V) -> Lifetime,
     tasks: TaskTracker,
-    callers: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    callers: Arc<Places>,
+    strangers: Arc<Places>,
+    /// For decisions that are in use: what new questions take is not theirs.
+    renewals: Arc<Places>,
+    numbers: RandomState,
 }
 
 type Slots<K, V> = HashMap<K, Slot<V>, RandomState>;
@@ -73,8 +76,14 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(lifetime: fn(&V) -> Lifetime, tasks: TaskTracker) -> Self {
-        let [callers, strangers] = [CALLERS_MAX, STRANGERS_MAX].map(|max| Arc::new(Semaphore::new(max)));
-        Self { slots: Arc::default(), lifetime, tasks, callers, strangers }
+        let [callers, strangers, renewals] = [CALLERS, STRANGERS, CALLERS].map(Places::new);
+        let numbers = RandomState::default();
+        Self { slots: Arc::default(), lifetime, tasks, callers, strangers, renewals, numbers }
+    }
+
+    /// A side of his own for whoever this is said of.
+    pub(super) fn caller(&self, who: impl Hash) -> Side {
+        Side::Caller(self.numbers.hash_one(who))
     }
 
     /// The decision about `key`, from memory or by `ask`.
@@ -95,11 +104,11 @@ where
                 (Some((value, ..)), Some(_)) => return Ok(value),
                 (Some((value, ..)), None) => {
                     // The task tracker sees it through.
-                    drop(self.start(&mut slots, key, Side::Caller, ask));
+                    drop(self.start(&mut slots, key, self.renewals.enter(side.number()), ask));
                     return Ok(value);
                 }
                 (None, Some(flight)) => flight,
-                (None, None) => self.start(&mut slots, key, side, ask),
+                (None, None) => self.start(&mut slots, key, self.place(side), ask),
             }
         };
         flight.await
@@ -111,33 +120,33 @@ where
         side: Side,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
-        let _permit = self.permit(side).ok_or(TOO_MANY)?;
+        let _place = self.place(side).ok_or(TOO_MANY)?;
         ask().await
     }
 
-    fn permit(&self, side: Side) -> Option<OwnedSemaphorePermit> {
-        let permits = match side {
-            Side::Caller => &self.callers,
+    fn place(&self, side: Side) -> Option<Place> {
+        let places = match side {
+            Side::Caller(_) => &self.callers,
             Side::Stranger => &self.strangers,
         };
-        permits.clone().try_acquire_owned().ok()
+        places.enter(side.number())
     }
 
     fn start(
         &self,
         slots: &mut Slots<K, V>,
         key: &K,
-        side: Side,
+        place: Option<Place>,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
         // Refused and not queued: whoever has many questions would fill the queue as well.
-        let Some(permit) = self.permit(side) else {
+        let Some(place) = place else {
             return async { Err(TOO_MANY) }.boxed().shared();
         };
         if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) {
             self.make_room(slots);
         }
-        let flight = self.flight(key.clone(), permit, ask()).boxed().shared();
+        let flight = self.flight(key.clone(), place, ask()).boxed().shared();
         let slot = slots.entry(key.clone()).or_insert(Slot { decided: None, flight: None });
         slot.flight = Some(flight.clone());
         // Run to its end even if whoever asked hangs up: others may wait for it.
@@ -148,13 +157,13 @@ where
     fn flight(
         &self,
         key: K,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         asked: BoxFuture<'static, Result<V, Undecided>>,
     ) -> impl Future<Output = Result<V, Undecided>> + use<K, V> {
         let slots = self.slots.clone();
         async move {
             let answer = asked.await;
-            drop(permit);
+            drop(place);
             let mut slots = lock(&slots);
             match (&answer, slots.get_mut(&key)) {
                 (Ok(value), Some(slot)) => {
@@ -177,6 +186,18 @@ where
         let first = idle.min_by_key(|(_, slot)| end(slot)).map(|(key, _)| key.clone());
         if let Some(key) = first {
             slots.remove(&key);
+        }
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    /// All strangers are one.
+    fn number(self) -> u64 {
+        match self {
+            Self::Caller(number) => number,
+            Self::Stranger => 0,
         }
     }
 }
@@ -225,7 +246,7 @@ mod tests {
                 }
                 .boxed()
             };
-            self.decisions.about(&key, Side::Caller, ask).await
+            self.decisions.about(&key, Side::Caller(1), ask).await
         }
 
         async fn ask(&self, key: &'static str, side: Side, answer: u32) -> Result<u32, Undecided> {
@@ -284,13 +305,44 @@ mod tests {
         let scene = Scene::new();
         let keys = keys(1000);
         let asks = keys.iter().map(|key| scene.ask(key, Side::Stranger, 1));
-        let (strangers, caller) = tokio::join!(join_all(asks), scene.ask("caller", Side::Caller, 1));
-        assert_eq!(strangers.iter().filter(|answer| answer.is_ok()).count(), STRANGERS_MAX);
-        assert_eq!(strangers.iter().filter(|answer| **answer == Err(TOO_MANY)).count(), 1000 - STRANGERS_MAX);
+        let (strangers, caller) = tokio::join!(join_all(asks), scene.ask("caller", Side::Caller(1), 1));
+        assert_eq!(strangers.iter().filter(|answer| answer.is_ok()).count(), STRANGERS.at_once);
+        assert_eq!(strangers.iter().filter(|answer| **answer == Err(TOO_MANY)).count(), 1000 - STRANGERS.at_once);
         assert_eq!(caller, Ok(1));
-        let callers = join_all(keys.iter().map(|key| scene.ask(key, Side::Caller, 1))).await;
-        assert_eq!(callers.iter().filter(|answer| answer.is_ok()).count(), CALLERS_MAX + STRANGERS_MAX);
         assert_eq!(scene.ask("later", Side::Stranger, 1).await, Ok(1), "places are given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_keeps_no_other_from_asking_nor_an_allowance_from_being_renewed() {
+        let scene = Scene::new();
+        scene.ask("hpa", Side::Caller(1), ALLOWED).await.unwrap();
+        seconds(15).await;
+        let keys = keys(1000);
+        let flood = join_all(keys.iter().map(|key| scene.ask(key, Side::Caller(2), DENIED)));
+        let others = async {
+            let renewed = scene.ask("hpa", Side::Caller(1), ALLOWED).await;
+            (renewed, scene.ask("another", Side::Caller(3), ALLOWED).await)
+        };
+        let (flood, others) = tokio::join!(flood, others);
+        assert_eq!(flood.iter().filter(|answer| answer.is_ok()).count(), CALLERS.at_once / 2);
+        assert_eq!(others, (Ok(ALLOWED), Ok(ALLOWED)));
+        // It would be of no use any more, had it not been renewed.
+        seconds(55).await;
+        let unanswered = || async { Err(Undecided("down")) }.boxed();
+        assert_eq!(scene.decisions.about(&"hpa", Side::Caller(1), unanswered).await, Ok(ALLOWED));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_so_many_questions_in_a_second() {
+        let scene = Scene::new();
+        let mut asked = 0;
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(10) {
+            let key = &*Box::leak(asked.to_string().into_boxed_str());
+            asked += u32::from(scene.ask(key, Side::Stranger, DENIED).await.is_ok());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(asked, 500, "50 a second, in the long run");
     }
 
     #[tokio::test(start_paused = true)]
@@ -299,16 +351,19 @@ mod tests {
         let ask = || scene.decisions.unremembered(Side::Stranger, || scene.answer(1));
         assert_eq!((ask().await, ask().await, scene.asked.load(Ordering::Relaxed)), (Ok(1), Ok(1), 2));
         let refused = join_all((0..100).map(|_| ask())).await.into_iter().filter(Result::is_err).count();
-        assert_eq!(refused, 100 - STRANGERS_MAX);
+        assert_eq!(refused, 100 - STRANGERS.at_once);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_denials_pushes_out_no_allowance() {
         let scene = Scene::new();
-        scene.ask("hpa", Side::Caller, ALLOWED).await.unwrap();
-        seconds(9).await;
-        for key in keys(ENTRIES_MAX + 100) {
+        for (n, key) in keys(ENTRIES_MAX + 100).into_iter().enumerate() {
+            // As fast as it may be, and the HPA goes on asking.
+            tokio::time::sleep(Duration::from_millis(20)).await;
             scene.ask(key, Side::Stranger, DENIED).await.unwrap();
+            if n % 500 == 0 {
+                scene.ask("hpa", Side::Caller(1), ALLOWED).await.unwrap();
+            }
         }
         let slots = lock(&scene.decisions.slots);
         assert!(slots.len() <= ENTRIES_MAX && slots.contains_key("hpa"));

@@ -1,6 +1,6 @@
 //! Bearer tokens, judged by the API server's TokenReview.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::access::{REHEARSE_AGAIN, Unreviewed, create};
 use super::decisions::{Decisions, Lifetime, Side};
 use super::{Tokens, Unauthenticated, Undecided};
 use crate::health::Reporter;
-use crate::request::Caller;
+use crate::request::{Caller, Peer};
 
 /// A token that was good is believed for the 10 s of the Go library, so that one that is
 /// revoked is refused as soon here as there; renewed before that while it is in use.
@@ -29,9 +29,9 @@ const ONCE_GOOD_MAX: usize = 1024;
 pub struct TokenReviews {
     client: kube::Client,
     decisions: Decisions<Digest, Option<Arc<Caller>>>,
-    /// Tokens that have once been good: who asks with one more rarely than decisions last is no
-    /// stranger, and a flood of bad ones does not shut him out.
-    once_good: Mutex<HashSet<Digest>>,
+    /// Tokens that have once been good, and whose they were: who asks with one more rarely than
+    /// decisions last is no stranger, and a flood of bad ones does not shut him out.
+    once_good: Mutex<HashMap<Digest, Side>>,
     reporter: Reporter,
 }
 
@@ -49,33 +49,43 @@ impl TokenReviews {
 }
 
 impl TokenReviews {
-    fn once_good(&self) -> MutexGuard<'_, HashSet<Digest>> {
+    fn once_good(&self) -> MutexGuard<'_, HashMap<Digest, Side>> {
         // Changes under it are whole: a panic leaves nothing half made.
         self.once_good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, key: Digest) {
+    fn remember(&self, key: Digest, whose: Side) {
         let mut known = self.once_good();
         // Tokens are replaced each hour. Those that are forgotten are strangers once more.
-        if known.len() >= ONCE_GOOD_MAX && !known.contains(&key) {
+        if known.len() >= ONCE_GOOD_MAX && !known.contains_key(&key) {
             known.clear();
         }
-        known.insert(key);
+        known.insert(key, whose);
+    }
+
+    /// Whose it is nobody knows, if it has never been good: unless it comes over a connection on which
+    /// somebody was allowed something, who has a new token now.
+    fn side(&self, key: &Digest, peer: &Peer) -> Side {
+        let known = self.once_good().get(key).copied();
+        let by_connection = || if peer.is_known() { self.decisions.caller(peer.address.ip()) } else { Side::Stranger };
+        known.unwrap_or_else(by_connection)
     }
 }
 
 impl Tokens for TokenReviews {
-    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>> {
+    fn authenticate<'a>(
+        &'a self,
+        token: &'a str,
+        peer: &'a Peer,
+    ) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>> {
         // The key is a digest: a copy of memory must not hold tokens that are long answered.
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let ask = move || review(self.client.clone(), token.to_owned(), self.reporter.clone()).boxed();
         async move {
-            // Whose it is nobody knows, if it has never been good.
-            let side = if self.once_good().contains(&key) { Side::Caller } else { Side::Stranger };
-            match self.decisions.about(&key, side, ask).await {
+            match self.decisions.about(&key, self.side(&key, peer), ask).await {
                 Ok(Some(caller)) => {
-                    self.remember(key);
+                    self.remember(key, self.decisions.caller(&caller.user));
                     Ok(caller)
                 }
                 Ok(None) => Err(Unauthenticated::Rejected),

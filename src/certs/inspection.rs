@@ -29,7 +29,7 @@ impl Inspection {
         Some(Self {
             expires: life.end(),
             is_in_its_time: life.includes(now),
-            is_due: !life.a_third_is_left(now),
+            is_due: !life.is_left(now, 0),
             is_for_names: is_for(certificate, names),
             is_vouched_for: signed_by(certificate, bundle),
         })

@@ -77,9 +77,9 @@ impl Life {
         (self.not_before..=self.not_after).contains(&now.as_second())
     }
 
-    /// Whether a third of the time from its making to its end is left, or more.
-    pub(super) fn a_third_is_left(self, now: Timestamp) -> bool {
-        self.not_after - now.as_second() >= (self.not_after - self.made()) / 3
+    /// Whether a third of the time from its making to its end is left, and so many seconds, or more.
+    pub(super) fn is_left(self, now: Timestamp, least: i64) -> bool {
+        self.not_after - now.as_second() >= ((self.not_after - self.made()) / 3).max(least)
     }
 
     /// How long ago it was made; negative where the clock of its maker is ahead.

@@ -8,9 +8,8 @@ use jiff::SignedDuration;
 const SERVING_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// Ten years: a CA's key signs nothing but our own serving certificates.
 const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// The last third of a CA's life must hold the minute that its successor is made known for, and
-/// some looks at the Secret and the APIService.
-const CA_LIFETIME_MIN: Duration = Duration::from_secs(6 * 60);
+/// Half of it is for the hand-over ([`super::rotation::HAND_OVER`]): a CA signs for as long as it is made known.
+const CA_LIFETIME_MIN: Duration = Duration::from_secs(4 * 60);
 /// The last third of a certificate's life must hold some looks at the Secret.
 const SERVING_LIFETIME_MIN: Duration = Duration::from_secs(60);
 
@@ -29,7 +28,7 @@ pub enum BadLifetimes {
     Serving,
     /// See the text.
     #[error(
-        "--ca-lifetime must be at least 6m, and longer than --cert-lifetime: a third of it is for the next CA to become known"
+        "--ca-lifetime must be at least 4m, and longer than --cert-lifetime: the next CA takes two minutes to become known"
     )]
     Ca,
 }
@@ -65,9 +64,9 @@ mod tests {
         let minutes = |serving: u64, ca: u64| {
             Lifetimes::new(Duration::from_secs(serving * 60), Duration::from_secs(ca * 60)).err()
         };
-        assert_eq!(minutes(1, 6), None);
-        assert_eq!(minutes(0, 6), Some(BadLifetimes::Serving));
-        for (serving, ca) in [(1, 5), (6, 6), (7, 6)] {
+        assert_eq!(minutes(1, 4), None);
+        assert_eq!(minutes(0, 4), Some(BadLifetimes::Serving));
+        for (serving, ca) in [(1, 3), (4, 4), (5, 4)] {
             assert_eq!(minutes(serving, ca), Some(BadLifetimes::Ca));
         }
     }

@@ -13,6 +13,11 @@ use super::issue::{Pair, is_for, life, signed_by};
 /// replicas that could not reach kube-apiserver and serve the certificate of before.
 const RETIRED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
+/// A CA hands over when a third of its life is left, but no later than this before its end, in seconds: 10
+/// until the date is looked at, 10 until the next CA is seen in the caBundle, 60 until it counts as
+/// known, 10 until that is looked at, 10 until the other replicas follow; and 20 to spare.
+pub(super) const HAND_OVER: i64 = 120;
+
 /// All that is kept, in PEM.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub(super) struct Held {
@@ -53,12 +58,12 @@ impl Held {
     ) -> Result<Self, CertsError> {
         let mut held = self.clone();
         held.next = held.next.filter(|next| next.is_one() && in_time(&next.certificate, now));
-        let can_sign = held.ca.as_ref().is_some_and(|ca| ca.is_one() && in_time(&ca.certificate, now));
-        if !can_sign && !self.serves(now) {
+        let can_sign = self.can_sign(now);
+        if self.is_lost(now) {
             // Nobody can verify what is there: nothing is gained by waiting.
             let ca = held.next.take().map_or_else(|| Pair::ca(rules.ca_lifetime, now), Ok)?;
             held.hand_over(ca, now);
-        } else if !can_sign || !held.ca.as_ref().is_some_and(|ca| a_third_is_left(&ca.certificate, now)) {
+        } else if !can_sign || !held.ca.as_ref().is_some_and(|ca| is_left(&ca.certificate, now, HAND_OVER)) {
             match held.next.take() {
                 None => held.next = Some(Pair::ca(rules.ca_lifetime, now)?),
                 Some(next) if is_published(&next.certificate) => held.hand_over(next, now),
@@ -70,8 +75,18 @@ impl Held {
         Ok(held)
     }
 
+    /// Whether there is nothing to hand over from: no CA that signs, and nothing served that can be
+    /// verified.
+    pub(super) fn is_lost(&self, now: Timestamp) -> bool {
+        !self.can_sign(now) && !self.serves(now)
+    }
+
+    fn can_sign(&self, now: Timestamp) -> bool {
+        self.ca.as_ref().is_some_and(|ca| ca.is_one() && in_time(&ca.certificate, now))
+    }
+
     /// Whether what is served can be verified, now, by somebody who knows the bundle.
-    fn serves(&self, now: Timestamp) -> bool {
+    pub(super) fn serves(&self, now: Timestamp) -> bool {
         let Some(serving) = &self.serving else { return false };
         serving.is_one() && in_time(&serving.certificate, now) && signed_by(&serving.certificate, &self.bundle())
     }
@@ -87,11 +102,7 @@ impl Held {
         let is_good = |serving: &Pair| {
             let pem = &serving.certificate;
             let of_this_ca = signed_by(pem, &ca.certificate);
-            serving.is_one()
-                && of_this_ca
-                && is_for(pem, &rules.names)
-                && in_time(pem, now)
-                && a_third_is_left(pem, now)
+            serving.is_one() && of_this_ca && is_for(pem, &rules.names) && in_time(pem, now) && is_left(pem, now, 0)
         };
         if !self.serving.as_ref().is_some_and(is_good) {
             self.serving = Some(ca.sign(&rules.names, rules.serving_lifetime, now)?);
@@ -112,8 +123,8 @@ fn in_time(pem: &str, now: Timestamp) -> bool {
     life(pem).is_some_and(|life| life.includes(now))
 }
 
-fn a_third_is_left(pem: &str, now: Timestamp) -> bool {
-    life(pem).is_some_and(|life| life.a_third_is_left(now))
+fn is_left(pem: &str, now: Timestamp, least: i64) -> bool {
+    life(pem).is_some_and(|life| life.is_left(now, least))
 }
 
 #[cfg(test)]

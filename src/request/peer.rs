@@ -18,7 +18,8 @@ pub struct Peer {
     /// Where it comes from, as far as one sees from here.
     pub address: SocketAddr,
     /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
-    /// that the peer holds the leaf's key, and nothing else: no one has looked at who signed it.
+    /// that the peer holds the leaf's key (if it can be read; see `server/tls.rs`), and nothing else: no
+    /// one has looked at who signed it.
     pub chain: Vec<CertificateDer<'static>>,
     known: AtomicBool,
     as_front_proxy: ArcSwapOption<Standing>,

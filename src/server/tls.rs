@@ -116,6 +116,9 @@ impl ClientCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if is_unreadable(leaf) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls12_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
     }
 
@@ -125,10 +128,20 @@ impl ClientCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if is_unreadable(leaf) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         verify_tls13_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A leaf that cannot be read, such as one of X.509 version 1. It proves nothing and nobody is ever
+/// believed for it, because chains are held against CAs by the same reader; but its holder may read
+/// discovery, or show a token, like anybody else.
+fn is_unreadable(leaf: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(leaf).is_err()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use depthgauge::auth::{TokenReviews, Tokens as _, Unauthenticated};
 use depthgauge::health::{Health, Reasons, State};
+use depthgauge::request::Peer;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
@@ -80,12 +81,17 @@ async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_a
 async fn a_flood_of_bad_tokens_does_not_shut_out_who_has_shown_a_good_one() {
     let cluster = Cluster::new();
     cluster.token("good", "bob", &[]);
+    cluster.token("renewed", "bob", &[]);
     let reporter = Health::default().reporter("tokens", State::Ok);
     let tokens = Arc::new(TokenReviews::new(cluster.client(), TaskTracker::new(), reporter));
-    let show = |token: String| {
-        let tokens = tokens.clone();
-        tokio::spawn(async move { tokens.authenticate(&token).await.map(|caller| caller.user.clone()) })
+    let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), Vec::new()));
+    let known = Arc::new(Peer::new(([127, 0, 0, 1], 2).into(), Vec::new()));
+    known.vouch();
+    let show_over = |peer: &Arc<Peer>, token: String| {
+        let (tokens, peer) = (tokens.clone(), peer.clone());
+        tokio::spawn(async move { tokens.authenticate(&token, &peer).await.map(|caller| caller.user.clone()) })
     };
+    let show = |token: String| show_over(&peer, token);
     assert_eq!(show("good".to_owned()).await.unwrap(), Ok("bob".to_owned()));
     // Prometheus scrapes once in 30 s: what was decided is long forgotten.
     tokio::time::advance(Duration::from_secs(30)).await;
@@ -96,8 +102,12 @@ async fn a_flood_of_bad_tokens_does_not_shut_out_who_has_shown_a_good_one() {
     assert!(matches!(one_more, Err(Unauthenticated::Undecided(_))), "{one_more:?}");
     let again = show("good".to_owned());
     eventually("its review", async || (cluster.token_reviews() == 10).then_some(())).await;
+    // A new token, over a connection on which he was allowed something with the one before.
+    let renewed = show_over(&known, "renewed".to_owned());
+    eventually("its review, too", async || (cluster.token_reviews() == 11).then_some(())).await;
     cluster.release();
     assert_eq!(again.await.unwrap(), Ok("bob".to_owned()));
+    assert_eq!(renewed.await.unwrap(), Ok("bob".to_owned()));
     for refused in join_all(waiting).await {
         assert_eq!(refused.unwrap(), Err(Unauthenticated::Rejected));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
-use rustls::HandshakeKind;
+use rustls::{HandshakeKind, SupportedProtocolVersion};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -13,6 +13,9 @@ use crate::support::authority::Authority;
 use crate::support::cluster::{FRONT_PROXY, identity_config};
 use crate::support::oci::Oci;
 use crate::support::server::{VALUE, start};
+
+static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
 
@@ -139,6 +142,23 @@ async fn a_certificate_out_of_its_time_or_for_another_purpose_is_refused() {
     }
     for identity in [server.clients.expired_client(HPA), server.clients.server(HPA)] {
         expect_unauthorized(&server.holder(&identity), &oci).await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_nobodys_and_shuts_nobody_out() {
+    let (server, _oci) = start().await;
+    server.cluster.allow("bob");
+    server.cluster.token("good", "bob", &[]);
+    for authority in [&server.front_proxies, &server.clients] {
+        for versions in [TLS12, TLS13] {
+            let identity = authority.client_of_version_1(FRONT_PROXY);
+            let holder = server.holder(&identity).with_tls(versions);
+            assert_eq!(holder.get("/apis/external.metrics.k8s.io/v1beta1").await.status, 200);
+            let posing = holder.clone().with_header("X-Remote-User", "bob");
+            assert_eq!(posing.get(VALUE).await.refusal(), (401, "Unauthorized".to_owned()));
+            assert_eq!(holder.with_token("good").get(VALUE).await.status, 200);
+        }
     }
 }
 

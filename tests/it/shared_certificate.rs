@@ -24,6 +24,8 @@ const NAME: &str = "depthgauge.depthgauge.svc";
 const SECRET: &str = "/api/v1/namespaces/depthgauge/secrets/certs";
 const APISERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
 const MINUTE: Duration = Duration::from_secs(60);
+/// Of a CA.
+const SHORTEST: Duration = Duration::from_secs(4 * 60);
 
 /// Wall-clock time that passes as the runtime's does.
 fn clock() -> Timestamp {
@@ -76,16 +78,23 @@ async fn replica(objects: &Objects) -> watch::Receiver<Serving> {
 /// One that has read the Secret once; the future is what reads it again.
 /// Nothing of the registration has run yet.
 async fn registered(objects: &Objects) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
+    registering(objects, false).await
+}
+
+async fn registering(
+    objects: &Objects,
+    takeover: bool,
+) -> (watch::Receiver<Serving>, impl Future<Output = ()> + use<>, Health) {
     let health = Health::default();
     let reporter = |name| health.reporter(name, State::Ok);
-    let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, 6 * MINUTE).unwrap(), clock);
+    let certificates = certificates(objects, Lifetimes::new(3 * MINUTE, SHORTEST).unwrap(), clock);
     let (publish, serving) = watch::channel(certificates.current().await.unwrap());
     let publication = certificates.publication();
     let keep = certificates.keep(publish, reporter("certificate"));
     let install = Arc::new(Install::new(objects.client(), "depthgauge/depthgauge:443".parse().unwrap()));
     let certificate = apiservice::Certificate { serving: serving.clone(), publication };
     let registration =
-        Registration::new(install, false, certificate, reporter("apiservice"), Availability::default()).unwrap();
+        Registration::new(install, takeover, certificate, reporter("apiservice"), Availability::default()).unwrap();
     tokio::spawn(registration.keep());
     (serving, keep, health)
 }
@@ -126,6 +135,49 @@ async fn an_apiservice_that_somebody_takes_while_we_put_it_right_stays_theirs() 
     objects.appears(APISERVICE, foreign());
     eventually("the other's", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
     assert_eq!(objects.get(APISERVICE).unwrap(), foreign());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_changing_the_apiservice_is_named_until_he_stops() {
+    let objects = Objects::default();
+    let (_serving, keep, health) = registered(&objects).await;
+    tokio::spawn(keep);
+    let ours = eventually("ours", async || objects.get(APISERVICE)).await;
+    let mut drifted = ours.clone();
+    drifted["spec"]["caBundle"] = json!("eA==");
+    drifted["metadata"]["managedFields"] = json!([
+        {"manager": "keda-operator", "operation": "Update", "time": "2026-11-22T14:00:01Z"},
+        {"manager": "depthgauge", "operation": "Apply", "time": "2026-11-22T14:00:00Z"},
+        {"manager": "kube-apiserver", "operation": "Update", "time": "2026-11-22T14:00:02Z", "subresource": "status"},
+    ]);
+    for _ in 0..3 {
+        assert!(!said(&health).contains("keeps changing"), "{}", said(&health));
+        objects.put(APISERVICE, drifted.clone());
+        let spec = &ours["spec"];
+        eventually("put right", async || (objects.get(APISERVICE)?["spec"] == *spec).then_some(())).await;
+    }
+    let named = "keda-operator keeps changing APIService";
+    eventually("named", async || said(&health).contains(named).then_some(())).await;
+    let since = Instant::now();
+    eventually("forgiven", async || (!said(&health).contains(named)).then_some(())).await;
+    assert!(since.elapsed() > MINUTE / 2, "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
+    let objects = Objects::default();
+    let mut theirs = foreign();
+    theirs["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "keda/ca", "else": "stays"});
+    objects.put(APISERVICE, theirs);
+    let (_serving, _keep, _health) = registering(&objects, true).await;
+    let annotations = || objects.get(APISERVICE).unwrap()["metadata"]["annotations"].clone();
+    eventually("taken", async || annotations().get("depthgauge.dev/former-spec").map(drop)).await;
+    eventually("gone", async || annotations().get("cert-manager.io/inject-ca-from").is_none().then_some(())).await;
+    let former = annotations()["depthgauge.dev/former-annotations"].clone();
+    assert_eq!(
+        (former, &annotations()["else"]),
+        (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays"))
+    );
 }
 
 fn bundle(objects: &Objects) -> Option<String> {
@@ -176,5 +228,32 @@ async fn who_has_not_read_the_secret_lately_does_not_put_the_bundle_right() {
     while announced.elapsed() < MINUTE {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(cas(), 2, "{:?} later", announced.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_lost_is_put_back_as_it_was_and_nobody_stops_verifying() {
+    let objects = Objects::default();
+    let replicas = [replica(&objects).await, replica(&objects).await];
+    let before = eventually("a bundle", async || bundle(&objects)).await;
+    let kept = objects.get(SECRET).unwrap()["data"].clone();
+    let deleted = || objects.delete(SECRET);
+    let wiped = || {
+        let mut secret = objects.get(SECRET).unwrap();
+        let data = secret["data"].as_object_mut().unwrap();
+        data.retain(|name, _| !name.starts_with("ca."));
+        objects.put(SECRET, secret);
+    };
+    for lose in [&deleted as &dyn Fn(), &wiped] {
+        lose();
+        let lost = Instant::now();
+        while lost.elapsed() < Duration::from_secs(25) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(bundle(&objects).unwrap(), before, "{:?} later", lost.elapsed());
+            for replica in &replicas {
+                verify(&before, &replica.borrow()).unwrap();
+            }
+        }
+        assert_eq!(objects.get(SECRET).unwrap()["data"], kept);
     }
 }

@@ -19,10 +19,10 @@ use crate::support::server::roots;
 
 const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 const CA_BUNDLE: [&str; 4] = ["get", "apiservice", APISERVICE, "-o=jsonpath={.spec.caBundle}"];
-/// The shortest that `serve` takes: a rotation begins after 4 of the 6 minutes, and the next CA
+/// The shortest that `serve` takes: a rotation begins after 2 of the 4 minutes, and the next CA
 /// is known a minute later.
-const LIFETIMES: [&str; 2] = ["--ca-lifetime=6m", "--cert-lifetime=3m"];
-const ROTATION: Duration = Duration::from_secs(6 * 60);
+const LIFETIMES: [&str; 2] = ["--ca-lifetime=4m", "--cert-lifetime=3m"];
+const ROTATION: Duration = Duration::from_secs(4 * 60);
 /// Whoever has read the caBundle this long ago must still be able to verify what is served.
 const STALE: Duration = Duration::from_secs(30);
 

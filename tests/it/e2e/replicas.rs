@@ -82,6 +82,7 @@ async fn no_read_fails_while_replicas_behind_a_balancer_restart_nor_for_want_of_
     tokio::task::block_in_place(|| {
         world.oci.queue().put(["one"; 7]);
         let _servers = each_restarts(&world, &places, "7");
+        the_certificates_are_lost(&world);
         kube_apiserver_restarts(&world);
     });
 }
@@ -103,6 +104,21 @@ fn each_restarts(world: &World, places: &[Place; 2], depth: &'static str) -> Vec
     println!("while each replica restarted: {}", asker.summary());
     asker.nothing_failed();
     servers
+}
+
+/// Both look each 10 s at the Secret that they share.
+fn the_certificates_are_lost(world: &World) {
+    let asker = Asker::start(hpa_controller(&world.cluster), "7");
+    asker.await_good(A_SECOND);
+    world.cluster.told(&["delete", "secret", "depthgauge-certs", "-n", "depthgauge"]);
+    let kept = ["get", "secret", "depthgauge-certs", "-n", "depthgauge", "-o=jsonpath={.data.ca\\.crt}"];
+    eventually("they are kept again", Duration::from_secs(15), || {
+        let said = kubectl(world.cluster.name(), &kept);
+        (said.ok && !said.stdout.is_empty()).then_some(())
+    });
+    asker.await_good(12 * A_SECOND);
+    println!("while the Secret was lost: {}", asker.summary());
+    asker.nothing_failed();
 }
 
 /// The same reads past kube-apiserver tell whose a failure is.

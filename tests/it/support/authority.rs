@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    SigningKey as _,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -57,6 +60,19 @@ impl Authority {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
         self.sign(&params)
+    }
+
+    /// One of X.509 version 1, which has no extensions; well signed.
+    pub(crate) fn client_of_version_1(&self, common_name: &str) -> Identity {
+        let mut identity = self.client(common_name, &[]);
+        let [to_be_signed, algorithm, _] = elements(content(&identity.chain[0]))[..] else { panic!("no certificate") };
+        // Without version and extensions, the two with tags of their own.
+        let mut fields = elements(content(to_be_signed));
+        fields.retain(|field| ![0xa0, 0xa3].contains(&field[0]));
+        let to_be_signed = wrapped(0x30, &fields.concat());
+        let signature = wrapped(3, &[vec![0], self.issuer.key().sign(&to_be_signed).unwrap()].concat());
+        identity.chain = vec![wrapped(0x30, &[&to_be_signed, algorithm, &signature].concat()).into()];
+        identity
     }
 
     /// One that is made for servers.
@@ -151,6 +167,40 @@ impl Identity {
     pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
     }
+}
+
+/// One after the other, of DER.
+fn elements(mut der: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while !der.is_empty() {
+        let (element, rest) = der.split_at(header(der).0 + header(der).1);
+        found.push(element);
+        der = rest;
+    }
+    found
+}
+
+fn content(element: &[u8]) -> &[u8] {
+    &element[header(element).0..]
+}
+
+/// How long the header of an element is, and what follows it.
+fn header(der: &[u8]) -> (usize, usize) {
+    let more = usize::from(der[1]).checked_sub(0x80).unwrap_or_default();
+    if more == 0 {
+        return (2, der[1].into());
+    }
+    (2 + more, der[2..2 + more].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+}
+
+fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let length = match (high, low) {
+        (0, ..0x80) => vec![low],
+        (0, _) => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [&[tag], &*length, content].concat()
 }
 
 fn params(common_name: &str, organizations: &[&str]) -> CertificateParams {

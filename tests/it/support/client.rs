@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -117,7 +118,11 @@ impl Client {
         let config = ClientConfig::builder_with_protocol_versions(self.versions);
         let config = config.with_root_certificates(self.roots.clone());
         let mut config = match self.identity.clone().map(Identity::into_parts) {
-            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+            // Whatever the certificate is: rustls itself would only show what it can read.
+            Some((chain, key)) => {
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
+            }
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![if self.http1 { b"http/1.1".to_vec() } else { b"h2".to_vec() }];

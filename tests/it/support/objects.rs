@@ -45,6 +45,13 @@ impl Objects {
         self.state().objects.get(path).cloned()
     }
 
+    /// Somebody deletes it.
+    pub(crate) fn delete(&self, path: &str) {
+        let mut state = self.state();
+        state.objects.remove(path);
+        state.managed.retain(|(of, _), _| of != path);
+    }
+
     /// Makes this, whole.
     pub(crate) fn put(&self, path: &str, object: Value) {
         self.state().objects.insert(path.to_owned(), object);
@@ -70,6 +77,9 @@ impl Objects {
             // Nothing changes that is not told.
             Method::GET if parts.uri.query().is_some_and(|query| query.contains("watch=true")) => pending().await,
             Method::GET => self.get(&path).map_or_else(|| failure(404, "NotFound"), |object| (200, object)),
+            Method::PATCH if parts.headers["content-type"] == "application/merge-patch+json" => {
+                self.state().merge(&path, &serde_json::from_slice(&body).unwrap())
+            }
             Method::PATCH => {
                 let query = parts.uri.query().unwrap();
                 let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager=")).unwrap();
@@ -89,6 +99,18 @@ impl Objects {
 // === impl State ===
 
 impl State {
+    fn merge(&mut self, path: &str, patch: &Value) -> (u16, Value) {
+        let Some(object) = self.objects.get_mut(path) else { return failure(404, "NotFound") };
+        let precondition = &patch["metadata"]["resourceVersion"];
+        if !precondition.is_null() && *precondition != object["metadata"]["resourceVersion"] {
+            return failure(409, "Conflict");
+        }
+        merge(object, patch);
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        (200, object.clone())
+    }
+
     fn apply(&mut self, path: String, manager: &str, force: bool, wanted: &Value) -> (u16, Value) {
         if let Some((path, object)) = self.appearing.take() {
             let mut leaves = BTreeMap::new();
@@ -125,6 +147,20 @@ impl State {
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.objects.insert(path, object.clone());
         (200, object)
+    }
+}
+
+/// RFC 7386.
+fn merge(value: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *value = patch.clone();
+        return;
+    };
+    for (name, patch) in fields {
+        match (patch, value.as_object_mut()) {
+            (Value::Null, Some(map)) => drop(map.remove(name)),
+            _ => merge(&mut value[name], patch),
+        }
     }
 }
 

@@ -1,0 +1,118 @@
+//! How many questions may be under way at once, and how many there were lately: bounded for each
+//! kind of asker, so that none takes what is another's, and among askers of one kind.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is counted as lately. The Go library gives each of its clients a burst of two seconds' worth.
+const LATELY: Duration = Duration::from_secs(2);
+
+/// How much of it there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Questions under way at once.
+    pub(super) at_once: usize,
+    /// Questions begun within [`LATELY`].
+    pub(super) lately: usize,
+    /// Nobody takes more than he leaves to others: one alone has half, two have a third each.
+    pub(super) shared: bool,
+}
+
+/// The places of one kind of asker.
+pub(super) struct Places {
+    room: Room,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    inside: Vec<u64>,
+    lately: VecDeque<(u64, Instant)>,
+}
+
+/// One of them; given back when it is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    who: u64,
+}
+
+// === impl Places ===
+
+impl Places {
+    pub(super) fn new(room: Room) -> Arc<Self> {
+        Arc::new(Self { room, taken: Mutex::default() })
+    }
+
+    /// A place for this asker, if there is one for him.
+    pub(super) fn enter(self: &Arc<Self>, who: u64) -> Option<Place> {
+        let mut taken = self.lock();
+        while taken.lately.front().is_some_and(|(_, at)| at.elapsed() >= LATELY) {
+            taken.lately.pop_front();
+        }
+        let mine = |asker: &u64| *asker == who;
+        let inside = (taken.inside.len(), taken.inside.iter().filter(|asker| mine(asker)).count());
+        let lately = (taken.lately.len(), taken.lately.iter().filter(|(asker, _)| mine(asker)).count());
+        if !self.has_room(self.room.at_once, inside) || !self.has_room(self.room.lately, lately) {
+            return None;
+        }
+        taken.inside.push(who);
+        taken.lately.push_back((who, Instant::now()));
+        Some(Place { places: self.clone(), who })
+    }
+
+    fn has_room(&self, room: usize, (all, mine): (usize, usize)) -> bool {
+        let free = room.saturating_sub(all);
+        free > if self.room.shared { mine } else { 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        // Changes under it are whole: a panic leaves nothing half made.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        if let Some(found) = taken.inside.iter().position(|asker| *asker == self.who) {
+            taken.inside.swap_remove(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(places: &Arc<Places>, who: u64, times: usize) -> Vec<Place> {
+        (0..times).filter_map(|_| places.enter(who)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_takes_more_than_he_leaves() {
+        let places = Places::new(Room { at_once: 64, lately: 1000, shared: true });
+        let first = enter(&places, 1, 100);
+        let second = enter(&places, 2, 100);
+        assert_eq!((first.len(), second.len()), (32, 16));
+        drop(first);
+        assert_eq!(enter(&places, 3, 100).len(), 24, "places are given back");
+        let unshared = Places::new(Room { at_once: 8, lately: 1000, shared: false });
+        assert_eq!(enter(&unshared, 1, 100).len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_so_many_in_a_time_however_short_each_is() {
+        let places = Places::new(Room { at_once: 64, lately: 400, shared: true });
+        let one_after_the_other = |who, times| (0..times).filter(|_| places.enter(who).is_some()).count();
+        assert_eq!((one_after_the_other(1, 1000), one_after_the_other(2, 1000)), (200, 100));
+        tokio::time::advance(LATELY / 2).await;
+        assert_eq!(one_after_the_other(1, 1000), 0);
+        tokio::time::advance(LATELY / 2).await;
+        assert_eq!(one_after_the_other(1, 1000), 200);
+    }
+}
