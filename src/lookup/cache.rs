@@ -102,6 +102,8 @@ pub(super) struct Wish {
     pub(super) metric: MetricName,
     /// Those that are in force for him.
     pub(super) policies: Policies,
+    /// Whether their activation is the source's own.
+    pub(super) own: bool,
     /// Whether it is the only item of the answer.
     pub(super) alone: bool,
     /// Whether he takes a fallback only of a source that fails for longer than `maxAge`, also where
@@ -151,7 +153,7 @@ impl Cell {
                 let value = good.figures.value(wish.metric).ok_or_else(|| self.lacks(wish.metric))?;
                 let held = match wish.policies.activation {
                     Some(threshold) => {
-                        latches.holds(wish.metric, threshold, value, now).ok_or_else(|| self.crowded())?
+                        latches.holds(wish.metric, threshold, wish.own, value, now).ok_or_else(|| self.crowded())?
                     }
                     None => false,
                 };
@@ -286,7 +288,7 @@ impl Cell {
 
     fn crowded(&self) -> LookupError {
         self.unavailable(
-            "has as many activations as it can have: use a number that others use, or try again in an hour",
+            "has as many activations as it can have: use a number that others use, or try again in five minutes",
         )
     }
 
