@@ -176,10 +176,11 @@ impl Cell {
             || (self.clock)().duration_since(outage.since()) > self.timing.max_age.try_into().unwrap_or_default()
     }
 
-    /// Whether there is nothing to tell that is not too old.
+    /// Whether there is nothing to tell: no value that is not too old, and no failure. Those that
+    /// fail, however many and for however long, are never in the way of those that are well.
     pub(super) fn is_wanting(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
+        state.outage.is_none() && state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
     }
 
     /// Who asks for it, whether it is read, and whether that fails.
