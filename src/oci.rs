@@ -297,7 +297,7 @@ impl Client {
             request_id: text(REQUEST_ID).map(str::to_owned),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),
-            retry_after: retry::retry_after(headers, (self.clock)()).filter(|_| status == 429 || status >= 500),
+            retry_after: retry::retry_after(status, headers, (self.clock)()),
             policy: matches!(status, 403 | 404).then(|| self.credentials.policy().clone()),
         })
     }

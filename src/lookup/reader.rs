@@ -159,6 +159,7 @@ async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figu
             remedy: "Check the way from this pod to the source.",
             detail: "the read went on after its deadline".to_owned(),
             request_id: None,
+            retry_after: None,
         })
     })
 }
@@ -187,7 +188,8 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
         }
         Err(error) => {
             state.tally.fail(&error, timestamp);
-            let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
+            let retry_after =
+                Some(schedule::retry_after(&cell.timing, began.elapsed(), error.retry_after, fastrand::f64()));
             state.last_read = Some(LastRead { began, retry_after });
             let news = match &mut state.outage {
                 Some(outage) => outage.go_on(title, &error, timestamp),

@@ -188,6 +188,7 @@ impl Credentials {
                         cause: "the token has expired".to_owned(),
                         remedy: self.method.when_refused(),
                         detail: format!("{} ended at {}", self.method, ends.unwrap_or_default()),
+                        retry_after: None,
                     });
                 }
                 Ok(signer)

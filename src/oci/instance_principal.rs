@@ -22,6 +22,7 @@ use super::endpoint::{is_loopback, target};
 use super::error::with_causes;
 use super::metadata::{self, Identity, Metadata};
 use super::region::Home;
+use super::retry::retry_after;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
@@ -88,6 +89,7 @@ impl InstancePrincipal {
             cause: "the instance's certificate is of another tenancy than before".to_owned(),
             remedy: "Restart this pod if the instance has changed hands.",
             detail: String::new(),
+            retry_after: None,
         })
     }
 
@@ -95,7 +97,7 @@ impl InstancePrincipal {
         let url = self.url(home)?;
         let http = self.metadata.roots.client_for(&url).map_err(|error| unusable(&with_causes(&error)))?;
         let request = self.request(&http, url, identity, public)?;
-        let (status, body) = exchange(request).await.map_err(|error| lost(&error))?;
+        let (status, headers, body) = exchange(request).await.map_err(|error| lost(&error))?;
         if status == 200 {
             return token::from_json(&body).ok_or_else(|| unusable("its answer holds no token"));
         }
@@ -104,7 +106,8 @@ impl InstancePrincipal {
             _ => "This is trouble of the service; it is asked again.",
         };
         let detail = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail })
+        let retry_after = retry_after(status, &headers, (self.clock)());
+        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, retry_after })
     }
 
     fn url(&self, home: &Home) -> Result<Url, SignInError> {
@@ -167,7 +170,7 @@ impl Issuer for InstancePrincipal {
 
 fn lost(error: &Error) -> SignInError {
     let remedy = "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.";
-    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error) }
+    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error), retry_after: None }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -175,6 +178,7 @@ fn unusable(what: &str) -> SignInError {
         cause: format!("{NAME}: the answer is not understood"),
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
+        retry_after: None,
     }
 }
 

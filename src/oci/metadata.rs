@@ -124,10 +124,11 @@ impl Metadata {
         let mut last = Error::TimedOut;
         for base in bases {
             match exchange(http.get(format!("{base}/{path}")).header(AUTHORIZATION, "Bearer Oracle")).await {
-                Ok((200, body)) => return Ok(String::from_utf8_lossy(&body).into_owned()),
-                Ok((status, _)) => {
+                Ok((200, _, body)) => return Ok(String::from_utf8_lossy(&body).into_owned()),
+                Ok((status, ..)) => {
                     let detail = format!("{base}/{path}");
-                    return Err(SignInError { cause: format!("{NAME}: {status}"), remedy: NO_INSTANCE, detail });
+                    let cause = format!("{NAME}: {status}");
+                    return Err(SignInError { cause, remedy: NO_INSTANCE, detail, retry_after: None });
                 }
                 // Nobody there: perhaps at the other address.
                 Err(error @ Error::Unreachable(..)) => last = error,
@@ -150,7 +151,12 @@ fn http() -> Result<reqwest::Client, SignInError> {
 }
 
 fn lost(error: &Error) -> SignInError {
-    SignInError { cause: format!("{NAME}: {error}"), remedy: NO_INSTANCE, detail: with_causes(error) }
+    SignInError {
+        cause: format!("{NAME}: {error}"),
+        remedy: NO_INSTANCE,
+        detail: with_causes(error),
+        retry_after: None,
+    }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -158,6 +164,7 @@ fn unusable(what: &str) -> SignInError {
         cause: format!("{NAME}: the answer is not understood"),
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
+        retry_after: None,
     }
 }
 

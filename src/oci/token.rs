@@ -125,6 +125,7 @@ pub(super) fn expired(service: &str, claims: Claims) -> SignInError {
         cause: format!("{service}: its token has expired already"),
         remedy: "Set the clock of this node (NTP).",
         detail: format!("it ended at {}", claims.ends()),
+        retry_after: None,
     }
 }
 

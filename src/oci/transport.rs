@@ -162,18 +162,19 @@ pub(super) fn secret(authorization: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// Sends what is no request to Queue: status and body, whatever the status.
-pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), Error> {
+/// Sends what is no request to Queue: status, headers and body, whatever the status.
+pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<(u16, HeaderMap, Vec<u8>), Error> {
     let mut response = request.send().await.map_err(unreachable)?;
     let body = read_body(&mut response).await?;
-    Ok((response.status().as_u16(), body))
+    Ok((response.status().as_u16(), std::mem::take(response.headers_mut()), body))
 }
 
 pub(super) fn unreachable(error: reqwest::Error) -> Error {
-    if error.is_timeout() {
-        return Error::TimedOut;
-    }
-    let mut kind = Unreachable::Lost;
+    let mut kind = match (error.is_timeout(), error.is_connect()) {
+        (true, false) => return Error::TimedOut,
+        (true, true) => Unreachable::Late,
+        (false, _) => Unreachable::Lost,
+    };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         // rustls reports through an io::Error that wraps its own, and the connector wraps that.

@@ -34,6 +34,7 @@ impl ControlPlane {
             remedy: "Set `oci.region`.",
             detail: String::new(),
             request_id: None,
+            retry_after: None,
         })
     }
 }

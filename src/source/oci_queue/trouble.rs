@@ -8,10 +8,12 @@ use crate::oci::region::Region;
 use crate::oci::{self, Unreachable};
 use crate::source::{SourceError, Step, Verdict};
 
-/// Whether the queue may be at another messages endpoint now.
-pub(super) fn may_have_moved(error: &oci::Error) -> bool {
+/// Whether the queue may be at another messages endpoint now. One that takes too long to answer is
+/// there, as far as anybody knows, unless it is `down`: nobody gets an answer there.
+pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
     match error {
-        oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
+        oci::Error::Unreachable(..) => true,
+        oci::Error::TimedOut => down,
         oci::Error::Service(error) => error.status == 404,
         oci::Error::SignIn(_) | oci::Error::Unsigned | oci::Error::Nonsense(_) | oci::Error::Down(_) => false,
     }
@@ -22,7 +24,9 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
     if let oci::Error::Down(met) = error {
         // As if it had been met itself: for the reader it is the same outage.
         let met = source_error(step, met);
-        return SourceError { detail: format!("not asked, for another one there met this: {}", met.detail), ..met };
+        let detail = format!("not asked, for another one there met this: {}", met.detail);
+        // What that one was told of when to come back counts from then.
+        return SourceError { detail, retry_after: None, ..met };
     }
     let (step, remedy) = match error {
         oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
@@ -45,11 +49,11 @@ pub(super) fn source_error(step: Step, error: &oci::Error) -> SourceError {
         oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
-    let request_id = match error {
-        oci::Error::Service(error) => error.request_id.clone(),
-        _ => None,
+    let (request_id, retry_after) = match error {
+        oci::Error::Service(error) => (error.request_id.clone(), error.retry_after),
+        _ => (None, None),
     };
-    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error), request_id }
+    SourceError { step, verdict: verdict(error), cause, remedy, detail: detail(error), request_id, retry_after }
 }
 
 /// The same about one queue, which may be sought where its OCID says that it is not.

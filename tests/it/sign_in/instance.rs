@@ -153,6 +153,12 @@ async fn an_instance_signs_in_again_after_a_401_and_says_which_service_fails() {
     instance.manner.lock().unwrap().status = 401;
     let error = sign_in_error(queue.read(&crate::support::principals::client(instance.credentials())).await);
     assert_eq!(error.cause, "federation service: 401");
+    assert_eq!(error.retry_after, None);
+    instance.manner.lock().unwrap().status = 429;
+    instance.double.set_header("retry-after: 7");
+    let error = sign_in_error(queue.read(&crate::support::principals::client(instance.credentials())).await);
+    let said = Some(Duration::from_secs(7));
+    assert_eq!((error.cause.as_str(), error.retry_after), ("federation service: 429", said));
     let mut metadata = instance.metadata.clone();
     metadata.base = Some(format!("http://{}/nothing", instance.double.address));
     let lost = depthgauge::oci::credentials::Credentials::instance_principal(metadata, jiff::Timestamp::now);
