@@ -297,7 +297,8 @@ impl Item<'_> {
             true => question.policies.or(entry.rules.policies),
             false => Policies::default(),
         };
-        let told = self.cell.tell(&cache::Wish { metric, policies, alone, patient }, now)?;
+        let own = policies.activation == entry.rules.policies.activation;
+        let told = self.cell.tell(&cache::Wish { metric, policies, own, alone, patient }, now)?;
         let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(policy) = told.policy {
             labels = labels.with(policy::LABEL, policy.as_str());

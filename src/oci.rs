@@ -70,7 +70,7 @@ const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 pub struct Settings {
     /// Trusted besides the system's certificates.
     pub roots: Roots,
-    /// Reads a second at most, those of all endpoints together.
+    /// Requests a second at most, those of all endpoints together.
     pub reads_per_second: u32,
 }
 
@@ -145,7 +145,8 @@ impl Client {
         part: Part<'_>,
         by: Instant,
     ) -> Result<QueueStats, Error> {
-        let answer = self.ask(&messages.url_with(&id.stats_path(), &part.query()), by).await?;
+        // Whoever reads has waited for this one's turn.
+        let answer = self.ask_in_turn(&messages.url_with(&id.stats_path(), &part.query()), true, by).await?;
         if !part.is_named_by(&answer.decode()?) {
             return Err(answer.nonsense("it is about another channel or consumer group".to_owned()));
         }
@@ -202,13 +203,20 @@ impl Client {
         self.ask(&url, by).await?.decode()
     }
 
-    /// Up to three attempts within the deadline, each signed anew, while the endpoint and its
-    /// budget of repetitions allow.
     async fn ask(&self, url: &Url, by: Instant) -> Result<Answer, Error> {
+        self.ask_in_turn(url, false, by).await
+    }
+
+    /// Up to three attempts within the deadline, each signed anew, while the endpoint and its
+    /// budget of repetitions allow. Each takes a turn, but for the first of one that had its turn.
+    async fn ask_in_turn(&self, url: &Url, had_turn: bool, by: Instant) -> Result<Answer, Error> {
         let service = self.service(url);
         let mut done = 0;
         loop {
             service.breaker().admit(url.path(), Instant::now())?;
+            if done > 0 || !had_turn {
+                self.pace.take();
+            }
             let result = self.ask_once(url, by).await;
             done += 1;
             let again = service.record(url, result.as_ref().err().map(|(error, _)| error));
@@ -234,7 +242,10 @@ impl Client {
             done => return done,
         };
         match self.credentials.other_than(&signer, by).await {
-            Some(other) => self.attempt(url, &other, by).await,
+            Some(other) => {
+                self.pace.take();
+                self.attempt(url, &other, by).await
+            }
             None => Err((Error::Service(refused), None)),
         }
     }
@@ -319,7 +330,7 @@ impl Client {
             request_id: transport::request_id(headers),
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),
-            retry_after: retry::retry_after(headers, (self.clock)()).filter(|_| status == 429 || status >= 500),
+            retry_after: retry::retry_after(status, headers, (self.clock)()),
             policy: matches!(status, 403 | 404).then(|| self.credentials.policy().clone()),
         })
     }

@@ -252,6 +252,8 @@ pub struct SourceError {
     pub detail: String,
     /// By which the service's own people find the request, where it was answered.
     pub request_id: Option<String>,
+    /// When the service wants to be asked again: from now, half a minute at most.
+    pub retry_after: Option<Duration>,
 }
 
 /// A source cannot even be set up; the message says what to do.

@@ -102,6 +102,8 @@ pub(super) struct Wish {
     pub(super) metric: MetricName,
     /// Those that are in force for him.
     pub(super) policies: Policies,
+    /// Whether their activation is the source's own.
+    pub(super) own: bool,
     /// Whether it is the only item of the answer.
     pub(super) alone: bool,
     /// Whether he takes a fallback only of a source that fails for longer than `maxAge`, also where
@@ -151,7 +153,7 @@ impl Cell {
                 let value = good.figures.value(wish.metric).ok_or_else(|| self.lacks(wish.metric))?;
                 let held = match wish.policies.activation {
                     Some(threshold) => {
-                        latches.holds(wish.metric, threshold, value, now).ok_or_else(|| self.crowded())?
+                        latches.holds(wish.metric, threshold, wish.own, value, now).ok_or_else(|| self.crowded())?
                     }
                     None => false,
                 };
@@ -174,10 +176,11 @@ impl Cell {
             || (self.clock)().duration_since(outage.since()) > self.timing.max_age.try_into().unwrap_or_default()
     }
 
-    /// Whether there is nothing to tell that is not too old.
+    /// Whether there is nothing to tell: no value that is not too old, and no failure. Those that
+    /// fail, however many and for however long, are never in the way of those that are well.
     pub(super) fn is_wanting(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
+        state.outage.is_none() && state.good.as_ref().is_none_or(|good| now - good.began > self.timing.max_age)
     }
 
     /// Who asks for it, whether it is read, and whether that fails.
@@ -291,7 +294,7 @@ impl Cell {
 
     fn crowded(&self) -> LookupError {
         self.unavailable(
-            "has as many activations as it can have: use a number that others use, or try again in an hour",
+            "has as many activations as it can have: use a number that others use, or try again in five minutes",
         )
     }
 

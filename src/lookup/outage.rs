@@ -142,6 +142,7 @@ mod tests {
             remedy: "Wait.",
             detail: String::new(),
             request_id: None,
+            retry_after: None,
         }
     }
 

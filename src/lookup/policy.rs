@@ -20,8 +20,11 @@ pub const FALLBACK_KEY: &str = "depthgauge.dev/fallback";
 /// Latches of one reading. An HPA has one number, and a team that tries some out has a few; each
 /// is looked at for every reading.
 const LATCHES_MAX: usize = 16;
+/// And so many more for numbers of the config, so that no question takes their room: one for each
+/// depth of a kind, and as many from before a reload.
+const LATCHES_OWN: usize = 4;
 /// Unasked for so long, a latch makes room for another one. No HPA asks so rarely.
-const LATCH_IDLE: Duration = Duration::from_secs(3600);
+const LATCH_IDLE: Duration = Duration::from_secs(300);
 
 /// The policies of a source or of a question.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -100,18 +103,19 @@ impl Latches {
     }
 
     /// Whether `value`, the newest there is, is held back; `None` when there is no room for one
-    /// more latch.
+    /// more latch, which there always is for the source's `own` number.
     pub(super) fn holds(
         &mut self,
         metric: MetricName,
         threshold: Quantity,
+        own: bool,
         value: Quantity,
         now: Instant,
     ) -> Option<bool> {
         let known = self.0.iter().position(|latch| latch.metric == metric && latch.threshold == threshold);
         let at = match known {
             Some(at) => at,
-            None => self.add(Latch::new(metric, threshold, value, now))?,
+            None => self.add(Latch::new(metric, threshold, value, now), own)?,
         };
         self.0[at].asked = now;
         Some(self.0[at].holds(value))
@@ -128,16 +132,18 @@ impl Latches {
         self.0.iter().map(state).collect()
     }
 
-    /// The place of a new one.
-    fn add(&mut self, latch: Latch) -> Option<usize> {
-        if self.0.len() >= LATCHES_MAX {
-            self.0.retain(|old| latch.asked - old.asked < LATCH_IDLE);
+    /// The place of a new one: where there is none left, that of the one unasked for longest.
+    fn add(&mut self, latch: Latch, own: bool) -> Option<usize> {
+        if self.0.len() < LATCHES_MAX + if own { LATCHES_OWN } else { 0 } {
+            self.0.push(latch);
+            return Some(self.0.len() - 1);
         }
-        if self.0.len() >= LATCHES_MAX {
+        let (at, oldest) = self.0.iter().enumerate().min_by_key(|(_, old)| old.asked)?;
+        if !own && latch.asked - oldest.asked < LATCH_IDLE {
             return None;
         }
-        self.0.push(latch);
-        Some(self.0.len() - 1)
+        self.0[at] = latch;
+        Some(at)
     }
 }
 
@@ -204,7 +210,7 @@ mod tests {
                 seen.push(*value);
                 latches.pass(&figures(*value));
                 if *asked {
-                    let held = latches.holds(LENGTH, units(threshold), units(*value), now).unwrap();
+                    let held = latches.holds(LENGTH, units(threshold), false, units(*value), now).unwrap();
                     prop_assert_eq!(if held { 0 } else { *value }, rule(&seen, threshold), "{:?}", seen);
                 }
             }
@@ -215,26 +221,44 @@ mod tests {
     fn each_metric_and_each_number_has_a_latch_of_its_own() {
         let (mut latches, now) = (Latches::default(), Instant::now());
         for (metric, threshold) in [(LENGTH, 1), (LENGTH, 5), (VISIBLE, 1)] {
-            assert_eq!(latches.holds(metric, units(threshold), units(0), now), Some(false));
+            assert_eq!(latches.holds(metric, units(threshold), false, units(0), now), Some(false));
         }
         latches.pass(&figures(3));
-        assert_eq!(latches.holds(LENGTH, units(1), units(3), now), Some(false));
-        assert_eq!(latches.holds(LENGTH, units(5), units(3), now), Some(true));
+        assert_eq!(latches.holds(LENGTH, units(1), false, units(3), now), Some(false));
+        assert_eq!(latches.holds(LENGTH, units(5), false, units(3), now), Some(true));
         // Its metric was not in the figures.
-        assert_eq!(latches.holds(VISIBLE, units(1), units(3), now), Some(true));
+        assert_eq!(latches.holds(VISIBLE, units(1), false, units(3), now), Some(true));
     }
 
     #[test]
-    fn there_is_room_for_so_many_and_those_nobody_asks_for_leave() {
+    fn there_is_room_for_so_many_and_the_one_unasked_for_longest_leaves() {
         let (mut latches, now) = (Latches::default(), Instant::now());
+        let mut holds = |threshold, at| latches.holds(LENGTH, units(threshold), false, units(1), at);
         for threshold in (0..).take(LATCHES_MAX) {
-            assert!(latches.holds(LENGTH, units(threshold), units(1), now).is_some());
+            assert!(holds(threshold, now).is_some());
         }
         let later = now + LATCH_IDLE;
-        assert_eq!(latches.holds(LENGTH, units(99), units(1), later - Duration::from_secs(1)), None);
-        assert!(latches.holds(LENGTH, units(7), units(1), later - Duration::from_secs(1)).is_some());
-        assert!(latches.holds(LENGTH, units(99), units(1), later).is_some());
-        assert_eq!(latches.states().len(), 2);
+        assert_eq!(holds(99, later - Duration::from_secs(1)), None);
+        for threshold in (0..).take(LATCHES_MAX).filter(|threshold| *threshold != 7) {
+            assert!(holds(threshold, later - Duration::from_secs(1)).is_some());
+        }
+        assert!(holds(99, later).is_some());
+        assert_eq!(holds(98, later), None);
+        let left = latches.states();
+        assert!(left.len() == LATCHES_MAX && left.iter().all(|latch| latch.threshold != units(7)), "{left:?}");
+    }
+
+    #[test]
+    fn there_is_always_room_for_the_sources_own_number_and_never_for_any_number_of_them() {
+        let (mut latches, now) = (Latches::default(), Instant::now());
+        for threshold in (0..).take(LATCHES_MAX) {
+            latches.holds(LENGTH, units(threshold), false, units(1), now).unwrap();
+        }
+        for own in 100..200 {
+            assert!(latches.holds(LENGTH, units(own), true, units(1), now).is_some());
+            assert!(latches.states().len() <= LATCHES_MAX + LATCHES_OWN);
+        }
+        assert_eq!(latches.holds(LENGTH, units(99), false, units(1), now), None);
     }
 
     #[test]

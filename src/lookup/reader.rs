@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Timing;
-use super::cache::{Cell, Reading};
+use super::cache::{Cell, Reading, State};
 use super::outage::Outage;
 use super::roll::Roll;
 use super::schedule::{self, LastRead, Next};
@@ -108,12 +108,20 @@ fn plan(cell: &Cell, now: Instant) -> Next {
     let mut state = cell.state();
     // Where turns are always waited for, whoever asks would wait as well: values are kept ready.
     let busy = || state.waited < SCARCE && cell.source.is_busy();
-    let next = schedule::next(now, &state.asks, state.last_read, &cell.timing, busy);
+    let next = match is_left(cell, &state) {
+        true => Next::Idle,
+        false => schedule::next(now, &state.asks, state.last_read, &cell.timing, busy),
+    };
     state.active = next != Next::Idle;
     if !state.active {
         state.latches.clear();
     }
     next
+}
+
+/// Nobody can ask any more, and nobody who did still waits.
+fn is_left(cell: &Cell, state: &State) -> bool {
+    !state.asks.any() && cell.progress.receiver_count() == 0
 }
 
 /// A demand may be left over from before the last read: never more often than `refresh`.
@@ -126,7 +134,13 @@ fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
 async fn read(cell: &Cell) {
     // Held until the end of the read.
     let Turn { waited, place: _place } = cell.source.turn(cell.is_wanting()).await;
-    cell.state().waited = waited;
+    {
+        let mut state = cell.state();
+        state.waited = waited;
+        if is_left(cell, &state) {
+            return;
+        }
+    }
     let began = Instant::now();
     let timestamp = (cell.clock)();
     let result = read_by(&*cell.source, &cell.facet, began + cell.timing.timeout).await;
@@ -145,6 +159,7 @@ async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figu
             remedy: "Check the way from this pod to the source.",
             detail: "the read went on after its deadline".to_owned(),
             request_id: None,
+            retry_after: None,
         })
     })
 }
@@ -174,7 +189,8 @@ fn store(cell: &Cell, began: Instant, timestamp: jiff::Timestamp, result: Result
         }
         Err(error) => {
             state.tally.fail(&error, timestamp);
-            let retry_after = Some(schedule::retry_after(&cell.timing, fastrand::f64()));
+            let retry_after =
+                Some(schedule::retry_after(&cell.timing, began.elapsed(), error.retry_after, fastrand::f64()));
             state.last_read = Some(LastRead { began, retry_after });
             let news = match &mut state.outage {
                 Some(outage) => outage.go_on(title, &error, timestamp),

@@ -283,7 +283,8 @@ impl Roll {
             Err(error) => {
                 let mut state = self.state();
                 // The rhythm of a source that fails, not that of a list that is well.
-                let retry_after = Some(schedule::retry_after(&self.timing, fastrand::f64()));
+                let retry_after =
+                    Some(schedule::retry_after(&self.timing, began.elapsed(), error.retry_after, fastrand::f64()));
                 state.last_read = Some(LastRead { began, retry_after });
                 state.tally.fail(&error, timestamp);
                 let news = match &mut state.outage {
@@ -390,6 +391,7 @@ async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, Sour
             remedy: "Check the way from this pod to the source.",
             detail: "the listing went on after its deadline".to_owned(),
             request_id: None,
+            retry_after: None,
         })
     })
 }

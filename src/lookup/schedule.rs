@@ -148,9 +148,11 @@ fn due(asks: &Asks, began: Instant, timing: &Timing) -> Instant {
     }
 }
 
-/// The pause after a failed read, never shorter than `refresh`. `chance` is in 0..1.
-pub(super) fn retry_after(timing: &Timing, chance: f64) -> Duration {
-    timing.refresh.mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
+/// The pause after a read that failed after so long, from its beginning; never shorter than
+/// `refresh`, nor than the service `said`. `chance` is in 0..1.
+pub(super) fn retry_after(timing: &Timing, took: Duration, said: Option<Duration>, chance: f64) -> Duration {
+    let usual = timing.refresh.mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0));
+    said.map_or(usual, |said| usual.max(took + said))
 }
 
 #[cfg(test)]
@@ -264,8 +266,12 @@ mod tests {
         for (refresh, low, high) in [(1.0, 1.0, 1.2), (5.0, 5.0, 6.0), (60.0, 60.0, 72.0)] {
             let timing = Timing { refresh: seconds(refresh), ..Timing::default() };
             for chance in [0.0, 0.5, 1.0] {
-                let wait = retry_after(&timing, chance).as_secs_f64();
-                assert!((low..=high + 0.001).contains(&wait), "{refresh} {chance} {wait}");
+                for said in [None, Some(Duration::ZERO)] {
+                    let wait = retry_after(&timing, seconds(0.1), said, chance).as_secs_f64();
+                    assert!((low..=high + 0.001).contains(&wait), "{refresh} {chance} {wait}");
+                }
+                let asked_to_wait = retry_after(&timing, seconds(2.0), Some(seconds(90.0)), chance);
+                assert_eq!(asked_to_wait, seconds(92.0));
             }
         }
     }

@@ -57,6 +57,8 @@ struct Fake {
     takes: Duration,
     /// How long each read has to wait for its turn.
     queued: Mutex<Duration>,
+    /// When a read that fails says to come back.
+    retry_after: Mutex<Option<Duration>>,
 }
 
 impl Fake {
@@ -67,6 +69,7 @@ impl Fake {
             reads: AtomicU64::new(0),
             takes: Duration::from_millis(50),
             queued: Mutex::default(),
+            retry_after: Mutex::default(),
         })
     }
 
@@ -104,6 +107,7 @@ impl Source for Arc<Fake> {
                 remedy: "Wait.",
                 detail: String::new(),
                 request_id: None,
+                retry_after: *self.retry_after.lock().unwrap(),
             };
             let error = |cause: &str| judged(cause, Verdict::Trouble);
             let mood = *self.mood.lock().unwrap();
@@ -339,6 +343,22 @@ async fn a_hanging_source_delays_nobody_and_recovers() {
         seconds(0.1).await;
     }
     assert!((Instant::now() - back).as_secs_f64() <= 10.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_says_when_to_come_back_is_not_read_before() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    fake.set(Mood::Fails("429"));
+    *fake.retry_after.lock().unwrap() = Some(Duration::from_secs(20));
+    for second in 0..20 {
+        scene.sentence().await;
+        assert_eq!(fake.reads(), 1, "{second}");
+        seconds(1.0).await;
+    }
+    fake.set(Mood::Answers);
+    seconds(0.5).await;
+    assert!(scene.age().await < 1.0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,8 @@ const OPEN_AFTER: u32 = 10;
 const TRIAL_EVERY: Duration = Duration::from_secs(2);
 /// The budget of repetitions, as gRPC's retry throttling has it: a failure costs, a success gives,
 /// and above half of the whole requests may be repeated. So an outage is hardly asked more often
-/// than a sound service: no repetition while more than a third of all requests fail.
+/// than a sound service: no repetition while more than a third of all requests fail. That it is
+/// asked too often, or at the wrong time, is no failure of an endpoint, and costs the same.
 const BUDGET: u32 = 100;
 const FAILURE_COSTS: u32 = 10;
 const SUCCESS_GIVES: u32 = 5;
@@ -80,7 +81,12 @@ impl Breaker {
             // Nothing was asked.
             None if matches!(error, Some(Error::SignIn(_) | Error::Unsigned | Error::Down(_))) => {}
             None => {
-                let budget = (self.budget + SUCCESS_GIVES).min(BUDGET);
+                let budget = match error {
+                    Some(Error::Service(error)) if matches!(error.status, 409 | 429) => {
+                        self.budget.saturating_sub(FAILURE_COSTS)
+                    }
+                    _ => (self.budget + SUCCESS_GIVES).min(BUDGET),
+                };
                 *self = Self { budget, ..Self::default() };
             }
         }
@@ -191,6 +197,21 @@ mod tests {
             breaker.allows_another()
         });
         assert!(repeated.count() < 20);
+    }
+
+    #[test]
+    fn who_throttles_is_not_down_and_not_asked_twice() {
+        let now = Instant::now();
+        for throttled in [status(429), status(409)] {
+            let mut breaker = Breaker::default();
+            for _ in 0..5 {
+                assert!(breaker.allows_another());
+                breaker.record("a", Some(&throttled), now);
+            }
+            assert!(!breaker.allows_another() && !breaker.is_open());
+            breaker.record("a", None, now);
+            assert!(breaker.allows_another());
+        }
     }
 
     #[test]

@@ -189,6 +189,7 @@ impl Credentials {
                         remedy: self.method.when_refused(),
                         detail: format!("{} ended at {}", self.method, ends.unwrap_or_default()),
                         request_id: None,
+                        retry_after: None,
                     });
                 }
                 Ok(signer)

@@ -48,6 +48,9 @@ pub enum Unreachable {
     /// The certificate is not trusted, or the handshake failed.
     #[error("TLS handshake failed")]
     Tls,
+    /// No connection in time; one that is there and brings no answer is [`Error::TimedOut`].
+    #[error("timed out")]
+    Late,
     /// Closed before or within the answer.
     #[error("connection lost")]
     Lost,

@@ -22,6 +22,7 @@ use super::endpoint::{is_loopback, target};
 use super::error::with_causes;
 use super::metadata::{self, Identity, Metadata};
 use super::region::Home;
+use super::retry::retry_after;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
@@ -89,6 +90,7 @@ impl InstancePrincipal {
             remedy: "Restart this pod if the instance has changed hands.",
             detail: String::new(),
             request_id: None,
+            retry_after: None,
         })
     }
 
@@ -97,7 +99,7 @@ impl InstancePrincipal {
         let http = self.metadata.roots.client_for(&url).map_err(|error| unusable(&with_causes(&error)))?;
         let request = self.request(&http, url, identity, public)?;
         let sent = identity.signer.key_id();
-        let Exchanged { status, body, request_id } = exchange(request).await.map_err(|error| lost(&error))?;
+        let Exchanged { status, headers, body, request_id } = exchange(request).await.map_err(|error| lost(&error))?;
         if (200..300).contains(&status) {
             let none = || SignInError { request_id, ..unusable("its answer holds no token") };
             return token::from_json(&body).ok_or_else(none);
@@ -110,7 +112,8 @@ impl InstancePrincipal {
             Some(_) => "an answer that holds a token all the same".to_owned(),
             None => excerpt(&String::from_utf8_lossy(&body), sent),
         };
-        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id })
+        let retry_after = retry_after(status, &headers, (self.clock)());
+        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id, retry_after })
     }
 
     fn url(&self, home: &Home) -> Result<Url, SignInError> {
@@ -173,8 +176,13 @@ impl Issuer for InstancePrincipal {
 
 fn lost(error: &Error) -> SignInError {
     let remedy = "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.";
-    let request_id = error.request_id().map(str::to_owned);
-    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error.met()), request_id }
+    SignInError {
+        cause: format!("{NAME}: {error}"),
+        remedy,
+        detail: with_causes(error.met()),
+        request_id: error.request_id().map(str::to_owned),
+        retry_after: None,
+    }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -183,6 +191,7 @@ fn unusable(what: &str) -> SignInError {
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
         request_id: None,
+        retry_after: None,
     }
 }
 

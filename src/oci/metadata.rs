@@ -127,7 +127,7 @@ impl Metadata {
                 Ok(Exchanged { status: 200, body, .. }) => return Ok(String::from_utf8_lossy(&body).into_owned()),
                 Ok(Exchanged { status, request_id, .. }) => {
                     let (cause, detail) = (format!("{NAME}: {status}"), format!("{base}/{path}"));
-                    return Err(SignInError { cause, remedy: NO_INSTANCE, detail, request_id });
+                    return Err(SignInError { cause, remedy: NO_INSTANCE, detail, request_id, retry_after: None });
                 }
                 // Nobody there: perhaps at the other address.
                 Err(error @ Error::Unreachable(..)) => last = error,
@@ -151,7 +151,7 @@ fn http() -> Result<reqwest::Client, SignInError> {
 
 fn lost(error: &Error) -> SignInError {
     let (cause, detail) = (format!("{NAME}: {error}"), with_causes(error));
-    SignInError { cause, remedy: NO_INSTANCE, detail, request_id: None }
+    SignInError { cause, remedy: NO_INSTANCE, detail, request_id: None, retry_after: None }
 }
 
 fn unusable(what: &str) -> SignInError {
@@ -160,6 +160,7 @@ fn unusable(what: &str) -> SignInError {
         remedy: "The log says what is wrong with it.",
         detail: what.to_owned(),
         request_id: None,
+        retry_after: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! How fast the service is asked: so many reads a second, one after the other.
+//! How fast the service is asked: so many requests a second, one after the other.
 //!
 //! Whoever wants to read waits for a turn, and the deadline of the read begins with the turn: with
 //! more readers than turns everybody reads less often, and nobody times out for it. Spacing has a
@@ -6,6 +6,7 @@
 //! so that a core is full at some 1,400 reads a second); signatures that come one by one delay
 //! an answer by one of them at most, and need no threads of their own.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -26,11 +27,12 @@ pub(super) struct Pace {
     /// those who have nothing.
     calm: Mutex<()>,
     turns: Mutex<Turns>,
+    /// When the next turn is.
+    next: std::sync::Mutex<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Turns {
-    next: Instant,
     stretched: bool,
 }
 
@@ -38,8 +40,8 @@ struct Turns {
 
 impl Pace {
     pub(super) fn new(per_second: u32) -> Self {
-        let turns = Turns { next: Instant::now(), stretched: false };
-        Self { interval: Duration::from_secs(1) / per_second.max(1), calm: Mutex::default(), turns: Mutex::new(turns) }
+        let (interval, next) = (Duration::from_secs(1) / per_second.max(1), std::sync::Mutex::new(Instant::now()));
+        Self { interval, calm: Mutex::default(), turns: Mutex::default(), next }
     }
 
     /// Whether somebody waits who has something to go on with.
@@ -52,14 +54,32 @@ impl Pace {
         let asked = Instant::now();
         let _place = if urgent { None } else { Some(self.calm.lock().await) };
         let mut turns = self.turns.lock().await;
-        tokio::time::sleep_until(turns.next).await;
-        let now = Instant::now();
-        turns.next = now.checked_sub(SLIP).map_or(turns.next, |past| turns.next.max(past)) + self.interval;
+        let now = loop {
+            let (next, now) = (self.next(), Instant::now());
+            if next <= now {
+                break now;
+            }
+            // Others may take it meanwhile.
+            tokio::time::sleep_until(next).await;
+        };
+        self.take();
         let waited = now - asked;
         if !urgent {
             turns.tell(waited.saturating_sub(self.interval));
         }
         waited
+    }
+
+    /// Takes a turn without waiting, for a request more than the read that waited for one; those who
+    /// wait do so for it. The deadline of a read is no time to stand in a queue.
+    pub(super) fn take(&self) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Instant::now().checked_sub(SLIP).map_or(*next, |past| (*next).max(past)) + self.interval;
+    }
+
+    fn next(&self) -> Instant {
+        // A whole assignment: a panic leaves nothing half made.
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,6 +119,26 @@ mod tests {
         let began = Instant::now();
         futures_util::future::join_all((0..201).map(|_| pace.turn(false))).await;
         assert!(began.elapsed() >= Duration::from_millis(980), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_for_no_turn_are_waited_for() {
+        let (pace, began) = (Pace::new(10), Instant::now());
+        for _ in 0..20 {
+            pace.turn(false).await;
+            pace.take();
+            pace.take();
+        }
+        pace.turn(true).await;
+        let took = began.elapsed();
+        assert!((Duration::from_millis(5970)..=Duration::from_millis(6010)).contains(&took), "{took:?}");
+        // Also those that come while somebody waits already.
+        let waiting = tokio::spawn({
+            let pace = Arc::new(pace);
+            let taken = pace.clone();
+            async move { tokio::join!(pace.turn(false), async move { taken.take() }).0 }
+        });
+        assert!(waiting.await.unwrap() >= Duration::from_millis(180));
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub(super) fn pause(done: u32, error: &Error, chance: f64) -> Option<Duration> {
     let passes = match error {
         Error::TimedOut => true,
-        Error::Unreachable(kind, _) => *kind != Unreachable::Tls,
+        // A connection has most of a read's time to come.
+        Error::Unreachable(kind, _) => !matches!(kind, Unreachable::Tls | Unreachable::Late),
         Error::Service(error) => error.retry_after.is_none() && passes(error),
         Error::SignIn(_) | Error::Unsigned | Error::Nonsense(_) | Error::Of(..) | Error::Down(_) => false,
     };
@@ -30,21 +31,21 @@ pub(super) fn pause(done: u32, error: &Error, chance: f64) -> Option<Duration> {
     (passes && (1..ATTEMPTS).contains(&done)).then_some(pause)
 }
 
-/// The same list as in the official SDKs.
+/// The same list as in the official SDKs, but for 429: who is asked too often is asked again by the
+/// next read.
 fn passes(error: &ServiceError) -> bool {
     match error.status {
         409 => matches!(error.code.as_deref(), Some("IncorrectState" | "LockConflict")),
-        429 => true,
         status => status >= 500 && status != 501,
     }
 }
 
-/// What `Retry-After` says, in seconds or as a date by the service's own clock; half a minute at
-/// most.
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// What `Retry-After` says beside a status that passes, in seconds or as a date by the service's
+/// own clock; half a minute at most.
+pub(super) fn retry_after(status: u16, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
     let date = |text: &str| httpdate::parse_http_date(text).ok().and_then(|date| Timestamp::try_from(date).ok());
-    let said = text(RETRY_AFTER)?;
+    let said = text(RETRY_AFTER).filter(|_| status == 429 || status >= 500)?;
     let wait = match said.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn only_what_passes_is_tried_again() {
         for (status, code, again) in [
-            (429, None, true),
+            (429, None, false),
             (500, None, true),
             (502, None, true),
             (503, None, true),
@@ -99,7 +100,7 @@ mod tests {
         assert!(pause(1, &Error::TimedOut, 0.5).is_some());
         assert!(pause(1, &Error::Nonsense(String::new()), 0.5).is_none());
         // Not against the service's word.
-        assert!(pause(1, &service(429, None, Some(Duration::ZERO)), 0.5).is_none());
+        assert!(pause(1, &service(503, None, Some(Duration::ZERO)), 0.5).is_none());
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
             if let Some(date) = date {
                 headers.insert(DATE, HeaderValue::from_static(date));
             }
-            retry_after(&headers, now).map(|wait| wait.as_secs())
+            retry_after(429, &headers, now).map(|wait| wait.as_secs())
         };
         assert_eq!(said("7", None), Some(7));
         assert_eq!(said("86400", None), Some(30));
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(said("Sun, 22 Nov 2026 13:00:00 GMT", None), Some(0));
         assert_eq!(said("Sun, 22 Nov 2099 13:00:00 GMT", None), Some(30));
         assert_eq!((said("-1", None), said("soon", None), said("", None)), (None, None, None));
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        assert_eq!(retry_after(429, &HeaderMap::new(), now), None);
     }
 
     proptest! {
@@ -141,7 +142,7 @@ mod tests {
                     headers.insert(name, value);
                 }
             }
-            if let Some(wait) = retry_after(&headers, Timestamp::MAX) {
+            if let Some(wait) = retry_after(503, &headers, Timestamp::MAX) {
                 prop_assert!(wait <= RETRY_AFTER_MAX);
             }
         }

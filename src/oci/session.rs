@@ -65,6 +65,8 @@ pub struct SignInError {
     pub detail: String,
     /// By which the service's own people find the request, where one was sent.
     pub request_id: Option<String>,
+    /// When the service wants to be asked again: from now, half a minute at most.
+    pub retry_after: Option<Duration>,
 }
 
 /// The session of now, and the getting of the next.
@@ -119,7 +121,8 @@ impl Sessions {
                 return Some(held.signer.clone());
             }
             let now = Instant::now();
-            if state.flight.is_none() && state.forced.is_some_and(|last| now < last + FORCED_EVERY) {
+            let rests = state.rests(Duration::ZERO, now) || state.forced.is_some_and(|last| now < last + FORCED_EVERY);
+            if state.flight.is_none() && rests {
                 return None;
             }
             state.forced = Some(now);
@@ -134,16 +137,15 @@ impl Sessions {
         let flight = {
             let mut state = self.state();
             let now = Instant::now();
-            let failed_for = state.failed.as_ref().map(|(at, _)| now.saturating_duration_since(*at));
             if let Some(held) = state.held.clone().filter(|held| now < held.ends) {
-                if now >= held.stale && failed_for.is_none_or(|since| since >= held.pause) {
+                if now >= held.stale && !state.rests(held.pause, now) {
                     // In the background: it lands when somebody looks.
                     drop(self.flight(&mut state));
                 }
                 return Ok(held);
             }
             match &state.failed {
-                Some((_, error)) if failed_for.is_some_and(|since| since < PAUSE) => return Err(error.clone()),
+                Some((_, error)) if state.rests(PAUSE, now) => return Err(error.clone()),
                 _ => self.flight(&mut state),
             }
         };
@@ -187,6 +189,12 @@ impl fmt::Debug for Sessions {
 // === impl State ===
 
 impl State {
+    /// Whether the service is left alone after a failure: for this long, or for as long as it said.
+    fn rests(&self, pause: Duration, now: Instant) -> bool {
+        let rest = |error: &SignInError| error.retry_after.map_or(pause, |said| said.max(pause));
+        self.failed.as_ref().is_some_and(|(at, error)| now.saturating_duration_since(*at) < rest(error))
+    }
+
     fn land(&mut self, landed: Result<Held, SignInError>) {
         match landed {
             Ok(held) => {
@@ -238,6 +246,7 @@ pub(super) fn new_key() -> Result<(KeyPair, Vec<u8>), SignInError> {
         remedy: "This should not happen: report it.",
         detail: String::new(),
         request_id: None,
+        retry_after: None,
     };
     let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failed())?;
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| failed())?;

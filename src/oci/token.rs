@@ -126,6 +126,7 @@ pub(super) fn expired(service: &str, claims: Claims) -> SignInError {
         remedy: "Set the clock of this node (NTP).",
         detail: format!("it ended at {}", claims.ends()),
         request_id: None,
+        retry_after: None,
     }
 }
 

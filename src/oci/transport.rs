@@ -51,6 +51,7 @@ enum Way {
 /// An answer of a service that signs somebody in.
 pub(super) struct Exchanged {
     pub(super) status: u16,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// The service's, or else the one that was sent.
     pub(super) request_id: Option<String>,
@@ -185,19 +186,20 @@ pub(super) async fn exchange(request: reqwest::RequestBuilder) -> Result<Exchang
         let mut response = client.execute(request).await.map_err(unreachable)?;
         id = request_id(response.headers()).or(id.take());
         let body = read_body(&mut response).await?;
-        Ok::<_, Error>((response.status().as_u16(), body))
+        Ok::<_, Error>((response.status().as_u16(), std::mem::take(response.headers_mut()), body))
     };
     match exchanged.await {
-        Ok((status, body)) => Ok(Exchanged { status, body, request_id: id }),
+        Ok((status, headers, body)) => Ok(Exchanged { status, headers, body, request_id: id }),
         Err(error) => Err(Error::of(id, error)),
     }
 }
 
 pub(super) fn unreachable(error: reqwest::Error) -> Error {
-    if error.is_timeout() {
-        return Error::TimedOut;
-    }
-    let mut kind = Unreachable::Lost;
+    let mut kind = match (error.is_timeout(), error.is_connect()) {
+        (true, false) => return Error::TimedOut,
+        (true, true) => Unreachable::Late,
+        (false, _) => Unreachable::Lost,
+    };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         // rustls reports through an io::Error that wraps its own, and the connector wraps that.

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use super::credentials::CredentialsError;
 use super::environment::Environment;
 use super::error::with_causes;
+use super::retry::retry_after;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
@@ -102,6 +103,7 @@ impl TokenService {
             remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH, or that the pod mounts its service account.",
             detail: format!("{}: {detail}", self.ca_file.display()),
             request_id: None,
+            retry_after: None,
         };
         let pem = std::fs::read(&self.ca_file).map_err(|error| bad_ca(error.to_string()))?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(with_causes(&error)))?;
@@ -120,6 +122,7 @@ impl TokenService {
             remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH, or that the pod mounts its service account.",
             detail: format!("{}: {detail}", self.token_file.display()),
             request_id: None,
+            retry_after: None,
         };
         let text = std::fs::read_to_string(&self.token_file)
             .map_err(|error| trouble("the service account's token cannot be read", error.to_string()))?;
@@ -161,10 +164,11 @@ impl WorkloadIdentity {
             .header(REQUEST_ID, request_id())
             .body(format!(r#"{{"podKey": "{pod_key}"}}"#));
         let exchanged = exchange(request).await.map_err(|error| unreachable(&error))?;
-        let Exchanged { status, body, request_id } = exchanged;
+        let Exchanged { status, headers, body, request_id } = exchanged;
         if !(200..300).contains(&status) {
             let detail = excerpt(&String::from_utf8_lossy(&body), &service_account);
-            return Err(SignInError { request_id, ..refused(status, &detail) });
+            let retry_after = retry_after(status, &headers, (self.clock)());
+            return Err(SignInError { request_id, retry_after, ..refused(status, detail) });
         }
         let nonsense = || SignInError {
             cause: format!("{NAME}: the answer is not understood"),
@@ -172,6 +176,7 @@ impl WorkloadIdentity {
             // Not the answer itself: it may be a token.
             detail: format!("{} bytes that hold no token which ends", body.len()),
             request_id: request_id.clone(),
+            retry_after: None,
         };
         let token = token::from_cluster(&body).ok_or_else(nonsense)?;
         let claims = Claims::of(&token).ok_or_else(nonsense)?;
@@ -209,11 +214,16 @@ fn unreachable(error: &Error) -> SignInError {
             "Workload identity needs an enhanced OKE cluster, and the way from this pod to port 12250 of the API server."
         }
     };
-    let request_id = error.request_id().map(str::to_owned);
-    SignInError { cause: format!("{NAME}: {error}"), remedy, detail: with_causes(error.met()), request_id }
+    SignInError {
+        cause: format!("{NAME}: {error}"),
+        remedy,
+        detail: with_causes(error.met()),
+        request_id: error.request_id().map(str::to_owned),
+        retry_after: None,
+    }
 }
 
-fn refused(status: u16, detail: &str) -> SignInError {
+fn refused(status: u16, detail: String) -> SignInError {
     let remedy = match status {
         403 => {
             "Workload identity needs an enhanced cluster: change the type of this OKE cluster from basic to enhanced."
@@ -221,7 +231,7 @@ fn refused(status: u16, detail: &str) -> SignInError {
         401 => "Check that the pod's service account token is the one that Kubernetes projects.",
         _ => "This is trouble of the cluster's token service; it is asked again.",
     };
-    SignInError { cause: format!("{NAME}: {status}"), remedy, detail: detail.to_owned(), request_id: None }
+    SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id: None, retry_after: None }
 }
 
 #[cfg(test)]

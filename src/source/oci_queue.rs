@@ -1,9 +1,10 @@
 //! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use tokio::time::Instant;
 
 use super::facet::Facet;
@@ -39,6 +40,10 @@ const SIZE_BYTES: MetricName = MetricName::new("oci_queue_size_bytes");
 /// Visible + in flight of the dead-letter queue.
 const DEAD_LETTERS: MetricName = MetricName::new("oci_queue_dead_letters");
 
+/// GetQueue is asked no more often where a queue may have moved: as [`parts`] does for lists, and
+/// for its reasons.
+const ASK_REST: Duration = Duration::from_secs(10);
+
 /// The key of an entry that stands for the queues of a compartment.
 const COMPARTMENT: &str = "compartmentId";
 
@@ -68,6 +73,8 @@ struct Found {
     /// It stopped working, for which it may have moved to another cell: ask again, but go on
     /// with it while there is nothing better.
     suspect: bool,
+    /// But not before then.
+    again: Option<Instant>,
 }
 
 // === impl OciQueue ===
@@ -149,7 +156,7 @@ impl QueueSource {
         found: Option<Endpoint>,
         aliases: Aliases,
     ) -> Self {
-        let found = Mutex::new(Found { endpoint: found, suspect: false });
+        let found = Mutex::new(Found { endpoint: found, ..Found::default() });
         let (rest, groups, listing) = Default::default();
         Self { client, id, control_plane, fixed, found, rest, aliases, groups, listing }
     }
@@ -159,48 +166,82 @@ impl QueueSource {
     }
 
     async fn stats(&self, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
-        let group = match facet.value(GROUP) {
-            Some(asked) => Some(self.group(asked, by).await?),
-            None => None,
-        };
         let channel = facet.value(CHANNEL).map(|asked| self.aliases.channel(asked));
-        let endpoint = self.endpoint(by).await?;
-        let part = Part { channel, group: group.as_ref() };
-        match self.client.get_stats(&endpoint, &self.id, part, by).await {
-            Ok(stats) => figures(&stats).map_err(|error| SourceError {
-                detail: said_of(&error.detail, format_args!("{} at {endpoint}", self.id), error.request_id.as_deref()),
-                ..error
-            }),
-            Err(error) => {
-                if may_have_moved(&error) {
-                    self.found().suspect = true;
-                }
-                if group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
-                    self.groups().suspect();
-                }
-                Err(self.trouble(Step::Read, &endpoint, &error))
-            }
+        let of = |group| self.of_part(Part { channel, group }, by);
+        let Some(asked) = facet.value(GROUP) else { return of(None).await };
+        let Some(known) = self.group(asked) else {
+            // It may take all of the time: the next read begins with what it brings.
+            self.list_if_due(asked, by).await?;
+            let found = self.group(asked).ok_or_else(|| self.groups().lacks(Instant::now()))?;
+            return of(Some(&found)).await;
+        };
+        // Beside the read: a list that is slow takes no time from it, and one that fails nothing.
+        let (figures, _) = join(of(Some(&known)), self.list_if_due(asked, by)).await;
+        match self.group(asked) {
+            Some(found) if found != known => of(Some(&found)).await,
+            Some(_) => figures,
+            None => Err(self.groups().lacks(Instant::now())),
         }
     }
 
-    /// The consumer group of this alias or display name.
-    async fn group(&self, asked: &str, by: Instant) -> Result<GroupId, SourceError> {
-        if let Some(id) = self.aliases.group(asked) {
-            return Ok(id.clone());
+    /// The figures of a part, from where the messages are.
+    async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Figures, SourceError> {
+        let known = self.fixed.clone().or_else(|| self.found().endpoint.clone());
+        let Some(known) = known else {
+            let endpoint = self.ask_endpoint(by).await.inspect_err(|error| self.rest_after(error))?;
+            return self.stats_at(&endpoint, part, by).await;
+        };
+        if !self.asks_again(Instant::now()) {
+            return self.stats_at(&known, part, by).await;
+        }
+        // Beside the read, too.
+        let (figures, found) = join(self.stats_at(&known, part, by), self.ask_endpoint(by)).await;
+        match found {
+            Ok(moved) if figures.is_err() && moved != known => self.stats_at(&moved, part, by).await,
+            _ => figures,
+        }
+    }
+
+    async fn stats_at(&self, endpoint: &Endpoint, part: Part<'_>, by: Instant) -> Result<Figures, SourceError> {
+        let answer = self.client.get_stats(endpoint, &self.id, part, by).await;
+        self.learn(endpoint, answer.as_ref().err());
+        let error = match answer {
+            Ok(stats) => {
+                return figures(&stats).map_err(|error| {
+                    let about = format_args!("{} at {endpoint}", self.id);
+                    SourceError { detail: said_of(&error.detail, about, error.request_id.as_deref()), ..error }
+                });
+            }
+            Err(error) => error,
+        };
+        if part.group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
+            self.groups().suspect();
+        }
+        let error = of_queue(Step::Read, &self.id, endpoint, &error);
+        self.rest_after(&error);
+        Err(error)
+    }
+
+    /// The consumer group of this alias or display name, as far as is known.
+    fn group(&self, asked: &str) -> Option<GroupId> {
+        self.aliases.group(asked).cloned().or_else(|| self.groups().find(asked))
+    }
+
+    /// Lists the consumer groups, if that is to be done before this name is answered.
+    async fn list_if_due(&self, asked: &str, by: Instant) -> Result<(), SourceError> {
+        if self.aliases.group(asked).is_some() {
+            return Ok(());
         }
         let listing = tokio::time::timeout_at(by, self.listing.lock()).await;
         let _listing = listing.map_err(|_| list_error(format_args!("{}", self.id), &oci::Error::TimedOut))?;
-        let now = Instant::now();
-        if self.groups().is_due(asked, now) {
-            // Half of the time: the other half is for the read itself.
-            let listed = self.list_groups(now + by.saturating_duration_since(now) / 2).await;
+        if self.groups().is_due(asked, Instant::now()) {
+            let listed = self.list_groups(by).await;
             let mut known = self.groups();
-            if known.update(listed, now) {
+            if known.update(listed, Instant::now()) {
                 self.tell_of_list(known.failure());
             }
         }
-        let known = self.groups();
-        known.find(asked).ok_or_else(|| known.lacks())
+        Ok(())
     }
 
     fn tell_of_list(&self, failure: Option<&SourceError>) {
@@ -215,9 +256,7 @@ impl QueueSource {
 
     /// The OCID of a consumer group, or as much as is known of it.
     fn group_meant(&self, asked: &str) -> String {
-        let listed = || self.groups().find(asked);
-        let id = self.aliases.group(asked).cloned().or_else(listed);
-        id.map_or_else(|| asked.to_ascii_lowercase(), |id| id.to_string())
+        self.group(asked).map_or_else(|| asked.to_ascii_lowercase(), |id| id.to_string())
     }
 
     async fn list_groups(&self, by: Instant) -> Result<Vec<GroupSummary>, SourceError> {
@@ -226,43 +265,64 @@ impl QueueSource {
         groups.map_err(|error| list_error(format_args!("{} at {control_plane}", self.id), &error))
     }
 
-    async fn endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
-        if let Some(endpoint) = &self.fixed {
-            return Ok(endpoint.clone());
+    /// Whether GetQueue is to be asked where the messages are now; for the others, it has been.
+    fn asks_again(&self, now: Instant) -> bool {
+        let mut found = self.found();
+        let asks = self.fixed.is_none() && found.suspect && found.again.is_none_or(|again| now >= again);
+        if asks {
+            found.again = Some(now + ASK_REST);
         }
-        let Found { endpoint: known, suspect } = self.found().clone();
-        let Some(known) = known else { return self.ask_endpoint(by).await };
-        if !suspect {
-            return Ok(known);
-        }
-        // Half of the time: the other half is for the read itself.
-        let now = Instant::now();
-        let half = now + by.saturating_duration_since(now) / 2;
-        Ok(self.ask_endpoint(half).await.unwrap_or(known))
+        asks
     }
 
     async fn ask_endpoint(&self, by: Instant) -> Result<Endpoint, SourceError> {
+        let asked = self.get_queue(by).await;
+        let now = Instant::now();
+        let mut found = self.found();
+        match &asked {
+            Ok(endpoint) => {
+                *found = Found { endpoint: Some(endpoint.clone()), suspect: false, again: Some(now + ASK_REST) };
+            }
+            Err(error) => found.again = Some(now + error.retry_after.map_or(ASK_REST, |said| said.max(ASK_REST))),
+        }
+        asked
+    }
+
+    async fn get_queue(&self, by: Instant) -> Result<Endpoint, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
-        let queue = queue.map_err(|error| self.trouble(Step::Endpoint, &control_plane, &error))?;
-        let endpoint: Endpoint = queue.messages_endpoint.parse().map_err(|error| SourceError {
+        let queue = queue.map_err(|error| of_queue(Step::Endpoint, &self.id, &control_plane, &error))?;
+        queue.messages_endpoint.parse().map_err(|error| SourceError {
             step: Step::Endpoint,
             verdict: Verdict::Trouble,
             cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
             remedy: "Set the source's `endpoint`.",
             detail: format!("{error} ({} at {control_plane})", self.id),
             request_id: None,
-        })?;
-        *self.found() = Found { endpoint: Some(endpoint.clone()), suspect: false };
-        Ok(endpoint)
+            retry_after: None,
+        })
     }
 
-    /// The error in our words; what it says of when to come back is kept.
-    fn trouble(&self, step: Step, asked: &Endpoint, error: &oci::Error) -> SourceError {
-        if let oci::Error::Service(oci::ServiceError { retry_after: Some(wait), .. }) = error {
-            *self.rest() = Some(Instant::now() + *wait);
+    /// Takes note of how a read at this endpoint ended.
+    fn learn(&self, endpoint: &Endpoint, error: Option<&oci::Error>) {
+        let suspect = match error {
+            None => false,
+            Some(error) if may_have_moved(error, self.client.is_down(endpoint)) => true,
+            // Nothing that tells.
+            Some(_) => return,
+        };
+        let mut found = self.found();
+        // Not of one that has been given up meanwhile.
+        if found.endpoint.as_ref() == Some(endpoint) {
+            found.suspect = suspect;
         }
-        of_queue(step, &self.id, asked, error)
+    }
+
+    /// All reads of this queue wait for as long as its service wants them to.
+    fn rest_after(&self, error: &SourceError) {
+        if let Some(wait) = error.retry_after {
+            *self.rest() = Some(Instant::now() + wait);
+        }
     }
 
     async fn wait_for_turn(&self, urgent: bool) -> Turn {
@@ -333,6 +393,7 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         remedy: "This is trouble of the service: see its status page.",
         detail: format!("{:?} {:?}", stats.queue, stats.dlq),
         request_id: stats.request_id.clone(),
+        retry_after: None,
     };
     let negative =
         |stats: &Stats| stats.visible_messages < 0 || stats.in_flight_messages < 0 || stats.size_in_bytes < 0;

@@ -44,6 +44,7 @@ impl Source for Scripted {
                 remedy: "This is trouble of the service: see its status page.",
                 detail: String::new(),
                 request_id: Some("9F1C0A77E1D04C2B8D1F/6E0B52A4C3D94F0E9A11/53B7C2E86A1F4D0B".to_owned()),
+                retry_after: None,
             })?;
             let (length, in_flight) = (Quantity::from_units(length), Quantity::from_units(length / 3));
             let visible = Quantity::from_units((self.0)(hour()).unwrap_or_default() * 2 / 3);

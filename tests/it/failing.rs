@@ -142,8 +142,7 @@ async fn a_service_that_hangs_is_one_sentence_although_the_steps_differ() {
     let sentence = scene.until_it_fails().await;
     let expected = "timed out (step: read). Check the way from this pod to the endpoint, and the service's status.";
     assert_eq!(cause(&sentence), expected);
-    // From the second failure on it is GetQueue that hangs, for the queue may have moved: ask
-    // until after the end of that.
+    // Also while GetQueue hangs beside it, for the queue may have moved once nothing answers there.
     let second_failure = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < second_failure {
         scene.expect_steady(&sentence).await;

@@ -17,8 +17,12 @@ mod faults;
 mod load;
 /// The way there: connections, certificates, redirects, proxies.
 mod network;
+/// Lists that come in pages.
+mod pages;
 /// What must be in no log and no error.
 mod secrets;
+/// Who answers late but in time, and queues that are elsewhere.
+mod slow;
 
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
 /// Of a read that is to answer; nothing waits for it but a test that fails.

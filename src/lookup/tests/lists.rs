@@ -55,6 +55,7 @@ impl Listing for Arc<FakeListing> {
                 remedy: "Wait.",
                 detail: String::new(),
                 request_id: None,
+                retry_after: *self.fake.retry_after.lock().unwrap(),
             })?;
             let source =
                 |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };
@@ -194,6 +195,22 @@ async fn a_list_that_fails_takes_nothing_away_until_it_is_too_old_to_be_complete
     assert_eq!(scene.refusal("queue=b").await, sentence);
     seconds(600.0).await;
     assert_eq!(scene.names("queue=a").await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_says_when_to_come_back_is_not_asked_for_before() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = bound(vec![listed("*", "shop", &listing)]);
+    listing.set(Err("429"));
+    *listing.fake.retry_after.lock().unwrap() = Some(Duration::from_secs(20));
+    for second in 0..20 {
+        scene.refusal("queue=a").await;
+        assert_eq!(listing.lists(), 1, "{second}");
+        seconds(1.0).await;
+    }
+    listing.set(Ok(&[("a", "1")]));
+    seconds(0.5).await;
+    assert_eq!(scene.names("queue=a").await.as_deref(), Ok("a"));
 }
 
 #[tokio::test(start_paused = true)]

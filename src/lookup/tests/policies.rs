@@ -92,6 +92,20 @@ async fn too_many_activations_are_a_sentence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_number_of_activations_takes_the_room_of_the_sources_own() {
+    let fake = Fake::new();
+    fake.set(Mood::Has(0));
+    let scene = scene_with(activation(99), &[("orders", "shop", fake.clone())]);
+    for n in 0..20 {
+        let _ = scene.ask("shop", &format!("depthgauge.dev/activation={n}")).await;
+    }
+    assert_eq!(scene.told("queue=orders").await, (0, None));
+    fake.set(Mood::Has(3));
+    seconds(15.0).await;
+    assert_eq!(scene.told("queue=orders").await, held());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fallback_is_told_when_the_last_value_is_too_old_and_is_dated_now() {
     let fake = Fake::new();
     fake.set(Mood::Has(3));

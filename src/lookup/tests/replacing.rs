@@ -18,6 +18,30 @@ async fn what_is_known_of_a_source_that_stays_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_goes_while_its_read_waits_for_a_turn_is_not_read_once_more() {
+    let fake = Fake::new();
+    let scene = bound(vec![binding("orders", &fake)]);
+    scene.age().await;
+    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    seconds(8.0).await;
+    scene.catalog.replace(vec![binding("bills", &Fake::new())]);
+    seconds(60.0).await;
+    assert_eq!(fake.reads(), 1);
+    // But for somebody who waits for it.
+    let fake = Fake::new();
+    let scene = bound(vec![binding("orders", &fake)]);
+    scene.age().await;
+    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    seconds(13.0).await;
+    let gone = async {
+        seconds(1.0).await;
+        scene.catalog.replace(vec![binding("bills", &Fake::new())]);
+    };
+    let (age, ()) = tokio::join!(scene.age(), gone);
+    assert!((age < 1.0) && fake.reads() == 2, "{age}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_may_read_it_changes_and_its_value_stays() {
     let fake = Fake::new();
     let scene = bound(vec![binding("orders", &fake)]);

@@ -15,11 +15,16 @@ struct Fake(Arc<Told>);
 struct Told {
     asked: AtomicUsize,
     fails: AtomicBool,
+    retry_after: AtomicUsize,
 }
 
 impl Fake {
     fn asked(&self) -> usize {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    fn says(&self, retry_after: usize) {
+        self.0.retry_after.store(retry_after, Ordering::Relaxed);
     }
 
     fn fails(&self, fails: bool) {
@@ -33,7 +38,9 @@ impl Issuer for Fake {
             self.0.asked.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.0.fails.load(Ordering::Relaxed) {
-                return Err(error("broken"));
+                let said = self.0.retry_after.load(Ordering::Relaxed);
+                let retry_after = (said > 0).then(|| Duration::from_secs(said.try_into().unwrap()));
+                return Err(SignInError { retry_after, ..error("broken") });
             }
             let vectors: serde_json::Value =
                 serde_json::from_str(include_str!("../../../tests/golden/oci/vectors.json")).unwrap();
@@ -49,7 +56,7 @@ impl Issuer for Fake {
 }
 
 fn error(cause: &str) -> SignInError {
-    SignInError { cause: cause.to_owned(), remedy: "", detail: String::new(), request_id: None }
+    SignInError { cause: cause.to_owned(), remedy: "", detail: String::new(), request_id: None, retry_after: None }
 }
 
 async fn signer(sessions: &Sessions, patience: u64) -> Result<Arc<Signer>, String> {
@@ -150,4 +157,35 @@ async fn a_refused_signer_is_replaced_at_most_every_ten_seconds() {
     assert!(sessions.other_than(&second, by()).await.is_none());
     assert_eq!(fake.asked(), 3);
     assert!(Arc::ptr_eq(&second, &signer(&sessions, 5).await.unwrap()), "kept while valid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_says_when_to_come_back_is_not_asked_before() {
+    let fake = Fake::default();
+    let sessions = Sessions::new(fake.clone());
+    fake.fails(true);
+    fake.says(30);
+    for second in 0..29 {
+        assert_eq!(signer(&sessions, 5).await.err().as_deref(), Some("broken"));
+        assert_eq!(fake.asked(), 1, "{second}");
+        pass(1).await;
+    }
+    fake.fails(false);
+    pass(2).await;
+    let first = signer(&sessions, 5).await.unwrap();
+    // Nor while there is a session to go on with, nor for a 401.
+    fake.fails(true);
+    pass(670).await;
+    signer(&sessions, 0).await.unwrap();
+    pass(2).await;
+    for second in 0..29 {
+        let forced = sessions.other_than(&first, Instant::now()).await;
+        assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()) && forced.is_none());
+        assert_eq!(fake.asked(), 3, "{second}");
+        pass(1).await;
+    }
+    pass(3).await;
+    signer(&sessions, 0).await.unwrap();
+    pass(1).await;
+    assert_eq!(fake.asked(), 4);
 }

@@ -46,6 +46,7 @@ impl ControlPlane {
             remedy: "Set `oci.region`.",
             detail: String::new(),
             request_id: None,
+            retry_after: None,
         })
     }
 }

@@ -104,10 +104,12 @@ impl KnownGroups {
     /// Whether the list is to be asked for before this name is answered.
     pub(super) fn is_due(&self, asked: &str, now: Instant) -> bool {
         let wanted = self.suspect || self.find(asked).is_none();
-        self.listed_at.is_none_or(|at| now - at >= if wanted { LIST_REST } else { LIST_AGE })
+        let rest = if wanted { LIST_REST } else { LIST_AGE };
+        let said = self.failure.as_ref().and_then(|failure| failure.retry_after);
+        self.listed_at.is_none_or(|at| now - at >= said.map_or(rest, |said| said.max(rest)))
     }
 
-    /// What became of a list that was asked for at `now`. True when it is news of which no answer
+    /// What became of a list that ended at `now`. True when it is news of which no answer
     /// tells: groups that are known go on under their old names, or the list came again.
     pub(super) fn update(&mut self, listed: Result<Vec<GroupSummary>, SourceError>, now: Instant) -> bool {
         self.listed_at = Some(now);
@@ -127,10 +129,12 @@ impl KnownGroups {
     }
 
     /// Why there is no group of this name.
-    pub(super) fn lacks(&self) -> SourceError {
+    pub(super) fn lacks(&self, now: Instant) -> SourceError {
         // As long as the list does not come, nobody knows that there is none.
         if let Some(failure) = &self.failure {
-            return failure.clone();
+            let again = failure.retry_after.zip(self.listed_at).map(|(said, at)| at + said);
+            let retry_after = again.map(|again| again.saturating_duration_since(now));
+            return SourceError { retry_after, ..failure.clone() };
         }
         let names: Vec<&str> = self.groups.iter().map(|(name, _)| name.as_str()).collect();
         let cause = match names.is_empty() {
@@ -144,6 +148,7 @@ impl KnownGroups {
             remedy: "Name one of them, or give it an alias in `consumerGroups`.",
             detail: String::new(),
             request_id: None,
+            retry_after: None,
         }
     }
 
@@ -239,9 +244,22 @@ mod tests {
         known.update(Ok(vec![group("billing", 1)]), start);
         known.update(Err(failure()), start + LIST_REST);
         assert!(known.find("billing").is_some());
-        assert_eq!((known.failure(), known.lacks()), (Some(&failure()), failure()));
+        assert_eq!((known.failure(), known.lacks(start)), (Some(&failure()), failure()));
         known.update(Ok(vec![group("billing", 1)]), start + LIST_REST * 2);
-        assert_eq!(known.lacks().verdict, Verdict::NoSuchPart);
+        assert_eq!(known.lacks(start).verdict, Verdict::NoSuchPart);
+    }
+
+    #[test]
+    fn a_list_is_not_asked_for_before_the_service_wants_to_be() {
+        let (mut known, start) = (KnownGroups::default(), Instant::now());
+        let said = Some(LIST_REST * 2);
+        known.update(Err(SourceError { retry_after: said, ..failure() }), start);
+        assert!(!known.is_due("billing", start + LIST_REST * 2 - Duration::from_millis(1)));
+        assert!(known.is_due("billing", start + LIST_REST * 2));
+        // Whoever asks meanwhile is told how much of it is left.
+        assert_eq!(known.lacks(start + LIST_REST).retry_after, Some(LIST_REST));
+        known.update(Err(SourceError { retry_after: Some(Duration::from_secs(1)), ..failure() }), start);
+        assert!(!known.is_due("billing", start + LIST_REST - Duration::from_millis(1)));
     }
 
     #[test]
@@ -264,9 +282,12 @@ mod tests {
     fn a_group_that_is_not_there_is_told_with_those_that_are() {
         let mut known = KnownGroups::default();
         known.update(Ok(Vec::new()), Instant::now());
-        assert_eq!(known.lacks().cause, "no such consumer group; there are none");
+        assert_eq!(known.lacks(Instant::now()).cause, "no such consumer group; there are none");
         let names = ["Primary Consumer Group", "billing", "archive"];
         known.update(Ok((0..).zip(names).map(|(n, name)| group(name, n)).collect()), Instant::now());
-        assert_eq!(known.lacks().cause, "no such consumer group; there are Primary Consumer Group, archive, billing");
+        assert_eq!(
+            known.lacks(Instant::now()).cause,
+            "no such consumer group; there are Primary Consumer Group, archive, billing"
+        );
     }
 }

@@ -278,6 +278,8 @@ mod tests {
 
     use super::*;
     use crate::document::Node;
+    use crate::emulator::fault::{Fault, Rule};
+    use crate::emulator::operation::Operation;
     use crate::emulator::profile::Profile;
     use crate::emulator::{Emulator, Options};
     use crate::source::facet::Facet;
@@ -290,7 +292,7 @@ mod tests {
     }
 
     /// An emulator with one queue, and how to sign in there.
-    async fn scene() -> (Settings, tempfile::TempDir) {
+    async fn scene() -> (Settings, Emulator, tempfile::TempDir) {
         // Fails only if somebody was faster, and then there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -300,14 +302,15 @@ mod tests {
         let emulator = Emulator::new(Options { queues, keys, ..Options::default() }, Timestamp::now);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        tokio::spawn(async move { emulator.serve(listener, std::future::pending()).await });
+        let serving = emulator.clone();
+        tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
         let choice = Choice { method: Method::ApiKey, config_file: Some(profile.config_file), profile: None };
-        (Settings { auth: Some(choice), control_plane: Some(endpoint), ..Settings::default() }, dir)
+        (Settings { auth: Some(choice), control_plane: Some(endpoint), ..Settings::default() }, emulator, dir)
     }
 
     #[tokio::test]
     async fn a_queue_without_a_name_goes_by_its_display_name() {
-        let (settings, _dir) = scene().await;
+        let (settings, _emulator, _dir) = scene().await;
         let opened = plan(&settings).open(None, Timestamp::now).unwrap();
         let Opened::Many(listing) = &opened.entries[0] else { panic!("named") };
         let by = Instant::now() + Duration::from_secs(30);
@@ -318,8 +321,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_that_is_throttled_says_when_to_come_back() {
+        let (settings, emulator, _dir) = scene().await;
+        let compartment = QueueEntry::Compartment("ocid1.compartment.oc1..fake".parse().unwrap());
+        let one = QueueEntry::Unnamed(OCID.parse().unwrap(), None);
+        for (entry, operation) in [(compartment, Operation::ListQueues), (one, Operation::GetQueue)] {
+            let plan = Box::new(QueuePlan { settings: settings.clone(), entries: vec![entry] });
+            let opened = plan.open(None, Timestamp::now).unwrap();
+            let Opened::Many(listing) = &opened.entries[0] else { panic!("named") };
+            let throttled = Rule::from(Fault::Status(http::StatusCode::TOO_MANY_REQUESTS));
+            let headers = [(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"))].into_iter().collect();
+            emulator.set_faults(vec![Rule { operation: Some(operation), headers, ..throttled }]);
+            let error = listing.list(Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+            assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_client_is_shared_with_the_next_plan_while_the_section_stays() {
-        let (settings, _dir) = scene().await;
+        let (settings, _emulator, _dir) = scene().await;
         let first = plan(&settings).open(None, Timestamp::now).unwrap().shared;
         let next = plan(&settings).open(Some(&first), Timestamp::now).unwrap().shared;
         assert!(Arc::ptr_eq(&first, &next));

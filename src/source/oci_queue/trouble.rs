@@ -9,10 +9,12 @@ use crate::oci::region::Region;
 use crate::oci::{self, Unreachable};
 use crate::source::{SourceError, Step, Verdict};
 
-/// Whether the queue may be at another messages endpoint now.
-pub(super) fn may_have_moved(error: &oci::Error) -> bool {
+/// Whether the queue may be at another messages endpoint now. One that takes too long to answer is
+/// there, as far as anybody knows, unless it is `down`: nobody gets an answer there.
+pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
     match error.met() {
-        oci::Error::Unreachable(..) | oci::Error::TimedOut => true,
+        oci::Error::Unreachable(..) => true,
+        oci::Error::TimedOut => down,
         oci::Error::Service(error) => error.status == 404,
         _ => false,
     }
@@ -23,7 +25,9 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
     if let oci::Error::Down(met) = error {
         // As if it had been met itself: for the reader it is the same outage.
         let met = source_error(step, about, met);
-        return SourceError { detail: format!("not asked, for another one there met this: {}", met.detail), ..met };
+        let detail = format!("not asked, for another one there met this: {}", met.detail);
+        // What that one was told of when to come back counts from then.
+        return SourceError { detail, retry_after: None, ..met };
     }
     let (request_id, error) = (error.request_id(), error.met());
     let (step, remedy) = match error {
@@ -48,7 +52,12 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
         _ => error.to_string(),
     };
     let detail = detail(about, request_id, error);
-    SourceError { step, verdict: verdict(error), cause, remedy, detail, request_id: request_id.map(str::to_owned) }
+    let retry_after = match error {
+        oci::Error::Service(error) => error.retry_after,
+        _ => None,
+    };
+    let request_id = request_id.map(str::to_owned);
+    SourceError { step, verdict: verdict(error), cause, remedy, detail, request_id, retry_after }
 }
 
 /// The same about one queue, which may be sought where its OCID says that it is not.

@@ -162,6 +162,12 @@ async fn an_instance_signs_in_again_after_a_401_and_says_which_service_fails() {
     let error = sign_in_error(queue.read(&crate::support::principals::client(instance.credentials())).await);
     assert_eq!(error.cause, "federation service: 401");
     assert_eq!(error.request_id.as_deref(), Some(instance.double.last().header("opc-request-id")));
+    assert_eq!(error.retry_after, None);
+    instance.manner.lock().unwrap().status = 429;
+    instance.double.set_header("retry-after: 7");
+    let error = sign_in_error(queue.read(&crate::support::principals::client(instance.credentials())).await);
+    let said = Some(Duration::from_secs(7));
+    assert_eq!((error.cause.as_str(), error.retry_after), ("federation service: 429", said));
     let mut metadata = instance.metadata.clone();
     metadata.base = Some(format!("http://{}/nothing", instance.double.address));
     let lost = Credentials::instance_principal(metadata, Timestamp::now);

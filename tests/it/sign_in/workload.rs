@@ -1,7 +1,7 @@
 //! OKE workload identity.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -129,6 +129,22 @@ async fn a_session_is_renewed_in_the_background_at_half_of_its_life_with_a_new_k
     assert_ne!(oke.tokens.key_of(&tokens[0]), oke.tokens.key_of(&tokens[1]), "a new key pair for each session");
     let shown: Vec<String> = oke.double.received().iter().map(|sent| sent.header("authorization").to_owned()).collect();
     assert_ne!(shown[0], shown[1], "the service account's token is read anew");
+}
+
+#[tokio::test]
+async fn the_service_is_not_asked_before_it_wants_to_be() {
+    let (oke, queue) = start().await;
+    oke.answer(|manner| manner.status = 429);
+    oke.double.set_header("retry-after: 3");
+    let client = client(oke.credentials());
+    let began = Instant::now();
+    let error = sign_in_error(queue.read(&client).await);
+    let said = Some(Duration::from_secs(3));
+    assert_eq!((error.cause.as_str(), error.retry_after), ("token service of the cluster: 429", said));
+    oke.answer(|manner| manner.status = 200);
+    eventually("a session", async || queue.read(&client).await.ok()).await;
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(oke.double.count(), 2);
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(crate) type Answer = (u16, String);
 pub(crate) struct Double {
     pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    /// A line that each answer has among its headers.
+    header: Arc<Mutex<String>>,
     task: JoinHandle<()>,
 }
 
@@ -61,14 +63,16 @@ impl Double {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
-        let (answer, kept) = (Arc::new(answer), received.clone());
+        let header: Arc<Mutex<String>> = Arc::default();
+        let (answer, kept, more) = (Arc::new(answer), received.clone(), header.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (answer, kept, tls) = (answer.clone(), kept.clone(), tls.clone());
+                let (answer, kept, tls, more) = (answer.clone(), kept.clone(), tls.clone(), more.clone());
                 tokio::spawn(async move {
                     let answer = |request: Received| {
                         kept.lock().unwrap().push(request.clone());
-                        answer(&request)
+                        let (status, body) = answer(&request);
+                        (status, more.lock().unwrap().clone(), body)
                     };
                     match tls {
                         None => serve(stream, answer).await,
@@ -81,7 +85,12 @@ impl Double {
                 });
             }
         });
-        Self { address, received, task }
+        Self { address, received, header, task }
+    }
+
+    /// From now on each answer has this line among its headers.
+    pub(crate) fn set_header(&self, line: &str) {
+        *self.header.lock().unwrap() = format!("{line}\r\n");
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -104,7 +113,10 @@ impl Drop for Double {
 }
 
 /// One request a connection; `None` when the client hung up.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: impl FnOnce(Received) -> Answer) -> Option<()> {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl FnOnce(Received) -> (u16, String, String),
+) -> Option<()> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -126,13 +138,13 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: impl FnO
         (stream.read_buf(&mut bytes).await.ok()? > 0).then_some(())?;
     }
     let body = String::from_utf8(bytes[head_end + 4..].to_vec()).unwrap();
-    let (status, body) = answer(Received { method, target, headers, body });
+    let (status, header, body) = answer(Received { method, target, headers, body });
     if status == 0 {
         std::future::pending::<()>().await;
     }
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 {status} Double\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} Double\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes()).await.ok()?;
     stream.shutdown().await.ok()

@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 /// What every OCID here ends in, so that one that leaks is found.
 pub(crate) const OCID_TAIL: &str = "amaaaaaasecretocid";
 const REGION: &str = "eu-frankfurt-1";
-const COMPARTMENT: &str = "ocid1.compartment.oc1..shopamaaaaaasecretocid";
+/// Of [`compartment`].
+pub(crate) const COMPARTMENT: &str = "ocid1.compartment.oc1..shopamaaaaaasecretocid";
 
 /// A running emulator and its user.
 pub(crate) struct Oci {

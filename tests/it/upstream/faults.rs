@@ -126,19 +126,3 @@ async fn every_failure_names_its_request_in_the_log() {
     assert_eq!(error.cause, "timed out");
     assert_eq!(error.request_id.as_deref(), Some(silent.last().header("opc-request-id")));
 }
-
-#[tokio::test]
-async fn an_endpoint_is_asked_for_again_after_a_404_and_a_lost_connection_only() {
-    for (fault, again) in [(status(404), true), (Fault::Reset, true), (status(400), false), (Fault::Empty, false)] {
-        let (oci, source) = scene().await;
-        let broken = |fault, operation| Rule { operation: Some(operation), ..Rule::from(fault) };
-        oci.set_faults(vec![broken(fault, Operation::GetStats)]);
-        read(&*source, LONG).await.unwrap_err();
-        // Told by the step at which the next read would fail, if it asked: it goes on with what it
-        // has then, so by the time that it takes.
-        oci.set_faults(vec![broken(Fault::Hang, Operation::GetQueue)]);
-        let began = std::time::Instant::now();
-        assert!(read(&*source, Duration::from_secs(2)).await.is_ok(), "{fault:?}");
-        assert_eq!(began.elapsed() >= Duration::from_millis(900), again, "{fault:?} {:?}", began.elapsed());
-    }
-}

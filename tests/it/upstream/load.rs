@@ -1,12 +1,24 @@
 //! How often the service is asked, and over how many connections.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use depthgauge::emulator::fault::{Fault, Rule};
 use depthgauge::emulator::operation::Operation;
+use depthgauge::emulator::profile::Profile;
+use depthgauge::lookup::policy::Policies;
+use depthgauge::lookup::{Binding, Catalog, Timing};
+use depthgauge::metric::pattern::Pattern;
+use depthgauge::metric::quantity::Quantity;
+use depthgauge::oci::credentials::Credentials;
+use depthgauge::oci::{Client, Settings};
+use depthgauge::source::facet::Facet;
+use depthgauge::source::{Figures, Identified, KINDS, Opened, Source, SourceError, Step, Turn, Verdict};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{LONG, failure, length, open, open_at, read};
 use crate::support::double::Double;
@@ -39,7 +51,7 @@ async fn many_reads_share_one_connection() {
 #[tokio::test]
 async fn a_failure_that_passes_is_repeated_within_the_read_and_signed_anew() {
     let (_oci, config) = oci().await;
-    for (status, code) in [(500, ""), (503, ""), (429, "TooManyRequests"), (409, "IncorrectState")] {
+    for (status, code) in [(500, ""), (503, ""), (409, "IncorrectState")] {
         let asked = std::sync::atomic::AtomicU32::new(0);
         let double = Double::start(None, move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
             0 | 1 => (status, json!({"code": code, "message": "later"}).to_string()),
@@ -58,9 +70,14 @@ async fn a_failure_that_passes_is_repeated_within_the_read_and_signed_anew() {
 #[tokio::test]
 async fn a_failure_that_stays_is_not_repeated() {
     let (_oci, config) = oci().await;
-    for (status, code) in
-        [(400, "InvalidParameter"), (403, "NotAuthorized"), (404, "NotFound"), (409, "Conflict"), (501, "")]
-    {
+    for (status, code) in [
+        (400, "InvalidParameter"),
+        (403, "NotAuthorized"),
+        (404, "NotFound"),
+        (409, "Conflict"),
+        (429, "TooManyRequests"),
+        (501, ""),
+    ] {
         let double = Double::start(None, move |_| (status, json!({"code": code, "message": "no"}).to_string())).await;
         let source = open_at(&config, &format!("http://{}", double.address), &json!({}));
         read(&*source, LONG).await.unwrap_err();
@@ -121,6 +138,130 @@ async fn retry_after_is_obeyed_by_the_next_turn() {
         assert!(began.elapsed() >= Duration::from_millis(900), "{said}: {:?}", began.elapsed());
         assert_eq!(length(&*source).await, "3");
         assert_eq!(oci.queue("orders").reads(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed_by_whatever_is_asked_for_a_read() {
+    let (oci, config) = oci().await;
+    oci.queue("orders").set_group("billing", true);
+    let group = Facet::WHOLE.with("consumer-group", "billing");
+    let said = Duration::from_secs(2);
+    for (operation, step) in [(Operation::GetQueue, Step::Endpoint), (Operation::ListConsumerGroups, Step::List)] {
+        let source = open(&config);
+        let headers: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("2"))].into_iter().collect();
+        let throttled = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
+        oci.set_faults(vec![Rule { headers, operation: Some(operation), ..Rule::from(throttled) }]);
+        let by = tokio::time::Instant::now() + LONG;
+        let error = source.read(&group, by).await.unwrap_err();
+        assert!(error.step == step && error.retry_after.is_some_and(|wait| wait <= said), "{error:?}");
+        assert!(error.retry_after > Some(said / 2), "{error:?}");
+        oci.set_fault(None);
+    }
+}
+
+#[tokio::test]
+async fn each_request_counts_and_not_each_read() {
+    let (_oci, config) = oci().await;
+    let double =
+        Double::start(None, |_| (409, json!({"code": "IncorrectState", "message": "later"}).to_string())).await;
+    let source = open_at(&config, &format!("http://{}", double.address), &json!({"maxReadsPerSecond": 10}));
+    let began = Instant::now();
+    for _ in 0..5 {
+        drop(source.turn(false).await);
+        read(&*source, LONG).await.unwrap_err();
+    }
+    drop(source.turn(false).await);
+    let met = u32::try_from(double.count()).unwrap();
+    // Three for the first reads, and one for the last: see the budget of repetitions.
+    assert!((8..=10).contains(&met), "{met} requests for 5 reads");
+    let least = Duration::from_millis(100) * met - Duration::from_millis(50);
+    assert!(began.elapsed() >= least, "{met} in {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn pages_and_getqueue_count_as_well() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let mut config: Value = serde_json::from_str(&oci.config(&json!({}), &[source("orders", &["shop"])])).unwrap();
+    config["oci"]["maxReadsPerSecond"] = json!(5);
+    let source = open(&config.to_string());
+    drop(source.turn(false).await);
+    // GetQueue, the list and the figures.
+    oci.queue("orders").set_group("billing", true);
+    let group = Facet::WHOLE.with("consumer-group", "billing");
+    let began = Instant::now();
+    source.read(&group, tokio::time::Instant::now() + LONG).await.unwrap();
+    drop(source.turn(false).await);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+/// A source without sockets that takes the turns of a real client.
+#[derive(Clone)]
+struct Paced {
+    client: Arc<Client>,
+    fails: bool,
+    reads: Arc<Mutex<Vec<tokio::time::Instant>>>,
+}
+
+impl Source for Paced {
+    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
+        async move {
+            let id = crate::support::oci::ocid("orders").parse().unwrap();
+            let (waited, place) = self.client.turn(None, &id, urgent).await;
+            Turn { waited, place }
+        }
+        .boxed()
+    }
+
+    fn read<'s>(&'s self, _: &'s Facet, _: tokio::time::Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+        self.reads.lock().unwrap().push(tokio::time::Instant::now());
+        let error = || SourceError {
+            step: Step::Read,
+            verdict: Verdict::Trouble,
+            cause: "500".to_owned(),
+            remedy: "Wait.",
+            detail: String::new(),
+            request_id: None,
+            retry_after: None,
+        };
+        let figures = || Figures::new(vec![(super::LENGTH, Quantity::from_units(1))]);
+        std::future::ready(if self.fails { Err(error()) } else { Ok(figures()) }).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
+    crate::support::crypto();
+    let dir = tempfile::tempdir().unwrap();
+    let profile = Profile::make(dir.path(), "eu-frankfurt-1").unwrap();
+    let credentials = Credentials::api_key(&profile.config_file, "DEFAULT").unwrap();
+    let settings = Settings { reads_per_second: 10, ..Settings::default() };
+    let client = Arc::new(Client::with(settings, credentials, jiff::Timestamp::now));
+    let paced: Vec<Paced> =
+        (0..105).map(|n| Paced { client: client.clone(), fails: n >= 5, reads: Arc::default() }).collect();
+    let bindings = paced.iter().enumerate().map(|(n, source)| Binding {
+        name: format!("queue-{n}"),
+        kind: KINDS[0],
+        namespaces: vec![Pattern::new("*")],
+        timing: Timing::default(),
+        export: true,
+        policies: Policies::default(),
+        definition: String::new(),
+        source: Opened::One(Identified { identity: n.to_string(), source: Box::new(source.clone()) }),
+    });
+    let (catalog, reader) = Catalog::new(bindings.collect(), jiff::Timestamp::now);
+    let reader = tokio::spawn(reader.run());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    reader.abort();
+    drop(catalog);
+    let longest = |source: &Paced| {
+        let reads = source.reads.lock().unwrap();
+        assert!(reads.len() > 10, "{} reads", reads.len());
+        reads.windows(2).map(|two| two[1] - two[0]).max().unwrap()
+    };
+    for (n, well) in paced.iter().take(5).enumerate() {
+        // All of them in turn: 105 at 10 a second.
+        assert!(longest(well) <= Duration::from_secs(15), "queue-{n}: {:?}", longest(well));
     }
 }
 
