@@ -195,7 +195,9 @@ impl Certificates {
                     continue;
                 }
                 if is_saved {
-                    tracing::warn!("CA and certificate were lost where they are kept; those that are served are put back");
+                    tracing::warn!(
+                        "CA and certificate were lost where they are kept; those that are served are put back"
+                    );
                 }
                 log_change(&before, &wanted);
             }

@@ -8,7 +8,9 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::install::CLUSTER_ROLE;
-use super::object::{FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look, owner};
+use super::object::{
+    FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look, owner,
+};
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
 
@@ -35,7 +37,9 @@ pub enum UnregisterError {
     #[error("APIService {NAME} belongs to {0}, not to depthgauge: nothing was changed")]
     Foreign(String),
     /// See the text.
-    #[error("annotation {FORMER_SPEC} or {FORMER_ANNOTATIONS} of APIService {NAME} cannot be read: {0}; nothing was changed")]
+    #[error(
+        "annotation {FORMER_SPEC} or {FORMER_ANNOTATIONS} of APIService {NAME} cannot be read: {0}; nothing was changed"
+    )]
     BadMemory(serde_json::Error),
     /// kube-apiserver would not; the text says what to do.
     #[error("cannot change APIService {NAME}: {0}")]
@@ -156,7 +160,8 @@ mod tests {
         assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
         assert_eq!(patch["spec"]["service"], former["service"]);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let annotations = json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, "cert-manager.io/inject-ca-from": "keda/ca"});
+        let annotations =
+            json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, "cert-manager.io/inject-ca-from": "keda/ca"});
         assert_eq!(patch["metadata"]["annotations"], annotations);
     }
 }

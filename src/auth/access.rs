@@ -59,8 +59,7 @@ impl Authorizer for SubjectAccessReviews {
         }
         let ask = || review(self.client.clone(), question.clone(), self.reporter.clone()).boxed();
         let caller = &question.caller;
-        let side =
-            if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(&caller.user) };
+        let side = if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(&caller.user) };
         if size(question) > REMEMBERED_MAX {
             return self.decisions.unremembered(side, ask).boxed();
         }

@@ -102,11 +102,7 @@ impl Held {
         let is_good = |serving: &Pair| {
             let pem = &serving.certificate;
             let of_this_ca = signed_by(pem, &ca.certificate);
-            serving.is_one()
-                && of_this_ca
-                && is_for(pem, &rules.names)
-                && in_time(pem, now)
-                && is_left(pem, now, 0)
+            serving.is_one() && of_this_ca && is_for(pem, &rules.names) && in_time(pem, now) && is_left(pem, now, 0)
         };
         if !self.serving.as_ref().is_some_and(is_good) {
             self.serving = Some(ca.sign(&rules.names, rules.serving_lifetime, now)?);

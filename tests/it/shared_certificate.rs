@@ -174,7 +174,10 @@ async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
     eventually("taken", async || annotations().get("depthgauge.dev/former-spec").map(drop)).await;
     eventually("gone", async || annotations().get("cert-manager.io/inject-ca-from").is_none().then_some(())).await;
     let former = annotations()["depthgauge.dev/former-annotations"].clone();
-    assert_eq!((former, &annotations()["else"]), (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays")));
+    assert_eq!(
+        (former, &annotations()["else"]),
+        (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays"))
+    );
 }
 
 fn bundle(objects: &Objects) -> Option<String> {

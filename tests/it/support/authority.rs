@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, SigningKey as _,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    SigningKey as _,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -185,7 +186,7 @@ fn content(element: &[u8]) -> &[u8] {
 
 /// How long the header of an element is, and what follows it.
 fn header(der: &[u8]) -> (usize, usize) {
-    let more = usize::from(der[1]).checked_sub(0x80).unwrap_or_default();
+    let more = usize::from(der[1]).saturating_sub(0x80);
     if more == 0 {
         return (2, der[1].into());
     }
