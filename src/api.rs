@@ -4,7 +4,10 @@
 //! anything. What is wrong with a request is said as a [`Refusal`].
 
 use axum::Router;
-use axum::http::Method;
+use axum::extract::Request;
+use axum::http::{Method, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::get;
 
 use crate::refusal::Refusal;
@@ -30,6 +33,7 @@ pub fn routes() -> Router {
         .route("/apis/external.metrics.k8s.io/", get(discovery::group))
         .route(PREFIX, get(discovery::resources))
         .route(&format!("{PREFIX}/"), get(discovery::resources))
+        .route_layer(from_fn(of_known_type))
         .route("/version", get(discovery::version))
         .route("/version/", get(discovery::version))
         .route("/openapi/v2", get(openapi::version_2))
@@ -44,6 +48,19 @@ pub fn routes() -> Router {
         .route(&format!("{PREFIX}/{{metric}}/"), get(values::all_namespaces))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+}
+
+/// As the Go library does for discovery: what a caller says it sends must be what could be read, though
+/// nobody reads it. Whoever sends nothing, as every client does, names no type.
+async fn of_known_type(request: Request, next: Next) -> Result<Response, Refusal> {
+    const KNOWN: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    let sent = request.headers().get(header::CONTENT_TYPE).and_then(|sent| sent.to_str().ok()).unwrap_or_default();
+    let mut types = sent.split(',').map(|sent| sent.split(';').next().unwrap_or_default().trim());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read && !sent.is_empty() && !types.any(|sent| KNOWN.contains(&sent)) {
+        return Err(Refusal::unsupported_media_type());
+    }
+    Ok(next.run(request).await)
 }
 
 async fn method_not_allowed(method: Method) -> Refusal {

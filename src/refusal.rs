@@ -107,6 +107,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
+    /// 415: nobody reads what was sent, but it is of no type that is known here.
+    pub fn unsupported_media_type() -> Self {
+        let code = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(code, "UnsupportedMediaType", "415: Unsupported Media Type")
+    }
+
     /// 503: there is such a metric, and its value is not known now.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)

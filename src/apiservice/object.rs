@@ -290,7 +290,7 @@ mod tests {
         let again = wanted(&manifest, Some(&taken), &Ca::Bundle("next".into()), None).unwrap();
         assert_eq!(former_spec(&again).unwrap().unwrap(), before.spec.clone().unwrap(), "every apply carries it on");
         // Somebody else had it meanwhile: what he had is what he gets back.
-        let mut between = again.clone();
+        let mut between = again;
         between.spec = object("prometheus/adapter:443", "theirs").spec;
         between.metadata.annotations.get_or_insert_default().insert(format!("{INJECTED}ca-from"), "a/b".into());
         let mut twice = wanted(&manifest, Some(&between), &Ca::Bundle("ca".into()), None).unwrap();

@@ -201,3 +201,25 @@ fn client_hello(minor: u8) -> Vec<u8> {
     let handshake = [&[1, 0, 0, length(&body)], body.as_slice()].concat();
     [&[22, 3, 1, 0, length(&handshake)], handshake.as_slice()].concat()
 }
+
+#[tokio::test]
+async fn what_is_sent_along_must_be_of_a_known_type() {
+    let server = Server::start(NO_SOURCES).await;
+    for (sent, expected) in [
+        ("application/json", 200),
+        ("application/yaml; charset=utf-8", 200),
+        ("text/html, application/vnd.kubernetes.protobuf;q=1", 200),
+        ("", 200),
+        ("text/plain", 415),
+        ("application/xml, text/html", 415),
+    ] {
+        let client = server.anyone().with_header("Content-Type", sent);
+        for path in DOCUMENTS[..3].iter().flat_map(|(_, paths)| *paths) {
+            assert_eq!(client.get(path).await.status, expected, "{sent:?} {path}");
+            assert_eq!(client.call("POST", path).await.status, 405, "{sent:?} {path}");
+        }
+        assert_eq!(client.get("/version").await.status, 200, "{sent:?}");
+    }
+    let refused = server.anyone().with_header("Content-Type", "text/plain").get(RESOURCES).await;
+    assert_eq!(refused.json()["reason"], "UnsupportedMediaType");
+}

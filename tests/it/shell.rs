@@ -23,6 +23,8 @@ use crate::support::{PATIENCE, eventually};
 type Stream = TlsStream<TcpStream>;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const WINDOW_UPDATE: u8 = 8;
 const SETTINGS: u8 = 4;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -49,6 +51,16 @@ async fn by_hand(client: &Client) -> Stream {
     let mut stream = client.connect_silently().await.unwrap();
     stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
     stream
+}
+
+/// Kind, stream and payload of what the server sends next.
+async fn next_frame(stream: &mut Stream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    timeout(PATIENCE, stream.read_exact(&mut head)).await.expect("a frame").unwrap();
+    let [high, middle, low, kind, _flags, id @ ..] = head;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap()];
+    stream.read_exact(&mut payload).await.unwrap();
+    (kind, u32::from_be_bytes(id), payload)
 }
 
 /// Ends when the other end has ended the connection, whichever way.
@@ -266,6 +278,58 @@ async fn a_url_or_a_header_beyond_the_limit_is_refused() {
         stream.read_exact(&mut answer).await.unwrap();
         assert!(matches!(&answer, b"HTTP/1.1 414" | b"HTTP/1.1 431"), "{answer:?}");
         closed(&mut stream).await;
+    }
+    // The longest URL that the client can say; with all that a header counts for it is beyond.
+    let (url, short) = (format!("/apis?{}", "x".repeat(65_500)), "/apis".to_owned());
+    for (path, header) in [(url, "x"), (short, &*long)] {
+        let refused = server.anyone().with_header("X-Long", header).connect().await.unwrap().begin("GET", &path).await;
+        assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status == 431), "{}", path.len());
+    }
+    witness.is_served().await;
+}
+
+#[tokio::test]
+async fn a_body_over_http2_is_neither_read_nor_waited_for() {
+    let (server, _oci) = start().await;
+    let witness = Witness::of(&server).await;
+    let mut stream = by_hand(&server.anyone()).await;
+    stream.write_all(&frame(HEADERS, END_HEADERS, 1, GET_ROOT)).await.unwrap();
+    stream.write_all(&frame(DATA, 0, 1, &[0; 16 << 10])).await.unwrap();
+    let mut answered = false;
+    loop {
+        match next_frame(&mut stream).await {
+            (HEADERS, 1, _) => answered = true,
+            (WINDOW_UPDATE, 1, more) => panic!("what nobody reads is not asked for: {more:?}"),
+            (RST_STREAM, 1, why) => break assert_eq!(why, [0; 4], "no error: it is only not wanted"),
+            _ => {}
+        }
+    }
+    assert!(answered, "before the body has ended");
+    witness.is_served().await;
+}
+
+#[tokio::test]
+async fn a_connection_has_fifty_streams_and_the_next_is_refused() {
+    let (server, _oci) = start().await;
+    let witness = Witness::of(&server).await;
+    let mut stream = by_hand(&server.anyone()).await;
+    let path = [&[0x04, u8::try_from(VALUE.len()).unwrap()], VALUE.as_bytes()].concat();
+    let ask = [&[0x82, 0x87], &*path, &[0x41, 0x01, b'x']].concat();
+    // All of them wait for one review.
+    server.cluster.hold();
+    for number in 0..51 {
+        stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &ask)).await.unwrap();
+    }
+    loop {
+        match next_frame(&mut stream).await {
+            (RST_STREAM, id, why) => break assert_eq!((id, &*why), (101, &7_u32.to_be_bytes()[..]), "REFUSED_STREAM"),
+            (kind, id, _) => assert_ne!(kind, HEADERS, "stream {id} is answered"),
+        }
+    }
+    server.cluster.release();
+    let mut answered = 0;
+    while answered < 50 {
+        answered += u32::from(next_frame(&mut stream).await.0 == HEADERS);
     }
     witness.is_served().await;
 }

@@ -29,10 +29,12 @@ async fn a_good_citizen_of_the_cluster() {
         documents_are_golden(&world);
         kubectl_warns_of_nothing(&world);
         kube_apiserver_merges_our_documents_without_a_line(&world, available);
+        let settled = controllers_log(&world).len();
         namespaces_can_be_deleted(&world);
         headers_without_the_front_proxy_read_nothing(&world);
         a_stranger_may_not_read(&world);
         attacks::are_refused(&world);
+        no_controller_misses_our_discovery(&world, settled);
         drift_is_repaired(&world);
         answers_in_flight_finish_on_sigterm(&world, &mut server);
         deleted_while_we_run_it_stays_deleted(&world);
@@ -113,6 +115,18 @@ fn kube_apiserver_merges_our_documents_without_a_line(world: &World, available: 
     // kube-aggregator: `loading OpenAPI spec for "v1beta1.external.metrics.k8s.io" failed with: …`.
     lines.extend(log[available..].lines().filter(|line| tells(line, &["loading openapi spec", "failed with"])));
     assert!(lines.is_empty(), "{lines:#?}");
+}
+
+fn controllers_log(world: &World) -> String {
+    std::fs::read_to_string(world.cluster.file("controller-manager.log")).unwrap()
+}
+
+/// Garbage collection and namespace deletion say so of a group that they cannot list.
+fn no_controller_misses_our_discovery(world: &World, settled: usize) {
+    let log = controllers_log(world);
+    let stale: Vec<&str> =
+        log[settled..].lines().filter(|line| line.contains("stale GroupVersion discovery")).collect();
+    assert!(stale.is_empty(), "{stale:#?}");
 }
 
 fn kubectl_warns_of_nothing(world: &World) {

@@ -75,18 +75,25 @@ fn unregister_deletes_only_what_is_ours(world: &World) {
 fn a_right_that_is_missing_is_granted_by_what_is_printed(world: &World) {
     world.cluster.told(&["delete", "clusterrolebinding", "depthgauge"]);
     world.cluster.told(&["delete", "rolebinding", "depthgauge", "-n", "depthgauge"]);
+    world.cluster.told(&["delete", "clusterrolebinding", "depthgauge:auth-delegator"]);
+    world.cluster.told(&["delete", "rolebinding", "depthgauge:authentication-reader", "-n", "kube-system"]);
     let server = world.serve();
     // First the certificate, without which there is nothing to register, then the APIService.
-    for check in ["certificate", "apiservice"] {
+    // What may review tokens may also ask who may read: the two have one remedy.
+    let checks = ["certificate", "apiservice", "identity", "tokens", "authorization"];
+    for check in &checks[..4] {
         let line = eventually("the missing right is said", LOOKS, || {
             let text = server.readyz();
-            let line = text.lines().find(|line| line[3..].starts_with(check))?;
+            let line = text.lines().find(|line| line[3..].starts_with(*check))?;
             line.split_once("give this to kubectl apply -f -: ").map(|(_, yaml)| yaml.to_owned())
         });
         let grants: Value = serde_saphyr::from_str(&line).unwrap();
         world.cluster.apply(&grants.to_string());
     }
     world.await_available();
+    for check in checks {
+        await_line(&server, &format!("[+]{check} ok"));
+    }
     server.kill();
     world.cluster.told(&["apply", "-k", "apiservice"]);
     world.cluster.told(&["delete", "apiservice", APISERVICE]);

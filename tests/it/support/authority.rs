@@ -186,7 +186,7 @@ fn content(element: &[u8]) -> &[u8] {
 
 /// How long the header of an element is, and what follows it.
 fn header(der: &[u8]) -> (usize, usize) {
-    let more = usize::from(der[1]).checked_sub(0x80).unwrap_or_default();
+    let more = usize::from(der[1]).saturating_sub(0x80);
     if more == 0 {
         return (2, der[1].into());
     }

@@ -225,6 +225,8 @@ fn mistakes() -> Vec<Row> {
         row("text/html", Certificate, VALUE)
             .accept("text/html")
             .differs("it lists what it offers and nothing that it would refuse, as stream=watch"),
+        row("a body of text/plain, discovery", Certificate, VERSION).header("Content-Type", "text/plain"),
+        row("a body of text/plain", Certificate, VALUE).header("Content-Type", "text/plain"),
     ]
 }
 
