@@ -234,8 +234,8 @@ fn tls_version(text: &str) -> Result<MinVersion, String> {
 mod tests {
     use super::*;
 
-    /// Before the delay the lease is given up and the APIService looked for, each for some seconds.
-    const LAST_CALLS: Duration = Duration::from_secs(5);
+    /// Before the delay: 3 s to give the lease up, 5 s to see whether we are being uninstalled.
+    const LAST_CALLS: Duration = Duration::from_secs(8);
 
     #[test]
     fn a_kubelet_waits_until_the_last_answer_is_out() {
