@@ -30,7 +30,7 @@ pub mod tls;
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For requests in flight at the end: the longest is one source read, 3 s by default.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves TLS on `listener` until `drain` is cancelled; then says goodbye to every connection,
 /// lets requests in flight finish, and returns.

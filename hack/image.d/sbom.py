@@ -1,6 +1,8 @@
 """CycloneDX of the crates that are linked into the program, from `cargo metadata` on stdin.
 
-Argument: when it was made, in seconds since 1970.
+Arguments: when it was made, in seconds since 1970; a file of what `cargo tree` prints for the same
+target. Metadata knows licenses and who needs whom, but also what tests, scripts and features that
+are off would bring; the tree knows what is linked.
 """
 
 import datetime
@@ -8,8 +10,15 @@ import json
 import sys
 
 
-def linked(metadata):
-    """The ids of all packages that the root reaches by ordinary dependencies, and who needs whom."""
+def in_tree(path):
+    """Name and version of each package in a file of `cargo tree --prefix none`."""
+    with open(path) as lines:
+        words = [line.split() for line in lines if line.strip()]
+    return {(name, version.removeprefix("v")) for name, version, *_ in words}
+
+
+def linked(metadata, packages, tree):
+    """The ids of the tree's packages that the root reaches, and who needs whom: has to be all."""
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     waiting, found = [metadata["resolve"]["root"]], {}
     while waiting:
@@ -17,10 +26,18 @@ def linked(metadata):
         if this in found:
             continue
         # Scripts and tests (kinds `build` and `dev`) leave no code in the program.
-        needs = [need["pkg"] for need in nodes[this]["deps"] if any(kind["kind"] is None for kind in need["dep_kinds"])]
+        normal = [need["pkg"] for need in nodes[this]["deps"] if any(kind["kind"] is None for kind in need["dep_kinds"])]
+        needs = [id for id in normal if named(packages[id]) in tree]
         found[this] = needs
         waiting += needs
+    missing = tree - {named(packages[id]) for id in found}
+    if missing:
+        sys.exit(f"sbom.py: linked, as cargo tree says, and not found by metadata: {sorted(missing)}")
     return found
+
+
+def named(package):
+    return package["name"], package["version"]
 
 
 def purl(package):
@@ -39,7 +56,7 @@ def main():
     made = datetime.datetime.fromtimestamp(int(sys.argv[1]), datetime.timezone.utc)
     packages = {package["id"]: package for package in metadata["packages"]}
     root = metadata["resolve"]["root"]
-    needs = linked(metadata)
+    needs = linked(metadata, packages, in_tree(sys.argv[2]))
     libraries = sorted((packages[id] for id in needs if id != root), key=purl)
     document = {
         "bomFormat": "CycloneDX",

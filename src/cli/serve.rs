@@ -229,3 +229,20 @@ fn tls_version(text: &str) -> Result<MinVersion, String> {
         _ => Err("write 1.2 or 1.3".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before the delay: 3 s to give the lease up, 5 s to see whether we are being uninstalled.
+    const LAST_CALLS: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn a_kubelet_waits_until_the_last_answer_is_out() {
+        let deployment = include_str!("../../manifests/base/deployment.yaml");
+        let mut lines = deployment.lines().map(str::trim);
+        let grace = lines.find_map(|line| line.strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
+        let grace = Duration::from_secs(grace.parse().unwrap());
+        assert!(grace > LAST_CALLS + SHUTDOWN_DELAY_IN_POD + server::DRAIN_TIMEOUT, "{grace:?}");
+    }
+}

@@ -30,7 +30,7 @@ mod demo;
 mod explain;
 /// The official client.
 mod external_client;
-/// Rights for others, and the examples.
+/// The examples, and the demo's image.
 mod install;
 /// A queue that goes dark, a server that dies.
 mod outage;

@@ -139,7 +139,7 @@ fn mentions(code: &str, path: &str, inside: &str) -> bool {
 }
 
 /// A file without its comments and without its tests, which may use anything.
-fn code_of(path: &Path) -> String {
+pub(crate) fn code_of(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -147,6 +147,17 @@ fn code_of(path: &Path) -> String {
 
 /// Every source file and the top-level module that it belongs to, `main` and `lib` left out.
 fn files() -> Vec<(PathBuf, String)> {
+    let module = |path: &PathBuf| {
+        let relative = path.strip_prefix(source_root()).unwrap();
+        let first = relative.iter().next().unwrap().to_string_lossy();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let files = sources().into_iter().map(|path| (module(&path), path));
+    files.filter(|(module, _)| module != "main" && module != "lib").map(|(module, path)| (path, module)).collect()
+}
+
+/// Every source file that is no test.
+pub(crate) fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![source_root()];
     while let Some(folder) = folders.pop() {
@@ -159,12 +170,7 @@ fn files() -> Vec<(PathBuf, String)> {
             let name = path.file_name().unwrap().to_string_lossy();
             let is_test = name == "tests.rs" || name == "test_util.rs";
             if path.extension().is_some_and(|extension| extension == "rs") && !is_test {
-                let relative = path.strip_prefix(source_root()).unwrap();
-                let first = relative.iter().next().unwrap().to_string_lossy();
-                let module = first.trim_end_matches(".rs").to_owned();
-                if module != "main" && module != "lib" {
-                    files.push((path, module));
-                }
+                files.push(path);
             }
         }
     }

@@ -59,6 +59,11 @@ mod compartments;
 /// The config's JSON Schema, held against what reads the config.
 mod schema;
 
+/// The manifests as files: what no API server asks of them.
+mod manifests;
+/// What the image and who builds it are told, beside what there is.
+mod packaging;
+
 /// The config, changed while it is served.
 mod reload;
 

@@ -4,9 +4,9 @@
 use serde_json::json;
 
 use crate::serve::{admin, expect_refusal, good_home, serve_in};
-use crate::support::eventually;
 use crate::support::oci::{Oci, ocid, source};
 use crate::support::program::{Home, Program};
+use crate::support::{eventually, keda};
 
 /// What OCI's user is known by to a process whose home this is.
 fn sign_in(home: &Home, oci: &Oci) {
@@ -51,6 +51,9 @@ async fn gauges_follow_the_config_and_the_queue() {
         assert!(metrics.lines().any(|shown| shown == line), "{line} in {metrics}");
     }
     assert!(!metrics.contains("bills"), "{metrics}");
+    for trigger in keda::before_a_move() {
+        assert_eq!(trigger.reads(&metrics), Some(3.0), "{metrics}");
+    }
     home.write("config.yaml", &oci.config(&defaults, &[exported("bills")]));
     sample(&operator, "oci_queue_length{queue=\"bills\"} 0.0").await;
     let (_, metrics) = admin(&operator, "/metrics").await;

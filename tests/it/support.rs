@@ -2,7 +2,7 @@
 //! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
 //! certificates of some [`authority`], and the [`program`] itself as a process. The services that
 //! [`principals`] sign in by are [`double`]s, which check how they are [`signed`]; a [`relay`]
-//! stands between.
+//! stands between. Before a move [`keda`] asks.
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
@@ -14,6 +14,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod config_map;
 pub(crate) mod double;
+pub(crate) mod keda;
 pub(crate) mod objects;
 pub(crate) mod oci;
 pub(crate) mod principals;

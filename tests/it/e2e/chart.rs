@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Said, eventually_or, run, script};
+use super::node::{DROPPED, Node, Port};
 
 const CHART: &str = "manifests/chart";
 /// For Helm to have made its hook's Job and the Job its pod, ten times as long as it takes.
@@ -59,7 +60,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("auth.secretName=null", "'/auth': missing property 'secretName'"),
         ("config.oci.auth.type=apiKey", "'/config/oci': additional properties 'auth' not allowed"),
         ("config.sources=null", "'/config': missing property 'sources'"),
-        ("config.sources[0].type=kafka", "'/config/sources/0/type': value must be"),
+        ("config.sources[0].type=1", "'/config/sources/0/type': got number, want string"),
         ("args[0]=takeover", "'/args/0': 'takeover' does not match pattern"),
         ("prometheus=true", "'/prometheus': got boolean, want object"),
     ] {
@@ -78,6 +79,47 @@ fn what_prometheus_selects_by_is_a_value() {
     let labelled = said.stdout.split("\n---\n").filter(|object| object.contains("\n    release: stack\n"));
     let kind = |object: &str| object.lines().find_map(|line| line.strip_prefix("kind: ").map(str::to_owned));
     assert_eq!(labelled.filter_map(kind).collect::<Vec<_>>(), ["PrometheusRule", "ServiceMonitor"], "{}", said.stderr);
+}
+
+/// On the Deployment, and where it is about any pod on the hook's Job as well.
+#[test]
+fn what_the_overlays_have_no_counterpart_of_lands_where_it_belongs() {
+    let values = "image: {repository: registry.example.com/depthgauge, tag: v9, pullPolicy: Always}
+imagePullSecrets: [{name: registry}]
+nodeSelector: {kubernetes.io/arch: arm64}
+tolerations: [{key: dedicated, operator: Exists}]
+replicas: 3
+resources: {requests: {cpu: 50m}}
+args: [--takeover]
+env: [{name: HTTPS_PROXY, value: 'http://proxy:3128'}]
+uninstall: {restore: true}
+";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    std::fs::write(&file, values).unwrap();
+    let template = |name: &str| {
+        let only = ["--show-only", &format!("templates/{name}.yaml"), "-f", file.to_str().unwrap()];
+        let said = helm(&[&["template", "depthgauge", CHART, "-n", "depthgauge"][..], &only].concat());
+        let objects = parse(said.stdout.trim_start_matches("---\n"));
+        let of_pods = objects.into_values().find(|object| !object["spec"]["template"].is_null());
+        of_pods.unwrap_or_else(|| panic!("{said:?}"))["spec"].clone()
+    };
+    let (deployment, job) = (template("deployment"), template("unregister"));
+    for spec in [&deployment, &job] {
+        let pod = &spec["template"]["spec"];
+        assert_eq!(pod["containers"][0]["image"], "registry.example.com/depthgauge:v9");
+        assert_eq!(pod["containers"][0]["imagePullPolicy"], "Always");
+        assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
+        assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/arch": "arm64"}));
+        assert_eq!(pod["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
+    }
+    let container = &deployment["template"]["spec"]["containers"][0];
+    assert_eq!(deployment["replicas"], 3);
+    assert_eq!(container["resources"]["requests"]["cpu"], "50m");
+    let last = |list: &Value| list.as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last(&container["args"]), "--takeover");
+    assert_eq!(last(&container["env"]), json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}));
+    assert_eq!(last(&job["template"]["spec"]["containers"][0]["args"]), "--restore");
 }
 
 #[test]
@@ -110,9 +152,15 @@ fn no_other_namespace_is_named_when_the_chart_goes_elsewhere() {
     assert_eq!(namespaces["resourceNames"], json!(["elsewhere"]));
 }
 
-#[test]
-fn helm_installs_it_and_takes_the_apiservice_away_before_the_rest() {
-    let cluster = Cluster::up("chart", &[]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn helm_installs_it_and_takes_the_apiservice_away_before_the_rest() {
+    let cluster = tokio::task::block_in_place(|| Cluster::up("chart", &[]));
+    let mut node = Node::new(&cluster).await;
+    tokio::task::block_in_place(|| install_and_uninstall(&cluster, &mut node));
+}
+
+/// The hook's pod has the node.
+fn install_and_uninstall(cluster: &Cluster, node: &mut Node) {
     cluster.told(&["apply", "-f", "manifests/base/namespace.yaml"]);
     let kubeconfig = cluster.kubeconfig().display().to_string();
     let on_cluster = ["-n", "depthgauge", "--kubeconfig", &kubeconfig];
@@ -127,15 +175,19 @@ fn helm_installs_it_and_takes_the_apiservice_away_before_the_rest() {
     let mut uninstall = Command::new(program());
     uninstall.args(["uninstall", "depthgauge", "--timeout=60s"]).args(on_cluster);
     let uninstall = uninstall.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let pod = pod_of_hook(&cluster);
+    let pod = pod_of_hook(cluster);
     cluster.told(&["get", "deployment", "depthgauge", "-n", "depthgauge"]);
-    let args = pod["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
     assert_eq!(pod["spec"]["serviceAccountName"], "depthgauge");
-    let own = cluster.own_kubeconfig();
-    let ended = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(args).env("DEPTHGAUGE_KUBECONFIG", own));
-    assert!(ended.ok && ended.stdout.ends_with("is deleted\n"), "{ended:?}");
-    // With a node, kwok has it succeed.
-    bind(&cluster, pod["metadata"]["name"].as_str().unwrap());
+    node.run(cluster, &pod, "");
+    assert!(node.ended_well() && node.log().contains("is deleted\n"), "{}", node.log());
+    for Port { rule, packets } in node.ports() {
+        // kube-apiserver has one of 443 and 6443: here the latter.
+        let right = if rule.ends_with(DROPPED) { packets == 0 } else { packets > 0 || rule == "egress tcp 443" };
+        assert!(right, "{rule}: {packets}");
+    }
+    // What a kubelet says of it.
+    let (name, succeeded) = (pod["metadata"]["name"].as_str().unwrap(), r#"{"status":{"phase":"Succeeded"}}"#);
+    cluster.told(&["patch", "pod", name, "-n", "depthgauge", "--subresource=status", "--type=merge", "-p", succeeded]);
     let ended = uninstall.wait_with_output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 
@@ -160,20 +212,6 @@ fn pod_of_hook(cluster: &Cluster) -> Value {
             pods["items"].get(0).cloned()
         },
     )
-}
-
-/// What a scheduler does.
-fn bind(cluster: &Cluster, pod: &str) {
-    let binding = json!({
-        "apiVersion": "v1", "kind": "Binding",
-        "metadata": {"name": pod, "namespace": "depthgauge"},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-0"},
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("binding.json");
-    std::fs::write(&file, binding.to_string()).unwrap();
-    let path = format!("/api/v1/namespaces/depthgauge/pods/{pod}/binding");
-    cluster.told(&["create", "--raw", &path, "-f", file.to_str().unwrap()]);
 }
 
 /// Without the Namespace, which is not the chart's, and without the hash in the name of the config.

@@ -1,6 +1,7 @@
 //! What other users of the cluster see of us, and we of them: documents, rights, namespaces,
 //! other people's APIServices.
 
+use std::process::Command;
 use std::time::Duration;
 
 use depthgauge::emulator::fault::Fault;
@@ -27,6 +28,8 @@ async fn a_good_citizen_of_the_cluster() {
         let available = kube_apiservers_log(&world).len();
         world.cluster.told(&["create", "namespace", "shop"]);
         documents_are_golden(&world);
+        a_viewer_reads_what_is_in_his_namespace_and_nothing_more(&world);
+        kubectl_runs_us_as_its_plugin(&world);
         kubectl_warns_of_nothing(&world);
         kube_apiserver_merges_our_documents_without_a_line(&world, available);
         let settled = controllers_log(&world).len();
@@ -142,7 +145,7 @@ fn namespaces_can_be_deleted(world: &World) {
 
 fn headers_without_the_front_proxy_read_nothing(world: &World) {
     let reads = world.oci.queue().reads();
-    let said = run(std::process::Command::new("curl").args([
+    let said = run(Command::new("curl").args([
         "-sSk",
         "-HX-Remote-User: system:admin",
         "-HX-Remote-Group: system:masters",
@@ -159,6 +162,37 @@ fn a_stranger_may_not_read(world: &World) {
     assert!(!said.ok && said.stderr.contains("Forbidden"), "{}", said.stderr);
     let namespaces = world.cluster.kubectl(&["get", "--raw", &METRIC_PATH.replace("/shop/", "/default/")]);
     assert!(namespaces.stderr.contains("it may read none"), "{}", namespaces.stderr);
+}
+
+/// By the role that is aggregated to `view`.
+fn a_viewer_reads_what_is_in_his_namespace_and_nothing_more(world: &World) {
+    world.cluster.told(&["create", "rolebinding", "viewer", "-n", "shop", "--clusterrole=view", "--user=viewer"]);
+    let get = |more: &[&str]| world.cluster.kubectl(&[&["get", "oci_queue_length", "--as=viewer"], more].concat());
+    let read = eventually("viewers may read", REGISTRATION, || {
+        Some(get(&["-n", "shop", "-l", "queue=orders"])).filter(|said| said.ok)
+    });
+    assert!(read.stdout.contains("orders"), "{}", read.stdout);
+    // By the verb `get`, which reads nothing.
+    let named = get(&["orders", "-n", "shop"]);
+    assert!(!named.ok && named.stderr.contains("-l queue=NAME"), "{}", named.stderr);
+    let elsewhere = get(&["-n", "default"]);
+    assert!(!elsewhere.ok && elsewhere.stderr.contains("Forbidden"), "{} {}", elsewhere.stdout, elsewhere.stderr);
+    for (verb, may) in [("get", "yes"), ("list", "yes"), ("watch", "no"), ("delete", "no"), ("create", "no")] {
+        let can = world.cluster.kubectl(&["auth", "can-i", verb, "oci_queue_length", "-n", "shop", "--as=viewer"]);
+        assert_eq!(can.stdout.trim(), may, "{verb}");
+    }
+}
+
+/// Found on the PATH, and with the cluster that kubectl has.
+fn kubectl_runs_us_as_its_plugin(world: &World) {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_depthgauge"), dir.path().join("kubectl-depthgauge")).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let typed = "eval \"$(hack/cluster env \"$0\")\"; kubectl depthgauge get oci_queue_length -n shop -l queue=orders";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", typed, world.cluster.name()]).current_dir(env!("CARGO_MANIFEST_DIR")).env("PATH", path);
+    let said = run(&mut shell);
+    assert!(said.ok && said.stdout.contains("orders"), "{said:?}");
 }
 
 fn drift_is_repaired(world: &World) {

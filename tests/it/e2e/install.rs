@@ -1,28 +1,23 @@
-//! What else the manifests are: rights for others, and examples.
+//! What else the manifests are: examples, and a demo of one image.
 
 use std::process::Command;
-use std::time::Duration;
 
-use super::cluster::{Cluster, eventually};
-
-/// For rights to be aggregated, far more than it takes.
-const AGGREGATED: Duration = Duration::from_secs(30);
-
-#[test]
-fn a_viewer_of_a_namespace_may_read_its_metrics_and_nothing_more() {
-    let cluster = Cluster::up("viewer", &[]);
-    cluster.told(&["apply", "-k", "manifests/overlays/generic"]);
-    cluster.told(&["create", "namespace", "shop"]);
-    cluster.told(&["create", "rolebinding", "viewer", "-n", "shop", "--clusterrole=view", "--user=viewer"]);
-    let can = |verb, namespace| allowed(&cluster, verb, namespace);
-    eventually("viewers get it", AGGREGATED, || can("get", "shop").then_some(()));
-    assert!(!can("delete", "shop") && !can("get", "depthgauge"));
-}
+use super::cluster::Cluster;
 
 #[test]
 fn each_example_is_applied() {
     let cluster = Cluster::up("examples", &[]);
     cluster.told(&["apply", "-f", "manifests/examples"]);
+    // One is instead of the other.
+    for after in ["manifests/examples/keda/below-1.37.yaml", "manifests/examples/keda/from-1.37.yaml"] {
+        cluster.told(&["apply", "-f", after]);
+        cluster.told(&["delete", "-f", after]);
+    }
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/moving.md")).unwrap();
+    let blocks = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    let hpas: Vec<&str> = blocks.filter(|block| block.starts_with("apiVersion: autoscaling/v2\n")).collect();
+    assert_eq!(hpas.len(), 3, "after KEDA, and before and after with the Prometheus adapter");
+    hpas.iter().for_each(|hpa| cluster.apply(hpa));
     a_kustomization_of_ones_own_is_built_as_documented(&cluster);
 }
 
@@ -62,14 +57,4 @@ fn all_that_the_demo_runs_is_the_image_of_the_base() {
         objects.lines().filter_map(|line| line.trim().split_once("image: ")).map(|(_, image)| image).collect();
     assert_eq!(images.iter().filter(|image| **image == "registry.example.com/depthgauge:9").count(), 2, "{images:?}");
     assert_eq!(images.len(), 3, "and the workload's: {images:?}");
-}
-
-/// Not by `kubectl auth can-i`, which asks discovery for the resource, and nothing serves it here.
-fn allowed(cluster: &Cluster, verb: &str, namespace: &str) -> bool {
-    let attributes = serde_json::json!({"group": "external.metrics.k8s.io", "resource": "oci_queue_length", "verb": verb, "namespace": namespace});
-    let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "viewer", "resourceAttributes": attributes}});
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("review.json");
-    std::fs::write(&file, review.to_string()).unwrap();
-    cluster.told(&["create", "-f", file.to_str().unwrap(), "-o", "jsonpath={.status.allowed}"]) == "true"
 }

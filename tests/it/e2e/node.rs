@@ -102,6 +102,13 @@ impl Node {
         policy::ports(&self.netns)
     }
 
+    /// Waits until the last of its containers ends by itself; whether it ended well.
+    pub fn ended_well(&mut self) -> bool {
+        let mut last = self.containers.pop().unwrap();
+        let ended = eventually_or(|| format!("it ends\n{}", self.log()), START, || last.0.try_wait().unwrap());
+        ended.success()
+    }
+
     /// What its containers have said.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
@@ -127,6 +134,10 @@ impl Node {
         }
         fs::write(root.join("depthgauge"), "").unwrap();
         fs::write(root.join("etc/ssl/certs/ca-certificates.crt"), ca).unwrap();
+        // A kubelet tells the address of kube-apiserver's Service; here that is a name, for the
+        // certificate's sake, which is known without DNS just as well.
+        fs::write(root.join("etc/hosts"), format!("{} {KUBE_APISERVER}\n", self.outside())).unwrap();
+        fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n").unwrap();
         fs::write(root.join("etc/resolv.conf"), format!("nameserver {}\n", self.outside())).unwrap();
         for mount in volumes::mounts(container, pod) {
             fs::create_dir_all(root.join(mount.path.trim_start_matches('/'))).unwrap();

@@ -1,13 +1,14 @@
 //! Each overlay's pods, run as they are: from one command to the first right answer, and through
 //! the ports that their NetworkPolicies open, every one of them and no other.
 
+/// Who reads their metrics.
+mod scrape;
 /// Where they run.
 mod stage;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::stage::Stage;
 use super::check::APISERVICE;
-use super::cluster::{Cluster, run};
+use super::cluster::Cluster;
 use super::proxy::Task;
 use super::world::QUEUE_ID;
 use crate::support::authority::{Authority, Identity};
@@ -65,15 +66,24 @@ spec:
 const DEPTH: usize = 7;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn generic_leads_to_right_answers_through_the_ports_that_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let emulator = emulator(dir.path()).await;
+    let mut stage = Stage::new("generic").await;
+    let _outside = outside(&mut stage, emulator).await;
+    tokio::task::block_in_place(|| {
+        secret(&stage.cluster, dir.path());
+        stage.run("generic", &config("base"), DEPTH);
+        stage.every_port_is_used_and_no_other();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn exporter_compat_with_components_leads_to_right_answers_through_the_ports_that_are_open() {
     let dir = tempfile::tempdir().unwrap();
     let emulator = emulator(dir.path()).await;
     let mut stage = Stage::new("pods").await;
-    let mut outside = Vec::new();
-    for address in stage.nodes().await {
-        let tls = stage.authority.acceptor_named(&[MESSAGES_ENDPOINT]);
-        outside.push(over_tls((address, 443).into(), tls, emulator).await);
-    }
+    let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
         secret(&stage.cluster, dir.path());
         stage.kinds("prometheus-operator", "monitoring.coreos.com", &["servicemonitors", "prometheusrules"]);
@@ -84,11 +94,8 @@ async fn exporter_compat_with_components_leads_to_right_answers_through_the_port
         }
         wakes_what_it_finds_asleep(&stage);
         refuses_a_careless_pod(&stage.cluster);
-        for node in &stage.nodes {
-            let metrics = format!("http://{}:8080/metrics", node.pod_address());
-            let said = run(Command::new("curl").args(["-sS", "--max-time", "5", &metrics]));
-            assert!(said.stdout.contains("oci_queue_length{queue=\"orders\"} 7"), "{said:?}");
-        }
+        scrape::keda_reads_the_depth_by_the_exporters_service(&stage, 7.0);
+        scrape::prometheus_scrapes_by_the_service_monitor(&stage);
         stage.every_port_is_used_and_no_other();
     });
 }
@@ -135,11 +142,7 @@ async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
     let dir = tempfile::tempdir().unwrap();
     let emulator = emulator(dir.path()).await;
     let mut stage = Stage::new("cert-manager").await;
-    let mut outside = Vec::new();
-    for address in stage.nodes().await {
-        let tls = stage.authority.acceptor_named(&[MESSAGES_ENDPOINT]);
-        outside.push(over_tls((address, 443).into(), tls, emulator).await);
-    }
+    let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
         secret(&stage.cluster, dir.path());
         stage.kinds("cert-manager", "cert-manager.io", &["certificates", "issuers"]);
@@ -199,6 +202,16 @@ async fn emulator(dir: &Path) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { emulator.serve(listener, CancellationToken::new().cancelled_owned()).await.unwrap() });
     address
+}
+
+/// New nodes, and outside of each the emulator where OCI is.
+async fn outside(stage: &mut Stage, emulator: SocketAddr) -> Vec<Task> {
+    let mut outside = Vec::new();
+    for address in stage.nodes().await {
+        let tls = stage.authority.acceptor_named(&[MESSAGES_ENDPOINT]);
+        outside.push(over_tls((address, 443).into(), tls, emulator).await);
+    }
+    outside
 }
 
 /// What people type before, with the profile that is in this folder.

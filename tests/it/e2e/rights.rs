@@ -14,7 +14,8 @@ use super::zero::stage::{Hpa, SETTLE, Stage, Workload};
 
 const DEPLOYMENT: Workload = Workload { kind: "deployment", name: "web" };
 const STATEFUL_SET: Workload = Workload { kind: "statefulset", name: "state" };
-/// All that is granted.
+/// All that is granted to the server. What is for others others use: `depthgauge:view` in
+/// [`super::citizen`], `depthgauge:metrics-reader` in [`super::pods`].
 const ROLES: [&[&str]; 4] = [
     &["get", "clusterrole", "depthgauge", "-o", "json"],
     &["get", "role", "depthgauge", "-n", "depthgauge", "-o", "json"],
@@ -62,7 +63,7 @@ async fn every_verb_that_is_granted_is_used_and_every_verb_that_is_used_is_grant
 }
 
 /// Registers, answers by front proxy and by token, puts to sleep and wakes, and unregisters because
-/// its Deployment goes.
+/// its Deployment goes; then `unregister`, as the chart runs it.
 fn everything_that_it_does(stage: &Stage) {
     let cluster = &stage.world.cluster;
     let in_pod = Place { env: vec![("POD_NAMESPACE", "depthgauge".to_owned())], ..stage.place() };
@@ -83,11 +84,18 @@ fn everything_that_it_does(stage: &Stage) {
     let asked = run(Command::new("curl").args(["-ksS", "-H", &format!("Authorization: Bearer {token}"), &address]));
     assert!(asked.stdout.contains("default"), "who asks is known, and may not: {asked:?}");
 
-    // As in an uninstall.
+    // As in an uninstall, while one sleeps.
+    stage.depth(0);
+    stage.await_replicas(DEPLOYMENT, 0, SETTLE);
     cluster.told(&["delete", "deployment", "depthgauge", "-n", "depthgauge", "--wait=false"]);
     server.terminate();
     let gone = || !cluster.kubectl(&["get", "apiservice", super::check::APISERVICE]).ok;
     eventually_or(|| format!("no APIService\n{}", stage.world.log()), SETTLE, || gone().then_some(()));
+
+    cluster.told(&["apply", "-f", "apiservice/apiservice.yaml"]);
+    let unregister = ["unregister", "--service=depthgauge/depthgauge:443", "--kubeconfig"];
+    let said = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(unregister).arg(cluster.own_kubeconfig()));
+    assert!(said.ok && said.stdout.contains("is deleted") && said.stdout.contains("is scaled from 0 to"), "{said:?}");
 }
 
 /// By the roles as they are in the cluster.
