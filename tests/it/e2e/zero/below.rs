@@ -181,8 +181,12 @@ fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
     stage.await_replicas(LATCHED, 1, REFRESH + WAKE + SLACK);
     woken_in_time(stage, LATCHED, put);
     stage.depth(1);
+    // The last one is being worked on, and only then done with.
+    let queue = stage.world.oci.queue();
+    let taken = queue.take(1, SETTLE);
     stage.stays(LATCHED, 1, COOLDOWN + REFRESH + SLACK);
-    stage.depth(0);
+    assert!(queue.delete(None, &taken[0].receipt).unwrap());
+    assert_eq!(stage.world.oci.depth(), 0);
     for workload in ALL {
         stage.await_replicas(workload, 0, SETTLE);
     }
@@ -283,6 +287,10 @@ fn what_cannot_be_is_said(stage: &Stage) {
     // A right that is taken away, and given back by what the Event says.
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
     let said = stage.await_event(WORKER, "CannotScale", "kubectl apply -f -: ");
+    let checked = stage.check();
+    let line = "hpas         shop/worker: CannotScale: depthgauge cannot scale its workload: it may not get, patch workers/scale";
+    assert!(checked.contains(line), "{checked}");
+    awake_it_is_left_so_without_the_right_to_scale(stage);
     let (_, yaml) = said.split_once("kubectl apply -f -: ").unwrap();
     stage.world.cluster.apply(yaml);
     stage.depth(2);
@@ -291,6 +299,16 @@ fn what_cannot_be_is_said(stage: &Stage) {
     for workload in ALL {
         stage.await_replicas(workload, 0, SETTLE);
     }
+}
+
+/// It may be read, its queue is empty, and its cooldown ends.
+fn awake_it_is_left_so_without_the_right_to_scale(stage: &Stage) {
+    stage.world.cluster.apply(&WORKERS_MAY_BE_SCALED.replace("[get, patch]", "[get]"));
+    stage.scale(WORKER, 1);
+    let noted = |key| !stage.annotation(WORKER, key).is_empty();
+    eventually("it is tried", SETTLE, || (noted("zero-since") && noted("asleep-since")).then_some(()));
+    stage.stays(WORKER, 1, Duration::from_secs(2));
+    stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
 }
 
 async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut Stage) {
@@ -305,7 +323,11 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
         stage.await_replicas(BACKED, 6, SETTLE);
         stage.await_event(BACKED, "Woken", "not known, its fallback is 12");
         stage.await_event(WEB, "AsleepAndBlind", "kubectl scale -n shop deployment/web --replicas=1");
-        stage.stays(STATE, 1, Duration::from_secs(10));
+        for said in [stage.check(), stage.explain(WEB)] {
+            assert!(said.contains("shop/web rests: depthgauge scaled its workload to 0 at "), "{said}");
+            assert!(said.contains("it is asleep and blind: nobody knows whether messages are waiting"), "{said}");
+        }
+        stage.stays(STATE, 1, Duration::from_secs(6));
         assert_eq!(stage.replicas(WEB), 0);
         assert_eq!(stage.annotation(STATE, "zero-since"), "");
     });

@@ -136,7 +136,11 @@ fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     stage.stays(FAST, 0, Duration::from_secs(3));
     stage.annotate(FAST, "depthgauge.dev/rescue=true");
     stage.await_replicas(FAST, 4, SLACK * 2);
+    stage.await_event(FAST, "Woken", "scaled deployment/fast from 0 to 4");
+    let before = stage.count(FAST, "Woken");
+    replicas.replace_leader(stage, End::Updated);
     stage.stays(PLAIN, 0, Duration::from_secs(2));
+    assert_eq!((stage.replicas(FAST), stage.count(FAST, "Woken")), (4, before));
 }
 
 /// And the other one says whose page that is.

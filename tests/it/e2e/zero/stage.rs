@@ -214,13 +214,17 @@ spec:
 
     /// What `check` prints.
     pub fn check(&self) -> String {
+        self.told(&["check"])
+    }
+
+    /// What `explain` prints of its HPA.
+    pub fn explain(&self, workload: Workload) -> String {
+        self.told(&["explain", "-n", "shop", workload.name])
+    }
+
+    fn told(&self, args: &[&str]) -> String {
         let kubeconfig = self.world.cluster.kubeconfig();
-        run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args([
-            "check",
-            "--kubeconfig",
-            kubeconfig.to_str().unwrap(),
-        ]))
-        .stdout
+        run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(args).arg("--kubeconfig").arg(kubeconfig)).stdout
     }
 
     /// Who holds the Lease.
