@@ -60,7 +60,7 @@ fn unregister_deletes_only_what_is_ours(world: &World) {
     assert!(said.stderr.contains("nothing was changed") && said.stdout.is_empty(), "{said:?}");
     // As the chart's hook does, which is not to stand in an uninstall's way.
     let said = unregister(world, &["--service=depthgauge/depthgauge:443"]);
-    assert!(said.ok && said.stdout.contains("belongs to Service keda/keda-metrics: it is left alone"), "{said:?}");
+    assert!(said.ok && said.stdout.contains("it is left alone"), "{said:?}");
     assert!(apiservice(world).is_some());
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
     let server = world.serve();
@@ -82,21 +82,31 @@ fn a_right_that_is_missing_is_granted_by_what_is_printed(world: &World) {
     // What may review tokens may also ask who may read: the two have one remedy.
     let checks = ["certificate", "apiservice", "identity", "tokens", "authorization"];
     for check in &checks[..4] {
-        let line = eventually("the missing right is said", LOOKS, || {
-            let text = server.readyz();
-            let line = text.lines().find(|line| line[3..].starts_with(*check))?;
-            line.split_once("give this to kubectl apply -f -: ").map(|(_, yaml)| yaml.to_owned())
-        });
-        let grants: Value = serde_saphyr::from_str(&line).unwrap();
-        world.cluster.apply(&grants.to_string());
+        grant(world, &eventually("the missing right is said", LOOKS, || remedy(&server, check)));
     }
     world.await_available();
     for check in checks {
-        await_line(&server, &format!("[+]{check} ok"));
+        eventually(check, LOOKS, || {
+            // To find out what the APIService goes with is a right of its own, said after the first.
+            remedy(&server, check).iter().for_each(|yaml| grant(world, yaml));
+            server.readyz().contains(&format!("[+]{check} ok")).then_some(())
+        });
     }
     server.kill();
     world.cluster.told(&["apply", "-k", "apiservice"]);
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
+}
+
+/// The YAML that a line of `/readyz?verbose` has for what it lacks.
+fn remedy(server: &Server, check: &str) -> Option<String> {
+    let text = server.readyz();
+    let line = text.lines().find(|line| line[3..].starts_with(check))?;
+    line.split_once("give this to kubectl apply -f -: ").map(|(_, yaml)| yaml.to_owned())
+}
+
+fn grant(world: &World, yaml: &str) {
+    let grants: Value = serde_saphyr::from_str(yaml).unwrap();
+    world.cluster.apply(&grants.to_string());
 }
 
 fn it_goes_with_our_cluster_role(world: &World) {
