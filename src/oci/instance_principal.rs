@@ -176,13 +176,7 @@ impl Issuer for InstancePrincipal {
 
 fn lost(error: &Error) -> SignInError {
     let remedy = "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.";
-    SignInError {
-        cause: format!("{NAME}: {error}"),
-        remedy,
-        detail: with_causes(error.met()),
-        request_id: error.request_id().map(str::to_owned),
-        retry_after: None,
-    }
+    SignInError::lost(NAME, remedy, error)
 }
 
 fn unusable(what: &str) -> SignInError {

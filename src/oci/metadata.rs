@@ -150,8 +150,7 @@ fn http() -> Result<reqwest::Client, SignInError> {
 }
 
 fn lost(error: &Error) -> SignInError {
-    let (cause, detail) = (format!("{NAME}: {error}"), with_causes(error));
-    SignInError { cause, remedy: NO_INSTANCE, detail, request_id: None, retry_after: None }
+    SignInError::lost(NAME, NO_INSTANCE, error)
 }
 
 fn unusable(what: &str) -> SignInError {

@@ -17,6 +17,8 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Error;
+use super::error::with_causes;
 use super::region::Home;
 use super::sign::Signer;
 
@@ -93,6 +95,21 @@ struct State {
     flight: Option<Flight>,
     failed: Option<(Instant, SignInError)>,
     forced: Option<Instant>,
+}
+
+// === impl SignInError ===
+
+impl SignInError {
+    /// The service gave no answer.
+    pub(super) fn lost(service: &str, remedy: &'static str, error: &Error) -> Self {
+        Self {
+            cause: format!("{service}: {error}"),
+            remedy,
+            detail: with_causes(error.met()),
+            request_id: error.request_id().map(str::to_owned),
+            retry_after: None,
+        }
+    }
 }
 
 // === impl Sessions ===

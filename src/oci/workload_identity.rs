@@ -214,13 +214,7 @@ fn unreachable(error: &Error) -> SignInError {
             "Workload identity needs an enhanced OKE cluster, and the way from this pod to port 12250 of the API server."
         }
     };
-    SignInError {
-        cause: format!("{NAME}: {error}"),
-        remedy,
-        detail: with_causes(error.met()),
-        request_id: error.request_id().map(str::to_owned),
-        retry_after: None,
-    }
+    SignInError::lost(NAME, remedy, error)
 }
 
 fn refused(status: u16, detail: String) -> SignInError {
