@@ -185,10 +185,10 @@ impl Registration {
             self.publication.read_again();
             return Ok(());
         }
+        self.apply(wanted, Some(found)).await?;
         if let Some(manager) = object::intruder(found) {
             self.repairs.push((Instant::now(), manager.to_owned()));
         }
-        self.apply(wanted, Some(found)).await?;
         tracing::info!(service = %self.install.service, "put APIService {NAME} right");
         Ok(())
     }

@@ -284,7 +284,8 @@ impl Client {
         }
         let body = read_body(&mut response).await?;
         if !status.is_success() {
-            return Err(self.service_error(status.as_u16(), &headers, &body, signer));
+            let error = self.service_error(status.as_u16(), &headers, &body, signer);
+            return Err(Error::Service(ServiceError { request_id: Some(request_id.clone()), ..error }));
         }
         Ok((body, next_page(&headers)?))
     }
@@ -313,7 +314,7 @@ impl Client {
         services.entry(host(url)).or_default().clone()
     }
 
-    fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8], signer: &Signer) -> Error {
+    fn service_error(&self, status: u16, headers: &HeaderMap, body: &[u8], signer: &Signer) -> ServiceError {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let their_time = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let their_time = their_time.and_then(|time| Timestamp::try_from(time).ok());
@@ -323,16 +324,16 @@ impl Client {
             Ok(body) => (Some(body.code), body.message),
             Err(_) => (None, String::from_utf8_lossy(body).into_owned()),
         };
-        Error::Service(ServiceError {
+        ServiceError {
             status,
             code: code.filter(|code| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())),
             message: excerpt(&message, signer.key_id()),
-            request_id: transport::request_id(headers),
+            request_id: None,
             clock_skewed: status == 401 && skew.is_some_and(|skew| skew > CLOCK_SKEW_MAX),
             method: self.credentials.method(),
             retry_after: retry::retry_after(status, headers, (self.clock)()),
             policy: matches!(status, 403 | 404).then(|| self.credentials.policy().clone()),
-        })
+        }
     }
 }
 

@@ -97,6 +97,8 @@ pub(super) fn remember(object: &mut APIService, found: &APIService) -> serde_jso
     let injected: Annotations = injected(found).collect();
     if !injected.is_empty() {
         annotate(object, FORMER_ANNOTATIONS, serde_json::to_string(&injected)?);
+    } else if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(FORMER_ANNOTATIONS);
     }
     Ok(())
 }
@@ -112,8 +114,8 @@ fn injected(found: &APIService) -> impl Iterator<Item = (String, String)> {
 /// where there are none. Server-side apply takes nothing away that is somebody else's.
 pub(super) fn without_injection(found: &APIService) -> Option<Value> {
     let gone: Map<String, Value> = injected(found).map(|(key, _)| (key, Value::Null)).collect();
-    let version = &found.metadata.resource_version;
-    (!gone.is_empty()).then(|| json!({"metadata": {"resourceVersion": version, "annotations": gone}}))
+    // Whatever its version: who injects writes at the same moment.
+    (!gone.is_empty()).then(|| json!({"metadata": {"annotations": gone}}))
 }
 
 /// What it was before a take-over, if that is remembered.

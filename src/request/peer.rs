@@ -69,7 +69,8 @@ impl Peer {
     }
 
     /// It is the aggregator, or was allowed to read something. Says nothing about any request:
-    /// it only counts when there are more connections than the listener keeps.
+    /// it counts when there are more connections than the listener keeps, and when there are more new
+    /// tokens than are looked at at once.
     pub fn vouch(&self) {
         self.known.store(true, Ordering::Relaxed);
     }

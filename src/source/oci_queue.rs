@@ -1,10 +1,11 @@
 //! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, Either, join, select};
 use tokio::time::Instant;
 
 use super::facet::Facet;
@@ -194,11 +195,16 @@ impl QueueSource {
         if !self.asks_again(Instant::now()) {
             return self.stats_at(&known, part, by).await;
         }
-        // Beside the read, too.
-        let (figures, found) = join(self.stats_at(&known, part, by), self.ask_endpoint(by)).await;
+        // Beside the read, too, which does not wait for it where it is good.
+        let (read, ask) = (pin!(self.stats_at(&known, part, by)), pin!(self.ask_endpoint(by)));
+        let (failed, found) = match select(read, ask).await {
+            Either::Left((Ok(figures), _)) => return Ok(figures),
+            Either::Left((failed, ask)) => (failed, ask.await),
+            Either::Right((found, read)) => (read.await, found),
+        };
         match found {
-            Ok(moved) if figures.is_err() && moved != known => self.stats_at(&moved, part, by).await,
-            _ => figures,
+            Ok(moved) if failed.is_err() && moved != known => self.stats_at(&moved, part, by).await,
+            _ => failed,
         }
     }
 

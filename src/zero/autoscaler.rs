@@ -96,6 +96,16 @@ pub struct Memory {
     pub zero_since: Option<Timestamp>,
 }
 
+impl Memory {
+    /// Whether this is what is remembered `now`, and not something newer.
+    pub(super) fn is_still_in(self, now: Self) -> bool {
+        match self.asleep_since {
+            Some(_) => now.asleep_since == self.asleep_since,
+            None => self.zero_since.is_some() && now == self,
+        }
+    }
+}
+
 /// The controller's word.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct State {

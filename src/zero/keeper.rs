@@ -45,8 +45,9 @@ pub(super) struct Keeper {
     /// Since when it is at 0 by us, as last seen on the HPA: who writes an HPA whole, as
     /// `kubectl replace` does, takes it away.
     asleep: Option<Timestamp>,
-    /// Whether what is on the HPA is about another workload.
-    moved: bool,
+    /// What was on the HPA when it was pointed at another workload: as long as it is there still, it
+    /// is not about the one of now.
+    moved: Option<Memory>,
     /// Whether a look has failed: a message may have come and gone in a cooldown since.
     missed: bool,
     /// How long it waited after the last look, if kube-apiserver was in trouble.
@@ -70,7 +71,7 @@ enum Interest {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
-        Self { shared, hpa, scale: None, asleep: None, moved: false, missed: false, trouble: Duration::ZERO }
+        Self { shared, hpa, scale: None, asleep: None, moved: None, missed: false, trouble: Duration::ZERO }
     }
 
     /// Until the HPA is gone.
@@ -95,7 +96,7 @@ impl Keeper {
                     let new = self.hpa.borrow().workload.clone();
                     if new != hpa.workload {
                         self.farewell(&hpa, &format!("was pointed at {}", new.reference())).await;
-                        (self.scale, self.asleep, self.moved) = (None, None, true);
+                        (self.scale, self.asleep, self.moved) = (None, None, Some(hpa.memory));
                     }
                 }
             }
@@ -137,12 +138,13 @@ impl Keeper {
     }
 
     async fn act(&mut self, hpa: &Autoscaler) -> Result<Option<Finding>, ScaleError> {
-        if self.moved && hpa.memory != Memory::default() {
+        // Another replica may have taken it away long since, and remembered something of its own.
+        if self.moved.is_some_and(|before| before.is_still_in(hpa.memory)) {
             self.remember(hpa, Memory::default()).await?;
-            self.moved = false;
+            self.moved = None;
             return Ok(None);
         }
-        self.moved = false;
+        self.moved = None;
         if self.forget_missed(hpa).await? {
             return Ok(None);
         }

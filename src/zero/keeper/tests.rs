@@ -132,3 +132,16 @@ async fn an_hpa_that_goes_while_nobody_holds_the_lease_leaves_word_when_somebody
         assert!(said.iter().all(|note| note.as_str().unwrap_or_default().ends_with(wake)), "{said:?}");
     }
 }
+
+#[tokio::test]
+async fn what_was_remembered_of_another_workload_goes_and_what_came_since_stays() {
+    let sleeps = |since: &str| hpa(&json!({"metadata": {"annotations": {"depthgauge.dev/asleep-since": since}}}));
+    let (before, since) = (sleeps("2026-11-23T10:00:00Z"), sleeps("2026-11-23T11:00:00Z"));
+    for (hpa, forgotten) in [(&before, 1), (&since, 0)] {
+        let (mut keeper, asked, _sender) = keeper(hpa, |_, _, _| (200, json!({})));
+        keeper.moved = Some(before.memory);
+        let _ = keeper.act(hpa).await;
+        let gone = remembered(&asked).iter().filter(|of| of["depthgauge.dev/asleep-since"].is_null()).count();
+        assert_eq!((gone, keeper.moved), (forgotten, None));
+    }
+}
