@@ -185,9 +185,12 @@ impl Registration {
             self.publication.read_again();
             return Ok(());
         }
-        self.apply(wanted, Some(found)).await?;
-        if let Some(manager) = object::intruder(found) {
-            self.repairs.push((Instant::now(), manager.to_owned()));
+        self.repairs.retain(|(at, _)| at.elapsed() < REPAIRS.1);
+        let before = self.repairs.len();
+        self.repairs.extend(object::intruder(found).map(|manager| (Instant::now(), manager.to_owned())));
+        if let Err(error) = self.apply(wanted, Some(found)).await {
+            self.repairs.truncate(before);
+            return Err(error);
         }
         tracing::info!(service = %self.install.service, "put APIService {NAME} right");
         Ok(())
