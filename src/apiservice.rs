@@ -23,7 +23,7 @@ mod object;
 mod service_ref;
 mod unregister;
 
-pub use availability::Availability;
+pub use availability::{Availability, condition};
 pub use install::{Install, rights};
 pub use object::{BadManifest, is_labelled_ours, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
@@ -258,7 +258,7 @@ impl Registration {
             );
             return self.reporter.degraded(line);
         }
-        let available = availability::condition(found);
+        let available = condition(found);
         let no_ca = found.spec.as_ref().is_none_or(|spec| spec.ca_bundle.is_none());
         match (available, &self.owner_trouble) {
             _ if no_ca && self.serving.borrow().ca == Ca::Foreign => self.reporter.degraded(format!(

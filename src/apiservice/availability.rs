@@ -51,7 +51,7 @@ impl Collector for Availability {
 }
 
 /// Its condition `Available`, if it has one.
-pub(super) fn condition(found: &APIService) -> Option<&APIServiceCondition> {
+pub fn condition(found: &APIService) -> Option<&APIServiceCondition> {
     let conditions = found.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == "Available")
 }

@@ -1,8 +1,8 @@
 //! The APIService: whose it is, and what kube-apiserver thinks of it.
 
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use crate::apiservice::{NAME, ServiceRef, is_labelled_ours, owner};
+use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, owner};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
@@ -32,7 +32,7 @@ pub(super) fn bundle(found: &APIService) -> Option<String> {
 pub(super) fn is_verified(found: &APIService, wanted: &ServiceRef, version: Option<Version>) -> bool {
     let injected = || found.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INJECTED));
     !leads_elsewhere(found, wanted)
-        && available(found).is_some_and(|condition| condition.status == "True")
+        && condition(found).is_some_and(|condition| condition.status == "True")
         && (version.is_some_and(Version::probe_verifies) || injected())
 }
 
@@ -75,13 +75,8 @@ fn leads_elsewhere(found: &APIService, wanted: &ServiceRef) -> bool {
     service(found).is_none_or(|led| (&led.namespace, &led.name) != (&wanted.namespace, &wanted.name))
 }
 
-fn available(found: &APIService) -> Option<&APIServiceCondition> {
-    let conditions = found.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == "Available")
-}
-
 fn availability(found: &APIService, wanted: &ServiceRef) -> Finding {
-    match available(found) {
+    match condition(found) {
         Some(condition) if condition.status == "True" => {
             Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available"))
         }
