@@ -256,6 +256,22 @@ pub struct SourceError {
     pub retry_after: Option<Duration>,
 }
 
+// === impl SourceError ===
+
+impl SourceError {
+    /// Nothing that a service has a request id for.
+    pub fn new(
+        step: Step,
+        verdict: Verdict,
+        cause: impl Into<String>,
+        remedy: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        let (cause, detail) = (cause.into(), detail.into());
+        Self { step, verdict, cause, remedy, detail, request_id: None, retry_after: None }
+    }
+}
+
 /// A source cannot even be set up; the message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

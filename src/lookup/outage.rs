@@ -135,15 +135,7 @@ mod tests {
     }
 
     fn judged(cause: &str, verdict: Verdict) -> SourceError {
-        SourceError {
-            step: Step::Read,
-            verdict,
-            cause: cause.into(),
-            remedy: "Wait.",
-            detail: String::new(),
-            request_id: None,
-            retry_after: None,
-        }
+        SourceError::new(Step::Read, verdict, cause, "Wait.", "")
     }
 
     #[test]

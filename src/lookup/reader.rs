@@ -152,15 +152,13 @@ async fn read(cell: &Cell) {
 async fn read_by(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
     // A source keeps its deadline itself, and knows the step; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, source.read(facet, by)).await.unwrap_or_else(|_| {
-        Err(SourceError {
-            step: Step::Read,
-            verdict: Verdict::Trouble,
-            cause: "timed out".to_owned(),
-            remedy: "Check the way from this pod to the source.",
-            detail: "the read went on after its deadline".to_owned(),
-            request_id: None,
-            retry_after: None,
-        })
+        Err(SourceError::new(
+            Step::Read,
+            Verdict::Trouble,
+            "timed out",
+            "Check the way from this pod to the source.",
+            "the read went on after its deadline",
+        ))
     })
 }
 

@@ -384,15 +384,13 @@ pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, Ar
 async fn list_by(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, SourceError> {
     // A listing keeps its deadline itself, and knows the step; this is for one that does not.
     tokio::time::timeout_at(by + SLACK / 2, listing.list(by)).await.unwrap_or_else(|_| {
-        Err(SourceError {
-            step: Step::List,
-            verdict: Verdict::Trouble,
-            cause: "timed out".to_owned(),
-            remedy: "Check the way from this pod to the source.",
-            detail: "the listing went on after its deadline".to_owned(),
-            request_id: None,
-            retry_after: None,
-        })
+        Err(SourceError::new(
+            Step::List,
+            Verdict::Trouble,
+            "timed out",
+            "Check the way from this pod to the source.",
+            "the listing went on after its deadline",
+        ))
     })
 }
 

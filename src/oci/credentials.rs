@@ -184,13 +184,11 @@ impl Credentials {
             Source::Files(files) => {
                 let (signer, ends) = files.signer().await;
                 if ends.is_some_and(|ends| ends <= (self.clock)()) {
-                    return Err(SignInError {
-                        cause: "the token has expired".to_owned(),
-                        remedy: self.method.when_refused(),
-                        detail: format!("{} ended at {}", self.method, ends.unwrap_or_default()),
-                        request_id: None,
-                        retry_after: None,
-                    });
+                    return Err(SignInError::new(
+                        "the token has expired",
+                        self.method.when_refused(),
+                        format!("{} ended at {}", self.method, ends.unwrap_or_default()),
+                    ));
                 }
                 Ok(signer)
             }

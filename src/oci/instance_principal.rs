@@ -85,13 +85,11 @@ impl InstancePrincipal {
         if self.known().tenancy.get_or_insert_with(|| tenancy.to_owned()) == tenancy {
             return Ok(());
         }
-        Err(SignInError {
-            cause: "the instance's certificate is of another tenancy than before".to_owned(),
-            remedy: "Restart this pod if the instance has changed hands.",
-            detail: String::new(),
-            request_id: None,
-            retry_after: None,
-        })
+        Err(SignInError::new(
+            "the instance's certificate is of another tenancy than before",
+            "Restart this pod if the instance has changed hands.",
+            "",
+        ))
     }
 
     async fn federate(&self, identity: &Identity, public: &str, home: &Home) -> Result<String, SignInError> {
@@ -180,13 +178,7 @@ fn lost(error: &Error) -> SignInError {
 }
 
 fn unusable(what: &str) -> SignInError {
-    SignInError {
-        cause: format!("{NAME}: the answer is not understood"),
-        remedy: "The log says what is wrong with it.",
-        detail: what.to_owned(),
-        request_id: None,
-        retry_after: None,
-    }
+    SignInError::unusable(NAME, what)
 }
 
 #[cfg(test)]

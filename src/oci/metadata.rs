@@ -154,13 +154,7 @@ fn lost(error: &Error) -> SignInError {
 }
 
 fn unusable(what: &str) -> SignInError {
-    SignInError {
-        cause: format!("{NAME}: the answer is not understood"),
-        remedy: "The log says what is wrong with it.",
-        detail: what.to_owned(),
-        request_id: None,
-        retry_after: None,
-    }
+    SignInError::unusable(NAME, what)
 }
 
 /// The tenancy that a leaf certificate names in its subject.

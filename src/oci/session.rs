@@ -100,15 +100,20 @@ struct State {
 // === impl SignInError ===
 
 impl SignInError {
+    /// Nothing that a service has a request id for.
+    pub(super) fn new(cause: impl Into<String>, remedy: &'static str, detail: impl Into<String>) -> Self {
+        Self { cause: cause.into(), remedy, detail: detail.into(), request_id: None, retry_after: None }
+    }
+
     /// The service gave no answer.
     pub(super) fn lost(service: &str, remedy: &'static str, error: &Error) -> Self {
-        Self {
-            cause: format!("{service}: {error}"),
-            remedy,
-            detail: with_causes(error.met()),
-            request_id: error.request_id().map(str::to_owned),
-            retry_after: None,
-        }
+        let lost = Self::new(format!("{service}: {error}"), remedy, with_causes(error.met()));
+        Self { request_id: error.request_id().map(str::to_owned), ..lost }
+    }
+
+    /// The service gave an answer of which nothing can be made.
+    pub(super) fn unusable(service: &str, what: impl Into<String>) -> Self {
+        Self::new(format!("{service}: the answer is not understood"), "The log says what is wrong with it.", what)
     }
 }
 
@@ -258,13 +263,7 @@ impl Held {
 ///
 /// 2048 bits as in the official SDKs. Takes a tenth of a second and more: blocks.
 pub(super) fn new_key() -> Result<(KeyPair, Vec<u8>), SignInError> {
-    let failed = || SignInError {
-        cause: "cannot make an RSA key".to_owned(),
-        remedy: "This should not happen: report it.",
-        detail: String::new(),
-        request_id: None,
-        retry_after: None,
-    };
+    let failed = || SignInError::new("cannot make an RSA key", "This should not happen: report it.", "");
     let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failed())?;
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| failed())?;
     let public = public.as_ref().to_vec();

@@ -121,13 +121,8 @@ pub fn from_json(answer: &[u8]) -> Option<String> {
 
 /// What to say of a session that is over when it comes from `service`.
 pub(super) fn expired(service: &str, claims: Claims) -> SignInError {
-    SignInError {
-        cause: format!("{service}: its token has expired already"),
-        remedy: "Set the clock of this node (NTP).",
-        detail: format!("it ended at {}", claims.ends()),
-        request_id: None,
-        retry_after: None,
-    }
+    let cause = format!("{service}: its token has expired already");
+    SignInError::new(cause, "Set the clock of this node (NTP).", format!("it ended at {}", claims.ends()))
 }
 
 #[cfg(test)]

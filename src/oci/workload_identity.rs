@@ -98,12 +98,12 @@ impl TokenService {
     /// Reads the files and makes a key: blocks.
     fn prepare(&self, now: Timestamp) -> Result<Prepared, SignInError> {
         let service_account = self.service_account(now)?;
-        let bad_ca = |detail: String| SignInError {
-            cause: "the CA file of the service account cannot be used".to_owned(),
-            remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH, or that the pod mounts its service account.",
-            detail: format!("{}: {detail}", self.ca_file.display()),
-            request_id: None,
-            retry_after: None,
+        let bad_ca = |detail: String| {
+            SignInError::new(
+                "the CA file of the service account cannot be used",
+                "Check OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH, or that the pod mounts its service account.",
+                format!("{}: {detail}", self.ca_file.display()),
+            )
         };
         let pem = std::fs::read(&self.ca_file).map_err(|error| bad_ca(error.to_string()))?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(with_causes(&error)))?;
@@ -117,12 +117,12 @@ impl TokenService {
     }
 
     fn service_account(&self, now: Timestamp) -> Result<String, SignInError> {
-        let trouble = |cause: &str, detail: String| SignInError {
-            cause: cause.to_owned(),
-            remedy: "Check OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH, or that the pod mounts its service account.",
-            detail: format!("{}: {detail}", self.token_file.display()),
-            request_id: None,
-            retry_after: None,
+        let trouble = |cause: &str, detail: String| {
+            SignInError::new(
+                cause,
+                "Check OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH, or that the pod mounts its service account.",
+                format!("{}: {detail}", self.token_file.display()),
+            )
         };
         let text = std::fs::read_to_string(&self.token_file)
             .map_err(|error| trouble("the service account's token cannot be read", error.to_string()))?;
@@ -225,7 +225,7 @@ fn refused(status: u16, detail: String) -> SignInError {
         401 => "Check that the pod's service account token is the one that Kubernetes projects.",
         _ => "This is trouble of the cluster's token service; it is asked again.",
     };
-    SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id: None, retry_after: None }
+    SignInError::new(format!("{NAME}: {status}"), remedy, detail)
 }
 
 #[cfg(test)]

@@ -298,14 +298,14 @@ impl QueueSource {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
         let queue = queue.map_err(|error| of_queue(Step::Endpoint, &self.id, &control_plane, &error))?;
-        queue.messages_endpoint.parse().map_err(|error| SourceError {
-            step: Step::Endpoint,
-            verdict: Verdict::Trouble,
-            cause: "GetQueue names a messages endpoint that is not HTTPS".to_owned(),
-            remedy: "Set the source's `endpoint`.",
-            detail: format!("{error} ({} at {control_plane})", self.id),
-            request_id: None,
-            retry_after: None,
+        queue.messages_endpoint.parse().map_err(|error| {
+            SourceError::new(
+                Step::Endpoint,
+                Verdict::Trouble,
+                "GetQueue names a messages endpoint that is not HTTPS",
+                "Set the source's `endpoint`.",
+                format!("{error} ({} at {control_plane})", self.id),
+            )
         })
     }
 

@@ -39,14 +39,8 @@ impl ControlPlane {
         let home =
             client.home(by).await.map_err(|error| source_error(Step::Endpoint, format_args!("for {self}"), &error))?;
         let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
-        endpoint.ok_or_else(|| SourceError {
-            step: Step::Endpoint,
-            verdict: Verdict::Trouble,
-            cause: "no region is known".to_owned(),
-            remedy: "Set `oci.region`.",
-            detail: String::new(),
-            request_id: None,
-            retry_after: None,
+        endpoint.ok_or_else(|| {
+            SourceError::new(Step::Endpoint, Verdict::Trouble, "no region is known", "Set `oci.region`.", "")
         })
     }
 }

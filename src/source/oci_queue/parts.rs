@@ -141,15 +141,13 @@ impl KnownGroups {
             true => "no such consumer group; there are none".to_owned(),
             false => format!("no such consumer group; there are {}", names::that_fit(&names, NAMES_BYTES, NAMES_MAX)),
         };
-        SourceError {
-            step: Step::List,
-            verdict: Verdict::NoSuchPart,
+        SourceError::new(
+            Step::List,
+            Verdict::NoSuchPart,
             cause,
-            remedy: "Name one of them, or give it an alias in `consumerGroups`.",
-            detail: String::new(),
-            request_id: None,
-            retry_after: None,
-        }
+            "Name one of them, or give it an alias in `consumerGroups`.",
+            "",
+        )
     }
 
     fn learn(&mut self, listed: &[GroupSummary]) -> Result<(), SourceError> {
