@@ -129,7 +129,9 @@ async fn no_answer_is_unknown_by_the_deadline() {
         "default",
     );
     let (objects, began) = (Objects::new(client, || NOW), Instant::now());
-    let Told::Unknown(why) = objects.read(&Namespace::new("shop"), &ingress()).await else { panic!("a value") };
+    let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
+    let told = tokio::time::timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
+    let Told::Unknown(why) = told else { panic!("a value") };
     assert!(why.ends_with("cannot be read: kube-apiserver does not answer in time"), "{why}");
     assert_eq!(began.elapsed(), CALL_TIMEOUT);
 }
