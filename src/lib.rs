@@ -102,6 +102,7 @@
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
 //!   zero/{decide,autoscaler,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it asks; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
+//!   zero/{objects,kinds}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero

@@ -13,7 +13,7 @@ pub const LATE: &str = "kube-apiserver does not answer in time";
 pub struct Grant<'a> {
     /// `apiregistration.k8s.io`; empty for the core group.
     pub group: &'a str,
-    /// `apiservices`
+    /// `apiservices`; `*` for all of the group.
     pub resource: &'a str,
     /// The object's name: nothing wider is asked for, but for what its owner names. Empty for all.
     pub name: &'a str,
@@ -50,10 +50,12 @@ impl Grant<'_> {
         let Self { group, resource, name, namespace, verbs } = self;
         let verbs = verbs.join(", ");
         let names = if name.is_empty() { String::new() } else { format!("resourceNames: [{name}], ") };
-        let rule = format!("{{apiGroups: ['{group}'], resources: [{resource}], {names}verbs: [{verbs}]}}");
+        // In YAML a bare star is no text.
+        let resources = if *resource == "*" { "'*'" } else { resource };
+        let rule = format!("{{apiGroups: ['{group}'], resources: [{resources}], {names}verbs: [{verbs}]}}");
         // Not the name of the install's own role, whose other rules it would take away, nor that of
         // another grant of these. A subresource has a slash, which no Role's name may have.
-        let role = format!("depthgauge:{}", resource.replace('/', "-"));
+        let role = format!("depthgauge:{}", resource.replace('/', "-").replace('*', "all"));
         let role = if group.contains('.') { format!("{role}.{group}") } else { role };
         let (kind, metadata) = role_kind(&role, *namespace);
         let made = format!(
@@ -162,6 +164,11 @@ mod tests {
         );
         let subject = json!({"kind": "ServiceAccount", "name": "depthgauge", "namespace": "dg"});
         assert_eq!(items[1]["subjects"], json!([subject]));
+
+        let all = Grant { group: "g.io", resource: "*", name: "", ..grant };
+        let items = self::items(&all.trouble(&refused("u")));
+        assert_eq!(items[0]["rules"][0]["resources"], json!(["*"]));
+        assert_eq!(items[1]["roleRef"]["name"], "depthgauge:all.g.io");
 
         let grant = Grant { group: "g.io", resource: "things", namespace: None, ..grant };
         let items = self::items(&grant.trouble(&refused("o'brien")));

@@ -2,10 +2,10 @@
 //!
 //! Off unless `serve --scale-to-zero`: the one part of the process that changes workloads. One
 //! replica acts, the holder of the [`lease`]; all [`watch`] the HPAs. Each of them has a
-//! [`keeper`], which asks the catalog what its metrics read ([`values`]), has [`decide`] say what
-//! to do, changes the [`scale`] of its workload and writes [`events`]. All that is remembered is
-//! on the HPA, as annotations ([`autoscaler`]), and so whoever removes depthgauge can
-//! [`hand_back`] what sleeps.
+//! [`keeper`], which asks the catalog what its metrics read ([`values`], and other servers about
+//! [`objects`]), has [`decide`] say what to do, changes the [`scale`] of its workload and writes
+//! [`events`]. All that is remembered is on the HPA, as annotations ([`autoscaler`]), and so whoever
+//! removes depthgauge can [`hand_back`] what sleeps.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,8 +30,10 @@ pub mod finding;
 mod findings;
 mod hand_back;
 mod keeper;
+mod kinds;
 pub mod lease;
 pub mod metrics;
+mod objects;
 mod scale;
 pub mod size;
 mod values;
@@ -40,6 +42,7 @@ mod watch;
 pub use findings::{Findings, Found};
 pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;
+pub use objects::RIGHTS as OBJECT_RIGHTS;
 
 /// Whose objects are followed.
 type Object = HorizontalPodAutoscaler;
@@ -50,8 +53,8 @@ pub const LEASE: &str = "depthgauge-scale-to-zero";
 /// How often the check is told how things are: a look into memory.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What all this takes, with the Lease in this namespace, as component scale-to-zero grants it:
-/// whoever adds kinds to scale grants those himself.
+/// What all this takes, with the Lease in this namespace, as component scale-to-zero grants it, and
+/// [`OBJECT_RIGHTS`] beside it: whoever adds kinds to scale grants those himself.
 pub fn rights(namespace: &str) -> [Grant<'_>; 5] {
     let all = |group, resource, verbs| Grant { group, resource, name: "", namespace: None, verbs };
     [
@@ -75,6 +78,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     lease: Arc<Lease>,
     scales: scale::Scales,
+    objects: Arc<objects::Objects>,
     events: events::Events,
     findings: Findings,
     actions: Actions,
@@ -112,6 +116,7 @@ impl Zero {
     ) -> Self {
         let shared = Shared {
             scales: scale::Scales::new(client.clone()),
+            objects: Arc::new(objects::Objects::new(client.clone(), clock)),
             events: events::Events::new(client.clone(), instance, clock),
             client,
             catalog,

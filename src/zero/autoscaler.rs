@@ -55,7 +55,7 @@ pub struct Autoscaler {
     pub min: u32,
     /// `maxReplicas`
     pub max: u32,
-    /// Its External metrics that we serve.
+    /// Its External metrics that we serve and, if we put it to sleep, its Object metrics beside them.
     pub metrics: Vec<Metric>,
     /// Its other metrics, in words: `Resource cpu`.
     pub others: Vec<String>,
@@ -75,7 +75,7 @@ pub struct Autoscaler {
     pub state: State,
 }
 
-/// `spec.scaleTargetRef`
+/// `spec.scaleTargetRef`; what an Object metric is about is named the same way.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Workload {
     /// `apps/v1`
@@ -129,7 +129,10 @@ impl Autoscaler {
         let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
         let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
         let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
-        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default());
+        let min = spec.min_replicas.map_or(1, |min| u32::try_from(min).unwrap_or_default());
+        // Where the HPA goes to zero itself, it looks at them itself.
+        let objects_count = labelled && min > 0;
+        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default(), objects_count);
         let same = noted(ZERO_OF).is_none_or(|of| of == titles(&metrics));
         let zero_since = moment(noted(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
         let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since };
@@ -151,7 +154,7 @@ impl Autoscaler {
                 kind: target.kind.clone(),
                 name: target.name.clone(),
             },
-            min: spec.min_replicas.map_or(1, |min| u32::try_from(min).unwrap_or_default()),
+            min,
             max: u32::try_from(spec.max_replicas).unwrap_or_default(),
             metrics,
             others,
@@ -171,7 +174,7 @@ impl Autoscaler {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Its metrics that we serve: `oci_queue_length{queue=orders}, oci_queue_length{queue=bills}`
+    /// Its metrics that may read 0: `oci_queue_length{queue=orders}, oci_queue_length{queue=bills}`
     pub fn titles(&self) -> String {
         titles(&self.metrics)
     }
@@ -323,6 +326,21 @@ pub(super) mod tests {
         assert!(Autoscaler::of(&serde_json::from_value(object.clone()).unwrap()).is_none());
         let labelled = hpa(&object);
         assert_eq!((labelled.others, labelled.metrics.len()), (vec!["Resource cpu".to_owned()], 0));
+    }
+
+    #[test]
+    fn object_metrics_are_ours_to_read_only_where_the_hpa_does_not() {
+        let object = json!({"type": "Object", "object": {"metric": {"name": "requests"}, "target": {"type": "Value", "value": "2"},
+            "describedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"}}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value", "value": "2"}}});
+        for (label, min, titles) in [
+            ("true", 1, "oci_queue_length, requests of ingress.networking.k8s.io/web"),
+            ("true", 0, "oci_queue_length"),
+            ("false", 1, "oci_queue_length"),
+        ] {
+            let over = json!({"metadata": {"labels": {LABEL: label}}, "spec": {"minReplicas": min, "metrics": [queue, object]}});
+            assert_eq!(hpa(&over).titles(), titles, "{label} {min}");
+        }
     }
 
     /// An HPA on which this is remembered, written by one like [`hpa`]'s.

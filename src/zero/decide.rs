@@ -137,7 +137,7 @@ impl fmt::Display for Told {
         match self {
             Self::Value { sum, .. } => write!(f, "{sum}"),
             Self::Fallback(sum) => write!(f, "not known, its fallback is {sum}"),
-            Self::Unknown(why) => f.write_str(why),
+            Self::Unknown(_) => f.write_str("not known"),
         }
     }
 }
@@ -183,7 +183,7 @@ fn awake(facts: &Facts<'_>) -> Decision {
     if !hpa.is_kept() {
         return Decision::of(facts.remember(Memory::default()), Finding::of_label(hpa));
     }
-    let finding = Finding::of_label(hpa);
+    let finding = Finding::of_label(hpa).or_else(|| facts.awake_blind());
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
         return Decision::of(facts.remember(Memory::default()), finding);
     };
@@ -273,6 +273,14 @@ impl Facts<'_> {
             _ => None,
         });
         why.map(|why| Finding::asleep_blind(self.hpa, why))
+    }
+
+    /// Of what we serve it is known elsewhere that it cannot be read.
+    fn awake_blind(&self) -> Option<Finding> {
+        self.hpa.metrics.iter().zip(self.told).find_map(|(metric, told)| match told {
+            Told::Unknown(why) if metric.object().is_some() => Some(Finding::awake_blind(why)),
+            _ => None,
+        })
     }
 
     /// The first metric that was read well and is above 0.

@@ -112,7 +112,7 @@ impl Events {
 }
 
 /// What does not fit is not cut in the middle of a command without a word.
-fn fitting(note: &str) -> String {
+pub(super) fn fitting(note: &str) -> String {
     if note.len() <= NOTE_MAX {
         return note.to_owned();
     }
@@ -125,14 +125,15 @@ mod tests {
 
     use super::*;
     use crate::zero::finding::Finding;
-    use crate::zero::scale::may_not;
+    use crate::zero::scale::{VERBS, may_not};
 
     #[test]
     fn a_missing_right_fits_whole_and_what_is_longer_says_that_it_is_cut() {
         let [namespace, account] = [40, 30].map(|length| "n".repeat(length));
         let refused = format!("User \"system:serviceaccount:{account}:{account}\" cannot");
         let refused = Status::failure(&refused, "Forbidden").with_code(403);
-        let note = Finding::scale(&may_not("platform.example.com", "customresources", &namespace, &refused)).text;
+        let [group, scale] = ["platform.example.com", "customresources/scale"];
+        let note = Finding::scale(&may_not(group, scale, &namespace, VERBS, &refused)).text;
         assert!(note.ends_with("}]}]}"), "{note}");
         assert_eq!(fitting(&note), *note, "{}", note.len());
         let long = fitting(&"é".repeat(600));

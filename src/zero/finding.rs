@@ -26,7 +26,7 @@ pub enum Problem {
     AsleepBlind,
     /// Labelled, and none of its metrics is ours.
     NoMetric,
-    /// Labelled, and another metric beside ours never lets it be 0.
+    /// Labelled, and another metric beside ours does not let it be 0, ever or as long as nobody knows it.
     OtherMetrics,
     /// Labelled, and `minReplicas` is above 1.
     MinReplicas,
@@ -96,14 +96,20 @@ impl Finding {
         )
     }
 
+    /// `why` is last, for it may end with YAML that is to be copied.
     pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str) -> Self {
         let wake = hpa.wake_command();
         Self::new(
             Problem::AsleepBlind,
             format!(
-                "there are no replicas, and nobody knows whether messages are waiting: {why} To be sure: {wake}. A fallback wakes it by itself, next time"
+                "there are no replicas, and nobody knows whether there is something to do. To be sure: {wake}. A queue's fallback wakes it by itself, next time. Why: {why}"
             ),
         )
+    }
+
+    /// It is awake, and as long as nobody knows an Object metric it stays so.
+    pub(super) fn awake_blind(why: &str) -> Self {
+        Self::new(Problem::OtherMetrics, format!("will not be scaled to 0 for now: {why}"))
     }
 
     /// What keeps an HPA that carries the label from going to zero, whatever its metrics read;
@@ -134,12 +140,21 @@ impl Finding {
             });
         }
         if !others.is_empty() {
-            let others = others.join(", ");
+            let (foreign, of_pods): (Vec<&str>, Vec<&str>) =
+                others.iter().map(String::as_str).partition(|words| words.starts_with("External"));
+            let why = match foreign.is_empty() {
+                true => format!(
+                    "{} is of running pods, which use some of it at rest, and at 0 there are none",
+                    of_pods.join(", ")
+                ),
+                false => format!(
+                    "{} has no value, for depthgauge is whom this cluster asks for external metrics, and it has no such metric",
+                    foreign.join(", ")
+                ),
+            };
             return Some(Self::new(
                 Problem::OtherMetrics,
-                format!(
-                    "will never be scaled to 0: {others} stands beside the queue, and depthgauge cannot know when it allows that. Take it out of this HPA, or take label {LABEL} away"
-                ),
+                format!("will never be scaled to 0: {why}. Take it out of this HPA, or take label {LABEL} away"),
             ));
         }
         (*min > 1).then(|| {

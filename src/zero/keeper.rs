@@ -17,6 +17,7 @@ use super::autoscaler::{Autoscaler, Memory};
 use super::decide::{Action, Facts, Told, Why, decide};
 use super::events::Said;
 use super::finding::Finding;
+use super::objects::Readings;
 use super::scale::{Scale, ScaleError, in_time};
 use super::values;
 use super::{SLEEP, Shared};
@@ -42,6 +43,8 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     hpa: watch::Receiver<Arc<Autoscaler>>,
     scale: Option<(Scale, Instant)>,
+    /// What its Object metrics read.
+    readings: Readings,
     /// Since when it is at 0 by us, as last seen on the HPA: who writes an HPA whole, as
     /// `kubectl replace` does, takes it away.
     asleep: Option<Timestamp>,
@@ -71,7 +74,8 @@ enum Interest {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
-        Self { shared, hpa, scale: None, asleep: None, moved: None, missed: false, trouble: Duration::ZERO }
+        let (scale, readings) = (None, Readings::default());
+        Self { shared, hpa, scale, readings, asleep: None, moved: None, missed: false, trouble: Duration::ZERO }
     }
 
     /// Until the HPA is gone.
@@ -87,6 +91,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.readings.arrival() => {}
                 changed = self.hpa.changed() => {
                     if changed.is_err() {
                         return self.farewell(&hpa, "was deleted").await;
@@ -148,7 +153,8 @@ impl Keeper {
         if self.forget_missed(hpa).await? {
             return Ok(None);
         }
-        let told = values::ask(&self.shared.catalog, hpa).await;
+        self.readings.refresh(&self.shared.objects, hpa).await;
+        let told = values::ask(&self.shared.catalog, &self.readings, hpa).await;
         let known = match &self.scale {
             Some((scale, at)) if at.elapsed() < GLANCE => scale.clone(),
             // Its own word will do where nothing is to be scaled, and nobody may have the right to.

@@ -1,61 +1,121 @@
-//! What an HPA asks of us, and what of others. Pure.
+//! What decides whether an HPA may be at 0: what it asks of us, Object metrics beside that, and what
+//! never is 0. Pure.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::autoscaler::Workload;
 use crate::hpa::{Target, quantity};
 use crate::lookup;
 use crate::metric::MetricName;
 use crate::selector::Selector;
 
-/// An External metric of ours, and how much of it one pod takes.
+/// A metric that may read 0, and how much of it one pod takes.
 #[derive(Clone, Debug)]
 pub struct Metric {
-    /// Which one.
-    pub name: MetricName,
-    /// As the controller asks with it, or why it cannot be asked.
-    pub selector: Result<Selector, String>,
+    /// What is asked.
+    pub question: Question,
     /// `None` if it says none, and then it asks for nothing.
     pub target: Option<Target>,
+}
+
+/// What an HPA asks by a metric.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// An External metric of ours.
+    Ours {
+        /// Which one.
+        name: MetricName,
+        /// As the controller asks with it, or why it cannot be asked.
+        selector: Result<Selector, String>,
+    },
+    /// An Object metric, which another server answers.
+    Object(ObjectMetric),
+}
+
+/// A number about one object, of `custom.metrics.k8s.io`.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ObjectMetric {
+    /// `requests-per-second`
+    pub name: String,
+    /// As the controller asks with it; empty for none.
+    pub selector: String,
+    /// What it is about, in the HPA's namespace or that namespace itself.
+    pub object: Workload,
 }
 
 // === impl Metric ===
 
 impl Metric {
-    /// `oci_queue_length{queue=orders}`
+    /// `oci_queue_length{queue=orders}`, `requests of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
-        let name = self.name;
-        match &self.selector {
-            Ok(selector) => match selector.to_string() {
-                text if text.is_empty() => name.to_string(),
-                text => format!("{name}{{{text}}}"),
-            },
-            Err(_) => name.to_string(),
+        match &self.question {
+            Question::Ours { name, selector: Ok(selector) } => titled(name.as_str(), &selector.to_string()),
+            Question::Ours { name, .. } => name.to_string(),
+            Question::Object(metric) => metric.title(),
+        }
+    }
+
+    /// What it asks of others.
+    pub fn object(&self) -> Option<&ObjectMetric> {
+        match &self.question {
+            Question::Ours { .. } => None,
+            Question::Object(metric) => Some(metric),
         }
     }
 }
 
-/// Those that we serve, and the others in words.
-pub(super) fn of(specs: &[MetricSpec]) -> (Vec<Metric>, Vec<String>) {
+// === impl ObjectMetric ===
+
+impl ObjectMetric {
+    /// `requests{path=/} of ingress.networking.k8s.io/web`
+    pub fn title(&self) -> String {
+        format!("{} of {}", titled(&self.name, &self.selector), self.object.reference())
+    }
+}
+
+fn titled(name: &str, selector: &str) -> String {
+    if selector.is_empty() { name.to_owned() } else { format!("{name}{{{selector}}}") }
+}
+
+/// Those that we serve, with Object metrics beside them where these count, and the others in words.
+pub(super) fn of(specs: &[MetricSpec], objects_count: bool) -> (Vec<Metric>, Vec<String>) {
     let known = lookup::metrics();
-    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    let any_of_ours = specs.iter().any(|spec| ours(&known, spec).is_some());
+    let (mut metrics, mut others) = (Vec::new(), Vec::new());
     for spec in specs {
-        let asked = spec.external.as_ref().map(|external| (&external.metric, &external.target));
-        let found = asked.and_then(|(metric, target)| {
-            let name = known.iter().find(|known| known.as_str() == metric.name)?;
-            Some((*name, metric, target))
-        });
-        match found {
-            Some((name, metric, target)) => ours.push(Metric {
-                name,
-                selector: Selector::parse(&selector(metric.selector.as_ref())).map_err(|error| error.to_string()),
-                target: target_of(target),
-            }),
+        let object = || object(spec).filter(|_| objects_count && any_of_ours);
+        match ours(&known, spec).or_else(object) {
+            Some(metric) => metrics.push(metric),
             None => others.push(words(spec)),
         }
     }
-    (ours, others)
+    (metrics, others)
+}
+
+fn ours(known: &BTreeSet<MetricName>, spec: &MetricSpec) -> Option<Metric> {
+    let external = spec.external.as_ref()?;
+    let name = *known.iter().find(|known| known.as_str() == external.metric.name)?;
+    let selector = Selector::parse(&selector(external.metric.selector.as_ref())).map_err(|error| error.to_string());
+    Some(Metric { question: Question::Ours { name, selector }, target: target_of(&external.target) })
+}
+
+fn object(spec: &MetricSpec) -> Option<Metric> {
+    let source = spec.object.as_ref()?;
+    let described = &source.described_object;
+    let metric = ObjectMetric {
+        name: source.metric.name.clone(),
+        selector: selector(source.metric.selector.as_ref()),
+        object: Workload {
+            api_version: described.api_version.clone().unwrap_or_default(),
+            kind: described.kind.clone(),
+            name: described.name.clone(),
+        },
+    };
+    Some(Metric { question: Question::Object(metric), target: target_of(&source.target) })
 }
 
 fn target_of(target: &MetricTarget) -> Option<Target> {
@@ -93,4 +153,60 @@ fn selector(written: Option<&LabelSelector>) -> String {
         }
     });
     equal.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn queue() -> Value {
+        json!({"type": "External", "external": {
+            "metric": {"name": "oci_queue_length"}, "target": {"type": "AverageValue", "averageValue": "2"}}})
+    }
+
+    fn requests() -> Value {
+        json!({"type": "Object", "object": {
+            "metric": {"name": "requests", "selector": {"matchLabels": {"path": "/"}}},
+            "describedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"},
+            "target": {"type": "Value", "value": "1500m"}}})
+    }
+
+    fn read(specs: &[Value], objects_count: bool) -> (Vec<String>, Vec<String>) {
+        let specs: Vec<MetricSpec> = serde_json::from_value(json!(specs)).unwrap();
+        let (metrics, others) = of(&specs, objects_count);
+        (metrics.iter().map(Metric::title).collect(), others)
+    }
+
+    #[test]
+    fn an_object_metric_counts_beside_ours_and_where_we_put_to_sleep() {
+        let ours = "oci_queue_length".to_owned();
+        let object = "requests{path=/} of ingress.networking.k8s.io/web".to_owned();
+        let other = vec!["Object requests".to_owned()];
+        assert_eq!(read(&[requests(), queue()], true), (vec![object, ours.clone()], vec![]));
+        assert_eq!(read(&[requests(), queue()], false), (vec![ours], other.clone()));
+        assert_eq!(read(&[requests()], true), (vec![], other));
+    }
+
+    #[test]
+    fn what_never_is_0_never_counts() {
+        let pods = json!({"type": "Pods", "pods": {"metric": {"name": "busy"}, "target": {"type": "AverageValue"}}});
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}});
+        let mut lag = queue();
+        lag["external"]["metric"]["name"] = json!("kafka_lag");
+        let others = ["Pods busy", "Resource cpu", "External kafka_lag"].map(str::to_owned).to_vec();
+        assert_eq!(read(&[pods, cpu, lag, queue()], true), (vec!["oci_queue_length".to_owned()], others));
+    }
+
+    #[test]
+    fn what_an_object_metric_asks_for() {
+        let specs: Vec<MetricSpec> = serde_json::from_value(json!([queue(), requests()])).unwrap();
+        let (metrics, _) = of(&specs, true);
+        let object =
+            Workload { api_version: "networking.k8s.io/v1".into(), kind: "Ingress".into(), name: "web".into() };
+        let expected = ObjectMetric { name: "requests".into(), selector: "path=/".into(), object };
+        assert_eq!((metrics[1].object(), metrics[1].target), (Some(&expected), Some(Target::Value(1500))));
+        assert_eq!((metrics[0].object(), metrics[0].target), (None, Some(Target::AverageValue(2000))));
+    }
 }

@@ -4,15 +4,14 @@
 //! Read before it is written, and written only if nobody else has written since: a leader that
 //! has been replaced and does not know it yet cannot undo what its successor did.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::{GroupVersionKind, Status};
+use kube::core::Status;
 use serde_json::json;
 
-use super::autoscaler::{Autoscaler, Workload};
+use super::autoscaler::Autoscaler;
+use super::kinds::{Kind, Kinds};
 use crate::rbac::{Grant, LATE};
 
 /// Of one call to kube-apiserver, which answers in milliseconds or is in trouble. What a holder
@@ -24,8 +23,7 @@ pub(super) const VERBS: &[&str] = &["get", "patch"];
 /// The way to every workload's scale.
 pub(super) struct Scales {
     client: kube::Client,
-    /// What kube-apiserver calls the kinds that were asked for.
-    kinds: Mutex<BTreeMap<(String, String), ApiResource>>,
+    kinds: Kinds,
 }
 
 /// A workload's scale as it was read.
@@ -58,7 +56,7 @@ pub(super) enum ScaleError {
 
 impl Scales {
     pub(super) fn new(client: kube::Client) -> Self {
-        Self { client, kinds: Mutex::default() }
+        Self { kinds: Kinds::new(client.clone()), client }
     }
 
     /// As it is now.
@@ -78,43 +76,14 @@ impl Scales {
     }
 
     async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {
-        let Workload { api_version, kind, .. } = &hpa.workload;
-        let key = (api_version.clone(), kind.clone());
-        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let found = match known {
-            Some(known) => known,
-            None => {
-                let found = self.discover(api_version, kind).await?;
-                self.kinds.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
-                found
-            }
-        };
-        Ok((Api::namespaced_with(self.client.clone(), hpa.namespace.as_str(), &found), found))
-    }
-
-    /// What kube-apiserver calls it, if it has a scale. What has none is asked for again: it may
-    /// get one.
-    async fn discover(&self, api_version: &str, kind: &str) -> Result<ApiResource, ScaleError> {
-        let listed = match api_version.contains('/') {
-            true => in_time(self.client.list_api_group_resources(api_version)).await?,
-            false => in_time(self.client.list_core_api_resources(api_version)).await?,
-        };
-        let absent = || ScaleError::Gone(format!("this cluster has no kind {kind} in {api_version}"));
-        let list = listed.map_err(|error| match error {
-            kube::Error::Api(status) if status.code == 404 => absent(),
-            error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
-        })?;
-        let named = |resource: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| {
-            resource.kind == kind && !resource.name.contains('/')
-        };
-        let plural = &list.resources.iter().find(named).ok_or_else(absent)?.name;
-        let scale = format!("{plural}/scale");
-        if !list.resources.iter().any(|resource| resource.name == scale) {
+        let Kind { resource, has_scale } = self.kinds.of(&hpa.workload).await?;
+        if !has_scale {
+            self.kinds.forget(&hpa.workload);
+            let kind = &hpa.workload.kind;
             let text = format!("{kind} has no scale subresource, so no HPA can scale it; add it to its definition");
             return Err(ScaleError::Wrong(text));
         }
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Ok(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural))
+        Ok((Api::namespaced_with(self.client.clone(), hpa.namespace.as_str(), &resource), resource))
     }
 }
 
@@ -147,7 +116,10 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
     match status.code {
         409 => ScaleError::Conflict,
         404 => ScaleError::Gone(format!("there is no {reference}, or it has no scale subresource")),
-        403 if is_rbac(status) => ScaleError::Wrong(may_not(&kind.group, &kind.plural, hpa.namespace.as_str(), status)),
+        403 if is_rbac(status) => {
+            let resource = format!("{}/scale", kind.plural);
+            ScaleError::Wrong(may_not(&kind.group, &resource, hpa.namespace.as_str(), VERBS, status))
+        }
         // No fault of the workload: an expired token, a busy kube-apiserver.
         401 | 408 | 429 => ScaleError::Trouble(answered(error)),
         // Its replicas are not what a scale can be made of.
@@ -159,17 +131,16 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
 }
 
 /// Whether a right is missing. An admission webhook refuses with 403, too, and has its own reasons.
-fn is_rbac(refused: &Status) -> bool {
+pub(super) fn is_rbac(refused: &Status) -> bool {
     refused.message.contains("User \"") && refused.message.contains(" cannot ")
 }
 
 /// kube-apiserver's own words are left out, which would not fit into an Event beside what helps:
 /// all of a kind there, as component scale-to-zero has it, for the next one is named otherwise.
-pub(super) fn may_not(group: &str, plural: &str, namespace: &str, refused: &Status) -> String {
-    let resource = format!("{plural}/scale");
-    let grant = Grant { group, resource: &resource, name: "", namespace: Some(namespace), verbs: VERBS };
+pub(super) fn may_not(group: &str, resource: &str, namespace: &str, verbs: &[&str], refused: &Status) -> String {
+    let grant = Grant { group, resource, name: "", namespace: Some(namespace), verbs };
     let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
-    format!("it may not {} {resource}{of} in {namespace}; {}", VERBS.join(", "), grant.remedy(refused))
+    format!("it may not {} {resource}{of} in {namespace}; {}", verbs.join(", "), grant.remedy(refused))
 }
 
 /// The same for the same trouble.
@@ -283,7 +254,7 @@ pub(super) mod tests {
     #[test]
     fn a_right_of_the_core_group_is_named_without_a_group() {
         let refused = Status::failure(CANNOT, "Forbidden").with_code(403);
-        let said = may_not("", "replicationcontrollers", "shop", &refused);
+        let said = may_not("", "replicationcontrollers/scale", "shop", VERBS, &refused);
         assert!(said.starts_with("it may not get, patch replicationcontrollers/scale in shop; "), "{said}");
         assert!(
             said.contains("{apiGroups: [''], resources: [replicationcontrollers/scale], verbs: [get, patch]}"),

@@ -1,26 +1,29 @@
 //! What an HPA's metrics read, as the HPA itself would be told: the same catalog, the same
-//! namespace, the same selector. Asking has the values kept fresh, every `refresh`.
+//! namespace, the same selector. Asking has the values kept fresh, every `refresh`; what others
+//! serve is read by [`super::objects`].
 
 use futures_util::future::join_all;
 
 use super::autoscaler::Autoscaler;
 use super::decide::Told;
-use super::metrics::Metric;
+use super::metrics::{Metric, Question};
+use super::objects::Readings;
 use crate::lookup::{Catalog, policy};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Namespace, Sample};
 
 /// One for each of its metrics, in their order.
-pub(super) async fn ask(catalog: &Catalog, hpa: &Autoscaler) -> Vec<Told> {
-    join_all(hpa.metrics.iter().map(|metric| one(catalog, &hpa.namespace, metric))).await
+pub(super) async fn ask(catalog: &Catalog, readings: &Readings, hpa: &Autoscaler) -> Vec<Told> {
+    join_all(hpa.metrics.iter().map(|metric| one(catalog, readings, &hpa.namespace, metric))).await
 }
 
-async fn one(catalog: &Catalog, namespace: &Namespace, metric: &Metric) -> Told {
-    let selector = match &metric.selector {
-        Ok(selector) => selector,
-        Err(why) => return Told::Unknown(format!("{why}.").into()),
+async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metric: &Metric) -> Told {
+    let (name, selector) = match &metric.question {
+        Question::Ours { name, selector: Ok(selector) } => (name, selector),
+        Question::Ours { selector: Err(why), .. } => return Told::Unknown(format!("{why}.").into()),
+        Question::Object(metric) => return readings.told(metric),
     };
-    match catalog.look(namespace, metric.name.as_str(), selector).await {
+    match catalog.look(namespace, name.as_str(), selector).await {
         Ok(samples) => told(&samples),
         Err(error) => Told::Unknown(error.to_string().into()),
     }

@@ -106,7 +106,9 @@ pub(super) async fn check(
         ))];
     }
     let mut needs = needs(service, secret);
-    needs.extend(scales.then(|| needs_to_scale(&service.namespace)));
+    if scales {
+        needs.extend(needs_to_scale(&service.namespace));
+    }
     let mut missing = Vec::new();
     for need in &needs {
         let asked = need.rights.iter().map(|right| is_allowed(wire, account, right));
@@ -145,10 +147,15 @@ fn needs<'a>(service: &'a ServiceRef, secret: &'a SecretRef) -> Vec<Need<'a>> {
     needs
 }
 
-/// One need, for there is one remedy.
-fn needs_to_scale(namespace: &str) -> Need<'_> {
+/// One need each, for there is one remedy.
+fn needs_to_scale(namespace: &str) -> [Need<'_>; 2] {
     let rights = zero::rights(namespace).into_iter().flat_map(Right::of).collect();
-    Need { rights, remedy: Remedy::Component, only: Some("with --scale-to-zero") }
+    let objects = Right::of(zero::OBJECT_RIGHTS).collect();
+    let need = |rights, only| Need { rights, remedy: Remedy::Component, only: Some(only) };
+    [
+        need(rights, "with --scale-to-zero"),
+        need(objects, "with --scale-to-zero for HPAs that have an Object metric beside its own"),
+    ]
 }
 
 // === impl Need ===
@@ -219,7 +226,11 @@ impl<'a> Right<'a> {
 
     fn object(&self) -> String {
         let Self { resource, name, namespace, .. } = self;
-        let named = if name.is_empty() { (*resource).to_owned() } else { format!("{resource} {name}") };
+        let named = match (*resource, name.is_empty()) {
+            ("*", _) => format!("all metrics of {}", self.group),
+            (resource, true) => resource.to_owned(),
+            (resource, false) => format!("{resource} {name}"),
+        };
         match namespace {
             Some(namespace) => format!("{named} in {namespace}"),
             None => named,
@@ -271,13 +282,17 @@ mod tests {
     #[test]
     fn what_scaling_takes_is_what_its_component_grants() {
         let component = documents(include_str!("../../../manifests/components/scale-to-zero/rbac.yaml"));
-        let need = needs_to_scale("depthgauge");
-        assert_eq!(needed(&need.rights), granted(&component));
+        let [need, objects] = needs_to_scale("depthgauge");
+        let all = needed(&need.rights).into_iter().chain(needed(&objects.rights));
+        assert_eq!(all.collect::<BTreeSet<_>>(), granted(&component));
         let account: ServiceAccount = "dg/reader".parse().unwrap();
         let mut allowed = vec![true; need.rights.len()];
         allowed[2] = false;
         let found = judge(&account, &need, &allowed).unwrap();
         let text = "ServiceAccount dg/reader may not patch horizontalpodautoscalers, which serve needs with --scale-to-zero; component scale-to-zero of ";
+        assert!(found.level == Level::Warn && found.text.starts_with(text), "{}", found.text);
+        let found = judge(&account, &objects, &[false]).unwrap();
+        let text = "ServiceAccount dg/reader may not get all metrics of custom.metrics.k8s.io, which serve needs with --scale-to-zero for HPAs that have an Object metric";
         assert!(found.level == Level::Warn && found.text.starts_with(text), "{}", found.text);
     }
 

@@ -9,6 +9,10 @@ use super::*;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::finding::Problem;
 
+mod objects;
+
+use objects::with_object;
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
@@ -274,6 +278,8 @@ struct Nature {
     native: bool,
     fast_wake: bool,
     rescue: bool,
+    /// Where we put it to sleep.
+    object: bool,
 }
 
 fn reading() -> impl Strategy<Value = Reading> {
@@ -299,8 +305,15 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn nature() -> impl Strategy<Value = Nature> {
-    (0i64..12, prop::bool::weighted(0.3), any::<bool>(), any::<bool>())
-        .prop_map(|(cooldown, native, fast_wake, rescue)| Nature { cooldown, native, fast_wake, rescue })
+    (0i64..12, prop::bool::weighted(0.3), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(cooldown, native, fast_wake, rescue, object)| Nature {
+            cooldown,
+            native,
+            fast_wake,
+            rescue,
+            object: object && !native,
+        },
+    )
 }
 
 /// A value is told until it is too old; after that there is none to be told again.
@@ -314,10 +327,14 @@ fn tell(reading: Reading, before: &Told, second: i64) -> Told {
     }
 }
 
-fn two_metrics() -> Autoscaler {
+/// Two queues, or a queue and an Object metric.
+fn two_metrics(object: bool) -> Autoscaler {
+    let target = json!({"type": "AverageValue", "averageValue": "2"});
+    if object {
+        return with_object(&json!({}), &target);
+    }
     let metric = json!({"type": "External", "external": {
-        "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}},
-        "target": {"type": "AverageValue", "averageValue": "2"}}});
+        "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}}, "target": target}});
     hpa(&json!({"spec": {"metrics": [metric, metric]}}))
 }
 
@@ -375,8 +392,8 @@ proptest! {
     /// what others did, or while paused.
     #[test]
     fn histories(nature in nature(), seconds in prop::collection::vec((reading(), reading(), event()), 1..120)) {
-        let Nature { cooldown, native, fast_wake, rescue } = nature;
-        let mut hpa = two_metrics();
+        let Nature { cooldown, native, fast_wake, rescue, object } = nature;
+        let mut hpa = two_metrics(object);
         hpa.cooldown = Ok(Duration::from_secs(cooldown.unsigned_abs()));
         (hpa.min, hpa.fast_wake, hpa.rescue) = (u32::from(!native), fast_wake, rescue);
         let (mut memory, mut replicas, mut unbroken) = (Memory::default(), 3, at(0));

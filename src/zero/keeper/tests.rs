@@ -9,7 +9,7 @@ use super::*;
 use crate::lookup::Catalog;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::scale::tests::answering;
-use crate::zero::{Actions, Findings, LEASE, Lease, events, scale};
+use crate::zero::{Actions, Findings, LEASE, Lease, events, objects, scale};
 
 /// What was asked of it: method, path, body.
 type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
@@ -32,6 +32,7 @@ fn keeper(
     let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
     let shared = Shared {
         scales: scale::Scales::new(client.clone()),
+        objects: Arc::new(objects::Objects::new(client.clone(), Timestamp::now)),
         events: events::Events::new(client.clone(), "it".to_owned(), Timestamp::now),
         client,
         catalog: Arc::new(catalog),

@@ -22,6 +22,11 @@ const ROLES: [&[&str]; 4] = [
     &["get", "clusterrole", "depthgauge:scale-to-zero", "-o", "json"],
     &["get", "role", "depthgauge:scale-to-zero", "-n", "depthgauge", "-o", "json"],
 ];
+/// Whose metrics nobody serves here: that it asks is what counts.
+const ASKS_OTHERS: Workload = Workload { kind: "deployment", name: "api" };
+const OBJECT: &str = "  - type: Object\n    object: {describedObject: {apiVersion: v1, kind: Service, name: api}, metric: {name: requests}, target: {type: Value, value: '1'}}\n";
+/// The group of which HPAs may name anything.
+const CUSTOM: &str = "custom.metrics.k8s.io";
 /// By roles of Kubernetes' own that we are bound to.
 const DELEGATED: [(&str, &str, &str); 5] = [
     ("create", "authentication.k8s.io", "tokenreviews"),
@@ -73,6 +78,8 @@ fn everything_that_it_does(stage: &Stage) {
         stage.deploy(workload, 1, &Hpa::default());
         stage.await_replicas(workload, 0, SETTLE);
     }
+    stage.deploy(ASKS_OTHERS, 1, &Hpa { metrics: OBJECT, ..Hpa::default() });
+    stage.await_event(ASKS_OTHERS, "NeverZero", "no server is registered for custom.metrics.k8s.io");
     stage.depth(20);
     for workload in [DEPLOYMENT, STATEFUL_SET] {
         stage.await_replicas(workload, 10, SETTLE);
@@ -115,7 +122,8 @@ fn granted(stage: &Stage) -> BTreeSet<Right> {
             }
         }
     }
-    assert!(granted.iter().all(|right| !right.to_string().contains('*')), "{granted:?}");
+    let wide: Vec<&Right> = granted.iter().filter(|right| right.to_string().contains('*')).collect();
+    assert_eq!(wide, [&Right::of("get", CUSTOM, "*")]);
     granted
 }
 
@@ -127,6 +135,7 @@ fn used(stage: &Stage) -> BTreeSet<Right> {
         // Discovery is everybody's.
         let Some(resource) = object["resource"].as_str() else { continue };
         let resource = match object["subresource"].as_str() {
+            _ if object["apiGroup"] == CUSTOM => "*".to_owned(),
             Some(subresource) => format!("{resource}/{subresource}"),
             None => resource.to_owned(),
         };

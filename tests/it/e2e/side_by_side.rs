@@ -2,7 +2,7 @@
 //! is `tests/golden/side-by-side.md`; what it says of each request is in [`rows`].
 
 mod answer;
-mod reference;
+pub(super) mod reference;
 mod rows;
 
 use std::fmt::Write as _;

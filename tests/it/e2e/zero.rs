@@ -1,5 +1,6 @@
 //! To zero and back by `serve --scale-to-zero`: where no HPA can ([`below`]), where each can by
-//! itself ([`native`]), and while the replica that acts is replaced ([`leaders`]).
+//! itself ([`native`]), beside metrics of another server ([`objects`]), and while the replica that
+//! acts is replaced ([`leaders`]).
 
 /// A control plane as below 1.37: `minReplicas: 0` is refused.
 mod below;
@@ -7,5 +8,7 @@ mod below;
 mod leaders;
 /// 1.37, where HPAs scale to zero themselves.
 mod native;
+/// Object metrics, of an adapter.
+mod objects;
 /// What the scenarios are written in.
 pub(super) mod stage;

@@ -1,4 +1,5 @@
-//! The reference adapter, beside our server.
+//! The reference adapter, beside our server. It serves custom metrics, too, for
+//! [`super::super::zero`].
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,8 @@ use super::super::world::World;
 pub struct Reference {
     child: Child,
     pub address: SocketAddr,
+    /// Where values of custom metrics are posted to, under `/write-metrics`.
+    pub values: SocketAddr,
     _to_cluster: Proxy,
     _netns: Netns,
 }
@@ -42,7 +45,8 @@ impl Reference {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, address, _to_cluster: to_cluster, _netns: netns }
+        let values = SocketAddr::from((netns.pod(0), 8080));
+        Self { child, address, values, _to_cluster: to_cluster, _netns: netns }
     }
 }
 

@@ -1,0 +1,77 @@
+//! Object metrics beside a queue, and what never is 0.
+
+use super::*;
+
+/// A queue, and requests of an Ingress.
+pub(super) fn with_object(annotations: &Value, target: &Value) -> Autoscaler {
+    let metrics = json!([
+        {"type": "External", "external": {
+            "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}},
+            "target": {"type": "AverageValue", "averageValue": "2"}}},
+        {"type": "Object", "object": {
+            "metric": {"name": "requests"}, "target": target,
+            "describedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"}}},
+    ]);
+    hpa(&json!({"metadata": {"annotations": annotations}, "spec": {"metrics": metrics}}))
+}
+
+#[test]
+fn an_object_metric_allows_the_sleep_and_wakes() {
+    let two = json!({"type": "Value", "value": "2"});
+    let awake = with_object(&zero_since(35), &two);
+    let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
+    assert!(matches!(slept.action, Action::Sleep { since, .. } if since == at(35)) && slept.finding.is_none());
+    assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 94)]).action, Action::Nothing, "not to its end");
+    assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 30)]).action, Action::Nothing, "from before it began");
+    let forgets = decided(&awake, 3, &[value(0, 99), value(1, 99)]);
+    assert_eq!(forgets, Decision { action: Action::Remember(Memory::default()), finding: None });
+
+    for (target, told, size) in [
+        (two.clone(), [value(0, 99), value(5, 99)], 3),
+        (json!({"type": "AverageValue", "averageValue": "500m"}), [value(0, 99), value(3, 99)], 6),
+        (two.clone(), [value(20, 99), value(5, 99)], 10),
+        (two.clone(), [unknown(), value(5, 99)], 3),
+        (two.clone(), [value(0, 99), value(5, 1)], 3),
+    ] {
+        let asleep = with_object(&asleep_by_us(), &target);
+        assert_eq!(wakes(&decided(&asleep, 0, &told)), Some((size, Why::Work)), "{told:?}");
+    }
+    let asleep = with_object(&asleep_by_us(), &two);
+    assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+}
+
+#[test]
+fn an_object_metric_that_nobody_knows_is_not_0() {
+    let told = [value(0, 99), unknown()];
+    let target = json!({"type": "Value", "value": "2"});
+    let awake = decided(&with_object(&zero_since(10), &target), 3, &told);
+    assert_eq!(
+        (awake.action.clone(), problem(&awake)),
+        (Action::Remember(Memory::default()), Some(Problem::OtherMetrics))
+    );
+    let text = awake.finding.unwrap().text;
+    assert!(text.starts_with("will not be scaled to 0 for now: queue \"orders\" cannot be read"), "{text}");
+    let asleep = decided(&with_object(&asleep_by_us(), &target), 0, &told);
+    assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::AsleepBlind)));
+    // Of a queue it is told elsewhere.
+    let queue = decided(&with_object(&zero_since(10), &target), 3, &[unknown(), value(0, 99)]);
+    assert_eq!(problem(&queue), None);
+}
+
+#[test]
+fn what_stands_beside_the_queue_is_said_with_why_it_never_is_0() {
+    let beside = |other: &str| {
+        let mut hpa = noted(&json!({}));
+        hpa.others.push(other.to_owned());
+        decided(&hpa, 3, &[value(0, 99)]).finding.unwrap().text
+    };
+    for (other, why) in [
+        ("Resource cpu", "Resource cpu is of running pods"),
+        ("Pods busy", "Pods busy is of running pods"),
+        ("External kafka_lag", "External kafka_lag has no value, for depthgauge is whom this cluster asks"),
+    ] {
+        let text = beside(other);
+        assert!(text.starts_with(&format!("will never be scaled to 0: {why}")), "{text}");
+        assert!(text.ends_with("Take it out of this HPA, or take label depthgauge.dev/scale-to-zero away"), "{text}");
+    }
+}

@@ -1,0 +1,78 @@
+//! What kube-apiserver calls the kinds that HPAs name, and whether it can scale them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
+use kube::api::ApiResource;
+use kube::core::GroupVersionKind;
+
+use super::autoscaler::Workload;
+use super::scale::{ScaleError, answered, in_time};
+
+/// The kinds that were asked for.
+pub(super) struct Kinds {
+    client: kube::Client,
+    /// By version and name.
+    known: Mutex<BTreeMap<(String, String), Kind>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    pub(super) resource: ApiResource,
+    pub(super) has_scale: bool,
+}
+
+// === impl Kinds ===
+
+impl Kinds {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self { client, known: Mutex::default() }
+    }
+
+    /// Of this object.
+    pub(super) async fn of(&self, object: &Workload) -> Result<Kind, ScaleError> {
+        let Workload { api_version, kind, .. } = object;
+        let key = (api_version.clone(), kind.clone());
+        let known = self.known().get(&key).cloned();
+        match known {
+            Some(known) => Ok(known),
+            None => {
+                let found = self.discover(api_version, kind).await?;
+                self.known().insert(key, found.clone());
+                Ok(found)
+            }
+        }
+    }
+
+    /// Asked for again the next time: it may get what it lacks.
+    pub(super) fn forget(&self, object: &Workload) {
+        self.known().remove(&(object.api_version.clone(), object.kind.clone()));
+    }
+
+    async fn discover(&self, api_version: &str, kind: &str) -> Result<Kind, ScaleError> {
+        // Left out, it is the core group, as for the controller.
+        let api_version = if api_version.is_empty() { "v1" } else { api_version };
+        let listed = match api_version.contains('/') {
+            true => in_time(self.client.list_api_group_resources(api_version)).await?,
+            false => in_time(self.client.list_core_api_resources(api_version)).await?,
+        };
+        let absent = || ScaleError::Gone(format!("this cluster has no kind {kind} in {api_version}"));
+        let list = listed.map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 404 => absent(),
+            error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
+        })?;
+        let named = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
+        let plural = &list.resources.iter().find(named).ok_or_else(absent)?.name;
+        let scale = format!("{plural}/scale");
+        let has_scale = list.resources.iter().any(|resource| resource.name == scale);
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        Ok(Kind { resource, has_scale })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Kind>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,212 @@
+//! What Object metrics read: `custom.metrics.k8s.io`, asked as the HPA controller asks it.
+//!
+//! For HPAs that we put to sleep, and only beside metrics of ours: while their workload sleeps the
+//! HPA rests and asks nobody. A look does not wait for an adapter that is slow, or a message would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use jiff::{SignedDuration, Timestamp};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::autoscaler::Autoscaler;
+use super::decide::Told;
+use super::kinds::Kinds;
+use super::metrics::{Metric, ObjectMetric};
+use super::scale::{CALL_TIMEOUT, answered, in_time, is_rbac, may_not};
+use crate::hpa::quantity;
+use crate::metric::quantity::Quantity;
+use crate::metric::{Clock, Namespace};
+use crate::rbac::Grant;
+
+/// All that is needed to read them: which, the HPAs say.
+pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", namespace: None, verbs: &["get"] };
+
+const GROUP: &str = "custom.metrics.k8s.io";
+/// The versions that there are: adapters may serve either.
+const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
+/// What kube-apiserver says in plain text of a path that nobody serves.
+const NOBODY: &str = "404 page not found";
+/// From one reading to the next: the default `refresh` of a source, so that these wake as fast.
+/// What we serve ourselves is in memory at every look; this costs an adapter and kube-apiserver a
+/// request.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How old a 0 may be by its own word: adapters pass on what was measured some minutes ago, but one
+/// that never moves tells nothing.
+const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
+
+/// What names are made of needs no escape.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// The way to every object's metrics.
+pub(super) struct Objects {
+    client: kube::Client,
+    kinds: Kinds,
+    clock: Clock,
+}
+
+/// What the Object metrics of one HPA read.
+#[derive(Default)]
+pub(super) struct Readings {
+    all: BTreeMap<ObjectMetric, Reading>,
+    /// Those that are on their way.
+    calls: JoinSet<(ObjectMetric, Told, Instant)>,
+}
+
+#[derive(Default)]
+struct Reading {
+    asked: Option<Instant>,
+    last: Option<(Told, Instant)>,
+}
+
+// === impl Objects ===
+
+impl Objects {
+    pub(super) fn new(client: kube::Client, clock: Clock) -> Self {
+        Self { kinds: Kinds::new(client.clone()), client, clock }
+    }
+
+    /// As it is now.
+    async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Told {
+        let told = in_time(self.ask(namespace, metric)).await.unwrap_or_else(|late| Err(late.to_string()));
+        told.unwrap_or_else(|why| Told::Unknown(format!("{} cannot be read: {why}", metric.title()).into()))
+    }
+
+    async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Told, String> {
+        let resource = self.resource(metric).await?;
+        for version in VERSIONS {
+            let path = path(version, namespace, resource.as_deref(), metric);
+            let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+            match self.client.request_text(request).await {
+                Ok(answer) => return value(&answer, (self.clock)()),
+                Err(kube::Error::Api(status)) if status.code == 404 && status.message.trim() == NOBODY => {}
+                Err(kube::Error::Api(status)) if status.code == 403 && is_rbac(&status) => {
+                    return Err(may_not(GROUP, RIGHTS.resource, namespace.as_str(), RIGHTS.verbs, &status));
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => return Err(status.message),
+                Err(error) => return Err(answered(&error)),
+            }
+        }
+        Err(format!(
+            "no server is registered for {GROUP}: install an adapter that has this metric, or take it out of the HPA"
+        ))
+    }
+
+    /// `ingresses.networking.k8s.io`; `None` is the namespace itself, whose metrics have a path of
+    /// their own.
+    async fn resource(&self, metric: &ObjectMetric) -> Result<Option<String>, String> {
+        let object = &metric.object;
+        if object.kind == "Namespace" && !object.api_version.contains('/') {
+            return Ok(None);
+        }
+        let kind = self.kinds.of(object).await.map_err(|error| error.to_string())?.resource;
+        Ok(Some(if kind.group.is_empty() { kind.plural } else { format!("{}.{}", kind.plural, kind.group) }))
+    }
+}
+
+/// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. Of a namespace the HPA's own is asked,
+/// whatever it names: the controller lets no HPA look elsewhere.
+fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &ObjectMetric) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+    let name = encoded(&metric.name);
+    let of = match resource {
+        Some(resource) => format!("{resource}/{}/{name}", encoded(&metric.object.name)),
+        None => format!("metrics/{name}"),
+    };
+    let query = match metric.selector.as_str() {
+        "" => String::new(),
+        selector => format!("?metricLabelSelector={}", encoded(selector)),
+    };
+    format!("/apis/{GROUP}/{version}/namespaces/{namespace}/{of}{query}")
+}
+
+/// Of a MetricValueList with one item, or what is wrong with it.
+fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
+    let list: Value = serde_json::from_str(answer).unwrap_or_default();
+    let items = list["items"].as_array().ok_or("the answer is no list of values")?;
+    let [item] = items.as_slice() else {
+        return Err(format!("the answer has {} values, and an HPA takes one", items.len()));
+    };
+    let written = item["value"].as_str().unwrap_or_default();
+    let milli = quantity::milli(written).ok_or_else(|| format!("its value is {written:?}, which is no number"))?;
+    let measured = item["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    // One that is of the future, or never, is of now.
+    let at = measured.filter(|at| *at <= now).unwrap_or(now);
+    if milli <= 0 && now.duration_since(at) > MAX_AGE {
+        return Err(format!("it was 0 at {at:.0}, and was not measured since"));
+    }
+    Ok(Told::Value { sum: Quantity::from_milli(milli), first: at, last: at })
+}
+
+// === impl Readings ===
+
+impl Readings {
+    /// Asks for those of `hpa` that are due. Waits for an answer only where there is none that can be
+    /// used: at first, and after a time without looks.
+    pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
+        let wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
+        self.all.retain(|metric, _| wanted.contains(&metric));
+        for metric in wanted {
+            let reading = self.all.entry(metric.clone()).or_default();
+            if reading.asked.is_none_or(|asked| asked.elapsed() >= REFRESH) {
+                reading.asked = Some(Instant::now());
+                let (objects, namespace, metric) = (objects.clone(), hpa.namespace.clone(), metric.clone());
+                self.calls.spawn(async move {
+                    let told = objects.read(&namespace, &metric).await;
+                    (metric, told, Instant::now())
+                });
+            }
+        }
+        loop {
+            let usable = self.all.values().all(Reading::is_usable);
+            let ended = if usable { self.calls.try_join_next() } else { self.calls.join_next().await };
+            match ended {
+                Some(ended) => self.take(ended),
+                None => return,
+            }
+        }
+    }
+
+    /// Until one of the calls ends that are on their way, if there is any: somebody may have to be
+    /// woken.
+    pub(super) async fn arrival(&mut self) {
+        match self.calls.join_next().await {
+            Some(ended) => self.take(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, ended: Result<(ObjectMetric, Told, Instant), JoinError>) {
+        match ended {
+            Ok((metric, told, at)) => {
+                if let Some(reading) = self.all.get_mut(&metric) {
+                    reading.last = Some((told, at));
+                }
+            }
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn told(&self, metric: &ObjectMetric) -> Told {
+        let last = self.all.get(metric).and_then(|reading| reading.last.as_ref());
+        last.map_or_else(|| Told::Unknown("nobody has asked for it.".into()), |(told, _)| told.clone())
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// It is replaced when the next call ends.
+    fn is_usable(&self) -> bool {
+        self.last.as_ref().is_some_and(|(_, at)| at.elapsed() < REFRESH + CALL_TIMEOUT)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! A kube-apiserver with an adapter behind it that answers as it is told to.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kube::core::Status;
+use serde_json::json;
+
+use super::*;
+use crate::zero::autoscaler::Workload;
+use crate::zero::autoscaler::tests::hpa;
+use crate::zero::events::fitting;
+use crate::zero::finding::Finding;
+use crate::zero::scale::tests::answering;
+
+const V2: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop/ingresses.networking.k8s.io/web/requests";
+const V1: &str = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/shop/ingresses.networking.k8s.io/web/requests";
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// Of this object, by `apiVersion/kind/name`.
+fn requests_of(object: &str) -> ObjectMetric {
+    let (rest, name) = object.rsplit_once('/').unwrap();
+    let (api_version, kind) = rest.rsplit_once('/').unwrap();
+    let object = Workload { api_version: api_version.into(), kind: kind.into(), name: name.into() };
+    ObjectMetric { name: "requests".into(), selector: String::new(), object }
+}
+
+fn ingress() -> ObjectMetric {
+    requests_of("networking.k8s.io/v1/Ingress/web")
+}
+
+fn list(value: &str) -> Value {
+    json!({"kind": "MetricValueList", "apiVersion": "custom.metrics.k8s.io/v1beta2", "metadata": {}, "items": [
+        {"describedObject": {"kind": "Ingress", "name": "web"}, "metric": {"name": "requests"}, "value": value,
+            "timestamp": NOW.to_string()}]})
+}
+
+/// Knows Ingresses, and Services of the core group; all else is answered so, by its path.
+fn objects(answer: impl Fn(&str) -> (u16, Value) + Clone + Send + 'static) -> Arc<Objects> {
+    let named = |version: &str, name: &str, kind: &str| {
+        let resource = json!({"name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": ["get"]});
+        json!({"kind": "APIResourceList", "groupVersion": version, "resources": [resource]})
+    };
+    let client = answering(move |_, path, _| match path {
+        "/apis/networking.k8s.io/v1" => (200, named("networking.k8s.io/v1", "ingresses", "Ingress")),
+        "/api/v1" => (200, named("v1", "services", "Service")),
+        path => answer(path),
+    });
+    Arc::new(Objects::new(client, || NOW))
+}
+
+/// What is told of it where each path that is asked is answered so, and the paths.
+async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (Told, Vec<String>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let objects = objects(move |path| {
+        let mut seen = seen.lock().unwrap();
+        let (code, said) = answers[seen.len()];
+        seen.push(path.to_owned());
+        (code, if code == 200 { list(said) } else { json!(said) })
+    });
+    let told = objects.read(&Namespace::new("shop"), metric).await;
+    let asked = asked.lock().unwrap().clone();
+    (told, asked)
+}
+
+fn read(sum: &str) -> Told {
+    Told::Value { sum: Quantity::from_milli(quantity::milli(sum).unwrap()), first: NOW, last: NOW }
+}
+
+#[tokio::test]
+async fn it_is_asked_as_the_controller_asks() {
+    let group = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop";
+    let by_path = ObjectMetric { selector: "path in (/,/a)".to_owned(), ..ingress() };
+    let piped = ObjectMetric { name: "a|b.c_d".to_owned(), ..requests_of("v1/Service/api") };
+    for (metric, path) in [
+        (ingress(), "ingresses.networking.k8s.io/web/requests"),
+        (requests_of("v1/Service/api"), "services/api/requests"),
+        (requests_of("/Service/api"), "services/api/requests"),
+        (requests_of("v1/Namespace/other"), "metrics/requests"),
+        (piped, "services/api/a%7Cb.c_d"),
+        (by_path, "ingresses.networking.k8s.io/web/requests?metricLabelSelector=path%20in%20%28%2F%2C%2Fa%29"),
+    ] {
+        let (told, asked) = told_of(&metric, &[(200, "5")]).await;
+        assert_eq!((told, asked), (read("5"), vec![format!("{group}/{path}")]));
+    }
+}
+
+#[tokio::test]
+async fn an_adapter_may_serve_either_version() {
+    let (told, asked) = told_of(&ingress(), &[(404, NOBODY), (200, "1500m")]).await;
+    assert_eq!((told, asked), (read("1500m"), vec![V2.to_owned(), V1.to_owned()]));
+    let (told, asked) = told_of(&ingress(), &[(404, "404 page not found\n"), (404, NOBODY)]).await;
+    assert_eq!(asked.len(), 2);
+    let Told::Unknown(why) = told else { panic!("{told:?}") };
+    assert!(why.contains("no server is registered for custom.metrics.k8s.io"), "{why}");
+}
+
+#[tokio::test]
+async fn trouble_is_unknown_and_says_what_helps() {
+    const GONE: &str = "the server could not find the metric requests for ingresses.networking.k8s.io web";
+    let of = "requests of ingress.networking.k8s.io/web cannot be read: ";
+    let cases: [(&[(u16, &str)], &str); 4] = [
+        (&[(404, GONE)], GONE),
+        (
+            &[(403, "User \"u\" cannot get resource")],
+            "it may not get * of custom.metrics.k8s.io in shop; to grant it, give this to kubectl apply -f -: {",
+        ),
+        (&[(403, "not at night")], "kube-apiserver answers 403: not at night"),
+        (&[(503, "service unavailable")], "kube-apiserver answers 503: service unavailable"),
+    ];
+    for (answers, text) in cases {
+        let (told, asked) = told_of(&ingress(), answers).await;
+        let Told::Unknown(why) = told else { panic!("{told:?}") };
+        assert!(why.starts_with(of) && why.contains(text), "{why}");
+        assert_eq!(asked, [V2], "another version would say the same");
+    }
+    let (told, asked) = told_of(&requests_of("example.com/v1/Robot/r"), &[(404, NOBODY)]).await;
+    let Told::Unknown(why) = told else { panic!("{told:?}") };
+    assert!(why.ends_with("this cluster has no kind Robot in example.com/v1") && asked.len() == 1, "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_unknown_by_the_deadline() {
+    let client = kube::Client::new(
+        tower::service_fn(|_: Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        }),
+        "default",
+    );
+    let (objects, began) = (Objects::new(client, || NOW), Instant::now());
+    let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
+    let told = tokio::time::timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
+    let Told::Unknown(why) = told else { panic!("a value") };
+    assert!(why.ends_with("cannot be read: kube-apiserver does not answer in time"), "{why}");
+    assert_eq!(began.elapsed(), CALL_TIMEOUT);
+}
+
+#[test]
+fn only_one_number_is_a_value() {
+    let of = |items: Value| value(&json!({ "items": items }).to_string(), NOW);
+    let item = |value: Value, at: &str| json!({"value": value, "timestamp": at});
+    let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+    let (now, before) = (NOW.to_string(), "2027-01-15T07:55:00Z");
+    for (value, measured, milli, expected) in [
+        ("0", before, 0, at(before)),
+        ("-3", before, -3000, at(before)),
+        ("1k", before, 1_000_000, at(before)),
+        ("5", "2020-01-01T00:00:00Z", 5000, at("2020-01-01T00:00:00Z")),
+        ("0", "2027-01-15T08:00:01Z", 0, NOW),
+        ("0", "", 0, NOW),
+        ("0", "yesterday", 0, NOW),
+    ] {
+        let told = Told::Value { sum: Quantity::from_milli(milli), first: expected, last: expected };
+        assert_eq!(of(json!([item(json!(value), measured)])), Ok(told), "{value} at {measured}");
+    }
+    assert!(of(json!([{"value": "0", "timestamp": null}])).is_ok(), "a Time that is zero");
+    let two = item(json!("0"), &now);
+    for (items, text) in [
+        (json!([]), "the answer has 0 values"),
+        (json!([two, two]), "the answer has 2 values"),
+        (json!([item(json!("many"), &now)]), "its value is \"many\", which is no number"),
+        (json!([item(Value::Null, &now)]), "which is no number"),
+        (json!([{}]), "which is no number"),
+        (json!("0"), "the answer is no list of values"),
+        (
+            json!([item(json!("0"), "2027-01-15T07:49:59Z")]),
+            "it was 0 at 2027-01-15T07:49:59Z, and was not measured since",
+        ),
+    ] {
+        let why = of(items).unwrap_err();
+        assert!(why.contains(text), "{why}");
+    }
+    assert!(value("<html>", NOW).is_err() && value("", NOW).is_err());
+}
+
+/// What it read last, after another look.
+async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> Told {
+    let object =
+        json!({"apiVersion": metric.object.api_version, "kind": metric.object.kind, "name": metric.object.name});
+    let queue = json!({"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value", "value": "1"}}});
+    let object = json!({"type": "Object", "object": {"metric": {"name": metric.name}, "describedObject": object, "target": {"type": "Value", "value": "1"}}});
+    readings.refresh(objects, &hpa(&json!({"spec": {"metrics": [queue, object]}}))).await;
+    tokio::task::yield_now().await;
+    readings.told(metric)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
+    const SLOW: Duration = Duration::from_secs(2);
+    let (asked, answered) = (Arc::new(AtomicI64::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (counted, ended) = (asked.clone(), answered.clone());
+    let client = kube::Client::new(
+        tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (counted, ended) = (counted.clone(), ended.clone());
+            async move {
+                let kinds = json!({"kind": "APIResourceList", "groupVersion": "networking.k8s.io/v1", "resources": [
+                    {"name": "ingresses", "kind": "Ingress", "namespaced": true, "singularName": "", "verbs": ["get"]}]});
+                let body = if request.uri().path() == V2 {
+                    let count = counted.fetch_add(1, Ordering::Relaxed) + 1;
+                    tokio::time::sleep(SLOW).await;
+                    ended.lock().unwrap().push(count);
+                    list(&count.to_string())
+                } else {
+                    kinds
+                };
+                Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::from(body.to_string().into_bytes())))
+            }
+        }),
+        "default",
+    );
+    let (objects, mut readings, began) = (Arc::new(Objects::new(client, || NOW)), Readings::default(), Instant::now());
+    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("1"));
+    assert_eq!(began.elapsed(), SLOW);
+    let mut seen = Vec::new();
+    while began.elapsed() < Duration::from_secs(16) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = Instant::now();
+        let Told::Value { sum, .. } = look(&mut readings, &objects, &ingress()).await else { panic!("unknown") };
+        assert_eq!(before.elapsed(), Duration::ZERO, "a message would wait for it");
+        seen.push(sum.to_string());
+    }
+    seen.dedup();
+    assert_eq!((seen, asked.load(Ordering::Relaxed)), (["1", "2", "3"].map(str::to_owned).to_vec(), 4));
+    // The next look need not wait until it is due.
+    tokio::time::timeout(SLOW, readings.arrival()).await.expect("the fourth");
+    assert_eq!(readings.told(&ingress()), read("4"));
+    assert!(tokio::time::timeout(REFRESH, readings.arrival()).await.is_err(), "none is on its way");
+    // Nobody has looked for a while, but for one who did not stay: what was read before says nothing.
+    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("4"));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("6"));
+    // Another metric, and none of it yet.
+    assert!(matches!(readings.told(&requests_of("v1/Service/api")), Told::Unknown(_)));
+}
+
+#[test]
+fn a_missing_right_fits_into_an_event() {
+    let refused = Status::failure("User \"system:serviceaccount:depthgauge:depthgauge\" cannot", "Forbidden");
+    let why = may_not(GROUP, RIGHTS.resource, "shop", RIGHTS.verbs, &refused);
+    let long = "n".repeat(40);
+    let why = format!("{long} of ingress.networking.k8s.io/{long} cannot be read: {why}");
+    let hpa = hpa(&json!({}));
+    for finding in [Finding::asleep_blind(&hpa, &why), Finding::awake_blind(&why)] {
+        assert!(finding.text.ends_with("}]}]}"), "it is to be copied: {}", finding.text);
+        assert_eq!(fitting(&finding.text), *finding.text, "{}", finding.text.len());
+    }
+}
