@@ -95,7 +95,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let found = registration::read(wire).await;
     let (service, account, secret) = names.resolve(found.as_ref().ok());
     let hpas = hpas::read(wire).await;
-    let scales = hpas.as_ref().is_ok_and(hpas::any_labelled);
+    let scales = hpas.as_ref().map(hpas::scales).unwrap_or_default();
     report.all("rbac", &rights::check(wire, &account, &service, &secret, scales).await);
     report.all("apiservice", &registration::judge(found.as_ref().map_err(Clone::clone), &service));
     report.all("service", &service::check(wire, &service).await);

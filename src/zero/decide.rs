@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::autoscaler::{Autoscaler, Memory, State};
 use super::finding::Finding;
+use super::metrics::Metric;
 use super::size;
 use crate::metric::quantity::Quantity;
 
@@ -232,7 +233,7 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
         (1.., Some(why)) => {
             let finding = match facts.known_above_zero() {
                 Some(title) => Finding::asleep_for_good(hpa, &title, why),
-                None => Finding::asleep_blind(hpa, "its fallback is not a value."),
+                None => Finding::asleep_blind(hpa, "its fallback is not a value.", false),
             };
             Decision::of(rest, Some(finding))
         }
@@ -268,17 +269,19 @@ impl Facts<'_> {
     }
 
     fn blind(&self) -> Option<Finding> {
-        let why = self.told.iter().find_map(|told| match told {
-            Told::Unknown(why) => Some(why),
-            _ => None,
-        });
-        why.map(|why| Finding::asleep_blind(self.hpa, why))
+        let (metric, why) = self.unknown().next()?;
+        Some(Finding::asleep_blind(self.hpa, why, metric.object().is_none()))
     }
 
     /// Of what we serve it is known elsewhere that it cannot be read.
     fn awake_blind(&self) -> Option<Finding> {
-        self.hpa.metrics.iter().zip(self.told).find_map(|(metric, told)| match told {
-            Told::Unknown(why) if metric.object().is_some() => Some(Finding::awake_blind(why)),
+        self.unknown().find(|(metric, _)| metric.object().is_some()).map(|(_, why)| Finding::awake_blind(why))
+    }
+
+    /// Those of which nobody knows anything, and why.
+    fn unknown(&self) -> impl Iterator<Item = (&Metric, &str)> {
+        self.hpa.metrics.iter().zip(self.told).filter_map(|(metric, told)| match told {
+            Told::Unknown(why) => Some((metric, why.as_ref())),
             _ => None,
         })
     }

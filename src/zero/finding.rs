@@ -26,8 +26,10 @@ pub enum Problem {
     AsleepBlind,
     /// Labelled, and none of its metrics is ours.
     NoMetric,
-    /// Labelled, and another metric beside ours does not let it be 0, ever or as long as nobody knows it.
+    /// Labelled, and another metric beside ours never lets it be 0.
     OtherMetrics,
+    /// Labelled, and nobody knows an Object metric beside ours.
+    MetricUnknown,
     /// Labelled, and `minReplicas` is above 1.
     MinReplicas,
     /// Labelled, and an annotation is not what it should be.
@@ -41,11 +43,12 @@ pub enum Problem {
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AsleepForGood,
         Self::AsleepBlind,
         Self::NoMetric,
         Self::OtherMetrics,
+        Self::MetricUnknown,
         Self::MinReplicas,
         Self::Annotation,
         Self::Scale,
@@ -58,6 +61,7 @@ impl Problem {
             Self::AsleepBlind => "AsleepAndBlind",
             Self::NoMetric => "NoMetricOfDepthgauge",
             Self::OtherMetrics => "NeverZero",
+            Self::MetricUnknown => "MetricUnknown",
             Self::MinReplicas => "MinReplicasAboveOne",
             Self::Annotation => "BadAnnotation",
             Self::Scale => "CannotScale",
@@ -71,6 +75,7 @@ impl Problem {
             Self::AsleepBlind => "asleep_and_blind",
             Self::NoMetric => "no_metric",
             Self::OtherMetrics => "other_metrics",
+            Self::MetricUnknown => "metric_unknown",
             Self::MinReplicas => "min_replicas",
             Self::Annotation => "annotation",
             Self::Scale => "scale",
@@ -97,19 +102,20 @@ impl Finding {
     }
 
     /// `why` is last, for it may end with YAML that is to be copied.
-    pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str) -> Self {
+    pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
         let wake = hpa.wake_command();
+        let fallback = if a_fallback_helps { " A fallback wakes it by itself, next time." } else { "" };
         Self::new(
             Problem::AsleepBlind,
             format!(
-                "there are no replicas, and nobody knows whether there is something to do. To be sure: {wake}. A queue's fallback wakes it by itself, next time. Why: {why}"
+                "there are no replicas, and nobody knows whether there is something to do. To be sure: {wake}.{fallback} Why: {why}"
             ),
         )
     }
 
     /// It is awake, and as long as nobody knows an Object metric it stays so.
     pub(super) fn awake_blind(why: &str) -> Self {
-        Self::new(Problem::OtherMetrics, format!("will not be scaled to 0 for now: {why}"))
+        Self::new(Problem::MetricUnknown, format!("will not be scaled to 0 for now: {why}"))
     }
 
     /// What keeps an HPA that carries the label from going to zero, whatever its metrics read;

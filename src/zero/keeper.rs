@@ -91,7 +91,6 @@ impl Keeper {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.readings.arrival() => {}
                 changed = self.hpa.changed() => {
                     if changed.is_err() {
                         return self.farewell(&hpa, "was deleted").await;

@@ -58,7 +58,11 @@ impl Kinds {
             true => in_time(self.client.list_api_group_resources(api_version)).await?,
             false => in_time(self.client.list_core_api_resources(api_version)).await?,
         };
-        let absent = || ScaleError::Gone(format!("this cluster has no kind {kind} in {api_version}"));
+        let absent = || {
+            ScaleError::Gone(format!(
+                "this cluster has no kind {kind} in {api_version}; if another version has it, write that one"
+            ))
+        };
         let list = listed.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 404 => absent(),
             error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),

@@ -1,7 +1,8 @@
 //! What Object metrics read: `custom.metrics.k8s.io`, asked as the HPA controller asks it.
 //!
 //! For HPAs that we put to sleep, and only beside metrics of ours: while their workload sleeps the
-//! HPA rests and asks nobody. A look does not wait for an adapter that is slow, or a message would.
+//! HPA rests and asks nobody. Whoever is asleep does not wait for an adapter that is slow, or a
+//! message would.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 
 use super::autoscaler::Autoscaler;
 use super::decide::Told;
+use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric};
-use super::scale::{CALL_TIMEOUT, answered, in_time, is_rbac, may_not};
+use super::scale::{CALL_TIMEOUT, ScaleError, answered, in_time, is_rbac, may_not};
 use crate::hpa::quantity;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
@@ -28,14 +30,18 @@ use crate::rbac::Grant;
 pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", namespace: None, verbs: &["get"] };
 
 const GROUP: &str = "custom.metrics.k8s.io";
+const ADAPTER: &str = "ask for its adapter: kubectl get apiservices";
 /// The versions that there are: adapters may serve either.
 const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
 /// What kube-apiserver says in plain text of a path that nobody serves.
 const NOBODY: &str = "404 page not found";
-/// From one reading to the next: the default `refresh` of a source, so that these wake as fast.
-/// What we serve ourselves is in memory at every look; this costs an adapter and kube-apiserver a
-/// request.
-const REFRESH: Duration = Duration::from_secs(5);
+/// From one reading to the next: the default `refresh` of a source less the look that takes it, so
+/// that these wake as fast. What we serve ourselves is in memory at every look; this costs an
+/// adapter and kube-apiserver a request.
+const REFRESH: Duration = Duration::from_millis(4500);
+/// How long what was read stands in for what cannot be read: the default `maxAge` of a source. It
+/// keeps its own time, so it ends no cooldown.
+const GRACE: Duration = Duration::from_secs(60);
 /// How old a 0 may be by its own word: adapters pass on what was measured some minutes ago, but one
 /// that never moves tells nothing.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
@@ -55,13 +61,23 @@ pub(super) struct Objects {
 pub(super) struct Readings {
     all: BTreeMap<ObjectMetric, Reading>,
     /// Those that are on their way.
-    calls: JoinSet<(ObjectMetric, Told, Instant)>,
+    calls: JoinSet<(ObjectMetric, Answer, Instant)>,
+}
+
+/// What a reading brought.
+enum Answer {
+    /// A value, or why there is none, which lasts until somebody does something about it.
+    Told(Told),
+    /// Nothing, and the next reading may bring something.
+    Trouble(Arc<str>),
 }
 
 #[derive(Default)]
 struct Reading {
     asked: Option<Instant>,
     last: Option<(Told, Instant)>,
+    /// When a value was read.
+    known: Option<Instant>,
 }
 
 // === impl Objects ===
@@ -72,41 +88,59 @@ impl Objects {
     }
 
     /// As it is now.
-    async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Told {
-        let told = in_time(self.ask(namespace, metric)).await.unwrap_or_else(|late| Err(late.to_string()));
-        told.unwrap_or_else(|why| Told::Unknown(format!("{} cannot be read: {why}", metric.title()).into()))
+    async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Answer {
+        let asked = in_time(self.ask(namespace, metric)).await;
+        let asked = asked.unwrap_or_else(|_| trouble(format!("{GROUP} does not answer in time; {ADAPTER}")));
+        let said = |why: String| format!("depthgauge cannot read {}: {why}", metric.title()).into();
+        match asked {
+            Ok(told) => Answer::Told(told),
+            Err(ScaleError::Trouble(why)) => Answer::Trouble(said(why)),
+            Err(lasting) => Answer::Told(Told::Unknown(said(lasting.to_string()))),
+        }
     }
 
-    async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Told, String> {
+    async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Told, ScaleError> {
         let resource = self.resource(metric).await?;
+        let wrong = |why| Err(ScaleError::Wrong(why));
         for version in VERSIONS {
             let path = path(version, namespace, resource.as_deref(), metric);
-            let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+            let request = Request::get(path).body(Vec::new()).map_err(|error| ScaleError::Wrong(error.to_string()))?;
             match self.client.request_text(request).await {
-                Ok(answer) => return value(&answer, (self.clock)()),
+                Ok(answer) => return value(&answer, (self.clock)()).or_else(wrong),
                 Err(kube::Error::Api(status)) if status.code == 404 && status.message.trim() == NOBODY => {}
                 Err(kube::Error::Api(status)) if status.code == 403 && is_rbac(&status) => {
-                    return Err(may_not(GROUP, RIGHTS.resource, namespace.as_str(), RIGHTS.verbs, &status));
+                    return wrong(may_not(GROUP, RIGHTS.resource, namespace.as_str(), RIGHTS.verbs, &status));
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 => return Err(status.message),
-                Err(error) => return Err(answered(&error)),
+                // What is behind it has trouble, which it words as it likes.
+                Err(kube::Error::Api(status)) if status.code >= 500 || status.code == 429 => {
+                    return trouble(format!("{GROUP} answers {}; {ADAPTER}", status.code));
+                }
+                Err(kube::Error::Api(status)) => {
+                    let said: String = status.message.lines().take(1).flat_map(str::chars).take(200).collect();
+                    return wrong(format!("{GROUP} answers {}: {said}", status.code));
+                }
+                Err(error) => return trouble(answered(&error)),
             }
         }
-        Err(format!(
+        wrong(format!(
             "no server is registered for {GROUP}: install an adapter that has this metric, or take it out of the HPA"
         ))
     }
 
     /// `ingresses.networking.k8s.io`; `None` is the namespace itself, whose metrics have a path of
     /// their own.
-    async fn resource(&self, metric: &ObjectMetric) -> Result<Option<String>, String> {
+    async fn resource(&self, metric: &ObjectMetric) -> Result<Option<String>, ScaleError> {
         let object = &metric.object;
         if object.kind == "Namespace" && !object.api_version.contains('/') {
             return Ok(None);
         }
-        let kind = self.kinds.of(object).await.map_err(|error| error.to_string())?.resource;
+        let kind = self.kinds.of(object).await?.resource;
         Ok(Some(if kind.group.is_empty() { kind.plural } else { format!("{}.{}", kind.plural, kind.group) }))
     }
+}
+
+fn trouble<T>(why: String) -> Result<T, ScaleError> {
+    Err(ScaleError::Trouble(why))
 }
 
 /// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. Of a namespace the HPA's own is asked,
@@ -147,9 +181,11 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
 
 impl Readings {
     /// Asks for those of `hpa` that are due. Waits for an answer only where there is none that can be
-    /// used: at first, and after a time without looks.
+    /// used, at first and after a time without looks, and a cooldown would end for it.
     pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
-        let wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
+        // Who is not to be scaled whatever they read needs none.
+        let idle = hpa.paused || Finding::obstacle(hpa).is_some();
+        let wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).filter(|_| !idle).collect();
         self.all.retain(|metric, _| wanted.contains(&metric));
         for metric in wanted {
             let reading = self.all.entry(metric.clone()).or_default();
@@ -157,13 +193,13 @@ impl Readings {
                 reading.asked = Some(Instant::now());
                 let (objects, namespace, metric) = (objects.clone(), hpa.namespace.clone(), metric.clone());
                 self.calls.spawn(async move {
-                    let told = objects.read(&namespace, &metric).await;
-                    (metric, told, Instant::now())
+                    let answer = objects.read(&namespace, &metric).await;
+                    (metric, answer, Instant::now())
                 });
             }
         }
         loop {
-            let usable = self.all.values().all(Reading::is_usable);
+            let usable = hpa.memory.asleep_since.is_some() || self.all.values().all(Reading::is_usable);
             let ended = if usable { self.calls.try_join_next() } else { self.calls.join_next().await };
             match ended {
                 Some(ended) => self.take(ended),
@@ -172,20 +208,11 @@ impl Readings {
         }
     }
 
-    /// Until one of the calls ends that are on their way, if there is any: somebody may have to be
-    /// woken.
-    pub(super) async fn arrival(&mut self) {
-        match self.calls.join_next().await {
-            Some(ended) => self.take(ended),
-            None => std::future::pending().await,
-        }
-    }
-
-    fn take(&mut self, ended: Result<(ObjectMetric, Told, Instant), JoinError>) {
+    fn take(&mut self, ended: Result<(ObjectMetric, Answer, Instant), JoinError>) {
         match ended {
-            Ok((metric, told, at)) => {
+            Ok((metric, answer, at)) => {
                 if let Some(reading) = self.all.get_mut(&metric) {
-                    reading.last = Some((told, at));
+                    reading.take(answer, at);
                 }
             }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -202,6 +229,18 @@ impl Readings {
 // === impl Reading ===
 
 impl Reading {
+    fn take(&mut self, answer: Answer, at: Instant) {
+        let told = match (answer, &self.last) {
+            (Answer::Trouble(_), Some((last, _))) if self.known.is_some_and(|known| at < known + GRACE) => last.clone(),
+            (Answer::Trouble(why), _) => Told::Unknown(why),
+            (Answer::Told(told), _) => {
+                self.known = matches!(told, Told::Value { .. }).then_some(at);
+                told
+            }
+        };
+        self.last = Some((told, at));
+    }
+
     /// It is replaced when the next call ends.
     fn is_usable(&self) -> bool {
         self.last.as_ref().is_some_and(|(_, at)| at.elapsed() < REFRESH + CALL_TIMEOUT)

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::report::Report;
+use super::rights::Scales;
 use crate::cli::autoscaler::warnings::{self, Waiting};
 use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::clock;
@@ -29,9 +30,16 @@ pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
     wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await
 }
 
-/// Whether somebody wants depthgauge to scale to zero.
-pub(super) fn any_labelled(list: &Value) -> bool {
-    list["items"].as_array().into_iter().flatten().any(|hpa| Autoscaler(hpa).is_labelled())
+/// What depthgauge is wanted to scale to zero.
+pub(super) fn scales(list: &Value) -> Scales {
+    let labelled = || list["items"].as_array().into_iter().flatten().filter(|hpa| Autoscaler(hpa).is_labelled());
+    let has_object =
+        |hpa: &Value| hpa["spec"]["metrics"].as_array().into_iter().flatten().any(|metric| metric["type"] == "Object");
+    match (labelled().next(), labelled().any(has_object)) {
+        (None, _) => Scales::Nothing,
+        (Some(_), false) => Scales::Queues,
+        (Some(_), true) => Scales::Objects,
+    }
 }
 
 pub(super) async fn check(

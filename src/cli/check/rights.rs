@@ -88,14 +88,26 @@ impl fmt::Display for ServiceAccount {
     }
 }
 
-/// A line for each thing that it may not do; one if it may do everything, or is not there. Whether
-/// it `scales` to zero decides what that is.
+/// By what HPAs depthgauge is wanted to scale to zero, each with the rights of those before it.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Scales {
+    /// By none.
+    #[default]
+    Nothing,
+    /// By some.
+    Queues,
+    /// By some that have an Object metric beside one of depthgauge.
+    Objects,
+}
+
+/// A line for each thing that it may not do; one if it may do everything, or is not there. What it
+/// `scales` to zero by decides what that is.
 pub(super) async fn check(
     wire: &Wire,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
-    scales: bool,
+    scales: Scales,
 ) -> Vec<Finding> {
     let ServiceAccount { namespace, name } = account;
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
@@ -106,9 +118,9 @@ pub(super) async fn check(
         ))];
     }
     let mut needs = needs(service, secret);
-    if scales {
-        needs.extend(needs_to_scale(&service.namespace));
-    }
+    let [scale, objects] = needs_to_scale(&service.namespace);
+    needs.extend((scales >= Scales::Queues).then_some(scale));
+    needs.extend((scales >= Scales::Objects).then_some(objects));
     let mut missing = Vec::new();
     for need in &needs {
         let asked = need.rights.iter().map(|right| is_allowed(wire, account, right));
@@ -154,7 +166,7 @@ fn needs_to_scale(namespace: &str) -> [Need<'_>; 2] {
     let need = |rights, only| Need { rights, remedy: Remedy::Component, only: Some(only) };
     [
         need(rights, "with --scale-to-zero"),
-        need(objects, "with --scale-to-zero for HPAs that have an Object metric beside its own"),
+        need(objects, "with --scale-to-zero for HPAs that have an Object metric beside one of depthgauge"),
     ]
 }
 

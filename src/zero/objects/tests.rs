@@ -59,9 +59,16 @@ async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)])
         seen.push(path.to_owned());
         (code, if code == 200 { list(said) } else { json!(said) })
     });
-    let told = objects.read(&Namespace::new("shop"), metric).await;
+    let told = said(objects.read(&Namespace::new("shop"), metric).await);
     let asked = asked.lock().unwrap().clone();
     (told, asked)
+}
+
+/// What follows if nothing is known from before.
+fn said(answer: Answer) -> Told {
+    let mut reading = Reading::default();
+    reading.take(answer, Instant::now());
+    reading.last.unwrap().0
 }
 
 fn read(sum: &str) -> Told {
@@ -99,15 +106,18 @@ async fn an_adapter_may_serve_either_version() {
 #[tokio::test]
 async fn trouble_is_unknown_and_says_what_helps() {
     const GONE: &str = "the server could not find the metric requests for ingresses.networking.k8s.io web";
-    let of = "requests of ingress.networking.k8s.io/web cannot be read: ";
+    let of = "depthgauge cannot read requests of ingress.networking.k8s.io/web: ";
     let cases: [(&[(u16, &str)], &str); 4] = [
         (&[(404, GONE)], GONE),
         (
             &[(403, "User \"u\" cannot get resource")],
             "it may not get * of custom.metrics.k8s.io in shop; to grant it, give this to kubectl apply -f -: {",
         ),
-        (&[(403, "not at night")], "kube-apiserver answers 403: not at night"),
-        (&[(503, "service unavailable")], "kube-apiserver answers 503: service unavailable"),
+        (&[(403, "not at night")], "custom.metrics.k8s.io answers 403: not at night"),
+        (
+            &[(503, "dial tcp 10.0.0.7:443: refused")],
+            "custom.metrics.k8s.io answers 503; ask for its adapter: kubectl get apiservices",
+        ),
     ];
     for (answers, text) in cases {
         let (told, asked) = told_of(&ingress(), answers).await;
@@ -117,7 +127,7 @@ async fn trouble_is_unknown_and_says_what_helps() {
     }
     let (told, asked) = told_of(&requests_of("example.com/v1/Robot/r"), &[(404, NOBODY)]).await;
     let Told::Unknown(why) = told else { panic!("{told:?}") };
-    assert!(why.ends_with("this cluster has no kind Robot in example.com/v1") && asked.len() == 1, "{why}");
+    assert!(why.ends_with("in example.com/v1; if another version has it, write that one") && asked.len() == 1, "{why}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,8 +141,11 @@ async fn no_answer_is_unknown_by_the_deadline() {
     let (objects, began) = (Objects::new(client, || NOW), Instant::now());
     let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
     let told = tokio::time::timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
-    let Told::Unknown(why) = told else { panic!("a value") };
-    assert!(why.ends_with("cannot be read: kube-apiserver does not answer in time"), "{why}");
+    let Told::Unknown(why) = said(told) else { panic!("a value") };
+    assert!(
+        why.ends_with("custom.metrics.k8s.io does not answer in time; ask for its adapter: kubectl get apiservices"),
+        "{why}"
+    );
     assert_eq!(began.elapsed(), CALL_TIMEOUT);
 }
 
@@ -221,15 +234,10 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
         seen.push(sum.to_string());
     }
     seen.dedup();
-    assert_eq!((seen, asked.load(Ordering::Relaxed)), (["1", "2", "3"].map(str::to_owned).to_vec(), 4));
-    // The next look need not wait until it is due.
-    tokio::time::timeout(SLOW, readings.arrival()).await.expect("the fourth");
-    assert_eq!(readings.told(&ingress()), read("4"));
-    assert!(tokio::time::timeout(REFRESH, readings.arrival()).await.is_err(), "none is on its way");
+    assert_eq!((seen, asked.load(Ordering::Relaxed)), (["1", "2", "3", "4"].map(str::to_owned).to_vec(), 4));
     // Nobody has looked for a while, but for one who did not stay: what was read before says nothing.
-    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("4"));
     tokio::time::sleep(Duration::from_mins(2)).await;
-    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("6"));
+    assert_eq!(look(&mut readings, &objects, &ingress()).await, read("5"));
     // Another metric, and none of it yet.
     assert!(matches!(readings.told(&requests_of("v1/Service/api")), Told::Unknown(_)));
 }
@@ -239,10 +247,92 @@ fn a_missing_right_fits_into_an_event() {
     let refused = Status::failure("User \"system:serviceaccount:depthgauge:depthgauge\" cannot", "Forbidden");
     let why = may_not(GROUP, RIGHTS.resource, "shop", RIGHTS.verbs, &refused);
     let long = "n".repeat(40);
-    let why = format!("{long} of ingress.networking.k8s.io/{long} cannot be read: {why}");
+    let why = format!("depthgauge cannot read {long} of ingress.networking.k8s.io/{long}: {why}");
     let hpa = hpa(&json!({}));
-    for finding in [Finding::asleep_blind(&hpa, &why), Finding::awake_blind(&why)] {
+    for finding in [Finding::asleep_blind(&hpa, &why, false), Finding::awake_blind(&why)] {
         assert!(finding.text.ends_with("}]}]}"), "it is to be copied: {}", finding.text);
         assert_eq!(fitting(&finding.text), *finding.text, "{}", finding.text.len());
     }
+}
+
+/// An adapter that answers so, for as long as nobody changes it; 0 is no answer at all.
+fn adapter(code: &Arc<AtomicI64>) -> Arc<Objects> {
+    let code = code.clone();
+    let client = kube::Client::new(
+        tower::service_fn(move |_: Request<kube::client::Body>| {
+            let code = u16::try_from(code.load(Ordering::Relaxed)).unwrap();
+            async move {
+                if code == 0 {
+                    std::future::pending::<()>().await;
+                }
+                let said = if code == 200 { list("0").to_string() } else { "down".to_owned() };
+                let answer = http::Response::builder().status(code);
+                answer.body(kube::client::Body::from(said.into_bytes())).map_err(std::io::Error::other)
+            }
+        }),
+        "default",
+    );
+    Arc::new(Objects::new(client, || NOW))
+}
+
+/// An HPA with a queue and the namespace's requests, and this put over it.
+fn with_namespace(over: &Value) -> Autoscaler {
+    let target = json!({"type": "Value", "value": "1"});
+    let queue = json!({"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": target}});
+    let object = json!({"type": "Object", "object": {"metric": {"name": "requests"}, "target": target,
+        "describedObject": {"apiVersion": "v1", "kind": "Namespace", "name": "shop"}}});
+    let mut object = json!({"spec": {"metrics": [queue, object]}});
+    for (key, value) in over.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    hpa(&object)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown() {
+    let (code, metric) = (Arc::new(AtomicI64::new(200)), requests_of("v1/Namespace/shop"));
+    let (objects, mut readings, hpa) = (adapter(&code), Readings::default(), with_namespace(&json!({})));
+    readings.refresh(&objects, &hpa).await;
+    assert_eq!(readings.told(&metric), read("0"));
+    code.store(503, Ordering::Relaxed);
+    let began = Instant::now();
+    while readings.told(&metric) == read("0") {
+        assert!(began.elapsed() < GRACE + REFRESH * 2, "nobody knows it any more");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        readings.refresh(&objects, &hpa).await;
+    }
+    assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
+    let Told::Unknown(why) = readings.told(&metric) else { panic!("a value") };
+    assert!(why.ends_with("custom.metrics.k8s.io answers 503; ask for its adapter: kubectl get apiservices"), "{why}");
+    // What does not pass by itself is said at once.
+    let mut readings = Readings::default();
+    for (answers, known) in [(200, true), (403, false)] {
+        code.store(answers, Ordering::Relaxed);
+        tokio::time::sleep(REFRESH + CALL_TIMEOUT).await;
+        readings.refresh(&objects, &hpa).await;
+        assert_eq!(readings.told(&metric) == read("0"), known, "{answers}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
+    use crate::zero::autoscaler::{ASLEEP_SINCE, COOLDOWN, LABEL, PAUSED};
+    let (metric, began) = (requests_of("v1/Namespace/shop"), Instant::now());
+    let noted = |key: &str, value: &str| {
+        json!({"metadata": {"namespace": "shop", "name": "dummy", "labels": {LABEL: "true"},
+            "annotations": {COOLDOWN: "60s", key: value}}})
+    };
+    let objects = adapter(&Arc::new(AtomicI64::new(0)));
+    let mut readings = Readings::default();
+    readings.refresh(&objects, &with_namespace(&noted(ASLEEP_SINCE, &NOW.to_string()))).await;
+    assert_eq!((began.elapsed(), readings.calls.len()), (Duration::ZERO, 1));
+    assert!(matches!(readings.told(&metric), Told::Unknown(_)));
+    // A cooldown would end, so who is awake does, up to the deadline.
+    let mut readings = Readings::default();
+    readings.refresh(&objects, &with_namespace(&json!({}))).await;
+    assert_eq!(began.elapsed(), CALL_TIMEOUT);
+    // Who is left alone asks nobody.
+    let mut readings = Readings::default();
+    readings.refresh(&objects, &with_namespace(&noted(PAUSED, "true"))).await;
+    assert_eq!((began.elapsed(), readings.calls.len()), (CALL_TIMEOUT, 0));
 }

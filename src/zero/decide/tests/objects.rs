@@ -47,7 +47,7 @@ fn an_object_metric_that_nobody_knows_is_not_0() {
     let awake = decided(&with_object(&zero_since(10), &target), 3, &told);
     assert_eq!(
         (awake.action.clone(), problem(&awake)),
-        (Action::Remember(Memory::default()), Some(Problem::OtherMetrics))
+        (Action::Remember(Memory::default()), Some(Problem::MetricUnknown))
     );
     let text = awake.finding.unwrap().text;
     assert!(text.starts_with("will not be scaled to 0 for now: queue \"orders\" cannot be read"), "{text}");

@@ -159,7 +159,11 @@ fn what_nobody_may_read_is_not_0(stage: &Stage, requests: &Requests) {
     stage.world.cluster.apply(&without);
     let said = stage.await_event(WEB, "AsleepAndBlind", "it may not get * of custom.metrics.k8s.io in shop");
     stage.scale(STATE, 1);
-    stage.await_event(STATE, "NeverZero", "will not be scaled to 0 for now: requests of ingress.networking.k8s.io/web");
+    stage.await_event(
+        STATE,
+        "MetricUnknown",
+        "will not be scaled to 0 for now: depthgauge cannot read requests of ingress.networking.k8s.io/web",
+    );
     stage.stays(STATE, 1, COOLDOWN + SLACK);
     let checked = stage.check();
     let line = "ServiceAccount depthgauge/depthgauge may not get all metrics of custom.metrics.k8s.io, which serve needs with --scale-to-zero for HPAs";
