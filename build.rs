@@ -11,7 +11,7 @@ use std::{fs, io};
 /// sake.
 ///
 /// No word of which anything is run all the time: one function keeps 64 KiB resident. Which are
-/// run is told by callgrind of a build with symbols (`hack/bench instructions` makes one).
+/// run is told by callgrind of a build with symbols, which finds no names in these sections.
 const COLD: [&str; 37] = [
     "3aes8",
     "MetricSpec",
