@@ -90,7 +90,7 @@
 //!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
-//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity; names with `*`; as many names as fit; pure
+//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity; names with `*`; names in a sentence and in a URL; pure
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)

@@ -2,11 +2,12 @@
 //! what it is told, whoever serves it.
 
 use jiff::{SignedDuration, Timestamp};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::hpa::quantity;
 use crate::lookup::policy;
+use crate::metric::names::escaped;
+pub(super) use crate::metric::names::title;
 use crate::request::{GROUP, VERSION};
 
 /// One item of a list.
@@ -26,18 +27,9 @@ pub(super) struct Item {
 
 /// Where kube-apiserver is asked for it, as the controller asks.
 pub(super) fn path(namespace: &str, metric: &str, selector: &str) -> String {
-    let [namespace, metric, selector] =
-        [namespace, metric, selector].map(|text| utf8_percent_encode(text, NAME).to_string());
+    let [namespace, metric, selector] = [namespace, metric, selector].map(escaped);
     let path = format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{metric}");
     if selector.is_empty() { path } else { format!("{path}?labelSelector={selector}") }
-}
-
-/// What names of Kubernetes are made of stays readable.
-const NAME: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-
-/// `oci_queue_length{queue=orders}`
-pub(super) fn title(metric: &str, selector: &str) -> String {
-    if selector.is_empty() { metric.to_owned() } else { format!("{metric}{{{selector}}}") }
 }
 
 /// The items of an `ExternalMetricValueList`; what has no value is none.

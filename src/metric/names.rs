@@ -1,4 +1,19 @@
-//! Names in a sentence: as many as there is room for. Pure.
+//! Names in a sentence, and in a URL. Pure.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What names of Kubernetes are made of stays readable.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// `oci_queue_length{queue=orders}`: a metric, and with which selector it is asked for, if any.
+pub fn title(metric: &str, selector: &str) -> String {
+    if selector.is_empty() { metric.to_owned() } else { format!("{metric}{{{selector}}}") }
+}
+
+/// A name or a selector as it stands in the path or the query of a URL.
+pub fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
 
 /// At most `most` names, and no more than fit `bytes` with the words that say how many are left
 /// out: `a, b and 3 more`.

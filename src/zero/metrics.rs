@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::autoscaler::Workload;
 use crate::hpa::{Target, quantity};
 use crate::lookup;
-use crate::metric::MetricName;
+use crate::metric::{MetricName, names};
 use crate::selector::Selector;
 
 /// A metric that may read 0, and how much of it one pod takes.
@@ -53,7 +53,7 @@ impl Metric {
     /// `oci_queue_length{queue=orders}`, `requests of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
         match &self.question {
-            Question::Ours { name, selector: Ok(selector) } => titled(name.as_str(), &selector.to_string()),
+            Question::Ours { name, selector: Ok(selector) } => names::title(name.as_str(), &selector.to_string()),
             Question::Ours { name, .. } => name.to_string(),
             Question::Object(metric) => metric.title(),
         }
@@ -73,12 +73,8 @@ impl Metric {
 impl ObjectMetric {
     /// `requests{path=/} of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
-        format!("{} of {}", titled(&self.name, &self.selector), self.object.reference())
+        format!("{} of {}", names::title(&self.name, &self.selector), self.object.reference())
     }
-}
-
-fn titled(name: &str, selector: &str) -> String {
-    if selector.is_empty() { name.to_owned() } else { format!("{name}{{{selector}}}") }
 }
 
 /// Those that we serve, with Object metrics beside them where these count, and the others in words.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -22,6 +21,7 @@ use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric};
 use super::scale::{CALL_TIMEOUT, ScaleError, answered, in_time, is_rbac, may_not};
 use crate::hpa::quantity;
+use crate::metric::names::escaped;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
 use crate::rbac::Grant;
@@ -45,9 +45,6 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How old a 0 may be by its own word: adapters pass on what was measured some minutes ago, but one
 /// that never moves tells nothing.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
-
-/// What names are made of needs no escape.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// The way to every object's metrics.
 pub(super) struct Objects {
@@ -146,15 +143,14 @@ fn trouble<T>(why: String) -> Result<T, ScaleError> {
 /// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. Of a namespace the HPA's own is asked,
 /// whatever it names: the controller lets no HPA look elsewhere.
 fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &ObjectMetric) -> String {
-    let encoded = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
-    let name = encoded(&metric.name);
+    let name = escaped(&metric.name);
     let of = match resource {
-        Some(resource) => format!("{resource}/{}/{name}", encoded(&metric.object.name)),
+        Some(resource) => format!("{resource}/{}/{name}", escaped(&metric.object.name)),
         None => format!("metrics/{name}"),
     };
     let query = match metric.selector.as_str() {
         "" => String::new(),
-        selector => format!("?metricLabelSelector={}", encoded(selector)),
+        selector => format!("?metricLabelSelector={}", escaped(selector)),
     };
     format!("/apis/{GROUP}/{version}/namespaces/{namespace}/{of}{query}")
 }
@@ -183,9 +179,11 @@ impl Readings {
     /// Asks for those of `hpa` that are due. Waits for an answer only where there is none that can be
     /// used, at first and after a time without looks, and a cooldown would end for it.
     pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
+        let mut wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
         // Who is not to be scaled whatever they read needs none.
-        let idle = hpa.paused || Finding::obstacle(hpa).is_some();
-        let wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).filter(|_| !idle).collect();
+        if !wanted.is_empty() && (hpa.paused || Finding::obstacle(hpa).is_some()) {
+            wanted.clear();
+        }
         self.all.retain(|metric, _| wanted.contains(&metric));
         for metric in wanted {
             let reading = self.all.entry(metric.clone()).or_default();

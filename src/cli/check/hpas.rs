@@ -32,14 +32,12 @@ pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
 
 /// What depthgauge is wanted to scale to zero.
 pub(super) fn scales(list: &Value) -> Scales {
-    let labelled = || list["items"].as_array().into_iter().flatten().filter(|hpa| Autoscaler(hpa).is_labelled());
-    let has_object =
-        |hpa: &Value| hpa["spec"]["metrics"].as_array().into_iter().flatten().any(|metric| metric["type"] == "Object");
-    match (labelled().next(), labelled().any(has_object)) {
-        (None, _) => Scales::Nothing,
-        (Some(_), false) => Scales::Queues,
-        (Some(_), true) => Scales::Objects,
-    }
+    let labelled = list["items"].as_array().into_iter().flatten().filter(|hpa| Autoscaler(hpa).is_labelled());
+    let by = |hpa: &Value| {
+        let mut metrics = hpa["spec"]["metrics"].as_array().into_iter().flatten();
+        if metrics.any(|metric| metric["type"] == "Object") { Scales::Objects } else { Scales::Queues }
+    };
+    labelled.map(by).max().unwrap_or_default()
 }
 
 pub(super) async fn check(
