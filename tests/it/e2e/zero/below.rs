@@ -346,9 +346,16 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
 
 /// While the server still runs, as when a chart is uninstalled.
 fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
+    // By the 20 messages that are there: or the 0 of before would be taken for the next one.
+    for workload in [STATE, WORKER, LATCHED] {
+        stage.await_replicas(workload, 10, SETTLE);
+    }
     stage.depth(0);
     for workload in [STATE, WORKER, LATCHED] {
         stage.await_replicas(workload, 0, SETTLE);
+        let events = stage.events(workload);
+        let log = || stage.world.log();
+        assert_ne!(stage.annotation(workload, "asleep-since"), "", "{workload:?}: {events:#?}\n{}", log());
     }
     stage.annotate(STATE, "depthgauge.dev/paused=true");
     let unregister = || {
@@ -360,7 +367,11 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
     let said = unregister();
     assert!(!said.ok && said.stderr.contains("HPA shop/worker: worker.example.com/worker stays at 0"), "{said:?}");
     assert!(said.stdout.contains("HPA shop/latched: deployment/latched is scaled from 0 to 1\n"), "{said:?}");
-    assert!(said.stdout.contains("HPA shop/state: statefulset/state is paused and stays at 0"), "{said:?}");
+    assert!(
+        said.stdout.contains("HPA shop/state: statefulset/state is paused and stays at 0"),
+        "{said:?}\n{}",
+        stage.world.log()
+    );
     stage.world.cluster.apply(WORKERS_MAY_BE_SCALED);
     let said = unregister();
     assert!(said.ok && said.stdout.contains("worker.example.com/worker is scaled from 0 to 1\n"), "{said:?}");
