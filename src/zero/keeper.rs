@@ -1,7 +1,7 @@
 //! Looks after one HPA: asks, decides, acts, remembers, says what it did.
 //!
-//! Decides twice before it acts: on what it knows, and then on the scale as it is at that
-//! moment. Every write has what was read as its precondition, so what somebody does at the same
+//! Decides twice before it scales or takes a sleeper's mark away: on what it knows, and then on the
+//! scale as it is at that moment. Every write has what was read as its precondition, so what somebody does at the same
 //! time wins, and the next look decides again.
 
 use std::sync::Arc;
@@ -86,11 +86,13 @@ impl Keeper {
                 self.look(&hpa).await
             } else {
                 self.shared.findings.note(&hpa, None);
-                self.asleep = None;
+                // Whoever holds it now may scale.
+                (self.scale, self.asleep) = (None, None);
                 LOOK
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                // First the news: what is known may be older.
+                biased;
                 changed = self.hpa.changed() => {
                     if changed.is_err() {
                         return self.farewell(&hpa, "was deleted").await;
@@ -103,6 +105,7 @@ impl Keeper {
                         (self.scale, self.asleep, self.moved) = (None, None, Some(hpa.memory));
                     }
                 }
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -171,13 +174,17 @@ impl Keeper {
         }
         let facts = self.facts(hpa, &known, &told);
         let decision = decide(&facts);
-        let (scale, decision) = match decision.action {
-            Action::Sleep { .. } | Action::Wake { .. } => {
-                let scale = self.read(hpa).await?;
-                let decision = decide(&self.facts(hpa, &scale, &told));
-                (scale, decision)
-            }
-            _ => (known, decision),
+        let by_what_is_known = match decision.action {
+            Action::Nothing => true,
+            Action::Remember(memory) => memory.asleep_since.is_some() || hpa.memory.asleep_since.is_none(),
+            Action::Sleep { .. } | Action::Wake { .. } => false,
+        };
+        let (scale, decision) = if by_what_is_known {
+            (known, decision)
+        } else {
+            let scale = self.read(hpa).await?;
+            let decision = decide(&self.facts(hpa, &scale, &told));
+            (scale, decision)
         };
         match decision.action {
             Action::Nothing => {}

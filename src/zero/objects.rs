@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -19,7 +20,7 @@ use super::decide::Told;
 use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric};
-use super::scale::{CALL_TIMEOUT, ScaleError, answered, in_time, is_rbac, may_not};
+use super::scale::{CALL_TIMEOUT, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
 use crate::hpa::quantity;
 use crate::metric::names::escaped;
 use crate::metric::quantity::Quantity;
@@ -31,8 +32,10 @@ pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", nam
 
 const GROUP: &str = "custom.metrics.k8s.io";
 const ADAPTER: &str = "ask for its adapter: kubectl get apiservices";
-/// The versions that there are: adapters may serve either.
-const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
+/// The versions that there are: adapters may serve either, and are asked first for what they served
+/// last.
+const NEWER: &str = "v1beta2";
+const OLDER: &str = "v1beta1";
 /// What kube-apiserver says in plain text of a path that nobody serves.
 const NOBODY: &str = "404 page not found";
 /// From one reading to the next: the default `refresh` of a source less the look that takes it, so
@@ -51,6 +54,8 @@ pub(super) struct Objects {
     client: kube::Client,
     kinds: Kinds,
     clock: Clock,
+    /// Whether it was the older one.
+    older: AtomicBool,
 }
 
 /// What the Object metrics of one HPA read.
@@ -81,7 +86,7 @@ struct Reading {
 
 impl Objects {
     pub(super) fn new(client: kube::Client, clock: Clock) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client, clock }
+        Self { kinds: Kinds::new(client.clone()), client, clock, older: AtomicBool::default() }
     }
 
     /// As it is now.
@@ -99,17 +104,21 @@ impl Objects {
     async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Told, ScaleError> {
         let resource = self.resource(metric).await?;
         let wrong = |why| Err(ScaleError::Wrong(why));
-        for version in VERSIONS {
+        let older = self.older.load(Ordering::Relaxed);
+        for version in if older { [OLDER, NEWER] } else { [NEWER, OLDER] } {
             let path = path(version, namespace, resource.as_deref(), metric);
             let request = Request::get(path).body(Vec::new()).map_err(|error| ScaleError::Wrong(error.to_string()))?;
             match self.client.request_text(request).await {
-                Ok(answer) => return value(&answer, (self.clock)()).or_else(wrong),
+                Ok(answer) => {
+                    self.older.store(version == OLDER, Ordering::Relaxed);
+                    return value(&answer, (self.clock)()).or_else(wrong);
+                }
                 Err(kube::Error::Api(status)) if status.code == 404 && status.message.trim() == NOBODY => {}
                 Err(kube::Error::Api(status)) if status.code == 403 && is_rbac(&status) => {
                     return wrong(may_not(GROUP, RIGHTS.resource, namespace.as_str(), RIGHTS.verbs, &status));
                 }
                 // What is behind it has trouble, which it words as it likes.
-                Err(kube::Error::Api(status)) if status.code >= 500 || status.code == 429 => {
+                Err(kube::Error::Api(status)) if is_passing(&status) => {
                     return trouble(format!("{GROUP} answers {}; {ADAPTER}", status.code));
                 }
                 Err(kube::Error::Api(status)) => {

@@ -120,14 +120,18 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
             let resource = format!("{}/scale", kind.plural);
             ScaleError::Wrong(may_not(&kind.group, &resource, hpa.namespace.as_str(), VERBS, status))
         }
-        // No fault of the workload: an expired token, a busy kube-apiserver.
-        401 | 408 | 429 => ScaleError::Trouble(answered(error)),
-        // Its replicas are not what a scale can be made of.
-        400..=499 => ScaleError::Wrong(answered(error)),
         // As kube-apiserver says it of a custom resource without that field.
         500 if status.message.contains("does not exist") => ScaleError::Wrong(answered(error)),
-        _ => ScaleError::Trouble(answered(error)),
+        _ if is_passing(status) => ScaleError::Trouble(answered(error)),
+        // Its replicas are not what a scale can be made of.
+        _ => ScaleError::Wrong(answered(error)),
     }
+}
+
+/// Whether it is no fault of what was asked for, and may be well the next time: an expired token, a
+/// busy server, one that fails.
+pub(super) fn is_passing(refused: &Status) -> bool {
+    matches!(refused.code, 401 | 408 | 429 | 500..)
 }
 
 /// Whether a right is missing. An admission webhook refuses with 403, too, and has its own reasons.
@@ -245,7 +249,7 @@ pub(super) mod tests {
         );
         let error = Scales::new(client(200, "")).read(&of_no_group).await.unwrap_err();
         assert!(matches!(error, ScaleError::Gone(_)), "its definition is deleted: {error}");
-        for code in [500, 503, 429] {
+        for code in [500, 503, 401, 408, 429] {
             let error = Scales::new(client(code, "etcd")).read(&of_kind("Worker")).await.unwrap_err();
             assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
         }

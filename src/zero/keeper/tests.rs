@@ -146,3 +146,33 @@ async fn what_was_remembered_of_another_workload_goes_and_what_came_since_stays(
         assert_eq!((gone, keeper.moved), (forgotten, None));
     }
 }
+
+/// Apps are known, and every write succeeds; the scale is at 0, as who writes its Event sees it.
+fn at_zero(method: &Method, path: &str, body: &Value) -> (u16, Value) {
+    let deployment = |name: &str| json!({"name": name, "kind": "Deployment", "namespaced": true, "singularName": "", "verbs": ["get"]});
+    let named = [deployment("deployments"), deployment("deployments/scale")];
+    match (method, path) {
+        (_, "/apis/apps/v1") => {
+            (200, json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": named}))
+        }
+        (_, HPA) => (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {}})),
+        (&Method::GET, _) => (
+            200,
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"uid": "w", "resourceVersion": "7"}}),
+        ),
+        _ => (200, body.clone()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_is_taken_away_only_from_who_is_awake_at_that_moment() {
+    let marked = json!({"metadata": {"annotations": {
+        "depthgauge.dev/asleep-since": "2026-11-23T10:00:00Z", "depthgauge.dev/paused": "true"}}});
+    let hpa = hpa(&marked);
+    let (mut keeper, asked, _sender) = keeper(&hpa, at_zero);
+    let mut awake = Scale::at_zero();
+    awake.replicas = 2;
+    keeper.scale = Some((awake, Instant::now()));
+    keeper.act(&hpa).await.unwrap();
+    assert_eq!(remembered(&asked), [] as [Value; 0], "it had been awake a moment ago");
+}

@@ -1,7 +1,7 @@
 //! A kube-apiserver with an adapter behind it that answers as it is told to.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 
 use kube::core::Status;
 use serde_json::json;
@@ -104,10 +104,26 @@ async fn an_adapter_may_serve_either_version() {
 }
 
 #[tokio::test]
+async fn the_version_that_was_served_is_asked_for_first() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let objects = objects(move |path| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(path.to_owned());
+        // The older one alone, until after the third question the newer one alone.
+        if path.starts_with(if seen.len() <= 3 { V1 } else { V2 }) { (200, list("5")) } else { (404, json!(NOBODY)) }
+    });
+    for _ in 0..4 {
+        assert_eq!(said(objects.read(&Namespace::new("shop"), &ingress()).await), read("5"));
+    }
+    assert_eq!(*asked.lock().unwrap(), [V2, V1, V1, V1, V2, V2]);
+}
+
+#[tokio::test]
 async fn trouble_is_unknown_and_says_what_helps() {
     const GONE: &str = "the server could not find the metric requests for ingresses.networking.k8s.io web";
     let of = "depthgauge cannot read requests of ingress.networking.k8s.io/web: ";
-    let cases: [(&[(u16, &str)], &str); 4] = [
+    let cases: [(&[(u16, &str)], &str); 5] = [
         (&[(404, GONE)], GONE),
         (
             &[(403, "User \"u\" cannot get resource")],
@@ -118,6 +134,7 @@ async fn trouble_is_unknown_and_says_what_helps() {
             &[(503, "dial tcp 10.0.0.7:443: refused")],
             "custom.metrics.k8s.io answers 503; ask for its adapter: kubectl get apiservices",
         ),
+        (&[(401, "expired")], "custom.metrics.k8s.io answers 401; ask for its adapter: kubectl get apiservices"),
     ];
     for (answers, text) in cases {
         let (told, asked) = told_of(&ingress(), answers).await;
