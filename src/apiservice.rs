@@ -25,7 +25,7 @@ mod unregister;
 
 pub use availability::{Availability, condition};
 pub use install::{Install, rights};
-pub use object::{BadManifest, is_labelled_ours, owner};
+pub use object::{BadManifest, is_labelled_ours, leads_to, owner};
 pub use service_ref::{BadServiceRef, ServiceRef};
 pub use unregister::{GivenUp, UnregisterError, Unregistered, unregister};
 

@@ -156,12 +156,18 @@ pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
 
 /// Whose it is.
 pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Whose {
-    let Some(found) = found else { return Whose::Absent };
-    let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
-    match place.map(|place| (place.namespace.as_deref(), place.name.as_deref())) {
-        Some((Some(namespace), Some(name))) if namespace == service.namespace && name == service.name => Whose::Ours,
-        _ => Whose::Foreign(owner(found)),
+    match found {
+        None => Whose::Absent,
+        Some(found) if leads_to(found, service) => Whose::Ours,
+        Some(found) => Whose::Foreign(owner(found)),
     }
+}
+
+/// Whether it leads to this Service, on whatever port.
+pub fn leads_to(found: &APIService, service: &ServiceRef) -> bool {
+    let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+    let named = place.map(|place| (place.namespace.as_deref(), place.name.as_deref()));
+    named == Some((Some(&service.namespace), Some(&service.name)))
 }
 
 /// Whether it says that depthgauge made it, or took it over.

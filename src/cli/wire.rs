@@ -20,6 +20,9 @@ const VERSION_BYTES: usize = 64 << 10;
 /// What kube-apiserver says in plain text of a path that nobody serves, and so of a group without
 /// an APIService.
 const NOBODY: &str = "404 page not found";
+/// Where to ask about that; `check` itself has said it before.
+pub(super) const ASK_CHECK: &str =
+    "; for external.metrics.k8s.io `depthgauge serve` does that, and `depthgauge check` says what keeps it from it";
 
 /// The way to kube-apiserver.
 pub(super) struct Wire {
@@ -97,9 +100,9 @@ impl Wire {
         match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-                404 if status.message.trim() == NOBODY => Trouble::Absent(
-                    "no server is registered for this API; for external.metrics.k8s.io `depthgauge serve` does that, and `depthgauge check` says what keeps it from it".to_owned(),
-                ),
+                404 if status.message.trim() == NOBODY => {
+                    Trouble::Absent(format!("no server is registered for this API{ASK_CHECK}"))
+                }
                 404 => Trouble::Absent(status.message.clone()),
                 403 => Trouble::Forbidden(status.message.clone()),
                 _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),

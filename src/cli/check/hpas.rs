@@ -3,19 +3,22 @@
 
 use std::io::Write;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use serde_json::Value;
 
+use super::registration;
 use super::report::Report;
 use super::rights::Scales;
+use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
 use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::{Version, may_scale_to_zero};
-use crate::cli::wire::{Trouble, Wire};
+use crate::cli::wire::{ASK_CHECK, Trouble, Wire};
 use crate::zero::finding::Problem;
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
@@ -25,6 +28,9 @@ const AT_ONCE: usize = 8;
 /// How old an Event may be that still counts: the server repeats what stands after half an hour.
 const STANDS: SignedDuration = SignedDuration::from_mins(35);
 
+/// Who has Object metrics, in the versions that there are: an adapter serves one of them, or both.
+const ADAPTERS: [&str; 2] = ["v1beta2.custom.metrics.k8s.io", "v1beta1.custom.metrics.k8s.io"];
+
 /// All of the cluster's.
 pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
     wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await
@@ -33,11 +39,11 @@ pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
 /// What depthgauge is wanted to scale to zero.
 pub(super) fn scales(list: &Value) -> Scales {
     let labelled = list["items"].as_array().into_iter().flatten().filter(|hpa| Autoscaler(hpa).is_labelled());
-    let by = |hpa: &Value| {
-        let mut metrics = hpa["spec"]["metrics"].as_array().into_iter().flatten();
-        if metrics.any(|metric| metric["type"] == "Object") { Scales::Objects } else { Scales::Queues }
-    };
-    labelled.map(by).max().unwrap_or_default()
+    labelled.map(|hpa| if has_objects(hpa) { Scales::Objects } else { Scales::Queues }).max().unwrap_or_default()
+}
+
+fn has_objects(hpa: &Value) -> bool {
+    hpa["spec"]["metrics"].as_array().into_iter().flatten().any(|metric| metric["type"] == "Object")
 }
 
 pub(super) async fn check(
@@ -54,6 +60,11 @@ pub(super) async fn check(
             return report.add("hpas", &trouble.finding("the HPAs", absent));
         }
     };
+    let adapters = match scales(&list) {
+        Scales::Objects => future::join_all(ADAPTERS.map(|name| registration::read(wire, name))).await,
+        _ => Vec::new(),
+    };
+    let blind = no_adapter(&adapters);
     let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
     let asked = all.iter().map(|hpa| (hpa, hpa.our_questions()));
     let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> =
@@ -65,11 +76,38 @@ pub(super) async fn check(
         true => may_scale_to_zero(wire, version).await,
         false => None,
     };
-    let looks = ours.into_iter().map(|(hpa, questions)| look(wire, hpa, questions, &all, zero));
+    if let Some(finding) = &blind {
+        report.add("hpas", finding);
+    }
+    let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.0) {
+        true => Waiting::Unknown,
+        false => Waiting::No,
+    };
+    let looks = ours.into_iter().map(|(hpa, questions)| look(wire, hpa, questions, waiting(hpa), &all, zero));
     let mut looks = stream::iter(looks).buffered(AT_ONCE);
     while let Some(findings) = looks.next().await {
         report.all("hpas", &findings);
     }
+}
+
+/// Why Object metrics, which decide about 0 as queues do, have no value, if nobody is there to tell it.
+fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
+    let mut why = (!adapters.is_empty()).then_some("no server is registered for it");
+    for adapter in adapters {
+        match adapter {
+            Ok(found) => {
+                let unwell = condition(found).filter(|condition| condition.status != "True")?;
+                why = unwell.message.as_deref().or(why);
+            }
+            Err(Trouble::Absent(_)) => {}
+            // Whoever may not look has seen nothing wrong.
+            Err(_) => return None,
+        }
+    }
+    Some(Finding::warn(format!(
+        "custom.metrics.k8s.io is not Available: {}; without it no HPA that has an Object metric beside a queue is scaled to 0, and one that sleeps is woken by its queue alone: install the adapter, or see its log",
+        why?
+    )))
 }
 
 /// All about one of them.
@@ -77,11 +115,11 @@ async fn look(
     wire: &Wire,
     hpa: &Autoscaler<'_>,
     questions: Vec<Question>,
+    mut waiting: Waiting,
     all: &[Autoscaler<'_>],
     zero: Option<bool>,
 ) -> Vec<Finding> {
     let mut findings = warnings::of(hpa, all, zero);
-    let mut waiting = Waiting::No;
     for question in questions {
         let answer = wire.get(&question.path).await;
         let items = answer.as_ref().map(told::items);
@@ -130,6 +168,7 @@ fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
             ));
         }
         Err(Trouble::Absent(message) | Trouble::Other(message)) => {
+            let message = message.replace(ASK_CHECK, ": see the lines `apiservice`");
             return Finding::fail(format!("{title}: {message}"));
         }
     };
@@ -152,6 +191,33 @@ mod tests {
         assert_eq!(told("t", Ok(json!({"items": []}))).level, Level::Fail);
         let two = told("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}]})));
         assert_eq!((two.level, two.text.as_str()), (Level::Ok, "t: 15 + 1k"));
+    }
+
+    #[test]
+    fn what_check_says_itself_it_is_not_asked_for() {
+        let found = told("t", Err(Trouble::Absent(format!("nobody{ASK_CHECK}"))));
+        assert_eq!(found, Finding::fail("t: nobody: see the lines `apiservice`"));
+    }
+
+    #[test]
+    fn object_metrics_have_no_value_without_an_adapter() {
+        let absent = || Err(Trouble::Absent(String::new()));
+        let adapter = |status: &str| {
+            let conditions = json!([{"type": "Available", "status": status, "message": "no endpoints"}]);
+            Ok(serde_json::from_value(json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {}, "status": {"conditions": conditions}})).unwrap())
+        };
+        for (adapters, why) in [
+            (vec![], None),
+            (vec![absent(), absent()], Some("no server is registered")),
+            (vec![absent(), adapter("False")], Some("no endpoints")),
+            (vec![adapter("False"), adapter("True")], None),
+            (vec![adapter("True"), absent()], None),
+            (vec![absent(), Err(Trouble::Forbidden("no".into()))], None),
+        ] {
+            let found = no_adapter(&adapters);
+            assert_eq!(found.is_some(), why.is_some(), "{adapters:?}");
+            assert!(found.is_none_or(|found| found.text.contains(why.unwrap())), "{adapters:?}");
+        }
     }
 
     #[test]

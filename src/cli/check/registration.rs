@@ -2,7 +2,7 @@
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, owner};
+use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
@@ -11,8 +11,8 @@ use crate::cli::wire::{Trouble, Wire};
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
 
 /// As it is, or why that is not known.
-pub(super) async fn read(wire: &Wire) -> Result<APIService, Trouble> {
-    let object = wire.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{NAME}")).await?;
+pub(super) async fn read(wire: &Wire, name: &str) -> Result<APIService, Trouble> {
+    let object = wire.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await?;
     serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is no APIService: {error}")))
 }
 
@@ -31,24 +31,39 @@ pub(super) fn bundle(found: &APIService) -> Option<String> {
 /// cert-manager sees to that.
 pub(super) fn is_verified(found: &APIService, wanted: &ServiceRef, version: Option<Version>) -> bool {
     let injected = || found.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INJECTED));
-    !leads_elsewhere(found, wanted)
-        && condition(found).is_some_and(|condition| condition.status == "True")
-        && (version.is_some_and(Version::probe_verifies) || injected())
+    answers(found, wanted) && (version.is_some_and(Version::probe_verifies) || injected())
 }
 
-/// What is wrong with it, as far as we are behind this Service.
-pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef) -> Vec<Finding> {
+/// Whether kube-apiserver gets answers from behind this Service.
+pub(super) fn answers(found: &APIService, wanted: &ServiceRef) -> bool {
+    leads_to(found, wanted) && condition(found).is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether the Deployment of our manifests is there, which is called as its Service.
+pub(super) async fn has_deployment(wire: &Wire, service: &ServiceRef) -> bool {
+    let ServiceRef { namespace, name, .. } = service;
+    wire.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")).await.is_ok()
+}
+
+/// What is wrong with it, as far as we are behind this Service; `deployed` if our Deployment is there.
+pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef, deployed: bool) -> Vec<Finding> {
     let found = match found {
         Ok(found) => found,
         Err(trouble) => {
             return vec![trouble.finding(&format!("APIService {NAME}"), || {
-                Finding::fail(format!(
-                    "APIService {NAME} does not exist: `depthgauge serve` makes it when it starts; one that was deleted since stays so until it is restarted"
-                ))
+                let absent = format!("APIService {NAME} does not exist: `depthgauge serve` makes it when it starts");
+                let since = "one that was deleted since stays so until";
+                let ServiceRef { namespace, name, .. } = wanted;
+                Finding::fail(match deployed {
+                    true => format!(
+                        "{absent}, and says in its log what keeps it from that: kubectl logs -n {namespace} deploy/{name}; {since} kubectl rollout restart -n {namespace} deploy/{name}"
+                    ),
+                    false => format!("{absent}; {since} it is restarted"),
+                })
             })];
         }
     };
-    if leads_elsewhere(found, wanted) {
+    if !leads_to(found, wanted) {
         let owner = owner(found);
         return vec![Finding::fail(format!(
             "APIService {NAME} belongs to {owner}, not to Service {}/{}: remove that adapter, or start depthgauge serve with --takeover",
@@ -69,10 +84,6 @@ fn service(found: &APIService) -> Option<ServiceRef> {
     // The API's own default.
     let port = u16::try_from(service.port.unwrap_or(443)).ok()?;
     Some(ServiceRef { namespace: service.namespace.clone()?, name: service.name.clone()?, port })
-}
-
-fn leads_elsewhere(found: &APIService, wanted: &ServiceRef) -> bool {
-    service(found).is_none_or(|led| (&led.namespace, &led.name) != (&wanted.namespace, &wanted.name))
 }
 
 fn availability(found: &APIService, wanted: &ServiceRef) -> Finding {
@@ -146,7 +157,7 @@ mod tests {
             // The API's default is 443.
             (json!({"service": {"namespace": "a", "name": "b"}}), "True", None),
         ] {
-            let findings = judge(Ok(&apiservice(&spec(&more), status)), &us);
+            let findings = judge(Ok(&apiservice(&spec(&more), status)), &us, true);
             let failed: Vec<&str> =
                 findings.iter().filter(|found| found.level == Level::Fail).map(|found| found.text.as_str()).collect();
             match wrong {
@@ -154,9 +165,12 @@ mod tests {
                 Some(wrong) => assert!(failed.len() == 1 && failed[0].contains(wrong), "{more}: {failed:?}"),
             }
         }
-        let absent = judge(Err(Trouble::Absent(String::new())), &us);
-        assert!(absent[0].level == Level::Fail && absent[0].text.contains("does not exist"));
-        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us);
+        for (deployed, until) in [(false, "it is restarted"), (true, "kubectl rollout restart -n a deploy/b")] {
+            let absent = &judge(Err(Trouble::Absent(String::new())), &us, deployed)[0];
+            assert!(absent.level == Level::Fail && absent.text.ends_with(until), "{}", absent.text);
+            assert_eq!(absent.text.contains("kubectl logs -n a deploy/b;"), deployed, "{}", absent.text);
+        }
+        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
     }
 

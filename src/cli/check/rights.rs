@@ -101,21 +101,20 @@ pub(super) enum Scales {
 }
 
 /// A line for each thing that it may not do; one if it may do everything, or is not there. What it
-/// `scales` to zero by decides what that is.
+/// `scales` to zero by decides what that is. Who answers from `beside` the cluster needs none.
 pub(super) async fn check(
     wire: &Wire,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
     scales: Scales,
+    beside: bool,
 ) -> Vec<Finding> {
     let ServiceAccount { namespace, name } = account;
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
     // Whoever may not see it is told of its rights nevertheless.
     if let Err(Trouble::Absent(_)) = wire.get(&path).await {
-        return vec![Finding::fail(format!(
-            "ServiceAccount {account} does not exist: install depthgauge, or name the one that serve runs as with --service-account NAMESPACE/NAME"
-        ))];
+        return vec![no_account(account, beside)];
     }
     let mut needs = needs(service, secret);
     let [scale, objects] = needs_to_scale(&service.namespace);
@@ -138,6 +137,17 @@ pub(super) async fn check(
         missing.push(Finding::ok(format!("ServiceAccount {account} may do all that serve does")));
     }
     missing
+}
+
+fn no_account(account: &ServiceAccount, beside: bool) -> Finding {
+    let absent = format!("ServiceAccount {account} does not exist");
+    let name = "name the one that serve runs as with --service-account NAMESPACE/NAME";
+    match beside {
+        true => Finding::warn(format!(
+            "{absent}, and whoever answers is no pod that the Service selects: rights are not looked at. If serve runs beside the cluster its log says what its user may not do, and if it is to run in the cluster, install depthgauge, or {name}"
+        )),
+        false => Finding::fail(format!("{absent}: install depthgauge, or {name}")),
+    }
 }
 
 fn needs<'a>(service: &'a ServiceRef, secret: &'a SecretRef) -> Vec<Need<'a>> {
@@ -350,6 +360,16 @@ mod tests {
         let reviews = needs.iter().find(|need| matches!(need.remedy, Remedy::Bind(DELEGATOR))).unwrap();
         let found = judge(&account, reviews, &[false; 2]).unwrap();
         assert!(found.text.contains(" may not create tokenreviews and create subjectaccessreviews;"), "{}", found.text);
+    }
+
+    #[test]
+    fn beside_a_cluster_no_service_account_is_missed() {
+        let account: ServiceAccount = "a/b".parse().unwrap();
+        for (beside, level) in [(false, Level::Fail), (true, Level::Warn)] {
+            let found = no_account(&account, beside);
+            assert_eq!(found.level, level);
+            assert!(found.text.contains("a/b does not exist") && found.text.contains("install depthgauge, or"));
+        }
     }
 
     #[test]

@@ -6,10 +6,23 @@ use crate::apiservice::ServiceRef;
 use crate::cli::finding::Finding;
 use crate::cli::wire::{Trouble, Wire};
 
-pub(super) async fn check(wire: &Wire, wanted: &ServiceRef) -> Vec<Finding> {
+/// As it is, or why that is not known.
+pub(super) async fn read(wire: &Wire, wanted: &ServiceRef) -> Result<Value, Trouble> {
+    let ServiceRef { namespace, name, .. } = wanted;
+    wire.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await
+}
+
+/// Whether it leads to no pods by itself: out of the cluster, or where somebody else says.
+pub(super) fn is_beside(service: &Value) -> bool {
+    let spec = &service["spec"];
+    // `kubectl create service externalname` gives it a selector, which means nothing there.
+    spec["type"] == "ExternalName" || spec["selector"].as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+pub(super) async fn check(wire: &Wire, wanted: &ServiceRef, found: Result<Value, Trouble>) -> Vec<Finding> {
     let ServiceRef { namespace, name, port } = wanted;
     let what = format!("Service {namespace}/{name}");
-    let service = match wire.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await {
+    let service = match found {
         Ok(service) => service,
         Err(trouble) => {
             return vec![trouble.finding(&what, || {
@@ -207,6 +220,19 @@ mod tests {
             (json!({"port": 443, "targetPort": "https"}), &silent, nowhere("none")),
         ] {
             assert_eq!(resolve(&port, pod), target, "{port} {pod}");
+        }
+    }
+
+    #[test]
+    fn what_leads_to_no_pods() {
+        let selector = json!({"app": "depthgauge"});
+        for (spec, beside) in [
+            (json!({"type": "ClusterIP", "selector": selector}), false),
+            (json!({"type": "ClusterIP", "selector": {}}), true),
+            (json!({"type": "ClusterIP"}), true),
+            (json!({"type": "ExternalName", "externalName": "host", "selector": selector}), true),
+        ] {
+            assert_eq!(is_beside(&json!({"spec": spec})), beside, "{spec}");
         }
     }
 
