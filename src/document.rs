@@ -50,6 +50,8 @@ pub struct Fields<'n> {
     at: Position,
     entries: &'n [(String, Position, Node)],
     known: Vec<&'static str>,
+    /// Keys that were taken for one that is required.
+    misspelt: Vec<&'n str>,
 }
 
 // === impl Position ===
@@ -176,7 +178,7 @@ impl Node {
     /// Its keys, or a problem if it is no mapping.
     pub fn fields(&self, problems: &mut Problems) -> Option<Fields<'_>> {
         match &self.value {
-            Value::Map(entries) => Some(Fields { at: self.at, entries, known: Vec::new() }),
+            Value::Map(entries) => Some(Fields { at: self.at, entries, known: Vec::new(), misspelt: Vec::new() }),
             _ => {
                 problems.add(self.at, format!("a mapping is expected here, not {}", self.kind()));
                 None
@@ -295,13 +297,19 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
     }
 
-    /// The value of a required key, or a problem.
+    /// The value of a required key, or a problem. Where there is a slip of it, the slip is the one
+    /// problem, and its value is looked at nevertheless.
     pub fn require(&mut self, key: &'static str, problems: &mut Problems) -> Option<&'n Node> {
-        let node = self.take(key);
-        if node.is_none() {
-            problems.add(self.at, format!("`{key}` is missing here"));
+        if let Some(node) = self.take(key) {
+            return Some(node);
         }
-        node
+        let Some((slip, at, node)) = self.entries.iter().find(|(name, ..)| nearest(name, &[key]).is_some()) else {
+            problems.add(self.at, format!("`{key}` is missing here"));
+            return None;
+        };
+        problems.add(*at, format!("unknown key `{slip}`; did you mean `{key}`?"));
+        self.misspelt.push(slip);
+        Some(node)
     }
 
     /// Reports every key that nobody asked for.
@@ -310,7 +318,7 @@ impl<'n> Fields<'n> {
         known.sort_unstable();
         known.dedup();
         for (key, at, _) in self.entries {
-            if !known.contains(&key.as_str()) {
+            if !known.contains(&key.as_str()) && !self.misspelt.contains(&key.as_str()) {
                 let guess = nearest(key, &known).map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
                 problems.add(*at, format!("unknown key `{key}`;{guess} known here: {}", known.join(", ")));
             }
@@ -344,6 +352,23 @@ mod tests {
         ] {
             assert_eq!(nearest(key, &known), meant, "{key}");
         }
+    }
+
+    #[test]
+    fn a_slip_of_a_required_key_is_one_problem_and_its_value_is_read() {
+        let mut problems = Problems::default();
+        let node = Node::parse("quueId: 7\nqueue_id: x\n", &mut problems).unwrap();
+        let mut fields = node.fields(&mut problems).unwrap();
+        fields.require("queueId", &mut problems).unwrap().text(&mut problems);
+        fields.finish(&mut problems);
+        assert_eq!(
+            problems.lines().collect::<Vec<_>>(),
+            [
+                "1:1: unknown key `quueId`; did you mean `queueId`?",
+                "1:9: a text is expected here: write \"7\" with quotes",
+                "2:1: unknown key `queue_id`; did you mean `queueId`? known here: queueId",
+            ]
+        );
     }
 
     #[test]
