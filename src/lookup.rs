@@ -58,8 +58,6 @@ use state::ReadingState;
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
 const NAMES_MAX: usize = 10;
-/// When there are none.
-const NONE: &str = "; it may read none: see `namespaces` in depthgauge's config";
 
 /// How fresh a source's values are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -361,12 +359,16 @@ fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
 
 fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
     let names: Vec<&str> = entries.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
+    let unnamed = entries.unnamed(kind, namespace);
+    if names.is_empty() && unnamed.is_none() {
+        let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label());
+        let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
+        return LookupError::NoMatch(message);
+    }
     let mut message = no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names);
-    if let Some(Unreachable { name, reason, .. }) = entries.unnamed(kind, namespace) {
+    if let Some(Unreachable { name, reason, .. }) = unnamed {
         let told = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
-        if names.is_empty() {
-            message = message.replace(NONE, &told);
-        } else if message.len() + told.len() <= NAMES_BYTES {
+        if names.is_empty() || message.len() + told.len() <= NAMES_BYTES {
             message.push_str(&told);
         }
     }
@@ -379,7 +381,6 @@ fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]
     let selector = if selector.is_empty() { "any selector" } else { shortened(selector, 100) };
     let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
     if names.is_empty() {
-        message.push_str(NONE);
         return message;
     }
     message.push_str("; it may read ");
