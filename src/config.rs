@@ -334,13 +334,6 @@ sources:
     }
 
     #[test]
-    fn what_the_manifests_have_for_an_ocid_is_refused() {
-        let text = include_str!("../manifests/base/config.yaml");
-        let [line] = &lines(text)[..] else { panic!("{:?}", lines(text)) };
-        assert!(line.contains("-ocid-of-your-queue\" is a placeholder: write the OCID of your queue here"), "{line}");
-    }
-
-    #[test]
     fn every_error_is_reported_at_once_with_its_place() {
         let text = r#"apiVersion: depthgauge.dev/v2
 extra: 1

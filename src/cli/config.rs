@@ -1,5 +1,6 @@
 //! `config`: what can be said of a config file without serving it.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use crate::config::{self, Config};
+
+/// In what our manifests have where people write the OCID of a queue of theirs.
+const PLACEHOLDER: &str = ".replace-with-";
 
 /// Check a config file, or print its JSON Schema
 #[derive(Debug, clap::Args)]
@@ -18,6 +22,9 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print every error of a file with line and column; exit 1 if there is one
+    ///
+    /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, and no
+    /// queue can be read by it.
     Check {
         /// The config file
         file: PathBuf,
@@ -48,6 +55,10 @@ impl Args {
 fn check(file: &Path) -> Result<()> {
     let config = Config::read(file)?;
     let count = config.source_count();
+    let text = fs::read_to_string(file).with_context(|| format!("config file {}", file.display()))?;
+    for (number, _) in (1..).zip(text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER)) {
+        eprintln!("{}:{number}: warning: a placeholder: write the OCID of your queue here", file.display());
+    }
     println!("{}: {count} source{}, no errors", file.display(), if count == 1 { "" } else { "s" });
     Ok(())
 }
