@@ -47,6 +47,16 @@ impl Seen<'_> {
         };
         self.heard.iter().map(of).max().unwrap_or(Waiting::No)
     }
+
+    /// What the controller says, without those sentences of a server that are shown as an answer.
+    fn untold(&self, message: &str) -> String {
+        self.heard.iter().fold(message.to_owned(), |message, heard| match heard {
+            Heard::Asked { answer: Err(trouble), .. } if !trouble.message().is_empty() => {
+                message.replace(trouble.message(), "(the answer above)")
+            }
+            _ => message,
+        })
+    }
 }
 
 // === impl Heard ===
@@ -105,7 +115,7 @@ pub(super) fn write(seen: &Seen<'_>) -> String {
             let _ = writeln!(out, "What it will ask for cannot be told without its workload.");
         }
     }
-    write_remembered(&mut out, seen.hpa);
+    write_remembered(&mut out, seen);
     out
 }
 
@@ -119,8 +129,10 @@ fn write_metric(
     let (question, answer) = match heard {
         Heard::Asked { question, answer } => (question, answer),
         Heard::NotAsked(words) => {
-            let _ =
-                writeln!(out, "\n{words}\n  answer    not asked: it is not depthgauge's; it may want more replicas");
+            let _ = writeln!(
+                out,
+                "\n{words}\n  answer    not asked: it is no metric of depthgauge; it may ask for more replicas"
+            );
             return;
         }
     };
@@ -176,14 +188,14 @@ fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spe
     let exist = workload.exist;
     let _ = match target {
         Target::AverageValue(_) if exist == 0 => {
-            writeln!(out, "  ratio     no pod to divide by, so no tolerance")
+            writeln!(out, "  ratio     none: there are 0 pods, and the tolerance does not count")
         }
         Target::AverageValue(_) => {
             let tolerated = tolerated(*within_tolerance);
             writeln!(out, "  ratio     {sum} / ({each} × {exist} pods) = {ratio:.4}, {tolerated}")
         }
         Target::Value(_) if workload.wanted == 0 => {
-            writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}; at 0 there is no tolerance")
+            writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}; at 0 replicas the tolerance does not count")
         }
         Target::Value(_) => writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}, {}", tolerated(*within_tolerance)),
     };
@@ -197,13 +209,13 @@ fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spe
     };
 }
 
-fn write_remembered(out: &mut String, hpa: &Autoscaler<'_>) {
+fn write_remembered(out: &mut String, seen: &Seen<'_>) {
     let _ = writeln!(
         out,
         "\nStabilization and policies depend on what the controller remembers. Its own words, at its last look:"
     );
     let mut any = false;
-    for condition in hpa.conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {
+    for condition in seen.hpa.conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {
         any = true;
         let _ = writeln!(
             out,
@@ -211,7 +223,7 @@ fn write_remembered(out: &mut String, hpa: &Autoscaler<'_>) {
             condition.name,
             condition.status,
             condition.reason,
-            one_line(condition.message)
+            one_line(&seen.untold(condition.message))
         );
     }
     if !any {
@@ -229,16 +241,16 @@ pub(super) fn write_findings(out: &mut String, found: &[Finding]) {
     }
 }
 
-/// What the verdict needs of the arithmetic.
+/// The metric that keeps it from shrinking; why that is so is said where its answer is.
 pub(super) fn first_failure(seen: &Seen<'_>, desired: &Desired) -> Option<String> {
     let failed =
         |proposal: &Result<Proposal, NoProposal>| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods));
-    let at = desired.proposals.iter().position(failed)?;
+    let (at, proposal) = desired.proposals.iter().enumerate().find(|(_, proposal)| failed(proposal))?;
     match seen.heard.get(at)? {
-        Heard::Asked { question, answer: Err(trouble) } => {
-            Some(format!("{}: {}", question.title(), one_line(trouble.message())))
+        Heard::Asked { question, .. } => {
+            let lacks = if *proposal == Err(NoProposal::NoPods) { "no pods to count" } else { "no value" };
+            Some(format!("{} has {lacks}", question.title()))
         }
-        Heard::Asked { question, .. } => Some(format!("{} has no number to count with", question.title())),
         Heard::NotAsked(_) => None,
     }
 }

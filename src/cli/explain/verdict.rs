@@ -14,13 +14,17 @@ pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desi
 
 fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
-    if let Some(since) = hpa.asleep_since() {
-        return format!("It rests: depthgauge scaled the workload to 0 at {since}.");
+    if hpa.rests() {
+        // Who did that, and what wakes it, is a finding.
+        return "It does not scale: the workload is at 0, so the HPA controller looks at no metric.".to_owned();
     }
-    format!(
-        "It does not scale: the workload is at 0, and not by this HPA (ScaledToZero is not True), so no metric is looked at. Wake it with {}",
-        hpa.wake_command()
-    )
+    match hpa.asleep_since() {
+        Some(since) => format!("It does not scale: depthgauge scaled the workload to 0 at {since}."),
+        None => format!(
+            "It does not scale: something other than this HPA set the workload to 0, so the HPA controller looks at no metric. Wake it with {}",
+            hpa.wake_command()
+        ),
+    }
 }
 
 fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String> {
@@ -35,8 +39,13 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
             vec![format!("It asks for {then}: {now} is fewer than minReplicas, and no metric is looked at.")]
         }
         Why::Held => {
-            let why = first_failure(seen, desired).unwrap_or_else(|| "it has no metric that can be counted".to_owned());
-            vec![format!("It holds {now}: without every metric it never shrinks, and none proposes more. {why}")]
+            let others = if desired.proposals.len() > 1 {
+                ", so it does not shrink, and no other metric asks for more"
+            } else {
+                ""
+            };
+            let why = first_failure(seen, desired).map(|failure| format!("{failure}{others}"));
+            vec![format!("It stays at {now}: {}.", why.as_deref().unwrap_or("it has no metric that can be counted"))]
         }
         Why::Metrics { by, proposed, lower_bound } => {
             let mut lines = vec![asks(now, then, lower_bound)];
@@ -49,7 +58,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
                 lines.push(format!("{proposed} is fewer than minReplicas {}.", spec.min));
             }
             if let Some(failure) = first_failure(seen, desired) {
-                lines.push(format!("It would not shrink now, because one metric has no value. {failure}"));
+                lines.push(format!("It would not shrink now, because {failure}."));
             }
             lines.extend(not_yet(seen, now, then));
             lines
@@ -66,25 +75,15 @@ fn asks(now: i32, then: i32, lower_bound: bool) -> String {
     }
 }
 
-/// What may stand between the number and the size, as far as it can be told from outside.
-fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Vec<String> {
-    let mut lines = Vec::new();
-    if then > now && !seen.hpa.has_behavior() && then > growth_limit(now) {
-        lines.push(format!(
-            "Not at once: without behavior.scaleUp it grows to {} at most in this step (twice what there is, or 4).",
+/// What stands between the number and the size, as far as it can be told from outside; what the
+/// controller remembers is in its conditions.
+fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
+    (then > now && !seen.hpa.has_behavior() && then > growth_limit(now)).then(|| {
+        format!(
+            "Not at once: without behavior.scaleUp one step leads to twice the size, or to 4 if that is more: here to {}.",
             growth_limit(now)
-        ));
-    }
-    let reason = |name: &str| seen.hpa.condition(name).filter(|condition| condition.status == "True");
-    let stabilized = reason("AbleToScale").filter(|condition| condition.reason.ends_with("Stabilized"));
-    if let Some(condition) = stabilized.filter(|_| then != now) {
-        lines.push(format!("At its last look stabilization held it back ({}).", condition.reason));
-    }
-    let limited = reason("ScalingLimited").filter(|condition| condition.reason.ends_with("Limit"));
-    if let Some(condition) = limited.filter(|_| then != now) {
-        lines.push(format!("At its last look a scaling policy held it back ({}).", condition.reason));
-    }
-    lines
+        )
+    })
 }
 
 fn title(seen: &Seen<'_>, at: usize) -> String {

@@ -60,8 +60,7 @@ oci_queue_length{queue=orders}, averageValue 2
   proposes  ⌈17 / 2⌉ = 9
 
 It asks for 9; now it is 3.
-Not at once: without behavior.scaleUp it grows to 6 at most in this step (twice what there is, or 4).
-At its last look stabilization held it back (ScaleDownStabilized).
+Not at once: without behavior.scaleUp one step leads to twice the size, or to 4 if that is more: here to 6.
 
 Stabilization and policies depend on what the controller remembers. Its own words, at its last look:
   AbleToScale     True   ScaleDownStabilized: recent recommendations
@@ -87,7 +86,7 @@ fn the_steps_of_each_way_to_count() {
             "500",
             vec!["⌈500 / 2⌉ = 250", "250 is more than maxReplicas 10.", "It asks for 10; now it is 3."],
         ),
-        (&to_zero, 0, "3", vec!["no pod to divide by", "⌈3 / 2⌉ = 2", "It asks for 2; now it is 0."]),
+        (&to_zero, 0, "3", vec!["there are 0 pods", "⌈3 / 2⌉ = 2", "It asks for 2; now it is 0."]),
         (&all, 3, "25", vec!["25 / 10 = 2.5000, outside", "⌈2.5000 × 3 ready pods⌉ = 8"]),
         (&average(), 11, "3", vec!["It asks for 10: 11 is more than maxReplicas"]),
         (&average(), 0, "3", vec!["It does not scale", "kubectl scale -n shop deployment/web --replicas=1"]),
@@ -98,12 +97,44 @@ fn the_steps_of_each_way_to_count() {
 }
 
 #[test]
-fn without_a_value_the_servers_own_sentence_is_shown() {
-    let text = account(&average(), 3, &[Err("queue \"orders\" cannot be read since 14:00".to_owned())]);
-    assert!(text.contains("  answer    none: queue \"orders\" cannot be read since 14:00\n"), "{text}");
-    assert!(text.contains("It holds 3: without every metric it never shrinks"), "{text}");
+fn without_a_value_the_servers_own_sentence_is_shown_once() {
+    const SENTENCE: &str = "queue \"orders\" cannot be read since 14:00";
+    let mut object = average();
+    object["status"] = json!({"conditions": [{
+        "type": "ScalingActive", "status": "False", "reason": "FailedGetExternalMetric",
+        "message": format!("the HPA was unable to compute the replica count: unable to fetch metrics: {SENTENCE}"),
+    }]});
+    let text = account(&object, 3, &[Err(SENTENCE.to_owned())]);
+    assert!(text.contains(&format!("  answer    none: {SENTENCE}\n")), "{text}");
+    assert_eq!(text.matches(SENTENCE).count(), 1, "{text}");
+    assert!(text.contains("unable to fetch metrics: (the answer above)\n"), "{text}");
+    assert!(text.contains("\nIt stays at 3: oci_queue_length{queue=orders} has no value.\n"), "{text}");
     let text = account(&average(), 3, &[Ok(json!({"items": []}))]);
     assert!(text.contains("a list without items"), "{text}");
+}
+
+#[test]
+fn one_metric_without_a_value_is_named_where_it_keeps_the_others_from_shrinking() {
+    let mut object = average();
+    let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
+    metrics.push(metrics[0].clone());
+    let text = account(&object, 3, &[value("2"), Err("dark".to_owned())]);
+    let held = "\nIt stays at 3: oci_queue_length{queue=orders} has no value, so it does not shrink, and no other metric asks for more.\n";
+    assert!(text.contains(held), "{text}");
+    let text = account(&object, 3, &[value("17"), Err("dark".to_owned())]);
+    assert!(
+        text.contains("\nIt would not shrink now, because oci_queue_length{queue=orders} has no value.\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn who_rests_is_told_how_to_wake_by_the_finding_alone() {
+    let mut object = average();
+    object["status"] =
+        json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]});
+    let text = account(&object, 0, &[value("3")]);
+    assert!(text.contains("\nIt does not scale: the workload is at 0") && !text.contains("kubectl scale"), "{text}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub(super) fn said(account: &str) -> Option<Outcome> {
         if line.starts_with("It does not scale: ") {
             return Some(Outcome::Asleep);
         }
-        if line.starts_with("It holds ") {
+        if line.starts_with("It stays at ") {
             return Some(Outcome::Holds);
         }
         let number = line.strip_prefix("It asks for ")?.split([',', ';', ':', '.']).next()?;
