@@ -109,7 +109,7 @@
 //!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
-//!   admin/status.rs    what the process knows; status/{view,redact}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
+//!   admin/status.rs    what the process knows; status/{view,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file

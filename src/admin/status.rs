@@ -23,6 +23,7 @@ use self::view::{Parts, View};
 use crate::health::Health;
 use crate::lookup::Catalog;
 
+mod lines;
 mod page;
 mod redact;
 mod sparkline;
@@ -116,7 +117,7 @@ async fn show(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response
     let (kind, body) = if prefers_html(accept) {
         (HTML, page::render(&view).into_string())
     } else {
-        match serde_json::to_string(&view) {
+        match lines::to_string(&view) {
             Ok(json) => (JSON, json),
             // Texts and numbers always serialize.
             Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -96,7 +96,10 @@ fn normalised(mut value: Value) -> Value {
                         }
                         "history" => {
                             let spans = value.as_array().unwrap();
-                            assert_eq!(spans.len(), 120);
+                            assert!(
+                                spans.len() <= 120 && spans.first().is_none_or(|first| !first.is_null()),
+                                "{spans:?}"
+                            );
                             let read = spans.iter().filter(|span| !span.is_null());
                             *value = read.take(1).cloned().collect();
                         }
@@ -110,6 +113,13 @@ fn normalised(mut value: Value) -> Value {
     }
     walk(&mut value);
     value
+}
+
+#[tokio::test]
+async fn people_read_the_json_line_by_line() {
+    let text = Scene::start().await.operator.get("/status").await.body;
+    assert!(text.starts_with("{\n  \"version\": ") && text.ends_with("\n}\n"), "{text}");
+    assert!(text.contains("\n    \"history\": [3],\n"), "{text}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::redact::redacted;
 use super::{Facts, Finding};
@@ -90,7 +90,8 @@ pub(super) struct Reading {
     pub(super) askers: Vec<Asker>,
     /// There are more than are listed.
     pub(super) more_askers: bool,
-    /// The values of the last hour, oldest first; `null` is a gap.
+    /// The values of the last hour, oldest first; `null` is a gap. What was before the first is no gap.
+    #[serde(serialize_with = "from_the_first")]
     pub(super) history: Vec<Option<u64>>,
     pub(super) history_span_seconds: u64,
 }
@@ -365,6 +366,10 @@ impl Asker {
             interval_seconds: interval.map(seconds),
         }
     }
+}
+
+fn from_the_first<S: Serializer>(history: &[Option<u64>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(history.iter().skip_while(|value| value.is_none()))
 }
 
 /// To a tenth.

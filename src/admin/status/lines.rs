@@ -1,0 +1,93 @@
+//! JSON for people: a line for each field, and a list in one, since an hour of readings is 120
+//! numbers. Pure.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
+/// With a newline at its end.
+pub(super) fn to_string(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut text, Lines::default()))?;
+    text.push(b'\n');
+    // It writes UTF-8 only.
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[derive(Default)]
+struct Lines {
+    depth: usize,
+    /// Whether the object that ends now has a field.
+    filled: bool,
+}
+
+impl Lines {
+    fn indent<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        self.filled = false;
+        writer.write_all(b"{")
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            writer.write_all(b",")?;
+        }
+        self.indent(writer)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.filled = true;
+        Ok(())
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        if self.filled {
+            self.indent(writer)?;
+        }
+        writer.write_all(b"}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_is_a_line_and_a_list_is_none() {
+        let value = json!({"a": {"none": {}, "some": [1, null, "x\n"]}, "b": [{"c": 1}, {"c": []}]});
+        let text = "\
+{
+  \"a\": {
+    \"none\": {},
+    \"some\": [1, null, \"x\\n\"]
+  },
+  \"b\": [{
+    \"c\": 1
+  }, {
+    \"c\": []
+  }]
+}
+";
+        assert_eq!(to_string(&value).unwrap(), text);
+    }
+}
