@@ -9,7 +9,7 @@ use hyper_util::client::legacy::Client as Connections;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use tower::{BoxError, ServiceBuilder};
 
 use super::kubeconfig;
@@ -17,14 +17,20 @@ use super::kubeconfig;
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Nothing says where it is.
+const NO_CLUSTER: &str = "no kubeconfig was found: name one with --kubeconfig or KUBECONFIG";
 const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.
 pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
     let config = match kubeconfig(named)? {
         Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
-        None => kube::Config::incluster()
-            .context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG, or run in a pod")?,
+        None => match kube::Config::incluster() {
+            Ok(config) => config,
+            // Outside of a pod; its own words name a variable that nobody sets.
+            Err(InClusterError::ReadEnvironmentVariable(_)) => bail!("{NO_CLUSTER}, or run in a pod"),
+            Err(error) => return Err(error).context("the pod's own ServiceAccount cannot be used"),
+        },
     };
     client(config)
 }
@@ -37,8 +43,7 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
         None => match kube::Config::incluster() {
             Ok(config) => config,
             Err(_) => {
-                let kubeconfig =
-                    kubeconfig::of_person().context("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG")?;
+                let kubeconfig = kubeconfig::of_person().context(NO_CLUSTER)?;
                 of_kubeconfig(kubeconfig).await?
             }
         },

@@ -150,7 +150,8 @@ async fn without_a_cluster_to_speak_to_it_says_how_to_name_one() {
     std::fs::create_dir(home.path(".kube")).unwrap();
     std::fs::copy(home.path("kubeconfig"), home.path(".kube").join("config")).unwrap();
     let refusal = expect_refusal(&serve(&home, 0, &[]).ended().await);
-    assert!(refusal.starts_with("no cluster: name a kubeconfig with --kubeconfig or KUBECONFIG"), "{refusal}");
+    assert!(refusal.starts_with("no kubeconfig was found: name one with --kubeconfig or KUBECONFIG"), "{refusal}");
+    assert!(refusal.trim_end().ends_with("or run in a pod"), "{refusal}");
     let refusal = expect_refusal(&serve(&home, 0, &["--kubeconfig=absent"]).ended().await);
     assert!(refusal.starts_with("--kubeconfig: cannot read absent: "), "{refusal}");
 }
