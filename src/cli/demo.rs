@@ -1,4 +1,4 @@
-//! `demo`: emulator, server and a load script in one process on loopback; no cluster and no
+//! `demo`: emulator, server, its status page and a load script in one process on loopback; no cluster and no
 //! account.
 //!
 //! Every part is the real one but two: the load script stands in for producers and workers,
@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{asked_to_stop, clock, listen};
+use crate::admin::status::{self, Facts, Status};
 use crate::api::Metrics;
 use crate::auth::{Audit, Auth, Authorizer, Gate, Question, Trust, Undecided, Verdict};
 use crate::certs::{Certificates, Lifetimes};
@@ -26,10 +29,11 @@ use crate::config::Config;
 use crate::emulator::profile::Profile;
 use crate::emulator::queue::EmulatedQueue;
 use crate::emulator::{Emulator, Options};
-use crate::lookup::Catalog;
+use crate::health::{Health, Reasons, State};
+use crate::lookup::{Catalog, Gauges};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
-use crate::{api, server, telemetry};
+use crate::{admin, api, server, telemetry};
 
 mod asker;
 mod script;
@@ -64,6 +68,7 @@ pub(super) struct Args {
 struct Ports {
     emulator: TcpListener,
     secure: TcpListener,
+    admin: TcpListener,
 }
 
 // === impl Args ===
@@ -76,6 +81,7 @@ impl Args {
         let ports = Ports {
             emulator: listen(loopback(0), "port").await?,
             secure: listen(loopback(secure_port), "--secure-port").await?,
+            admin: listen(loopback(0), "port").await?,
         };
         let drain = CancellationToken::new();
         let mut parts = JoinSet::new();
@@ -116,9 +122,49 @@ async fn start(
     parts: &mut JoinSet<()>,
     drain: &CancellationToken,
 ) -> Result<(Arc<EmulatedQueue>, Asker)> {
-    let Ports { emulator, secure } = ports;
-    let (emulator_address, address) = (emulator.local_addr()?, secure.local_addr()?);
+    let Ports { emulator, secure, admin } = ports;
+    let addresses = (emulator.local_addr()?, secure.local_addr()?, admin.local_addr()?);
+    let (emulator_address, address, admin_address) = addresses;
     let profile = Profile::make(dir, REGION)?;
+    let config = config(emulator_address, &profile.config_file);
+    let queue = start_emulator(profile, emulator, parts, drain)?;
+    let config = Config::parse(&config).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
+    let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
+    parts.spawn(until(drain.clone(), reader.run()));
+
+    let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    let serving = Certificates::in_dir(&dir.join("certs"), names, Lifetimes::default(), clock)?.current().await?;
+    let ca = serving.ca.bundle().unwrap_or_default();
+    let user = DemoUser::make(dir, address, ca, NAMESPACE)?;
+    let trust = Trust::new(clock);
+    trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
+    let (gate, operators) = open_doors(Arc::new(catalog), trust, serving.expires);
+    let certified = serving.certified.clone();
+    let tls = server::tls::acceptor(move || certified.clone(), MinVersion::default())?;
+    parts.spawn(server::serve(secure, tls, gate, Limits::default(), drain.clone()));
+    parts.spawn(until(drain.clone(), admin::serve(admin, operators)));
+
+    let path = format!(
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
+    );
+    println!(
+        "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}. Look and ask for yourself:"
+    );
+    println!("  http://{admin_address}/status");
+    println!("  {}", user.curl(&path));
+    println!("  {}", user.kubectl(&format!("oci_queue_length -l queue={QUEUE}")));
+    println!();
+    let asker = Asker::new(ca, &user, format!("https://{address}{path}"))?;
+    Ok((queue, asker))
+}
+
+/// OCI, with one queue.
+fn start_emulator(
+    profile: Profile,
+    listener: TcpListener,
+    parts: &mut JoinSet<()>,
+    drain: &CancellationToken,
+) -> Result<Arc<EmulatedQueue>> {
     let options = Options {
         queues: vec![(QUEUE.to_owned(), QUEUE_ID.parse()?)],
         keys: vec![(profile.key_id, profile.key)],
@@ -128,48 +174,45 @@ async fn start(
     let queue = oci.queue(QUEUE).context("the emulator has no queue")?;
     let stop = drain.clone();
     parts.spawn(async move {
-        if let Err(error) = oci.serve(emulator, stop.cancelled_owned()).await {
+        if let Err(error) = oci.serve(listener, stop.cancelled_owned()).await {
             tracing::error!(%error, "the emulator failed");
         }
     });
+    Ok(queue)
+}
 
-    let config = config(emulator_address, &profile.config_file);
-    let config = Config::parse(&config).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
-    let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
-    let stop = drain.clone();
-    parts.spawn(async move {
-        tokio::select! {
-            () = reader.run() => {}
-            () = stop.cancelled() => {}
-        }
-    });
-
-    let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
-    let lifetimes = Lifetimes::default();
-    let serving = Certificates::in_dir(&dir.join("certs"), names, lifetimes, clock)?.current().await?;
-    let ca = serving.ca.bundle().unwrap_or_default();
-    let user = DemoUser::make(dir, address, ca)?;
-    let trust = Trust::new(clock);
-    trust.apply(&[("client-ca-file".to_owned(), user.ca.clone())].into())?;
+/// What is on the API's port, and what is on the admin port, as `serve` has them but for who may
+/// read.
+fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestamp) -> (Gate<Metrics>, Router) {
+    let (health, started) = (Health::default(), clock());
+    health.reporter("listener", State::Ok);
     let mut registry = telemetry::registry();
+    registry.register_collector(Box::new(Gauges::of(catalog.clone())));
     let ours = telemetry::ours(&mut registry);
+    ours.register_collector(Box::new(health.clone()));
+    catalog.register(ours);
     let audit = Audit::new(ours);
-    let values = Metrics::new(Arc::new(catalog), ours);
+    let values = Metrics::new(catalog.clone(), ours);
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
-    let gate = Gate::new(auth, values, api::routes());
-    let certified = serving.certified.clone();
-    let tls = server::tls::acceptor(move || certified.clone(), MinVersion::default())?;
-    parts.spawn(server::serve(secure, tls, gate, Limits::default(), drain.clone()));
+    let status = Status::new(catalog, health.clone(), move || Facts {
+        version: telemetry::VERSION,
+        started,
+        certificate_expires,
+        api_service_available: None,
+        config: "the demo's own".to_owned(),
+        scale_to_zero: None,
+        findings: Vec::new(),
+    });
+    let operators = admin::probes(health, Reasons::Told).merge(admin::metrics(Arc::new(registry)));
+    (Gate::new(auth, values, api::routes()), operators.merge(status::local_routes(Arc::new(status))))
+}
 
-    let path = format!(
-        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
-    );
-    println!("OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}. Ask for yourself:");
-    println!("  {}", user.curl(&path));
-    println!("  {}", user.kubectl(&path));
-    println!();
-    let asker = Asker::new(ca, &user, format!("https://{address}{path}"))?;
-    Ok((queue, asker))
+/// Ends with the demo.
+async fn until(drain: CancellationToken, part: impl Future<Output = ()>) {
+    tokio::select! {
+        () = part => {}
+        () = drain.cancelled() => {}
+    }
 }
 
 /// The config that a user would write, with a refresh of a second so that there is much to see.

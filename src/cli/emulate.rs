@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 
 use self::wave::Wave;
 use super::{asked_to_stop, clock, listen};
@@ -84,6 +85,7 @@ impl Args {
         println!("OCI Queue emulator on http://{}", listener.local_addr()?);
         if let Some(profile) = profile {
             println!("OCI config {}", profile.config_file.display());
+            println!("{}", tried_by(&profile.config_file, listener.local_addr()?, &queues)?);
             known.push((profile.key_id, profile.key));
         }
         for (name, id) in &queues {
@@ -106,6 +108,22 @@ impl Args {
             never = load => match never {},
         }
     }
+}
+
+/// Writes a config of depthgauge beside the profile: these queues, in every namespace. What asks with it.
+fn tried_by(config_file: &Path, address: SocketAddr, queues: &[(String, QueueId)]) -> Result<String> {
+    let source = |(name, id): &(String, QueueId)| json!({"type": "oci-queue", "name": name, "queueId": id.to_string(), "namespaces": ["*"]});
+    // JSON is YAML, and quotes whatever a path may hold.
+    let config = json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        "oci": {"endpoint": format!("http://{address}"), "auth": {"type": "apiKey", "configFile": config_file}},
+        "sources": queues.iter().map(source).collect::<Vec<_>>(),
+    });
+    let file = config_file.with_file_name("depthgauge.yaml");
+    std::fs::write(&file, format!("{config:#}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    let name = queues.first().map_or("NAME", |(name, _)| name);
+    Ok(format!("depthgauge get oci_queue_length -l queue={name} --config {}", file.display()))
 }
 
 fn make_profile(dir: &Path) -> Result<Profile> {

@@ -44,9 +44,19 @@ async fn shells_and_manuals_are_made_of_the_help() {
     }
     let page = home.run(&["man"]).await;
     assert!(page.stdout.contains(".TH depthgauge") && page.stdout.contains("Exit codes: 0 done"), "{}", page.stdout);
-    let of_get = home.run(&["man", "get"]).await;
-    assert!(of_get.stdout.contains(".TH depthgauge") && of_get.stdout.contains("selector"), "{}", of_get.stdout);
-    assert_eq!(home.run(&["man", "frobnicate"]).await.status.code(), Some(1));
+    assert!(page.stdout.contains(".SH \"EXIT STATUS\"\nExit codes: 0 done"), "{}", page.stdout);
+    for (command, words) in
+        [(&["get"][..], r"[\fB\-\-kubeconfig\fR \fI<FILE>\fR]"), (&["config", "check"], r"\fI<FILTER>\fR]")]
+    {
+        let of_one = home.run(&[&["man"], command].concat()).await;
+        let title = format!(".TH depthgauge-{} ", command.join("-"));
+        assert!(of_one.stdout.contains(&title) && of_one.stdout.contains(words), "{}", of_one.stdout);
+    }
+    for wrong in [&["frobnicate"][..], &["config", "frobnicate"]] {
+        let ended = home.run(&[&["man"], wrong].concat()).await;
+        assert!(ended.stderr.contains(&format!("no command {}", wrong.join(" "))), "{}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(1));
+    }
 }
 
 #[tokio::test]
@@ -86,6 +96,10 @@ async fn config_check_of_a_good_file_opens_nothing() {
     let ended = home.run(&["config", "check", &file]).await;
     assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
     assert_eq!(ended.stdout, format!("{file}: 1 source, no errors"));
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config.yaml");
+    let ended = home.run(&["config", "check", base]).await;
+    let warning = format!("{base}:8: warning: a placeholder: write the OCID of your queue here");
+    assert_eq!((ended.status.code(), ended.stderr), (Some(0), warning));
     let absent = home.run(&["config", "check", "absent.yaml"]).await;
     assert_eq!(absent.status.code(), Some(1));
     assert!(absent.stderr.starts_with("depthgauge: config file absent.yaml: "), "{}", absent.stderr);
@@ -95,11 +109,15 @@ async fn config_check_of_a_good_file_opens_nothing() {
 async fn the_demo_shows_the_main_job_and_its_curl_line_works_as_printed() {
     let home = Home::new();
     let mut demo = home.start(&["demo", "--for", "5s"]);
+    let page = format!("http://{}", demo.said("  http://").await);
     let curl = format!("curl {}", demo.said("  curl ").await);
     let answer = Command::new("sh").args(["-c", &curl]).output().unwrap();
     let list: Value = serde_json::from_slice(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
     assert_eq!(list["items"][0]["metricLabels"]["queue"], "orders", "{list}");
     assert!(list["items"][0]["value"].is_string(), "{list}");
+    let status = Command::new("curl").args(["--noproxy", "*", "-sH", "Accept: text/html", &page]).output().unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.starts_with("<!DOCTYPE html>") && status.contains("orders"), "{page}: {status}");
     let ended = demo.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     let summary = ended.stdout.lines().last().unwrap();
@@ -117,7 +135,10 @@ async fn emulate_prints_where_it_is_and_a_config_that_signs() {
     let mut emulate = home.start(&["emulate", "--queue", &format!("orders={id}")]);
     let endpoint: Endpoint = emulate.said("OCI Queue emulator on ").await.parse().unwrap();
     let config = emulate.said("OCI config ").await;
+    let get = emulate.said("depthgauge get ").await;
     assert_eq!(emulate.said("queue orders ").await, id);
+    let told = home.run(&[&["get"], &get.split(' ').collect::<Vec<_>>()[..]].concat()).await;
+    assert!(told.status.success() && told.stdout.contains("orders"), "{get}: {} {}", told.stdout, told.stderr);
 
     let credentials = Credentials::api_key(config.as_ref(), "DEFAULT").unwrap();
     let client = Client::new(credentials, Timestamp::now);

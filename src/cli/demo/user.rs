@@ -18,13 +18,14 @@ pub(super) struct DemoUser {
     pub(super) identity: String,
     dir: PathBuf,
     address: SocketAddr,
+    namespace: &'static str,
 }
 
 // === impl DemoUser ===
 
 impl DemoUser {
-    /// Makes the user and writes its files into `dir`.
-    pub(super) fn make(dir: &Path, address: SocketAddr, server_ca: &str) -> Result<Self> {
+    /// Makes the user and writes its files into `dir`; its kubeconfig is for this namespace.
+    pub(super) fn make(dir: &Path, address: SocketAddr, server_ca: &str, namespace: &'static str) -> Result<Self> {
         let mut ca = CertificateParams::default();
         ca.distinguished_name.push(DnType::CommonName, "depthgauge demo client CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -42,6 +43,7 @@ impl DemoUser {
             identity: format!("{certificate}{}", key.serialize_pem()),
             dir: dir.to_owned(),
             address,
+            namespace,
         };
         fs::write(made.file("server-ca.crt"), server_ca)?;
         // The directory is private to this user, so its files need not be.
@@ -56,9 +58,9 @@ impl DemoUser {
         format!("curl --cacert {} --cert {} 'https://{}{path}'", ca.display(), client.display(), self.address)
     }
 
-    /// The same by kubectl.
-    pub(super) fn kubectl(&self, path: &str) -> String {
-        format!("kubectl --kubeconfig {} get --raw '{path}'", self.file("kubeconfig").display())
+    /// The same by kubectl, as a Table.
+    pub(super) fn kubectl(&self, what: &str) -> String {
+        format!("kubectl --kubeconfig {} get {what}", self.file("kubeconfig").display())
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -76,7 +78,7 @@ impl DemoUser {
                 "cluster": {"server": format!("https://{}", self.address), "certificate-authority": ca},
             }],
             "users": [{"name": NAME, "user": {"client-certificate": client, "client-key": client}}],
-            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": NAME}}],
+            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": NAME, "namespace": self.namespace}}],
             "current-context": "demo",
         })
         .to_string()
