@@ -96,7 +96,11 @@ async fn a_cluster_that_does_not_answer_is_said_once() {
 async fn a_persons_own_kubeconfig_is_used_when_nothing_else_is_named() {
     let home = home();
     let none = home.run(&["check"]).await;
-    assert!(none.stdout.contains("no kubeconfig was found: name one with --kubeconfig or KUBECONFIG"), "{}", none.stdout);
+    assert!(
+        none.stdout.contains("no kubeconfig was found: name one with --kubeconfig or KUBECONFIG"),
+        "{}",
+        none.stdout
+    );
     std::fs::create_dir(home.path(".kube")).unwrap();
     std::fs::rename(home.path("kubeconfig"), home.path(".kube/config")).unwrap();
     let own = home.run(&["check"]).await;
