@@ -122,8 +122,10 @@ pub(super) fn fitting(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
+    use serde_json::json;
 
     use super::*;
+    use crate::zero::autoscaler::tests::hpa;
     use crate::zero::finding::Finding;
     use crate::zero::scale::{VERBS, may_not};
 
@@ -133,7 +135,8 @@ mod tests {
         let refused = format!("User \"system:serviceaccount:{account}:{account}\" cannot");
         let refused = Status::failure(&refused, "Forbidden").with_code(403);
         let [group, scale] = ["platform.example.com", "customresources/scale"];
-        let note = Finding::scale(&may_not(group, scale, &namespace, VERBS, &refused)).text;
+        let labelled = hpa(&json!({"metadata": {"labels": {"depthgauge.dev/scale-to-zero": "true"}}}));
+        let note = Finding::scale(&labelled, &may_not(group, scale, &namespace, VERBS, &refused)).unwrap().text;
         assert!(note.ends_with("}]}]}"), "{note}");
         assert_eq!(fitting(&note), *note, "{}", note.len());
         let long = fitting(&"é".repeat(600));

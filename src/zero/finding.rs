@@ -177,7 +177,8 @@ impl Finding {
         Self::new(Problem::Annotation, format!("will not be scaled to 0: {why}"))
     }
 
-    pub(super) fn scale(why: &str) -> Self {
-        Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}"))
+    /// `None` for one that nobody wants to be scaled by us.
+    pub(super) fn scale(hpa: &Autoscaler, why: &str) -> Option<Self> {
+        hpa.is_ours().then(|| Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}")))
     }
 }

@@ -18,7 +18,7 @@ use super::decide::{Action, Facts, Told, Why, decide};
 use super::events::Said;
 use super::finding::Finding;
 use super::objects::Readings;
-use super::scale::{Scale, ScaleError, in_time};
+use super::scale::{Scale, ScaleError, in_time, refused};
 use super::values;
 use super::{SLEEP, Shared};
 
@@ -32,6 +32,9 @@ const GLANCE: Duration = Duration::from_secs(15);
 /// The longest pause while kube-apiserver is in trouble, after pauses that double: it may have too
 /// much to do, and a sleeper is woken soon after it is well again.
 const TROUBLE_MAX: Duration = Duration::from_secs(4);
+/// How long trouble may last before the HPA's owner is told: what is brief is kube-apiserver's own
+/// affair, and what lasts may be of this workload alone, as a webhook that is down.
+const TROUBLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the word on an HPA that is gone waits for somebody to hold the Lease: as long as a killed
 /// holder takes to be replaced, and a look.
 const SUCCESSION: Duration = Duration::from_secs(15);
@@ -55,6 +58,8 @@ pub(super) struct Keeper {
     missed: bool,
     /// How long it waited after the last look, if kube-apiserver was in trouble.
     trouble: Duration,
+    /// Since when no look went well for such trouble.
+    troubled: Option<Instant>,
 }
 
 /// What there is to find out about an HPA.
@@ -75,7 +80,8 @@ enum Interest {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
         let (scale, readings) = (None, Readings::default());
-        Self { shared, hpa, scale, readings, asleep: None, moved: None, missed: false, trouble: Duration::ZERO }
+        let (asleep, moved, troubled) = (None, None, None);
+        Self { shared, hpa, scale, readings, asleep, moved, missed: false, trouble: Duration::ZERO, troubled }
     }
 
     /// Until the HPA is gone.
@@ -95,7 +101,8 @@ impl Keeper {
                 biased;
                 changed = self.hpa.changed() => {
                     if changed.is_err() {
-                        return self.farewell(&hpa, "was deleted").await;
+                        let gone = "was deleted, or has no metric of depthgauge any more,";
+                        return self.farewell(&hpa, gone).await;
                     }
                     // Whatever changed it may have scaled, too.
                     self.scale = None;
@@ -112,35 +119,43 @@ impl Keeper {
 
     /// One look; how long to wait for the next.
     async fn look(&mut self, hpa: &Autoscaler) -> Duration {
-        let mut interest = Interest::of(hpa);
-        let finding = match interest {
-            Interest::None => Finding::of_label(hpa),
+        let interest = Interest::of(hpa);
+        let pause = match interest {
+            Interest::Always | Interest::Urgent => LOOK,
+            Interest::AtZero | Interest::None => GLANCE,
+        };
+        let (finding, pause) = match interest {
+            Interest::None => (Finding::of_label(hpa), pause),
             _ => match self.act(hpa).await {
-                Ok(finding) => finding,
-                Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => {
-                    // Until somebody has put it right.
-                    interest = Interest::None;
-                    hpa.is_ours().then(|| Finding::scale(&why))
-                }
+                Ok(finding) => (finding, pause),
+                // Until somebody has put it right.
+                Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), GLANCE),
                 // Nothing is known, so nothing is news.
                 Err(ScaleError::Conflict) => return LOOK,
-                Err(ScaleError::Trouble(trouble)) => {
-                    tracing::debug!(hpa = %hpa.title(), trouble, "cannot look");
-                    self.trouble = (self.trouble * 2).clamp(LOOK, TROUBLE_MAX);
-                    return self.trouble;
-                }
+                Err(ScaleError::Trouble(trouble)) => return self.in_trouble(hpa, &trouble).await,
             },
         };
-        self.trouble = Duration::ZERO;
-        if self.shared.findings.note(hpa, finding.as_ref())
-            && let Some(Finding { problem, text }) = &finding
+        (self.trouble, self.troubled) = (Duration::ZERO, None);
+        self.tell(hpa, finding.as_ref()).await;
+        pause
+    }
+
+    /// Nothing is known of it, and what was is still so until that has lasted; how long to wait.
+    async fn in_trouble(&mut self, hpa: &Autoscaler, trouble: &str) -> Duration {
+        tracing::debug!(hpa = %hpa.title(), trouble, "cannot look");
+        if self.troubled.get_or_insert_with(Instant::now).elapsed() >= TROUBLE_PATIENCE {
+            self.tell(hpa, Finding::scale(hpa, trouble).as_ref()).await;
+        }
+        self.trouble = (self.trouble * 2).clamp(LOOK, TROUBLE_MAX);
+        self.trouble
+    }
+
+    async fn tell(&self, hpa: &Autoscaler, finding: Option<&Finding>) {
+        if self.shared.findings.note(hpa, finding)
+            && let Some(Finding { problem, text }) = finding
         {
             let said = Said { reason: problem.reason(), action: "Look", warning: true, note: text };
             self.shared.events.on(hpa, said).await;
-        }
-        match interest {
-            Interest::Always | Interest::Urgent => LOOK,
-            Interest::AtZero | Interest::None => GLANCE,
         }
     }
 
@@ -164,10 +179,9 @@ impl Keeper {
             _ => self.read(hpa).await?,
         };
         match (known.replicas, hpa.memory.asleep_since) {
-            (0, None) if hpa.is_kept() => {
-                if let asleep_since @ Some(_) = self.asleep {
-                    return self.remember(hpa, Memory { asleep_since, ..hpa.memory }).await.map(|()| None);
-                }
+            // Whether or not it still is to be looked after: the next look hands it back.
+            (0, None) if self.asleep.is_some() => {
+                return self.remember(hpa, Memory { asleep_since: self.asleep, ..hpa.memory }).await.map(|()| None);
             }
             (0, asleep) => self.asleep = asleep,
             _ => self.asleep = None,
@@ -188,7 +202,12 @@ impl Keeper {
         };
         match decision.action {
             Action::Nothing => {}
-            Action::Remember(memory) => self.remember(hpa, memory).await?,
+            Action::Remember(memory) => {
+                let written = self.remember(hpa, memory).await;
+                // If that was the end of a cooldown, it is one all the same.
+                self.missed |= written.is_err() && memory.zero_since != hpa.memory.zero_since;
+                written?;
+            }
             Action::Sleep { memory, since } => self.put_to_sleep(hpa, &scale, memory, since).await?,
             Action::Wake { replicas, why } => self.wake(hpa, &scale, replicas, why, &told).await?,
         }
@@ -296,14 +315,11 @@ impl Keeper {
                 self.hpa.mark_changed();
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(ScaleError::Conflict),
-            // The HPA is gone: the next thing that is heard is that.
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(ScaleError::Conflict),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(ScaleError::Wrong(format!(
-                "{}; component scale-to-zero of depthgauge's manifests grants it",
-                status.message
-            ))),
-            Err(error) => Err(ScaleError::Trouble(super::scale::answered(&error))),
+            // Or the HPA is gone: the next thing that is heard is that.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(ScaleError::Conflict),
+            Err(error) => {
+                Err(refused(&error, ("autoscaling", "horizontalpodautoscalers"), hpa.namespace.as_str(), &["patch"]))
+            }
         }
     }
 

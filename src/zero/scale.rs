@@ -111,20 +111,34 @@ fn of(scale: k8s_openapi::api::autoscaling::v1::Scale) -> Scale {
 }
 
 fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleError {
-    let kube::Error::Api(status) = error else { return ScaleError::Trouble(answered(error)) };
     let reference = hpa.workload.reference();
-    match status.code {
-        409 => ScaleError::Conflict,
-        404 => ScaleError::Gone(format!("there is no {reference}, or it has no scale subresource")),
-        403 if is_rbac(status) => {
-            let resource = format!("{}/scale", kind.plural);
-            ScaleError::Wrong(may_not(&kind.group, &resource, hpa.namespace.as_str(), VERBS, status))
+    match error {
+        kube::Error::Api(status) if status.code == 409 => ScaleError::Conflict,
+        kube::Error::Api(status) if status.code == 404 => {
+            ScaleError::Gone(format!("there is no {reference}, or it has no scale subresource"))
         }
         // As kube-apiserver says it of a custom resource without that field.
-        500 if status.message.contains("does not exist") => ScaleError::Wrong(answered(error)),
-        _ if is_passing(status) => ScaleError::Trouble(answered(error)),
-        // Its replicas are not what a scale can be made of.
-        _ => ScaleError::Wrong(answered(error)),
+        kube::Error::Api(status) if status.code == 500 && status.message.contains("does not exist") => {
+            ScaleError::Wrong(answered(error))
+        }
+        _ => refused(error, (&kind.group, &format!("{}/scale", kind.plural)), hpa.namespace.as_str(), VERBS),
+    }
+}
+
+/// Why a call failed that needs `verbs` on a resource of a group, both by name.
+pub(super) fn refused(
+    error: &kube::Error,
+    (group, resource): (&str, &str),
+    namespace: &str,
+    verbs: &[&str],
+) -> ScaleError {
+    match error {
+        kube::Error::Api(status) if status.code == 403 && is_rbac(status) => {
+            ScaleError::Wrong(may_not(group, resource, namespace, verbs, status))
+        }
+        // An admission webhook's word, or replicas that are not what a scale can be made of.
+        kube::Error::Api(status) if !is_passing(status) => ScaleError::Wrong(answered(error)),
+        _ => ScaleError::Trouble(answered(error)),
     }
 }
 

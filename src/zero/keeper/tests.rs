@@ -176,3 +176,87 @@ async fn a_mark_is_taken_away_only_from_who_is_awake_at_that_moment() {
     keeper.act(&hpa).await.unwrap();
     assert_eq!(remembered(&asked), [] as [Value; 0], "it had been awake a moment ago");
 }
+
+/// The cluster of [`at_zero`], but for this method and path, or the message of a failure.
+fn but(
+    of: (Method, &'static str),
+    code: u16,
+    message: &'static str,
+) -> impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static {
+    move |method, path, body| match (method, path) == (&of.0, of.1) {
+        true => (code, json!(message)),
+        false => at_zero(method, path, body),
+    }
+}
+
+#[tokio::test]
+async fn who_is_at_0_by_us_is_marked_again_whoever_looks_after_it_now() {
+    for label in ["true", "false"] {
+        let hpa = hpa(&json!({"metadata": {"labels": {"depthgauge.dev/scale-to-zero": label}}}));
+        let (mut keeper, asked, _sender) = keeper(&hpa, at_zero);
+        keeper.asleep = Some("2026-11-23T10:00:00Z".parse().unwrap());
+        keeper.scale = Some((Scale::at_zero(), Instant::now()));
+        keeper.act(&hpa).await.unwrap();
+        let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock().unwrap()) };
+        assert_eq!(written["depthgauge.dev/asleep-since"], "2026-11-23T10:00:00.000Z", "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_cooldown_that_has_ended_stays_so_though_it_could_not_be_written() {
+    let hpa = cooling();
+    let (mut keeper, _asked, _sender) = keeper(&hpa, but((Method::PATCH, HPA), 503, "too much to do"));
+    let mut awake = Scale::at_zero();
+    awake.replicas = 2;
+    keeper.scale = Some((awake, Instant::now()));
+    assert!(matches!(keeper.act(&hpa).await, Err(ScaleError::Trouble(_))));
+    assert!(keeper.missed);
+}
+
+#[tokio::test]
+async fn what_keeps_a_mark_from_the_hpa_is_told_from_trouble() {
+    let rbac = "User \"u\" cannot patch resource";
+    for (code, message, wrong) in [
+        (403, rbac, Some("resources: [horizontalpodautoscalers], verbs: [patch]")),
+        (403, "admission webhook \"w\" denied the request: not at night", Some("not at night")),
+        (422, "metadata.annotations: too long", Some("too long")),
+        (500, "failed calling webhook", None),
+        (401, "Unauthorized", None),
+    ] {
+        let hpa = cooling();
+        let (mut keeper, _asked, _sender) = keeper(&hpa, but((Method::PATCH, HPA), code, message));
+        match (keeper.remember(&hpa, Memory::default()).await, wrong) {
+            (Err(ScaleError::Wrong(why)), Some(text)) => assert!(why.contains(text), "{why}"),
+            (Err(ScaleError::Trouble(_)), None) => {}
+            (result, _) => panic!("{code} {message}: {result:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_lasts_is_told_and_goes_with_the_first_good_look() {
+    const SCALE: &str = "/apis/apps/v1/namespaces/shop/deployments/dummy/scale";
+    let hpa = cooling();
+    let down = Arc::new(Mutex::new(true));
+    let (is_down, refused) = (down.clone(), but((Method::GET, SCALE), 500, "failed calling webhook"));
+    let (mut keeper, asked, _sender) = keeper(&hpa, move |method, path, body| match *is_down.lock().unwrap() {
+        true => refused(method, path, body),
+        false => at_zero(method, path, body),
+    });
+    let findings = keeper.shared.findings.clone();
+    let began = Instant::now();
+    while began.elapsed() < TROUBLE_PATIENCE + TROUBLE_MAX * 5 {
+        assert!(began.elapsed() > TROUBLE_PATIENCE || findings.all().is_empty(), "{:?}", began.elapsed());
+        let pause = keeper.look(&hpa).await;
+        tokio::time::advance(pause).await;
+    }
+    let [found] = &findings.all()[..] else { panic!("{:?}", findings.all()) };
+    assert!(
+        found.finding.text.contains("cannot scale its workload: kube-apiserver answers 500: failed calling webhook")
+    );
+    let told = |asked: &Asked| asked.lock().unwrap().iter().filter(|(_, path, _)| path == EVENTS).count();
+    assert_eq!(told(&asked), 1);
+    *down.lock().unwrap() = false;
+    keeper.look(&hpa).await;
+    assert_eq!((findings.all().len(), told(&asked)), (0, 1));
+}
