@@ -1,17 +1,13 @@
 //! Tables, and random histories.
 
-use std::time::Duration;
-
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::finding::Problem;
 
+mod histories;
 mod objects;
-
-use objects::with_object;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -243,101 +239,6 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
     assert_eq!(wakes(&decided(&soon, 0, &[value(5, 99)])), Some((3, Why::Work)));
 }
 
-/// What one metric reads in a second of a history.
-#[derive(Clone, Copy, Debug)]
-enum Reading {
-    Value(i64),
-    Fallback(i64),
-    Unknown,
-    /// The value of the last good reading goes on being told: nobody has read since.
-    Stale,
-}
-
-/// What else happens in that second, before somebody decides.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Nothing,
-    /// Another leader after so long a silence.
-    Leader {
-        silent: i64,
-    },
-    /// The leader dies after the first of its writes.
-    Crash,
-    /// Somebody scales by hand.
-    Scaled(u32),
-    Paused(bool),
-    Labelled(bool),
-    /// The HPA scales to 0 itself, if it can and may.
-    HpaSleeps,
-}
-
-/// What an HPA is, for all of its history.
-#[derive(Clone, Copy, Debug)]
-struct Nature {
-    cooldown: i64,
-    native: bool,
-    fast_wake: bool,
-    rescue: bool,
-    /// Where we put it to sleep.
-    object: bool,
-}
-
-fn reading() -> impl Strategy<Value = Reading> {
-    prop_oneof![
-        16 => Just(Reading::Value(0)),
-        2 => (1i64..30).prop_map(Reading::Value),
-        1 => (0i64..4).prop_map(Reading::Fallback),
-        1 => Just(Reading::Unknown),
-        1 => Just(Reading::Stale),
-    ]
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        20 => Just(Event::Nothing),
-        1 => (1i64..20).prop_map(|silent| Event::Leader { silent }),
-        2 => Just(Event::Crash),
-        1 => (0u32..4).prop_map(Event::Scaled),
-        1 => any::<bool>().prop_map(Event::Paused),
-        1 => prop::bool::weighted(0.7).prop_map(Event::Labelled),
-        2 => Just(Event::HpaSleeps),
-    ]
-}
-
-fn nature() -> impl Strategy<Value = Nature> {
-    (0i64..12, prop::bool::weighted(0.3), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(cooldown, native, fast_wake, rescue, object)| Nature {
-            cooldown,
-            native,
-            fast_wake,
-            rescue,
-            object: object && !native,
-        },
-    )
-}
-
-/// A value is told until it is too old; after that there is none to be told again.
-fn tell(reading: Reading, before: &Told, second: i64) -> Told {
-    match reading {
-        Reading::Value(sum) => value(sum, second),
-        Reading::Fallback(sum) => fallback(sum),
-        Reading::Unknown => unknown(),
-        Reading::Stale if matches!(before, Told::Value { .. }) => before.clone(),
-        Reading::Stale => unknown(),
-    }
-}
-
-/// Two queues, or a queue and an Object metric.
-fn two_metrics(object: bool) -> Autoscaler {
-    let target = json!({"type": "AverageValue", "averageValue": "2"});
-    if object {
-        return with_object(&json!({}), &target);
-    }
-    let metric = json!({"type": "External", "external": {
-        "metric": {"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}}, "target": target}});
-    hpa(&json!({"spec": {"metrics": [metric, metric]}}))
-}
-
 #[test]
 fn a_native_hpa_that_will_never_act_is_said_or_rescued() {
     let percent = json!({"scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}});
@@ -384,96 +285,4 @@ fn who_was_woken_while_paused_is_no_longer_ours() {
     hpa.paused = true;
     assert_eq!(decided(&hpa, 0, &[value(5, 95)]).action, Action::Nothing);
     assert_eq!(decided(&hpa, 3, &[value(5, 95)]).action, Action::Remember(Memory::default()));
-}
-
-proptest! {
-    /// Never asleep but after a cooldown of zeros that were read, of all metrics; never asleep by
-    /// us with messages waiting and a source that is read; never moved by what nobody knows, by
-    /// what others did, or while paused.
-    #[test]
-    fn histories(nature in nature(), seconds in prop::collection::vec((reading(), reading(), event()), 1..120)) {
-        let Nature { cooldown, native, fast_wake, rescue, object } = nature;
-        let mut hpa = two_metrics(object);
-        hpa.cooldown = Ok(Duration::from_secs(cooldown.unsigned_abs()));
-        (hpa.min, hpa.fast_wake, hpa.rescue) = (u32::from(!native), fast_wake, rescue);
-        let (mut memory, mut replicas, mut unbroken) = (Memory::default(), 3, at(0));
-        let mut told = [value(0, 0), value(0, 0)];
-        // Since when all have read 0 while it was awake, and somebody looked.
-        let mut zero: Option<i64> = None;
-        // Whether it was we who brought it to 0, as far as one who looks can tell.
-        let mut by_us = false;
-        let mut second = 0;
-        for (one, other, event) in seconds {
-            second += 1;
-            match event {
-                Event::Leader { silent } => {
-                    second += silent;
-                    if silent > cooldown {
-                        unbroken = at(second);
-                        zero = None;
-                    }
-                }
-                Event::Scaled(to) => {
-                    replicas = to;
-                    hpa.state.scaled_to_zero = false;
-                }
-                Event::Paused(paused) => hpa.paused = paused,
-                Event::Labelled(labelled) => hpa.labelled = labelled,
-                Event::HpaSleeps if native && replicas > 0 => {
-                    replicas = 0;
-                    hpa.state.scaled_to_zero = true;
-                }
-                Event::Nothing | Event::Crash | Event::HpaSleeps => {}
-            }
-            hpa.state.at_zero = replicas == 0;
-            hpa.state.rests = replicas == 0 && !hpa.state.scaled_to_zero;
-            told = [tell(one, &told[0], second), tell(other, &told[1], second)];
-            // When they were read last, if all read 0.
-            let read = all_zero(&told).map(|(_, last)| last.as_second() - at(0).as_second());
-            let counts = replicas > 0 && hpa.is_kept() && !hpa.paused;
-            zero = read.filter(|_| counts).map(|read| zero.unwrap_or(read));
-            let known_above = told.iter().any(|told| matches!(told, Told::Value { sum, .. } if sum.milli() > 0));
-            let above = known_above || told.iter().any(|told| told.said().is_some_and(|sum| sum.milli() > 0));
-
-            let facts = Facts { hpa: &hpa, memory, replicas, told: &told, unbroken: Some(unbroken), now: at(second) };
-            let Decision { action, finding } = decide(&facts);
-            // A second write is the next decision's, if the leader dies before it.
-            let crash = matches!(event, Event::Crash);
-            by_us &= replicas == 0;
-            match action {
-                Action::Sleep { memory: mark, .. } => {
-                    prop_assert!(read.is_some() && replicas > 0 && hpa.is_kept() && !hpa.paused);
-                    let since = zero.expect("all read 0");
-                    prop_assert!(second - since >= cooldown, "{second} {since}");
-                    memory = mark;
-                    by_us = true;
-                    if !crash { replicas = 0; }
-                }
-                Action::Wake { replicas: size, why } => {
-                    prop_assert!(replicas == 0 && !hpa.paused && (1..=10).contains(&size));
-                    prop_assert!(match why {
-                        Why::Work => by_us && above && hpa.is_kept(),
-                        Why::HandBack => by_us && !hpa.is_kept(),
-                        Why::Fast => !by_us && above && fast_wake && hpa.labelled && hpa.state.scaled_to_zero,
-                        Why::Rescue => !by_us && above && rescue && hpa.labelled && hpa.state.rests,
-                    }, "{why:?}");
-                    replicas = size;
-                    hpa.state.scaled_to_zero = false;
-                    if !crash {
-                        memory = Memory::default();
-                        by_us = false;
-                    }
-                }
-                Action::Remember(next) => memory = next,
-                Action::Nothing => {}
-            }
-            let sleeps = replicas == 0 && !hpa.paused && known_above;
-            // One look may be spent on the end of putting it to sleep; the next comes at once.
-            let ours = memory.asleep_since.is_some() && !matches!(action, Action::Remember(_));
-            prop_assert!(!(sleeps && ours), "asleep with messages waiting");
-            if sleeps && memory.asleep_since.is_none() && hpa.state.rests {
-                prop_assert_eq!(finding.map(|finding| finding.problem), Some(Problem::AsleepForGood));
-            }
-        }
-    }
 }
