@@ -201,19 +201,16 @@ fn awake(facts: &Facts<'_>) -> Decision {
 }
 
 fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
-    let Facts { hpa, memory, .. } = facts;
+    let Facts { hpa, .. } = facts;
     let obstacle = if hpa.is_kept() { Finding::obstacle(hpa) } else { None };
     if !hpa.is_kept() || obstacle.is_some() {
         // Nobody else knows that it sleeps, and its HPA would leave it there.
         return Decision::of(facts.wake(facts.wanted().max(1), Why::HandBack), obstacle);
     }
     let annotation = hpa.cooldown.as_ref().err().map(|why| Finding::annotation(why));
-    if memory.zero_since.is_some() {
-        // That cooldown is over. First of all: if we died between waking and forgetting it, the
-        // workload would sleep at once again.
-        return Decision::of(facts.remember(Memory { zero_since: None, ..*memory }), annotation);
-    }
     match facts.wanted() {
+        // That cooldown is over.
+        0 if facts.memory.zero_since.is_some() => Decision::of(facts.end_of_cooldown(), annotation),
         0 => Decision::of(Action::Nothing, facts.blind().or(annotation)),
         wanted => Decision::of(facts.wake(wanted, Why::Work), annotation),
     }
@@ -250,10 +247,19 @@ impl Facts<'_> {
         size::wanted(&self.hpa.metrics, self.told, self.hpa.max)
     }
 
+    /// First of all the end of a cooldown is written: if we died between waking and forgetting it,
+    /// the workload would sleep at once again.
     fn wake(&self, wanted: u32, why: Why) -> Action {
+        if self.memory.zero_since.is_some() {
+            return self.end_of_cooldown();
+        }
         let Autoscaler { limit, min, .. } = self.hpa;
         let least = (*min).max(1);
         Action::Wake { replicas: limit.bound(wanted).max(least), why }
+    }
+
+    fn end_of_cooldown(&self) -> Action {
+        self.remember(Memory { zero_since: None, ..self.memory })
     }
 
     /// Nothing, where it is on the HPA already.
