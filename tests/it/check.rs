@@ -115,3 +115,24 @@ async fn a_persons_own_kubeconfig_is_used_when_nothing_else_is_named() {
     let own = home.run(&["check"]).await;
     assert!(own.stdout.contains("https://127.0.0.1:1/"), "{}", own.stdout);
 }
+
+#[tokio::test]
+async fn colours_are_for_a_terminal_whose_owner_wants_them() {
+    let oci = Oci::with_queues(&[]).await;
+    let home = home();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
+    let (arguments, terminal) = (["check", "--config=config.yaml", "--kubeconfig=kubeconfig"], ("TERM", "xterm"));
+    let plain = home.start_in(&[terminal], &arguments).ended().await;
+    assert!(plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN cannot be read "), "{plain:?}");
+    assert!(!(plain.stdout + &plain.stderr).contains('\u{1b}'), "in a pipe");
+    let coloured = home.start_on_terminal(&[terminal], &arguments).ended().await;
+    assert_eq!(coloured.status.code(), Some(1));
+    for text in ["\u{1b}[1m\u{1b}[31mfail \u{1b}[0m sources ", "\u{1b}[33m WARN\u{1b}[0m "] {
+        assert!(coloured.stdout.contains(text), "{text:?} in {:?}", coloured.stdout);
+    }
+    for unwanted in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = home.start_on_terminal(&[terminal, unwanted], &arguments).ended().await;
+        assert!(plain.stdout.contains("fail  sources ") && plain.stdout.contains(" WARN "), "{}", plain.stdout);
+        assert!(!plain.stdout.contains('\u{1b}'), "{unwanted:?}: {:?}", plain.stdout);
+    }
+}
