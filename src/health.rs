@@ -150,7 +150,43 @@ fn is_ready(checks: &[Check]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tracing::{Dispatch, Event, Level, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
     use super::*;
+
+    /// The levels of what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<Level>>>);
+
+    impl<S: Subscriber> Layer<S> for Log {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+    }
+
+    #[test]
+    fn a_change_is_one_line_of_the_log_and_a_repetition_is_none() {
+        let log = Log::default();
+        // With one subscriber in the process, tracing lets the thread that is first at a place
+        // decide for all whether anybody listens there; other tests have none.
+        let _second = Dispatch::new(tracing_subscriber::registry());
+        let _logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+        let part = Health::default().reporter("part", State::Ok);
+        let degraded = |reason: &str| State::Degraded(reason.to_owned());
+        for (state, logged) in [
+            (State::Ok, None),
+            (degraded("slow"), Some(Level::WARN)),
+            (degraded("refused"), Some(Level::WARN)),
+            (State::Failed("refused".to_owned()), Some(Level::WARN)),
+            (State::Ok, Some(Level::INFO)),
+        ] {
+            for _poll in 0..3 {
+                part.report(state.clone());
+            }
+            assert_eq!(std::mem::take(&mut *log.0.lock().unwrap()), Vec::from_iter(logged), "{state:?}");
+        }
+    }
 
     #[test]
     fn only_a_failed_check_makes_the_server_unready() {

@@ -250,8 +250,10 @@ pub struct SourceError {
     pub remedy: &'static str,
     /// For the log only: may name OCIDs, endpoints and request ids.
     pub detail: String,
+    /// Of a refusal: what would allow it, for whoever looks after the source and not for whoever asks.
+    pub grant: Option<Arc<str>>,
     /// By which the service's own people find the request, where it was answered.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// When the service wants to be asked again: from now, half a minute at most.
     pub retry_after: Option<Duration>,
 }
@@ -268,7 +270,7 @@ impl SourceError {
         detail: impl Into<String>,
     ) -> Self {
         let (cause, detail) = (cause.into(), detail.into());
-        Self { step, verdict, cause, remedy, detail, request_id: None, retry_after: None }
+        Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
 }
 

@@ -1,7 +1,6 @@
 //! How the process speaks of itself: the log's form and filter, and the registry of its metrics.
 
-use std::io::IsTerminal as _;
-
+use anstream::{AutoStream, ColorChoice};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -43,7 +42,9 @@ pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
     if in_pod {
         registry.with(layer.json().flatten_event(true)).try_init()?;
     } else {
-        registry.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()?;
+        // As what commands print: for a terminal whose owner has not said NO_COLOR.
+        let coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        registry.with(layer.with_ansi(coloured).with_target(false)).try_init()?;
     }
     Ok(())
 }

@@ -58,6 +58,8 @@ pub fn condition(found: &APIService) -> Option<&APIServiceCondition> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
     use serde_json::json;
 
     use super::*;
@@ -76,7 +78,14 @@ mod tests {
             });
             serde_json::from_value(object).unwrap()
         };
-        let availability = Availability::default();
+        let (availability, mut registry) = (Availability::default(), Registry::default());
+        registry.register_collector(Box::new(availability.clone()));
+        let sample = || {
+            let mut scraped = String::new();
+            text::encode(&mut scraped, &registry).unwrap();
+            scraped.lines().find_map(|line| line.strip_prefix("apiservice_available ").map(str::to_owned))
+        };
+        assert_eq!(sample(), None);
         for (found, available) in [
             (Some(led_to("depthgauge", "True")), true),
             (Some(led_to("depthgauge", "False")), false),
@@ -85,6 +94,9 @@ mod tests {
         ] {
             availability.seen(found.as_ref(), &service);
             assert_eq!(availability.now(), Some(available), "{found:?}");
+            assert_eq!(sample(), Some(u8::from(available).to_string()), "{found:?}");
         }
+        availability.unknown();
+        assert_eq!(sample(), None);
     }
 }

@@ -38,3 +38,43 @@ impl Collector for Expiry {
         ConstGauge::new(expires).encode(gauge)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+    use super::*;
+    use crate::certs::Ca;
+    use crate::certs::issue::Pair;
+    use crate::certs::serving::serving;
+
+    #[test]
+    fn it_is_the_end_of_the_leaf_that_is_served_now() {
+        let made: Timestamp = "2026-11-22T14:00:00Z".parse().unwrap();
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        let ca = Pair::ca(days(100), made).unwrap();
+        let of_days = |lifetime: i64| {
+            let Pair { certificate, key } = ca.sign(&["a.b.svc".to_owned()], days(lifetime), made).unwrap();
+            // With its CA, which ends later.
+            let chain = Pair { certificate: format!("{certificate}{}", ca.certificate), key };
+            serving(&chain, Ca::Nobody).unwrap()
+        };
+        let (sender, receiver) = watch::channel(of_days(30));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Expiry::of(receiver)));
+        for lifetime in [30, 60] {
+            sender.send_replace(of_days(lifetime));
+            let chain = sender.borrow().certified.cert.clone();
+            let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
+            let end = leaf.validity().not_after.timestamp();
+            assert_eq!((chain.len(), end), (2, (made + days(lifetime)).as_second()));
+            let mut scraped = String::new();
+            text::encode(&mut scraped, &registry).unwrap();
+            let line = format!("certificate_expiry_timestamp_seconds {end}");
+            assert!(scraped.lines().any(|shown| shown == line), "{line} in {scraped}");
+        }
+    }
+}

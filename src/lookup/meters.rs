@@ -118,7 +118,8 @@ impl Collector for Vitals {
         let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(held_back).encode(breaker)?;
         let help = "Sources that are listed and that no question can name; the log and /status say why";
-        let unreachable = i64::try_from(entries.unreachable.len() + entries.twins.len()).unwrap_or(i64::MAX);
+        let twins: usize = entries.twins.iter().map(|twins| twins.identities.len()).sum();
+        let unreachable = i64::try_from(entries.unreachable.len() + twins).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("unreachable_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(unreachable).encode(gauge)?;
         let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";

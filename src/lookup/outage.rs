@@ -110,6 +110,16 @@ impl Outage {
     }
 }
 
+/// What is told of a failed read to whoever looks after the source: the sentence, and what would
+/// allow a read that was refused.
+pub(super) fn told_once(title: &str, error: &SourceError, since: Timestamp) -> String {
+    let sentence = sentence(title, error, since);
+    match &error.grant {
+        Some(grant) => format!("{sentence} If no policy allows it yet, this one does: {grant}"),
+        None => sentence.to_string(),
+    }
+}
+
 fn sentence(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
     let mut text = match error.verdict {

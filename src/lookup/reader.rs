@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Timing;
 use super::cache::{Cell, Reading, State};
-use super::outage::Outage;
+use super::outage::{self, Outage};
 use super::roll::Roll;
 use super::schedule::{self, LastRead, Next};
 use crate::metric::Clock;
@@ -71,14 +71,14 @@ impl Reader {
 }
 
 /// One read of a source that is in no catalog, with its own deadline. The error is the sentence
-/// that an HPA would be told; the log has the rest.
-pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, Arc<str>> {
+/// that an HPA would be told, and what would allow a read that was refused; the log has the rest.
+pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, String> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
     let read = read_by(&**source, &Facet::WHOLE, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
         log_failure(title, &error);
-        Outage::begin(title, &error, timestamp).sentence()
+        outage::told_once(title, &error, timestamp)
     })
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::cells::{Cells, Known, tail};
-use super::outage::{Outage, Tally};
+use super::outage::{self, Outage, Tally};
 use super::reader::{Single, log_failure};
 use super::roster::Roster;
 use super::schedule::{self, Asks, LastRead, Next};
@@ -362,8 +362,8 @@ impl Roll {
 }
 
 /// The sources of an entry of the config, each to be read by itself: the one that it names, or
-/// those that are listed now. The error is the sentence that an HPA would be told.
-pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, Arc<str>> {
+/// those that are listed now. The error is as of [`read_once`](super::read_once).
+pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, String> {
     let Binding { name, kind, timing, source, .. } = binding;
     let single = |name: &str, Identified { source, .. }| Single { title: title(kind, name), kind, timing, source };
     let listing = match source {
@@ -374,7 +374,7 @@ pub async fn list_once(binding: Binding, clock: Clock) -> Result<Vec<Single>, Ar
     let listed = list_by(&*listing, Instant::now() + timing.timeout).await.map_err(|error| {
         let title = roll_title(&*listing, &name);
         log_failure(&log_title(&title, &listing.identity()), &error);
-        Outage::begin(&title, &error, timestamp).sentence()
+        outage::told_once(&title, &error, timestamp)
     })?;
     let pattern = Pattern::new(name);
     let fitting = listed.into_iter().filter(|listed| pattern.matches(&listed.name));

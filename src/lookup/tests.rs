@@ -106,6 +106,7 @@ impl Source for Arc<Fake> {
                 cause: cause.into(),
                 remedy: "Wait.",
                 detail: String::new(),
+                grant: None,
                 request_id: None,
                 retry_after: *self.retry_after.lock().unwrap(),
             };

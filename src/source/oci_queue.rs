@@ -398,7 +398,8 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
         cause: format!("GetStats answered with {what}"),
         remedy: "This is trouble of the service: see its status page.",
         detail: format!("{:?} {:?}", stats.queue, stats.dlq),
-        request_id: stats.request_id.clone(),
+        grant: None,
+        request_id: stats.request_id.as_deref().map(Box::from),
         retry_after: None,
     };
     let negative =

@@ -43,7 +43,8 @@ impl Source for Scripted {
                 cause: "503 ServiceUnavailable".to_owned(),
                 remedy: "This is trouble of the service: see its status page.",
                 detail: String::new(),
-                request_id: Some("9F1C0A77E1D04C2B8D1F/6E0B52A4C3D94F0E9A11/53B7C2E86A1F4D0B".to_owned()),
+                grant: None,
+                request_id: Some("9F1C0A77E1D04C2B8D1F/6E0B52A4C3D94F0E9A11/53B7C2E86A1F4D0B".into()),
                 retry_after: None,
             })?;
             let (length, in_flight) = (Quantity::from_units(length), Quantity::from_units(length / 3));

@@ -7,6 +7,9 @@ use serde_json::json;
 use crate::support::oci::{Oci, compartment, ocid, source};
 use crate::support::program::{Ended, Home};
 
+/// For the user of an API key.
+const POLICY: &str = " If no policy allows it yet, this one does: Allow group <a group of this user> to read queues in compartment <compartment of the queue>";
+
 /// A cluster where nobody listens.
 fn home() -> Home {
     let home = Home::new();
@@ -43,6 +46,7 @@ async fn every_source_is_read_once_and_says_what_an_hpa_would_be_told() {
     assert!(good.starts_with("ok    sources      queue \"orders\": ") && good.contains("oci_queue_length 3"), "{good}");
     assert!(bad.starts_with("fail  sources      queue \"gone\" cannot be read since "), "{bad}");
     assert!(bad.contains("(step: endpoint). No such queue or no policy"), "{bad}");
+    assert!(bad.ends_with(POLICY) && !good.contains("Allow "), "{good} {bad}");
     assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
     assert_eq!(oci.queue("orders").reads(), 1);
 }
@@ -62,6 +66,11 @@ async fn the_queues_of_a_compartment_are_listed_and_each_is_read() {
     let ended = check(&home, &oci.config(&json!({}), &sources)).await;
     let [failed] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
     assert!(failed.contains("queues of a compartment matching \"orders-*\" cannot be read since "), "{failed}");
+    assert!(!failed.contains("Allow "), "no policy helps: {failed}");
+    oci.set_fault(Some(Fault::Status(StatusCode::NOT_FOUND)));
+    let ended = check(&home, &oci.config(&json!({}), &sources)).await;
+    let [refused] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
+    assert!(refused.contains("No such compartment or no policy") && refused.ends_with(POLICY), "{refused}");
     assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
 }
 
@@ -105,4 +114,25 @@ async fn a_persons_own_kubeconfig_is_used_when_nothing_else_is_named() {
     std::fs::rename(home.path("kubeconfig"), home.path(".kube/config")).unwrap();
     let own = home.run(&["check"]).await;
     assert!(own.stdout.contains("https://127.0.0.1:1/"), "{}", own.stdout);
+}
+
+#[tokio::test]
+async fn colours_are_for_a_terminal_whose_owner_wants_them() {
+    let oci = Oci::with_queues(&[]).await;
+    let home = home();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
+    let (arguments, terminal) = (["check", "--config=config.yaml", "--kubeconfig=kubeconfig"], ("TERM", "xterm"));
+    let plain = home.start_in(&[terminal], &arguments).ended().await;
+    assert!(plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN cannot be read "), "{plain:?}");
+    assert!(!(plain.stdout + &plain.stderr).contains('\u{1b}'), "in a pipe");
+    let coloured = home.start_on_terminal(&[terminal], &arguments).ended().await;
+    assert_eq!(coloured.status.code(), Some(1));
+    for text in ["\u{1b}[1m\u{1b}[31mfail \u{1b}[0m sources ", "\u{1b}[33m WARN\u{1b}[0m "] {
+        assert!(coloured.stdout.contains(text), "{text:?} in {:?}", coloured.stdout);
+    }
+    for unwanted in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = home.start_on_terminal(&[terminal, unwanted], &arguments).ended().await;
+        assert!(plain.stdout.contains("fail  sources ") && plain.stdout.contains(" WARN "), "{}", plain.stdout);
+        assert!(!plain.stdout.contains('\u{1b}'), "{unwanted:?}: {:?}", plain.stdout);
+    }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::oci::{Oci, source};
 use crate::support::program::Home;
 
@@ -53,4 +54,25 @@ async fn a_watch_prints_changes_and_stops_well() {
     watch.terminate();
     let ended = watch.ended().await;
     assert_eq!((ended.status.code(), ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_watch_on_a_terminal_draws_its_last_line_anew() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({"refresh": "1s"}), &[source("orders", &["shop"])]));
+    let arguments = ["get", "--config=config.yaml", "oci_queue_length", "-n", "shop", "-w"];
+    let mut watch = home.start_on_terminal(&[("TERM", "xterm")], &arguments);
+    // Read again, so the first answer is known.
+    eventually("a second read", async || (oci.queue("orders").reads() > 1).then_some(())).await;
+    oci.put("orders", 3);
+    // The line is over when the value is another one.
+    let first = watch.said("\r\u{1b}[K").await;
+    assert!(first.contains("Z         0  ▁"), "{first:?}");
+    let looks = oci.queue("orders").reads();
+    eventually("it is drawn anew", async || (oci.queue("orders").reads() > looks + 2).then_some(())).await;
+    watch.terminate();
+    let ended = watch.ended().await;
+    let [_, last, ..] = ended.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
+    assert!(last.contains("Z         3  ▁") && last.contains("\r\u{1b}[K"), "{last:?}");
 }

@@ -38,7 +38,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
     while let Some(bindings) = listed.next().await {
         match bindings {
             Ok(singles) => all.extend(singles),
-            Err(sentence) => report.add("sources", &Finding::fail(&*sentence)),
+            Err(sentence) => report.add("sources", &Finding::fail(sentence)),
         }
     }
     let mut read = stream::iter(all).map(|single| async move { look(&single).await }).buffered(AT_ONCE);
@@ -64,6 +64,6 @@ async fn look(single: &Single) -> Finding {
             let known: Vec<String> = known.collect();
             Finding::ok(format!("{}: {}", single.title, known.join(", ")))
         }
-        Err(sentence) => Finding::fail(&*sentence),
+        Err(sentence) => Finding::fail(sentence),
     }
 }

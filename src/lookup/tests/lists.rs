@@ -5,7 +5,7 @@ use super::*;
 use crate::source::{Listed, Listing};
 
 /// A list that a test writes.
-struct FakeListing {
+pub(super) struct FakeListing {
     /// Names and identities, or the cause of a failure.
     listed: Mutex<Result<Vec<(&'static str, &'static str)>, &'static str>>,
     lists: AtomicU64,
@@ -13,11 +13,11 @@ struct FakeListing {
 }
 
 impl FakeListing {
-    fn of(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
+    pub(super) fn of(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
         Arc::new(Self { listed: Mutex::new(Ok(listed.to_vec())), lists: AtomicU64::new(0), fake: Fake::new() })
     }
 
-    fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
+    pub(super) fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
         *self.listed.lock().unwrap() = listed.map(<[_]>::to_vec);
     }
 
@@ -54,6 +54,7 @@ impl Listing for Arc<FakeListing> {
                 cause: cause.to_owned(),
                 remedy: "Wait.",
                 detail: String::new(),
+                grant: None,
                 request_id: None,
                 retry_after: *self.fake.retry_after.lock().unwrap(),
             })?;
@@ -68,7 +69,7 @@ impl Listing for Arc<FakeListing> {
     }
 }
 
-fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>) -> Binding {
+pub(super) fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>) -> Binding {
     Binding {
         namespaces: vec![Pattern::new(namespace)],
         source: Opened::Many(Box::new(listing.clone())),

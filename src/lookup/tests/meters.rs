@@ -2,7 +2,14 @@
 
 use prometheus_client::registry::Registry;
 
+use super::lists::{FakeListing, listed};
 use super::*;
+
+fn assert_has(registry: &Registry, line: &str) {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
+}
 
 #[tokio::test(start_paused = true)]
 async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
@@ -17,11 +24,7 @@ async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
         let selector = Selector::parse(selector).unwrap();
         scene.answer(&Namespace::new("shop"), "oci_queue_length", &selector).await.is_ok()
     };
-    let has = |line: &str| {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
-    };
+    let has = |line: &str| assert_has(&registry, line);
     has("sources{state=\"idle\"} 3");
     bills.set(Mood::Fails("500"));
     for n in 0..5 {
@@ -66,4 +69,41 @@ async fn what_has_failed_is_counted_and_told_after_its_outage() {
     let failure = state.last_failure.unwrap();
     assert_eq!((failure.step, failure.cause.as_str(), failure.remedy), ("read", "500", "Wait."));
     assert_eq!(state.identity_tail, "orders");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_source_that_no_question_can_name_counts() {
+    // One is no name, one is taken, and two have the same.
+    let names = [("My Queue", "1"), ("a", "2"), ("twin", "3"), ("twin", "4"), ("b", "5")];
+    let listing = FakeListing::of(&names);
+    let Scene { catalog, _reader } = bound(vec![binding("a", &Fake::new()), listed("*", "shop", &listing)]);
+    let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
+    registry.register_collector(Box::new(Vitals::of(catalog.clone())));
+    assert_has(&registry, "unreachable_sources 0");
+    let shop = Namespace::new("shop");
+    let all = Selector::parse("queue!=x").unwrap();
+    let told = async || catalog.answer(&shop, "oci_queue_length", &all).await;
+    // Of the twins it is said why.
+    told().await.unwrap_err();
+    assert_has(&registry, "unreachable_sources 4");
+    listing.set(Ok(&[("b", "5")]));
+    seconds(70.0).await;
+    assert_eq!(told().await.unwrap().len(), 2);
+    assert_has(&registry, "unreachable_sources 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_much_longer_values_are_kept_is_told_in_seconds() {
+    let fake = Fake::new();
+    let Scene { catalog, _reader } = bound(vec![binding("orders", &fake)]);
+    let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
+    registry.register_collector(Box::new(Vitals::of(catalog.clone())));
+    assert_has(&registry, "refresh_stretch_seconds 0.0");
+    *fake.queued.lock().unwrap() = Duration::from_millis(7500);
+    let (shop, all) = (Namespace::new("shop"), Selector::parse("").unwrap());
+    for _ in 0..60 {
+        catalog.answer(&shop, "oci_queue_length", &all).await.unwrap();
+        seconds(1.0).await;
+    }
+    assert_has(&registry, "refresh_stretch_seconds 7.5");
 }

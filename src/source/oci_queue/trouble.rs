@@ -52,12 +52,12 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
         _ => error.to_string(),
     };
     let detail = detail(about, request_id, error);
-    let retry_after = match error {
-        oci::Error::Service(error) => error.retry_after,
-        _ => None,
+    let (retry_after, grant) = match error {
+        oci::Error::Service(error) => (error.retry_after, error.policy.clone()),
+        _ => (None, None),
     };
-    let request_id = request_id.map(str::to_owned);
-    SourceError { step, verdict: verdict(error), cause, remedy, detail, request_id, retry_after }
+    let request_id = request_id.map(Box::from);
+    SourceError { step, verdict: verdict(error), cause, remedy, detail, grant, request_id, retry_after }
 }
 
 /// The same about one queue, which may be sought where its OCID says that it is not.

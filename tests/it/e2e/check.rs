@@ -7,6 +7,7 @@ use super::cluster::{Said, eventually, run};
 use super::world::World;
 
 mod bad_input;
+mod rights;
 
 pub(super) const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
@@ -19,7 +20,8 @@ async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
         world.await_available();
         world.deploy_example();
         all_is_well(&world);
-        rights_that_were_taken_away_come_back_by_the_printed_yaml(&world);
+        rights::one_by_one(&world);
+        rights::all_at_once(&world);
         ports_that_do_not_meet(&world);
         a_stranger_sees_what_he_may(&world);
         bad_input::hpas(&world);
@@ -61,28 +63,6 @@ fn all_is_well(world: &World) {
         expect(&said, "ok", name, text);
     }
     assert!(said.stdout.lines().last().unwrap().ends_with("0 failures"), "{}", said.stdout);
-}
-
-fn rights_that_were_taken_away_come_back_by_the_printed_yaml(world: &World) {
-    for (kind, name, namespace) in [
-        ("clusterrolebinding", "depthgauge", None),
-        ("rolebinding", "depthgauge", Some("depthgauge")),
-        ("clusterrolebinding", "depthgauge:auth-delegator", None),
-        ("rolebinding", "depthgauge:authentication-reader", Some("kube-system")),
-    ] {
-        let place = namespace.map_or_else(Vec::new, |namespace| vec!["-n", namespace]);
-        world.cluster.told(&[&["delete", kind, name][..], &place].concat());
-    }
-    let said = check(world, &[]);
-    let missing: Vec<&str> = said.stdout.lines().filter(|line| line.contains(" rbac  ")).collect();
-    assert_eq!(missing.len(), 7, "one for each thing that is granted: {}", said.stdout);
-    for line in missing {
-        let (_, yaml) = line.split_once("kubectl apply -f -: ").unwrap();
-        world.cluster.apply(yaml);
-    }
-    eventually("kube-apiserver knows", Duration::from_secs(10), || {
-        check(world, &[]).stdout.contains("may do all that serve does").then_some(())
-    });
 }
 
 fn ports_that_do_not_meet(world: &World) {

@@ -57,8 +57,18 @@ impl Home {
 
     /// The same, with these variables.
     pub(crate) fn start_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_depthgauge"))
-            .args(arguments)
+        self.spawn(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(arguments), variables)
+    }
+
+    /// The same on a terminal, which is its standard output and standard error in one. No argument
+    /// may need quotes.
+    pub(crate) fn start_on_terminal(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
+        let line = format!("exec {} {}", env!("CARGO_BIN_EXE_depthgauge"), arguments.join(" "));
+        self.spawn(Command::new("script").args(["-qec", &line, "/dev/null"]), variables)
+    }
+
+    fn spawn(&self, command: &mut Command, variables: &[(&str, &str)]) -> Program {
+        let mut child = command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.0.path())

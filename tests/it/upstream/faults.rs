@@ -104,6 +104,7 @@ async fn a_refusal_names_the_request_and_the_policy_in_the_log_only() {
     assert!(error.detail.contains(&asked), "{}", error.detail);
     let policy = "Allow group <a group of this user> to read queues in compartment <compartment of the queue>";
     assert!(error.detail.contains(policy), "{}", error.detail);
+    assert_eq!(error.grant.as_deref(), Some(policy));
     assert!(!error.cause.contains("REQUEST7") && error.remedy.starts_with("No such queue or no policy: "));
 }
 

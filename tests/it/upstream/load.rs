@@ -221,6 +221,7 @@ impl Source for Paced {
             cause: "500".to_owned(),
             remedy: "Wait.",
             detail: String::new(),
+            grant: None,
             request_id: None,
             retry_after: None,
         };

@@ -96,6 +96,12 @@ pub async fn sources(world: &World) {
     let said = checked();
     expect(&said, "fail", "sources", "404 NotAuthorizedOrNotFound");
     expect(&said, "fail", "sources", "check `queueId` and region, and that a policy allows this principal to use it");
+    expect(
+        &said,
+        "fail",
+        "sources",
+        "this one does: Allow group <a group of this user> to read queues in compartment ",
+    );
     world.oci.emulator.set_fault(None);
 
     in_another_region(world).await;
