@@ -127,7 +127,8 @@ fn tried_by(config_file: &Path, address: SocketAddr, queues: &[(String, QueueId)
 }
 
 fn make_profile(dir: &Path) -> Result<Profile> {
-    Profile::make(dir, REGION).with_context(|| format!("cannot put an OCI profile into {}", dir.display()))
+    let made = std::fs::create_dir_all(dir).and_then(|()| Profile::make(dir, REGION));
+    made.with_context(|| format!("cannot put an OCI profile into {}", dir.display()))
 }
 
 fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {

@@ -157,14 +157,14 @@ async fn emulate_prints_where_it_is_and_a_config_that_signs() {
 #[tokio::test]
 async fn emulate_leaves_its_profile_where_it_was_told_to() {
     let home = Home::new();
-    let mut emulate = home.start(&["emulate", &format!("--profile-dir={}", home.dir().display())]);
-    let config = home.path("config");
+    let mut emulate = home.start(&["emulate", &format!("--profile-dir={}", home.dir().join("a/new").display())]);
+    let config = home.path("a/new/config");
     assert_eq!(emulate.said("OCI config ").await, config.display().to_string());
     emulate.terminate();
     assert_eq!(emulate.ended().await.status.code(), Some(0));
     Credentials::api_key(&config, "DEFAULT").unwrap();
 
-    let nowhere = home.path("nowhere").display().to_string();
+    let nowhere = home.path("a/new/config/below-a-file").display().to_string();
     let ended = home.start(&["emulate", "--profile-dir", &nowhere]).ended().await;
     assert!(ended.stderr.contains(&format!("cannot put an OCI profile into {nowhere}")), "{}", ended.stderr);
     let ended = home.start(&["emulate", "--wave=20"]).ended().await;
