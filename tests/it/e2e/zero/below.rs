@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::super::cluster::{eventually, pause, run, throughout};
+use super::super::world::Server;
 use super::stage::{COOLDOWN, Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
 const WEB: Workload = Workload { kind: "deployment", name: "web" };
@@ -34,6 +36,11 @@ spec:
       status: {}
       scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
 "#;
+/// `maxAge` of every queue here.
+const MAX_AGE: Duration = Duration::from_secs(4);
+/// How long a value may have been there when the source goes dark: until the next read, which a look
+/// at the workload asks for.
+const READ: Duration = Duration::from_millis(1500);
 /// A kind that no HPA can scale.
 const ROBOTS: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -108,7 +115,7 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
         a_manual_zero_and_a_pause_are_respected(&stage);
         what_cannot_be_is_said(&stage);
     });
-    an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(&mut stage).await;
+    an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(&mut stage, &server).await;
     tokio::task::block_in_place(|| {
         an_hpa_that_is_deleted_leaves_word(&stage);
         let counted = server.page("/metrics");
@@ -140,8 +147,11 @@ fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
         "scaled deployment/web from 1 to 0: oci_queue_length{queue=orders} reads 0 since",
     );
     assert!(!stage.annotation(WEB, "asleep-since").is_empty());
-    let described = stage.world.cluster.told(&["describe", "hpa", "web", "-n", "shop"]);
-    assert!(described.contains("PutToSleep"), "{described}");
+    // What people see who do not know of us.
+    eventually("its HPA says that it rests", SETTLE, || {
+        let described = stage.world.cluster.told(&["describe", "hpa", "web", "-n", "shop"]);
+        (described.contains("PutToSleep") && described.contains("ScalingDisabled")).then_some(())
+    });
 }
 
 fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
@@ -279,11 +289,11 @@ fn what_cannot_be_is_said(stage: &Stage) {
     ] {
         assert!(checked.contains(&format!("hpas         {text}")), "no line {text:?}:\n{checked}");
     }
-    for (name, replicas) in [("cpu", 1), ("two", 2), ("soon", 1), ("foreign", 1)] {
-        assert_eq!(stage.replicas(workload(name)), replicas, "{name}");
-        stage.world.cluster.told(&["delete", "hpa", name, "-n", "shop"]);
-    }
-    stage.world.cluster.told(&["delete", "hpa", "nobody", "robot", "-n", "shop"]);
+    // For longer than the cooldown that they would have had.
+    throughout("none of them is scaled", COOLDOWN + REFRESH + SLACK, || {
+        ["cpu", "two", "soon", "foreign"].map(|name| stage.replicas(workload(name))) == [1, 2, 1, 1]
+    });
+    stage.world.cluster.told(&["delete", "hpa", "cpu", "two", "soon", "foreign", "nobody", "robot", "-n", "shop"]);
     // A right that is taken away, and given back by what the Event says.
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
     let said = stage.await_event(WORKER, "CannotScale", "kubectl apply -f -: ");
@@ -311,37 +321,62 @@ fn awake_it_is_left_so_without_the_right_to_scale(stage: &Stage) {
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
 }
 
-async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut Stage) {
+async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut Stage, server: &Server) {
     // Awake, in the middle of a cooldown.
     tokio::task::block_in_place(|| {
         stage.annotate(STATE, "depthgauge.dev/cooldown=12s");
         stage.scale(STATE, 1);
         eventually("its cooldown begins", SETTLE, || (!stage.annotation(STATE, "zero-since").is_empty()).then_some(()));
     });
+    let dark = Instant::now();
     stage.world.oci.go_dark().await;
     tokio::task::block_in_place(|| {
+        // Which nobody can see.
+        stage.depth(4);
         stage.await_replicas(BACKED, 6, SETTLE);
         stage.await_event(BACKED, "Woken", "not known, its fallback is 12");
-        stage.await_event(WEB, "AsleepAndBlind", "kubectl scale -n shop deployment/web --replicas=1");
-        for said in [stage.check(), stage.explain(WEB)] {
-            assert!(said.contains("shop/web rests: depthgauge scaled its workload to 0 at "), "{said}");
-            assert!(said.contains("it is asleep and blind: nobody knows whether messages are waiting"), "{said}");
-        }
-        stage.stays(STATE, 1, Duration::from_secs(6));
-        assert_eq!(stage.replicas(WEB), 0);
+        let took = stage.woken_after(BACKED, dark);
+        println!("woken to its fallback after {took:?}");
+        assert!(took >= MAX_AGE - READ, "the last value was good for longer: {took:?}");
+        blind_is_said_wherever_one_looks(stage, server);
+        throughout("nobody is put to sleep or woken", Duration::from_secs(6), || {
+            [STATE, WEB].map(|workload| stage.replicas(workload)) == [1, 0]
+        });
         assert_eq!(stage.annotation(STATE, "zero-since"), "");
     });
+    let back = Instant::now();
     stage.world.oci.come_back().await;
     tokio::task::block_in_place(|| {
-        let back = stage.depth(4);
         stage.await_replicas(WEB, 2, SETTLE);
         println!("awake {:?} after an outage", back.elapsed());
+        stage.await_event(WEB, "Woken", "from 0 to 2: oci_queue_length{queue=orders} is 4");
         stage.depth(0);
         for workload in ALL {
             stage.await_replicas(workload, 0, SETTLE);
         }
         pause(Duration::from_secs(1));
     });
+}
+
+fn blind_is_said_wherever_one_looks(stage: &Stage, server: &Server) {
+    let wake = "kubectl scale -n shop deployment/web --replicas=1";
+    stage.await_event(WEB, "AsleepAndBlind", wake);
+    for said in [stage.check(), stage.explain(WEB)] {
+        assert!(said.contains("shop/web rests: depthgauge scaled its workload to 0 at "), "{said}");
+        assert!(said.contains("it is asleep and blind: nobody knows whether messages are waiting"), "{said}");
+    }
+    let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"web\",problem=\"asleep_and_blind\"} 1";
+    let told = server.page("/metrics");
+    assert!(told.contains(gauge), "{told}");
+    let status: Value = serde_json::from_str(&server.page("/status")).unwrap();
+    let about = |hpa: &str| {
+        let mut findings = status["findings"].as_array().unwrap().iter();
+        findings.find(|finding| finding["about"] == hpa).and_then(|finding| finding["sentence"].as_str())
+    };
+    let sentence = about("shop/web").unwrap_or_default();
+    assert!(sentence.starts_with("AsleepAndBlind: ") && sentence.contains(wake), "{status:#}");
+    // Who has a fallback is awake.
+    assert_eq!(about("shop/backed"), None, "{status:#}");
 }
 
 /// While the server still runs, as when a chart is uninstalled.

@@ -13,6 +13,9 @@ use super::stage::{Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 const FAST: Workload = Workload { kind: "deployment", name: "fast" };
 const PLAIN: Workload = Workload { kind: "deployment", name: "plain" };
 const KEPT: Workload = Workload { kind: "deployment", name: "kept" };
+/// More than one message wakes it.
+const LATCHED: Workload = Workload { kind: "deployment", name: "latched" };
+const ALL: [Workload; 4] = [FAST, PLAIN, KEPT, LATCHED];
 /// The controller is slow here, to be outrun.
 const SYNC: Duration = Duration::from_secs(15);
 /// Of which in one in ten its look is in the second or two that it takes us.
@@ -24,6 +27,7 @@ async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
     let mut replicas = tokio::task::block_in_place(|| {
         let mut replicas = Replicas::new(&stage);
         deploy(&stage);
+        activation_holds_one_message_back_and_keeps_the_last_worker(&stage);
         woken_faster_and_handed_over(&stage);
         a_leader_that_wakes_faster_is_replaced(&stage, &mut replicas);
         paused_it_is_left_to_its_hpa(&stage);
@@ -37,14 +41,36 @@ fn deploy(stage: &Stage) {
     stage.accepts("manifests/examples/keda/from-1.37.yaml");
     let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-wake: 'true'", ..Hpa::default() };
     stage.deploy(FAST, 1, &fast);
-    stage.deploy(PLAIN, 1, &Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() });
+    let plain = Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() };
+    stage.deploy(PLAIN, 1, &plain);
+    // As in the example.
+    stage.deploy(LATCHED, 1, &Hpa { selector: ", depthgauge.dev/activation: '1'", ..plain });
     // With a minReplicas of 1 no HPA goes to zero, on any cluster.
     stage.deploy(KEPT, 1, &Hpa::default());
-    for workload in [FAST, PLAIN, KEPT] {
+    for workload in ALL {
         stage.await_replicas(workload, 0, SYNC * 4);
     }
     assert_eq!((stage.count(FAST, "PutToSleep"), stage.count(KEPT, "PutToSleep")), (0, 1));
     rests(stage);
+}
+
+/// By its HPA alone, which is told 0 of what the latch holds back.
+fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
+    stage.depth(1);
+    stage.stays(LATCHED, 0, SYNC + SLACK);
+    // Whoever has no latch is woken by it.
+    assert_eq!([KEPT, PLAIN].map(|workload| stage.replicas(workload)), [1, 1]);
+    stage.depth(2);
+    stage.await_replicas(LATCHED, 1, SYNC + SLACK);
+    stage.depth(1);
+    // The last one is being worked on, and only then done with.
+    let queue = stage.world.oci.queue();
+    let taken = queue.take(1, SETTLE);
+    stage.stays(LATCHED, 1, SYNC + SLACK);
+    assert!(queue.delete(None, &taken[0].receipt).unwrap());
+    assert_eq!(stage.world.oci.depth(), 0);
+    rests(stage);
+    assert_eq!(stage.events(LATCHED), Vec::<String>::new());
 }
 
 fn woken_faster_and_handed_over(stage: &Stage) {
@@ -133,6 +159,7 @@ fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     let readyz = eventually("a line", SETTLE, || Some(leader.readyz()).filter(|said| said.contains("AsleepForGood")));
     assert!(readyz.contains("[!]scale-to-zero degraded"), "{readyz}");
     is_on_the_page_of_who_acts(leader, other, wake);
+    is_said_by_the_commands(stage, wake);
     stage.stays(FAST, 0, Duration::from_secs(3));
     stage.annotate(FAST, "depthgauge.dev/rescue=true");
     stage.await_replicas(FAST, 4, SLACK * 2);
@@ -156,9 +183,17 @@ fn is_on_the_page_of_who_acts(leader: &Server, other: &Server, wake: &str) {
     assert!(who.ends_with(", whose page has what it finds") && other["findings"] == json!([]), "{who}");
 }
 
+/// Which find it themselves.
+fn is_said_by_the_commands(stage: &Stage, wake: &str) {
+    let rests = "shop/plain rests, because its workload was set to 0 by somebody else, and sleeps for good although there are messages: wake it with ";
+    for said in [stage.check(), stage.explain(PLAIN)] {
+        assert!(said.contains(&format!("{rests}{wake}")), "{said}");
+    }
+}
+
 /// At 0, and known to wake by itself.
 fn rests(stage: &Stage) {
-    for workload in [FAST, PLAIN, KEPT] {
+    for workload in ALL {
         stage.await_replicas(workload, 0, SYNC * 4);
     }
     eventually("the HPA says ScaledToZero", SYNC * 2, || (condition(stage, FAST) == "True").then_some(()));
