@@ -140,6 +140,7 @@ def runs(root, config, emulator, version):
         command = ["chroot", "--userspec", config["User"], "--groups=", root]
     if emulator:
         shutil.copy(emulator, root / "emulator")
+        (root / "emulator").chmod(0o755)
         command.append(within / "emulator")
     command += [within / config["Entrypoint"][0].removeprefix("/"), *config["Entrypoint"][1:]]
     (root / "tmp/config.yaml").write_text(DEPTHGAUGE_CONFIG)
@@ -164,7 +165,9 @@ def platform(layout, descriptor, root, version, user, emulators):
     same("version in the labels", run["Labels"]["org.opencontainers.image.version"], version)
     same("annotations", manifest["annotations"], run["Labels"])
 
-    root.mkdir(mode=0o755)
+    root.mkdir()
+    # Whatever the umask is: the image's user has to get in.
+    root.chmod(0o755)
     same("what is in the layer", readable(unpack(layer, root)), readable(MODES))
     known = roots_in(root / ROOTS)
     is_for(root / "depthgauge", architecture)

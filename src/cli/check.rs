@@ -13,7 +13,7 @@ use super::clock;
 use super::cluster::persons_kube_client;
 use super::finding::Finding;
 use super::version::Version;
-use super::wire::Wire;
+use super::wire::{Trouble, Wire};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
 
@@ -101,7 +101,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let answers = found.as_ref().is_ok_and(|found| registration::answers(found, &service));
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);
     report.all("rbac", &rights::check(wire, &account, &service, &secret, scales, beside).await);
-    let deployed = found.is_err() && registration::has_deployment(wire, &service).await;
+    let deployed = matches!(found, Err(Trouble::Absent(_))) && registration::has_deployment(wire, &service).await;
     report.all("apiservice", &registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed));
     report.all("service", &service::check(wire, &service, led).await);
     let version = hello.version.as_ref().and_then(Version::of);

@@ -43,7 +43,7 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
         None => match kube::Config::incluster() {
             Ok(config) => config,
             Err(_) => {
-                let kubeconfig = kubeconfig::of_person().context(NO_CLUSTER)?;
+                let Some(kubeconfig) = kubeconfig::of_person()? else { bail!(NO_CLUSTER) };
                 of_kubeconfig(kubeconfig).await?
             }
         },

@@ -1,6 +1,6 @@
 //! `emulate`: the OCI Queue emulator alone.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::{asked_to_stop, clock, listen};
 use crate::emulator::keys::VerifyingKey;
 use crate::emulator::profile::Profile;
 use crate::emulator::{Emulator, Options};
+use crate::metric::is_label_value;
 use crate::oci::queue::QueueId;
 
 mod wave;
@@ -85,7 +86,9 @@ impl Args {
         println!("OCI Queue emulator on http://{}", listener.local_addr()?);
         if let Some(profile) = profile {
             println!("OCI config {}", profile.config_file.display());
-            println!("{}", tried_by(&profile.config_file, listener.local_addr()?, &queues)?);
+            if let Some(line) = tried_by(&profile.config_file, listener.local_addr()?, &queues)? {
+                println!("{line}");
+            }
             known.push((profile.key_id, profile.key));
         }
         for (name, id) in &queues {
@@ -110,9 +113,24 @@ impl Args {
     }
 }
 
-/// Writes a config of depthgauge beside the profile: these queues, in every namespace. What asks with it.
-fn tried_by(config_file: &Path, address: SocketAddr, queues: &[(String, QueueId)]) -> Result<String> {
-    let source = |(name, id): &(String, QueueId)| json!({"type": "oci-queue", "name": name, "queueId": id.to_string(), "namespaces": ["*"]});
+/// From this machine: over plain HTTP depthgauge asks only there.
+fn reached_at(listening: SocketAddr) -> Option<SocketAddr> {
+    let ip = match listening.ip() {
+        ip if ip.is_loopback() => ip,
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, listening.port()))
+}
+
+/// Writes a config of depthgauge beside the profile: these queues, in every namespace. What asks
+/// with it; `None` where it cannot.
+fn tried_by(config_file: &Path, listening: SocketAddr, queues: &[(String, QueueId)]) -> Result<Option<String>> {
+    // The emulator takes any name, and a config those that can be label values.
+    let queues: Vec<_> = queues.iter().filter(|(name, _)| is_label_value(name)).collect();
+    let (Some(address), Some((name, _))) = (reached_at(listening), queues.first()) else { return Ok(None) };
+    let source = |(name, id): &&(String, QueueId)| json!({"type": "oci-queue", "name": name, "queueId": id.to_string(), "namespaces": ["*"]});
     // JSON is YAML, and quotes whatever a path may hold.
     let config = json!({
         "apiVersion": "depthgauge.dev/v1alpha1",
@@ -122,8 +140,7 @@ fn tried_by(config_file: &Path, address: SocketAddr, queues: &[(String, QueueId)
     });
     let file = config_file.with_file_name("depthgauge.yaml");
     std::fs::write(&file, format!("{config:#}\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    let name = queues.first().map_or("NAME", |(name, _)| name);
-    Ok(format!("depthgauge get oci_queue_length -l queue={name} --config {}", file.display()))
+    Ok(Some(format!("depthgauge get oci_queue_length -l queue={name} --config '{}'", file.display())))
 }
 
 fn make_profile(dir: &Path) -> Result<Profile> {

@@ -1,7 +1,7 @@
 //! Kubeconfigs, read with the parser that the config has anyway: kube's own is another one, of
 //! half a MiB that would stay resident.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -36,10 +36,10 @@ pub(super) fn of_environment() -> Result<Option<Kubeconfig>> {
     Ok(merged)
 }
 
-/// `~/.kube/config`, if there is a home.
-pub(super) fn of_person() -> Result<Kubeconfig> {
-    let home = env::home_dir().ok_or_else(|| anyhow!("no home directory"))?;
-    read(&[home.as_path(), Path::new(".kube/config")].iter().collect::<PathBuf>())
+/// `~/.kube/config`, if it is there.
+pub(super) fn of_person() -> Result<Option<Kubeconfig>> {
+    let file = env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
+    file.map(|file| read(&file)).transpose()
 }
 
 fn beside(folder: &Path, mut kubeconfig: Kubeconfig) -> Kubeconfig {

@@ -34,8 +34,8 @@ pub enum Problem {
     MinReplicas,
     /// Labelled, and an annotation is not what it should be.
     Annotation,
-    /// Its workload cannot be read or scaled: it is not there, it has no scale subresource, or
-    /// we have no right to.
+    /// Its workload cannot be read or scaled: it is not there, it has no scale subresource, we have
+    /// no right to, or kube-apiserver or a webhook keeps us from it for a minute.
     Scale,
 }
 

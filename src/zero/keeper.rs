@@ -56,10 +56,9 @@ pub(super) struct Keeper {
     moved: Option<Memory>,
     /// Whether a look has failed: a message may have come and gone in a cooldown since.
     missed: bool,
-    /// How long it waited after the last look, if kube-apiserver was in trouble.
-    trouble: Duration,
-    /// Since when no look went well for such trouble.
-    troubled: Option<Instant>,
+    /// Since when no look has gone well for trouble of kube-apiserver, and how long it waited after
+    /// the last.
+    trouble: Option<(Instant, Duration)>,
 }
 
 /// What there is to find out about an HPA.
@@ -80,8 +79,7 @@ enum Interest {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, hpa: watch::Receiver<Arc<Autoscaler>>) -> Self {
         let (scale, readings) = (None, Readings::default());
-        let (asleep, moved, troubled) = (None, None, None);
-        Self { shared, hpa, scale, readings, asleep, moved, missed: false, trouble: Duration::ZERO, troubled }
+        Self { shared, hpa, scale, readings, asleep: None, moved: None, missed: false, trouble: None }
     }
 
     /// Until the HPA is gone.
@@ -93,7 +91,7 @@ impl Keeper {
             } else {
                 self.shared.findings.note(&hpa, None);
                 // Whoever holds it now may scale.
-                (self.scale, self.asleep) = (None, None);
+                (self.scale, self.asleep, self.trouble) = (None, None, None);
                 LOOK
             };
             tokio::select! {
@@ -109,7 +107,8 @@ impl Keeper {
                     let new = self.hpa.borrow().workload.clone();
                     if new != hpa.workload {
                         self.farewell(&hpa, &format!("was pointed at {}", new.reference())).await;
-                        (self.scale, self.asleep, self.moved) = (None, None, Some(hpa.memory));
+                        (self.scale, self.asleep, self.trouble) = (None, None, None);
+                        self.moved = Some(hpa.memory);
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
@@ -135,7 +134,7 @@ impl Keeper {
                 Err(ScaleError::Trouble(trouble)) => return self.in_trouble(hpa, &trouble).await,
             },
         };
-        (self.trouble, self.troubled) = (Duration::ZERO, None);
+        self.trouble = None;
         self.tell(hpa, finding.as_ref()).await;
         pause
     }
@@ -143,11 +142,15 @@ impl Keeper {
     /// Nothing is known of it, and what was is still so until that has lasted; how long to wait.
     async fn in_trouble(&mut self, hpa: &Autoscaler, trouble: &str) -> Duration {
         tracing::debug!(hpa = %hpa.title(), trouble, "cannot look");
-        if self.troubled.get_or_insert_with(Instant::now).elapsed() >= TROUBLE_PATIENCE {
-            self.tell(hpa, Finding::scale(hpa, trouble).as_ref()).await;
+        let (since, pause) = self.trouble.unwrap_or((Instant::now(), Duration::ZERO));
+        let pause = (pause * 2).clamp(LOOK, TROUBLE_MAX);
+        self.trouble = Some((since, pause));
+        if since.elapsed() >= TROUBLE_PATIENCE
+            && let Some(finding) = Finding::scale(hpa, trouble)
+        {
+            self.tell(hpa, Some(&finding)).await;
         }
-        self.trouble = (self.trouble * 2).clamp(LOOK, TROUBLE_MAX);
-        self.trouble
+        pause
     }
 
     async fn tell(&self, hpa: &Autoscaler, finding: Option<&Finding>) {
@@ -202,12 +205,7 @@ impl Keeper {
         };
         match decision.action {
             Action::Nothing => {}
-            Action::Remember(memory) => {
-                let written = self.remember(hpa, memory).await;
-                // If that was the end of a cooldown, it is one all the same.
-                self.missed |= written.is_err() && memory.zero_since != hpa.memory.zero_since;
-                written?;
-            }
+            Action::Remember(memory) => self.remember(hpa, memory).await?,
             Action::Sleep { memory, since } => self.put_to_sleep(hpa, &scale, memory, since).await?,
             Action::Wake { replicas, why } => self.wake(hpa, &scale, replicas, why, &told).await?,
         }
@@ -304,22 +302,30 @@ impl Keeper {
 
     /// Writes on the HPA, if it still is what was decided on, and waits for the news of it.
     async fn remember(&mut self, hpa: &Autoscaler, memory: Memory) -> Result<(), ScaleError> {
+        let written = self.annotate(hpa, memory).await;
+        // A cooldown that was to end has ended, whether or not that is on the HPA.
+        self.missed |= written.is_err() && hpa.memory.zero_since.is_some() && memory.zero_since.is_none();
+        written?;
+        // Late news cost a conflict at the next look, and nothing else.
+        let _ = tokio::time::timeout(ECHO, self.hpa.changed()).await;
+        self.hpa.mark_changed();
+        Ok(())
+    }
+
+    async fn annotate(&self, hpa: &Autoscaler, memory: Memory) -> Result<(), ScaleError> {
         let patch =
             json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": hpa.annotations(memory)}});
         let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let of = ("autoscaling", "horizontalpodautoscalers");
         match in_time(api.patch_metadata(&hpa.name, &params, &patch)).await? {
-            Ok(_) => {
-                // Late news cost a conflict at the next look, and nothing else.
-                let _ = tokio::time::timeout(ECHO, self.hpa.changed()).await;
-                self.hpa.mark_changed();
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             // Or the HPA is gone: the next thing that is heard is that.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(ScaleError::Conflict),
-            Err(error) => {
-                Err(refused(&error, ("autoscaling", "horizontalpodautoscalers"), hpa.namespace.as_str(), &["patch"]))
-            }
+            Err(error) => Err(match refused(&error, of, hpa.namespace.as_str(), &["patch"]) {
+                ScaleError::Wrong(why) => ScaleError::Wrong(format!("it cannot write on this HPA: {why}")),
+                other => other,
+            }),
         }
     }
 

@@ -132,12 +132,16 @@ async fn emulate_prints_where_it_is_and_a_config_that_signs() {
     crypto();
     let home = Home::new();
     let id = ocid("orders");
-    let mut emulate = home.start(&["emulate", "--queue", &format!("orders={id}")]);
-    let endpoint: Endpoint = emulate.said("OCI Queue emulator on ").await.parse().unwrap();
+    // One that no config can have, and an address that is only for those who listen.
+    let (odd, orders) = (format!("odd one={}", ocid("odd")), format!("orders={id}"));
+    let mut emulate = home.start(&["emulate", "--address=0.0.0.0:0", "--queue", &odd, "--queue", &orders]);
+    let said = emulate.said("OCI Queue emulator on ").await;
+    let endpoint: Endpoint = said.replace("0.0.0.0", "127.0.0.1").parse().unwrap();
     let config = emulate.said("OCI config ").await;
     let get = emulate.said("depthgauge get ").await;
     assert_eq!(emulate.said("queue orders ").await, id);
-    let told = home.run(&[&["get"], &get.split(' ').collect::<Vec<_>>()[..]].concat()).await;
+    let words = get.split(' ').map(|word| word.trim_matches('\''));
+    let told = home.run(&["get"].into_iter().chain(words).collect::<Vec<_>>()).await;
     assert!(told.status.success() && told.stdout.contains("orders"), "{get}: {} {}", told.stdout, told.stderr);
 
     let credentials = Credentials::api_key(config.as_ref(), "DEFAULT").unwrap();

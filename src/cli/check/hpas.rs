@@ -97,7 +97,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
         match adapter {
             Ok(found) => {
                 let unwell = condition(found).filter(|condition| condition.status != "True")?;
-                why = unwell.message.as_deref().or(why);
+                why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("it does not say why"));
             }
             Err(Trouble::Absent(_)) => {}
             // Whoever may not look has seen nothing wrong.

@@ -58,7 +58,7 @@ pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef, de
                     true => format!(
                         "{absent}, and says in its log what keeps it from that: kubectl logs -n {namespace} deploy/{name}; {since} kubectl rollout restart -n {namespace} deploy/{name}"
                     ),
-                    false => format!("{absent}; {since} it is restarted"),
+                    false => format!("{absent}; {since} `depthgauge serve` is restarted"),
                 })
             })];
         }
@@ -165,7 +165,9 @@ mod tests {
                 Some(wrong) => assert!(failed.len() == 1 && failed[0].contains(wrong), "{more}: {failed:?}"),
             }
         }
-        for (deployed, until) in [(false, "it is restarted"), (true, "kubectl rollout restart -n a deploy/b")] {
+        for (deployed, until) in
+            [(false, "`depthgauge serve` is restarted"), (true, "kubectl rollout restart -n a deploy/b")]
+        {
             let absent = &judge(Err(Trouble::Absent(String::new())), &us, deployed)[0];
             assert!(absent.level == Level::Fail && absent.text.ends_with(until), "{}", absent.text);
             assert_eq!(absent.text.contains("kubectl logs -n a deploy/b;"), deployed, "{}", absent.text);

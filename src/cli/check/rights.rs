@@ -144,7 +144,7 @@ fn no_account(account: &ServiceAccount, beside: bool) -> Finding {
     let name = "name the one that serve runs as with --service-account NAMESPACE/NAME";
     match beside {
         true => Finding::warn(format!(
-            "{absent}, and whoever answers is no pod that the Service selects: rights are not looked at. If serve runs beside the cluster its log says what its user may not do, and if it is to run in the cluster, install depthgauge, or {name}"
+            "{absent}, and no pod is behind the Service, so rights are not looked at. Beside the cluster: serve's log says what its user may not do. In the cluster: install depthgauge, or {name}"
         )),
         false => Finding::fail(format!("{absent}: install depthgauge, or {name}")),
     }

@@ -19,7 +19,10 @@ fn asleep(seen: &Seen<'_>) -> String {
         return "It does not scale: the workload is at 0, so the HPA controller looks at no metric.".to_owned();
     }
     match hpa.asleep_since() {
-        Some(since) => format!("It does not scale: depthgauge scaled the workload to 0 at {since}."),
+        Some(since) => {
+            let then = if hpa.is_paused() { "; paused, it is not woken" } else { ", and wakes it when there is work" };
+            format!("It does not scale: depthgauge scaled the workload to 0 at {since}{then}.")
+        }
         None => format!(
             "It does not scale: something other than this HPA set the workload to 0, so the HPA controller looks at no metric. Wake it with {}",
             hpa.wake_command()
@@ -80,7 +83,7 @@ fn asks(now: i32, then: i32, lower_bound: bool) -> String {
 fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
     (then > now && !seen.hpa.has_behavior() && then > growth_limit(now)).then(|| {
         format!(
-            "Not at once: without behavior.scaleUp one step leads to twice the size, or to 4 if that is more: here to {}.",
+            "Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to {} at the next.",
             growth_limit(now)
         )
     })

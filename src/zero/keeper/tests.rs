@@ -214,6 +214,15 @@ async fn a_cooldown_that_has_ended_stays_so_though_it_could_not_be_written() {
 }
 
 #[tokio::test]
+async fn a_cooldown_that_is_written_twice_goes_on() {
+    let (before, now) = (hpa(&json!({})), Timestamp::now());
+    let (mut keeper, _asked, _sender) = keeper(&before, but((Method::PATCH, HPA), 409, "changed"));
+    let begun = Memory { asleep_since: None, zero_since: Some(now) };
+    assert!(matches!(keeper.remember(&before, begun).await, Err(ScaleError::Conflict)));
+    assert!(!keeper.missed, "the news of the first write were late");
+}
+
+#[tokio::test]
 async fn what_keeps_a_mark_from_the_hpa_is_told_from_trouble() {
     let rbac = "User \"u\" cannot patch resource";
     for (code, message, wrong) in [
@@ -226,7 +235,9 @@ async fn what_keeps_a_mark_from_the_hpa_is_told_from_trouble() {
         let hpa = cooling();
         let (mut keeper, _asked, _sender) = keeper(&hpa, but((Method::PATCH, HPA), code, message));
         match (keeper.remember(&hpa, Memory::default()).await, wrong) {
-            (Err(ScaleError::Wrong(why)), Some(text)) => assert!(why.contains(text), "{why}"),
+            (Err(ScaleError::Wrong(why)), Some(text)) => {
+                assert!(why.starts_with("it cannot write on this HPA: ") && why.contains(text), "{why}");
+            }
             (Err(ScaleError::Trouble(_)), None) => {}
             (result, _) => panic!("{code} {message}: {result:?}"),
         }

@@ -60,7 +60,7 @@ oci_queue_length{queue=orders}, averageValue 2
   proposes  ⌈17 / 2⌉ = 9
 
 It asks for 9; now it is 3.
-Not at once: without behavior.scaleUp one step leads to twice the size, or to 4 if that is more: here to 6.
+Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to 6 at the next.
 
 Stabilization and policies depend on what the controller remembers. Its own words, at its last look:
   AbleToScale     True   ScaleDownStabilized: recent recommendations

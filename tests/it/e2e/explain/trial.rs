@@ -16,6 +16,8 @@ pub(super) struct Trial {
     per_pod: bool,
     pub(super) depth: usize,
     tolerance: [Option<&'static str>; 2],
+    /// Another trial's queue, whose items are summed up with its own.
+    with: Option<usize>,
     beside: Beside,
 }
 
@@ -59,6 +61,7 @@ impl Trial {
             per_pod,
             depth: if fastrand::u8(..8) == 0 { 0 } else { depth },
             tolerance: [tolerance(), tolerance()],
+            with: (fastrand::u8(..5) == 0).then(|| fastrand::usize(..trials)),
             beside: match fastrand::u8(..8) {
                 0 => Beside::Queue(fastrand::usize(..trials), fastrand::u64(300..5000)),
                 1 => Beside::Gone,
@@ -94,11 +97,13 @@ impl Trial {
     }
 
     pub(super) fn hpa(&self, name: &str, queue: &str) -> Value {
-        let mut metrics = vec![metric(queue, self.target, self.per_pod)];
+        let mut queues = vec![queue.to_owned()];
+        queues.extend(self.with.map(super::queue));
+        let mut metrics = vec![metric(&queues, self.target, self.per_pod)];
         match self.beside {
             Beside::Nothing => {}
-            Beside::Queue(at, target) => metrics.push(metric(&format!("trial-{at}"), target, true)),
-            Beside::Gone => metrics.push(metric("gone", 1000, true)),
+            Beside::Queue(at, target) => metrics.push(metric(&[super::queue(at)], target, true)),
+            Beside::Gone => metrics.push(metric(&["gone".to_owned()], 1000, true)),
         }
         let [up, down] = self.tolerance;
         let rules = |tolerance: Option<&str>| {
@@ -126,26 +131,35 @@ impl Trial {
         })
     }
 
-    /// Which way it went, to be counted.
-    pub(super) fn way(&self, outcome: &Outcome) -> &'static str {
-        match outcome {
+    /// What it is a case of, to be counted.
+    pub(super) fn ways(&self, outcome: &Outcome) -> Vec<&'static str> {
+        let way = match outcome {
             Outcome::Asks(_) if self.replicas == 0 => "woken",
             Outcome::Asks(now) if *now == i64::from(self.replicas) => "stays",
             Outcome::Asks(_) => "asks",
             Outcome::Holds => "holds",
             Outcome::Asleep => "asleep",
-        }
+        };
+        let mut ways = vec![way, if self.per_pod { "AverageValue" } else { "Value" }];
+        ways.extend((self.depth == 0).then_some("empty"));
+        ways.extend(self.with.map(|_| "sum"));
+        ways.extend(self.tolerance.iter().flatten().next().map(|_| "tolerance"));
+        ways
     }
 }
 
-fn metric(queue: &str, target: u64, per_pod: bool) -> Value {
+fn metric(queues: &[String], target: u64, per_pod: bool) -> Value {
     let target = format!("{target}m");
     let target = if per_pod {
         json!({"type": "AverageValue", "averageValue": target})
     } else {
         json!({"type": "Value", "value": target})
     };
-    let metric = json!({"name": "oci_queue_length", "selector": {"matchLabels": {"queue": queue}}});
+    let selector = match queues {
+        [queue] => json!({"matchLabels": {"queue": queue}}),
+        _ => json!({"matchExpressions": [{"key": "queue", "operator": "In", "values": queues}]}),
+    };
+    let metric = json!({"name": "oci_queue_length", "selector": selector});
     json!({"type": "External", "external": {"metric": metric, "target": target}})
 }
 
