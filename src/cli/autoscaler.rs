@@ -107,13 +107,18 @@ impl<'o> Autoscaler<'o> {
         metrics.map(|metric| Metric::of(self.namespace(), metric)).collect()
     }
 
-    /// Those that depthgauge answers.
-    pub(super) fn our_questions(&self) -> Vec<Question> {
-        let ours = |metric| match metric {
-            Metric::External(question) if question.ours.is_some() => Some(question),
-            _ => None,
+    /// All that it asks of `external.metrics.k8s.io`, where depthgauge is whoever answers.
+    pub(super) fn questions(&self) -> Vec<Question> {
+        let external = |metric| match metric {
+            Metric::External(question) => Some(question),
+            Metric::Other(_) => None,
         };
-        self.metrics().into_iter().filter_map(ours).collect()
+        self.metrics().into_iter().filter_map(external).collect()
+    }
+
+    /// Those that depthgauge has a value for.
+    pub(super) fn our_questions(&self) -> Vec<Question> {
+        self.questions().into_iter().filter(Question::is_ours).collect()
     }
 
     pub(super) fn conditions(&self) -> impl Iterator<Item = Condition<'o>> {
@@ -191,6 +196,11 @@ impl Question {
     /// `oci_queue_length{queue=orders}`
     pub(super) fn title(&self) -> String {
         told::title(&self.metric, &self.selector)
+    }
+
+    /// Whether depthgauge has such a metric.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours.is_some()
     }
 
     /// The label that picks sources, if this question leaves open which.

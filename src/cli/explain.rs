@@ -113,9 +113,11 @@ impl Cluster {
         };
         let mut found = warnings::of(hpa, &all, zero);
         found.extend(warnings::asleep(hpa, seen.waiting(), seen.now));
-        let asked =
-            questions.iter().zip(&tables).filter_map(|(question, table)| Some((question, table.as_ref().ok()?)));
-        found.extend(asked.filter_map(|(question, table)| warnings::slow(hpa, question, told::asked_every(table)?)));
+        for (question, table) in questions.iter().zip(&tables) {
+            let Ok(table) = table else { continue };
+            found.extend(warnings::unnamed(hpa, question));
+            found.extend(told::asked_every(table).and_then(|pause| warnings::slow(hpa, question, pause)));
+        }
         account::write_findings(&mut text, &found);
         Ok(text)
     }

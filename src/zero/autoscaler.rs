@@ -215,6 +215,12 @@ impl Autoscaler {
     }
 }
 
+/// Whether `written` in an HPA stands for a kind that is served: the controller's RESTMapper knows each
+/// by its lower-cased name, too (`restmapper.NewDiscoveryRESTMapper` of client-go).
+pub fn is_kind(served: &str, written: &str) -> bool {
+    served == written || served.to_lowercase() == written
+}
+
 // === impl Workload ===
 
 impl Workload {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 
-use super::autoscaler::Workload;
+use super::autoscaler::{Workload, is_kind};
 use super::scale::{ScaleError, answered, in_time};
 
 /// The kinds that were asked for.
@@ -67,7 +67,7 @@ impl Kinds {
             kube::Error::Api(status) if status.code == 404 => absent(),
             error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
         })?;
-        let named = |resource: &&APIResource| resource.kind == kind && !resource.name.contains('/');
+        let named = |resource: &&APIResource| is_kind(&resource.kind, kind) && !resource.name.contains('/');
         let plural = &list.resources.iter().find(named).ok_or_else(absent)?.name;
         let scale = format!("{plural}/scale");
         let has_scale = list.resources.iter().any(|resource| resource.name == scale);

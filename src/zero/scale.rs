@@ -235,6 +235,7 @@ pub(super) mod tests {
         let (scales, hpa) = (Scales::new(client(200, "")), of_kind("Worker"));
         let read = scales.read(&hpa).await.unwrap();
         assert_eq!((read.replicas, read.uid.as_str()), (3, "w"));
+        assert_eq!(scales.read(&of_kind("worker")).await.unwrap().uid, "w", "as the controller takes it");
         scales.write(&hpa, &read, 0).await.unwrap();
         let old = Scale { resource_version: "6".to_owned(), ..read };
         assert!(matches!(scales.write(&hpa, &old, 0).await, Err(ScaleError::Conflict)));

@@ -86,6 +86,13 @@ async fn a_wrong_config_is_a_line_for_each_error_with_its_place() {
 }
 
 #[tokio::test]
+async fn an_ocid_that_nobody_has_written_yet_is_told_of() {
+    let ended = check(&home(), include_str!("../../manifests/base/config.yaml")).await;
+    let [_, placeholder] = lines(&ended, "config")[..] else { panic!("{}", ended.stdout) };
+    assert!(placeholder.starts_with("warn ") && placeholder.contains("config.yaml:8: a placeholder"), "{placeholder}");
+}
+
+#[tokio::test]
 async fn a_cluster_that_does_not_answer_is_said_once() {
     let home = home();
     let ended = home.run(&["check", "--kubeconfig=kubeconfig"]).await;

@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Autoscaler, Metric, Question};
+use super::{Autoscaler, Condition, Metric, Question};
 use crate::cli::finding::Finding;
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
+use crate::lookup;
 use crate::lookup::policy::Applied;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
@@ -50,23 +51,29 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
     let mut found = Vec::new();
     for question in hpa.our_questions() {
         let title = format!("{} {}", hpa.title(), question.title());
-        found.extend(question.unnamed_source().map(|label| {
-            Finding::warn(format!(
-                "{title} names no {label}: it is the sum over every {label} that fits and that namespace {} may read; name one with selector: {{matchLabels: {{{label}: NAME}}}}",
-                hpa.namespace()
-            ))
-        }));
         if let Some(Target::Value(_)) = question.target {
             found.push(Finding::warn(format!(
                 "{title} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod"
             )));
         }
     }
+    found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)));
+    found.extend(hpa.conditions().filter_map(|condition| unable(hpa, condition)));
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, zero));
     found.extend(rivals(hpa, all));
     found
+}
+
+/// Of a question that has an answer.
+pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let (label, namespace) = (question.unnamed_source()?, hpa.namespace());
+    Some(Finding::warn(format!(
+        "{} {} names no {label}: it is the sum over every {label} that fits and that namespace {namespace} may read; name one with selector: {{matchLabels: {{{label}: NAME}}}}",
+        hpa.title(),
+        question.title()
+    )))
 }
 
 /// What keeps a workload at 0, for good or for now.
@@ -124,6 +131,41 @@ pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: Sig
             SYNC.as_secs()
         ))
     })
+}
+
+/// Whether it asks for a metric of ours where it is not.
+pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
+    hpa.metrics().iter().any(|metric| of_another_type(hpa, metric).is_some())
+}
+
+/// A metric of ours that is asked for where it is not.
+fn of_another_type(hpa: &Autoscaler<'_>, metric: &Metric) -> Option<Finding> {
+    let Metric::Other(words) = metric else { return None };
+    let (kind, name) = words.split_once(' ')?;
+    lookup::metrics().iter().any(|known| known.as_str() == name).then(|| {
+        Finding::fail(format!(
+            "{} asks for {name} with type {kind}: depthgauge's metrics are of type External",
+            hpa.title()
+        ))
+    })
+}
+
+/// What the controller says that it cannot do, but for metrics that are asked for here as well.
+fn unable(hpa: &Autoscaler<'_>, condition: Condition<'_>) -> Option<Finding> {
+    let (title, Condition { reason, message, .. }) = (hpa.title(), condition);
+    match (condition.name, condition.status, reason) {
+        ("AbleToScale", "False", "FailedGetScale") => Some(Finding::fail(format!(
+            "{title}: the HPA controller finds nothing to scale: correct scaleTargetRef, or make its workload. It says: {message}"
+        ))),
+        ("ScalingActive", "False", "ScalingDisabled" | "FailedGetExternalMetric") => None,
+        ("ScalingActive", "False", _) if reason.starts_with("FailedGet") => Some(Finding::warn(format!(
+            "{title}: the HPA controller lacks another metric, and scales nothing down meanwhile. It says: {reason}: {message}"
+        ))),
+        ("AbleToScale" | "ScalingActive", "False", _) => {
+            Some(Finding::fail(format!("{title}: the HPA controller cannot scale. It says: {reason}: {message}")))
+        }
+        _ => None,
+    }
 }
 
 /// What keeps one that carries our label from going to zero.
@@ -206,7 +248,9 @@ mod tests {
     }
 
     fn found(object: &Value, zero: bool) -> Vec<String> {
-        of(&Autoscaler(object), &[Autoscaler(object)], Some(zero)).into_iter().map(|finding| finding.text).collect()
+        let hpa = Autoscaler(object);
+        let unnamed = hpa.our_questions().into_iter().filter_map(|question| unnamed(&hpa, &question));
+        of(&hpa, &[Autoscaler(object)], Some(zero)).into_iter().chain(unnamed).map(|finding| finding.text).collect()
     }
 
     #[test]
@@ -237,6 +281,39 @@ mod tests {
             assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
         }
         assert!(found(&zero, true).is_empty());
+    }
+
+    #[test]
+    fn what_the_controller_cannot_do_is_told_where_nobody_else_tells_it() {
+        for (name, status, reason, text) in [
+            ("AbleToScale", "False", "FailedGetScale", Some("finds nothing to scale: correct scaleTargetRef")),
+            ("AbleToScale", "False", "FailedUpdateScale", Some("cannot scale. It says: FailedUpdateScale: m")),
+            ("ScalingActive", "False", "FailedGetResourceMetric", Some("scales nothing down meanwhile")),
+            ("ScalingActive", "False", "AmbiguousSelector", Some("cannot scale. It says: AmbiguousSelector: m")),
+            ("ScalingActive", "False", "FailedGetExternalMetric", None),
+            ("ScalingActive", "False", "ScalingDisabled", None),
+            ("ScalingActive", "True", "ValidMetricFound", None),
+            ("ScalingLimited", "False", "DesiredWithinRange", None),
+        ] {
+            let mut object = good("a");
+            object["status"] =
+                json!({"conditions": [{"type": name, "status": status, "reason": reason, "message": "m"}]});
+            let found = found(&object, true);
+            assert_eq!(found.len(), usize::from(text.is_some()), "{reason}: {found:?}");
+            assert!(found.iter().all(|found| found.contains(text.unwrap_or_default())), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_metric_of_ours_is_of_type_external() {
+        let mut object = good("a");
+        let pods =
+            |name: &str| json!({"type": "Pods", "pods": {"metric": {"name": name}, "target": {"averageValue": "2"}}});
+        for (name, wrong) in [("oci_queue_length", true), ("requests", false)] {
+            object["spec"]["metrics"] = json!([pods(name)]);
+            let found = found(&object, true);
+            assert_eq!(found.iter().any(|text| text.contains("with type Pods")), wrong, "{found:?}");
+        }
     }
 
     #[test]

@@ -66,9 +66,10 @@ pub(super) async fn check(
     };
     let blind = no_adapter(&adapters);
     let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
-    let asked = all.iter().map(|hpa| (hpa, hpa.our_questions()));
-    let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> =
-        asked.filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled()).collect();
+    let asked = all.iter().map(|hpa| (hpa, hpa.questions()));
+    let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked
+        .filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa))
+        .collect();
     if ours.is_empty() {
         return report.add("hpas", &Finding::ok("no HPA asks for a metric of depthgauge"));
     }
@@ -123,7 +124,10 @@ async fn look(
     for question in questions {
         let answer = wire.get(&question.path).await;
         let items = answer.as_ref().map(told::items);
-        waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
+        if question.is_ours() {
+            waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
+        }
+        findings.extend(warnings::unnamed(hpa, &question).filter(|_| answer.is_ok()));
         findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
     }
     findings.extend(warnings::asleep(hpa, waiting, clock()));

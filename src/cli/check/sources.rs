@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::report::Report;
 use crate::cli::clock;
+use crate::cli::config::placeholders;
 use crate::cli::finding::Finding;
 use crate::config::{Config, ConfigError};
 use crate::lookup::{self, Single};
@@ -28,6 +29,9 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("config", &Finding::fail(error.to_string())),
     };
     report.add("config", &counted(file, config.source_count()));
+    for (place, warning) in placeholders(file) {
+        report.add("config", &Finding::warn(format!("{place}: {warning}")));
+    }
     let bindings = match config.open(clock) {
         Ok(bindings) => bindings,
         Err(error) => return report.add("sources", &Finding::fail(error.to_string())),

@@ -8,6 +8,7 @@ use crate::cli::autoscaler::{Autoscaler, Metric, Workload as Reference};
 use crate::cli::version::Version;
 use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
+use crate::zero::autoscaler::is_kind;
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Version>) -> Result<Workload, String> {
@@ -40,8 +41,9 @@ async fn path(wire: &Wire, namespace: &str, workload: Reference<'_>) -> Result<S
     let list = wire.get(&format!("{root}/{api_version}")).await;
     let list = list.map_err(|trouble| format!("what {api_version} has: {}", trouble.message()))?;
     let resources = list["resources"].as_array().into_iter().flatten();
-    let of_kind =
-        resources.filter(|resource| resource["kind"] == kind).filter_map(|resource| resource["name"].as_str());
+    let of_kind = resources
+        .filter(|resource| resource["kind"].as_str().is_some_and(|served| is_kind(served, kind)))
+        .filter_map(|resource| resource["name"].as_str());
     match of_kind.filter(|resource| !resource.contains('/')).collect::<Vec<_>>()[..] {
         [resource, ..] => Ok(format!("{root}/{api_version}/namespaces/{namespace}/{resource}/{name}")),
         [] => Err(format!("{api_version} has no kind {kind}: correct scaleTargetRef")),

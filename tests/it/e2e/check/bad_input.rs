@@ -55,7 +55,55 @@ spec:
         expect(&said, level, "hpas", text);
     }
     world.cluster.told(&["delete", "hpa", "nothing", "value", "first", "second", "-n", "shop"]);
+    what_only_the_controller_says(world);
     asleep_for_good(world);
+}
+
+/// A workload that is not there, another metric without a value, a metric that nobody has, and one
+/// of ours as a metric of pods.
+fn what_only_the_controller_says(world: &World) {
+    let external = |metric: &str| {
+        format!(
+            "{{type: External, external: {{metric: {{name: {metric}, selector: {{matchLabels: {{queue: orders}}}}}}, target: {{type: AverageValue, averageValue: '2'}}}}}}"
+        )
+    };
+    let cpu = "{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}";
+    let pods =
+        "{type: Pods, pods: {metric: {name: oci_queue_length}, target: {type: AverageValue, averageValue: '2'}}}";
+    let queue = external("oci_queue_length");
+    for (name, metrics) in [
+        ("absent", queue.clone()),
+        ("cpu", format!("{queue}, {cpu}")),
+        ("misspelt", external("oci_queue_lenght")),
+        ("pods", pods.to_owned()),
+    ] {
+        let target = format!("{{apiVersion: apps/v1, kind: Deployment, name: {name}}}");
+        world.cluster.apply(&format!(
+            r"
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: {name}, namespace: shop}}
+spec: {{scaleTargetRef: {target}, maxReplicas: 10, metrics: [{metrics}]}}
+"
+        ));
+        if name != "absent" {
+            world.cluster.told(&["create", "deployment", name, "-n", "shop", "--image=i", "--replicas=3"]);
+        }
+    }
+    let wanted = [
+        ("fail", "shop/absent: the HPA controller finds nothing to scale: correct scaleTargetRef"),
+        ("warn", "shop/cpu: the HPA controller lacks another metric, and scales nothing down meanwhile"),
+        ("fail", "shop/misspelt oci_queue_lenght{queue=orders}: "),
+        ("fail", "shop/pods asks for oci_queue_length with type Pods: depthgauge's metrics are of type External"),
+    ];
+    let said = eventually("check tells them all", SETTLE, || {
+        Some(check(world, &[])).filter(|said| wanted.iter().all(|(_, text)| said.stdout.contains(text)))
+    });
+    for (level, text) in wanted {
+        expect(&said, level, "hpas", text);
+    }
+    world.cluster.told(&["delete", "hpa", "absent", "cpu", "misspelt", "pods", "-n", "shop"]);
+    world.cluster.told(&["delete", "deployment", "cpu", "misspelt", "pods", "-n", "shop"]);
 }
 
 /// Somebody scales to 0 what has messages.
