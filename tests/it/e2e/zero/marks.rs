@@ -22,19 +22,20 @@ async fn long_who_sleeps_is_marked_at_every_moment() {
             let short = Hpa { annotations: "depthgauge.dev/cooldown: 1s", ..Hpa::default() };
             stage.deploy(stateful(name), 1, &short);
         }
-        let (mut looks, mut draw) = (0, Draw(7));
+        // The same lots in each run.
+        let (mut looks, mut lots) = (0, fastrand::Rng::with_seed(7));
         let end = Instant::now() + TIME;
         while Instant::now() < end {
-            stage.depth(draw.below(2) * 20);
+            stage.depth(lots.usize(..2) * 20);
             for name in NAMES {
-                match draw.below(6) {
+                match lots.u8(..6) {
                     0 => stage.annotate(stateful(name), "depthgauge.dev/paused=true"),
                     1 | 2 => stage.annotate(stateful(name), "depthgauge.dev/paused-"),
                     _ => {}
                 }
                 looks += all_are_marked(&stage);
             }
-            pause(Duration::from_millis(100 * draw.below(20) as u64));
+            pause(Duration::from_millis(100 * lots.u64(..20)));
         }
         let slept: usize = NAMES.map(|name| stage.count(stateful(name), "PutToSleep")).into_iter().sum();
         println!("{slept} sleeps, {looks} looks at sleepers");
@@ -91,15 +92,4 @@ fn list(stage: &Stage, kind: &str) -> Vec<Value> {
         })
     };
     eventually_or(|| format!("a list of {kind}"), SETTLE, listed)
-}
-
-/// The same numbers in each run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: usize) -> usize {
-        // Knuth's, of the high bits.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
 }
