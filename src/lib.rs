@@ -59,7 +59,7 @@
 //!   auth.rs            layer: who is calling, and may they
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
 //!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
-//!   auth/audit.rs      a line for each denied or failed request, sampled when flooded
+//!   auth/audit.rs      a line for each request that is newly denied or refused or fails, sampled when flooded
 //!   auth/meters.rs     what is counted of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   auth/places.rs     how many questions at once, and lately; nobody takes what is others'

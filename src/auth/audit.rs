@@ -1,18 +1,22 @@
-//! One line in the log for each request that was denied or has failed, and counters for all.
+//! One line in the log for each request that was denied or refused or has failed, and counters for all.
 //!
+//! An HPA asks again every 15 s: what a caller is told once more of the same question is no news, and
+//! no line.
 //! What callers send is written as quoted text, of bounded length, and never a header but the id
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
 //! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
 //! over and the next request of any kind arrives, the number of those left out; whoever shows no
 //! identity cannot use up the lines of those who do.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -25,8 +29,13 @@ const TARGET: &str = "depthgauge::audit";
 /// As the Go library has it: taken from the request, or made where it brings none, and told in the
 /// answer.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// An HPA whose source fails is one line in 15 s: this is 150 of them before any is left out.
+/// Where more HPAs begin to fail in a second, the rest is told of at their next looks.
 const LINES_PER_SECOND: u32 = 10;
+/// A question that was not asked for so long is a new one. Longer than any pause between the looks of
+/// HPAs, or of a Prometheus.
+const SAME_FOR: Duration = Duration::from_secs(300);
+/// So many answers are remembered; beyond it each is a line, as fast as lines may be written.
+const ANSWERS: usize = 4096;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.
 const USER_MAX: usize = 350;
 /// Longest id that is taken for one, in bytes; kube-apiserver's are UUIDs. A longer one is replaced.
@@ -37,6 +46,7 @@ pub struct Audit {
     meters: Meters,
     callers: Sampler,
     strangers: Sampler,
+    told: Mutex<Told>,
 }
 
 /// What a line will need of a request, should there be one.
@@ -56,6 +66,10 @@ struct Sampler {
     owes: AtomicBool,
 }
 
+/// What callers were told, hashed with who asked what, and when last.
+#[derive(Default)]
+struct Told(HashMap<u64, Instant>);
+
 struct Second {
     began: Instant,
     asked: u32,
@@ -67,14 +81,15 @@ struct Second {
 impl Audit {
     /// One that counts in this registry.
     pub fn new(registry: &mut Registry) -> Self {
-        Self { meters: Meters::new(registry), callers: Sampler::new(), strangers: Sampler::new() }
+        let told = Mutex::default();
+        Self { meters: Meters::new(registry), callers: Sampler::new(), strangers: Sampler::new(), told }
     }
 
     /// Tells what a flood has left out, once its second is over. For every request.
     pub(super) fn settle(&self) {
         for (sampler, identified) in [(&self.callers, true), (&self.strangers, false)] {
             if let Some(left_out) = sampler.settle() {
-                tracing::info!(target: TARGET, left_out, identified, "more requests denied or failed");
+                tracing::info!(target: TARGET, left_out, identified, "more requests denied, refused or failed");
             }
         }
     }
@@ -94,11 +109,17 @@ impl Audit {
             return;
         }
         let identified = caller.is_some_and(|caller| !caller.is_anonymous());
-        let sampler = if identified { &self.callers } else { &self.strangers };
-        if !sampler.may_write() {
+        let user = caller.map(|caller| caller.user.as_str());
+        let reason = response.extensions().get::<Said>().map(|said| said.0.as_str());
+        let may_write = if identified {
+            let answer = (user, &trail.method, &trail.uri, status, reason);
+            lock(&self.told).is_news(answer, || self.callers.may_write())
+        } else {
+            self.strangers.may_write()
+        };
+        if !may_write {
             return;
         }
-        let user = caller.map(|caller| caller.user.as_str());
         let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
         let (namespace, metric, path) = match &target {
             Target::Values { namespace, metric } => (Some(&**namespace), Some(&**metric), None),
@@ -112,11 +133,15 @@ impl Audit {
             namespace,
             metric,
             path,
-            reason = response.extensions().get::<Said>().map(|said| said.0.as_str()),
+            reason,
             audit_id = trail.id.as_ref().and_then(|id| id.to_str().ok()),
             peer = %trail.peer,
             "{}",
-            if status.is_server_error() { "failed" } else { "denied" }
+            match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "denied",
+                _ if status.is_server_error() => "failed",
+                _ => "refused",
+            }
         );
     }
 }
@@ -162,7 +187,7 @@ impl Sampler {
     }
 
     fn may_write(&self) -> bool {
-        let mut second = self.lock();
+        let mut second = lock(&self.second);
         if second.is_over() {
             (second.began, second.asked) = (Instant::now(), 0);
         }
@@ -181,17 +206,36 @@ impl Sampler {
         if !self.owes.load(Ordering::Relaxed) {
             return None;
         }
-        let mut second = self.lock();
+        let mut second = lock(&self.second);
         if !second.is_over() || second.left_out == 0 {
             return None;
         }
         self.owes.store(false, Ordering::Relaxed);
         Some(std::mem::take(&mut second.left_out))
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Second> {
-        // Plain assignments: a panic leaves nothing half made.
-        self.second.lock().unwrap_or_else(PoisonError::into_inner)
+// === impl Told ===
+
+impl Told {
+    /// Whether this is told for the first time, or again after a while, and `may_write` lets it be
+    /// written: what is not written is told next time.
+    fn is_news(&mut self, answer: impl Hash, may_write: impl FnOnce() -> bool) -> bool {
+        let (key, now) = (self.0.hasher().hash_one(answer), Instant::now());
+        if let Some(last) = self.0.get_mut(&key).filter(|last| last.elapsed() < SAME_FOR) {
+            *last = now;
+            return false;
+        }
+        if !may_write() {
+            return false;
+        }
+        if self.0.len() >= ANSWERS {
+            self.0.retain(|_, last| last.elapsed() < SAME_FOR);
+        }
+        if self.0.len() < ANSWERS {
+            self.0.insert(key, now);
+        }
+        true
     }
 }
 
@@ -201,6 +245,11 @@ impl Second {
     fn is_over(&self) -> bool {
         self.began.elapsed() >= Duration::from_secs(1)
     }
+}
+
+/// Plain assignments stand behind these: a panic leaves nothing half made.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A UUID, as kube-apiserver makes them. It tells requests apart, and need not be hard to guess.
@@ -224,5 +273,30 @@ mod tests {
             assert_eq!(sampler.settle(), Some(1000 - LINES_PER_SECOND), "{second}");
             assert_eq!(sampler.settle(), None, "once");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_news_until_it_is_written_and_again_after_a_while_without_it() {
+        let mut told = Told::default();
+        assert!(!told.is_news("a", || false) && told.is_news("a", || true));
+        for _look in 0..100 {
+            tokio::time::advance(Duration::from_secs(15)).await;
+            assert!(!told.is_news("a", || true));
+        }
+        assert!(told.is_news("b", || true), "another one");
+        tokio::time::advance(SAME_FOR).await;
+        assert!(told.is_news("a", || true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_remembered_than_there_is_room_for() {
+        let mut told = Told::default();
+        for n in 0..2 * ANSWERS {
+            assert!(told.is_news(n, || true));
+        }
+        assert!(told.is_news(ANSWERS, || true) && !told.is_news(0_usize, || true));
+        tokio::time::advance(SAME_FOR).await;
+        assert!(told.is_news(ANSWERS, || true) && !told.is_news(ANSWERS, || true));
+        assert_eq!(told.0.len(), 1);
     }
 }

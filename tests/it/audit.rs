@@ -105,9 +105,26 @@ async fn a_failed_read_is_written_with_its_reason_and_a_good_one_is_not() {
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!((&lines[0]["code"], &lines[0]["user"]), (&400.into(), &"hpa".into()));
+    assert_eq!(lines[0]["message"], "refused", "nobody is denied who asks amiss");
     assert!(lines[0]["reason"].as_str().unwrap().contains("colour"), "{lines:?}");
     assert_eq!((&lines[1]["code"], &lines[1]["message"]), (&503.into(), &"failed".into()));
     assert_eq!(lines[1]["reason"], answer.refusal().1);
+}
+
+#[tokio::test]
+async fn what_an_hpa_is_told_once_more_is_no_line() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let absent = VALUE.replace("oci_queue_length", "oci_queue_size");
+    for _look in 0..3 {
+        assert_eq!(server.aggregator("hpa").get(&absent).await.status, 404);
+        assert_eq!(server.proxy().with_header("X-Remote-User", "eve").get(VALUE).await.status, 403);
+        // Another question, and another caller.
+        assert_eq!(server.aggregator("hpa").get(&format!("{absent}?labelSelector=queue%3Da")).await.status, 404);
+        assert_eq!(server.proxy().with_header("X-Remote-User", "mallory").get(VALUE).await.status, 403);
+    }
+    let said: Vec<Value> = log.lines().iter().map(|line| line["message"].clone()).collect();
+    assert_eq!(said, ["refused", "denied", "refused", "denied"]);
 }
 
 #[tokio::test]
