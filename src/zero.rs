@@ -42,7 +42,7 @@ mod watch;
 pub use findings::{Findings, Found};
 pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;
-pub use objects::RIGHTS as OBJECT_RIGHTS;
+pub use objects::{RIGHTS as OBJECT_RIGHTS, VERSIONS as OBJECT_VERSIONS};
 
 /// Whose objects are followed.
 type Object = HorizontalPodAutoscaler;

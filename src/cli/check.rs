@@ -102,7 +102,9 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);
     report.all("rbac", &rights::check(wire, &account, &service, &secret, scales, beside).await);
     let deployed = matches!(found, Err(Trouble::Absent(_))) && registration::has_deployment(wire, &service).await;
-    report.all("apiservice", &registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed));
+    let silence = if answers { registration::silence(wire).await } else { None };
+    let judged = registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed, silence.as_ref());
+    report.all("apiservice", &judged);
     report.all("service", &service::check(wire, &service, led).await);
     let version = hello.version.as_ref().and_then(Version::of);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
@@ -133,5 +135,60 @@ impl Names {
         let secret = cert_secret
             .unwrap_or_else(|| SecretRef { namespace: service.namespace.clone(), name: "depthgauge-certs".to_owned() });
         (service, account, secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The lines `apiservice` where it is Available and discovery is answered so.
+    async fn apiservice_lines(code: u16, said: &'static str) -> Vec<String> {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let spec = json!({"group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+                "service": {"namespace": "a", "name": "b", "port": 443}, "caBundle": "Y2E="});
+            let (code, body): (u16, Value) = match request.uri().path() {
+                "/version" => (200, json!({"major": "1", "minor": "37", "gitVersion": "v1.37.0"})),
+                "/apis/external.metrics.k8s.io/v1beta1" => (code, json!(said)),
+                "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io" => (
+                    200,
+                    json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": NAME}, "spec": spec,
+                        "status": {"conditions": [{"type": "Available", "status": "True"}]}}),
+                ),
+                _ => (403, json!("forbidden")),
+            };
+            Response::builder()
+                .status(code)
+                .body(Body::from(body.to_string().into_bytes()))
+                .map_err(std::io::Error::other)
+        });
+        let mut out = Vec::new();
+        let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
+        let wire = Wire::new(kube::Client::new(service, "default"));
+        check_cluster(&wire, "kube", names, &mut Report::new(&mut out)).await;
+        let text = String::from_utf8(out).unwrap();
+        text.lines().filter(|line| line.contains(" apiservice ")).map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_called_available_is_asked() {
+        for (code, said, fails, told) in [
+            (200, "", false, "leads to Service a/b:443 and is Available"),
+            // Who may not ask is told what he was told before.
+            (403, "forbidden", false, "leads to Service a/b:443 and is Available"),
+            (503, "connection refused", true, "nobody answers now: "),
+            (404, "not found", true, "nobody answers now: "),
+        ] {
+            let lines = apiservice_lines(code, said).await;
+            assert!(
+                lines.len() == 2 && lines[0].contains("fail ") == fails && lines[0].contains(told),
+                "{code}: {lines:?}"
+            );
+            assert!(lines[0].contains(said) || !fails, "{lines:?}");
+        }
     }
 }

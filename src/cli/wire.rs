@@ -20,9 +20,6 @@ const VERSION_BYTES: usize = 64 << 10;
 /// What kube-apiserver says in plain text of a path that nobody serves, and so of a group without
 /// an APIService.
 const NOBODY: &str = "404 page not found";
-/// Where to ask about that; `check` itself has said it before.
-pub(super) const ASK_CHECK: &str =
-    "; for external.metrics.k8s.io `depthgauge serve` does that, and `depthgauge check` says what keeps it from it";
 
 /// The way to kube-apiserver.
 pub(super) struct Wire {
@@ -33,6 +30,8 @@ pub(super) struct Wire {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Trouble {
     Absent(String),
+    /// Nobody serves the API.
+    Unserved,
     /// Whoever asks may not; that says nothing about what was asked for.
     Forbidden(String),
     Other(String),
@@ -100,9 +99,7 @@ impl Wire {
         match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-                404 if status.message.trim() == NOBODY => {
-                    Trouble::Absent(format!("no server is registered for this API{ASK_CHECK}"))
-                }
+                404 if status.message.trim() == NOBODY => Trouble::Unserved,
                 404 => Trouble::Absent(status.message.clone()),
                 403 => Trouble::Forbidden(status.message.clone()),
                 _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
@@ -121,13 +118,25 @@ impl Trouble {
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Absent(message) | Self::Forbidden(message) | Self::Other(message) => message,
+            Self::Unserved => "no server is registered for this API",
         }
+    }
+
+    /// The same about a metric, with whom to ask further where `check` has not said it already.
+    pub(super) fn advised(&self) -> String {
+        let advice = match self {
+            Self::Unserved => {
+                "; for external.metrics.k8s.io `depthgauge serve` does that, and `depthgauge check` says what keeps it from it"
+            }
+            _ => "",
+        };
+        format!("{}{advice}", self.message())
     }
 
     /// As the outcome of a look at something; `absent` says what it means that it is not there.
     pub(super) fn finding(self, what: &str, absent: impl FnOnce() -> Finding) -> Finding {
         match self {
-            Self::Absent(_) => absent(),
+            Self::Absent(_) | Self::Unserved => absent(),
             Self::Forbidden(message) => {
                 Finding::warn(format!("{what} cannot be looked at: {message}; use a kubeconfig that may"))
             }

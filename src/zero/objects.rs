@@ -32,8 +32,9 @@ pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", nam
 
 const GROUP: &str = "custom.metrics.k8s.io";
 const ADAPTER: &str = "ask for its adapter: kubectl get apiservices";
-/// The versions that there are: adapters may serve either, and are asked first for what they served
-/// last.
+/// The versions that there are, the newer first: adapters may serve either, and are asked first for
+/// what they served last.
+pub const VERSIONS: [&str; 2] = [NEWER, OLDER];
 const NEWER: &str = "v1beta2";
 const OLDER: &str = "v1beta1";
 /// What kube-apiserver says in plain text of a path that nobody serves.
@@ -105,7 +106,7 @@ impl Objects {
         let resource = self.resource(metric).await?;
         let wrong = |why| Err(ScaleError::Wrong(why));
         let older = self.older.load(Ordering::Relaxed);
-        for version in if older { [OLDER, NEWER] } else { [NEWER, OLDER] } {
+        for version in if older { [OLDER, NEWER] } else { VERSIONS } {
             let path = path(version, namespace, resource.as_deref(), metric);
             let request = Request::get(path).body(Vec::new()).map_err(|error| ScaleError::Wrong(error.to_string()))?;
             match self.client.request_text(request).await {

@@ -57,7 +57,12 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
             )));
         }
     }
-    found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)));
+    found.extend(hpa.metrics().iter().filter_map(of_another_type).map(|(kind, name)| {
+        Finding::fail(format!(
+            "{} asks for {name} with type {kind}: depthgauge's metrics are of type External",
+            hpa.title()
+        ))
+    }));
     found.extend(hpa.conditions().filter_map(|condition| unable(hpa, condition)));
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
@@ -135,19 +140,13 @@ pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: Sig
 
 /// Whether it asks for a metric of ours where it is not.
 pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
-    hpa.metrics().iter().any(|metric| of_another_type(hpa, metric).is_some())
+    hpa.metrics().iter().any(|metric| of_another_type(metric).is_some())
 }
 
-/// A metric of ours that is asked for where it is not.
-fn of_another_type(hpa: &Autoscaler<'_>, metric: &Metric) -> Option<Finding> {
+/// Type and name of a metric of ours that is asked for where it is not.
+fn of_another_type(metric: &Metric) -> Option<(&str, &str)> {
     let Metric::Other(words) = metric else { return None };
-    let (kind, name) = words.split_once(' ')?;
-    lookup::metrics().iter().any(|known| known.as_str() == name).then(|| {
-        Finding::fail(format!(
-            "{} asks for {name} with type {kind}: depthgauge's metrics are of type External",
-            hpa.title()
-        ))
-    })
+    words.split_once(' ').filter(|(_, name)| lookup::metrics().iter().any(|known| known.as_str() == *name))
 }
 
 /// What the controller says that it cannot do, but for metrics that are asked for here as well.

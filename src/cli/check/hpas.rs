@@ -18,8 +18,9 @@ use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::{Version, may_scale_to_zero};
-use crate::cli::wire::{ASK_CHECK, Trouble, Wire};
+use crate::cli::wire::{Trouble, Wire};
 use crate::zero::finding::Problem;
+use crate::zero::{OBJECT_RIGHTS, OBJECT_VERSIONS};
 
 /// HPAs that are asked for at the same time: well below the 20 a second that the controller
 /// itself may ask.
@@ -27,9 +28,6 @@ const AT_ONCE: usize = 8;
 
 /// How old an Event may be that still counts: the server repeats what stands after half an hour.
 const STANDS: SignedDuration = SignedDuration::from_mins(35);
-
-/// Who has Object metrics, in the versions that there are: an adapter serves one of them, or both.
-const ADAPTERS: [&str; 2] = ["v1beta2.custom.metrics.k8s.io", "v1beta1.custom.metrics.k8s.io"];
 
 /// All of the cluster's.
 pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
@@ -61,7 +59,7 @@ pub(super) async fn check(
         }
     };
     let adapters = match scales(&list) {
-        Scales::Objects => future::join_all(ADAPTERS.map(|name| registration::read(wire, name))).await,
+        Scales::Objects => future::join_all(OBJECT_VERSIONS.map(|version| adapter(wire, version))).await,
         _ => Vec::new(),
     };
     let blind = no_adapter(&adapters);
@@ -91,6 +89,11 @@ pub(super) async fn check(
     }
 }
 
+/// Who has Object metrics: an adapter serves one version of them, or all.
+async fn adapter(wire: &Wire, version: &str) -> Result<APIService, Trouble> {
+    registration::read(wire, &format!("{version}.{}", OBJECT_RIGHTS.group)).await
+}
+
 /// Why Object metrics, which decide about 0 as queues do, have no value, if nobody is there to tell it.
 fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
     let mut why = (!adapters.is_empty()).then_some("no server is registered for it");
@@ -100,7 +103,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
                 let unwell = condition(found).filter(|condition| condition.status != "True")?;
                 why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("it does not say why"));
             }
-            Err(Trouble::Absent(_)) => {}
+            Err(Trouble::Absent(_) | Trouble::Unserved) => {}
             // Whoever may not look has seen nothing wrong.
             Err(_) => return None,
         }
@@ -171,9 +174,9 @@ fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
                 "{title} cannot be asked for: {message}; run check with a kubeconfig that may"
             ));
         }
-        Err(Trouble::Absent(message) | Trouble::Other(message)) => {
-            let message = message.replace(ASK_CHECK, ": see the lines `apiservice`");
-            return Finding::fail(format!("{title}: {message}"));
+        Err(trouble) => {
+            let further = if trouble == Trouble::Unserved { ": see the lines `apiservice`" } else { "" };
+            return Finding::fail(format!("{title}: {}{further}", trouble.message()));
         }
     };
     let values: Vec<String> = told::items(&list).into_iter().map(|item| item.value).collect();
@@ -199,8 +202,10 @@ mod tests {
 
     #[test]
     fn what_check_says_itself_it_is_not_asked_for() {
-        let found = told("t", Err(Trouble::Absent(format!("nobody{ASK_CHECK}"))));
-        assert_eq!(found, Finding::fail("t: nobody: see the lines `apiservice`"));
+        let found = told("t", Err(Trouble::Unserved));
+        assert_eq!(found, Finding::fail("t: no server is registered for this API: see the lines `apiservice`"));
+        assert!(Trouble::Unserved.advised().contains("`depthgauge check` says what keeps it from it"));
+        assert_eq!(Trouble::Absent("gone".into()).advised(), "gone");
     }
 
     #[test]

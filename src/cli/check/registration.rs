@@ -6,6 +6,7 @@ use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to,
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire};
+use crate::request::{GROUP, VERSION};
 
 /// By which cert-manager's CA injector knows whose CA to put there.
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
@@ -39,14 +40,27 @@ pub(super) fn answers(found: &APIService, wanted: &ServiceRef) -> bool {
     leads_to(found, wanted) && condition(found).is_some_and(|condition| condition.status == "True")
 }
 
+/// Why kube-apiserver gets no answer now: for some seconds after a server was killed it is called
+/// Available. Whoever may not ask has heard nothing.
+pub(super) async fn silence(wire: &Wire) -> Option<Trouble> {
+    let asked = wire.get(&format!("/apis/{GROUP}/{VERSION}")).await;
+    asked.err().filter(|trouble| !matches!(trouble, Trouble::Forbidden(_)))
+}
+
 /// Whether the Deployment of our manifests is there, which is called as its Service.
 pub(super) async fn has_deployment(wire: &Wire, service: &ServiceRef) -> bool {
     let ServiceRef { namespace, name, .. } = service;
     wire.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")).await.is_ok()
 }
 
-/// What is wrong with it, as far as we are behind this Service; `deployed` if our Deployment is there.
-pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef, deployed: bool) -> Vec<Finding> {
+/// What is wrong with it, as far as we are behind this Service: `deployed` if our Deployment is there,
+/// `silence` if whoever asks gets no answer.
+pub(super) fn judge(
+    found: Result<&APIService, Trouble>,
+    wanted: &ServiceRef,
+    deployed: bool,
+    silence: Option<&Trouble>,
+) -> Vec<Finding> {
     let found = match found {
         Ok(found) => found,
         Err(trouble) => {
@@ -70,7 +84,7 @@ pub(super) fn judge(found: Result<&APIService, Trouble>, wanted: &ServiceRef, de
             wanted.namespace, wanted.name
         ))];
     }
-    let mut findings = vec![availability(found, wanted)];
+    let mut findings = vec![availability(found, wanted, silence)];
     let port = service(found).map(|led| led.port).filter(|port| *port != wanted.port);
     findings.extend(port.map(|port| {
         Finding::fail(format!("APIService {NAME} asks for port {port}, and --service names port {}", wanted.port))
@@ -86,11 +100,15 @@ fn service(found: &APIService) -> Option<ServiceRef> {
     Some(ServiceRef { namespace: service.namespace.clone()?, name: service.name.clone()?, port })
 }
 
-fn availability(found: &APIService, wanted: &ServiceRef) -> Finding {
+fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Trouble>) -> Finding {
     match condition(found) {
-        Some(condition) if condition.status == "True" => {
-            Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available"))
-        }
+        Some(condition) if condition.status == "True" => match silence {
+            None => Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available")),
+            Some(trouble) => Finding::fail(format!(
+                "APIService {NAME} is called Available, and nobody answers now: {}; see the lines below, and the log of depthgauge",
+                trouble.message()
+            )),
+        },
         Some(condition) => {
             let why = condition.message.as_deref().unwrap_or("kube-apiserver does not say why");
             Finding::fail(format!(
@@ -157,7 +175,7 @@ mod tests {
             // The API's default is 443.
             (json!({"service": {"namespace": "a", "name": "b"}}), "True", None),
         ] {
-            let findings = judge(Ok(&apiservice(&spec(&more), status)), &us, true);
+            let findings = judge(Ok(&apiservice(&spec(&more), status)), &us, true, None);
             let failed: Vec<&str> =
                 findings.iter().filter(|found| found.level == Level::Fail).map(|found| found.text.as_str()).collect();
             match wrong {
@@ -168,11 +186,11 @@ mod tests {
         for (deployed, until) in
             [(false, "`depthgauge serve` is restarted"), (true, "kubectl rollout restart -n a deploy/b")]
         {
-            let absent = &judge(Err(Trouble::Absent(String::new())), &us, deployed)[0];
+            let absent = &judge(Err(Trouble::Absent(String::new())), &us, deployed, None)[0];
             assert!(absent.level == Level::Fail && absent.text.ends_with(until), "{}", absent.text);
             assert_eq!(absent.text.contains("kubectl logs -n a deploy/b;"), deployed, "{}", absent.text);
         }
-        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false);
+        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false, None);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
     }
 

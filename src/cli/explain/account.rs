@@ -143,7 +143,7 @@ fn write_metric(
         }
         Ok(items) => items.iter().for_each(|item| write_item(out, item, seen.now)),
         Err(trouble) => {
-            let _ = writeln!(out, "  answer    none: {}", one_line(trouble.message()));
+            let _ = writeln!(out, "  answer    none: {}", one_line(&trouble.advised()));
         }
     }
     if let (Some(Ok(proposal)), Some(target), Ok(workload)) = (proposal, question.target, &seen.workload) {

@@ -49,7 +49,7 @@ impl Origin {
         match self {
             Self::Cluster(wire) => {
                 let answer = wire.get(&told::path(namespace, metric, selector)).await;
-                answer.map_err(|trouble| trouble.message().to_owned())
+                answer.map_err(|trouble| trouble.advised())
             }
             Self::Sources(catalog, _) => {
                 let selector = Selector::parse(selector).map_err(|error| error.to_string())?;
