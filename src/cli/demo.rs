@@ -40,7 +40,7 @@ mod script;
 mod user;
 
 use asker::Asker;
-use script::Script;
+use script::{MESSAGES_PER_REPLICA, Script};
 use user::DemoUser;
 
 /// The queue's name, which is what an HPA selects by.
@@ -126,9 +126,12 @@ async fn start(
     let addresses = (emulator.local_addr()?, secure.local_addr()?, admin.local_addr()?);
     let (emulator_address, address, admin_address) = addresses;
     let profile = Profile::make(dir, REGION)?;
-    let config = config(emulator_address, &profile.config_file);
+    let mut config = profile.config(emulator_address, &[(QUEUE, QUEUE_ID)], NAMESPACE);
+    // There is much to see.
+    config["defaults"] = serde_json::json!({"refresh": "1s"});
     let queue = start_emulator(profile, emulator, parts, drain)?;
-    let config = Config::parse(&config).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
+    let config =
+        Config::parse(&config.to_string()).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
     let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
     parts.spawn(until(drain.clone(), reader.run()));
 
@@ -148,7 +151,7 @@ async fn start(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
     );
     println!(
-        "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}. Look and ask for yourself:"
+        "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}, and an HPA for {MESSAGES_PER_REPLICA} messages per replica. Look and ask for yourself:"
     );
     println!("  http://{admin_address}/status");
     println!("  {}", user.curl(&path));
@@ -213,19 +216,6 @@ async fn until(drain: CancellationToken, part: impl Future<Output = ()>) {
         () = part => {}
         () = drain.cancelled() => {}
     }
-}
-
-/// The config that a user would write, with a refresh of a second so that there is much to see.
-fn config(emulator: SocketAddr, config_file: &Path) -> String {
-    // JSON is YAML, and quotes whatever a path may hold.
-    serde_json::json!({
-        "apiVersion": "depthgauge.dev/v1alpha1",
-        "kind": "Config",
-        "oci": {"endpoint": format!("http://{emulator}"), "auth": {"type": "apiKey", "configFile": config_file}},
-        "defaults": {"refresh": "1s"},
-        "sources": [{"type": "oci-queue", "name": QUEUE, "queueId": QUEUE_ID, "namespaces": [NAMESPACE]}],
-    })
-    .to_string()
 }
 
 /// Whoever holds a certificate of the demo's CA may read, and nobody else.

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
 
 use self::wave::Wave;
 use super::{asked_to_stop, clock, listen};
@@ -86,7 +85,7 @@ impl Args {
         println!("OCI Queue emulator on http://{}", listener.local_addr()?);
         if let Some(profile) = profile {
             println!("OCI config {}", profile.config_file.display());
-            if let Some(line) = tried_by(&profile.config_file, listener.local_addr()?, &queues)? {
+            if let Some(line) = tried_by(&profile, listener.local_addr()?, &queues)? {
                 println!("{line}");
             }
             known.push((profile.key_id, profile.key));
@@ -126,19 +125,13 @@ fn reached_at(listening: SocketAddr) -> Option<SocketAddr> {
 
 /// Writes a config of depthgauge beside the profile: these queues, in every namespace. What asks
 /// with it; `None` where it cannot.
-fn tried_by(config_file: &Path, listening: SocketAddr, queues: &[(String, QueueId)]) -> Result<Option<String>> {
+fn tried_by(profile: &Profile, listening: SocketAddr, queues: &[(String, QueueId)]) -> Result<Option<String>> {
     // The emulator takes any name, and a config those that can be label values.
-    let queues: Vec<_> = queues.iter().filter(|(name, _)| is_label_value(name)).collect();
+    let named = queues.iter().filter(|(name, _)| is_label_value(name));
+    let queues: Vec<_> = named.map(|(name, id)| (name.as_str(), id.as_str())).collect();
     let (Some(address), Some((name, _))) = (reached_at(listening), queues.first()) else { return Ok(None) };
-    let source = |(name, id): &&(String, QueueId)| json!({"type": "oci-queue", "name": name, "queueId": id.to_string(), "namespaces": ["*"]});
-    // JSON is YAML, and quotes whatever a path may hold.
-    let config = json!({
-        "apiVersion": "depthgauge.dev/v1alpha1",
-        "kind": "Config",
-        "oci": {"endpoint": format!("http://{address}"), "auth": {"type": "apiKey", "configFile": config_file}},
-        "sources": queues.iter().map(source).collect::<Vec<_>>(),
-    });
-    let file = config_file.with_file_name("depthgauge.yaml");
+    let config = profile.config(address, &queues, "*");
+    let file = profile.config_file.with_file_name("depthgauge.yaml");
     std::fs::write(&file, format!("{config:#}\n")).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(Some(format!("depthgauge get oci_queue_length -l queue={name} --config '{}'", file.display())))
 }

@@ -2,12 +2,14 @@
 //! the SDKs and we ourselves can sign in.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use md5::{Digest as _, Md5};
+use serde_json::{Value, json};
 
 use super::keys::VerifyingKey;
 
@@ -51,6 +53,18 @@ impl Profile {
         let key = VerifyingKey::from_pem(&pem).map_err(io::Error::other)?;
         Ok(Self { key_id: format!("{TENANCY}/{USER}/{fingerprint}"), key, config_file })
     }
+
+    /// The config of depthgauge that asks an emulator there as this user: these queues, by name and
+    /// OCID, in this namespace. JSON is YAML, and quotes whatever a path may hold.
+    pub fn config(&self, emulator: SocketAddr, queues: &[(&str, &str)], namespace: &str) -> Value {
+        let source = |(name, id): &(&str, &str)| json!({"type": "oci-queue", "name": name, "queueId": id, "namespaces": [namespace]});
+        json!({
+            "apiVersion": "depthgauge.dev/v1alpha1",
+            "kind": "Config",
+            "oci": {"endpoint": format!("http://{emulator}"), "auth": {"type": "apiKey", "configFile": self.config_file}},
+            "sources": queues.iter().map(source).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// MD5 of the DER SubjectPublicKeyInfo, as OCI shows it.
@@ -65,8 +79,7 @@ mod tests {
 
     #[test]
     fn fingerprints_are_those_of_oci() {
-        let file: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/golden/oci/vectors.json")).unwrap();
+        let file: Value = serde_json::from_str(include_str!("../../tests/golden/oci/vectors.json")).unwrap();
         let public = pem::parse(file["public_key_pem"].as_str().unwrap()).unwrap();
         assert_eq!(fingerprint(public.contents()), file["fingerprint"].as_str().unwrap());
     }

@@ -24,8 +24,9 @@ const BURST: usize = 20;
 const WORKERS_PER_MESSAGE: usize = 4;
 /// The HPA of the README.
 const HPA: Spec = Spec { min: 0, max: 10, tolerance: Tolerance { up: hpa::TOLERANCE, down: hpa::TOLERANCE } };
-/// Its `averageValue`: two messages a worker.
-const TARGET: Target = Target::AverageValue(2000);
+/// Its `averageValue`.
+pub(super) const MESSAGES_PER_REPLICA: i64 = 2;
+const TARGET: Target = Target::AverageValue(1000 * MESSAGES_PER_REPLICA);
 
 /// The load, and what came of it.
 pub(super) struct Script {
