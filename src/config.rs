@@ -5,7 +5,6 @@
 //! with its line and column. All errors of a file are reported at once.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 mod file;
@@ -89,6 +88,14 @@ impl Config {
         }
     }
 
+    /// Parses the text of a file; the errors name it.
+    pub fn parse_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text).map_err(|problems| {
+            let lines: Vec<String> = problems.lines().map(|line| format!("{}:{line}", path.display())).collect();
+            ConfigError::Wrong(lines.join("\n"))
+        })
+    }
+
     /// Opens every source: keys are loaded, nothing is asked over the network yet.
     pub fn open(self, clock: Clock) -> Result<Vec<Binding>, OpenError> {
         Opener::new(clock).open(self)
@@ -98,15 +105,6 @@ impl Config {
     pub fn source_count(&self) -> usize {
         self.groups.iter().map(|group| group.entries.len()).sum()
     }
-}
-
-fn report(path: &Path, problems: &Problems) -> String {
-    let mut text = String::new();
-    for line in problems.lines() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}:{line}", path.display());
-    }
-    text.trim_end().to_owned()
 }
 
 fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {

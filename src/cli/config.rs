@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 
 /// In what our manifests have where people write the OCID of a queue of theirs.
 const PLACEHOLDER: &str = ".replace-with-";
@@ -23,10 +23,12 @@ pub(super) struct Args {
 enum Command {
     /// Print every error of a file with line and column; exit 1 if there is one
     ///
+    /// Each is a line by itself on standard error, FILE:LINE:COLUMN: what, as editors read it.
+    ///
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, and no
     /// queue can be read by it.
     Check {
-        /// The config file
+        /// The config file; - is standard input
         file: PathBuf,
     },
     /// Print the JSON Schema of a config file, for editors
@@ -53,19 +55,29 @@ impl Args {
 }
 
 fn check(file: &Path) -> Result<()> {
-    let config = Config::read(file)?;
-    let count = config.source_count();
-    for (place, warning) in placeholders(file) {
+    let (file, text) = match file == Path::new("-") {
+        true => (Path::new("<stdin>"), io::read_to_string(io::stdin())),
+        false => (file, fs::read_to_string(file)),
+    };
+    let text = text.map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
+    let counted =
+        |count: usize, what| format!("{}: {count} {what}{}", file.display(), if count == 1 { "" } else { "s" });
+    let config = match Config::parse_file(file, &text) {
+        Err(ConfigError::Wrong(lines)) => {
+            eprintln!("{lines}");
+            bail!(counted(lines.lines().count(), "error"));
+        }
+        parsed => parsed?,
+    };
+    for (place, warning) in placeholders(file, &text) {
         eprintln!("{place}: warning: {warning}");
     }
-    println!("{}: {count} source{}, no errors", file.display(), if count == 1 { "" } else { "s" });
+    println!("{}, no errors", counted(config.source_count(), "source"));
     Ok(())
 }
 
 /// Where an OCID is still what our manifests have for it (`config.yaml:8`), and what to do.
-pub(super) fn placeholders(file: &Path) -> Vec<(String, &'static str)> {
-    // Whoever asks has read it a moment ago.
-    let text = fs::read_to_string(file).unwrap_or_default();
+pub(super) fn placeholders(file: &Path, text: &str) -> Vec<(String, &'static str)> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER));
     let place = |(number, _): (usize, &str)| format!("{}:{number}", file.display());
     lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here")).collect()

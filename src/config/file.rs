@@ -8,7 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, report};
+use super::{Config, ConfigError};
 
 /// A config file, and what has been seen of it.
 pub struct ConfigFile {
@@ -51,7 +51,7 @@ impl ConfigFile {
     /// What the last news were about, once more.
     pub fn judge(&self) -> Result<Config, ConfigError> {
         match &self.told {
-            Ok(text) => Config::parse(text).map_err(|problems| ConfigError::Wrong(report(&self.path, &problems))),
+            Ok(text) => Config::parse_file(&self.path, text),
             Err(error) => Err(ConfigError::Read { path: self.path.clone(), source: again(error) }),
         }
     }

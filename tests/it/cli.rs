@@ -77,10 +77,28 @@ async fn config_check_prints_every_error_with_its_place() {
     );
     let ended = home.run(&["config", "check", &file]).await;
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
-    let text = ended.stderr.strip_prefix("depthgauge: ").unwrap();
+    let (text, end) = ended.stderr.trim_end().rsplit_once('\n').unwrap();
     let places: Vec<&str> = text.lines().map(|line| line.split_once(": ").unwrap().0).collect();
     let expected = ["3:21", "5:5", "7:14", "8:5"].map(|place| format!("{file}:{place}"));
-    assert_eq!(places, expected, "{text}");
+    assert_eq!(
+        (&places[..], end),
+        (&expected.each_ref().map(String::as_str)[..], &*format!("depthgauge: {file}: 4 errors"))
+    );
+}
+
+#[tokio::test]
+async fn config_check_reads_standard_input() {
+    let home = Home::new();
+    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config.yaml");
+    let wrong = home.write("config.yaml", "kind: Config\napiVersion: depthgauge.dev/v1alpha1\nsource: []\n");
+    for (file, code, said) in [
+        (good, 0, "<stdin>:8: warning: a placeholder: write the OCID of your queue here\n"),
+        (&*wrong, 1, "<stdin>:3:1: unknown key `source`; did you mean `sources`?\ndepthgauge: <stdin>: 1 error\n"),
+    ] {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
+        let check = check.args(["config", "check", "-"]).stdin(std::fs::File::open(file).unwrap()).output().unwrap();
+        assert_eq!((check.status.code(), String::from_utf8(check.stderr).unwrap()), (Some(code), said.to_owned()));
+    }
 }
 
 #[tokio::test]
@@ -109,6 +127,8 @@ async fn config_check_of_a_good_file_opens_nothing() {
 async fn the_demo_shows_the_main_job_and_its_curl_line_works_as_printed() {
     let home = Home::new();
     let mut demo = home.start(&["demo", "--for", "5s"]);
+    let head = demo.said("OCI Queue emulator on ").await;
+    assert!(head.contains("an HPA for 2 messages per replica"), "{head}");
     let page = format!("http://{}", demo.said("  http://").await);
     let curl = format!("curl {}", demo.said("  curl ").await);
     let answer = Command::new("sh").args(["-c", &curl]).output().unwrap();

@@ -29,7 +29,9 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("config", &Finding::fail(error.to_string())),
     };
     report.add("config", &counted(file, config.source_count()));
-    for (place, warning) in placeholders(file) {
+    // It was read a moment ago.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    for (place, warning) in placeholders(file, &text) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
     let bindings = match config.open(clock) {
