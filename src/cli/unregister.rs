@@ -91,7 +91,8 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
         }
         Err(error) => bail!("whether workloads are at 0 because of --scale-to-zero is not known: {error}"),
     };
-    if retired == Ok(false) && !handed_back.is_empty() {
+    let ours = handed_back.iter().any(|(.., became)| !matches!(became, HandedBack::Native(_)));
+    if retired == Ok(false) && ours {
         eprintln!(
             "depthgauge: there is no Lease {LEASE} in namespace {namespace}: a server that still runs elsewhere may go on scaling to zero; name its Service with --service"
         );
@@ -103,6 +104,9 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
             HandedBack::Awake => println!("HPA {hpa}: {workload} is awake"),
             HandedBack::Gone => println!("HPA {hpa}: there is no {workload} any more"),
             HandedBack::Paused => println!("HPA {hpa}: {workload} is paused and stays at 0; nobody will wake it"),
+            HandedBack::Native(wake) => println!(
+                "HPA {hpa}: {workload} is at 0 by the HPA itself, which wakes it only while somebody answers for its metrics; to be sure: {wake}"
+            ),
             HandedBack::Asleep(why) => {
                 asleep.push(format!("HPA {hpa}: {workload} stays at 0, and nobody will wake it: {why}"));
             }

@@ -33,6 +33,8 @@ pub enum HandedBack {
     Paused,
     /// There is no such workload any more.
     Gone,
+    /// Its HPA has it at 0, and wakes it only while somebody answers for its metrics. What wakes it.
+    Native(String),
     /// It still sleeps. Why.
     Asleep(String),
 }
@@ -63,7 +65,7 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
     }
 }
 
-/// Wakes all that sleeps by us, and forgets it: for each HPA (`shop/dummy`) what became of its
+/// Wakes all that sleeps by us, and forgets it; what sleeps by its HPA is told of. For each HPA (`shop/dummy`) what became of its
 /// workload (`deployment/web`), in the order of their names.
 ///
 /// # Errors
@@ -79,7 +81,7 @@ pub async fn hand_back(client: &kube::Client) -> Result<Vec<(String, String, Han
     Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
 }
 
-/// All that sleep by us.
+/// All that sleep by us, and those at 0 whose HPAs wake them by metrics of ours.
 async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
@@ -89,7 +91,7 @@ async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
             _ => HandBackError::Trouble(answered(&error)),
         })?;
         let known = page.items.iter().filter_map(Autoscaler::of);
-        asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some()));
+        asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some() || sleeps_by_itself(hpa)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok(asleep),
@@ -97,7 +99,14 @@ async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
     }
 }
 
+fn sleeps_by_itself(hpa: &Autoscaler) -> bool {
+    hpa.state.scaled_to_zero && hpa.state.at_zero && !hpa.metrics.is_empty()
+}
+
 async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result<HandedBack, ScaleError> {
+    if hpa.memory.asleep_since.is_none() {
+        return Ok(HandedBack::Native(hpa.wake_command()));
+    }
     if hpa.paused {
         return Ok(HandedBack::Paused);
     }
@@ -181,6 +190,27 @@ mod tests {
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
         let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
         assert_eq!(done, [(a, worker_a, HandedBack::Woken(1)), (b, worker_b, HandedBack::Gone), robot]);
+    }
+
+    #[tokio::test]
+    async fn who_is_at_zero_by_its_hpa_is_told_of_and_left_there() {
+        let native = |name: &str, metric: &str, replicas: u32| {
+            json!({"metadata": {"namespace": "shop", "name": name},
+                "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}, "minReplicas": 0, "maxReplicas": 3,
+                    "metrics": [{"type": "External", "external": {"metric": {"name": metric}, "target": {"type": "AverageValue", "averageValue": "2"}}}]},
+                "status": {"desiredReplicas": replicas, "currentReplicas": replicas,
+                    "conditions": [{"type": "ScaledToZero", "status": if replicas == 0 { "True" } else { "False" }}]}})
+        };
+        let client = answering(move |method, path, _| match (method, path.starts_with(HPAS)) {
+            (&Method::GET, true) => {
+                let all = [("a", "oci_queue_length", 0), ("b", "oci_queue_length", 2), ("c", "another", 0)];
+                (200, page(&all.map(|(name, metric, replicas)| native(name, metric, replicas)), ""))
+            }
+            _ => (404, json!("not found")),
+        });
+        let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
+        let told = ("shop/a".to_owned(), "deployment/a".to_owned(), HandedBack::Native(wake));
+        assert_eq!(hand_back(&client).await.unwrap(), [told]);
     }
 
     #[tokio::test]
