@@ -42,8 +42,8 @@ const PLUGIN: &str = "kubectl-depthgauge";
 #[derive(Debug, Parser)]
 #[command(name = "depthgauge", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to log: a level, or target=level pairs with commas [default: warn,depthgauge=info; warn for
-    /// commands that print to people]
+    /// What to log: a level, or target=level pairs with commas [default: warn,depthgauge=info; warn or
+    /// error for commands that print to people]
     #[arg(long, global = true, env = "DEPTHGAUGE_LOG", value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
@@ -82,8 +82,12 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         let Self { log, command } = self;
         // These print to people; their log would run into what they print.
-        let prints = matches!(command, Command::Demo(_) | Command::Get(_) | Command::Check(_) | Command::Explain(_));
-        let quiet = prints.then_some("warn");
+        let quiet = match command {
+            Command::Demo(_) | Command::Check(_) | Command::Explain(_) => Some("warn"),
+            // What went wrong is the sentence that it ends with.
+            Command::Get(_) => Some("error"),
+            _ => None,
+        };
         telemetry::init(log.as_deref().or(quiet), in_pod())?;
         let runtime = runtime().context("cannot start the async runtime")?;
         let result = runtime.block_on(async {

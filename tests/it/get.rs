@@ -34,6 +34,16 @@ async fn a_source_is_read_as_an_hpa_of_the_namespace_would_be_told() {
 }
 
 #[tokio::test]
+async fn a_read_that_fails_is_one_sentence() {
+    let oci = Oci::with_queues(&[]).await;
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
+    let ended = home.run(&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"]).await;
+    let [line] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ended.stderr) };
+    assert!(line.starts_with("depthgauge: queue \"gone\" cannot be read since "), "{line}");
+}
+
+#[tokio::test]
 async fn a_config_file_is_read_whatever_kubeconfig_the_shell_names() {
     let oci = Oci::with_queues(&["orders"]).await;
     let home = Home::new();
