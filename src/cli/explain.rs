@@ -79,7 +79,7 @@ impl Args {
                     let mut out = io::stdout();
                     let _ = write!(out, "{gap}{text}").and_then(|()| out.flush());
                 }
-                Err(why) => failed.push(why),
+                Err(why) => failed.push(name.hint(why)),
             }
         }
         if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
@@ -125,6 +125,18 @@ impl Cluster {
 
 // === impl Name ===
 
+impl Name {
+    /// For those who write `hpa/dummy`, as kubectl takes it.
+    fn hint(&self, why: String) -> String {
+        match self.namespace.as_deref() {
+            Some("hpa" | "horizontalpodautoscaler" | "horizontalpodautoscalers") => {
+                format!("{why}; write NAME or NAMESPACE/NAME, without a kind")
+            }
+            _ => why,
+        }
+    }
+}
+
 impl FromStr for Name {
     type Err = String;
 
@@ -160,6 +172,14 @@ mod tests {
         }
         for wrong in ["/dummy", "shop/", "a/b/c", ""] {
             assert!(wrong.parse::<Name>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_writes_as_to_kubectl_is_told_how_it_is_written_here() {
+        for (text, hinted) in [("hpa/dummy", true), ("shop/dummy", false), ("dummy", false)] {
+            let said = text.parse::<Name>().unwrap().hint("there is none".to_owned());
+            assert_eq!(said.ends_with("write NAME or NAMESPACE/NAME, without a kind"), hinted, "{said}");
         }
     }
 }
