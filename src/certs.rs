@@ -199,7 +199,9 @@ impl Certificates {
                         "CA and certificate were lost where they are kept; those that are served are put back"
                     );
                 }
-                log_change(&before, &wanted);
+                for change in changes(&before, &wanted) {
+                    tracing::info!("{change}");
+                }
             }
             let pair = wanted.serving.as_ref().ok_or_else(|| CertsError::Serve("the CA cannot sign".to_owned()))?;
             let current = serving(pair, Ca::Bundle(wanted.bundle()))?;
@@ -243,20 +245,23 @@ impl Own {
     }
 }
 
-/// One line a state change.
-fn log_change(before: &Held, after: &Held) {
-    if after.ca != before.ca {
-        tracing::info!(handed_over = before.ca.is_some(), "a new CA signs");
-    }
-    if after.next.is_some() && after.next != before.next {
-        tracing::info!("issued the next CA; it signs when it has been in the caBundle for a minute");
-    }
-    if after.serving != before.serving {
-        tracing::info!("issued a serving certificate");
-    }
-    if before.previous.is_some() && after.previous.is_none() {
-        tracing::info!("the CA before is forgotten");
-    }
+/// What has happened in between, a line of the log each.
+fn changes(before: &Held, after: &Held) -> impl Iterator<Item = &'static str> {
+    let signs = match after.previous {
+        Some(_) => "the next CA signs from now on; the one before stays in the caBundle for up to a day",
+        None => "made a new CA; kube-apiserver trusts what it signs as soon as the caBundle has it",
+    };
+    [
+        (after.ca != before.ca, signs),
+        (
+            after.next.is_some() && after.next != before.next,
+            "issued the next CA; it signs when it has been in the caBundle for a minute",
+        ),
+        (after.serving != before.serving, "issued a serving certificate"),
+        (before.previous.is_some() && after.previous.is_none(), "the CA before is taken out of the caBundle"),
+    ]
+    .into_iter()
+    .filter_map(|(has_happened, line)| has_happened.then_some(line))
 }
 
 #[cfg(test)]
@@ -288,6 +293,36 @@ mod tests {
         let renewed = current(&dir, || day(250)).await;
         assert_ne!(renewed.certified.cert, first.certified.cert);
         assert_eq!((renewed.ca, renewed.expires), (first.ca, day(250 + 365)));
+    }
+
+    #[test]
+    fn what_becomes_of_a_ca_is_told_once_and_in_sentences() {
+        let rules = Rules {
+            names: vec!["localhost".to_owned()],
+            serving_lifetime: lifetimes().serving,
+            ca_lifetime: lifetimes().ca,
+        };
+        let life_in_days = lifetimes().ca.as_hours() / 24;
+        let (mut held, mut told) = (Held::default(), Vec::new());
+        for at in [0, 1, life_in_days - 1, life_in_days - 1, life_in_days] {
+            let after = held.advance(&rules, day(at), |_| true).unwrap();
+            told.push(
+                changes(&held, &after)
+                    .map(|line| line.split([';', ' ']).take(4).collect::<Vec<_>>().join(" "))
+                    .collect::<Vec<_>>(),
+            );
+            held = after;
+        }
+        assert_eq!(
+            told,
+            [
+                &["made a new CA", "issued a serving certificate"][..],
+                &[],
+                &["issued the next CA", "issued a serving certificate"],
+                &["the next CA signs", "issued a serving certificate"],
+                &["the CA before is"],
+            ]
+        );
     }
 
     #[tokio::test]
