@@ -307,7 +307,7 @@ impl<'n> Fields<'n> {
             problems.add(self.at, format!("`{key}` is missing here"));
             return None;
         };
-        problems.add(*at, format!("unknown key `{slip}`; did you mean `{key}`?"));
+        problems.add(*at, unknown(slip, Some(key)));
         self.misspelt.push(slip);
         Some(node)
     }
@@ -319,11 +319,16 @@ impl<'n> Fields<'n> {
         known.dedup();
         for (key, at, _) in self.entries {
             if !known.contains(&key.as_str()) && !self.misspelt.contains(&key.as_str()) {
-                let guess = nearest(key, &known).map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
-                problems.add(*at, format!("unknown key `{key}`;{guess} known here: {}", known.join(", ")));
+                let unknown = unknown(key, nearest(key, &known));
+                problems.add(*at, format!("{unknown} known here: {}", known.join(", ")));
             }
         }
     }
+}
+
+fn unknown(key: &str, meant: Option<&str>) -> String {
+    let guess = meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
+    format!("unknown key `{key}`;{guess}")
 }
 
 /// The one of `known` that was probably meant: at most two letters off, or in another case.
