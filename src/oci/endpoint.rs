@@ -53,6 +53,10 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, BadEndpoint> {
         let bad = || BadEndpoint(text.to_owned());
+        // A URL may hide anything in its host by `%C3`, for which there are rules that no service needs.
+        if !text.is_ascii() || text.contains('%') {
+            return Err(bad());
+        }
         let url: Url = text.trim_end_matches('/').parse().map_err(|_| bad())?;
         let bare = url.path() == "/"
             && url.query().is_none()
@@ -130,6 +134,10 @@ mod tests {
             "file:///etc/passwd",
             "http://127.0.0.1.example.com",
             "https://a{b.example.com",
+            "https://fr%C3%A4nkfurt.example.com",
+            "https://frÄnkfurt.example.com",
+            "https://A%FF.example.com",
+            "https://%65xample.com",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }
