@@ -85,7 +85,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let hello = match wire.hello().await {
         Ok(hello) => hello,
         Err(why) => {
-            let remedy = "check the kubeconfig, and the way there";
+            let remedy = "check the kubeconfig, the clock here, and the way there";
             return without_cluster(&format!("kube-apiserver {server} cannot be asked: {why}; {remedy}"), report);
         }
     };

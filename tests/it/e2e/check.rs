@@ -20,6 +20,7 @@ async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
         world.await_available();
         world.deploy_example();
         all_is_well(&world);
+        a_clock_that_is_off(&world);
         rights::one_by_one(&world);
         rights::all_at_once(&world);
         ports_that_do_not_meet(&world);
@@ -63,6 +64,27 @@ fn all_is_well(world: &World) {
         expect(&said, "ok", name, text);
     }
     assert!(said.stdout.lines().last().unwrap().ends_with("0 failures"), "{}", said.stdout);
+}
+
+/// Of this machine, as `check` sees it.
+fn a_clock_that_is_off(world: &World) {
+    let kubeconfig = world.cluster.kubeconfig();
+    for (off, level, name, text) in [
+        (
+            "+10m",
+            "fail",
+            "clock",
+            " s ahead of kube-apiserver's, and OCI refuses what is signed more than 5 min off: set",
+        ),
+        ("+1m", "warn", "clock", " s ahead of kube-apiserver's: set the clock (NTP) before it is 5 min"),
+        // Before the cluster was made.
+        ("-1h", "fail", "cluster", "certificate not valid yet: "),
+        ("-1h", "fail", "cluster", "check the kubeconfig, the clock here, and the way there"),
+    ] {
+        let mut program = Command::new("faketime");
+        program.args(["-f", off, env!("CARGO_BIN_EXE_depthgauge"), "check", "--kubeconfig"]).arg(&kubeconfig);
+        expect(&run(&mut program), level, name, text);
+    }
 }
 
 fn ports_that_do_not_meet(world: &World) {

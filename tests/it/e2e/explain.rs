@@ -11,6 +11,7 @@ use super::cluster::{eventually, run};
 use super::world::{Server, World};
 
 mod trial;
+mod warned;
 
 use trial::Trial;
 
@@ -31,7 +32,7 @@ async fn what_is_explained_is_what_the_controller_asks_for() {
     let world = World::new("explain", &["--sync", SYNC], "").await;
     tokio::task::block_in_place(|| {
         world.cluster.told(&["create", "namespace", "shop"]);
-        let _server = serve(&world);
+        let server = serve(&world);
         world.await_available();
         let mut seen = BTreeMap::new();
         for round in 0..ROUNDS {
@@ -42,6 +43,7 @@ async fn what_is_explained_is_what_the_controller_asks_for() {
         for way in ["asks", "stays", "holds", "asleep", "woken", "AverageValue", "Value", "empty", "sum", "tolerance"] {
             assert!(seen.contains_key(way), "chance has left out {way}: {seen:?}");
         }
+        warned::each(&world, &server);
     });
 }
 

@@ -14,11 +14,29 @@ fn each_example_is_applied() {
         cluster.told(&["delete", "-f", after]);
     }
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/moving.md")).unwrap();
-    let blocks = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
-    let hpas: Vec<&str> = blocks.filter(|block| block.starts_with("apiVersion: autoscaling/v2\n")).collect();
+    let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    let of = |head: &str| blocks.iter().filter(|block| block.starts_with(head)).copied().collect::<Vec<_>>();
+    let hpas = of("apiVersion: autoscaling/v2\n");
     assert_eq!(hpas.len(), 3, "after KEDA, and before and after with the Prometheus adapter");
     hpas.iter().for_each(|hpa| cluster.apply(hpa));
+    let [alias] = of("apiVersion: v1\nkind: Service\n")[..] else {
+        panic!("one Service, for the exporter's old place")
+    };
+    the_exporters_old_name_leads_to_the_overlay(&cluster, alias);
     a_kustomization_of_ones_own_is_built_as_documented(&cluster);
+}
+
+fn the_exporters_old_name_leads_to_the_overlay(cluster: &Cluster, alias: &str) {
+    cluster.told(&["create", "namespace", "monitoring"]);
+    cluster.apply(alias);
+    let path = "jsonpath={.spec.externalName}";
+    let name = cluster.told(&["get", "service", "oci-queue-exporter", "-n", "monitoring", "-o", path]);
+    let objects = cluster.told(&["kustomize", "manifests/overlays/exporter-compat"]);
+    let services = objects.split("\n---\n").filter(|object| object.contains("\nkind: Service\n"));
+    let named = |object: &&str| {
+        object.contains("\n  name: oci-queue-exporter\n") && object.contains("  - name: metrics\n    port: 8080\n")
+    };
+    assert_eq!((services.filter(named).count(), name.as_str()), (1, "oci-queue-exporter.depthgauge.svc.cluster.local"));
 }
 
 fn a_kustomization_of_ones_own_is_built_as_documented(cluster: &Cluster) {

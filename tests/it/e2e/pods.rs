@@ -1,6 +1,8 @@
 //! Each overlay's pods, run as they are: from one command to the first right answer, and through
 //! the ports that their NetworkPolicies open, every one of them and no other.
 
+/// Prometheus, as its operator would run it.
+mod prometheus;
 /// Who reads their metrics.
 mod scrape;
 /// Where they run.
@@ -72,8 +74,10 @@ async fn generic_leads_to_right_answers_through_the_ports_that_are_open() {
     let mut stage = Stage::new("generic").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
+        let begun = stage.apply("generic", &[], &config("base"));
         secret(&stage.cluster, dir.path());
-        stage.run("generic", &config("base"), DEPTH);
+        stage.start();
+        stage.await_answers("generic", begun, DEPTH);
         stage.every_port_is_used_and_no_other();
     });
 }
@@ -85,17 +89,19 @@ async fn exporter_compat_with_components_leads_to_right_answers_through_the_port
     let mut stage = Stage::new("pods").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
-        secret(&stage.cluster, dir.path());
         stage.kinds("prometheus-operator", "monitoring.coreos.com", &["servicemonitors", "prometheusrules"]);
         let components = ["prometheus", "scale-to-zero"];
-        stage.run_with("exporter-compat", &components, &config("overlays/exporter-compat"), DEPTH);
+        let begun = stage.apply("exporter-compat", &components, &config("overlays/exporter-compat"));
+        secret(&stage.cluster, dir.path());
+        stage.start();
+        stage.await_answers("exporter-compat", begun, DEPTH);
         for kind in ["servicemonitor", "prometheusrule"] {
             stage.cluster.told(&["get", kind, "depthgauge", "-n", "depthgauge"]);
         }
         wakes_what_it_finds_asleep(&stage);
         refuses_a_careless_pod(&stage.cluster);
         scrape::keda_reads_the_depth_by_the_exporters_service(&stage, 7.0);
-        scrape::prometheus_scrapes_by_the_service_monitor(&stage);
+        scrape::prometheus_scrapes_by_the_service_monitors(&stage, "7");
         stage.every_port_is_used_and_no_other();
     });
 }
@@ -144,9 +150,9 @@ async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
     let mut stage = Stage::new("cert-manager").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
-        secret(&stage.cluster, dir.path());
         stage.kinds("cert-manager", "cert-manager.io", &["certificates", "issuers"]);
         let begun = stage.apply("cert-manager", &[], &config("base"));
+        secret(&stage.cluster, dir.path());
         let ca = Authority::named("depthgauge-ca");
         issue(&stage.cluster, &ca, dir.path());
         stage.start();
@@ -214,9 +220,9 @@ async fn outside(stage: &mut Stage, emulator: SocketAddr) -> Vec<Task> {
     outside
 }
 
-/// What people type before, with the profile that is in this folder.
+/// What people type after the overlay, for a kubelet waits for it; with the profile that is in this
+/// folder.
 fn secret(cluster: &Cluster, dir: &Path) {
-    cluster.told(&["apply", "-f", "manifests/base/namespace.yaml"]);
     let (profile, key) = (dir.join("config"), dir.join("key.pem"));
     let in_pod = fs::read_to_string(&profile).unwrap().replace(dir.to_str().unwrap(), "/etc/oci");
     fs::write(&profile, in_pod).unwrap();

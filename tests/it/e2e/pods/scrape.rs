@@ -1,16 +1,49 @@
-//! Who reads `/metrics` of the pods: KEDA by the exporter's Service, and Prometheus by the
-//! ServiceMonitor.
+//! Who reads `/metrics` of the pods: KEDA by the exporter's Service, and Prometheus by
+//! ServiceMonitors.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::cluster::run;
 use super::Stage;
+use super::prometheus::{Prometheus, endpoints};
 use crate::support::keda;
+
+/// Of the exporter, as docs/moving.md changes it.
+const EXPORTERS_MONITOR: &str = "
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: oci-queue-exporter, namespace: depthgauge}
+spec:
+  namespaceSelector: {matchNames: [depthgauge]}
+  selector: {matchLabels: {app.kubernetes.io/name: oci-queue-exporter}}
+  endpoints: [{port: metrics, interval: 15s}]
+";
+/// What sleeps although messages wait, and nobody wakes.
+const LOST: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: lost, namespace: shop}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: lost}}
+  template: {metadata: {labels: {app: lost}}, spec: {containers: [{name: c, image: i}]}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: lost, namespace: shop}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: lost}
+  maxReplicas: 10
+  metrics:
+  - type: External
+    external:
+      metric: {name: oci_queue_length, selector: {matchLabels: {queue: orders}}}
+      target: {type: AverageValue, averageValue: '2'}
+";
+/// What hack/prometheus, without a cluster, leaves to this.
+const NEED_A_CLUSTER: [&str; 2] = ["depthgauge_apiservice_available", "depthgauge_hpa_problem{"];
 
 /// Behind the exporter's Service are all pods, and KEDA's trigger finds the depth in what they say.
 pub fn keda_reads_the_depth_by_the_exporters_service(stage: &Stage, depth: f64) {
@@ -26,69 +59,55 @@ pub fn keda_reads_the_depth_by_the_exporters_service(stage: &Stage, depth: f64) 
     }
 }
 
-/// As Prometheus Operator makes it of the object: with the CA of the Secret that it names, and the
-/// token of a ServiceAccount that may.
-pub fn prometheus_scrapes_by_the_service_monitor(stage: &Stage) {
+/// By our own ServiceMonitor for whoever may, by the exporter's for all; and what the dashboard
+/// makes of it.
+pub fn prometheus_scrapes_by_the_service_monitors(stage: &Stage, depth: &str) {
     let cluster = &stage.cluster;
-    let get = |words: &[&str]| -> Value {
-        serde_json::from_str(&cluster.told(&[&["get", "-n", "depthgauge", "-o", "json"], words].concat())).unwrap()
-    };
-    let monitor = get(&["servicemonitor", "depthgauge"]);
-    let labels = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap().iter();
-    let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
-    let services = get(&["services", "-l", &labels.join(",")]);
-    let names: Vec<&str> =
-        services["items"].as_array().unwrap().iter().map(|service| text(&service["metadata"]["name"])).collect();
-    assert_eq!(names, ["depthgauge"]);
-
-    let [endpoint] = monitor["spec"]["endpoints"].as_array().unwrap().as_slice() else { panic!("{monitor}") };
-    let (tls, host) = (&endpoint["tlsConfig"], text(&endpoint["tlsConfig"]["serverName"]));
-    let secret = get(&["secret", text(&tls["ca"]["secret"]["name"])]);
-    let dir = tempfile::tempdir().unwrap();
-    let (ca, key) = (dir.path().join("ca.crt"), text(&tls["ca"]["secret"]["key"]));
-    std::fs::write(&ca, STANDARD.decode(text(&secret["data"][key])).unwrap()).unwrap();
-    assert_eq!(endpoint["bearerTokenFile"], "/var/run/secrets/kubernetes.io/serviceaccount/token");
+    cluster.apply(EXPORTERS_MONITOR);
+    cluster.apply(LOST);
     cluster.told(&["create", "serviceaccount", "prometheus", "-n", "shop"]);
-    let token = cluster.told(&["create", "token", "prometheus", "-n", "shop"]);
-
-    let address = format!("{}://{host}{}", text(&endpoint["scheme"]), text(&endpoint["path"]));
-    let scrape = |pod: &str| {
-        run(Command::new("curl")
-            .args(["-sS", "--max-time", "5", "-w", "%{http_code}", "--cacert"])
-            .arg(&ca)
-            .args(["--connect-to", &format!("{host}:443:{pod}")])
-            .args(["-H", &format!("Authorization: Bearer {token}"), &address]))
+    let prometheus = Prometheus::of_monitors(stage, &["depthgauge", "oci-queue-exporter"], "prometheus");
+    let healthy = |job: &str, health: &str| {
+        let targets = prometheus.targets();
+        let of_job: Vec<&Value> = targets.iter().filter(|target| target["labels"]["job"] == job).collect();
+        let done = of_job.len() == stage.nodes.len() && of_job.iter().all(|target| target["health"] == health);
+        done.then(|| of_job.iter().map(|target| target["lastError"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
     };
-    let pods = endpoints(stage, "depthgauge", text(&endpoint["port"]));
-    assert_eq!(pods.len(), stage.nodes.len());
-    for pod in &pods {
-        let said = scrape(pod);
-        assert!(said.ok && said.stdout.ends_with("403"), "{said:?}");
-    }
+    let refused = stage.eventually(|_| healthy("depthgauge", "down"));
+    assert!(refused.iter().all(|why| why.contains("403 Forbidden")), "{refused:?}");
     let reader = ["--clusterrole=depthgauge:metrics-reader", "--serviceaccount=shop:prometheus"];
     cluster.told(&[&["create", "clusterrolebinding", "prometheus"][..], &reader].concat());
-    for pod in &pods {
-        let scraped = |said: &str| said.ends_with("200") && said.contains("\ndepthgauge_build_info{");
-        stage.eventually(|_| scraped(&scrape(pod).stdout).then_some(()));
+    for job in ["depthgauge", "oci-queue-exporter"] {
+        stage.eventually(|_| healthy(job, "up"));
+    }
+    // A series a pod, and one by the query of docs/moving.md.
+    let lengths = |query: &str| -> Vec<String> {
+        prometheus.series(query).iter().map(|it| it["value"][1].as_str().unwrap().to_owned()).collect()
+    };
+    let of_exporter = r#"oci_queue_length{job="oci-queue-exporter", queue="orders"}"#;
+    stage.eventually(|it| (lengths(of_exporter) == vec![depth; it.nodes.len()]).then_some(()));
+    assert_eq!(lengths(&format!("max by (queue) ({of_exporter})")), [depth]);
+
+    for query in dashboard() {
+        let query = query.replace("$__rate_interval", "10s").replace("$job", "depthgauge");
+        if NEED_A_CLUSTER.iter().any(|name| query.contains(name)) {
+            let found = stage.eventually(|_| Some(prometheus.series(&query)).filter(|found| !found.is_empty()));
+            let lost = |series: &Value| series["metric"]["namespace"] == "shop" && series["metric"]["hpa"] == "lost";
+            assert!(!query.contains("hpa_problem") || found.iter().any(lost), "{query}: {found:?}");
+        } else {
+            prometheus.series(&query);
+        }
     }
 }
 
-/// Where a port of a Service leads, as the cluster has it.
-fn endpoints(stage: &Stage, service: &str, port: &str) -> BTreeSet<String> {
-    let of_service = format!("kubernetes.io/service-name={service}");
-    let slices = ["get", "endpointslices", "-n", "depthgauge", "-l", &of_service, "-o", "json"];
-    let slices: Value = serde_json::from_str(&stage.cluster.told(&slices)).unwrap();
-    let mut found = BTreeSet::new();
-    for slice in slices["items"].as_array().unwrap() {
-        let number = slice["ports"].as_array().into_iter().flatten().find(|it| it["name"] == port);
-        let Some(number) = number.map(|it| &it["port"]) else { continue };
-        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-        found.extend(ready.map(|endpoint| format!("{}:{number}", text(&endpoint["addresses"][0]))));
+/// Its queries.
+fn dashboard() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/components/prometheus/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let queries: Vec<String> = targets.flatten().map(|it| it["expr"].as_str().unwrap().to_owned()).collect();
+    for name in NEED_A_CLUSTER {
+        assert!(queries.iter().any(|query| query.contains(name)), "no panel of {name}");
     }
-    found
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    queries
 }

@@ -65,12 +65,7 @@ impl Stage {
 
     /// Applies an overlay with this config file, runs its pods, and waits until the depth is told.
     pub fn run(&mut self, overlay: &str, config: &str, depth: usize) {
-        self.run_with(overlay, &[], config, depth);
-    }
-
-    /// The same with components.
-    pub fn run_with(&mut self, overlay: &str, components: &[&str], config: &str, depth: usize) {
-        let begun = self.apply(overlay, components, config);
+        let begun = self.apply(overlay, &[], config);
         self.start();
         self.await_answers(overlay, begun, depth);
     }

@@ -1,0 +1,131 @@
+//! Debian's Prometheus, and what the operator would have it scrape for a ServiceMonitor.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::super::cluster::run;
+use super::super::world::lasting_port;
+use super::Stage;
+
+/// Ends when it is dropped.
+pub(super) struct Prometheus {
+    child: Child,
+    address: String,
+    /// What it reads and writes.
+    _dir: TempDir,
+}
+
+// === impl Prometheus ===
+
+impl Prometheus {
+    /// One that scrapes what these ServiceMonitors select, as this ServiceAccount of namespace shop.
+    pub(super) fn of_monitors(stage: &Stage, monitors: &[&str], account: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let token = stage.cluster.told(&["create", "token", account, "-n", "shop"]);
+        std::fs::write(dir.path().join("token"), token).unwrap();
+        let jobs: Vec<Value> = monitors.iter().map(|monitor| job(stage, monitor, dir.path())).collect();
+        let config = json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs});
+        // JSON is YAML.
+        std::fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
+        let address = format!("127.0.0.1:{}", lasting_port());
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Prometheus, by hack/setup prometheus");
+        Self { child, address, _dir: dir }
+    }
+
+    /// What it has scraped, or tried to.
+    pub(super) fn targets(&self) -> Vec<Value> {
+        let answer = self.asked("targets", "state=active");
+        answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The series that a query has now.
+    pub(super) fn series(&self, query: &str) -> Vec<Value> {
+        let answer = self.asked("query", &format!("query={query}"));
+        assert_ne!(answer["status"], "error", "{query}: {answer}");
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Null while it starts.
+    fn asked(&self, what: &str, parameter: &str) -> Value {
+        let address = format!("http://{}/api/v1/{what}", self.address);
+        let said = run(Command::new("curl").args(["-sS", "--get", &address, "--data-urlencode", parameter]));
+        serde_json::from_str(&said.stdout).unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A ServiceMonitor of namespace depthgauge as the operator makes a scrape config of it, but that
+/// pods are looked up once: Debian's Prometheus cannot look for them.
+fn job(stage: &Stage, monitor: &str, dir: &Path) -> Value {
+    let spec = get(stage, &["servicemonitor", monitor])["spec"].take();
+    let labels = spec["selector"]["matchLabels"].as_object().unwrap().iter();
+    let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let services = get(stage, &["services", "-l", &labels.join(",")]);
+    let [service] = services["items"].as_array().unwrap().as_slice() else { panic!("{services}") };
+    let service = text(&service["metadata"]["name"]);
+    let [endpoint] = spec["endpoints"].as_array().unwrap().as_slice() else { panic!("{spec}") };
+    let mut job = json!({
+        // Which is label job of all its series, as by the operator.
+        "job_name": service,
+        "honor_labels": endpoint["honorLabels"].as_bool().unwrap_or_default(),
+        "metrics_path": endpoint["path"].as_str().unwrap_or("/metrics"),
+        "scheme": endpoint["scheme"].as_str().unwrap_or("http"),
+        "static_configs": [{
+            "targets": endpoints(stage, service, text(&endpoint["port"])),
+            "labels": {"namespace": "depthgauge", "service": service},
+        }],
+    });
+    let tls = &endpoint["tlsConfig"];
+    if tls.is_object() {
+        let (ca, key) = (dir.join(format!("{monitor}.crt")), text(&tls["ca"]["secret"]["key"]));
+        let secret = get(stage, &["secret", text(&tls["ca"]["secret"]["name"])]);
+        std::fs::write(&ca, STANDARD.decode(text(&secret["data"][key])).unwrap()).unwrap();
+        job["tls_config"] = json!({"ca_file": ca, "server_name": tls["serverName"]});
+    }
+    if endpoint["bearerTokenFile"].is_string() {
+        assert_eq!(endpoint["bearerTokenFile"], "/var/run/secrets/kubernetes.io/serviceaccount/token");
+        job["authorization"] = json!({"credentials_file": dir.join("token")});
+    }
+    job
+}
+
+/// Where a port of a Service leads, as the cluster has it.
+pub(super) fn endpoints(stage: &Stage, service: &str, port: &str) -> BTreeSet<String> {
+    let slices = get(stage, &["endpointslices", "-l", &format!("kubernetes.io/service-name={service}")]);
+    let mut found = BTreeSet::new();
+    for slice in slices["items"].as_array().unwrap() {
+        let number = slice["ports"].as_array().into_iter().flatten().find(|it| it["name"] == port);
+        let Some(number) = number.map(|it| &it["port"]) else { continue };
+        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        found.extend(ready.map(|endpoint| format!("{}:{number}", text(&endpoint["addresses"][0]))));
+    }
+    found
+}
+
+/// Of namespace depthgauge.
+fn get(stage: &Stage, words: &[&str]) -> Value {
+    serde_json::from_str(&stage.cluster.told(&[&["get", "-n", "depthgauge", "-o", "json"], words].concat())).unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
