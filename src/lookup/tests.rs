@@ -54,6 +54,7 @@ enum Mood {
 struct Fake {
     mood: Mutex<Mood>,
     reads: AtomicU64,
+    ended: AtomicU64,
     takes: Duration,
     /// How long each read has to wait for its turn.
     queued: Mutex<Duration>,
@@ -67,6 +68,7 @@ impl Fake {
         Arc::new(Self {
             mood: Mutex::new(Mood::Answers),
             reads: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             takes: Duration::from_millis(50),
             queued: Mutex::default(),
             retry_after: Mutex::default(),
@@ -79,6 +81,11 @@ impl Fake {
 
     fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are not going on.
+    fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
     fn figures(&self, length: i64) -> Figures {
@@ -113,6 +120,7 @@ impl Source for Arc<Fake> {
             let error = |cause: &str| judged(cause, Verdict::Trouble);
             let mood = *self.mood.lock().unwrap();
             tokio::time::sleep(self.takes).await;
+            self.ended.fetch_add(1, Ordering::Relaxed);
             match mood {
                 Mood::Answers => {
                     let seconds =

@@ -42,8 +42,8 @@ async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
     has("sources{state=\"failing\"} 1");
     has("sources{state=\"idle\"} 1");
     // 50 ms each, to the millisecond of the timer.
-    has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"ok\"}} {}", orders.reads()));
-    has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"read\"}} {}", bills.reads()));
+    has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"ok\"}} {}", orders.ended()));
+    has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"read\"}} {}", bills.ended()));
     let since = "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
     has(&format!("source_failing_since_timestamp_seconds{{kind=\"oci-queue\",source=\"bills\",part=\"\"}} {since}"));
     bills.set(Mood::Answers);
