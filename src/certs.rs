@@ -247,9 +247,11 @@ impl Own {
 
 /// What has happened in between, a line of the log each.
 fn changes(before: &Held, after: &Held) -> impl Iterator<Item = &'static str> {
-    let signs = match after.previous {
-        Some(_) => "the next CA signs from now on; the one before stays in the caBundle for up to a day",
-        None => "made a new CA; kube-apiserver trusts what it signs as soon as the caBundle has it",
+    let signs = match before.next {
+        Some(_) if after.ca == before.next => {
+            "the next CA signs from now on; the one before stays in the caBundle for up to a day"
+        }
+        _ => "made a new CA; kube-apiserver trusts what it signs as soon as the caBundle has it",
     };
     [
         (after.ca != before.ca, signs),
@@ -311,6 +313,11 @@ mod tests {
                     .map(|line| line.split([';', ' ']).take(4).collect::<Vec<_>>().join(" "))
                     .collect::<Vec<_>>(),
             );
+            if after.ca == held.next {
+                // One that nobody has trusted yet in its place, after a Secret that was lost.
+                let lost = Held { next: None, ..held.clone() };
+                assert!(changes(&lost, &after).next().unwrap().starts_with("made a new CA;"));
+            }
             held = after;
         }
         assert_eq!(

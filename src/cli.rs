@@ -84,8 +84,8 @@ impl Cli {
         // These print to people; their log would run into what they print.
         let quiet = match command {
             Command::Demo(_) | Command::Check(_) | Command::Explain(_) => Some("warn"),
-            // What went wrong is the sentence that it ends with.
-            Command::Get(_) => Some("error"),
+            // A read that fails is the sentence that it ends with.
+            Command::Get(_) => Some("warn,depthgauge::lookup::reader=error"),
             _ => None,
         };
         telemetry::init(log.as_deref().or(quiet), in_pod())?;

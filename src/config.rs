@@ -107,6 +107,11 @@ impl Config {
     }
 }
 
+/// Reads the text of a config file.
+pub fn text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
 fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
     exactly(&mut top, "apiVersion", API_VERSION, problems);
     exactly(&mut top, "kind", KIND, problems);

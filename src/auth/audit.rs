@@ -1,7 +1,7 @@
 //! One line in the log for each request that was denied or refused or has failed, and counters for all.
 //!
-//! An HPA asks again every 15 s: what a caller is told once more of the same question is no news, and
-//! no line.
+//! An HPA asks again every 15 s: what a caller is told once more of the same question is a line only
+//! every half an hour.
 //! What callers send is written as quoted text, of bounded length, and never a header but the id
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
 //! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
@@ -34,6 +34,8 @@ const LINES_PER_SECOND: u32 = 10;
 /// A question that was not asked for so long is a new one. Longer than any pause between the looks of
 /// HPAs, or of a Prometheus.
 const SAME_FOR: Duration = Duration::from_secs(300);
+/// And what goes on is told again, for whoever looks into the log of today.
+const AGAIN: Duration = Duration::from_secs(30 * 60);
 /// So many answers are remembered; beyond it each is a line, as fast as lines may be written.
 const ANSWERS: usize = 4096;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.
@@ -66,9 +68,15 @@ struct Sampler {
     owes: AtomicBool,
 }
 
-/// What callers were told, hashed with who asked what, and when last.
+/// What callers were told, hashed with who asked what from where.
 #[derive(Default)]
-struct Told(HashMap<u64, Instant>);
+struct Told(HashMap<u64, Times>);
+
+/// When the same was written, and when it was told last.
+struct Times {
+    written: Instant,
+    last: Instant,
+}
 
 struct Second {
     began: Instant,
@@ -112,7 +120,7 @@ impl Audit {
         let user = caller.map(|caller| caller.user.as_str());
         let reason = response.extensions().get::<Said>().map(|said| said.0.as_str());
         let may_write = if identified {
-            let answer = (user, &trail.method, &trail.uri, status, reason);
+            let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
             lock(&self.told).is_news(answer, || self.callers.may_write())
         } else {
             self.strangers.may_write()
@@ -222,18 +230,19 @@ impl Told {
     /// written: what is not written is told next time.
     fn is_news(&mut self, answer: impl Hash, may_write: impl FnOnce() -> bool) -> bool {
         let (key, now) = (self.0.hasher().hash_one(answer), Instant::now());
-        if let Some(last) = self.0.get_mut(&key).filter(|last| last.elapsed() < SAME_FOR) {
-            *last = now;
+        let is_same = |times: &Times| now - times.last < SAME_FOR && now - times.written < AGAIN;
+        if let Some(times) = self.0.get_mut(&key).filter(|times| is_same(times)) {
+            times.last = now;
             return false;
         }
         if !may_write() {
             return false;
         }
         if self.0.len() >= ANSWERS {
-            self.0.retain(|_, last| last.elapsed() < SAME_FOR);
+            self.0.retain(|_, times| is_same(times));
         }
         if self.0.len() < ANSWERS {
-            self.0.insert(key, now);
+            self.0.insert(key, Times { written: now, last: now });
         }
         true
     }
@@ -279,11 +288,13 @@ mod tests {
     async fn an_answer_is_news_until_it_is_written_and_again_after_a_while_without_it() {
         let mut told = Told::default();
         assert!(!told.is_news("a", || false) && told.is_news("a", || true));
-        for _look in 0..100 {
+        for _look in 1..120 {
             tokio::time::advance(Duration::from_secs(15)).await;
             assert!(!told.is_news("a", || true));
         }
         assert!(told.is_news("b", || true), "another one");
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert!(told.is_news("a", || true) && !told.is_news("a", || true), "half an hour");
         tokio::time::advance(SAME_FOR).await;
         assert!(told.is_news("a", || true));
     }

@@ -1,6 +1,5 @@
 //! `config`: what can be said of a config file without serving it.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -56,10 +55,9 @@ impl Args {
 
 fn check(file: &Path) -> Result<()> {
     let (file, text) = match file == Path::new("-") {
-        true => (Path::new("<stdin>"), io::read_to_string(io::stdin())),
-        false => (file, fs::read_to_string(file)),
+        true => (Path::new("<stdin>"), io::read_to_string(io::stdin()).context("standard input cannot be read")?),
+        false => (file, config::text(file)?),
     };
-    let text = text.map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
     let counted =
         |count: usize, what| format!("{}: {count} {what}{}", file.display(), if count == 1 { "" } else { "s" });
     let config = match Config::parse_file(file, &text) {

@@ -128,7 +128,8 @@ impl Cluster {
 impl Name {
     /// For those who write `hpa/dummy`, as kubectl takes it.
     fn hint(&self, why: String) -> String {
-        match self.namespace.as_deref() {
+        // `horizontalpodautoscaler.autoscaling`, as `kubectl get -o name` has it: no namespace has a dot.
+        match self.namespace.as_deref().and_then(|namespace| namespace.split('.').next()) {
             Some("hpa" | "horizontalpodautoscaler" | "horizontalpodautoscalers") => {
                 format!("{why}; write NAME or NAMESPACE/NAME, without a kind")
             }
@@ -177,7 +178,12 @@ mod tests {
 
     #[test]
     fn who_writes_as_to_kubectl_is_told_how_it_is_written_here() {
-        for (text, hinted) in [("hpa/dummy", true), ("shop/dummy", false), ("dummy", false)] {
+        for (text, hinted) in [
+            ("hpa/dummy", true),
+            ("horizontalpodautoscaler.autoscaling/dummy", true),
+            ("shop/dummy", false),
+            ("dummy", false),
+        ] {
             let said = text.parse::<Name>().unwrap().hint("there is none".to_owned());
             assert_eq!(said.ends_with("write NAME or NAMESPACE/NAME, without a kind"), hinted, "{said}");
         }

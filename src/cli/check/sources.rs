@@ -9,7 +9,7 @@ use super::report::Report;
 use crate::cli::clock;
 use crate::cli::config::placeholders;
 use crate::cli::finding::Finding;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::lookup::{self, Single};
 
 /// Sources that are read at the same time: a service that limits its callers is not run over,
@@ -18,8 +18,9 @@ const AT_ONCE: usize = 8;
 
 /// A line for each error of the file, or one for each source.
 pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
-    let config = match Config::read(file) {
-        Ok(config) => config,
+    let read = config::text(file).and_then(|text| Ok((Config::parse_file(file, &text)?, text)));
+    let (config, text) = match read {
+        Ok(read) => read,
         Err(ConfigError::Wrong(lines)) => {
             for line in lines.lines() {
                 report.add("config", &Finding::fail(line));
@@ -29,8 +30,6 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("config", &Finding::fail(error.to_string())),
     };
     report.add("config", &counted(file, config.source_count()));
-    // It was read a moment ago.
-    let text = std::fs::read_to_string(file).unwrap_or_default();
     for (place, warning) in placeholders(file, &text) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }

@@ -32,8 +32,9 @@ async fn what_is_explained_is_what_the_controller_asks_for() {
     let world = World::new("explain", &["--sync", SYNC], "").await;
     tokio::task::block_in_place(|| {
         world.cluster.told(&["create", "namespace", "shop"]);
-        let server = serve(&world);
+        let _server = serve(&world);
         world.await_available();
+        let made = warned::made(&world);
         let mut seen = BTreeMap::new();
         for round in 0..ROUNDS {
             let trials: Vec<Trial> = (0..TRIALS).map(|_| Trial::by_lot(TRIALS)).collect();
@@ -43,7 +44,7 @@ async fn what_is_explained_is_what_the_controller_asks_for() {
         for way in ["asks", "stays", "holds", "asleep", "woken", "AverageValue", "Value", "empty", "sum", "tolerance"] {
             assert!(seen.contains_key(way), "chance has left out {way}: {seen:?}");
         }
-        warned::each(&world, &server);
+        warned::each(&world, made);
     });
 }
 
@@ -53,7 +54,7 @@ fn serve(world: &World) -> Server {
         .map(|at| {
             let id = format!("ocid1.queue.oc1.eu-frankfurt-1.trial{at}");
             world.oci.emulator.add_queue(&queue(at), &id.parse().unwrap());
-            json!({"type": "oci-queue", "name": queue(at), "queueId": id, "namespaces": ["shop"]})
+            json!({"type": "oci-queue", "name": queue(at), "queueId": id, "namespaces": ["shop", "lab"]})
         })
         .collect();
     let config = json!({
@@ -141,7 +142,8 @@ fn explain(world: &World, names: &[String]) -> Vec<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
     let said = run(command.arg("explain").args(names).arg("--kubeconfig").arg(kubeconfig));
     assert!(said.ok, "{}", said.stderr);
-    let accounts: Vec<String> = said.stdout.split("HPA shop/").skip(1).map(str::to_owned).collect();
+    let (namespace, _) = names[0].split_once('/').unwrap();
+    let accounts: Vec<String> = said.stdout.split(&format!("HPA {namespace}/")).skip(1).map(str::to_owned).collect();
     assert_eq!(accounts.len(), names.len(), "{}", said.stdout);
     accounts
 }

@@ -1,8 +1,9 @@
 //! Debian's Prometheus, and what the operator would have it scrape for a ServiceMonitor.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,21 +16,22 @@ use super::Stage;
 
 /// Ends when it is dropped.
 pub(super) struct Prometheus {
-    child: Child,
+    child: RefCell<Child>,
     address: String,
     /// What it reads and writes.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// One that scrapes what these ServiceMonitors select, as this ServiceAccount of namespace shop.
-    pub(super) fn of_monitors(stage: &Stage, monitors: &[&str], account: &str) -> Self {
+    /// One that scrapes what these ServiceMonitors (namespace and name) select, as this ServiceAccount
+    /// of namespace shop.
+    pub(super) fn of_monitors(stage: &Stage, monitors: &[(&str, &str)], account: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let token = stage.cluster.told(&["create", "token", account, "-n", "shop"]);
         std::fs::write(dir.path().join("token"), token).unwrap();
-        let jobs: Vec<Value> = monitors.iter().map(|monitor| job(stage, monitor, dir.path())).collect();
+        let jobs: Vec<Value> = monitors.iter().map(|monitor| job(stage, *monitor, dir.path())).collect();
         let config = json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs});
         // JSON is YAML.
         std::fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
@@ -38,10 +40,10 @@ impl Prometheus {
             .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("tsdb").display()))
             .arg(format!("--web.listen-address={address}"))
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .expect("Prometheus, by hack/setup prometheus");
-        Self { child, address, _dir: dir }
+        Self { child: RefCell::new(child), address, dir }
     }
 
     /// What it has scraped, or tried to.
@@ -57,8 +59,18 @@ impl Prometheus {
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Whether it knows the answer to a query, though it be that there is no such series.
+    pub(super) fn answers(&self, query: &str) -> bool {
+        let answer = self.asked("query", &format!("query={query}"));
+        assert_ne!(answer["status"], "error", "{query}: {answer}");
+        answer["status"] == "success"
+    }
+
     /// Null while it starts.
     fn asked(&self, what: &str, parameter: &str) -> Value {
+        if let Some(status) = self.child.borrow_mut().try_wait().unwrap() {
+            panic!("{status}: {}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
+        }
         let address = format!("http://{}/api/v1/{what}", self.address);
         let said = run(Command::new("curl").args(["-sS", "--get", &address, "--data-urlencode", parameter]));
         serde_json::from_str(&said.stdout).unwrap_or_default()
@@ -67,18 +79,20 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
-/// A ServiceMonitor of namespace depthgauge as the operator makes a scrape config of it, but that
+/// A ServiceMonitor as the operator makes a scrape config of it, but that
 /// pods are looked up once: Debian's Prometheus cannot look for them.
-fn job(stage: &Stage, monitor: &str, dir: &Path) -> Value {
-    let spec = get(stage, &["servicemonitor", monitor])["spec"].take();
+fn job(stage: &Stage, (own, monitor): (&str, &str), dir: &Path) -> Value {
+    let spec = get(stage, own, &["servicemonitor", monitor])["spec"].take();
+    let namespace = spec["namespaceSelector"]["matchNames"][0].as_str().unwrap_or(own);
     let labels = spec["selector"]["matchLabels"].as_object().unwrap().iter();
     let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
-    let services = get(stage, &["services", "-l", &labels.join(",")]);
+    let services = get(stage, namespace, &["services", "-l", &labels.join(",")]);
     let [service] = services["items"].as_array().unwrap().as_slice() else { panic!("{services}") };
     let service = text(&service["metadata"]["name"]);
     let [endpoint] = spec["endpoints"].as_array().unwrap().as_slice() else { panic!("{spec}") };
@@ -90,13 +104,13 @@ fn job(stage: &Stage, monitor: &str, dir: &Path) -> Value {
         "scheme": endpoint["scheme"].as_str().unwrap_or("http"),
         "static_configs": [{
             "targets": endpoints(stage, service, text(&endpoint["port"])),
-            "labels": {"namespace": "depthgauge", "service": service},
+            "labels": {"namespace": namespace, "service": service},
         }],
     });
     let tls = &endpoint["tlsConfig"];
     if tls.is_object() {
         let (ca, key) = (dir.join(format!("{monitor}.crt")), text(&tls["ca"]["secret"]["key"]));
-        let secret = get(stage, &["secret", text(&tls["ca"]["secret"]["name"])]);
+        let secret = get(stage, own, &["secret", text(&tls["ca"]["secret"]["name"])]);
         std::fs::write(&ca, STANDARD.decode(text(&secret["data"][key])).unwrap()).unwrap();
         job["tls_config"] = json!({"ca_file": ca, "server_name": tls["serverName"]});
     }
@@ -107,9 +121,9 @@ fn job(stage: &Stage, monitor: &str, dir: &Path) -> Value {
     job
 }
 
-/// Where a port of a Service leads, as the cluster has it.
+/// Where a port of a Service of namespace depthgauge leads, as the cluster has it.
 pub(super) fn endpoints(stage: &Stage, service: &str, port: &str) -> BTreeSet<String> {
-    let slices = get(stage, &["endpointslices", "-l", &format!("kubernetes.io/service-name={service}")]);
+    let slices = get(stage, "depthgauge", &["endpointslices", "-l", &format!("kubernetes.io/service-name={service}")]);
     let mut found = BTreeSet::new();
     for slice in slices["items"].as_array().unwrap() {
         let number = slice["ports"].as_array().into_iter().flatten().find(|it| it["name"] == port);
@@ -121,9 +135,8 @@ pub(super) fn endpoints(stage: &Stage, service: &str, port: &str) -> BTreeSet<St
     found
 }
 
-/// Of namespace depthgauge.
-fn get(stage: &Stage, words: &[&str]) -> Value {
-    serde_json::from_str(&stage.cluster.told(&[&["get", "-n", "depthgauge", "-o", "json"], words].concat())).unwrap()
+fn get(stage: &Stage, namespace: &str, words: &[&str]) -> Value {
+    serde_json::from_str(&stage.cluster.told(&[&["get", "-n", namespace, "-o", "json"], words].concat())).unwrap()
 }
 
 fn text(value: &Value) -> &str {
