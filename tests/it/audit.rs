@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use depthgauge::emulator::fault::Fault;
 use serde_json::Value;
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::support::eventually;
 use crate::support::server::{VALUE, start};
+use crate::support::{eventually, listen};
 
 /// The length of one as text.
 const UUID: usize = 36;
@@ -22,17 +23,14 @@ const UUID: usize = 36;
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn capture(json: bool) -> (Self, DefaultGuard) {
+    fn capture(json: bool) -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
         let audit: Targets = "depthgauge::audit=info".parse().unwrap();
         let registry = tracing_subscriber::registry().with(audit);
         let layer = tracing_subscriber::fmt::layer().with_writer(log.clone()).with_ansi(false);
-        let guard = if json {
-            tracing::subscriber::set_default(registry.with(layer.json().flatten_event(true)))
-        } else {
-            tracing::subscriber::set_default(registry.with(layer))
-        };
-        (log, guard)
+        let listening =
+            if json { listen(registry.with(layer.json().flatten_event(true))) } else { listen(registry.with(layer)) };
+        (log, listening)
     }
 
     fn text(&self) -> String {

@@ -9,6 +9,9 @@
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use tracing::Dispatch;
+use tracing::subscriber::DefaultGuard;
+
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod cluster;
@@ -36,6 +39,14 @@ pub(crate) fn crypto() {
         // Fails only if somebody was faster, and then there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
+}
+
+/// Lets a subscriber have the log of this thread, until what is returned is dropped.
+pub(crate) fn listen(subscriber: impl Into<Dispatch>) -> (Dispatch, DefaultGuard) {
+    // With one subscriber in the process, tracing lets the thread that is first at a place decide for
+    // all whether anybody listens there; other tests have none.
+    let second = Dispatch::new(tracing_subscriber::registry());
+    (second, tracing::dispatcher::set_default(&subscriber.into()))
 }
 
 /// Looks until there is something to see.

@@ -123,10 +123,7 @@ async fn the_log_holds_no_secret_even_where_it_holds_everything() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
     let subscriber = subscriber.with_max_level(tracing::Level::TRACE).finish();
-    // With one subscriber in the process, tracing lets the thread that is first at a place
-    // decide for all whether anybody listens there; other tests have none.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = crate::support::listen(subscriber);
     let oke = Oke::start().await;
     let queue = SignedQueue::believing(oke.tokens.clone()).await;
     let client = client(oke.credentials());

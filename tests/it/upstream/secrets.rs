@@ -105,10 +105,7 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
     let subscriber = subscriber.with_max_level(tracing::Level::TRACE).finish();
-    // With one subscriber in the process, tracing lets the thread that is first at a place
-    // decide for all whether anybody listens there; other tests have none.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = crate::support::listen(subscriber);
     let everybody = everybody().await;
     let oci = Oci::with_queues(&["orders"]).await;
     let id: QueueId = ocid("orders").parse().unwrap();
