@@ -74,7 +74,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Ok(ConfigFile::open(path)?.1)
+        Self::parse_file(path, &text(path)?)
     }
 
     /// Parses a text.

@@ -38,32 +38,8 @@ const MESSAGES_ENDPOINT: &str = "cell-1.queue.messaging.eu-frankfurt-1.oci.oracl
 const FEDERATION: &str = "auth.eu-frankfurt-1.oraclecloud.com";
 /// What a Pod Security level below `restricted` lets through.
 const CARELESS_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"careless","namespace":"depthgauge"},"spec":{"containers":[{"name":"careless","image":"careless"}]}}"#;
-/// What a former depthgauge has put to sleep.
-const ASLEEP: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: asleep, namespace: shop}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: asleep}}
-  template: {metadata: {labels: {app: asleep}}, spec: {nodeName: node-0, containers: [{name: c, image: i}]}}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: asleep
-  namespace: shop
-  labels: {depthgauge.dev/scale-to-zero: "true"}
-  annotations: {depthgauge.dev/asleep-since: "2026-11-23T10:00:00Z"}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: asleep}
-  maxReplicas: 10
-  metrics:
-  - type: External
-    external:
-      metric: {name: oci_queue_length, selector: {matchLabels: {queue: orders}}}
-      target: {type: AverageValue, averageValue: "2"}
-"#;
+/// Of an HPA whose workload a former depthgauge has put to sleep.
+const ASLEEP: &str = r#", labels: {depthgauge.dev/scale-to-zero: "true"}, annotations: {depthgauge.dev/asleep-since: "2026-11-23T10:00:00Z"}"#;
 /// What a queue holds from the start.
 const DEPTH: usize = 7;
 
@@ -161,9 +137,36 @@ async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
     });
 }
 
+/// A workload at 0 and its HPA, which has more metadata than its name.
+fn at_zero(name: &str, metadata: &str) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: {name}}}}}
+  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{nodeName: node-0, containers: [{{name: c, image: i}}]}}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: {name}, namespace: shop{metadata}}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+  maxReplicas: 10
+  metrics:
+  - type: External
+    external:
+      metric: {{name: oci_queue_length, selector: {{matchLabels: {{queue: orders}}}}}}
+      target: {{type: AverageValue, averageValue: "2"}}
+"#
+    )
+}
+
 /// By the rights of component scale-to-zero.
 fn wakes_what_it_finds_asleep(stage: &Stage) {
-    stage.cluster.apply(ASLEEP);
+    stage.cluster.apply(&at_zero("asleep", ASLEEP));
     let replicas = ["get", "deployment", "asleep", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
     stage.eventually(|it| (it.cluster.told(&replicas) == "4").then_some(()));
     let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/asleep-since}";

@@ -6,8 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::super::cluster::run;
-use super::Stage;
 use super::prometheus::{Prometheus, endpoints};
+use super::{Stage, at_zero};
 use crate::support::keda;
 
 /// Of the exporter, as docs/moving.md changes it.
@@ -19,28 +19,6 @@ spec:
   namespaceSelector: {matchNames: [depthgauge]}
   selector: {matchLabels: {app.kubernetes.io/name: oci-queue-exporter}}
   endpoints: [{port: metrics, interval: 15s}]
-";
-/// What sleeps although messages wait, and nobody wakes.
-const LOST: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: lost, namespace: shop}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: lost}}
-  template: {metadata: {labels: {app: lost}}, spec: {containers: [{name: c, image: i}]}}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: lost, namespace: shop}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: lost}
-  maxReplicas: 10
-  metrics:
-  - type: External
-    external:
-      metric: {name: oci_queue_length, selector: {matchLabels: {queue: orders}}}
-      target: {type: AverageValue, averageValue: '2'}
 ";
 /// What hack/prometheus, without a cluster, leaves to this.
 const NEED_A_CLUSTER: [&str; 2] = ["depthgauge_apiservice_available", "depthgauge_hpa_problem{"];
@@ -64,7 +42,8 @@ pub fn keda_reads_the_depth_by_the_exporters_service(stage: &Stage, depth: f64) 
 pub fn prometheus_scrapes_by_the_service_monitors(stage: &Stage, depth: &str) {
     let cluster = &stage.cluster;
     cluster.apply(EXPORTERS_MONITOR);
-    cluster.apply(LOST);
+    // It sleeps although messages wait, and nobody wakes it.
+    cluster.apply(&at_zero("lost", ""));
     cluster.told(&["create", "serviceaccount", "prometheus", "-n", "shop"]);
     let monitors = [("depthgauge", "depthgauge"), ("shop", "oci-queue-exporter")];
     let prometheus = Prometheus::of_monitors(stage, &monitors, "prometheus");
