@@ -105,7 +105,7 @@ fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::R
     let config = json!({
         "apiVersion": "depthgauge.dev/v1alpha1",
         "kind": "Config",
-        "oci": {"auth": {"type": "apiKey", "configFile": profile.config_file}, "maxReadsPerSecond": per_second},
+        "oci": {"auth": {"type": "apiKey", "configFile": profile.config_file}, "maxRequestsPerSecond": per_second},
         "sources": sources,
     });
     let config = Config::parse(&config.to_string()).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;

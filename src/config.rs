@@ -340,7 +340,7 @@ sources:
     fn every_error_is_reported_at_once_with_its_place() {
         let text = r#"apiVersion: depthgauge.dev/v2
 extra: 1
-oci: {auth: {type: magic}, region: atlantis-1, extra: 2, maxReadsPerSecond: 0}
+oci: {auth: {type: magic}, region: atlantis-1, extra: 2, maxRequestsPerSecond: 0}
 defaults: {refresh: 0s, extra: 3}
 sources:
   - type: oci-queue
@@ -363,8 +363,8 @@ sources:
             "2:1: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
             "3:20: auth type \"magic\" is not supported; there is apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
             "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
-            "3:48: unknown key `extra`; known here: auth, caFile, endpoint, maxReadsPerSecond, region",
-            "3:77: a whole number from 1 to 10000 is expected here",
+            "3:48: unknown key `extra`; known here: auth, caFile, endpoint, maxRequestsPerSecond, region",
+            "3:80: a whole number from 1 to 10000 is expected here",
             "4:21: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",

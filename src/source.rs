@@ -304,11 +304,19 @@ impl Step {
     /// As it reads in a sentence.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::SignIn => "sign-in",
+            Self::SignIn => "authenticate",
             Self::List => "list",
-            Self::Endpoint => "endpoint",
+            Self::Endpoint => "resolve endpoint",
             Self::Read => "read",
             Self::Decode => "decode",
+        }
+    }
+
+    /// As a label value.
+    pub fn as_label(self) -> &'static str {
+        match self {
+            Self::Endpoint => "resolve_endpoint",
+            other => other.as_str(),
         }
     }
 }

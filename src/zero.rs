@@ -86,7 +86,7 @@ struct Shared {
 }
 
 /// What is done to a workload, besides what there is a [`Why`] for.
-const SLEEP: &str = "sleep";
+const SCALE_TO_ZERO: &str = "scale_to_zero";
 
 /// What was done so far.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl Default for Actions {
     /// All at 0: a rate needs to have seen where it began.
     fn default() -> Self {
         let actions = Self(Family::default());
-        for action in [SLEEP].into_iter().chain(Why::ALL.map(Why::as_str)) {
+        for action in [SCALE_TO_ZERO].into_iter().chain(Why::ALL.map(Why::as_str)) {
             drop(actions.0.get_or_create(&Action { action }));
         }
         actions

@@ -179,7 +179,7 @@ def judge(row, began, ended, stopped):
     if recovery is None or recovery > (GOAL if row.goal == GOAL else row.goal + SLACK):
         bad.append("not right again in time")
     sentence = min(sentences, default="")
-    cause = re.search(r"Z: (.*?) \(step", sentence)
+    cause = re.search(r"Z: (.*?) \(operation", sentence)
     return {
         "asked": len(during), "wrong": wrong, "sentences": len(sentences), "bad": bad, "sentence": sentence,
         "cause": cause[1] if cause else "", "recovery": recovery}

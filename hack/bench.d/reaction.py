@@ -186,7 +186,7 @@ sources: [{{type: oci-queue, name: orders, queueId: {QUEUE}, namespaces: [shop]}
         below = Cluster(flags.below, flags.depthgauge, config, work)
         started.append(below.server)
         native.apply(HPA.format(name=PLAIN, labels="", annotations="", least=0))
-        fast = "depthgauge.dev/fast-wake: 'true'"
+        fast = "depthgauge.dev/fast-activation: 'true'"
         native.apply(HPA.format(name=FAST, labels=LABEL, annotations=fast, least=0))
         below.apply(HPA.format(name=BELOW, labels=LABEL, annotations="", least=1))
         queue = QueueClient(oci.config.from_file(profile), service_endpoint=endpoint)

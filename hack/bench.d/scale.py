@@ -25,7 +25,7 @@ PERIOD = 15  # seconds from one ask of an HPA to its next
 REFRESH = 5
 MEMORY = 25  # MiB with a thousand queues over sockets; each history has all its room from the first value
 LASTS = 600  # seconds that are simulated
-# Queues, HPAs, maxReadsPerSecond, and the goals: age at the ask, p50 and p99, in seconds.
+# Queues, HPAs, maxRequestsPerSecond, and the goals: age at the ask, p50 and p99, in seconds.
 SCENES = [
     (2000, 2000, 200, 1.5, REFRESH + 1),
     (2000, 10000, 1000, None, REFRESH + 1),
@@ -59,7 +59,7 @@ def simulated(program):
         age = seen["age"]
         ages = " / ".join(f"{age[key]:.1f}" for key in ("p50", "p99", "max"))
         goal = f"p99 ≤ {p99}" if p50 is None else f"p50 ≤ {p50}, p99 ≤ {p99}"
-        print(f"| {queues:,} queues, {hpas:,} HPAs, maxReadsPerSecond {limit} | {ages} | {goal} | {seen['turned_away']:,} | {seen['reads']:,} | "
+        print(f"| {queues:,} queues, {hpas:,} HPAs, maxRequestsPerSecond {limit} | {ages} | {goal} | {seen['turned_away']:,} | {seen['reads']:,} | "
               f"{seen['reads'] / ideal:.2f} | {seen['stretch']:.1f} s | {cpu:.1f} | {memory / MIB:.0f} |", flush=True)
         if seen["failed"]:
             missed.append(f"{seen['failed']} of {seen['asks']} asks failed")

@@ -74,9 +74,9 @@ pub struct Facts {
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     /// Whom it concerns: `shop/worker`.
-    pub about: String,
+    pub object: String,
     /// What is so, and what to do.
-    pub sentence: String,
+    pub message: String,
 }
 
 // === impl Status ===

@@ -1,4 +1,4 @@
-//! What is measured of the values that are told: how old they were, and which a policy made.
+//! Metrics about served values: how old they are, and how many a value rule made.
 
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -21,8 +21,8 @@ pub(super) struct Meters {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Policy {
-    policy: &'static str,
+struct ValueSource {
+    value_source: &'static str,
 }
 
 // === impl Meters ===
@@ -32,9 +32,13 @@ impl Meters {
         let ages = Histogram::new(AGES);
         let help = "Age of the oldest value of an answer when it was given, but for those of a fallback";
         registry.register_with_unit("answer_age", help, Unit::Seconds, ages.clone());
-        let policies = Family::<Policy, Counter>::default();
-        registry.register("policy_values", "Values told that a policy made, by policy", policies.clone());
-        let counter = |policy: Applied| policies.get_or_create_owned(&Policy { policy: policy.as_str() });
+        let served = Family::<ValueSource, Counter>::default();
+        registry.register(
+            "value_rule_applied",
+            "Values served that a value rule made, by the rule: activation or fallback",
+            served.clone(),
+        );
+        let counter = |rule: Applied| served.get_or_create_owned(&ValueSource { value_source: rule.as_str() });
         Self { ages, activation: counter(Applied::Activation), fallback: counter(Applied::Fallback) }
     }
 

@@ -144,7 +144,7 @@ impl<'o> Autoscaler<'o> {
 
     /// Since when depthgauge has it at 0.
     pub(super) fn asleep_since(&self) -> Option<&'o str> {
-        self.annotation(zero::autoscaler::ASLEEP_SINCE)
+        self.annotation(zero::autoscaler::SCALED_TO_ZERO_SINCE)
     }
 
     /// Whether it is to be left as it is.

@@ -115,7 +115,7 @@ mod tests {
     fn an_answer_is_read_with_its_policy_apart() {
         let list = json!({"items": [
             {"value": "1500m", "timestamp": "2026-11-22T14:00:00Z",
-             "metricLabels": {"queue": "orders", "channel": "eu", "depthgauge.dev/policy": "activation"}},
+             "metricLabels": {"queue": "orders", "channel": "eu", "depthgauge.dev/value-source": "activation"}},
             {"value": "1E", "metricLabels": null},
             {"metricLabels": {}},
         ]});

@@ -14,7 +14,7 @@ use crate::zero::{HandBackError, HandedBack, LEASE, hand_back, retire};
 const NAMESPACE: &str = "depthgauge";
 
 /// Shows whoever may see HPAs what sleeps by depthgauge.
-const QUERY: &str = r#"kubectl get hpa -A -o jsonpath='{range .items[?(@.metadata.annotations.depthgauge\.dev/asleep-since)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'"#;
+const QUERY: &str = r#"kubectl get hpa -A -o jsonpath='{range .items[?(@.metadata.annotations.depthgauge\.dev/scaled-to-zero-since)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'"#;
 
 /// Delete the APIService, or give it back to whom it was taken from; wake what --scale-to-zero put to sleep
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,7 @@ use crate::source::facet::Facet;
 use crate::source::{Kind, Source};
 
 /// Parts of all sources together that may be read at a time: what 200 reads a second (the
-/// default of `maxReadsPerSecond`) keep fresh every 5 s. Whoever may read a source can make up
+/// default of `maxRequestsPerSecond`) keep fresh every 5 s. Whoever may read a source can make up
 /// names, so something has to say stop.
 pub(super) const PARTS_MAX: usize = 1000;
 /// Of one source: a quarter of all, so that one cannot take the room of the others, and as many

@@ -25,7 +25,7 @@ const INTERVALS: [f64; 9] = [1.0, 5.0, 10.0, 14.0, 16.0, 20.0, 30.0, 60.0, 300.0
 const READS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 /// Sources that are named while they fail: more is one trouble, not many.
 const NAMED_MAX: usize = 100;
-/// The outcome of a good read; of another, it is the step that failed.
+/// The outcome of a good read; of another, it is the operation that failed.
 const OK: &str = "ok";
 
 /// What the cells of a catalog count.
@@ -60,9 +60,9 @@ impl Default for Meters {
 
 impl Meters {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Time between two asks of one query (namespace, metric and selector), of a second and more";
-        registry.register_with_unit("ask_interval", help, Unit::Seconds, self.ask_intervals.clone());
-        let help = "Time that a read of a source took, by kind and result: ok, or the step that failed";
+        let help = "Time between two requests of one query (namespace, metric and selector), of a second and more";
+        registry.register_with_unit("query_interval", help, Unit::Seconds, self.ask_intervals.clone());
+        let help = "Time that a read of a source took, by kind and result: ok, or the operation that failed";
         registry.register_with_unit("source_read_duration", help, Unit::Seconds, self.reads.clone());
     }
 
@@ -71,7 +71,7 @@ impl Meters {
     }
 
     pub(super) fn read_took(&self, kind: &dyn Kind, error: Option<&SourceError>, time: Duration) {
-        let result = error.map_or(OK, |error| error.step.as_str());
+        let result = error.map_or(OK, |error| error.step.as_label());
         self.reads.get_or_create(&Outcome { kind: kind.name(), result }).observe(time.as_secs_f64());
     }
 }
@@ -117,24 +117,26 @@ impl Collector for Vitals {
         let help = "Failing readings whose service is asked every 2 s only, for nothing answers there (breaker open)";
         let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(held_back).encode(breaker)?;
-        let help = "Sources that are listed and that no question can name; the log and /status say why";
+        let help = "Listed sources that no selector can name; the log and /status give the reason";
         let twins: usize = entries.twins.iter().map(|twins| twins.identities.len()).sum();
         let unreachable = i64::try_from(entries.unreachable.len() + twins).unwrap_or(i64::MAX);
-        let gauge = encoder.encode_descriptor("unreachable_sources", help, None, MetricType::Gauge)?;
+        let gauge = encoder.encode_descriptor("unselectable_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(unreachable).encode(gauge)?;
         let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";
         let lists = i64::try_from(entries.list_outages().count()).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("failing_lists", help, None, MetricType::Gauge)?;
         ConstGauge::new(lists).encode(gauge)?;
-        let help = "How much longer than refresh values are kept, for more is to be read than maxReadsPerSecond allows";
-        let stretch = encoder.encode_descriptor("refresh_stretch", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let help =
+            "How much longer than refresh values are kept, because more reads are due than maxRequestsPerSecond allows";
+        let stretch = encoder.encode_descriptor("refresh_throttled", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         ConstGauge::new(entries.stretch().as_secs_f64()).encode(stretch)?;
         let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do";
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for (entry, cell, at) in failing.iter().take(NAMED_MAX) {
-            let part = cell.facet.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",");
-            let labels = [("kind", entry.kind.name()), ("source", entry.name.as_str()), ("part", part.as_str())];
+            let mut labels = vec![("kind".to_owned(), entry.kind.name()), ("source".to_owned(), entry.name.as_str())];
+            // A label name has no hyphen.
+            labels.extend(cell.facet.iter().map(|(label, value)| (label.replace('-', "_"), value)));
             ConstGauge::new(at.as_second()).encode(since.encode_family(&labels)?)?;
         }
         Ok(())

@@ -126,7 +126,7 @@ fn sentence(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
         Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
         Verdict::Trouble | Verdict::Absent => {
             let since = since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ");
-            format!("{title} cannot be read since {since}: {cause} (step: {step}). {remedy}")
+            format!("{title} cannot be read since {since}: {cause} (operation: {step}). {remedy}")
         }
     };
     if text.len() > SENTENCE_MAX {
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(outage.go_on("other", &error(cause), Timestamp::UNIX_EPOCH), news, "{cause}");
             assert_eq!(
                 &*outage.sentence(),
-                "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (step: read). Wait."
+                "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (operation: read). Wait."
             );
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         outage.go_on("queue", &judged("no such group", Verdict::NoSuchPart), Timestamp::UNIX_EPOCH);
         assert_eq!(outage.error(), LookupError::NoMatch("queue: no such group. Wait.".to_owned()));
         outage.go_on("queue", &error("500"), Timestamp::UNIX_EPOCH);
-        let sentence = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (step: read). Wait.";
+        let sentence = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (operation: read). Wait.";
         assert_eq!(outage.error(), LookupError::Unavailable(sentence.into()));
     }
 

@@ -11,7 +11,7 @@ use crate::metric::quantity::Quantity;
 use crate::source::Figures;
 
 /// Of a sample: which policy made its value.
-pub const LABEL: &str = "depthgauge.dev/policy";
+pub const LABEL: &str = "depthgauge.dev/value-source";
 /// The selector key by which an HPA brings its own activation.
 pub const ACTIVATION_KEY: &str = "depthgauge.dev/activation";
 /// And its own fallback.

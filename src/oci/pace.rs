@@ -93,11 +93,11 @@ impl Turns {
             self.stretched = true;
             tracing::warn!(
                 ?waited,
-                "more reads than `oci.maxReadsPerSecond` allows: values are read less often than `refresh` says"
+                "more reads than `oci.maxRequestsPerSecond` allows: values are read less often than `refresh` says"
             );
         } else if self.stretched && waited < SHORT {
             self.stretched = false;
-            tracing::info!("reads fit into `oci.maxReadsPerSecond` again");
+            tracing::info!("reads fit into `oci.maxRequestsPerSecond` again");
         }
     }
 }

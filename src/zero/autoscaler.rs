@@ -22,11 +22,11 @@ pub const COOLDOWN: &str = "depthgauge.dev/cooldown";
 /// `"true"`: neither put to sleep nor woken.
 pub const PAUSED: &str = "depthgauge.dev/paused";
 /// `"true"`, where the HPA itself scales from zero: woken at once instead of at its next look.
-pub const FAST_WAKE: &str = "depthgauge.dev/fast-wake";
+pub const FAST_ACTIVATION: &str = "depthgauge.dev/fast-activation";
 /// `"true"`: woken also when somebody else has set its workload to 0.
-pub const RESCUE: &str = "depthgauge.dev/rescue";
+pub const RECOVER_STUCK: &str = "depthgauge.dev/recover-stuck";
 /// Written by us: since when the workload is at 0 because we put it there.
-pub const ASLEEP_SINCE: &str = "depthgauge.dev/asleep-since";
+pub const SCALED_TO_ZERO_SINCE: &str = "depthgauge.dev/scaled-to-zero-since";
 /// Written by us: since when all its metrics read 0, while the workload is awake.
 pub const ZERO_SINCE: &str = "depthgauge.dev/zero-since";
 /// Written by us: what has read 0 since then. A cooldown of other metrics is none of these.
@@ -65,9 +65,9 @@ pub struct Autoscaler {
     pub cooldown: Result<Duration, String>,
     /// [`PAUSED`]
     pub paused: bool,
-    /// [`FAST_WAKE`]
+    /// [`FAST_ACTIVATION`]
     pub fast_wake: bool,
-    /// [`RESCUE`]
+    /// [`RECOVER_STUCK`]
     pub rescue: bool,
     /// What we remember.
     pub memory: Memory,
@@ -89,7 +89,7 @@ pub struct Workload {
 /// What we remember on an HPA.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
-    /// [`ASLEEP_SINCE`]
+    /// [`SCALED_TO_ZERO_SINCE`]
     pub asleep_since: Option<Timestamp>,
     /// [`ZERO_SINCE`]; after every time if it is about other metrics than the HPA has now, so
     /// that nobody believes it and it is written anew.
@@ -135,7 +135,7 @@ impl Autoscaler {
         let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default(), objects_count);
         let same = noted(ZERO_OF).is_none_or(|of| of == titles(&metrics));
         let zero_since = moment(noted(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
-        let memory = Memory { asleep_since: moment(noted(ASLEEP_SINCE)), zero_since };
+        let memory = Memory { asleep_since: moment(noted(SCALED_TO_ZERO_SINCE)), zero_since };
         if !labelled && metrics.is_empty() && memory == Memory::default() {
             return None;
         }
@@ -162,8 +162,8 @@ impl Autoscaler {
             cooldown: noted(COOLDOWN).map_or(Ok(window), cooldown),
             // Whatever somebody writes there, he does not want us to act.
             paused: noted(PAUSED).is_some_and(|value| value != "false"),
-            fast_wake: noted(FAST_WAKE) == Some("true"),
-            rescue: noted(RESCUE) == Some("true"),
+            fast_wake: noted(FAST_ACTIVATION) == Some("true"),
+            rescue: noted(RECOVER_STUCK) == Some("true"),
             memory,
             state: object.status.as_ref().map_or_else(State::default, State::of),
         })
@@ -184,7 +184,7 @@ impl Autoscaler {
         let Memory { asleep_since, zero_since } = memory;
         let written = |at: Timestamp| format!("{at:.3}");
         [
-            (ASLEEP_SINCE, asleep_since.map(written)),
+            (SCALED_TO_ZERO_SINCE, asleep_since.map(written)),
             (ZERO_SINCE, zero_since.map(written)),
             (ZERO_OF, zero_since.map(|_| self.titles())),
         ]
@@ -361,7 +361,10 @@ pub(super) mod tests {
         let at: Timestamp = "2026-11-23T10:00:00.123Z".parse().unwrap();
         let memory = Memory { asleep_since: Some(at), zero_since: None };
         let written = hpa(&json!({})).annotations(memory);
-        assert_eq!((written[ASLEEP_SINCE].as_deref(), &written[ZERO_SINCE]), (Some("2026-11-23T10:00:00.123Z"), &None));
+        assert_eq!(
+            (written[SCALED_TO_ZERO_SINCE].as_deref(), &written[ZERO_SINCE]),
+            (Some("2026-11-23T10:00:00.123Z"), &None)
+        );
         assert_eq!(hpa(&remembering(memory)).memory, memory);
         assert_eq!(hpa(&json!({"metadata": {"annotations": {ZERO_SINCE: "yesterday"}}})).memory, Memory::default());
     }

@@ -108,10 +108,10 @@ impl Why {
     /// As a label value.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Work => "wake",
-            Self::Fast => "fast_wake",
-            Self::Rescue => "rescue",
-            Self::HandBack => "hand_back",
+            Self::Work => "scale_from_zero",
+            Self::Fast => "fast_activation",
+            Self::Rescue => "recover_stuck",
+            Self::HandBack => "restore",
         }
     }
 }
@@ -229,8 +229,8 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
         (1.., Some(_)) if hpa.labelled && hpa.rescue => Decision::of(facts.wake(wanted, Why::Rescue), None),
         (1.., Some(why)) => {
             let finding = match facts.known_above_zero() {
-                Some(title) => Finding::asleep_for_good(hpa, &title, why),
-                None => Finding::asleep_blind(hpa, "its fallback is not a value.", false),
+                Some(title) => Finding::stuck_at_zero(hpa, &title, why),
+                None => Finding::metric_unavailable_at_zero(hpa, "its fallback is not a value.", false),
             };
             Decision::of(rest, Some(finding))
         }
@@ -276,7 +276,7 @@ impl Facts<'_> {
 
     fn blind(&self) -> Option<Finding> {
         let (metric, why) = self.unknown().next()?;
-        Some(Finding::asleep_blind(self.hpa, why, metric.object().is_none()))
+        Some(Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()))
     }
 
     /// Of what we serve it is known elsewhere that it cannot be read.

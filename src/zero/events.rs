@@ -29,7 +29,7 @@ pub(super) struct Events {
 /// What an Event says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Said<'s> {
-    /// `Woken`
+    /// `ScaledFromZero`
     pub(super) reason: &'s str,
     /// What was done, or tried: `Scale`.
     pub(super) action: &'s str,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::autoscaler::{Autoscaler, LABEL, RESCUE};
+use super::autoscaler::{Autoscaler, LABEL, RECOVER_STUCK};
 
 /// Something that keeps a workload from going to zero, or from coming back.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,15 +21,15 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Problem {
     /// 0 replicas, messages are waiting, and the HPA is not going to act.
-    AsleepForGood,
+    StuckAtZero,
     /// 0 replicas, and nobody knows whether messages are waiting.
-    AsleepBlind,
+    MetricUnavailableAtZero,
     /// Labelled, and none of its metrics is ours.
     NoMetric,
     /// Labelled, and another metric beside ours never lets it be 0.
     OtherMetrics,
     /// Labelled, and nobody knows an Object metric beside ours.
-    MetricUnknown,
+    MetricUnavailable,
     /// Labelled, and `minReplicas` is above 1.
     MinReplicas,
     /// Labelled, and an annotation is not what it should be.
@@ -44,11 +44,11 @@ pub enum Problem {
 impl Problem {
     /// All of them.
     pub const ALL: [Self; 8] = [
-        Self::AsleepForGood,
-        Self::AsleepBlind,
+        Self::StuckAtZero,
+        Self::MetricUnavailableAtZero,
         Self::NoMetric,
         Self::OtherMetrics,
-        Self::MetricUnknown,
+        Self::MetricUnavailable,
         Self::MinReplicas,
         Self::Annotation,
         Self::Scale,
@@ -57,11 +57,11 @@ impl Problem {
     /// As the reason of an Event.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::AsleepForGood => "AsleepForGood",
-            Self::AsleepBlind => "AsleepAndBlind",
-            Self::NoMetric => "NoMetricOfDepthgauge",
-            Self::OtherMetrics => "NeverZero",
-            Self::MetricUnknown => "MetricUnknown",
+            Self::StuckAtZero => "StuckAtZero",
+            Self::MetricUnavailableAtZero => "MetricUnavailableAtZero",
+            Self::NoMetric => "NoDepthgaugeMetric",
+            Self::OtherMetrics => "ScaleToZeroBlocked",
+            Self::MetricUnavailable => "MetricUnavailable",
             Self::MinReplicas => "MinReplicasAboveOne",
             Self::Annotation => "BadAnnotation",
             Self::Scale => "CannotScale",
@@ -71,11 +71,11 @@ impl Problem {
     /// As a label value.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::AsleepForGood => "asleep_for_good",
-            Self::AsleepBlind => "asleep_and_blind",
+            Self::StuckAtZero => "stuck_at_zero",
+            Self::MetricUnavailableAtZero => "metric_unavailable_at_zero",
             Self::NoMetric => "no_metric",
             Self::OtherMetrics => "other_metrics",
-            Self::MetricUnknown => "metric_unknown",
+            Self::MetricUnavailable => "metric_unavailable",
             Self::MinReplicas => "min_replicas",
             Self::Annotation => "annotation",
             Self::Scale => "scale",
@@ -90,23 +90,23 @@ impl Finding {
         Self { problem, text: text.into() }
     }
 
-    pub(super) fn asleep_for_good(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
+    pub(super) fn stuck_at_zero(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
         let (wake, name) = (hpa.wake_command(), &hpa.name);
         let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
         Self::new(
-            Problem::AsleepForGood,
+            Problem::StuckAtZero,
             format!(
-                "{waiting} is above 0, there are no replicas, and {why}. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RESCUE}=true{label}"
+                "{waiting} is above 0, there are no replicas, and {why}. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RECOVER_STUCK}=true{label}"
             ),
         )
     }
 
     /// `why` is last, for it may end with YAML that is to be copied.
-    pub(super) fn asleep_blind(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
+    pub(super) fn metric_unavailable_at_zero(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
         let wake = hpa.wake_command();
         let fallback = if a_fallback_helps { " A fallback wakes it by itself, next time." } else { "" };
         Self::new(
-            Problem::AsleepBlind,
+            Problem::MetricUnavailableAtZero,
             format!(
                 "there are no replicas, and nobody knows whether there is something to do. To be sure: {wake}.{fallback} Why: {why}"
             ),
@@ -115,7 +115,7 @@ impl Finding {
 
     /// It is awake, and as long as nobody knows an Object metric it stays so.
     pub(super) fn awake_blind(why: &str) -> Self {
-        Self::new(Problem::MetricUnknown, format!("will not be scaled to 0 for now: {why}"))
+        Self::new(Problem::MetricUnavailable, format!("will not be scaled to 0 for now: {why}"))
     }
 
     /// What keeps an HPA that carries the label from going to zero, whatever its metrics read;

@@ -142,14 +142,14 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::zero::autoscaler::{ASLEEP_SINCE, LABEL};
+    use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE};
     use crate::zero::scale::tests::answering;
 
     const HPAS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
 
     /// One that sleeps by us.
     fn sleeper(name: &str, kind: &str) -> Value {
-        json!({"metadata": {"namespace": "shop", "name": name, "annotations": {ASLEEP_SINCE: "2026-11-23T10:00:00Z"}},
+        json!({"metadata": {"namespace": "shop", "name": name, "annotations": {SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"}},
             "spec": {"scaleTargetRef": {"apiVersion": "example.com/v1", "kind": kind, "name": name}, "maxReplicas": 3}})
     }
 

@@ -20,7 +20,7 @@ use super::finding::Finding;
 use super::objects::Readings;
 use super::scale::{Scale, ScaleError, in_time, refused};
 use super::values;
-use super::{SLEEP, Shared};
+use super::{SCALE_TO_ZERO, Shared};
 
 /// From a look at an HPA that may have to be put to sleep or woken to the next. A look is a
 /// question to our own memory; with the read before it and the call after it, a message wakes
@@ -256,7 +256,8 @@ impl Keeper {
         self.write(hpa, scale, 0).await?;
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
         let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
-        self.done(SLEEP, hpa, Said { reason: "PutToSleep", action: "Scale", warning: false, note: &note }).await;
+        self.done(SCALE_TO_ZERO, hpa, Said { reason: "ScaledToZero", action: "Scale", warning: false, note: &note })
+            .await;
         Ok(())
     }
 
@@ -279,7 +280,8 @@ impl Keeper {
             Why::HandBack => "it is no longer to be scaled to 0 by depthgauge".to_owned(),
         };
         let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
-        self.done(why.as_str(), hpa, Said { reason: "Woken", action: "Scale", warning: false, note: &note }).await;
+        self.done(why.as_str(), hpa, Said { reason: "ScaledFromZero", action: "Scale", warning: false, note: &note })
+            .await;
         if hpa.memory != Memory::default() {
             self.remember(hpa, Memory::default()).await?;
         }
@@ -351,7 +353,7 @@ impl Keeper {
         }
         let (name, wake) = (&hpa.name, hpa.wake_command());
         let note = format!("HPA {name} {what} while depthgauge had this scaled to 0, and nobody will wake it: {wake}");
-        let said = Said { reason: "LeftAsleep", action: "Look", warning: true, note: &note };
+        let said = Said { reason: "LeftAtZero", action: "Look", warning: true, note: &note };
         self.shared.events.on_workload(hpa, &scale.uid, said).await;
     }
 }

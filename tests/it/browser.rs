@@ -181,8 +181,8 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
         config: format!("/etc/depthgauge/config.yaml, look {}", looks.fetch_add(1, Ordering::Relaxed) + 1),
         scale_to_zero: Some("by this replica".to_owned()),
         findings: vec![Finding {
-            about: "team-mail/sender".to_owned(),
-            sentence: "is at 0 and its HPA cannot wake it: minReplicas is 1; set it to 0".to_owned(),
+            object: "team-mail/sender".to_owned(),
+            message: "is at 0 and its HPA cannot wake it: minReplicas is 1; set it to 0".to_owned(),
         }],
     })
 }

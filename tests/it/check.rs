@@ -45,7 +45,7 @@ async fn every_source_is_read_once_and_says_what_an_hpa_would_be_told() {
     let [good, bad] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
     assert!(good.starts_with("ok    sources      queue \"orders\": ") && good.contains("oci_queue_length 3"), "{good}");
     assert!(bad.starts_with("fail  sources      queue \"gone\" cannot be read since "), "{bad}");
-    assert!(bad.contains("(step: endpoint). No such queue or no policy"), "{bad}");
+    assert!(bad.contains("(operation: resolve endpoint). No such queue or no policy"), "{bad}");
     assert!(bad.ends_with(POLICY) && !good.contains("Allow "), "{good} {bad}");
     assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
     assert_eq!(oci.queue("orders").reads(), 1);

@@ -141,7 +141,7 @@ async fn before_the_first_list_it_is_503_and_after_it_known_queues_stay() {
     let scene = Scene::start(oci, &[compartment("*", &["shop"])]).await;
     let (code, sentence) = scene.ask("queue=a").await.unwrap_err();
     assert!(sentence.starts_with("queues of a compartment cannot be read since "), "{sentence}");
-    let cause = ": 404 NotAuthorizedOrNotFound (step: list). No such compartment or no policy: check `compartmentId` and region, and that a policy allows this principal to inspect queues there.";
+    let cause = ": 404 NotAuthorizedOrNotFound (operation: list). No such compartment or no policy: check `compartmentId` and region, and that a policy allows this principal to inspect queues there.";
     assert_eq!((code, sentence.ends_with(cause)), (503, true), "{sentence}");
     for selector in ["", "queue=a", "queue=b"] {
         assert_eq!(scene.ask(selector).await.unwrap_err(), (503, sentence.clone()));

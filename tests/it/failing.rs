@@ -104,7 +104,7 @@ async fn an_error_of_the_service_is_one_sentence_for_the_whole_outage() {
     scene.until_it_is("3").await;
     scene.oci.set_fault(Some(BROKEN));
     let sentence = scene.until_it_fails().await;
-    let expected = "500 InternalServerError (step: read). This is trouble of the service: see its status page.";
+    let expected = "500 InternalServerError (operation: read). This is trouble of the service: see its status page.";
     assert_eq!(cause(&sentence), expected);
     scene.expect_steady(&sentence).await;
     scene.oci.set_fault(None);
@@ -115,13 +115,13 @@ async fn an_error_of_the_service_is_one_sentence_for_the_whole_outage() {
 async fn each_status_has_its_sentence_and_each_ends_with_the_fault() {
     let scene = Scene::start().await;
     for (status, expected) in [
-        (401, "401 NotAuthenticated (step: read). Check tenancy, user, fingerprint and key of the OCI profile."),
+        (401, "401 NotAuthenticated (operation: read). Check tenancy, user, fingerprint and key of the OCI profile."),
         (
             404,
-            "404 NotAuthorizedOrNotFound (step: read). No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it.",
+            "404 NotAuthorizedOrNotFound (operation: read). No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it.",
         ),
-        (429, "429 TooManyRequests (step: read). Raise `refresh`, or ask for a higher service limit."),
-        (503, "503 ServiceUnavailable (step: read). This is trouble of the service: see its status page."),
+        (429, "429 TooManyRequests (operation: read). Raise `refresh`, or ask for a higher service limit."),
+        (503, "503 ServiceUnavailable (operation: read). This is trouble of the service: see its status page."),
     ] {
         scene.until_it_is("3").await;
         scene.oci.set_fault(Some(Fault::Status(StatusCode::from_u16(status).unwrap())));
@@ -140,7 +140,8 @@ async fn a_service_that_hangs_is_one_sentence_although_the_steps_differ() {
     scene.until_it_is("3").await;
     scene.oci.set_fault(Some(Fault::Hang));
     let sentence = scene.until_it_fails().await;
-    let expected = "timed out (step: read). Check the way from this pod to the endpoint, and the service's status.";
+    let expected =
+        "timed out (operation: read). Check the way from this pod to the endpoint, and the service's status.";
     assert_eq!(cause(&sentence), expected);
     // Also while GetQueue hangs beside it, for the queue may have moved once nothing answers there.
     let second_failure = Instant::now() + Duration::from_millis(1500);
@@ -200,7 +201,7 @@ async fn a_queue_that_was_never_read_has_no_value_and_is_not_zero() {
         scene.oci.set_fault(Some(fault));
         let sentence = scene.until_it_fails().await;
         assert!(sentence.starts_with(r#"queue "orders" cannot be read since "#), "{sentence}");
-        assert!(sentence.contains("(step: endpoint)"), "{sentence}");
+        assert!(sentence.contains("(operation: resolve endpoint)"), "{sentence}");
         scene.expect_steady(&sentence).await;
         scene.oci.set_fault(None);
         scene.until_it_is("3").await;
@@ -212,8 +213,7 @@ async fn a_key_that_is_not_the_users_says_to_check_the_profile() {
     let trouble = Trouble { clock: Timestamp::now, wrong_key: true };
     let scene = Scene::around(Oci::in_trouble(&["orders"], trouble).await, &["orders"]).await;
     let sentence = scene.until_it_fails().await;
-    let expected =
-        "401 NotAuthenticated (step: endpoint). Check tenancy, user, fingerprint and key of the OCI profile.";
+    let expected = "401 NotAuthenticated (operation: resolve endpoint). Check tenancy, user, fingerprint and key of the OCI profile.";
     assert_eq!(cause(&sentence), expected);
     scene.expect_steady(&sentence).await;
 }
@@ -226,7 +226,7 @@ async fn a_clock_that_is_off_says_to_set_it() {
         let trouble = Trouble { clock, wrong_key: false };
         let scene = Scene::around(Oci::in_trouble(&["orders"], trouble).await, &["orders"]).await;
         let sentence = scene.until_it_fails().await;
-        let expected = "401 NotAuthenticated, and the clock here is more than 5 minutes off (step: endpoint). Set the clock of this node (NTP).";
+        let expected = "401 NotAuthenticated, and the clock here is more than 5 minutes off (operation: resolve endpoint). Set the clock of this node (NTP).";
         assert_eq!(cause(&sentence), expected);
         scene.expect_steady(&sentence).await;
     }
@@ -252,7 +252,7 @@ async fn an_endpoint_where_nobody_listens_delays_no_other_queue() {
     let server = Server::start(&oci.config(&json!({}), &[dark, source("orders", &["shop"])])).await;
     let hpa = server.aggregator("hpa");
     let (code, message) = hpa.get(&format!("{VALUE}?labelSelector=queue%3Ddark")).await.refusal();
-    let expected = ": connection refused (step: read). Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.";
+    let expected = ": connection refused (operation: read). Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.";
     assert_eq!((code, message.ends_with(expected)), (503, true), "{message}");
     assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dorders")).await.values()[0].1, "3");
 }

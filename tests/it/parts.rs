@@ -143,7 +143,7 @@ async fn a_table_has_a_column_for_each_label() {
     let table = kubectl.get(&path("channel=eu,consumer-group=billing")).await.json();
     let columns = table["columnDefinitions"].as_array().unwrap().iter();
     let names: Vec<&str> = columns.map(|column| column["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["Queue", "Channel", "Consumer-Group", "Value", "Age", "Policy", "Asked"]);
+    assert_eq!(names, ["Queue", "Channel", "Consumer-Group", "Value", "Age", "Value Source", "Queried"]);
     let cells = &table["rows"][0]["cells"];
     assert_eq!((&cells[1], &cells[2], &cells[3]), (&json!("eu"), &json!("billing"), &json!("0")));
 }

@@ -43,7 +43,7 @@ impl Scene {
             return Err(answer.refusal().1);
         }
         let item = &answer.json()["items"][0];
-        let policy = item["metricLabels"]["depthgauge.dev/policy"].as_str().map(str::to_owned);
+        let policy = item["metricLabels"]["depthgauge.dev/value-source"].as_str().map(str::to_owned);
         Ok((item["value"].as_str().unwrap().to_owned(), policy))
     }
 

@@ -144,7 +144,7 @@ async fn a_queue_of_a_compartment_that_is_read_in_another_way_goes_on_with_its_v
 /// OCI fails, and is to be read in another way.
 async fn goes_on(scene: Scene) {
     let mut config: Value = serde_json::from_str(&fs::read_to_string(scene.file()).unwrap()).unwrap();
-    config["oci"]["maxReadsPerSecond"] = json!(100);
+    config["oci"]["maxRequestsPerSecond"] = json!(100);
     config["defaults"]["refresh"] = json!("30m");
     scene.oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
     fs::write(scene.file(), config.to_string()).unwrap();

@@ -209,7 +209,7 @@ async fn an_answer_above_128_kib_is_compressed_for_whoever_takes_that() {
     let oci = Oci::with_queues(&names).await;
     let sources: Vec<_> = names.iter().map(|name| source(name, &["shop"])).collect();
     let mut config: Value = serde_json::from_str(&oci.config(&json!({"refresh": "1m"}), &sources)).unwrap();
-    config["oci"]["maxReadsPerSecond"] = json!(10_000);
+    config["oci"]["maxRequestsPerSecond"] = json!(10_000);
     let server = Server::start(&config.to_string()).await;
     let hpa = server.aggregator("hpa");
     let plain = eventually("all are read", async || Some(hpa.get(VALUE).await).filter(|it| it.status == 200)).await;

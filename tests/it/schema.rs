@@ -26,7 +26,7 @@ oci:
   auth: {type: apiKey, configFile: /etc/oci/config, profile: P}
   endpoint: https://messaging.eu-frankfurt-1.oci.oraclecloud.com
   caFile: /etc/ssl/company.pem
-  maxReadsPerSecond: 10000
+  maxRequestsPerSecond: 10000
 defaults: {refresh: 5s, timeout: 3s, maxAge: 60s, idleAfter: 2m}
 sources:
   - type: oci-queue
@@ -170,7 +170,7 @@ fn what_the_schema_tells_is_so() {
     };
     assert_eq!(told, Timing::default());
     let section = &document["properties"]["oci"]["properties"];
-    assert_eq!(section["maxReadsPerSecond"]["default"], oci::Settings::default().reads_per_second);
+    assert_eq!(section["maxRequestsPerSecond"]["default"], oci::Settings::default().reads_per_second);
     let auth = &section["auth"]["properties"]["type"];
     assert_eq!(auth["enum"], Value::from(Method::ALL.map(Method::as_str).to_vec()));
     let description = auth["description"].as_str().unwrap();

@@ -12,6 +12,6 @@ mod workload;
 fn sign_in_error<T: std::fmt::Debug>(read: Result<T, Error>) -> SignInError {
     match read {
         Err(Error::SignIn(error)) => error,
-        other => panic!("not a failed sign-in: {other:?}"),
+        other => panic!("not a failed authentication: {other:?}"),
     }
 }

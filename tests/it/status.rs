@@ -88,7 +88,7 @@ fn normalised(mut value: Value) -> Value {
                         "breakerOpen" => *value = value.as_bool().map(|_| false).into(),
                         "version" => *value = value.as_str().map(|_| "0.0.0").into(),
                         "requestId" => *value = value.as_str().unwrap().is_empty().to_string().into(),
-                        "sentence" => {
+                        "message" => {
                             let text = value.as_str().unwrap();
                             if let Some((before, after)) = text.split_once("since ") {
                                 *value = format!("{before}since …{}", &after[20..]).into();
@@ -126,7 +126,12 @@ async fn people_read_the_json_line_by_line() {
 async fn programs_read_it_as_json() {
     let scene = Scene::start().await;
     scene.fail().await;
-    scene.server.findings.lock().unwrap().push(Finding { about: "shop/worker".into(), sentence: "asleep".into() });
+    scene
+        .server
+        .findings
+        .lock()
+        .unwrap()
+        .push(Finding { object: "shop/worker".into(), message: "scaled to zero".into() });
     golden::check("status.json", &normalised(scene.json().await).to_string());
 }
 
@@ -136,9 +141,9 @@ async fn a_failing_source_has_its_sentence_and_the_request_id_of_the_service() {
     scene.fail().await;
     let status = scene.json().await;
     let bills = named(&status, "bills");
-    let sentence = bills["outage"]["sentence"].as_str().unwrap();
+    let sentence = bills["outage"]["message"].as_str().unwrap();
     assert!(sentence.starts_with("queue \"bills\" cannot be read since "), "{sentence}");
-    assert_eq!(bills["fallbackInForce"], true);
+    assert_eq!(bills["fallbackActive"], true);
     let request_id = bills["lastFailure"]["requestId"].as_str().unwrap();
     assert!(request_id.len() >= 32, "{request_id}");
     let page = scene.page().await.body;
@@ -163,11 +168,11 @@ async fn it_shows_who_asks_and_how_often_and_what_policies_do() {
     let status = scene.json().await;
     let orders = named(&status, "orders");
     assert_eq!((&orders["known"]["depth"], &orders["condition"]), (&json!(3), &json!("ok")));
-    let askers = orders["askers"].as_array().unwrap();
+    let askers = orders["consumers"].as_array().unwrap();
     assert_eq!(askers.len(), 2);
     assert_eq!((&askers[0]["namespace"], &askers[0]["metric"]), (&json!("shop"), &json!("oci_queue_length")));
-    assert!(askers.iter().any(|asker| asker["policies"]["activation"] == "100"), "{askers:?}");
-    assert_eq!(orders["latches"], json!([{"metric": "oci_queue_length", "threshold": "100", "open": true}]));
+    assert!(askers.iter().any(|asker| asker["valueRules"]["activation"] == "100"), "{askers:?}");
+    assert_eq!(orders["activations"], json!([{"metric": "oci_queue_length", "threshold": "100", "active": true}]));
     assert_eq!(named(&status, "calls")["condition"], "idle");
     let page = scene.page().await.body;
     for part in ["queue=orders", "open, true values are told", "idle: nobody asks", "activation 5 fallback 12"] {
@@ -194,11 +199,11 @@ async fn a_fallback_that_a_question_brings_is_shown_and_who_is_told_it() {
     let status = scene.json().await;
     // Who brings none has the source's, if it has one.
     for (queue, told) in [("orders", vec!["7"]), ("bills", vec!["12"])] {
-        let askers = named(&status, queue)["askers"].as_array().unwrap();
-        let values: Vec<_> = askers.iter().filter_map(|asker| asker["toldInstead"].as_str()).collect();
+        let askers = named(&status, queue)["consumers"].as_array().unwrap();
+        let values: Vec<_> = askers.iter().filter_map(|asker| asker["servedInstead"].as_str()).collect();
         assert_eq!(values, told, "{queue}");
     }
-    assert_eq!(named(&status, "orders")["fallbackInForce"], false, "it is not the source's");
+    assert_eq!(named(&status, "orders")["fallbackActive"], false, "it is not the source's");
 }
 
 #[tokio::test]
@@ -206,7 +211,7 @@ async fn what_others_write_is_text_on_the_page() {
     let scene = Scene::start().await;
     let hostile = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"";
     scene.server.health.reporter("hostile", State::Degraded(hostile.into()));
-    scene.server.findings.lock().unwrap().push(Finding { about: hostile.into(), sentence: hostile.into() });
+    scene.server.findings.lock().unwrap().push(Finding { object: hostile.into(), message: hostile.into() });
     let path = VALUE.replace("/shop/", "/%3Cb%3Ebold%22/");
     assert_eq!(scene.server.aggregator("hpa").get(&format!("{path}?labelSelector=queue%3Dorders")).await.status, 200);
     let page = scene.page().await.body;

@@ -163,8 +163,8 @@ async fn answers_and_decisions_are_counted() {
         format!("depthgauge_requests_total{{code=\"200\"}} {asked}"),
         format!("depthgauge_request_duration_seconds_count {}", asked + 3),
         format!("depthgauge_answer_age_seconds_count {}", asked - 1),
-        "depthgauge_policy_values_total{policy=\"fallback\"} 1".to_owned(),
-        "depthgauge_policy_values_total{policy=\"activation\"} 0".to_owned(),
+        "depthgauge_value_rule_applied_total{value_source=\"fallback\"} 1".to_owned(),
+        "depthgauge_value_rule_applied_total{value_source=\"activation\"} 0".to_owned(),
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
     }

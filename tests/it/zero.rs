@@ -21,9 +21,9 @@ async fn an_hpa_that_needs_somebody_is_a_series() {
     for line in [
         series,
         "depthgauge_hpa_problems{problem=\"scale\"} 1",
-        "depthgauge_hpa_problems{problem=\"asleep_for_good\"} 0",
-        "depthgauge_scale_to_zero_actions_total{action=\"sleep\"} 0",
-        "depthgauge_scale_to_zero_actions_total{action=\"rescue\"} 0",
+        "depthgauge_hpa_problems{problem=\"stuck_at_zero\"} 0",
+        "depthgauge_scale_to_zero_actions_total{action=\"scale_to_zero\"} 0",
+        "depthgauge_scale_to_zero_actions_total{action=\"recover_stuck\"} 0",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in {text}");
     }

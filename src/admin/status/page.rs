@@ -54,9 +54,9 @@ fn content(view: &View) -> Markup {
         @for (number, reading) in view.sources.iter().enumerate() {
             (source::reading(reading, number))
         }
-        @if !view.unreachable.is_empty() {
+        @if !view.unselectable.is_empty() {
             h2 { "Listed, and to be named by no question" }
-            ul { @for unnamed in &view.unreachable { li { (unnamed.name) ": " (unnamed.reason) } } }
+            ul { @for unnamed in &view.unselectable { li { (unnamed.name) ": " (unnamed.reason) } } }
         }
     }
 }
@@ -119,7 +119,7 @@ fn trouble(view: &View) -> Markup {
                 @for (check, reason) in checks() {
                     li { strong { (check.name) } " (" (check.state) "): " (reason) }
                 }
-                @for finding in &view.findings { li { strong { (finding.about) } ": " (finding.sentence) } }
+                @for finding in &view.findings { li { strong { (finding.object) } ": " (finding.message) } }
                 @for sentence in &view.lists { li { (sentence) } }
             }
         }

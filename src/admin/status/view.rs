@@ -38,7 +38,7 @@ pub(super) struct View {
     pub(super) findings: Vec<Finding>,
     /// What cannot be listed, and names that mean more than one source.
     pub(super) lists: Vec<String>,
-    pub(super) unreachable: Vec<Unnamed>,
+    pub(super) unselectable: Vec<Unnamed>,
     pub(super) sources: Vec<Reading>,
 }
 
@@ -83,13 +83,13 @@ pub(super) struct Reading {
     /// Its service is asked every 2 s only, for nothing answers there.
     pub(super) breaker_open: bool,
     /// The source's own.
-    pub(super) policies: PoliciesView,
+    pub(super) value_rules: ValueRulesView,
     /// The source's fallback is told instead of an error.
-    pub(super) fallback_in_force: bool,
-    pub(super) latches: Vec<Latch>,
-    pub(super) askers: Vec<Asker>,
+    pub(super) fallback_active: bool,
+    pub(super) activations: Vec<Activation>,
+    pub(super) consumers: Vec<Consumer>,
     /// There are more than are listed.
-    pub(super) more_askers: bool,
+    pub(super) more_consumers: bool,
     /// The values of the last hour, oldest first; `null` is a gap. What was before the first is no gap.
     #[serde(serialize_with = "from_the_first")]
     pub(super) history: Vec<Option<u64>>,
@@ -127,14 +127,14 @@ pub(super) struct Known {
 #[derive(Debug, Serialize)]
 pub(super) struct Outage {
     pub(super) since: Timestamp,
-    pub(super) sentence: String,
+    pub(super) message: String,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Failure {
     pub(super) at: Timestamp,
-    pub(super) step: &'static str,
+    pub(super) operation: &'static str,
     pub(super) cause: String,
     pub(super) remedy: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +143,7 @@ pub(super) struct Failure {
 
 /// In Kubernetes' form, as they are written.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct PoliciesView {
+pub(super) struct ValueRulesView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) activation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,25 +152,25 @@ pub(super) struct PoliciesView {
 
 /// An activation that somebody asks with.
 #[derive(Debug, Serialize)]
-pub(super) struct Latch {
+pub(super) struct Activation {
     pub(super) metric: &'static str,
     pub(super) threshold: String,
     /// Whether true values are told.
-    pub(super) open: bool,
+    pub(super) active: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Asker {
+pub(super) struct Consumer {
     pub(super) namespace: String,
     pub(super) metric: &'static str,
     pub(super) selector: String,
     /// The question's own.
-    pub(super) policies: PoliciesView,
+    pub(super) value_rules: ValueRulesView,
     /// The fallback, the question's or else the source's, that is told instead of an error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) told_instead: Option<String>,
-    pub(super) asked_seconds_ago: f64,
+    pub(super) served_instead: Option<String>,
+    pub(super) last_request_seconds_ago: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interval_seconds: Option<f64>,
 }
@@ -205,7 +205,7 @@ impl View {
             lists: lists.iter().map(|sentence| redacted(sentence)).collect(),
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
             findings: findings.into_iter().map(Finding::redacted).collect(),
-            unreachable: unreachable.into_iter().map(Unnamed::of).collect(),
+            unselectable: unreachable.into_iter().map(Unnamed::of).collect(),
             sources: readings.into_iter().map(Reading::of).collect(),
         }
     }
@@ -228,7 +228,7 @@ impl Check {
 
 impl Finding {
     fn redacted(self) -> Self {
-        Self { about: redacted(&self.about), sentence: redacted(&self.sentence) }
+        Self { object: redacted(&self.object), message: redacted(&self.message) }
     }
 }
 
@@ -249,7 +249,8 @@ impl Reading {
         let in_trouble = state.outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
         let falls_back = state.active && in_trouble && !is_fresh;
         let fallback = |asker: &AskerState| state.fallback_of(asker).filter(|_| falls_back);
-        let askers = state.askers.iter().map(|asker| Asker::of(asker, fallback(asker).map(|value| value.to_string())));
+        let askers =
+            state.askers.iter().map(|asker| Consumer::of(asker, fallback(asker).map(|value| value.to_string())));
         let askers = askers.collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
         let known = known.map(|known| {
@@ -273,11 +274,11 @@ impl Reading {
             outage: outage.filter(|_| state.active).map(Outage::of),
             last_failure: state.last_failure.map(Failure::of),
             breaker_open: state.held_back,
-            policies: PoliciesView::of(state.policies),
-            fallback_in_force: falls_back && state.policies.fallback.is_some(),
-            latches: state.latches.into_iter().map(Latch::of).collect(),
-            askers,
-            more_askers: state.other_askers,
+            value_rules: ValueRulesView::of(state.policies),
+            fallback_active: falls_back && state.policies.fallback.is_some(),
+            activations: state.latches.into_iter().map(Activation::of).collect(),
+            consumers: askers,
+            more_consumers: state.other_askers,
             history: state.history,
             history_span_seconds: BUCKET.as_secs(),
         }
@@ -320,7 +321,7 @@ impl Condition {
 
 impl Outage {
     fn of(OutageState { since, sentence, verdict: _ }: OutageState) -> Self {
-        Self { since, sentence: redacted(&sentence) }
+        Self { since, message: redacted(&sentence) }
     }
 }
 
@@ -328,13 +329,13 @@ impl Outage {
 
 impl Failure {
     fn of(FailureState { at, step, cause, remedy, request_id }: FailureState) -> Self {
-        Self { at, step, cause: redacted(&cause), remedy, request_id }
+        Self { at, operation: step, cause: redacted(&cause), remedy, request_id }
     }
 }
 
-// === impl PoliciesView ===
+// === impl ValueRulesView ===
 
-impl PoliciesView {
+impl ValueRulesView {
     fn of(Policies { activation, fallback }: Policies) -> Self {
         Self {
             activation: activation.map(|value| value.to_string()),
@@ -343,26 +344,26 @@ impl PoliciesView {
     }
 }
 
-// === impl Latch ===
+// === impl Activation ===
 
-impl Latch {
+impl Activation {
     fn of(LatchState { metric, threshold, open }: LatchState) -> Self {
-        Self { metric: metric.as_str(), threshold: threshold.to_string(), open }
+        Self { metric: metric.as_str(), threshold: threshold.to_string(), active: open }
     }
 }
 
-// === impl Asker ===
+// === impl Consumer ===
 
-impl Asker {
-    fn of(state: &AskerState, told_instead: Option<String>) -> Self {
+impl Consumer {
+    fn of(state: &AskerState, served_instead: Option<String>) -> Self {
         let AskerState { namespace, metric, selector, policies, alone: _, last_asked, interval } = state;
         Self {
             namespace: namespace.as_str().to_owned(),
             metric: metric.as_str(),
             selector: redacted(selector),
-            policies: PoliciesView::of(*policies),
-            told_instead,
-            asked_seconds_ago: seconds(*last_asked),
+            value_rules: ValueRulesView::of(*policies),
+            served_instead,
+            last_request_seconds_ago: seconds(*last_asked),
             interval_seconds: interval.map(seconds),
         }
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Empty, Value, capitalised};
 use crate::lookup;
-use crate::lookup::policy::LABEL as POLICY;
+use crate::lookup::policy::LABEL as VALUE_SOURCE;
 use crate::metric::{Labels, Sample};
 
 /// For a cell without anything in it, as kubectl has it.
@@ -109,7 +109,7 @@ pub(in crate::api) struct Content<'s> {
 struct Layout<'s> {
     /// The one that names a source: the first.
     label: &'static str,
-    /// All others that any sample has, but not the policy, which is the last column.
+    /// All others that any sample has, except the value source, which has a column of its own.
     further: BTreeSet<&'s str>,
 }
 
@@ -154,7 +154,7 @@ impl<'s> Layout<'s> {
     fn of(samples: &'s [Sample]) -> Self {
         let label = samples.first().and_then(|sample| lookup::label(sample.metric)).unwrap_or_default();
         let keys = samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
-        let further: BTreeSet<&str> = keys.filter(|key| *key != label && *key != POLICY).collect();
+        let further: BTreeSet<&str> = keys.filter(|key| *key != label && *key != VALUE_SOURCE).collect();
         Self { label, further }
     }
 
@@ -166,11 +166,11 @@ impl<'s> Layout<'s> {
         columns.extend([
             column("Value".into(), "", "The metric's value, a Quantity".into()),
             column("Age".into(), "", "Since the source was read".into()),
-            column("Policy".into(), "", "What has made the value another than the source's".into()),
+            column("Value Source".into(), "", "Which value rule made the value: activation or fallback".into()),
         ]);
         let asked =
-            "The longest pause between the last questions like this one, to this replica: an HPA's come every 15 s";
-        columns.push(Column { priority: 1, ..column("Asked".into(), "", asked.into()) });
+            "Longest interval between the latest requests of this query at this replica; an HPA's come every 15s";
+        columns.push(Column { priority: 1, ..column("Queried".into(), "", asked.into()) });
         columns
     }
 }
@@ -189,7 +189,7 @@ fn row<'s>(
     let age = content.now.as_second() - sample.timestamp.as_second();
     let asked = content.asked_every.and_then(|pause| i64::try_from(pause.as_secs()).ok());
     let asked = asked.map_or_else(|| NONE.to_owned(), human);
-    cells.extend([sample.value.to_string(), human(age), cell(POLICY), asked]);
+    cells.extend([sample.value.to_string(), human(age), cell(VALUE_SOURCE), asked]);
     let metadata = Metadata {
         name: sample.labels.value(layout.label).unwrap_or_default(),
         namespace: content.namespace,

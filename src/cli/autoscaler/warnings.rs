@@ -441,8 +441,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_told_by_values_alone() {
-        use zero::autoscaler::ASLEEP_SINCE;
-        let (plain, ours) = (resting(&json!({})), resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z"})));
+        use zero::autoscaler::SCALED_TO_ZERO_SINCE;
+        let (plain, ours) = (resting(&json!({})), resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"})));
         let items = |values: &[(&str, Option<&str>)]| {
             let item = |(value, policy): &(&str, Option<&str>)| {
                 let labels = policy.map_or(json!({}), |policy| json!({LABEL: policy}));
@@ -471,9 +471,9 @@ mod tests {
 
     #[test]
     fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
-        use zero::autoscaler::ASLEEP_SINCE;
-        let marked = resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z"}));
-        let paused = resting(&json!({ASLEEP_SINCE: "2026-11-23T10:00:00Z", PAUSED: "true"}));
+        use zero::autoscaler::SCALED_TO_ZERO_SINCE;
+        let marked = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"}));
+        let paused = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z", PAUSED: "true"}));
         for (object, waiting, level, text) in [
             (&marked, Waiting::No, Level::Ok, "at 2026-11-23T10:00:00Z, and wakes it"),
             (&marked, Waiting::Yes, Level::Warn, "whether it runs with --scale-to-zero"),

@@ -158,7 +158,8 @@ fn said(hpa: &Autoscaler<'_>, events: &Value, known: &[Finding], now: Timestamp)
     let (at, last) = dated.max_by_key(|(at, _)| *at)?;
     let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
     // Whoever is awake sleeps no more, whatever was said when he did.
-    let of_sleep = [Problem::AsleepForGood, Problem::AsleepBlind].iter().any(|problem| problem.reason() == reason);
+    let of_sleep =
+        [Problem::StuckAtZero, Problem::MetricUnavailableAtZero].iter().any(|problem| problem.reason() == reason);
     if of_sleep && !hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero) {
         return None;
     }
@@ -256,10 +257,10 @@ mod tests {
         });
         let condition = json!({"type": "AbleToScale", "status": "True"});
         for (reason, replicas, told) in [
-            ("AsleepForGood", 0, true),
-            ("AsleepForGood", 2, false),
-            ("AsleepAndBlind", 0, true),
-            ("AsleepAndBlind", 2, false),
+            ("StuckAtZero", 0, true),
+            ("StuckAtZero", 2, false),
+            ("MetricUnavailableAtZero", 0, true),
+            ("MetricUnavailableAtZero", 2, false),
             ("CannotScale", 2, true),
         ] {
             object["status"] =

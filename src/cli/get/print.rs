@@ -57,7 +57,7 @@ mod tests {
     fn list() -> Value {
         json!({"kind": "ExternalMetricValueList", "items": [
             {"metricLabels": {"queue": "orders"}, "timestamp": "2026-11-22T14:00:00Z", "value": "1k"},
-            {"metricLabels": {"queue": "b", "depthgauge.dev/policy": "fallback"}, "value": "1500m"},
+            {"metricLabels": {"queue": "b", "depthgauge.dev/value-source": "fallback"}, "value": "1500m"},
         ]})
     }
 

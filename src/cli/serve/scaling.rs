@@ -92,7 +92,7 @@ impl Outlook {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let finding = |Found { namespace, name, finding }: Found| {
             let (reason, text) = (finding.problem.reason(), finding.text);
-            Finding { about: format!("{namespace}/{name}"), sentence: format!("{reason}: {text}") }
+            Finding { object: format!("{namespace}/{name}"), message: format!("{reason}: {text}") }
         };
         self.findings.all().into_iter().map(finding).collect()
     }

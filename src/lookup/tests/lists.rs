@@ -162,7 +162,7 @@ async fn before_the_first_list_nobody_knows_what_there_is() {
     listing.set(Err("404 NotAuthorizedOrNotFound"));
     let own = Fake::new();
     let scene = bound(vec![binding("own", &own), listed("orders-*", "shop", &listing)]);
-    let sentence = "queues of a compartment matching \"orders-*\" cannot be read since 2026-11-22T14:00:00Z: 404 NotAuthorizedOrNotFound (step: list). Wait.";
+    let sentence = "queues of a compartment matching \"orders-*\" cannot be read since 2026-11-22T14:00:00Z: 404 NotAuthorizedOrNotFound (operation: list). Wait.";
     for selector in ["", "queue=orders-a", "queue!=own", "queue in (own,orders-a)"] {
         assert_eq!(scene.refusal(selector).await, LookupError::Unavailable(sentence.into()), "{selector}");
     }
@@ -191,7 +191,7 @@ async fn a_list_that_fails_takes_nothing_away_until_it_is_too_old_to_be_complete
     // Now 90 s old: 30 s, after which it was due again, and `maxAge`.
     seconds(3.0).await;
     let sentence = scene.refusal("").await;
-    assert!(matches!(&sentence, LookupError::Unavailable(sentence) if sentence.contains(": 500 (step: list)")));
+    assert!(matches!(&sentence, LookupError::Unavailable(sentence) if sentence.contains(": 500 (operation: list)")));
     // What is known has its own truth.
     assert_eq!(scene.refusal("queue=b").await, sentence);
     seconds(600.0).await;

@@ -35,9 +35,9 @@ async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
         }
     }
     // Four of each, and the first has none before it.
-    has("ask_interval_seconds_bucket{le=\"14.0\"} 0");
-    has("ask_interval_seconds_bucket{le=\"16.0\"} 8");
-    has("ask_interval_seconds_count 8");
+    has("query_interval_seconds_bucket{le=\"14.0\"} 0");
+    has("query_interval_seconds_bucket{le=\"16.0\"} 8");
+    has("query_interval_seconds_count 8");
     has("sources{state=\"ok\"} 1");
     has("sources{state=\"failing\"} 1");
     has("sources{state=\"idle\"} 1");
@@ -45,7 +45,7 @@ async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
     has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"ok\"}} {}", orders.ended()));
     has(&format!("source_read_duration_seconds_count{{kind=\"oci-queue\",result=\"read\"}} {}", bills.ended()));
     let since = "2026-11-22T14:00:00Z".parse::<Timestamp>().unwrap().as_second();
-    has(&format!("source_failing_since_timestamp_seconds{{kind=\"oci-queue\",source=\"bills\",part=\"\"}} {since}"));
+    has(&format!("source_failing_since_timestamp_seconds{{kind=\"oci-queue\",source=\"bills\"}} {since}"));
     bills.set(Mood::Answers);
     seconds(10.0).await;
     has("sources{state=\"failing\"} 0");
@@ -79,17 +79,17 @@ async fn each_source_that_no_question_can_name_counts() {
     let Scene { catalog, _reader } = bound(vec![binding("a", &Fake::new()), listed("*", "shop", &listing)]);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
     registry.register_collector(Box::new(Vitals::of(catalog.clone())));
-    assert_has(&registry, "unreachable_sources 0");
+    assert_has(&registry, "unselectable_sources 0");
     let shop = Namespace::new("shop");
     let all = Selector::parse("queue!=x").unwrap();
     let told = async || catalog.answer(&shop, "oci_queue_length", &all).await;
     // Of the twins it is said why.
     told().await.unwrap_err();
-    assert_has(&registry, "unreachable_sources 4");
+    assert_has(&registry, "unselectable_sources 4");
     listing.set(Ok(&[("b", "5")]));
     seconds(70.0).await;
     assert_eq!(told().await.unwrap().len(), 2);
-    assert_has(&registry, "unreachable_sources 0");
+    assert_has(&registry, "unselectable_sources 0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,12 +98,12 @@ async fn how_much_longer_values_are_kept_is_told_in_seconds() {
     let Scene { catalog, _reader } = bound(vec![binding("orders", &fake)]);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
     registry.register_collector(Box::new(Vitals::of(catalog.clone())));
-    assert_has(&registry, "refresh_stretch_seconds 0.0");
+    assert_has(&registry, "refresh_throttled_seconds 0.0");
     *fake.queued.lock().unwrap() = Duration::from_millis(7500);
     let (shop, all) = (Namespace::new("shop"), Selector::parse("").unwrap());
     for _ in 0..60 {
         catalog.answer(&shop, "oci_queue_length", &all).await.unwrap();
         seconds(1.0).await;
     }
-    assert_has(&registry, "refresh_stretch_seconds 7.5");
+    assert_has(&registry, "refresh_throttled_seconds 7.5");
 }

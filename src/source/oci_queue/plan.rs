@@ -80,7 +80,7 @@ fn decode_section(section: &mut Fields<'_>, problems: &mut Problems) -> Settings
     }
     settings.control_plane = section.take("endpoint").and_then(|node| node.parsed(problems));
     settings.ca_file = section.take("caFile").and_then(|node| node.text(problems)).map(expand_home);
-    settings.reads_per_second = section.take("maxReadsPerSecond").and_then(|node| node.count(READS_MAX, problems));
+    settings.reads_per_second = section.take("maxRequestsPerSecond").and_then(|node| node.count(READS_MAX, problems));
     settings.auth = section.take("auth").and_then(|node| decode_auth(node.fields(problems)?, problems));
     settings
 }

@@ -35,7 +35,7 @@ fn noted(annotations: &Value) -> Autoscaler {
 }
 
 fn asleep_by_us() -> Value {
-    json!({"depthgauge.dev/asleep-since": at(50).to_string()})
+    json!({"depthgauge.dev/scaled-to-zero-since": at(50).to_string()})
 }
 
 fn zero_since(second: i64) -> Value {
@@ -123,7 +123,7 @@ fn all_metrics_must_be_zero_and_any_wakes() {
     let asleep = two(&asleep_by_us());
     assert_eq!(wakes(&decided(&asleep, 0, &[value(6, 99), value(3, 99)])), Some((6, Why::Work)), "the larger one");
     assert_eq!(wakes(&decided(&asleep, 0, &[unknown(), value(1, 99)])), Some((2, Why::Work)));
-    assert_eq!(problem(&decided(&asleep, 0, &[unknown(), value(0, 99)])), Some(Problem::AsleepBlind));
+    assert_eq!(problem(&decided(&asleep, 0, &[unknown(), value(0, 99)])), Some(Problem::MetricUnavailableAtZero));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
     ] {
         let decision = decided(&hpa, 0, std::slice::from_ref(&told));
         assert_eq!(wakes(&decision), expected, "{told:?}");
-        assert_eq!(problem(&decision), matches!(told, Told::Unknown(_)).then_some(Problem::AsleepBlind));
+        assert_eq!(problem(&decision), matches!(told, Told::Unknown(_)).then_some(Problem::MetricUnavailableAtZero));
     }
     // Somebody has scaled it up.
     assert_eq!(decided(&hpa, 2, &[value(5, 99)]).action, Action::Remember(Memory::default()));
@@ -152,11 +152,11 @@ fn what_others_put_to_sleep_is_only_told_of() {
     assert_eq!(decided(&manual, 0, &[value(5, 99)]), Decision { action: Action::Nothing, finding: None });
     // The HPA has seen it, and rests.
     let rests = decided(&resting(&json!({})), 0, &[value(5, 99)]);
-    assert_eq!((rests.action.clone(), problem(&rests)), (Action::Nothing, Some(Problem::AsleepForGood)));
+    assert_eq!((rests.action.clone(), problem(&rests)), (Action::Nothing, Some(Problem::StuckAtZero)));
     let text = rests.finding.unwrap().text;
     assert!(text.contains("Wake it: kubectl scale -n shop deployment/dummy --replicas=1."), "{text}");
     assert!(text.starts_with("oci_queue_length{queue=orders} is above 0"), "{text}");
-    let rescue = resting(&json!({"depthgauge.dev/rescue": "true"}));
+    let rescue = resting(&json!({"depthgauge.dev/recover-stuck": "true"}));
     assert_eq!(wakes(&decided(&rescue, 0, &[value(5, 99)])), Some((3, Why::Rescue)));
     assert_eq!(wakes(&decided(&rescue, 0, &[fallback(12)])), Some((6, Why::Rescue)));
     for told in [value(0, 99), unknown()] {
@@ -166,7 +166,7 @@ fn what_others_put_to_sleep_is_only_told_of() {
     let mut unlabelled = rescue;
     unlabelled.labelled = false;
     let decision = decided(&unlabelled, 0, &[value(5, 99)]);
-    assert_eq!((wakes(&decision), problem(&decision)), (None, Some(Problem::AsleepForGood)));
+    assert_eq!((wakes(&decision), problem(&decision)), (None, Some(Problem::StuckAtZero)));
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn where_the_hpa_scales_to_zero_itself_it_is_left_alone() {
     let plain = native(&json!({}));
     assert_eq!(decided(&plain, 3, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
     assert_eq!(decided(&plain, 0, &[value(5, 99)]), Decision { action: Action::Nothing, finding: None });
-    assert_eq!(problem(&decided(&plain, 0, &[unknown()])), Some(Problem::AsleepBlind));
-    let fast = native(&json!({"depthgauge.dev/fast-wake": "true"}));
+    assert_eq!(problem(&decided(&plain, 0, &[unknown()])), Some(Problem::MetricUnavailableAtZero));
+    let fast = native(&json!({"depthgauge.dev/fast-activation": "true"}));
     assert_eq!(wakes(&decided(&fast, 0, &[value(5, 99)])), Some((3, Why::Fast)));
     assert_eq!(wakes(&decided(&fast, 0, &[unknown()])), None);
     assert_eq!(wakes(&decided(&fast, 3, &[value(5, 99)])), None);
@@ -243,7 +243,7 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
 fn a_native_hpa_that_will_never_act_is_said_or_rescued() {
     let percent = json!({"scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}});
     let stuck = |over: &Value, rescue: bool| {
-        let mut hpa = native(&json!({"depthgauge.dev/rescue": rescue.to_string()}));
+        let mut hpa = native(&json!({"depthgauge.dev/recover-stuck": rescue.to_string()}));
         match over.as_i64() {
             Some(second) => hpa.state.fails_since = Some(at(second)),
             None => hpa.limit = size::Limit::of(serde_json::from_value(over["scaleUp"].clone()).ok().as_ref()),
@@ -252,7 +252,7 @@ fn a_native_hpa_that_will_never_act_is_said_or_rescued() {
     };
     for (over, text) in [(&percent, "allows no step from 0"), (&json!(39), "cannot read its metrics")] {
         let said = stuck(over, false);
-        assert_eq!((problem(&said), &said.action), (Some(Problem::AsleepForGood), &Action::Nothing));
+        assert_eq!((problem(&said), &said.action), (Some(Problem::StuckAtZero), &Action::Nothing));
         assert!(said.finding.unwrap().text.contains(text));
         assert!(matches!(wakes(&stuck(over, true)), Some((_, Why::Rescue))));
     }

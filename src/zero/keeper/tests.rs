@@ -97,7 +97,7 @@ fn lease(body: &Value) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn an_hpa_that_goes_while_nobody_holds_the_lease_leaves_word_when_somebody_does() {
-    let asleep = json!({"metadata": {"annotations": {"depthgauge.dev/asleep-since": "2026-11-23T10:00:00Z"}}});
+    let asleep = json!({"metadata": {"annotations": {"depthgauge.dev/scaled-to-zero-since": "2026-11-23T10:00:00Z"}}});
     let hpa = hpa(&asleep);
     for (holds, words) in [(true, 1), (false, 0)] {
         let deployment = |name: &str| json!({"name": name, "kind": "Deployment", "namespaced": true, "singularName": "", "verbs": ["get"]});
@@ -136,13 +136,14 @@ async fn an_hpa_that_goes_while_nobody_holds_the_lease_leaves_word_when_somebody
 
 #[tokio::test]
 async fn what_was_remembered_of_another_workload_goes_and_what_came_since_stays() {
-    let sleeps = |since: &str| hpa(&json!({"metadata": {"annotations": {"depthgauge.dev/asleep-since": since}}}));
+    let sleeps =
+        |since: &str| hpa(&json!({"metadata": {"annotations": {"depthgauge.dev/scaled-to-zero-since": since}}}));
     let (before, since) = (sleeps("2026-11-23T10:00:00Z"), sleeps("2026-11-23T11:00:00Z"));
     for (hpa, forgotten) in [(&before, 1), (&since, 0)] {
         let (mut keeper, asked, _sender) = keeper(hpa, |_, _, _| (200, json!({})));
         keeper.moved = Some(before.memory);
         let _ = keeper.act(hpa).await;
-        let gone = remembered(&asked).iter().filter(|of| of["depthgauge.dev/asleep-since"].is_null()).count();
+        let gone = remembered(&asked).iter().filter(|of| of["depthgauge.dev/scaled-to-zero-since"].is_null()).count();
         assert_eq!((gone, keeper.moved), (forgotten, None));
     }
 }
@@ -167,7 +168,7 @@ fn at_zero(method: &Method, path: &str, body: &Value) -> (u16, Value) {
 #[tokio::test(start_paused = true)]
 async fn a_mark_is_taken_away_only_from_who_is_awake_at_that_moment() {
     let marked = json!({"metadata": {"annotations": {
-        "depthgauge.dev/asleep-since": "2026-11-23T10:00:00Z", "depthgauge.dev/paused": "true"}}});
+        "depthgauge.dev/scaled-to-zero-since": "2026-11-23T10:00:00Z", "depthgauge.dev/paused": "true"}}});
     let hpa = hpa(&marked);
     let (mut keeper, asked, _sender) = keeper(&hpa, at_zero);
     let mut awake = Scale::at_zero();
@@ -198,7 +199,7 @@ async fn who_is_at_0_by_us_is_marked_again_whoever_looks_after_it_now() {
         keeper.scale = Some((Scale::at_zero(), Instant::now()));
         keeper.act(&hpa).await.unwrap();
         let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock().unwrap()) };
-        assert_eq!(written["depthgauge.dev/asleep-since"], "2026-11-23T10:00:00.000Z", "{label}");
+        assert_eq!(written["depthgauge.dev/scaled-to-zero-since"], "2026-11-23T10:00:00.000Z", "{label}");
     }
 }
 

@@ -266,7 +266,7 @@ fn a_missing_right_fits_into_an_event() {
     let long = "n".repeat(40);
     let why = format!("depthgauge cannot read {long} of ingress.networking.k8s.io/{long}: {why}");
     let hpa = hpa(&json!({}));
-    for finding in [Finding::asleep_blind(&hpa, &why, false), Finding::awake_blind(&why)] {
+    for finding in [Finding::metric_unavailable_at_zero(&hpa, &why, false), Finding::awake_blind(&why)] {
         assert!(finding.text.ends_with("}]}]}"), "it is to be copied: {}", finding.text);
         assert_eq!(fitting(&finding.text), *finding.text, "{}", finding.text.len());
     }
@@ -333,7 +333,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
 
 #[tokio::test(start_paused = true)]
 async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
-    use crate::zero::autoscaler::{ASLEEP_SINCE, COOLDOWN, LABEL, PAUSED};
+    use crate::zero::autoscaler::{COOLDOWN, LABEL, PAUSED, SCALED_TO_ZERO_SINCE};
     let (metric, began) = (requests_of("v1/Namespace/shop"), Instant::now());
     let noted = |key: &str, value: &str| {
         json!({"metadata": {"namespace": "shop", "name": "dummy", "labels": {LABEL: "true"},
@@ -341,7 +341,7 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     };
     let objects = adapter(&Arc::new(AtomicI64::new(0)));
     let mut readings = Readings::default();
-    readings.refresh(&objects, &with_namespace(&noted(ASLEEP_SINCE, &NOW.to_string()))).await;
+    readings.refresh(&objects, &with_namespace(&noted(SCALED_TO_ZERO_SINCE, &NOW.to_string()))).await;
     assert_eq!((began.elapsed(), readings.calls.len()), (Duration::ZERO, 1));
     assert!(matches!(readings.told(&metric), Told::Unknown(_)));
     // A cooldown would end, so who is awake does, up to the deadline.

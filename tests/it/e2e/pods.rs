@@ -39,7 +39,7 @@ const FEDERATION: &str = "auth.eu-frankfurt-1.oraclecloud.com";
 /// What a Pod Security level below `restricted` lets through.
 const CARELESS_POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"careless","namespace":"depthgauge"},"spec":{"containers":[{"name":"careless","image":"careless"}]}}"#;
 /// Of an HPA whose workload a former depthgauge has put to sleep.
-const ASLEEP: &str = r#", labels: {depthgauge.dev/scale-to-zero: "true"}, annotations: {depthgauge.dev/asleep-since: "2026-11-23T10:00:00Z"}"#;
+const ASLEEP: &str = r#", labels: {depthgauge.dev/scale-to-zero: "true"}, annotations: {depthgauge.dev/scaled-to-zero-since: "2026-11-23T10:00:00Z"}"#;
 /// What a queue holds from the start.
 const DEPTH: usize = 7;
 
@@ -169,7 +169,7 @@ fn wakes_what_it_finds_asleep(stage: &Stage) {
     stage.cluster.apply(&at_zero("asleep", ASLEEP));
     let replicas = ["get", "deployment", "asleep", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
     stage.eventually(|it| (it.cluster.told(&replicas) == "4").then_some(()));
-    let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/asleep-since}";
+    let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/scaled-to-zero-since}";
     let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", mark];
     stage.eventually(|it| it.cluster.told(&mark).is_empty().then_some(()));
     let events = ["get", "events", "-n", "shop", "--field-selector=reason=Woken", "-o", "jsonpath={.items[*].message}"];

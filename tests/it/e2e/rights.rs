@@ -79,11 +79,11 @@ fn everything_that_it_does(stage: &Stage) {
         stage.await_replicas(workload, 0, SETTLE);
     }
     stage.deploy(ASKS_OTHERS, 1, &Hpa { metrics: OBJECT, ..Hpa::default() });
-    stage.await_event(ASKS_OTHERS, "MetricUnknown", "no server is registered for custom.metrics.k8s.io");
+    stage.await_event(ASKS_OTHERS, "MetricUnavailable", "no server is registered for custom.metrics.k8s.io");
     stage.depth(20);
     for workload in [DEPLOYMENT, STATEFUL_SET] {
         stage.await_replicas(workload, 10, SETTLE);
-        stage.await_event(workload, "Woken", "");
+        stage.await_event(workload, "ScaledFromZero", "");
     }
     let token = cluster.told(&["create", "token", "default", "-n", "shop"]);
     let address =

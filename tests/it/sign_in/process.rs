@@ -95,7 +95,7 @@ async fn an_hpa_reads_why_the_sign_in_failed() {
     let answer = server.aggregator("hpa").get(VALUE).await;
     let (code, message) = answer.refusal();
     assert_eq!(code, 503);
-    assert!(message.contains("sign-in") && message.contains("the token has expired"), "{message}");
+    assert!(message.contains("authenticate") && message.contains("the token has expired"), "{message}");
     assert!(message.contains("oci session authenticate"), "{message}");
     for secret in [SECRET, "eyJ", "PRIVATE"] {
         assert!(!message.contains(secret), "{message}");

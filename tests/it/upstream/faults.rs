@@ -88,7 +88,7 @@ async fn a_wrong_clock_and_a_wrong_key_are_two_causes() {
     ] {
         let oci = Oci::in_trouble(&["orders"], Trouble { clock, wrong_key }).await;
         let source = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
-        assert_eq!(failure(&*source, LONG).await, ("endpoint", cause.to_owned()));
+        assert_eq!(failure(&*source, LONG).await, ("resolve endpoint", cause.to_owned()));
     }
 }
 

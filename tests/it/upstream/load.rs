@@ -165,7 +165,7 @@ async fn each_request_counts_and_not_each_read() {
     let (_oci, config) = oci().await;
     let double =
         Double::start(None, |_| (409, json!({"code": "IncorrectState", "message": "later"}).to_string())).await;
-    let source = open_at(&config, &format!("http://{}", double.address), &json!({"maxReadsPerSecond": 10}));
+    let source = open_at(&config, &format!("http://{}", double.address), &json!({"maxRequestsPerSecond": 10}));
     let began = Instant::now();
     for _ in 0..5 {
         drop(source.turn(false).await);
@@ -183,7 +183,7 @@ async fn each_request_counts_and_not_each_read() {
 async fn pages_and_getqueue_count_as_well() {
     let oci = Oci::with_queues(&["orders"]).await;
     let mut config: Value = serde_json::from_str(&oci.config(&json!({}), &[source("orders", &["shop"])])).unwrap();
-    config["oci"]["maxReadsPerSecond"] = json!(5);
+    config["oci"]["maxRequestsPerSecond"] = json!(5);
     let source = open(&config.to_string());
     drop(source.turn(false).await);
     // GetQueue, the list and the figures.
@@ -269,7 +269,7 @@ async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
 #[tokio::test]
 async fn reads_take_turns_and_places() {
     let (_oci, config) = oci().await;
-    let source = open_at(&config, "http://127.0.0.1:1", &json!({"maxReadsPerSecond": 1000}));
+    let source = open_at(&config, "http://127.0.0.1:1", &json!({"maxRequestsPerSecond": 1000}));
     let began = Instant::now();
     let mut turns = Vec::new();
     for _ in 0..64 {

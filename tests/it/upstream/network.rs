@@ -122,7 +122,7 @@ async fn nothing_that_is_signed_or_secret_follows_a_redirect() {
     assert!(error.remedy.contains("redirects are not followed"), "{}", error.remedy);
     let mut of_control: serde_json::Value = serde_json::from_str(&config).unwrap();
     of_control["oci"]["endpoint"] = json!(format!("http://{address}"));
-    assert_eq!(failure(&*super::open(&of_control.to_string()), LONG).await, ("endpoint", "307".to_owned()));
+    assert_eq!(failure(&*super::open(&of_control.to_string()), LONG).await, ("resolve endpoint", "307".to_owned()));
     // The metadata and the federation service of an instance.
     let instance = Instance::start().await;
     for federation in [true, false] {

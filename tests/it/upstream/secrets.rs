@@ -178,7 +178,7 @@ async fn no_secret_is_on_the_status_page() {
     let json = operator.get("/status").await.body;
     let page = operator.with_header("Accept", "text/html").get("/status").await.body;
     for text in [json, page] {
-        assert!(text.contains("500 (step: read)") && text.contains("401 NotAuthenticated"), "{text}");
+        assert!(text.contains("500 (operation: read)") && text.contains("401 NotAuthenticated"), "{text}");
         for secret in &everybody.secrets {
             assert!(!text.contains(secret), "{secret} in {text}");
         }

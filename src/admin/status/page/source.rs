@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{lasting, time};
 use crate::admin::status::sparkline;
-use crate::admin::status::view::{Asker, Failure, PoliciesView, Reading};
+use crate::admin::status::view::{Consumer, Failure, Reading, ValueRulesView};
 
 /// `number` tells it from the others on this page.
 pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
@@ -54,28 +54,28 @@ fn line(reading: &Reading) -> Markup {
 /// Whether a latch tells 0 of a queue that has more.
 fn is_held(reading: &Reading) -> bool {
     let depth = reading.known.as_ref().and_then(|known| known.depth);
-    depth.is_some_and(|depth| depth > 0) && reading.latches.iter().any(|latch| !latch.open)
+    depth.is_some_and(|depth| depth > 0) && reading.activations.iter().any(|latch| !latch.active)
 }
 
 /// Those of the source, and what they do now.
 fn policies(reading: &Reading) -> Markup {
     html! {
-        @if reading.fallback_in_force {
-            p.warn { "Told instead of an error now: " (reading.policies.fallback.as_deref().unwrap_or_default()) " (fallback)" }
+        @if reading.fallback_active {
+            p.warn { "Told instead of an error now: " (reading.value_rules.fallback.as_deref().unwrap_or_default()) " (fallback)" }
         }
-        @if reading.policies.activation.is_some() || reading.policies.fallback.is_some() {
-            p { "Policies of the source: " (written(&reading.policies)) }
+        @if reading.value_rules.activation.is_some() || reading.value_rules.fallback.is_some() {
+            p { "Policies of the source: " (written(&reading.value_rules)) }
         }
-        @for latch in &reading.latches {
+        @for latch in &reading.activations {
             p {
                 "Activation above " (latch.threshold) " for " code { (latch.metric) } ": "
-                @if latch.open { "open, true values are told" } @else { strong.warn { "held at 0" } }
+                @if latch.active { "open, true values are told" } @else { strong.warn { "held at 0" } }
             }
         }
     }
 }
 
-fn written(policies: &PoliciesView) -> Markup {
+fn written(policies: &ValueRulesView) -> Markup {
     html! {
         @if let Some(activation) = &policies.activation { "activation " (activation) " " }
         @if let Some(fallback) = &policies.fallback { "fallback " (fallback) }
@@ -85,7 +85,7 @@ fn written(policies: &PoliciesView) -> Markup {
 fn errors(reading: &Reading) -> Markup {
     html! {
         @if let Some(outage) = &reading.outage {
-            p.bad { (outage.sentence) }
+            p.bad { (outage.message) }
         }
         @if reading.breaker_open {
             p { "Nothing answers at its endpoint: asked every 2 s only." }
@@ -94,9 +94,9 @@ fn errors(reading: &Reading) -> Markup {
             (reading.reads) " good reads, " (reading.failed_reads) " failed"
             @if let Some(known) = &reading.known { "; last good one " (time(known.read_at)) }
         }
-        @if let Some(Failure { at, step, cause, remedy, request_id }) = &reading.last_failure {
+        @if let Some(Failure { at, operation, cause, remedy, request_id }) = &reading.last_failure {
             p {
-                "Last failure " (time(*at)) ", step " (step) ": " (cause) ". " (remedy)
+                "Last failure " (time(*at)) ", operation " (operation) ": " (cause) ". " (remedy)
                 @if let Some(id) = request_id { " Request id " code { (id) } }
             }
         }
@@ -127,34 +127,34 @@ fn figures(reading: &Reading) -> Markup {
 fn askers(reading: &Reading) -> Markup {
     html! {
         h3 { "Who asks" }
-        @if reading.askers.is_empty() {
+        @if reading.consumers.is_empty() {
             p.soft { "Nobody." }
         } @else {
             div.scroll {
                 table.askers {
                     thead { tr { @for title in ["namespace", "metric", "selector", "every", "last"] { th scope="col" { (title) } } } }
-                    tbody { @for asker in &reading.askers { (row(asker)) } }
+                    tbody { @for asker in &reading.consumers { (row(asker)) } }
                 }
             }
         }
-        @if reading.more_askers { p.soft { "And more, for whom there is no room here." } }
+        @if reading.more_consumers { p.soft { "And more, for whom there is no room here." } }
     }
 }
 
-fn row(asker: &Asker) -> Markup {
+fn row(asker: &Consumer) -> Markup {
     html! {
         tr {
             td { (asker.namespace) }
             td { code { (asker.metric) } }
             td {
                 @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } }
-                @if asker.policies.activation.is_some() || asker.policies.fallback.is_some() {
-                    " brings " (written(&asker.policies))
+                @if asker.value_rules.activation.is_some() || asker.value_rules.fallback.is_some() {
+                    " brings " (written(&asker.value_rules))
                 }
-                @if let Some(value) = &asker.told_instead { " " strong.warn { "told " (value) " now" } }
+                @if let Some(value) = &asker.served_instead { " " strong.warn { "told " (value) " now" } }
             }
             td data-label="every" { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
-            td data-label="last" { (lasting(asker.asked_seconds_ago)) " ago" }
+            td data-label="last" { (lasting(asker.last_request_seconds_ago)) " ago" }
         }
     }
 }

@@ -140,7 +140,7 @@ fn who_rests_is_told_how_to_wake_by_the_finding_alone() {
 #[test]
 fn the_policy_behind_a_number_is_named() {
     for (policy, words) in [("activation", "activation holds it at 0"), ("fallback", "stands in for it")] {
-        let list = json!({"items": [{"metricLabels": {"depthgauge.dev/policy": policy}, "value": "0"}]});
+        let list = json!({"items": [{"metricLabels": {"depthgauge.dev/value-source": policy}, "value": "0"}]});
         let text = account(&average(), 3, &[Ok(list)]);
         assert!(text.contains("  policy    ") && text.contains(words), "{text}");
     }

@@ -274,7 +274,7 @@ impl History {
         }
         let others = self.replicas == 0 && !self.hpa.paused && !self.by_us;
         if others && self.hpa.state.rests && self.is_above() && must.is_none() {
-            prop_assert_eq!(problem(decision), Some(Problem::AsleepForGood));
+            prop_assert_eq!(problem(decision), Some(Problem::StuckAtZero));
         }
         Ok(())
     }

@@ -47,12 +47,12 @@ fn an_object_metric_that_nobody_knows_is_not_0() {
     let awake = decided(&with_object(&zero_since(10), &target), 3, &told);
     assert_eq!(
         (awake.action.clone(), problem(&awake)),
-        (Action::Remember(Memory::default()), Some(Problem::MetricUnknown))
+        (Action::Remember(Memory::default()), Some(Problem::MetricUnavailable))
     );
     let text = awake.finding.unwrap().text;
     assert!(text.starts_with("will not be scaled to 0 for now: queue \"orders\" cannot be read"), "{text}");
     let asleep = decided(&with_object(&asleep_by_us(), &target), 0, &told);
-    assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::AsleepBlind)));
+    assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
     // Of a queue it is told elsewhere.
     let queue = decided(&with_object(&zero_since(10), &target), 3, &[unknown(), value(0, 99)]);
     assert_eq!(problem(&queue), None);

@@ -56,7 +56,7 @@ spec:
     }
     world.cluster.told(&["delete", "hpa", "nothing", "value", "first", "second", "-n", "shop"]);
     what_only_the_controller_says(world);
-    asleep_for_good(world);
+    stuck_at_zero(world);
 }
 
 /// A workload that is not there, another metric without a value, a metric that nobody has, and one
@@ -107,7 +107,7 @@ spec: {{scaleTargetRef: {target}, maxReplicas: 10, metrics: [{metrics}]}}
 }
 
 /// Somebody scales to 0 what has messages.
-fn asleep_for_good(world: &World) {
+fn stuck_at_zero(world: &World) {
     world.oci.queue().put((0..5).map(|n| format!("order {n}")));
     eventually("it is awake", SETTLE, || (world.replicas() > 0).then_some(()));
     // What the HPA itself did is over when it says so.

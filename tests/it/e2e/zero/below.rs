@@ -119,7 +119,7 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
     tokio::task::block_in_place(|| {
         an_hpa_that_is_deleted_leaves_word(&stage);
         let counted = server.page("/metrics");
-        assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"wake\"}"), "{counted}");
+        assert!(counted.contains("depthgauge_scale_to_zero_actions_total{action=\"scale_from_zero\"}"), "{counted}");
         an_uninstall_wakes_what_sleeps(&stage);
         server.kill();
     });
@@ -143,14 +143,14 @@ fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
     }
     stage.await_event(
         WEB,
-        "PutToSleep",
+        "ScaledToZero",
         "scaled deployment/web from 1 to 0: oci_queue_length{queue=orders} reads 0 since",
     );
     assert!(!stage.annotation(WEB, "asleep-since").is_empty());
     // What people see who do not know of us.
     eventually("its HPA says that it rests", SETTLE, || {
         let described = stage.world.cluster.told(&["describe", "hpa", "web", "-n", "shop"]);
-        (described.contains("PutToSleep") && described.contains("ScalingDisabled")).then_some(())
+        (described.contains("ScaledToZero") && described.contains("ScalingDisabled")).then_some(())
     });
 }
 
@@ -160,7 +160,11 @@ fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
     for workload in ALL {
         stage.await_replicas(workload, 10, (REFRESH + WAKE + SLACK).saturating_sub(put.elapsed()));
     }
-    stage.await_event(WEB, "Woken", "scaled deployment/web from 0 to 10: oci_queue_length{queue=orders} is 20");
+    stage.await_event(
+        WEB,
+        "ScaledFromZero",
+        "scaled deployment/web from 0 to 10: oci_queue_length{queue=orders} is 20",
+    );
     eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
     // From here on it is the HPA's own work.
     stage.depth(5);
@@ -212,11 +216,11 @@ fn an_edit_of_a_sleepers_hpa_is_understood(stage: &Stage) {
     let told = |args: &[&str]| stage.world.cluster.told(&[args, &["-n", "shop"]].concat());
     let marked = |workload| !stage.annotation(workload, "asleep-since").is_empty();
     // As whoever writes it whole.
-    stage.annotate(WEB, "depthgauge.dev/asleep-since-");
+    stage.annotate(WEB, "depthgauge.dev/scaled-to-zero-since-");
     eventually("the mark is put back", SETTLE, || marked(WEB).then_some(()));
     told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero-"]);
     stage.await_replicas(STATE, 1, SLACK * 2);
-    stage.await_event(STATE, "Woken", "it is no longer to be scaled to 0 by depthgauge");
+    stage.await_event(STATE, "ScaledFromZero", "it is no longer to be scaled to 0 by depthgauge");
     told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero=true"]);
     // Pointed at another workload: what is left at 0 is said, and the other one is not ours.
     stage.deployment("elsewhere", 0);
@@ -246,11 +250,11 @@ fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {
     eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
     stage.scale(WEB, 0);
     throughout("nobody wakes them", Duration::from_secs(8), || stage.replicas(WEB) == 0 && stage.replicas(STATE) == 0);
-    stage.await_event(WEB, "AsleepForGood", "kubectl scale -n shop deployment/web --replicas=1");
-    assert_eq!(stage.count(STATE, "AsleepForGood"), 0);
-    stage.annotate(WEB, "depthgauge.dev/rescue=true");
+    stage.await_event(WEB, "StuckAtZero", "kubectl scale -n shop deployment/web --replicas=1");
+    assert_eq!(stage.count(STATE, "StuckAtZero"), 0);
+    stage.annotate(WEB, "depthgauge.dev/recover-stuck=true");
     stage.await_replicas(WEB, 2, SLACK * 2);
-    stage.annotate(WEB, "depthgauge.dev/rescue-");
+    stage.annotate(WEB, "depthgauge.dev/recover-stuck-");
     stage.annotate(STATE, "depthgauge.dev/paused-");
     stage.await_replicas(STATE, 2, SLACK * 2);
     stage.depth(0);
@@ -269,11 +273,11 @@ fn what_cannot_be_is_said(stage: &Stage) {
     stage.deploy(workload("foreign"), 1, &Hpa { metric: "sqs_length", ..Hpa::default() });
     stage.deploy(Workload { kind: "robot", name: "robot" }, 1, &Hpa::default());
     for (name, reason, text) in [
-        ("cpu", "NeverZero", "Resource cpu"),
+        ("cpu", "ScaleToZeroBlocked", "Resource cpu"),
         ("two", "MinReplicasAboveOne", "minReplicas is 2"),
         ("soon", "BadAnnotation", "write a duration"),
         ("nobody", "CannotScale", "there is no deployment/nobody"),
-        ("foreign", "NoMetricOfDepthgauge", "does nothing here"),
+        ("foreign", "NoDepthgaugeMetric", "does nothing here"),
         ("robot", "CannotScale", "Robot has no scale subresource"),
     ] {
         stage.await_event(workload(name), reason, text);
@@ -334,7 +338,7 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
         // Which nobody can see.
         stage.depth(4);
         stage.await_replicas(BACKED, 6, SETTLE);
-        stage.await_event(BACKED, "Woken", "not known, its fallback is 12");
+        stage.await_event(BACKED, "ScaledFromZero", "not known, its fallback is 12");
         let took = stage.woken_after(BACKED, dark);
         println!("woken to its fallback after {took:?}");
         assert!(took >= MAX_AGE - READ, "the last value was good for longer: {took:?}");
@@ -349,7 +353,7 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
     tokio::task::block_in_place(|| {
         stage.await_replicas(WEB, 2, SETTLE);
         println!("awake {:?} after an outage", back.elapsed());
-        stage.await_event(WEB, "Woken", "from 0 to 2: oci_queue_length{queue=orders} is 4");
+        stage.await_event(WEB, "ScaledFromZero", "from 0 to 2: oci_queue_length{queue=orders} is 4");
         stage.depth(0);
         for workload in ALL {
             stage.await_replicas(workload, 0, SETTLE);
@@ -360,21 +364,21 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
 
 fn blind_is_said_wherever_one_looks(stage: &Stage, server: &Server) {
     let wake = "kubectl scale -n shop deployment/web --replicas=1";
-    stage.await_event(WEB, "AsleepAndBlind", wake);
+    stage.await_event(WEB, "MetricUnavailableAtZero", wake);
     for said in [stage.check(), stage.explain(WEB)] {
         assert!(said.contains("shop/web rests: depthgauge scaled its workload to 0 at "), "{said}");
         assert!(said.contains("it is asleep and blind: nobody knows whether messages are waiting"), "{said}");
     }
-    let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"web\",problem=\"asleep_and_blind\"} 1";
+    let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"web\",problem=\"metric_unavailable_at_zero\"} 1";
     let told = server.page("/metrics");
     assert!(told.contains(gauge), "{told}");
     let status: Value = serde_json::from_str(&server.page("/status")).unwrap();
     let about = |hpa: &str| {
         let mut findings = status["findings"].as_array().unwrap().iter();
-        findings.find(|finding| finding["about"] == hpa).and_then(|finding| finding["sentence"].as_str())
+        findings.find(|finding| finding["object"] == hpa).and_then(|finding| finding["message"].as_str())
     };
     let sentence = about("shop/web").unwrap_or_default();
-    assert!(sentence.starts_with("AsleepAndBlind: ") && sentence.contains(wake), "{status:#}");
+    assert!(sentence.starts_with("MetricUnavailableAtZero: ") && sentence.contains(wake), "{status:#}");
     // Who has a fallback is awake.
     assert_eq!(about("shop/backed"), None, "{status:#}");
 }
@@ -428,5 +432,5 @@ fn an_hpa_that_is_deleted_leaves_word(stage: &Stage) {
     assert_eq!(stage.replicas(WEB), 0);
     // One that comes in its place has not put it to sleep.
     stage.hpa(WEB, &Hpa::default());
-    stage.await_event(WEB, "AsleepForGood", "kubectl scale");
+    stage.await_event(WEB, "StuckAtZero", "kubectl scale");
 }

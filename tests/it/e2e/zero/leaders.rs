@@ -101,8 +101,10 @@ fn rest(stage: &Stage) {
             || {
                 // Their names have the time in them, so the last one is the newest.
                 let events = stage.events(workload);
-                let last = events.iter().rfind(|event| event.starts_with("PutToSleep") || event.starts_with("Woken"));
-                last.filter(|event| event.starts_with("PutToSleep")).map(|_| ())
+                let last = events
+                    .iter()
+                    .rfind(|event| event.starts_with("ScaledToZero") || event.starts_with("ScaledFromZero"));
+                last.filter(|event| event.starts_with("ScaledToZero")).map(|_| ())
             },
         );
     }
@@ -115,7 +117,7 @@ fn asleep(stage: &Stage, replicas: &mut Replicas, end: End) {
     let put = stage.depth(20);
     for (workload, (_, woken)) in BOTH.into_iter().zip(before) {
         stage.await_replicas(workload, 10, (REFRESH + WAKE + SLACK).saturating_sub(put.elapsed()));
-        stage.await_more(workload, "Woken", woken);
+        stage.await_more(workload, "ScaledFromZero", woken);
     }
     assert_eq!(counts(stage), before.map(|(slept, woken)| (slept, woken + 1)), "{:?}", stage.events(WEB));
 }
@@ -152,7 +154,7 @@ fn in_its_cooldown(stage: &Stage, replicas: &mut Replicas, end: End) {
     let took = gone();
     assert!((LONG_COOLDOWN..LONG_COOLDOWN + SLACK + REFRESH + WAKE).contains(&took), "{end:?}: {took:?}");
     // The one of before, by its beginning.
-    stage.await_event(WEB, "PutToSleep", &format!(" reads 0 since {began:.0}"));
+    stage.await_event(WEB, "ScaledToZero", &format!(" reads 0 since {began:.0}"));
     rest(stage);
     assert_eq!(counts(stage), before.map(|(slept, woken)| (slept + 1, woken)), "{:?}", stage.events(WEB));
     stage.annotate(WEB, "depthgauge.dev/cooldown=6s");
@@ -217,7 +219,7 @@ fn paused_asleep(stage: &Stage, replicas: &mut Replicas, end: End) {
     // Still by us, or nobody would wake it now.
     stage.annotate(WEB, "depthgauge.dev/paused-");
     stage.await_replicas(WEB, 2, REFRESH + WAKE + SLACK);
-    stage.await_more(WEB, "Woken", before.1);
+    stage.await_more(WEB, "ScaledFromZero", before.1);
 }
 
 /// The next leader puts the other one to sleep only.
@@ -243,9 +245,9 @@ fn set_to_zero_by_hand(stage: &Stage, replicas: &mut Replicas, end: End) {
         eventually("the mark is gone", SETTLE, || (!is_marked(stage, workload)).then_some(()));
     }
     stage.scale(WEB, 0);
-    let before = (counts(stage), stage.count(WEB, "AsleepForGood"));
+    let before = (counts(stage), stage.count(WEB, "StuckAtZero"));
     replicas.replace_leader(stage, end);
-    stage.await_more(WEB, "AsleepForGood", before.1);
+    stage.await_more(WEB, "StuckAtZero", before.1);
     stage.stays(WEB, 0, REFRESH + WAKE + SLACK);
     assert_eq!(counts(stage), before.0, "{:?}", stage.events(WEB));
     stage.scale(WEB, 1);
@@ -255,14 +257,14 @@ fn set_to_zero_by_hand(stage: &Stage, replicas: &mut Replicas, end: End) {
 
 /// Asleep, and nobody knows what is in the queue.
 async fn blind(stage: &mut Stage, replicas: &mut Replicas, end: End) {
-    let (before, said) = tokio::task::block_in_place(|| (counts(stage), stage.count(WEB, "AsleepAndBlind")));
+    let (before, said) = tokio::task::block_in_place(|| (counts(stage), stage.count(WEB, "MetricUnavailableAtZero")));
     stage.world.oci.go_dark().await;
     tokio::task::block_in_place(|| {
-        stage.await_more(WEB, "AsleepAndBlind", said);
-        stage.await_event(WEB, "AsleepAndBlind", "kubectl scale -n shop deployment/web --replicas=1");
-        let said = stage.count(WEB, "AsleepAndBlind");
+        stage.await_more(WEB, "MetricUnavailableAtZero", said);
+        stage.await_event(WEB, "MetricUnavailableAtZero", "kubectl scale -n shop deployment/web --replicas=1");
+        let said = stage.count(WEB, "MetricUnavailableAtZero");
         replicas.replace_leader(stage, end);
-        stage.await_more(WEB, "AsleepAndBlind", said);
+        stage.await_more(WEB, "MetricUnavailableAtZero", said);
         // The new one looks, and knows no better.
         stage.stays(WEB, 0, REFRESH + WAKE + SLACK);
         assert_eq!(counts(stage), before, "{:?}", stage.events(WEB));
@@ -278,7 +280,7 @@ async fn blind(stage: &mut Stage, replicas: &mut Replicas, end: End) {
 
 /// How often each of both was put to sleep, and woken.
 fn counts(stage: &Stage) -> [(usize, usize); 2] {
-    BOTH.map(|workload| (stage.count(workload, "PutToSleep"), stage.count(workload, "Woken")))
+    BOTH.map(|workload| (stage.count(workload, "ScaledToZero"), stage.count(workload, "ScaledFromZero")))
 }
 
 fn is_marked(stage: &Stage, workload: Workload) -> bool {

@@ -37,7 +37,7 @@ async fn long_who_sleeps_is_marked_at_every_moment() {
             }
             pause(Duration::from_millis(100 * lots.u64(..20)));
         }
-        let slept: usize = NAMES.map(|name| stage.count(stateful(name), "PutToSleep")).into_iter().sum();
+        let slept: usize = NAMES.map(|name| stage.count(stateful(name), "ScaledToZero")).into_iter().sum();
         println!("{slept} sleeps, {looks} looks at sleepers");
         assert!(slept > NAMES.len() * 3 && looks > NAMES.len() * 20, "{slept} sleeps, {looks} looks");
         for name in NAMES {
@@ -68,7 +68,7 @@ fn all_are_marked(stage: &Stage) -> usize {
         .collect();
     for name in &sleepers {
         let hpa = hpas.iter().find(|hpa| hpa["metadata"]["name"] == name.as_str()).unwrap();
-        let mark = &hpa["metadata"]["annotations"]["depthgauge.dev/asleep-since"];
+        let mark = &hpa["metadata"]["annotations"]["depthgauge.dev/scaled-to-zero-since"];
         assert!(mark.is_string(), "{name} sleeps, and its HPA is {hpa:#}\n{}", stage.world.log());
     }
     sleepers.len()

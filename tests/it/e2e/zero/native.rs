@@ -34,12 +34,12 @@ async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
         replicas
     });
     an_outage_leaves_it_asleep(&mut stage).await;
-    tokio::task::block_in_place(|| asleep_for_good(&stage, &mut replicas));
+    tokio::task::block_in_place(|| stuck_at_zero(&stage, &mut replicas));
 }
 
 fn deploy(stage: &Stage) {
     stage.accepts("manifests/examples/keda/from-1.37.yaml");
-    let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-wake: 'true'", ..Hpa::default() };
+    let fast = Hpa { min: 0, annotations: "depthgauge.dev/fast-activation: 'true'", ..Hpa::default() };
     stage.deploy(FAST, 1, &fast);
     let plain = Hpa { min: 0, labels: "", annotations: "", ..Hpa::default() };
     stage.deploy(PLAIN, 1, &plain);
@@ -50,7 +50,7 @@ fn deploy(stage: &Stage) {
     for workload in ALL {
         stage.await_replicas(workload, 0, SYNC * 4);
     }
-    assert_eq!((stage.count(FAST, "PutToSleep"), stage.count(KEPT, "PutToSleep")), (0, 1));
+    assert_eq!((stage.count(FAST, "ScaledToZero"), stage.count(KEPT, "ScaledToZero")), (0, 1));
     rests(stage);
 }
 
@@ -75,7 +75,7 @@ fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
 
 fn woken_faster_and_handed_over(stage: &Stage) {
     outruns_its_hpa(stage, || stage.world.oci.put_by_cli(20));
-    stage.await_event(FAST, "Woken", "from 0 to 10");
+    stage.await_event(FAST, "ScaledFromZero", "from 0 to 10");
     stage.await_replicas(PLAIN, 10, SYNC * 4);
     assert_eq!(stage.events(PLAIN), Vec::<String>::new());
     // Handed over: it follows the queue again, to zero.
@@ -98,13 +98,13 @@ fn outruns_its_hpa(stage: &Stage, put: impl Fn()) {
     for _try in 0..TRIES {
         rests(stage);
         pause(SYNC.mul_f64(fastrand::f64()));
-        let before = stage.count(FAST, "Woken");
+        let before = stage.count(FAST, "ScaledFromZero");
         put();
         stage.await_replicas(KEPT, 10, REFRESH + WAKE + SLACK);
         eventually("it is awake", SLACK, || (stage.replicas(FAST) > 0).then_some(()));
         let ours = (0..8).any(|_| {
             pause(Duration::from_millis(250));
-            stage.count(FAST, "Woken") == before + 1
+            stage.count(FAST, "ScaledFromZero") == before + 1
         });
         if ours {
             stage.await_replicas(FAST, 10, SLACK);
@@ -117,11 +117,11 @@ fn outruns_its_hpa(stage: &Stage, put: impl Fn()) {
 }
 
 fn paused_it_is_left_to_its_hpa(stage: &Stage) {
-    let before = stage.count(FAST, "Woken");
+    let before = stage.count(FAST, "ScaledFromZero");
     stage.annotate(FAST, "depthgauge.dev/paused=true");
     stage.depth(4);
     stage.await_replicas(FAST, 2, SYNC * 3);
-    assert_eq!(stage.count(FAST, "Woken"), before);
+    assert_eq!(stage.count(FAST, "ScaledFromZero"), before);
     stage.annotate(FAST, "depthgauge.dev/paused-");
     stage.depth(0);
     rests(stage);
@@ -130,7 +130,7 @@ fn paused_it_is_left_to_its_hpa(stage: &Stage) {
 async fn an_outage_leaves_it_asleep(stage: &mut Stage) {
     stage.world.oci.go_dark().await;
     tokio::task::block_in_place(|| {
-        stage.await_event(FAST, "AsleepAndBlind", "kubectl scale -n shop deployment/fast --replicas=1");
+        stage.await_event(FAST, "MetricUnavailableAtZero", "kubectl scale -n shop deployment/fast --replicas=1");
         stage.stays(FAST, 0, Duration::from_secs(3));
     });
     stage.world.oci.come_back().await;
@@ -141,7 +141,7 @@ async fn an_outage_leaves_it_asleep(stage: &mut Stage) {
     });
 }
 
-fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
+fn stuck_at_zero(stage: &Stage, replicas: &mut Replicas) {
     // What the HPA did itself is over when it has scaled once more, and says so.
     stage.depth(8);
     for workload in [FAST, PLAIN] {
@@ -151,23 +151,23 @@ fn asleep_for_good(stage: &Stage, replicas: &mut Replicas) {
     }
     // Without the label, too.
     let wake = "kubectl scale -n shop deployment/plain --replicas=1";
-    stage.await_event(PLAIN, "AsleepForGood", wake);
+    stage.await_event(PLAIN, "StuckAtZero", wake);
     let [leader, other] = replicas.servers();
-    let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"plain\",problem=\"asleep_for_good\"} 1";
+    let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"plain\",problem=\"stuck_at_zero\"} 1";
     let told = leader.page("/metrics");
     assert!(told.contains(gauge), "{told}");
-    let readyz = eventually("a line", SETTLE, || Some(leader.readyz()).filter(|said| said.contains("AsleepForGood")));
+    let readyz = eventually("a line", SETTLE, || Some(leader.readyz()).filter(|said| said.contains("StuckAtZero")));
     assert!(readyz.contains("[!]scale-to-zero degraded"), "{readyz}");
     is_on_the_page_of_who_acts(leader, other, wake);
     is_said_by_the_commands(stage, wake);
     stage.stays(FAST, 0, Duration::from_secs(3));
-    stage.annotate(FAST, "depthgauge.dev/rescue=true");
+    stage.annotate(FAST, "depthgauge.dev/recover-stuck=true");
     stage.await_replicas(FAST, 4, SLACK * 2);
-    stage.await_event(FAST, "Woken", "scaled deployment/fast from 0 to 4");
-    let before = stage.count(FAST, "Woken");
+    stage.await_event(FAST, "ScaledFromZero", "scaled deployment/fast from 0 to 4");
+    let before = stage.count(FAST, "ScaledFromZero");
     replicas.replace_leader(stage, End::Updated);
     stage.stays(PLAIN, 0, Duration::from_secs(2));
-    assert_eq!((stage.replicas(FAST), stage.count(FAST, "Woken")), (4, before));
+    assert_eq!((stage.replicas(FAST), stage.count(FAST, "ScaledFromZero")), (4, before));
 }
 
 /// And the other one says whose page that is.
@@ -176,8 +176,8 @@ fn is_on_the_page_of_who_acts(leader: &Server, other: &Server, wake: &str) {
         [leader, other].map(|server| -> Value { serde_json::from_str(&server.page("/status")).unwrap() });
     let findings = leader["findings"].as_array().unwrap();
     let plain = findings.iter().find(|finding| finding["about"] == "shop/plain");
-    let sentence = plain.and_then(|finding| finding["sentence"].as_str()).unwrap_or_default();
-    assert!(sentence.starts_with("AsleepForGood: ") && sentence.contains(wake), "{findings:?}");
+    let sentence = plain.and_then(|finding| finding["message"].as_str()).unwrap_or_default();
+    assert!(sentence.starts_with("StuckAtZero: ") && sentence.contains(wake), "{findings:?}");
     assert_eq!(leader["scaleToZero"], "by this replica");
     let who = other["scaleToZero"].as_str().unwrap();
     assert!(who.ends_with(", whose page has what it finds") && other["findings"] == json!([]), "{who}");

@@ -113,7 +113,7 @@ fn requests_keep_it_awake_and_none_put_it_to_sleep(stage: &Stage, requests: &Req
     sleep(stage);
     assert!(none.elapsed() >= COOLDOWN, "{:?}", none.elapsed());
     let both = "oci_queue_length{queue=orders}, requests of ingress.networking.k8s.io/web reads 0 since";
-    stage.await_event(WEB, "PutToSleep", both);
+    stage.await_event(WEB, "ScaledToZero", both);
 }
 
 fn sleep(stage: &Stage) {
@@ -126,7 +126,7 @@ fn sleep(stage: &Stage) {
 fn requests_wake_it_to_its_size(stage: &Stage, requests: &Requests) {
     let came = requests.are(5);
     for (workload, size) in [(WEB, 3), (STATE, 5)] {
-        let woken = stage.await_event(workload, "Woken", "requests of ingress.networking.k8s.io/web is 5");
+        let woken = stage.await_event(workload, "ScaledFromZero", "requests of ingress.networking.k8s.io/web is 5");
         assert!(woken.contains(&format!("from 0 to {size}: ")), "{woken}");
         let took = stage.woken_after(workload, came);
         println!("{} woken after {took:?}", workload.name);
@@ -145,9 +145,9 @@ fn requests_wake_it_to_its_size(stage: &Stage, requests: &Requests) {
 
 fn so_they_do_by_the_older_version(stage: &Stage, requests: &Requests) {
     stage.world.cluster.told(&["delete", "apiservice", "v1beta2.custom.metrics.k8s.io"]);
-    let before = stage.count(WEB, "Woken");
+    let before = stage.count(WEB, "ScaledFromZero");
     requests.are(2);
-    stage.await_more(WEB, "Woken", before);
+    stage.await_more(WEB, "ScaledFromZero", before);
     requests.are(0);
     sleep(stage);
 }
@@ -157,11 +157,11 @@ fn what_nobody_may_read_is_not_0(stage: &Stage, requests: &Requests) {
     let without = rbac.replace("apiGroups: [custom.metrics.k8s.io]", "apiGroups: [nothing.k8s.io]");
     assert_ne!(without, rbac);
     stage.world.cluster.apply(&without);
-    let said = stage.await_event(WEB, "AsleepAndBlind", "it may not get * of custom.metrics.k8s.io in shop");
+    let said = stage.await_event(WEB, "MetricUnavailableAtZero", "it may not get * of custom.metrics.k8s.io in shop");
     stage.scale(STATE, 1);
     stage.await_event(
         STATE,
-        "MetricUnknown",
+        "MetricUnavailable",
         "will not be scaled to 0 for now: depthgauge cannot read requests of ingress.networking.k8s.io/web",
     );
     stage.stays(STATE, 1, COOLDOWN + SLACK);
