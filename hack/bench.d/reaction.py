@@ -1,6 +1,6 @@
 """How long workloads at 0 take to follow 20 messages that are put at random moments.
 
-Three workloads of the same HPA follow one queue: a plain HPA on 1.37, one with fast-wake there,
+Three workloads of the same HPA follow one queue: a plain HPA on 1.37, one with fast-activation there,
 and one that depthgauge scales itself as below 1.37. The clocks start when the messages are being
 put, by the official SDK, and stop when the workload is scaled; looked at every 50 ms.
 """
@@ -28,7 +28,7 @@ GLANCE = 0.05
 PATIENCE = 180
 # From the messages to all replicas, with the `refresh` of 5 s, where depthgauge itself wakes.
 GOAL = 6.0
-PLAIN, FAST, BELOW = "plain-1.37", "fast-wake-1.37", "zero-below-1.37"
+PLAIN, FAST, BELOW = "plain-1.37", "fast-activation-1.37", "zero-below-1.37"
 
 HPA = """
 apiVersion: apps/v1

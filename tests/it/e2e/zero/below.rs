@@ -146,7 +146,7 @@ fn an_empty_queue_puts_all_to_sleep(stage: &Stage) {
         "ScaledToZero",
         "scaled deployment/web from 1 to 0: oci_queue_length{queue=orders} reads 0 since",
     );
-    assert!(!stage.annotation(WEB, "asleep-since").is_empty());
+    assert!(!stage.annotation(WEB, "scaled-to-zero-since").is_empty());
     // What people see who do not know of us.
     eventually("its HPA says that it rests", SETTLE, || {
         let described = stage.world.cluster.told(&["describe", "hpa", "web", "-n", "shop"]);
@@ -165,7 +165,7 @@ fn messages_wake_them_to_their_size_and_the_hpa_takes_over(stage: &Stage) {
         "ScaledFromZero",
         "scaled deployment/web from 0 to 10: oci_queue_length{queue=orders} is 20",
     );
-    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
+    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "scaled-to-zero-since").is_empty().then_some(()));
     // From here on it is the HPA's own work.
     stage.depth(5);
     stage.await_replicas(WEB, 3, SETTLE);
@@ -178,7 +178,7 @@ fn the_cooldown_is_kept_to_the_second(stage: &Stage) {
     stage.await_replicas(WEB, 0, COOLDOWN + REFRESH * 2 + WAKE + SLACK);
     assert!(empty.elapsed() >= COOLDOWN, "{:?}", empty.elapsed());
     // From one reading to another: at most `refresh` too late, and what a look and a call take.
-    let slept = eventually("the mark is there", SETTLE, || of("asleep-since"));
+    let slept = eventually("the mark is there", SETTLE, || of("scaled-to-zero-since"));
     let cooled = slept.duration_since(began).unsigned_abs();
     assert!((COOLDOWN..=COOLDOWN + REFRESH + WAKE).contains(&cooled), "{cooled:?}");
     for workload in ALL {
@@ -214,7 +214,7 @@ fn woken_in_time(stage: &Stage, workload: Workload, put: Instant) {
 
 fn an_edit_of_a_sleepers_hpa_is_understood(stage: &Stage) {
     let told = |args: &[&str]| stage.world.cluster.told(&[args, &["-n", "shop"]].concat());
-    let marked = |workload| !stage.annotation(workload, "asleep-since").is_empty();
+    let marked = |workload| !stage.annotation(workload, "scaled-to-zero-since").is_empty();
     // As whoever writes it whole.
     stage.annotate(WEB, "depthgauge.dev/scaled-to-zero-since-");
     eventually("the mark is put back", SETTLE, || marked(WEB).then_some(()));
@@ -247,7 +247,7 @@ fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {
     stage.annotate(STATE, "depthgauge.dev/paused=true");
     stage.depth(4);
     stage.await_replicas(WEB, 2, REFRESH + WAKE + SLACK);
-    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "asleep-since").is_empty().then_some(()));
+    eventually("the mark is gone", SETTLE, || stage.annotation(WEB, "scaled-to-zero-since").is_empty().then_some(()));
     stage.scale(WEB, 0);
     throughout("nobody wakes them", Duration::from_secs(8), || stage.replicas(WEB) == 0 && stage.replicas(STATE) == 0);
     stage.await_event(WEB, "StuckAtZero", "kubectl scale -n shop deployment/web --replicas=1");
@@ -320,7 +320,7 @@ fn awake_it_is_left_so_without_the_right_to_scale(stage: &Stage) {
     stage.world.cluster.apply(&WORKERS_MAY_BE_SCALED.replace("[get, patch]", "[get]"));
     stage.scale(WORKER, 1);
     let noted = |key| !stage.annotation(WORKER, key).is_empty();
-    eventually("it is tried", SETTLE, || (noted("zero-since") && noted("asleep-since")).then_some(()));
+    eventually("it is tried", SETTLE, || (noted("zero-since") && noted("scaled-to-zero-since")).then_some(()));
     stage.stays(WORKER, 1, Duration::from_secs(2));
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
 }
@@ -394,7 +394,7 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
         stage.await_replicas(workload, 0, SETTLE);
         let events = stage.events(workload);
         let log = || stage.world.log();
-        assert_ne!(stage.annotation(workload, "asleep-since"), "", "{workload:?}: {events:#?}\n{}", log());
+        assert_ne!(stage.annotation(workload, "scaled-to-zero-since"), "", "{workload:?}: {events:#?}\n{}", log());
     }
     stage.annotate(STATE, "depthgauge.dev/paused=true");
     let unregister = || {
@@ -418,7 +418,7 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
     stage.stays(LATCHED, 1, COOLDOWN + REFRESH + SLACK);
     for (workload, replicas, marked) in [(STATE, 0, true), (WORKER, 1, false), (LATCHED, 1, false)] {
         assert_eq!(stage.replicas(workload), replicas, "{workload:?}");
-        assert_eq!(!stage.annotation(workload, "asleep-since").is_empty(), marked, "{workload:?}");
+        assert_eq!(!stage.annotation(workload, "scaled-to-zero-since").is_empty(), marked, "{workload:?}");
     }
 }
 

@@ -284,7 +284,7 @@ fn counts(stage: &Stage) -> [(usize, usize); 2] {
 }
 
 fn is_marked(stage: &Stage, workload: Workload) -> bool {
-    !stage.annotation(workload, "asleep-since").is_empty()
+    !stage.annotation(workload, "scaled-to-zero-since").is_empty()
 }
 
 // === impl Replicas ===
