@@ -120,7 +120,8 @@
 //!                      setup: queues made while it runs; profile makes a user of it
 //! ```
 //!
-//! Which module may use which is a test: `tests/it/layers.rs`.
+//! Which module may use which is a test: `tests/it/layers.rs`. So is that files do not import each
+//! other in a circle: `tests/it/circles.rs`.
 
 pub mod cli;
 

@@ -2,7 +2,11 @@
 #![allow(unreachable_pub, reason = "a binary of its own has no outside")]
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
-/// Which module may use which.
+/// Files that import each other in a circle.
+mod circles;
+/// What files import from each other.
+mod imports;
+/// Which module may import from which.
 mod layers;
 
 /// Documents compared with `tests/golden/`.
