@@ -41,8 +41,9 @@ pub use access::{DELEGATOR, SubjectAccessReviews};
 pub use audit::Audit;
 use audit::Trail;
 use meters::Decision;
+pub use roots::{BadConfigMap, IDENTITY_CONFIG_MAP};
 pub use token::TokenReviews;
-pub use trust::{BadConfigMap, IDENTITY_CONFIG_MAP, READER, Trust};
+pub use trust::{READER, Trust};
 
 /// Everything that the layer asks.
 pub struct Auth {

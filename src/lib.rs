@@ -47,7 +47,7 @@
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/report.rs   what it prints
 //!   cli/get.rs; cli/get/{origin,print,watch}.rs   a metric as an HPA is told it; who answers; how it is printed
-//!   cli/explain.rs; cli/explain/{workload,account,verdict}.rs   one HPA: what it scales; its arithmetic, in text; what follows
+//!   cli/explain.rs; cli/explain/{workload,seen,account,verdict}.rs   one HPA: what it scales; what was read; its arithmetic, in text; what follows
 //!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
 //!   cli/{finding,told,version,wire}.rs   one thing found; a question and its answer; which Kubernetes; whom people's commands ask
 //!   cli/{config,demo,emulate,unregister,completion,man}.rs; cli/demo/{user,asker,script}.rs; emulate/wave.rs
@@ -100,9 +100,9 @@
 //!   apiservice.rs      keep APIService and caBundle in step
 //!   apiservice/{object,install,unregister,service_ref,availability}.rs   whose it is, pure; what it goes with; giving it up; as a metric
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
-//!   zero/{decide,autoscaler,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it asks; how many pods; what is wrong; pure
+//!   zero/{decide,autoscaler,workload,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it scales; what it asks and reads; how many pods; what is wrong; pure
 //!   zero/{watch,keeper,values,scale}.rs   all HPAs; one of them; what its metrics read; its workload's scale subresource
-//!   zero/{objects,kinds}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names
+//!   zero/{objects,kinds,calls}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero

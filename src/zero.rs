@@ -24,6 +24,7 @@ use crate::metric::Clock;
 use crate::rbac::Grant;
 
 pub mod autoscaler;
+mod calls;
 pub mod decide;
 mod events;
 pub mod finding;
@@ -38,6 +39,7 @@ mod scale;
 pub mod size;
 mod values;
 mod watch;
+pub mod workload;
 
 pub use findings::{Findings, Found};
 pub use hand_back::{HandBackError, HandedBack, hand_back, retire};

@@ -17,7 +17,7 @@ use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::runtime::watcher;
 use tokio::time::timeout;
 
-use super::object::{Whose, look};
+use super::object::{CLUSTER_ROLE, Whose, look};
 use super::unregister::delete;
 use super::{NAME, RIGHTS, ServiceRef};
 use crate::health::Reporter;
@@ -25,8 +25,6 @@ use crate::rbac::{Grant, LATE};
 
 /// From a watch that broke, or a Deployment that was not there, to the next look.
 const AGAIN: Duration = Duration::from_secs(5);
-/// The kind of object that owns the APIService.
-pub(super) const CLUSTER_ROLE: &str = "ClusterRole";
 /// Deadline of a call or two, also of the last ones before the process drains: kube-apiserver
 /// answers in milliseconds or is in trouble.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);

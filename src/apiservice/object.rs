@@ -14,6 +14,8 @@ use crate::document::{Node, Problems};
 
 /// The text that is also `apiservice/apiservice.yaml` for kubectl.
 const MANIFEST: &str = include_str!("../../apiservice/apiservice.yaml");
+/// The kind of object that owns the APIService.
+pub(super) const CLUSTER_ROLE: &str = "ClusterRole";
 /// What the APIService was before a take-over: its spec, as JSON.
 pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 /// And the annotations that were taken from it, as JSON.

@@ -7,9 +7,9 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, A
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
-use super::install::CLUSTER_ROLE;
 use super::object::{
-    FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look, owner,
+    CLUSTER_ROLE, FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look,
+    owner,
 };
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;

@@ -17,9 +17,13 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::trust::BadConfigMap;
 use crate::request::{CHAIN_MAX, Peer, Purpose, Standing, Subject};
 
+/// The ConfigMap in which Kubernetes publishes what an aggregated API server needs: its namespace
+/// and name.
+pub const IDENTITY_CONFIG_MAP: (&str, &str) = (NAMESPACE, NAME);
+pub(super) const NAMESPACE: &str = "kube-system";
+pub(super) const NAME: &str = "extension-apiserver-authentication";
 /// The keys without which no front proxy can be recognised, or name a user.
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 const USER_HEADERS: &str = "requestheader-username-headers";
@@ -44,6 +48,14 @@ pub(super) struct Roots {
     pub(super) uid_headers: Vec<String>,
     pub(super) group_headers: Vec<String>,
     pub(super) extra_prefixes: Vec<String>,
+}
+
+/// A key of the ConfigMap cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("ConfigMap {NAMESPACE}/{NAME}: {key}: {problem}")]
+pub struct BadConfigMap {
+    key: &'static str,
+    problem: String,
 }
 
 /// A CA, and when it may vouch: a retired one may be left in the bundle past its end.

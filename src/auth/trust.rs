@@ -15,15 +15,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher;
 use tokio::sync::watch;
 
-use super::roots::Roots;
+use super::roots::{BadConfigMap, NAME, NAMESPACE, Roots};
 use crate::health::{Reporter, State};
 use crate::rbac::{Binding, LATE};
 
-/// Where Kubernetes publishes what aggregated API servers need to know: the namespace, and the
-/// ConfigMap's name.
-pub const IDENTITY_CONFIG_MAP: (&str, &str) = (NAMESPACE, NAME);
-const NAMESPACE: &str = "kube-system";
-const NAME: &str = "extension-apiserver-authentication";
 /// What may read it, in every cluster.
 pub const READER: Binding<'static> =
     Binding { role: "extension-apiserver-authentication-reader", namespace: Some(NAMESPACE) };
@@ -43,14 +38,6 @@ pub struct Trust {
     clock: fn() -> Timestamp,
     /// Whether the watch has learnt what is there, if only that nothing is.
     learnt: watch::Sender<bool>,
-}
-
-/// The ConfigMap is not what it should be.
-#[derive(Debug, thiserror::Error)]
-#[error("ConfigMap {NAMESPACE}/{NAME}: {key}: {problem}")]
-pub struct BadConfigMap {
-    pub(super) key: &'static str,
-    pub(super) problem: String,
 }
 
 // === impl Trust ===

@@ -78,7 +78,7 @@ impl<'o> Autoscaler<'o> {
         let Workload { api_version, kind, name } = self.workload();
         let [api_version, kind, name] = [api_version, kind, name].map(str::to_owned);
         let least = u32::try_from(self.spec().min).unwrap_or_default();
-        zero::autoscaler::Workload { api_version, kind, name }.wake_command(self.namespace(), least)
+        zero::workload::Workload { api_version, kind, name }.wake_command(self.namespace(), least)
     }
 
     /// Sizes and tolerance. What kube-apiserver does not know of `tolerance` it drops, so what is

@@ -21,10 +21,11 @@ use super::version::{Version, may_scale_to_zero};
 use super::wire::Wire;
 
 mod account;
+mod seen;
 mod verdict;
 mod workload;
 
-use account::{Heard, Seen};
+use seen::{Heard, Seen};
 
 /// Say what an HPA asks, what it is told, what it makes of it, and why it does not scale
 ///

@@ -12,6 +12,7 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAu
 
 use super::metrics::{self, Metric};
 use super::size::Limit;
+use super::workload::Workload;
 use crate::metric::Namespace;
 
 /// The label by which an HPA is looked after: `"true"`.
@@ -73,17 +74,6 @@ pub struct Autoscaler {
     pub memory: Memory,
     /// What the controller says of it.
     pub state: State,
-}
-
-/// `spec.scaleTargetRef`; what an Object metric is about is named the same way.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Workload {
-    /// `apps/v1`
-    pub api_version: String,
-    /// `Deployment`
-    pub kind: String,
-    /// Its name, in the HPA's namespace.
-    pub name: String,
 }
 
 /// What we remember on an HPA.
@@ -212,30 +202,6 @@ impl Autoscaler {
     /// Whether we put it to sleep and wake it.
     pub fn is_kept(&self) -> bool {
         self.labelled && !self.is_native()
-    }
-}
-
-/// Whether `written` in an HPA stands for a kind that is served: the controller's RESTMapper knows each
-/// by its lower-cased name, too (`restmapper.NewDiscoveryRESTMapper` of client-go).
-pub fn is_kind(served: &str, written: &str) -> bool {
-    served == written || served.to_lowercase() == written
-}
-
-// === impl Workload ===
-
-impl Workload {
-    /// As kubectl takes it: `deployment/web`, `worker.example.com/web`.
-    pub fn reference(&self) -> String {
-        let (kind, name) = (self.kind.to_lowercase(), &self.name);
-        match self.api_version.split_once('/') {
-            None | Some(("apps", _)) => format!("{kind}/{name}"),
-            Some((group, _)) => format!("{kind}.{group}/{name}"),
-        }
-    }
-
-    /// What wakes it by hand, with the `minReplicas` of its HPA.
-    pub fn wake_command(&self, namespace: &str, min: u32) -> String {
-        format!("kubectl scale -n {namespace} {} --replicas={}", self.reference(), min.max(1))
     }
 }
 
@@ -406,15 +372,5 @@ pub(super) mod tests {
         failing["lastTransitionTime"] = json!("2026-11-23T10:00:00Z");
         let since = "2026-11-23T10:00:00Z".parse().ok();
         assert_eq!(of(json!([failing]), 2, 2), State { fails_since: since, ..State::default() });
-    }
-
-    #[test]
-    fn workloads_are_named_as_kubectl_takes_them() {
-        let named = |api_version: &str, kind: &str| {
-            Workload { api_version: api_version.into(), kind: kind.into(), name: "web".into() }.reference()
-        };
-        assert_eq!(named("apps/v1", "StatefulSet"), "statefulset/web");
-        assert_eq!(named("v1", "ReplicationController"), "replicationcontroller/web");
-        assert_eq!(named("example.com/v1", "Worker"), "worker.example.com/web");
     }
 }

@@ -4,16 +4,12 @@
 //! wake. What happened before is in [`Facts::memory`], which is on the HPA, so whoever decides
 //! next decides the same. Only what we put to sleep is woken, unless its owner wants more.
 
-use std::fmt;
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::autoscaler::{Autoscaler, Memory, State};
 use super::finding::Finding;
-use super::metrics::Metric;
+use super::metrics::{Metric, Told};
 use super::size;
-use crate::metric::quantity::Quantity;
 
 /// For how long the HPA itself may fail to read its metrics before it is not going to act.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
@@ -34,24 +30,6 @@ pub struct Facts<'f> {
     pub unbroken: Option<Timestamp>,
     /// The time of day.
     pub now: Timestamp,
-}
-
-/// What a metric reads, after its policies: what the HPA would be told.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Told {
-    /// Its sources were read well.
-    Value {
-        /// Of all its items.
-        sum: Quantity,
-        /// When the first of them was read.
-        first: Timestamp,
-        /// And the last.
-        last: Timestamp,
-    },
-    /// Nobody knows, and this is what is said instead.
-    Fallback(Quantity),
-    /// Nobody knows. The sentence that says why.
-    Unknown(Arc<str>),
 }
 
 /// What to do, and what to say.
@@ -112,33 +90,6 @@ impl Why {
             Self::Fast => "fast_activation",
             Self::Rescue => "recover_stuck",
             Self::HandBack => "restore",
-        }
-    }
-}
-
-// === impl Told ===
-
-impl Told {
-    /// Whether it was read well, and is 0.
-    pub fn is_zero(&self) -> bool {
-        matches!(self, Self::Value { sum, .. } if sum.milli() <= 0)
-    }
-
-    /// What is said, whether or not somebody knows.
-    pub fn said(&self) -> Option<Quantity> {
-        match self {
-            Self::Value { sum, .. } | Self::Fallback(sum) => Some(*sum),
-            Self::Unknown(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value { sum, .. } => write!(f, "{sum}"),
-            Self::Fallback(sum) => write!(f, "not known, its fallback is {sum}"),
-            Self::Unknown(_) => f.write_str("not known"),
         }
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 
 use super::autoscaler::Autoscaler;
-use super::scale::{answered, in_time};
+use super::calls::{answered, in_time};
 use crate::metric::Clock;
 
 /// Longest note of an Event (Kubernetes' own limit).
@@ -126,8 +126,9 @@ mod tests {
 
     use super::*;
     use crate::zero::autoscaler::tests::hpa;
+    use crate::zero::calls::may_not;
     use crate::zero::finding::Finding;
-    use crate::zero::scale::{VERBS, may_not};
+    use crate::zero::scale::VERBS;
 
     #[test]
     fn a_missing_right_fits_whole_and_what_is_longer_says_that_it_is_cut() {

@@ -8,7 +8,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::autoscaler::{Autoscaler, Memory};
-use super::scale::{ScaleError, Scales, answered, in_time};
+use super::calls::{ScaleError, answered, in_time};
+use super::scale::Scales;
 use super::{LEASE, Lease, Object};
 use crate::metric::Clock;
 use crate::rbac::LATE;

@@ -14,11 +14,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::autoscaler::{Autoscaler, Memory};
-use super::decide::{Action, Facts, Told, Why, decide};
+use super::calls::{ScaleError, in_time, refused};
+use super::decide::{Action, Facts, Why, decide};
 use super::events::Said;
 use super::finding::Finding;
+use super::metrics::Told;
 use super::objects::Readings;
-use super::scale::{Scale, ScaleError, in_time, refused};
+use super::scale::Scale;
 use super::values;
 use super::{SCALE_TO_ZERO, Shared};
 

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 
-use super::autoscaler::{Workload, is_kind};
-use super::scale::{ScaleError, answered, in_time};
+use super::calls::{ScaleError, answered, in_time};
+use super::workload::{Workload, is_kind};
 
 /// The kinds that were asked for.
 pub(super) struct Kinds {

@@ -19,7 +19,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::scale::CALL_TIMEOUT;
+use super::calls::CALL_TIMEOUT;
 use crate::metric::Clock;
 use crate::rbac::{Grant, LATE};
 

@@ -1,15 +1,19 @@
-//! What decides whether an HPA may be at 0: what it asks of us, Object metrics beside that, and what
-//! never is 0. Pure.
+//! What decides whether an HPA may be at 0: its metrics that depthgauge serves, its Object metrics
+//! beside them, those that are never 0, and what a metric reads. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::autoscaler::Workload;
+use super::workload::Workload;
 use crate::hpa::{Target, quantity};
 use crate::lookup;
+use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, names};
 use crate::selector::Selector;
 
@@ -47,6 +51,24 @@ pub struct ObjectMetric {
     pub object: Workload,
 }
 
+/// What a metric reads: what the HPA would be served, activation and fallback applied.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// All its sources were read.
+    Value {
+        /// The sum of its items.
+        sum: Quantity,
+        /// When the first item was read.
+        first: Timestamp,
+        /// When the last item was read.
+        last: Timestamp,
+    },
+    /// The value is not known; the configured fallback is served.
+    Fallback(Quantity),
+    /// The value is not known: the error message.
+    Unknown(Arc<str>),
+}
+
 // === impl Metric ===
 
 impl Metric {
@@ -74,6 +96,33 @@ impl ObjectMetric {
     /// `requests{path=/} of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
         format!("{} of {}", names::title(&self.name, &self.selector), self.object.reference())
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Whether the value is known and is 0.
+    pub fn is_zero(&self) -> bool {
+        matches!(self, Self::Value { sum, .. } if sum.milli() <= 0)
+    }
+
+    /// What is served, known or not.
+    pub fn said(&self) -> Option<Quantity> {
+        match self {
+            Self::Value { sum, .. } | Self::Fallback(sum) => Some(*sum),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { sum, .. } => write!(f, "{sum}"),
+            Self::Fallback(sum) => write!(f, "not known, its fallback is {sum}"),
+            Self::Unknown(_) => f.write_str("not known"),
+        }
     }
 }
 
@@ -115,7 +164,7 @@ fn object(spec: &MetricSpec) -> Option<Metric> {
 }
 
 fn target_of(target: &MetricTarget) -> Option<Target> {
-    let milli = |written: &Quantity| quantity::milli(&written.0).filter(|milli| *milli > 0);
+    let milli = |written: &resource::Quantity| quantity::milli(&written.0).filter(|milli| *milli > 0);
     match (&target.average_value, &target.value) {
         (Some(written), _) => milli(written).map(Target::AverageValue),
         (None, written) => milli(written.as_ref()?).map(Target::Value),

@@ -16,11 +16,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::autoscaler::Autoscaler;
-use super::decide::Told;
+use super::calls::{CALL_TIMEOUT, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
 use super::finding::Finding;
 use super::kinds::Kinds;
-use super::metrics::{Metric, ObjectMetric};
-use super::scale::{CALL_TIMEOUT, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
+use super::metrics::{Metric, ObjectMetric, Told};
 use crate::hpa::quantity;
 use crate::metric::names::escaped;
 use crate::metric::quantity::Quantity;

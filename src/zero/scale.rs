@@ -4,19 +4,13 @@
 //! Read before it is written, and written only if nobody else has written since: a leader that
 //! has been replaced and does not know it yet cannot undo what its successor did.
 
-use std::time::Duration;
-
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::Status;
 use serde_json::json;
 
 use super::autoscaler::Autoscaler;
+use super::calls::{ScaleError, answered, in_time, refused};
 use super::kinds::{Kind, Kinds};
-use crate::rbac::{Grant, LATE};
 
-/// Of one call to kube-apiserver, which answers in milliseconds or is in trouble. What a holder
-/// of the Lease has begun is over before another one may act.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// All that is needed on a workload's scale.
 pub(super) const VERBS: &[&str] = &["get", "patch"];
 
@@ -33,23 +27,6 @@ pub(super) struct Scale {
     pub(super) replicas: u32,
     pub(super) uid: String,
     resource_version: String,
-}
-
-/// Why there is none.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ScaleError {
-    /// Said to the HPA's owner.
-    #[error("{0}")]
-    Wrong(String),
-    /// Said to the HPA's owner: there is no such workload, or no such kind.
-    #[error("{0}")]
-    Gone(String),
-    /// Somebody has changed it since it was read.
-    #[error("somebody has changed it at the same moment")]
-    Conflict,
-    /// kube-apiserver does not answer, or not well: says nothing about the HPA.
-    #[error("{0}")]
-    Trouble(String),
 }
 
 // === impl Scales ===
@@ -96,11 +73,6 @@ impl Scale {
     }
 }
 
-/// With a deadline: kube has none of its own.
-pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, ScaleError> {
-    tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ScaleError::Trouble(LATE.to_owned()))
-}
-
 fn of(scale: k8s_openapi::api::autoscaling::v1::Scale) -> Scale {
     let replicas = scale.spec.and_then(|spec| spec.replicas);
     Scale {
@@ -125,58 +97,16 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
     }
 }
 
-/// Why a call failed that needs `verbs` on a resource of a group, both by name.
-pub(super) fn refused(
-    error: &kube::Error,
-    (group, resource): (&str, &str),
-    namespace: &str,
-    verbs: &[&str],
-) -> ScaleError {
-    match error {
-        kube::Error::Api(status) if status.code == 403 && is_rbac(status) => {
-            ScaleError::Wrong(may_not(group, resource, namespace, verbs, status))
-        }
-        // An admission webhook's word, or replicas that are not what a scale can be made of.
-        kube::Error::Api(status) if !is_passing(status) => ScaleError::Wrong(answered(error)),
-        _ => ScaleError::Trouble(answered(error)),
-    }
-}
-
-/// Whether it is no fault of what was asked for, and may be well the next time: an expired token, a
-/// busy server, one that fails.
-pub(super) fn is_passing(refused: &Status) -> bool {
-    matches!(refused.code, 401 | 408 | 429 | 500..)
-}
-
-/// Whether a right is missing. An admission webhook refuses with 403, too, and has its own reasons.
-pub(super) fn is_rbac(refused: &Status) -> bool {
-    refused.message.contains("User \"") && refused.message.contains(" cannot ")
-}
-
-/// kube-apiserver's own words are left out, which would not fit into an Event beside what helps:
-/// all of a kind there, as component scale-to-zero has it, for the next one is named otherwise.
-pub(super) fn may_not(group: &str, resource: &str, namespace: &str, verbs: &[&str], refused: &Status) -> String {
-    let grant = Grant { group, resource, name: "", namespace: Some(namespace), verbs };
-    let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
-    format!("it may not {} {resource}{of} in {namespace}; {}", verbs.join(", "), grant.remedy(refused))
-}
-
-/// The same for the same trouble.
-pub(super) fn answered(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
-        _ => "kube-apiserver does not answer".to_owned(),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use http::{Method, Request, Response};
     use kube::client::Body;
+    use kube::core::Status;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::zero::autoscaler::tests::hpa;
+    use crate::zero::calls::may_not;
 
     /// A kube-apiserver that answers so: a code and an object, or the message of a failure.
     pub(in crate::zero) fn answering(

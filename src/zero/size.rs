@@ -2,8 +2,7 @@
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 
-use super::decide::Told;
-use super::metrics::Metric;
+use super::metrics::{Metric, Told};
 use crate::hpa::{self, Answer, Spec, Tolerance};
 
 /// What `behavior.scaleUp` allows in one step from 0; `None` is no limit.

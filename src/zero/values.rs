@@ -5,8 +5,7 @@
 use futures_util::future::join_all;
 
 use super::autoscaler::Autoscaler;
-use super::decide::Told;
-use super::metrics::{Metric, Question};
+use super::metrics::{Metric, Question, Told};
 use super::objects::Readings;
 use crate::lookup::{Catalog, policy};
 use crate::metric::quantity::Quantity;

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::autoscaler::Autoscaler;
+use super::calls::answered;
 use super::keeper::Keeper;
-use super::scale::answered;
 use super::{Object, Shared};
 use crate::metric::Namespace;
 

@@ -5,79 +5,14 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::seen::{Heard, Seen};
 use super::verdict;
-use crate::cli::autoscaler::warnings::Waiting;
-use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::finding::{Finding, one_line};
 use crate::cli::told::{Item, decimal};
-use crate::cli::wire::Trouble;
-use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Spec, Target, Workload};
+use crate::hpa::{self, NoProposal, Proposal, Spec, Target, Workload};
 
 /// Conditions that say what the controller did by what it remembers.
 const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
-
-/// All that was looked at, at one moment.
-pub(super) struct Seen<'o> {
-    pub(super) hpa: &'o Autoscaler<'o>,
-    /// Or why it is not known.
-    pub(super) workload: Result<Workload, String>,
-    /// One for each metric of the HPA.
-    pub(super) heard: Vec<Heard>,
-    pub(super) now: Timestamp,
-}
-
-/// What was heard of one metric.
-pub(super) enum Heard {
-    Asked {
-        question: Question,
-        answer: Result<Vec<Item>, Trouble>,
-    },
-    /// One of another API, in words.
-    NotAsked(String),
-}
-
-// === impl Seen ===
-
-impl Seen<'_> {
-    /// By those metrics that are asked for here.
-    pub(super) fn waiting(&self) -> Waiting {
-        let of = |heard: &Heard| match heard {
-            Heard::Asked { answer, .. } => Waiting::of(self.hpa, answer.as_deref()),
-            Heard::NotAsked(_) => Waiting::No,
-        };
-        self.heard.iter().map(of).max().unwrap_or(Waiting::No)
-    }
-
-    /// What the controller says, without those sentences of a server that are shown as an answer.
-    fn untold(&self, message: &str) -> String {
-        self.heard.iter().fold(message.to_owned(), |message, heard| match heard {
-            Heard::Asked { answer: Err(trouble), .. } if !trouble.message().is_empty() => {
-                message.replace(trouble.message(), "(the answer above)")
-            }
-            _ => message,
-        })
-    }
-}
-
-// === impl Heard ===
-
-impl Heard {
-    /// As the controller counts it.
-    fn metric(&self) -> hpa::Metric {
-        // The target of what is not asked is never looked at.
-        let none = Target::AverageValue(0);
-        match self {
-            Self::NotAsked(_) => hpa::Metric { target: none, answer: Answer::NotAsked },
-            Self::Asked { question, answer } => {
-                let target = question.target.unwrap_or(none);
-                let numbers = answer.as_ref().ok().and_then(|items| items.iter().map(|item| item.milli).collect());
-                let sum = numbers.and_then(|numbers: Vec<i64>| target.sum(&numbers));
-                let answer = sum.filter(|_| question.target.is_some()).map_or(Answer::Failed, Answer::Sum);
-                hpa::Metric { target, answer }
-            }
-        }
-    }
-}
 
 /// Writing to a String cannot fail, so results are dropped throughout.
 pub(super) fn write(seen: &Seen<'_>) -> String {
@@ -238,20 +173,6 @@ pub(super) fn write_findings(out: &mut String, found: &[Finding]) {
     }
     for Finding { level, text } in found {
         let _ = writeln!(out, "{:<5} {}", level.as_str(), one_line(text));
-    }
-}
-
-/// The metric that keeps it from shrinking; why that is so is said where its answer is.
-pub(super) fn first_failure(seen: &Seen<'_>, desired: &Desired) -> Option<String> {
-    let failed =
-        |proposal: &Result<Proposal, NoProposal>| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods));
-    let (at, proposal) = desired.proposals.iter().enumerate().find(|(_, proposal)| failed(proposal))?;
-    match seen.heard.get(at)? {
-        Heard::Asked { question, .. } => {
-            let lacks = if *proposal == Err(NoProposal::NoPods) { "no pods to count" } else { "no value" };
-            Some(format!("{} has {lacks}", question.title()))
-        }
-        Heard::NotAsked(_) => None,
     }
 }
 

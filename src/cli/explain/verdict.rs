@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::account::{Heard, Seen, first_failure};
+use super::seen::{Heard, Seen};
 use crate::hpa::{Desired, Why, Workload, growth_limit};
 
 /// Writing to a String cannot fail.
@@ -47,7 +47,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
             } else {
                 ""
             };
-            let why = first_failure(seen, desired).map(|failure| format!("{failure}{others}"));
+            let why = seen.first_failure(desired).map(|failure| format!("{failure}{others}"));
             vec![format!("It stays at {now}: {}.", why.as_deref().unwrap_or("it has no metric that can be counted"))]
         }
         Why::Metrics { by, proposed, lower_bound } => {
@@ -60,7 +60,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
             } else if proposed < spec.min {
                 lines.push(format!("{proposed} is fewer than minReplicas {}.", spec.min));
             }
-            if let Some(failure) = first_failure(seen, desired) {
+            if let Some(failure) = seen.first_failure(desired) {
                 lines.push(format!("It would not shrink now, because {failure}."));
             }
             lines.extend(not_yet(seen, now, then));

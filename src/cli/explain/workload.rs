@@ -8,7 +8,7 @@ use crate::cli::autoscaler::{Autoscaler, Metric, Workload as Reference};
 use crate::cli::version::Version;
 use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
-use crate::zero::autoscaler::is_kind;
+use crate::zero::workload::is_kind;
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Version>) -> Result<Workload, String> {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::metric::quantity::Quantity;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::finding::Problem;
 

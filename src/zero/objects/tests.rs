@@ -7,11 +7,11 @@ use kube::core::Status;
 use serde_json::json;
 
 use super::*;
-use crate::zero::autoscaler::Workload;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::events::fitting;
 use crate::zero::finding::Finding;
 use crate::zero::scale::tests::answering;
+use crate::zero::workload::Workload;
 
 const V2: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop/ingresses.networking.k8s.io/web/requests";
 const V1: &str = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/shop/ingresses.networking.k8s.io/web/requests";

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::autoscaler::Metric;
+use crate::cli::autoscaler::{Autoscaler, Metric};
 use crate::cli::told;
+use crate::cli::wire::Trouble;
 
 fn object(target: &Value) -> Value {
     json!({

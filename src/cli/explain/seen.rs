@@ -1,0 +1,86 @@
+//! What `explain` has read about one HPA. Pure.
+
+use jiff::Timestamp;
+
+use crate::cli::autoscaler::warnings::Waiting;
+use crate::cli::autoscaler::{Autoscaler, Question};
+use crate::cli::told::Item;
+use crate::cli::wire::Trouble;
+use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Target, Workload};
+
+/// An HPA, its workload and its metrics at one moment.
+pub(super) struct Seen<'o> {
+    pub(super) hpa: &'o Autoscaler<'o>,
+    /// The workload, or why it is not known.
+    pub(super) workload: Result<Workload, String>,
+    /// One for each metric of the HPA.
+    pub(super) heard: Vec<Heard>,
+    pub(super) now: Timestamp,
+}
+
+/// What was read of one metric.
+pub(super) enum Heard {
+    Asked {
+        question: Question,
+        answer: Result<Vec<Item>, Trouble>,
+    },
+    /// A metric of another API, in words.
+    NotAsked(String),
+}
+
+// === impl Seen ===
+
+impl Seen<'_> {
+    /// What the workload waits for, by the metrics that were read.
+    pub(super) fn waiting(&self) -> Waiting {
+        let of = |heard: &Heard| match heard {
+            Heard::Asked { answer, .. } => Waiting::of(self.hpa, answer.as_deref()),
+            Heard::NotAsked(_) => Waiting::No,
+        };
+        self.heard.iter().map(of).max().unwrap_or(Waiting::No)
+    }
+
+    /// A condition's message, without the server's messages that the account shows as answers.
+    pub(super) fn untold(&self, message: &str) -> String {
+        self.heard.iter().fold(message.to_owned(), |message, heard| match heard {
+            Heard::Asked { answer: Err(trouble), .. } if !trouble.message().is_empty() => {
+                message.replace(trouble.message(), "(the answer above)")
+            }
+            _ => message,
+        })
+    }
+
+    /// The metric that prevents a scale-down. Its answer shows why.
+    pub(super) fn first_failure(&self, desired: &Desired) -> Option<String> {
+        let failed =
+            |proposal: &Result<Proposal, NoProposal>| matches!(proposal, Err(NoProposal::NoValue | NoProposal::NoPods));
+        let (at, proposal) = desired.proposals.iter().enumerate().find(|(_, proposal)| failed(proposal))?;
+        match self.heard.get(at)? {
+            Heard::Asked { question, .. } => {
+                let lacks = if *proposal == Err(NoProposal::NoPods) { "no pods to count" } else { "no value" };
+                Some(format!("{} has {lacks}", question.title()))
+            }
+            Heard::NotAsked(_) => None,
+        }
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// The metric as the controller counts it.
+    pub(super) fn metric(&self) -> hpa::Metric {
+        // The target of a metric that was not read does not count.
+        let none = Target::AverageValue(0);
+        match self {
+            Self::NotAsked(_) => hpa::Metric { target: none, answer: Answer::NotAsked },
+            Self::Asked { question, answer } => {
+                let target = question.target.unwrap_or(none);
+                let numbers = answer.as_ref().ok().and_then(|items| items.iter().map(|item| item.milli).collect());
+                let sum = numbers.and_then(|numbers: Vec<i64>| target.sum(&numbers));
+                let answer = sum.filter(|_| question.target.is_some()).map_or(Answer::Failed, Answer::Sum);
+                hpa::Metric { target, answer }
+            }
+        }
+    }
+}
