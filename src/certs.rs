@@ -6,10 +6,10 @@
 //! hands over to the next.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -237,11 +237,11 @@ impl Certificates {
 
 impl Own {
     fn last(&self) -> Option<Held> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     fn serves(&self, held: Held) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        *self.last.lock() = Some(held);
     }
 }
 

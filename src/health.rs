@@ -7,8 +7,9 @@
 //! with it namespace deletion in the whole cluster, down for a queue that does not answer.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -56,24 +57,24 @@ struct Check {
 impl Health {
     /// Adds a check in the state it starts in.
     pub fn reporter(&self, name: &'static str, state: State) -> Reporter {
-        self.checks().push(Check { name, state });
+        self.0.lock().push(Check { name, state });
         Reporter { health: self.clone(), name }
     }
 
     /// Whether traffic may be sent here: no check has failed.
     pub fn is_ready(&self) -> bool {
-        is_ready(&self.checks())
+        is_ready(&self.0.lock())
     }
 
     /// Every check and its state, in the order in which they were added.
     pub fn states(&self) -> Vec<(&'static str, State)> {
-        self.checks().iter().map(|Check { name, state }| (*name, state.clone())).collect()
+        self.0.lock().iter().map(|Check { name, state }| (*name, state.clone())).collect()
     }
 
     /// One line a check, in the form of Kubernetes' `/readyz?verbose`.
     pub fn verbose(&self, reasons: Reasons) -> String {
         let said = |reason| if reasons == Reasons::Told { reason } else { "reason withheld" };
-        let checks = self.checks();
+        let checks = self.0.lock();
         let mut text = String::new();
         for Check { name, state } in checks.iter() {
             // Writing to a String cannot fail.
@@ -86,11 +87,6 @@ impl Health {
         text.push_str(if is_ready(&checks) { "readyz check passed\n" } else { "readyz check failed\n" });
         text
     }
-
-    fn checks(&self) -> MutexGuard<'_, Vec<Check>> {
-        // A panic elsewhere cannot leave the list half written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Each check as a gauge: 0 ok, 1 degraded, 2 failed.
@@ -98,7 +94,7 @@ impl Collector for Health {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "State of a check: 0 ok, 1 degraded, 2 failed; /readyz?verbose says why";
         let mut gauges = encoder.encode_descriptor("check_state", help, None, MetricType::Gauge)?;
-        for Check { name, state } in self.checks().iter() {
+        for Check { name, state } in self.0.lock().iter() {
             let state: i64 = match state {
                 State::Ok => 0,
                 State::Degraded(_) => 1,
@@ -115,7 +111,7 @@ impl Collector for Health {
 impl Reporter {
     /// Reports a state; a change is logged once, a repetition is not.
     pub fn report(&self, state: State) {
-        let mut checks = self.health.checks();
+        let mut checks = self.health.0.lock();
         let Some(check) = checks.iter_mut().find(|check| check.name == self.name) else { return };
         if check.state == state {
             return;
@@ -161,7 +157,7 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Log {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            self.0.lock().unwrap().push(*event.metadata().level());
+            self.0.lock().push(*event.metadata().level());
         }
     }
 
@@ -184,7 +180,7 @@ mod tests {
             for _poll in 0..3 {
                 part.report(state.clone());
             }
-            assert_eq!(std::mem::take(&mut *log.0.lock().unwrap()), Vec::from_iter(logged), "{state:?}");
+            assert_eq!(std::mem::take(&mut *log.0.lock()), Vec::from_iter(logged), "{state:?}");
         }
     }
 

@@ -7,10 +7,11 @@
 //! [`events`]. All that is remembered is on the HPA, as annotations ([`autoscaler`]), and so whoever
 //! removes depthgauge can [`hand_back`] what sleeps.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -191,13 +192,13 @@ impl Actions {
 
 impl Troubles {
     fn set(&self, part: usize, trouble: Option<String>) {
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.0.lock();
         if let Some(slot) = troubles.get_mut(part) {
             *slot = trouble;
         }
     }
 
     fn first(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().next().cloned()
+        self.0.lock().iter().flatten().next().cloned()
     }
 }

@@ -1,9 +1,10 @@
 //! Whether kube-apiserver reaches us, as the condition of our APIService says: for metrics and status.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition};
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -21,7 +22,7 @@ pub struct Availability(Arc<Mutex<Option<bool>>>);
 impl Availability {
     /// Whether it is available; `None` while that is not known.
     pub fn now(&self) -> Option<bool> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     pub(super) fn unknown(&self) {
@@ -35,7 +36,7 @@ impl Availability {
     }
 
     fn set(&self, available: Option<bool>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = available;
+        *self.0.lock() = available;
     }
 }
 

@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -121,7 +121,7 @@ impl Audit {
         let reason = response.extensions().get::<Said>().map(|said| said.0.as_str());
         let may_write = if identified {
             let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
-            lock(&self.told).is_news(answer, || self.callers.may_write())
+            self.told.lock().is_news(answer, || self.callers.may_write())
         } else {
             self.strangers.may_write()
         };
@@ -195,7 +195,7 @@ impl Sampler {
     }
 
     fn may_write(&self) -> bool {
-        let mut second = lock(&self.second);
+        let mut second = self.second.lock();
         if second.is_over() {
             (second.began, second.asked) = (Instant::now(), 0);
         }
@@ -214,7 +214,7 @@ impl Sampler {
         if !self.owes.load(Ordering::Relaxed) {
             return None;
         }
-        let mut second = lock(&self.second);
+        let mut second = self.second.lock();
         if !second.is_over() || second.left_out == 0 {
             return None;
         }
@@ -254,11 +254,6 @@ impl Second {
     fn is_over(&self) -> bool {
         self.began.elapsed() >= Duration::from_secs(1)
     }
-}
-
-/// Plain assignments stand behind these: a panic leaves nothing half made.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A UUID, as kube-apiserver makes them. It tells requests apart, and need not be hard to guess.

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -94,7 +95,7 @@ where
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
         let flight = {
-            let mut slots = lock(&self.slots);
+            let mut slots = self.slots.lock();
             let slot = slots.get(key);
             let known = slot.and_then(|slot| slot.decided.as_ref());
             let known = known.map(|(value, at)| (value.clone(), at.elapsed(), (self.lifetime)(value)));
@@ -164,7 +165,7 @@ where
         async move {
             let answer = asked.await;
             drop(place);
-            let mut slots = lock(&slots);
+            let mut slots = slots.lock();
             match (&answer, slots.get_mut(&key)) {
                 (Ok(value), Some(slot)) => {
                     *slot = Slot { decided: Some((value.clone(), Instant::now())), flight: None }
@@ -200,11 +201,6 @@ impl Side {
             Self::Stranger => 0,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Changes under it are whole: a panic leaves nothing half made.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -365,7 +361,7 @@ mod tests {
                 scene.ask("hpa", Side::Caller(1), ALLOWED).await.unwrap();
             }
         }
-        let slots = lock(&scene.decisions.slots);
+        let slots = scene.decisions.slots.lock();
         assert!(slots.len() <= ENTRIES_MAX && slots.contains_key("hpa"));
     }
 
@@ -373,6 +369,6 @@ mod tests {
     async fn a_question_without_an_answer_leaves_nothing_behind() {
         let scene = Scene::new();
         assert_eq!(scene.about("a", false).await, Err(Undecided("down")));
-        assert!(lock(&scene.decisions.slots).is_empty());
+        assert!(scene.decisions.slots.lock().is_empty());
     }
 }

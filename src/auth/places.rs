@@ -2,9 +2,10 @@
 //! kind of asker, so that none takes what is another's, and among askers of one kind.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What is counted as lately. The Go library gives each of its clients a burst of two seconds' worth.
@@ -48,7 +49,7 @@ impl Places {
 
     /// A place for this asker, if there is one for him.
     pub(super) fn enter(self: &Arc<Self>, who: u64) -> Option<Place> {
-        let mut taken = self.lock();
+        let mut taken = self.taken.lock();
         while taken.lately.front().is_some_and(|(_, at)| at.elapsed() >= LATELY) {
             taken.lately.pop_front();
         }
@@ -67,18 +68,13 @@ impl Places {
         let free = room.saturating_sub(all);
         free > if self.room.shared { mine } else { 0 }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        // Changes under it are whole: a panic leaves nothing half made.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 // === impl Place ===
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.places.taken.lock();
         if let Some(found) = taken.inside.iter().position(|asker| *asker == self.who) {
             taken.inside.swap_remove(found);
         }

@@ -1,13 +1,14 @@
 //! Bearer tokens, judged by the API server's TokenReview.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::access::{REHEARSE_AGAIN, Unreviewed, create};
@@ -49,13 +50,8 @@ impl TokenReviews {
 }
 
 impl TokenReviews {
-    fn once_good(&self) -> MutexGuard<'_, HashMap<Digest, Side>> {
-        // Changes under it are whole: a panic leaves nothing half made.
-        self.once_good.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn remember(&self, key: Digest, whose: Side) {
-        let mut known = self.once_good();
+        let mut known = self.once_good.lock();
         // Tokens are replaced each hour. Those that are forgotten are strangers once more.
         if known.len() >= ONCE_GOOD_MAX && !known.contains_key(&key) {
             known.clear();
@@ -66,7 +62,7 @@ impl TokenReviews {
     /// Whose it is nobody knows, if it has never been good: unless it comes over a connection on which
     /// somebody was allowed something, who has a new token now.
     fn side(&self, key: &Digest, peer: &Peer) -> Side {
-        let known = self.once_good().get(key).copied();
+        let known = self.once_good.lock().get(key).copied();
         let by_connection = || if peer.is_known() { self.decisions.caller(peer.address.ip()) } else { Side::Stranger };
         known.unwrap_or_else(by_connection)
     }

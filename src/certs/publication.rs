@@ -1,8 +1,9 @@
 //! Since when a CA has been known to those who verify.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -30,7 +31,7 @@ impl Publication {
     pub fn seen(&self, bundle: &str) {
         const END: &str = "-----END CERTIFICATE-----";
         let now = Instant::now();
-        let mut seen = self.lock();
+        let mut seen = self.0.seen.lock();
         let certificates: Vec<&str> =
             bundle.split_inclusive(END).map(str::trim).filter(|pem| pem.ends_with(END)).collect();
         seen.retain(|(pem, _)| certificates.contains(&pem.as_str()));
@@ -52,12 +53,7 @@ impl Publication {
 
     /// Whether this CA has been published for long enough to sign by it.
     pub(super) fn is_known(&self, certificate: &str) -> bool {
-        self.lock().iter().any(|(pem, since)| pem == certificate.trim() && since.elapsed() >= KNOWN_AFTER)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, Instant)>> {
-        // A panic between the two changes leaves times that are too late, never too early.
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.seen.lock().iter().any(|(pem, since)| pem == certificate.trim() && since.elapsed() >= KNOWN_AFTER)
     }
 }
 

@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +59,7 @@ impl Guests {
     /// A place for a newcomer, at the cost of somebody else's if there is none.
     pub(super) fn admit(self: &Arc<Self>, address: SocketAddr) -> Place {
         let guest = Arc::new(Guest::new(address));
-        let mut present = self.present();
+        let mut present = self.present.lock();
         while present.guests.len() >= self.max {
             let Some(id) = present.dispensable() else { break };
             if let Some(guest) = present.guests.remove(&id) {
@@ -71,11 +72,6 @@ impl Guests {
         present.guests.insert(id, guest.clone());
         drop(present);
         Place { guests: self.clone(), id, guest }
-    }
-
-    fn present(&self) -> MutexGuard<'_, Present> {
-        // Single inserts and removals: a panic leaves nothing half made.
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +148,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.guests.present().guests.remove(&self.id);
+        self.guests.present.lock().guests.remove(&self.id);
     }
 }
 

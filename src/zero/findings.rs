@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -51,7 +52,7 @@ impl Findings {
     /// All of them, sorted by namespace and name. Empty on a replica that does not act.
     pub fn all(&self) -> Vec<Found> {
         let now = Instant::now();
-        let standing = self.standing();
+        let standing = self.0.lock();
         let stands = standing.iter().filter(|(_, standing)| now - standing.since >= PATIENCE);
         stands
             .map(|((namespace, name), standing)| Found {
@@ -65,7 +66,7 @@ impl Findings {
     /// What is wrong with this HPA now; returns whether it is time to tell.
     pub(super) fn note(&self, hpa: &Autoscaler, finding: Option<&Finding>) -> bool {
         let (key, now) = ((hpa.namespace.clone(), hpa.name.clone()), Instant::now());
-        let mut standing = self.standing();
+        let mut standing = self.0.lock();
         let Some(finding) = finding else {
             standing.remove(&key);
             return false;
@@ -89,11 +90,6 @@ impl Findings {
         let Found { namespace, name, finding } = all.first()?;
         let (reason, count) = (finding.problem.reason(), all.len());
         Some(format!("{count} HPAs need somebody; the first: {namespace}/{name}: {reason}: {}", finding.text))
-    }
-
-    fn standing(&self) -> MutexGuard<'_, BTreeMap<(Namespace, String), Standing>> {
-        // Entries are changed one by one: a panic cannot leave one half made.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

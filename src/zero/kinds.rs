@@ -1,11 +1,11 @@
 //! What kube-apiserver calls the kinds that HPAs name, and whether it can scale them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
+use parking_lot::Mutex;
 
 use super::calls::{ScaleError, answered, in_time};
 use super::workload::{Workload, is_kind};
@@ -35,12 +35,12 @@ impl Kinds {
     pub(super) async fn of(&self, object: &Workload) -> Result<Kind, ScaleError> {
         let Workload { api_version, kind, .. } = object;
         let key = (api_version.clone(), kind.clone());
-        let known = self.known().get(&key).cloned();
+        let known = self.known.lock().get(&key).cloned();
         match known {
             Some(known) => Ok(known),
             None => {
                 let found = self.discover(api_version, kind).await?;
-                self.known().insert(key, found.clone());
+                self.known.lock().insert(key, found.clone());
                 Ok(found)
             }
         }
@@ -48,7 +48,7 @@ impl Kinds {
 
     /// Asked for again the next time: it may get what it lacks.
     pub(super) fn forget(&self, object: &Workload) {
-        self.known().remove(&(object.api_version.clone(), object.kind.clone()));
+        self.known.lock().remove(&(object.api_version.clone(), object.kind.clone()));
     }
 
     async fn discover(&self, api_version: &str, kind: &str) -> Result<Kind, ScaleError> {
@@ -74,9 +74,5 @@ impl Kinds {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         Ok(Kind { resource, has_scale })
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Kind>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,13 +9,14 @@
 //! on an HPA before a break may have missed a message. And it says when nobody shall hold it any more:
 //! whoever runs at that moment obeys, until the next start.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease as Object;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -106,7 +107,7 @@ impl Lease {
 
     /// Whether we may act.
     pub fn is_held(&self) -> bool {
-        self.held().is_some_and(|held| Instant::now() < held.until)
+        self.held.lock().is_some_and(|held| Instant::now() < held.until)
     }
 
     /// Who we are among its holders.
@@ -116,14 +117,14 @@ impl Lease {
 
     /// Who held it at the last look, a host's name and a number; `None` if nobody did.
     pub fn holder(&self) -> Option<String> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.holder.lock().clone()
     }
 
     /// Since when somebody has held it without a break, for somebody who waits for as long as
     /// `cooldown`: a silence that is longer is one, too.
     pub fn unbroken(&self, cooldown: Duration) -> Option<Timestamp> {
         let cooldown = SignedDuration::try_from(cooldown).unwrap_or(SignedDuration::MAX);
-        self.held().map(|held| if held.silence > cooldown { held.since } else { held.unbroken })
+        self.held.lock().map(|held| if held.silence > cooldown { held.since } else { held.unbroken })
     }
 
     /// Takes it, or keeps it, for as long as the process runs; tells what hinders.
@@ -170,7 +171,7 @@ impl Lease {
 
     /// Gives it up, so that the next one need not wait. Errors cost that wait and nothing else.
     pub async fn release(&self) {
-        if self.held().take().is_none() {
+        if self.held.lock().take().is_none() {
             return;
         }
         let released = async {
@@ -193,8 +194,8 @@ impl Lease {
         let retired = found.as_ref().and_then(|found| found.annotations().get(RETIRED));
         let former = self.former.get_or_init(|| retired.cloned());
         if retired.is_some() && retired != former.as_ref() {
-            *self.held() = None;
-            *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.held.lock() = None;
+            *self.holder.lock() = None;
             return Ok(Some(RETIREMENT));
         }
         let Some(found) = found else {
@@ -202,12 +203,12 @@ impl Lease {
             return self.apply(None, None, None, None).await.map(|()| None);
         };
         let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder(&found).cloned();
+        *self.holder.lock() = holder(&found).cloned();
         let ours = match holder(&found) {
             None => true,
             Some(holder) if *holder == self.identity => true,
             Some(_) => {
-                *self.held() = None;
+                *self.held.lock() = None;
                 is_silent(seen, found.resource_version(), began)
             }
         };
@@ -219,10 +220,10 @@ impl Lease {
         let since = Annotation::held_since(unbroken);
         self.apply(Some(&found), Some(&self.identity), Some(now), Some(since)).await?;
         // From before the call: it may have been taken as late as then.
-        let before = *self.held();
+        let before = *self.held.lock();
         let kept = before.filter(|before| began < before.until);
         let (since, silence) = kept.map_or((now, silence), |kept| (kept.since, kept.silence));
-        *self.held() = Some(Held { until: began + RENEW_DEADLINE, unbroken, since, silence });
+        *self.held.lock() = Some(Held { until: began + RENEW_DEADLINE, unbroken, since, silence });
         if before.is_none() {
             tracing::info!(lease = self.title(), identity = self.identity, "scales to zero and back");
         }
@@ -268,11 +269,6 @@ impl Lease {
 
     fn grant(&self) -> Grant<'_> {
         rights(&self.namespace, &self.name)
-    }
-
-    fn held(&self) -> MutexGuard<'_, Option<Held>> {
-        // Every change is a plain assignment: a panic cannot leave it half made.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

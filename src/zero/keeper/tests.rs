@@ -1,8 +1,7 @@
 //! One HPA and a kube-apiserver that answers as it is told to.
 
-use std::sync::Mutex;
-
 use http::Method;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
@@ -25,7 +24,7 @@ fn keeper(
     let seen = asked.clone();
     let client = answering(move |method, uri, body| {
         let path = uri.split('?').next().unwrap_or_default();
-        seen.lock().unwrap().push((method.clone(), path.to_owned(), body.clone()));
+        seen.lock().push((method.clone(), path.to_owned(), body.clone()));
         answer(method, path, body)
     });
     let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
@@ -47,7 +46,7 @@ fn keeper(
 
 /// What was written on the HPA, in its order.
 fn remembered(asked: &Asked) -> Vec<Value> {
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock();
     let patches = asked.iter().filter(|(method, path, _)| method == Method::PATCH && path == HPA);
     patches.map(|(_, _, body)| body["metadata"]["annotations"].clone()).collect()
 }
@@ -68,7 +67,7 @@ async fn a_scale_that_cannot_be_read_ends_a_cooldown() {
         _ => (503, json!("too much to do")),
     });
     assert!(matches!(keeper.act(&hpa).await, Err(ScaleError::Trouble(_))));
-    let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock().unwrap()) };
+    let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock()) };
     assert_eq!(
         (&written["depthgauge.dev/zero-since"], &written["depthgauge.dev/zero-of"]),
         (&Value::Null, &Value::Null)
@@ -84,7 +83,7 @@ async fn a_cooldown_that_could_not_be_ended_is_ended_before_anything_else() {
         assert!(matches!(keeper.act(&hpa).await, Err(ScaleError::Trouble(_))));
         assert_eq!(remembered(&asked).len(), tries);
     }
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock();
     assert_eq!(asked.last().map(|(_, path, _)| path.as_str()), Some(HPA), "its scale was not asked for again");
 }
 
@@ -125,7 +124,7 @@ async fn an_hpa_that_goes_while_nobody_holds_the_lease_leaves_word_when_somebody
             () = kept => {}
             () = tokio::time::sleep(SUCCESSION * 2) => panic!("it waits for ever"),
         }
-        let asked = asked.lock().unwrap();
+        let asked = asked.lock();
         let said: Vec<_> =
             asked.iter().filter(|(_, path, _)| path == EVENTS).map(|(_, _, event)| &event["note"]).collect();
         assert_eq!(said.len(), words, "{said:?}");
@@ -198,7 +197,7 @@ async fn who_is_at_0_by_us_is_marked_again_whoever_looks_after_it_now() {
         keeper.asleep = Some("2026-11-23T10:00:00Z".parse().unwrap());
         keeper.scale = Some((Scale::at_zero(), Instant::now()));
         keeper.act(&hpa).await.unwrap();
-        let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock().unwrap()) };
+        let [written] = &remembered(&asked)[..] else { panic!("{:?}", asked.lock()) };
         assert_eq!(written["depthgauge.dev/scaled-to-zero-since"], "2026-11-23T10:00:00.000Z", "{label}");
     }
 }
@@ -251,7 +250,7 @@ async fn trouble_that_lasts_is_told_and_goes_with_the_first_good_look() {
     let hpa = cooling();
     let down = Arc::new(Mutex::new(true));
     let (is_down, refused) = (down.clone(), but((Method::GET, SCALE), 500, "failed calling webhook"));
-    let (mut keeper, asked, _sender) = keeper(&hpa, move |method, path, body| match *is_down.lock().unwrap() {
+    let (mut keeper, asked, _sender) = keeper(&hpa, move |method, path, body| match *is_down.lock() {
         true => refused(method, path, body),
         false => at_zero(method, path, body),
     });
@@ -266,9 +265,9 @@ async fn trouble_that_lasts_is_told_and_goes_with_the_first_good_look() {
     assert!(
         found.finding.text.contains("cannot scale its workload: kube-apiserver answers 500: failed calling webhook")
     );
-    let told = |asked: &Asked| asked.lock().unwrap().iter().filter(|(_, path, _)| path == EVENTS).count();
+    let told = |asked: &Asked| asked.lock().iter().filter(|(_, path, _)| path == EVENTS).count();
     assert_eq!(told(&asked), 1);
-    *down.lock().unwrap() = false;
+    *down.lock() = false;
     keeper.look(&hpa).await;
     assert_eq!((findings.all().len(), told(&asked)), (0, 1));
 }

@@ -1,9 +1,9 @@
 //! A kube-apiserver with an adapter behind it that answers as it is told to.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 
 use kube::core::Status;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
@@ -54,13 +54,13 @@ async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)])
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let objects = objects(move |path| {
-        let mut seen = seen.lock().unwrap();
+        let mut seen = seen.lock();
         let (code, said) = answers[seen.len()];
         seen.push(path.to_owned());
         (code, if code == 200 { list(said) } else { json!(said) })
     });
     let told = said(objects.read(&Namespace::new("shop"), metric).await);
-    let asked = asked.lock().unwrap().clone();
+    let asked = asked.lock().clone();
     (told, asked)
 }
 
@@ -108,7 +108,7 @@ async fn the_version_that_was_served_is_asked_for_first() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let objects = objects(move |path| {
-        let mut seen = seen.lock().unwrap();
+        let mut seen = seen.lock();
         seen.push(path.to_owned());
         // The older one alone, until after the third question the newer one alone.
         if path.starts_with(if seen.len() <= 3 { V1 } else { V2 }) { (200, list("5")) } else { (404, json!(NOBODY)) }
@@ -116,7 +116,7 @@ async fn the_version_that_was_served_is_asked_for_first() {
     for _ in 0..4 {
         assert_eq!(said(objects.read(&Namespace::new("shop"), &ingress()).await), read("5"));
     }
-    assert_eq!(*asked.lock().unwrap(), [V2, V1, V1, V1, V2, V2]);
+    assert_eq!(*asked.lock(), [V2, V1, V1, V1, V2, V2]);
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
                 let body = if request.uri().path() == V2 {
                     let count = counted.fetch_add(1, Ordering::Relaxed) + 1;
                     tokio::time::sleep(SLOW).await;
-                    ended.lock().unwrap().push(count);
+                    ended.lock().push(count);
                     list(&count.to_string())
                 } else {
                     kinds
