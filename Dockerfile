@@ -7,6 +7,7 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
 COPY src src
+COPY emulator emulator
 COPY apiservice apiservice
 COPY benches benches
 RUN cargo build --release --locked --bin depthgauge && mkdir -m 1777 /empty

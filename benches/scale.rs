@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use depthgauge::config::Config;
-use depthgauge::emulator::profile::Profile;
 use depthgauge::lookup::{Binding, Catalog};
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{Figures, Identified, Opened, Source, SourceError, Turn};
+use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;

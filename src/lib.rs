@@ -19,9 +19,10 @@
 //! # The house
 //!
 //! ```text
-//! Cargo.toml    one package: library + binary, lints, release profile
+//! Cargo.toml    workspace: depthgauge (library + binary) and emulator; lints, profiles
 //! README.md     what it is, the two commands, the tables a user looks up
 //! src/          below
+//! emulator/     OCI Queue over HTTP, for `emulate`, `demo` and tests: a crate of its own, with wire types of its own; never uses depthgauge
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
@@ -115,9 +116,6 @@
 //!   config.rs          file -> typed parts; the only reader of the file
 //!   config/{file,opener,reload,variables}.rs   is it new; put to work; followed while it is served; a start without it
 //!   config/schema.rs   its JSON Schema: config/schema.json, and for each kind that of its keys (source/oci_queue/schema.json)
-//!   emulator.rs        OCI Queue look-alike over HTTP, for demo and tests
-//!   emulator/…         server -> routes -> (fault, signature) -> operation -> {control,data}_plane -> queue -> group -> store;
-//!                      setup: queues made while it runs; profile makes a user of it
 //! ```
 //!
 //! Which module may use which is a test: `tests/it/layers.rs`. So is that files do not import each
@@ -164,5 +162,3 @@ pub mod telemetry;
 pub mod document;
 
 pub mod config;
-
-pub mod emulator;

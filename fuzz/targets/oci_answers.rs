@@ -24,9 +24,6 @@ fuzz_target!(|body: &[u8]| {
                 assert_eq!(member(there, name).as_i64(), Some(*figure), "{name}");
             }
         }
-        let text = serde_json::to_vec(&stats).expect("figures are JSON");
-        let again: QueueStats = decode(&text).expect("what is written can be read");
-        assert_eq!(format!("{again:?}"), format!("{stats:?}"));
     }
     if let Ok(queue) = decode::<Queue>(body) {
         assert_eq!(member(&whole, "messagesEndpoint"), queue.messages_endpoint.as_str());

@@ -6,14 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use depthgauge_emulator::keys::VerifyingKey;
+use depthgauge_emulator::profile::Profile;
+use depthgauge_emulator::queue_id::QueueId;
+use depthgauge_emulator::{Emulator, Options};
 
 use self::wave::Wave;
 use super::{asked_to_stop, clock, listen};
-use crate::emulator::keys::VerifyingKey;
-use crate::emulator::profile::Profile;
-use crate::emulator::{Emulator, Options};
 use crate::metric::is_label_value;
-use crate::oci::queue::QueueId;
 
 mod wave;
 

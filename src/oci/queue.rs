@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, forward_to_deserialize_any};
+use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::consumer_group::GroupId;
 
@@ -21,7 +21,7 @@ pub const BASE_PATH: &str = "/20210201";
 pub struct QueueId(Arc<str>);
 
 /// Answer of GetStats. The service calls all its numbers approximate.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStats {
     /// The queue itself (or the channel that was asked for).
@@ -36,7 +36,7 @@ pub struct QueueStats {
 }
 
 /// One triple of figures.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     /// Messages ready for delivery.
@@ -65,7 +65,7 @@ pub(super) struct Named {
 }
 
 /// Answer of GetQueue: the fields that somebody here reads.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Queue {
     /// Where its messages and statistics are, without the base path:
@@ -76,7 +76,7 @@ pub struct Queue {
 }
 
 /// The body of every error, when the service itself made it (a proxy in between answers HTML).
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct ErrorBody {
     /// `NotAuthorizedOrNotFound`, `TooManyRequests`, …
     pub code: String,

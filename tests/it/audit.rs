@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use serde_json::Value;
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;

@@ -1,6 +1,6 @@
 //! `check` as somebody types it, as far as it comes without a cluster; the rest is end to end.
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The queues of a compartment as sources: as many as there are, by the names they have.
 
-use depthgauge::emulator::fault::Fault;
-use depthgauge::emulator::settings::Lifecycle;
+use depthgauge_emulator::fault::Fault;
+use depthgauge_emulator::settings::Lifecycle;
 use http::StatusCode;
 use serde_json::json;
 

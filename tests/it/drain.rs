@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

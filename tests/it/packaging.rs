@@ -56,11 +56,14 @@ fn the_dockerfile_copies_all_that_a_build_reads() {
     }
     let covered = |path: &Path| copied.iter().any(|name| path.starts_with(name));
     let included = included();
-    assert!(included.contains(Path::new("apiservice/apiservice.yaml")), "{included:?}");
+    for known in ["apiservice/apiservice.yaml", "emulator/src/fault/blanks.gz"] {
+        assert!(included.contains(Path::new(known)), "{included:?}");
+    }
     for path in &included {
         assert!(root("").join(path).is_file() && covered(path), "{} is under no COPY", path.display());
     }
     let mut needed = vec!["Cargo.toml", "Cargo.lock", "build.rs", "src/main.rs", ".cargo/config.toml"];
+    needed.extend(["emulator/Cargo.toml", "emulator/src/lib.rs"]);
     // Cargo wants the files of all targets that the manifest names.
     let manifest = read(&root("Cargo.toml"));
     let benches: Vec<String> =

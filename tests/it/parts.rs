@@ -1,7 +1,7 @@
 //! Channels and consumer groups: named in a selector, asked of OCI one by one.
 
-use depthgauge::emulator::group::PRIMARY;
-use depthgauge::emulator::message::Message;
+use depthgauge_emulator::group::PRIMARY;
+use depthgauge_emulator::message::Message;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};

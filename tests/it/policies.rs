@@ -1,6 +1,6 @@
 //! Activation and fallback as the HPA controller and kubectl see them.
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};

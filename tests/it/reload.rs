@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use depthgauge::emulator::fault::Fault;
 use depthgauge::health::Reasons;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use depthgauge::admin::status::Finding;
-use depthgauge::emulator::fault::Fault;
 use depthgauge::health::State;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use serde_json::{Value, json};
 

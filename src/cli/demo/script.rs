@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use depthgauge_emulator::queue::EmulatedQueue;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::asker::Asker;
-use crate::emulator::queue::EmulatedQueue;
 use crate::hpa::{self, Answer, Metric, Spec, Target, Tolerance, Workload};
 
 /// A line is printed, the workers work and the HPA looks, once a second.

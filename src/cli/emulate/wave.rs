@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
 
+use depthgauge_emulator::Emulator;
+
 use crate::cli::duration;
-use crate::emulator::Emulator;
 
 /// What `--wave` says: nothing for half of the time, then messages, which are consumed at its end.
 #[derive(Clone, Debug)]
@@ -59,8 +60,9 @@ impl FromStr for Wave {
 
 #[cfg(test)]
 mod tests {
+    use depthgauge_emulator::Options;
+
     use super::*;
-    use crate::emulator::Options;
 
     #[tokio::test(start_paused = true)]
     async fn messages_are_there_in_each_second_half() {

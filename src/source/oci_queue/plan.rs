@@ -272,16 +272,16 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    use depthgauge_emulator::fault::{Fault, Rule};
+    use depthgauge_emulator::operation::Operation;
+    use depthgauge_emulator::profile::Profile;
+    use depthgauge_emulator::{Emulator, Options};
     use jiff::Timestamp;
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
     use super::*;
     use crate::document::Node;
-    use crate::emulator::fault::{Fault, Rule};
-    use crate::emulator::operation::Operation;
-    use crate::emulator::profile::Profile;
-    use crate::emulator::{Emulator, Options};
     use crate::source::facet::Facet;
 
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";

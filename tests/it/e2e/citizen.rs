@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 
 use super::cluster::{eventually, run, throughout};
 use super::world::{METRIC_PATH, World};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use depthgauge::emulator::fault::Fault;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 
 use super::cluster::{eventually, eventually_or, throughout};

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::emulator::profile::Profile;
-use depthgauge::emulator::{Emulator, Options};
+use depthgauge_emulator::profile::Profile;
+use depthgauge_emulator::{Emulator, Options};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use depthgauge::emulator::profile::Profile;
-use depthgauge::emulator::queue::EmulatedQueue;
-use depthgauge::emulator::{Emulator, Options};
+use depthgauge_emulator::profile::Profile;
+use depthgauge_emulator::queue::EmulatedQueue;
+use depthgauge_emulator::{Emulator, Options};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::net::TcpListener;

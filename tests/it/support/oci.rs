@@ -4,11 +4,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use depthgauge::emulator::fault::{Fault, Rule};
-use depthgauge::emulator::profile::Profile;
-use depthgauge::emulator::queue::EmulatedQueue;
-use depthgauge::emulator::{Emulator, Options};
 use depthgauge::metric::Clock;
+use depthgauge_emulator::fault::{Fault, Rule};
+use depthgauge_emulator::profile::Profile;
+use depthgauge_emulator::queue::EmulatedQueue;
+use depthgauge_emulator::{Emulator, Options};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use depthgauge::emulator::fault::{Fault, Rule};
-use depthgauge::emulator::operation::Operation;
 use depthgauge::source::Source;
+use depthgauge_emulator::fault::{Fault, Rule};
+use depthgauge_emulator::operation::Operation;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::json;

@@ -3,9 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use depthgauge::emulator::fault::{Fault, Rule};
-use depthgauge::emulator::operation::Operation;
-use depthgauge::emulator::profile::Profile;
 use depthgauge::lookup::policy::Policies;
 use depthgauge::lookup::{Binding, Catalog, Timing};
 use depthgauge::metric::pattern::Pattern;
@@ -14,6 +11,9 @@ use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{Figures, Identified, KINDS, Opened, Source, SourceError, Step, Turn, Verdict};
+use depthgauge_emulator::fault::{Fault, Rule};
+use depthgauge_emulator::operation::Operation;
+use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, RETRY_AFTER};

@@ -1,12 +1,12 @@
 //! Lists whose pages are odd: only the header tells which is the last.
 
-use depthgauge::emulator::fault::{Fault, Rule};
-use depthgauge::emulator::operation::Operation;
 use depthgauge::oci::compartment::CompartmentId;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::endpoint::Endpoint;
 use depthgauge::oci::queue::QueueId;
 use depthgauge::oci::{Client, Error};
+use depthgauge_emulator::fault::{Fault, Rule};
+use depthgauge_emulator::operation::Operation;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;

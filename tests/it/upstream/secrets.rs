@@ -4,11 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use depthgauge::emulator::fault::Fault;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::environment::Environment;
 use depthgauge::oci::queue::{Part, QueueId};
 use depthgauge::oci::resource_principal::ResourcePrincipal;
+use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use depthgauge::emulator::fault::{Fault, Rule};
-use depthgauge::emulator::operation::Operation;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{Source, Step};
+use depthgauge_emulator::fault::{Fault, Rule};
+use depthgauge_emulator::operation::Operation;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;

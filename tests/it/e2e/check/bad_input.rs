@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use depthgauge::emulator::fault::{Fault, Rule};
+use depthgauge_emulator::fault::{Fault, Rule};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 

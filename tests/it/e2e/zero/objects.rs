@@ -119,7 +119,9 @@ fn requests_keep_it_awake_and_none_put_it_to_sleep(stage: &Stage, requests: &Req
 fn sleep(stage: &Stage) {
     for workload in [WEB, STATE] {
         stage.await_replicas(workload, 0, SETTLE);
-        eventually("the mark", SETTLE, || (!stage.annotation(workload, "scaled-to-zero-since").is_empty()).then_some(()));
+        eventually("the mark", SETTLE, || {
+            (!stage.annotation(workload, "scaled-to-zero-since").is_empty()).then_some(())
+        });
     }
 }
 
