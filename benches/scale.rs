@@ -16,7 +16,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Identified, Opened, Source, SourceError, Turn};
+use depthgauge::source::{Figures, Identified, NextRequest, Opened, Source, SourceError};
 use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -51,12 +51,8 @@ struct Simulated {
 }
 
 impl Source for Simulated {
-    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
-        self.queue.turn(urgent)
-    }
-
-    fn is_busy(&self) -> bool {
-        self.queue.is_busy()
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        self.queue.upstream()
     }
 
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {

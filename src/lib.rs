@@ -7,11 +7,11 @@
 //! # The flow
 //!
 //! ```text
-//! kube-apiserver ─TLS─▶ server ─▶ auth ─▶ api ─▶ lookup ─▶ source ─▶ oci ─▶ OCI Queue
+//! kube-apiserver ─TLS─▶ server ─▶ auth ─▶ api ─▶ lookup ─▶ source ─▶ oci ─▶ http ─▶ OCI Queue
 //!                                          ◀── Sample ──┘ (from memory; a reader fills it)
 //! ```
 //!
-//! One way only: server → auth → api → selector → lookup → source → oci; values come back as
+//! One way only: server → auth → api → selector → lookup → source → oci → http; values come back as
 //! [`metric::Sample`]. Only [`api`] knows Kubernetes' list types, only [`oci`] knows OCI's JSON,
 //! and only `source::oci_queue` knows both sides. [`lookup`] names the [`source::Source`] trait
 //! and no kind of source: a new one is one file in `source/` and one line in [`source::KINDS`].
@@ -82,14 +82,18 @@
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
-//!   oci.rs             client: sign, send, decode; knows nothing of metrics
+//!   oci.rs             client: sign, send, decode; knows nothing of metrics; oci/signing.rs: what authenticates a request
 //!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group}.rs, oci/regions.tsv   declared: regions that the table does not know
-//!   oci/{error,transport}.rs   why there is no answer; connections, proxies, trust
-//!   oci/{pace,breaker,retry}.rs   how fast the service is asked, whether at all, and whether again
+//!   oci/{answer,error}.rs   what is read out of an answer; why there is none
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
 //!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
 //!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
+//!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
+//!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
+//!   http/{transport,url}.rs   connections, proxies, trust; what of a URL is sent
+//!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
+//!   upstream/{rate_limiter,breaker,pauses,retry}.rs   its rate; which hosts are down; what it wants no request for; the budget of retries
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity; names with `*`; names in a sentence and in a URL; pure
 //!   # beside the request path
@@ -140,6 +144,10 @@ pub mod lookup;
 pub mod source;
 
 pub mod oci;
+
+pub mod http;
+
+pub mod upstream;
 
 pub mod metric;
 

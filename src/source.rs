@@ -9,14 +9,13 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::document::{Fields, Problems};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName};
+use crate::upstream::{Admission, Upstream};
 
 pub mod facet;
 pub mod oci_queue;
@@ -178,32 +177,19 @@ pub trait Source: Send + Sync {
         facet.clone()
     }
 
-    /// Waits until it may be read, for its service limits its callers or asked to be left alone;
-    /// the deadline of a read begins afterwards. `urgent`: nothing is known yet, and somebody
-    /// waits for it.
-    fn turn(&self, _urgent: bool) -> BoxFuture<'_, Turn> {
-        async { Turn::default() }.boxed()
-    }
-
-    /// Whether others wait for their turns at its service: a read that may be for nobody had better
-    /// not join them.
-    fn is_busy(&self) -> bool {
-        false
-    }
-
-    /// Whether it is not asked at all now, for nothing answers where it is.
-    fn is_held_back(&self) -> bool {
-        false
-    }
+    /// The service that the next read queries first, which decides when that read may begin. `None`
+    /// for a source that sends no requests.
+    fn upstream(&self) -> Option<NextRequest<'_>>;
 }
 
-/// The right to read a source now, for as long as it is held.
-#[derive(Debug, Default)]
-pub struct Turn {
-    /// How much later than wanted, because there are more reads than the service is asked at once.
-    pub waited: Duration,
-    /// A place among those who read.
-    pub place: Option<OwnedSemaphorePermit>,
+/// What the next read of a source queries first.
+pub struct NextRequest<'s> {
+    /// The service.
+    pub upstream: &'s Upstream,
+    /// The host there, once it is known.
+    pub host: Option<String>,
+    /// What failures are remembered by, see [`crate::upstream::Host::admit`].
+    pub key: String,
 }
 
 /// One reading: a value for each metric of the kind.
@@ -271,6 +257,30 @@ impl SourceError {
     ) -> Self {
         let (cause, detail) = (cause.into(), detail.into());
         Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
+    }
+}
+
+// === impl dyn Source ===
+
+impl dyn Source {
+    /// Waits until a read may begin; its deadline begins afterwards. `urgent`: there is no value to
+    /// serve meanwhile.
+    pub async fn admit(&self, urgent: bool) -> Admission {
+        match self.upstream() {
+            Some(NextRequest { upstream, host, key }) => upstream.admit(host.as_deref(), &key, urgent).await,
+            None => Admission::default(),
+        }
+    }
+
+    /// Whether other reads wait for their turns at its service: one that may not be needed had better
+    /// not join them.
+    pub fn is_saturated(&self) -> bool {
+        self.upstream().is_some_and(|next| next.upstream.is_saturated())
+    }
+
+    /// Whether its host is marked down, so that reads are refused.
+    pub fn breaker_open(&self) -> bool {
+        self.upstream().is_some_and(|next| next.host.is_some_and(|host| next.upstream.breaker_open(&host)))
     }
 }
 

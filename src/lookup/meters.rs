@@ -102,7 +102,7 @@ impl Collector for Vitals {
                     Condition::Waiting => waiting += 1,
                     Condition::Well => well += 1,
                     Condition::Failing(since) => {
-                        held_back += i64::from(cell.source.is_held_back());
+                        held_back += i64::from(cell.source.breaker_open());
                         failing.push((entry, cell, since));
                     }
                 }

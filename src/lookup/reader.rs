@@ -14,7 +14,7 @@ use super::roll::Roll;
 use super::schedule::{self, LastRead, Next};
 use crate::metric::Clock;
 use crate::source::facet::Facet;
-use crate::source::{Figures, Kind, Source, SourceError, Step, Turn, Verdict};
+use crate::source::{Figures, Kind, Source, SourceError, Step, Verdict};
 
 /// A wait for a turn that is none of a moment: what an answer may be older than `refresh` anyway.
 const SCARCE: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ async fn keep_fresh(cell: Arc<Cell>) {
 fn plan(cell: &Cell, now: Instant) -> Next {
     let mut state = cell.state();
     // Where turns are always waited for, whoever asks would wait as well: values are kept ready.
-    let busy = || state.waited < SCARCE && cell.source.is_busy();
+    let busy = || state.waited < SCARCE && cell.source.is_saturated();
     let next = match is_left(cell, &state) {
         true => Next::Idle,
         false => schedule::next(now, &state.asks, state.last_read, &cell.timing, busy),
@@ -133,10 +133,10 @@ fn is_due_on_demand(cell: &Cell, now: Instant) -> bool {
 
 async fn read(cell: &Cell) {
     // Held until the end of the read.
-    let Turn { waited, place: _place } = cell.source.turn(cell.is_wanting()).await;
+    let admission = cell.source.admit(cell.is_wanting()).await;
     {
         let mut state = cell.state();
-        state.waited = waited;
+        state.waited = admission.waited;
         if is_left(cell, &state) {
             return;
         }

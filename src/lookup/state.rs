@@ -88,7 +88,7 @@ pub struct OutageState {
 impl ReadingState {
     pub(super) fn of(entry: &Entry, cell: &Cell, now: Instant) -> Self {
         // Looks at the service's own state, and so before the lock.
-        let held_back = cell.source.is_held_back();
+        let held_back = cell.source.breaker_open();
         let state = cell.state();
         Self {
             label: entry.kind.label(),

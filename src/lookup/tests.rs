@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::cells::{PARTS_MAX, PARTS_PER_SOURCE};
 use super::*;
 use crate::metric::quantity::Quantity;
-use crate::source::{Figures, Identified, Source, SourceError, Step, Turn, Verdict};
+use crate::source::{Figures, Identified, NextRequest, Source, SourceError, Step, Verdict};
+use crate::upstream::{Limits, Upstream};
 
 mod gauges;
 mod lists;
@@ -56,7 +57,9 @@ struct Fake {
     reads: AtomicU64,
     ended: AtomicU64,
     takes: Duration,
-    /// How long each read has to wait for its turn.
+    /// Gives turns while `queued` is set.
+    service: Upstream,
+    /// How long each read has to wait for its turn, if it is due 5 s after the one before began.
     queued: Mutex<Duration>,
     /// When a read that fails says to come back.
     retry_after: Mutex<Option<Duration>>,
@@ -70,6 +73,7 @@ impl Fake {
             reads: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             takes: Duration::from_millis(50),
+            service: Upstream::new(Limits::new(2, "")),
             queued: Mutex::default(),
             retry_after: Mutex::default(),
         })
@@ -88,6 +92,23 @@ impl Fake {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Each further read has to wait for so long.
+    fn queue(&self, wait: Duration) {
+        *self.queued.lock().unwrap() = wait;
+        if self.reads() > 0 {
+            self.owe();
+        }
+    }
+
+    /// Two turns a second are taken for others.
+    fn owe(&self) {
+        let queued = *self.queued.lock().unwrap();
+        let until = if queued.is_zero() { queued } else { queued + Duration::from_secs(5) };
+        for _ in 1..until.as_millis() / 500 {
+            self.service.charge();
+        }
+    }
+
     fn figures(&self, length: i64) -> Figures {
         let names = ["oci_queue_length", "oci_queue_visible", "oci_queue_size_bytes"];
         Figures::new(names.map(|name| (MetricName::new(name), Quantity::from_units(length))).to_vec())
@@ -95,18 +116,15 @@ impl Fake {
 }
 
 impl Source for Arc<Fake> {
-    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
-        async move {
-            let waited = if urgent { Duration::ZERO } else { *self.queued.lock().unwrap() };
-            tokio::time::sleep(waited).await;
-            Turn { waited, place: None }
-        }
-        .boxed()
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        let waits = !self.queued.lock().unwrap().is_zero();
+        waits.then(|| NextRequest { upstream: &self.service, host: None, key: String::new() })
     }
 
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
+            self.owe();
             let judged = |cause: &str, verdict| SourceError {
                 step: Step::Read,
                 verdict,
@@ -433,7 +451,7 @@ fn a_404_names_what_fits() {
 async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower() {
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);
-    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    fake.queue(Duration::from_secs(10));
     scene.age().await;
     assert_eq!(scene.catalog.stretch(), Duration::ZERO, "the first read is urgent");
     // Until the first wait is known, those who ask meanwhile wait with it.
@@ -449,7 +467,7 @@ async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower(
     assert_eq!(scene.catalog.stretch(), Duration::from_secs(10));
     // `refresh` and the wait: every 15 s.
     assert!((19..=21).contains(&(fake.reads() - before)), "{}", fake.reads() - before);
-    *fake.queued.lock().unwrap() = Duration::ZERO;
+    fake.queue(Duration::ZERO);
     seconds(20.0).await;
     scene.age().await;
     assert_eq!(scene.catalog.stretch(), Duration::ZERO);

@@ -14,8 +14,8 @@ use super::credentials::{Credentials, CredentialsError, Method};
 use super::environment::Environment;
 use super::metadata::Metadata;
 use super::resource_principal::{REGION, RPST, ResourcePrincipal};
-use super::transport::Roots;
 use super::workload_identity::TokenService;
+use crate::http::transport::Roots;
 
 /// A way to sign in, and the profile of those ways that have one.
 #[derive(Clone, Debug, Eq, PartialEq)]

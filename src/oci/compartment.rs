@@ -93,7 +93,7 @@ impl QueueSummary {
 
     /// Its OCID, checked.
     pub fn id(&self) -> Result<QueueId, Error> {
-        self.id.parse().map_err(|error| Error::Nonsense(format!("ListQueues: {error}")))
+        self.id.parse().map_err(|error| Error::InvalidResponse(format!("ListQueues: {error}"), None))
     }
 }
 
@@ -115,15 +115,15 @@ impl Client {
             // Oldest first: a queue that is made meanwhile moves none to a page already read.
             query.extend([("sortBy", "timeCreated"), ("sortOrder", "ASC")]);
             query.extend(next.as_deref().map(|token| ("page", token)));
-            let answer = self.ask(&control.url_with(&path, &query), by).await?;
+            let answer = self.page(control, &path, &query, &compartment, by).await?;
             queues.extend(answer.decode::<Page>()?.items);
             // An empty page may come before the last one: only the header tells.
-            next = answer.next_page;
+            next = answer.next_page()?;
             if next.is_none() {
                 return Ok(queues);
             }
         }
-        Err(Error::Nonsense(format!("ListQueues has more than {PAGES_MAX} pages")))
+        Err(Error::InvalidResponse(format!("ListQueues has more than {PAGES_MAX} pages"), None))
     }
 }
 

@@ -90,7 +90,7 @@ impl GroupSummary {
 
     /// Its OCID, checked.
     pub fn id(&self) -> Result<GroupId, Error> {
-        self.id.parse().map_err(|error| Error::Nonsense(format!("ListConsumerGroups: {error}")))
+        self.id.parse().map_err(|error| Error::InvalidResponse(format!("ListConsumerGroups: {error}"), None))
     }
 }
 
@@ -112,15 +112,15 @@ impl Client {
             let mut query = vec![("queueId", queue.as_str()), ("limit", PAGE_SIZE)];
             query.extend(next.as_deref().map(|token| ("page", token)));
             query.extend([("sortOrder", "ASC"), ("sortBy", "timeCreated")]);
-            let answer = self.ask(&control.url_with(&path, &query), by).await?;
+            let answer = self.page(control, &path, &query, queue.as_str(), by).await?;
             groups.extend(answer.decode::<Page>()?.items);
             // An empty page may come before the last one: only the header tells.
-            next = answer.next_page;
+            next = answer.next_page()?;
             if next.is_none() {
                 return Ok(groups);
             }
         }
-        Err(Error::Nonsense(format!("ListConsumerGroups has more than {PAGES_MAX} pages")))
+        Err(Error::InvalidResponse(format!("ListConsumerGroups has more than {PAGES_MAX} pages"), None))
     }
 }
 

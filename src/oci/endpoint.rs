@@ -1,13 +1,12 @@
-//! Where requests go: a scheme, host and port, and what of a URL is signed.
+//! Where signed requests go: a scheme, host and port.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::Uri;
-use reqwest::Url;
 
 use super::region::Region;
+use crate::http::url::{Url, host, is_loopback};
 
 /// A scheme, host and port that signed requests may be sent to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +34,11 @@ impl Endpoint {
     pub fn region(&self) -> Option<Region> {
         let mut labels = self.0.host_str()?.split('.').skip_while(|label| *label != "messaging");
         Region::find(labels.nth(1)?)
+    }
+
+    /// Name and port, by which [`crate::upstream`] knows it.
+    pub fn authority(&self) -> String {
+        host(&self.0)
     }
 
     /// The same with a query, whose values may be any text.
@@ -80,31 +84,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Path and query as they go over the wire.
-pub(super) fn target(url: &Url) -> String {
-    match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    }
-}
-
-/// The Host header that the HTTP client sends: without a default port.
-pub(super) fn host(url: &Url) -> String {
-    let name = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    }
-}
-
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::url::target;
 
     #[test]
     fn endpoints() {
@@ -155,14 +138,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().region().map(|found| found.code), region, "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_signed_is_what_is_sent() {
-        let url: Url = "https://host:443/a%20b?x=%2F+y".parse().unwrap();
-        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("host", "/a%20b?x=%2F+y"));
-        let url: Url = "http://[::1]:8081/".parse().unwrap();
-        assert_eq!((host(&url).as_str(), target(&url).as_str()), ("[::1]:8081", "/"));
     }
 
     #[test]

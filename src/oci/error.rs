@@ -1,4 +1,5 @@
-//! Why a request brought no answer: told apart where the remedies differ.
+//! Why a request brought no answer, in two layers: what [`crate::http`] met, and what only OCI's
+//! protocol knows, such as signing and documents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use super::credentials::Method;
 use super::session::SignInError;
+use crate::http;
 
 /// Why a request brought no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,45 +17,20 @@ pub enum Error {
     SignIn(SignInError),
     /// The request could not be signed.
     #[error("the private key cannot sign")]
-    Unsigned,
-    /// No connection, or one that broke.
-    #[error("{0}")]
-    Unreachable(Unreachable, #[source] Arc<reqwest::Error>),
-    /// The deadline passed.
-    #[error("timed out")]
-    TimedOut,
+    SigningFailed,
+    /// No connection, one that broke, or no answer in time.
+    #[error(transparent)]
+    Http(http::error::Error),
     /// The service answered with an error.
     #[error("{0}")]
     Service(ServiceError),
-    /// An answer of 2xx that is not what it should be.
+    /// An answer of 2xx that is not what it should be, and the id of its request.
     #[error("the answer is not understood: {0}")]
-    Nonsense(String),
-    /// One of the others, and the id of the request that met it: the service's, or else ours.
-    #[error("{1}")]
-    Of(String, Box<Error>),
-    /// Not asked, for nobody gets an answer there now: this is what the last one got.
+    InvalidResponse(String, Option<String>),
+    /// Not sent, because an earlier request met this. The service wants no request for this long if
+    /// it said so; otherwise its host is down.
     #[error("{0}")]
-    Down(Box<Error>),
-}
-
-/// Kinds of connection trouble, told apart because the remedies differ.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unreachable {
-    /// Nobody listens there.
-    #[error("connection refused")]
-    Refused,
-    /// The name has no address.
-    #[error("host name not found")]
-    NoSuchHost,
-    /// The certificate is not trusted, or the handshake failed.
-    #[error("TLS handshake failed")]
-    Tls,
-    /// No connection in time; one that is there and brings no answer is [`Error::TimedOut`].
-    #[error("timed out")]
-    Late,
-    /// Closed before or within the answer.
-    #[error("connection lost")]
-    Lost,
+    NotSent(Box<Error>, Option<Duration>),
 }
 
 /// An HTTP status other than 2xx.
@@ -71,7 +48,9 @@ pub struct ServiceError {
     pub clock_skewed: bool,
     /// How the request was signed.
     pub method: Method,
-    /// When the service wants to be asked again: from now, half a minute at most.
+    /// Of a redirect: where to, for the log.
+    pub location: Option<String>,
+    /// When the service wants the next request: from now, half a minute at most.
     pub retry_after: Option<Duration>,
     /// Of a refusal: the IAM statement that would grant it, for the log.
     pub policy: Option<Arc<str>>,
@@ -80,33 +59,20 @@ pub struct ServiceError {
 // === impl Error ===
 
 impl Error {
-    /// What a request met, and its id: where there is none, nothing was asked.
-    pub(super) fn of(request_id: Option<String>, error: Self) -> Self {
-        match (request_id, error) {
-            (Some(id), error @ (Self::Unreachable(..) | Self::TimedOut | Self::Nonsense(_))) => {
-                Self::Of(id, Box::new(error))
-            }
-            // The others have one of their own.
-            (_, error) => error,
-        }
-    }
-
-    /// The error, whichever request met it.
-    pub fn met(&self) -> &Self {
-        match self {
-            Self::Of(_, error) => error.met(),
-            _ => self,
-        }
+    /// The deadline passed before a request could be sent.
+    pub fn timed_out() -> Self {
+        Self::Http(http::error::Fault::TimedOut.into())
     }
 
     /// By which the service's own people find the request.
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::Of(id, _) => Some(id),
             Self::Service(error) => error.request_id.as_deref(),
             Self::SignIn(error) => error.request_id.as_deref(),
-            Self::Down(error) => error.request_id(),
-            Self::Unsigned | Self::Unreachable(..) | Self::TimedOut | Self::Nonsense(_) => None,
+            Self::Http(error) => error.request_id.as_deref(),
+            Self::InvalidResponse(_, id) => id.as_deref(),
+            Self::NotSent(error, _) => error.request_id(),
+            Self::SigningFailed => None,
         }
     }
 }
@@ -125,10 +91,4 @@ impl fmt::Display for ServiceError {
         }
         Ok(())
     }
-}
-
-/// An error, and why, as far as the errors below it tell; for the log.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

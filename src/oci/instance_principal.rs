@@ -7,35 +7,40 @@
 //! the platform rotates them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
+use http::header::{AUTHORIZATION, DATE, HeaderName};
 use jiff::Timestamp;
-use reqwest::Url;
+use tokio::time::Instant;
 
-use super::endpoint::{is_loopback, target};
-use super::error::with_causes;
 use super::metadata::{self, Identity, Metadata};
 use super::region::Home;
-use super::retry::retry_after;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
-use super::transport::{Exchanged, excerpt, exchange, secret};
-use super::{Error, REQUEST_ID};
+use super::{request_id, token_protocol, token_service};
+use crate::http::authorize::{Authorization, sensitive};
+use crate::http::error::{Error, ErrorText, Fault, with_causes};
+use crate::http::transport::{Transport, Trust};
+use crate::http::url::{Url, is_loopback, target};
+use crate::http::{Client, Protocol, Request};
+use crate::upstream::Upstream;
 
 /// Of one attempt, the making of the key included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How errors name the service.
 const NAME: &str = "federation service";
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-content-sha256");
 
 pub(super) struct InstancePrincipal {
     metadata: Metadata,
+    /// The metadata service, and the federation service.
+    upstreams: [Arc<Upstream>; 2],
     clock: fn() -> Timestamp,
     known: Mutex<Known>,
     /// Which of the two services is asked just now.
@@ -53,29 +58,32 @@ struct Known {
 
 impl InstancePrincipal {
     pub(super) fn new(metadata: Metadata, clock: fn() -> Timestamp) -> Self {
-        Self { metadata, clock, known: Mutex::default(), federating: AtomicBool::new(false) }
+        let upstreams = [token_service(), token_service()];
+        Self { metadata, upstreams, clock, known: Mutex::default(), federating: AtomicBool::new(false) }
     }
 
     async fn session(&self) -> Result<Session, SignInError> {
+        let by = Instant::now() + TIMEOUT;
         self.federating.store(false, Ordering::Relaxed);
-        let identity = self.metadata.identity().await?;
-        let home = self.home().await?;
+        let http = metadata::client(self.upstreams[0].clone(), self.clock);
+        let identity = self.metadata.identity(&http, by).await?;
+        let home = self.home(&http, by).await?;
         self.same_tenancy(&identity.tenancy)?;
         let made = tokio::task::spawn_blocking(new_key).await;
         let (key, public) = made.map_err(|error| unusable(&error.to_string()))??;
         self.federating.store(true, Ordering::Relaxed);
-        let token = self.federate(&identity, &STANDARD.encode(public), &home).await?;
+        let token = self.federate(&identity, &STANDARD.encode(public), &home, by).await?;
         let claims = Claims::of(&token).ok_or_else(|| unusable("its token is none that ends"))?;
         let lifetime = claims.left((self.clock)()).ok_or_else(|| token::expired(NAME, claims))?;
         Ok(Session { signer: Signer::new(token::key_id(&token), key), lifetime, home: Some(home) })
     }
 
     /// Asked once: an instance does not move.
-    async fn home(&self) -> Result<Home, SignInError> {
+    async fn home(&self, http: &Client, by: Instant) -> Result<Home, SignInError> {
         if let Some(home) = self.known().home.clone() {
             return Ok(home);
         }
-        let home = self.metadata.home().await?;
+        let home = self.metadata.home(http, by).await?;
         self.known().home = Some(home.clone());
         Ok(home)
     }
@@ -92,26 +100,22 @@ impl InstancePrincipal {
         ))
     }
 
-    async fn federate(&self, identity: &Identity, public: &str, home: &Home) -> Result<String, SignInError> {
+    async fn federate(
+        &self,
+        identity: &Identity,
+        public: &str,
+        home: &Home,
+        by: Instant,
+    ) -> Result<String, SignInError> {
         let url = self.url(home)?;
-        let http = self.metadata.roots.client_for(&url).map_err(|error| unusable(&with_causes(&error)))?;
-        let request = self.request(&http, url, identity, public)?;
-        let sent = identity.signer.key_id();
-        let Exchanged { status, headers, body, request_id } = exchange(request).await.map_err(|error| lost(&error))?;
-        if (200..300).contains(&status) {
-            let none = || SignInError { request_id, ..unusable("its answer holds no token") };
-            return token::from_json(&body).ok_or_else(none);
-        }
-        let remedy = match status {
-            401 | 403 => "Set the clock of this node (NTP); if it is right, the instance needs a new certificate.",
-            _ => "This is trouble of the service; it is asked again.",
-        };
-        let detail = match token::from_json(&body) {
-            Some(_) => "an answer that holds a token all the same".to_owned(),
-            None => excerpt(&String::from_utf8_lossy(&body), sent),
-        };
-        let retry_after = retry_after(status, &headers, (self.clock)());
-        Err(SignInError { cause: format!("{NAME}: {status}"), remedy, detail, request_id, retry_after })
+        let transport = Transport::new(Trust::System(self.metadata.roots.clone()));
+        let protocol = Protocol { read_error, ..token_protocol(Some(request_id)) };
+        let http = Client::new(self.upstreams[1].clone(), transport, protocol, self.clock);
+        http.prepare(&url).map_err(|error| unusable(&with_causes(&error)))?;
+        let (request, auth) = self.request(url, identity, public)?;
+        let answer = http.send(&request, &auth, by).await.map_err(|failure| failed(&failure.into_error()))?;
+        let none = || SignInError { request_id: answer.request_id.clone(), ..unusable("its answer holds no token") };
+        token::from_json(&answer.body).ok_or_else(none)
     }
 
     fn url(&self, home: &Home) -> Result<Url, SignInError> {
@@ -124,13 +128,7 @@ impl InstancePrincipal {
         Ok(url)
     }
 
-    fn request(
-        &self,
-        http: &reqwest::Client,
-        url: Url,
-        identity: &Identity,
-        public: &str,
-    ) -> Result<reqwest::RequestBuilder, SignInError> {
+    fn request(&self, url: Url, identity: &Identity, public: &str) -> Result<(Request, Authorization), SignInError> {
         let Identity { leaf, intermediate, signer, .. } = identity;
         // Base64 needs no escapes.
         let body = format!(
@@ -141,15 +139,13 @@ impl InstancePrincipal {
         let target = target(&url);
         // The one request that does not sign its host.
         let signable = Signable { method: "POST", target: &target, host: None, date: &date, content: Some(content) };
-        let authorization = signer.authorization(&signable).map_err(|_| unusable("the instance's key cannot sign"))?;
-        Ok(http
-            .post(url)
-            .header(DATE, date)
-            .header(CONTENT_TYPE, "application/json")
-            .header("x-content-sha256", content_hash(body.as_bytes()))
-            .header(AUTHORIZATION, secret(&authorization).map_err(|error| lost(&error))?)
-            .header(REQUEST_ID, format!("{:032X}", fastrand::u128(..)))
-            .body(body))
+        let signed = signer.authorization(&signable).map_err(|_| unusable("the instance's key cannot sign"))?;
+        let hash = content_hash(body.as_bytes());
+        let headers = [(DATE, date), (CONTENT_SHA256, hash), (AUTHORIZATION, signed)];
+        let headers = headers.into_iter().map(|(name, value)| Some((name, sensitive(&value)?)));
+        let headers = headers.collect::<Option<_>>().ok_or_else(|| unusable("the instance's key id is no header"))?;
+        let auth = Authorization { headers, secret: signer.key_id().to_owned() };
+        Ok((Request::post_json(url, body), auth))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -168,7 +164,30 @@ impl Issuer for InstancePrincipal {
     }
 
     fn too_slow(&self) -> SignInError {
-        if self.federating.load(Ordering::Relaxed) { lost(&Error::TimedOut) } else { metadata::too_slow() }
+        if self.federating.load(Ordering::Relaxed) { lost(&Fault::TimedOut.into()) } else { metadata::too_slow() }
+    }
+}
+
+/// An error that holds a token all the same is not shown.
+fn read_error(body: &[u8]) -> ErrorText {
+    match token::from_json(body) {
+        Some(_) => ErrorText { message: "an answer that holds a token all the same".to_owned(), code: None },
+        None => ErrorText::whole(body),
+    }
+}
+
+fn failed(error: &Error) -> SignInError {
+    let Error { fault: Fault::Status(refused), request_id } = error.met() else { return lost(error) };
+    let remedy = match refused.status {
+        401 | 403 => "Set the clock of this node (NTP); if it is right, the instance needs a new certificate.",
+        _ => "This is trouble of the service; it is asked again.",
+    };
+    SignInError {
+        cause: format!("{NAME}: {}", refused.status),
+        remedy,
+        detail: refused.message.clone(),
+        request_id: request_id.clone(),
+        retry_after: refused.retry_after,
     }
 }
 

@@ -4,23 +4,30 @@
 //! speaks: its address is the instance's own link, and no proxy is asked.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::AUTHORIZATION;
+use http::StatusCode;
+use jiff::Timestamp;
+use tokio::time::Instant;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::declared;
 use super::environment::Environment;
-use super::error::with_causes;
 use super::key::private_key;
 use super::region::{Home, Region};
 use super::session::SignInError;
 use super::sign::Signer;
-use super::transport::{self, Exchanged, Roots, exchange};
-use super::{Error, declared};
+use super::token_protocol;
+use crate::http::authorize::Authorization;
+use crate::http::error::{Error, Fault};
+use crate::http::transport::{Roots, Transport, Trust};
+use crate::http::{Client, Request, Response};
+use crate::upstream::Upstream;
 
 /// Where it is, and where on networks without IPv4.
 const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9fe:a9fe]/opc/v2"];
@@ -66,23 +73,22 @@ impl Metadata {
     }
 
     /// The instance's certificate and key of now.
-    pub(super) async fn identity(&self) -> Result<Identity, SignInError> {
-        let http = http()?;
+    pub(super) async fn identity(&self, http: &Client, by: Instant) -> Result<Identity, SignInError> {
         // Rotated between two of the reads: the next three belong together.
-        match self.try_identity(&http).await? {
+        match self.try_identity(http, by).await? {
             Some(identity) => Ok(identity),
             None => {
-                let again = self.try_identity(&http).await?;
+                let again = self.try_identity(http, by).await?;
                 again.ok_or_else(|| unusable("certificate and key do not belong together"))
             }
         }
     }
 
-    async fn try_identity(&self, http: &reqwest::Client) -> Result<Option<Identity>, SignInError> {
+    async fn try_identity(&self, http: &Client, by: Instant) -> Result<Option<Identity>, SignInError> {
         let pem = |text: String| pem::parse(text).map_err(|_| unusable("a PEM that is none"));
-        let leaf = pem(self.get(http, "identity/cert.pem").await?)?.into_contents();
-        let key = self.get(http, "identity/key.pem").await?;
-        let intermediate = pem(self.get(http, "identity/intermediate.pem").await?)?.into_contents();
+        let leaf = pem(self.get(http, "identity/cert.pem", by).await?)?.into_contents();
+        let key = self.get(http, "identity/key.pem", by).await?;
+        let intermediate = pem(self.get(http, "identity/intermediate.pem", by).await?)?.into_contents();
         let key = private_key(key.as_bytes(), None).map_err(|error| unusable(&error.to_string()))?;
         let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| unusable("a certificate that is none"))?;
         let public: Result<PublicKeyX509Der<'_>, _> = key.public_key().as_der();
@@ -101,9 +107,8 @@ impl Metadata {
 
     /// Where the instance is: region, and its realm's domain for a region that the table does not
     /// know. Asked of the service unless the environment describes the region.
-    pub(super) async fn home(&self) -> Result<Home, SignInError> {
-        let http = http()?;
-        let region = self.get(&http, "instance/region").await?.trim().to_ascii_lowercase();
+    pub(super) async fn home(&self, http: &Client, by: Instant) -> Result<Home, SignInError> {
+        let region = self.get(http, "instance/region", by).await?.trim().to_ascii_lowercase();
         if Region::find(&region).is_some() {
             return Ok(Home { region, domain: None });
         }
@@ -111,7 +116,7 @@ impl Metadata {
         if let Some(home) = described.map_err(|error| unusable(&error.to_string()))? {
             return Ok(home);
         }
-        let info = self.get(&http, "instance/regionInfo").await?;
+        let info = self.get(http, "instance/regionInfo", by).await?;
         let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
         let domain = info["realmDomainComponent"].as_str().map(str::to_ascii_lowercase);
         let told = Some(Home { region: region.clone(), domain }).filter(|home| home.queue_control_plane().is_some());
@@ -119,34 +124,45 @@ impl Metadata {
             .ok_or_else(|| unusable("a region without a domain"))
     }
 
-    async fn get(&self, http: &reqwest::Client, path: &str) -> Result<String, SignInError> {
+    async fn get(&self, http: &Client, path: &str, by: Instant) -> Result<String, SignInError> {
         let bases = self.base.as_deref().map_or(BASES.to_vec(), |base| vec![base.trim_end_matches('/')]);
-        let mut last = Error::TimedOut;
+        // No secret: it is the same for all instances.
+        let auth = Authorization::header("Bearer Oracle", "").ok_or_else(|| unusable("its credential is none"))?;
+        let mut last = Error::from(Fault::TimedOut);
         for base in bases {
-            match exchange(http.get(format!("{base}/{path}")).header(AUTHORIZATION, "Bearer Oracle")).await {
-                Ok(Exchanged { status: 200, body, .. }) => return Ok(String::from_utf8_lossy(&body).into_owned()),
-                Ok(Exchanged { status, request_id, .. }) => {
-                    let (cause, detail) = (format!("{NAME}: {status}"), format!("{base}/{path}"));
-                    return Err(SignInError { cause, remedy: NO_INSTANCE, detail, request_id, retry_after: None });
+            let url = format!("{base}/{path}");
+            let error = |status: u16, request_id| {
+                let (cause, detail) = (format!("{NAME}: {status}"), url.clone());
+                SignInError { cause, remedy: NO_INSTANCE, detail, request_id, retry_after: None }
+            };
+            let request = Request::get(url.parse().map_err(|_| unusable("its address is none"))?);
+            match http.send(&request, &auth, by).await {
+                Ok(Response { status, body, .. }) if status == StatusCode::OK => {
+                    return Ok(String::from_utf8_lossy(&body).into_owned());
                 }
-                // Nobody there: perhaps at the other address.
-                Err(error @ Error::Unreachable(..)) => last = error,
-                Err(error) => return Err(lost(&error)),
+                Ok(Response { status, request_id, .. }) => return Err(error(status.as_u16(), request_id)),
+                Err(failure) => last = failure.into_error(),
+            }
+            let Error { fault, request_id } = last.met();
+            match fault {
+                // Perhaps it is at the other address.
+                Fault::Unreachable(..) => {}
+                Fault::Status(refused) => return Err(error(refused.status, request_id.clone())),
+                _ => break,
             }
         }
         Err(lost(&last))
     }
 }
 
-/// What to say when the service does not answer in time.
-pub(super) fn too_slow() -> SignInError {
-    lost(&Error::TimedOut)
+/// A client for the metadata service: no proxy reaches it, and nothing there is HTTPS.
+pub(super) fn client(upstream: Arc<Upstream>, clock: fn() -> Timestamp) -> Client {
+    Client::new(upstream, Transport::direct(Trust::Only(Roots::default())), token_protocol(None), clock)
 }
 
-fn http() -> Result<reqwest::Client, SignInError> {
-    // No certificates: nothing here is HTTPS.
-    let http = transport::builder().no_proxy().tls_certs_only([]).build();
-    http.map_err(|error| unusable(&with_causes(&error)))
+/// What to say when the service does not answer in time.
+pub(super) fn too_slow() -> SignInError {
+    lost(&Fault::TimedOut.into())
 }
 
 fn lost(error: &Error) -> SignInError {

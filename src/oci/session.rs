@@ -17,10 +17,9 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Error;
-use super::error::with_causes;
 use super::region::Home;
 use super::sign::Signer;
+use crate::http::error::{Error, with_causes};
 
 /// How long a failed attempt is the answer for everybody: as long as a source waits that reads
 /// every few seconds, and far less than an HPA's interval.
@@ -107,8 +106,8 @@ impl SignInError {
 
     /// The service gave no answer.
     pub(super) fn lost(service: &str, remedy: &'static str, error: &Error) -> Self {
-        let lost = Self::new(format!("{service}: {error}"), remedy, with_causes(error.met()));
-        Self { request_id: error.request_id().map(str::to_owned), ..lost }
+        let lost = Self::new(format!("{service}: {error}"), remedy, with_causes(error));
+        Self { request_id: error.met().request_id.clone(), ..lost }
     }
 
     /// The service gave an answer of which nothing can be made.

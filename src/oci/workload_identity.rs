@@ -13,18 +13,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::credentials::CredentialsError;
 use super::environment::Environment;
-use super::error::with_causes;
-use super::retry::retry_after;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
-use super::transport::{self, Exchanged, excerpt, exchange, secret};
-use super::{Error, REQUEST_ID, Unreachable};
+use super::{token_protocol, token_service};
+use crate::http::authorize::Authorization;
+use crate::http::error::{Error, Fault, Unreachable, with_causes};
+use crate::http::transport::{Roots, Transport, Trust};
+use crate::http::url::Url;
+use crate::http::{Client, Request};
+use crate::upstream::Upstream;
 
 /// Fixed by OKE.
 const PORT: u16 = 12250;
@@ -50,12 +53,14 @@ pub struct TokenService {
 
 pub(super) struct WorkloadIdentity {
     service: Arc<TokenService>,
+    upstream: Arc<Upstream>,
     clock: fn() -> Timestamp,
 }
 
 /// What a request is made of, got where waiting is allowed.
 struct Prepared {
-    http: reqwest::Client,
+    http: Client,
+    url: Url,
     service_account: String,
     key: aws_lc_rs::rsa::KeyPair,
     pod_key: String,
@@ -96,8 +101,8 @@ impl TokenService {
     }
 
     /// Reads the files and makes a key: blocks.
-    fn prepare(&self, now: Timestamp) -> Result<Prepared, SignInError> {
-        let service_account = self.service_account(now)?;
+    fn prepare(&self, upstream: Arc<Upstream>, clock: fn() -> Timestamp) -> Result<Prepared, SignInError> {
+        let service_account = self.service_account(clock())?;
         let bad_ca = |detail: String| {
             SignInError::new(
                 "the CA file of the service account cannot be used",
@@ -105,15 +110,16 @@ impl TokenService {
                 format!("{}: {detail}", self.ca_file.display()),
             )
         };
-        let pem = std::fs::read(&self.ca_file).map_err(|error| bad_ca(error.to_string()))?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(with_causes(&error)))?;
-        if roots.is_empty() {
-            return Err(bad_ca("no certificate in it".to_owned()));
-        }
-        let http = transport::builder().no_proxy().https_only(true).tls_certs_only(roots);
-        let http = http.build().map_err(|error| bad_ca(with_causes(&error)))?;
+        let roots = Roots::read(&self.ca_file).map_err(bad_ca)?;
+        let transport = Transport::direct(Trust::Only(roots));
+        let http = Client::new(upstream, transport, token_protocol(Some(request_id)), clock);
+        let url: Url = self
+            .url()
+            .parse()
+            .map_err(|error| unreachable(&Fault::Unreachable(Unreachable::Lost, Arc::new(error)).into()))?;
+        http.prepare(&url).map_err(|error| bad_ca(with_causes(&error)))?;
         let (key, public) = new_key()?;
-        Ok(Prepared { http, service_account, key, pod_key: STANDARD.encode(public) })
+        Ok(Prepared { http, url, service_account, key, pod_key: STANDARD.encode(public) })
     }
 
     fn service_account(&self, now: Timestamp) -> Result<String, SignInError> {
@@ -150,26 +156,19 @@ impl WorkloadIdentity {
                 |source| CredentialsError::File { what, path: path.clone(), named_by: variable.to_owned(), source };
             std::fs::File::open(path).map_err(failed)?;
         }
-        Ok(Self { service: Arc::new(service), clock })
+        Ok(Self { service: Arc::new(service), upstream: token_service(), clock })
     }
 
     async fn session(&self) -> Result<Session, SignInError> {
-        let (service, now) = (self.service.clone(), (self.clock)());
-        let prepared = tokio::task::spawn_blocking(move || service.prepare(now)).await;
-        let Prepared { http, service_account, key, pod_key } = prepared.map_err(|_| self.too_slow())??;
-        let request = http
-            .post(self.service.url())
-            .header(AUTHORIZATION, secret(&format!("Bearer {service_account}")).map_err(|error| unreachable(&error))?)
-            .header(CONTENT_TYPE, "application/json")
-            .header(REQUEST_ID, request_id())
-            .body(format!(r#"{{"podKey": "{pod_key}"}}"#));
-        let exchanged = exchange(request).await.map_err(|error| unreachable(&error))?;
-        let Exchanged { status, headers, body, request_id } = exchanged;
-        if !(200..300).contains(&status) {
-            let detail = excerpt(&String::from_utf8_lossy(&body), &service_account);
-            let retry_after = retry_after(status, &headers, (self.clock)());
-            return Err(SignInError { request_id, retry_after, ..refused(status, detail) });
-        }
+        let by = Instant::now() + TIMEOUT;
+        let (service, upstream, clock) = (self.service.clone(), self.upstream.clone(), self.clock);
+        let prepared = tokio::task::spawn_blocking(move || service.prepare(upstream, clock)).await;
+        let Prepared { http, url, service_account, key, pod_key } = prepared.map_err(|_| self.too_slow())??;
+        let auth = Authorization::header(&format!("Bearer {service_account}"), &service_account);
+        let auth = auth.ok_or_else(|| unreachable(&Fault::TimedOut.into()))?;
+        let request = Request::post_json(url, format!(r#"{{"podKey": "{pod_key}"}}"#));
+        let answer = http.send(&request, &auth, by).await.map_err(|failure| failed(&failure.into_error()))?;
+        let (body, request_id) = (answer.body, answer.request_id);
         let nonsense = || SignInError {
             cause: format!("{NAME}: the answer is not understood"),
             remedy: "Check that KUBERNETES_SERVICE_HOST is the API server of an OKE cluster.",
@@ -195,7 +194,7 @@ impl Issuer for WorkloadIdentity {
     }
 
     fn too_slow(&self) -> SignInError {
-        unreachable(&Error::TimedOut)
+        unreachable(&Fault::TimedOut.into())
     }
 }
 
@@ -205,9 +204,20 @@ fn request_id() -> String {
     format!("{}/{}/{}", part(), part(), part())
 }
 
+fn failed(error: &Error) -> SignInError {
+    let Error { fault, request_id } = error.met();
+    match fault {
+        Fault::Status(refused) => {
+            let (request_id, retry_after) = (request_id.clone(), refused.retry_after);
+            SignInError { request_id, retry_after, ..self::refused(refused.status, refused.message.clone()) }
+        }
+        _ => unreachable(error),
+    }
+}
+
 fn unreachable(error: &Error) -> SignInError {
-    let remedy = match error.met() {
-        Error::Unreachable(Unreachable::Tls, _) => {
+    let remedy = match &error.met().fault {
+        Fault::Unreachable(Unreachable::Tls, _) => {
             "Check that OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH is the CA of this cluster's API server."
         }
         _ => {

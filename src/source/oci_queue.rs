@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, Either, join, select};
 use tokio::time::Instant;
 
 use super::facet::Facet;
-use super::{Figures, Gauge, Identified, Kind, Named, Plan, Source, SourceError, Step, Turn, Verdict};
+use super::{Figures, Gauge, Identified, Kind, Named, NextRequest, Plan, Source, SourceError, Step, Verdict};
 use crate::document::{Fields, Problems};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
@@ -59,8 +59,6 @@ struct QueueSource {
     /// From the config; never asked for, never forgotten.
     fixed: Option<Endpoint>,
     found: Mutex<Found>,
-    /// The service asked to be left alone until then.
-    rest: Mutex<Option<Instant>>,
     aliases: Aliases,
     groups: Mutex<KnownGroups>,
     /// Locked while they are listed: one list for all parts that are read at a time.
@@ -158,8 +156,8 @@ impl QueueSource {
         aliases: Aliases,
     ) -> Self {
         let found = Mutex::new(Found { endpoint: found, ..Found::default() });
-        let (rest, groups, listing) = Default::default();
-        Self { client, id, control_plane, fixed, found, rest, aliases, groups, listing }
+        let (groups, listing) = Default::default();
+        Self { client, id, control_plane, fixed, found, aliases, groups, listing }
     }
 
     fn identified(self) -> Identified {
@@ -189,7 +187,7 @@ impl QueueSource {
     async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Figures, SourceError> {
         let known = self.fixed.clone().or_else(|| self.found().endpoint.clone());
         let Some(known) = known else {
-            let endpoint = self.ask_endpoint(by).await.inspect_err(|error| self.rest_after(error))?;
+            let endpoint = self.ask_endpoint(by).await?;
             return self.stats_at(&endpoint, part, by).await;
         };
         if !self.asks_again(Instant::now()) {
@@ -223,9 +221,7 @@ impl QueueSource {
         if part.group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
             self.groups().suspect();
         }
-        let error = of_queue(Step::Read, &self.id, endpoint, &error);
-        self.rest_after(&error);
-        Err(error)
+        Err(of_queue(Step::Read, &self.id, endpoint, &error))
     }
 
     /// The consumer group of this alias or display name, as far as is known.
@@ -239,7 +235,7 @@ impl QueueSource {
             return Ok(());
         }
         let listing = tokio::time::timeout_at(by, self.listing.lock()).await;
-        let _listing = listing.map_err(|_| list_error(format_args!("{}", self.id), &oci::Error::TimedOut))?;
+        let _listing = listing.map_err(|_| list_error(format_args!("{}", self.id), &oci::Error::timed_out()))?;
         if self.groups().is_due(asked, Instant::now()) {
             let listed = self.list_groups(by).await;
             let mut known = self.groups();
@@ -313,7 +309,7 @@ impl QueueSource {
     fn learn(&self, endpoint: &Endpoint, error: Option<&oci::Error>) {
         let suspect = match error {
             None => false,
-            Some(error) if may_have_moved(error, self.client.is_down(endpoint)) => true,
+            Some(error) if may_have_moved(error, self.client.upstream().breaker_open(&endpoint.authority())) => true,
             // Nothing that tells.
             Some(_) => return,
         };
@@ -324,40 +320,9 @@ impl QueueSource {
         }
     }
 
-    /// All reads of this queue wait for as long as its service wants them to.
-    fn rest_after(&self, error: &SourceError) {
-        if let Some(wait) = error.retry_after {
-            *self.rest() = Some(Instant::now() + wait);
-        }
-    }
-
-    async fn wait_for_turn(&self, urgent: bool) -> Turn {
-        let rest = *self.rest();
-        if let Some(until) = rest {
-            tokio::time::sleep_until(until).await;
-        }
-        let endpoint = self.next_endpoint();
-        let (waited, place) = self.client.turn(endpoint.as_ref(), &self.id, urgent).await;
-        Turn { waited, place }
-    }
-
-    /// What will be asked first for the next reading, as far as that is known.
-    fn next_endpoint(&self) -> Option<Endpoint> {
-        let messages = self.fixed.clone().or_else(|| self.found().endpoint.clone());
-        messages.or_else(|| match &self.control_plane {
-            ControlPlane::At(endpoint) => Some(endpoint.clone()),
-            ControlPlane::OfPrincipal(otherwise) => otherwise.clone(),
-        })
-    }
-
     fn groups(&self) -> MutexGuard<'_, KnownGroups> {
         // Nothing in it panics, and a list is listed again within a minute.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
-        // Whole assignments only: a panic leaves nothing half made.
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
@@ -378,16 +343,15 @@ impl Source for QueueSource {
         })
     }
 
-    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
-        self.wait_for_turn(urgent).boxed()
-    }
-
-    fn is_busy(&self) -> bool {
-        self.client.is_busy()
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.next_endpoint().is_some_and(|endpoint| self.client.is_down(&endpoint))
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        let messages = self.fixed.clone().or_else(|| self.found().endpoint.clone());
+        let (endpoint, key) = match (messages, &self.control_plane) {
+            (Some(messages), _) => (Some(messages), self.id.stats_path()),
+            (None, ControlPlane::At(control)) => (Some(control.clone()), self.id.queue_path()),
+            (None, ControlPlane::OfPrincipal(otherwise)) => (otherwise.clone(), self.id.queue_path()),
+        };
+        let host = endpoint.map(|endpoint| endpoint.authority());
+        Some(NextRequest { upstream: self.client.upstream(), host, key })
     }
 }
 

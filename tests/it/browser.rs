@@ -17,7 +17,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{self, Figures, Identified, Opened, Source, SourceError, Step, Verdict};
+use depthgauge::source::{self, Figures, Identified, NextRequest, Opened, Source, SourceError, Step, Verdict};
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -35,6 +35,10 @@ type Script = fn(f64) -> Option<i64>;
 struct Scripted(Script);
 
 impl Source for Scripted {
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        None
+    }
+
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
         async {
             let length = (self.0)(hour()).ok_or_else(|| SourceError {

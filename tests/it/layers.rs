@@ -11,7 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["request"]),
     ("auth", &["request", "refusal", "health", "rbac"]),
     ("selector", &["metric"]),
-    ("source", &["metric", "oci", "document"]),
+    ("http", &["upstream"]),
+    ("oci", &["http", "upstream"]),
+    // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
+    ("source", &["metric", "oci", "http", "upstream", "document"]),
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
@@ -26,7 +29,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What a module may not import although the arrow exists: an item, or all that a module defines.
-const FORBIDDEN: &[(&str, &str)] = &[("lookup", "source::oci_queue"), ("api", "lookup::reader::Reader")];
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("lookup", "source::oci_queue"),
+    ("lookup", "source::NextRequest"),
+    ("api", "lookup::reader::Reader"),
+];
 
 #[test]
 fn modules_import_along_the_arrows_only() {
@@ -60,6 +67,23 @@ fn an_arrow_does_not_cover_what_is_forbidden() {
         assert!(wrong.is_empty(), "{from} must not import {path}: {wrong:#?}");
         assert!(!right.is_empty(), "no module imports {path}: correct the path");
     }
+}
+
+/// The rate limit and the circuit breaker hold because no other module can send a request.
+#[test]
+fn only_http_names_the_http_client() {
+    // The demo's user is a client of depthgauge itself.
+    let allowed = ["http", "cli/demo/asker.rs"];
+    for (path, module) in files() {
+        let named = code_of(&path).contains("reqwest");
+        let exempt = allowed.iter().any(|allowed| module == *allowed || path.ends_with(allowed));
+        assert!(!named || exempt, "{} names reqwest: send by crate::http, which needs an Upstream", path.display());
+    }
+    let client = code_of(&source_root().join("http.rs"));
+    assert!(client.contains("pub fn new(upstream: Arc<Upstream>,"), "a client is made with an Upstream");
+    let transport = code_of(&source_root().join("http/transport.rs"));
+    let public = transport.lines().filter(|line| line.trim_start().starts_with("pub ") && line.contains("reqwest"));
+    assert_eq!(public.count(), 0, "reqwest's types are not public");
 }
 
 #[test]

@@ -99,7 +99,7 @@ async fn how_much_longer_values_are_kept_is_told_in_seconds() {
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
     registry.register_collector(Box::new(Vitals::of(catalog.clone())));
     assert_has(&registry, "refresh_throttled_seconds 0.0");
-    *fake.queued.lock().unwrap() = Duration::from_millis(7500);
+    fake.queue(Duration::from_millis(7500));
     let (shop, all) = (Namespace::new("shop"), Selector::parse("").unwrap());
     for _ in 0..60 {
         catalog.answer(&shop, "oci_queue_length", &all).await.unwrap();

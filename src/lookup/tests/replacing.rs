@@ -22,7 +22,7 @@ async fn a_source_that_goes_while_its_read_waits_for_a_turn_is_not_read_once_mor
     let fake = Fake::new();
     let scene = bound(vec![binding("orders", &fake)]);
     scene.age().await;
-    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    fake.queue(Duration::from_secs(10));
     seconds(8.0).await;
     scene.catalog.replace(vec![binding("bills", &Fake::new())]);
     seconds(60.0).await;
@@ -31,7 +31,7 @@ async fn a_source_that_goes_while_its_read_waits_for_a_turn_is_not_read_once_mor
     let fake = Fake::new();
     let scene = bound(vec![binding("orders", &fake)]);
     scene.age().await;
-    *fake.queued.lock().unwrap() = Duration::from_secs(10);
+    fake.queue(Duration::from_secs(10));
     seconds(13.0).await;
     let gone = async {
         seconds(1.0).await;

@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn failure() -> SourceError {
-        list_error(format_args!("its groups"), &Error::TimedOut)
+        list_error(format_args!("its groups"), &Error::timed_out())
     }
 
     #[test]

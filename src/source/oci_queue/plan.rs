@@ -10,6 +10,7 @@ use super::parts::Aliases;
 use super::trouble::with_causes;
 use super::{COMPARTMENT, QueueSource};
 use crate::document::{Fields, Problems};
+use crate::http::transport::Roots;
 use crate::metric::Clock;
 use crate::oci::choice::Choice;
 use crate::oci::compartment::CompartmentId;
@@ -20,7 +21,6 @@ use crate::oci::endpoint::Endpoint;
 use crate::oci::environment::Environment;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Home;
-use crate::oci::transport::Roots;
 use crate::oci::{self, Client};
 use crate::source::{OpenError, Opened, OpenedPlan, Plan, Shared};
 

@@ -3,18 +3,18 @@
 use std::error::Error;
 use std::fmt::Arguments;
 
+use crate::http::error::{Fault, Unreachable};
+use crate::oci;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
-use crate::oci::{self, Unreachable};
 use crate::source::{SourceError, Step, Verdict};
 
 /// Whether the queue may be at another messages endpoint now. One that takes too long to answer is
 /// there, as far as anybody knows, unless it is `down`: nobody gets an answer there.
 pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
-    match error.met() {
-        oci::Error::Unreachable(..) => true,
-        oci::Error::TimedOut => down,
+    match error {
+        oci::Error::Http(error) => matches!(error.fault, Fault::Unreachable(..)) || down,
         oci::Error::Service(error) => error.status == 404,
         _ => false,
     }
@@ -22,33 +22,29 @@ pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
 
 /// The client's error as a source's; `about` is the OCID of what was asked for, and where, for the log.
 pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error) -> SourceError {
-    if let oci::Error::Down(met) = error {
+    if let oci::Error::NotSent(met, retry_after) = error {
         // As if it had been met itself: for the reader it is the same outage.
         let met = source_error(step, about, met);
-        let detail = format!("not asked, for another one there met this: {}", met.detail);
-        // What that one was told of when to come back counts from then.
-        return SourceError { detail, retry_after: None, ..met };
+        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
+        let detail = format!("not sent, because {why} after this: {}", met.detail);
+        // What the service said of when to come back counts from when it said so.
+        return SourceError { detail, retry_after: *retry_after, ..met };
     }
-    let (request_id, error) = (error.request_id(), error.met());
+    let request_id = error.request_id();
     let (step, remedy) = match error {
         oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
-        oci::Error::Unsigned => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
-        oci::Error::Nonsense(_) => (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it."),
-        // Never a cause of its own.
-        oci::Error::TimedOut | oci::Error::Down(_) | oci::Error::Of(..) => {
-            (step, "Check the way from this pod to the endpoint, and the service's status.")
+        oci::Error::SigningFailed => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
+        oci::Error::InvalidResponse(..) => {
+            (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it.")
         }
-        oci::Error::Unreachable(Unreachable::Tls, _) => {
-            (step, "Check that the endpoint's certificate is trusted here.")
-        }
-        oci::Error::Unreachable(..) => {
-            (step, "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.")
-        }
+        oci::Error::Http(error) => (step, connection_remedy(&error.fault)),
         oci::Error::Service(error) => (step, service_remedy(error)),
+        // Handled above.
+        oci::Error::NotSent(..) => (step, connection_remedy(&Fault::TimedOut)),
     };
     let cause = match error {
         // What exactly is wrong with an answer may differ from one to the next.
-        oci::Error::Nonsense(_) => "the answer is not understood".to_owned(),
+        oci::Error::InvalidResponse(..) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
     let detail = detail(about, request_id, error);
@@ -81,6 +77,14 @@ fn verdict(error: &oci::Error) -> Verdict {
     }
 }
 
+fn connection_remedy(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Unreachable(Unreachable::Tls, _) => "Check that the endpoint's certificate is trusted here.",
+        Fault::Unreachable(..) => "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.",
+        _ => "Check the way from this pod to the endpoint, and the service's status.",
+    }
+}
+
 fn service_remedy(error: &oci::ServiceError) -> &'static str {
     match error.status {
         401 if error.clock_skewed => "Set the clock of this node (NTP).",
@@ -99,7 +103,10 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
 fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) -> String {
     let text = match error {
         oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
-        oci::Error::Service(service) => format!("{error}: {}", service.message),
+        oci::Error::Service(service) => match &service.location {
+            Some(location) => format!("{error} to {location}: {}", service.message),
+            None => format!("{error}: {}", service.message),
+        },
         _ => error.to_string(),
     };
     let text = said_of(&with_causes(text, error.source()), about, request_id);
@@ -140,6 +147,7 @@ mod tests {
             request_id: None,
             clock_skewed: false,
             method: Method::ApiKey,
+            location: None,
             retry_after: None,
             policy: None,
         })

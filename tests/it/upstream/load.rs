@@ -10,7 +10,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Identified, KINDS, Opened, Source, SourceError, Step, Turn, Verdict};
+use depthgauge::source::{Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict};
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
 use depthgauge_emulator::profile::Profile;
@@ -119,7 +119,7 @@ async fn a_queue_that_fails_alone_stops_no_other_at_its_endpoint() {
 }
 
 #[tokio::test]
-async fn retry_after_is_obeyed_by_the_next_turn() {
+async fn retry_after_is_obeyed_by_the_next_read_and_no_read_waits_for_it() {
     let (oci, config) = oci().await;
     let source = open(&config);
     assert_eq!(length(&*source).await, "3");
@@ -133,11 +133,25 @@ async fn retry_after_is_obeyed_by_the_next_turn() {
         assert_eq!(failure(&*source, LONG).await, ("read", "429 TooManyRequests".to_owned()));
         assert!(began.elapsed() < Duration::from_secs(1), "a read does not wait for it");
         oci.set_fault(None);
-        drop(source.turn(true).await);
+        // The queue as a whole and each of its parts.
+        for facet in [Facet::WHOLE, Facet::WHOLE.with("channel", "eu")] {
+            drop(source.admit(false).await);
+            let error = source.read(&facet, tokio::time::Instant::now() + LONG).await.unwrap_err();
+            assert_eq!((error.step, error.cause.as_str()), (Step::Read, "429 TooManyRequests"));
+            assert!(error.retry_after.is_some_and(|left| left <= Duration::from_secs(2)), "{error:?}");
+        }
+        assert!(began.elapsed() < Duration::from_millis(900), "{said}: {:?}", began.elapsed());
+        assert_eq!(oci.queue("orders").reads(), before);
+        let value = loop {
+            match read(&*source, LONG).await {
+                Ok(figures) => break figures.value(super::LENGTH).unwrap().to_string(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+            assert!(began.elapsed() < LONG);
+        };
         // A date has whole seconds, so it may be almost one second less.
         assert!(began.elapsed() >= Duration::from_millis(900), "{said}: {:?}", began.elapsed());
-        assert_eq!(length(&*source).await, "3");
-        assert_eq!(oci.queue("orders").reads(), before + 1);
+        assert_eq!((value.as_str(), oci.queue("orders").reads()), ("3", before + 1));
     }
 }
 
@@ -168,10 +182,10 @@ async fn each_request_counts_and_not_each_read() {
     let source = open_at(&config, &format!("http://{}", double.address), &json!({"maxRequestsPerSecond": 10}));
     let began = Instant::now();
     for _ in 0..5 {
-        drop(source.turn(false).await);
+        drop(source.admit(false).await);
         read(&*source, LONG).await.unwrap_err();
     }
-    drop(source.turn(false).await);
+    drop(source.admit(false).await);
     let met = u32::try_from(double.count()).unwrap();
     // Three for the first reads, and one for the last: see the budget of repetitions.
     assert!((8..=10).contains(&met), "{met} requests for 5 reads");
@@ -185,13 +199,13 @@ async fn pages_and_getqueue_count_as_well() {
     let mut config: Value = serde_json::from_str(&oci.config(&json!({}), &[source("orders", &["shop"])])).unwrap();
     config["oci"]["maxRequestsPerSecond"] = json!(5);
     let source = open(&config.to_string());
-    drop(source.turn(false).await);
+    drop(source.admit(false).await);
     // GetQueue, the list and the figures.
     oci.queue("orders").set_group("billing", true);
     let group = Facet::WHOLE.with("consumer-group", "billing");
     let began = Instant::now();
     source.read(&group, tokio::time::Instant::now() + LONG).await.unwrap();
-    drop(source.turn(false).await);
+    drop(source.admit(false).await);
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
@@ -204,13 +218,8 @@ struct Paced {
 }
 
 impl Source for Paced {
-    fn turn(&self, urgent: bool) -> BoxFuture<'_, Turn> {
-        async move {
-            let id = crate::support::oci::ocid("orders").parse().unwrap();
-            let (waited, place) = self.client.turn(None, &id, urgent).await;
-            Turn { waited, place }
-        }
-        .boxed()
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        Some(NextRequest { upstream: self.client.upstream(), host: None, key: String::new() })
     }
 
     fn read<'s>(&'s self, _: &'s Facet, _: tokio::time::Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
@@ -273,11 +282,11 @@ async fn reads_take_turns_and_places() {
     let began = Instant::now();
     let mut turns = Vec::new();
     for _ in 0..64 {
-        turns.push(source.turn(false).await);
+        turns.push(source.admit(false).await);
     }
     assert!(began.elapsed() >= Duration::from_millis(50), "{:?}", began.elapsed());
-    let another = tokio::time::timeout(Duration::from_millis(200), source.turn(true)).await;
+    let another = tokio::time::timeout(Duration::from_millis(200), source.admit(true)).await;
     assert!(another.is_err(), "64 are under way");
     turns.pop();
-    drop(source.turn(true).await);
+    drop(source.admit(true).await);
 }

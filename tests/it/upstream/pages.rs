@@ -63,6 +63,6 @@ async fn pages_without_end_are_an_error_and_no_list() {
         [(queues(&client, &control).await, "100 pages"), (groups(&client, &control).await, "10 pages")]
     {
         let error = listed.unwrap_err();
-        assert!(matches!(&error, Error::Nonsense(text) if text.ends_with(limit)), "{error}");
+        assert!(matches!(&error, Error::InvalidResponse(text, _) if text.ends_with(limit)), "{error}");
     }
 }

@@ -1,0 +1,307 @@
+//! The HTTP client that every source sends its requests with.
+//!
+//! One [`Client::send`] is up to [`Protocol::attempts`] attempts within a deadline, each
+//! authenticated again, while the host and its budget of retries allow. There is no way to send
+//! without an [`Upstream`], so that no source can step around its rate limit and circuit breaker:
+//! `reqwest` is private to this module. Inside it, `::http` is the crate of HTTP's types.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use ::http::{Method, StatusCode};
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+pub mod authorize;
+pub mod error;
+mod retry_after;
+pub mod transport;
+pub mod url;
+
+use authorize::{Authorization, Authorize, Failure};
+use error::{Error, ErrorText, Fault, StatusError, lost, shown};
+use transport::{Transport, TrustError};
+use url::{Url, host};
+
+use crate::upstream::{Cause, Host, Outcome, Upstream, retry};
+
+/// Longest answer that is read unless the protocol says otherwise: a page of a list, or a document
+/// of a few fields.
+pub const BODY_MAX: usize = 1 << 20;
+/// What an attempt needs to be worth beginning: a fresh connection across the world.
+const ATTEMPT_MIN: Duration = Duration::from_millis(250);
+
+/// Sends requests to one service; connections are reused.
+#[derive(Debug)]
+pub struct Client {
+    upstream: Arc<Upstream>,
+    transport: Transport,
+    protocol: Protocol,
+    clock: fn() -> Timestamp,
+}
+
+/// What a protocol adds to requests and reads out of errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol {
+    /// Attempts in all for a request whose failure may pass.
+    pub attempts: u32,
+    /// Longest answer that is read, in bytes.
+    pub body_max: usize,
+    /// What identifies a request to the people who run the service.
+    pub request_id: Option<RequestId>,
+    /// Reads the body of an error.
+    pub read_error: fn(&[u8]) -> ErrorText,
+    /// Whether an error status may pass within a moment.
+    pub is_transient: fn(&StatusError) -> bool,
+}
+
+/// A header that identifies a request. An answer's own value replaces the one that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId {
+    /// Its name, of the request and of the answer.
+    pub header: &'static str,
+    /// Makes a new value for each attempt; without it none is sent.
+    pub make: Option<fn() -> String>,
+}
+
+/// What is sent. [`Authorize`] adds what authenticates it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// GET or POST.
+    pub method: Method,
+    /// Where.
+    pub url: Url,
+    /// What failures are remembered by, see [`Host::admit`]: the path unless set.
+    pub key: String,
+    /// Headers besides those that authenticate it.
+    pub headers: HeaderMap,
+    /// Of a POST.
+    pub body: Bytes,
+    /// Its turn was waited for, see [`Upstream::admit`]; another one is charged.
+    pub admitted: bool,
+}
+
+/// An answer of 2xx.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The service's own name of the request, or else the one that was sent.
+    pub request_id: Option<String>,
+}
+
+// === impl Protocol ===
+
+impl Default for Protocol {
+    /// HTTP with nothing added.
+    fn default() -> Self {
+        Self {
+            attempts: retry::ATTEMPTS,
+            body_max: BODY_MAX,
+            request_id: None,
+            read_error: ErrorText::whole,
+            is_transient: StatusError::is_server_failure,
+        }
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// A GET.
+    pub fn get(url: Url) -> Self {
+        let key = url.path().to_owned();
+        Self { method: Method::GET, url, key, headers: HeaderMap::new(), body: Bytes::new(), admitted: false }
+    }
+
+    /// A POST of a JSON document.
+    pub fn post_json(url: Url, body: String) -> Self {
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
+        Self { method: Method::POST, headers, body: body.into(), ..Self::get(url) }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client of `upstream`. `clock` reads dates in `Retry-After`.
+    pub fn new(upstream: Arc<Upstream>, transport: Transport, protocol: Protocol, clock: fn() -> Timestamp) -> Self {
+        Self { upstream, transport, protocol, clock }
+    }
+
+    /// What its requests are counted by.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Gets ready for requests to this URL.
+    ///
+    /// Fails when the trusted certificates can't be loaded.
+    pub fn prepare(&self, url: &Url) -> Result<(), TrustError> {
+        self.transport.client_for(url).map(drop).map_err(TrustError)
+    }
+
+    /// Sends a request, and again while that may help and the deadline allows.
+    pub async fn send<A: Authorize>(
+        &self,
+        request: &Request,
+        auth: &A,
+        by: Instant,
+    ) -> Result<Response, Failure<A::Error>> {
+        let host = self.upstream.host(&host(&request.url));
+        let mut done = 0;
+        loop {
+            host.admit(&request.key, Instant::now()).map_err(Error::not_sent)?;
+            if done > 0 || !request.admitted {
+                self.upstream.charge();
+            }
+            let result = self.send_once(request, auth, by).await;
+            done += 1;
+            let retries = self.record(&host, &request.key, &result);
+            let error = match result {
+                Err(Failure::Http(error)) => error,
+                ended => return ended,
+            };
+            let pause = retry::backoff(done, fastrand::f64());
+            let repeat = retries && done < self.protocol.attempts && self.may_pass(&error);
+            if !repeat || Instant::now() + pause + ATTEMPT_MIN >= by {
+                return Err(Failure::Http(error));
+            }
+            tracing::debug!(%error, done, "sending the request again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One request, or two: after a 401 the credential is renewed once.
+    async fn send_once<A: Authorize>(
+        &self,
+        request: &Request,
+        auth: &A,
+        by: Instant,
+    ) -> Result<Response, Failure<A::Error>> {
+        let credential = auth.credential(by).await.map_err(Failure::Authorize)?;
+        let result = self.attempt(request, auth, &credential, by).await;
+        let Err(Failure::Http(Error { fault: Fault::Status(refused), .. })) = &result else { return result };
+        if refused.status != 401 {
+            return result;
+        }
+        match auth.renew(&credential, refused, by).await {
+            Some(renewed) => {
+                self.upstream.charge();
+                self.attempt(request, auth, &renewed, by).await
+            }
+            None => result,
+        }
+    }
+
+    async fn attempt<A: Authorize>(
+        &self,
+        request: &Request,
+        auth: &A,
+        credential: &A::Credential,
+        by: Instant,
+    ) -> Result<Response, Failure<A::Error>> {
+        let mut id = self.protocol.request_id.and_then(|id| id.make).map(|make| make());
+        let sent = tokio::time::timeout_at(by, self.exchange(request, auth, credential, &mut id)).await;
+        let result = sent.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
+        result.map_err(|failure| match failure {
+            Failure::Http(Error { fault, .. }) => Failure::Http(Error { fault, request_id: id }),
+            unsent => unsent,
+        })
+    }
+
+    /// `id` becomes the service's own once it has answered.
+    async fn exchange<A: Authorize>(
+        &self,
+        request: &Request,
+        auth: &A,
+        credential: &A::Credential,
+        id: &mut Option<String>,
+    ) -> Result<Response, Failure<A::Error>> {
+        let Authorization { headers: proof, secret } =
+            auth.authorize(credential, request).await.map_err(Failure::Authorize)?;
+        let client = self.transport.client_for(&request.url).map_err(lost)?;
+        let mut builder = client.request(request.method.clone(), request.url.clone());
+        let named = self.protocol.request_id.map(|id| id.header).zip(id.as_deref());
+        for (name, value) in proof.iter().map(|(name, value)| (name, value)).chain(&request.headers) {
+            builder = builder.header(name, value);
+        }
+        if let Some((name, value)) = named {
+            builder = builder.header(name, value);
+        }
+        if !request.body.is_empty() {
+            builder = builder.body(request.body.clone());
+        }
+        let mut response = builder.send().await.map_err(lost)?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let theirs = self.protocol.request_id.and_then(|id| headers.get(id.header)?.to_str().ok());
+        if let Some(theirs) = theirs {
+            *id = Some(theirs.to_owned());
+        }
+        let body = self.read_body(&mut response).await?;
+        if status.is_success() {
+            return Ok(Response { status, headers, body, request_id: id.clone() });
+        }
+        let ErrorText { code, message } = (self.protocol.read_error)(&body);
+        let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
+        let location = StatusError::location(status, &headers, &request.url);
+        let message = shown(&message, &secret);
+        Err(Fault::from(StatusError { status: status.as_u16(), code, message, location, retry_after, headers }).into())
+    }
+
+    /// Counts what arrives, whatever Content-Length says.
+    async fn read_body(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, Fault> {
+        let max = self.protocol.body_max;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > max {
+                return Err(Fault::TooLong(max));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Records how a request ended. Returns whether the host's budget allows a retry.
+    fn record<E>(&self, host: &Host, key: &str, result: &Result<Response, Failure<E>>) -> bool {
+        let now = Instant::now();
+        let Err(Failure::Http(error)) = result else {
+            let outcome = if result.is_ok() { Outcome::Answered } else { Outcome::NotSent };
+            return host.record(key, &outcome, now);
+        };
+        let cause: Cause = Arc::new(error.clone());
+        if let Some(wait) = error.retry_after() {
+            host.pause(key, wait, cause.clone(), now);
+        }
+        let outcome = match &error.fault {
+            Fault::Unreachable(..) | Fault::TimedOut => Outcome::Failed(cause),
+            Fault::Status(status) if status.status >= 500 => Outcome::Failed(cause),
+            // A conflict asks for fewer requests, too.
+            Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
+            Fault::Status(_) | Fault::TooLong(_) => Outcome::Answered,
+            Fault::NotSent { .. } => Outcome::NotSent,
+        };
+        host.record(key, &outcome, now)
+    }
+
+    /// Whether an error may pass within a moment. A service that says when to come back gets no
+    /// request before, so none within this read.
+    fn may_pass(&self, error: &Error) -> bool {
+        match &error.fault {
+            Fault::TimedOut => true,
+            // A connection has most of a read's time to come.
+            Fault::Unreachable(kind, _) => kind.may_pass(),
+            Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
+            Fault::TooLong(_) | Fault::NotSent { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Why a request brought no answer: kinds that have different remedies.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::StatusCode;
+use ::http::header::{HeaderMap, LOCATION};
+
+use super::url::Url;
+use crate::upstream::{Cause, Refusal};
+
+/// What the log shows of an answer: a sentence or two.
+const EXCERPT_MAX: usize = 300;
+/// How much of a secret makes it recognizable.
+const PIECE: usize = 24;
+
+/// A request that brought no answer of 2xx.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// Why.
+    pub fault: Fault,
+    /// The service's own name of the request, or else the one that was sent.
+    pub request_id: Option<String>,
+}
+
+/// Why a request brought no answer of 2xx. Texts are the same for the same fault and name neither
+/// host nor request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// No connection, or one that broke.
+    Unreachable(Unreachable, Cause),
+    /// The deadline passed.
+    TimedOut,
+    /// The answer has more bytes than this.
+    TooLong(usize),
+    /// An error of the service.
+    Status(Box<StatusError>),
+    /// Not sent, because an earlier request met this.
+    NotSent {
+        /// What that one met.
+        met: Box<Error>,
+        /// How long the service still wants no request, if it said so. Otherwise its host is down.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Kinds of connection failures, distinguished because the remedies differ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreachable {
+    /// No process listens there.
+    #[error("connection refused")]
+    Refused,
+    /// The name has no address.
+    #[error("host name not found")]
+    NoSuchHost,
+    /// The certificate is not trusted, or the handshake failed.
+    #[error("TLS handshake failed")]
+    Tls,
+    /// No connection in time; one that is there and brings no answer is [`Fault::TimedOut`].
+    #[error("timed out")]
+    Late,
+    /// Closed before or within the answer.
+    #[error("connection lost")]
+    Lost,
+}
+
+/// An HTTP status other than 2xx.
+#[derive(Clone, Debug)]
+pub struct StatusError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The service's own code, when the body had one.
+    pub code: Option<String>,
+    /// The beginning of the service's message, without secrets. It may name identifiers, so it is
+    /// for the log only.
+    pub message: String,
+    /// Of a redirect: where to, to be written into the config. Redirects are never followed, because
+    /// credentials must not leave their host.
+    pub location: Option<String>,
+    /// When the service wants the next request: from now, half a minute at most.
+    pub retry_after: Option<Duration>,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
+}
+
+/// What a protocol reads out of the body of an error.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorText {
+    /// The service's own code: a word.
+    pub code: Option<String>,
+    /// The service's message.
+    pub message: String,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// An earlier request met this, so this one was not sent.
+    pub(super) fn not_sent(refusal: Refusal) -> Self {
+        let Refusal { cause, retry_after } = refusal;
+        let met = match (*cause).downcast_ref::<Self>() {
+            Some(met) => met.clone(),
+            // Recorded by another client than this module's.
+            None => Fault::Unreachable(Unreachable::Lost, cause).into(),
+        };
+        Fault::NotSent { met: Box::new(met), retry_after }.into()
+    }
+
+    /// What was met, by this request or by an earlier one.
+    pub fn met(&self) -> &Self {
+        match &self.fault {
+            Fault::NotSent { met, .. } => met.met(),
+            _ => self,
+        }
+    }
+
+    /// How long the service wants no request, if this answer says so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match &self.fault {
+            Fault::Status(status) => status.retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.fault.source()
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self { fault, request_id: None }
+    }
+}
+
+// === impl Fault ===
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(kind, _) => kind.fmt(f),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::TooLong(max) => write!(f, "the answer is not understood: it is longer than {max} bytes"),
+            Self::Status(status) => status.fmt(f),
+            Self::NotSent { met, .. } => met.fmt(f),
+        }
+    }
+}
+
+impl Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(_, cause) => Some(&**cause),
+            Self::NotSent { met, .. } => met.fault.source(),
+            Self::TimedOut | Self::TooLong(_) | Self::Status(_) => None,
+        }
+    }
+}
+
+impl From<StatusError> for Fault {
+    fn from(error: StatusError) -> Self {
+        Self::Status(Box::new(error))
+    }
+}
+
+// === impl Unreachable ===
+
+impl Unreachable {
+    /// Whether the next attempt may succeed. One that took too long to connect may as well take too
+    /// long again, and trust does not change within a read.
+    pub(super) fn may_pass(self) -> bool {
+        !matches!(self, Self::Tls | Self::Late)
+    }
+}
+
+// === impl StatusError ===
+
+impl StatusError {
+    /// 5xx, unless the service does not have what was requested.
+    pub fn is_server_failure(&self) -> bool {
+        self.status >= 500 && self.status != 501
+    }
+
+    /// Where a redirect leads, seen from the URL that was requested.
+    pub(super) fn location(status: StatusCode, headers: &HeaderMap, url: &Url) -> Option<String> {
+        let location = headers.get(LOCATION).filter(|_| status.is_redirection())?.to_str().ok()?;
+        let location = url.join(location).ok()?.to_string();
+        Some(location[..location.floor_char_boundary(EXCERPT_MAX)].to_owned())
+    }
+}
+
+impl fmt::Display for StatusError {
+    /// Status and code, and nothing that differs from one answer to the next.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{} {code}", self.status),
+            None => self.status.fmt(f),
+        }
+    }
+}
+
+// === impl ErrorText ===
+
+impl ErrorText {
+    /// The body of a service that has no format of its own, or of a proxy in between.
+    pub fn whole(body: &[u8]) -> Self {
+        Self { code: None, message: String::from_utf8_lossy(body).into_owned() }
+    }
+}
+
+/// The beginning of an answer, for the log; nothing of one that repeats the secret that was sent,
+/// as debugging proxies do.
+pub(super) fn shown(text: &str, secret: &str) -> String {
+    // From its middle: the answer may be cut, and tokens of one issuer begin alike.
+    let piece = secret.get(secret.len() / 2..secret.len().min(secret.len() / 2 + PIECE)).unwrap_or(secret);
+    if !secret.is_empty() && text.contains(piece) {
+        return "(an answer that repeats what was sent)".to_owned();
+    }
+    text[..text.floor_char_boundary(EXCERPT_MAX)].to_owned()
+}
+
+/// An error and the causes below it, for the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What went wrong with a connection.
+pub(super) fn lost(error: reqwest::Error) -> Fault {
+    let mut kind = match (error.is_timeout(), error.is_connect()) {
+        (true, false) => return Fault::TimedOut,
+        (true, true) => Unreachable::Late,
+        (false, _) => Unreachable::Lost,
+    };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        // rustls reports through an io::Error that wraps its own, and the connector wraps that.
+        let mut inner = current;
+        while let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            if io.kind() == std::io::ErrorKind::ConnectionRefused {
+                kind = Unreachable::Refused;
+            }
+            let Some(wrapped) = io.get_ref() else { break };
+            inner = wrapped;
+        }
+        if inner.is::<rustls::Error>() {
+            kind = Unreachable::Tls;
+        }
+        // hyper-util keeps its resolver error private; this is how it prints.
+        if error.is_connect() && current.to_string() == "dns error" {
+            kind = Unreachable::NoSuchHost;
+        }
+        cause = current.source();
+    }
+    Fault::Unreachable(kind, Arc::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_log_shows_the_beginning_of_an_answer_and_never_a_secret() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2lnbmF0dXJl";
+        assert_eq!(shown("no such queue", token), "no such queue");
+        assert_eq!(shown("", token), "");
+        assert_eq!(shown("no secret was sent", ""), "no secret was sent");
+        for echo in [format!("authorization: Bearer {token}"), format!("{{\"keyId\":\"{}", &token[..70])] {
+            assert_eq!(shown(&echo, token), "(an answer that repeats what was sent)");
+        }
+        assert_eq!(shown(&"ü".repeat(1000), token).len(), EXCERPT_MAX);
+    }
+
+    #[test]
+    fn a_redirect_names_the_url_to_write() {
+        let url: Url = "https://old.example.com/a/b?c".parse().unwrap();
+        let location = |status: u16, to: &str| {
+            let headers = [(LOCATION, HeaderValue::from_str(to).unwrap())].into_iter().collect();
+            StatusError::location(StatusCode::from_u16(status).unwrap(), &headers, &url)
+        };
+        assert_eq!(location(301, "/x").as_deref(), Some("https://old.example.com/x"));
+        assert_eq!(location(308, "https://new.example.com").as_deref(), Some("https://new.example.com/"));
+        assert_eq!((location(201, "/x"), location(302, "https://")), (None, None));
+    }
+
+    #[test]
+    fn a_cause_of_another_client_is_a_lost_connection() {
+        let cause: Cause = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from("gone"));
+        let error = Error::not_sent(Refusal { cause, retry_after: None });
+        assert_eq!(
+            (error.to_string().as_str(), with_causes(&error)),
+            ("connection lost", "connection lost: gone".to_owned())
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! A service that depthgauge queries: how many requests a second it gets, how many at once at each
+//! of its hosts, whether a host is down, and whether a failed request may be repeated. Knows no
+//! protocol: [`crate::http`] reports how each request ended, and can't send one without an
+//! [`Upstream`].
+//!
+//! A poller waits for the turn of a read by [`Upstream::admit`]. Every further request of that read
+//! (a page, a retry, a second host) is charged to the same rate by [`Upstream::charge`] and does not
+//! wait, because the deadline of the read is running.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+mod breaker;
+mod pauses;
+mod rate_limiter;
+pub mod retry;
+
+use breaker::{Breaker, OPEN_AFTER, PROBE_EVERY};
+use pauses::Pauses;
+use rate_limiter::RateLimiter;
+use retry::RetryBudget;
+
+/// The default of [`Limits::in_flight`]. With 50 ms a read that is more than a thousand a second,
+/// five times the default rate of the busiest kind, and each has a connection of some 40 KiB.
+pub const IN_FLIGHT_MAX: usize = 64;
+
+/// What a service gets at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests a second, those of all hosts together.
+    pub requests_per_second: u32,
+    /// Reads in flight at one host. Counted by host, so that one that hangs takes nothing from
+    /// another.
+    pub in_flight: usize,
+    /// Where the rate is configured, for the log: `oci.maxRequestsPerSecond`.
+    pub rate_key: String,
+}
+
+/// A service, shared by everything that sends requests to it.
+#[derive(Debug)]
+pub struct Upstream {
+    rate: RateLimiter,
+    in_flight: usize,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+/// One host of a service.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    state: Mutex<State>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    breaker: Breaker,
+    budget: RetryBudget,
+    pauses: Pauses,
+}
+
+/// The right to read now, for as long as it is held.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// How long the read waited because more reads are due than the rate allows.
+    pub waited: Duration,
+    /// A place among the reads in flight at the host.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a request brought no answer; [`Refusal`] hands it back.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// How a request ended, as far as the state of the host depends on it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The host works. An error status below 500 is an answer too.
+    Answered,
+    /// The host works and limits its clients.
+    Throttled,
+    /// The host does not work: no connection, no answer in time, or 5xx.
+    Failed(Cause),
+    /// Nothing was sent, so nothing is known.
+    NotSent,
+}
+
+/// Why a request is not sent now.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What an earlier request met.
+    pub cause: Cause,
+    /// How long the service still wants no request, if it said so. Otherwise its host is down.
+    pub retry_after: Option<Duration>,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// This rate, and the default of everything else.
+    pub fn new(requests_per_second: u32, rate_key: impl Into<String>) -> Self {
+        Self { requests_per_second, in_flight: IN_FLIGHT_MAX, rate_key: rate_key.into() }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// A service of which nothing is known yet.
+    pub fn new(limits: Limits) -> Self {
+        let Limits { requests_per_second, in_flight, rate_key } = limits;
+        Self { rate: RateLimiter::new(requests_per_second, rate_key), in_flight, hosts: Mutex::default() }
+    }
+
+    /// Waits until a read may begin: for its turn, and for a place at the `host` that it queries
+    /// first, if that is known. A read that is refused there needs neither, because it sends
+    /// nothing. `urgent`: there is no value to serve meanwhile.
+    pub async fn admit(&self, host: Option<&str>, key: &str, urgent: bool) -> Admission {
+        let host = host.map(|host| self.host(host));
+        if host.as_ref().is_some_and(|host| host.state().refusal(key, Instant::now()).is_some()) {
+            return Admission::default();
+        }
+        let waited = self.rate.admit(urgent).await;
+        let permit = match host {
+            // The semaphore is never closed.
+            Some(host) => host.places.clone().acquire_owned().await.ok(),
+            None => None,
+        };
+        Admission { waited, permit }
+    }
+
+    /// Charges a request that waited for no turn; later reads wait for it.
+    pub fn charge(&self) {
+        self.rate.charge();
+    }
+
+    /// Whether reads that are not urgent wait for their turns.
+    pub fn is_saturated(&self) -> bool {
+        self.rate.is_saturated()
+    }
+
+    /// Whether this host is marked down.
+    pub fn breaker_open(&self, host: &str) -> bool {
+        self.host(host).state().breaker.is_open()
+    }
+
+    /// One of its hosts, by name and port.
+    pub fn host(&self, name: &str) -> Arc<Host> {
+        // Whole entries only: a panic leaves nothing half made.
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.get(name) {
+            return host.clone();
+        }
+        let host = Arc::new(Host::new(name, self.in_flight));
+        hosts.insert(name.to_owned(), host.clone());
+        host
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    fn new(name: &str, in_flight: usize) -> Self {
+        Self { name: name.to_owned(), state: Mutex::default(), places: Arc::new(Semaphore::new(in_flight)) }
+    }
+
+    /// Lets a request through, or gives the reason why it must not be sent. `key` is what failures
+    /// are remembered by: equal for requests that fail together, such as a path.
+    pub fn admit(&self, key: &str, now: Instant) -> Result<(), Refusal> {
+        let mut state = self.state();
+        if let Some(refusal) = state.refusal(key, now) {
+            return Err(refusal);
+        }
+        state.breaker.pass(now);
+        Ok(())
+    }
+
+    /// Records how a request ended. Returns whether it may be repeated.
+    pub fn record(&self, key: &str, outcome: &Outcome, now: Instant) -> bool {
+        let mut state = self.state();
+        state.budget.record(outcome);
+        if state.breaker.record(key, outcome, now) {
+            let host = &*self.name;
+            match outcome {
+                Outcome::Failed(cause) => tracing::warn!(
+                    host, error = %cause,
+                    "endpoint marked down after {OPEN_AFTER} consecutive failures, probing every {PROBE_EVERY:?}"
+                ),
+                _ => tracing::info!(host, "endpoint answers again"),
+            }
+        }
+        state.budget.allows_retry()
+    }
+
+    /// Sends no further request of this key for so long, because the service said so.
+    pub fn pause(&self, key: &str, wait: Duration, cause: Cause, now: Instant) {
+        self.state().pauses.begin(key, wait, cause, now);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters, and sets that lack an entry at worst.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn refusal(&self, key: &str, now: Instant) -> Option<Refusal> {
+        let paused = self.pauses.left(key, now).map(|(left, cause)| (cause, Some(left)));
+        let refused = paused.or_else(|| self.breaker.refusal(key, now).map(|cause| (cause, None)));
+        refused.map(|(cause, retry_after)| Refusal { cause: cause.clone(), retry_after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cause() -> Cause {
+        Arc::from(Box::<dyn Error + Send + Sync>::from("503"))
+    }
+
+    fn upstream(in_flight: usize) -> Upstream {
+        Upstream::new(Limits { in_flight, ..Limits::new(10, "test.maxRequestsPerSecond") })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_counted_by_host() {
+        let upstream = upstream(1);
+        let first = upstream.admit(Some("a"), "/", false).await;
+        assert!(first.permit.is_some());
+        assert!(tokio::time::timeout(Duration::from_secs(60), upstream.admit(Some("a"), "/", true)).await.is_err());
+        assert!(upstream.admit(Some("b"), "/", false).await.permit.is_some());
+        assert!(upstream.admit(None, "/", false).await.permit.is_none());
+        drop(first);
+        assert!(upstream.admit(Some("a"), "/", false).await.permit.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_sends_nothing_waits_for_nothing() {
+        let upstream = upstream(1);
+        let host = upstream.host("a");
+        let _place = upstream.admit(Some("a"), "/", false).await;
+        for _ in 0..OPEN_AFTER {
+            host.record("/down", &Outcome::Failed(cause()), Instant::now());
+        }
+        host.pause("/paused", Duration::from_secs(30), cause(), Instant::now());
+        assert!(upstream.breaker_open("a") && !upstream.breaker_open("b"));
+        for key in ["/down", "/paused"] {
+            let admission = upstream.admit(Some("a"), key, false).await;
+            assert!(admission.permit.is_none() && admission.waited.is_zero(), "{key}");
+        }
+        assert!(tokio::time::timeout(Duration::from_secs(1), upstream.admit(Some("a"), "/", false)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_kept_by_its_key_and_for_its_time() {
+        let upstream = upstream(1);
+        let (host, wait) = (upstream.host("a"), Duration::from_secs(7));
+        host.pause("/q", wait, cause(), Instant::now());
+        // The end of a request that was in flight meanwhile does not end it.
+        host.record("/q", &Outcome::Answered, Instant::now());
+        let refusal = host.admit("/q", Instant::now()).unwrap_err();
+        assert_eq!((refusal.retry_after, refusal.cause.to_string()), (Some(wait), "503".to_owned()));
+        assert!(host.admit("/other", Instant::now()).is_ok());
+        assert!(upstream.host("b").admit("/q", Instant::now()).is_ok());
+        tokio::time::advance(wait).await;
+        assert!(host.admit("/q", Instant::now()).is_ok());
+    }
+
+    #[test]
+    fn a_host_that_is_down_refuses_by_what_was_met() {
+        let upstream = upstream(1);
+        let (host, now) = (upstream.host("a"), Instant::now());
+        for _ in 0..OPEN_AFTER {
+            host.record("/q", &Outcome::Failed(cause()), now);
+        }
+        let refusal = host.admit("/q", now).unwrap_err();
+        assert_eq!((refusal.retry_after, refusal.cause.to_string()), (None, "503".to_owned()));
+        assert!(host.admit("/q", now + PROBE_EVERY).is_ok());
+        assert!(host.admit("/q", now + PROBE_EVERY).is_err(), "one probe at a time");
+    }
+}
