@@ -232,7 +232,7 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
 }
 
 fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> Policies {
-    let mut read = |key| fields.take(key).and_then(|node| node.amount(problems)).map(Quantity::from_units);
+    let mut read = |key| fields.take(key)?.amount(Quantity::UNITS_MAX, problems).map(Quantity::from_units);
     Policies { activation: read("activation"), fallback: read("fallback") }
 }
 
@@ -385,9 +385,10 @@ sources:
 
     #[test]
     fn a_policy_is_a_whole_number() {
-        for bad in ["-1", "1.5", "x", "\"12\""] {
+        for bad in ["-1", "1.5", "x", "\"12\"", "9200000000000001", "10000000000000000"] {
             let lines = lines(&GOOD.replace("fallback: 12", &format!("fallback: {bad}")));
-            assert_eq!(lines, ["17:15: a whole number, zero or above, is expected here, such as 12"], "{bad}");
+            let expected = "17:15: a whole number from 0 to 9200000000000000 is expected here, such as 12";
+            assert_eq!(lines, [expected], "{bad}");
         }
     }
 

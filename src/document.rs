@@ -193,11 +193,11 @@ impl Node {
     }
 
     /// A whole number that is not below zero, or a problem.
-    pub fn amount(&self, problems: &mut Problems) -> Option<i64> {
+    pub fn amount(&self, most: i64, problems: &mut Problems) -> Option<i64> {
         match &self.value {
-            Value::Integer(number) if *number >= 0 => Some(*number),
+            Value::Integer(number) if (0..=most).contains(number) => Some(*number),
             _ => {
-                problems.add(self.at, "a whole number, zero or above, is expected here, such as 12");
+                problems.add(self.at, format!("a whole number from 0 to {most} is expected here, such as 12"));
                 None
             }
         }

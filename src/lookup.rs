@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
+use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName, Namespace, Sample, names};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
@@ -221,7 +222,7 @@ impl Catalog {
         for item in &items {
             samples.push(item.sample(question, items.len() == 1, who.is_none(), now)?);
         }
-        Ok(samples)
+        in_range(question.metric, samples)
     }
 
     /// How far apart the last questions like this one were at most; `None` before there were a few
@@ -303,6 +304,18 @@ impl Item<'_> {
         }
         Ok(Sample { metric, labels, timestamp: told.timestamp, value: told.value })
     }
+}
+
+/// The samples, unless they are none that the HPA controller can add up.
+fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, LookupError> {
+    let sum: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
+    if sum <= Quantity::MAX.milli() && samples.iter().all(|sample| sample.value >= Quantity::ZERO) {
+        return Ok(samples);
+    }
+    let what = format!(
+        "{metric}: the values of this answer are not between 0 and 9.2e15 together, so the HPA controller can't add them up. Select fewer items."
+    );
+    Err(LookupError::Unavailable(what.into()))
 }
 
 /// All metrics of all kinds, sorted. The same whatever is configured and whatever is up.

@@ -100,11 +100,13 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
         _ => None,
     };
     // No label value begins with a sign.
-    let number = one.and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
-    number.map(Quantity::from_units).ok_or_else(|| {
+    let number = one.and_then(|text| text.parse::<i64>().ok()).map(Quantity::from_units);
+    number.filter(|number| (Quantity::ZERO..=Quantity::MAX).contains(number)).ok_or_else(|| {
         let (key, requirement) = (requirement.key(), requirement.to_string());
         let asked = shortened(&requirement, TOLD_BACK);
-        LookupError::BadSelector(format!("{asked:?}: {key} takes one whole number, zero or above, as in {key}=12"))
+        LookupError::BadSelector(format!(
+            "{asked:?}: {key} takes one whole number from 0 to 9200000000000000, as in {key}=12"
+        ))
     })
 }
 
@@ -203,16 +205,16 @@ mod tests {
         for (selector, activation, fallback) in [
             ("queue=a", None, None),
             ("depthgauge.dev/activation=5", units(5), None),
-            ("depthgauge.dev/activation==0,depthgauge.dev/fallback=9223372036854775807", units(0), units(i64::MAX)),
+            ("depthgauge.dev/activation==0,depthgauge.dev/fallback=9200000000000000", units(0), Some(Quantity::MAX)),
             ("depthgauge.dev/fallback in (12),depthgauge.dev/fallback=12", None, units(12)),
         ] {
             let policies = parse(selector).unwrap().1;
             assert_eq!(policies, Policies { activation, fallback }, "{selector}");
         }
-        for bad in ["=", "=x", "=1.5", "=1k", "=9223372036854775808", "!=1", " in (1,2)", ""] {
+        for bad in ["=", "=x", "=1.5", "=1k", "=9200000000000001", "=9223372036854775808", "!=1", " in (1,2)", ""] {
             let error = parse(&format!("depthgauge.dev/fallback{bad}")).unwrap_err();
             assert!(
-                error.ends_with("takes one whole number, zero or above, as in depthgauge.dev/fallback=12"),
+                error.ends_with("takes one whole number from 0 to 9200000000000000, as in depthgauge.dev/fallback=12"),
                 "{error}"
             );
         }

@@ -20,6 +20,13 @@ impl Quantity {
     /// Nothing of it.
     pub const ZERO: Self = Self::from_units(0);
 
+    /// The largest value, and the largest sum of an answer, in units. The HPA controller adds up
+    /// thousandths in 64 bits, so that it reads what is above 9.22e15 as 0.
+    pub const UNITS_MAX: i64 = 9_200_000_000_000_000;
+
+    /// The same as a value.
+    pub const MAX: Self = Self::from_units(Self::UNITS_MAX);
+
     /// A whole number of units.
     pub const fn from_units(units: i64) -> Self {
         Self { milli: units as i128 * 1000 }
@@ -95,6 +102,12 @@ mod tests {
         }
         assert_eq!(Quantity::from_units(i64::MAX).to_string(), "9223372036854775807");
         assert_eq!(Quantity::from_units(1_000_000_000_000_000_000).to_string(), "1E");
+    }
+
+    #[test]
+    fn the_largest_value_is_one_that_the_hpa_controller_can_add_up() {
+        assert!(Quantity::MAX.milli() <= i128::from(i64::MAX));
+        assert_eq!(Quantity::MAX.to_string(), "9200T");
     }
 
     #[test]

@@ -371,10 +371,14 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
     if negative(&stats.queue) || negative(&stats.dlq) {
         return Err(nonsense("a negative number"));
     }
-    let sum = |stats: &Stats| stats.visible_messages.checked_add(stats.in_flight_messages);
+    let in_range = |number: &i64| *number <= Quantity::UNITS_MAX;
+    let sum = |stats: &Stats| stats.visible_messages.checked_add(stats.in_flight_messages).filter(in_range);
     let (Some(length), Some(dead)) = (sum(&stats.queue), sum(&stats.dlq)) else {
-        return Err(nonsense("numbers whose sum is above 2^63"));
+        return Err(nonsense("numbers whose sum is above 9.2e15"));
     };
+    if !in_range(&stats.queue.size_in_bytes) {
+        return Err(nonsense("a size above 9.2e15 bytes"));
+    }
     Ok(Figures::new(vec![
         (LENGTH, Quantity::from_units(length)),
         (VISIBLE, Quantity::from_units(stats.queue.visible_messages)),
@@ -407,9 +411,17 @@ mod tests {
 
     #[test]
     fn impossible_figures_are_errors() {
-        for (visible, in_flight) in [(-1, 0), (0, -5), (i64::MAX, 1)] {
+        const MAX: i64 = Quantity::UNITS_MAX;
+        for (visible, in_flight) in [(-1, 0), (0, -5), (i64::MAX, 1), (MAX, 1), (MAX + 1, 0), (0, MAX + 1)] {
             assert_eq!(figures(&stats(visible, in_flight)).unwrap_err().step, Step::Decode);
         }
-        assert!(figures(&stats(i64::MAX, 0)).is_ok());
+        assert!(figures(&stats(MAX - 1, 1)).is_ok());
+        let sized = |queue: i64, dlq: i64| {
+            let mut stats = stats(1, 0);
+            (stats.queue.size_in_bytes, stats.dlq.size_in_bytes) = (queue, dlq);
+            figures(&stats).is_ok()
+        };
+        assert!(sized(MAX, MAX + 1), "the size of the dead-letter queue is not served");
+        assert!(!sized(MAX + 1, 0) && !sized(-1, 0) && !sized(0, -1));
     }
 }

@@ -113,8 +113,7 @@ async fn a_number_that_is_none_is_400_and_says_what_to_write() {
     for bad in ["%3Dx", "%3D1.5", "%3D", "", "%21%3D1"] {
         let answer = scene.hpa.get(&format!("{VALUE}?labelSelector=depthgauge.dev%2Factivation{bad}")).await;
         let (code, message) = answer.refusal();
-        let remedy =
-            "depthgauge.dev/activation takes one whole number, zero or above, as in depthgauge.dev/activation=12";
+        let remedy = "depthgauge.dev/activation takes one whole number from 0 to 9200000000000000, as in depthgauge.dev/activation=12";
         assert!(code == 400 && message.ends_with(remedy), "{bad}: {message}");
     }
 }

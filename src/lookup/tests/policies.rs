@@ -219,3 +219,21 @@ async fn whoever_looks_sees_value_outage_latches_askers_and_history() {
     assert_eq!(orders.history[history::BUCKETS - 3..], [Some(2), Some(2), None]);
     assert!(!unasked.active && unasked.known.is_none() && unasked.history.iter().all(Option::is_none));
 }
+
+#[tokio::test(start_paused = true)]
+async fn values_that_cannot_be_added_up_are_an_error() {
+    let half = Quantity::UNITS_MAX / 2;
+    for (one, other, served) in
+        [(half, half, true), (half, half + 1, false), (Quantity::UNITS_MAX + 1, 0, false), (-1, 2, false)]
+    {
+        let (a, b) = (Fake::new(), Fake::new());
+        a.set(Mood::Has(one));
+        b.set(Mood::Has(other));
+        let scene = scene(&[("a", "shop", a), ("b", "shop", b)]);
+        let answer = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_length", &Selector::parse("").unwrap());
+        match answer.await {
+            Ok(samples) => assert!(served && samples.len() == 2, "{one} {other}"),
+            Err(error) => assert!(!served && matches!(error, LookupError::Unavailable(_)), "{one} {other} {error}"),
+        }
+    }
+}
