@@ -87,13 +87,14 @@
 //!   oci/{answer,error}.rs   what is read out of an answer; why there is none
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
 //!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
-//!   oci/files.rs       signers made of files, again when they change; oci/resource_principal.rs
+//!   oci/files.rs       signers made of files that are watched; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
 //!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
 //!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
 //!   http/{transport,url}.rs   connections, proxies, trust; what of a URL is sent
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{rate_limiter,breaker,pauses,retry}.rs   its rate; which hosts are down; what it wants no request for; the budget of retries
+//!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity; names with `*`; names in a sentence and in a URL; pure
 //!   # beside the request path
@@ -148,6 +149,8 @@ pub mod oci;
 pub mod http;
 
 pub mod upstream;
+
+pub mod watched;
 
 pub mod metric;
 

@@ -1,56 +1,45 @@
-//! The config file, looked at again and again.
-//!
-//! By its content, not by its time or a watch: a ConfigMap's volume swaps a symlink beside the
-//! file, an editor writes in place or renames, a network volume tells nobody, and reading a few
-//! KiB from memory costs less than any of these is worth. What is new counts when two looks in a
-//! row see the same: half a file may well be a config, of half the sources.
+//! The config file, followed by its content. What is new counts when two looks in a row see the
+//! same: half a file may well be a config, of half the sources.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError};
+use crate::watched::{Reading, Watched};
 
-/// A config file, and what has been seen of it.
+/// A config file, and what is in it.
 pub struct ConfigFile {
     path: PathBuf,
-    /// What the last news were about.
-    told: Content,
-    /// What the last look saw, if that was something else.
-    seen: Option<Content>,
+    file: Watched<String, io::Error>,
+    /// What the last change was about.
+    content: Result<String, io::Error>,
 }
-
-/// What is in the file, or why that is not known.
-type Content = Result<String, io::Error>;
 
 // === impl ConfigFile ===
 
 impl ConfigFile {
     /// Reads and parses it for the first time.
     pub fn open(path: &Path) -> Result<(Self, Config), ConfigError> {
-        let told = std::fs::read_to_string(path);
-        let file = Self { path: path.to_owned(), told, seen: None };
+        let of = path.to_owned();
+        let read = move |reading: &mut Reading| {
+            let content = reading.read(&of)?;
+            String::from_utf8(content).map_err(|_| io::ErrorKind::InvalidData.into())
+        };
+        let (file, content) = Watched::open(Box::new(read));
+        let file = Self { path: path.to_owned(), file, content };
         let config = file.judge()?;
         Ok((file, config))
     }
 
     /// Looks whether there is something new: the config, or what is wrong with it.
     pub fn look(&mut self) -> Option<Result<Config, ConfigError>> {
-        let seen = std::fs::read_to_string(&self.path);
-        if same(&seen, &self.told) {
-            self.seen = None;
-            return None;
-        }
-        let before = self.seen.replace(seen);
-        let settled = before.zip(self.seen.as_ref()).is_some_and(|(before, seen)| same(&before, seen));
-        if settled {
-            self.told = self.seen.take()?;
-        }
-        settled.then(|| self.judge())
+        self.content = self.file.look_settled()?;
+        Some(self.judge())
     }
 
-    /// What the last news were about, once more.
+    /// What the last change was about, once more.
     pub fn judge(&self) -> Result<Config, ConfigError> {
-        match &self.told {
+        match &self.content {
             Ok(text) => Config::parse_file(&self.path, text),
             Err(error) => Err(ConfigError::Read { path: self.path.clone(), source: again(error) }),
         }
@@ -60,14 +49,6 @@ impl ConfigFile {
 /// The same error: an `io::Error` cannot be cloned.
 fn again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
-}
-
-fn same(a: &Content, b: &Content) -> bool {
-    match (a, b) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(a), Err(b)) => a.kind() == b.kind(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

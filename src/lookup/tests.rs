@@ -21,6 +21,7 @@ mod meters;
 mod parts;
 mod policies;
 mod replacing;
+mod turns;
 
 thread_local! {
     static START: StdCell<Option<Instant>> = const { StdCell::new(None) };
@@ -90,23 +91,6 @@ impl Fake {
     /// Those of them that are not going on.
     fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
-    }
-
-    /// Each further read has to wait for so long.
-    fn queue(&self, wait: Duration) {
-        *self.queued.lock().unwrap() = wait;
-        if self.reads() > 0 {
-            self.owe();
-        }
-    }
-
-    /// Two turns a second are taken for others.
-    fn owe(&self) {
-        let queued = *self.queued.lock().unwrap();
-        let until = if queued.is_zero() { queued } else { queued + Duration::from_secs(5) };
-        for _ in 1..until.as_millis() / 500 {
-            self.service.charge();
-        }
     }
 
     fn figures(&self, length: i64) -> Figures {
@@ -445,30 +429,4 @@ fn a_404_names_what_fits() {
     let message = no_match_message("queue", &"n".repeat(300), &"s".repeat(300), &long);
     assert!(message.len() <= NAMES_BYTES, "{}", message.len());
     assert!(message.contains(" more"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    fake.queue(Duration::from_secs(10));
-    scene.age().await;
-    assert_eq!(scene.catalog.stretch(), Duration::ZERO, "the first read is urgent");
-    // Until the first wait is known, those who ask meanwhile wait with it.
-    seconds(30.0).await;
-    scene.age().await;
-    let before = fake.reads();
-    for _ in 0..300 {
-        let asked = Instant::now();
-        let age = scene.age().await;
-        assert!(asked.elapsed() < Duration::from_millis(1) && age <= 17.0, "{age} {:?}", asked.elapsed());
-        seconds(1.0).await;
-    }
-    assert_eq!(scene.catalog.stretch(), Duration::from_secs(10));
-    // `refresh` and the wait: every 15 s.
-    assert!((19..=21).contains(&(fake.reads() - before)), "{}", fake.reads() - before);
-    fake.queue(Duration::ZERO);
-    seconds(20.0).await;
-    scene.age().await;
-    assert_eq!(scene.catalog.stretch(), Duration::ZERO);
 }

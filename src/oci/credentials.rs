@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::config_file::{ConfigFile, ConfigFileError, KeyFile};
-use super::files::{Files, Made, Reading};
+use super::files::{Files, Made, Make};
 use super::instance_principal::InstancePrincipal;
 use super::key::{KeyError, private_key};
 use super::metadata::Metadata;
@@ -24,6 +24,7 @@ use super::session::{Issuer, Sessions, SignInError};
 use super::sign::Signer;
 use super::token::{self, Claims};
 use super::workload_identity::{TokenService, WorkloadIdentity};
+use crate::watched::Reading;
 
 /// A way to sign in, ready to use; clones share what they hold.
 #[derive(Clone, Debug)]
@@ -114,7 +115,7 @@ impl Credentials {
             let found = read_profile(reading, &path, |file| file.api_key(&profile))?;
             let key_id = format!("{}/{}/{}", found.tenancy, found.user, found.fingerprint);
             let signer = profile_signer(reading, key_id, &found.key, &profile)?;
-            Ok(Made { signer, region: found.region, ends: None })
+            Ok(Made { signer: Arc::new(signer), region: found.region, ends: None })
         };
         // An API key does not end, so nobody asks this clock.
         Self::of_files(Method::ApiKey, Box::new(make), || Timestamp::MIN)
@@ -133,7 +134,7 @@ impl Credentials {
             let token = read_file(reading, "session token", &found.token_file, named_by)?;
             let (key_id, ends) = token_key_id(&token, || found.token_file.display().to_string())?;
             let signer = profile_signer(reading, key_id, &found.key, &profile)?;
-            Ok(Made { signer, region: found.region, ends })
+            Ok(Made { signer: Arc::new(signer), region: found.region, ends })
         };
         Self::of_files(Method::SessionToken, Box::new(make), clock)
     }
@@ -163,11 +164,7 @@ impl Credentials {
         Self::of_sessions(Method::InstancePrincipal, InstancePrincipal::new(metadata, clock), None, clock)
     }
 
-    fn of_files(
-        method: Method,
-        make: Box<super::files::Make>,
-        clock: fn() -> Timestamp,
-    ) -> Result<Self, CredentialsError> {
+    fn of_files(method: Method, make: Box<Make>, clock: fn() -> Timestamp) -> Result<Self, CredentialsError> {
         Ok(Self { method, policy: statement(method, None).into(), source: Source::Files(Files::open(make)?), clock })
     }
 

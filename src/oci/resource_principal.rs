@@ -2,12 +2,14 @@
 //! through their environment, each as a path or as the content itself.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::credentials::{CredentialsError, read_file, token_key_id};
 use super::environment::Environment;
-use super::files::{Made, Reading};
+use super::files::Made;
 use super::key::{KeyError, Passphrase, private_key};
 use super::sign::Signer;
+use crate::watched::Reading;
 
 const VERSION: &str = "OCI_RESOURCE_PRINCIPAL_VERSION";
 const PASSPHRASE: &str = "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM_PASSPHRASE";
@@ -65,7 +67,7 @@ impl ResourcePrincipal {
             passphrase.map(|bytes| Passphrase::new(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n'])));
         let pem = self.key.read(reading)?;
         let key = private_key(&pem, passphrase.as_ref()).map_err(|source| self.key.wrong(source))?;
-        Ok(Made { signer: Signer::new(key_id, key), region: self.region.clone(), ends })
+        Ok(Made { signer: Arc::new(Signer::new(key_id, key)), region: self.region.clone(), ends })
     }
 }
 

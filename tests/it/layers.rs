@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &["request", "refusal", "health", "rbac"]),
     ("selector", &["metric"]),
     ("http", &["upstream"]),
-    ("oci", &["http", "upstream"]),
+    ("oci", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
     ("source", &["metric", "oci", "http", "upstream", "document"]),
     ("lookup", &["metric", "selector", "source"]),
@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Reads what the HPA would be told, past the API; it has no part in answering.
     ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac"]),
     // Follows its file and says how that goes.
-    ("config", &["metric", "source", "lookup", "document", "health"]),
+    ("config", &["metric", "source", "lookup", "document", "health", "watched"]),
     // `/status` shows what parts know of themselves; its facts come from the composition root.
     ("admin", &["health", "lookup", "source"]),
 ];

@@ -1,0 +1,340 @@
+//! Files whose content is followed.
+//!
+//! By their content, not by time, size or a file system's events: a Secret's volume swaps a symlink
+//! beside the file, an editor writes in place or renames, a network volume reports nothing, and
+//! reading a few KiB costs less than any of these is worth. There are two ways to use it: [`Watched`]
+//! is looked at by a task of its own, and [`OnUse`] when what the files make is used.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Digest, SHA256, digest};
+use tokio::time::Instant;
+
+/// Between two looks of [`OnUse`]: a few small reads, which cost less than one signature.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Files read so far, each with the fingerprint of what was in it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Reading(Vec<(PathBuf, Seen)>);
+
+/// What was in a file, or why that is not known.
+#[derive(Debug)]
+enum Seen {
+    Content(Digest),
+    Unreadable(io::ErrorKind),
+}
+
+/// Makes a `T` of files, reading them through [`Reading`] only. Which files it reads may depend on
+/// their content.
+pub type Make<T, E> = dyn Fn(&mut Reading) -> Result<T, E> + Send + Sync;
+
+/// Files, and what they make when their content has changed.
+pub struct Watched<T, E> {
+    make: Box<Make<T, E>>,
+    /// What was in the files when the last change was reported.
+    seen: Reading,
+    /// What the last look saw, if that was something else.
+    unsettled: Option<Reading>,
+}
+
+/// What files make now, looked at when it is used, at most once a second. Files that make nothing
+/// change nothing but the log: what they made before stays.
+pub struct OnUse<T, E>(Arc<Inner<T, E>>);
+
+struct Inner<T, E> {
+    /// How the log calls the files: `the OCI key files`.
+    title: &'static str,
+    /// Locked during a look, so on threads that may wait only.
+    files: Mutex<Watched<T, E>>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    made: Arc<T>,
+    looked: Instant,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Reads a file, and remembers what was in it.
+    pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let content = std::fs::read(path);
+        self.0.push((path.to_owned(), Seen::of(&content)));
+        content
+    }
+
+    fn is_current(&self) -> bool {
+        self.0.iter().all(|(path, seen)| *seen == Seen::of(&std::fs::read(path)))
+    }
+
+    /// What `before` saw and this reading did not come to, as it is now.
+    fn and_also(&mut self, before: &Self) {
+        for (path, _) in &before.0 {
+            if !self.0.iter().any(|(mine, _)| mine == path) {
+                // Whether it can be read is what is remembered.
+                let _ = self.read(path);
+            }
+        }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn of(content: &io::Result<Vec<u8>>) -> Self {
+        match content {
+            Ok(content) => Self::Content(digest(&SHA256, content)),
+            Err(error) => Self::Unreadable(error.kind()),
+        }
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Content(one), Self::Content(other)) => one.as_ref() == other.as_ref(),
+            (Self::Unreadable(one), Self::Unreadable(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl<T, E> Watched<T, E> {
+    /// Reads the files for the first time, and returns what they make.
+    pub fn open(make: Box<Make<T, E>>) -> (Self, Result<T, E>) {
+        let mut seen = Reading::default();
+        let made = make(&mut seen);
+        (Self { make, seen, unsettled: None }, made)
+    }
+
+    /// Looks at the files: what they make, if their content has changed since the last report.
+    /// Blocks.
+    pub fn look(&mut self) -> Option<Result<T, E>> {
+        if self.seen.is_current() {
+            return None;
+        }
+        let (now, made) = self.make();
+        self.seen = now;
+        Some(made)
+    }
+
+    /// The same, but a change counts when two looks in a row see the same: half a file may well make
+    /// something. Blocks.
+    pub fn look_settled(&mut self) -> Option<Result<T, E>> {
+        if self.seen.is_current() {
+            self.unsettled = None;
+            return None;
+        }
+        let (now, made) = self.make();
+        if self.unsettled.as_ref() != Some(&now) {
+            self.unsettled = Some(now);
+            return None;
+        }
+        self.unsettled = None;
+        self.seen = now;
+        // Of the very bytes that were compared.
+        Some(made)
+    }
+
+    fn make(&self) -> (Reading, Result<T, E>) {
+        let mut now = Reading::default();
+        let made = (self.make)(&mut now);
+        if made.is_err() {
+            now.and_also(&self.seen);
+        }
+        (now, made)
+    }
+}
+
+// === impl OnUse ===
+
+impl<T, E> OnUse<T, E>
+where
+    T: Send + Sync + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    /// Reads the files for the first time; what is wrong with them now is an error.
+    pub fn open(title: &'static str, make: Box<Make<T, E>>) -> Result<Self, E> {
+        let (files, made) = Watched::open(make);
+        let state = State { made: Arc::new(made?), looked: Instant::now() };
+        Ok(Self(Arc::new(Inner { title, files: Mutex::new(files), state: Mutex::new(state) })))
+    }
+
+    /// What the files make now.
+    pub async fn current(&self) -> Arc<T> {
+        let due = {
+            let mut state = self.0.state();
+            let due = state.looked.elapsed() >= LOOK_EVERY;
+            if due {
+                state.looked = Instant::now();
+            }
+            due
+        };
+        if due {
+            self.look().await;
+        }
+        self.made()
+    }
+
+    /// What the files made when they were last looked at.
+    pub fn made(&self) -> Arc<T> {
+        self.0.state().made.clone()
+    }
+
+    /// Looks now. Who uses it meanwhile gets what there is.
+    pub async fn look(&self) {
+        let inner = self.0.clone();
+        // Deriving a key from a passphrase takes a hundred milliseconds and more.
+        let looked = tokio::task::spawn_blocking(move || inner.look()).await;
+        if let Err(error) = looked {
+            tracing::warn!(%error, "{} can't be looked at", self.0.title);
+        }
+    }
+}
+
+impl<T, E> Clone for OnUse<T, E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T, E> fmt::Debug for OnUse<T, E> {
+    /// Nothing of what they hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.title)
+    }
+}
+
+// === impl Inner ===
+
+impl<T, E: fmt::Display> Inner<T, E> {
+    fn look(&self) {
+        let title = self.title;
+        // A change that was reported, at worst, and not taken.
+        match self.files.lock().unwrap_or_else(PoisonError::into_inner).look() {
+            None => {}
+            Some(Ok(made)) => {
+                tracing::info!("{title} have changed and are in use");
+                self.state().made = Arc::new(made);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "{title} have changed and cannot be used: the old ones stay in use");
+            }
+        }
+    }
+}
+
+impl<T, E> Inner<T, E> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // Whole assignments only: a panic leaves nothing half made.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with file `a`, which names another one, and what the two make.
+    struct Scene(tempfile::TempDir);
+
+    impl Scene {
+        fn new() -> Self {
+            let scene = Self(tempfile::tempdir().unwrap());
+            scene.write("a", "b");
+            scene.write("b", "1");
+            scene
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.0.path().join(name), text).unwrap();
+        }
+
+        /// A number, out of the file that `a` names.
+        fn make(&self) -> Box<Make<u32, String>> {
+            let dir = self.0.path().to_owned();
+            Box::new(move |reading| {
+                let mut read = |name: &str| {
+                    let content = reading.read(&dir.join(name)).map_err(|error| error.kind().to_string())?;
+                    Ok::<_, String>(String::from_utf8_lossy(&content).into_owned())
+                };
+                let named = read("a")?;
+                read(&named)?.parse().map_err(|_| "no number".to_owned())
+            })
+        }
+    }
+
+    #[test]
+    fn a_change_of_any_file_is_reported_once() {
+        let scene = Scene::new();
+        let (mut files, made) = Watched::open(scene.make());
+        assert_eq!((made, files.look()), (Ok(1), None));
+        scene.write("b", "2");
+        assert_eq!((files.look(), files.look()), (Some(Ok(2)), None));
+        scene.write("a", "c");
+        assert_eq!((files.look(), files.look()), (Some(Err("entity not found".to_owned())), None));
+        // Also the file that is not named any more.
+        scene.write("b", "x");
+        assert_eq!((files.look(), files.look()), (Some(Err("entity not found".to_owned())), None));
+        scene.write("c", "3");
+        assert_eq!((files.look(), files.look()), (Some(Ok(3)), None));
+        scene.write("b", "y");
+        assert_eq!(files.look(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symlink_that_is_swapped_is_a_change() {
+        let scene = Scene::new();
+        let link = scene.0.path().join("link");
+        scene.write("a", "link");
+        std::os::unix::fs::symlink(scene.0.path().join("b"), &link).unwrap();
+        let (mut files, _) = Watched::open(scene.make());
+        scene.write("c", "3");
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(scene.0.path().join("c"), &link).unwrap();
+        assert_eq!(files.look(), Some(Ok(3)));
+    }
+
+    #[test]
+    fn a_change_counts_when_two_looks_see_it() {
+        let scene = Scene::new();
+        let (mut files, _) = Watched::open(scene.make());
+        for half in ["2", "22", "22x"] {
+            scene.write("b", half);
+            assert_eq!(files.look_settled(), None, "{half}");
+        }
+        scene.write("b", "222");
+        assert_eq!([files.look_settled(), files.look_settled(), files.look_settled()], [None, Some(Ok(222)), None]);
+        // Away for a moment is no change.
+        scene.write("b", "");
+        assert_eq!(files.look_settled(), None);
+        scene.write("b", "222");
+        assert_eq!([files.look_settled(), files.look_settled()], [None, None]);
+    }
+
+    #[tokio::test]
+    async fn what_is_used_is_what_the_files_made_last() {
+        let scene = Scene::new();
+        let files = OnUse::open("the test's files", scene.make()).unwrap();
+        for (content, used) in [("2", 2), ("x", 2), ("3", 3)] {
+            scene.write("b", content);
+            files.look().await;
+            assert_eq!(*files.current().await, used, "{content}");
+        }
+        scene.write("b", "4");
+        tokio::time::pause();
+        assert_eq!(*files.current().await, 3, "looked a moment ago");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(*files.current().await, 4);
+        scene.write("b", "x");
+        assert!(OnUse::open("the test's files", scene.make()).is_err());
+    }
+}
