@@ -26,6 +26,7 @@ mod answer;
 mod authorization;
 mod control_plane;
 mod data_plane;
+mod date;
 mod descriptions;
 mod documents;
 pub mod fault;

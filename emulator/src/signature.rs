@@ -12,8 +12,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::answer::http_date;
 use crate::authorization::{Authorization, Malformed};
+use crate::date::http_date;
 use crate::keys::KeyRing;
 
 /// How far a request's date may be off, either way: the service's five minutes.

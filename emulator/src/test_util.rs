@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::answer::http_date;
+use crate::date::http_date;
 use crate::keys::{KeyRing, VerifyingKey};
 use crate::queue_id::QueueId;
 
