@@ -16,10 +16,11 @@
 //! in what it is tested against.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
 
 mod answer;
@@ -123,13 +124,13 @@ impl Emulator {
     pub fn add_queue(&self, name: &str, id: &QueueId) -> Arc<EmulatedQueue> {
         let Shared { settings, queues, clock, .. } = &*self.shared;
         let queue = Arc::new(EmulatedQueue::new(name.to_owned(), id.clone(), settings.clone(), *clock));
-        queues.write().unwrap_or_else(PoisonError::into_inner).push(queue.clone());
+        queues.write().push(queue.clone());
         queue
     }
 
     /// Takes a queue away with its messages, as if it had never been; says whether it was there.
     pub fn remove_queue(&self, id: &QueueId) -> bool {
-        let mut queues = self.shared.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.shared.queues.write();
         let before = queues.len();
         queues.retain(|queue| queue.id() != id);
         queues.len() < before
@@ -159,7 +160,7 @@ impl Emulator {
 
     /// All queues, in the order in which they were added.
     pub fn queues(&self) -> Vec<Arc<EmulatedQueue>> {
-        self.shared.queues.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.queues.read().clone()
     }
 
     pub(crate) fn queue_with_id(&self, id: &str) -> Option<Arc<EmulatedQueue>> {
@@ -167,7 +168,7 @@ impl Emulator {
     }
 
     fn find(&self, wanted: impl Fn(&EmulatedQueue) -> bool) -> Option<Arc<EmulatedQueue>> {
-        let queues = self.shared.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let queues = self.shared.queues.read();
         queues.iter().find(|queue| wanted(queue)).cloned()
     }
 }

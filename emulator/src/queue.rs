@@ -6,11 +6,12 @@
 //! Waiting runs on tokio's clock, the dates on messages come from the injected clock.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -74,13 +75,13 @@ impl EmulatedQueue {
 
     /// How it behaves now.
     pub fn settings(&self) -> Settings {
-        self.lock().settings.clone()
+        self.state.lock().settings.clone()
     }
 
     /// Changes how it behaves from now on, for the messages that are there too; what is beyond
     /// the limits of the service is set to them. `change` may not use this queue.
     pub fn change(&self, change: impl FnOnce(&mut Settings)) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         change(&mut state.settings);
         state.settings = state.settings.clone().limited();
         state.spread_policy();
@@ -89,7 +90,7 @@ impl EmulatedQueue {
     /// Adds a consumer group, or says of the one that has this name whether it is enabled;
     /// [`PRIMARY`] names the one that is always there.
     pub fn set_group(&self, name: &str, enabled: bool) -> Description {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let known = state.groups.iter().position(|group| group.description.name.eq_ignore_ascii_case(name));
         let index = known.unwrap_or(state.groups.len());
         if known.is_none() {
@@ -103,7 +104,7 @@ impl EmulatedQueue {
 
     /// Its consumer groups, the primary one first.
     pub fn groups(&self) -> Vec<Description> {
-        self.lock().groups.iter().map(|group| group.description.clone()).collect()
+        self.state.lock().groups.iter().map(|group| group.description.clone()).collect()
     }
 
     /// When it was made.
@@ -117,7 +118,7 @@ impl EmulatedQueue {
         // Run the caller's iterator before the lock is held: it may use this queue.
         let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         let (now, created_at) = (Instant::now(), (self.clock)());
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let expire_after = later(created_at, state.settings.retention);
         let stored =
             messages.into_iter().map(|message| Stored { id: state.put(now, message, created_at), expire_after });
@@ -180,7 +181,7 @@ impl EmulatedQueue {
         visibility: Duration,
     ) -> Result<Option<Updated>, NoSuchGroup> {
         let visibility = visibility.min(MAX_VISIBILITY);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let index = state.index_of(group)?;
         let Some(Receipt { message, delivery, .. }) = self.open(receipt, index) else {
             return Ok(None);
@@ -196,7 +197,7 @@ impl EmulatedQueue {
     /// used one, one of another group, and when the message has been delivered again since or
     /// is dead.
     pub fn delete(&self, group: Option<&str>, receipt: &str) -> Result<bool, NoSuchGroup> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let index = state.index_of(group)?;
         let receipt = self.open(receipt, index);
         let store = &mut state.groups[index].store;
@@ -206,24 +207,24 @@ impl EmulatedQueue {
     /// Takes and deletes up to `limit` visible messages of the primary group in one step; says
     /// how many there were.
     pub fn consume(&self, limit: usize) -> usize {
-        self.lock().groups[0].store.consume(Instant::now(), limit)
+        self.state.lock().groups[0].store.consume(Instant::now(), limit)
     }
 
     /// What GetStats answers for the primary group. Exact, unlike the service's.
     pub fn stats(&self) -> Stats {
-        self.lock().groups[0].store.stats(Instant::now(), None).queue
+        self.state.lock().groups[0].store.stats(Instant::now(), None).queue
     }
 
     /// What GetStats answers.
     pub fn stats_of(&self, of: &Selection) -> Result<QueueStats, NoSuchGroup> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let index = state.index_of(of.group.as_deref())?;
         Ok(state.groups[index].store.stats(Instant::now(), of.channel.as_deref()))
     }
 
     /// The channels that have messages in this group, in alphabetical order.
     pub fn channels(&self, group: Option<&str>) -> Result<BTreeSet<String>, NoSuchGroup> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let index = state.index_of(group)?;
         Ok(state.groups[index].store.channels(Instant::now()))
     }
@@ -244,7 +245,7 @@ impl EmulatedQueue {
         limit: usize,
         visibility: Option<Duration>,
     ) -> Result<(Vec<Delivery>, Option<Instant>), NoSuchGroup> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let index = state.index_of(from.group.as_deref())?;
         let visibility = visibility.unwrap_or(state.settings.visibility).min(MAX_VISIBILITY);
         let retention = state.settings.retention;
@@ -268,11 +269,6 @@ impl EmulatedQueue {
     /// A receipt of this queue and group.
     fn open(&self, receipt: &str, group: usize) -> Option<Receipt> {
         Receipt::open(receipt, self.tag).filter(|receipt| receipt.group == group)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No step of the store panics half way, so what a panicking holder left is sound.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
