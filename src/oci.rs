@@ -188,6 +188,10 @@ impl Client {
     fn service_error(&self, error: StatusError, request_id: Option<String>) -> ServiceError {
         let clock_skewed = is_skewed(&error, (self.clock)());
         let StatusError { status, code, message, location, retry_after, .. } = error;
+        let message = match location {
+            Some(location) => format!("redirects to {location}: {message}"),
+            None => message,
+        };
         let credentials = self.signing.credentials();
         ServiceError {
             status,
@@ -196,7 +200,6 @@ impl Client {
             request_id,
             clock_skewed,
             method: credentials.method(),
-            location,
             retry_after,
             policy: matches!(status, 403 | 404).then(|| credentials.policy().clone()),
         }

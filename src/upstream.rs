@@ -9,9 +9,10 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -150,8 +151,7 @@ impl Upstream {
 
     /// One of its hosts, by name and port.
     pub fn host(&self, name: &str) -> Arc<Host> {
-        // Whole entries only: a panic leaves nothing half made.
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         if let Some(host) = hosts.get(name) {
             return host.clone();
         }
@@ -202,8 +202,7 @@ impl Host {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Counters, and sets that lack an entry at worst.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -8,10 +8,11 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// Between two looks of [`OnUse`]: a few small reads, which cost less than one signature.
@@ -217,8 +218,7 @@ impl<T, E> fmt::Debug for OnUse<T, E> {
 impl<T, E: fmt::Display> Inner<T, E> {
     fn look(&self) {
         let title = self.title;
-        // A change that was reported, at worst, and not taken.
-        match self.files.lock().unwrap_or_else(PoisonError::into_inner).look() {
+        match self.files.lock().look() {
             None => {}
             Some(Ok(made)) => {
                 tracing::info!("{title} have changed and are in use");
@@ -233,8 +233,7 @@ impl<T, E: fmt::Display> Inner<T, E> {
 
 impl<T, E> Inner<T, E> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // Whole assignments only: a panic leaves nothing half made.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

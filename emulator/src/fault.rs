@@ -56,7 +56,8 @@ pub enum Fault {
     MissingFields,
     /// Each number is below zero.
     Negative,
-    /// Each number is 2^53 + 1, the first that a double cannot hold.
+    /// Each number except 0 is 2^53 + 1, the first that a double cannot hold. Zeros stay, because the sum of
+    /// two such numbers is above the largest value that is served.
     Above2Pow53,
     /// Each number is 2^63, the first that an i64 cannot hold.
     AboveI64,

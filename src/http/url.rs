@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-pub use reqwest::Url;
+/// A URL that requests can be sent to.
+pub type Url = reqwest::Url;
 
 /// Path and query as they go over the wire.
 pub fn target(url: &Url) -> String {

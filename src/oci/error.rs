@@ -48,8 +48,6 @@ pub struct ServiceError {
     pub clock_skewed: bool,
     /// How the request was signed.
     pub method: Method,
-    /// Of a redirect: where to, for the log.
-    pub location: Option<String>,
     /// When the service wants the next request: from now, half a minute at most.
     pub retry_after: Option<Duration>,
     /// Of a refusal: the IAM statement that would grant it, for the log.

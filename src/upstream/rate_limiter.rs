@@ -5,7 +5,6 @@
 //! a request costs here (an RSA signature takes 0.7 ms of one core, so that a core is full at some
 //! 1,400 a second) comes one by one, so that it delays an answer by one signature at most.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -28,7 +27,7 @@ pub(super) struct RateLimiter {
     calm: Mutex<()>,
     turns: Mutex<Turns>,
     /// When the next turn is.
-    next: std::sync::Mutex<Instant>,
+    next: parking_lot::Mutex<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +39,7 @@ struct Turns {
 
 impl RateLimiter {
     pub(super) fn new(per_second: u32, key: String) -> Self {
-        let (interval, next) = (Duration::from_secs(1) / per_second.max(1), std::sync::Mutex::new(Instant::now()));
+        let (interval, next) = (Duration::from_secs(1) / per_second.max(1), parking_lot::Mutex::new(Instant::now()));
         Self { interval, key, calm: Mutex::default(), turns: Mutex::default(), next }
     }
 
@@ -73,13 +72,12 @@ impl RateLimiter {
     /// Takes a turn without waiting, for a further request of a read that waited for one. Later reads
     /// wait for it: the deadline of a read is no time to stand in a queue.
     pub(super) fn charge(&self) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock();
         *next = Instant::now().checked_sub(SLIP).map_or(*next, |past| (*next).max(past)) + self.interval;
     }
 
     fn next(&self) -> Instant {
-        // A whole assignment: a panic leaves nothing half made.
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.next.lock()
     }
 }
 

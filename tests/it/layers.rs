@@ -29,11 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What a module may not import although the arrow exists: an item, or all that a module defines.
-const FORBIDDEN: &[(&str, &str)] = &[
-    ("lookup", "source::oci_queue"),
-    ("lookup", "source::NextRequest"),
-    ("api", "lookup::reader::Reader"),
-];
+const FORBIDDEN: &[(&str, &str)] =
+    &[("lookup", "source::oci_queue"), ("lookup", "source::NextRequest"), ("api", "lookup::reader::Reader")];
 
 #[test]
 fn modules_import_along_the_arrows_only() {
@@ -74,16 +71,17 @@ fn an_arrow_does_not_cover_what_is_forbidden() {
 fn only_http_names_the_http_client() {
     // The demo's user is a client of depthgauge itself.
     let allowed = ["http", "cli/demo/asker.rs"];
-    for (path, module) in files() {
+    for path in rust_files(source_root()) {
         let named = code_of(&path).contains("reqwest");
-        let exempt = allowed.iter().any(|allowed| module == *allowed || path.ends_with(allowed));
+        let file = path.strip_prefix(source_root()).unwrap().to_str().unwrap();
+        let exempt = allowed.contains(&file) || allowed.contains(&module(file));
         assert!(!named || exempt, "{} names reqwest: send by crate::http, which needs an Upstream", path.display());
     }
     let client = code_of(&source_root().join("http.rs"));
     assert!(client.contains("pub fn new(upstream: Arc<Upstream>,"), "a client is made with an Upstream");
     let transport = code_of(&source_root().join("http/transport.rs"));
-    let public = transport.lines().filter(|line| line.trim_start().starts_with("pub ") && line.contains("reqwest"));
-    assert_eq!(public.count(), 0, "reqwest's types are not public");
+    let public = transport.lines().filter(|line| line.trim_start().starts_with("pub fn"));
+    assert!(public.clone().count() > 0 && !public.clone().any(|line| line.contains("reqwest")), "a client leaves http");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn normalised(mut value: Value) -> Value {
                             assert!(value.as_str().unwrap().ends_with('Z'), "{value}");
                             *value = "2026-11-22T14:02:03Z".into();
                         }
-                        "ageSeconds" | "askedSecondsAgo" | "intervalSeconds" => {
+                        "ageSeconds" | "lastRequestSecondsAgo" | "intervalSeconds" => {
                             assert!(value.as_f64().unwrap() < 60.0, "{key}: {value}");
                             *value = 0.1.into();
                         }

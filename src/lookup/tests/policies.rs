@@ -230,8 +230,8 @@ async fn values_that_cannot_be_added_up_are_an_error() {
         a.set(Mood::Has(one));
         b.set(Mood::Has(other));
         let scene = scene(&[("a", "shop", a), ("b", "shop", b)]);
-        let answer = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_length", &Selector::parse("").unwrap());
-        match answer.await {
+        let (shop, all) = (Namespace::new("shop"), Selector::parse("").unwrap());
+        match scene.catalog.answer(&shop, "oci_queue_length", &all).await {
             Ok(samples) => assert!(served && samples.len() == 2, "{one} {other}"),
             Err(error) => assert!(!served && matches!(error, LookupError::Unavailable(_)), "{one} {other} {error}"),
         }

@@ -103,10 +103,7 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
 fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) -> String {
     let text = match error {
         oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
-        oci::Error::Service(service) => match &service.location {
-            Some(location) => format!("{error} to {location}: {}", service.message),
-            None => format!("{error}: {}", service.message),
-        },
+        oci::Error::Service(service) => format!("{error}: {}", service.message),
         _ => error.to_string(),
     };
     let text = said_of(&with_causes(text, error.source()), about, request_id);
@@ -147,7 +144,6 @@ mod tests {
             request_id: None,
             clock_skewed: false,
             method: Method::ApiKey,
-            location: None,
             retry_after: None,
             policy: None,
         })
