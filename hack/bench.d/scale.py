@@ -23,7 +23,7 @@ from stage import MIB, Authority, Cluster, Emulator, Serve, die, ocid, percentil
 
 PERIOD = 15  # seconds from one ask of an HPA to its next
 REFRESH = 5
-MEMORY = 25  # MiB with a thousand queues over sockets; each history has all its room from the first value
+MEMORY = 32  # MiB with a thousand queues over sockets; each history has all its room from the first value
 LASTS = 600  # seconds that are simulated
 # Queues, HPAs, maxRequestsPerSecond, and the goals: age at the ask, p50 and p99, in seconds.
 SCENES = [

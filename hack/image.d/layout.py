@@ -19,7 +19,7 @@ USER = 65532
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-# A fifth smaller than gzip, which is over the limit; containerd, CRI-O, Podman and Docker read it.
+# A fifth smaller than gzip; containerd, CRI-O, Podman and Docker read it.
 LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 

@@ -62,7 +62,7 @@ fn the_dockerfile_copies_all_that_a_build_reads() {
     for path in &included {
         assert!(root("").join(path).is_file() && covered(path), "{} is under no COPY", path.display());
     }
-    let mut needed = vec!["Cargo.toml", "Cargo.lock", "build.rs", "src/main.rs", ".cargo/config.toml"];
+    let mut needed = vec!["Cargo.toml", "Cargo.lock", "src/main.rs", ".cargo/config.toml"];
     needed.extend(["emulator/Cargo.toml", "emulator/src/lib.rs"]);
     // Cargo wants the files of all targets that the manifest names.
     let manifest = read(&root("Cargo.toml"));
@@ -72,9 +72,14 @@ fn the_dockerfile_copies_all_that_a_build_reads() {
     for path in needed {
         assert!(root(path).exists() && covered(Path::new(path)), "{path} is under no COPY");
     }
+    let dockerfile = read(&root("Dockerfile"));
+    let (_, built) = dockerfile.split_once("cargo build --profile ").unwrap();
+    let profile = built.split(' ').next().unwrap();
+    assert!(manifest.contains(&format!("[profile.{profile}]\n")), "Cargo.toml has no profile {profile}");
+    assert!(dockerfile.contains(&format!("/target/{profile}/depthgauge ")), "another profile than {profile} is shipped");
     let toolchain = read(&root("rust-toolchain.toml"));
     let channel = quote(toolchain.split_once("channel = \"").unwrap().1);
-    assert!(read(&root("Dockerfile")).contains(&format!("/rust:{channel}-")), "another compiler than {channel}");
+    assert!(dockerfile.contains(&format!("/rust:{channel}-")), "another compiler than {channel}");
 }
 
 /// Until the next one.
