@@ -76,7 +76,10 @@ fn the_dockerfile_copies_all_that_a_build_reads() {
     let (_, built) = dockerfile.split_once("cargo build --profile ").unwrap();
     let profile = built.split(' ').next().unwrap();
     assert!(manifest.contains(&format!("[profile.{profile}]\n")), "Cargo.toml has no profile {profile}");
-    assert!(dockerfile.contains(&format!("/target/{profile}/depthgauge ")), "another profile than {profile} is shipped");
+    assert!(
+        dockerfile.contains(&format!("/target/{profile}/depthgauge ")),
+        "another profile than {profile} is shipped"
+    );
     let toolchain = read(&root("rust-toolchain.toml"));
     let channel = quote(toolchain.split_once("channel = \"").unwrap().1);
     assert!(dockerfile.contains(&format!("/rust:{channel}-")), "another compiler than {channel}");
