@@ -12,6 +12,9 @@ mod layers;
 /// Documents compared with `tests/golden/`.
 mod golden;
 
+/// Faults that tests show and that are not fixed yet.
+mod known_faults;
+
 /// A server between a fake Kubernetes API and the OCI emulator: what the next ones are written in.
 mod support;
 
