@@ -77,6 +77,9 @@ mod reload;
 /// A source that fails: what is said, and that no number is.
 mod failing;
 
+/// What is served for every answer of a service, and how the service is treated: all kinds.
+mod contract;
+
 /// OCI as it must not be, seen by a source.
 mod upstream;
 

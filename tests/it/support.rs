@@ -18,6 +18,7 @@ pub(crate) mod cluster;
 pub(crate) mod config_map;
 pub(crate) mod double;
 pub(crate) mod keda;
+pub(crate) mod log;
 pub(crate) mod objects;
 pub(crate) mod oci;
 pub(crate) mod principals;

@@ -117,6 +117,20 @@ async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: impl FnOnce(Received) -> (u16, String, String),
 ) -> Option<()> {
+    let (status, header, body) = answer(read_request(&mut stream).await?);
+    if status == 0 {
+        std::future::pending::<()>().await;
+    }
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} Double\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.ok()?;
+    stream.shutdown().await.ok()
+}
+
+/// The next request of a connection, or `None` when the client closes it first.
+pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -138,14 +152,5 @@ async fn serve(
         (stream.read_buf(&mut bytes).await.ok()? > 0).then_some(())?;
     }
     let body = String::from_utf8(bytes[head_end + 4..].to_vec()).unwrap();
-    let (status, header, body) = answer(Received { method, target, headers, body });
-    if status == 0 {
-        std::future::pending::<()>().await;
-    }
-    let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 {status} Double\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
-    );
-    stream.write_all(answer.as_bytes()).await.ok()?;
-    stream.shutdown().await.ok()
+    Some(Received { method, target, headers, body })
 }

@@ -1,0 +1,116 @@
+//! Everything that a service can answer with, once. A fixture matches on these enums without a
+//! wildcard, so a kind that leaves an outcome out does not compile.
+
+use super::Served;
+
+/// Declares an enum with the list of its variants and the name that each has in the table.
+macro_rules! outcomes {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $title:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub(super) enum $name {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl $name {
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub(super) fn title(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $title,)*
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The content of a complete answer of status 200. The fixture writes it, because each protocol
+    /// has its own way to say it.
+    Shape {
+        Value = "a value",
+        Zero = "zero",
+        Decimal = "a decimal",
+        Empty = "empty",
+        MissingField = "a missing field",
+        Null = "null",
+        NotANumber = "NaN",
+        Negative = "negative",
+        Huge = "huge",
+        Overflow = "overflow",
+        WrongType = "a wrong type",
+        NotTheFormat = "not the format",
+    }
+}
+
+outcomes! {
+    /// What goes wrong between the service and depthgauge. The driver plays it the same way for
+    /// every kind.
+    Wire {
+        BadRequest = "400",
+        Unauthorized = "401",
+        Forbidden = "403",
+        NotFound = "404",
+        Throttled = "429",
+        ThrottledUntil = "429 with Retry-After",
+        ServerError = "500",
+        Unavailable = "503",
+        UnavailableUntil = "503 with Retry-After",
+        Html = "200 with an HTML page",
+        NoBody = "200 without a body",
+        WrongContentType = "200 with another Content-Type",
+        Redirect = "a redirect",
+        Hang = "no answer",
+        Reset = "a connection reset",
+        HalfBody = "half an answer",
+        EndlessBody = "an endless answer",
+        GzipBomb = "an answer that unpacks to 16 MiB",
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    Shape(Shape),
+    Wire(Wire),
+}
+
+/// What depthgauge must serve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Expected {
+    /// One item of this value.
+    Value(&'static str),
+    /// 404: what the selector names does not exist.
+    NotFound,
+    /// 503 with a message.
+    Unavailable,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let shapes = Shape::ALL.iter().copied().map(Self::Shape);
+        shapes.chain(Wire::ALL.iter().copied().map(Self::Wire))
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Shape(shape) => shape.title(),
+            Self::Wire(wire) => wire.title(),
+        }
+    }
+}
+
+// === impl Expected ===
+
+impl Expected {
+    pub(super) fn is(self, served: &Served) -> bool {
+        match (self, served) {
+            (Self::Value(value), Ok(values)) => values[..] == [value],
+            (Self::NotFound, Err((code, _))) => *code == 404,
+            (Self::Unavailable, Err((code, _))) => *code == 503,
+            (Self::Value(_), Err(_)) | (Self::NotFound | Self::Unavailable, Ok(_)) => false,
+        }
+    }
+}
