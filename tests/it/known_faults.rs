@@ -23,10 +23,82 @@ const CONTRACT: &[Known] = &[
 ];
 
 /// Faults between tenants.
-const TENANTS: &[Known] = &[];
+const TENANTS: &[Known] = &[
+    // Names are decided cluster-wide.
+    ("a name means the requesting namespace's own queue", "2 queues are called"),
+    ("a query without a selector means the requesting namespace's own queues", "2 queues are called"),
+    ("a fallback applies whatever another namespace calls its queue", "2 queues are called"),
+    ("an explicit entry of one namespace hides no listed queue of another", "a source of the config has this name"),
+    ("a queue that one namespace has by an explicit entry stays listed for another", "may read no queue"),
+    ("an error calls a shared queue by the requesting namespace's name", "may read no queue"),
+    ("queues of one name are counted among those that the namespace may read", "3 queues are called"),
+    ("queues of one name elsewhere leave a namespace's own one alone", "3 queues are called"),
+    ("a neighbour's listed queue is invisible", "2 queues are called"),
+    ("a neighbour's explicit entry is invisible", "a source of the config has this name"),
+    ("a neighbour's entry for the same queue is invisible", "may read no queue"),
+    ("a neighbour's list of the same queues is invisible", "Ok([(\"orders\", \"5\")])"),
+    ("a fallback is that of the namespace's own entry", "team-b is served 5"),
+    ("an entry without a fallback has none of another's", "Ok` value: (\"5\", Some(\"fallback\"))"),
+    ("an activation is that of the namespace's own entry", "team-b is served 3"),
+    ("how old a value may be is decided by the namespace's own entry", "the end of team-b's value"),
+    ("an explicit entry's rules are not for those who may not read it", "may read no queue"),
+    ("entries of one name are legal where no namespace may read both", "names must differ"),
+    ("each entry that shares a namespace with an earlier one is reported", "[\"6\", \"7\", \"8\", \"9\"]"),
+    ("each namespace is served its own entry of a name", "names must differ"),
+    ("an alias is that of the namespace's own entry", "names must differ"),
+    // Names that no label value can hold.
+    ("a name that no label value can hold is made selectable", "no label value can hold this name"),
+    ("a query without a selector leaves no queue out", "left: Ok([(\"orders\", \"2\")])"),
+    ("a 404 lists what can be written in a selector", "no label value can hold this name"),
+    ("two names that become equal are both refused with both names", "no label value can hold this name"),
+    ("a name that becomes another queue's own name is refused with it", "is served Ok([(\"My_Queue\", \"2\")])"),
+    ("names that differ after 63 characters are both refused", "no label value can hold this name"),
+    ("an explicit entry takes a queue out of a clash", "no label value can hold this name"),
+    ("names of two namespaces do not clash", "no label value can hold this name"),
+    // Shared room is first come, first served.
+    ("made-up channels of one namespace leave room for another's channel", "there are 256 of this queue"),
+    ("a namespace at its limit gives up its least recently used channel", "there are 256 of this queue"),
+    ("channels of one namespace's queues leave room for another's channel", "there are 1000 of all"),
+    ("a consumer group that does not exist gives its room back soon", "the end of the made-up group"),
+    ("consumer groups that do not exist leave room for a channel", "there are 256 of this queue"),
+    ("activations of one namespace leave room for another's", "as many activations as it can have"),
+    ("a namespace at its limit gives up its least recently used activation", "as many activations as it can have"),
+    ("status lists every namespace that requests a queue", "team-a is not listed"),
+    ("status names the owner of room until it is idle", "team-b is not the owner of 256 channels"),
+    ("a first read does not wait for all that another namespace wants", "is not read yet"),
+    (
+        "a value is kept fresh while another namespace wants more than there are turns",
+        "reads for team-a in three seconds",
+    ),
+    ("reads that hang for one namespace are not in the way of another's", "is not read yet"),
+];
+
+/// Numbers out of range, a service that throttles, and background reads.
+const READS: &[Known] = &[
+    // Values out of range.
+    ("a source may have no more than the largest value", "of 9200000000000001 is served"),
+    ("visible and in flight are no more than the largest value together", "the sum is served"),
+    ("the items of an answer are no more than the largest value together", "the sum is served"),
+    ("no gauge shows more than the largest value", "10000000000000000.0"),
+    ("get prints no more than the largest value", "10P"),
+    ("a number of the config is no more than the largest value", "fallback: 9200000000000001 is accepted"),
+    ("a number of a selector is no more than the largest value", "fallback=9200000000000001 is accepted"),
+    // One 429 with Retry-After holds up every part of the queue.
+    ("the last values are served at once while the service throttles", "no answer within 5s"),
+    ("values that are too old are an error at once while the service throttles", "no answer within 5s"),
+    ("a fallback is served at once while the service throttles", "no answer within 5s"),
+    ("what was never read is an error at once while the service throttles", "no answer within 5s"),
+    // One query begins background reads.
+    ("one query is one read", "background reads"),
+    ("one query for channels is one read of each", "background reads"),
+    ("one query for a listed queue is one list", "background lists"),
+    ("queries within a second are one", "background reads"),
+    ("queries that differ are each a first one", "background reads"),
+    ("a query after a long pause is a first one again", "background reads"),
+];
 
 fn known() -> impl Iterator<Item = Known> {
-    [CONTRACT, TENANTS].concat().into_iter()
+    [CONTRACT, TENANTS, READS].concat().into_iter()
 }
 
 /// Runs the body of a test, whose failure is a panic. The body of a listed test must panic.
@@ -100,9 +172,9 @@ fn a_table_reports_every_unexpected_cell() {
 
 /// A list can only shrink if every entry belongs to a test. Entries of tables are checked by [`check_all`].
 #[test]
-fn every_listed_tenant_fault_is_run_by_a_test() {
+fn every_listed_fault_of_a_test_is_run_by_it() {
     let sources = rust_files(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it")));
-    for (name, _) in TENANTS {
+    for (name, _) in [TENANTS, READS].concat() {
         let literal = format!("{name:?}");
         let is_run = sources.iter().any(|source| source.contains("known_faults::") && source.contains(&literal));
         assert!(is_run, "{name} is listed and no test has this name");

@@ -57,6 +57,15 @@ mod policies;
 /// The forms in which a value can be had.
 mod representation;
 
+/// When a source is read, and what is served while it throttles.
+mod reads;
+
+/// Which numbers can be values.
+mod bounds;
+
+/// Two teams that share a server.
+mod tenants;
+
 /// How fresh a value is, and how often the queue is read for it.
 mod freshness;
 

@@ -50,14 +50,23 @@ pub(crate) fn listen(subscriber: impl Into<Dispatch>) -> (Dispatch, DefaultGuard
     (second, tracing::dispatcher::set_default(&subscriber.into()))
 }
 
-/// Looks until there is something to see.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + PATIENCE;
+/// Checks a condition until it holds, and returns what it brings.
+pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, check).await
+}
+
+/// The same, for a test that is known to fail and must not take long for it.
+pub(crate) async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let give_up = Instant::now() + patience;
     loop {
-        if let Some(seen) = look().await {
+        if let Some(seen) = check().await {
             return seen;
         }
-        assert!(Instant::now() < give_up, "not seen in {PATIENCE:?}: {what}");
+        assert!(Instant::now() < give_up, "not seen in {patience:?}: {what}");
         tokio::time::sleep(GLANCE).await;
     }
 }
