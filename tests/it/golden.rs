@@ -26,6 +26,34 @@ pub fn check_file(path: &Path, text: &str) {
     assert_eq!(text, golden, "{} differs; if that is right: UPDATE_GOLDEN=1 cargo test", path.display());
 }
 
+/// A text with each timestamp replaced by the same one.
+pub fn undated(text: &str) -> String {
+    const NOW: &str = "2026-11-22T14:02:03Z";
+    let mut text = text.to_owned();
+    let digits = |text: &str, mask: &str| {
+        text.len() == mask.len()
+            && text.bytes().zip(mask.bytes()).all(|(a, b)| if b == b'0' { a.is_ascii_digit() } else { a == b })
+    };
+    for at in 0..text.len().saturating_sub(NOW.len() - 1) {
+        if text.get(at..at + NOW.len()).is_some_and(|part| digits(part, "0000-00-00T00:00:00Z")) {
+            text.replace_range(at..at + NOW.len(), NOW);
+        }
+    }
+    text
+}
+
+/// A value list in protobuf as hexadecimal digits, with its timestamps replaced likewise.
+pub fn undated_protobuf(bytes: &[u8]) -> String {
+    let mut bytes = bytes.to_vec();
+    // Seconds since 1970 are five bytes here until the year 3058.
+    let times: Vec<usize> =
+        bytes.windows(3).enumerate().filter(|(_, window)| *window == [0x1a, 8, 8]).map(|(at, _)| at).collect();
+    for at in times {
+        bytes[at + 3..at + 8].copy_from_slice(&[0x87, 0xec, 0x8b, 0xd8, 0x06]);
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn normalise(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {

@@ -12,6 +12,9 @@ mod layers;
 /// Documents compared with `tests/golden/`.
 mod golden;
 
+/// What clients are served about OCI queues, byte for byte.
+mod answers;
+
 /// Faults that tests show and that are not fixed yet.
 mod known_faults;
 
