@@ -316,13 +316,14 @@ class Emulator(Program):
 
 
 class Serve(Program):
-    """`depthgauge serve` with this config; `sources` may be set anew while it runs."""
+    """`depthgauge serve` with this config, which may change while it runs. `program` is its path, or a
+    command that ends in it."""
 
     def __init__(self, program, folder, cluster, settings):
         self.folder, self.settings, self.token = folder, settings, cluster.token
         self.write()
         super().__init__(folder, "serve", [
-            program, "serve", "--config", "config.json", "--kubeconfig", str(cluster.kubeconfig), "--cert-dir", "certs",
+            *([program] if isinstance(program, str) else program), "serve", "--config", "config.json", "--kubeconfig", str(cluster.kubeconfig), "--cert-dir", "certs",
             "--bind-address", "127.0.0.1", "--secure-port", "0", "--admin-address", "127.0.0.1:0", "--register=false"])
         self.port = int(self.said(r"serving.*?127\.0\.0\.1:(\d+)")[1])
 
