@@ -172,7 +172,8 @@ fn wakes_what_it_finds_asleep(stage: &Stage) {
     let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/scaled-to-zero-since}";
     let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", mark];
     stage.eventually(|it| it.cluster.told(&mark).is_empty().then_some(()));
-    let events = ["get", "events", "-n", "shop", "--field-selector=reason=Woken", "-o", "jsonpath={.items[*].message}"];
+    let events =
+        ["get", "events", "-n", "shop", "--field-selector=reason=ScaledFromZero", "-o", "jsonpath={.items[*].message}"];
     let said = stage.eventually(|it| Some(it.cluster.told(&events)).filter(|said| !said.is_empty()));
     assert!(said.contains("scaled deployment/asleep from 0 to 4"), "{said}");
 }

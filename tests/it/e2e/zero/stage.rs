@@ -169,7 +169,7 @@ spec:
     /// not in it.
     pub fn woken_after(&self, workload: Workload, put: Instant) -> Duration {
         let put = Timestamp::now() - SignedDuration::try_from(put.elapsed()).unwrap();
-        let about = format!("involvedObject.name={},reason=Woken", workload.name);
+        let about = format!("involvedObject.name={},reason=ScaledFromZero", workload.name);
         let path = "jsonpath={range .items[*]}{.eventTime}{\"\\n\"}{end}";
         let at = || {
             let said =
