@@ -40,7 +40,7 @@ pub(super) fn items(list: &Value) -> Vec<Item> {
 /// How far apart the last questions were at most, by a Table of ours.
 pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
     let columns = table["columnDefinitions"].as_array()?;
-    let at = columns.iter().position(|column| column["name"] == "Asked")?;
+    let at = columns.iter().position(|column| column["name"] == "Queried")?;
     let rows = table["rows"].as_array()?.iter();
     rows.filter_map(|row| row["cells"][at].as_str()?.parse().ok()).max()
 }
@@ -90,7 +90,7 @@ mod tests {
     fn how_often_is_asked_is_read_off_the_table() {
         let table = |asked: [&str; 2]| {
             json!({
-                "columnDefinitions": [{"name": "Queue"}, {"name": "Asked"}],
+                "columnDefinitions": [{"name": "Queue"}, {"name": "Queried"}],
                 "rows": [{"cells": ["a", asked[0]]}, {"cells": ["b", asked[1]]}],
             })
         };
