@@ -175,7 +175,7 @@ fn is_on_the_page_of_who_acts(leader: &Server, other: &Server, wake: &str) {
     let [leader, other] =
         [leader, other].map(|server| -> Value { serde_json::from_str(&server.page("/status")).unwrap() });
     let findings = leader["findings"].as_array().unwrap();
-    let plain = findings.iter().find(|finding| finding["about"] == "shop/plain");
+    let plain = findings.iter().find(|finding| finding["object"] == "shop/plain");
     let sentence = plain.and_then(|finding| finding["message"].as_str()).unwrap_or_default();
     assert!(sentence.starts_with("StuckAtZero: ") && sentence.contains(wake), "{findings:?}");
     assert_eq!(leader["scaleToZero"], "by this replica");
