@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use depthgauge::config::Config;
-use depthgauge::lookup::{Binding, Catalog};
+use depthgauge::lookup::{Catalog, SourceConfig};
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
@@ -89,7 +89,7 @@ impl Seen {
     }
 }
 
-fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::Result<Vec<Binding>> {
+fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::Result<Vec<SourceConfig>> {
     let dir = tempfile::tempdir()?;
     let profile = Profile::make(dir.path(), "eu-frankfurt-1")?;
     let sources: Vec<_> = (0..queues)
@@ -108,7 +108,7 @@ fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::R
     let simulated = config.open(clock)?.into_iter().map(|binding| match binding.source {
         Opened::One(Identified { identity, source: queue }) => {
             let source = Box::new(Simulated { queue, reads: reads.clone() });
-            Binding { source: Opened::One(Identified { identity, source }), ..binding }
+            SourceConfig { source: Opened::One(Identified { identity, source }), ..binding }
         }
         Opened::Many(_) => binding,
     });
@@ -149,10 +149,10 @@ async fn simulate(queues: usize, hpas: usize, per_second: u32) -> anyhow::Result
     let (catalog, reader) = (Arc::new(catalog), tokio::spawn(reader.run()));
     let until = Instant::now() + LASTS;
     let everybody: Vec<_> = (0..hpas).map(|n| tokio::spawn(asks(catalog.clone(), n % queues, until))).collect();
-    let mut stretch = Duration::ZERO;
+    let mut throttled = Duration::ZERO;
     while Instant::now() < until {
         tokio::time::sleep(PERIOD).await;
-        stretch = stretch.max(catalog.stretch());
+        throttled = throttled.max(catalog.throttled());
     }
     let mut seen = Seen::default();
     for hpa in everybody {
@@ -170,7 +170,7 @@ async fn simulate(queues: usize, hpas: usize, per_second: u32) -> anyhow::Result
         "age": at(&seen.ages),
         "wait": at(&seen.waits),
         "reads": reads.load(Ordering::Relaxed),
-        "stretch": stretch.as_secs_f64(),
+        "throttled": throttled.as_secs_f64(),
     });
     println!("{told}");
     Ok(())

@@ -85,7 +85,7 @@ impl Cli {
         let quiet = match command {
             Command::Demo(_) | Command::Check(_) | Command::Explain(_) => Some("warn"),
             // A read that fails is the sentence that it ends with.
-            Command::Get(_) => Some("warn,depthgauge::lookup::reader=error"),
+            Command::Get(_) => Some("warn,depthgauge::lookup::outage=error"),
             _ => None,
         };
         telemetry::init(log.as_deref().or(quiet), in_pod())?;

@@ -19,8 +19,8 @@ pub use reload::Reload;
 pub use schema::schema;
 
 use crate::document::{Fields, Node, Position, Problems};
-use crate::lookup::policy::Policies;
-use crate::lookup::{Binding, Timing};
+use crate::lookup::rules::ValueRules;
+use crate::lookup::{SourceConfig, Timing};
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, LABEL_VALUE_RULE, is_label_value};
@@ -50,7 +50,7 @@ struct Entry {
     namespaces: Vec<Pattern>,
     timing: Timing,
     export: bool,
-    policies: Policies,
+    policies: ValueRules,
 }
 
 /// Why there is no config.
@@ -97,7 +97,7 @@ impl Config {
     }
 
     /// Opens every source: keys are loaded, nothing is asked over the network yet.
-    pub fn open(self, clock: Clock) -> Result<Vec<Binding>, OpenError> {
+    pub fn open(self, clock: Clock) -> Result<Vec<SourceConfig>, OpenError> {
         Opener::new(clock).open(self)
     }
 
@@ -231,9 +231,9 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
     timing
 }
 
-fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> Policies {
+fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> ValueRules {
     let mut read = |key| fields.take(key)?.amount(Quantity::UNITS_MAX, problems).map(Quantity::from_units);
-    Policies { activation: read("activation"), fallback: read("fallback") }
+    ValueRules { activation: read("activation"), fallback: read("fallback") }
 }
 
 fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
@@ -332,8 +332,8 @@ sources:
             Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
         assert_eq!(entry.timing, expected);
         let units = |n| Some(Quantity::from_units(n));
-        assert_eq!(entry.policies, Policies { activation: units(1), fallback: units(12) });
-        assert_eq!(config.groups[0].entries[1].policies, Policies::default());
+        assert_eq!(entry.policies, ValueRules { activation: units(1), fallback: units(12) });
+        assert_eq!(config.groups[0].entries[1].policies, ValueRules::default());
     }
 
     #[test]

@@ -72,12 +72,13 @@
 //!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
-//!   lookup.rs          Catalog: (namespace, metric, selector) -> samples; the freshness rule
-//!   lookup/{question,entry,cells}.rs   what is meant, pure; a source under its name; its readings, of parts that somebody asks for, too
-//!   lookup/{cache,reader,schedule,outage}.rs   value in memory; who reads it; when; what is said while it fails
-//!   lookup/{entries,roster,roll,export}.rs   the sources of a moment; what makes and changes them; those that are listed; gauges
-//!   lookup/{policy,history,askers}.rs   activation and fallback; an hour, gaps kept; who asks; pure
-//!   lookup/state.rs    all of it as plain data, to be shown; lookup/meters.rs: as metrics
+//!   lookup.rs          Catalog: (namespace, metric, selector) -> samples
+//!   lookup/{polled,schedule,outage}.rs   a value kept fresh while it is requested: the freshness rule; when to read, pure; the error message while reads fail
+//!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
+//!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
+//!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
+//!   lookup/{rules,activation,consumers,history,limits}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
+//!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS; source/facet.rs: which part of a source
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;

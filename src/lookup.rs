@@ -1,21 +1,22 @@
-//! From a question to samples: which sources are meant, may this namespace read them, and is
-//! what is known of them still true.
+//! From a request to samples: which sources are meant, may this namespace read them, and is what is
+//! known of them still true.
 //!
-//! Knows the [`source::Source`] trait and no kind of source. A [`question`] means items of
-//! [`entry`]s. The freshness rule is here and nowhere else: [`cache`] answers from memory,
-//! [`reader`] fills it, [`schedule`] says when, and [`outage`] words what is said while a source
-//! fails; a [`policy`] may have another value told, and says so. Which sources there are may
-//! change at any time: [`roster`] keeps what the config binds and what [`roll`]s list, and
-//! [`entries`] are what is made of both for the answers of a moment; the [`cells`] of a source
-//! stay. [`history`] and [`askers`] are for those who want to look, by way of [`state`].
+//! Knows the [`source::Source`] trait and no kind of source. A [`query`] selects items of
+//! [`entry`]s. The freshness rule is in [`polled`] and [`schedule`] and nowhere else: a [`reading`] is
+//! polled, and so is a [`list`]. While reads fail, [`outage`] has the error message. [`rules`] may
+//! replace a value, with a label. Which sources exist may change at any time: the task in [`reader`]
+//! owns the [`registry`] of what the config names and what is listed, and publishes [`entries`], of
+//! which answers are made. The [`readings`] of a source stay. [`history`] and [`consumers`] are
+//! shown on `/status`, through [`state`].
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use prometheus_client::registry::Registry as MetricRegistry;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
@@ -25,35 +26,45 @@ use crate::selector::Selector;
 use crate::source::facet::Facet;
 use crate::source::{self, Kind, Opened};
 
-pub mod askers;
-mod cache;
-mod cells;
+pub mod activation;
+mod collector;
+pub mod consumers;
 mod entries;
 mod entry;
 mod export;
 pub mod history;
+mod limits;
+mod list;
 mod meters;
+mod once;
 pub mod outage;
-pub mod policy;
-mod question;
+mod polled;
+mod query;
 mod reader;
-mod roll;
-mod roster;
+mod reading;
+mod readings;
+mod registry;
+pub mod rules;
 mod schedule;
 pub mod state;
 
-pub use entries::Unreachable;
+pub use collector::SourceCollector;
+pub use entries::Unselectable;
 pub use export::Gauges;
-pub use meters::Vitals;
-pub use reader::{Reader, Single, read_once};
-pub use roll::list_once;
+pub use once::{Single, list_once, read_once};
+pub use reader::Reader;
 
-use askers::Who;
+use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
-use policy::Policies;
-use question::Question;
-use roster::Roster;
+use meters::Meters;
+use query::Query;
+use reader::Replacement;
+use reading::{AnswerOptions, Context, Reading};
+use readings::ReadingsMaker;
+use registry::Registry;
+use rules::ValueRules;
+use schedule::Requester;
 use state::ReadingState;
 
 /// Longest message of a 404 with the names that exist, and how many of them at most.
@@ -61,22 +72,22 @@ const NAMES_BYTES: usize = 400;
 const NAMES_MAX: usize = 10;
 
 /// How fresh a source's values are kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Timing {
-    /// Never read more often; no answer is older than this and a second while the source is well.
+    /// Never read more often. No answer is older than this and a second while reads are good.
     pub refresh: Duration,
     /// Deadline of one read.
     pub timeout: Duration,
-    /// How old a value may be told at all while reads fail.
+    /// How old a served value may be while reads fail.
     pub max_age: Duration,
-    /// Reads stop when nobody has asked for so long.
+    /// Reads stop without a request for this long.
     pub idle_after: Duration,
 }
 
 /// A source, or all that are listed, under the name and rules that the config gives.
-pub struct Binding {
-    /// The value of its kind's label: `orders` for `queue=orders`. Of sources that are listed,
-    /// the pattern of their names: `orders-*`.
+pub struct SourceConfig {
+    /// The value of its kind's label: `orders` for `queue=orders`. For sources that are listed, the
+    /// pattern of their names: `orders-*`.
     pub name: String,
     /// What kind of source it is.
     pub kind: &'static dyn Kind,
@@ -84,10 +95,10 @@ pub struct Binding {
     pub namespaces: Vec<Pattern>,
     /// How fresh it is kept.
     pub timing: Timing,
-    /// Whether it is a gauge, too, and so read without being asked for.
+    /// Whether it is a gauge, too, and so read without requests.
     pub export: bool,
-    /// What is told instead of some values, unless a question says otherwise.
-    pub policies: Policies,
+    /// What is served instead of some values, unless a request says otherwise.
+    pub value_rules: ValueRules,
     /// What makes the source what it is: while this, the name and the timing stay the same, so
     /// does the source, and what is known of it. See [`source::Plan::definitions`].
     pub definition: String,
@@ -95,44 +106,45 @@ pub struct Binding {
     pub source: Opened,
 }
 
-/// All sources, ready to be asked.
+/// All sources, ready to be requested.
 pub struct Catalog {
-    roster: Arc<Roster>,
-    clock: Clock,
+    published: Arc<ArcSwap<Entries>>,
+    replacements: mpsc::UnboundedSender<Replacement>,
+    maker: ReadingsMaker,
 }
 
 /// One item of an answer.
 struct Item<'a> {
     entry: &'a Entry,
     facet: &'a Facet,
-    cell: Arc<cache::Cell>,
+    reading: Arc<Reading>,
 }
 
-/// Why a question has no answer. The text is for whoever wrote the HPA.
+/// Why a request has no answer. The text is for the author of the HPA.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LookupError {
     /// No kind of source has such a metric.
-    #[error("there is no metric {asked:?}; there are {}", exist.join(", "))]
+    #[error("there is no metric {requested:?}; there are {}", exist.join(", "))]
     NoSuchMetric {
-        /// As asked.
-        asked: String,
+        /// As requested.
+        requested: String,
         /// All that exist, sorted.
         exist: Vec<&'static str>,
     },
-    /// The selector has a key that says nothing about this metric.
+    /// The selector has a key that this metric does not have.
     #[error("no such selector key for {metric}: {key}; it can be selected by {}", keys.join(", "))]
     NoSuchKey {
         /// The metric.
         metric: MetricName,
-        /// The key as asked.
+        /// The key as requested.
         key: String,
         /// The keys that exist.
         keys: Vec<&'static str>,
     },
-    /// The selector has a key that exists, and asks of it what cannot be.
+    /// The selector has a key that exists, with a requirement that it does not take.
     #[error("{0}")]
     BadSelector(String),
-    /// Nothing fits that this namespace may read.
+    /// Nothing matches that this namespace may read.
     #[error("{0}")]
     NoMatch(String),
     /// It exists, and its value is not known now.
@@ -157,131 +169,151 @@ impl Default for Timing {
 
 impl Catalog {
     /// A catalog of these sources, and what reads them.
-    pub fn new(bindings: Vec<Binding>, clock: Clock) -> (Self, Reader) {
-        let (activate, activated) = mpsc::unbounded_channel();
-        let (call, called) = mpsc::unbounded_channel();
-        let roster = Roster::new(clock, activate, call);
-        roster.replace(bindings);
-        (Self { roster, clock }, Reader::new(activated, called))
+    pub fn new(configs: Vec<SourceConfig>, clock: Clock) -> (Self, Reader) {
+        let (to_spawn, tasks) = mpsc::unbounded_channel();
+        let (to_apply, reports) = mpsc::unbounded_channel();
+        let (to_replace, replacements) = mpsc::unbounded_channel();
+        let maker = ReadingsMaker::new(Context { clock, tasks: to_spawn, meters: Meters::default() });
+        let published = Arc::new(ArcSwap::default());
+        let mut registry = Registry::new(published.clone(), maker.clone(), to_apply);
+        registry.replace(configs);
+        let reader = Reader { registry, tasks, reports, replacements };
+        (Self { published, replacements: to_replace, maker }, reader)
     }
 
-    /// Has what is measured of asking and reading counted in a registry whose metrics begin with
-    /// our name.
-    pub fn register(&self, registry: &mut Registry) {
-        self.roster.common.meters.register(registry);
+    /// Counts requests and reads in a registry whose metrics begin with `depthgauge_`.
+    pub fn register(&self, registry: &mut MetricRegistry) {
+        self.maker.context.meters.register(registry);
     }
 
-    /// Puts these sources in the place of those of before. What is known of one that stays is
-    /// kept; one that goes is read no more, and questions under way are answered to their end.
-    pub fn replace(&self, bindings: Vec<Binding>) {
-        self.roster.replace(bindings);
+    /// Replaces all sources, and returns when requests see the new ones. What is known of a source
+    /// that stays is kept. One that is gone is not read any more, and requests in flight are answered.
+    pub async fn replace(&self, configs: Vec<SourceConfig>) {
+        let (applied, published) = oneshot::channel();
+        // Without a reader the process is stopping.
+        if self.replacements.send((configs, applied)).is_ok() {
+            drop(published.await);
+        }
     }
 
-    /// One sample for each source that is meant, or for each part of it that is named, sorted by
-    /// name. If one of several fails, all do: a partial sum is a lie.
+    /// One sample for each source that is selected, or for each part of it that is named, sorted by
+    /// name. If one of several fails, the answer is its error: a partial sum is wrong.
     pub async fn answer(
         &self,
         namespace: &Namespace,
-        asked: &str,
+        metric: &str,
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
-        let question = Question::parse(asked, selector)?;
-        self.samples(namespace, &question, Some(&Who::new(namespace, &question))).await
+        let query = Query::parse(metric, selector)?;
+        self.samples(namespace, &query, Some(&Consumer::new(namespace, &query))).await
     }
 
-    /// The same for ourselves, who look on behalf of an HPA: values are kept as fresh, and nobody
-    /// takes us for the HPA, whose own pauses people want to see. A fallback is told only of a source
-    /// that fails for longer than `maxAge`: a process that has just begun to look knows no last value.
-    pub async fn look(
+    /// The same for scale to zero, which requests the metrics of an HPA again and again. Values are
+    /// kept as fresh, from the first request on. It does not count as a consumer: the intervals shown
+    /// are those of the HPA. A fallback is served only after a source has failed for longer than
+    /// `maxAge`, because a process that has just started knows no last value.
+    pub async fn observe(
         &self,
         namespace: &Namespace,
-        asked: &str,
+        metric: &str,
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
-        self.samples(namespace, &Question::parse(asked, selector)?, None).await
+        self.samples(namespace, &Query::parse(metric, selector)?, None).await
     }
 
     async fn samples(
         &self,
         namespace: &Namespace,
-        question: &Question<'_>,
-        who: Option<&Who<'_>>,
+        query: &Query<'_>,
+        consumer: Option<&Consumer<'_>>,
     ) -> Result<Vec<Sample>, LookupError> {
-        let entries = self.entries(question, namespace).await?;
-        let items = items(&entries, namespace, question)?;
-        let (who, mut now) = (who.map(|who| who.among(items.len())), Instant::now());
-        // All are asked before one is waited for.
-        let waits: Vec<_> = items.iter().filter_map(|item| item.cell.ask(who.as_ref(), now)).collect();
-        for wait in waits {
-            wait.await;
+        let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
+        let entries = self.listed(query, namespace, by).await?;
+        let items = items(&entries, namespace, query)?;
+        let (consumer, mut now) = (consumer.map(|consumer| consumer.among(items.len())), Instant::now());
+        // All are requested before one is waited for.
+        let reads: Vec<_> = items.iter().filter_map(|item| item.reading.request_by(consumer.as_ref(), now)).collect();
+        for read in reads {
+            read.wait().await;
             // While one source was waited for, the others' values have aged.
             now = Instant::now();
         }
         let items = if items.len() > 1 { each_once(items) } else { items };
         let mut samples = Vec::with_capacity(items.len());
         for item in &items {
-            samples.push(item.sample(question, items.len() == 1, who.is_none(), now)?);
+            samples.push(item.sample(query, items.len() == 1, consumer.is_none(), now)?);
         }
-        in_range(question.metric, samples)
+        in_range(query.metric, samples)
     }
 
-    /// How far apart the last questions like this one were at most; `None` before there were a few
-    /// of them here. Another replica may have been asked in between.
-    pub fn longest_pause(&self, namespace: &Namespace, asked: &str, selector: &Selector) -> Option<Duration> {
-        let question = Question::parse(asked, selector).ok()?;
-        let entries = self.roster.now();
-        let items = items(&entries, namespace, &question).ok()?;
-        let who = Who::new(namespace, &question);
-        items.iter().filter_map(|item| item.cell.longest_pause(&who)).max()
+    /// The longest of the last pauses between requests of this query; `None` before there were a few
+    /// of them here. Another replica may have answered in between.
+    pub fn longest_pause(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Duration> {
+        let query = Query::parse(metric, selector).ok()?;
+        let entries = self.entries();
+        let items = items(&entries, namespace, &query).ok()?;
+        let consumer = Consumer::new(namespace, &query);
+        items.iter().filter_map(|item| item.reading.longest_pause(&consumer)).max()
     }
 
     /// The time of day by which samples are dated.
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        (self.maker.context.clock)()
     }
 
-    /// The sentence of each reading that is asked for and cannot be made, sorted by name; then
-    /// those of lists, and of names that mean more than one source.
+    /// The error message of each reading that is in use and fails, sorted by name; then those of
+    /// lists, and of names that more than one source has.
     pub fn outages(&self) -> Vec<Arc<str>> {
-        self.roster.now().outages()
+        self.entries().outages()
     }
 
-    /// Lists that fail, each with the end of what it lists and the request that failed, and names that
-    /// mean more than one source.
-    pub fn list_troubles(&self) -> Vec<String> {
-        self.roster.now().troubles()
+    /// Lists that fail, each with the end of its identity and the request that failed, and names that
+    /// more than one source has.
+    pub fn list_errors(&self) -> Vec<String> {
+        self.entries().list_errors()
     }
 
-    /// How much longer than their `refresh` values are kept now, because more is to be read than
-    /// the service may be asked: the longest of all sources in use; zero while everything fits.
-    pub fn stretch(&self) -> Duration {
-        self.roster.now().stretch()
+    /// How much longer than their `refresh` values are kept now, because more reads are due than the
+    /// service may be sent: the longest of all sources in use, zero while everything fits.
+    pub fn throttled(&self) -> Duration {
+        self.entries().throttled()
     }
 
-    /// All readings, sorted by name: every source, and the parts that somebody asks for.
+    /// All readings, sorted by name: every source, and the parts in use.
     pub fn readings(&self) -> Vec<ReadingState> {
-        let (entries, now) = (self.roster.now(), Instant::now());
-        let of = |entry| move |cell: Arc<cache::Cell>| ReadingState::of(entry, &cell, now);
-        entries.sources.iter().flat_map(|entry| entry.cells.all().into_iter().map(of(entry))).collect()
+        let (entries, now) = (self.entries(), Instant::now());
+        let of = |entry| move |reading: Arc<Reading>| ReadingState::of(entry, &reading, now);
+        entries.sources.iter().flat_map(|entry| entry.readings.all().into_iter().map(of(entry))).collect()
     }
 
-    /// Sources that are listed and that no question can name, sorted by name.
-    pub fn unreachable(&self) -> Vec<Unreachable> {
-        self.roster.now().unreachable.clone()
+    /// Sources that are listed and that no selector can name, sorted by name.
+    pub fn unselectable(&self) -> Vec<Unselectable> {
+        self.entries().unselectable.clone()
     }
 
-    /// What there is for this question: as known, or as listed now where the question depends on
-    /// a list that is not known well enough.
-    async fn entries(&self, question: &Question<'_>, namespace: &Namespace) -> Result<Arc<Entries>, LookupError> {
-        let (entries, Question { kind, selector, .. }) = (self.roster.now(), question);
+    /// The sources of now.
+    fn entries(&self) -> Arc<Entries> {
+        self.published.load_full()
+    }
+
+    /// The sources for this query: as known, or as listed now where the query depends on a list that
+    /// is not known well enough.
+    async fn listed(
+        &self,
+        query: &Query<'_>,
+        namespace: &Namespace,
+        by: Requester,
+    ) -> Result<Arc<Entries>, LookupError> {
+        let (entries, Query { kind, selector, .. }) = (self.entries(), query);
         if entries.collections.is_empty() {
             return Ok(entries);
         }
-        entries.call(*kind, namespace, selector.named(kind.label())).await.map_err(LookupError::Unavailable)?;
-        let entries = self.roster.now();
-        let twins = entries.twins(*kind, namespace).find(|twins| question.means(&twins.name));
-        match twins.map(|twins| twins.sentence.clone()) {
-            Some(sentence) => Err(LookupError::Unavailable(sentence)),
+        let named = selector.named(kind.label());
+        entries.wait_for_lists(*kind, namespace, named, by).await.map_err(LookupError::Unavailable)?;
+        let entries = self.entries();
+        let duplicate = entries.duplicates(*kind, namespace).find(|duplicate| query.selects(&duplicate.name));
+        match duplicate.map(|duplicate| duplicate.message.clone()) {
+            Some(message) => Err(LookupError::Unavailable(message)),
             None => Ok(entries),
         }
     }
@@ -290,23 +322,23 @@ impl Catalog {
 // === impl Item ===
 
 impl Item<'_> {
-    fn sample(&self, question: &Question<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
-        let (metric, entry) = (question.metric, self.entry);
-        let policies = match question.kind.depths().contains(&metric) {
-            true => question.policies.or(entry.rules.policies),
-            false => Policies::default(),
+    fn sample(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
+        let (metric, entry) = (query.metric, self.entry);
+        let value_rules = match query.kind.depths().contains(&metric) {
+            true => query.value_rules.or(entry.rules.value_rules),
+            false => ValueRules::default(),
         };
-        let own = policies.activation == entry.rules.policies.activation;
-        let told = self.cell.tell(&cache::Wish { metric, policies, own, alone, patient }, now)?;
+        let own = value_rules.activation == entry.rules.value_rules.activation;
+        let answer = self.reading.answer(&AnswerOptions { metric, value_rules, own, alone, patient }, now)?;
         let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
-        if let Some(policy) = told.policy {
-            labels = labels.with(policy::LABEL, policy.as_str());
+        if let Some(applied) = answer.applied {
+            labels = labels.with(rules::LABEL, applied.as_str());
         }
-        Ok(Sample { metric, labels, timestamp: told.timestamp, value: told.value })
+        Ok(Sample { metric, labels, timestamp: answer.timestamp, value: answer.value })
     }
 }
 
-/// The samples, unless they are none that the HPA controller can add up.
+/// The samples, unless the HPA controller can't add them up.
 fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, LookupError> {
     let sum: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
     if sum <= Quantity::MAX.milli() && samples.iter().all(|sample| sample.value >= Quantity::ZERO) {
@@ -318,7 +350,7 @@ fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Loo
     Err(LookupError::Unavailable(what.into()))
 }
 
-/// All metrics of all kinds, sorted. The same whatever is configured and whatever is up.
+/// All metrics of all kinds, sorted. They depend neither on the config nor on what can be read.
 pub fn metrics() -> BTreeSet<MetricName> {
     source::KINDS.iter().flat_map(|kind| kind.metrics()).copied().collect()
 }
@@ -329,43 +361,39 @@ pub fn label(metric: MetricName) -> Option<&'static str> {
     Some(kind.label())
 }
 
-/// A source as it reads in a sentence: `queue "orders"`.
+/// A source as it appears in an error message: `queue "orders"`.
 pub fn title(kind: &dyn Kind, name: &str) -> String {
     format!("{} {name:?}", kind.label())
 }
 
-fn find_metric(asked: &str) -> Result<(&'static dyn Kind, MetricName), LookupError> {
+fn find_metric(requested: &str) -> Result<(&'static dyn Kind, MetricName), LookupError> {
     let found = source::KINDS.iter().find_map(|kind| {
-        let metric = kind.metrics().iter().find(|metric| metric.as_str() == asked)?;
+        let metric = kind.metrics().iter().find(|metric| metric.as_str() == requested)?;
         Some((*kind, *metric))
     });
     found.ok_or_else(|| LookupError::NoSuchMetric {
-        asked: shortened(asked, 63).to_owned(),
+        requested: shortened(requested, 63).to_owned(),
         exist: metrics().into_iter().map(MetricName::as_str).collect(),
     })
 }
 
-fn items<'a>(
-    entries: &'a Entries,
-    namespace: &Namespace,
-    question: &'a Question<'_>,
-) -> Result<Vec<Item<'a>>, LookupError> {
+fn items<'a>(entries: &'a Entries, namespace: &Namespace, query: &'a Query<'_>) -> Result<Vec<Item<'a>>, LookupError> {
     let mut items = Vec::new();
-    for entry in entries.readable(question.kind, namespace).filter(|entry| question.means(&entry.name)) {
-        for facet in &*question.facets {
-            items.push(Item { entry, facet, cell: entry.cells.cell(facet)? });
+    for entry in entries.readable(query.kind, namespace).filter(|entry| query.selects(&entry.name)) {
+        for facet in &*query.facets {
+            items.push(Item { entry, facet, reading: entry.readings.reading(facet)? });
         }
     }
-    if items.is_empty() { Err(no_match(entries, question.kind, namespace, question.selector)) } else { Ok(items) }
+    if items.is_empty() { Err(no_match(entries, query.kind, namespace, query.selector)) } else { Ok(items) }
 }
 
-/// Without the sources and the parts that are there under another name as well: whoever adds up
-/// the items would count them twice.
+/// Without the sources and parts that are also there under another name: the HPA adds up the items,
+/// and would count them twice.
 fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     let mut seen = HashSet::new();
     items.retain(|item| {
-        let Entry { kind, cells, .. } = item.entry;
-        seen.insert((kind.name(), &*cells.identity, item.cell.source.meant(item.facet)))
+        let Entry { kind, readings, .. } = item.entry;
+        seen.insert((kind.name(), &*readings.identity, readings.meant(item.facet)))
     });
     items
 }
@@ -379,10 +407,10 @@ fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, s
         return LookupError::NoMatch(message);
     }
     let mut message = no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names);
-    if let Some(Unreachable { name, reason, .. }) = unnamed {
-        let told = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
-        if names.is_empty() || message.len() + told.len() <= NAMES_BYTES {
-            message.push_str(&told);
+    if let Some(Unselectable { name, reason, .. }) = unnamed {
+        let reason = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
+        if names.is_empty() || message.len() + reason.len() <= NAMES_BYTES {
+            message.push_str(&reason);
         }
     }
     LookupError::NoMatch(shortened(&message, NAMES_BYTES).to_owned())

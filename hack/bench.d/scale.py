@@ -48,7 +48,7 @@ def simulate(program, queues, hpas, limit):
 
 
 def simulated(program):
-    print("| simulated: 10 minutes, asks every 15 s | age at the ask p50 / p99 / max, s | goal | no answer in the first 15 s | reads | of the ideal | refresh stretched by | CPU, s | resident, MiB |")
+    print("| simulated: 10 minutes, asks every 15 s | age at the ask p50 / p99 / max, s | goal | no answer in the first 15 s | reads | of the ideal | refresh throttled by | CPU, s | resident, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     missed = []
     for queues, hpas, limit, p50, p99 in SCENES:
@@ -60,7 +60,7 @@ def simulated(program):
         ages = " / ".join(f"{age[key]:.1f}" for key in ("p50", "p99", "max"))
         goal = f"p99 ≤ {p99}" if p50 is None else f"p50 ≤ {p50}, p99 ≤ {p99}"
         print(f"| {queues:,} queues, {hpas:,} HPAs, maxRequestsPerSecond {limit} | {ages} | {goal} | {seen['turned_away']:,} | {seen['reads']:,} | "
-              f"{seen['reads'] / ideal:.2f} | {seen['stretch']:.1f} s | {cpu:.1f} | {memory / MIB:.0f} |", flush=True)
+              f"{seen['reads'] / ideal:.2f} | {seen['throttled']:.1f} s | {cpu:.1f} | {memory / MIB:.0f} |", flush=True)
         if seen["failed"]:
             missed.append(f"{seen['failed']} of {seen['asks']} asks failed")
         if age["p99"] > p99 or (p50 is not None and age["p50"] > p50):

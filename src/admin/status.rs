@@ -94,8 +94,8 @@ impl Status {
             ready: self.health.is_ready(),
             checks: self.health.states(),
             readings: self.catalog.readings(),
-            lists: self.catalog.list_troubles(),
-            unreachable: self.catalog.unreachable(),
+            lists: self.catalog.list_errors(),
+            unselectable: self.catalog.unselectable(),
         })
     }
 }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::lookup::policy::{Applied, LABEL};
+use crate::lookup::rules::{Applied, LABEL};
 use crate::metric::Sample;
 
 /// In seconds: a second before the ask, `refresh` and a second, `maxAge`, by default.

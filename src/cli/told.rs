@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::hpa::quantity;
-use crate::lookup::policy;
+use crate::lookup::rules;
 use crate::metric::names::escaped;
 pub(super) use crate::metric::names::title;
 use crate::request::{GROUP, VERSION};
@@ -62,8 +62,8 @@ impl Item {
         let mut labels: Vec<(&str, &str)> =
             labels.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
         labels.sort_unstable();
-        let policy = labels.iter().find(|(key, _)| *key == policy::LABEL).map(|(_, policy)| (*policy).to_owned());
-        let labels = labels.iter().filter(|(key, _)| *key != policy::LABEL);
+        let policy = labels.iter().find(|(key, _)| *key == rules::LABEL).map(|(_, policy)| (*policy).to_owned());
+        let labels = labels.iter().filter(|(key, _)| *key != rules::LABEL);
         Some(Self {
             labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
             policy,

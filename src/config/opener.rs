@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Entry, Group};
-use crate::lookup::Binding;
+use crate::lookup::SourceConfig;
 use crate::metric::Clock;
 use crate::source::{OpenError, OpenedPlan, Shared};
 
@@ -30,18 +30,19 @@ impl Opener {
 
     /// Opens every source: keys are loaded, nothing is asked over the network yet. An error
     /// leaves things as they were.
-    pub fn open(&mut self, config: Config) -> Result<Vec<Binding>, OpenError> {
-        let (mut bindings, mut shared) = (Vec::new(), BTreeMap::new());
+    pub fn open(&mut self, config: Config) -> Result<Vec<SourceConfig>, OpenError> {
+        let (mut configs, mut shared) = (Vec::new(), BTreeMap::new());
         for Group { kind, entries, plan } in config.groups {
             let definitions = plan.definitions();
             let OpenedPlan { entries: sources, shared: mine } = plan.open(self.shared.get(kind.name()), self.clock)?;
             shared.insert(kind.name(), mine);
             for ((entry, definition), source) in entries.into_iter().zip(definitions).zip(sources) {
                 let Entry { name, namespaces, timing, export, policies } = entry;
-                bindings.push(Binding { name, kind, namespaces, timing, export, policies, definition, source });
+                let value_rules = policies;
+                configs.push(SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source });
             }
         }
         self.shared = shared;
-        Ok(bindings)
+        Ok(configs)
     }
 }

@@ -64,14 +64,14 @@ impl Reload {
             let (news, file) = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             self.file = file;
             if let Some(news) = news {
-                self.apply(news, true);
+                self.apply(news, true).await;
             } else if self.again.is_some_and(|again| Instant::now() >= again) {
-                self.apply(self.file.judge(), false);
+                self.apply(self.file.judge(), false).await;
             }
         }
     }
 
-    fn apply(&mut self, config: Result<Config, ConfigError>, is_news: bool) {
+    async fn apply(&mut self, config: Result<Config, ConfigError>, is_news: bool) {
         self.again = None;
         let opened = match config {
             Ok(config) => self.opener.open(config).map_err(|error| {
@@ -81,9 +81,9 @@ impl Reload {
             Err(error) => Err(error.to_string()),
         };
         match opened {
-            Ok(bindings) => {
-                tracing::info!(sources = bindings.len(), "the config has changed and is in force");
-                self.catalog.replace(bindings);
+            Ok(configs) => {
+                tracing::info!(sources = configs.len(), "the config has changed and is in force");
+                self.catalog.replace(configs).await;
                 self.succeeded();
                 self.reporter.ok();
             }

@@ -2,7 +2,7 @@
 
 use super::{Config, ConfigError, Entry, Group};
 use crate::lookup::Timing;
-use crate::lookup::policy::Policies;
+use crate::lookup::rules::ValueRules;
 use crate::metric::pattern::Pattern;
 use crate::source::{self, Named};
 
@@ -28,7 +28,7 @@ impl Config {
                 namespaces: namespaces.into_iter().map(Pattern::new).collect(),
                 timing: Timing::default(),
                 export: false,
-                policies: Policies::default(),
+                policies: ValueRules::default(),
             };
             groups.push(Group { kind: *kind, entries: vec![entry], plan });
         }

@@ -1,21 +1,23 @@
-//! The sources of a moment, as answers see them: what the config names, and what is listed as
-//! far as it has a name of its own. Never changed, only replaced; see [`super::roster`].
+//! The sources of a moment, as answers see them: what the config names, and what is listed as far as
+//! it has a name of its own. Never changed, only replaced; see [`super::registry`].
 //!
-//! A source that the config names goes by that name alone. One that is only listed goes by the
-//! name it is listed under, unless a source of the config has it, no label value can hold it, or
-//! two have it.
+//! A source that the config names has that name alone. One that is only listed has the name it is
+//! listed under, unless a source of the config has that name, it is no label value, or two have it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cells::Known;
-use super::entry::{Entry, Rules};
-use super::roll::Roll;
+use super::entry::Entry;
+use super::list::SourceList;
+use super::polled::Need;
+use super::readings::{Known, Readings};
+use super::rules::AccessRules;
+use super::schedule::Requester;
 use crate::metric::{Namespace, is_label_value};
 use crate::source::Kind;
 
-/// What there is.
+/// All sources.
 #[derive(Default)]
 pub(super) struct Entries {
     /// Sorted by name.
@@ -23,41 +25,45 @@ pub(super) struct Entries {
     /// In the order of the config.
     pub(super) collections: Vec<Collection>,
     /// Sorted by name.
-    pub(super) twins: Vec<Twins>,
+    pub(super) duplicates: Vec<DuplicateName>,
     /// Sorted by name.
-    pub(super) unreachable: Vec<Unreachable>,
-    /// The same as whoever may read them would have them.
+    pub(super) unselectable: Vec<Unselectable>,
+    /// The same as they would be if they could be selected.
     unnamed: Vec<Entry>,
 }
 
-/// An entry of the config that stands for whatever is listed.
+/// A config entry that stands for what is listed.
 #[derive(Clone)]
 pub(super) struct Collection {
     pub(super) kind: &'static dyn Kind,
-    pub(super) rules: Rules,
-    pub(super) roll: Arc<Roll>,
+    pub(super) rules: AccessRules,
+    pub(super) list: Arc<SourceList>,
+    /// What was listed last.
+    pub(super) members: Arc<Vec<Member>>,
 }
 
-/// A source that the config names, and what it is whatever it is called.
-pub(super) struct Bound {
+/// One of a list.
+#[derive(Clone)]
+pub(super) struct Member {
     pub(super) identity: String,
-    pub(super) entry: Entry,
+    pub(super) name: String,
+    pub(super) readings: Arc<Readings>,
 }
 
 /// Several sources that are listed under one name.
-pub(super) struct Twins {
+pub(super) struct DuplicateName {
     kind: &'static dyn Kind,
     /// Of each of them.
-    rules: Vec<Rules>,
+    rules: Vec<AccessRules>,
     pub(super) name: String,
     /// For the log.
     pub(super) identities: BTreeSet<String>,
-    pub(super) sentence: Arc<str>,
+    pub(super) message: Arc<str>,
 }
 
-/// A source that is listed and that no question can name.
+/// A source that is listed and that no selector can name.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Unreachable {
+pub struct Unselectable {
     /// As it is listed.
     pub name: String,
     /// What it is, for the log: an OCID.
@@ -69,13 +75,13 @@ pub struct Unreachable {
 // === impl Entries ===
 
 impl Entries {
-    /// What comes of what the config binds and of what the collections list now.
-    pub(super) fn compose(bound: &[Bound], collections: &[Collection]) -> Self {
-        let taken: HashSet<_> = bound.iter().map(|bound| (bound.entry.kind.name(), bound.identity.as_str())).collect();
-        let names: HashSet<_> =
-            bound.iter().map(|bound| (bound.entry.kind.name(), bound.entry.name.as_str())).collect();
-        let mut entries = Self { collections: collections.to_vec(), ..Self::default() };
-        for ((kind, name), mut listed) in by_name(collections) {
+    /// Combines the sources that the config names with those that the collections list now.
+    pub(super) fn compose<'n>(named: impl Iterator<Item = &'n Entry> + Clone, collections: Vec<Collection>) -> Self {
+        let taken: HashSet<_> = named.clone().map(|entry| (entry.kind.name(), &*entry.readings.identity)).collect();
+        let names: HashSet<_> = named.clone().map(|entry| (entry.kind.name(), &*entry.name)).collect();
+        let by_name = by_name(&collections);
+        let mut entries = Self { collections, ..Self::default() };
+        for ((kind, name), mut listed) in by_name {
             listed.retain(|identity, _| !taken.contains(&(kind, identity.as_str())));
             let reason = if names.contains(&(kind, name.as_str())) {
                 Some("a source of the config has this name")
@@ -86,99 +92,104 @@ impl Entries {
             };
             match (reason, listed.len()) {
                 (Some(reason), _) => {
-                    entries.unreachable.extend(listed.into_iter().map(|(identity, entry)| {
+                    entries.unselectable.extend(listed.into_iter().map(|(identity, entry)| {
                         let reason = format!("{reason}: {}", entry.naming.unwrap_or_default());
                         entries.unnamed.push(entry);
-                        Unreachable { name: name.clone(), identity, reason }
+                        Unselectable { name: name.clone(), identity, reason }
                     }));
                 }
                 (None, 0 | 1) => entries.sources.extend(listed.into_values()),
-                (None, _) => entries.twins.extend(Twins::of(listed)),
+                (None, _) => entries.duplicates.extend(DuplicateName::of(listed)),
             }
         }
-        entries.sources.extend(bound.iter().map(|bound| bound.entry.clone()));
+        entries.sources.extend(named.cloned());
         entries.sources.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.twins.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.unreachable.sort();
+        entries.duplicates.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.unselectable.sort();
         entries
     }
 
     /// What is known of the sources.
     pub(super) fn known(&self) -> Known {
         let mut known = Known::new();
-        for Entry { cells, .. } in &self.sources {
-            known.entry(cells.identity.clone()).or_default().push(cells.clone());
+        for Entry { readings, .. } in &self.sources {
+            known.entry(readings.identity.clone()).or_default().push(readings.clone());
         }
         known
     }
 
-    /// Those that this namespace may read.
+    /// Sources that this namespace may read.
     pub(super) fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
-        self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.are_open_to(namespace))
+        self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.allow(namespace))
     }
 
-    /// A source that this namespace may read and no question can name, and why.
-    pub(super) fn unnamed(&self, kind: &'static dyn Kind, namespace: &Namespace) -> Option<&Unreachable> {
-        let is_open = |entry: &&Entry| is(entry.kind, kind) && entry.rules.are_open_to(namespace);
+    /// A source that this namespace may read and no selector can name, and why.
+    pub(super) fn unnamed(&self, kind: &'static dyn Kind, namespace: &Namespace) -> Option<&Unselectable> {
+        let is_open = |entry: &&Entry| is(entry.kind, kind) && entry.rules.allow(namespace);
         let unnamed = self.unnamed.iter().find(is_open)?;
-        self.unreachable.iter().find(|unreachable| unreachable.identity == *unnamed.cells.identity)
+        self.unselectable.iter().find(|unselectable| unselectable.identity == *unnamed.readings.identity)
     }
 
     /// Names that this namespace may read, and that mean more than one source.
-    pub(super) fn twins(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Twins> {
-        let is_open = |twins: &Twins| twins.rules.iter().any(|rules| rules.are_open_to(namespace));
-        self.twins.iter().filter(move |twins| is(twins.kind, kind) && is_open(twins))
+    pub(super) fn duplicates(
+        &self,
+        kind: &'static dyn Kind,
+        namespace: &Namespace,
+    ) -> impl Iterator<Item = &DuplicateName> {
+        let is_open = |name: &DuplicateName| name.rules.iter().any(|rules| rules.allow(namespace));
+        self.duplicates.iter().filter(move |name| is(name.kind, kind) && is_open(name))
     }
 
-    /// Sees to it that the lists on which a question depends are known, and waits for them as
-    /// long as it takes. A question that names sources depends on no list but for those that are
-    /// not known: what is known has its own truth. Any other question depends on all of them.
-    pub(super) async fn call(
+    /// Waits for the lists on which a request depends. A request that names sources depends on lists
+    /// only for those that are not known: a known source is read by itself. Any other request depends
+    /// on all of them.
+    pub(super) async fn wait_for_lists(
         &self,
         kind: &'static dyn Kind,
         namespace: &Namespace,
         named: Option<&BTreeSet<String>>,
+        by: Requester,
     ) -> Result<(), Arc<str>> {
         let missing = named.map(|named| self.missing(kind, namespace, named));
-        let readable = self.collections.iter().filter(|collection| {
-            is(collection.kind, kind)
-                && collection.rules.are_open_to(namespace)
-                && named.is_none_or(|named| named.iter().any(|name| collection.roll.may_list(name)))
-        });
-        let mut needed = Vec::new();
-        for Collection { roll, .. } in readable {
-            match &missing {
-                None => needed.push((roll, false)),
-                Some(missing) if missing.iter().any(|name| roll.may_list(name)) => needed.push((roll, true)),
-                Some(_) => roll.note(),
-            }
-        }
-        futures_util::future::join_all(needed.iter().map(|(roll, missing)| roll.ask(*missing))).await;
-        needed.into_iter().try_for_each(|(roll, missing)| roll.known(missing))
+        let needed: Vec<_> = self
+            .collections
+            .iter()
+            .filter(|collection| is(collection.kind, kind) && collection.rules.allow(namespace))
+            .map(|Collection { list, .. }| list)
+            .filter(|list| named.is_none_or(|named| named.iter().any(|name| list.poll.may_list(name))))
+            .map(|list| match &missing {
+                None => (list, Need::Fresh),
+                Some(missing) if missing.iter().any(|name| list.poll.may_list(name)) => (list, Need::Newest),
+                Some(_) => (list, Need::Nothing),
+            })
+            .collect();
+        futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
+        let mut needed = needed.into_iter().filter(|(_, need)| *need != Need::Nothing);
+        needed.try_for_each(|(list, need)| list.check(need))
     }
 
-    /// The sentence of each source or list that is asked for and fails, and of each name that
-    /// means more than one source.
+    /// The error message of each source or list that is in use and fails, and of each name that more
+    /// than one source has.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
-        let sources = self.sources.iter().flat_map(|entry| entry.cells.all()).filter_map(|cell| cell.outage());
-        let lists = self.list_outages();
-        let twins = self.twins.iter().map(|twins| twins.sentence.clone());
-        sources.chain(lists).chain(twins).collect()
+        let readings = self.sources.iter().flat_map(|entry| entry.readings.all());
+        let sources = readings.filter_map(|reading| reading.outage());
+        let duplicates = self.duplicates.iter().map(|name| name.message.clone());
+        sources.chain(self.list_outages()).chain(duplicates).collect()
     }
 
-    /// The sentence of each list that is asked for and fails.
+    /// The error message of each list that is in use and fails.
     pub(super) fn list_outages(&self) -> impl Iterator<Item = Arc<str>> {
-        self.collections.iter().filter_map(|collection| collection.roll.outage())
+        self.collections.iter().filter_map(|collection| collection.list.outage())
     }
 
-    /// The same of lists and names, for those who want to look.
-    pub(super) fn troubles(&self) -> Vec<String> {
-        let lists = self.collections.iter().filter_map(|collection| collection.roll.trouble());
-        lists.chain(self.twins.iter().map(|twins| twins.sentence.to_string())).collect()
+    /// The same of lists and names, for the operator.
+    pub(super) fn list_errors(&self) -> Vec<String> {
+        let lists = self.collections.iter().filter_map(|collection| collection.list.error());
+        lists.chain(self.duplicates.iter().map(|name| name.message.to_string())).collect()
     }
 
-    pub(super) fn stretch(&self) -> Duration {
-        self.sources.iter().map(|entry| entry.cells.stretch()).max().unwrap_or_default()
+    pub(super) fn throttled(&self) -> Duration {
+        self.sources.iter().map(|entry| entry.readings.throttled()).max().unwrap_or_default()
     }
 
     fn missing<'n>(
@@ -191,34 +202,34 @@ impl Entries {
         for entry in self.readable(kind, namespace) {
             missing.remove(&entry.name);
         }
-        for twins in self.twins(kind, namespace) {
-            missing.remove(&twins.name);
+        for duplicate in self.duplicates(kind, namespace) {
+            missing.remove(&duplicate.name);
         }
         missing.into_iter().collect()
     }
 }
 
-// === impl Twins ===
+// === impl DuplicateName ===
 
-impl Twins {
+impl DuplicateName {
     fn of(listed: BTreeMap<String, Entry>) -> Option<Self> {
         let Entry { name, kind, .. } = listed.values().next()?.clone();
-        let sentence = format!(
+        let message = format!(
             "{} {}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config",
             listed.len(),
             kind.label()
         );
         let rules = listed.values().map(|entry| entry.rules.clone()).collect();
-        Some(Self { kind, rules, name, identities: listed.into_keys().collect(), sentence: sentence.into() })
+        Some(Self { kind, rules, name, identities: listed.into_keys().collect(), message: message.into() })
     }
 }
 
-/// All that is listed, by kind and name, and then by what it is. A source that several
-/// collections list is one: as the first has it, policies included, for all who may read any.
+/// All that is listed, by kind and name, and then by identity. A source in several lists is one: as
+/// the first list has it, value rules included, for all namespaces that may read either.
 fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTreeMap<String, Entry>> {
     let mut names: BTreeMap<_, BTreeMap<String, Entry>> = BTreeMap::new();
-    for Collection { kind, rules, roll } in collections {
-        for member in roll.members().iter() {
+    for Collection { kind, rules, list, members } in collections {
+        for member in members.iter() {
             let listed = names.entry((kind.name(), member.name.clone())).or_default();
             match listed.get_mut(&member.identity) {
                 Some(known) => {
@@ -226,8 +237,8 @@ fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTree
                     known.rules.export |= rules.export;
                 }
                 None => {
-                    let entry = Entry::new(member.name.clone(), *kind, rules.clone(), member.cells.clone());
-                    let entry = Entry { naming: Some(roll.naming()), ..entry };
+                    let entry = Entry::new(member.name.clone(), *kind, rules.clone(), member.readings.clone());
+                    let entry = Entry { naming: Some(list.poll.naming()), ..entry };
                     listed.insert(member.identity.clone(), entry);
                 }
             }

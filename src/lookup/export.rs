@@ -1,7 +1,7 @@
-//! Values as gauges, for the dashboards of those who scraped an exporter before.
+//! Values as gauges, for dashboards that an exporter served before.
 //!
-//! A source that fails, or whose value is too old, has no sample: on a dashboard that is a gap,
-//! and a zero would be an empty queue.
+//! A source that fails, or whose value is too old, has no sample. On a dashboard that is a gap; a
+//! zero would be an empty queue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::Catalog;
 use crate::source;
 
-/// The sources of a catalog that are gauges, too. Their names have no prefix of ours.
+/// The sources of a catalog that are gauges, too. Their names do not begin with `depthgauge_`.
 #[derive(Clone)]
 pub struct Gauges(Arc<Catalog>);
 
@@ -35,19 +35,19 @@ impl fmt::Debug for Gauges {
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let entries = self.0.roster.now();
+        let entries = self.0.entries();
         for kind in source::KINDS {
             let mine = entries.sources.iter().filter(|entry| entry.rules.export && entry.kind.name() == kind.name());
-            // One look for all gauges: they are of one reading.
-            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.cells.well()?))).collect();
+            // Once for all gauges: they are of one reading.
+            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.readings.well()?))).collect();
             if known.is_empty() {
                 continue;
             }
             for gauge in kind.gauges() {
                 let name = gauge.metric.as_str();
                 let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
-                for (name, reading) in &known {
-                    let Some(value) = reading.figures.value(gauge.metric) else { continue };
+                for (name, good) in &known {
+                    let Some(value) = good.value.value(gauge.metric) else { continue };
                     let labels = [(kind.label(), name.as_str())];
                     ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
                 }

@@ -1,8 +1,9 @@
-//! What is told of a source while it fails.
+//! The error message that is served while reads fail.
 //!
-//! The HPA controller writes the sentence into a condition and an event, and writes both anew
-//! whenever it changes. So it has an absolute start, no ids, and keeps its first cause for the
-//! whole outage: a dying service resets, refuses and times out in turn. The log has every change.
+//! The HPA controller writes the message into a condition and an Event, and writes both again
+//! whenever it changes. So the message has an absolute start and no request ids, and keeps its
+//! first cause for the whole outage: a dying service resets, refuses and times out by turns. The
+//! log has every change.
 
 use std::sync::Arc;
 
@@ -12,30 +13,30 @@ use jiff::tz::TimeZone;
 use super::LookupError;
 use crate::source::{SourceError, Verdict};
 
-/// Longest sentence, in bytes; an HPA's condition is read in a terminal.
-const SENTENCE_MAX: usize = 400;
+/// Longest message, in bytes; an HPA's condition is read in a terminal.
+const MESSAGE_MAX: usize = 400;
 /// Of a request id, in bytes; OCI's are three of 32 characters.
 const REQUEST_ID_MAX: usize = 128;
 
-/// A time without a good reading.
+/// A time without a good read.
 #[derive(Debug)]
 pub(super) struct Outage {
     since: Timestamp,
     /// Of the last failed read, for the log.
     cause: String,
     verdict: Verdict,
-    sentence: Arc<str>,
+    message: Arc<str>,
 }
 
-/// How often a reading was tried, and the last failure, which outlives its outage.
+/// How many reads there were, and the last failure, which outlives its outage.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ReadCounts {
     pub(super) good: u64,
     pub(super) failed: u64,
     pub(super) last_failure: Option<Box<FailureState>>,
 }
 
-/// One read that failed, for those who want to look.
+/// One read that failed, as `/status` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FailureState {
     /// When it began.
@@ -50,9 +51,14 @@ pub struct FailureState {
     pub request_id: Option<String>,
 }
 
-// === impl Tally ===
+// === impl ReadCounts ===
 
-impl Tally {
+impl ReadCounts {
+    /// Takes note of a good read.
+    pub(super) fn succeed(&mut self) {
+        self.good = self.good.saturating_add(1);
+    }
+
     /// Takes note of a failed read.
     pub(super) fn fail(&mut self, error: &SourceError, at: Timestamp) {
         self.failed = self.failed.saturating_add(1);
@@ -68,40 +74,40 @@ impl Tally {
 impl Outage {
     /// Begins with the first failed read.
     pub(super) fn begin(title: &str, error: &SourceError, since: Timestamp) -> Self {
-        Self { since, cause: error.cause.clone(), verdict: error.verdict, sentence: sentence(title, error, since) }
+        Self { since, cause: error.cause.clone(), verdict: error.verdict, message: message(title, error, since) }
     }
 
-    /// Another failed read. Returns whether its cause is news.
+    /// Another failed read. Returns whether its cause is a new one.
     pub(super) fn go_on(&mut self, title: &str, error: &SourceError, now: Timestamp) -> bool {
-        let news = error.cause != self.cause;
-        // That the question is wrong is no trouble, and trouble is no answer to the question.
+        let is_new = error.cause != self.cause;
+        // A part that does not exist is an error of the request, and any other failure is one of the source.
         if (error.verdict == Verdict::NoSuchPart) != (self.verdict == Verdict::NoSuchPart) {
             *self = Self::begin(title, error, now);
         }
         self.cause.clone_from(&error.cause);
-        // Once the source has said that it is not there, what else goes wrong does not undo it.
+        // A later failure of another sort does not undo that the service said it is not there.
         if error.verdict != Verdict::Trouble {
             self.verdict = error.verdict;
         }
-        news
+        is_new
     }
 
-    /// What is told while it lasts.
+    /// What is served while it lasts.
     pub(super) fn error(&self) -> LookupError {
         match self.verdict {
-            Verdict::NoSuchPart => LookupError::NoMatch(self.sentence.to_string()),
-            Verdict::Trouble | Verdict::Absent => LookupError::Unavailable(self.sentence()),
+            Verdict::NoSuchPart => LookupError::NoMatch(self.message.to_string()),
+            Verdict::Trouble | Verdict::Absent => LookupError::Unavailable(self.message()),
         }
     }
 
-    /// What the source said of itself.
+    /// What the failure says of the source.
     pub(super) fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// What the reader of an HPA is told, at most 400 bytes.
-    pub(super) fn sentence(&self) -> Arc<str> {
-        self.sentence.clone()
+    /// What the reader of an HPA sees, at most 400 bytes.
+    pub(super) fn message(&self) -> Arc<str> {
+        self.message.clone()
     }
 
     /// When the first read failed.
@@ -110,17 +116,22 @@ impl Outage {
     }
 }
 
-/// What is told of a failed read to whoever looks after the source: the sentence, and what would
-/// allow a read that was refused.
-pub(super) fn told_once(title: &str, error: &SourceError, since: Timestamp) -> String {
-    let sentence = sentence(title, error, since);
+/// A failed read as the operator sees it: the message, and what would allow a read that was refused.
+pub(super) fn message_with_grant(title: &str, error: &SourceError, since: Timestamp) -> String {
+    let message = message(title, error, since);
     match &error.grant {
-        Some(grant) => format!("{sentence} If no policy allows it yet, this one does: {grant}"),
-        None => sentence.to_string(),
+        Some(grant) => format!("{message} If no policy allows it yet, this one does: {grant}"),
+        None => message.to_string(),
     }
 }
 
-fn sentence(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
+/// Logs a failed read. Unlike the message, the detail names the request and where it went.
+pub(super) fn log_failure(title: &str, error: &SourceError) {
+    let SourceError { step, cause, detail, .. } = error;
+    tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
+}
+
+fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
     let mut text = match error.verdict {
         Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
@@ -129,8 +140,8 @@ fn sentence(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
             format!("{title} cannot be read since {since}: {cause} (operation: {step}). {remedy}")
         }
     };
-    if text.len() > SENTENCE_MAX {
-        text.truncate(text.floor_char_boundary(SENTENCE_MAX));
+    if text.len() > MESSAGE_MAX {
+        text.truncate(text.floor_char_boundary(MESSAGE_MAX));
     }
     text.into()
 }
@@ -149,13 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_is_the_same_for_the_whole_outage() {
+    fn the_message_is_the_same_for_the_whole_outage() {
         let since: Timestamp = "2026-11-22T14:02:03.9Z".parse().unwrap();
         let mut outage = Outage::begin("queue \"orders\"", &error("connection refused"), since);
-        for (cause, news) in [("timed out", true), ("timed out", false), ("500", true), ("connection refused", true)] {
-            assert_eq!(outage.go_on("other", &error(cause), Timestamp::UNIX_EPOCH), news, "{cause}");
+        for (cause, is_new) in [("timed out", true), ("timed out", false), ("500", true), ("connection refused", true)]
+        {
+            assert_eq!(outage.go_on("other", &error(cause), Timestamp::UNIX_EPOCH), is_new, "{cause}");
             assert_eq!(
-                &*outage.sentence(),
+                &*outage.message(),
                 "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (operation: read). Wait."
             );
         }
@@ -164,14 +176,14 @@ mod tests {
     #[test]
     fn a_source_that_said_it_is_not_there_stays_so_whatever_else_goes_wrong() {
         let mut outage = Outage::begin("queue", &error("500"), Timestamp::UNIX_EPOCH);
-        let sentence = outage.sentence();
+        let message = outage.message();
         for (verdict, expected) in [
             (Verdict::Trouble, Verdict::Trouble),
             (Verdict::Absent, Verdict::Absent),
             (Verdict::Trouble, Verdict::Absent),
         ] {
             outage.go_on("queue", &judged("x", verdict), Timestamp::UNIX_EPOCH);
-            assert_eq!((outage.verdict(), outage.sentence()), (expected, sentence.clone()));
+            assert_eq!((outage.verdict(), outage.message()), (expected, message.clone()));
         }
     }
 
@@ -181,13 +193,13 @@ mod tests {
         outage.go_on("queue", &judged("no such group", Verdict::NoSuchPart), Timestamp::UNIX_EPOCH);
         assert_eq!(outage.error(), LookupError::NoMatch("queue: no such group. Wait.".to_owned()));
         outage.go_on("queue", &error("500"), Timestamp::UNIX_EPOCH);
-        let sentence = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (operation: read). Wait.";
-        assert_eq!(outage.error(), LookupError::Unavailable(sentence.into()));
+        let message = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (operation: read). Wait.";
+        assert_eq!(outage.error(), LookupError::Unavailable(message.into()));
     }
 
     #[test]
-    fn the_sentence_is_bounded() {
+    fn the_message_is_bounded() {
         let outage = Outage::begin("queue", &error(&"ü".repeat(400)), Timestamp::UNIX_EPOCH);
-        assert!(outage.sentence().len() <= SENTENCE_MAX);
+        assert!(outage.message().len() <= MESSAGE_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! What the catalog knows at a moment, as plain data: for whoever shows it.
+//! What the catalog knows at a moment, as plain data, for `/status`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Timing;
-use super::askers::AskerState;
-use super::cache::{Cell, Reading};
+use super::activation::ActivationState;
+use super::consumers::ConsumerState;
 use super::entry::Entry;
 use super::outage::{FailureState, Outage};
-use super::policy::{LatchState, Policies};
+use super::polled::Good;
+use super::reading::Reading;
+use super::rules::ValueRules;
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::source::facet::Facet;
@@ -28,13 +30,13 @@ pub struct ReadingState {
     pub identity_tail: String,
     /// Which part of it.
     pub facet: Facet,
-    /// Whether somebody asks, and so somebody reads.
+    /// Whether it was requested lately, or is always read.
     pub active: bool,
-    /// Whether it is not asked at all, for nothing answers where it is.
-    pub held_back: bool,
+    /// Whether its service is not sent anything now, because nothing answers there.
+    pub breaker_open: bool,
     /// What was read last.
     pub known: Option<KnownState>,
-    /// Since the last good reading.
+    /// Since the last good read.
     pub outage: Option<OutageState>,
     /// Good reads since the start.
     pub reads: u64,
@@ -42,20 +44,20 @@ pub struct ReadingState {
     pub failures: u64,
     /// The last of those, also after its outage.
     pub last_failure: Option<FailureState>,
-    /// Which metrics policies may touch: depths.
+    /// The metrics that value rules apply to.
     pub depths: &'static [MetricName],
     /// All of them.
     pub metrics: &'static [MetricName],
     /// How fresh it is kept.
     pub timing: Timing,
-    /// The source's own, where a question brings none.
-    pub policies: Policies,
-    /// What became of the activations that somebody asks with.
-    pub latches: Vec<LatchState>,
-    /// Who asks, the last one first; 16 at most.
-    pub askers: Vec<AskerState>,
+    /// The source's own, where a request brings none.
+    pub value_rules: ValueRules,
+    /// The activations that are requested.
+    pub activations: Vec<ActivationState>,
+    /// The consumers, the last request first; 16 at most.
+    pub consumers: Vec<ConsumerState>,
     /// Whether there are more of them.
-    pub other_askers: bool,
+    pub more_consumers: bool,
     /// The first of the kind's depths in the last hour, oldest first, in whole units; in
     /// [`super::history::BUCKETS`] spans of [`super::history::BUCKET`]. `None` is a gap.
     pub history: Vec<Option<u64>>,
@@ -64,7 +66,7 @@ pub struct ReadingState {
 /// A successful read.
 #[derive(Clone, Debug)]
 pub struct KnownState {
-    /// Raw, before any policy.
+    /// Raw, before any value rule.
     pub figures: Arc<Figures>,
     /// When the source was read.
     pub timestamp: Timestamp,
@@ -72,60 +74,60 @@ pub struct KnownState {
     pub age: Duration,
 }
 
-/// A time without a good reading.
+/// A time without a good read.
 #[derive(Clone, Debug)]
 pub struct OutageState {
     /// When the first read failed.
     pub since: Timestamp,
-    /// What people are told.
-    pub sentence: Arc<str>,
-    /// What the source said of itself.
+    /// The error message that is served.
+    pub message: Arc<str>,
+    /// What the failure says of the source.
     pub verdict: Verdict,
 }
 
 // === impl ReadingState ===
 
 impl ReadingState {
-    pub(super) fn of(entry: &Entry, cell: &Cell, now: Instant) -> Self {
-        // Looks at the service's own state, and so before the lock.
-        let held_back = cell.source.breaker_open();
-        let state = cell.state();
+    pub(super) fn of(entry: &Entry, reading: &Reading, now: Instant) -> Self {
+        // Locks the state of the service, and so comes before the lock of the reading.
+        let breaker_open = reading.poll.is_breaker_open();
+        let state = reading.state();
         Self {
             label: entry.kind.label(),
             name: entry.name.clone(),
-            identity_tail: entry.cells.tail().to_owned(),
-            facet: cell.facet.clone(),
+            identity_tail: entry.readings.tail().to_owned(),
+            facet: reading.poll.facet.clone(),
             active: state.active,
-            held_back,
-            known: state.good.as_ref().map(|reading| KnownState::of(reading, now)),
+            breaker_open,
+            known: state.good.as_ref().map(|good| KnownState::of(good, now)),
             outage: state.outage.as_ref().map(OutageState::of),
-            reads: state.tally.good,
-            failures: state.tally.failed,
-            last_failure: state.tally.last_failure.as_deref().cloned(),
+            reads: state.counts.good,
+            failures: state.counts.failed,
+            last_failure: state.counts.last_failure.as_deref().cloned(),
             depths: entry.kind.depths(),
             metrics: entry.kind.metrics(),
-            timing: cell.timing,
-            policies: entry.rules.policies,
-            latches: state.latches.states(),
-            askers: state.askers.states(now),
-            other_askers: state.askers.there_are_others(now),
-            history: state.history.hour(now),
+            timing: entry.readings.timing,
+            value_rules: entry.rules.value_rules,
+            activations: state.notes.activations.states(),
+            consumers: state.notes.consumers.states(now),
+            more_consumers: state.notes.consumers.are_more(now),
+            history: state.notes.history.hour(now),
         }
     }
 
-    /// What this one is told instead of an error, once that is so.
-    pub fn fallback_of(&self, asker: &AskerState) -> Option<Quantity> {
-        let own = self.policies.fallback.filter(|_| self.depths.contains(&asker.metric));
-        asker.policies.fallback.or(own).filter(|_| asker.alone)
+    /// What this consumer is served instead of an error, when a fallback is served.
+    pub fn fallback_of(&self, consumer: &ConsumerState) -> Option<Quantity> {
+        let own = self.value_rules.fallback.filter(|_| self.depths.contains(&consumer.metric));
+        consumer.value_rules.fallback.or(own).filter(|_| consumer.alone)
     }
 }
 
 // === impl KnownState ===
 
 impl KnownState {
-    fn of(reading: &Reading, now: Instant) -> Self {
-        let age = now.saturating_duration_since(reading.began);
-        Self { figures: reading.figures.clone(), timestamp: reading.timestamp, age }
+    fn of(good: &Good<Arc<Figures>>, now: Instant) -> Self {
+        let age = now.saturating_duration_since(good.began);
+        Self { figures: good.value.clone(), timestamp: good.timestamp, age }
     }
 }
 
@@ -133,6 +135,6 @@ impl KnownState {
 
 impl OutageState {
     fn of(outage: &Outage) -> Self {
-        Self { since: outage.since(), sentence: outage.sentence(), verdict: outage.verdict() }
+        Self { since: outage.since(), message: outage.message(), verdict: outage.verdict() }
     }
 }

@@ -1,4 +1,4 @@
-//! The freshness rule in simulated time: what is told, how old it is, and what it costs.
+//! A catalog of fake sources in simulated time: which sources a request selects.
 
 use std::cell::Cell as StdCell;
 use std::sync::Mutex;
@@ -9,19 +9,20 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::cells::{PARTS_MAX, PARTS_PER_SOURCE};
+use super::limits::{PARTS_MAX, PARTS_PER_SOURCE};
 use super::*;
 use crate::metric::quantity::Quantity;
 use crate::source::{Figures, Identified, NextRequest, Source, SourceError, Step, Verdict};
 use crate::upstream::{Limits, Upstream};
 
+mod freshness;
 mod gauges;
 mod lists;
 mod meters;
 mod parts;
-mod policies;
 mod replacing;
 mod turns;
+mod value_rules;
 
 thread_local! {
     static START: StdCell<Option<Instant>> = const { StdCell::new(None) };
@@ -150,36 +151,36 @@ struct Scene {
 }
 
 /// A source of the config, read by everybody.
-fn binding(name: &str, fake: &Arc<Fake>) -> Binding {
-    Binding {
+fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
+    SourceConfig {
         name: name.to_owned(),
         kind: source::KINDS[0],
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: false,
-        policies: Policies::default(),
+        value_rules: ValueRules::default(),
         definition: String::new(),
         source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
     }
 }
 
-fn bound(bindings: Vec<Binding>) -> Scene {
-    let (catalog, reader) = Catalog::new(bindings, clock);
+fn catalog_of(configs: Vec<SourceConfig>) -> Scene {
+    let (catalog, reader) = Catalog::new(configs, clock);
     Scene { catalog, _reader: tokio::spawn(reader.run()) }
 }
 
 fn scene(sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
-    scene_with(Policies::default(), sources)
+    scene_with(ValueRules::default(), sources)
 }
 
 /// All sources have these policies.
-fn scene_with(policies: Policies, sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
-    let bindings = sources.iter().map(|(name, namespace, fake)| Binding {
+fn scene_with(value_rules: ValueRules, sources: &[(&str, &str, Arc<Fake>)]) -> Scene {
+    let configs = sources.iter().map(|(name, namespace, fake)| SourceConfig {
         namespaces: vec![Pattern::new(*namespace)],
-        policies,
-        ..binding(name, fake)
+        value_rules,
+        ..config_of(name, fake)
     });
-    bound(bindings.collect())
+    catalog_of(configs.collect())
 }
 
 impl Scene {
@@ -198,7 +199,15 @@ impl Scene {
     async fn told(&self, selector: &str) -> (i64, Option<String>) {
         let sample = self.ask("shop", selector).await.unwrap().remove(0);
         let value = sample.value.whole_units().unwrap().try_into().unwrap();
-        (value, sample.labels.value(policy::LABEL).map(str::to_owned))
+        (value, sample.labels.value(rules::LABEL).map(str::to_owned))
+    }
+
+    /// Requests twice, so that values are read in the background, and takes two seconds.
+    async fn kept(&self) {
+        for _ in 0..2 {
+            self.age().await;
+            seconds(1.1).await;
+        }
     }
 
     async fn sentence(&self) -> String {
@@ -214,58 +223,14 @@ async fn seconds(n: f64) {
 async fn a_source_of_two_names_counts_once() {
     let fake = Fake::new();
     let again = Opened::One(Identified { identity: "orders".to_owned(), source: Box::new(fake.clone()) });
-    let scene = bound(vec![binding("orders", &fake), Binding { source: again, ..binding("urgent", &fake) }]);
+    let scene =
+        catalog_of(vec![config_of("orders", &fake), SourceConfig { source: again, ..config_of("urgent", &fake) }]);
     for (selector, names) in [("", ["orders"]), ("queue in (urgent,orders)", ["orders"]), ("queue=urgent", ["urgent"])]
     {
         let samples = scene.ask("shop", selector).await.unwrap();
         let told: Vec<_> = samples.iter().filter_map(|sample| sample.labels.value("queue")).collect();
         assert_eq!(told, names, "{selector}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn all_who_ask_at_once_share_one_read() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    let asks = (0..100).map(|_| scene.ask("shop", "queue=orders"));
-    for answer in futures_util::future::join_all(asks).await {
-        assert_eq!(answer.unwrap().len(), 1);
-    }
-    assert_eq!(fake.reads(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_hpa_sees_values_a_second_old_and_costs_one_read_an_ask() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    for _ in 0..4 {
-        scene.age().await;
-        seconds(15.0).await;
-    }
-    let before = fake.reads();
-    for _ in 0..40 {
-        let age = scene.age().await;
-        assert!(age <= 1.1, "{age}");
-        seconds(15.0).await;
-    }
-    assert_eq!(fake.reads() - before, 40);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_answer_is_older_than_refresh_and_a_second() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    let mut random = fastrand::Rng::with_seed(7);
-    let began = Instant::now();
-    for round in 0..2000 {
-        // Half of the time in a rhythm, half without.
-        let pause = if round % 100 < 50 { 15.0 } else { random.f64() * 30.0 };
-        seconds(pause).await;
-        let age = scene.age().await;
-        assert!(age <= 6.0, "round {round}: {age}");
-    }
-    let most = (Instant::now() - began).as_secs_f64() / 5.0;
-    assert!(f64::from(u32::try_from(fake.reads()).unwrap()) <= most, "{} reads, at most {most}", fake.reads());
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,123 +241,6 @@ async fn a_reader_without_sources_waits_as_long_as_there_is_a_catalog() {
     assert!(!reader.is_finished());
     drop(catalog);
     reader.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn nobody_asks_and_nothing_is_read() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    seconds(600.0).await;
-    assert_eq!(fake.reads(), 0);
-    scene.age().await;
-    seconds(130.0).await;
-    let after_idle = fake.reads();
-    seconds(3600.0).await;
-    assert_eq!(fake.reads(), after_idle);
-    // And the next question reads again rather than telling what was.
-    assert!(scene.age().await < 1.0);
-    assert_eq!(fake.reads(), after_idle + 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_outage_tells_the_last_value_until_max_age_then_one_sentence() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    for _ in 0..4 {
-        scene.age().await;
-        seconds(15.0).await;
-    }
-    fake.set(Mood::Fails("500"));
-    let began = Instant::now();
-    let mut sentences = BTreeSet::new();
-    for _ in 0..40 {
-        match scene.ask("shop", "queue=orders").await {
-            Ok(samples) => {
-                let age = clock().duration_since(samples[0].timestamp).as_secs_f64();
-                assert!(age <= 60.0, "{age}");
-            }
-            Err(error) => {
-                assert!((Instant::now() - began).as_secs_f64() > 40.0);
-                sentences.insert(error.to_string());
-            }
-        }
-        seconds(5.0).await;
-    }
-    assert_eq!(sentences.len(), 1, "{sentences:?}");
-    let sentence = sentences.pop_first().unwrap();
-    assert!(sentence.starts_with("queue \"orders\" cannot be read since 2026-11-22T14:01:"), "{sentence}");
-    fake.set(Mood::Answers);
-    let back = Instant::now();
-    while scene.ask("shop", "queue=orders").await.is_err() {
-        seconds(0.1).await;
-    }
-    assert!((Instant::now() - back).as_secs_f64() <= 10.0);
-    assert!(scene.age().await <= 6.0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hanging_source_delays_nobody_and_recovers() {
-    let (slow, well) = (Fake::new(), Fake::new());
-    slow.set(Mood::Hangs);
-    let scene = scene(&[("orders", "shop", slow.clone()), ("well", "shop", well)]);
-    let began = Instant::now();
-    let sentence = scene.sentence().await;
-    assert!(sentence.contains("timed out"), "{sentence}");
-    assert!((Instant::now() - began).as_secs_f64() < 3.6);
-    for _ in 0..20 {
-        seconds(3.0).await;
-        // Known to fail: nobody waits for it again.
-        let began = Instant::now();
-        assert_eq!(scene.sentence().await, sentence);
-        assert_eq!(Instant::now(), began);
-    }
-    assert!(scene.ask("shop", "queue=well").await.is_ok());
-    assert!(scene.ask("shop", "queue in (orders,well)").await.is_err(), "a partial sum is a lie");
-    slow.set(Mood::Answers);
-    let back = Instant::now();
-    while scene.ask("shop", "queue=orders").await.is_err() {
-        seconds(0.1).await;
-    }
-    assert!((Instant::now() - back).as_secs_f64() <= 10.0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_source_that_says_when_to_come_back_is_not_read_before() {
-    let fake = Fake::new();
-    let scene = scene(&[("orders", "shop", fake.clone())]);
-    fake.set(Mood::Fails("429"));
-    *fake.retry_after.lock().unwrap() = Some(Duration::from_secs(20));
-    for second in 0..20 {
-        scene.sentence().await;
-        assert_eq!(fake.reads(), 1, "{second}");
-        seconds(1.0).await;
-    }
-    fake.set(Mood::Answers);
-    seconds(0.5).await;
-    assert!(scene.age().await < 1.0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn five_hpas_out_of_step_never_see_more_than_refresh_and_a_second_and_never_wait() {
-    let mut random = fastrand::Rng::with_seed(11);
-    for round in 0..200 {
-        let fake = Fake::new();
-        let scene = scene(&[("orders", "shop", fake.clone())]);
-        let mut phases: Vec<f64> = (0..5).map(|_| random.f64() * 15.0).collect();
-        phases.sort_by(f64::total_cmp);
-        let began = Instant::now();
-        let due = (0..12).flat_map(|beat| phases.iter().map(move |phase| f64::from(beat) * 15.0 + phase));
-        for at in due {
-            tokio::time::sleep_until(began + Duration::from_secs_f64(at)).await;
-            let asked = Instant::now();
-            let age = scene.age().await;
-            assert!(age <= 6.0, "round {round}, {phases:?} at {at}: {age}");
-            // The very first one waits, for there is nothing yet.
-            assert!(asked.elapsed().is_zero() || at < 15.0, "round {round}, {phases:?} at {at}: waited");
-        }
-        let most = began.elapsed().as_secs() / 5 + 2;
-        assert!(fake.reads() <= most, "round {round}, {phases:?}: {} reads", fake.reads());
-    }
 }
 
 #[tokio::test(start_paused = true)]

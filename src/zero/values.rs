@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::autoscaler::Autoscaler;
 use super::metrics::{Metric, Question, Told};
 use super::objects::Readings;
-use crate::lookup::{Catalog, policy};
+use crate::lookup::{Catalog, rules};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Namespace, Sample};
 
@@ -22,7 +22,7 @@ async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metr
         Question::Ours { selector: Err(why), .. } => return Told::Unknown(format!("{why}.").into()),
         Question::Object(metric) => return readings.told(metric),
     };
-    match catalog.look(namespace, name.as_str(), selector).await {
+    match catalog.observe(namespace, name.as_str(), selector).await {
         Ok(samples) => told(&samples),
         Err(error) => Told::Unknown(error.to_string().into()),
     }
@@ -36,6 +36,6 @@ fn told(samples: &[Sample]) -> Told {
     // More than that is as many pods as there may be.
     let milli: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
     let sum = Quantity::from_milli(i64::try_from(milli).unwrap_or(i64::MAX));
-    let fallback = |sample: &Sample| sample.labels.value(policy::LABEL) == Some(policy::Applied::Fallback.as_str());
+    let fallback = |sample: &Sample| sample.labels.value(rules::LABEL) == Some(rules::Applied::Fallback.as_str());
     if samples.iter().any(fallback) { Told::Fallback(sum) } else { Told::Value { sum, first, last } }
 }

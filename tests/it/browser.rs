@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use depthgauge::admin::status::{self, Facts, Finding, Status};
 use depthgauge::health::{Health, State};
-use depthgauge::lookup::policy::Policies;
-use depthgauge::lookup::{Binding, Catalog, Timing};
+use depthgauge::lookup::rules::ValueRules;
+use depthgauge::lookup::{Catalog, SourceConfig, Timing};
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
@@ -100,15 +100,15 @@ fn whole(value: f64) -> i64 {
     format!("{value:.0}").parse().unwrap()
 }
 
-fn binding(name: &str, script: Script, policies: Policies) -> Binding {
+fn binding(name: &str, script: Script, value_rules: ValueRules) -> SourceConfig {
     let identity = format!("ocid1.queue.oc1.eu-frankfurt-1.amaaaaaa{name}4x7q2a");
-    Binding {
+    SourceConfig {
         name: name.to_owned(),
         kind: source::KINDS[0],
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: false,
-        policies,
+        value_rules,
         definition: name.to_owned(),
         source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
     }
@@ -134,16 +134,16 @@ async fn beat(catalog: &Catalog, beat: u32) {
 #[tokio::test(start_paused = true)]
 async fn long_the_status_page_in_a_real_browser() {
     start();
-    let policies = |activation: Option<i64>, fallback: Option<i64>| Policies {
+    let policies = |activation: Option<i64>, fallback: Option<i64>| ValueRules {
         activation: activation.map(Quantity::from_units),
         fallback: fallback.map(Quantity::from_units),
     };
     let bindings = vec![
-        binding("orders", wave, Policies::default()),
+        binding("orders", wave, ValueRules::default()),
         binding("bills", with_a_gap, policies(None, Some(50))),
         binding("invoices", failing_now, policies(None, Some(12))),
-        binding("calls", a_trickle, Policies::default()),
-        binding("mail", wave, Policies::default()),
+        binding("calls", a_trickle, ValueRules::default()),
+        binding("mail", wave, ValueRules::default()),
     ];
     let (catalog, reader) = Catalog::new(bindings, clock);
     let catalog = Arc::new(catalog);

@@ -130,7 +130,7 @@ async fn two_queues_of_one_name_are_named_until_one_has_a_source_of_its_own() {
     assert_eq!(scene.ask("queue=a").await.unwrap_err(), (503, twins.to_owned()));
     assert_eq!(scene.ask("").await.unwrap_err(), (503, twins.to_owned()));
     assert_eq!(scene.names("queue=my-queue").await, ["my-queue"]);
-    assert!(scene.server.catalog.unreachable().is_empty());
+    assert!(scene.server.catalog.unselectable().is_empty());
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn before_the_first_list_it_is_503_and_after_it_known_queues_stay() {
     }
     assert_eq!(scene.failing_lists().await, "1");
     // Whoever looks sees which one it is.
-    let trouble = scene.server.catalog.list_troubles().remove(0);
+    let trouble = scene.server.catalog.list_errors().remove(0);
     let end = format!(" (…{}, request id ", &OCID_TAIL[OCID_TAIL.len() - 6..]);
     assert!(trouble.starts_with(&format!("{sentence}{end}")) && !trouble.contains("ocid1."), "{trouble}");
     scene.oci.set_fault(None);

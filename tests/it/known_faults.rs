@@ -16,7 +16,6 @@ type Known = (&'static str, &'static str);
 const CONTRACT: &[Known] = &[
     // A service that repeats the request in `messagesEndpoint` has it in the log.
     ("contract outcomes oci-queue GetQueue: a wrong type", "a secret is in the log"),
-    ("contract one request, one read: oci-queue", "reads for one request"),
 ];
 
 /// Faults between tenants.
@@ -70,19 +69,8 @@ const TENANTS: &[Known] = &[
     ("reads that hang for one namespace are not in the way of another's", "is not read yet"),
 ];
 
-/// Numbers out of range, a service that throttles, and background reads.
-const READS: &[Known] = &[
-    // One query begins background reads.
-    ("one query is one read", "background reads"),
-    ("one query for channels is one read of each", "background reads"),
-    ("one query for a listed queue is one list", "background lists"),
-    ("queries within a second are one", "background reads"),
-    ("queries that differ are each a first one", "background reads"),
-    ("a query after a long pause is a first one again", "background reads"),
-];
-
 fn known() -> impl Iterator<Item = Known> {
-    [CONTRACT, TENANTS, READS].concat().into_iter()
+    [CONTRACT, TENANTS].concat().into_iter()
 }
 
 /// Runs the body of a test, whose failure is a panic. The body of a listed test must panic.
@@ -158,7 +146,7 @@ fn a_table_reports_every_unexpected_cell() {
 #[test]
 fn every_listed_fault_of_a_test_is_run_by_it() {
     let sources = rust_files(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it")));
-    for (name, _) in [TENANTS, READS].concat() {
+    for (name, _) in TENANTS {
         let literal = format!("{name:?}");
         let is_run = sources.iter().any(|source| source.contains("known_faults::") && source.contains(&literal));
         assert!(is_run, "{name} is listed and no test has this name");

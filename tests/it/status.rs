@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use depthgauge::admin::status::Finding;
 use depthgauge::health::State;
+use depthgauge::metric::Namespace;
+use depthgauge::selector::Selector;
 use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -57,6 +59,11 @@ impl Scene {
     /// Until both fail and their values are too old to be told.
     async fn fail(&self) {
         self.oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+        // As for scale to zero, so that they are read in the background and no consumer is added.
+        for selector in ["queue=orders", "queue=bills"] {
+            let selector = Selector::parse(selector).unwrap();
+            let _ = self.server.catalog.observe(&Namespace::new("shop"), "oci_queue_length", &selector).await;
+        }
         eventually("an outage", async || {
             let status = self.json().await;
             ["orders", "bills"].iter().all(|name| named(&status, name)["condition"] == "failing").then_some(())

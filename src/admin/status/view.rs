@@ -11,11 +11,12 @@ use serde::{Serialize, Serializer};
 use super::redact::redacted;
 use super::{Facts, Finding};
 use crate::health;
-use crate::lookup::Unreachable;
-use crate::lookup::askers::AskerState;
+use crate::lookup::Unselectable;
+use crate::lookup::activation::ActivationState;
+use crate::lookup::consumers::ConsumerState;
 use crate::lookup::history::BUCKET;
 use crate::lookup::outage::FailureState;
-use crate::lookup::policy::{LatchState, Policies};
+use crate::lookup::rules::ValueRules;
 use crate::lookup::state::{OutageState, ReadingState};
 use crate::source::Verdict;
 
@@ -183,14 +184,14 @@ pub(super) struct Parts {
     pub(super) checks: Vec<(&'static str, health::State)>,
     pub(super) readings: Vec<ReadingState>,
     pub(super) lists: Vec<String>,
-    pub(super) unreachable: Vec<Unreachable>,
+    pub(super) unselectable: Vec<Unselectable>,
 }
 
 // === impl View ===
 
 impl View {
     pub(super) fn of(parts: Parts) -> Self {
-        let Parts { facts, now, ready, checks, readings, lists, unreachable } = parts;
+        let Parts { facts, now, ready, checks, readings, lists, unselectable } = parts;
         let Facts { version, started, certificate_expires, api_service_available, config, scale_to_zero, findings } =
             facts;
         Self {
@@ -205,7 +206,7 @@ impl View {
             lists: lists.iter().map(|sentence| redacted(sentence)).collect(),
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
             findings: findings.into_iter().map(Finding::redacted).collect(),
-            unselectable: unreachable.into_iter().map(Unnamed::of).collect(),
+            unselectable: unselectable.into_iter().map(Unnamed::of).collect(),
             sources: readings.into_iter().map(Reading::of).collect(),
         }
     }
@@ -235,7 +236,7 @@ impl Finding {
 // === impl Unnamed ===
 
 impl Unnamed {
-    fn of(Unreachable { name, identity: _, reason }: Unreachable) -> Self {
+    fn of(Unselectable { name, identity: _, reason }: Unselectable) -> Self {
         Self { name: redacted(&name), reason }
     }
 }
@@ -248,10 +249,9 @@ impl Reading {
         let condition = Condition::of(&state, is_fresh);
         let in_trouble = state.outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
         let falls_back = state.active && in_trouble && !is_fresh;
-        let fallback = |asker: &AskerState| state.fallback_of(asker).filter(|_| falls_back);
-        let askers =
-            state.askers.iter().map(|asker| Consumer::of(asker, fallback(asker).map(|value| value.to_string())));
-        let askers = askers.collect();
+        let fallback = |consumer: &ConsumerState| state.fallback_of(consumer).filter(|_| falls_back);
+        let served = |consumer| Consumer::of(consumer, fallback(consumer).map(|value| value.to_string()));
+        let consumers = state.consumers.iter().map(served).collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
         let known = known.map(|known| {
             let value = |metric| known.figures.value(metric).and_then(|value| value.whole_units());
@@ -273,12 +273,12 @@ impl Reading {
             failed_reads: state.failures,
             outage: outage.filter(|_| state.active).map(Outage::of),
             last_failure: state.last_failure.map(Failure::of),
-            breaker_open: state.held_back,
-            value_rules: ValueRulesView::of(state.policies),
-            fallback_active: falls_back && state.policies.fallback.is_some(),
-            activations: state.latches.into_iter().map(Activation::of).collect(),
-            consumers: askers,
-            more_consumers: state.other_askers,
+            breaker_open: state.breaker_open,
+            value_rules: ValueRulesView::of(state.value_rules),
+            fallback_active: falls_back && state.value_rules.fallback.is_some(),
+            activations: state.activations.into_iter().map(Activation::of).collect(),
+            consumers,
+            more_consumers: state.more_consumers,
             history: state.history,
             history_span_seconds: BUCKET.as_secs(),
         }
@@ -320,8 +320,8 @@ impl Condition {
 // === impl Outage ===
 
 impl Outage {
-    fn of(OutageState { since, sentence, verdict: _ }: OutageState) -> Self {
-        Self { since, message: redacted(&sentence) }
+    fn of(OutageState { since, message, verdict: _ }: OutageState) -> Self {
+        Self { since, message: redacted(&message) }
     }
 }
 
@@ -336,7 +336,7 @@ impl Failure {
 // === impl ValueRulesView ===
 
 impl ValueRulesView {
-    fn of(Policies { activation, fallback }: Policies) -> Self {
+    fn of(ValueRules { activation, fallback }: ValueRules) -> Self {
         Self {
             activation: activation.map(|value| value.to_string()),
             fallback: fallback.map(|value| value.to_string()),
@@ -347,23 +347,23 @@ impl ValueRulesView {
 // === impl Activation ===
 
 impl Activation {
-    fn of(LatchState { metric, threshold, open }: LatchState) -> Self {
-        Self { metric: metric.as_str(), threshold: threshold.to_string(), active: open }
+    fn of(ActivationState { metric, threshold, active }: ActivationState) -> Self {
+        Self { metric: metric.as_str(), threshold: threshold.to_string(), active }
     }
 }
 
 // === impl Consumer ===
 
 impl Consumer {
-    fn of(state: &AskerState, served_instead: Option<String>) -> Self {
-        let AskerState { namespace, metric, selector, policies, alone: _, last_asked, interval } = state;
+    fn of(state: &ConsumerState, served_instead: Option<String>) -> Self {
+        let ConsumerState { namespace, metric, selector, value_rules, alone: _, last_requested, interval } = state;
         Self {
             namespace: namespace.as_str().to_owned(),
             metric: metric.as_str(),
             selector: redacted(selector),
-            value_rules: ValueRulesView::of(*policies),
+            value_rules: ValueRulesView::of(*value_rules),
             served_instead,
-            last_request_seconds_ago: seconds(*last_asked),
+            last_request_seconds_ago: seconds(*last_requested),
             interval_seconds: interval.map(seconds),
         }
     }

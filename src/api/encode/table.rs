@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Empty, Value, capitalised};
 use crate::lookup;
-use crate::lookup::policy::LABEL as VALUE_SOURCE;
+use crate::lookup::rules::LABEL as VALUE_SOURCE;
 use crate::metric::{Labels, Sample};
 
 /// For a cell without anything in it, as kubectl has it.

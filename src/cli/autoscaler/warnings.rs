@@ -8,7 +8,7 @@ use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
 use crate::lookup;
-use crate::lookup::policy::Applied;
+use crate::lookup::rules::Applied;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
 
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::cli::finding::Level;
     use crate::cli::told;
-    use crate::lookup::policy::LABEL;
+    use crate::lookup::rules::LABEL;
 
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 

@@ -17,7 +17,7 @@ use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use crate::certs::{Expiry, Serving};
 use crate::cli::clock;
 use crate::health::{Health, Reasons};
-use crate::lookup::{Catalog, Gauges, Vitals};
+use crate::lookup::{Catalog, Gauges, SourceCollector};
 use crate::{admin, api, auth, telemetry};
 
 /// All that has a say in it.
@@ -53,7 +53,7 @@ impl Doors<'_> {
         ours.register_collector(Box::new(health.clone()));
         ours.register_collector(Box::new(availability.clone()));
         ours.register_collector(Box::new(Expiry::of(serving.clone())));
-        ours.register_collector(Box::new(Vitals::of(catalog.clone())));
+        ours.register_collector(Box::new(SourceCollector::of(catalog.clone())));
         catalog.register(ours);
         let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
         reviews.spawn(auth::rehearse(client.clone(), judges_tokens.clone(), access.clone()));

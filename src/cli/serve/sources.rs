@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use crate::cli::{clock, pod_namespace};
 use crate::config::{Config, ConfigFile, Opener, Reload};
 use crate::health::{Health, State};
-use crate::lookup::{Binding, Catalog};
+use crate::lookup::{Catalog, SourceConfig};
 use crate::{source, telemetry};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 /// Sources, opened.
 pub(super) struct Sources {
-    pub(super) bindings: Vec<Binding>,
+    pub(super) bindings: Vec<SourceConfig>,
     /// What follows them, if that is a file.
     pub(super) followed: Option<Followed>,
     /// For the log.

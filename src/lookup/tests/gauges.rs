@@ -4,13 +4,13 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 
-fn exported(name: &str, fake: &Arc<Fake>) -> Binding {
-    Binding { export: true, ..binding(name, fake) }
+fn exported(name: &str, fake: &Arc<Fake>) -> SourceConfig {
+    SourceConfig { export: true, ..config_of(name, fake) }
 }
 
 /// A scene, and what a scrape of it shows of the sources.
-fn scraped(bindings: Vec<Binding>) -> (Arc<Catalog>, tokio::task::JoinHandle<()>, impl Fn() -> String) {
-    let Scene { catalog, _reader } = bound(bindings);
+fn scraped(configs: Vec<SourceConfig>) -> (Arc<Catalog>, tokio::task::JoinHandle<()>, impl Fn() -> String) {
+    let Scene { catalog, _reader } = catalog_of(configs);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
     registry.register_collector(Box::new(Gauges::of(catalog.clone())));
     let scrape = move || {
@@ -24,7 +24,7 @@ fn scraped(bindings: Vec<Binding>) -> (Arc<Catalog>, tokio::task::JoinHandle<()>
 #[tokio::test(start_paused = true)]
 async fn a_gauge_is_kept_fresh_although_nobody_asks() {
     let (orders, bills) = (Fake::new(), Fake::new());
-    let (_catalog, _reader, scrape) = scraped(vec![exported("orders", &orders), binding("bills", &bills)]);
+    let (_catalog, _reader, scrape) = scraped(vec![exported("orders", &orders), config_of("bills", &bills)]);
     seconds(601.0).await;
     assert_eq!((orders.reads(), bills.reads()), (121, 0));
     let expected = [
@@ -54,14 +54,14 @@ async fn a_source_that_fails_or_is_not_read_yet_has_no_sample() {
 #[tokio::test(start_paused = true)]
 async fn export_begins_and_ends_with_the_config() {
     let fake = Fake::new();
-    let (catalog, _reader, scrape) = scraped(vec![binding("orders", &fake)]);
+    let (catalog, _reader, scrape) = scraped(vec![config_of("orders", &fake)]);
     seconds(100.0).await;
     assert_eq!((fake.reads(), scrape().as_str()), (0, ""));
-    catalog.replace(vec![exported("orders", &fake)]);
+    catalog.replace(vec![exported("orders", &fake)]).await;
     seconds(11.0).await;
     assert_eq!(fake.reads(), 3);
     assert!(scrape().contains("{queue=\"orders\"} 110.0"), "{}", scrape());
-    catalog.replace(vec![binding("orders", &fake)]);
+    catalog.replace(vec![config_of("orders", &fake)]).await;
     seconds(600.0).await;
     assert_eq!((fake.reads(), scrape().as_str()), (3, ""));
 }

@@ -69,11 +69,11 @@ impl Listing for Arc<FakeListing> {
     }
 }
 
-pub(super) fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>) -> Binding {
-    Binding {
+pub(super) fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>) -> SourceConfig {
+    SourceConfig {
         namespaces: vec![Pattern::new(namespace)],
         source: Opened::Many(Box::new(listing.clone())),
-        ..binding(pattern, &listing.fake)
+        ..config_of(pattern, &listing.fake)
     }
 }
 
@@ -92,7 +92,7 @@ impl Scene {
 #[tokio::test(start_paused = true)]
 async fn nobody_asks_and_nothing_is_listed() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     seconds(3600.0).await;
     // Not may this one read them.
     assert!(matches!(scene.ask("bank", "").await, Err(LookupError::NoMatch(_))));
@@ -111,7 +111,7 @@ async fn nobody_asks_and_nothing_is_listed() {
 #[tokio::test(start_paused = true)]
 async fn what_fits_the_pattern_is_listed_every_half_minute_while_somebody_asks() {
     let listing = FakeListing::of(&[("orders-a", "1"), ("bills", "2")]);
-    let scene = bound(vec![listed("orders-*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("orders-*", "shop", &listing)]);
     for _ in 0..40 {
         assert_eq!(scene.names("queue=orders-a").await.unwrap(), "orders-a");
         seconds(15.0).await;
@@ -125,7 +125,7 @@ async fn what_fits_the_pattern_is_listed_every_half_minute_while_somebody_asks()
 #[tokio::test(start_paused = true)]
 async fn a_new_one_is_found_by_its_name_at_once_but_not_listed_more_often_than_refresh() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     assert_eq!(scene.names("").await.unwrap(), "a");
     listing.set(Ok(&[("a", "1"), ("b", "2")]));
     // The list is younger than `refresh`.
@@ -142,7 +142,7 @@ async fn a_new_one_is_found_by_its_name_at_once_but_not_listed_more_often_than_r
 #[tokio::test(start_paused = true)]
 async fn one_that_is_gone_leaves_with_the_names_that_stay() {
     let listing = FakeListing::of(&[("a", "1"), ("b", "2")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     assert_eq!(scene.names("queue=b").await.unwrap(), "b");
     listing.set(Ok(&[("a", "1")]));
     for _ in 0..3 {
@@ -161,7 +161,7 @@ async fn before_the_first_list_nobody_knows_what_there_is() {
     let listing = FakeListing::of(&[]);
     listing.set(Err("404 NotAuthorizedOrNotFound"));
     let own = Fake::new();
-    let scene = bound(vec![binding("own", &own), listed("orders-*", "shop", &listing)]);
+    let scene = catalog_of(vec![config_of("own", &own), listed("orders-*", "shop", &listing)]);
     let sentence = "queues of a compartment matching \"orders-*\" cannot be read since 2026-11-22T14:00:00Z: 404 NotAuthorizedOrNotFound (operation: list). Wait.";
     for selector in ["", "queue=orders-a", "queue!=own", "queue in (own,orders-a)"] {
         assert_eq!(scene.refusal(selector).await, LookupError::Unavailable(sentence.into()), "{selector}");
@@ -179,7 +179,7 @@ async fn before_the_first_list_nobody_knows_what_there_is() {
 #[tokio::test(start_paused = true)]
 async fn a_list_that_fails_takes_nothing_away_until_it_is_too_old_to_be_complete() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     assert_eq!(scene.names("").await.unwrap(), "a");
     listing.set(Err("500"));
     for _ in 0..11 {
@@ -201,7 +201,7 @@ async fn a_list_that_fails_takes_nothing_away_until_it_is_too_old_to_be_complete
 #[tokio::test(start_paused = true)]
 async fn a_list_that_says_when_to_come_back_is_not_asked_for_before() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     listing.set(Err("429"));
     *listing.fake.retry_after.lock().unwrap() = Some(Duration::from_secs(20));
     for second in 0..20 {
@@ -217,7 +217,7 @@ async fn a_list_that_says_when_to_come_back_is_not_asked_for_before() {
 #[tokio::test(start_paused = true)]
 async fn two_of_one_name_are_an_error_until_one_has_a_source_of_its_own() {
     let listing = FakeListing::of(&[("a", "1"), ("a", "2"), ("b", "3")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     let sentence =
         "2 queues are called \"a\": rename all but one, or give each a source of its own in depthgauge's config";
     for selector in ["", "queue=a", "queue in (a,b)"] {
@@ -227,8 +227,8 @@ async fn two_of_one_name_are_an_error_until_one_has_a_source_of_its_own() {
     // No question about them lists again: they are known.
     assert_eq!(listing.lists(), 1);
     let identified = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(Fake::new()) };
-    let alias = Binding { source: Opened::One(identified("1")), ..binding("other-a", &Fake::new()) };
-    scene.catalog.replace(vec![alias, listed("*", "shop", &listing)]);
+    let alias = SourceConfig { source: Opened::One(identified("1")), ..config_of("other-a", &Fake::new()) };
+    scene.catalog.replace(vec![alias, listed("*", "shop", &listing)]).await;
     assert_eq!(scene.names("").await.unwrap(), "a,b,other-a");
     assert_eq!(listing.lists(), 1, "the same list is kept");
 }
@@ -237,26 +237,26 @@ async fn two_of_one_name_are_an_error_until_one_has_a_source_of_its_own() {
 async fn a_source_of_the_config_wins_over_the_list_by_name_and_by_what_it_is() {
     let listing = FakeListing::of(&[("a", "1"), ("My Queue", "2"), ("b", "b")]);
     let own = Fake::new();
-    let bindings = || vec![binding("a", &own), binding("b", &own), listed("*", "shop", &listing)];
-    let scene = bound(bindings());
+    let configs = || vec![config_of("a", &own), config_of("b", &own), listed("*", "shop", &listing)];
+    let scene = catalog_of(configs());
     // "b" is the same source; "a" is another one, which has to be given a name.
     assert_eq!(scene.names("queue!=x").await.unwrap(), "a,b");
     assert_eq!(listing.fake.reads(), 0);
-    let unreachable: Vec<_> = scene.catalog.unreachable();
+    let unreachable: Vec<_> = scene.catalog.unselectable();
     let told: Vec<_> = unreachable.iter().map(|one| (one.name.as_str(), one.identity.as_str())).collect();
     assert_eq!(told, [("My Queue", "2"), ("a", "1")]);
     // An alias is such a name.
     let identity = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(own.clone()) };
-    let alias = Binding { source: Opened::One(identity("2")), ..binding("my-queue", &own) };
-    scene.catalog.replace(bindings().into_iter().chain([alias]).collect());
+    let alias = SourceConfig { source: Opened::One(identity("2")), ..config_of("my-queue", &own) };
+    scene.catalog.replace(configs().into_iter().chain([alias]).collect()).await;
     assert_eq!(scene.names("").await.unwrap(), "a,b,my-queue");
-    assert_eq!(scene.catalog.unreachable().len(), 1);
+    assert_eq!(scene.catalog.unselectable().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_two_entries_list_is_one_source_for_all_who_may_read_either() {
     let listing = FakeListing::of(&[("a", "1"), ("b", "2")]);
-    let scene = bound(vec![listed("a*", "shop", &listing), listed("*", "*", &listing)]);
+    let scene = catalog_of(vec![listed("a*", "shop", &listing), listed("*", "*", &listing)]);
     assert_eq!(scene.names("").await.unwrap(), "a,b");
     for _ in 0..3 {
         assert_eq!(scene.ask("bank", "queue=a").await.unwrap().len(), 1);
@@ -267,7 +267,7 @@ async fn what_two_entries_list_is_one_source_for_all_who_may_read_either() {
 #[tokio::test(start_paused = true)]
 async fn with_export_it_is_listed_and_read_although_nobody_asks() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![Binding { export: true, ..listed("*", "shop", &listing) }]);
+    let scene = catalog_of(vec![SourceConfig { export: true, ..listed("*", "shop", &listing) }]);
     seconds(61.0).await;
     assert_eq!(listing.lists(), 3);
     assert!((11..=13).contains(&listing.fake.reads()), "{}", listing.fake.reads());
@@ -282,8 +282,8 @@ async fn with_export_it_is_listed_and_read_although_nobody_asks() {
 #[tokio::test(start_paused = true)]
 async fn one_that_is_listed_has_parts_and_policies_as_any_other() {
     let listing = FakeListing::of(&[("a", "1"), ("b", "2"), ("b", "3")]);
-    let policies = Policies { activation: None, fallback: Some(Quantity::from_units(12)) };
-    let scene = bound(vec![Binding { policies, ..listed("*", "shop", &listing) }]);
+    let value_rules = ValueRules { activation: None, fallback: Some(Quantity::from_units(12)) };
+    let scene = catalog_of(vec![SourceConfig { value_rules, ..listed("*", "shop", &listing) }]);
     listing.fake.set(Mood::Fails("500"));
     assert_eq!(scene.told("queue=a,channel=x").await, (12, Some("fallback".to_owned())));
     // Whatever else is asked, a name of two sources is none.
@@ -294,7 +294,7 @@ async fn one_that_is_listed_has_parts_and_policies_as_any_other() {
 #[tokio::test(start_paused = true)]
 async fn a_gauge_is_of_the_whole() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![Binding { export: true, ..listed("*", "shop", &listing) }]);
+    let scene = catalog_of(vec![SourceConfig { export: true, ..listed("*", "shop", &listing) }]);
     scene.ask("shop", "queue=a,channel=x").await.unwrap();
     seconds(200.0).await;
     let active: Vec<bool> = scene.catalog.readings().iter().map(|reading| reading.active).collect();
@@ -312,11 +312,11 @@ fn failing(listed: &[(&'static str, &'static str)]) -> Arc<FakeListing> {
 #[tokio::test(start_paused = true)]
 async fn what_is_listed_in_another_way_goes_on_with_what_is_known_and_no_longer() {
     let before = FakeListing::of(&[("a", "1"), ("b", "2")]);
-    let scene = bound(vec![listed("*", "shop", &before)]);
+    let scene = catalog_of(vec![listed("*", "shop", &before)]);
     assert_eq!(scene.names("").await.unwrap(), "a,b");
     let after = failing(&[]);
-    let replaced = |pattern| Binding { definition: "other key".to_owned(), ..listed(pattern, "shop", &after) };
-    scene.catalog.replace(vec![replaced("*")]);
+    let replaced = |pattern| SourceConfig { definition: "other key".to_owned(), ..listed(pattern, "shop", &after) };
+    scene.catalog.replace(vec![replaced("*")]).await;
     seconds(1.0).await;
     for selector in ["", "queue=a", "queue=b"] {
         assert!(scene.names(selector).await.is_ok(), "{selector}");
@@ -324,7 +324,7 @@ async fn what_is_listed_in_another_way_goes_on_with_what_is_known_and_no_longer(
     seconds(1.0).await;
     assert!(after.fake.reads() >= 2 && after.lists() == 1, "both in the new way from then on");
     // Of other names nobody knows whether they are all there, but those that are have their values.
-    scene.catalog.replace(vec![replaced("a*")]);
+    scene.catalog.replace(vec![replaced("a*")]).await;
     assert!(matches!(scene.refusal("").await, LookupError::Unavailable(_)));
     assert_eq!(scene.names("queue=a").await.unwrap(), "a");
     assert!(matches!(scene.refusal("queue=b").await, LookupError::NoMatch(_)));
@@ -337,13 +337,16 @@ async fn the_first_list_in_another_way_takes_the_values_over() {
     let before = FakeListing::of(&[("a", "1"), ("b", "2")]);
     let own = Fake::new();
     let identified = |fake: &Arc<Fake>| Identified { identity: "3".to_owned(), source: Box::new(fake.clone()) };
-    let bound_to = |fake: &Arc<Fake>| Binding { source: Opened::One(identified(fake)), ..binding("own", fake) };
-    let scene = bound(vec![listed("*", "shop", &before), bound_to(&own)]);
+    let bound_to = |fake: &Arc<Fake>| SourceConfig { source: Opened::One(identified(fake)), ..config_of("own", fake) };
+    let scene = catalog_of(vec![listed("*", "shop", &before), bound_to(&own)]);
     assert_eq!(scene.names("").await.unwrap(), "a,b,own");
     let after = failing(&[]);
     // One is gone, and one has no entry of its own any more.
     after.set(Ok(&[("a", "1"), ("c", "3")]));
-    scene.catalog.replace(vec![Binding { definition: "other key".to_owned(), ..listed("*", "shop", &after) }]);
+    scene
+        .catalog
+        .replace(vec![SourceConfig { definition: "other key".to_owned(), ..listed("*", "shop", &after) }])
+        .await;
     assert_eq!(scene.names("queue=c").await.unwrap(), "c");
     assert_eq!(scene.names("").await.unwrap(), "a,c");
 }
@@ -351,13 +354,51 @@ async fn the_first_list_in_another_way_takes_the_values_over() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_moves_between_a_list_and_an_entry_of_its_own_keeps_its_value() {
     let listing = FakeListing::of(&[("a", "1")]);
-    let scene = bound(vec![listed("*", "shop", &listing)]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
     assert_eq!(scene.names("").await.unwrap(), "a");
     listing.fake.set(Mood::Fails("500"));
     let own = Identified { identity: "1".to_owned(), source: Box::new(listing.fake.clone()) };
-    let own = Binding { source: Opened::One(own), ..binding("own", &listing.fake) };
-    scene.catalog.replace(vec![listed("*", "shop", &listing), own]);
+    let own = SourceConfig { source: Opened::One(own), ..config_of("own", &listing.fake) };
+    scene.catalog.replace(vec![listed("*", "shop", &listing), own]).await;
     assert_eq!(scene.names("queue=own").await.unwrap(), "own");
-    scene.catalog.replace(vec![listed("*", "shop", &listing)]);
+    scene.catalog.replace(vec![listed("*", "shop", &listing)]).await;
     assert_eq!(scene.names("queue=a").await.unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it_waited_for() {
+    let (tasks, mut loops) = mpsc::unbounded_channel();
+    let (reports, mut reported) = mpsc::unbounded_channel();
+    let read = list::ListRead::new(
+        list::ListId(7),
+        source::KINDS[0],
+        "a*",
+        Box::new(FakeListing::of(&[("a", "1"), ("b", "2")])),
+        reports,
+    );
+    let list = list::SourceList::of(read, Timing::default(), clock, tasks);
+    let mut request = std::pin::pin!(list.wait(Requester::Continuing, polled::Need::Fresh));
+    assert!(request.as_mut().now_or_never().is_none());
+    tokio::spawn(loops.recv().await.unwrap());
+    let report = reported.recv().await.unwrap();
+    let names: Vec<_> = report.listed.iter().map(|listed| listed.name.as_str()).collect();
+    assert_eq!((report.list, names), (list::ListId(7), vec!["a"]));
+    seconds(1.0).await;
+    assert!(request.as_mut().now_or_never().is_none(), "the registry has not published it yet");
+    report.applied.send(()).unwrap();
+    request.await;
+    assert_eq!(list.check(polled::Need::Fresh), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_query_costs_one_list_until_it_comes_again() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    seconds(100.0).await;
+    assert_eq!((listing.lists(), listing.fake.reads()), (1, 1));
+    assert_eq!(scene.names("").await.unwrap(), "a");
+    seconds(100.0).await;
+    assert_eq!(listing.lists(), 5);
+    assert!(listing.fake.reads() > 20);
 }

@@ -14,11 +14,11 @@ fn assert_has(registry: &Registry, line: &str) {
 #[tokio::test(start_paused = true)]
 async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
     let (orders, bills, idle) = (Fake::new(), Fake::new(), Fake::new());
-    let bindings = vec![binding("orders", &orders), binding("bills", &bills), binding("idle", &idle)];
-    let Scene { catalog, _reader } = bound(bindings);
+    let configs = vec![config_of("orders", &orders), config_of("bills", &bills), config_of("idle", &idle)];
+    let Scene { catalog, _reader } = catalog_of(configs);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
     catalog.register(&mut registry);
-    registry.register_collector(Box::new(Vitals::of(catalog.clone())));
+    registry.register_collector(Box::new(SourceCollector::of(catalog.clone())));
     let scene = Arc::clone(&catalog);
     let ask = async |selector: &str| {
         let selector = Selector::parse(selector).unwrap();
@@ -55,7 +55,7 @@ async fn intervals_reads_and_failures_are_told_to_whoever_scrapes() {
 #[tokio::test(start_paused = true)]
 async fn what_has_failed_is_counted_and_told_after_its_outage() {
     let fake = Fake::new();
-    let Scene { catalog, _reader } = bound(vec![binding("orders", &fake)]);
+    let Scene { catalog, _reader } = catalog_of(vec![config_of("orders", &fake)]);
     let scene = Scene { catalog, _reader };
     fake.set(Mood::Fails("500"));
     scene.ask("shop", "queue=orders").await.unwrap_err();
@@ -76,9 +76,9 @@ async fn each_source_that_no_question_can_name_counts() {
     // One is no name, one is taken, and two have the same.
     let names = [("My Queue", "1"), ("a", "2"), ("twin", "3"), ("twin", "4"), ("b", "5")];
     let listing = FakeListing::of(&names);
-    let Scene { catalog, _reader } = bound(vec![binding("a", &Fake::new()), listed("*", "shop", &listing)]);
+    let Scene { catalog, _reader } = catalog_of(vec![config_of("a", &Fake::new()), listed("*", "shop", &listing)]);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
-    registry.register_collector(Box::new(Vitals::of(catalog.clone())));
+    registry.register_collector(Box::new(SourceCollector::of(catalog.clone())));
     assert_has(&registry, "unselectable_sources 0");
     let shop = Namespace::new("shop");
     let all = Selector::parse("queue!=x").unwrap();
@@ -95,9 +95,9 @@ async fn each_source_that_no_question_can_name_counts() {
 #[tokio::test(start_paused = true)]
 async fn how_much_longer_values_are_kept_is_told_in_seconds() {
     let fake = Fake::new();
-    let Scene { catalog, _reader } = bound(vec![binding("orders", &fake)]);
+    let Scene { catalog, _reader } = catalog_of(vec![config_of("orders", &fake)]);
     let (catalog, mut registry) = (Arc::new(catalog), Registry::default());
-    registry.register_collector(Box::new(Vitals::of(catalog.clone())));
+    registry.register_collector(Box::new(SourceCollector::of(catalog.clone())));
     assert_has(&registry, "refresh_throttled_seconds 0.0");
     fake.queue(Duration::from_millis(7500));
     let (shop, all) = (Namespace::new("shop"), Selector::parse("").unwrap());

@@ -48,7 +48,7 @@ async fn a_part_that_nobody_asks_for_leaves_and_gives_its_room_back() {
     scene.ask("shop", "").await.unwrap();
     seconds(130.0).await;
     assert!(scene.catalog.readings().iter().all(|reading| reading.facet.is_whole()));
-    assert_eq!(scene.catalog.roster.common.room.available_permits(), PARTS_MAX);
+    assert_eq!(scene.catalog.maker.capacity.available_permits(), PARTS_MAX);
     let reads = fake.reads();
     seconds(600.0).await;
     assert_eq!(fake.reads(), reads);
@@ -65,7 +65,7 @@ async fn all_sources_together_have_room_for_so_many_and_a_refused_question_takes
     let list = (0..PARTS_PER_SOURCE).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",");
     let error = scene.ask("shop", &format!("channel in ({list})")).await.unwrap_err();
     assert!(error.to_string().contains("there are 1000 of all"), "{error}");
-    assert_eq!((fake.reads(), scene.catalog.roster.common.room.available_permits()), (0, PARTS_MAX));
+    assert_eq!((fake.reads(), scene.catalog.maker.capacity.available_permits()), (0, PARTS_MAX));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,9 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn what_is_known_of_a_source_that_stays_is_kept() {
     let (orders, bills) = (Fake::new(), Fake::new());
-    let scene = bound(vec![binding("orders", &orders)]);
+    let scene = catalog_of(vec![config_of("orders", &orders)]);
     scene.age().await;
-    scene.catalog.replace(vec![binding("bills", &bills), binding("orders", &Fake::new())]);
+    scene.catalog.replace(vec![config_of("bills", &bills), config_of("orders", &Fake::new())]).await;
     seconds(1.0).await;
     assert!(scene.age().await > 1.0, "read again");
     assert_eq!(orders.reads(), 1);
@@ -20,22 +20,22 @@ async fn what_is_known_of_a_source_that_stays_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_goes_while_its_read_waits_for_a_turn_is_not_read_once_more() {
     let fake = Fake::new();
-    let scene = bound(vec![binding("orders", &fake)]);
-    scene.age().await;
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
+    scene.kept().await;
     fake.queue(Duration::from_secs(10));
-    seconds(8.0).await;
-    scene.catalog.replace(vec![binding("bills", &Fake::new())]);
+    seconds(6.0).await;
+    scene.catalog.replace(vec![config_of("bills", &Fake::new())]).await;
     seconds(60.0).await;
     assert_eq!(fake.reads(), 1);
-    // But for somebody who waits for it.
+    // Unless a request waits for it.
     let fake = Fake::new();
-    let scene = bound(vec![binding("orders", &fake)]);
-    scene.age().await;
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
+    scene.kept().await;
     fake.queue(Duration::from_secs(10));
-    seconds(13.0).await;
+    seconds(12.5).await;
     let gone = async {
         seconds(1.0).await;
-        scene.catalog.replace(vec![binding("bills", &Fake::new())]);
+        scene.catalog.replace(vec![config_of("bills", &Fake::new())]).await;
     };
     let (age, ()) = tokio::join!(scene.age(), gone);
     assert!((age < 1.0) && fake.reads() == 2, "{age}");
@@ -44,9 +44,12 @@ async fn a_source_that_goes_while_its_read_waits_for_a_turn_is_not_read_once_mor
 #[tokio::test(start_paused = true)]
 async fn who_may_read_it_changes_and_its_value_stays() {
     let fake = Fake::new();
-    let scene = bound(vec![binding("orders", &fake)]);
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
     scene.age().await;
-    scene.catalog.replace(vec![Binding { namespaces: vec![Pattern::new("bank")], ..binding("orders", &fake) }]);
+    scene
+        .catalog
+        .replace(vec![SourceConfig { namespaces: vec![Pattern::new("bank")], ..config_of("orders", &fake) }])
+        .await;
     assert!(matches!(scene.ask("shop", "queue=orders").await, Err(LookupError::NoMatch(_))));
     assert_eq!(scene.ask("bank", "queue=orders").await.unwrap().len(), 1);
     assert_eq!(fake.reads(), 1);
@@ -55,16 +58,16 @@ async fn who_may_read_it_changes_and_its_value_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_another_one_now_is_read_anew() {
     let (before, after) = (Fake::new(), Fake::new());
-    let scene = bound(vec![binding("orders", &before)]);
+    let scene = catalog_of(vec![config_of("orders", &before)]);
     scene.age().await;
     let source = || Opened::One(Identified { identity: "elsewhere".to_owned(), source: Box::new(after.clone()) });
-    let moved = || Binding { definition: "moved".to_owned(), source: source(), ..binding("orders", &after) };
-    scene.catalog.replace(vec![moved()]);
+    let moved = || SourceConfig { definition: "moved".to_owned(), source: source(), ..config_of("orders", &after) };
+    scene.catalog.replace(vec![moved()]).await;
     seconds(1.0).await;
     assert!(scene.age().await < 0.1, "a value of another source");
     let timing = Timing { refresh: Duration::from_secs(1), ..Timing::default() };
-    scene.catalog.replace(vec![Binding { timing, ..moved() }]);
-    scene.age().await;
+    scene.catalog.replace(vec![SourceConfig { timing, ..moved() }]).await;
+    scene.kept().await;
     seconds(0.5).await;
     let reads = after.reads();
     seconds(3.0).await;
@@ -74,10 +77,13 @@ async fn a_source_that_is_another_one_now_is_read_anew() {
 #[tokio::test(start_paused = true)]
 async fn the_same_source_read_in_another_way_goes_on_with_what_is_known() {
     let (before, after) = (Fake::new(), Fake::new());
-    let scene = bound(vec![binding("orders", &before)]);
+    let scene = catalog_of(vec![config_of("orders", &before)]);
     scene.age().await;
     after.set(Mood::Fails("500"));
-    scene.catalog.replace(vec![Binding { definition: "other key".to_owned(), ..binding("orders", &after) }]);
+    scene
+        .catalog
+        .replace(vec![SourceConfig { definition: "other key".to_owned(), ..config_of("orders", &after) }])
+        .await;
     seconds(1.0).await;
     assert!(scene.age().await > 1.0, "told as long as it is not too old");
     seconds(1.0).await;
@@ -90,13 +96,13 @@ async fn the_same_source_read_in_another_way_goes_on_with_what_is_known() {
 #[tokio::test(start_paused = true)]
 async fn one_that_goes_is_read_no_more_and_questions_get_the_names_that_stay() {
     let (orders, bills) = (Fake::new(), Fake::new());
-    let scene = bound(vec![binding("bills", &bills), binding("orders", &orders)]);
+    let scene = catalog_of(vec![config_of("bills", &bills), config_of("orders", &orders)]);
     for _ in 0..4 {
         scene.age().await;
         seconds(15.0).await;
     }
     let reads = orders.reads();
-    scene.catalog.replace(vec![binding("bills", &bills)]);
+    scene.catalog.replace(vec![config_of("bills", &bills)]).await;
     let refusal = scene.sentence().await;
     assert!(refusal.ends_with("matches queue=orders; it may read bills"), "{refusal}");
     seconds(600.0).await;
@@ -106,15 +112,15 @@ async fn one_that_goes_is_read_no_more_and_questions_get_the_names_that_stay() {
     let _ = scene.ask("shop", "queue=bills").await;
     seconds(10.0).await;
     assert_eq!(scene.catalog.outages().len(), 1);
-    scene.catalog.replace(Vec::new());
+    scene.catalog.replace(Vec::new()).await;
     assert!(scene.catalog.outages().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_question_under_way_is_answered_to_its_end() {
     let fake = Fake::new();
-    let scene = bound(vec![binding("orders", &fake)]);
-    let replaced = async { scene.catalog.replace(Vec::new()) };
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
+    let replaced = scene.catalog.replace(Vec::new());
     let (answer, ()) = tokio::join!(scene.ask("shop", "queue=orders"), replaced);
     assert_eq!(answer.unwrap().len(), 1);
     assert_eq!(fake.reads(), 1);
@@ -124,29 +130,29 @@ async fn a_question_under_way_is_answered_to_its_end() {
 async fn a_policy_changes_and_what_is_known_stays() {
     let fake = Fake::new();
     fake.set(Mood::Has(3));
-    let scene = bound(vec![binding("orders", &fake)]);
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
     assert_eq!(scene.told("queue=orders").await, (3, None));
-    let policies = Policies { activation: None, fallback: Some(Quantity::from_units(12)) };
-    scene.catalog.replace(vec![Binding { policies, ..binding("orders", &fake) }]);
+    let value_rules = ValueRules { activation: None, fallback: Some(Quantity::from_units(12)) };
+    scene.catalog.replace(vec![SourceConfig { value_rules, ..config_of("orders", &fake) }]).await;
     assert_eq!((scene.told("queue=orders").await, fake.reads()), ((3, None), 1));
     fake.set(Mood::Fails("500"));
     seconds(90.0).await;
     assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())));
-    scene.catalog.replace(vec![binding("orders", &fake)]);
+    scene.catalog.replace(vec![config_of("orders", &fake)]).await;
     assert!(scene.ask("shop", "queue=orders").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn parts_stay_and_go_with_their_source() {
     let fake = Fake::new();
-    let scene = bound(vec![binding("orders", &fake)]);
+    let scene = catalog_of(vec![config_of("orders", &fake)]);
     scene.ask("shop", "queue=orders,channel in (a,b)").await.unwrap();
-    scene.catalog.replace(vec![binding("bills", &Fake::new()), binding("orders", &fake)]);
+    scene.catalog.replace(vec![config_of("bills", &Fake::new()), config_of("orders", &fake)]).await;
     scene.ask("shop", "queue=orders,channel in (a,b)").await.unwrap();
     assert_eq!(fake.reads(), 2, "read again");
-    scene.catalog.replace(Vec::new());
+    scene.catalog.replace(Vec::new()).await;
     seconds(1.0).await;
-    assert_eq!(scene.catalog.roster.common.room.available_permits(), PARTS_MAX);
+    assert_eq!(scene.catalog.maker.capacity.available_permits(), PARTS_MAX);
     seconds(30.0).await;
     assert_eq!(fake.reads(), 2);
 }

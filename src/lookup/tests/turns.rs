@@ -26,10 +26,10 @@ async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower(
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);
     fake.queue(Duration::from_secs(10));
-    scene.age().await;
-    assert_eq!(scene.catalog.stretch(), Duration::ZERO, "the first read is urgent");
-    // Until the first wait is known, those who ask meanwhile wait with it.
-    seconds(30.0).await;
+    scene.kept().await;
+    assert_eq!(scene.catalog.throttled(), Duration::ZERO, "the first read is urgent");
+    // Until the first wait is known, requests wait with it.
+    seconds(28.0).await;
     scene.age().await;
     let before = fake.reads();
     for _ in 0..300 {
@@ -38,11 +38,11 @@ async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower(
         assert!(asked.elapsed() < Duration::from_millis(1) && age <= 17.0, "{age} {:?}", asked.elapsed());
         seconds(1.0).await;
     }
-    assert_eq!(scene.catalog.stretch(), Duration::from_secs(10));
+    assert_eq!(scene.catalog.throttled(), Duration::from_secs(10));
     // `refresh` and the wait: every 15 s.
     assert!((19..=21).contains(&(fake.reads() - before)), "{}", fake.reads() - before);
     fake.queue(Duration::ZERO);
     seconds(20.0).await;
     scene.age().await;
-    assert_eq!(scene.catalog.stretch(), Duration::ZERO);
+    assert_eq!(scene.catalog.throttled(), Duration::ZERO);
 }

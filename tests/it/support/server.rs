@@ -13,7 +13,7 @@ use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Tr
 use depthgauge::certs::{Certificates, Expiry, Lifetimes};
 use depthgauge::config::{Config, ConfigFile, Opener, Reload};
 use depthgauge::health::{Health, Reasons, State};
-use depthgauge::lookup::{Binding, Catalog, Gauges, Vitals};
+use depthgauge::lookup::{Catalog, Gauges, SourceCollector, SourceConfig};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
 use depthgauge::{admin, api, auth, server, telemetry};
@@ -107,7 +107,7 @@ impl Server {
     }
 
     async fn assemble(
-        bindings: Vec<Binding>,
+        bindings: Vec<SourceConfig>,
         followed: Option<(ConfigFile, Opener)>,
         limits: Limits,
         oldest: MinVersion,
@@ -130,7 +130,7 @@ impl Server {
         let mut registry = telemetry::registry();
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
-        ours.register_collector(Box::new(Vitals::of(catalog.clone())));
+        ours.register_collector(Box::new(SourceCollector::of(catalog.clone())));
         ours.register_collector(Box::new(Expiry::of(serving)));
         ours.register_collector(Box::new(availability.clone()));
         catalog.register(ours);

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use depthgauge::lookup::policy::Policies;
-use depthgauge::lookup::{Binding, Catalog, Timing};
+use depthgauge::lookup::rules::ValueRules;
+use depthgauge::lookup::{Catalog, SourceConfig, Timing};
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::oci::credentials::Credentials;
@@ -249,13 +249,13 @@ async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
     let client = Arc::new(Client::with(settings, credentials, jiff::Timestamp::now));
     let paced: Vec<Paced> =
         (0..105).map(|n| Paced { client: client.clone(), fails: n >= 5, reads: Arc::default() }).collect();
-    let bindings = paced.iter().enumerate().map(|(n, source)| Binding {
+    let bindings = paced.iter().enumerate().map(|(n, source)| SourceConfig {
         name: format!("queue-{n}"),
         kind: KINDS[0],
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: true,
-        policies: Policies::default(),
+        value_rules: ValueRules::default(),
         definition: String::new(),
         source: Opened::One(Identified { identity: n.to_string(), source: Box::new(source.clone()) }),
     });

@@ -1,11 +1,11 @@
-//! What a question means: a metric, which sources, which parts of them, and the policies that it
+//! What a request means: a metric, which sources, which parts of them, and the value rules that it
 //! brings. Pure.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::cells::PARTS_PER_SOURCE;
-use super::policy::{ACTIVATION_KEY, FALLBACK_KEY, Policies};
+use super::limits::PARTS_PER_SOURCE;
+use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, ValueRules};
 use super::{LookupError, find_metric, shortened};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
@@ -13,29 +13,29 @@ use crate::selector::{Condition, Requirement, Selector};
 use crate::source::Kind;
 use crate::source::facet::Facet;
 
-/// Asked for no part: the source as a whole.
+/// No part is named: the source as a whole.
 static WHOLE: [Facet; 1] = [Facet::WHOLE];
-/// Of a requirement that is told back, in bytes.
-const TOLD_BACK: usize = 100;
+/// How much of a requirement an error message repeats, in bytes.
+const REPEATED: usize = 100;
 
-/// A question that makes sense, whoever asks it.
+/// A request that makes sense, from any namespace.
 #[derive(Debug)]
-pub(super) struct Question<'q> {
+pub(super) struct Query<'q> {
     pub(super) kind: &'static dyn Kind,
     pub(super) metric: MetricName,
     pub(super) selector: &'q Selector,
     /// One item of each source for each of these.
     pub(super) facets: Cow<'static, [Facet]>,
-    /// Those in the selector.
-    pub(super) policies: Policies,
+    /// The value rules in the selector.
+    pub(super) value_rules: ValueRules,
 }
 
-// === impl Question ===
+// === impl Query ===
 
-impl<'q> Question<'q> {
-    pub(super) fn parse(asked: &str, selector: &'q Selector) -> Result<Self, LookupError> {
-        let (kind, metric) = find_metric(asked)?;
-        let mut policies = Policies::default();
+impl<'q> Query<'q> {
+    pub(super) fn parse(metric: &str, selector: &'q Selector) -> Result<Self, LookupError> {
+        let (kind, metric) = find_metric(metric)?;
+        let mut value_rules = ValueRules::default();
         let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
         for requirement in selector.requirements() {
             let key = requirement.key();
@@ -46,22 +46,22 @@ impl<'q> Question<'q> {
                 narrow(&mut parts, label, requirement)?;
                 continue;
             }
-            // Gauges are told as they are; a policy that would do nothing must not look as if.
-            let policy = match key {
-                ACTIVATION_KEY if kind.depths().contains(&metric) => &mut policies.activation,
-                FALLBACK_KEY if kind.depths().contains(&metric) => &mut policies.fallback,
+            // Other metrics are served as they are: a rule without an effect is an error.
+            let rule = match key {
+                ACTIVATION_KEY if kind.depths().contains(&metric) => &mut value_rules.activation,
+                FALLBACK_KEY if kind.depths().contains(&metric) => &mut value_rules.fallback,
                 _ => return Err(no_such_key(kind, metric, key)),
             };
             let number = number(requirement)?;
-            if policy.replace(number).is_some_and(|other| other != number) {
+            if rule.replace(number).is_some_and(|other| other != number) {
                 return Err(LookupError::BadSelector(format!("{key} is there twice; it takes one number")));
             }
         }
-        Ok(Self { kind, metric, selector, facets: facets(kind, &parts)?, policies })
+        Ok(Self { kind, metric, selector, facets: facets(kind, &parts)?, value_rules })
     }
 
-    /// Whether the source of this name is meant, if the asker may read it.
-    pub(super) fn means(&self, name: &str) -> bool {
+    /// Whether the source of this name is selected, if the namespace may read it.
+    pub(super) fn selects(&self, name: &str) -> bool {
         let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label());
         of_label.into_iter().all(|requirement| requirement.matches(Some(name)))
     }
@@ -82,13 +82,13 @@ fn narrow<'q>(
     });
     let members = &mut parts[at].1;
     members.retain(|member| named.contains(member));
-    // The empty value is no member: it would ask for the source as a whole.
+    // The empty value is no member: it would mean the source as a whole.
     if members.is_empty() || members.contains("") { Err(not_named(label, requirement)) } else { Ok(()) }
 }
 
 fn not_named(label: &str, requirement: &Requirement) -> LookupError {
     let requirement = requirement.to_string();
-    let asked = shortened(&requirement, TOLD_BACK);
+    let asked = shortened(&requirement, REPEATED);
     LookupError::BadSelector(format!(
         "{asked:?} names no {label}, and they are listed nowhere: name the {label}s, as in {label}=a or {label} in (a,b)"
     ))
@@ -103,7 +103,7 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
     let number = one.and_then(|text| text.parse::<i64>().ok()).map(Quantity::from_units);
     number.filter(|number| (Quantity::ZERO..=Quantity::MAX).contains(number)).ok_or_else(|| {
         let (key, requirement) = (requirement.key(), requirement.to_string());
-        let asked = shortened(&requirement, TOLD_BACK);
+        let asked = shortened(&requirement, REPEATED);
         LookupError::BadSelector(format!(
             "{asked:?}: {key} takes one whole number from 0 to 9200000000000000, as in {key}=12"
         ))
@@ -141,18 +141,18 @@ fn no_such_key(kind: &'static dyn Kind, metric: MetricName, key: &str) -> Lookup
     if kind.depths().contains(&metric) {
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
     }
-    LookupError::NoSuchKey { metric, key: shortened(key, TOLD_BACK).to_owned(), keys }
+    LookupError::NoSuchKey { metric, key: shortened(key, REPEATED).to_owned(), keys }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The parts and the policies of a question, or what is said of it.
-    fn parse(selector: &str) -> Result<(Vec<Facet>, Policies), String> {
+    /// The parts and the value rules of a query, or its error message.
+    fn parse(selector: &str) -> Result<(Vec<Facet>, ValueRules), String> {
         let selector = Selector::parse(selector).unwrap();
-        let question = Question::parse("oci_queue_length", &selector).map_err(|error| error.to_string())?;
-        Ok((question.facets.into_owned(), question.policies))
+        let query = Query::parse("oci_queue_length", &selector).map_err(|error| error.to_string())?;
+        Ok((query.facets.into_owned(), query.value_rules))
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_are_whole_numbers() {
+    fn value_rules_are_whole_numbers() {
         let units = |n| Some(Quantity::from_units(n));
         for (selector, activation, fallback) in [
             ("queue=a", None, None),
@@ -208,8 +208,8 @@ mod tests {
             ("depthgauge.dev/activation==0,depthgauge.dev/fallback=9200000000000000", units(0), Some(Quantity::MAX)),
             ("depthgauge.dev/fallback in (12),depthgauge.dev/fallback=12", None, units(12)),
         ] {
-            let policies = parse(selector).unwrap().1;
-            assert_eq!(policies, Policies { activation, fallback }, "{selector}");
+            let value_rules = parse(selector).unwrap().1;
+            assert_eq!(value_rules, ValueRules { activation, fallback }, "{selector}");
         }
         for bad in ["=", "=x", "=1.5", "=1k", "=9200000000000001", "=9223372036854775808", "!=1", " in (1,2)", ""] {
             let error = parse(&format!("depthgauge.dev/fallback{bad}")).unwrap_err();
@@ -223,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn gauges_take_no_policies() {
+    fn gauges_take_no_value_rules() {
         let selector = Selector::parse("depthgauge.dev/fallback=12").unwrap();
-        let error = Question::parse("oci_queue_size_bytes", &selector).unwrap_err();
+        let error = Query::parse("oci_queue_size_bytes", &selector).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no such selector key for oci_queue_size_bytes: depthgauge.dev/fallback; it can be selected by queue, channel, consumer-group"
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sentence_is_short() {
+    fn every_message_is_short() {
         let (key, list) = (
             format!("{}/{}", "k".repeat(250), "k".repeat(63)),
             (0..300).map(|n| format!("{n:063}")).collect::<Vec<_>>().join(","),

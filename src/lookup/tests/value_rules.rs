@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn activation(units: i64) -> Policies {
-    Policies { activation: Some(Quantity::from_units(units)), fallback: None }
+fn activation(units: i64) -> ValueRules {
+    ValueRules { activation: Some(Quantity::from_units(units)), fallback: None }
 }
 
-fn fallback(units: i64) -> Policies {
-    Policies { activation: None, fallback: Some(Quantity::from_units(units)) }
+fn fallback(units: i64) -> ValueRules {
+    ValueRules { activation: None, fallback: Some(Quantity::from_units(units)) }
 }
 
 fn held() -> (i64, Option<String>) {
@@ -36,10 +36,12 @@ async fn activation_holds_a_queue_at_0_until_it_is_above_the_number_and_then_unt
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_latch_goes_on_between_two_asks() {
+async fn an_activation_goes_on_between_two_requests() {
     let fake = Fake::new();
     let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
     fake.set(Mood::Has(0));
+    assert_eq!(scene.told("queue=orders").await, (0, None));
+    seconds(2.0).await;
     assert_eq!(scene.told("queue=orders").await, (0, None));
     for (between, then, told) in [(9, 2, (2, None)), (0, 2, held())] {
         // Read every 5 s, asked after 20.
@@ -52,7 +54,7 @@ async fn the_latch_goes_on_between_two_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_latch_does_not_tell_of_a_time_when_nobody_looked() {
+async fn an_activation_is_dropped_while_nothing_is_read() {
     let fake = Fake::new();
     let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
     fake.set(Mood::Has(0));
@@ -117,7 +119,7 @@ async fn a_fallback_is_told_when_the_last_value_is_too_old_and_is_dated_now() {
     while began.elapsed() < Duration::from_secs(120) {
         let sample = scene.ask("shop", "queue=orders").await.unwrap().remove(0);
         let age = clock().duration_since(sample.timestamp).as_secs_f64();
-        match sample.labels.value(policy::LABEL) {
+        match sample.labels.value(rules::LABEL) {
             None => assert!(!fell_back && sample.value == Quantity::from_units(3) && age <= 60.0),
             Some(policy) => {
                 assert!(began.elapsed() >= Duration::from_secs(59));
@@ -144,7 +146,7 @@ async fn who_looks_for_an_hpa_is_told_a_fallback_only_after_max_age_of_failures(
     let scene = scene_with(fallback(12), &[("orders", "shop", fake)]);
     let began = Instant::now();
     let namespace = Namespace::new("shop");
-    while scene.catalog.look(&namespace, "oci_queue_length", &Selector::default()).await.is_err() {
+    while scene.catalog.observe(&namespace, "oci_queue_length", &Selector::default()).await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(70), "no fallback at all");
         assert_eq!(scene.told("queue=orders").await, (12, Some("fallback".to_owned())), "an HPA is told at once");
         seconds(1.0).await;
@@ -184,37 +186,40 @@ async fn the_first_answer_is_no_fallback_before_the_source_has_had_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_sees_value_outage_latches_askers_and_history() {
+async fn status_shows_value_outage_activations_consumers_and_history() {
     let fake = Fake::new();
     fake.set(Mood::Has(0));
     let scene = scene_with(fallback(12), &[("orders", "shop", fake.clone()), ("unasked", "shop", Fake::new())]);
-    scene.told("queue=orders,depthgauge.dev/activation=5").await;
+    for _ in 0..2 {
+        scene.told("queue=orders,depthgauge.dev/activation=5").await;
+        seconds(1.1).await;
+    }
     fake.set(Mood::Has(2));
-    seconds(40.0).await;
+    seconds(38.9).await;
     fake.set(Mood::Fails("500"));
     seconds(40.0).await;
     let readings = scene.catalog.readings();
     let [orders, unasked] = readings.as_slice() else { panic!("{readings:?}") };
     assert_eq!(
-        (orders.label, orders.name.as_str(), orders.active, orders.policies),
+        (orders.label, orders.name.as_str(), orders.active, orders.value_rules),
         ("queue", "orders", true, fallback(12))
     );
     let known = orders.known.as_ref().unwrap();
     assert_eq!(known.figures.value(MetricName::new("oci_queue_length")), Some(Quantity::from_units(2)));
     assert!((40.0..50.0).contains(&known.age.as_secs_f64()), "{known:?}");
     let outage = orders.outage.as_ref().unwrap();
-    assert!(outage.sentence.contains("500") && outage.since > known.timestamp && outage.verdict == Verdict::Trouble);
-    let latch = orders.latches[0];
+    assert!(outage.message.contains("500") && outage.since > known.timestamp && outage.verdict == Verdict::Trouble);
+    let reached = orders.activations[0];
     assert_eq!(
-        (latch.metric.as_str(), latch.threshold, latch.open),
+        (reached.metric.as_str(), reached.threshold, reached.active),
         ("oci_queue_length", Quantity::from_units(5), false)
     );
-    let asker = &orders.askers[0];
+    let consumer = &orders.consumers[0];
     assert_eq!(
-        (asker.namespace.as_str(), asker.selector.as_str()),
+        (consumer.namespace.as_str(), consumer.selector.as_str()),
         ("shop", "queue=orders,depthgauge.dev/activation=5")
     );
-    assert_eq!((asker.policies, asker.last_asked.as_secs()), (activation(5), 80));
+    assert_eq!((consumer.value_rules, consumer.last_requested.as_secs()), (activation(5), 80));
     // 0 s to 30 s, to 60 s, to 90 s: the last one had no good read, which is not the same as 0.
     assert_eq!(orders.history[history::BUCKETS - 3..], [Some(2), Some(2), None]);
     assert!(!unasked.active && unasked.known.is_none() && unasked.history.iter().all(Option::is_none));

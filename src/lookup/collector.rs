@@ -1,0 +1,91 @@
+//! How the sources of a catalog are, collected when `/metrics` is scraped.
+//!
+//! The one series that names a source exists while that source fails, and for a bounded number of
+//! them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use super::Catalog;
+use super::reading::Condition;
+
+/// Sources that are named while they fail: more is one failure, not many.
+const NAMED_MAX: usize = 100;
+
+/// Collects the state of the sources of a catalog.
+#[derive(Clone)]
+pub struct SourceCollector(Arc<Catalog>);
+
+// === impl SourceCollector ===
+
+impl SourceCollector {
+    /// Of this catalog.
+    pub fn of(catalog: Arc<Catalog>) -> Self {
+        Self(catalog)
+    }
+}
+
+impl fmt::Debug for SourceCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SourceCollector")
+    }
+}
+
+impl Collector for SourceCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let entries = self.0.entries();
+        let (mut idle, mut waiting, mut well, mut failing, mut open) = (0_i64, 0_i64, 0_i64, Vec::new(), 0_i64);
+        for entry in &entries.sources {
+            for reading in entry.readings.all() {
+                match reading.condition() {
+                    Condition::Idle => idle += 1,
+                    Condition::Waiting => waiting += 1,
+                    Condition::Well => well += 1,
+                    Condition::Failing(since) => {
+                        open += i64::from(reading.poll.is_breaker_open());
+                        failing.push((entry, reading, since));
+                    }
+                }
+            }
+        }
+        let help = "Readings of sources and of their parts, by state: ok, failing, waiting for the first read, or idle because nobody asks";
+        let mut sources = encoder.encode_descriptor("sources", help, None, MetricType::Gauge)?;
+        let failures = i64::try_from(failing.len()).unwrap_or(i64::MAX);
+        for (state, count) in [("failing", failures), ("idle", idle), ("ok", well), ("waiting", waiting)] {
+            ConstGauge::new(count).encode(sources.encode_family(&[("state", state)])?)?;
+        }
+        let help = "Failing readings whose service is asked every 2 s only, for nothing answers there (breaker open)";
+        let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
+        ConstGauge::new(open).encode(breaker)?;
+        let help = "Listed sources that no selector can name; the log and /status give the reason";
+        let duplicates: usize = entries.duplicates.iter().map(|name| name.identities.len()).sum();
+        let unselectable = i64::try_from(entries.unselectable.len() + duplicates).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor("unselectable_sources", help, None, MetricType::Gauge)?;
+        ConstGauge::new(unselectable).encode(gauge)?;
+        let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";
+        let lists = i64::try_from(entries.list_outages().count()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor("failing_lists", help, None, MetricType::Gauge)?;
+        ConstGauge::new(lists).encode(gauge)?;
+        let help =
+            "How much longer than refresh values are kept, because more reads are due than maxRequestsPerSecond allows";
+        let throttled =
+            encoder.encode_descriptor("refresh_throttled", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        ConstGauge::new(entries.throttled().as_secs_f64()).encode(throttled)?;
+        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do";
+        let name = "source_failing_since_timestamp";
+        let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (entry, reading, at) in failing.iter().take(NAMED_MAX) {
+            let mut labels = vec![("kind".to_owned(), entry.kind.name()), ("source".to_owned(), entry.name.as_str())];
+            // A label name has no hyphen.
+            labels.extend(reading.poll.facet.iter().map(|(label, value)| (label.replace('-', "_"), value)));
+            ConstGauge::new(at.as_second()).encode(since.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

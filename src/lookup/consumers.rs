@@ -1,0 +1,219 @@
+//! Which queries request a reading, so that `/status` shows whose HPA a queue serves. Pure.
+//!
+//! A consumer is a query: namespace, metric and selector. The list is bounded, and a known consumer
+//! costs no allocation.
+
+use std::hash::BuildHasher as _;
+use std::time::Duration;
+
+use foldhash::quality::FixedState;
+use tokio::time::Instant;
+
+use super::query::Query;
+use super::rules::ValueRules;
+use super::schedule::ConsumerId;
+use crate::metric::{MetricName, Namespace};
+
+/// Consumers that are listed for one reading: more than a page shows.
+const CONSUMERS_MAX: usize = 16;
+/// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause.
+const SILENCE: Duration = Duration::from_secs(120);
+/// A request that comes sooner than this after the last one is the same beat, see [`super::schedule`].
+const SAME_BEAT: Duration = Duration::from_secs(1);
+/// Pauses that are kept: one that a request by hand cuts short hides no other.
+const PAUSES: usize = 3;
+/// Longest text of a selector, in bytes.
+const SELECTOR_MAX: usize = 200;
+
+/// The consumer of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Consumer<'q> {
+    pub(super) id: ConsumerId,
+    namespace: &'q Namespace,
+    query: &'q Query<'q>,
+    alone: bool,
+}
+
+/// The consumers of one reading.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    listed: Vec<Listed>,
+    /// The last request of a consumer that is not listed because too many are.
+    others: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    id: ConsumerId,
+    namespace: Namespace,
+    metric: MetricName,
+    selector: Box<str>,
+    value_rules: ValueRules,
+    alone: bool,
+    last: Instant,
+    /// Newest first.
+    intervals: [Option<Duration>; PAUSES],
+}
+
+/// One consumer as `/status` shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerState {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The metric that it requests.
+    pub metric: MetricName,
+    /// The selector, cut after 200 bytes.
+    pub selector: String,
+    /// The value rules in the selector.
+    pub value_rules: ValueRules,
+    /// Whether this reading is all that it requests, so that a fallback may be served.
+    pub alone: bool,
+    /// How long ago the last request was.
+    pub last_requested: Duration,
+    /// The pause before the last request, if there was one before.
+    pub interval: Option<Duration>,
+}
+
+// === impl Consumer ===
+
+impl<'q> Consumer<'q> {
+    pub(super) fn new(namespace: &'q Namespace, query: &'q Query<'q>) -> Self {
+        // Two queries that collide may read the same, because they are of one reading.
+        let id = ConsumerId(FixedState::default().hash_one((namespace, query.metric, query.selector)));
+        Self { id, namespace, query, alone: true }
+    }
+
+    /// The consumer of an answer of `items` items.
+    pub(super) fn among(self, items: usize) -> Self {
+        Self { alone: items == 1, ..self }
+    }
+}
+
+// === impl Consumers ===
+
+impl Consumers {
+    /// Takes note of a request. Returns how long ago the one before it was, unless both are the same
+    /// beat: several HPAs of one controller may have the same query.
+    pub(super) fn record(&mut self, consumer: &Consumer<'_>, now: Instant) -> Option<Duration> {
+        if let Some(known) = self.listed.iter_mut().find(|known| known.id == consumer.id) {
+            known.alone = consumer.alone;
+            let interval = now.saturating_duration_since(std::mem::replace(&mut known.last, now));
+            if interval < SAME_BEAT {
+                return None;
+            }
+            known.intervals.rotate_right(1);
+            known.intervals[0] = Some(interval);
+            return Some(interval);
+        }
+        if self.listed.len() >= CONSUMERS_MAX {
+            self.listed.retain(|known| now - known.last < SILENCE);
+        }
+        if self.listed.len() >= CONSUMERS_MAX {
+            self.others = Some(now);
+            return None;
+        }
+        let mut selector = consumer.query.selector.to_string();
+        selector.truncate(selector.floor_char_boundary(SELECTOR_MAX));
+        self.listed.push(Listed {
+            id: consumer.id,
+            namespace: consumer.namespace.clone(),
+            metric: consumer.query.metric,
+            selector: selector.into(),
+            value_rules: consumer.query.value_rules,
+            alone: consumer.alone,
+            last: now,
+            intervals: [None; PAUSES],
+        });
+        None
+    }
+
+    /// The longest of the last pauses between two requests of this consumer; `None` before there were
+    /// enough of them.
+    pub(super) fn longest_pause(&self, consumer: &Consumer<'_>) -> Option<Duration> {
+        let known = self.listed.iter().find(|known| known.id == consumer.id)?;
+        let [a, b, c] = known.intervals;
+        Some(a?.max(b?).max(c?))
+    }
+
+    /// The listed ones, the last request first.
+    pub(super) fn states(&self, now: Instant) -> Vec<ConsumerState> {
+        let state = |known: &Listed| ConsumerState {
+            namespace: known.namespace.clone(),
+            metric: known.metric,
+            selector: known.selector.to_string(),
+            value_rules: known.value_rules,
+            alone: known.alone,
+            last_requested: now.saturating_duration_since(known.last),
+            interval: known.intervals[0],
+        };
+        let mut states: Vec<ConsumerState> = self.listed.iter().map(state).collect();
+        states.sort_by_key(|state| state.last_requested);
+        states
+    }
+
+    /// Whether there were more within the last two minutes than are listed.
+    pub(super) fn are_more(&self, now: Instant) -> bool {
+        self.others.is_some_and(|at| now - at < SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selector::Selector;
+
+    #[test]
+    fn the_list_is_bounded_and_says_when_it_is_not_all() {
+        let (mut consumers, start) = (Consumers::default(), Instant::now());
+        let namespace = Namespace::new("shop");
+        let request = |consumers: &mut Consumers, queue: usize, at: Instant| {
+            let selector = Selector::parse(&format!("queue=q{queue}")).unwrap();
+            let query = Query::parse("oci_queue_length", &selector).unwrap();
+            consumers.record(&Consumer::new(&namespace, &query), at);
+        };
+        for queue in (0..CONSUMERS_MAX).chain(0..CONSUMERS_MAX) {
+            request(&mut consumers, queue, start);
+        }
+        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_MAX, false));
+        request(&mut consumers, 99, start);
+        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_MAX, true));
+        // One goes on, the others are replaced.
+        let later = start + SILENCE;
+        request(&mut consumers, 3, later - Duration::from_secs(1));
+        request(&mut consumers, 99, later);
+        let listed: Vec<String> = consumers.states(later).into_iter().map(|consumer| consumer.selector).collect();
+        assert_eq!(listed, ["queue=q99", "queue=q3"]);
+        assert!(!consumers.are_more(later));
+    }
+
+    #[test]
+    fn the_interval_of_a_consumer_is_that_of_its_beats() {
+        let (mut consumers, start) = (Consumers::default(), Instant::now());
+        let selector = Selector::parse("queue=orders").unwrap();
+        let query = Query::parse("oci_queue_length", &selector).unwrap();
+        let namespace = Namespace::new("shop");
+        let mut request =
+            |at: u64| consumers.record(&Consumer::new(&namespace, &query), start + Duration::from_millis(at));
+        // The first has none before it, and a second HPA has the same query.
+        for (at, interval) in [(0, None), (15_000, Some(15_000)), (15_300, None), (30_000, Some(14_700))] {
+            assert_eq!(request(at), interval.map(Duration::from_millis), "{at}");
+        }
+        let now = start + Duration::from_secs(31);
+        assert_eq!(consumers.states(now)[0].interval, Some(Duration::from_millis(14_700)));
+        // A request by hand in between hides no pause.
+        let consumer = Consumer::new(&namespace, &query);
+        assert_eq!(consumers.longest_pause(&consumer), None, "two say little");
+        consumers.record(&consumer, start + Duration::from_secs(32));
+        assert_eq!(consumers.longest_pause(&consumer), Some(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn a_long_selector_is_cut() {
+        let mut consumers = Consumers::default();
+        let names = ["a", "b", "c", "d"].map(|name| name.repeat(63)).join(",");
+        let selector = Selector::parse(&format!("queue in ({names})")).unwrap();
+        let query = Query::parse("oci_queue_length", &selector).unwrap();
+        consumers.record(&Consumer::new(&Namespace::new("shop"), &query), Instant::now());
+        assert_eq!(consumers.states(Instant::now())[0].selector.len(), SELECTOR_MAX);
+    }
+}

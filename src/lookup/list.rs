@@ -1,0 +1,199 @@
+//! A list of sources, kept fresh while it is requested.
+//!
+//! A list only says when it was last complete. What it lists goes to the registry, which owns the
+//! sources: a read of a list ends when the registry has published what was listed, so that a request
+//! that waited for the list sees its sources. A failing list takes nothing away. Each source in it
+//! is read by itself, and only a request for a source that may be missing gets the list's error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Timing;
+use super::polled::{Admission, Need, Poll, Polled, Tasks};
+use super::readings::tail;
+use super::schedule::{Pace, Requester};
+use crate::metric::Clock;
+use crate::metric::pattern::Pattern;
+use crate::source::{Identified, Kind, Listed, Listing, SourceError, Step, Verdict};
+
+/// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
+/// HPA. It changes when people create queues. A request that names a new one does not wait for it:
+/// then the list is read again after one `refresh` already.
+const EVERY: u32 = 6;
+/// What a listing may take to notice that its deadline has passed.
+const OVERTIME: Duration = Duration::from_millis(250);
+
+/// When the sources of a config entry were last listed.
+pub(super) type SourceList = Polled<ListRead>;
+
+/// Which list a report is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ListId(pub(super) u64);
+
+/// What a list has read, for the registry.
+pub(super) struct Report {
+    pub(super) list: ListId,
+    /// Those that match the pattern.
+    pub(super) listed: Vec<Listed>,
+    /// To be sent, or dropped, when requests see what was listed.
+    pub(super) applied: oneshot::Sender<()>,
+}
+
+/// How sources are listed.
+pub(super) struct ListRead {
+    pub(super) id: ListId,
+    /// As it appears in an error message: `queues of a compartment matching "orders-*"`.
+    title: String,
+    /// The same with the end of the identity.
+    log_title: String,
+    kind: &'static dyn Kind,
+    /// See [`Listing::identity`].
+    identity: String,
+    pattern: Pattern,
+    listing: Box<dyn Listing>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+// === impl ListRead ===
+
+impl ListRead {
+    pub(super) fn new(
+        id: ListId,
+        kind: &'static dyn Kind,
+        pattern: &str,
+        listing: Box<dyn Listing>,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Self {
+        let (title, log_title) = titles(&*listing, pattern);
+        let (identity, pattern) = (listing.identity(), Pattern::new(pattern));
+        Self { id, title, log_title, kind, identity, pattern, listing, reports }
+    }
+
+    /// Whether a source of this name would be in the list.
+    pub(super) fn may_list(&self, name: &str) -> bool {
+        self.pattern.matches(name)
+    }
+
+    /// See [`Listing::naming`].
+    pub(super) fn naming(&self) -> &'static str {
+        self.listing.naming()
+    }
+
+    /// See [`Listing::again`].
+    pub(super) fn again(&self, identity: &str) -> Option<Identified> {
+        self.listing.again(identity)
+    }
+
+    /// Whether both list the same, perhaps by different patterns.
+    pub(super) fn lists_the_same(&self, other: &Self) -> bool {
+        (self.kind.name(), &self.identity) == (other.kind.name(), &other.identity)
+    }
+
+    /// Whether both have the same pattern.
+    pub(super) fn matches_the_same(&self, other: &Self) -> bool {
+        self.pattern == other.pattern
+    }
+}
+
+impl Poll for ListRead {
+    type Value = ();
+    type Notes = ();
+    type Permit = ();
+
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn log_title(&self) -> &str {
+        &self.log_title
+    }
+
+    async fn admit(&self, _: bool) -> Admission<()> {
+        // A listing waits for the turn of each of its requests itself.
+        Admission { waited: Duration::ZERO, permit: () }
+    }
+
+    fn is_saturated(&self) -> bool {
+        false
+    }
+
+    async fn read(&self, by: Instant) -> Result<(), SourceError> {
+        let mut listed = list_sources(&*self.listing, by).await?;
+        listed.retain(|listed| self.may_list(&listed.name));
+        let (applied, published) = oneshot::channel();
+        // Without a registry there is no request that could see the sources.
+        if self.reports.send(Report { list: self.id, listed, applied }).is_ok() {
+            drop(published.await);
+        }
+        Ok(())
+    }
+}
+
+// === impl SourceList ===
+
+impl SourceList {
+    pub(super) fn of(read: ListRead, timing: Timing, clock: Clock, tasks: Tasks) -> Arc<Self> {
+        let Timing { refresh, timeout, max_age, idle_after } = timing;
+        let every = refresh * EVERY;
+        // A list that should have been read again longer than `maxAge` ago is no list, as a value of
+        // that age is no value.
+        Self::new(read, Pace { refresh, every, timeout, max_age: every + max_age, idle_after }, clock, tasks)
+    }
+
+    /// Waits until the list is known, as far as a request needs it.
+    pub(super) async fn wait(self: &Arc<Self>, by: Requester, need: Need) {
+        if let Some(read) = self.request(by, need, Instant::now(), |()| {}) {
+            read.wait().await;
+        }
+    }
+
+    /// Whether the list is good enough for a request, or the error message that says why it is not.
+    /// `Newest` is for a source that is not in the list: while the list fails, it may well exist.
+    pub(super) fn check(&self, need: Need) -> Result<(), Arc<str>> {
+        let (state, now) = (self.state(), Instant::now());
+        match (&state.good, &state.outage) {
+            (_, Some(outage)) if need == Need::Newest => Err(outage.message()),
+            (Some(good), _) if now - good.began <= self.pace.max_age => Ok(()),
+            (_, Some(outage)) => Err(outage.message()),
+            (_, None) => {
+                Err(format!("{}: not listed yet. If this stays, the log of depthgauge says why.", self.poll.title)
+                    .into())
+            }
+        }
+    }
+
+    /// The error message while the list fails and is in use, for the operator: with the end of its
+    /// identity and the request that failed last.
+    pub(super) fn error(&self) -> Option<String> {
+        let (message, state) = (self.outage()?, self.state());
+        let failure = state.counts.last_failure.as_deref();
+        let request_id = failure.and_then(|failure| failure.request_id.as_ref());
+        let request_id = request_id.map(|id| format!(", request id {id}")).unwrap_or_default();
+        Some(format!("{message} (…{}{request_id})", tail(&self.poll.identity)))
+    }
+}
+
+/// One list, which ends soon after the deadline at the latest.
+pub(super) async fn list_sources(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, SourceError> {
+    // A listing keeps its deadline itself, and knows the operation; this is for one that does not.
+    tokio::time::timeout_at(by + OVERTIME, listing.list(by)).await.unwrap_or_else(|_| {
+        Err(SourceError::new(
+            Step::List,
+            Verdict::Trouble,
+            "timed out",
+            "Check the way from this pod to the source.",
+            "the listing went on after its deadline",
+        ))
+    })
+}
+
+/// As the list appears in an error message, and as it appears in the log.
+pub(super) fn titles(listing: &dyn Listing, pattern: &str) -> (String, String) {
+    let title = listing.title();
+    let title = if pattern == "*" { title.to_owned() } else { format!("{title} matching {pattern:?}") };
+    let log_title = format!("{title} (…{})", tail(&listing.identity()));
+    (title, log_title)
+}

@@ -1,0 +1,54 @@
+//! One read of a source or list that is in no catalog, for commands that check a config.
+
+use tokio::time::Instant;
+
+use super::list::{list_sources, titles};
+use super::outage::{log_failure, message_with_grant};
+use super::reading::read_source;
+use super::{SourceConfig, Timing, title};
+use crate::metric::Clock;
+use crate::metric::pattern::Pattern;
+use crate::source::facet::Facet;
+use crate::source::{Figures, Identified, Kind, Listed, Opened, Source};
+
+/// A source that is in no catalog.
+pub struct Single {
+    /// As it appears in an error message: `queue "orders"`.
+    pub title: String,
+    /// What kind of source it is.
+    pub kind: &'static dyn Kind,
+    timing: Timing,
+    source: Box<dyn Source>,
+}
+
+/// Reads once, with the source's own deadline. The error is the message that an HPA would show, and
+/// what would allow a read that was refused; the log has the rest.
+pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, String> {
+    let Single { title, timing, source, .. } = single;
+    let timestamp = clock();
+    let read = read_source(&**source, &Facet::WHOLE, Instant::now() + timing.timeout).await;
+    read.map_err(|error| {
+        log_failure(title, &error);
+        message_with_grant(title, &error, timestamp)
+    })
+}
+
+/// The sources of a config entry, each to be read by itself: the one that it names, or those that are
+/// listed now. The error is as of [`read_once`].
+pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>, String> {
+    let SourceConfig { name, kind, timing, source, .. } = config;
+    let single = |name: &str, Identified { source, .. }| Single { title: title(kind, name), kind, timing, source };
+    let listing = match source {
+        Opened::One(source) => return Ok(vec![single(&name, source)]),
+        Opened::Many(listing) => listing,
+    };
+    let timestamp = clock();
+    let listed = list_sources(&*listing, Instant::now() + timing.timeout).await.map_err(|error| {
+        let (title, log_title) = titles(&*listing, &name);
+        log_failure(&log_title, &error);
+        message_with_grant(&title, &error, timestamp)
+    })?;
+    let pattern = Pattern::new(name);
+    let matching = listed.into_iter().filter(|listed| pattern.matches(&listed.name));
+    Ok(matching.map(|Listed { name, source }| single(&name, source)).collect())
+}

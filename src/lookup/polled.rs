@@ -1,0 +1,398 @@
+//! A value kept fresh while it is requested: when it is read, which requests wait for a read, and
+//! what is known while reads fail.
+//!
+//! Knows no source, list, rule, metric or registry. What is read is a [`Poll`], how often is a
+//! [`Pace`], and the loop of each value runs as a task that the owner of the other end of
+//! [`Tasks`] spawns. A request takes a short lock and no I/O while the value is fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use super::outage::{Outage, ReadCounts, log_failure};
+use super::schedule::{self, Activity, LastRead, Next, Pace, Requester};
+use crate::metric::Clock;
+use crate::source::{SourceError, Verdict};
+
+/// What a value read in the background may be older than its schedule: the lead before the request,
+/// and the time that a read takes.
+const GRACE: Duration = Duration::from_secs(1);
+/// How much longer than the read's own deadline a request waits for it: scheduling.
+const SLACK: Duration = Duration::from_millis(500);
+/// Longer than this is more than a short wait for admission: what an answer may be older than
+/// `refresh` anyway.
+const SCARCE: Duration = Duration::from_secs(1);
+
+/// Where the loops of values in use go to be spawned.
+pub(super) type Tasks = mpsc::UnboundedSender<BoxFuture<'static, ()>>;
+
+/// Something that can be read again and again.
+pub(super) trait Poll: Send + Sync + Sized + 'static {
+    /// What a good read brings.
+    type Value: Clone + Send;
+    /// What is kept beside the value, under the same lock.
+    type Notes: Default + Send;
+    /// The right to read, held until the read has ended.
+    type Permit: Send;
+
+    /// As it appears in an error message: `queue "orders"`.
+    fn title(&self) -> &str;
+
+    /// As it appears in the log, which may name more.
+    fn log_title(&self) -> &str {
+        self.title()
+    }
+
+    /// Waits until the service may be read; the deadline of the read begins afterwards. `urgent`:
+    /// there is nothing to serve.
+    fn admit(&self, urgent: bool) -> impl Future<Output = Admission<Self::Permit>> + Send;
+
+    /// Whether reads already wait for admission.
+    fn is_saturated(&self) -> bool;
+
+    /// Reads, and gives up at the deadline.
+    fn read(&self, by: Instant) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
+
+    /// Takes note of a good read.
+    fn note(&self, _notes: &mut Self::Notes, _value: &Self::Value, _began: Instant) {}
+
+    /// Drops what becomes untrue while nothing is read.
+    fn rest(_notes: &mut Self::Notes) {}
+
+    /// Takes over what the same thing, read in another way, has noted.
+    fn inherit(_notes: &mut Self::Notes, _before: &Self::Notes) {}
+}
+
+/// The right to read now.
+pub(super) struct Admission<P> {
+    /// How much later than wanted, because more reads are due than the service may be sent.
+    pub(super) waited: Duration,
+    /// Held until the read has ended.
+    pub(super) permit: P,
+}
+
+/// How fresh a value a request needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Need {
+    /// It needs none now, and only counts as use.
+    Nothing,
+    /// As fresh as it is kept.
+    Fresh,
+    /// As fresh as `refresh` allows.
+    Newest,
+}
+
+/// A value kept fresh while it is requested.
+pub(super) struct Polled<P: Poll> {
+    pub(super) poll: P,
+    pub(super) pace: Pace,
+    pub(super) clock: Clock,
+    /// The loop must decide again.
+    wake: Notify,
+    /// Marks the end of each read.
+    progress: watch::Sender<()>,
+    state: Mutex<State<P>>,
+    tasks: Tasks,
+}
+
+/// What is known of a value.
+pub(super) struct State<P: Poll> {
+    activity: Activity,
+    /// Whether the loop runs, and so whether the value is in use.
+    pub(super) active: bool,
+    last_read: Option<LastRead>,
+    /// How long the last read waited for admission. The value is kept so much longer than its pace
+    /// says, because the next read has to wait as well.
+    waited: Duration,
+    pub(super) good: Option<Good<P::Value>>,
+    /// Since the last good read.
+    pub(super) outage: Option<Outage>,
+    pub(super) counts: ReadCounts,
+    pub(super) notes: P::Notes,
+}
+
+/// A good read.
+#[derive(Clone)]
+pub(super) struct Good<T> {
+    pub(super) value: T,
+    /// When the read began: the value is at least as new as this.
+    pub(super) timestamp: Timestamp,
+    pub(super) began: Instant,
+}
+
+/// A read that a request waits for.
+pub(super) struct PendingRead {
+    progress: watch::Receiver<()>,
+    deadline: Instant,
+}
+
+// === impl PendingRead ===
+
+impl PendingRead {
+    /// Ends with the read, or when it should have ended: what is known then is the answer.
+    pub(super) async fn wait(mut self) {
+        drop(tokio::time::timeout_at(self.deadline, self.progress.changed()).await);
+    }
+}
+
+// === impl Polled ===
+
+impl<P: Poll> Polled<P> {
+    pub(super) fn new(poll: P, pace: Pace, clock: Clock, tasks: Tasks) -> Arc<Self> {
+        let (wake, progress, state) = (Notify::new(), watch::Sender::new(()), Mutex::default());
+        Arc::new(Self { poll, pace, clock, wake, progress, state, tasks })
+    }
+
+    /// Records a request. A read that is returned has to be waited for before the value is used.
+    pub(super) fn request(
+        self: &Arc<Self>,
+        by: Requester,
+        need: Need,
+        now: Instant,
+        note: impl FnOnce(&mut P::Notes),
+    ) -> Option<PendingRead> {
+        let progress = self.must_wait(by, need, now, note)?;
+        Some(PendingRead { progress, deadline: now + self.pace.timeout + SLACK })
+    }
+
+    /// Begins or ends reads without requests.
+    pub(super) fn stand(self: &Arc<Self>, standing: bool) {
+        let mut state = self.state();
+        if !state.activity.stand(standing) {
+            return;
+        }
+        if standing {
+            self.start(&mut state);
+        }
+        self.wake.notify_one();
+    }
+
+    /// It can't be requested any more: reads stop, except one that a request still waits for.
+    pub(super) fn retire(&self) {
+        let mut state = self.state();
+        let wanted = state.activity.is_wanted();
+        state.activity = Activity::default();
+        if wanted {
+            state.activity.want();
+        }
+        self.wake.notify_one();
+    }
+
+    /// Takes over what is known of the same thing as it was read before: it is as true and as old as
+    /// it was. Whether reads fail is found out by a read of its own. A newer value stays.
+    pub(super) fn inherit(&self, before: &Self) {
+        let began = |state: &State<P>| state.good.as_ref().map(|good| good.began);
+        let (mut state, before) = (self.state(), before.state());
+        if began(&before) < began(&state) {
+            return;
+        }
+        state.good.clone_from(&before.good);
+        state.counts.clone_from(&before.counts);
+        P::inherit(&mut state.notes, &before.notes);
+    }
+
+    /// The error message while reads fail and the value is in use. A request for something that
+    /// does not exist is no outage.
+    pub(super) fn outage(&self) -> Option<Arc<str>> {
+        let state = self.state();
+        let outage = state.outage.as_ref().filter(|_| state.active);
+        outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::message)
+    }
+
+    /// How much longer than its pace says the value is kept, while it is in use.
+    pub(super) fn throttled(&self) -> Duration {
+        let state = self.state();
+        if state.active { state.waited } else { Duration::ZERO }
+    }
+
+    /// The last good read while reads do not fail.
+    pub(super) fn well(&self) -> Option<Good<P::Value>> {
+        let (state, now) = (self.state(), Instant::now());
+        let fresh = |good: &&Good<P::Value>| state.outage.is_none() && now - good.began <= self.pace.max_age;
+        state.good.as_ref().filter(fresh).cloned()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State<P>> {
+        self.state.lock()
+    }
+
+    /// What marks the end of the read that the request needs, if it needs one.
+    fn must_wait(
+        self: &Arc<Self>,
+        by: Requester,
+        need: Need,
+        now: Instant,
+        note: impl FnOnce(&mut P::Notes),
+    ) -> Option<watch::Receiver<()>> {
+        let mut state = self.state();
+        let was_kept = state.active && state.activity.is_continuous(now, &self.pace);
+        state.activity.record(by, now, &self.pace);
+        note(&mut state.notes);
+        self.start(&mut state);
+        if !was_kept && state.activity.is_continuous(now, &self.pace) {
+            self.wake.notify_one();
+        }
+        let grace = match was_kept {
+            true => GRACE + state.waited,
+            // The read of this request would wait for as long.
+            false if self.poll.is_saturated() => state.waited,
+            false => Duration::ZERO,
+        };
+        if !state.lacks(need, was_kept, grace, now, &self.pace) {
+            return None;
+        }
+        state.activity.want();
+        self.wake.notify_one();
+        // While the state is locked, so that a read that ends now is not missed.
+        Some(self.progress.subscribe())
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State<P>) {
+        if !state.active {
+            // A closed channel means that the process is stopping.
+            state.active = self.tasks.send(self.clone().run().boxed()).is_ok();
+        }
+    }
+
+    /// Reads again and again, while the value is in use.
+    async fn run(self: Arc<Self>) {
+        loop {
+            match self.plan(Instant::now()) {
+                Next::Now => self.read().await,
+                Next::At(then) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(then) => {}
+                        () = self.wake.notified() => {}
+                    }
+                }
+                Next::Idle => return,
+            }
+        }
+    }
+
+    /// What to do now. Going idle is decided under the lock, so that a request that comes at that
+    /// moment finds the loop either still running or free to be started.
+    fn plan(&self, now: Instant) -> Next {
+        let mut state = self.state();
+        // Where every read waits for admission, a read on request would wait as well.
+        let saturated = || state.waited < SCARCE && self.poll.is_saturated();
+        let next = match self.is_left(&state) {
+            true => Next::Idle,
+            false => schedule::next(now, &state.activity, state.last_read, &self.pace, saturated),
+        };
+        state.active = next != Next::Idle;
+        if !state.active {
+            state.activity = Activity::default();
+            P::rest(&mut state.notes);
+        }
+        next
+    }
+
+    /// Whether it can't be requested any more, and no request waits.
+    fn is_left(&self, state: &State<P>) -> bool {
+        !state.activity.any() && self.progress.receiver_count() == 0
+    }
+
+    async fn read(&self) {
+        let Admission { waited, permit: _permit } = self.poll.admit(self.is_urgent()).await;
+        {
+            let mut state = self.state();
+            state.waited = waited;
+            if self.is_left(&state) {
+                return;
+            }
+        }
+        let (began, timestamp) = (Instant::now(), (self.clock)());
+        let result = self.poll.read(began + self.pace.timeout).await;
+        self.store(began, timestamp, result);
+        self.progress.send_replace(());
+    }
+
+    /// Whether there is nothing to serve: neither a value that is not too old, nor an error. Readings
+    /// that fail never delay those that do not.
+    fn is_urgent(&self) -> bool {
+        let (state, now) = (self.state(), Instant::now());
+        state.outage.is_none() && state.good.as_ref().is_none_or(|good| now - good.began > self.pace.max_age)
+    }
+
+    fn store(&self, began: Instant, timestamp: Timestamp, result: Result<P::Value, SourceError>) {
+        let mut state = self.state();
+        state.activity.served();
+        match result {
+            Ok(value) => {
+                if let Some(outage) = state.outage.take() {
+                    let source = self.poll.log_title();
+                    tracing::info!(source, since = %outage.since(), "read again after an outage");
+                }
+                state.last_read = Some(LastRead { began, retry_after: None });
+                state.counts.succeed();
+                self.poll.note(&mut state.notes, &value, began);
+                state.good = Some(Good { value, timestamp, began });
+            }
+            Err(error) => {
+                let retry_after =
+                    schedule::retry_after(&self.pace, began.elapsed(), error.retry_after, fastrand::f64());
+                state.last_read = Some(LastRead { began, retry_after: Some(retry_after) });
+                state.counts.fail(&error, timestamp);
+                let title = self.poll.title();
+                let is_new = match &mut state.outage {
+                    Some(outage) => outage.go_on(title, &error, timestamp),
+                    None => {
+                        state.outage = Some(Outage::begin(title, &error, timestamp));
+                        true
+                    }
+                };
+                if is_new {
+                    log_failure(self.poll.log_title(), &error);
+                }
+            }
+        }
+    }
+}
+
+// === impl State ===
+
+impl<P: Poll> State<P> {
+    /// Whether a request has to wait for a read. `was_kept`: reads went on in the background before
+    /// it. `grace`: what the value may be older than its pace says.
+    fn lacks(&self, need: Need, was_kept: bool, grace: Duration, now: Instant, pace: &Pace) -> bool {
+        if need == Need::Nothing {
+            return false;
+        }
+        if self.outage.is_some() {
+            // The background reads have tried a moment ago. Without them, this request has to.
+            return !was_kept && self.last_read.is_none_or(|read| now >= read.next_allowed(pace));
+        }
+        let Some(good) = &self.good else { return true };
+        let age = now - good.began;
+        if need == Need::Newest {
+            // An inherited value was not read in this way.
+            return self.last_read.is_none() || age >= pace.refresh;
+        }
+        age >= pace.max_age.min(pace.every + grace)
+    }
+}
+
+impl<P: Poll> Default for State<P> {
+    fn default() -> Self {
+        Self {
+            activity: Activity::default(),
+            active: false,
+            last_read: None,
+            waited: Duration::ZERO,
+            good: None,
+            outage: None,
+            counts: ReadCounts::default(),
+            notes: P::Notes::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

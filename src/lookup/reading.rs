@@ -1,0 +1,244 @@
+//! A reading: the values of a source, or of a part of it, kept fresh while requested, and what is
+//! served of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::activation::Activations;
+use super::consumers::{Consumer, Consumers};
+use super::history::History;
+use super::meters::Meters;
+use super::outage::Outage;
+use super::polled::{Admission, Need, PendingRead, Poll, Polled, State, Tasks};
+use super::rules::{Applied, ValueRules};
+use super::schedule::{Pace, Requester};
+use super::{LookupError, Timing};
+use crate::metric::quantity::Quantity;
+use crate::metric::{Clock, MetricName};
+use crate::source::facet::Facet;
+use crate::source::{Figures, Kind, Source, SourceError, Step, Verdict};
+
+/// What a source may take to notice that its deadline has passed.
+const OVERTIME: Duration = Duration::from_millis(250);
+
+/// The values of a source or a part of it.
+pub(super) type Reading = Polled<SourceRead>;
+
+/// What all readings of a catalog share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) meters: Meters,
+}
+
+/// How a source is read.
+pub(super) struct SourceRead {
+    /// As it appears in an error message: `queue "orders"`.
+    pub(super) title: String,
+    pub(super) kind: &'static dyn Kind,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) facet: Facet,
+    pub(super) meters: Meters,
+    /// The capacity that a part takes. It returns with the reading.
+    pub(super) _capacity: Option<OwnedSemaphorePermit>,
+}
+
+/// What is kept beside the values.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) consumers: Consumers,
+    pub(super) activations: Activations,
+    pub(super) history: History,
+}
+
+/// The state of a reading in one word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Condition {
+    /// Not in use, and so not read.
+    Idle,
+    /// Waiting for its first read.
+    Waiting,
+    /// The last read was good.
+    Well,
+    /// Reads fail since then.
+    Failing(Timestamp),
+}
+
+/// What a request wants of a reading.
+pub(super) struct AnswerOptions {
+    pub(super) metric: MetricName,
+    /// The rules that apply to this request.
+    pub(super) value_rules: ValueRules,
+    /// Whether their activation is the source's own.
+    pub(super) own: bool,
+    /// Whether this reading is all of the answer.
+    pub(super) alone: bool,
+    /// Whether a fallback is served only after the source has failed for longer than `maxAge`, also
+    /// where no earlier value is known.
+    pub(super) patient: bool,
+}
+
+/// What is served.
+pub(super) struct Answer {
+    pub(super) value: Quantity,
+    /// When the source was read; for a fallback, now.
+    pub(super) timestamp: Timestamp,
+    /// The rule that made the value.
+    pub(super) applied: Option<Applied>,
+}
+
+// === impl SourceRead ===
+
+impl Poll for SourceRead {
+    type Value = Arc<Figures>;
+    type Notes = Notes;
+    type Permit = Option<OwnedSemaphorePermit>;
+
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    async fn admit(&self, urgent: bool) -> Admission<Self::Permit> {
+        let admitted = self.source.admit(urgent).await;
+        Admission { waited: admitted.waited, permit: admitted.permit }
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.source.is_saturated()
+    }
+
+    async fn read(&self, by: Instant) -> Result<Arc<Figures>, SourceError> {
+        let began = Instant::now();
+        let result = read_source(&*self.source, &self.facet, by).await;
+        self.meters.read_took(self.kind, result.as_ref().err(), began.elapsed());
+        result.map(Arc::new)
+    }
+
+    fn note(&self, notes: &mut Notes, figures: &Arc<Figures>, began: Instant) {
+        notes.activations.pass(figures);
+        if let Some(value) = self.kind.depths().first().and_then(|metric| figures.value(*metric)) {
+            notes.history.record(value, began);
+        }
+    }
+
+    fn rest(notes: &mut Notes) {
+        notes.activations.clear();
+    }
+
+    fn inherit(notes: &mut Notes, before: &Notes) {
+        notes.activations.clone_from(&before.activations);
+        notes.history.clone_from(&before.history);
+    }
+}
+
+impl SourceRead {
+    /// Whether the service is not sent anything now, because nothing answers there.
+    pub(super) fn is_breaker_open(&self) -> bool {
+        self.source.breaker_open()
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    pub(super) fn of(read: SourceRead, timing: Timing, context: &Context) -> Arc<Self> {
+        let Timing { refresh, timeout, max_age, idle_after } = timing;
+        let pace = Pace { refresh, every: refresh, timeout, max_age, idle_after };
+        Self::new(read, pace, context.clock, context.tasks.clone())
+    }
+
+    /// Records a request, as [`Polled::request`]. Without a `consumer` it is one of this process.
+    pub(super) fn request_by(self: &Arc<Self>, consumer: Option<&Consumer<'_>>, now: Instant) -> Option<PendingRead> {
+        let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
+        self.request(by, Need::Fresh, now, |notes| {
+            if let Some(interval) = consumer.and_then(|consumer| notes.consumers.record(consumer, now)) {
+                self.poll.meters.requested_after(interval);
+            }
+        })
+    }
+
+    /// The value of now, or the error message that explains why there is none.
+    pub(super) fn answer(&self, options: &AnswerOptions, now: Instant) -> Result<Answer, LookupError> {
+        let mut state = self.state();
+        let State { good, outage, notes: Notes { activations, .. }, .. } = &mut *state;
+        match (good, outage) {
+            (Some(good), _) if now - good.began <= self.pace.max_age => {
+                let metric = options.metric;
+                let value = good.value.value(metric).ok_or_else(|| self.lacks(metric))?;
+                let holds = match options.value_rules.activation {
+                    Some(threshold) => {
+                        activations.holds(metric, threshold, options.own, value, now).ok_or_else(|| self.crowded())?
+                    }
+                    None => false,
+                };
+                let applied = holds.then_some(Applied::Activation);
+                Ok(Answer { value: if holds { Quantity::ZERO } else { value }, timestamp: good.timestamp, applied })
+            }
+            (_, Some(outage)) => match options.value_rules.fallback {
+                Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
+                    Ok(Answer { value, timestamp: (self.clock)(), applied: Some(Applied::Fallback) })
+                }
+                _ => Err(outage.error()),
+            },
+            // Not read yet is no outage: the first answer must not be a fallback.
+            (_, None) => Err(self.overdue()),
+        }
+    }
+
+    /// Whether it is in use, and whether reads fail.
+    pub(super) fn condition(&self) -> Condition {
+        let state = self.state();
+        match (&state.outage, &state.good) {
+            _ if !state.active => Condition::Idle,
+            (Some(outage), _) if outage.verdict() != Verdict::NoSuchPart => Condition::Failing(outage.since()),
+            (None, None) => Condition::Waiting,
+            (Some(_), _) | (None, Some(_)) => Condition::Well,
+        }
+    }
+
+    pub(super) fn longest_pause(&self, consumer: &Consumer<'_>) -> Option<Duration> {
+        self.state().notes.consumers.longest_pause(consumer)
+    }
+
+    fn lasts(&self, outage: &Outage, options: &AnswerOptions) -> bool {
+        !options.patient
+            || (self.clock)().duration_since(outage.since()) > self.pace.max_age.try_into().unwrap_or_default()
+    }
+
+    fn overdue(&self) -> LookupError {
+        self.unavailable("is not read yet. If this stays, the log of depthgauge says why.")
+    }
+
+    fn lacks(&self, metric: MetricName) -> LookupError {
+        self.unavailable(&format!("has no {metric}"))
+    }
+
+    fn crowded(&self) -> LookupError {
+        self.unavailable(
+            "has as many activations as it can have: use a number that others use, or try again in five minutes",
+        )
+    }
+
+    fn unavailable(&self, what: &str) -> LookupError {
+        LookupError::Unavailable(format!("{} {what}", self.poll.title).into())
+    }
+}
+
+/// One read of a source, which ends soon after the deadline at the latest.
+pub(super) async fn read_source(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
+    // A source keeps its deadline itself, and knows the operation; this is for one that does not.
+    tokio::time::timeout_at(by + OVERTIME, source.read(facet, by)).await.unwrap_or_else(|_| {
+        Err(SourceError::new(
+            Step::Read,
+            Verdict::Trouble,
+            "timed out",
+            "Check the way from this pod to the source.",
+            "the read went on after its deadline",
+        ))
+    })
+}

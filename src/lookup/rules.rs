@@ -1,0 +1,88 @@
+//! Rules of a config entry that can change while what is known of the source stays: who may read
+//! it, and what is served instead of some values. Pure.
+//!
+//! Value rules apply to backlog metrics only. A value that a rule made carries [`LABEL`].
+
+use crate::metric::Namespace;
+use crate::metric::pattern::Pattern;
+use crate::metric::quantity::Quantity;
+
+/// The label of a sample that says which rule made its value.
+pub const LABEL: &str = "depthgauge.dev/value-source";
+/// The selector key by which an HPA brings its own activation.
+pub const ACTIVATION_KEY: &str = "depthgauge.dev/activation";
+/// And its own fallback.
+pub const FALLBACK_KEY: &str = "depthgauge.dev/fallback";
+
+/// The value rules of a source or of a request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ValueRules {
+    /// Once the value was a true 0, 0 is served until it is above this.
+    pub activation: Option<Quantity>,
+    /// Served while the source can't be read and its last value is too old.
+    pub fallback: Option<Quantity>,
+}
+
+/// The rule that made a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Applied {
+    /// 0 is served, and there is more.
+    Activation,
+    /// Nothing is known, and this is served instead.
+    Fallback,
+}
+
+/// All rules of a config entry.
+#[derive(Clone)]
+pub(super) struct AccessRules {
+    /// Who may read the source.
+    pub(super) namespaces: Vec<Pattern>,
+    /// It is also a gauge on `/metrics`.
+    pub(super) export: bool,
+    /// What is served instead of some values, unless a request says otherwise.
+    pub(super) value_rules: ValueRules,
+}
+
+// === impl ValueRules ===
+
+impl ValueRules {
+    /// These, and `others` where they say nothing.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self { activation: self.activation.or(others.activation), fallback: self.fallback.or(others.fallback) }
+    }
+}
+
+// === impl Applied ===
+
+impl Applied {
+    /// The value of [`LABEL`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Activation => "activation",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+// === impl AccessRules ===
+
+impl AccessRules {
+    /// Whether a namespace may read the source.
+    pub(super) fn allow(&self, namespace: &Namespace) -> bool {
+        self.namespaces.iter().any(|pattern| pattern.matches(namespace.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_goes_before_the_source() {
+        let units = |units| Some(Quantity::from_units(units));
+        let source = ValueRules { activation: units(1), fallback: units(2) };
+        let request = ValueRules { activation: units(5), fallback: None };
+        assert_eq!(request.or(source), ValueRules { activation: units(5), fallback: units(2) });
+    }
+}
