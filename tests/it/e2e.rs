@@ -1,6 +1,8 @@
 //! End to end on a real control plane: the real binary, real kubectl, the real HPA controller
 //! and aggregator. `hack/cluster` makes the control plane; the first time it has to build it.
 
+/// Objects, as kube-apiserver has them.
+mod api;
 /// Reads one metric all the time and remembers what failed.
 mod asker;
 /// A control plane, and kubectl.

@@ -162,7 +162,8 @@ pub fn hpa_controller_by_front_proxy(world: &World) -> Client {
         .with_header("X-Remote-Group", "system:authenticated")
 }
 
-fn roots(certificate: CertificateDer<'_>) -> Arc<RootCertStore> {
+/// Trusts this CA and no other.
+pub fn roots(certificate: CertificateDer<'_>) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.into_owned()).unwrap();
     roots.into()

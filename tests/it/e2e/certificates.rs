@@ -13,12 +13,11 @@ use jiff::Timestamp;
 
 use super::asker::{Asker, hpa_controller};
 use super::cluster::{eventually, throughout};
-use super::world::{Place, World};
+use super::world::{APISERVICE_PATH, Place, World};
 use crate::support::client::Client;
 use crate::support::server::roots;
 
 const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
-const CA_BUNDLE: [&str; 4] = ["get", "apiservice", APISERVICE, "-o=jsonpath={.spec.caBundle}"];
 /// The shortest that `serve` takes: a rotation begins after 2 of the 4 minutes, and the next CA
 /// is known a minute later.
 const LIFETIMES: [&str; 2] = ["--ca-lifetime=4m", "--cert-lifetime=3m"];
@@ -132,7 +131,8 @@ async fn admin(world: &World) -> kube::Client {
 
 /// The caBundle, in PEM.
 fn bundle(world: &World) -> String {
-    String::from_utf8(STANDARD.decode(world.cluster.told(&CA_BUNDLE)).unwrap()).unwrap()
+    let apiservice = world.cluster.read(APISERVICE_PATH).unwrap();
+    String::from_utf8(STANDARD.decode(apiservice["spec"]["caBundle"].as_str().unwrap()).unwrap()).unwrap()
 }
 
 /// `tls.crt` and `tls.key` of another CA for our Service's name; the CA.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Said, eventually_or, run, script};
+use super::cluster::{Cluster, Said, eventually_or, kustomize, run, script};
 use super::node::{DROPPED, Node, Port};
 
 const CHART: &str = "manifests/chart";
@@ -124,10 +124,9 @@ uninstall: {restore: true}
 
 #[test]
 fn the_chart_is_the_overlays_objects() {
-    let cluster = Cluster::up("chart-objects", &[]);
     for Way { overlay, components, values } in WAYS {
-        let ours = of_overlay(&cluster, overlay, components);
-        let charts = of_chart(&cluster, "depthgauge", values);
+        let ours = of_overlay(overlay, components);
+        let charts = of_chart("depthgauge", values);
         let (our_names, charts_names): (Vec<_>, Vec<_>) = (ours.keys().collect(), charts.keys().collect());
         assert_eq!(charts_names, our_names, "{overlay} {components:?}");
         for (name, object) in &ours {
@@ -138,9 +137,8 @@ fn the_chart_is_the_overlays_objects() {
 
 #[test]
 fn no_other_namespace_is_named_when_the_chart_goes_elsewhere() {
-    let cluster = Cluster::up("chart-elsewhere", &[]);
     let all = "auth: {type: workloadIdentity}\ncertManager: {enabled: true}\nexporterCompat: {enabled: true}\nscaleToZero: {enabled: true}\nprometheus: {enabled: true}";
-    let objects = of_chart(&cluster, "elsewhere", all);
+    let objects = of_chart("elsewhere", all);
     for ((kind, namespace, name), object) in &objects {
         assert!(["", "elsewhere", "kube-system"].contains(&namespace.as_str()), "{kind} {name} in {namespace}");
         let text = object.to_string();
@@ -215,12 +213,12 @@ fn pod_of_hook(cluster: &Cluster) -> Value {
 }
 
 /// Without the Namespace, which is not the chart's, and without the hash in the name of the config.
-fn of_overlay(cluster: &Cluster, overlay: &str, components: &[&str]) -> Objects {
+fn of_overlay(overlay: &str, components: &[&str]) -> Objects {
     let dir = tempfile::tempdir().unwrap();
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
     let path = |kind: &str, name: &str| from_to(dir.path(), &manifests.join(kind).join(name));
     let components: Vec<_> = components.iter().map(|name| path("components", name)).collect();
-    let text = kustomize(cluster, dir.path(), &[path("overlays", overlay)], &components);
+    let text = built(dir.path(), &[path("overlays", overlay)], &components);
     let hash = text.split_once("name: depthgauge-config-").unwrap().1.split('\n').next().unwrap().to_owned();
     let mut objects = parse(&text.replace(&format!("depthgauge-config-{hash}"), "depthgauge-config"));
     assert!(objects.remove(&("Namespace".to_owned(), String::new(), "depthgauge".to_owned())).is_some());
@@ -228,7 +226,7 @@ fn of_overlay(cluster: &Cluster, overlay: &str, components: &[&str]) -> Objects 
 }
 
 /// Without the hook and Helm's own labels.
-fn of_chart(cluster: &Cluster, namespace: &str, values: &str) -> Objects {
+fn of_chart(namespace: &str, values: &str) -> Objects {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("values.yaml");
     std::fs::write(&file, values).unwrap();
@@ -237,7 +235,7 @@ fn of_chart(cluster: &Cluster, namespace: &str, values: &str) -> Objects {
     assert!(said.ok, "{}", said.stderr);
     std::fs::write(dir.path().join("rendered.yaml"), said.stdout).unwrap();
     // Through the same reader and writer of YAML as the overlays.
-    let mut objects = parse(&kustomize(cluster, dir.path(), &["rendered.yaml".to_owned()], &[]));
+    let mut objects = parse(&built(dir.path(), &["rendered.yaml".to_owned()], &[]));
     for object in objects.values_mut() {
         let labels = object["metadata"]["labels"].as_object_mut().unwrap();
         assert!(HELM_LABELS.iter().all(|label| labels.remove(*label).is_some()), "{object}");
@@ -246,10 +244,10 @@ fn of_chart(cluster: &Cluster, namespace: &str, values: &str) -> Objects {
 }
 
 /// What kubectl makes of a kustomization with these, in a folder of its own.
-fn kustomize(cluster: &Cluster, folder: &Path, resources: &[String], components: &[String]) -> String {
+fn built(folder: &Path, resources: &[String], components: &[String]) -> String {
     let file = json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources, "components": components});
     std::fs::write(folder.join("kustomization.yaml"), file.to_string()).unwrap();
-    cluster.told(&["kustomize", folder.to_str().unwrap()])
+    kustomize(folder)
 }
 
 /// The way from one folder to another, for kustomize takes no absolute path.

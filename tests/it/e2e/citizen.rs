@@ -7,7 +7,7 @@ use std::time::Duration;
 use depthgauge_emulator::fault::Fault;
 
 use super::cluster::{eventually, run, throughout};
-use super::world::{METRIC_PATH, World};
+use super::world::{APISERVICE_PATH, METRIC_PATH, World};
 use super::{attacks, external_client};
 use crate::golden;
 
@@ -59,13 +59,11 @@ fn a_foreign_apiservice_is_left_alone_and_its_owner_named(world: &World) {
         let named = seen.contains("[!]apiservice degraded") && seen.contains("belongs to Service keda/keda-metrics");
         (named && seen.contains("readyz check passed")).then_some(())
     });
-    let owner = ["get", "apiservice", APISERVICE, "-o", "jsonpath={.spec.service.name}"];
-    assert_eq!(world.cluster.told(&owner), "keda-metrics");
+    let owner = || world.cluster.read(APISERVICE_PATH).map(|it| it["spec"]["service"]["name"].clone());
+    assert_eq!(owner().unwrap(), "keda-metrics");
     // And when the other one has gone, it is ours.
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
-    eventually("it is registered", REGISTRATION, || {
-        (world.cluster.kubectl(&owner).stdout == "depthgauge").then_some(())
-    });
+    eventually("it is registered", REGISTRATION, || (owner()? == "depthgauge").then_some(()));
 }
 
 fn documents_are_golden(world: &World) {
@@ -234,9 +232,7 @@ fn deleted_while_we_run_it_stays_deleted(world: &World) {
     });
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
     eventually("it says so", REGISTRATION, || server.readyz().contains("was deleted by somebody").then_some(()));
-    throughout("it stays deleted", Duration::from_secs(12), || {
-        !world.cluster.kubectl(&["get", "apiservice", APISERVICE]).ok
-    });
+    throughout("it stays deleted", Duration::from_secs(12), || world.cluster.read(APISERVICE_PATH).is_none());
     server.kill();
     let _server = world.serve();
     world.await_available();

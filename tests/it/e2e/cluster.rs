@@ -3,17 +3,31 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at; kubectl itself takes 50 ms.
-const POLL: Duration = Duration::from_millis(200);
+use serde_json::Value;
+
+use super::api::Api;
+
+/// Between two looks at a condition.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Far more than kube-apiserver takes to serve a new kind.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// kubectl, of which there is one version for all clusters.
+static KUBECTL: LazyLock<PathBuf> = LazyLock::new(|| {
+    let built = run(script("hack/cluster").arg("build"));
+    assert!(built.ok, "hack/cluster build: {}", built.stderr);
+    Path::new(built.stdout.trim()).join("kubectl")
+});
+
 /// A running control plane.
 pub struct Cluster {
     name: String,
+    kubeconfig: PathBuf,
+    api: Api,
 }
 
 /// What a command said.
@@ -27,17 +41,22 @@ pub struct Said {
 impl Cluster {
     /// Starts one of its own; the name tells tests apart, the flags are those of `hack/cluster up`.
     pub fn up(name: &str, flags: &[&str]) -> Self {
-        let cluster = Self { name: format!("e2e-{name}") };
-        let output = script("hack/cluster").arg("up").arg(&cluster.name).args(flags).output().unwrap();
-        assert!(output.status.success(), "hack/cluster up: {}", String::from_utf8_lossy(&output.stderr));
-        cluster
+        let name = format!("e2e-{name}");
+        let up = run(script("hack/cluster").arg("up").arg(&name).args(flags));
+        if !up.ok {
+            down(&name);
+            panic!("hack/cluster up: {}", up.stderr);
+        }
+        let env = run(script("hack/cluster").args(["env", &name]));
+        let path = env.stdout.split_whitespace().find_map(|word| word.strip_prefix("KUBECONFIG="));
+        let kubeconfig = PathBuf::from(path.expect("hack/cluster env prints KUBECONFIG"));
+        let api = Api::new(address(&kubeconfig), kubeconfig.parent().unwrap());
+        Self { name, kubeconfig, api }
     }
 
     /// Where the administrator's kubeconfig is.
     pub fn kubeconfig(&self) -> PathBuf {
-        let env = run(script("hack/cluster").args(["env", &self.name]));
-        let path = env.stdout.split_whitespace().find_map(|word| word.strip_prefix("KUBECONFIG="));
-        PathBuf::from(path.expect("hack/cluster env prints KUBECONFIG"))
+        self.kubeconfig.clone()
     }
 
     /// Its name for `hack/cluster`.
@@ -47,9 +66,7 @@ impl Cluster {
 
     /// Where kube-apiserver listens, for as long as the cluster is up.
     pub fn address(&self) -> SocketAddr {
-        let kubeconfig = std::fs::read_to_string(self.kubeconfig()).unwrap();
-        let (_, rest) = kubeconfig.split_once("https://").unwrap();
-        rest.split('"').next().unwrap().parse().unwrap()
+        address(&self.kubeconfig)
     }
 
     /// A file of its certificates: `ca.crt`, `front-proxy-client.key`, …
@@ -77,9 +94,14 @@ impl Cluster {
         assert!(said.ok, "hack/cluster restart: {}", said.stderr);
     }
 
+    /// The object or list at this path, such as `/api/v1/namespaces/shop/pods`, if there is one.
+    pub fn read(&self, path: &str) -> Option<Value> {
+        self.api.read(path)
+    }
+
     /// kubectl, whatever it says.
     pub fn kubectl(&self, args: &[&str]) -> Said {
-        kubectl(&self.name, args)
+        kubectl(&self.kubeconfig, args)
     }
 
     /// What kubectl prints; it must succeed.
@@ -107,13 +129,33 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = script("hack/cluster").args(["down", &self.name]).stderr(Stdio::null()).status();
+        down(&self.name);
     }
 }
 
-/// kubectl on a cluster of this name, for those who do not own it.
-pub fn kubectl(cluster: &str, args: &[&str]) -> Said {
-    run(script("hack/cluster").args(["kubectl", cluster, "--"]).args(args))
+fn down(name: &str) {
+    let _ = script("hack/cluster").args(["down", name]).stderr(Stdio::null()).status();
+}
+
+/// kubectl on the cluster of this kubeconfig.
+pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Said {
+    let cache = kubeconfig.with_file_name("cache");
+    let kubectl = KUBECTL.to_str().unwrap();
+    run(script(kubectl).arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(cache).args(args))
+}
+
+/// What `kubectl kustomize` makes of a folder, for which it needs no cluster.
+pub fn kustomize(folder: &Path) -> String {
+    let said = run(script(KUBECTL.to_str().unwrap()).arg("kustomize").arg(folder));
+    assert!(said.ok, "kubectl kustomize {}: {}", folder.display(), said.stderr);
+    said.stdout
+}
+
+/// Where kube-apiserver listens, by a kubeconfig.
+fn address(kubeconfig: &Path) -> SocketAddr {
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    let (_, rest) = text.split_once("https://").unwrap();
+    rest.split('"').next().unwrap().parse().unwrap()
 }
 
 /// A script of this repository, run at its root.

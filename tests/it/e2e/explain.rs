@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cluster::{eventually, run};
-use super::world::{Server, World};
+use super::world::{DEPLOYMENTS, HPAS, Server, World};
 
 mod trial;
 mod warned;
@@ -111,7 +111,7 @@ fn compare(world: &World, round: usize, trials: &[Trial], seen: &mut BTreeMap<&'
 
 fn await_workloads(world: &World, round: usize, trials: &[Trial]) {
     eventually(&format!("the workloads of round {round} are settled"), Duration::from_secs(60), || {
-        let all = list(world, "deployment");
+        let all = list(world, DEPLOYMENTS);
         let settled = |deployment: &&Value| {
             let name = deployment["metadata"]["name"].as_str().unwrap();
             let at: Option<usize> = name.strip_prefix(&format!("t{round}-")).and_then(|at| at.parse().ok());
@@ -125,7 +125,7 @@ fn await_workloads(world: &World, round: usize, trials: &[Trial]) {
 fn await_outcomes(world: &World, count: usize) -> BTreeMap<String, trial::Outcome> {
     let mut outcomes = BTreeMap::new();
     eventually("the controller has looked at all", LOOKED, || {
-        for hpa in list(world, "hpa") {
+        for hpa in list(world, HPAS) {
             let name = hpa["metadata"]["name"].as_str().unwrap().to_owned();
             if let Some(outcome) = trial::outcome(&hpa) {
                 outcomes.entry(name).or_insert(outcome);
@@ -174,9 +174,8 @@ fn create(world: &World, objects: &str) {
     world.cluster.told(&["create", "-f", file.to_str().unwrap()]);
 }
 
-fn list(world: &World, kind: &str) -> Vec<Value> {
-    let list: Value = serde_json::from_str(&world.cluster.told(&["-n", "shop", "get", kind, "-o", "json"])).unwrap();
-    list["items"].as_array().unwrap().clone()
+fn list(world: &World, path: &str) -> Vec<Value> {
+    world.cluster.read(path).unwrap()["items"].as_array().unwrap().clone()
 }
 
 fn queue(at: usize) -> String {

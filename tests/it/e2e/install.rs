@@ -1,8 +1,9 @@
 //! What else the manifests are: examples, and a demo of one image.
 
+use std::path::Path;
 use std::process::Command;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, kustomize};
 
 #[test]
 fn each_example_is_applied() {
@@ -23,7 +24,6 @@ fn each_example_is_applied() {
         panic!("one Service, for the exporter's old place")
     };
     the_exporters_old_name_leads_to_the_overlay(&cluster, alias);
-    a_kustomization_of_ones_own_is_built_as_documented(&cluster);
 }
 
 fn the_exporters_old_name_leads_to_the_overlay(cluster: &Cluster, alias: &str) {
@@ -31,7 +31,7 @@ fn the_exporters_old_name_leads_to_the_overlay(cluster: &Cluster, alias: &str) {
     cluster.apply(alias);
     let path = "jsonpath={.spec.externalName}";
     let name = cluster.told(&["get", "service", "oci-queue-exporter", "-n", "monitoring", "-o", path]);
-    let objects = cluster.told(&["kustomize", "manifests/overlays/exporter-compat"]);
+    let objects = kustomize(Path::new("manifests/overlays/exporter-compat"));
     let services = objects.split("\n---\n").filter(|object| object.contains("\nkind: Service\n"));
     let named = |object: &&str| {
         object.contains("\n  name: oci-queue-exporter\n") && object.contains("  - name: metrics\n    port: 8080\n")
@@ -39,7 +39,8 @@ fn the_exporters_old_name_leads_to_the_overlay(cluster: &Cluster, alias: &str) {
     assert_eq!((services.filter(named).count(), name.as_str()), (1, "oci-queue-exporter.depthgauge.svc.cluster.local"));
 }
 
-fn a_kustomization_of_ones_own_is_built_as_documented(cluster: &Cluster) {
+#[test]
+fn a_kustomization_of_ones_own_is_built_as_documented() {
     let guide = std::fs::read_to_string("docs/install.md").unwrap();
     let (_, section) = guide.split_once("## A kustomization of your own").unwrap();
     let text = section.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n")).unwrap();
@@ -52,7 +53,7 @@ fn a_kustomization_of_ones_own_is_built_as_documented(cluster: &Cluster) {
     for overlay in ["oke", "generic"] {
         let kustomization = text.replace("overlays/oke", &format!("overlays/{overlay}"));
         std::fs::write(mine.join("kustomization.yaml"), kustomization).unwrap();
-        let objects = cluster.told(&["kustomize", mine.to_str().unwrap()]);
+        let objects = kustomize(&mine);
         let images: Vec<_> = objects.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
         assert_eq!(images, ["registry.example.com/depthgauge:0.1.0"], "{overlay}");
         assert!(objects.contains("of: mine") && !objects.contains("replace-with-the-ocid"), "{overlay}: {objects}");
@@ -62,7 +63,6 @@ fn a_kustomization_of_ones_own_is_built_as_documented(cluster: &Cluster) {
 
 #[test]
 fn all_that_the_demo_runs_is_the_image_of_the_base() {
-    let cluster = Cluster::up("images", &[]);
     let dir = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").args(["-r", "manifests", "apiservice"]).arg(dir.path()).status().unwrap();
     assert!(copied.success());
@@ -70,7 +70,7 @@ fn all_that_the_demo_runs_is_the_image_of_the_base() {
     let text = std::fs::read_to_string(&base).unwrap();
     std::fs::write(&base, text.replace("image: depthgauge:0.1.0", "image: registry.example.com/depthgauge:9")).unwrap();
     let demo = dir.path().join("manifests/overlays/demo");
-    let objects = cluster.told(&["kustomize", demo.to_str().unwrap()]);
+    let objects = kustomize(&demo);
     let images: Vec<&str> =
         objects.lines().filter_map(|line| line.trim().split_once("image: ")).map(|(_, image)| image).collect();
     assert_eq!(images.iter().filter(|image| **image == "registry.example.com/depthgauge:9").count(), 2, "{images:?}");

@@ -7,7 +7,7 @@ use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 
 use super::cluster::{eventually, eventually_or, throughout};
-use super::world::World;
+use super::world::{DEPLOYMENTS, World};
 
 /// The controller looks every two seconds here.
 const SYNC: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ async fn a_dark_queue_moves_nothing_and_a_dead_server_is_replaced() {
 
 async fn goes_dark_and_comes_back(world: &mut World, darkness: &Darkness, depth: usize) {
     set_depth(world, depth);
-    let settled = u32::try_from(depth / 2).unwrap();
+    let settled = u64::try_from(depth / 2).unwrap();
     await_replicas(world, settled);
 
     match darkness {
@@ -88,15 +88,14 @@ fn set_depth(world: &World, depth: usize) {
     assert_eq!(world.oci.depth(), i64::try_from(depth).unwrap());
 }
 
-fn await_replicas(world: &World, count: u32) {
+fn await_replicas(world: &World, count: u64) {
     tokio::task::block_in_place(|| {
         let what = || format!("{count} replicas; there are {}\n{}", world.replicas(), world.log());
         eventually_or(what, SETTLE, || (world.replicas() == count).then_some(()));
         // The status is what the next decision starts from.
-        let status = ["get", "deployment", "dummy", "-n", "shop", "-o", "jsonpath={.status.replicas}"];
         eventually("the pods are there", SETTLE, || {
-            let held = world.cluster.told(&status);
-            (held == count.to_string() || (count == 0 && held.is_empty())).then_some(())
+            let deployment = world.cluster.read(&format!("{DEPLOYMENTS}/dummy"))?;
+            (deployment["status"]["replicas"].as_u64().unwrap_or(0) == count).then_some(())
         });
     });
 }

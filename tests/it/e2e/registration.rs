@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster::{Said, eventually, run, throughout};
-use super::world::{Place, Server, World};
+use super::world::{APISERVICE_PATH, Place, Server, World};
 
 const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 /// The registration looks every 10 s, and a change takes it two looks.
@@ -155,8 +155,7 @@ fn with_flag(world: &World, flag: &str) -> Place {
 }
 
 fn apiservice(world: &World) -> Option<Value> {
-    let said = world.cluster.kubectl(&["get", "apiservice", APISERVICE, "-o", "json"]);
-    said.ok.then(|| serde_json::from_str(&said.stdout).unwrap())
+    world.cluster.read(APISERVICE_PATH)
 }
 
 fn unregister(world: &World, flags: &[&str]) -> Said {

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,9 +52,9 @@ async fn no_read_fails_while_each_of_two_endpoints_restarts() {
              spec: {ports: [{name: https, port: 443, targetPort: 6443}]}}",
         );
     });
-    let name = world.cluster.name().to_owned();
+    let cluster = world.cluster.kubeconfig();
     let admins = places.iter().map(|place| place.admin).collect();
-    let _kubelet = watch_readiness(admins, move |ready| publish_endpoints(&name, pods, ready));
+    let _kubelet = watch_readiness(admins, move |ready| publish_endpoints(&cluster, pods, ready));
     tokio::task::block_in_place(|| {
         each_restarts(&world, &places, "0");
     });
@@ -113,7 +114,7 @@ fn the_certificates_are_lost(world: &World) {
     world.cluster.told(&["delete", "secret", "depthgauge-certs", "-n", "depthgauge"]);
     let kept = ["get", "secret", "depthgauge-certs", "-n", "depthgauge", "-o=jsonpath={.data.ca\\.crt}"];
     eventually("they are kept again", Duration::from_secs(15), || {
-        let said = kubectl(world.cluster.name(), &kept);
+        let said = world.cluster.kubectl(&kept);
         (said.ok && !said.stdout.is_empty()).then_some(())
     });
     asker.await_good(12 * A_SECOND);
@@ -177,7 +178,7 @@ impl Drop for Emulator {
 }
 
 /// As the endpoint slice controller does after the kubelet's news.
-fn publish_endpoints(cluster: &str, pods: [Ipv4Addr; 2], ready: &[bool]) {
+fn publish_endpoints(cluster: &Path, pods: [Ipv4Addr; 2], ready: &[bool]) {
     let endpoints = pods.iter().zip(ready).map(|(pod, ready)| {
         serde_json::json!({"addresses": [pod], "conditions": {"ready": ready, "serving": ready, "terminating": false}})
     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster::{eventually_or, run};
-use super::world::Place;
+use super::world::{APISERVICE_PATH, Place};
 use super::zero::stage::{Hpa, SETTLE, Stage, Workload};
 
 const DEPLOYMENT: Workload = Workload { kind: "deployment", name: "web" };
@@ -96,7 +96,7 @@ fn everything_that_it_does(stage: &Stage) {
     stage.await_replicas(DEPLOYMENT, 0, SETTLE);
     cluster.told(&["delete", "deployment", "depthgauge", "-n", "depthgauge", "--wait=false"]);
     server.terminate();
-    let gone = || !cluster.kubectl(&["get", "apiservice", super::check::APISERVICE]).ok;
+    let gone = || cluster.read(APISERVICE_PATH).is_none();
     eventually_or(|| format!("no APIService\n{}", stage.world.log()), SETTLE, || gone().then_some(()));
 
     cluster.told(&["apply", "-f", "apiservice/apiservice.yaml"]);

@@ -14,6 +14,7 @@ use depthgauge_emulator::profile::Profile;
 use depthgauge_emulator::queue::EmulatedQueue;
 use depthgauge_emulator::{Emulator, Options};
 use jiff::Timestamp;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -23,6 +24,12 @@ use super::cluster::{Cluster, eventually, run, script};
 
 pub const METRIC_PATH: &str =
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length?labelSelector=queue%3Dorders";
+pub const APISERVICE_PATH: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/examples/queue-depth.yaml");
+/// The Deployments of namespace shop.
+pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
+/// Its HPAs.
+pub const HPAS: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers";
 pub const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.e2e";
 /// The Secret that every replica keeps CA and certificate in, as in a pod.
 const SHARED_CERTIFICATE: &str = "--cert-secret=depthgauge/depthgauge-certs";
@@ -148,35 +155,51 @@ impl World {
 
     /// Waits until kube-apiserver forwards questions to the server.
     pub fn await_available(&self) {
-        let args = ["get", "apiservice", "v1beta1.external.metrics.k8s.io", "-o", AVAILABLE];
         eventually("the APIService is Available", Duration::from_secs(40), || {
-            (self.cluster.kubectl(&args).stdout == "True").then_some(())
+            let apiservice = self.cluster.read(APISERVICE_PATH)?;
+            (condition(&apiservice, "Available", "status") == "True").then_some(())
         });
     }
 
     /// The example of `manifests/examples`, as it is, on the one node there is.
     pub fn deploy_example(&self) {
-        self.cluster.told(&["apply", "-f", "manifests/examples/queue-depth.yaml"]);
+        self.deploy_example_as("dummy", "orders");
+    }
+
+    /// The same under another name, for another queue.
+    pub fn deploy_example_as(&self, name: &str, queue: &str) {
+        let example = fs::read_to_string(EXAMPLE).unwrap();
+        let (of_example, of_this) = ("matchLabels: {queue: orders}", format!("matchLabels: {{queue: {queue}}}"));
+        assert!(example.contains(of_example), "{example}");
+        self.cluster.apply(&example.replace("dummy", name).replace(of_example, &of_this));
         let on_node = r#"{"spec":{"template":{"spec":{"nodeName":"node-0"}}}}"#;
-        self.cluster.told(&["patch", "deployment", "dummy", "-n", "shop", "-p", on_node]);
+        self.cluster.told(&["patch", "deployment", name, "-n", "shop", "-p", on_node]);
     }
 
-    /// What the HPA controller wants, as kubectl shows it.
-    pub fn replicas(&self) -> u32 {
-        let args = ["get", "deployment", "dummy", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
-        self.cluster.told(&args).parse().unwrap()
+    /// What the HPA controller wants for the example.
+    pub fn replicas(&self) -> u64 {
+        self.replicas_of("dummy")
     }
 
-    /// A field of one of the HPA's conditions.
+    /// The same for another Deployment.
+    pub fn replicas_of(&self, name: &str) -> u64 {
+        let deployment = self.cluster.read(&format!("{DEPLOYMENTS}/{name}")).expect("the Deployment");
+        deployment["spec"]["replicas"].as_u64().unwrap()
+    }
+
+    /// A field of one of the conditions of the example's HPA.
     pub fn condition(&self, kind: &str, field: &str) -> String {
-        let path = format!("jsonpath={{.status.conditions[?(@.type==\"{kind}\")].{field}}}");
-        self.cluster.told(&["get", "hpa", "dummy", "-n", "shop", "-o", &path])
+        self.condition_of("dummy", kind, field)
+    }
+
+    /// The same for another HPA.
+    pub fn condition_of(&self, name: &str, kind: &str, field: &str) -> String {
+        condition(&self.cluster.read(&format!("{HPAS}/{name}")).expect("the HPA"), kind, field)
     }
 
     /// The value that the aggregator answers with, if it is one.
     pub fn value(&self) -> Option<String> {
-        let said = self.cluster.kubectl(&["get", "--raw", METRIC_PATH]);
-        let list: serde_json::Value = serde_json::from_str(&said.stdout).ok()?;
+        let list = self.cluster.read(METRIC_PATH)?;
         Some(list["items"][0]["value"].as_str()?.to_owned())
     }
 
@@ -190,7 +213,12 @@ impl World {
     }
 }
 
-const AVAILABLE: &str = "jsonpath={.status.conditions[?(@.type==\"Available\")].status}";
+/// A field of the condition of this type, empty without one.
+pub fn condition(object: &Value, kind: &str, field: &str) -> String {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let found = conditions.find(|condition| condition["type"] == kind);
+    found.and_then(|condition| condition[field].as_str()).unwrap_or_default().to_owned()
+}
 
 // === impl Oci ===
 
@@ -237,6 +265,11 @@ impl Oci {
 
     /// Puts messages with the official CLI.
     pub fn put_by_cli(&self, count: usize) {
+        self.put_by_cli_into(QUEUE_ID, count);
+    }
+
+    /// The same into another queue.
+    pub fn put_by_cli_into(&self, queue_id: &str, count: usize) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("message.json");
         for begin in (0..count).step_by(20) {
@@ -245,7 +278,7 @@ impl Oci {
             let messages: Vec<_> = batch.map(|n| serde_json::json!({"content": format!("order {n}")})).collect();
             fs::write(&file, serde_json::to_vec(&messages).unwrap()).unwrap();
             let said = run(script("hack/oci")
-                .args(["queue", "messages", "put-messages", "--queue-id", QUEUE_ID])
+                .args(["queue", "messages", "put-messages", "--queue-id", queue_id])
                 .args(["--messages", &format!("file://{}", file.display())])
                 .args(["--endpoint", &format!("http://{}", self.address)])
                 .args(["--config-file", self.config_file.to_str().unwrap()]));

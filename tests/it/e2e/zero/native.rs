@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::cluster::{eventually, pause};
-use super::super::world::Server;
+use super::super::world::{self, Server};
 use super::leaders::{End, Replicas};
 use super::stage::{Hpa, REFRESH, SETTLE, SLACK, Stage, WAKE, Workload};
 
@@ -17,13 +17,13 @@ const KEPT: Workload = Workload { kind: "deployment", name: "kept" };
 const LATCHED: Workload = Workload { kind: "deployment", name: "latched" };
 const ALL: [Workload; 4] = [FAST, PLAIN, KEPT, LATCHED];
 /// The controller is slow here, to be outrun.
-const SYNC: Duration = Duration::from_secs(15);
-/// Of which in one in ten its look is in the second or two that it takes us.
-const TRIES: usize = 4;
+const SYNC: Duration = Duration::from_secs(10);
+/// Of which in one in five its sync is in the second or two that depthgauge takes.
+const TRIES: usize = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn hpas_that_can_are_left_alone_woken_faster_or_rescued() {
-    let mut stage = Stage::new("zero-native", &["--sync", "15s"]).await;
+    let mut stage = Stage::new("zero-native", &["--sync", "10s"]).await;
     let mut replicas = tokio::task::block_in_place(|| {
         let mut replicas = Replicas::new(&stage);
         deploy(&stage);
@@ -200,6 +200,5 @@ fn rests(stage: &Stage) {
 }
 
 fn condition(stage: &Stage, workload: Workload) -> String {
-    let path = "jsonpath={.status.conditions[?(@.type==\"ScaledToZero\")].status}";
-    stage.world.cluster.told(&["get", "hpa", workload.name, "-n", "shop", "-o", path])
+    world::condition(&stage.read_hpa(workload), "ScaledToZero", "status")
 }

@@ -5,9 +5,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::super::cluster::{eventually_or, run, throughout};
-use super::super::world::{Place, Server, World, lasting_port};
+use super::super::world::{DEPLOYMENTS, HPAS, Place, Server, World, lasting_port};
 
 /// Of every HPA here.
 pub const COOLDOWN: Duration = Duration::from_secs(6);
@@ -116,14 +117,19 @@ spec:
     }
 
     /// How many replicas it shall have.
-    pub fn replicas(&self, workload: Workload) -> u32 {
+    pub fn replicas(&self, workload: Workload) -> u64 {
         let Workload { kind, name } = workload;
-        let said = self.world.cluster.told(&["get", kind, name, "-n", "shop", "-o", "jsonpath={.spec.replicas}"]);
-        said.parse().unwrap_or_else(|_| panic!("replicas of {workload:?}: {said:?}"))
+        let all = match kind {
+            "deployment" => DEPLOYMENTS,
+            "statefulset" => "/apis/apps/v1/namespaces/shop/statefulsets",
+            _ => "/apis/example.com/v1/namespaces/shop/workers",
+        };
+        let object = self.world.cluster.read(&format!("{all}/{name}")).unwrap_or_else(|| panic!("no {workload:?}"));
+        object["spec"]["replicas"].as_u64().unwrap_or_else(|| panic!("replicas of {object}"))
     }
 
     /// Waits for so many; how long it took.
-    pub fn await_replicas(&self, workload: Workload, count: u32, within: Duration) -> Duration {
+    pub fn await_replicas(&self, workload: Workload, count: u64, within: Duration) -> Duration {
         let began = Instant::now();
         let what = || {
             let (now, events) = (self.replicas(workload), self.events(workload));
@@ -133,7 +139,7 @@ spec:
         began.elapsed()
     }
 
-    pub fn stays(&self, workload: Workload, count: u32, time: Duration) {
+    pub fn stays(&self, workload: Workload, count: u64, time: Duration) {
         throughout(&format!("{count} of {workload:?}"), time, || self.replicas(workload) == count);
     }
 
@@ -148,8 +154,13 @@ spec:
     }
 
     pub fn annotation(&self, workload: Workload, key: &str) -> String {
-        let path = format!("jsonpath={{.metadata.annotations.depthgauge\\.dev/{key}}}");
-        self.world.cluster.told(&["get", "hpa", workload.name, "-n", "shop", "-o", &path])
+        let annotation = &self.read_hpa(workload)["metadata"]["annotations"][format!("depthgauge.dev/{key}")];
+        annotation.as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn read_hpa(&self, workload: Workload) -> Value {
+        let name = workload.name;
+        self.world.cluster.read(&format!("{HPAS}/{name}")).unwrap_or_else(|| panic!("no hpa/{name}"))
     }
 
     /// `REASON: text` of each of our Events on its HPA.
@@ -158,11 +169,17 @@ spec:
     }
 
     pub fn events_on(&self, kind: &str, name: &str) -> Vec<String> {
-        let about = format!("involvedObject.kind={kind},involvedObject.name={name}");
-        let path =
-            "jsonpath={range .items[?(@.reportingComponent==\"depthgauge\")]}{.reason}: {.message}{\"\\n\"}{end}";
-        let said = self.world.cluster.told(&["get", "events", "-n", "shop", "--field-selector", &about, "-o", path]);
-        said.lines().map(str::to_owned).collect()
+        let events = self.read_events(&format!("involvedObject.kind={kind},involvedObject.name={name}"));
+        let ours = events.iter().filter(|event| event["reportingComponent"] == "depthgauge");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        ours.map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"]))).collect()
+    }
+
+    fn read_events(&self, selected: &str) -> Vec<Value> {
+        let selected = selected.replace('=', "%3D");
+        let path = format!("/api/v1/namespaces/shop/events?fieldSelector={selected}");
+        let mut list = self.world.cluster.read(&path).expect("a list of Events");
+        serde_json::from_value(list["items"].take()).unwrap()
     }
 
     /// How long after the messages its last Event says that it was woken: kubectl's own time is
@@ -170,11 +187,10 @@ spec:
     pub fn woken_after(&self, workload: Workload, put: Instant) -> Duration {
         let put = Timestamp::now() - SignedDuration::try_from(put.elapsed()).unwrap();
         let about = format!("involvedObject.name={},reason=ScaledFromZero", workload.name);
-        let path = "jsonpath={range .items[*]}{.eventTime}{\"\\n\"}{end}";
         let at = || {
-            let said =
-                self.world.cluster.told(&["get", "events", "-n", "shop", "--field-selector", &about, "-o", path]);
-            said.lines().map(|at| at.parse::<Timestamp>().unwrap()).filter(|at| *at >= put).max()
+            let events = self.read_events(&about);
+            let at = events.iter().map(|event| event["eventTime"].as_str().unwrap().parse::<Timestamp>().unwrap());
+            at.filter(|at| *at >= put).max()
         };
         let woken = eventually_or(|| format!("{workload:?} woken\n{}", self.world.log()), SETTLE, at);
         woken.duration_since(put).unsigned_abs()
