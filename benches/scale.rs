@@ -16,7 +16,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Identified, NextRequest, Opened, Source, SourceError};
+use depthgauge::source::{Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError};
 use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -104,7 +104,7 @@ fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::R
         "oci": {"auth": {"type": "apiKey", "configFile": profile.config_file}, "maxRequestsPerSecond": per_second},
         "sources": sources,
     });
-    let config = Config::parse(&config.to_string()).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+    let config = Config::parse(&config.to_string(), KINDS).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let simulated = config.open(clock)?.into_iter().map(|binding| match binding.source {
         Opened::One(Identified { identity, source: queue }) => {
             let source = Box::new(Simulated { queue, reads: reads.clone() });

@@ -1,30 +1,36 @@
-//! The config file, and the only reader of it: text to typed parts.
+//! The config: one file, or all `*.yaml` of a folder. Text to typed entries; this is the only reader.
 //!
-//! What every source has (name, namespaces, timing) is read here; what only one kind has is
-//! read by the kind itself, from the same mapping, so that a key which nobody knows is an error
-//! with its line and column. All errors of a file are reported at once.
+//! Keys are tables ([`crate::source::keys`]): those of every entry are here, the others are a kind's
+//! own. So a key that no table has is an error with its line and column, and the JSON Schema has the
+//! same keys. All errors of all files are reported at once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-mod file;
+mod connections;
+mod entry;
+mod environment;
+mod files;
+mod keys;
 mod opener;
 mod reload;
 mod schema;
-mod variables;
+mod unique;
 
-pub use file::ConfigFile;
+pub use files::{ConfigFiles, File, read_files};
 pub use opener::Opener;
 pub use reload::Reload;
 pub use schema::schema;
 
+use connections::Connections;
+use entry::Written;
+
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::rules::ValueRules;
 use crate::lookup::{SourceConfig, Timing};
+use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
-use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, LABEL_VALUE_RULE, is_label_value};
-use crate::source::{self, Kind, OpenError, Plan};
+use crate::source::keys::Values;
+use crate::source::{Definition, Kind, Kinds, OpenError};
 
 /// The version of the format, and the only one.
 const API_VERSION: &str = "depthgauge.dev/v1alpha1";
@@ -33,24 +39,20 @@ const KIND: &str = "Config";
 
 /// A config without errors; its sources are not opened yet.
 pub struct Config {
-    groups: Vec<Group>,
-}
-
-/// All sources of one kind.
-struct Group {
-    kind: &'static dyn Kind,
+    /// In the order of the files, and in each in the order of the file.
     entries: Vec<Entry>,
-    plan: Box<dyn Plan>,
 }
 
-/// What a source of any kind has.
+/// An entry of `sources`.
 struct Entry {
+    kind: &'static Kind,
     /// Of sources that are listed, the pattern of their names.
     name: String,
     namespaces: Vec<Pattern>,
     timing: Timing,
     export: bool,
-    policies: ValueRules,
+    value_rules: ValueRules,
+    definition: Definition,
 }
 
 /// Why there is no config.
@@ -59,218 +61,128 @@ pub enum ConfigError {
     /// Not readable.
     #[error("config file {path}: {source}")]
     Read {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+    /// A folder without a file that could be one.
+    #[error("config folder {0}: there is no file whose name ends in .yaml")]
+    Empty(PathBuf),
     /// Readable and wrong: a line `FILE:LINE:COLUMN: what` for each error.
     #[error("{0}")]
     Wrong(String),
 }
 
+/// Where something is written.
+#[derive(Clone, Copy)]
+struct Location {
+    /// Which of the files.
+    file: usize,
+    at: Position,
+}
+
+/// What is wrong with each of the files.
+struct Report<'f> {
+    files: &'f [File],
+    problems: Vec<Problems>,
+}
+
 // === impl Config ===
 
 impl Config {
-    /// Reads and parses a file.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse_file(path, &text(path)?)
+    /// Reads and parses a file, or all files of a folder.
+    pub fn read(path: &Path, kinds: Kinds) -> Result<Self, ConfigError> {
+        Self::parse_files(&read_files(path)?, kinds)
     }
 
     /// Parses a text.
-    pub fn parse(text: &str) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let node = Node::parse(text, &mut problems);
-        let config = node.as_ref().and_then(|node| Some(decode(node.fields(&mut problems)?, &mut problems)));
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(problems),
-        }
+    pub fn parse(text: &str, kinds: Kinds) -> Result<Self, Problems> {
+        let file = File { path: PathBuf::new(), text: text.to_owned() };
+        let (config, mut report) = decode(std::slice::from_ref(&file), kinds);
+        config.ok_or_else(|| report.problems.swap_remove(0))
     }
 
-    /// Parses the text of a file; the errors name it.
-    pub fn parse_file(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        Self::parse(text).map_err(|problems| {
-            let lines: Vec<String> = problems.lines().map(|line| format!("{}:{line}", path.display())).collect();
-            ConfigError::Wrong(lines.join("\n"))
+    /// Parses files that are one config together; the errors name them.
+    pub fn parse_files(files: &[File], kinds: Kinds) -> Result<Self, ConfigError> {
+        let (config, Report { problems, .. }) = decode(files, kinds);
+        config.ok_or_else(|| {
+            let named = files.iter().zip(&problems);
+            let lines = named.flat_map(|(file, problems)| {
+                problems.lines().map(move |line| format!("{}:{line}", file.path.display()))
+            });
+            ConfigError::Wrong(lines.collect::<Vec<_>>().join("\n"))
         })
     }
 
-    /// Opens every source: keys are loaded, nothing is asked over the network yet.
+    /// Opens every source: credentials are loaded, and nothing is sent yet.
     pub fn open(self, clock: Clock) -> Result<Vec<SourceConfig>, OpenError> {
         Opener::new(clock).open(self)
     }
 
     /// How many sources there are.
     pub fn source_count(&self) -> usize {
-        self.groups.iter().map(|group| group.entries.len()).sum()
+        self.entries.len()
     }
 }
 
-/// Reads the text of a config file.
-pub fn text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+// === impl Report ===
+
+impl Report<'_> {
+    fn of(&mut self, file: usize) -> &mut Problems {
+        &mut self.problems[file]
+    }
+
+    fn add(&mut self, Location { file, at }: Location, message: String) {
+        self.of(file).add(at, message);
+    }
+
+    /// A place as an error at `from` writes it: `7:11`, with its file if that is another.
+    fn place(&self, Location { file, at }: Location, from: Location) -> String {
+        if file == from.file { at.to_string() } else { format!("{}:{at}", self.files[file].path.display()) }
+    }
 }
 
-fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
-    exactly(&mut top, "apiVersion", API_VERSION, problems);
-    exactly(&mut top, "kind", KIND, problems);
+fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
+    let mut report = Report { files, problems: files.iter().map(|_| Problems::default()).collect() };
+    let nodes: Vec<Option<Node>> =
+        files.iter().enumerate().map(|(file, File { text, .. })| Node::parse(text, report.of(file))).collect();
+    let (mut connections, mut written) = (Connections::default(), Vec::new());
+    for (file, node) in nodes.iter().enumerate() {
+        let fields = node.as_ref().and_then(|node| node.fields(report.of(file)));
+        if let Some(fields) = fields {
+            decode_file(file, fields, kinds, &mut connections, &mut written, &mut report);
+        }
+    }
+    unique::check(&written, &mut report);
+    let entries: Vec<Entry> =
+        written.into_iter().filter_map(|written| written.connected(&connections, &mut report)).collect();
+    let is_good = report.problems.iter().all(Problems::is_empty);
+    (is_good.then_some(Config { entries }), report)
+}
+
+fn decode_file(
+    file: usize,
+    mut top: Fields<'_>,
+    kinds: Kinds,
+    connections: &mut Connections,
+    written: &mut Vec<Written>,
+    report: &mut Report<'_>,
+) {
+    exactly(&mut top, "apiVersion", API_VERSION, report.of(file));
+    exactly(&mut top, "kind", KIND, report.of(file));
     let mut defaults = Timing::default();
-    if let Some(mut fields) = top.take("defaults").and_then(|node| node.fields(problems)) {
-        defaults = timing(&mut fields, defaults, problems);
-        fields.finish(problems);
+    if let Some(mut fields) = top.take("defaults").and_then(|node| node.fields(report.of(file))) {
+        let values = Values::decode(&mut fields, &[keys::TIMING], report.of(file));
+        defaults = entry::timing(&values, defaults, fields.at(), report.of(file));
+        fields.finish(report.of(file));
     }
-    let mut sources = Vec::new();
-    let nodes = top.require("sources", problems).and_then(|node| node.list(problems));
+    connections.decode(file, &mut top, kinds, report);
+    let nodes = top.require("sources", report.of(file)).and_then(|node| node.list(report.of(file)));
     for node in nodes.unwrap_or_default() {
-        sources.extend(decode_source(node, defaults, problems));
+        written.extend(Written::decode(file, node, defaults, kinds, report.of(file)));
     }
-    unique_names(&sources, problems);
-    let mut groups = Vec::new();
-    for kind in source::KINDS {
-        groups.extend(decode_group(*kind, &mut top, &mut sources, problems));
-    }
-    top.finish(problems);
-    Config { groups }
-}
-
-/// One entry of `sources`, with the keys that its kind has yet to read.
-struct Written<'n> {
-    kind: &'static dyn Kind,
-    /// Where it is named; one whose sources are listed is not.
-    name_at: Option<Position>,
-    entry: Entry,
-    fields: Fields<'n>,
-}
-
-fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) -> Option<Written<'n>> {
-    let mut fields = node.fields(problems)?;
-    let kind = fields.require("type", problems).and_then(|node| {
-        let text = node.text(problems)?;
-        let kind = source::kind(text);
-        if kind.is_none() {
-            let known: Vec<_> = source::KINDS.iter().map(|kind| kind.name()).collect();
-            problems.add(node.at(), format!("unknown type {text:?}; there is {}", known.join(", ")));
-        }
-        kind
-    });
-    let (name_at, name) = if kind.is_some_and(|kind| fields.has(kind.lists_by())) {
-        (None, listed(&mut fields, problems))
-    } else {
-        let named = fields.require("name", problems).and_then(|node| Some((node.at(), name(node, problems)?)));
-        named.map_or((None, String::new()), |(at, name)| (Some(at), name))
-    };
-    let namespaces = fields.require("namespaces", problems).and_then(|node| namespaces(node, problems));
-    let timing = timing(&mut fields, defaults, problems);
-    let export = fields.take("export").and_then(|node| node.truth(problems)).unwrap_or(false);
-    let policies = policies(&mut fields, problems);
-    let entry = Entry { name, namespaces: namespaces.unwrap_or_default(), timing, export, policies };
-    // Without its kind nobody knows which other keys it may have.
-    Some(Written { kind: kind?, name_at, entry, fields })
-}
-
-/// Of the sources that are listed, those that are meant: all, unless `match` says which.
-fn listed(fields: &mut Fields<'_>, problems: &mut Problems) -> String {
-    let Some(node) = fields.take("match") else { return "*".to_owned() };
-    let text = node.text(problems).unwrap_or_default();
-    if text.is_empty() {
-        problems.add(node.at(), "no name is empty: leave `match` out for all names, or write one such as \"orders-*\"");
-    }
-    text.to_owned()
-}
-
-/// A source's name becomes a label value, so it must be able to.
-fn name(node: &Node, problems: &mut Problems) -> Option<String> {
-    let text = node.text(problems)?;
-    if !is_label_value(text) {
-        problems.add(node.at(), format!("{text:?} can be no label value: {LABEL_VALUE_RULE}"));
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn namespaces(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
-    let items = node.list(problems)?;
-    if items.is_empty() {
-        problems.add(node.at(), "nobody could read this source: name namespaces, or \"*\" for all");
-    }
-    let patterns = items.iter().map(|item| namespace(item, problems)).collect::<Vec<_>>();
-    patterns.into_iter().collect()
-}
-
-/// A namespace's name, a DNS label by Kubernetes' rule, in which `*` stands for any part.
-fn namespace(node: &Node, problems: &mut Problems) -> Option<Pattern> {
-    let text = node.text(problems)?;
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'*');
-    let edge = |at: Option<u8>| at.is_some_and(|byte| byte != b'-');
-    let bytes = text.as_bytes();
-    if !(bytes.iter().copied().all(legal) && edge(bytes.first().copied()) && edge(bytes.last().copied())) {
-        let rule = "small letters, digits and '-' within, and \"*\" for any part";
-        problems.add(node.at(), format!("{text:?} can be no namespace: {rule}"));
-        return None;
-    }
-    Some(Pattern::new(text))
-}
-
-fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) -> Timing {
-    let mut read = |key, default| fields.take(key).and_then(|node| node.duration(problems)).unwrap_or(default);
-    let timing = Timing {
-        refresh: read("refresh", defaults.refresh),
-        timeout: read("timeout", defaults.timeout),
-        max_age: read("maxAge", defaults.max_age),
-        idle_after: read("idleAfter", defaults.idle_after),
-    };
-    // What is wrong with the defaults is said once, there.
-    if timing.max_age < timing.refresh && timing != defaults {
-        let (max_age, refresh) = (timing.max_age, timing.refresh);
-        let message = format!(
-            "maxAge ({max_age:?}) is shorter than refresh ({refresh:?}): values would grow too old between two reads"
-        );
-        problems.add(fields.at(), message);
-    }
-    timing
-}
-
-fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> ValueRules {
-    let mut read = |key| fields.take(key)?.amount(Quantity::UNITS_MAX, problems).map(Quantity::from_units);
-    ValueRules { activation: read("activation"), fallback: read("fallback") }
-}
-
-fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
-    let mut seen = BTreeMap::new();
-    for source in sources {
-        let Some(at) = source.name_at else { continue };
-        let key = (source.kind.label(), source.entry.name.as_str());
-        if let Some(first) = seen.get(&key) {
-            let message = format!("another {} is called {:?}, at {first}: names must differ", key.0, key.1);
-            problems.add(at, message);
-        } else {
-            seen.insert(key, at);
-        }
-    }
-}
-
-fn decode_group(
-    kind: &'static dyn Kind,
-    top: &mut Fields<'_>,
-    sources: &mut Vec<Written<'_>>,
-    problems: &mut Problems,
-) -> Option<Group> {
-    let mut section = top.take(kind.section()).and_then(|node| node.fields(problems));
-    let mine = |source: &&mut Written<'_>| source.kind.name() == kind.name();
-    let mut entries: Vec<&mut Fields<'_>> = sources.iter_mut().filter(mine).map(|source| &mut source.fields).collect();
-    let plan = kind.decode(section.as_mut(), &mut entries, problems);
-    if let Some(section) = section {
-        section.finish(problems);
-    }
-    let mut group = Vec::new();
-    for source in sources.extract_if(.., |source| source.kind.name() == kind.name()) {
-        source.fields.finish(problems);
-        group.push(source.entry);
-    }
-    // A kind that no entry has needs no credentials.
-    let plan = plan.filter(|_| !group.is_empty())?;
-    Some(Group { kind, entries: group, plan })
+    top.finish(report.of(file));
 }
 
 fn exactly(fields: &mut Fields<'_>, key: &'static str, wanted: &str, problems: &mut Problems) {
@@ -287,9 +199,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metric::quantity::Quantity;
+    use crate::source::KINDS;
 
     fn lines(text: &str) -> Vec<String> {
-        match Config::parse(text) {
+        match Config::parse(text, KINDS) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.lines().collect(),
         }
@@ -322,9 +236,9 @@ sources:
 
     #[test]
     fn a_good_file() {
-        let config = Config::parse(GOOD).unwrap();
+        let config = Config::parse(GOOD, KINDS).unwrap();
         assert_eq!(config.source_count(), 2);
-        let entry = &config.groups[0].entries[0];
+        let entry = &config.entries[0];
         assert_eq!(entry.name, "orders");
         assert!(entry.namespaces[1].matches("team-a"));
         let seconds = Duration::from_secs;
@@ -332,8 +246,8 @@ sources:
             Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
         assert_eq!(entry.timing, expected);
         let units = |n| Some(Quantity::from_units(n));
-        assert_eq!(entry.policies, ValueRules { activation: units(1), fallback: units(12) });
-        assert_eq!(config.groups[0].entries[1].policies, ValueRules::default());
+        assert_eq!(entry.value_rules, ValueRules { activation: units(1), fallback: units(12) });
+        assert_eq!(config.entries[1].value_rules, ValueRules::default());
     }
 
     #[test]
@@ -368,7 +282,7 @@ sources:
             "4:21: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
-            "9:17: nobody could read this source: name namespaces, or \"*\" for all",
+            "9:17: no namespace could read this source: name namespaces, or \"*\" for all",
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
@@ -404,9 +318,8 @@ sources:
   - {type: oci-queue, compartmentId: ocid1.compartment.oc1..aaaa, namespaces: [shop]}
   - {type: oci-queue, compartmentId: ocid1.tenancy.oc1..aaaa, match: "orders-*", namespaces: [shop], export: true}
 "#;
-        let config = Config::parse(&format!("{GOOD}{}", listed.trim_start_matches('\n'))).unwrap();
-        let entries: Vec<_> =
-            config.groups[0].entries.iter().map(|entry| (entry.name.as_str(), entry.export)).collect();
+        let config = Config::parse(&format!("{GOOD}{}", listed.trim_start_matches('\n')), KINDS).unwrap();
+        let entries: Vec<_> = config.entries.iter().map(|entry| (entry.name.as_str(), entry.export)).collect();
         assert_eq!(entries, [("orders", false), ("bills", false), ("*", false), ("orders-*", true)]);
         let wrong = r#"apiVersion: depthgauge.dev/v1alpha1
 kind: Config
@@ -427,8 +340,8 @@ sources:
     #[test]
     fn definitions_are_the_same_while_what_they_mean_is() {
         let definitions = |text: &str| {
-            let Config { groups } = Config::parse(text).unwrap();
-            groups[0].plan.definitions()
+            let Config { entries } = Config::parse(text, KINDS).unwrap();
+            entries.into_iter().map(|entry| entry.definition).collect::<Vec<_>>()
         };
         let before = definitions(GOOD);
         assert_ne!(before[0], before[1]);

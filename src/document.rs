@@ -291,6 +291,11 @@ impl<'n> Fields<'n> {
         self.entries.iter().any(|(name, ..)| name == key)
     }
 
+    /// Where the value of a key begins, if there is such a key.
+    pub fn place(&self, key: &str) -> Option<Position> {
+        self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node.at)
+    }
+
     /// The value of an optional key.
     pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);

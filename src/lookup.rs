@@ -24,7 +24,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName, Namespace, Sample, names};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{self, Kind, Opened};
+use crate::source::{self, Definition, Kind, Opened};
 
 pub mod activation;
 mod collector;
@@ -90,7 +90,7 @@ pub struct SourceConfig {
     /// pattern of their names: `orders-*`.
     pub name: String,
     /// What kind of source it is.
-    pub kind: &'static dyn Kind,
+    pub kind: &'static Kind,
     /// Who may read it.
     pub namespaces: Vec<Pattern>,
     /// How fresh it is kept.
@@ -100,8 +100,8 @@ pub struct SourceConfig {
     /// What is served instead of some values, unless a request says otherwise.
     pub value_rules: ValueRules,
     /// What makes the source what it is: while this, the name and the timing stay the same, so
-    /// does the source, and what is known of it. See [`source::Plan::definitions`].
-    pub definition: String,
+    /// does the source, and what is known of it.
+    pub definition: Definition,
     /// The source itself, or what lists them.
     pub source: Opened,
 }
@@ -308,10 +308,10 @@ impl Catalog {
         if entries.collections.is_empty() {
             return Ok(entries);
         }
-        let named = selector.named(kind.label());
-        entries.wait_for_lists(*kind, namespace, named, by).await.map_err(LookupError::Unavailable)?;
+        let named = selector.named(kind.label);
+        entries.wait_for_lists(kind, namespace, named, by).await.map_err(LookupError::Unavailable)?;
         let entries = self.entries();
-        let duplicate = entries.duplicates(*kind, namespace).find(|duplicate| query.selects(&duplicate.name));
+        let duplicate = entries.duplicates(kind, namespace).find(|duplicate| query.selects(&duplicate.name));
         match duplicate.map(|duplicate| duplicate.message.clone()) {
             Some(message) => Err(LookupError::Unavailable(message)),
             None => Ok(entries),
@@ -324,7 +324,7 @@ impl Catalog {
 impl Item<'_> {
     fn sample(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
         let (metric, entry) = (query.metric, self.entry);
-        let value_rules = match query.kind.depths().contains(&metric) {
+        let value_rules = match query.kind.depths.contains(&metric) {
             true => query.value_rules.or(entry.rules.value_rules),
             false => ValueRules::default(),
         };
@@ -352,23 +352,23 @@ fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Loo
 
 /// All metrics of all kinds, sorted. They depend neither on the config nor on what can be read.
 pub fn metrics() -> BTreeSet<MetricName> {
-    source::KINDS.iter().flat_map(|kind| kind.metrics()).copied().collect()
+    source::KINDS.iter().flat_map(|kind| kind.metrics).copied().collect()
 }
 
 /// The label that names a source of this metric: `queue`.
 pub fn label(metric: MetricName) -> Option<&'static str> {
-    let kind = source::KINDS.iter().find(|kind| kind.metrics().contains(&metric))?;
-    Some(kind.label())
+    let kind = source::KINDS.iter().find(|kind| kind.metrics.contains(&metric))?;
+    Some(kind.label)
 }
 
 /// A source as it appears in an error message: `queue "orders"`.
-pub fn title(kind: &dyn Kind, name: &str) -> String {
-    format!("{} {name:?}", kind.label())
+pub fn title(kind: &Kind, name: &str) -> String {
+    format!("{} {name:?}", kind.label)
 }
 
-fn find_metric(requested: &str) -> Result<(&'static dyn Kind, MetricName), LookupError> {
+fn find_metric(requested: &str) -> Result<(&'static Kind, MetricName), LookupError> {
     let found = source::KINDS.iter().find_map(|kind| {
-        let metric = kind.metrics().iter().find(|metric| metric.as_str() == requested)?;
+        let metric = kind.metrics.iter().find(|metric| metric.as_str() == requested)?;
         Some((*kind, *metric))
     });
     found.ok_or_else(|| LookupError::NoSuchMetric {
@@ -393,20 +393,20 @@ fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     let mut seen = HashSet::new();
     items.retain(|item| {
         let Entry { kind, readings, .. } = item.entry;
-        seen.insert((kind.name(), &*readings.identity, readings.meant(item.facet)))
+        seen.insert((kind.name, &*readings.identity, readings.meant(item.facet)))
     });
     items
 }
 
-fn no_match(entries: &Entries, kind: &'static dyn Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
+fn no_match(entries: &Entries, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
     let names: Vec<&str> = entries.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
     let unnamed = entries.unnamed(kind, namespace);
     if names.is_empty() && unnamed.is_none() {
-        let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label());
+        let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label);
         let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
         return LookupError::NoMatch(message);
     }
-    let mut message = no_match_message(kind.label(), namespace.as_str(), &selector.to_string(), &names);
+    let mut message = no_match_message(kind.label, namespace.as_str(), &selector.to_string(), &names);
     if let Some(Unselectable { name, reason, .. }) = unnamed {
         let reason = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
         if names.is_empty() || message.len() + reason.len() <= NAMES_BYTES {

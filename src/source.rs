@@ -1,106 +1,128 @@
 //! Where values come from: the traits that every kind of source implements, and the list of
 //! kinds.
 //!
-//! A new kind is one file in `source/` and one line in [`KINDS`]. [`crate::lookup`] knows only
-//! the traits, so freshness, refusal of stale values and outages are the same for every kind.
+//! A new kind is one file in `source/` and one line in [`KINDS`]. [`crate::config`] knows only its
+//! key tables and [`crate::lookup`] only the traits, so errors of the config, freshness, refusal of
+//! stale values and outages are the same for every kind.
 
-use std::any::Any;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::document::{Fields, Problems};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName};
 use crate::upstream::{Admission, Upstream};
 
 pub mod facet;
+pub mod keys;
 pub mod oci_queue;
 
 use facet::Facet;
+use keys::{Key, Values};
 
 /// Every kind of source that a config may name.
-pub const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue];
+pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE];
 
-/// A kind of source: what its metrics are called, and how its part of the config is read.
-pub trait Kind: Debug + Sync {
+/// The kinds of source that are known. An argument everywhere, so that a test can bring its own.
+pub type Kinds = &'static [&'static Kind];
+
+/// A kind of source, as data: what its metrics are called, and what its part of the config is.
+#[derive(Debug)]
+pub struct Kind {
     /// The value of `type` in the config: `oci-queue`.
-    fn name(&self) -> &'static str;
-
-    /// The label that picks one of its sources by its config name: `queue`.
-    fn label(&self) -> &'static str;
-
-    /// The metrics that each of its sources has.
-    fn metrics(&self) -> &'static [MetricName];
-
+    pub name: &'static str,
+    /// The label that picks one of its sources by its name: `queue`.
+    pub label: &'static str,
+    /// The metrics that each of its sources has, sorted.
+    pub metrics: &'static [MetricName],
     /// Those of its metrics that `export: true` also shows as gauges, under their own names.
-    fn gauges(&self) -> &'static [Gauge];
-
-    /// Those of its metrics that count work to be done: the ones that policies may touch. The
+    pub gauges: &'static [Gauge],
+    /// Those of its metrics that count work to be done: the ones that value rules apply to. The
     /// first is what a history is kept of.
-    fn depths(&self) -> &'static [MetricName];
-
+    pub depths: &'static [MetricName],
     /// The labels that name a part of a source and whose members are listed nowhere: `channel`.
-    fn open_labels(&self) -> &'static [&'static str];
-
-    /// The section of the config that its sources share: `oci`.
-    fn section(&self) -> &'static str;
-
-    /// The key of an entry that stands for many sources, which are listed and not named:
-    /// `compartmentId`. Such an entry has a `match` and no `name`.
-    fn lists_by(&self) -> &'static str;
-
-    /// The same keys as [`Kind::decode`] reads, as JSON Schema: an object of `section`, the schema of
-    /// that section, and of `named` and `listed`, the `properties` and `required` ones that an entry
-    /// has besides those of every kind, by whether it has a name or is listed.
-    fn schema(&self) -> &'static str;
-
-    /// Reads the shared section and the kind's own keys of each entry, in the order of the file.
-    /// What is wrong goes into `problems`; a plan beside problems is never opened.
-    fn decode(
-        &self,
-        section: Option<&mut Fields<'_>>,
-        entries: &mut [&mut Fields<'_>],
-        problems: &mut Problems,
-    ) -> Option<Box<dyn Plan>>;
-
-    /// The variables of the environment that can name one source, for a start without a config
-    /// file and for nothing else; the first of them has to be set.
-    fn variables(&self) -> &'static [&'static str];
-
-    /// The source that they name, to be read by `own_namespace` unless they say otherwise. `None`
-    /// when they name none; else all that is wrong with them, each by its variable.
-    fn in_environment(
-        &self,
-        var: &dyn Fn(&str) -> Option<String>,
-        own_namespace: Option<&str>,
-    ) -> Option<Result<Named, Vec<String>>>;
+    pub parts: &'static [&'static str],
+    /// The ways to write an entry. The first whose key is there counts, else the last.
+    pub forms: &'static [Form],
+    /// What its sources are read through.
+    pub connection: ConnectionType,
+    /// How the environment names one source, for a start without a config file and for nothing else.
+    pub environment: Option<Environment>,
 }
 
-/// The sources of one kind as configured: their settings make sense, nothing is opened yet.
-pub trait Plan: Send {
-    /// For each entry, in order, all that makes its sources what they are: those of two plans
-    /// are the same when these texts are. Only to be compared.
-    fn definitions(&self) -> Vec<String>;
-
-    /// Opens credentials and connections' settings; all that can fail at start fails here.
-    /// What the plan before this one shared is shared again if its settings are the same.
-    fn open(self: Box<Self>, before: Option<&Shared>, clock: Clock) -> Result<OpenedPlan, OpenError>;
+/// A way to write an entry of a kind.
+#[derive(Debug)]
+pub struct Form {
+    /// The key that picks it: `compartmentId`.
+    pub key: &'static str,
+    /// Its keys, besides those that every entry has.
+    pub keys: &'static [Key],
 }
 
-/// What all sources of a plan share, such as a client that is signed in. Only its kind knows
-/// what it is.
-pub type Shared = Arc<dyn Any + Send + Sync>;
+/// What sources of a kind are read through, such as a client with credentials.
+#[derive(Debug)]
+pub struct ConnectionType {
+    /// The value of `type` in the config, or the name of the section: `oci`.
+    pub name: &'static str,
+    /// Where it is written.
+    pub place: Place,
+    /// What it is, in a sentence.
+    pub doc: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+    /// Opens one: credentials are loaded, and nothing is sent yet.
+    pub connect: fn(&Values, Clock) -> Result<Arc<dyn Connection>, OpenError>,
+}
 
-/// A plan put to work.
-pub struct OpenedPlan {
-    /// In the order of the entries.
-    pub entries: Vec<Opened>,
-    /// For the next plan of this kind.
-    pub shared: Shared,
+/// Where connections of a type are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// In a section of their type's name at the top of the config: there is one, and it may be left
+    /// out.
+    Section,
+    /// In `connections`, by name.
+    Named,
+}
+
+/// How variables of the environment name one source.
+#[derive(Debug)]
+pub struct Environment {
+    /// The first has to be set, else the others mean nothing.
+    pub variables: &'static [Variable],
+    /// Names the namespaces that may read the source, separated by commas.
+    pub namespaces: &'static str,
+}
+
+/// A variable of the environment that has the value of a key.
+#[derive(Debug)]
+pub struct Variable {
+    /// `OCI_QUEUE_ID`
+    pub name: &'static str,
+    /// The key whose value it has.
+    pub key: &'static str,
+    /// Whether the key is of the connection, and not of the entry.
+    pub of_connection: bool,
+}
+
+/// An open connection. It opens entries, and is kept over reloads while the config says the same of
+/// it.
+pub trait Connection: Send + Sync {
+    /// Opens an entry of the form whose key is `form`; all that can fail at start fails here.
+    fn open(&self, form: &str, entry: &Values) -> Result<Opened, OpenError>;
+}
+
+/// All that makes the sources of an entry what they are, without who may read them and what is
+/// served. While it is equal, the open source and what is known of it stay.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Definition {
+    /// The key of its form.
+    pub form: &'static str,
+    /// Its own keys.
+    pub entry: Values,
+    /// Those of its connection.
+    pub connection: Arc<Values>,
 }
 
 /// An entry put to work.
@@ -145,16 +167,6 @@ pub trait Listing: Send + Sync {
 
     /// Lists all of them, giving up at the deadline. Part of a list is an error.
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
-}
-
-/// A source that the environment names.
-pub struct Named {
-    /// The value of its label; `None` is what the source calls itself, and the plan lists it.
-    pub name: Option<String>,
-    /// Who may read it, each with `*` for any characters.
-    pub namespaces: Vec<String>,
-    /// Of this one entry.
-    pub plan: Box<dyn Plan>,
 }
 
 /// A metric that is also shown to whoever scrapes us.
@@ -244,6 +256,16 @@ pub struct SourceError {
     pub retry_after: Option<Duration>,
 }
 
+// === impl Kind ===
+
+impl Kind {
+    /// The form that these keys pick.
+    pub fn form(&self, has: impl Fn(&str) -> bool) -> Option<&'static Form> {
+        let forms = self.forms;
+        forms.iter().find(|form| has(form.key)).or_else(|| forms.last())
+    }
+}
+
 // === impl SourceError ===
 
 impl SourceError {
@@ -289,11 +311,6 @@ impl dyn Source {
 #[error("{0}")]
 pub struct OpenError(pub String);
 
-/// The kind of this name.
-pub fn kind(name: &str) -> Option<&'static dyn Kind> {
-    KINDS.iter().copied().find(|kind| kind.name() == name)
-}
-
 // === impl Figures ===
 
 impl Figures {
@@ -338,29 +355,38 @@ mod tests {
     #[test]
     fn every_kind_has_depths_and_says_each_label_once() {
         for kind in KINDS {
-            assert!(!kind.depths().is_empty(), "{}", kind.name());
-            assert!(kind.depths().iter().all(|metric| kind.metrics().contains(metric)), "{}", kind.name());
-            let mut labels = vec![kind.label()];
-            labels.extend(kind.open_labels());
+            assert!(!kind.depths.is_empty(), "{}", kind.name);
+            assert!(kind.depths.iter().all(|metric| kind.metrics.contains(metric)), "{}", kind.name);
+            let mut labels = vec![kind.label];
+            labels.extend(kind.parts);
             let before = labels.len();
             labels.sort_unstable();
             labels.dedup();
-            assert_eq!(labels.len(), before, "{}", kind.name());
+            assert_eq!(labels.len(), before, "{}", kind.name);
         }
     }
 
     #[test]
-    fn no_two_kinds_share_a_name_a_label_or_a_metric() {
-        let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
-        let mut labels: Vec<&str> = KINDS.iter().map(|kind| kind.label()).collect();
-        let mut metrics: Vec<MetricName> = KINDS.iter().flat_map(|kind| kind.metrics()).copied().collect();
-        let (names_before, labels_before, metrics_before) = (names.len(), labels.len(), metrics.len());
+    fn a_variable_is_that_of_a_key() {
+        for kind in KINDS {
+            for Variable { name, key, of_connection } in kind.environment.iter().flat_map(|of| of.variables) {
+                let keys = kind.forms.iter().flat_map(|form| form.keys);
+                let known =
+                    if *of_connection { kind.connection.keys.iter().collect() } else { keys.collect::<Vec<_>>() };
+                assert!(known.iter().any(|known| known.name == *key), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_kinds_share_a_name_or_a_metric() {
+        let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let mut metrics: Vec<MetricName> = KINDS.iter().flat_map(|kind| kind.metrics).copied().collect();
+        let (names_before, metrics_before) = (names.len(), metrics.len());
         names.sort_unstable();
         names.dedup();
-        labels.sort_unstable();
-        labels.dedup();
         metrics.sort_unstable();
         metrics.dedup();
-        assert_eq!((names.len(), labels.len(), metrics.len()), (names_before, labels_before, metrics_before));
+        assert_eq!((names.len(), metrics.len()), (names_before, metrics_before));
     }
 }

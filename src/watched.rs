@@ -18,11 +18,19 @@ use tokio::time::Instant;
 /// Between two looks of [`OnUse`]: a few small reads, which cost less than one signature.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Files read so far, each with the fingerprint of what was in it.
+/// Files and folders read so far, each with the fingerprint of what was in it.
 #[derive(Debug, Default, PartialEq)]
-pub struct Reading(Vec<(PathBuf, Seen)>);
+pub struct Reading(Vec<(Item, Seen)>);
 
-/// What was in a file, or why that is not known.
+/// What is read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Item {
+    File(PathBuf),
+    /// The paths of the files whose names have this ending.
+    Folder(PathBuf, &'static str),
+}
+
+/// What was in it, or why that is not known.
 #[derive(Debug)]
 enum Seen {
     Content(Digest),
@@ -65,21 +73,52 @@ impl Reading {
     /// Reads a file, and remembers what was in it.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let content = std::fs::read(path);
-        self.0.push((path.to_owned(), Seen::of(&content)));
+        self.0.push((Item::File(path.to_owned()), Seen::of(&content)));
         content
     }
 
+    /// Lists the files of a folder whose names have this ending, sorted, and remembers which there
+    /// were. Hidden files are none: a Secret's volume has its versions beside the links to them.
+    pub fn list(&mut self, folder: &Path, ending: &'static str) -> io::Result<Vec<PathBuf>> {
+        let files = list(folder, ending);
+        self.0.push((Item::Folder(folder.to_owned(), ending), Seen::of_list(&files)));
+        files
+    }
+
     fn is_current(&self) -> bool {
-        self.0.iter().all(|(path, seen)| *seen == Seen::of(&std::fs::read(path)))
+        self.0.iter().all(|(item, seen)| *seen == item.look())
     }
 
     /// What `before` saw and this reading did not come to, as it is now.
     fn and_also(&mut self, before: &Self) {
-        for (path, _) in &before.0 {
-            if !self.0.iter().any(|(mine, _)| mine == path) {
-                // Whether it can be read is what is remembered.
-                let _ = self.read(path);
+        for (item, _) in &before.0 {
+            if !self.0.iter().any(|(mine, _)| mine == item) {
+                self.0.push((item.clone(), item.look()));
             }
+        }
+    }
+}
+
+fn list(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let is_meant = name.to_str().is_some_and(|name| name.ends_with(ending) && !name.starts_with('.'));
+        if is_meant && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+// === impl Item ===
+
+impl Item {
+    fn look(&self) -> Seen {
+        match self {
+            Self::File(path) => Seen::of(&std::fs::read(path)),
+            Self::Folder(path, ending) => Seen::of_list(&list(path, ending)),
         }
     }
 }
@@ -90,6 +129,17 @@ impl Seen {
     fn of(content: &io::Result<Vec<u8>>) -> Self {
         match content {
             Ok(content) => Self::Content(digest(&SHA256, content)),
+            Err(error) => Self::Unreadable(error.kind()),
+        }
+    }
+
+    fn of_list(files: &io::Result<Vec<PathBuf>>) -> Self {
+        match files {
+            // No path has a NUL.
+            Ok(files) => {
+                let names: Vec<&[u8]> = files.iter().map(|file| file.as_os_str().as_encoded_bytes()).collect();
+                Self::Content(digest(&SHA256, &names.join(&0)))
+            }
             Err(error) => Self::Unreadable(error.kind()),
         }
     }

@@ -4,15 +4,16 @@
 #![no_main]
 
 use depthgauge::config::Config;
+use depthgauge::source::KINDS;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    match Config::parse(text) {
+    match Config::parse(text, KINDS) {
         Ok(config) => {
             // One source needs a line at least.
             assert!(config.source_count() <= text.len());
             let longer = format!("{text}\nnobodyKnowsThis: 1\n");
-            assert!(Config::parse(&longer).is_err(), "an unknown key goes unread in {longer:?}");
+            assert!(Config::parse(&longer, KINDS).is_err(), "an unknown key goes unread in {longer:?}");
         }
         Err(problems) => {
             assert!(!problems.is_empty());

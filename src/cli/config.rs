@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, File};
+use crate::source::KINDS;
 
 /// In what our manifests have where people write the OCID of a queue of theirs.
 const PLACEHOLDER: &str = ".replace-with-";
@@ -27,8 +28,9 @@ enum Command {
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, and no
     /// queue can be read by it.
     Check {
-        /// The config file; - is standard input
-        file: PathBuf,
+        /// Config files and folders of them (*.yaml), which are one config together; - is standard input
+        #[arg(required = true, value_name = "FILE")]
+        paths: Vec<PathBuf>,
     },
     /// Print the JSON Schema of a config file, for editors
     ///
@@ -42,9 +44,9 @@ enum Command {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         match self.command {
-            Command::Check { file } => check(&file),
+            Command::Check { paths } => check(&paths),
             Command::Schema => {
-                let schema = config::schema().context("cannot make the schema")?;
+                let schema = config::schema(KINDS).context("cannot make the schema")?;
                 // Whoever closes the pipe has read enough.
                 let _ = writeln!(io::stdout(), "{schema:#}");
                 Ok(())
@@ -53,30 +55,40 @@ impl Args {
     }
 }
 
-fn check(file: &Path) -> Result<()> {
-    let (file, text) = match file == Path::new("-") {
-        true => (Path::new("<stdin>"), io::read_to_string(io::stdin()).context("standard input cannot be read")?),
-        false => (file, config::text(file)?),
-    };
-    let counted =
-        |count: usize, what| format!("{}: {count} {what}{}", file.display(), if count == 1 { "" } else { "s" });
-    let config = match Config::parse_file(file, &text) {
+fn check(paths: &[PathBuf]) -> Result<()> {
+    let files: Vec<File> =
+        paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let what = paths.iter().map(|path| title(path)).collect::<Vec<_>>().join(", ");
+    let counted = |count: usize, of| format!("{what}: {count} {of}{}", if count == 1 { "" } else { "s" });
+    let config = match Config::parse_files(&files, KINDS) {
         Err(ConfigError::Wrong(lines)) => {
             eprintln!("{lines}");
             bail!(counted(lines.lines().count(), "error"));
         }
         parsed => parsed?,
     };
-    for (place, warning) in placeholders(file, &text) {
+    for (place, warning) in files.iter().flat_map(placeholders) {
         eprintln!("{place}: warning: {warning}");
     }
     println!("{}, no errors", counted(config.source_count(), "source"));
     Ok(())
 }
 
+fn read(path: &Path) -> Result<Vec<File>> {
+    if path != Path::new("-") {
+        return Ok(config::read_files(path)?);
+    }
+    let text = io::read_to_string(io::stdin()).context("standard input can't be read")?;
+    Ok(vec![File { path: title(path).into(), text }])
+}
+
+fn title(path: &Path) -> String {
+    if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
+}
+
 /// Where an OCID is still what our manifests have for it (`config.yaml:8`), and what to do.
-pub(super) fn placeholders(file: &Path, text: &str) -> Vec<(String, &'static str)> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER));
-    let place = |(number, _): (usize, &str)| format!("{}:{number}", file.display());
+pub(super) fn placeholders(file: &File) -> Vec<(String, &'static str)> {
+    let lines = (1..).zip(file.text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER));
+    let place = |(number, _): (usize, &str)| format!("{}:{number}", file.path.display());
     lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here")).collect()
 }

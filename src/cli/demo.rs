@@ -33,6 +33,7 @@ use crate::health::{Health, Reasons, State};
 use crate::lookup::{Catalog, Gauges};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
+use crate::source::KINDS;
 use crate::{admin, api, server, telemetry};
 
 mod asker;
@@ -130,8 +131,8 @@ async fn start(
     // There is much to see.
     config["defaults"] = serde_json::json!({"refresh": "1s"});
     let queue = start_emulator(profile, emulator, parts, drain)?;
-    let config =
-        Config::parse(&config.to_string()).map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
+    let config = Config::parse(&config.to_string(), KINDS)
+        .map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
     let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
     parts.spawn(until(drain.clone(), reader.run()));
 

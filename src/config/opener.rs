@@ -1,18 +1,19 @@
-//! Puts configs to work, one after the other: what the sources of two of them share, such as a
-//! client that is signed in, is opened once.
+//! Opens configs, one after the other: a connection of which two of them say the same is opened once.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::{Config, Entry, Group};
+use super::{Config, Entry};
 use crate::lookup::SourceConfig;
 use crate::metric::Clock;
-use crate::source::{OpenError, OpenedPlan, Shared};
+use crate::source::keys::Values;
+use crate::source::{Connection, OpenError};
 
 /// Opens configs.
 pub struct Opener {
     clock: Clock,
-    /// Of the last config that could be opened, by kind.
-    shared: BTreeMap<&'static str, Shared>,
+    /// Of the last config that could be opened, by the name of their type.
+    connections: HashMap<(&'static str, Arc<Values>), Arc<dyn Connection>>,
 }
 
 // === impl Opener ===
@@ -20,7 +21,7 @@ pub struct Opener {
 impl Opener {
     /// One that has opened nothing yet.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, shared: BTreeMap::new() }
+        Self { clock, connections: HashMap::new() }
     }
 
     /// The time of day by which all is dated.
@@ -28,21 +29,21 @@ impl Opener {
         self.clock
     }
 
-    /// Opens every source: keys are loaded, nothing is asked over the network yet. An error
-    /// leaves things as they were.
+    /// Opens every source: credentials are loaded, and nothing is sent yet. An error leaves things as
+    /// they were. A connection that no entry names is not opened.
     pub fn open(&mut self, config: Config) -> Result<Vec<SourceConfig>, OpenError> {
-        let (mut configs, mut shared) = (Vec::new(), BTreeMap::new());
-        for Group { kind, entries, plan } in config.groups {
-            let definitions = plan.definitions();
-            let OpenedPlan { entries: sources, shared: mine } = plan.open(self.shared.get(kind.name()), self.clock)?;
-            shared.insert(kind.name(), mine);
-            for ((entry, definition), source) in entries.into_iter().zip(definitions).zip(sources) {
-                let Entry { name, namespaces, timing, export, policies } = entry;
-                let value_rules = policies;
-                configs.push(SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source });
-            }
+        let (mut configs, mut connections) = (Vec::new(), HashMap::new());
+        for Entry { kind, name, namespaces, timing, export, value_rules, definition } in config.entries {
+            let key = (kind.connection.name, definition.connection.clone());
+            let connection: Arc<dyn Connection> = match connections.get(&key).or_else(|| self.connections.get(&key)) {
+                Some(known) => Arc::clone(known),
+                None => (kind.connection.connect)(&definition.connection, self.clock)?,
+            };
+            connections.insert(key, connection.clone());
+            let source = connection.open(definition.form, &definition.entry)?;
+            configs.push(SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source });
         }
-        self.shared = shared;
+        self.connections = connections;
         Ok(configs)
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Config, ConfigError, ConfigFile, Opener};
+use super::{Config, ConfigError, ConfigFiles, Opener};
 use crate::health::Reporter;
 use crate::lookup::Catalog;
 
@@ -20,7 +20,7 @@ const OPEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Follows a config file.
 pub struct Reload {
-    file: ConfigFile,
+    file: ConfigFiles,
     opener: Opener,
     catalog: Arc<Catalog>,
     reporter: Reporter,
@@ -36,7 +36,7 @@ impl Reload {
     /// Keeps this catalog, which was opened from this file by this opener, as the file says.
     /// Counts in a registry whose metrics begin with our name.
     pub fn new(
-        file: ConfigFile,
+        file: ConfigFiles,
         opener: Opener,
         catalog: Arc<Catalog>,
         reporter: Reporter,

@@ -1,52 +1,120 @@
-//! The config's JSON Schema, for editors and for checks without the program.
+//! The config's JSON Schema, for editors and for checks without the program. Made from the tables
+//! that decode the config.
 //!
-//! What every source has is written beside this file, what a kind has comes from the kind, as in
-//! the decoder. It has no keyword that JSON Schema lacked before 2019 except `$defs`, for editors
-//! ignore what is newer; so keys that two forms of an entry share are written out in both.
+//! Keys that two forms of an entry share are written out in both, because editors ignore what JSON
+//! Schema got after 2018.
 
 use serde_json::{Map, Value, json};
 
-use crate::source::{KINDS, Kind};
+use super::connections::types;
+use super::{API_VERSION, KIND, keys};
+use crate::source::keys::{Key, mapping, properties, required};
+use crate::source::{ConnectionType, Form, Kind, Kinds, Place};
 
-/// The schema of the whole file, draft 2020-12.
-pub fn schema() -> serde_json::Result<Value> {
-    let shared: Value = serde_json::from_str(include_str!("schema.json"))?;
-    let mut schema = shared["file"].clone();
-    schema["properties"]["defaults"]["properties"] = shared["timing"].clone();
-    let mut kind_of_source = shared["entry"]["type"].clone();
-    kind_of_source["enum"] = KINDS.iter().map(|kind| kind.name()).collect();
-    let mut forms = Vec::new();
-    for kind in KINDS {
-        let own: Value = serde_json::from_str(kind.schema())?;
-        forms.push(entry(*kind, &shared, &own));
-        schema["properties"][kind.section()] = own["section"].clone();
-    }
-    let items = &mut schema["properties"]["sources"]["items"];
-    items["properties"] = json!({ "type": kind_of_source });
-    items["allOf"] = forms.into();
-    Ok(schema)
-}
+/// Durations as jiff reads them; no digit above zero is no duration.
+const DURATION: &str =
+    r"^\+?([0-9][0-9.,]*\s*[hmnsuµμ][a-z]*,?\s*)+$|^\+?[0-9]+:[0-9]+:[0-9.,]+$|^\+?[Pp][Tt][0-9.,HMShms]+$";
 
-/// An entry of this kind: the key that it lists by makes it the one form or the other.
-fn entry(kind: &dyn Kind, shared: &Value, own: &Value) -> Value {
-    let mut named = form("named", shared, own);
-    // It is never in this form, but whoever has yet to choose is to be offered it.
-    named["properties"][kind.lists_by()] = own["listed"]["properties"][kind.lists_by()].clone();
-    json!({
-        "if": {"required": ["type"], "properties": {"type": {"const": kind.name()}}},
-        "then": {
-            "if": {"required": [kind.lists_by()]},
-            "then": form("listed", shared, own),
-            "else": named,
+/// The schema of a whole file, draft 2020-12.
+pub fn schema(kinds: Kinds) -> serde_json::Result<Value> {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let entries = kinds.iter().map(|kind| entry(kind)).collect::<serde_json::Result<Vec<_>>>()?;
+    let mut properties = json!({
+        "apiVersion": {"description": "The version of the format.", "const": API_VERSION},
+        "kind": {"description": "What this file is.", "const": KIND},
+        "defaults": mapping("Timing of every source that sets none of its own.", keys::TIMING)?,
+        "sources": {
+            "description": "Where values come from, and who may read them.",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {"type": {"description": "What kind of source it is.", "enum": names}},
+                "allOf": entries,
+            },
         },
-    })
+    });
+    let types = types(kinds);
+    for of in types.iter().filter(|of| of.place == Place::Section) {
+        properties[of.name] = mapping(of.doc, of.keys)?;
+    }
+    let named: Vec<_> = types.into_iter().filter(|of| of.place == Place::Named).collect();
+    if !named.is_empty() {
+        properties["connections"] = connections(&named)?;
+    }
+    Ok(json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "depthgauge config",
+        "description": "What `depthgauge serve --config` reads. `depthgauge config check` also finds what a schema can't see, such as a name used twice or an unknown region.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["apiVersion", "kind", "sources"],
+        "properties": properties,
+        "$defs": {
+            "duration": {
+                "type": "string",
+                "pattern": DURATION,
+                "not": {"type": "string", "pattern": "^[^1-9]*$"},
+            },
+        },
+    }))
 }
 
-fn form(name: &str, shared: &Value, own: &Value) -> Value {
-    let keys = [&shared["timing"], &shared["entry"], &shared[name]["properties"], &own[name]["properties"]];
-    let keys = keys.into_iter().filter_map(Value::as_object).flatten();
-    let properties: Map<String, Value> = keys.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let required = [&shared[name]["required"], &own[name]["required"]];
-    let required: Vec<Value> = required.into_iter().filter_map(Value::as_array).flatten().cloned().collect();
-    json!({"additionalProperties": false, "required": required, "properties": properties})
+/// An entry of this kind: the first form whose key is there, else the last.
+fn entry(kind: &Kind) -> serde_json::Result<Value> {
+    let mut forms = kind.forms.iter().rev();
+    let mut then = match forms.next() {
+        Some(last) => form(kind, last)?,
+        None => json!({}),
+    };
+    for other in forms {
+        // It is never in the last form, but an editor is to offer it.
+        let picked = other.keys.iter().filter(|key| key.name == other.key);
+        for (name, schema) in picked
+            .map(|key| properties([std::slice::from_ref(key)]))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+        {
+            then["properties"][name] = schema;
+        }
+        then = json!({"if": {"required": [other.key]}, "then": form(kind, other)?, "else": then});
+    }
+    Ok(json!({
+        "if": {"required": ["type"], "properties": {"type": {"const": kind.name}}},
+        "then": then,
+    }))
+}
+
+fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
+    let connection: &[Key] = match kind.connection.place {
+        Place::Section => &[],
+        Place::Named => &[keys::CONNECTION],
+    };
+    let tables = [keys::TIMING, keys::ENTRY, form.keys, connection];
+    let mut all = Map::from_iter([("type".to_owned(), json!({"description": "What kind of source it is."}))]);
+    all.extend(properties(tables)?);
+    let mut names = vec!["type"];
+    names.extend(required(tables));
+    Ok(json!({"additionalProperties": false, "required": names, "properties": all}))
+}
+
+/// `connections`: a mapping of names to connections, whose type says which keys they have.
+fn connections(types: &[&ConnectionType]) -> serde_json::Result<Value> {
+    let names: Vec<&str> = types.iter().map(|of| of.name).collect();
+    let of = |of: &&ConnectionType| {
+        let mut then = mapping(of.doc, of.keys)?;
+        then["properties"]["type"] = json!({"description": "What kind of connection it is."});
+        Ok(json!({"if": {"required": ["type"], "properties": {"type": {"const": of.name}}}, "then": then}))
+    };
+    Ok(json!({
+        "description": "What sources are read through, by name.",
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"description": "What kind of connection it is.", "enum": names}},
+            "allOf": types.iter().map(of).collect::<serde_json::Result<Vec<_>>>()?,
+        },
+    }))
 }

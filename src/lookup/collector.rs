@@ -81,7 +81,7 @@ impl Collector for SourceCollector {
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for (entry, reading, at) in failing.iter().take(NAMED_MAX) {
-            let mut labels = vec![("kind".to_owned(), entry.kind.name()), ("source".to_owned(), entry.name.as_str())];
+            let mut labels = vec![("kind".to_owned(), entry.kind.name), ("source".to_owned(), entry.name.as_str())];
             // A label name has no hyphen.
             labels.extend(reading.poll.facet.iter().map(|(label, value)| (label.replace('-', "_"), value)));
             ConstGauge::new(at.as_second()).encode(since.encode_family(&labels)?)?;

@@ -35,7 +35,7 @@ pub(super) struct Entries {
 /// A config entry that stands for what is listed.
 #[derive(Clone)]
 pub(super) struct Collection {
-    pub(super) kind: &'static dyn Kind,
+    pub(super) kind: &'static Kind,
     pub(super) rules: AccessRules,
     pub(super) list: Arc<SourceList>,
     /// What was listed last.
@@ -52,7 +52,7 @@ pub(super) struct Member {
 
 /// Several sources that are listed under one name.
 pub(super) struct DuplicateName {
-    kind: &'static dyn Kind,
+    kind: &'static Kind,
     /// Of each of them.
     rules: Vec<AccessRules>,
     pub(super) name: String,
@@ -77,8 +77,8 @@ pub struct Unselectable {
 impl Entries {
     /// Combines the sources that the config names with those that the collections list now.
     pub(super) fn compose<'n>(named: impl Iterator<Item = &'n Entry> + Clone, collections: Vec<Collection>) -> Self {
-        let taken: HashSet<_> = named.clone().map(|entry| (entry.kind.name(), &*entry.readings.identity)).collect();
-        let names: HashSet<_> = named.clone().map(|entry| (entry.kind.name(), &*entry.name)).collect();
+        let taken: HashSet<_> = named.clone().map(|entry| (entry.kind.name, &*entry.readings.identity)).collect();
+        let names: HashSet<_> = named.clone().map(|entry| (entry.kind.name, &*entry.name)).collect();
         let by_name = by_name(&collections);
         let mut entries = Self { collections, ..Self::default() };
         for ((kind, name), mut listed) in by_name {
@@ -119,12 +119,12 @@ impl Entries {
     }
 
     /// Sources that this namespace may read.
-    pub(super) fn readable(&self, kind: &'static dyn Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
+    pub(super) fn readable(&self, kind: &'static Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
         self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.allow(namespace))
     }
 
     /// A source that this namespace may read and no selector can name, and why.
-    pub(super) fn unnamed(&self, kind: &'static dyn Kind, namespace: &Namespace) -> Option<&Unselectable> {
+    pub(super) fn unnamed(&self, kind: &'static Kind, namespace: &Namespace) -> Option<&Unselectable> {
         let is_open = |entry: &&Entry| is(entry.kind, kind) && entry.rules.allow(namespace);
         let unnamed = self.unnamed.iter().find(is_open)?;
         self.unselectable.iter().find(|unselectable| unselectable.identity == *unnamed.readings.identity)
@@ -133,7 +133,7 @@ impl Entries {
     /// Names that this namespace may read, and that mean more than one source.
     pub(super) fn duplicates(
         &self,
-        kind: &'static dyn Kind,
+        kind: &'static Kind,
         namespace: &Namespace,
     ) -> impl Iterator<Item = &DuplicateName> {
         let is_open = |name: &DuplicateName| name.rules.iter().any(|rules| rules.allow(namespace));
@@ -145,7 +145,7 @@ impl Entries {
     /// on all of them.
     pub(super) async fn wait_for_lists(
         &self,
-        kind: &'static dyn Kind,
+        kind: &'static Kind,
         namespace: &Namespace,
         named: Option<&BTreeSet<String>>,
         by: Requester,
@@ -192,12 +192,7 @@ impl Entries {
         self.sources.iter().map(|entry| entry.readings.throttled()).max().unwrap_or_default()
     }
 
-    fn missing<'n>(
-        &self,
-        kind: &'static dyn Kind,
-        namespace: &Namespace,
-        named: &'n BTreeSet<String>,
-    ) -> Vec<&'n String> {
+    fn missing<'n>(&self, kind: &'static Kind, namespace: &Namespace, named: &'n BTreeSet<String>) -> Vec<&'n String> {
         let mut missing: BTreeSet<&String> = named.iter().collect();
         for entry in self.readable(kind, namespace) {
             missing.remove(&entry.name);
@@ -217,7 +212,7 @@ impl DuplicateName {
         let message = format!(
             "{} {}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config",
             listed.len(),
-            kind.label()
+            kind.label
         );
         let rules = listed.values().map(|entry| entry.rules.clone()).collect();
         Some(Self { kind, rules, name, identities: listed.into_keys().collect(), message: message.into() })
@@ -230,14 +225,14 @@ fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTree
     let mut names: BTreeMap<_, BTreeMap<String, Entry>> = BTreeMap::new();
     for Collection { kind, rules, list, members } in collections {
         for member in members.iter() {
-            let listed = names.entry((kind.name(), member.name.clone())).or_default();
+            let listed = names.entry((kind.name, member.name.clone())).or_default();
             match listed.get_mut(&member.identity) {
                 Some(known) => {
                     known.rules.namespaces.extend(rules.namespaces.iter().cloned());
                     known.rules.export |= rules.export;
                 }
                 None => {
-                    let entry = Entry::new(member.name.clone(), *kind, rules.clone(), member.readings.clone());
+                    let entry = Entry::new(member.name.clone(), kind, rules.clone(), member.readings.clone());
                     let entry = Entry { naming: Some(list.poll.naming()), ..entry };
                     listed.insert(member.identity.clone(), entry);
                 }
@@ -247,6 +242,6 @@ fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTree
     names
 }
 
-fn is(one: &'static dyn Kind, other: &'static dyn Kind) -> bool {
-    one.name() == other.name()
+fn is(one: &'static Kind, other: &'static Kind) -> bool {
+    one.name == other.name
 }

@@ -12,7 +12,7 @@ use crate::source::Kind;
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
-    pub(super) kind: &'static dyn Kind,
+    pub(super) kind: &'static Kind,
     pub(super) labels: Labels,
     pub(super) rules: AccessRules,
     pub(super) readings: Arc<Readings>,
@@ -23,8 +23,8 @@ pub(super) struct Entry {
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn new(name: String, kind: &'static dyn Kind, rules: AccessRules, readings: Arc<Readings>) -> Self {
-        let labels = [(kind.label(), name.as_str())].into_iter().collect();
+    pub(super) fn new(name: String, kind: &'static Kind, rules: AccessRules, readings: Arc<Readings>) -> Self {
+        let labels = [(kind.label, name.as_str())].into_iter().collect();
         Self { name, kind, labels, rules, readings, naming: None }
     }
 }

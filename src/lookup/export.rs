@@ -37,18 +37,18 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.entries();
         for kind in source::KINDS {
-            let mine = entries.sources.iter().filter(|entry| entry.rules.export && entry.kind.name() == kind.name());
+            let mine = entries.sources.iter().filter(|entry| entry.rules.export && entry.kind.name == kind.name);
             // Once for all gauges: they are of one reading.
             let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.readings.well()?))).collect();
             if known.is_empty() {
                 continue;
             }
-            for gauge in kind.gauges() {
+            for gauge in kind.gauges {
                 let name = gauge.metric.as_str();
                 let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
                 for (name, good) in &known {
                     let Some(value) = good.value.value(gauge.metric) else { continue };
-                    let labels = [(kind.label(), name.as_str())];
+                    let labels = [(kind.label, name.as_str())];
                     ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
                 }
             }

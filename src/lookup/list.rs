@@ -49,7 +49,7 @@ pub(super) struct ListRead {
     title: String,
     /// The same with the end of the identity.
     log_title: String,
-    kind: &'static dyn Kind,
+    kind: &'static Kind,
     /// See [`Listing::identity`].
     identity: String,
     pattern: Pattern,
@@ -62,7 +62,7 @@ pub(super) struct ListRead {
 impl ListRead {
     pub(super) fn new(
         id: ListId,
-        kind: &'static dyn Kind,
+        kind: &'static Kind,
         pattern: &str,
         listing: Box<dyn Listing>,
         reports: mpsc::UnboundedSender<Report>,
@@ -89,7 +89,7 @@ impl ListRead {
 
     /// Whether both list the same, perhaps by different patterns.
     pub(super) fn lists_the_same(&self, other: &Self) -> bool {
-        (self.kind.name(), &self.identity) == (other.kind.name(), &other.identity)
+        (self.kind.name, &self.identity) == (other.kind.name, &other.identity)
     }
 
     /// Whether both have the same pattern.

@@ -37,7 +37,7 @@ impl Default for Meters {
         let reads: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(READS));
         for kind in source::KINDS {
             // It exists from the start: a rate begins with a zero.
-            drop(reads.get_or_create(&Outcome { kind: kind.name(), result: OK }));
+            drop(reads.get_or_create(&Outcome { kind: kind.name, result: OK }));
         }
         Self { request_intervals: Histogram::new(INTERVALS), reads }
     }
@@ -55,8 +55,8 @@ impl Meters {
         self.request_intervals.observe(interval.as_secs_f64());
     }
 
-    pub(super) fn read_took(&self, kind: &dyn Kind, error: Option<&SourceError>, time: Duration) {
+    pub(super) fn read_took(&self, kind: &Kind, error: Option<&SourceError>, time: Duration) {
         let result = error.map_or(OK, |error| error.step.as_label());
-        self.reads.get_or_create(&Outcome { kind: kind.name(), result }).observe(time.as_secs_f64());
+        self.reads.get_or_create(&Outcome { kind: kind.name, result }).observe(time.as_secs_f64());
     }
 }

@@ -16,7 +16,7 @@ pub struct Single {
     /// As it appears in an error message: `queue "orders"`.
     pub title: String,
     /// What kind of source it is.
-    pub kind: &'static dyn Kind,
+    pub kind: &'static Kind,
     timing: Timing,
     source: Box<dyn Source>,
 }

@@ -21,7 +21,7 @@ const REPEATED: usize = 100;
 /// A request that makes sense, from any namespace.
 #[derive(Debug)]
 pub(super) struct Query<'q> {
-    pub(super) kind: &'static dyn Kind,
+    pub(super) kind: &'static Kind,
     pub(super) metric: MetricName,
     pub(super) selector: &'q Selector,
     /// One item of each source for each of these.
@@ -39,17 +39,17 @@ impl<'q> Query<'q> {
         let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
         for requirement in selector.requirements() {
             let key = requirement.key();
-            if key == kind.label() {
+            if key == kind.label {
                 continue;
             }
-            if let Some(label) = kind.open_labels().iter().find(|label| **label == key) {
+            if let Some(label) = kind.parts.iter().find(|label| **label == key) {
                 narrow(&mut parts, label, requirement)?;
                 continue;
             }
             // Other metrics are served as they are: a rule without an effect is an error.
             let rule = match key {
-                ACTIVATION_KEY if kind.depths().contains(&metric) => &mut value_rules.activation,
-                FALLBACK_KEY if kind.depths().contains(&metric) => &mut value_rules.fallback,
+                ACTIVATION_KEY if kind.depths.contains(&metric) => &mut value_rules.activation,
+                FALLBACK_KEY if kind.depths.contains(&metric) => &mut value_rules.fallback,
                 _ => return Err(no_such_key(kind, metric, key)),
             };
             let number = number(requirement)?;
@@ -62,7 +62,7 @@ impl<'q> Query<'q> {
 
     /// Whether the source of this name is selected, if the namespace may read it.
     pub(super) fn selects(&self, name: &str) -> bool {
-        let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label());
+        let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label);
         of_label.into_iter().all(|requirement| requirement.matches(Some(name)))
     }
 }
@@ -111,23 +111,20 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
 }
 
 /// Each combination of members.
-fn facets(
-    kind: &'static dyn Kind,
-    parts: &[(&'static str, BTreeSet<&str>)],
-) -> Result<Cow<'static, [Facet]>, LookupError> {
+fn facets(kind: &'static Kind, parts: &[(&'static str, BTreeSet<&str>)]) -> Result<Cow<'static, [Facet]>, LookupError> {
     if parts.is_empty() {
         return Ok(Cow::Borrowed(&WHOLE));
     }
     let combinations = parts.iter().fold(1_usize, |product, (_, members)| product.saturating_mul(members.len()));
     if combinations > PARTS_PER_SOURCE {
-        let labels = kind.open_labels().join(" and ");
+        let labels = kind.parts.join(" and ");
         return Err(LookupError::BadSelector(format!(
             "the selector names {combinations} combinations of {labels}; there can be {PARTS_PER_SOURCE} of one {}",
-            kind.label()
+            kind.label
         )));
     }
     let mut facets = vec![Facet::WHOLE];
-    for label in kind.open_labels() {
+    for label in kind.parts {
         if let Some((_, members)) = parts.iter().find(|(known, _)| known == label) {
             facets = facets.iter().flat_map(|facet| members.iter().map(|member| facet.with(label, member))).collect();
         }
@@ -135,10 +132,10 @@ fn facets(
     Ok(Cow::Owned(facets))
 }
 
-fn no_such_key(kind: &'static dyn Kind, metric: MetricName, key: &str) -> LookupError {
-    let mut keys = vec![kind.label()];
-    keys.extend(kind.open_labels());
-    if kind.depths().contains(&metric) {
+fn no_such_key(kind: &'static Kind, metric: MetricName, key: &str) -> LookupError {
+    let mut keys = vec![kind.label];
+    keys.extend(kind.parts);
+    if kind.depths.contains(&metric) {
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
     }
     LookupError::NoSuchKey { metric, key: shortened(key, REPEATED).to_owned(), keys }

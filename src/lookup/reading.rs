@@ -40,7 +40,7 @@ pub(super) struct Context {
 pub(super) struct SourceRead {
     /// As it appears in an error message: `queue "orders"`.
     pub(super) title: String,
-    pub(super) kind: &'static dyn Kind,
+    pub(super) kind: &'static Kind,
     pub(super) source: Arc<dyn Source>,
     pub(super) facet: Facet,
     pub(super) meters: Meters,
@@ -121,7 +121,7 @@ impl Poll for SourceRead {
 
     fn note(&self, notes: &mut Notes, figures: &Arc<Figures>, began: Instant) {
         notes.activations.pass(figures);
-        if let Some(value) = self.kind.depths().first().and_then(|metric| figures.value(*metric)) {
+        if let Some(value) = self.kind.depths.first().and_then(|metric| figures.value(*metric)) {
             notes.history.record(value, began);
         }
     }

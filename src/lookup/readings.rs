@@ -28,7 +28,7 @@ pub(super) struct Readings {
     title: String,
     /// What is read, under any name: an OCID.
     pub(super) identity: Box<str>,
-    kind: &'static dyn Kind,
+    kind: &'static Kind,
     pub(super) timing: Timing,
     source: Arc<dyn Source>,
     whole: Arc<Reading>,
@@ -59,7 +59,7 @@ impl ReadingsMaker {
     /// The readings of a source of which nothing is known.
     pub(super) fn make(
         &self,
-        kind: &'static dyn Kind,
+        kind: &'static Kind,
         name: &str,
         identity: &str,
         timing: Timing,
@@ -98,7 +98,7 @@ impl Readings {
         }
         parts.retain(|_, reading| reading.strong_count() > 0);
         if parts.len() >= PARTS_PER_SOURCE {
-            return Err(self.no_capacity(&format!("{PARTS_PER_SOURCE} of this {}", self.kind.label())));
+            return Err(self.no_capacity(&format!("{PARTS_PER_SOURCE} of this {}", self.kind.label)));
         }
         let capacity = self.capacity.clone().try_acquire_owned();
         let capacity = capacity.map_err(|_| self.no_capacity(&format!("{PARTS_MAX} of all")))?;
@@ -117,7 +117,7 @@ impl Readings {
 
     /// The same from one of them.
     pub(super) fn take_over(&self, before: &Self) {
-        if self.kind.name() == before.kind.name() && !std::ptr::eq(self, before) {
+        if self.kind.name == before.kind.name && !std::ptr::eq(self, before) {
             self.whole.inherit(&before.whole);
         }
     }
@@ -177,7 +177,7 @@ impl Readings {
     }
 
     fn no_capacity(&self, limit: &str) -> LookupError {
-        let (title, labels) = (&self.title, self.kind.open_labels().join(" and "));
+        let (title, labels) = (&self.title, self.kind.parts.join(" and "));
         let message = format!(
             "{title}: no more combinations of {labels} can be read, there are {limit}; one leaves when nobody has asked for it for some minutes"
         );

@@ -17,15 +17,15 @@ use super::list::{ListId, ListRead, Report, SourceList};
 use super::readings::{Known, ReadingsMaker};
 use super::rules::AccessRules;
 use super::{SourceConfig, Timing};
-use crate::source::{Identified, Listed, Opened};
+use crate::source::{Definition, Identified, Listed, Opened};
 
 /// The sources of a catalog.
 pub(super) struct Registry {
     published: Arc<ArcSwap<Entries>>,
     /// In the order of the config.
-    named: Vec<(Definition, Entry)>,
+    named: Vec<(Key, Entry)>,
     /// In the order of the config.
-    lists: Vec<(Definition, ListedSources)>,
+    lists: Vec<(Key, ListedSources)>,
     maker: ReadingsMaker,
     reports: mpsc::UnboundedSender<Report>,
     next_list: u64,
@@ -41,11 +41,11 @@ struct ListedSources {
 
 /// While this stays the same, so do a source and what is known of it.
 #[derive(Eq, Hash, PartialEq)]
-struct Definition {
+struct Key {
     kind: &'static str,
     name: String,
     timing: Timing,
-    text: String,
+    definition: Definition,
 }
 
 // === impl Registry ===
@@ -62,24 +62,24 @@ impl Registry {
     /// Replaces all that the config says. Sources whose definition is the same stay.
     pub(super) fn replace(&mut self, configs: Vec<SourceConfig>) {
         let known = Arc::new(self.published.load().known());
-        let mut named = by_definition(mem::take(&mut self.named));
-        let mut lists = by_definition(mem::take(&mut self.lists));
+        let mut named = by_key(mem::take(&mut self.named));
+        let mut lists = by_key(mem::take(&mut self.lists));
         let collections = self.published.load().collections.clone();
         for SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source } in configs {
             let rules = AccessRules { namespaces, export, value_rules };
-            let definition = Definition { kind: kind.name(), name: name.clone(), timing, text: definition };
+            let key = Key { kind: kind.name, name: name.clone(), timing, definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
-                    let kept: Option<Entry> = named.get_mut(&definition).and_then(Vec::pop);
+                    let kept: Option<Entry> = named.get_mut(&key).and_then(Vec::pop);
                     let readings = kept.map(|kept| kept.readings).unwrap_or_else(|| {
                         let readings = self.maker.make(kind, &name, &identity, timing, source);
                         readings.inherit(&known);
                         readings
                     });
-                    self.named.push((definition, Entry::new(name, kind, rules, readings)));
+                    self.named.push((key, Entry::new(name, kind, rules, readings)));
                 }
                 Opened::Many(listing) => {
-                    let kept: Option<ListedSources> = lists.get_mut(&definition).and_then(Vec::pop);
+                    let kept: Option<ListedSources> = lists.get_mut(&key).and_then(Vec::pop);
                     let mut listed = match kept {
                         Some(kept) => kept.knowing(&known),
                         None => {
@@ -94,7 +94,7 @@ impl Registry {
                         }
                     };
                     listed.collection.rules = rules;
-                    self.lists.push((definition, listed));
+                    self.lists.push((key, listed));
                 }
             }
         }
@@ -160,7 +160,7 @@ impl ListedSources {
             }
             for Member { identity, name, .. } in old.members.iter().filter(|member| list.poll.may_list(&member.name)) {
                 let Some(Identified { source, .. }) = list.poll.again(identity) else { continue };
-                let readings = maker.make(*kind, name, identity, *timing, source);
+                let readings = maker.make(kind, name, identity, *timing, source);
                 readings.inherit(before);
                 members.insert(identity.clone(), Member { identity: identity.clone(), name: name.clone(), readings });
             }
@@ -180,7 +180,7 @@ impl ListedSources {
             let member = match known.filter(|_| !before.contains_key(&*identity)) {
                 Some(member) => (*member).clone(),
                 None => {
-                    let readings = maker.make(*kind, &name, &identity, *timing, source);
+                    let readings = maker.make(kind, &name, &identity, *timing, source);
                     readings.inherit(before);
                     if let Some(member) = known {
                         readings.take_over(&member.readings);
@@ -199,11 +199,11 @@ impl ListedSources {
     }
 }
 
-fn by_definition<T>(items: Vec<(Definition, T)>) -> HashMap<Definition, Vec<T>> {
+fn by_key<T>(items: Vec<(Key, T)>) -> HashMap<Key, Vec<T>> {
     let mut found: HashMap<_, Vec<T>> = HashMap::new();
     // Taken from the end, so the first comes first.
-    for (definition, item) in items.into_iter().rev() {
-        found.entry(definition).or_default().push(item);
+    for (key, item) in items.into_iter().rev() {
+        found.entry(key).or_default().push(item);
     }
     found
 }

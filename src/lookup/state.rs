@@ -93,7 +93,7 @@ impl ReadingState {
         let breaker_open = reading.poll.is_breaker_open();
         let state = reading.state();
         Self {
-            label: entry.kind.label(),
+            label: entry.kind.label,
             name: entry.name.clone(),
             identity_tail: entry.readings.tail().to_owned(),
             facet: reading.poll.facet.clone(),
@@ -104,8 +104,8 @@ impl ReadingState {
             reads: state.counts.good,
             failures: state.counts.failed,
             last_failure: state.counts.last_failure.as_deref().cloned(),
-            depths: entry.kind.depths(),
-            metrics: entry.kind.metrics(),
+            depths: entry.kind.depths,
+            metrics: entry.kind.metrics,
             timing: entry.readings.timing,
             value_rules: entry.rules.value_rules,
             activations: state.notes.activations.states(),

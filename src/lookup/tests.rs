@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::limits::{PARTS_MAX, PARTS_PER_SOURCE};
 use super::*;
 use crate::metric::quantity::Quantity;
+use crate::source::keys::Value;
 use crate::source::{Figures, Identified, NextRequest, Source, SourceError, Step, Verdict};
 use crate::upstream::{Limits, Upstream};
 
@@ -159,9 +160,14 @@ fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
         timing: Timing::default(),
         export: false,
         value_rules: ValueRules::default(),
-        definition: String::new(),
+        definition: Definition::default(),
         source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
     }
+}
+
+/// What an entry with this key says.
+fn defined(key: &str) -> Definition {
+    Definition { entry: [("key", Value::Text(key.to_owned()))].into_iter().collect(), ..Definition::default() }
 }
 
 fn catalog_of(configs: Vec<SourceConfig>) -> Scene {

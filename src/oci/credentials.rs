@@ -240,7 +240,7 @@ impl Method {
         [Self::ApiKey, Self::SessionToken, Self::WorkloadIdentity, Self::InstancePrincipal, Self::ResourcePrincipal];
 
     /// As the config names it.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "apiKey",
             Self::SessionToken => "sessionToken",

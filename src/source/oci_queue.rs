@@ -9,25 +9,26 @@ use futures_util::future::{BoxFuture, Either, join, select};
 use tokio::time::Instant;
 
 use super::facet::Facet;
-use super::{Figures, Gauge, Identified, Kind, Named, NextRequest, Plan, Source, SourceError, Step, Verdict};
-use crate::document::{Fields, Problems};
+use super::keys::{self, Key, Shape, Text};
+use super::{
+    Environment, Figures, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable, Verdict,
+};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
+use crate::oci::compartment::CompartmentId;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::{Part, QueueId, QueueStats, Stats};
 use crate::oci::{self, Client};
 
+mod connection;
 mod control_plane;
 mod listing;
 mod parts;
-mod plan;
 mod trouble;
-mod variables;
 
 use control_plane::ControlPlane;
 use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
-use plan::QueuePlan;
 use trouble::{may_have_moved, of_queue, said_of};
 
 /// Visible + in flight: all the work there is.
@@ -45,12 +46,71 @@ const DEAD_LETTERS: MetricName = MetricName::new("oci_queue_dead_letters");
 /// for its reasons.
 const ASK_REST: Duration = Duration::from_secs(10);
 
+/// The key of an entry that names a queue.
+const QUEUE: &str = "queueId";
 /// The key of an entry that stands for the queues of a compartment.
 const COMPARTMENT: &str = "compartmentId";
 
 /// `type: oci-queue`.
-#[derive(Debug)]
-pub struct OciQueue;
+pub const OCI_QUEUE: Kind = Kind {
+    name: "oci-queue",
+    label: "queue",
+    metrics: &[DEAD_LETTERS, IN_FLIGHT, LENGTH, SIZE_BYTES, VISIBLE],
+    // Names and label of the exporter that people have dashboards for.
+    gauges: &[
+        Gauge { metric: LENGTH, help: "Messages in an OCI queue, visible and in flight" },
+        Gauge { metric: VISIBLE, help: "Messages in an OCI queue that are ready for delivery" },
+        Gauge { metric: IN_FLIGHT, help: "Messages in an OCI queue that are delivered and not yet deleted" },
+    ],
+    depths: &[LENGTH, VISIBLE],
+    parts: &[CHANNEL, GROUP],
+    forms: &[Form { key: COMPARTMENT, keys: OF_COMPARTMENT }, Form { key: QUEUE, keys: OF_QUEUE }],
+    connection: connection::OCI,
+    // Those of the exporter that people run today, so that its Deployment's `env` goes on working.
+    environment: Some(Environment {
+        variables: &[
+            Variable { name: "OCI_QUEUE_ID", key: QUEUE, of_connection: false },
+            Variable { name: "OCI_QUEUE_ENDPOINT", key: "endpoint", of_connection: false },
+            Variable { name: "OCI_REGION", key: "region", of_connection: true },
+            // Without it the queue goes by its display name.
+            Variable { name: "OCI_QUEUE_NAME", key: "name", of_connection: false },
+        ],
+        namespaces: "OCI_QUEUE_NAMESPACES",
+    }),
+};
+
+const OF_COMPARTMENT: &[Key] = &[
+    Key::new(
+        COMPARTMENT,
+        Shape::Text(Text { max_length: Some(255), ..Text::parsed::<CompartmentId>().pattern(COMPARTMENT_OCID) }),
+        "The OCID of a compartment, or of a tenancy: every queue of it that is in use, by its display name.",
+    )
+    .required()
+    .examples(&["ocid1.compartment.oc1..aaaaaaaaexample"]),
+    keys::MATCH,
+];
+
+const OF_QUEUE: &[Key] = &[
+    keys::NAME.required(),
+    Key::new(
+        QUEUE,
+        Shape::Text(Text { max_length: Some(255), ..Text::parsed::<QueueId>().pattern(QUEUE_OCID) }),
+        "The OCID of the queue.",
+    )
+    .required()
+    .examples(&["ocid1.queue.oc1.eu-frankfurt-1.amaaaaexample"]),
+    Key::new(
+        "endpoint",
+        Shape::Text(connection::ENDPOINT),
+        "The queue's messages endpoint: https://HOST without path or user; http:// is for loopback addresses only. Default: GetQueue says it.",
+    )
+    .examples(&["https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com"]),
+    parts::CHANNELS,
+    parts::CONSUMER_GROUPS,
+];
+
+const QUEUE_OCID: &str = r"^ocid1\.queue\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)+\.[A-Za-z0-9_-]+$";
+const COMPARTMENT_OCID: &str = r"^ocid1\.(compartment|tenancy)\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)+\.[A-Za-z0-9_-]+$";
 
 struct QueueSource {
     client: Arc<Client>,
@@ -74,72 +134,6 @@ struct Found {
     suspect: bool,
     /// But not before then.
     again: Option<Instant>,
-}
-
-// === impl OciQueue ===
-
-impl Kind for OciQueue {
-    fn name(&self) -> &'static str {
-        "oci-queue"
-    }
-
-    fn label(&self) -> &'static str {
-        "queue"
-    }
-
-    fn metrics(&self) -> &'static [MetricName] {
-        &[DEAD_LETTERS, IN_FLIGHT, LENGTH, SIZE_BYTES, VISIBLE]
-    }
-
-    fn gauges(&self) -> &'static [Gauge] {
-        // Names and label of the exporter that people have dashboards for.
-        &[
-            Gauge { metric: LENGTH, help: "Messages in an OCI queue, visible and in flight" },
-            Gauge { metric: VISIBLE, help: "Messages in an OCI queue that are ready for delivery" },
-            Gauge { metric: IN_FLIGHT, help: "Messages in an OCI queue that are delivered and not yet deleted" },
-        ]
-    }
-
-    fn depths(&self) -> &'static [MetricName] {
-        &[LENGTH, VISIBLE]
-    }
-
-    fn open_labels(&self) -> &'static [&'static str] {
-        &[CHANNEL, GROUP]
-    }
-
-    fn section(&self) -> &'static str {
-        "oci"
-    }
-
-    fn lists_by(&self) -> &'static str {
-        COMPARTMENT
-    }
-
-    fn schema(&self) -> &'static str {
-        include_str!("oci_queue/schema.json")
-    }
-
-    fn decode(
-        &self,
-        section: Option<&mut Fields<'_>>,
-        entries: &mut [&mut Fields<'_>],
-        problems: &mut Problems,
-    ) -> Option<Box<dyn Plan>> {
-        Some(Box::new(QueuePlan::decode(section, entries, problems)?))
-    }
-
-    fn variables(&self) -> &'static [&'static str] {
-        variables::ALL
-    }
-
-    fn in_environment(
-        &self,
-        var: &dyn Fn(&str) -> Option<String>,
-        own_namespace: Option<&str>,
-    ) -> Option<Result<Named, Vec<String>>> {
-        variables::read(var, own_namespace)
-    }
 }
 
 // === impl QueueSource ===
@@ -404,7 +398,7 @@ mod tests {
         for (metric, value) in [(LENGTH, 15), (VISIBLE, 12), (IN_FLIGHT, 3), (SIZE_BYTES, 10), (DEAD_LETTERS, 0)] {
             assert_eq!(figures.value(metric), Some(Quantity::from_units(value)), "{metric}");
         }
-        for metric in OciQueue.metrics() {
+        for metric in OCI_QUEUE.metrics {
             assert!(figures.value(*metric).is_some(), "{metric}");
         }
     }

@@ -17,7 +17,9 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{self, Figures, Identified, NextRequest, Opened, Source, SourceError, Step, Verdict};
+use depthgauge::source::{
+    self, Definition, Figures, Identified, NextRequest, Opened, Source, SourceError, Step, Verdict,
+};
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -109,7 +111,7 @@ fn binding(name: &str, script: Script, value_rules: ValueRules) -> SourceConfig 
         timing: Timing::default(),
         export: false,
         value_rules,
-        definition: name.to_owned(),
+        definition: Definition::default(),
         source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
     }
 }

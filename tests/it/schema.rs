@@ -61,7 +61,7 @@ struct Schema {
 impl Schema {
     /// One that is no schema of its draft fails here.
     fn new() -> Self {
-        let document = config::schema().unwrap();
+        let document = config::schema(KINDS).unwrap();
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
         compiler.add_resource("config.schema.json", document.clone()).unwrap();
         let index = compiler.compile("config.schema.json", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
@@ -82,7 +82,7 @@ impl Schema {
 }
 
 fn decoded(text: &str) -> Result<(), String> {
-    Config::parse(text).map(|_| ()).map_err(|problems| problems.lines().collect::<Vec<_>>().join("\n"))
+    Config::parse(text, KINDS).map(|_| ()).map_err(|problems| problems.lines().collect::<Vec<_>>().join("\n"))
 }
 
 /// `FULL` with a part of it replaced.
@@ -116,7 +116,7 @@ fn the_schema_has_the_keys_that_the_decoder_knows() {
         ),
     ];
     for (at, kind) in KINDS.iter().enumerate() {
-        let (name, section, lists_by) = (kind.name(), kind.section(), kind.lists_by());
+        let (name, section, lists_by) = (kind.name, kind.connection.name, kind.forms[0].key);
         let entry = format!("/properties/sources/items/allOf/{at}/then");
         places.extend([
             (format!("{head}sources: []\n{section}: {{zzz: 1}}\n"), format!("/properties/{section}")),

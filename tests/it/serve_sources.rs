@@ -82,7 +82,7 @@ async fn variables_are_enough_to_serve_a_queue() {
 async fn without_a_file_and_without_variables_both_ways_are_named() {
     let home = good_home();
     let refusal = expect_refusal(&start(&home, &[], &[]).ended().await);
-    assert_eq!(refusal, "no sources: name a config file with --config FILE, or one source with OCI_QUEUE_ID");
+    assert_eq!(refusal, "no sources: name a config file with --config, or one source with OCI_QUEUE_ID");
     let variables = [("OCI_QUEUE_ID", "orders"), ("OCI_REGION", "atlantis-1")];
     let ended = start(&home, &variables, &[]).ended().await;
     for variable in ["OCI_QUEUE_ID: \"orders\" is not the OCID of a queue", "OCI_REGION: ", "OCI_QUEUE_NAMESPACES: "] {

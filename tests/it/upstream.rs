@@ -6,7 +6,7 @@ use std::time::Duration;
 use depthgauge::config::Config;
 use depthgauge::metric::MetricName;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Opened, Source, SourceError};
+use depthgauge::source::{Figures, KINDS, Opened, Source, SourceError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(20);
 /// The sources of a config.
 fn open_all(config: &str) -> Vec<Box<dyn Source>> {
     crate::support::crypto();
-    let config = Config::parse(config).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let config = Config::parse(config, KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
     let bindings = config.open(Timestamp::now).unwrap().into_iter();
     let sources = bindings.map(|binding| match binding.source {
         Opened::One(identified) => identified.source,

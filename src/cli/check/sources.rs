@@ -11,6 +11,7 @@ use crate::cli::config::placeholders;
 use crate::cli::finding::Finding;
 use crate::config::{self, Config, ConfigError};
 use crate::lookup::{self, Single};
+use crate::source::KINDS;
 
 /// Sources that are read at the same time: a service that limits its callers is not run over,
 /// and a hundred dark ones are told of within a minute.
@@ -18,8 +19,8 @@ const AT_ONCE: usize = 8;
 
 /// A line for each error of the file, or one for each source.
 pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
-    let read = config::text(file).and_then(|text| Ok((Config::parse_file(file, &text)?, text)));
-    let (config, text) = match read {
+    let read = config::read_files(file).and_then(|files| Ok((Config::parse_files(&files, KINDS)?, files)));
+    let (config, files) = match read {
         Ok(read) => read,
         Err(ConfigError::Wrong(lines)) => {
             for line in lines.lines() {
@@ -30,7 +31,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("config", &Finding::fail(error.to_string())),
     };
     report.add("config", &counted(file, config.source_count()));
-    for (place, warning) in placeholders(file, &text) {
+    for (place, warning) in files.iter().flat_map(placeholders) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
     let bindings = match config.open(clock) {
@@ -64,7 +65,7 @@ fn counted(file: &Path, count: usize) -> Finding {
 async fn look(single: &Single) -> Finding {
     match lookup::read_once(single, clock).await {
         Ok(figures) => {
-            let known = single.kind.metrics().iter();
+            let known = single.kind.metrics.iter();
             let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(*metric)?)));
             let known: Vec<String> = known.collect();
             Finding::ok(format!("{}: {}", single.title, known.join(", ")))

@@ -16,6 +16,7 @@ use crate::lookup::Catalog;
 use crate::metric::{Namespace, Sample};
 use crate::request::{GROUP, VERSION};
 use crate::selector::Selector;
+use crate::source::KINDS;
 
 /// Answers questions.
 pub(super) enum Origin {
@@ -36,7 +37,7 @@ impl Origin {
 
     /// Straight from the sources of this file.
     pub(super) fn of_config(file: &Path) -> Result<Self> {
-        let bindings = Config::read(file)?.open(clock)?;
+        let bindings = Config::read(file, KINDS)?.open(clock)?;
         let (catalog, reader) = Catalog::new(bindings, clock);
         let mut reading = JoinSet::new();
         reading.spawn(reader.run());

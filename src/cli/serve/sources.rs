@@ -7,18 +7,19 @@ use anyhow::{Result, bail};
 use prometheus_client::registry::Registry;
 
 use crate::cli::{clock, pod_namespace};
-use crate::config::{Config, ConfigFile, Opener, Reload};
+use crate::config::{Config, ConfigFiles, Opener, Reload};
 use crate::health::{Health, State};
 use crate::lookup::{Catalog, SourceConfig};
-use crate::{source, telemetry};
+use crate::source::KINDS;
+use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
 #[group(skip)]
 pub(super) struct Args {
-    /// Config file: sources and who may read them; read again when it changes [default: the queue
-    /// that OCI_QUEUE_ID names]
-    #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
+    /// Config file, or a folder of them (*.yaml): sources and who may read them; read again when it
+    /// changes [default: the queue that OCI_QUEUE_ID names]
+    #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Sources {
 }
 
 /// A config file, and what opened the sources that it names.
-pub(super) struct Followed(ConfigFile, Opener);
+pub(super) struct Followed(ConfigFiles, Opener);
 
 // === impl Args ===
 
@@ -41,12 +42,17 @@ impl Args {
     pub(super) fn open(self) -> Result<Sources> {
         let Self { config } = self;
         let var = |name: &str| std::env::var(name).ok();
-        let variables = source::KINDS.iter().flat_map(|kind| kind.variables()).copied();
+        let environments = || KINDS.iter().filter_map(|kind| kind.environment.as_ref());
+        // Those of a connection count beside a config file, too.
+        let variables = environments().flat_map(|of| {
+            let of_entry = of.variables.iter().filter(|variable| !variable.of_connection);
+            of_entry.map(|variable| variable.name).chain([of.namespaces])
+        });
         let mut opener = Opener::new(clock);
         let Some(path) = config else {
-            let Some(config) = Config::from_variables(&var, pod_namespace().as_deref()) else {
-                let firsts = source::KINDS.iter().filter_map(|kind| kind.variables().first().copied());
-                bail!("no sources: name a config file with --config FILE, or one source with {}", list(firsts));
+            let Some(config) = Config::from_variables(KINDS, &var, pod_namespace().as_deref()) else {
+                let firsts = environments().filter_map(|of| of.variables.first()).map(|variable| variable.name);
+                bail!("no sources: name a config file with --config, or one source with {}", list(firsts));
             };
             let bindings = opener.open(config?)?;
             let set = variables.filter(|name| var(name).is_some());
@@ -56,7 +62,7 @@ impl Args {
         if !ignored.is_empty() {
             tracing::warn!("ignored, because there is a config file: {}", list(ignored));
         }
-        let (file, config) = ConfigFile::open(&path)?;
+        let (file, config) = ConfigFiles::open(&path, KINDS)?;
         let bindings = opener.open(config)?;
         Ok(Sources { bindings, followed: Some(Followed(file, opener)), origin: path.display().to_string() })
     }

@@ -315,7 +315,7 @@ async fn what_is_listed_in_another_way_goes_on_with_what_is_known_and_no_longer(
     let scene = catalog_of(vec![listed("*", "shop", &before)]);
     assert_eq!(scene.names("").await.unwrap(), "a,b");
     let after = failing(&[]);
-    let replaced = |pattern| SourceConfig { definition: "other key".to_owned(), ..listed(pattern, "shop", &after) };
+    let replaced = |pattern| SourceConfig { definition: defined("other key"), ..listed(pattern, "shop", &after) };
     scene.catalog.replace(vec![replaced("*")]).await;
     seconds(1.0).await;
     for selector in ["", "queue=a", "queue=b"] {
@@ -343,10 +343,7 @@ async fn the_first_list_in_another_way_takes_the_values_over() {
     let after = failing(&[]);
     // One is gone, and one has no entry of its own any more.
     after.set(Ok(&[("a", "1"), ("c", "3")]));
-    scene
-        .catalog
-        .replace(vec![SourceConfig { definition: "other key".to_owned(), ..listed("*", "shop", &after) }])
-        .await;
+    scene.catalog.replace(vec![SourceConfig { definition: defined("other key"), ..listed("*", "shop", &after) }]).await;
     assert_eq!(scene.names("queue=c").await.unwrap(), "c");
     assert_eq!(scene.names("").await.unwrap(), "a,c");
 }

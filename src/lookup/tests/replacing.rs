@@ -61,7 +61,7 @@ async fn a_source_that_is_another_one_now_is_read_anew() {
     let scene = catalog_of(vec![config_of("orders", &before)]);
     scene.age().await;
     let source = || Opened::One(Identified { identity: "elsewhere".to_owned(), source: Box::new(after.clone()) });
-    let moved = || SourceConfig { definition: "moved".to_owned(), source: source(), ..config_of("orders", &after) };
+    let moved = || SourceConfig { definition: defined("moved"), source: source(), ..config_of("orders", &after) };
     scene.catalog.replace(vec![moved()]).await;
     seconds(1.0).await;
     assert!(scene.age().await < 0.1, "a value of another source");
@@ -80,10 +80,7 @@ async fn the_same_source_read_in_another_way_goes_on_with_what_is_known() {
     let scene = catalog_of(vec![config_of("orders", &before)]);
     scene.age().await;
     after.set(Mood::Fails("500"));
-    scene
-        .catalog
-        .replace(vec![SourceConfig { definition: "other key".to_owned(), ..config_of("orders", &after) }])
-        .await;
+    scene.catalog.replace(vec![SourceConfig { definition: defined("other key"), ..config_of("orders", &after) }]).await;
     seconds(1.0).await;
     assert!(scene.age().await > 1.0, "told as long as it is not too old");
     seconds(1.0).await;

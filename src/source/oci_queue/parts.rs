@@ -8,16 +8,41 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::trouble::source_error;
-use crate::document::{Fields, Node, Problems};
-use crate::metric::{LABEL_VALUE_RULE, is_label_value, names};
+use crate::metric::names;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::{Error, ServiceError};
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::keys::{Key, Shape, Text, Values};
+use crate::source::{OpenError, SourceError, Step, Verdict};
 
 /// The label of a channel.
 pub(super) const CHANNEL: &str = "channel";
 /// The label of a consumer group.
 pub(super) const GROUP: &str = "consumer-group";
+
+/// Names for channels.
+pub(super) const CHANNELS: Key = Key::new(
+    "channels",
+    Shape::Map(Text::LABEL_VALUE, CHANNEL_ID),
+    "Names for channels whose ids no label value can hold: the name to select by, and the channel's id.",
+)
+.examples(&[r#"{"eu-west": "orders/eu west"}"#]);
+/// Names for consumer groups.
+pub(super) const CONSUMER_GROUPS: Key = Key::new(
+    "consumerGroups",
+    Shape::Map(Text::LABEL_VALUE, GROUP_OCID),
+    "Names for consumer groups whose display names no label value can hold: the name to select by, and the group's OCID.",
+);
+
+const CHANNEL_ID: Text = Text {
+    check: |text| if text.is_empty() { Err("the channel's id is missing here".to_owned()) } else { Ok(()) },
+    nonempty: true,
+    ..Text::ANY
+};
+const GROUP_OCID: Text = Text {
+    except: Some(r"^ocid1\.queue\."),
+    max_length: Some(255),
+    ..Text::parsed::<GroupId>().pattern(r"^ocid1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)+\.[A-Za-z0-9_-]+$")
+};
 
 /// The groups are listed no more often. Less than an HPA's 15 s, so that one that is new is
 /// found by the next question; the control plane is not made for more.
@@ -52,19 +77,15 @@ pub(super) struct KnownGroups {
 // === impl Aliases ===
 
 impl Aliases {
-    /// Takes `channels` and `consumerGroups` of an entry.
-    pub(super) fn decode(entry: &mut Fields<'_>, problems: &mut Problems) -> Self {
-        let channels = entry.take("channels").map(|node| {
-            aliases(node, problems, |node, problems| match node.text(problems)? {
-                "" => {
-                    problems.add(node.at(), "the channel's id is missing here");
-                    None
-                }
-                id => Some(id.to_owned()),
-            })
-        });
-        let groups = entry.take("consumerGroups").map(|node| aliases(node, problems, Node::parsed));
-        Self { channels: channels.unwrap_or_default(), groups: groups.unwrap_or_default() }
+    /// Those of `channels` and `consumerGroups` of an entry.
+    pub(super) fn new(entry: &Values) -> Result<Self, OpenError> {
+        let channels = entry.map(CHANNELS.name).map(|(alias, id)| (alias.to_owned(), id.to_owned())).collect();
+        let group = |(alias, id): (&str, &str)| {
+            let id = id.parse::<GroupId>().map_err(|error| OpenError(error.to_string()))?;
+            Ok((alias.to_owned(), id))
+        };
+        let groups = entry.map(CONSUMER_GROUPS.name).map(group).collect::<Result<_, OpenError>>()?;
+        Ok(Self { channels, groups })
     }
 
     /// The id of a channel: its own name, unless that is an alias.
@@ -76,21 +97,6 @@ impl Aliases {
     pub(super) fn group(&self, asked: &str) -> Option<&GroupId> {
         self.groups.get(asked)
     }
-}
-
-fn aliases<T>(
-    node: &Node,
-    problems: &mut Problems,
-    read: impl Fn(&Node, &mut Problems) -> Option<T>,
-) -> BTreeMap<String, T> {
-    let mut aliases = BTreeMap::new();
-    for (alias, at, node) in node.entries(problems).unwrap_or_default() {
-        if !is_label_value(alias) {
-            problems.add(*at, format!("{alias:?} can be no label value: {LABEL_VALUE_RULE}"));
-        }
-        aliases.extend(read(node, problems).map(|value| (alias.clone(), value)));
-    }
-    aliases
 }
 
 // === impl KnownGroups ===
@@ -178,6 +184,7 @@ pub(super) fn list_error(about: Arguments<'_>, error: &Error) -> SourceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{Node, Problems};
 
     fn group(name: &str, number: u8) -> GroupSummary {
         let id = format!("ocid1.consumergroup.oc1.fra.aaaa{number}");
@@ -188,12 +195,14 @@ mod tests {
         list_error(format_args!("its groups"), &Error::timed_out())
     }
 
+    const ALIASES: &[Key] = &[CHANNELS, CONSUMER_GROUPS];
+
     #[test]
     fn an_alias_is_a_label_value_and_stands_for_something() {
         let text = r#"{channels: {a b: x, c: "", d: 7}, consumerGroups: {billing: ocid1.queue.oc1.fra.aaaa}}"#;
         let mut problems = Problems::default();
         let node = Node::parse(text, &mut problems).unwrap();
-        Aliases::decode(&mut node.fields(&mut problems).unwrap(), &mut problems);
+        Values::decode(&mut node.fields(&mut problems).unwrap(), &[ALIASES], &mut problems);
         assert_eq!(
             problems.lines().collect::<Vec<_>>(),
             [

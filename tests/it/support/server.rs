@@ -11,11 +11,12 @@ use depthgauge::api::Metrics;
 use depthgauge::apiservice::Availability;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Expiry, Lifetimes};
-use depthgauge::config::{Config, ConfigFile, Opener, Reload};
+use depthgauge::config::{Config, ConfigFiles, Opener, Reload};
 use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::{Catalog, Gauges, SourceCollector, SourceConfig};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
+use depthgauge::source::KINDS;
 use depthgauge::{admin, api, auth, server, telemetry};
 use jiff::Timestamp;
 use rustls::RootCertStore;
@@ -91,14 +92,14 @@ impl Server {
     /// Puts it together and starts it; the identity ConfigMap was never seen.
     pub(crate) async fn build(config: &str, limits: Limits, oldest: MinVersion) -> Self {
         super::crypto();
-        let config = Config::parse(config).unwrap();
+        let config = Config::parse(config, KINDS).unwrap();
         Self::assemble(config.open(Timestamp::now).unwrap(), None, limits, oldest).await
     }
 
     /// Serves the config in this file and follows it; the identity ConfigMap has been read.
     pub(crate) async fn follow(file: &Path) -> Self {
         super::crypto();
-        let (file, config) = ConfigFile::open(file).unwrap();
+        let (file, config) = ConfigFiles::open(file, KINDS).unwrap();
         let mut opener = Opener::new(Timestamp::now);
         let bindings = opener.open(config).unwrap();
         let server = Self::assemble(bindings, Some((file, opener)), Limits::default(), MinVersion::default()).await;
@@ -108,7 +109,7 @@ impl Server {
 
     async fn assemble(
         bindings: Vec<SourceConfig>,
-        followed: Option<(ConfigFile, Opener)>,
+        followed: Option<(ConfigFiles, Opener)>,
         limits: Limits,
         oldest: MinVersion,
     ) -> Self {

@@ -10,7 +10,9 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict};
+use depthgauge::source::{
+    Definition, Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
+};
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
 use depthgauge_emulator::profile::Profile;
@@ -256,7 +258,7 @@ async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
         timing: Timing::default(),
         export: true,
         value_rules: ValueRules::default(),
-        definition: String::new(),
+        definition: Definition::default(),
         source: Opened::One(Identified { identity: n.to_string(), source: Box::new(source.clone()) }),
     });
     let (catalog, reader) = Catalog::new(bindings.collect(), jiff::Timestamp::now);

@@ -1,0 +1,158 @@
+//! What entries are read through: the sections of connection types, and `connections` by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Location, Report, keys};
+use crate::document::{Fields, Node, Position, Problems};
+use crate::source::keys::Values;
+use crate::source::{ConnectionType, Kind, Kinds, Place};
+
+/// The connections of all files.
+#[derive(Default)]
+pub(super) struct Connections {
+    /// By the name of its type.
+    sections: BTreeMap<&'static str, (Location, Arc<Values>)>,
+    /// By name.
+    named: BTreeMap<String, Named>,
+}
+
+struct Named {
+    location: Location,
+    kind: &'static str,
+    values: Arc<Values>,
+}
+
+/// A connection as an entry names it.
+pub(super) struct ConnectionName {
+    at: Position,
+    name: String,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// Takes the sections and `connections` of a file.
+    pub(super) fn decode(&mut self, file: usize, top: &mut Fields<'_>, kinds: Kinds, report: &mut Report<'_>) {
+        let types = |place| types(kinds).into_iter().filter(move |of| of.place == place);
+        for of in types(Place::Section) {
+            if let Some(node) = top.take(of.name) {
+                self.decode_section(file, of, node, report);
+            }
+        }
+        let types: Vec<_> = types(Place::Named).collect();
+        if types.is_empty() {
+            return;
+        }
+        let entries = top.take("connections").and_then(|node| node.entries(report.of(file)));
+        for (name, at, node) in entries.unwrap_or_default() {
+            self.decode_named(name, Location { file, at: *at }, node, &types, report);
+        }
+    }
+
+    /// The connection of an entry, or a problem if there is none.
+    pub(super) fn find(
+        &self,
+        kind: &Kind,
+        name: Option<&ConnectionName>,
+        location: Location,
+        report: &mut Report<'_>,
+    ) -> Option<Arc<Values>> {
+        let of = kind.connection.name;
+        if kind.connection.place == Place::Section {
+            return Some(self.sections.get(of).map_or_else(Arc::default, |(_, values)| values.clone()));
+        }
+        let known: Vec<_> = self.named.iter().filter(|(_, named)| named.kind == of).collect();
+        let names = || known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let Some(ConnectionName { at, name }) = name else {
+            return match known.as_slice() {
+                [(_, only)] => Some(only.values.clone()),
+                [] => {
+                    report.add(location, format!("there is no connection of type {of}: add one to `connections`"));
+                    None
+                }
+                _ => {
+                    let message = format!("`connection` is missing here: there are {} of type {of}", names());
+                    report.add(location, message);
+                    None
+                }
+            };
+        };
+        let found = known.iter().find(|(known, _)| *known == name).map(|(_, named)| named.values.clone());
+        if found.is_none() {
+            let what = format!("there is no connection {name:?} of type {of}");
+            let message = if known.is_empty() { what } else { format!("{what}; there is {}", names()) };
+            report.add(Location { at: *at, ..location }, message);
+        }
+        found
+    }
+
+    fn decode_section(&mut self, file: usize, of: &'static ConnectionType, node: &Node, report: &mut Report<'_>) {
+        let Some(mut fields) = node.fields(report.of(file)) else { return };
+        let location = Location { file, at: node.at() };
+        let values = Values::decode(&mut fields, &[of.keys], report.of(file));
+        fields.finish(report.of(file));
+        match self.sections.get(of.name) {
+            Some((first, _)) => {
+                let first = report.place(*first, location);
+                report.add(location, format!("another `{}` is at {first}: there can be one", of.name));
+            }
+            None => _ = self.sections.insert(of.name, (location, Arc::new(values))),
+        }
+    }
+
+    fn decode_named(
+        &mut self,
+        name: &str,
+        location: Location,
+        node: &Node,
+        types: &[&'static ConnectionType],
+        report: &mut Report<'_>,
+    ) {
+        let problems = report.of(location.file);
+        let Some(mut fields) = node.fields(problems) else { return };
+        let of = fields.require("type", problems).and_then(|node| {
+            let text = node.text(problems)?;
+            let of = types.iter().find(|of| of.name == text);
+            if of.is_none() {
+                let known: Vec<_> = types.iter().map(|of| of.name).collect();
+                problems.add(node.at(), format!("unknown connection type {text:?}; there is {}", known.join(", ")));
+            }
+            of
+        });
+        let Some(of) = of else { return };
+        let values = Arc::new(Values::decode(&mut fields, &[of.keys], problems));
+        fields.finish(problems);
+        match self.named.get(name) {
+            Some(Named { location: first, .. }) => {
+                let first = report.place(*first, location);
+                report.add(location, format!("another connection is called {name:?}, at {first}: names must differ"));
+            }
+            None => _ = self.named.insert(name.to_owned(), Named { location, kind: of.name, values }),
+        }
+    }
+}
+
+// === impl ConnectionName ===
+
+impl ConnectionName {
+    /// Takes `connection` of an entry whose connections have names.
+    pub(super) fn decode(kind: &Kind, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Self> {
+        if kind.connection.place == Place::Section {
+            return None;
+        }
+        let node = fields.take(keys::CONNECTION.name)?;
+        Some(Self { at: node.at(), name: node.text(problems)?.to_owned() })
+    }
+}
+
+/// The connection types of these kinds, each once.
+pub(super) fn types(kinds: Kinds) -> Vec<&'static ConnectionType> {
+    let mut types: Vec<&'static ConnectionType> = Vec::new();
+    for kind in kinds {
+        if types.iter().all(|known| known.name != kind.connection.name) {
+            types.push(&kind.connection);
+        }
+    }
+    types
+}

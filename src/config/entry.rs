@@ -1,0 +1,107 @@
+//! One entry of `sources`, from its mapping to a typed entry.
+
+use super::connections::{ConnectionName, Connections};
+use super::{Entry, Location, Report, keys};
+use crate::document::{Node, Position, Problems};
+use crate::lookup::Timing;
+use crate::lookup::rules::ValueRules;
+use crate::metric::pattern::Pattern;
+use crate::source::keys::{NAME, Values};
+use crate::source::{Definition, Form, Kind, Kinds};
+
+/// An entry as it is written, before its connection is known.
+pub(super) struct Written {
+    pub(super) kind: &'static Kind,
+    pub(super) location: Location,
+    /// Where it is named; one whose sources are listed is not.
+    pub(super) name_at: Option<Position>,
+    pub(super) name: String,
+    pub(super) namespaces: Vec<Pattern>,
+    form: &'static Form,
+    own: Values,
+    common: Values,
+    timing: Timing,
+    connection: Option<ConnectionName>,
+}
+
+// === impl Written ===
+
+impl Written {
+    pub(super) fn decode(
+        file: usize,
+        node: &Node,
+        defaults: Timing,
+        kinds: Kinds,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let mut fields = node.fields(problems)?;
+        let kind = fields.require("type", problems).and_then(|node| kind(node, kinds, problems));
+        let common = Values::decode(&mut fields, &[keys::TIMING, keys::ENTRY], problems);
+        let timing = timing(&common, defaults, fields.at(), problems);
+        let Some((kind, form)) = kind.and_then(|kind| Some((kind, kind.form(|key| fields.has(key))?))) else {
+            // Without its kind it is unknown which other keys it may have.
+            Values::decode(&mut fields, &[&[NAME]], problems);
+            return None;
+        };
+        // The keys of other forms that could have been there.
+        for other in kind.forms.iter().take_while(|other| other.key != form.key) {
+            fields.take(other.key);
+        }
+        let connection = ConnectionName::decode(kind, &mut fields, problems);
+        let own = Values::decode(&mut fields, &[form.keys], problems);
+        let name_at = fields.place(NAME.name).filter(|_| own.text(NAME.name).is_some());
+        let location = Location { file, at: fields.at() };
+        fields.finish(problems);
+        let namespaces = common.texts("namespaces").iter().map(Pattern::new).collect();
+        Some(Self { kind, location, name_at, name: name(&own), namespaces, form, own, common, timing, connection })
+    }
+
+    /// The entry with its connection, or a problem if there is none.
+    pub(super) fn connected(self, connections: &Connections, report: &mut Report<'_>) -> Option<Entry> {
+        let Self { kind, location, form, own, common, timing, connection, name, namespaces, .. } = self;
+        let connection = connections.find(kind, connection.as_ref(), location, report)?;
+        Some(Entry {
+            kind,
+            name,
+            namespaces,
+            timing,
+            export: common.bool("export"),
+            value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount("fallback") },
+            definition: Definition { form: form.key, entry: own, connection },
+        })
+    }
+}
+
+/// The name of a source, or the pattern of those that are listed: all of them without one.
+pub(super) fn name(own: &Values) -> String {
+    own.text(NAME.name).or(own.text("match")).unwrap_or("*").to_owned()
+}
+
+fn kind(node: &Node, kinds: Kinds, problems: &mut Problems) -> Option<&'static Kind> {
+    let text = node.text(problems)?;
+    let kind = kinds.iter().copied().find(|kind| kind.name == text);
+    if kind.is_none() {
+        let known: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
+        problems.add(node.at(), format!("unknown type {text:?}; there is {}", known.join(", ")));
+    }
+    kind
+}
+
+/// The timing that these values say, and the defaults where they say nothing.
+pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: &mut Problems) -> Timing {
+    let timing = Timing {
+        refresh: values.duration("refresh").unwrap_or(defaults.refresh),
+        timeout: values.duration("timeout").unwrap_or(defaults.timeout),
+        max_age: values.duration("maxAge").unwrap_or(defaults.max_age),
+        idle_after: values.duration("idleAfter").unwrap_or(defaults.idle_after),
+    };
+    // What is wrong with the defaults is said once, there.
+    if timing.max_age < timing.refresh && timing != defaults {
+        let (max_age, refresh) = (timing.max_age, timing.refresh);
+        let message = format!(
+            "maxAge ({max_age:?}) is shorter than refresh ({refresh:?}): values would grow too old between two reads"
+        );
+        problems.add(at, message);
+    }
+    timing
+}

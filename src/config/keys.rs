@@ -1,0 +1,73 @@
+//! The keys that entries of every kind have.
+
+use crate::source::keys::{Key, Shape, Text};
+
+/// How fresh values are kept: of an entry, and of `defaults`.
+pub(super) const TIMING: &[Key] = &[
+    Key::new(
+        "refresh",
+        Shape::Duration,
+        "A source is never read more often: a duration such as 5s, 500ms or 2m, up to 24h. While the source is healthy, no answer is older than this and a second.",
+    )
+    .default("5s"),
+    Key::new("timeout", Shape::Duration, "The deadline of one read: a duration such as 3s or 500ms, up to 24h.")
+        .default("3s"),
+    Key::new(
+        "maxAge",
+        Shape::Duration,
+        "How old a served value may be while reads fail: a duration such as 60s or 2m, at least `refresh` and up to 24h.",
+    )
+    .default("60s"),
+    Key::new(
+        "idleAfter",
+        Shape::Duration,
+        "Reads stop after this time without a request: a duration such as 2m or 1h, up to 24h.",
+    )
+    .default("2m"),
+];
+
+/// Who may read a source, and what is served.
+pub(super) const ENTRY: &[Key] = &[
+    Key::new(
+        "namespaces",
+        Shape::Texts(NAMESPACE, "no namespace could read this source: name namespaces, or \"*\" for all"),
+        "The Kubernetes namespaces that may read it; `*` stands for any part of a name, and alone for all namespaces.",
+    )
+    .required()
+    .examples(&[r#"["shop", "team-*"]"#, r#"["*"]"#]),
+    Key::new("export", Shape::Bool, "Also show it as gauges on /metrics, read even without requests.").default("false"),
+    Key::new(
+        "activation",
+        Shape::Amount,
+        "After a true 0, 0 is served until the value is above this; for requests that bring no number of their own. Without it, true values are served.",
+    )
+    .examples(&["1"]),
+    Key::new(
+        "fallback",
+        Shape::Amount,
+        "Served while the source can't be read and the last value is older than `maxAge`; for requests that bring no number of their own. Without it, such a request gets an error.",
+    )
+    .examples(&["12"]),
+];
+
+/// The name of the connection that an entry is read through.
+pub(super) const CONNECTION: Key = Key::new(
+    "connection",
+    Shape::Text(Text::ANY),
+    "The name of the connection, of those in `connections`. It may be left out while there is one of its type.",
+);
+
+/// The name of a namespace, a DNS label by Kubernetes' rule, in which `*` stands for any part.
+pub(super) const NAMESPACE: Text = Text {
+    check: |text| {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'*');
+        let edge = |at: Option<u8>| at.is_some_and(|byte| byte != b'-');
+        let bytes = text.as_bytes();
+        if bytes.iter().copied().all(legal) && edge(bytes.first().copied()) && edge(bytes.last().copied()) {
+            return Ok(());
+        }
+        Err(format!("{text:?} can be no namespace: small letters, digits and '-' within, and \"*\" for any part"))
+    },
+    pattern: Some("^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$"),
+    ..Text::ANY
+};

@@ -1,0 +1,354 @@
+//! Key tables: the keys that a mapping of the config may have. Decoding and the JSON Schema are made
+//! from the same table, so they can't disagree.
+//!
+//! A table is data: the name of each key, the shape of its value, and the sentence that describes it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::OpenError;
+use crate::document::{Fields, Node, Problems};
+use crate::metric::quantity::Quantity;
+use crate::metric::{LABEL_VALUE_MAX, LABEL_VALUE_RULE, is_label_value};
+
+mod schema;
+
+pub use schema::{mapping, properties, required};
+
+/// A key and what its value may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As written in the config: `queueId`.
+    pub name: &'static str,
+    /// What its value may be.
+    pub shape: Shape,
+    /// What it means: sentences, for the JSON Schema and the reference.
+    pub doc: &'static str,
+    /// Whether a mapping without it is an error.
+    pub required: bool,
+    /// What holds without it, as written in the config.
+    pub default: Option<&'static str>,
+    /// Values as written in the config.
+    pub examples: &'static [&'static str],
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// A text.
+    Text(Text),
+    /// A list of texts, with the error message of an empty one.
+    Texts(Text, &'static str),
+    /// A mapping whose keys people choose.
+    Map(Text, Text),
+    /// A whole number from 1 to this.
+    Count(u32),
+    /// A number from 0 to [`Quantity::MAX`].
+    Amount,
+    /// A duration above zero and of a day at most.
+    Duration,
+    /// `true` or `false`.
+    Bool,
+    /// A mapping whose `type` picks the other keys; with what `type` means, in sentences.
+    Choice(&'static [Variant], &'static str),
+}
+
+/// Which texts are values.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// The error message for one that is none.
+    pub check: fn(&str) -> Result<(), String>,
+    /// The same as a regular expression, as far as one can say it.
+    pub pattern: Option<&'static str>,
+    /// A regular expression of texts that are none.
+    pub except: Option<&'static str>,
+    /// The most characters.
+    pub max_length: Option<usize>,
+    /// Whether the empty text is none.
+    pub nonempty: bool,
+}
+
+/// One of several mappings that a key may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    /// The value of `type`.
+    pub name: &'static str,
+    /// The keys beside `type`.
+    pub keys: &'static [Key],
+}
+
+/// A mapping that was decoded by a table: the values of the keys that are there. Two that are equal
+/// mean the same.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Values(BTreeMap<&'static str, Value>);
+
+/// A decoded value.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Value {
+    /// Of [`Shape::Text`].
+    Text(String),
+    /// Of [`Shape::Texts`].
+    Texts(Vec<String>),
+    /// Of [`Shape::Map`].
+    Map(BTreeMap<String, String>),
+    /// Of [`Shape::Count`].
+    Count(u32),
+    /// Of [`Shape::Amount`].
+    Amount(Quantity),
+    /// Of [`Shape::Duration`].
+    Duration(Duration),
+    /// Of [`Shape::Bool`].
+    Bool(bool),
+    /// Of [`Shape::Choice`]: the variant's name and its values.
+    Choice(&'static str, Values),
+}
+
+/// What a source is selected by.
+pub const NAME: Key = Key::new(
+    "name",
+    Shape::Text(Text::LABEL_VALUE),
+    "What the source is selected by, as the value of a label: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit.",
+);
+
+/// Which of the sources that are listed.
+pub const MATCH: Key = Key::new(
+    "match",
+    Shape::Text(PATTERN),
+    "The names that are meant, of what is listed; `*` stands for any part of a name.",
+)
+.default("*")
+.examples(&["orders-*"]);
+
+const PATTERN: Text = Text {
+    check: |text| match text {
+        "" => Err("no name is empty: leave `match` out for all names, or write one such as \"orders-*\"".to_owned()),
+        _ => Ok(()),
+    },
+    nonempty: true,
+    ..Text::ANY
+};
+
+// === impl Key ===
+
+impl Key {
+    /// An optional key without default or examples.
+    pub const fn new(name: &'static str, shape: Shape, doc: &'static str) -> Self {
+        Self { name, shape, doc, required: false, default: None, examples: &[] }
+    }
+
+    /// The same, which must be there.
+    #[must_use]
+    pub const fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    /// The same, with what holds without it.
+    #[must_use]
+    pub const fn default(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    /// The same, with values as written in the config.
+    #[must_use]
+    pub const fn examples(self, examples: &'static [&'static str]) -> Self {
+        Self { examples, ..self }
+    }
+}
+
+// === impl Text ===
+
+impl Text {
+    /// Any text.
+    pub const ANY: Self = Self { check: |_| Ok(()), pattern: None, except: None, max_length: None, nonempty: false };
+
+    /// One that can be a label value.
+    pub const LABEL_VALUE: Self = Self {
+        check: |text| match is_label_value(text) {
+            true => Ok(()),
+            false => Err(format!("{text:?} can be no label value: {LABEL_VALUE_RULE}")),
+        },
+        pattern: Some("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
+        max_length: Some(LABEL_VALUE_MAX),
+        ..Self::ANY
+    };
+
+    /// One that a type can be parsed from, with the type's own error message.
+    pub const fn parsed<T: FromStr<Err: std::fmt::Display>>() -> Self {
+        Self { check: |text| text.parse::<T>().map(drop).map_err(|error| error.to_string()), ..Self::ANY }
+    }
+
+    /// The same texts, which this regular expression describes.
+    #[must_use]
+    pub const fn pattern(self, pattern: &'static str) -> Self {
+        Self { pattern: Some(pattern), ..self }
+    }
+}
+
+// === impl Values ===
+
+impl Values {
+    /// Takes the keys of these tables from a mapping. What is wrong is in `problems`, and then the
+    /// values are not all of them.
+    pub fn decode(fields: &mut Fields<'_>, tables: &[&'static [Key]], problems: &mut Problems) -> Self {
+        let mut values = BTreeMap::new();
+        for key in tables.iter().copied().flatten() {
+            let node = if key.required { fields.require(key.name, problems) } else { fields.take(key.name) };
+            values.extend(node.and_then(|node| Some((key.name, Value::decode(key, node, problems)?))));
+        }
+        Self(values)
+    }
+
+    /// The value of a key, if the key is there.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// The value of a key of [`Shape::Text`].
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.get(key)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The same as a `T`, from which its check parsed it.
+    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Option<T>, OpenError> {
+        self.text(key).map(|text| text.parse::<T>().map_err(|error| OpenError(error.to_string()))).transpose()
+    }
+
+    /// The value of a key of [`Shape::Texts`]; none without it.
+    pub fn texts(&self, key: &str) -> &[String] {
+        match self.get(key) {
+            Some(Value::Texts(texts)) => texts,
+            _ => &[],
+        }
+    }
+
+    /// The value of a key of [`Shape::Map`]; empty without it.
+    pub fn map(&self, key: &str) -> impl Iterator<Item = (&str, &str)> {
+        let map = match self.get(key) {
+            Some(Value::Map(map)) => Some(map),
+            _ => None,
+        };
+        map.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The value of a key of [`Shape::Count`].
+    pub fn count(&self, key: &str) -> Option<u32> {
+        match self.get(key)? {
+            Value::Count(count) => Some(*count),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of [`Shape::Amount`].
+    pub fn amount(&self, key: &str) -> Option<Quantity> {
+        match self.get(key)? {
+            Value::Amount(amount) => Some(*amount),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of [`Shape::Duration`].
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        match self.get(key)? {
+            Value::Duration(duration) => Some(*duration),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of [`Shape::Bool`]; `false` without it.
+    pub fn bool(&self, key: &str) -> bool {
+        matches!(self.get(key), Some(Value::Bool(true)))
+    }
+
+    /// The value of a key of [`Shape::Choice`].
+    pub fn choice(&self, key: &str) -> Option<(&'static str, &Self)> {
+        match self.get(key)? {
+            Value::Choice(name, values) => Some((name, values)),
+            _ => None,
+        }
+    }
+}
+
+impl FromIterator<(&'static str, Value)> for Values {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Value)>>(values: I) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
+// === impl Value ===
+
+impl Value {
+    fn decode(key: &Key, node: &Node, problems: &mut Problems) -> Option<Self> {
+        Some(match key.shape {
+            Shape::Text(text) => Self::Text(text.decode(node, problems)?),
+            Shape::Texts(text, empty) => {
+                let items = node.list(problems)?;
+                if items.is_empty() {
+                    problems.add(node.at(), empty);
+                }
+                Self::Texts(items.iter().filter_map(|item| text.decode(item, problems)).collect())
+            }
+            Shape::Map(name, value) => {
+                let mut map = BTreeMap::new();
+                for (key, at, node) in node.entries(problems)? {
+                    if let Err(message) = (name.check)(key) {
+                        problems.add(*at, message);
+                    }
+                    map.extend(value.decode(node, problems).map(|value| (key.clone(), value)));
+                }
+                Self::Map(map)
+            }
+            Shape::Count(most) => Self::Count(node.count(most, problems)?),
+            Shape::Amount => Self::Amount(Quantity::from_units(node.amount(Quantity::UNITS_MAX, problems)?)),
+            Shape::Duration => Self::Duration(node.duration(problems)?),
+            Shape::Bool => Self::Bool(node.truth(problems)?),
+            Shape::Choice(variants, _) => decode_choice(key, variants, node.fields(problems)?, problems)?,
+        })
+    }
+}
+
+impl Text {
+    fn decode(&self, node: &Node, problems: &mut Problems) -> Option<String> {
+        let text = node.text(problems)?;
+        match (self.check)(text) {
+            Ok(()) => Some(text.to_owned()),
+            Err(message) => {
+                problems.add(node.at(), message);
+                None
+            }
+        }
+    }
+}
+
+fn decode_choice(
+    key: &Key,
+    variants: &'static [Variant],
+    mut fields: Fields<'_>,
+    problems: &mut Problems,
+) -> Option<Value> {
+    let node = fields.require("type", problems);
+    let name = node.and_then(|node| Some((node.at(), node.text(problems)?)));
+    let variant = name.and_then(|(at, name)| {
+        let variant = variants.iter().find(|variant| variant.name == name);
+        if variant.is_none() {
+            let known: Vec<_> = variants.iter().map(|variant| variant.name).collect();
+            let message = format!("{} type {name:?} is not supported; there is {}", key.name, known.join(", "));
+            problems.add(at, message);
+        }
+        variant
+    });
+    let Some(variant) = variant else {
+        // Without its type a key may be any variant's.
+        for key in variants.iter().flat_map(|variant| variant.keys) {
+            fields.take(key.name);
+        }
+        fields.finish(problems);
+        return None;
+    };
+    let values = Values::decode(&mut fields, &[variant.keys], problems);
+    fields.finish(problems);
+    Some(Value::Choice(variant.name, values))
+}

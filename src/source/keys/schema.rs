@@ -1,0 +1,123 @@
+//! Key tables as JSON Schema, draft 2020-12. It has no keyword that JSON Schema lacked before 2019
+//! except `$defs`, because editors ignore what is newer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Key, Shape, Text, Variant};
+use crate::metric::quantity::Quantity;
+
+/// A mapping that has the keys of this table and no others.
+pub fn mapping(doc: &str, keys: &[Key]) -> serde_json::Result<Value> {
+    let mut schema = json!({
+        "description": doc,
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties([keys])?,
+    });
+    let required = required([keys]);
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    Ok(schema)
+}
+
+/// The `properties` of a mapping with the keys of these tables.
+pub fn properties<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> serde_json::Result<Map<String, Value>> {
+    let keys = tables.into_iter().flatten();
+    keys.map(|key| Ok((key.name.to_owned(), property(key)?))).collect()
+}
+
+/// The names of the keys of these tables that have to be there.
+pub fn required<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> Vec<&'static str> {
+    tables.into_iter().flatten().filter(|key| key.required).map(|key| key.name).collect()
+}
+
+fn property(key: &Key) -> serde_json::Result<Value> {
+    let mut schema = match key.shape {
+        Shape::Text(text) => text_schema(&text).into(),
+        Shape::Texts(text, _) => json!({"type": "array", "minItems": 1, "items": text_schema(&text)}),
+        Shape::Map(names, values) => {
+            let mut names = text_schema(&names);
+            // A key is a text anyway.
+            names.remove("type");
+            json!({"type": "object", "propertyNames": names, "additionalProperties": text_schema(&values)})
+        }
+        Shape::Count(most) => json!({"type": "integer", "minimum": 1, "maximum": most}),
+        Shape::Amount => json!({"type": "integer", "minimum": 0, "maximum": Quantity::UNITS_MAX}),
+        Shape::Duration => json!({"$ref": "#/$defs/duration"}),
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Choice(variants, doc) => return choice(key, variants, doc),
+    };
+    schema["description"] = key.doc.into();
+    if let Some(default) = key.default {
+        schema["default"] = literal(key, default)?;
+    }
+    if !key.examples.is_empty() {
+        let examples: serde_json::Result<Vec<Value>> =
+            key.examples.iter().map(|example| literal(key, example)).collect();
+        schema["examples"] = examples?.into();
+    }
+    Ok(schema)
+}
+
+/// A value as written in the config; a text and a duration are written without quotes.
+fn literal(key: &Key, written: &str) -> serde_json::Result<Value> {
+    match key.shape {
+        Shape::Text(_) | Shape::Duration => Ok(written.into()),
+        _ => serde_json::from_str(written),
+    }
+}
+
+fn text_schema(text: &Text) -> Map<String, Value> {
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), "string".into());
+    if text.nonempty {
+        schema.insert("minLength".to_owned(), 1.into());
+    }
+    if let Some(max) = text.max_length {
+        schema.insert("maxLength".to_owned(), max.into());
+    }
+    if let Some(pattern) = text.pattern {
+        schema.insert("pattern".to_owned(), pattern.into());
+    }
+    if let Some(except) = text.except {
+        schema.insert("not".to_owned(), json!({"type": "string", "pattern": except}));
+    }
+    schema
+}
+
+/// A key that only some variants have is refused beside the `type` of the others.
+fn choice(key: &Key, variants: &[Variant], doc: &str) -> serde_json::Result<Value> {
+    let names: Vec<&str> = variants.iter().map(|variant| variant.name).collect();
+    let mut all = Map::from_iter([("type".to_owned(), json!({"description": doc, "enum": names}))]);
+    all.extend(properties(variants.iter().map(|variant| variant.keys))?);
+    let mut schema = json!({
+        "description": key.doc,
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["type"],
+        "properties": all,
+    });
+    let mut refused: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    let mut keys: Vec<&str> = variants.iter().flat_map(|variant| variant.keys).map(|key| key.name).collect();
+    keys.dedup();
+    for variant in variants {
+        let has = |key: &&str| variant.keys.iter().any(|own| own.name == *key);
+        let others: Vec<&str> = keys.iter().copied().filter(|key| !has(key)).collect();
+        refused.entry(others).or_default().push(variant.name);
+    }
+    let rules = refused.into_iter().filter(|(keys, _)| !keys.is_empty()).map(|(keys, names)| {
+        let refused: Map<String, Value> = keys.into_iter().map(|key| (key.to_owned(), false.into())).collect();
+        json!({
+            "if": {"required": ["type"], "properties": {"type": {"enum": names}}},
+            "then": {"properties": refused},
+        })
+    });
+    let rules: Vec<Value> = rules.collect();
+    if !rules.is_empty() {
+        schema["allOf"] = rules.into();
+    }
+    Ok(schema)
+}

@@ -1,0 +1,319 @@
+//! What all OCI queues are read through: a client with credentials, and where the control plane is.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::control_plane::ControlPlane;
+use super::listing::{QueueListing, Scope};
+use super::parts::Aliases;
+use super::trouble::with_causes;
+use super::{COMPARTMENT, QUEUE, QueueSource};
+use crate::http::transport::Roots;
+use crate::metric::Clock;
+use crate::oci::choice::Choice;
+use crate::oci::compartment::CompartmentId;
+use crate::oci::config_file::expand_home;
+use crate::oci::credentials::{Credentials, Method};
+use crate::oci::declared;
+use crate::oci::endpoint::Endpoint;
+use crate::oci::environment::Environment;
+use crate::oci::queue::QueueId;
+use crate::oci::region::Home;
+use crate::oci::{self, Client};
+use crate::source::keys::{Key, Shape, Text, Values, Variant};
+use crate::source::{Connection, ConnectionType, OpenError, Opened, Place};
+
+/// Names a file of certificates to trust, as in the Go SDK and so in Oracle's Terraform provider.
+const CA_VARIABLE: &str = "OCI_DEFAULT_CERTS_PATH";
+/// The most requests a second that can be set: far more than one core can sign.
+const REQUESTS_MAX: u32 = 10_000;
+
+/// Section `oci`.
+pub(super) const OCI: ConnectionType = ConnectionType {
+    name: "oci",
+    place: Place::Section,
+    doc: "What all OCI queues have in common.",
+    keys: KEYS,
+    connect: |values, clock| Ok(Arc::new(OciConnection::new(values, clock)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key::new(
+        "region",
+        Shape::Text(REGION),
+        "The region of the queues, by name or by its three letters. Default: the principal's or the profile's, OCI_REGION, or the one in the queue's OCID.",
+    )
+    .examples(&["eu-frankfurt-1"]),
+    Key::new(
+        "auth",
+        Shape::Choice(
+            METHODS,
+            "apiKey, sessionToken: a user, by a profile. workloadIdentity: the pod's ServiceAccount, on an enhanced OKE cluster. instancePrincipal: the instance that the node is. resourcePrincipal: what the variables OCI_RESOURCE_PRINCIPAL_… name.",
+        ),
+        "How to authenticate to OCI. Default: the method for which there is evidence; the log says which and why.",
+    ),
+    Key::new(
+        "endpoint",
+        Shape::Text(ENDPOINT),
+        "The control plane, only to override what follows from the region: https://HOST without path or user; http:// is for loopback addresses only.",
+    )
+    .examples(&["https://messaging.eu-frankfurt-1.oci.oraclecloud.com"]),
+    Key::new(
+        "caFile",
+        Shape::Text(Text::ANY),
+        "A PEM file of certificates that are trusted besides the system's. Default: OCI_DEFAULT_CERTS_PATH, or none.",
+    ),
+    Key::new(
+        "maxRequestsPerSecond",
+        Shape::Count(REQUESTS_MAX),
+        "The most requests for all queues together in a second. When more reads are due, values are read less often, and the log says so.",
+    )
+    .default("200"),
+];
+
+const REGION: Text = Text {
+    check: |text| declared::find(&Environment::of_process(), text).map(drop).map_err(|error| error.to_string()),
+    nonempty: true,
+    ..Text::ANY
+};
+
+/// `https://HOST`, or `http://` to a loopback address.
+pub(super) const ENDPOINT: Text = Text::parsed::<Endpoint>()
+    .pattern("^https://[^/?#@\\s]+/*$|^http://(localhost|127\\.[0-9.]+|\\[::1\\])(:[0-9]*)?/*$");
+
+const METHODS: &[Variant] = &[
+    Variant { name: Method::ApiKey.as_str(), keys: PROFILE },
+    Variant { name: Method::SessionToken.as_str(), keys: PROFILE },
+    Variant { name: Method::WorkloadIdentity.as_str(), keys: &[] },
+    Variant { name: Method::InstancePrincipal.as_str(), keys: &[] },
+    Variant { name: Method::ResourcePrincipal.as_str(), keys: &[] },
+];
+
+const PROFILE: &[Key] = &[
+    Key::new(
+        "configFile",
+        Shape::Text(Text::ANY),
+        "The OCI config file, of apiKey and sessionToken only. Default: OCI_CONFIG_FILE, or ~/.oci/config.",
+    ),
+    Key::new("profile", Shape::Text(Text::ANY), "The profile in it, of apiKey and sessionToken only.")
+        .default("DEFAULT"),
+];
+
+/// A client with credentials, and how it finds the control plane.
+struct OciConnection {
+    client: Arc<Client>,
+    /// Instead of what follows from the region.
+    control_plane: Option<Endpoint>,
+    /// Of the config, the principal or the environment.
+    region: Option<Home>,
+    /// The principal's own region counts, and is not known before it authenticates.
+    asks_home: bool,
+}
+
+// === impl OciConnection ===
+
+impl OciConnection {
+    fn new(values: &Values, clock: Clock) -> Result<Self, OpenError> {
+        let environment = Environment::of_process();
+        let control_plane = values.parsed::<Endpoint>("endpoint")?;
+        let settings = client_settings(values)?;
+        let credentials = credentials(values, settings.roots.clone(), clock)?;
+        let of_config = values.text("region");
+        let asks_home =
+            of_config.is_none() && control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
+        let named = credentials.region().map(str::to_owned).or_else(|| environment.var("OCI_REGION"));
+        let region = match (of_config, named) {
+            (Some(region), _) => {
+                Some(declared::find(&environment, region).map_err(|error| OpenError(error.to_string()))?)
+            }
+            (None, Some(named)) => Some(declared::find(&environment, &named).map_err(|error| {
+                OpenError(format!("region of the OCI profile, OCI_RESOURCE_PRINCIPAL_REGION or OCI_REGION: {error}; or set `oci.region`"))
+            })?),
+            (None, None) => None,
+        };
+        let client = Arc::new(Client::with(settings, credentials, clock));
+        Ok(Self { client, control_plane, region, asks_home })
+    }
+
+    /// Where the control plane is asked about this: the override, else by the region that is
+    /// set, or the one in the OCID.
+    fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
+        let known = self.known_control_plane(what, region);
+        if let Ok(endpoint) = &known {
+            self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;
+        }
+        // An error is none while the principal may yet say where it is at home.
+        if self.asks_home { Ok(ControlPlane::OfPrincipal(known.ok())) } else { Ok(ControlPlane::At(known?)) }
+    }
+
+    fn known_control_plane(&self, what: &str, region: &str) -> Result<Endpoint, OpenError> {
+        if let Some(endpoint) = &self.control_plane {
+            return Ok(endpoint.clone());
+        }
+        let of_id = match &self.region {
+            Some(_) => None,
+            None if region.is_empty() => {
+                return Err(OpenError(format!("no region is known for {what}: set `oci.region` or `oci.endpoint`")));
+            }
+            None => Some(
+                declared::find(&Environment::of_process(), region)
+                    .map_err(|error| OpenError(format!("{what}: {error}; or set `oci.region` or `oci.endpoint`")))?,
+            ),
+        };
+        let home = self.region.as_ref().or(of_id.as_ref()).and_then(Home::queue_control_plane).unwrap_or_default();
+        home.parse().map_err(|error| OpenError(format!("{error}")))
+    }
+}
+
+impl Connection for OciConnection {
+    fn open(&self, form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let client = self.client.clone();
+        if form == COMPARTMENT {
+            let id: CompartmentId = present(entry.parsed(COMPARTMENT)?, COMPARTMENT)?;
+            // Its OCID names no region.
+            let control_plane = self.control_plane(&format!("compartment …{}", id.suffix()), "")?;
+            return Ok(Opened::Many(Box::new(QueueListing { client, control_plane, scope: Scope::Compartment(id) })));
+        }
+        let id: QueueId = present(entry.parsed(QUEUE)?, QUEUE)?;
+        let fixed = entry.parsed("endpoint")?;
+        let control_plane = self.control_plane(&queue(&id), id.region())?;
+        Ok(match entry.text("name") {
+            Some(_) => {
+                let aliases = Aliases::new(entry)?;
+                Opened::One(QueueSource::new(client, id, control_plane, fixed, None, aliases).identified())
+            }
+            // By its display name.
+            None => Opened::Many(Box::new(QueueListing { client, control_plane, scope: Scope::Queue(id, fixed) })),
+        })
+    }
+}
+
+/// What the section sets of a client, and the environment where the section says nothing.
+fn client_settings(values: &Values) -> Result<oci::Settings, OpenError> {
+    let (file, named_by) = match values.text("caFile") {
+        Some(file) => (Some(expand_home(file)), "`oci.caFile`"),
+        None => (Environment::of_process().var(CA_VARIABLE).map(PathBuf::from), CA_VARIABLE),
+    };
+    let mut settings = oci::Settings::default();
+    if let Some(file) = file {
+        settings.roots = Roots::read(&file).map_err(|error| {
+            let file = file.display();
+            OpenError(format!("CA file {file}: {error}; set {named_by} to a PEM file with the certificates to trust"))
+        })?;
+    }
+    settings.reads_per_second = values.count("maxRequestsPerSecond").unwrap_or(settings.reads_per_second);
+    Ok(settings)
+}
+
+fn credentials(values: &Values, roots: Roots, clock: Clock) -> Result<Credentials, OpenError> {
+    let environment = Environment::of_process();
+    let of_config = values.choice("auth").and_then(|(name, values)| {
+        let method = Method::ALL.into_iter().find(|method| method.as_str() == name)?;
+        let (config_file, profile) = (values.text("configFile").map(expand_home), values.text("profile"));
+        Some(Choice { method, config_file, profile: profile.map(str::to_owned) })
+    });
+    let (choice, why) = match of_config {
+        Some(choice) => (choice, "`oci.auth` says so".to_owned()),
+        None => {
+            let (choice, why) = Choice::by_evidence(&environment);
+            (choice, format!("`oci.auth` is not set, and {why}"))
+        }
+    };
+    tracing::info!(auth = %choice.method, "authenticating to OCI: {why}");
+    choice.open(&environment, roots, clock).map_err(|error| OpenError(error.to_string()))
+}
+
+/// The value of a key that its form requires.
+fn present<T>(value: Option<T>, key: &str) -> Result<T, OpenError> {
+    value.ok_or_else(|| OpenError(format!("`{key}` is missing")))
+}
+
+fn queue(id: &QueueId) -> String {
+    format!("queue …{}", id.suffix())
+}
+
+/// The one thing that can be wrong with a client that is not used yet.
+fn no_certificates(error: &(dyn Error + 'static)) -> OpenError {
+    let text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)";
+    OpenError(with_causes(text.to_owned(), Some(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use depthgauge_emulator::fault::{Fault, Rule};
+    use depthgauge_emulator::operation::Operation;
+    use depthgauge_emulator::profile::Profile;
+    use depthgauge_emulator::{Emulator, Options};
+    use jiff::Timestamp;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::document::{Node, Problems};
+    use crate::source::facet::Facet;
+    use crate::source::keys::Value;
+
+    const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
+
+    /// The keys of section `oci`, and of an entry.
+    fn values(table: &'static [Key], text: &str) -> Values {
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        let values = Values::decode(&mut node.fields(&mut problems).unwrap(), &[table], &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        values
+    }
+
+    fn one() -> Values {
+        Values::from_iter([(QUEUE, Value::Text(OCID.to_owned()))])
+    }
+
+    /// An emulator with one queue, and how to sign in there.
+    async fn scene() -> (OciConnection, Emulator, tempfile::TempDir) {
+        // Fails only if somebody was faster, and then there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Profile::make(dir.path(), "eu-frankfurt-1").unwrap();
+        let queues = vec![("orders".to_owned(), OCID.parse().unwrap())];
+        let keys = vec![(profile.key_id, profile.key)];
+        let emulator = Emulator::new(Options { queues, keys, ..Options::default() }, Timestamp::now);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let serving = emulator.clone();
+        tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
+        let file = profile.config_file.display();
+        let section = format!("{{endpoint: \"{endpoint}\", auth: {{type: apiKey, configFile: {file}}}}}");
+        (OciConnection::new(&values(KEYS, &section), Timestamp::now).unwrap(), emulator, dir)
+    }
+
+    #[tokio::test]
+    async fn a_queue_without_a_name_goes_by_its_display_name() {
+        let (connection, _emulator, _dir) = scene().await;
+        let Opened::Many(listing) = connection.open(QUEUE, &one()).unwrap() else { panic!("named") };
+        let by = Instant::now() + Duration::from_secs(30);
+        let listed = listing.list(by).await.unwrap();
+        assert!(listing.naming().contains("OCI_QUEUE_NAME"));
+        assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
+        assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_throttled_says_when_to_come_back() {
+        let (connection, emulator, _dir) = scene().await;
+        let compartment = Value::Text("ocid1.compartment.oc1..fake".to_owned());
+        let compartment = Values::from_iter([(COMPARTMENT, compartment)]);
+        let entries = [(COMPARTMENT, compartment, Operation::ListQueues), (QUEUE, one(), Operation::GetQueue)];
+        for (form, entry, operation) in entries {
+            let Opened::Many(listing) = connection.open(form, &entry).unwrap() else { panic!("named") };
+            let throttled = Rule::from(Fault::Status(http::StatusCode::TOO_MANY_REQUESTS));
+            let headers = [(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"))].into_iter().collect();
+            emulator.set_faults(vec![Rule { operation: Some(operation), headers, ..throttled }]);
+            let error = listing.list(Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+            assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{error:?}");
+        }
+    }
+}
