@@ -73,8 +73,11 @@ pub struct ConnectionType {
     /// Its keys.
     pub keys: &'static [Key],
     /// Opens one: credentials are loaded, and nothing is sent yet.
-    pub connect: fn(&Values, Clock) -> Result<Arc<dyn Connection>, OpenError>,
+    pub connect: Connect,
 }
+
+/// Opens a connection with these keys.
+pub type Connect = fn(&Values, Clock) -> Result<Arc<dyn Connection>, OpenError>;
 
 /// Where connections of a type are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
