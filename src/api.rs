@@ -1,7 +1,9 @@
 //! The routes of `external.metrics.k8s.io/v1beta1`.
 //!
-//! Discovery is static and the same for every caller at all times; only values depend on
-//! anything. What is wrong with a request is said as a [`Refusal`].
+//! Discovery depends on the config only and is the same for every caller. What is wrong with a request
+//! is said as a [`Refusal`].
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
@@ -10,6 +12,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::lookup::Catalog;
 use crate::refusal::Refusal;
 use crate::request::PREFIX;
 
@@ -24,8 +27,11 @@ mod values;
 
 pub use values::Metrics;
 
+use discovery::Discovery;
+
 /// All routes but that of values, which [`crate::auth`] asks of [`Metrics`] by itself.
-pub fn routes() -> Router {
+pub fn routes(catalog: Arc<Catalog>) -> Router {
+    let discovery = Discovery::new(catalog);
     Router::new()
         .route("/apis", get(discovery::groups))
         .route("/apis/", get(discovery::groups))
@@ -34,6 +40,7 @@ pub fn routes() -> Router {
         .route(PREFIX, get(discovery::resources))
         .route(&format!("{PREFIX}/"), get(discovery::resources))
         .route_layer(from_fn(of_known_type))
+        .with_state(discovery)
         .route("/version", get(discovery::version))
         .route("/version/", get(discovery::version))
         .route("/openapi/v2", get(openapi::version_2))

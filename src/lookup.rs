@@ -108,6 +108,7 @@ pub struct SourceConfig {
 
 /// All sources, ready to be requested.
 pub struct Catalog {
+    metrics: Arc<BTreeSet<MetricName>>,
     published: Arc<ArcSwap<Entries>>,
     replacements: mpsc::UnboundedSender<Replacement>,
     maker: ReadingsMaker,
@@ -178,7 +179,7 @@ impl Catalog {
         let mut registry = Registry::new(published.clone(), maker.clone(), to_apply);
         registry.replace(configs);
         let reader = Reader { registry, tasks, reports, replacements };
-        (Self { published, replacements: to_replace, maker }, reader)
+        (Self { metrics: Arc::new(metrics()), published, replacements: to_replace, maker }, reader)
     }
 
     /// Counts requests and reads in a registry whose metrics begin with `depthgauge_`.
@@ -244,6 +245,12 @@ impl Catalog {
             samples.push(item.sample(query, items.len() == 1, consumer.is_none(), now)?);
         }
         in_range(query.metric, samples)
+    }
+
+    /// The metrics that there are: those that the config can name, whatever can be read now. The same
+    /// allocation while they are the same.
+    pub fn metrics(&self) -> Arc<BTreeSet<MetricName>> {
+        self.metrics.clone()
     }
 
     /// The longest of the last pauses between requests of this query; `None` before there were a few

@@ -20,6 +20,9 @@ use quantity::Quantity;
 /// Only `cli` names the real clock; it is passed down from there.
 pub type Clock = fn() -> Timestamp;
 
+/// The category of all metrics in discovery, by which clients tell them from those of other servers.
+pub const CATEGORY: &str = "depthgauge";
+
 /// What a label value may be, in a sentence.
 pub const LABEL_VALUE_RULE: &str =
     "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";

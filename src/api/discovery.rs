@@ -1,26 +1,32 @@
 //! What there is: the documents from which kubectl and the API server learn the metrics' names.
 //!
-//! Static: the same whatever is configured and whatever is up. A resource list that is empty
-//! makes kubectl and helm warn at every call; one that comes and goes breaks garbage collection.
+//! They depend on the config only, whatever is up, and are never empty. A resource list that is empty
+//! makes kubectl and helm warn at every call; one that comes and goes breaks garbage collection. Every
+//! metric is in category [`CATEGORY`], by which clients tell them from those of other servers.
 //!
 //! Fields stand in the order of Go's structs, and [`aggregated`] has all of it in one document.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
-use axum::extract::Request;
+use arc_swap::ArcSwapOption;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use prost::Message;
 use serde::Serialize;
 
 use super::accept::Encoding;
+use super::encode::EncodeError;
 use super::fixed::{self, Fixed, Made};
 use super::reply;
-use crate::lookup;
-use crate::metric::MetricName;
+use crate::lookup::Catalog;
+use crate::metric::{CATEGORY, MetricName};
 use crate::refusal::Refusal;
 use crate::request::{GROUP, VERSION};
 
 mod aggregated;
+
+use aggregated::Aggregated;
 
 /// Of every metric: what is listed is a list of values.
 const KIND: &str = "ExternalMetricValueList";
@@ -31,8 +37,21 @@ const ALL: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
 
 static GROUPS: Made = LazyLock::new(|| Fixed::object("APIGroupList", &GroupList { groups: vec![group_document()] }));
 static ONE_GROUP: Made = LazyLock::new(|| Fixed::object("APIGroup", &group_document()));
-static RESOURCES: Made = LazyLock::new(|| Fixed::object("APIResourceList", &resource_list()));
 static SOFTWARE: Made = LazyLock::new(|| Fixed::new(&Software::of_this()));
+
+/// The documents that name metrics, made anew when the metrics change.
+#[derive(Clone)]
+pub(super) struct Discovery {
+    catalog: Arc<Catalog>,
+    made: Arc<ArcSwapOption<Documents>>,
+}
+
+/// Those of some metrics.
+struct Documents {
+    metrics: Arc<BTreeSet<MetricName>>,
+    resources: Fixed,
+    aggregated: Aggregated,
+}
 
 #[derive(Message, Serialize)]
 struct GroupList {
@@ -90,6 +109,8 @@ struct Resource {
     kind: String,
     #[prost(message, required, tag = "4")]
     verbs: Verbs,
+    #[prost(string, repeated, tag = "7")]
+    categories: Vec<String>,
     /// Empty: nothing is stored.
     #[prost(string, required, tag = "10")]
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -113,17 +134,18 @@ struct Software {
 }
 
 /// `GET /apis`: the groups, or everything at once.
-pub(super) async fn groups(request: Request) -> Result<Response, Refusal> {
+pub(super) async fn groups(State(discovery): State<Discovery>, request: Request) -> Result<Response, Refusal> {
     let (request, _) = request.into_parts();
+    let (groups, documents) = (fixed::get(&GROUPS)?, discovery.documents()?);
     let accepted = reply::negotiate(&request, ALL, |encoding, conversion| match conversion {
-        None => Some((&GROUPS, encoding, encoding.media_type())),
+        None => Some((groups, encoding, encoding.media_type())),
         Some(conversion) => {
-            let (document, content_type) = aggregated::find(encoding, conversion)?;
+            let (document, content_type) = documents.aggregated.find(encoding, conversion)?;
             Some((document, encoding, content_type))
         }
     })?;
     let (document, encoding, content_type) = accepted.offer;
-    Ok(fixed::get(document)?.reply_as(&request, encoding, accepted.pretty, content_type))
+    Ok(document.reply_as(&request, encoding, accepted.pretty, content_type))
 }
 
 /// `GET /apis/external.metrics.k8s.io`
@@ -132,13 +154,42 @@ pub(super) async fn group(request: Request) -> Result<Response, Refusal> {
 }
 
 /// `GET /apis/external.metrics.k8s.io/v1beta1`
-pub(super) async fn resources(request: Request) -> Result<Response, Refusal> {
-    fixed::get(&RESOURCES)?.reply(&request.into_parts().0, ALL)
+pub(super) async fn resources(State(discovery): State<Discovery>, request: Request) -> Result<Response, Refusal> {
+    discovery.documents()?.resources.reply(&request.into_parts().0, ALL)
 }
 
 /// `GET /version`: of this program, in the form of Kubernetes' own.
 pub(super) async fn version(request: Request) -> Result<Response, Refusal> {
     fixed::get(&SOFTWARE)?.reply(&request.into_parts().0, &[Encoding::Json])
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    pub(super) fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, made: Arc::default() }
+    }
+
+    fn documents(&self) -> Result<Arc<Documents>, Refusal> {
+        let metrics = self.catalog.metrics();
+        if let Some(made) = self.made.load_full().filter(|made| Arc::ptr_eq(&made.metrics, &metrics)) {
+            return Ok(made);
+        }
+        let made = Documents::of(metrics).map_err(|error| Refusal::internal(error.to_string()))?;
+        let made = Arc::new(made);
+        self.made.store(Some(made.clone()));
+        Ok(made)
+    }
+}
+
+// === impl Documents ===
+
+impl Documents {
+    fn of(metrics: Arc<BTreeSet<MetricName>>) -> Result<Self, EncodeError> {
+        let resources = Fixed::object("APIResourceList", &resource_list(&metrics))?;
+        let aggregated = Aggregated::of(&metrics)?;
+        Ok(Self { metrics, resources, aggregated })
+    }
 }
 
 // === impl Software ===
@@ -158,17 +209,18 @@ fn group_document() -> Group {
     Group { name: GROUP.into(), versions: vec![version.clone()], preferred_version: version }
 }
 
-fn resource_list() -> ResourceList {
-    let resources = lookup::metrics().into_iter().map(resource).collect();
+fn resource_list(metrics: &BTreeSet<MetricName>) -> ResourceList {
+    let resources = metrics.iter().map(resource).collect();
     ResourceList { group_version: format!("{GROUP}/{VERSION}"), resources }
 }
 
-fn resource(metric: MetricName) -> Resource {
+fn resource(metric: &MetricName) -> Resource {
     Resource {
         name: metric.as_str().into(),
         namespaced: true,
         kind: KIND.into(),
         verbs: Verbs { items: VERBS.map(str::to_owned).into() },
+        categories: vec![CATEGORY.to_owned()],
         ..Resource::default()
     }
 }

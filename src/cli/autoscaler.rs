@@ -1,17 +1,29 @@
 //! An HPA as kube-apiserver has it, read for what `check` and `explain` say of it. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::told;
+use super::wire::Wire;
 use crate::hpa::{Spec, Target, Tolerance, quantity};
-use crate::lookup;
-use crate::metric::MetricName;
+use crate::metric::CATEGORY;
+use crate::request::PREFIX;
+use crate::source::KINDS;
 use crate::zero;
 
 pub(super) mod warnings;
 
 /// An `autoscaling/v2` HorizontalPodAutoscaler.
-pub(super) struct Autoscaler<'o>(pub(super) &'o Value);
+#[derive(Clone, Copy)]
+pub(super) struct Autoscaler<'o> {
+    pub(super) object: &'o Value,
+    /// The metrics of depthgauge.
+    pub(super) ours: &'o Metrics,
+}
+
+/// The metrics that depthgauge has, as discovery lists them.
+pub(super) struct Metrics(BTreeSet<String>);
 
 /// What it scales.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,7 +52,7 @@ pub(super) struct Question {
     pub(super) target: Option<Target>,
     /// Keys whose values it names, so that there is no more than it knows of.
     named: Vec<String>,
-    ours: Option<MetricName>,
+    is_ours: bool,
 }
 
 /// One of its conditions.
@@ -52,15 +64,41 @@ pub(super) struct Condition<'o> {
     pub(super) message: &'o str,
 }
 
+// === impl Metrics ===
+
+impl Metrics {
+    /// Those that each depthgauge has, and those that the server of the cluster has now.
+    pub(super) async fn read(wire: &Wire) -> Self {
+        // The registration is checked by itself.
+        let list = wire.get(PREFIX).await.unwrap_or_default();
+        Self::of(&list)
+    }
+
+    /// Those that each depthgauge has, and those of an `APIResourceList` that are in our category.
+    fn of(list: &Value) -> Self {
+        let is_ours = |resource: &&Value| {
+            resource["categories"].as_array().into_iter().flatten().any(|category| category == CATEGORY)
+        };
+        let resources = list["resources"].as_array().into_iter().flatten().filter(is_ours);
+        let listed = resources.filter_map(|resource| resource["name"].as_str());
+        let fixed = KINDS.iter().flat_map(|kind| kind.metrics).map(|metric| metric.as_str());
+        Self(listed.chain(fixed).map(str::to_owned).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
+
 // === impl Autoscaler ===
 
 impl<'o> Autoscaler<'o> {
     pub(super) fn namespace(&self) -> &'o str {
-        self.0["metadata"]["namespace"].as_str().unwrap_or_default()
+        self.object["metadata"]["namespace"].as_str().unwrap_or_default()
     }
 
     pub(super) fn name(&self) -> &'o str {
-        self.0["metadata"]["name"].as_str().unwrap_or_default()
+        self.object["metadata"]["name"].as_str().unwrap_or_default()
     }
 
     /// `shop/dummy`
@@ -69,7 +107,7 @@ impl<'o> Autoscaler<'o> {
     }
 
     pub(super) fn workload(&self) -> Workload<'o> {
-        let part = |field: &str| self.0["spec"]["scaleTargetRef"][field].as_str().unwrap_or_default();
+        let part = |field: &str| self.object["spec"]["scaleTargetRef"][field].as_str().unwrap_or_default();
         Workload { api_version: part("apiVersion"), kind: part("kind"), name: part("name") }
     }
 
@@ -84,7 +122,7 @@ impl<'o> Autoscaler<'o> {
     /// Sizes and tolerance. What kube-apiserver does not know of `tolerance` it drops, so what is
     /// there is obeyed.
     pub(super) fn spec(&self) -> Spec {
-        let spec = &self.0["spec"];
+        let spec = &self.object["spec"];
         let number = |field: &str, default| {
             let number = spec[field].as_i64().unwrap_or(default);
             i32::try_from(number).unwrap_or(i32::MAX)
@@ -99,12 +137,12 @@ impl<'o> Autoscaler<'o> {
 
     /// Whether it says how fast it may grow.
     pub(super) fn has_behavior(&self) -> bool {
-        self.0["spec"]["behavior"].is_object()
+        self.object["spec"]["behavior"].is_object()
     }
 
     pub(super) fn metrics(&self) -> Vec<Metric> {
-        let metrics = self.0["spec"]["metrics"].as_array().into_iter().flatten();
-        metrics.map(|metric| Metric::of(self.namespace(), metric)).collect()
+        let metrics = self.object["spec"]["metrics"].as_array().into_iter().flatten();
+        metrics.map(|metric| Metric::of(self.namespace(), metric, self.ours)).collect()
     }
 
     /// All that it asks of `external.metrics.k8s.io`, where depthgauge is whoever answers.
@@ -122,7 +160,7 @@ impl<'o> Autoscaler<'o> {
     }
 
     pub(super) fn conditions(&self) -> impl Iterator<Item = Condition<'o>> {
-        self.0["status"]["conditions"].as_array().into_iter().flatten().map(|condition| {
+        self.object["status"]["conditions"].as_array().into_iter().flatten().map(|condition| {
             let part = |field: &str| condition[field].as_str().unwrap_or_default();
             Condition { name: part("type"), status: part("status"), reason: part("reason"), message: part("message") }
         })
@@ -134,7 +172,7 @@ impl<'o> Autoscaler<'o> {
 
     /// Whether depthgauge shall scale its workload to zero and back.
     pub(super) fn is_labelled(&self) -> bool {
-        self.0["metadata"]["labels"][zero::autoscaler::LABEL] == "true"
+        is_labelled(self.object)
     }
 
     /// Whether its workload is at 0, so that it looks at no metric.
@@ -154,11 +192,11 @@ impl<'o> Autoscaler<'o> {
 
     /// As the server sees it; `None` if it is none of its business.
     pub(super) fn kept(&self) -> Option<zero::autoscaler::Autoscaler> {
-        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.0.clone()).ok()?)
+        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.object.clone()).ok()?)
     }
 
     fn annotation(&self, key: &str) -> Option<&'o str> {
-        self.0["metadata"]["annotations"][key].as_str()
+        self.object["metadata"]["annotations"][key].as_str()
     }
 
     /// Whether it knows that it brought the workload to 0 itself.
@@ -170,7 +208,7 @@ impl<'o> Autoscaler<'o> {
 // === impl Metric ===
 
 impl Metric {
-    fn of(namespace: &str, written: &Value) -> Self {
+    fn of(namespace: &str, written: &Value, ours: &Metrics) -> Self {
         let source = &written["external"]["metric"];
         let (Some("External"), Some(metric)) = (written["type"].as_str(), source["name"].as_str()) else {
             return Self::Other(other(written));
@@ -183,7 +221,7 @@ impl Metric {
             path: told::path(namespace, metric, &selector),
             target: average.or_else(|| number("value").map(Target::Value)),
             named,
-            ours: lookup::metrics().into_iter().find(|known| known.as_str() == metric),
+            is_ours: ours.has(metric),
             metric: metric.to_owned(),
             selector,
         })
@@ -200,13 +238,20 @@ impl Question {
 
     /// Whether depthgauge has such a metric.
     pub(super) fn is_ours(&self) -> bool {
-        self.ours.is_some()
+        self.is_ours
     }
 
-    /// The label that picks sources, if this question leaves open which.
+    /// The label that picks sources, if this question leaves open which. Metrics whose names a config
+    /// chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {
-        lookup::label(self.ours?).filter(|label| !self.named.iter().any(|key| key == label))
+        let label = KINDS.iter().find(|kind| kind.metrics.iter().any(|known| known.as_str() == self.metric))?.label;
+        Some(label).filter(|_| self.is_ours).filter(|label| !self.named.iter().any(|key| key == label))
     }
+}
+
+/// Whether depthgauge shall scale the workload of this HPA to zero and back.
+pub(super) fn is_labelled(hpa: &Value) -> bool {
+    hpa["metadata"]["labels"][zero::autoscaler::LABEL] == "true"
 }
 
 /// A metric that is not external, in words: `Resource cpu`.
@@ -251,7 +296,28 @@ fn selector(written: &Value) -> (Vec<String>, String) {
 }
 
 #[cfg(test)]
+impl<'o> Autoscaler<'o> {
+    /// In front of a depthgauge whose config chooses no names of metrics.
+    pub(super) fn in_test(object: &'o Value) -> Self {
+        static METRICS: std::sync::LazyLock<Metrics> = std::sync::LazyLock::new(|| Metrics::of(&Value::Null));
+        Self { object, ours: &METRICS }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    #[test]
+    fn the_metrics_of_depthgauge_are_those_of_its_category() {
+        let list = json!({"resources": [
+            {"name": "http_requests", "categories": ["depthgauge"]},
+            {"name": "s0-rabbitmq", "categories": ["all"]},
+            {"name": "other"},
+        ]});
+        let metrics = Metrics::of(&list);
+        assert_eq!(["http_requests", "s0-rabbitmq", "other"].map(|name| metrics.has(name)), [true, false, false]);
+        assert!(Metrics::of(&json!({"kind": "Status"})).has("oci_queue_length"), "whatever the config is");
+    }
+
     use serde_json::json;
 
     use super::*;
@@ -275,7 +341,7 @@ mod tests {
             {"type": "ContainerResource", "containerResource": {"name": "cpu"}},
             {},
         ]));
-        let found = Autoscaler(&object);
+        let found = Autoscaler::in_test(&object);
         let metrics = found.metrics();
         let [cpu, Metric::External(ours), Metric::External(theirs), hits, container, none] = &metrics[..] else {
             panic!("{metrics:?}")
@@ -322,20 +388,20 @@ mod tests {
         ] {
             object["spec"]["scaleTargetRef"] = json!({"apiVersion": api_version, "kind": kind, "name": "web"});
             object["spec"]["minReplicas"] = json!(min);
-            assert_eq!(Autoscaler(&object).wake_command(), format!("kubectl scale -n shop {command}"));
+            assert_eq!(Autoscaler::in_test(&object).wake_command(), format!("kubectl scale -n shop {command}"));
         }
     }
 
     #[test]
     fn what_an_hpa_leaves_out_is_as_kubernetes_has_it() {
         let mut object = hpa(&json!([]));
-        let spec = Autoscaler(&object).spec();
+        let spec = Autoscaler::in_test(&object).spec();
         assert_eq!((spec.min, spec.max, spec.tolerance), (1, 5, Tolerance::default()));
         object["spec"]["minReplicas"] = json!(0);
         object["spec"]["behavior"] = json!({"scaleUp": {"tolerance": "50m"}});
-        let spec = Autoscaler(&object).spec();
+        let spec = Autoscaler::in_test(&object).spec();
         assert_eq!((spec.min, spec.tolerance), (0, Tolerance { up: 0.05, down: 0.1 }));
         object["status"] = json!({"conditions": [{"type": "ScaledToZero", "status": "True"}]});
-        assert!(Autoscaler(&object).scaled_to_zero());
+        assert!(Autoscaler::in_test(&object).scaled_to_zero());
     }
 }

@@ -198,7 +198,7 @@ fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestam
     let audit = Audit::new(ours);
     let values = Metrics::new(catalog.clone(), ours);
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
-    let status = Status::new(catalog, health.clone(), move || Facts {
+    let status = Status::new(catalog.clone(), health.clone(), move || Facts {
         version: telemetry::VERSION,
         started,
         certificate_expires,
@@ -208,7 +208,7 @@ fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestam
         findings: Vec::new(),
     });
     let operators = admin::probes(health, Reasons::Told).merge(admin::metrics(Arc::new(registry)));
-    (Gate::new(auth, values, api::routes()), operators.merge(status::local_routes(Arc::new(status))))
+    (Gate::new(auth, values, api::routes(catalog)), operators.merge(status::local_routes(Arc::new(status))))
 }
 
 /// Ends with the demo.

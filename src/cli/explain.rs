@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::autoscaler::{Autoscaler, Metric, warnings};
+use super::autoscaler::{Autoscaler, Metric, Metrics, warnings};
 use super::clock;
 use super::cluster::persons_kube_client;
 use super::told;
@@ -54,6 +54,7 @@ struct Cluster {
     wire: Wire,
     /// Of Kubernetes, if it is told.
     version: Option<Version>,
+    metrics: Metrics,
     /// Whether HPAs may scale to zero; a megabyte of metrics to read, so once, and not for nothing.
     zero: OnceCell<Option<bool>>,
 }
@@ -70,7 +71,8 @@ impl Args {
             Ok(hello) => hello.version.as_ref().and_then(Version::of),
             Err(why) => bail!("kube-apiserver {server} cannot be asked: {why}"),
         };
-        let cluster = Cluster { wire, version, zero: OnceCell::new() };
+        let metrics = Metrics::read(&wire).await;
+        let cluster = Cluster { wire, version, metrics, zero: OnceCell::new() };
         let mut failed = Vec::new();
         for (at, name) in hpas.iter().enumerate() {
             match cluster.explain(name.namespace.as_deref().unwrap_or(&usual), &name.name).await {
@@ -95,7 +97,8 @@ impl Cluster {
         let wire = &self.wire;
         let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
         let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
-        let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
+        let objects = list["items"].as_array().into_iter().flatten();
+        let all: Vec<Autoscaler<'_>> = objects.map(|object| Autoscaler { object, ours: &self.metrics }).collect();
         let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
             let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

@@ -9,32 +9,35 @@
 //! of whichever metric comes last. And the kind of the items is listed, with nothing to be done
 //! to it: `kubectl get -o yaml` looks up what it has got.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::VERBS;
 use crate::api::accept::{Conversion, Encoding};
+use crate::api::encode::EncodeError;
 use crate::api::encode::capitalised;
-use crate::api::fixed::{Fixed, Made};
-use crate::lookup;
-use crate::metric::MetricName;
+use crate::api::fixed::Fixed;
+use crate::metric::{CATEGORY, MetricName};
 use crate::request::{GROUP, VERSION};
 
 /// Whose type it is.
 const API: &str = "apidiscovery.k8s.io";
 const LIST: &str = "APIGroupDiscoveryList";
 
-static V2: Made = LazyLock::new(|| Ok(Fixed::new(&GroupList::of("apidiscovery.k8s.io/v2"))?.tagged()));
-static V2BETA1: Made = LazyLock::new(|| Ok(Fixed::new(&GroupList::of("apidiscovery.k8s.io/v2beta1"))?.tagged()));
+/// The document of some metrics, in both versions.
+pub(super) struct Aggregated {
+    v2: Fixed,
+    v2beta1: Fixed,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GroupList {
+struct GroupList<'m> {
     kind: &'static str,
     api_version: &'static str,
     metadata: Metadata,
-    items: [Group; 1],
+    items: [Group<'m>; 1],
 }
 
 #[derive(Default, Serialize)]
@@ -44,26 +47,28 @@ struct Metadata {
 }
 
 #[derive(Serialize)]
-struct Group {
+struct Group<'m> {
     metadata: Metadata,
-    versions: [Version; 1],
+    versions: [Version<'m>; 1],
 }
 
 #[derive(Serialize)]
-struct Version {
+struct Version<'m> {
     version: &'static str,
-    resources: Vec<Resource>,
+    resources: Vec<Resource<'m>>,
     freshness: &'static str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Resource {
-    resource: &'static str,
+struct Resource<'m> {
+    resource: &'m str,
     response_kind: ResponseKind,
     scope: &'static str,
     singular_resource: &'static str,
     verbs: &'static [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    categories: &'static [&'static str],
 }
 
 #[derive(Serialize)]
@@ -73,30 +78,43 @@ struct ResponseKind {
     kind: String,
 }
 
-/// The document that is asked for, if it is this one, and what it is called in this encoding.
-pub(super) fn find(encoding: Encoding, asked: Conversion<'_>) -> Option<(&'static Made, &'static str)> {
-    if asked.kind != LIST || asked.group != API {
-        return None;
+// === impl Aggregated ===
+
+impl Aggregated {
+    pub(super) fn of(metrics: &BTreeSet<MetricName>) -> Result<Self, EncodeError> {
+        let document = |api_version| Ok::<_, EncodeError>(Fixed::new(&GroupList::of(api_version, metrics))?.tagged());
+        Ok(Self { v2: document("apidiscovery.k8s.io/v2")?, v2beta1: document("apidiscovery.k8s.io/v2beta1")? })
     }
-    Some(match (asked.version, encoding) {
-        ("v2", Encoding::Json) => (&V2, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
-        ("v2", Encoding::Yaml) => (&V2, "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
-        ("v2beta1", Encoding::Json) => {
-            (&V2BETA1, "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
+
+    /// The document that is requested, if it is this one, and what it is called in this encoding.
+    pub(super) fn find(&self, encoding: Encoding, requested: Conversion<'_>) -> Option<(&Fixed, &'static str)> {
+        if requested.kind != LIST || requested.group != API {
+            return None;
         }
-        ("v2beta1", Encoding::Yaml) => {
-            (&V2BETA1, "application/yaml;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
-        }
-        _ => return None,
-    })
+        Some(match (requested.version, encoding) {
+            ("v2", Encoding::Json) => {
+                (&self.v2, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+            }
+            ("v2", Encoding::Yaml) => {
+                (&self.v2, "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+            }
+            ("v2beta1", Encoding::Json) => {
+                (&self.v2beta1, "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
+            }
+            ("v2beta1", Encoding::Yaml) => {
+                (&self.v2beta1, "application/yaml;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
+            }
+            _ => return None,
+        })
+    }
 }
 
 // === impl GroupList ===
 
-impl GroupList {
-    fn of(api_version: &'static str) -> Self {
-        let metrics = lookup::metrics().into_iter().map(metric);
-        let resources = metrics.chain([resource("externalmetricvalues", "ExternalMetricValue".into(), &[])]).collect();
+impl<'m> GroupList<'m> {
+    fn of(api_version: &'static str, metrics: &'m BTreeSet<MetricName>) -> Self {
+        let of_items = resource("externalmetricvalues", "ExternalMetricValue".into(), &[], &[]);
+        let resources = metrics.iter().map(metric).chain([of_items]).collect();
         Self {
             kind: LIST,
             api_version,
@@ -109,11 +127,16 @@ impl GroupList {
     }
 }
 
-fn metric(metric: MetricName) -> Resource {
-    resource(metric.as_str(), kind_of(metric), &VERBS)
+fn metric(metric: &MetricName) -> Resource<'_> {
+    resource(metric.as_str(), kind_of(metric), &VERBS, &[CATEGORY])
 }
 
-fn resource(resource: &'static str, kind: String, verbs: &'static [&'static str]) -> Resource {
+fn resource<'m>(
+    resource: &'m str,
+    kind: String,
+    verbs: &'static [&'static str],
+    categories: &'static [&'static str],
+) -> Resource<'m> {
     Resource {
         resource,
         // Empty: those of the list, as kube-apiserver writes its own.
@@ -121,10 +144,11 @@ fn resource(resource: &'static str, kind: String, verbs: &'static [&'static str]
         scope: "Namespaced",
         singular_resource: "",
         verbs,
+        categories,
     }
 }
 
 /// `oci_queue_length` as a kind: `OciQueueLength`.
-fn kind_of(metric: MetricName) -> String {
-    metric.as_str().split('_').map(capitalised).collect()
+fn kind_of(metric: &MetricName) -> String {
+    metric.as_str().split(|c: char| !c.is_ascii_alphanumeric()).map(capitalised).collect()
 }

@@ -7,7 +7,6 @@ use crate::cli::finding::Finding;
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
-use crate::lookup;
 use crate::lookup::rules::Applied;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
@@ -57,7 +56,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
             )));
         }
     }
-    found.extend(hpa.metrics().iter().filter_map(of_another_type).map(|(kind, name)| {
+    found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)).map(|(kind, name)| {
         Finding::fail(format!(
             "{} asks for {name} with type {kind}: depthgauge's metrics are of type External",
             hpa.title()
@@ -140,13 +139,13 @@ pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: Sig
 
 /// Whether it asks for a metric of ours where it is not.
 pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
-    hpa.metrics().iter().any(|metric| of_another_type(metric).is_some())
+    hpa.metrics().iter().any(|metric| of_another_type(hpa, metric).is_some())
 }
 
 /// Type and name of a metric of ours that is asked for where it is not.
-fn of_another_type(metric: &Metric) -> Option<(&str, &str)> {
+fn of_another_type<'m>(hpa: &Autoscaler<'_>, metric: &'m Metric) -> Option<(&'m str, &'m str)> {
     let Metric::Other(words) = metric else { return None };
-    words.split_once(' ').filter(|(_, name)| lookup::metrics().iter().any(|known| known.as_str() == *name))
+    words.split_once(' ').filter(|(_, name)| hpa.ours.has(name))
 }
 
 /// What the controller says that it cannot do, but for metrics that are asked for here as well.
@@ -247,9 +246,13 @@ mod tests {
     }
 
     fn found(object: &Value, zero: bool) -> Vec<String> {
-        let hpa = Autoscaler(object);
+        let hpa = Autoscaler::in_test(object);
         let unnamed = hpa.our_questions().into_iter().filter_map(|question| unnamed(&hpa, &question));
-        of(&hpa, &[Autoscaler(object)], Some(zero)).into_iter().chain(unnamed).map(|finding| finding.text).collect()
+        of(&hpa, &[Autoscaler::in_test(object)], Some(zero))
+            .into_iter()
+            .chain(unnamed)
+            .map(|finding| finding.text)
+            .collect()
     }
 
     #[test]
@@ -337,7 +340,7 @@ mod tests {
     #[test]
     fn who_is_asked_slower_than_by_default_is_told_of() {
         let object = good("a");
-        let hpa = Autoscaler(&object);
+        let hpa = Autoscaler::in_test(&object);
         let [question] = &hpa.our_questions()[..] else { panic!("one question") };
         assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
         let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
@@ -371,7 +374,7 @@ mod tests {
         elsewhere["metadata"]["namespace"] = json!("lab");
         let mut other = good("d");
         other["spec"]["scaleTargetRef"]["name"] = json!("api");
-        let all = [&a, &b, &elsewhere, &other].map(Autoscaler);
+        let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
         let texts = |at: usize| of(&all[at], &all, None);
         assert!(texts(0)[0].text.contains("Deployment web, there is also b:"), "{:?}", texts(0));
         assert!(texts(1)[0].text.contains("there is also a:"));
@@ -388,13 +391,13 @@ mod tests {
 
     #[test]
     fn who_sleeps_for_good_is_told_how_to_wake() {
-        assert_eq!(asleep(&Autoscaler(&good("a")), Waiting::Yes, NOW), None);
+        assert_eq!(asleep(&Autoscaler::in_test(&good("a")), Waiting::Yes, NOW), None);
         let object = resting(&json!({}));
-        let found = asleep(&Autoscaler(&object), Waiting::Yes, NOW).unwrap();
+        let found = asleep(&Autoscaler::in_test(&object), Waiting::Yes, NOW).unwrap();
         assert_eq!(found.level, Level::Fail);
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
-        assert_eq!(asleep(&Autoscaler(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
-        let blind = asleep(&Autoscaler(&object), Waiting::Unknown, NOW).unwrap();
+        assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
+        let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, NOW).unwrap();
         assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
     }
 
@@ -424,19 +427,19 @@ mod tests {
             (&disabled, "for the HPA's own behavior.scaleUp allows no step from 0"),
             (&failing(90), "for the HPA itself cannot read its metrics"),
         ] {
-            let found = asleep(&Autoscaler(object), Waiting::Yes, NOW).unwrap();
+            let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, NOW).unwrap();
             assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
             assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{found:?}");
-            assert_eq!(asleep(&Autoscaler(object), Waiting::No, NOW), None);
+            assert_eq!(asleep(&Autoscaler::in_test(object), Waiting::No, NOW), None);
         }
         for (object, waiting) in [(&well, Waiting::Yes), (&well, Waiting::No), (&failing(30), Waiting::Yes)] {
-            assert_eq!(asleep(&Autoscaler(object), waiting, NOW), None, "its HPA wakes it");
+            assert_eq!(asleep(&Autoscaler::in_test(object), waiting, NOW), None, "its HPA wakes it");
         }
-        let blind = asleep(&Autoscaler(&well), Waiting::Unknown, NOW).unwrap();
+        let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, NOW).unwrap();
         assert!(blind.level == Level::Warn && blind.text.contains("asleep and blind"), "{blind:?}");
         let mut awake = disabled;
         awake["status"]["desiredReplicas"] = json!(2);
-        assert_eq!(asleep(&Autoscaler(&awake), Waiting::Yes, NOW), None);
+        assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, NOW), None);
     }
 
     #[test]
@@ -459,13 +462,13 @@ mod tests {
             (&ours, items(&[("12", Some("fallback"))]), Waiting::Yes),
             (&native(&Value::Null), items(&[("12", Some("fallback"))]), Waiting::Yes),
         ] {
-            assert_eq!(Waiting::of(&Autoscaler(object), Ok(&values)), waiting, "{values:?}");
+            assert_eq!(Waiting::of(&Autoscaler::in_test(object), Ok(&values)), waiting, "{values:?}");
         }
         for (trouble, waiting) in [
             (Trouble::Forbidden("no right".to_owned()), Waiting::No),
             (Trouble::Other("503".to_owned()), Waiting::Unknown),
         ] {
-            assert_eq!(Waiting::of(&Autoscaler(&plain), Err(&trouble)), waiting);
+            assert_eq!(Waiting::of(&Autoscaler::in_test(&plain), Err(&trouble)), waiting);
         }
     }
 
@@ -482,7 +485,7 @@ mod tests {
             (&paused, Waiting::Yes, Level::Warn, "take the annotation away"),
             (&paused, Waiting::Unknown, Level::Warn, "asleep and blind"),
         ] {
-            let found = asleep(&Autoscaler(object), waiting, NOW).unwrap();
+            let found = asleep(&Autoscaler::in_test(object), waiting, NOW).unwrap();
             assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
             let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
             assert_eq!(helps, level == Level::Warn, "{}", found.text);

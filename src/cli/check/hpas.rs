@@ -13,7 +13,7 @@ use super::report::Report;
 use super::rights::Scales;
 use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
-use crate::cli::autoscaler::{Autoscaler, Question};
+use crate::cli::autoscaler::{Autoscaler, Metrics, Question, is_labelled};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
@@ -36,7 +36,7 @@ pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
 
 /// What depthgauge is wanted to scale to zero.
 pub(super) fn scales(list: &Value) -> Scales {
-    let labelled = list["items"].as_array().into_iter().flatten().filter(|hpa| Autoscaler(hpa).is_labelled());
+    let labelled = list["items"].as_array().into_iter().flatten().filter(|hpa| is_labelled(hpa));
     labelled.map(|hpa| if has_objects(hpa) { Scales::Objects } else { Scales::Queues }).max().unwrap_or_default()
 }
 
@@ -63,7 +63,9 @@ pub(super) async fn check(
         _ => Vec::new(),
     };
     let blind = no_adapter(&adapters);
-    let all: Vec<Autoscaler<'_>> = list["items"].as_array().into_iter().flatten().map(Autoscaler).collect();
+    let metrics = Metrics::read(wire).await;
+    let objects = list["items"].as_array().into_iter().flatten();
+    let all: Vec<Autoscaler<'_>> = objects.map(|object| Autoscaler { object, ours: &metrics }).collect();
     let asked = all.iter().map(|hpa| (hpa, hpa.questions()));
     let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked
         .filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa))
@@ -78,7 +80,7 @@ pub(super) async fn check(
     if let Some(finding) = &blind {
         report.add("hpas", finding);
     }
-    let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.0) {
+    let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.object) {
         true => Waiting::Unknown,
         false => Waiting::No,
     };
@@ -241,7 +243,8 @@ mod tests {
             {"type": "Warning", "eventTime": "2026-11-22T13:59:00Z", "reason": "X", "message": "x", "reportingComponent": "other"},
         ]});
         let now = "2026-11-22T14:00:00Z".parse().unwrap();
-        let said = |known: &[Finding], now| said(&Autoscaler(&object), &events, known, now).map(|found| found.text);
+        let said =
+            |known: &[Finding], now| said(&Autoscaler::in_test(&object), &events, known, now).map(|found| found.text);
         assert_eq!(said(&[], now).unwrap(), "shop/web: CannotScale: no right (depthgauge, at 2026-11-22T13:50:00Z)");
         assert_eq!(said(&[Finding::warn("shop/web: no right")], now), None, "said already");
         assert_eq!(said(&[], now + SignedDuration::from_mins(30)), None, "it would have been repeated");
@@ -266,7 +269,7 @@ mod tests {
             object["status"] =
                 json!({"conditions": [condition], "currentReplicas": replicas, "desiredReplicas": replicas});
             let event = json!({"type": "Warning", "eventTime": "2026-11-22T13:50:00.5Z", "reason": reason, "message": "m", "reportingComponent": "depthgauge"});
-            let said = said(&Autoscaler(&object), &json!({"items": [event]}), &[], now);
+            let said = said(&Autoscaler::in_test(&object), &json!({"items": [event]}), &[], now);
             assert_eq!(said.is_some(), told, "{reason} at {replicas}");
         }
     }

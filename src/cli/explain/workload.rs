@@ -88,7 +88,7 @@ mod tests {
             let conditions: Vec<_> =
                 condition.iter().map(|status| json!({"type": "ScaledToZero", "status": status})).collect();
             let hpa = json!({"spec": {"minReplicas": min}, "status": {"conditions": conditions}});
-            assert_eq!(looks_at_zero(&Autoscaler(&hpa), version(minor)), looks, "{min} {condition:?} {minor}");
+            assert_eq!(looks_at_zero(&Autoscaler::in_test(&hpa), version(minor)), looks, "{min} {condition:?} {minor}");
         }
     }
 

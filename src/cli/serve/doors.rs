@@ -60,12 +60,12 @@ impl Doors<'_> {
         let tokens = TokenReviews::new(client.clone(), reviews.clone(), judges_tokens);
         let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);
         let audit = Audit::new(ours);
-        let values = Metrics::new(catalog, ours);
+        let values = Metrics::new(catalog.clone(), ours);
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(authorizer), audit));
         let metrics = admin::metrics(Arc::new(registry));
         let guarded = metrics.clone().merge(status::routes(status.clone()));
         let guarded = guarded.layer(from_fn_with_state(auth.clone(), auth::path_layer));
-        let routes = api::routes().merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
+        let routes = api::routes(catalog).merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
         let operators = admin::probes(health.clone(), Reasons::Told).merge(metrics);
         let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
         (Gate::new(auth, values, routes), operators)

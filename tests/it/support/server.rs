@@ -156,7 +156,8 @@ impl Server {
         });
         let insights = admin::metrics(Arc::new(registry)).merge(status::routes(Arc::new(status)));
         let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
-        let routes = api::routes().merge(insights).merge(admin::probes(health.clone(), Reasons::Withheld));
+        let routes =
+            api::routes(catalog.clone()).merge(insights).merge(admin::probes(health.clone(), Reasons::Withheld));
         let gate = Gate::new(auth, values, routes);
 
         let roots = roots(current.ca.bundle().unwrap());

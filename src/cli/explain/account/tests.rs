@@ -29,7 +29,7 @@ fn average() -> Value {
 }
 
 fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
-    let hpa = Autoscaler(object);
+    let hpa = Autoscaler::in_test(object);
     let workload = Workload { scaled_to_zero: hpa.scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
     let heard = hpa.metrics().into_iter().map(|metric| match metric {
@@ -161,7 +161,7 @@ fn beside_another_apis_metric_the_number_is_a_lower_bound() {
 #[test]
 fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let object = average();
-    let hpa = Autoscaler(&object);
+    let hpa = Autoscaler::in_test(&object);
     let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
     let text = write(&seen);
     assert!(text.contains("now         not known: forbidden") && text.contains("cannot be told"), "{text}");
