@@ -22,7 +22,6 @@ use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::rules::ValueRules;
 use crate::lookup::{SourceConfig, Timing};
 use crate::metric::pattern::Pattern;
-use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, LABEL_VALUE_RULE, is_label_value};
 use crate::source::{self, Kind, OpenError, Plan};
 
@@ -232,7 +231,7 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
 }
 
 fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> ValueRules {
-    let mut read = |key| fields.take(key)?.amount(Quantity::UNITS_MAX, problems).map(Quantity::from_units);
+    let mut read = |key| fields.take(key)?.amount(problems);
     ValueRules { activation: read("activation"), fallback: read("fallback") }
 }
 
@@ -287,6 +286,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::metric::quantity::Quantity;
 
     fn lines(text: &str) -> Vec<String> {
         match Config::parse(text) {
@@ -310,7 +310,7 @@ sources:
     endpoint: https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com
     namespaces: [shop, "team-*"]
     timeout: 1s
-    activation: 1
+    activation: 0.5
     fallback: 12
     channels: {eu-west: "orders/eu west"}
     consumerGroups: {billing: ocid1.consumergroup.oc1.eu-frankfurt-1.amaaaa}
@@ -331,8 +331,8 @@ sources:
         let expected =
             Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
         assert_eq!(entry.timing, expected);
-        let units = |n| Some(Quantity::from_units(n));
-        assert_eq!(entry.policies, ValueRules { activation: units(1), fallback: units(12) });
+        let milli = |n| Some(Quantity::from_milli(n));
+        assert_eq!(entry.policies, ValueRules { activation: milli(500), fallback: milli(12_000) });
         assert_eq!(config.groups[0].entries[1].policies, ValueRules::default());
     }
 
@@ -384,10 +384,10 @@ sources:
     }
 
     #[test]
-    fn a_policy_is_a_whole_number() {
-        for bad in ["-1", "1.5", "x", "\"12\"", "9200000000000001", "10000000000000000"] {
+    fn a_value_rule_is_a_number() {
+        for bad in ["-1", "-0.5", "x", "12x", "9200000000000001", "10000000000000000"] {
             let lines = lines(&GOOD.replace("fallback: 12", &format!("fallback: {bad}")));
-            let expected = "17:15: a whole number from 0 to 9200000000000000 is expected here, such as 12";
+            let expected = "17:15: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
             assert_eq!(lines, [expected], "{bad}");
         }
     }
