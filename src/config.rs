@@ -224,7 +224,7 @@ sources:
     endpoint: https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com
     namespaces: [shop, "team-*"]
     timeout: 1s
-    activation: 1
+    activation: 0.5
     fallback: 12
     channels: {eu-west: "orders/eu west"}
     consumerGroups: {billing: ocid1.consumergroup.oc1.eu-frankfurt-1.amaaaa}
@@ -245,8 +245,8 @@ sources:
         let expected =
             Timing { refresh: seconds(2), timeout: seconds(1), max_age: seconds(30), idle_after: seconds(120) };
         assert_eq!(entry.timing, expected);
-        let units = |n| Some(Quantity::from_units(n));
-        assert_eq!(entry.value_rules, ValueRules { activation: units(1), fallback: units(12) });
+        let milli = |n| Some(Quantity::from_milli(n));
+        assert_eq!(entry.value_rules, ValueRules { activation: milli(500), fallback: milli(12_000) });
         assert_eq!(config.entries[1].value_rules, ValueRules::default());
     }
 
@@ -298,10 +298,10 @@ sources:
     }
 
     #[test]
-    fn a_policy_is_a_whole_number() {
-        for bad in ["-1", "1.5", "x", "\"12\"", "9200000000000001", "10000000000000000"] {
+    fn a_value_rule_is_a_number() {
+        for bad in ["-1", "-0.5", "x", "12x", "9200000000000001", "10000000000000000"] {
             let lines = lines(&GOOD.replace("fallback: 12", &format!("fallback: {bad}")));
-            let expected = "17:15: a whole number from 0 to 9200000000000000 is expected here, such as 12";
+            let expected = "17:15: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
             assert_eq!(lines, [expected], "{bad}");
         }
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+use crate::metric::quantity::Quantity;
+
 /// Longest duration that makes sense anywhere: what is a day old is no live value.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -192,15 +194,20 @@ impl Node {
         self.fields(problems).map(|fields| fields.entries)
     }
 
-    /// A whole number that is not below zero, or a problem.
-    pub fn amount(&self, most: i64, problems: &mut Problems) -> Option<i64> {
-        match &self.value {
-            Value::Integer(number) if (0..=most).contains(number) => Some(*number),
-            _ => {
-                problems.add(self.at, format!("a whole number from 0 to {most} is expected here, such as 12"));
-                None
-            }
+    /// A value, or a problem: a number, or a text in Kubernetes' form (`1500m`).
+    pub fn amount(&self, problems: &mut Problems) -> Option<Quantity> {
+        let amount = match &self.value {
+            Value::Integer(number) => Quantity::value(*number),
+            // A fraction of up to 15 significant digits is here as it is written, because a float prints
+            // the shortest text that it is read from.
+            Value::Text(text) | Value::Other(text) => Quantity::parse_value(text),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        };
+        if amount.is_none() {
+            let most = Quantity::UNITS_MAX;
+            problems.add(self.at, format!("a number from 0 to {most} is expected here, such as 12 or 0.5"));
         }
+        amount
     }
 
     /// As JSON, for what has a decoder of its own and needs no places.
@@ -426,6 +433,45 @@ mod tests {
             let node = Node::parse(bad, &mut problems).unwrap();
             assert_eq!(node.duration(&mut problems), None, "{bad}");
             assert!(!problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn amounts() {
+        let largest = 9_200_000_000_000_000_000;
+        for (text, milli) in [
+            ("0", 0),
+            ("12", 12_000),
+            ("0x10", 16_000),
+            ("0.1", 100),
+            ("0.3", 300),
+            (".5", 500),
+            ("12.0", 12_000),
+            ("1e3", 1_000_000),
+            ("1.0004", 1000),
+            ("0.0001", 1),
+            ("1e-10", 0),
+            ("123456789012.345", 123_456_789_012_345),
+            ("1500m", 1500),
+            ("\"0.5\"", 500),
+            ("1Ki", 1_024_000),
+            ("9200000000000000", largest),
+            ("9200000000000000.0", largest),
+            ("9200T", largest),
+        ] {
+            let mut problems = Problems::default();
+            let node = Node::parse(text, &mut problems).unwrap();
+            assert_eq!(node.amount(&mut problems), Some(Quantity::from_milli(milli)), "{text}");
+            assert!(problems.is_empty(), "{text}");
+        }
+        for bad in
+            ["-1", "-0.5", "x", "true", "~", "[1]", "{}", "9200000000000001", "9.3e15", "1e300", "10P", ".nan", ".inf"]
+        {
+            let mut problems = Problems::default();
+            let node = Node::parse(bad, &mut problems).unwrap();
+            assert_eq!(node.amount(&mut problems), None, "{bad}");
+            let expected = "1:1: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
+            assert_eq!(problems.lines().collect::<Vec<_>>(), [expected], "{bad}");
         }
     }
 

@@ -5,11 +5,10 @@
 //! changes that only the controller remembers. Numbers are the controller's own: `i32` replicas,
 //! `i64` thousandths of a unit, and ratios in `f64`, because its tolerance is compared in floats.
 //!
-//! [`proposal`] is one metric; this file is all of them; [`quantity`] reads what is written in an
-//! HPA and in an answer.
+//! [`proposal`] is one metric; this file is all of them. [`crate::metric::quantity`] reads what is
+//! written in an HPA and in an answer.
 
 pub mod proposal;
-pub mod quantity;
 
 pub use proposal::{NoProposal, Proposal, Target};
 

@@ -97,7 +97,7 @@
 //!   upstream/{rate_limiter,breaker,pauses,retry}.rs   its rate; which hosts are down; what it wants no request for; the budget of retries
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
-//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity; names with `*`; names in a sentence and in a URL; pure
+//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a sentence and in a URL; pure
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
@@ -113,7 +113,7 @@
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
-//!   hpa/{proposal,quantity}.rs   one metric; numbers as the controller reads them
+//!   hpa/proposal.rs    one metric
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
 //!   admin/status.rs    what the process knows; status/{view,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page

@@ -347,8 +347,8 @@ impl Item<'_> {
 
 /// The samples, unless the HPA controller can't add them up.
 fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, LookupError> {
-    let sum: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
-    if sum <= Quantity::MAX.milli() && samples.iter().all(|sample| sample.value >= Quantity::ZERO) {
+    let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
+    if sum.is_some_and(Quantity::is_value) && samples.iter().all(|sample| sample.value.is_value()) {
         return Ok(samples);
     }
     let what = format!(

@@ -1,18 +1,31 @@
-//! Quantities: no digit is lost, and the form is the canonical one.
+//! Quantities: no digit is lost, the form is the canonical one, and what is printed is read back.
 //!
-//! Input: 8 bytes, a number.
+//! Input: a number in 8 bytes, then a text.
 #![no_main]
 
 use depthgauge::metric::quantity::Quantity;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: [u8; 8]| {
-    let number = i64::from_le_bytes(input);
-    check(i128::from(number), &Quantity::from_milli(number).to_string());
-    check(i128::from(number) * 1000, &Quantity::from_units(number).to_string());
+fuzz_target!(|input: ([u8; 8], &str)| {
+    let (number, text) = (i64::from_le_bytes(input.0), input.1);
+    check(Quantity::from_milli(number));
+    if let Some(read) = Quantity::parse(text) {
+        check(read);
+    }
+    if let Some(value) = Quantity::parse_value(text) {
+        check(value);
+        assert!(value.is_value(), "{text}");
+    }
 });
 
-fn check(milli: i128, text: &str) {
+fn check(quantity: Quantity) {
+    check_text(i128::from(quantity.milli()), &quantity.to_string());
+    for text in [quantity.to_string(), quantity.decimal().to_string()] {
+        assert_eq!(Quantity::parse(&text), Some(quantity), "{text}");
+    }
+}
+
+fn check_text(milli: i128, text: &str) {
     let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let suffixes = ["m", "", "k", "M", "G", "T", "P", "E"];

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::told;
 use super::wire::Wire;
-use crate::hpa::{Spec, Target, Tolerance, quantity};
+use crate::hpa::{Spec, Target, Tolerance};
 use crate::metric::CATEGORY;
+use crate::metric::quantity::{Quantity, float};
 use crate::request::PREFIX;
 use crate::source::KINDS;
 use crate::zero;
@@ -128,9 +129,8 @@ impl<'o> Autoscaler<'o> {
             i32::try_from(number).unwrap_or(i32::MAX)
         };
         let usual = Tolerance::default();
-        let tolerance = |direction: &str, usual| {
-            spec["behavior"][direction]["tolerance"].as_str().and_then(quantity::float).unwrap_or(usual)
-        };
+        let tolerance =
+            |direction: &str, usual| spec["behavior"][direction]["tolerance"].as_str().and_then(float).unwrap_or(usual);
         let (up, down) = (tolerance("scaleUp", usual.up), tolerance("scaleDown", usual.down));
         Spec { min: number("minReplicas", 1), max: number("maxReplicas", 1), tolerance: Tolerance { up, down } }
     }
@@ -215,7 +215,7 @@ impl Metric {
         };
         let (named, selector) = selector(&source["selector"]);
         let target = &written["external"]["target"];
-        let number = |field: &str| target[field].as_str().and_then(quantity::milli);
+        let number = |field: &str| target[field].as_str().and_then(Quantity::parse).map(Quantity::milli);
         let average = number("averageValue").map(Target::AverageValue);
         Self::External(Question {
             path: told::path(namespace, metric, &selector),

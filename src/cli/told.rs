@@ -4,10 +4,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::hpa::quantity;
 use crate::lookup::rules;
 use crate::metric::names::escaped;
 pub(super) use crate::metric::names::title;
+use crate::metric::quantity::Quantity;
 use crate::request::{GROUP, VERSION};
 
 /// One item of a list.
@@ -21,8 +21,8 @@ pub(super) struct Item {
     pub(super) timestamp: Option<Timestamp>,
     /// As written.
     pub(super) value: String,
-    /// In thousandths, if the controller can count it.
-    pub(super) milli: Option<i64>,
+    /// The same as a number, if the controller can count it.
+    pub(super) quantity: Option<Quantity>,
 }
 
 /// Where kube-apiserver is asked for it, as the controller asks.
@@ -45,14 +45,6 @@ pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
     rows.filter_map(|row| row["cells"][at].as_str()?.parse().ok()).max()
 }
 
-/// A number of thousandths as people write it.
-pub(super) fn decimal(milli: i64) -> String {
-    let (whole, rest) = (milli / 1000, (milli % 1000).abs());
-    let sign = if milli < 0 && whole == 0 { "-" } else { "" };
-    let text = format!("{sign}{whole}.{rest:03}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 // === impl Item ===
 
 impl Item {
@@ -68,9 +60,17 @@ impl Item {
             labels: labels.map(|(key, value)| format!("{key}={value}")).collect(),
             policy,
             timestamp: item["timestamp"].as_str().and_then(|text| text.parse().ok()),
-            milli: quantity::milli(&value),
+            quantity: Quantity::parse(&value),
             value,
         })
+    }
+
+    /// The value as people read it: as written, and a fraction as a decimal, `0.4` instead of `400m`.
+    pub(super) fn shown(&self) -> String {
+        match self.quantity {
+            Some(quantity) if quantity.milli() % 1000 != 0 => quantity.decimal().to_string(),
+            _ => self.value.clone(),
+        }
     }
 
     /// Whole seconds since the source was read; `None` if that is not said.
@@ -122,18 +122,25 @@ mod tests {
         let items = items(&list);
         assert_eq!(items.len(), 2, "what has no value is none");
         assert_eq!(items[0].labels, ["channel=eu", "queue=orders"]);
-        assert_eq!((items[0].policy.as_deref(), items[0].milli), (Some("activation"), Some(1500)));
+        assert_eq!(items[0].policy.as_deref(), Some("activation"));
+        assert_eq!(items[0].quantity, Some(Quantity::from_milli(1500)));
         assert_eq!(items[0].age("2026-11-22T14:00:09.9Z".parse().unwrap()), Some(9));
         assert_eq!(items[0].age("2026-11-22T13:00:00Z".parse().unwrap()), Some(0));
-        assert_eq!((items[1].milli, items[1].age(Timestamp::UNIX_EPOCH)), (None, None));
+        assert_eq!((items[1].quantity, items[1].age(Timestamp::UNIX_EPOCH)), (None, None));
     }
 
     #[test]
-    fn thousandths_as_people_write_them() {
-        for (milli, text) in
-            [(0, "0"), (2000, "2"), (1500, "1.5"), (1, "0.001"), (-500, "-0.5"), (-1500, "-1.5"), (20_000_000, "20000")]
-        {
-            assert_eq!(decimal(milli), text);
+    fn a_fraction_is_shown_as_a_decimal_and_the_rest_as_written() {
+        for (written, shown) in [
+            ("0", "0"),
+            ("400m", "0.4"),
+            ("1500m", "1.5"),
+            ("2000m", "2000m"),
+            ("20k", "20k"),
+            ("1n", "0.001"),
+            ("1E", "1E"),
+        ] {
+            assert_eq!(items(&json!({"items": [{"value": written}]}))[0].shown(), shown);
         }
     }
 }

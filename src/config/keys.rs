@@ -39,15 +39,15 @@ pub(super) const ENTRY: &[Key] = &[
     Key::new(
         "activation",
         Shape::Amount,
-        "After a true 0, 0 is served until the value is above this; for requests that bring no number of their own. Without it, true values are served.",
+        "After a true 0, 0 is served until the value is above this number. It applies to requests that bring no number of their own. Without it, true values are served. A decimal is allowed, as a number or in Kubernetes' form: 0.5, 500m.",
     )
-    .examples(&["1"]),
+    .examples(&["1", "0.5"]),
     Key::new(
         "fallback",
         Shape::Amount,
-        "Served while the source can't be read and the last value is older than `maxAge`; for requests that bring no number of their own. Without it, such a request gets an error.",
+        "Served while the source can't be read and the last value is older than `maxAge`. It applies to requests that bring no number of their own. Without it, such a request gets an error. A decimal is allowed, as a number or in Kubernetes' form: 1.5, 1500m.",
     )
-    .examples(&["12"]),
+    .examples(&["12", "1.5"]),
 ];
 
 /// The name of the connection that an entry is read through.

@@ -138,7 +138,7 @@ mod tests {
     const VISIBLE: MetricName = MetricName::new("visible");
 
     fn units(units: i64) -> Quantity {
-        Quantity::from_units(units)
+        Quantity::from_milli(units * 1000)
     }
 
     fn figures(length: i64) -> Figures {

@@ -23,14 +23,14 @@ pub(super) struct History {
     origin: Option<Instant>,
     /// Number of the newest bucket that has a value.
     newest: u64,
-    /// A ring, by number. One more than the value, so that a gap takes no room of its own.
+    /// A ring, by number. One more than the thousandths, so that a gap takes no room of its own.
     ring: Vec<Option<NonZeroU64>>,
 }
 
 // === impl History ===
 
 impl History {
-    /// Remembers a value. What is below zero is not told by any source and leaves a gap.
+    /// Remembers a value. No source has values below zero: such a one leaves a gap.
     pub(super) fn record(&mut self, value: Quantity, now: Instant) {
         let number = number(*self.origin.get_or_insert(now), now);
         if self.ring.is_empty() {
@@ -42,18 +42,19 @@ impl History {
             self.ring[at] = None;
         }
         self.newest = self.newest.max(number);
-        self.ring[place(number)] = value.whole_units().and_then(|units| NonZeroU64::new(units.saturating_add(1)));
+        self.ring[place(number)] = u64::try_from(value.milli()).ok().and_then(|milli| NonZeroU64::new(milli + 1));
     }
 
     /// The hour that ends now, oldest first; the last span is the one that is not over yet.
-    pub(super) fn hour(&self, now: Instant) -> Vec<Option<u64>> {
+    pub(super) fn hour(&self, now: Instant) -> Vec<Option<Quantity>> {
         let Some(origin) = self.origin else { return vec![None; BUCKETS] };
         let current = number(origin, now);
         (0..BUCKETS as u64)
             .rev()
             .map(|back| {
                 let number = current.checked_sub(back).filter(|number| *number <= self.newest)?;
-                self.ring[place(number)].map(|more| more.get() - 1)
+                let more = self.ring[place(number)]?;
+                i64::try_from(more.get() - 1).ok().map(Quantity::from_milli)
             })
             .collect()
     }
@@ -86,7 +87,8 @@ mod tests {
             history.record(Quantity::from_units(value), start + seconds(at));
         }
         let hour = history.hour(start + seconds(125));
-        assert_eq!(hour[BUCKETS - 5..], [Some(8), Some(0), None, Some(3), None]);
+        let units = |units| Some(Quantity::from_units(units));
+        assert_eq!(hour[BUCKETS - 5..], [units(8), units(0), None, units(3), None]);
         assert!(hour[..BUCKETS - 5].iter().all(Option::is_none));
     }
 
@@ -94,11 +96,11 @@ mod tests {
     fn an_hour_is_kept_and_no_more() {
         let (mut history, start) = (History::default(), Instant::now());
         history.record(Quantity::from_units(1), start);
-        assert_eq!(history.hour(start + seconds(3599))[0], Some(1));
+        assert_eq!(history.hour(start + seconds(3599))[0], Some(Quantity::from_units(1)));
         assert_eq!(history.hour(start + seconds(3600)), vec![None; BUCKETS]);
         history.record(Quantity::from_units(2), start + seconds(36_000));
         let hour = history.hour(start + seconds(36_000));
-        assert_eq!((hour[BUCKETS - 1], hour.iter().flatten().count()), (Some(2), 1));
+        assert_eq!((hour[BUCKETS - 1], hour.iter().flatten().count()), (Some(Quantity::from_units(2)), 1));
     }
 
     #[test]
@@ -107,15 +109,17 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_value_is_told_as_it_is() {
-        let (mut history, start) = (History::default(), Instant::now());
-        history.record(Quantity::from_units(i64::MAX), start);
-        assert_eq!(history.hour(start)[BUCKETS - 1], Some(i64::MAX.unsigned_abs()));
+    fn no_value_is_rounded() {
+        for value in [Quantity::MAX, Quantity::from_milli(i64::MAX), Quantity::from_milli(1), Quantity::ZERO] {
+            let (mut history, start) = (History::default(), Instant::now());
+            history.record(value, start);
+            assert_eq!(history.hour(start)[BUCKETS - 1], Some(value));
+        }
     }
 
     proptest! {
         #[test]
-        fn every_bucket_has_its_last_value(pauses in proptest::collection::vec((0u64..5000, 0i64..9), 1..80)) {
+        fn every_bucket_has_its_last_value(pauses in proptest::collection::vec((0u64..5000, 0i64..9000), 1..80)) {
             let (mut history, start) = (History::default(), Instant::now());
             let (mut now, mut recorded) = (0, Vec::new());
             for (pause, value) in pauses {
@@ -123,14 +127,14 @@ mod tests {
                 now += if pause < 4500 { pause % 40 } else { pause };
                 // The first value is where the count begins.
                 let origin = recorded.first().map_or(now, |(at, _)| *at);
-                recorded.push((now, value));
-                history.record(Quantity::from_units(value), start + seconds(now));
+                recorded.push((now, Quantity::from_milli(value)));
+                history.record(Quantity::from_milli(value), start + seconds(now));
                 let current = (now - origin) / 30;
                 for (index, kept) in history.hour(start + seconds(now)).into_iter().enumerate() {
                     let back = (BUCKETS - 1 - index) as u64;
                     let number = current.checked_sub(back);
                     let last = recorded.iter().rfind(|(at, _)| Some((at - origin) / 30) == number);
-                    prop_assert_eq!(kept, last.map(|(_, value)| value.unsigned_abs()), "{} back", back);
+                    prop_assert_eq!(kept, last.map(|(_, value)| *value), "{} back", back);
                 }
             }
         }

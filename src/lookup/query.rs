@@ -99,13 +99,11 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
         Condition::In(values) if values.len() == 1 => values.first(),
         _ => None,
     };
-    // No label value begins with a sign.
-    let number = one.and_then(|text| text.parse::<i64>().ok()).map(Quantity::from_units);
-    number.filter(|number| (Quantity::ZERO..=Quantity::MAX).contains(number)).ok_or_else(|| {
+    one.and_then(|text| Quantity::parse_value(text)).ok_or_else(|| {
         let (key, requirement) = (requirement.key(), requirement.to_string());
         let asked = shortened(&requirement, REPEATED);
         LookupError::BadSelector(format!(
-            "{asked:?}: {key} takes one whole number from 0 to 9200000000000000, as in {key}=12"
+            "{asked:?}: {key} takes one number from 0 to 9200000000000000, as in {key}=12 or {key}=0.5"
         ))
     })
 }
@@ -197,21 +195,32 @@ mod tests {
     }
 
     #[test]
-    fn value_rules_are_whole_numbers() {
+    fn value_rules_are_numbers() {
         let units = |n| Some(Quantity::from_units(n));
         for (selector, activation, fallback) in [
             ("queue=a", None, None),
             ("depthgauge.dev/activation=5", units(5), None),
             ("depthgauge.dev/activation==0,depthgauge.dev/fallback=9200000000000000", units(0), Some(Quantity::MAX)),
+            (
+                "depthgauge.dev/activation=0.5,depthgauge.dev/fallback=1500m",
+                Some(Quantity::from_milli(500)),
+                Some(Quantity::from_milli(1500)),
+            ),
+            ("depthgauge.dev/activation=0.0004,depthgauge.dev/fallback=1k", Some(Quantity::from_milli(1)), units(1000)),
+            ("depthgauge.dev/fallback=0.5,depthgauge.dev/fallback=500m", None, Some(Quantity::from_milli(500))),
             ("depthgauge.dev/fallback in (12),depthgauge.dev/fallback=12", None, units(12)),
         ] {
             let value_rules = parse(selector).unwrap().1;
             assert_eq!(value_rules, ValueRules { activation, fallback }, "{selector}");
         }
-        for bad in ["=", "=x", "=1.5", "=1k", "=9200000000000001", "=9223372036854775808", "!=1", " in (1,2)", ""] {
+        for bad in
+            ["=", "=x", "=1.5.5", "=1K", "=10P", "=9200000000000001", "=9223372036854775808", "!=1", " in (1,2)", ""]
+        {
             let error = parse(&format!("depthgauge.dev/fallback{bad}")).unwrap_err();
             assert!(
-                error.ends_with("takes one whole number from 0 to 9200000000000000, as in depthgauge.dev/fallback=12"),
+                error.ends_with(
+                    "takes one number from 0 to 9200000000000000, as in depthgauge.dev/fallback=12 or depthgauge.dev/fallback=0.5"
+                ),
                 "{error}"
             );
         }

@@ -58,9 +58,9 @@ pub struct ReadingState {
     pub consumers: Vec<ConsumerState>,
     /// Whether there are more of them.
     pub more_consumers: bool,
-    /// The first of the kind's depths in the last hour, oldest first, in whole units; in
+    /// The first of the kind's depths in the last hour, oldest first; in
     /// [`super::history::BUCKETS`] spans of [`super::history::BUCKET`]. `None` is a gap.
-    pub history: Vec<Option<u64>>,
+    pub history: Vec<Option<Quantity>>,
 }
 
 /// A successful read.

@@ -97,7 +97,7 @@ impl Fake {
 
     fn figures(&self, length: i64) -> Figures {
         let names = ["oci_queue_length", "oci_queue_visible", "oci_queue_size_bytes"];
-        Figures::new(names.map(|name| (MetricName::new(name), Quantity::from_units(length))).to_vec())
+        Figures::new(names.map(|name| (MetricName::new(name), Quantity::from_milli(length * 1000))).to_vec())
     }
 }
 
@@ -204,7 +204,7 @@ impl Scene {
     /// What an answer of one item says: value and policy.
     async fn told(&self, selector: &str) -> (i64, Option<String>) {
         let sample = self.ask("shop", selector).await.unwrap().remove(0);
-        let value = sample.value.whole_units().unwrap().try_into().unwrap();
+        let value = sample.value.milli() / 1000;
         (value, sample.labels.value(rules::LABEL).map(str::to_owned))
     }
 

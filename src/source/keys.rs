@@ -44,7 +44,7 @@ pub enum Shape {
     Map(Text, Text),
     /// A whole number from 1 to this.
     Count(u32),
-    /// A number from 0 to [`Quantity::MAX`].
+    /// A number from 0 to [`Quantity::MAX`], or a text of one in Kubernetes' form.
     Amount,
     /// A duration above zero and of a day at most.
     Duration,
@@ -302,7 +302,7 @@ impl Value {
                 Self::Map(map)
             }
             Shape::Count(most) => Self::Count(node.count(most, problems)?),
-            Shape::Amount => Self::Amount(Quantity::from_units(node.amount(Quantity::UNITS_MAX, problems)?)),
+            Shape::Amount => Self::Amount(node.amount(problems)?),
             Shape::Duration => Self::Duration(node.duration(problems)?),
             Shape::Bool => Self::Bool(node.truth(problems)?),
             Shape::Choice(variants, _) => decode_choice(key, variants, node.fields(problems)?, problems)?,

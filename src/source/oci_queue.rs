@@ -365,20 +365,21 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
     if negative(&stats.queue) || negative(&stats.dlq) {
         return Err(nonsense("a negative number"));
     }
-    let in_range = |number: &i64| *number <= Quantity::UNITS_MAX;
-    let sum = |stats: &Stats| stats.visible_messages.checked_add(stats.in_flight_messages).filter(in_range);
-    let (Some(length), Some(dead)) = (sum(&stats.queue), sum(&stats.dlq)) else {
+    let sum = |stats: &Stats| stats.visible_messages.checked_add(stats.in_flight_messages).and_then(Quantity::value);
+    let [visible, in_flight] = [stats.queue.visible_messages, stats.queue.in_flight_messages].map(Quantity::value);
+    let counts = (sum(&stats.queue), visible, in_flight, sum(&stats.dlq));
+    let (Some(length), Some(visible), Some(in_flight), Some(dead)) = counts else {
         return Err(nonsense("numbers whose sum is above 9.2e15"));
     };
-    if !in_range(&stats.queue.size_in_bytes) {
+    let Some(size) = Quantity::value(stats.queue.size_in_bytes) else {
         return Err(nonsense("a size above 9.2e15 bytes"));
-    }
+    };
     Ok(Figures::new(vec![
-        (LENGTH, Quantity::from_units(length)),
-        (VISIBLE, Quantity::from_units(stats.queue.visible_messages)),
-        (IN_FLIGHT, Quantity::from_units(stats.queue.in_flight_messages)),
-        (SIZE_BYTES, Quantity::from_units(stats.queue.size_in_bytes)),
-        (DEAD_LETTERS, Quantity::from_units(dead)),
+        (LENGTH, length),
+        (VISIBLE, visible),
+        (IN_FLIGHT, in_flight),
+        (SIZE_BYTES, size),
+        (DEAD_LETTERS, dead),
     ]))
 }
 

@@ -10,6 +10,7 @@ use super::autoscaler::{Autoscaler, Memory, State};
 use super::finding::Finding;
 use super::metrics::{Metric, Told};
 use super::size;
+use crate::metric::quantity::Quantity;
 
 /// For how long the HPA itself may fail to read its metrics before it is not going to act.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
@@ -246,7 +247,7 @@ impl Facts<'_> {
     /// The first metric that was read well and is above 0.
     fn known_above_zero(&self) -> Option<String> {
         let mut pairs = self.hpa.metrics.iter().zip(self.told);
-        let above = pairs.find(|(_, told)| matches!(told, Told::Value { sum, .. } if sum.milli() > 0));
+        let above = pairs.find(|(_, told)| matches!(told, Told::Value { sum, .. } if *sum > Quantity::ZERO));
         above.map(|(metric, _)| metric.title())
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::workload::Workload;
-use crate::hpa::{Target, quantity};
+use crate::hpa::Target;
 use crate::lookup;
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, names};
@@ -104,7 +104,7 @@ impl ObjectMetric {
 impl Told {
     /// Whether the value is known and is 0.
     pub fn is_zero(&self) -> bool {
-        matches!(self, Self::Value { sum, .. } if sum.milli() <= 0)
+        matches!(self, Self::Value { sum, .. } if *sum <= Quantity::ZERO)
     }
 
     /// What is served, known or not.
@@ -119,8 +119,8 @@ impl Told {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Value { sum, .. } => write!(f, "{sum}"),
-            Self::Fallback(sum) => write!(f, "not known, its fallback is {sum}"),
+            Self::Value { sum, .. } => write!(f, "{}", sum.decimal()),
+            Self::Fallback(sum) => write!(f, "not known, its fallback is {}", sum.decimal()),
             Self::Unknown(_) => f.write_str("not known"),
         }
     }
@@ -164,7 +164,8 @@ fn object(spec: &MetricSpec) -> Option<Metric> {
 }
 
 fn target_of(target: &MetricTarget) -> Option<Target> {
-    let milli = |written: &resource::Quantity| quantity::milli(&written.0).filter(|milli| *milli > 0);
+    let milli =
+        |written: &resource::Quantity| Quantity::parse(&written.0).map(Quantity::milli).filter(|milli| *milli > 0);
     match (&target.average_value, &target.value) {
         (Some(written), _) => milli(written).map(Target::AverageValue),
         (None, written) => milli(written.as_ref()?).map(Target::Value),

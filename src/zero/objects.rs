@@ -20,7 +20,6 @@ use super::calls::{CALL_TIMEOUT, ScaleError, answered, in_time, is_passing, is_r
 use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric, Told};
-use crate::hpa::quantity;
 use crate::metric::names::escaped;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
@@ -172,14 +171,14 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
         return Err(format!("the answer has {} values, and an HPA takes one", items.len()));
     };
     let written = item["value"].as_str().unwrap_or_default();
-    let milli = quantity::milli(written).ok_or_else(|| format!("its value is {written:?}, which is no number"))?;
+    let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is no number"))?;
     let measured = item["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
     // One that is of the future, or never, is of now.
     let at = measured.filter(|at| *at <= now).unwrap_or(now);
-    if milli <= 0 && now.duration_since(at) > MAX_AGE {
+    if sum <= Quantity::ZERO && now.duration_since(at) > MAX_AGE {
         return Err(format!("it was 0 at {at:.0}, and was not measured since"));
     }
-    Ok(Told::Value { sum: Quantity::from_milli(milli), first: at, last: at })
+    Ok(Told::Value { sum, first: at, last: at })
 }
 
 // === impl Readings ===

@@ -17,7 +17,7 @@ pub fn wanted(metrics: &[Metric], told: &[Told], max: u32) -> u32 {
     let spec = Spec { min: 0, max, tolerance: Tolerance::default() };
     let asked = metrics.iter().zip(told).filter_map(|(metric, told)| {
         let answer = match told.said() {
-            Some(sum) => Answer::Sum(i64::try_from(sum.milli()).unwrap_or(i64::MAX)),
+            Some(sum) => Answer::Sum(sum.milli()),
             None => Answer::NotAsked,
         };
         Some(hpa::Metric { target: metric.target?, answer })

@@ -30,12 +30,10 @@ async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metr
 
 fn told(samples: &[Sample]) -> Told {
     let read = || samples.iter().map(|sample| sample.timestamp);
-    let (Some(first), Some(last)) = (read().min(), read().max()) else {
+    let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
+    let (Some(first), Some(last), Some(sum)) = (read().min(), read().max(), sum) else {
         return Told::Unknown("an answer without a value.".into());
     };
-    // More than that is as many pods as there may be.
-    let milli: i128 = samples.iter().map(|sample| sample.value.milli()).sum();
-    let sum = Quantity::from_milli(i64::try_from(milli).unwrap_or(i64::MAX));
     let fallback = |sample: &Sample| sample.labels.value(rules::LABEL) == Some(rules::Applied::Fallback.as_str());
     if samples.iter().any(fallback) { Told::Fallback(sum) } else { Told::Value { sum, first, last } }
 }

@@ -32,7 +32,7 @@ const BEAT: Duration = Duration::from_secs(15);
 const BEATS: u32 = 240;
 
 /// What a queue holds in the course of the hour, 0 to 1; `None` is a read that fails.
-type Script = fn(f64) -> Option<i64>;
+type Script = fn(f64) -> Option<i32>;
 
 struct Scripted(Script);
 
@@ -81,23 +81,23 @@ fn hour() -> f64 {
     start().0.elapsed().as_secs_f64() / 3600.0
 }
 
-fn wave(hour: f64) -> Option<i64> {
+fn wave(hour: f64) -> Option<i32> {
     Some(whole(40.0 + 38.0 * (hour * 14.0).sin()))
 }
 
-fn with_a_gap(hour: f64) -> Option<i64> {
+fn with_a_gap(hour: f64) -> Option<i32> {
     if (0.4..0.6).contains(&hour) { None } else { Some(whole(900.0 * (1.0 - (hour - 0.5).abs()))) }
 }
 
-fn failing_now(hour: f64) -> Option<i64> {
+fn failing_now(hour: f64) -> Option<i32> {
     if hour > 0.9 { None } else { Some(whole(20.0 * hour)) }
 }
 
-fn a_trickle(hour: f64) -> Option<i64> {
-    Some(i64::from(hour > 0.7) * 3)
+fn a_trickle(hour: f64) -> Option<i32> {
+    Some(i32::from(hour > 0.7) * 3)
 }
 
-fn whole(value: f64) -> i64 {
+fn whole(value: f64) -> i32 {
     // No test draws numbers that large.
     format!("{value:.0}").parse().unwrap()
 }
@@ -136,7 +136,7 @@ async fn beat(catalog: &Catalog, beat: u32) {
 #[tokio::test(start_paused = true)]
 async fn long_the_status_page_in_a_real_browser() {
     start();
-    let policies = |activation: Option<i64>, fallback: Option<i64>| ValueRules {
+    let policies = |activation: Option<i32>, fallback: Option<i32>| ValueRules {
         activation: activation.map(Quantity::from_units),
         fallback: fallback.map(Quantity::from_units),
     };

@@ -11,6 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["request"]),
     ("auth", &["request", "refusal", "health", "rbac"]),
     ("selector", &["metric"]),
+    // Reads values.
+    ("document", &["metric"]),
     ("http", &["upstream"]),
     ("oci", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
@@ -25,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health", "watched"]),
     // `/status` shows what parts know of themselves; its facts come from the composition root.
-    ("admin", &["health", "lookup", "source"]),
+    ("admin", &["health", "lookup", "source", "metric"]),
 ];
 
 /// What a module may not import although the arrow exists: an item, or all that a module defines.

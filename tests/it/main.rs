@@ -57,6 +57,9 @@ mod parts;
 /// Activation and fallback.
 mod policies;
 
+/// Values that are fractions.
+mod decimals;
+
 /// The forms in which a value can be had.
 mod representation;
 

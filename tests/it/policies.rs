@@ -110,10 +110,10 @@ async fn kubectl_has_a_column_for_it() {
 #[tokio::test]
 async fn a_number_that_is_none_is_400_and_says_what_to_write() {
     let scene = Scene::start(&json!({})).await;
-    for bad in ["%3Dx", "%3D1.5", "%3D", "", "%21%3D1"] {
+    for bad in ["%3Dx", "%3D1.5.5", "%3D", "", "%21%3D1"] {
         let answer = scene.hpa.get(&format!("{VALUE}?labelSelector=depthgauge.dev%2Factivation{bad}")).await;
         let (code, message) = answer.refusal();
-        let remedy = "depthgauge.dev/activation takes one whole number from 0 to 9200000000000000, as in depthgauge.dev/activation=12";
+        let remedy = "depthgauge.dev/activation takes one number from 0 to 9200000000000000, as in depthgauge.dev/activation=12 or depthgauge.dev/activation=0.5";
         assert!(code == 400 && message.ends_with(remedy), "{bad}: {message}");
     }
 }

@@ -214,6 +214,12 @@ fn what_is_decoded_is_valid() {
     ] {
         texts.push(with("http://127.0.0.1:8080", endpoint));
     }
+    for number in
+        ["0.5", ".5", "12.0", "1e3", "1e-10", "0x10", "9200000000000000", "1500m", "\"0.5\"", "\"+1.\"", "1Ki", "9200T"]
+    {
+        texts.push(with("activation: 0", &format!("activation: {number}")));
+        texts.push(with("fallback: 12", &format!("fallback: {number}")));
+    }
     texts.push(with("ocid1.compartment.oc1..aaaa", "ocid1.tenancy.oc1..aaaa"));
     texts.push("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n".to_owned());
     for text in texts {
@@ -306,8 +312,22 @@ fn both_refuse() {
         ),
         ("    namespaces: [\"*\"]\n", &["", "    namespace: [\"*\"]\n"]),
         ("export: true", &["export: yes", "export: 1", "export: \"true\"", "export:"]),
-        ("activation: 0", &["activation: -1", "activation: 1.5", "activation: \"1\"", "activation: x"]),
-        ("fallback: 12", &["fallback: -1", "fallback: [12]", "fallBack: 12"]),
+        (
+            "activation: 0",
+            &["activation: -1", "activation: -0.5", "activation: \"-1\"", "activation: 1.5.5", "activation: x"],
+        ),
+        (
+            "fallback: 12",
+            &[
+                "fallback: -1",
+                "fallback: [12]",
+                "fallback: 1K",
+                "fallback: true",
+                "fallback:",
+                "fallback: .nan",
+                "fallBack: 12",
+            ],
+        ),
         ("eu-west:", &["eu/west:", "-x:", &format!("{long}:")]),
         ("\"orders/eu west\"", &["\"\"", "7", "[x]", "{}"]),
         (group, &["billing", queue, "ocid1.consumergroup.oc1.", "7"]),
@@ -338,8 +358,7 @@ fn what_only_the_decoder_sees() {
             "compartmentId: ocid1.compartment.oc1..aaaa\n    match: \"orders-*\"",
             "name: orders\n    queueId: ocid1.queue.oc1..x",
         ),
-        // The same number to JSON, and another one to YAML.
-        ("fallback: 12", "fallback: 12.0"),
+        ("fallback: 12", "fallback: 10P"),
     ] {
         let text = with(part, instead);
         assert!(decoded(&text).is_err(), "{instead}");
@@ -367,6 +386,18 @@ proptest! {
         ] {
             let text = with(part, &instead);
             prop_assert_eq!(decoded(&text).is_ok(), schema.check(&text).is_ok(), "{}", instead);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_decoded_is_valid(
+        written in "[+]?[0-9]{0,3}[.]?[0-9]{0,4}(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,2})?",
+        other in "[0-9.+eEmKi]{1,6}",
+    ) {
+        let schema = Schema::new();
+        for number in [&written, &format!("\"{written}\""), &other] {
+            let text = with("fallback: 12", &format!("fallback: {number}"));
+            prop_assert!(decoded(&text).is_err() || schema.check(&text).is_ok(), "{}", number);
         }
     }
 

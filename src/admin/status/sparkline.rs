@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 
 use maud::{Markup, html};
 
+use crate::metric::quantity::Quantity;
+
 /// In units of the drawing: a span of time is one wide.
 const HEIGHT: f64 = 24.0;
 /// Above and below the line, so that it is not cut off.
 const MARGIN: f64 = 2.0;
 
 /// An inline SVG, with a text for those who do not see it. The bottom is 0, the top the largest value.
-pub(super) fn draw(hour: &[Option<u64>]) -> Markup {
+pub(super) fn draw(hour: &[Option<Quantity>]) -> Markup {
     let text = describe(hour);
     let path = path(hour);
     html! {
@@ -23,11 +25,12 @@ pub(super) fn draw(hour: &[Option<u64>]) -> Markup {
 }
 
 /// What there is to see, in a sentence.
-fn describe(hour: &[Option<u64>]) -> String {
+fn describe(hour: &[Option<Quantity>]) -> String {
     let known = || hour.iter().flatten();
     let (Some(least), Some(most)) = (known().min(), known().max()) else {
         return "Last hour: nothing was read".to_owned();
     };
+    let (least, most) = (least.decimal(), most.decimal());
     let gaps = hour.iter().filter(|value| value.is_none()).count();
     let range = if least == most { format!("{least}") } else { format!("between {least} and {most}") };
     let missing =
@@ -36,8 +39,8 @@ fn describe(hour: &[Option<u64>]) -> String {
 }
 
 /// A stroke for each run of values; a single value between gaps is a dot.
-fn path(hour: &[Option<u64>]) -> String {
-    let most = hour.iter().flatten().max().copied().unwrap_or_default().max(1) as f64;
+fn path(hour: &[Option<Quantity>]) -> String {
+    let most = hour.iter().flatten().max().map_or(0.0, |most| most.as_f64());
     let mut path = String::new();
     let mut drawing = false;
     for (at, value) in hour.iter().enumerate() {
@@ -45,7 +48,9 @@ fn path(hour: &[Option<u64>]) -> String {
             drawing = false;
             continue;
         };
-        let (x, y) = (at as f64 + 0.5, HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * (*value as f64 / most));
+        // Where all are 0, they are at the bottom.
+        let share = if most > 0.0 { value.as_f64() / most } else { 0.0 };
+        let (x, y) = (at as f64 + 0.5, HEIGHT - MARGIN - (HEIGHT - 2.0 * MARGIN) * share);
         // Writing to a String cannot fail. `h0` makes a dot of a stroke that ends at once.
         let _ = match drawing {
             true => write!(path, "L{x:.1} {y:.1}"),
@@ -60,23 +65,35 @@ fn path(hour: &[Option<u64>]) -> String {
 mod tests {
     use super::*;
 
+    fn milli(milli: i64) -> Option<Quantity> {
+        Some(Quantity::from_milli(milli))
+    }
+
     #[test]
     fn a_gap_is_a_gap_and_no_zero() {
-        let hour = [Some(0), Some(10), None, Some(5), None, None, Some(10), Some(10)];
+        let hour = [Some(0), Some(10_000), None, Some(5000), None, None, Some(10_000), Some(10_000)]
+            .map(|value| milli(value?));
         assert_eq!(path(&hour), "M0.5 22.0h0L1.5 2.0M3.5 12.0h0M6.5 2.0h0L7.5 2.0");
         assert_eq!(describe(&hour), "Last hour: between 0 and 10, 3 of 8 spans not read");
     }
 
     #[test]
     fn an_hour_of_zeros_is_a_line_at_the_bottom_and_an_hour_of_nothing_none() {
-        assert_eq!(path(&[Some(0); 3]), "M0.5 22.0h0L1.5 22.0L2.5 22.0");
-        assert_eq!(describe(&[Some(0); 3]), "Last hour: 0, without gaps");
+        assert_eq!(path(&[milli(0); 3]), "M0.5 22.0h0L1.5 22.0L2.5 22.0");
+        assert_eq!(describe(&[milli(0); 3]), "Last hour: 0, without gaps");
         assert_eq!(path(&[None; 3]), "");
         assert_eq!(describe(&[None; 3]), "Last hour: nothing was read");
     }
 
     #[test]
     fn the_largest_number_stays_in_the_picture() {
-        assert_eq!(path(&[Some(u64::MAX), Some(0)]), "M0.5 2.0h0L1.5 22.0");
+        assert_eq!(path(&[milli(i64::MAX), milli(0)]), "M0.5 2.0h0L1.5 22.0");
+    }
+
+    #[test]
+    fn fractions_fill_the_picture() {
+        let hour = [milli(400), milli(200), milli(0)];
+        assert_eq!(path(&hour), "M0.5 2.0h0L1.5 12.0L2.5 22.0");
+        assert_eq!(describe(&hour), "Last hour: between 0 and 0.4, without gaps");
     }
 }

@@ -18,6 +18,7 @@ use crate::lookup::history::BUCKET;
 use crate::lookup::outage::FailureState;
 use crate::lookup::rules::ValueRules;
 use crate::lookup::state::{OutageState, ReadingState};
+use crate::metric::quantity::{Decimal, Quantity};
 use crate::source::Verdict;
 
 /// Everything.
@@ -93,7 +94,7 @@ pub(super) struct Reading {
     pub(super) more_consumers: bool,
     /// The values of the last hour, oldest first; `null` is a gap. What was before the first is no gap.
     #[serde(serialize_with = "from_the_first")]
-    pub(super) history: Vec<Option<u64>>,
+    pub(super) history: Vec<Option<Quantity>>,
     pub(super) history_span_seconds: u64,
 }
 
@@ -119,8 +120,8 @@ pub(super) enum Condition {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Known {
     /// Of the metric that the history is of.
-    pub(super) depth: Option<u64>,
-    pub(super) values: BTreeMap<&'static str, Option<u64>>,
+    pub(super) depth: Option<Decimal>,
+    pub(super) values: BTreeMap<&'static str, Option<Decimal>>,
     pub(super) read_at: Timestamp,
     pub(super) age_seconds: f64,
 }
@@ -142,7 +143,7 @@ pub(super) struct Failure {
     pub(super) request_id: Option<String>,
 }
 
-/// In Kubernetes' form, as they are written.
+/// As decimals.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ValueRulesView {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,11 +251,11 @@ impl Reading {
         let in_trouble = state.outage.as_ref().is_some_and(|outage| outage.verdict == Verdict::Trouble);
         let falls_back = state.active && in_trouble && !is_fresh;
         let fallback = |consumer: &ConsumerState| state.fallback_of(consumer).filter(|_| falls_back);
-        let served = |consumer| Consumer::of(consumer, fallback(consumer).map(|value| value.to_string()));
+        let served = |consumer| Consumer::of(consumer, fallback(consumer).map(|value| value.decimal().to_string()));
         let consumers = state.consumers.iter().map(served).collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
         let known = known.map(|known| {
-            let value = |metric| known.figures.value(metric).and_then(|value| value.whole_units());
+            let value = |metric| known.figures.value(metric).map(Quantity::decimal);
             Known {
                 depth: depths.first().and_then(|metric| value(*metric)),
                 values: metrics.iter().map(|metric| (metric.as_str(), value(*metric))).collect(),
@@ -338,8 +339,8 @@ impl Failure {
 impl ValueRulesView {
     fn of(ValueRules { activation, fallback }: ValueRules) -> Self {
         Self {
-            activation: activation.map(|value| value.to_string()),
-            fallback: fallback.map(|value| value.to_string()),
+            activation: activation.map(|value| value.decimal().to_string()),
+            fallback: fallback.map(|value| value.decimal().to_string()),
         }
     }
 }
@@ -348,7 +349,7 @@ impl ValueRulesView {
 
 impl Activation {
     fn of(ActivationState { metric, threshold, active }: ActivationState) -> Self {
-        Self { metric: metric.as_str(), threshold: threshold.to_string(), active }
+        Self { metric: metric.as_str(), threshold: threshold.decimal().to_string(), active }
     }
 }
 
@@ -369,8 +370,8 @@ impl Consumer {
     }
 }
 
-fn from_the_first<S: Serializer>(history: &[Option<u64>], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(history.iter().skip_while(|value| value.is_none()))
+fn from_the_first<S: Serializer>(history: &[Option<Quantity>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(history.iter().skip_while(|value| value.is_none()).map(|value| value.map(Quantity::decimal)))
 }
 
 /// To a tenth.

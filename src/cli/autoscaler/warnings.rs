@@ -8,6 +8,7 @@ use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
 use crate::lookup::rules::Applied;
+use crate::metric::quantity::Quantity;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
 
@@ -37,7 +38,7 @@ impl Waiting {
             // The server may know.
             Err(Trouble::Forbidden(_)) => Self::No,
             Err(_) | Ok([]) => Self::Unknown,
-            Ok(items) if items.iter().filter(tells).any(|item| item.milli > Some(0)) => Self::Yes,
+            Ok(items) if items.iter().filter(tells).any(|item| item.quantity > Some(Quantity::ZERO)) => Self::Yes,
             Ok(items) if items.iter().all(|item| tells(&item)) => Self::No,
             Ok(_) => Self::Unknown,
         }

@@ -182,7 +182,7 @@ fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
             return Finding::fail(format!("{title}: {}{further}", trouble.message()));
         }
     };
-    let values: Vec<String> = told::items(&list).into_iter().map(|item| item.value).collect();
+    let values: Vec<String> = told::items(&list).into_iter().map(|item| item.shown()).collect();
     match values.as_slice() {
         [] => Finding::fail(format!("{title}: an answer without a value")),
         values => Finding::ok(format!("{title}: {}", values.join(" + "))),
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn no_value_is_a_failure_and_several_are_a_sum() {
         assert_eq!(told("t", Ok(json!({"items": []}))).level, Level::Fail);
-        let two = told("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}]})));
-        assert_eq!((two.level, two.text.as_str()), (Level::Ok, "t: 15 + 1k"));
+        let two = told("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}, {"value": "400m"}]})));
+        assert_eq!((two.level, two.text.as_str()), (Level::Ok, "t: 15 + 1k + 0.4"));
     }
 
     #[test]

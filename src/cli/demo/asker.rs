@@ -7,6 +7,7 @@ use reqwest::{Certificate, Client, Identity};
 use serde::Deserialize;
 
 use super::user::DemoUser;
+use crate::metric::quantity::Quantity;
 
 /// Longer than the server may take: its own deadline for a read is 3 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ impl Asker {
     }
 
     /// The sum of all items, as the controller takes it.
-    pub(super) async fn ask(&self) -> Result<u64> {
+    pub(super) async fn ask(&self) -> Result<Quantity> {
         let response = self.http.get(&self.url).send().await?;
         let success = response.status().is_success();
         let body = response.bytes().await?;
@@ -56,20 +57,11 @@ impl Asker {
         }
         let list: ValueList = serde_json::from_slice(&body).context("an answer that is no list")?;
         ensure!(!list.items.is_empty(), "an empty list");
-        list.items.iter().map(|item| units(&item.value)).sum()
+        let values = list.items.iter().map(|item| {
+            let value = &item.value;
+            Quantity::parse(value).with_context(|| format!("a value of {value}, which is no number"))
+        });
+        let values: Vec<Quantity> = values.collect::<Result<_>>()?;
+        Quantity::sum(values).context("values that an HPA can't add up")
     }
-}
-
-/// A canonical Quantity of whole units.
-fn units(text: &str) -> Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" => 1,
-        "k" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        other => anyhow::bail!("a value of {text}: the suffix {other} is no count of messages"),
-    };
-    let number: u64 = digits.parse().with_context(|| format!("a value of {text}"))?;
-    number.checked_mul(factor).context("more messages than 64 bits count")
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::asker::Asker;
 use crate::hpa::{self, Answer, Metric, Spec, Target, Tolerance, Workload};
+use crate::metric::quantity::Quantity;
 
 /// A line is printed, the workers work and the HPA looks, once a second.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ impl Script {
             let answer = match self.asker.ask().await {
                 Ok(sum) => {
                     self.take_in(sum);
-                    sum.to_string()
+                    sum.decimal().to_string()
                 }
                 Err(error) => {
                     self.count.failures += 1;
@@ -114,13 +115,12 @@ impl Script {
         format!("{BURST} messages put")
     }
 
-    fn take_in(&mut self, sum: u64) {
+    fn take_in(&mut self, sum: Quantity) {
         self.count.answers += 1;
-        let milli = i64::try_from(sum.saturating_mul(1000)).unwrap_or(i64::MAX);
-        let metric = Metric { target: TARGET, answer: Answer::Sum(milli) };
+        let metric = Metric { target: TARGET, answer: Answer::Sum(sum.milli()) };
         self.replicas = hpa::desired(&HPA, &Workload::settled(self.replicas), &[metric]).replicas;
         self.count.most_replicas = self.count.most_replicas.max(self.replicas);
-        if sum > 0
+        if sum > Quantity::ZERO
             && let Some(burst) = self.count.unseen.take()
         {
             self.count.slowest = self.count.slowest.max(burst.elapsed());

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::seen::{Heard, Seen};
 use super::verdict;
 use crate::cli::finding::{Finding, one_line};
-use crate::cli::told::{Item, decimal};
+use crate::cli::told::Item;
 use crate::hpa::{self, NoProposal, Proposal, Spec, Target, Workload};
+use crate::metric::quantity::{Decimal, Quantity};
 
 /// Conditions that say what the controller did by what it remembers.
 const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
@@ -88,6 +89,10 @@ fn write_metric(
     }
 }
 
+fn decimal(milli: i64) -> Decimal {
+    Quantity::from_milli(milli).decimal()
+}
+
 fn wanted(target: Option<Target>) -> String {
     match target {
         Some(Target::AverageValue(milli)) => format!(", averageValue {}", decimal(milli)),
@@ -102,7 +107,7 @@ fn write_item(out: &mut String, item: &Item, now: Timestamp) {
         _ => "of no known time".to_owned(),
     };
     let labels = item.labels.join(", ");
-    let _ = writeln!(out, "  answer    {}  {}  {age}", item.value, one_line(&labels));
+    let _ = writeln!(out, "  answer    {}  {}  {age}", item.shown(), one_line(&labels));
     let policy = match item.policy.as_deref() {
         Some("activation") => "activation holds it at 0 until there is more than its threshold",
         Some("fallback") => "fallback: the source cannot be read, and this number stands in for it",

@@ -7,6 +7,7 @@ use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Target, Workload};
+use crate::metric::quantity::Quantity;
 
 /// An HPA, its workload and its metrics at one moment.
 pub(super) struct Seen<'o> {
@@ -76,7 +77,8 @@ impl Heard {
             Self::NotAsked(_) => hpa::Metric { target: none, answer: Answer::NotAsked },
             Self::Asked { question, answer } => {
                 let target = question.target.unwrap_or(none);
-                let numbers = answer.as_ref().ok().and_then(|items| items.iter().map(|item| item.milli).collect());
+                let number = |item: &Item| item.quantity.map(Quantity::milli);
+                let numbers = answer.as_ref().ok().and_then(|items| items.iter().map(number).collect());
                 let sum = numbers.and_then(|numbers: Vec<i64>| target.sum(&numbers));
                 let answer = sum.filter(|_| question.target.is_some()).map_or(Answer::Failed, Answer::Sum);
                 hpa::Metric { target, answer }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::Form;
 use crate::cli::finding::one_line;
-use crate::cli::told::{self, Item, decimal};
+use crate::cli::told::{self, Item};
+use crate::metric::quantity::Quantity;
 
 /// The whole of it.
 pub(super) fn whole(list: &Value, form: Form, now: Timestamp) -> Result<String> {
@@ -26,10 +27,10 @@ fn table(items: &[Item], now: Timestamp) -> String {
         let age = item.age(now).map_or_else(|| "?".to_owned(), |age| format!("{age}s"));
         let labels = if item.labels.is_empty() { "-".to_owned() } else { item.labels.join(",") };
         let policy = item.policy.clone().unwrap_or_else(|| "-".to_owned());
-        rows.push([labels, item.value.clone(), age, policy].map(|cell| one_line(&cell)));
+        rows.push([labels, item.shown(), age, policy].map(|cell| one_line(&cell)));
     }
     if items.len() > 1 {
-        let sum = sum(items).map_or_else(|| "?".to_owned(), decimal);
+        let sum = sum(items).map_or_else(|| "?".to_owned(), |sum| sum.decimal().to_string());
         rows.push(["sum".to_owned(), sum, "-".to_owned(), "-".to_owned()]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -42,10 +43,10 @@ fn table(items: &[Item], now: Timestamp) -> String {
     text
 }
 
-/// In thousandths; `None` if it cannot be counted, or if there is nothing to count.
-pub(super) fn sum(items: &[Item]) -> Option<i64> {
-    let sum = items.iter().try_fold(0_i64, |sum, item| sum.checked_add(item.milli?));
-    sum.filter(|_| !items.is_empty())
+/// `None` if it cannot be counted, or if there is nothing to count.
+pub(super) fn sum(items: &[Item]) -> Option<Quantity> {
+    let all: Vec<Quantity> = items.iter().map(|item| item.quantity).collect::<Option<_>>()?;
+    Quantity::sum(all).filter(|_| !items.is_empty())
 }
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
         let expected = "\
 LABELS          VALUE   AGE   POLICY
 queue=orders       1k    7s   -
-queue=b         1500m     ?   fallback
+queue=b           1.5     ?   fallback
 sum            1001.5     -   -
 ";
         assert_eq!(printed(Form::Table), expected);

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{Form, print};
 use crate::cli::finding::one_line;
-use crate::cli::told::{self, decimal};
+use crate::cli::told;
+use crate::metric::quantity::Quantity;
 
 /// Looks that the line on a terminal shows: a minute.
 const COURSE: usize = 60;
@@ -26,7 +27,7 @@ pub(super) struct Watch {
     is_terminal: bool,
     last: Option<Result<Value, String>>,
     /// `None` where there was no value.
-    course: VecDeque<Option<i64>>,
+    course: VecDeque<Option<Quantity>>,
 }
 
 // === impl Watch ===
@@ -71,7 +72,8 @@ impl Watch {
 
     fn line(&self, answer: &Result<Value, String>, now: Timestamp) -> String {
         let time = now.strftime("%H:%M:%SZ");
-        let value = self.course.back().copied().flatten().map_or_else(|| "-".to_owned(), decimal);
+        let value =
+            self.course.back().copied().flatten().map_or_else(|| "-".to_owned(), |value| value.decimal().to_string());
         let text = match answer {
             Err(sentence) if self.is_terminal => one_line(sentence).chars().take(SENTENCE).collect(),
             Err(sentence) => one_line(sentence),
@@ -99,14 +101,14 @@ fn policies(list: &Value) -> String {
 }
 
 /// A bar for each look; a gap where there was no value.
-fn spark(course: &VecDeque<Option<i64>>) -> String {
-    let most = i128::from(course.iter().flatten().copied().max().unwrap_or_default().max(1));
+fn spark(course: &VecDeque<Option<Quantity>>) -> String {
+    let most = course.iter().flatten().map(|value| i128::from(value.milli())).max().unwrap_or_default().max(1);
     let steps = BARS.len() as i128 - 1;
-    let bar = |value: &Option<i64>| match value {
+    let bar = |value: &Option<Quantity>| match value {
         None => ' ',
         Some(value) => {
             // Rounded up: one message of a thousand is not nothing.
-            let step = (i128::from(*value).max(0) * steps + most - 1) / most;
+            let step = (i128::from(value.milli()).max(0) * steps + most - 1) / most;
             usize::try_from(step).ok().and_then(|step| BARS.get(step)).copied().unwrap_or(BARS[7])
         }
     };

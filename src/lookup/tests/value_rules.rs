@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn activation(units: i64) -> ValueRules {
+fn activation(units: i32) -> ValueRules {
     ValueRules { activation: Some(Quantity::from_units(units)), fallback: None }
 }
 
-fn fallback(units: i64) -> ValueRules {
+fn fallback(units: i32) -> ValueRules {
     ValueRules { activation: None, fallback: Some(Quantity::from_units(units)) }
 }
 
@@ -221,7 +221,8 @@ async fn status_shows_value_outage_activations_consumers_and_history() {
     );
     assert_eq!((consumer.value_rules, consumer.last_requested.as_secs()), (activation(5), 80));
     // 0 s to 30 s, to 60 s, to 90 s: the last one had no good read, which is not the same as 0.
-    assert_eq!(orders.history[history::BUCKETS - 3..], [Some(2), Some(2), None]);
+    let two = Some(Quantity::from_units(2));
+    assert_eq!(orders.history[history::BUCKETS - 3..], [two, two, None]);
     assert!(!unasked.active && unasked.known.is_none() && unasked.history.iter().all(Option::is_none));
 }
 

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::{Key, Shape, Text, Variant};
 use crate::metric::quantity::Quantity;
 
+/// A Kubernetes quantity that is not negative.
+const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$";
+
 /// A mapping that has the keys of this table and no others.
 pub fn mapping(doc: &str, keys: &[Key]) -> serde_json::Result<Value> {
     let mut schema = json!({
@@ -45,7 +48,12 @@ fn property(key: &Key) -> serde_json::Result<Value> {
             json!({"type": "object", "propertyNames": names, "additionalProperties": text_schema(&values)})
         }
         Shape::Count(most) => json!({"type": "integer", "minimum": 1, "maximum": most}),
-        Shape::Amount => json!({"type": "integer", "minimum": 0, "maximum": Quantity::UNITS_MAX}),
+        Shape::Amount => json!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": Quantity::UNITS_MAX,
+            "pattern": QUANTITY,
+        }),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Choice(variants, doc) => return choice(key, variants, doc),

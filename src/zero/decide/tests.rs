@@ -14,11 +14,11 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn value(sum: i64, read: i64) -> Told {
+fn value(sum: i32, read: i64) -> Told {
     Told::Value { sum: Quantity::from_units(sum), first: at(read), last: at(read) }
 }
 
-fn fallback(sum: i64) -> Told {
+fn fallback(sum: i32) -> Told {
     Told::Fallback(Quantity::from_units(sum))
 }
 

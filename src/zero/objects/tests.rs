@@ -72,7 +72,7 @@ fn said(answer: Answer) -> Told {
 }
 
 fn read(sum: &str) -> Told {
-    Told::Value { sum: Quantity::from_milli(quantity::milli(sum).unwrap()), first: NOW, last: NOW }
+    Told::Value { sum: Quantity::parse(sum).unwrap(), first: NOW, last: NOW }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{lasting, time};
 use crate::admin::status::sparkline;
 use crate::admin::status::view::{Consumer, Failure, Reading, ValueRulesView};
+use crate::metric::quantity::Quantity;
 
 /// `number` tells it from the others on this page.
 pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
@@ -54,7 +55,7 @@ fn line(reading: &Reading) -> Markup {
 /// Whether a latch tells 0 of a queue that has more.
 fn is_held(reading: &Reading) -> bool {
     let depth = reading.known.as_ref().and_then(|known| known.depth);
-    depth.is_some_and(|depth| depth > 0) && reading.activations.iter().any(|latch| !latch.active)
+    depth.is_some_and(|depth| depth > Quantity::ZERO.decimal()) && reading.activations.iter().any(|latch| !latch.active)
 }
 
 /// Those of the source, and what they do now.

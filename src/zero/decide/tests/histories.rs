@@ -16,10 +16,10 @@ use super::*;
 enum Reading {
     /// The first of its items was read so many seconds before the last.
     Value {
-        sum: i64,
+        sum: i32,
         span: i64,
     },
-    Fallback(i64),
+    Fallback(i32),
     Unknown,
     /// The value of the last good reading goes on being told: nobody has read since.
     Stale,
@@ -28,8 +28,8 @@ enum Reading {
 /// What a metric is known to be.
 #[derive(Clone, Copy, Debug)]
 enum Known {
-    Value { sum: i64, first: i64, last: i64 },
-    Fallback(i64),
+    Value { sum: i32, first: i64, last: i64 },
+    Fallback(i32),
     Unknown,
 }
 
@@ -85,8 +85,8 @@ fn reading() -> impl Strategy<Value = Reading> {
     let span = prop_oneof![3 => Just(0), 1 => 1i64..4].boxed();
     prop_oneof![
         40 => span.clone().prop_map(|span| Reading::Value { sum: 0, span }),
-        2 => (1i64..30, span).prop_map(|(sum, span)| Reading::Value { sum, span }),
-        1 => (0i64..4).prop_map(Reading::Fallback),
+        2 => (1i32..30, span).prop_map(|(sum, span)| Reading::Value { sum, span }),
+        1 => (0i32..4).prop_map(Reading::Fallback),
         1 => Just(Reading::Unknown),
         4 => Just(Reading::Stale),
     ]
