@@ -437,45 +437,6 @@ mod tests {
     }
 
     #[test]
-    fn amounts() {
-        let largest = 9_200_000_000_000_000_000;
-        for (text, milli) in [
-            ("0", 0),
-            ("12", 12_000),
-            ("0x10", 16_000),
-            ("0.1", 100),
-            ("0.3", 300),
-            (".5", 500),
-            ("12.0", 12_000),
-            ("1e3", 1_000_000),
-            ("1.0004", 1000),
-            ("0.0001", 1),
-            ("1e-10", 0),
-            ("123456789012.345", 123_456_789_012_345),
-            ("1500m", 1500),
-            ("\"0.5\"", 500),
-            ("1Ki", 1_024_000),
-            ("9200000000000000", largest),
-            ("9200000000000000.0", largest),
-            ("9200T", largest),
-        ] {
-            let mut problems = Problems::default();
-            let node = Node::parse(text, &mut problems).unwrap();
-            assert_eq!(node.amount(&mut problems), Some(Quantity::from_milli(milli)), "{text}");
-            assert!(problems.is_empty(), "{text}");
-        }
-        for bad in
-            ["-1", "-0.5", "x", "true", "~", "[1]", "{}", "9200000000000001", "9.3e15", "1e300", "10P", ".nan", ".inf"]
-        {
-            let mut problems = Problems::default();
-            let node = Node::parse(bad, &mut problems).unwrap();
-            assert_eq!(node.amount(&mut problems), None, "{bad}");
-            let expected = "1:1: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
-            assert_eq!(problems.lines().collect::<Vec<_>>(), [expected], "{bad}");
-        }
-    }
-
-    #[test]
     fn truths() {
         for (text, truth) in [
             ("true", Some(true)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use depthgauge::admin::status::{self, Facts, Status};
+use depthgauge::document::{Node, Problems};
 use depthgauge::health::Health;
 use depthgauge::lookup::rules::ValueRules;
 use depthgauge::lookup::{Catalog, Gauges, SourceConfig, Timing};
@@ -121,5 +122,44 @@ async fn a_fraction_is_compared_with_an_activation() {
     assert_eq!(scene.served(0, "depthgauge.dev/activation=0.2").await, "0");
     for (milli, served) in [(200, "0"), (201, "201m")] {
         assert_eq!(scene.served(milli, "depthgauge.dev/activation=200m").await, served, "{milli}");
+    }
+}
+
+#[test]
+fn a_number_of_the_config_is_its_decimal_text() {
+    let largest = 9_200_000_000_000_000_000;
+    for (text, milli) in [
+        ("0", 0),
+        ("12", 12_000),
+        ("0x10", 16_000),
+        ("0.1", 100),
+        ("0.3", 300),
+        (".5", 500),
+        ("12.0", 12_000),
+        ("1e3", 1_000_000),
+        ("1.0004", 1000),
+        ("0.0001", 1),
+        ("1e-10", 0),
+        ("123456789012.345", 123_456_789_012_345),
+        ("1500m", 1500),
+        ("\"0.5\"", 500),
+        ("1Ki", 1_024_000),
+        ("9200000000000000", largest),
+        ("9200000000000000.0", largest),
+        ("9200T", largest),
+    ] {
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        assert_eq!(node.amount(&mut problems), Some(Quantity::from_milli(milli)), "{text}");
+        assert!(problems.is_empty(), "{text}");
+    }
+    for bad in
+        ["-1", "-0.5", "x", "true", "~", "[1]", "{}", "9200000000000001", "9.3e15", "1e300", "10P", ".nan", ".inf"]
+    {
+        let mut problems = Problems::default();
+        let node = Node::parse(bad, &mut problems).unwrap();
+        assert_eq!(node.amount(&mut problems), None, "{bad}");
+        let expected = "1:1: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
+        assert_eq!(problems.lines().collect::<Vec<_>>(), [expected], "{bad}");
     }
 }
