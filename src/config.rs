@@ -4,10 +4,10 @@
 //! read by the kind itself, from the same mapping, so that a key which nobody knows is an error
 //! with its line and column. All errors of a file are reported at once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod file;
+mod names;
 mod opener;
 mod reload;
 mod schema;
@@ -18,6 +18,7 @@ pub use opener::Opener;
 pub use reload::Reload;
 pub use schema::schema;
 
+use self::names::{Named, unique_names};
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::rules::ValueRules;
 use crate::lookup::{SourceConfig, Timing};
@@ -125,7 +126,7 @@ fn decode(mut top: Fields<'_>, problems: &mut Problems) -> Config {
     for node in nodes.unwrap_or_default() {
         sources.extend(decode_source(node, defaults, problems));
     }
-    unique_names(&sources, problems);
+    unique_names(sources.iter().filter_map(Written::named), problems);
     let mut groups = Vec::new();
     for kind in source::KINDS {
         groups.extend(decode_group(*kind, &mut top, &mut sources, problems));
@@ -141,6 +142,13 @@ struct Written<'n> {
     name_at: Option<Position>,
     entry: Entry,
     fields: Fields<'n>,
+}
+
+impl Written<'_> {
+    fn named(&self) -> Option<Named<'_>> {
+        let Entry { name, namespaces, export, .. } = &self.entry;
+        Some(Named { label: self.kind.label(), name, at: self.name_at?, namespaces, export: *export })
+    }
 }
 
 fn decode_source<'n>(node: &'n Node, defaults: Timing, problems: &mut Problems) -> Option<Written<'n>> {
@@ -234,20 +242,6 @@ fn timing(fields: &mut Fields<'_>, defaults: Timing, problems: &mut Problems) ->
 fn policies(fields: &mut Fields<'_>, problems: &mut Problems) -> ValueRules {
     let mut read = |key| fields.take(key)?.amount(Quantity::UNITS_MAX, problems).map(Quantity::from_units);
     ValueRules { activation: read("activation"), fallback: read("fallback") }
-}
-
-fn unique_names(sources: &[Written<'_>], problems: &mut Problems) {
-    let mut seen = BTreeMap::new();
-    for source in sources {
-        let Some(at) = source.name_at else { continue };
-        let key = (source.kind.label(), source.entry.name.as_str());
-        if let Some(first) = seen.get(&key) {
-            let message = format!("another {} is called {:?}, at {first}: names must differ", key.0, key.1);
-            problems.add(at, message);
-        } else {
-            seen.insert(key, at);
-        }
-    }
 }
 
 fn decode_group(
@@ -370,7 +364,6 @@ sources:
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: nobody could read this source: name namespaces, or \"*\" for all",
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
-            "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",

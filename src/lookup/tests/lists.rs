@@ -240,12 +240,13 @@ async fn a_source_of_the_config_wins_over_the_list_by_name_and_by_what_it_is() {
     let configs = || vec![config_of("a", &own), config_of("b", &own), listed("*", "shop", &listing)];
     let scene = catalog_of(configs());
     // "b" is the same source; "a" is another one, which has to be given a name.
-    assert_eq!(scene.names("queue!=x").await.unwrap(), "a,b");
+    assert_eq!(scene.names("queue!=My_Queue").await.unwrap(), "a,b");
     assert_eq!(listing.fake.reads(), 0);
     let unreachable: Vec<_> = scene.catalog.unselectable();
     let told: Vec<_> = unreachable.iter().map(|one| (one.name.as_str(), one.identity.as_str())).collect();
-    assert_eq!(told, [("My Queue", "2"), ("a", "1")]);
-    // An alias is such a name.
+    assert_eq!(told, [("a", "1")]);
+    assert_eq!(scene.names("queue=My_Queue").await.unwrap(), "My_Queue");
+    // An alias takes the place of the name that it is listed under.
     let identity = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(own.clone()) };
     let alias = SourceConfig { source: Opened::One(identity("2")), ..config_of("my-queue", &own) };
     scene.catalog.replace(configs().into_iter().chain([alias]).collect()).await;
