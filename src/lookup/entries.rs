@@ -155,6 +155,13 @@ impl Entries {
         rules
     }
 
+    /// Namespaces whose views are kept, and the names in these views.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let views = self.views.lock();
+        (views.by_namespace.len(), views.by_audiences.values().map(|view| view.size).sum())
+    }
+
     fn build(&self, audiences: &[usize]) -> View {
         let mut positions: Vec<u32> = audiences.iter().flat_map(|at| &self.audiences[*at].entries).copied().collect();
         positions.sort_unstable();

@@ -7,23 +7,42 @@ use crate::source::{Listed, Listing};
 /// A list that a test writes.
 pub(super) struct FakeListing {
     /// Names and identities, or the cause of a failure.
-    listed: Mutex<Result<Vec<(&'static str, &'static str)>, &'static str>>,
+    listed: Mutex<Result<Vec<(String, String)>, &'static str>>,
+    identity: &'static str,
     lists: AtomicU64,
-    fake: Arc<Fake>,
+    pub(super) fake: Arc<Fake>,
 }
 
 impl FakeListing {
     pub(super) fn of(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
-        Arc::new(Self { listed: Mutex::new(Ok(listed.to_vec())), lists: AtomicU64::new(0), fake: Fake::new() })
+        Self::new(owned(listed), "nearby compartment")
+    }
+
+    /// Those of another compartment.
+    pub(super) fn elsewhere(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
+        Self::new(owned(listed), "compartment elsewhere")
+    }
+
+    /// So many, called q0, q1 and so on.
+    pub(super) fn many(count: usize) -> Arc<Self> {
+        Self::new((0..count).map(|n| (format!("q{n}"), n.to_string())).collect(), "large compartment")
+    }
+
+    fn new(listed: Vec<(String, String)>, identity: &'static str) -> Arc<Self> {
+        Arc::new(Self { listed: Mutex::new(Ok(listed)), identity, lists: AtomicU64::new(0), fake: Fake::new() })
     }
 
     pub(super) fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
-        *self.listed.lock().unwrap() = listed.map(<[_]>::to_vec);
+        *self.listed.lock().unwrap() = listed.map(owned);
     }
 
-    fn lists(&self) -> u64 {
+    pub(super) fn lists(&self) -> u64 {
         self.lists.load(Ordering::Relaxed)
     }
+}
+
+fn owned(listed: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+    listed.iter().map(|(name, identity)| ((*name).to_owned(), (*identity).to_owned())).collect()
 }
 
 impl Listing for Arc<FakeListing> {
@@ -32,7 +51,7 @@ impl Listing for Arc<FakeListing> {
     }
 
     fn identity(&self) -> String {
-        "nearby compartment".to_owned()
+        self.identity.to_owned()
     }
 
     fn naming(&self) -> &'static str {
@@ -60,10 +79,7 @@ impl Listing for Arc<FakeListing> {
             })?;
             let source =
                 |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };
-            Ok(listed
-                .into_iter()
-                .map(|(name, identity)| Listed { name: name.to_owned(), source: source(identity) })
-                .collect())
+            Ok(listed.into_iter().map(|(name, identity)| Listed { name, source: source(&identity) }).collect())
         }
         .boxed()
     }
@@ -73,14 +89,19 @@ pub(super) fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>)
     SourceConfig {
         namespaces: vec![Pattern::new(namespace)],
         source: Opened::Many(Box::new(listing.clone())),
+        definition: listing.identity.to_owned(),
         ..config_of(pattern, &listing.fake)
     }
 }
 
 impl Scene {
     /// Names of the items of an answer, with commas.
-    async fn names(&self, selector: &str) -> Result<String, String> {
-        let samples = self.ask("shop", selector).await.map_err(|error| error.to_string())?;
+    pub(super) async fn names(&self, selector: &str) -> Result<String, String> {
+        self.names_in("shop", selector).await
+    }
+
+    pub(super) async fn names_in(&self, namespace: &str, selector: &str) -> Result<String, String> {
+        let samples = self.ask(namespace, selector).await.map_err(|error| error.to_string())?;
         Ok(samples.iter().filter_map(|sample| sample.labels.value("queue")).collect::<Vec<_>>().join(","))
     }
 
