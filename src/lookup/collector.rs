@@ -77,7 +77,7 @@ impl Collector for SourceCollector {
         let throttled =
             encoder.encode_descriptor("refresh_throttled", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         ConstGauge::new(entries.throttled().as_secs_f64()).encode(throttled)?;
-        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do. Of sources of one name, the first";
+        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do. Sources of one name share a series, with the earliest time";
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
         // Sources of several namespaces may have one name, and a series is there once.

@@ -13,6 +13,11 @@ use crate::metric::Namespace;
 use crate::metric::pattern::Pattern;
 use crate::source::Kind;
 
+/// Where something can't be selected, in words: `namespaces matching "team-*"`.
+type Affects = BTreeSet<String>;
+/// What sources are, for the log: OCIDs.
+type Identities = BTreeSet<String>;
+
 /// Names of several sources, and sources without a name.
 #[derive(Default)]
 pub(super) struct Refused {
@@ -25,11 +30,10 @@ pub(super) struct Refused {
 /// Several sources that are listed under one name.
 pub(super) struct DuplicateName {
     pub(super) name: String,
-    /// For the log.
-    pub(super) identities: BTreeSet<String>,
+    pub(super) identities: Identities,
     /// The error message that is served.
     message: Arc<str>,
-    affects: BTreeSet<String>,
+    affects: Affects,
 }
 
 /// A source that is listed and that no selector can pick.
@@ -49,9 +53,9 @@ pub struct Unselectable {
 #[derive(Default)]
 struct Found {
     /// By name and identities, with the error message.
-    duplicates: BTreeMap<(String, BTreeSet<String>), (Arc<str>, BTreeSet<String>)>,
+    duplicates: BTreeMap<(String, Identities), (Arc<str>, Affects)>,
     /// By true name, identity and reason.
-    hidden: BTreeMap<(String, String, String), BTreeSet<String>>,
+    hidden: BTreeMap<(String, String, String), Affects>,
 }
 
 // === impl Refused ===
@@ -118,7 +122,7 @@ impl Found {
         if let Some(Meaning::Several(Several { sources, message })) = names.get(name) {
             let identities = sources.iter().map(|source| source.identity().to_owned()).collect();
             let known = self.duplicates.entry((name.to_owned(), identities));
-            known.or_insert_with(|| (message.clone(), BTreeSet::new())).1.insert(affects.to_owned());
+            known.or_insert_with(|| (message.clone(), Affects::new())).1.insert(affects.to_owned());
         }
         for entry in names.hidden_as(name) {
             let (name, identity) = (entry.source.true_name().to_owned(), entry.source.identity().to_owned());
@@ -132,7 +136,8 @@ impl Found {
 impl DuplicateName {
     /// The error message, and where it is served.
     pub(super) fn error(&self) -> String {
-        format!("{} (affects {})", self.message, words(&self.affects))
+        let affects = self.affects.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{} (affects {affects})", self.message)
     }
 
     /// Whether both are about the same sources.
@@ -153,11 +158,6 @@ impl Unselectable {
 /// Why a source has no name, and what to do.
 pub(super) fn hidden_reason(entry: &Entry) -> String {
     format!("a source of the config has this name: {}", entry.naming.unwrap_or_default())
-}
-
-/// Where something can't be selected, as a list.
-fn words(affects: &BTreeSet<String>) -> String {
-    affects.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Kinds and names that more than one source has, whichever namespaces may read these.

@@ -150,9 +150,39 @@ async fn a_source_that_all_its_namespaces_have_by_an_entry_is_shown_once() {
     }
 }
 
-/// A series is there once, whatever namespaces have sources of one name.
 #[tokio::test(start_paused = true)]
-async fn series_are_there_once() {
+async fn entries_that_name_one_source_alike_share_its_readings() {
+    let fake = Fake::new();
+    let entry = |namespace| named("orders", "1", &[namespace], &fake);
+    let scene = catalog_of(vec![entry("team-a"), entry("team-b")]);
+    for namespace in ["team-a", "team-b"] {
+        assert_eq!(scene.names_in(namespace, "").await.unwrap(), "orders");
+    }
+    assert_eq!(fake.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_kept_for_gauges_if_one_of_its_entries_is_exported() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let entry = |namespace, export| SourceConfig { export, ..listed("*", namespace, &listing) };
+    let _scene = catalog_of(vec![entry("team-a", true), entry("team-b", false)]);
+    seconds(61.0).await;
+    assert_eq!(listing.lists(), 3);
+    assert!(listing.fake.reads() > 10, "{}", listing.fake.reads());
+}
+
+/// The series of a scrape that begin like this: the value of the last label, and the value.
+fn series(registry: &MetricRegistry, start: &str) -> Vec<(String, String)> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with(start));
+    let parts = lines.filter_map(|line| Some((line.split('"').rev().nth(1)?, line.rsplit(' ').next()?)));
+    parts.map(|(label, value)| (label.to_owned(), value.to_owned())).collect()
+}
+
+/// Whatever namespaces have sources of one name.
+#[tokio::test(start_paused = true)]
+async fn a_series_is_there_once() {
     let (one, other) =
         (FakeListing::of(&[("orders", "1"), ("bills", "3")]), FakeListing::elsewhere(&[("orders", "2")]));
     let exported = |namespace, listing| SourceConfig { export: true, ..listed("*", namespace, listing) };
@@ -163,25 +193,22 @@ async fn series_are_there_once() {
         registry.register_collector(Box::new(SourceCollector::of(catalog.clone())));
         for namespace in ["team-a", "team-b"] {
             _ = catalog.answer(&Namespace::new(namespace), "oci_queue_length", &Selector::default()).await;
+            seconds(1.0).await;
         }
-        seconds(1.0).await;
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let of = |start: &str| {
-            let lines = text.lines().filter(|line| line.starts_with(start));
-            lines.filter_map(|line| line.split('"').rev().nth(1).map(str::to_owned)).collect::<Vec<_>>()
-        };
-        (of("oci_queue_length{"), of("source_failing_since_timestamp_seconds{"), catalog.list_errors())
+        let gauges = series(&registry, "oci_queue_length{").into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        (gauges.join(","), series(&registry, "source_failing_since_timestamp_seconds{"), catalog.list_errors())
     };
     // Both are called orders, so neither is a gauge.
     let (gauges, failing, errors) = scrape(vec![exported("team-a", &one), exported("team-b", &other)]).await;
-    assert_eq!((gauges, failing), (vec!["bills".to_owned()], Vec::new()));
+    assert_eq!((gauges.as_str(), failing.len()), ("bills", 0));
     assert!(errors.len() == 1 && errors[0].ends_with("(affects gauges on /metrics)"), "{errors:?}");
     let (gauges, _, errors) = scrape(vec![exported("team-a", &one), listed("*", "team-b", &other)]).await;
-    assert_eq!((gauges.join(","), errors.len()), ("bills,orders".to_owned(), 0));
+    assert_eq!((gauges.as_str(), errors.len()), ("bills,orders", 0));
     for listing in [&one, &other] {
         listing.fake.set(Mood::Fails("500"));
     }
-    let (_, failing, _) = scrape(vec![listed("*", "team-a", &one), listed("*", "team-b", &other)]).await;
-    assert_eq!(failing.join(","), "bills,orders");
+    let (_, failing, _) = scrape(vec![listed("*", "team-b", &other), listed("*", "team-a", &one)]).await;
+    let [(bills, first), (orders, since)] = failing.as_slice() else { panic!("{failing:?}") };
+    // team-a is the first that requests.
+    assert_eq!((bills.as_str(), orders.as_str(), since), ("bills", "orders", first));
 }
