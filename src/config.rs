@@ -284,7 +284,6 @@ sources:
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: no namespace could read this source: name namespaces, or \"*\" for all",
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
-            "12:11: another queue is called \"orders\", at 7:11: names must differ",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",

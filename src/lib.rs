@@ -76,6 +76,7 @@
 //!   lookup/{polled,schedule,outage}.rs   a value kept fresh while it is requested: the freshness rule; when to read, pure; the error message while reads fail
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
+//!   lookup/{view,refused}.rs   what a namespace may read, by name; what can't be selected somewhere, for the operator
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
 //!   lookup/{rules,activation,consumers,history,limits}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
@@ -98,6 +99,7 @@
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a sentence and in a URL; pure
+//!   metric/selectable.rs   label values for names that no label value can hold; pure
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
@@ -121,6 +123,7 @@
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          file -> typed parts; the only reader of the file
 //!   config/{file,opener,reload,variables}.rs   is it new; put to work; followed while it is served; a start without it
+//!   config/names.rs    which entries may have one name
 //!   config/schema.rs   its JSON Schema: config/schema.json, and for each kind that of its keys (source/oci_queue/schema.json)
 //! ```
 //!

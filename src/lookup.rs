@@ -2,7 +2,7 @@
 //! known of them still true.
 //!
 //! Knows the [`source::Source`] trait and no kind of source. A [`query`] selects items of
-//! [`entry`]s. The freshness rule is in [`polled`] and [`schedule`] and nowhere else: a [`reading`] is
+//! [`entry`]s, in the [`view`] of the requesting namespace. The freshness rule is in [`polled`] and [`schedule`] and nowhere else: a [`reading`] is
 //! polled, and so is a [`list`]. While reads fail, [`outage`] has the error message. [`rules`] may
 //! replace a value, with a label. Which sources exist may change at any time: the task in [`reader`]
 //! owns the [`registry`] of what the config names and what is listed, and publishes [`entries`], of
@@ -43,16 +43,18 @@ mod query;
 mod reader;
 mod reading;
 mod readings;
+mod refused;
 mod registry;
 pub mod rules;
 mod schedule;
 pub mod state;
+mod view;
 
 pub use collector::SourceCollector;
-pub use entries::Unselectable;
 pub use export::Gauges;
 pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
+pub use refused::Unselectable;
 
 use consumers::Consumer;
 use entries::Entries;
@@ -66,6 +68,7 @@ use registry::Registry;
 use rules::ValueRules;
 use schedule::Requester;
 use state::ReadingState;
+use view::{Meaning, View};
 
 /// Longest message of a 404 with the names that exist, and how many of them at most.
 const NAMES_BYTES: usize = 400;
@@ -229,8 +232,8 @@ impl Catalog {
         consumer: Option<&Consumer<'_>>,
     ) -> Result<Vec<Sample>, LookupError> {
         let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
-        let entries = self.listed(query, namespace, by).await?;
-        let items = items(&entries, namespace, query)?;
+        let view = self.listed(query, namespace, by).await?;
+        let items = items(&view, namespace, query)?;
         let (consumer, mut now) = (consumer.map(|consumer| consumer.among(items.len())), Instant::now());
         // All are requested before one is waited for.
         let reads: Vec<_> = items.iter().filter_map(|item| item.reading.request_by(consumer.as_ref(), now)).collect();
@@ -257,8 +260,8 @@ impl Catalog {
     /// of them here. Another replica may have answered in between.
     pub fn longest_pause(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Duration> {
         let query = Query::parse(metric, selector).ok()?;
-        let entries = self.entries();
-        let items = items(&entries, namespace, &query).ok()?;
+        let view = self.entries().view(namespace);
+        let items = items(&view, namespace, &query).ok()?;
         let consumer = Consumer::new(namespace, &query);
         items.iter().filter_map(|item| item.reading.longest_pause(&consumer)).max()
     }
@@ -289,13 +292,14 @@ impl Catalog {
     /// All readings, sorted by name: every source, and the parts in use.
     pub fn readings(&self) -> Vec<ReadingState> {
         let (entries, now) = (self.entries(), Instant::now());
-        let of = |entry| move |reading: Arc<Reading>| ReadingState::of(entry, &reading, now);
-        entries.sources.iter().flat_map(|entry| entry.readings.all().into_iter().map(of(entry))).collect()
+        let rules = entries.rules();
+        entries.sources.iter().flat_map(|source| ReadingState::all(source, &rules[&Arc::as_ptr(source)], now)).collect()
     }
 
-    /// Sources that are listed and that no selector can name, sorted by name.
+    /// Sources that are listed and that no selector can pick in some namespaces, sorted by name. Those
+    /// of one name are in [`Self::list_errors`].
     pub fn unselectable(&self) -> Vec<Unselectable> {
-        self.entries().unselectable.clone()
+        self.entries().refused.unselectable.clone()
     }
 
     /// The sources of now.
@@ -303,26 +307,13 @@ impl Catalog {
         self.published.load_full()
     }
 
-    /// The sources for this query: as known, or as listed now where the query depends on a list that
+    /// What the namespace may read: as known, or as listed now where the query depends on a list that
     /// is not known well enough.
-    async fn listed(
-        &self,
-        query: &Query<'_>,
-        namespace: &Namespace,
-        by: Requester,
-    ) -> Result<Arc<Entries>, LookupError> {
-        let (entries, Query { kind, selector, .. }) = (self.entries(), query);
-        if entries.collections.is_empty() {
-            return Ok(entries);
-        }
-        let named = selector.named(kind.label);
-        entries.wait_for_lists(kind, namespace, named, by).await.map_err(LookupError::Unavailable)?;
-        let entries = self.entries();
-        let duplicate = entries.duplicates(kind, namespace).find(|duplicate| query.selects(&duplicate.name));
-        match duplicate.map(|duplicate| duplicate.message.clone()) {
-            Some(message) => Err(LookupError::Unavailable(message)),
-            None => Ok(entries),
-        }
+    async fn listed(&self, query: &Query<'_>, namespace: &Namespace, by: Requester) -> Result<Arc<View>, LookupError> {
+        let view = self.entries().view(namespace);
+        let Some(names) = view.names(query.kind) else { return Ok(view) };
+        let has_waited = names.wait_for_lists(query, by).await.map_err(LookupError::Unavailable)?;
+        Ok(if has_waited { self.entries().view(namespace) } else { view })
     }
 }
 
@@ -337,7 +328,8 @@ impl Item<'_> {
         };
         let own = value_rules.activation == entry.rules.value_rules.activation;
         let answer = self.reading.answer(&AnswerOptions { metric, value_rules, own, alone, patient }, now)?;
-        let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
+        let mut labels =
+            self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(applied) = answer.applied {
             labels = labels.with(rules::LABEL, applied.as_str());
         }
@@ -384,39 +376,46 @@ fn find_metric(requested: &str) -> Result<(&'static Kind, MetricName), LookupErr
     })
 }
 
-fn items<'a>(entries: &'a Entries, namespace: &Namespace, query: &'a Query<'_>) -> Result<Vec<Item<'a>>, LookupError> {
+fn items<'a>(view: &'a View, namespace: &Namespace, query: &'a Query<'_>) -> Result<Vec<Item<'a>>, LookupError> {
     let mut items = Vec::new();
-    for entry in entries.readable(query.kind, namespace).filter(|entry| query.selects(&entry.name)) {
-        for facet in &*query.facets {
-            items.push(Item { entry, facet, reading: entry.readings.reading(facet)? });
+    if let Some(names) = view.names(query.kind) {
+        for entry in names.select(query).map_err(LookupError::Unavailable)? {
+            for facet in &*query.facets {
+                items.push(Item { entry, facet, reading: entry.source.readings.reading(facet)? });
+            }
         }
     }
-    if items.is_empty() { Err(no_match(entries, query.kind, namespace, query.selector)) } else { Ok(items) }
+    if items.is_empty() { Err(no_match(view, query.kind, namespace, query.selector)) } else { Ok(items) }
 }
 
-/// Without the sources and parts that are also there under another name: the HPA adds up the items,
-/// and would count them twice.
+/// Without the sources and parts that are also there under another name, because the HPA adds up the
+/// items and would count them twice. Those of the first entry in the order of precedence stay.
 fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
-    let mut seen = HashSet::new();
-    items.retain(|item| {
-        let Entry { kind, readings, .. } = item.entry;
-        seen.insert((kind.name, &*readings.identity, readings.meant(item.facet)))
-    });
+    let mut in_precedence: Vec<usize> = (0..items.len()).collect();
+    in_precedence.sort_by_key(|at| items[*at].entry.position);
+    let (mut seen, mut stays) = (HashSet::new(), vec![false; items.len()]);
+    for at in in_precedence {
+        let Item { entry, facet, .. } = &items[at];
+        stays[at] = seen.insert((entry.source.identity(), entry.source.readings.meant(facet)));
+    }
+    let mut stays = stays.into_iter();
+    items.retain(|_| stays.next().unwrap_or(true));
     items
 }
 
-fn no_match(entries: &Entries, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
-    let names: Vec<&str> = entries.readable(kind, namespace).map(|entry| entry.name.as_str()).collect();
-    let unnamed = entries.unnamed(kind, namespace);
-    if names.is_empty() && unnamed.is_none() {
+fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
+    let names = view.names(kind);
+    let known: Vec<&str> = names.iter().flat_map(|names| names.meanings()).map(Meaning::name).collect();
+    if known.is_empty() {
         let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label);
         let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
         return LookupError::NoMatch(message);
     }
-    let mut message = no_match_message(kind.label, namespace.as_str(), &selector.to_string(), &names);
-    if let Some(Unselectable { name, reason, .. }) = unnamed {
-        let reason = format!("; {:?} cannot be asked for: {reason}", shortened(name, 63));
-        if names.is_empty() || message.len() + reason.len() <= NAMES_BYTES {
+    let mut message = no_match_message(kind.label, namespace.as_str(), &selector.to_string(), &known);
+    if let Some(hidden) = names.and_then(|names| names.hidden().first()) {
+        let name = shortened(hidden.source.true_name(), 63);
+        let reason = format!("; another {} {name:?} can't be selected: {}", kind.label, refused::hidden_reason(hidden));
+        if message.len() + reason.len() <= NAMES_BYTES {
             message.push_str(&reason);
         }
     }
@@ -428,9 +427,6 @@ fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]
     let namespace = shortened(namespace, 63);
     let selector = if selector.is_empty() { "any selector" } else { shortened(selector, 100) };
     let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
-    if names.is_empty() {
-        return message;
-    }
     message.push_str("; it may read ");
     message.push_str(&names::that_fit(names, NAMES_BYTES.saturating_sub(message.len()), NAMES_MAX));
     message

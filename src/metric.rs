@@ -12,6 +12,7 @@ use jiff::Timestamp;
 pub mod names;
 pub mod pattern;
 pub mod quantity;
+pub mod selectable;
 
 use quantity::Quantity;
 

@@ -56,6 +56,11 @@ impl Written {
         Some(Self { kind, location, name_at, name: name(&own), namespaces, form, own, common, timing, connection })
     }
 
+    /// Whether it is also a gauge.
+    pub(super) fn exports(&self) -> bool {
+        self.common.bool("export")
+    }
+
     /// The entry with its connection, or a problem if there is none.
     pub(super) fn connected(self, connections: &Connections, report: &mut Report<'_>) -> Option<Entry> {
         let Self { kind, location, form, own, common, timing, connection, name, namespaces, .. } = self;

@@ -1,23 +1,79 @@
-//! Names that two entries have.
+//! Names of config entries: two entries of one type may share a name only if no namespace may read both.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::entry::Written;
 use super::{Location, Report};
 
-/// Reports each entry whose name another one has.
+/// Reports each entry that a namespace may confuse with an earlier one.
 pub(super) fn check(written: &[Written], report: &mut Report<'_>) {
-    let mut seen = BTreeMap::new();
-    for source in written {
-        let Some(at) = source.name_at else { continue };
-        let location = Location { at, ..source.location };
-        let key = (source.kind.label, source.name.as_str());
-        if let Some(first) = seen.get(&key) {
-            let first = report.place(*first, location);
-            let message = format!("another {} is called {:?}, at {first}: names must differ", key.0, key.1);
+    let mut earlier: HashMap<_, Vec<(Location, &Written)>> = HashMap::new();
+    for entry in written {
+        let Some(at) = entry.name_at else { continue };
+        let (location, label, name) = (Location { at, ..entry.location }, entry.kind.label, &*entry.name);
+        let same = earlier.entry((entry.kind.name, name)).or_default();
+        if let Some((first, why)) = same.iter().find_map(|(at, first)| Some((*at, clash(entry, first)?))) {
+            let first = report.place(first, location);
+            let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");
             report.add(location, message);
-        } else {
-            seen.insert(key, location);
         }
+        same.push((location, entry));
+    }
+}
+
+/// Why both can't have one name. Without namespaces an entry is wrong, and that is reported by itself.
+fn clash(entry: &Written, first: &Written) -> Option<String> {
+    let pairs = entry.namespaces.iter().flat_map(|one| first.namespaces.iter().map(move |other| (one, other)));
+    let both = pairs.into_iter().find(|(one, other)| one.common(other).is_some());
+    match both {
+        Some((one, other)) => Some(format!("{} may read both", one.namespaces(other))),
+        None if entry.exports() && first.exports() => Some("`export` would show both as one gauge".to_owned()),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::source::KINDS;
+
+    fn lines(entries: &[&str]) -> Vec<String> {
+        let mut text =
+            "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\noci: {region: eu-frankfurt-1}\nsources:\n".to_owned();
+        for (number, keys) in entries.iter().enumerate() {
+            let id = format!("ocid1.queue.oc1.eu-frankfurt-1.amaaaa{number}");
+            text += &format!("  - {{type: oci-queue, name: orders, queueId: {id}, {keys}}}\n");
+        }
+        match Config::parse(&text, KINDS) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.lines().collect(),
+        }
+    }
+
+    #[test]
+    fn a_clash_is_reported_with_its_namespaces_and_the_first_such_entry() {
+        let entries =
+            ["namespaces: [team-a]", "namespaces: [team-b]", "namespaces: ['*-b', shop]", "namespaces: [shop]"];
+        let expected = [
+            "7:29: another queue is called \"orders\", at 6:29: names must differ, because namespace \"team-b\" may read both",
+            "8:29: another queue is called \"orders\", at 7:29: names must differ, because namespace \"shop\" may read both",
+        ];
+        assert_eq!(lines(&entries), expected);
+        let patterns = "6:29: another queue is called \"orders\", at 5:29: names must differ, because namespaces matching \"*-prod\" and \"team-*\" may read both";
+        assert_eq!(lines(&["namespaces: ['team-*']", "namespaces: ['*-prod']"]), [patterns]);
+    }
+
+    #[test]
+    fn two_gauges_have_two_names() {
+        let exported = ["namespaces: [team-a], export: true", "namespaces: [team-b], export: true"];
+        let expected = "6:29: another queue is called \"orders\", at 5:29: names must differ, because `export` would show both as one gauge";
+        assert_eq!(lines(&exported), [expected]);
+        assert!(lines(&[exported[0], "namespaces: [team-b]"]).is_empty());
+    }
+
+    #[test]
+    fn namespaces_that_are_wrong_are_reported_alone() {
+        let lines = lines(&["namespaces: []", "namespaces: [team-a]"]);
+        assert!(lines.len() == 1 && !lines[0].contains("another"), "{lines:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! The one series that names a source exists while that source fails, and for a bounded number of
 //! them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,15 +42,15 @@ impl Collector for SourceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.entries();
         let (mut idle, mut waiting, mut well, mut failing, mut open) = (0_i64, 0_i64, 0_i64, Vec::new(), 0_i64);
-        for entry in &entries.sources {
-            for reading in entry.readings.all() {
+        for source in &entries.sources {
+            for reading in source.readings.all() {
                 match reading.condition() {
                     Condition::Idle => idle += 1,
                     Condition::Waiting => waiting += 1,
                     Condition::Well => well += 1,
                     Condition::Failing(since) => {
                         open += i64::from(reading.poll.is_breaker_open());
-                        failing.push((entry, reading, since));
+                        failing.push((source, reading, since));
                     }
                 }
             }
@@ -63,9 +64,8 @@ impl Collector for SourceCollector {
         let help = "Failing readings whose service is asked every 2 s only, for nothing answers there (breaker open)";
         let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(breaker)?;
-        let help = "Listed sources that no selector can name; the log and /status give the reason";
-        let duplicates: usize = entries.duplicates.iter().map(|name| name.identities.len()).sum();
-        let unselectable = i64::try_from(entries.unselectable.len() + duplicates).unwrap_or(i64::MAX);
+        let help = "Listed sources that can't be selected in some namespaces; the log and /status give the reason";
+        let unselectable = i64::try_from(entries.refused.count()).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("unselectable_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(unselectable).encode(gauge)?;
         let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";
@@ -77,14 +77,20 @@ impl Collector for SourceCollector {
         let throttled =
             encoder.encode_descriptor("refresh_throttled", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         ConstGauge::new(entries.throttled().as_secs_f64()).encode(throttled)?;
-        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do";
+        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do. Sources of one name share a series, with the earliest time";
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for (entry, reading, at) in failing.iter().take(NAMED_MAX) {
-            let mut labels = vec![("kind".to_owned(), entry.kind.name), ("source".to_owned(), entry.name.as_str())];
+        // Sources of several namespaces may have one name, and a series is there once.
+        let mut first: BTreeMap<Vec<(String, &str)>, i64> = BTreeMap::new();
+        for (source, reading, at) in failing.iter().take(NAMED_MAX) {
+            let mut labels = vec![("kind".to_owned(), source.kind.name), ("source".to_owned(), &*source.name)];
             // A label name has no hyphen.
             labels.extend(reading.poll.facet.iter().map(|(label, value)| (label.replace('-', "_"), value)));
-            ConstGauge::new(at.as_second()).encode(since.encode_family(&labels)?)?;
+            let at = at.as_second();
+            first.entry(labels).and_modify(|known| *known = at.min(*known)).or_insert(at);
+        }
+        for (labels, at) in first {
+            ConstGauge::new(at).encode(since.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -1,247 +1,206 @@
-//! The sources of a moment, as answers see them: what the config names, and what is listed as far as
-//! it has a name of its own. Never changed, only replaced; see [`super::registry`].
-//!
-//! A source that the config names has that name alone. One that is only listed has the name it is
-//! listed under, unless a source of the config has that name, it is no label value, or two have it.
+//! The sources of a moment, as answers see them: config entries, each with what it names or lists.
+//! Never changed, only replaced; see [`super::registry`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entry::Entry;
+use parking_lot::Mutex;
+
+use super::entry::{ConfigEntry, NamedSource};
 use super::list::SourceList;
-use super::polled::Need;
-use super::readings::{Known, Readings};
+use super::readings::Known;
+use super::refused::Refused;
 use super::rules::AccessRules;
-use super::schedule::Requester;
-use crate::metric::{Namespace, is_label_value};
-use crate::source::Kind;
+use super::view::{Meaning, View};
+use crate::metric::Namespace;
+use crate::metric::pattern::Pattern;
+
+/// Namespaces whose views are kept. More than 10,000 are no usual cluster.
+const NAMESPACES_MAX: usize = 10_000;
+/// Names in all views that are kept, about 100 bytes each: 20 views of 10,000 sources, or 200 for each
+/// of 1,000 namespaces. With more, views are built again from time to time, in some milliseconds.
+const VIEWED_MAX: usize = 200_000;
 
 /// All sources.
 #[derive(Default)]
 pub(super) struct Entries {
-    /// Sorted by name.
-    pub(super) sources: Vec<Entry>,
-    /// In the order of the config.
-    pub(super) collections: Vec<Collection>,
-    /// Sorted by name.
-    pub(super) duplicates: Vec<DuplicateName>,
-    /// Sorted by name.
-    pub(super) unselectable: Vec<Unselectable>,
-    /// The same as they would be if they could be selected.
-    unnamed: Vec<Entry>,
+    /// In the order of precedence: entries that name their source, then those that list sources, each
+    /// in the order of the config.
+    pub(super) configured: Vec<ConfigEntry>,
+    /// Each source once under each of its names, sorted by name. Without those listed ones that all
+    /// their namespaces have by an earlier entry.
+    pub(super) sources: Vec<Arc<NamedSource>>,
+    /// The sources that are shown on `/metrics`.
+    pub(super) exported: View,
+    pub(super) refused: Refused,
+    /// Entries with equal `namespaces`.
+    audiences: Vec<Audience>,
+    views: Mutex<Views>,
 }
 
-/// A config entry that stands for what is listed.
-#[derive(Clone)]
-pub(super) struct Collection {
-    pub(super) kind: &'static Kind,
-    pub(super) rules: AccessRules,
-    pub(super) list: Arc<SourceList>,
-    /// What was listed last.
-    pub(super) members: Arc<Vec<Member>>,
+struct Audience {
+    rules: Arc<AccessRules>,
+    /// Positions in `configured`.
+    entries: Vec<u32>,
 }
 
-/// One of a list.
-#[derive(Clone)]
-pub(super) struct Member {
-    pub(super) identity: String,
-    pub(super) name: String,
-    pub(super) readings: Arc<Readings>,
-}
-
-/// Several sources that are listed under one name.
-pub(super) struct DuplicateName {
-    kind: &'static Kind,
-    /// Of each of them.
-    rules: Vec<AccessRules>,
-    pub(super) name: String,
-    /// For the log.
-    pub(super) identities: BTreeSet<String>,
-    pub(super) message: Arc<str>,
-}
-
-/// A source that is listed and that no selector can name.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Unselectable {
-    /// As it is listed.
-    pub name: String,
-    /// What it is, for the log: an OCID.
-    pub identity: String,
-    /// Why, and what to do.
-    pub reason: String,
+/// The views that were requested.
+#[derive(Default)]
+struct Views {
+    by_namespace: HashMap<Namespace, Arc<View>>,
+    /// By the audiences that a namespace is in.
+    by_audiences: HashMap<Box<[usize]>, Arc<View>>,
+    /// Names in them.
+    size: usize,
 }
 
 // === impl Entries ===
 
 impl Entries {
-    /// Combines the sources that the config names with those that the collections list now.
-    pub(super) fn compose<'n>(named: impl Iterator<Item = &'n Entry> + Clone, collections: Vec<Collection>) -> Self {
-        let taken: HashSet<_> = named.clone().map(|entry| (entry.kind.name, &*entry.readings.identity)).collect();
-        let names: HashSet<_> = named.clone().map(|entry| (entry.kind.name, &*entry.name)).collect();
-        let by_name = by_name(&collections);
-        let mut entries = Self { collections, ..Self::default() };
-        for ((kind, name), mut listed) in by_name {
-            listed.retain(|identity, _| !taken.contains(&(kind, identity.as_str())));
-            let reason = if names.contains(&(kind, name.as_str())) {
-                Some("a source of the config has this name")
-            } else if !is_label_value(&name) {
-                Some("no label value can hold this name")
-            } else {
-                None
-            };
-            match (reason, listed.len()) {
-                (Some(reason), _) => {
-                    entries.unselectable.extend(listed.into_iter().map(|(identity, entry)| {
-                        let reason = format!("{reason}: {}", entry.naming.unwrap_or_default());
-                        entries.unnamed.push(entry);
-                        Unselectable { name: name.clone(), identity, reason }
-                    }));
-                }
-                (None, 0 | 1) => entries.sources.extend(listed.into_values()),
-                (None, _) => entries.duplicates.extend(DuplicateName::of(listed)),
-            }
-        }
-        entries.sources.extend(named.cloned());
-        entries.sources.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.duplicates.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.unselectable.sort();
+    /// Config entries in the order of precedence.
+    pub(super) fn compose(configured: Vec<ConfigEntry>) -> Self {
+        let exported = View::of(numbered(&configured).filter(|(_, entry)| entry.rules.export));
+        let (sources, audiences) = (effective(&configured), audiences(&configured));
+        let mut entries = Self { configured, sources, exported, audiences, ..Self::default() };
+        let view = |namespace: &Namespace| entries.view(namespace);
+        entries.refused = Refused::find(&entries.configured, &entries.sources, &entries.exported, view);
         entries
+    }
+
+    /// What a namespace may read.
+    pub(super) fn view(&self, namespace: &Namespace) -> Arc<View> {
+        let mut views = self.views.lock();
+        if let Some(view) = views.by_namespace.get(namespace) {
+            return view.clone();
+        }
+        let audiences = self.audiences.iter().enumerate().filter(|(_, audience)| audience.rules.allow(namespace));
+        let audiences: Box<[usize]> = audiences.map(|(at, _)| at).collect();
+        let view = match views.by_audiences.get(&audiences) {
+            Some(view) => view.clone(),
+            None => Arc::new(self.build(&audiences)),
+        };
+        if views.by_namespace.len() >= NAMESPACES_MAX || views.size + view.size > VIEWED_MAX {
+            *views = Views::default();
+        }
+        if views.by_audiences.insert(audiences, view.clone()).is_none() {
+            views.size += view.size;
+        }
+        views.by_namespace.insert(namespace.clone(), view.clone());
+        view
     }
 
     /// What is known of the sources.
     pub(super) fn known(&self) -> Known {
         let mut known = Known::new();
-        for Entry { readings, .. } in &self.sources {
+        for NamedSource { readings, .. } in self.sources.iter().map(|source| &**source) {
             known.entry(readings.identity.clone()).or_default().push(readings.clone());
         }
         known
     }
 
-    /// Sources that this namespace may read.
-    pub(super) fn readable(&self, kind: &'static Kind, namespace: &Namespace) -> impl Iterator<Item = &Entry> {
-        self.sources.iter().filter(move |entry| is(entry.kind, kind) && entry.rules.allow(namespace))
+    /// Sources that are shown on `/metrics`, and so read without requests.
+    pub(super) fn exported(&self) -> impl Iterator<Item = &Arc<NamedSource>> {
+        self.exported.meanings().filter_map(|meaning| match meaning {
+            Meaning::One(entry) => Some(&entry.source),
+            Meaning::Several(_) => None,
+        })
     }
 
-    /// A source that this namespace may read and no selector can name, and why.
-    pub(super) fn unnamed(&self, kind: &'static Kind, namespace: &Namespace) -> Option<&Unselectable> {
-        let is_open = |entry: &&Entry| is(entry.kind, kind) && entry.rules.allow(namespace);
-        let unnamed = self.unnamed.iter().find(is_open)?;
-        self.unselectable.iter().find(|unselectable| unselectable.identity == *unnamed.readings.identity)
-    }
-
-    /// Names that this namespace may read, and that mean more than one source.
-    pub(super) fn duplicates(
-        &self,
-        kind: &'static Kind,
-        namespace: &Namespace,
-    ) -> impl Iterator<Item = &DuplicateName> {
-        let is_open = |name: &DuplicateName| name.rules.iter().any(|rules| rules.allow(namespace));
-        self.duplicates.iter().filter(move |name| is(name.kind, kind) && is_open(name))
-    }
-
-    /// Waits for the lists on which a request depends. A request that names sources depends on lists
-    /// only for those that are not known: a known source is read by itself. Any other request depends
-    /// on all of them.
-    pub(super) async fn wait_for_lists(
-        &self,
-        kind: &'static Kind,
-        namespace: &Namespace,
-        named: Option<&BTreeSet<String>>,
-        by: Requester,
-    ) -> Result<(), Arc<str>> {
-        let missing = named.map(|named| self.missing(kind, namespace, named));
-        let needed: Vec<_> = self
-            .collections
-            .iter()
-            .filter(|collection| is(collection.kind, kind) && collection.rules.allow(namespace))
-            .map(|Collection { list, .. }| list)
-            .filter(|list| named.is_none_or(|named| named.iter().any(|name| list.poll.may_list(name))))
-            .map(|list| match &missing {
-                None => (list, Need::Fresh),
-                Some(missing) if missing.iter().any(|name| list.poll.may_list(name)) => (list, Need::Newest),
-                Some(_) => (list, Need::Nothing),
-            })
-            .collect();
-        futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
-        let mut needed = needed.into_iter().filter(|(_, need)| *need != Need::Nothing);
-        needed.try_for_each(|(list, need)| list.check(need))
+    /// Each list once, with whether it lists sources that are shown on `/metrics`.
+    pub(super) fn lists(&self) -> Vec<(&Arc<SourceList>, bool)> {
+        let (mut lists, mut known): (Vec<(&Arc<SourceList>, bool)>, HashMap<_, usize>) = Default::default();
+        for (list, rules) in self.configured.iter().filter_map(|entry| Some((entry.list.as_ref()?, &entry.rules))) {
+            let at = *known.entry(Arc::as_ptr(list)).or_insert_with(|| {
+                lists.push((list, false));
+                lists.len() - 1
+            });
+            lists[at].1 |= rules.export;
+        }
+        lists
     }
 
     /// The error message of each source or list that is in use and fails, and of each name that more
     /// than one source has.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
-        let readings = self.sources.iter().flat_map(|entry| entry.readings.all());
+        let readings = self.sources.iter().flat_map(|source| source.readings.all());
         let sources = readings.filter_map(|reading| reading.outage());
-        let duplicates = self.duplicates.iter().map(|name| name.message.clone());
+        let duplicates = self.refused.duplicates.iter().map(|name| name.error().into());
         sources.chain(self.list_outages()).chain(duplicates).collect()
     }
 
     /// The error message of each list that is in use and fails.
     pub(super) fn list_outages(&self) -> impl Iterator<Item = Arc<str>> {
-        self.collections.iter().filter_map(|collection| collection.list.outage())
+        self.lists().into_iter().filter_map(|(list, _)| list.outage())
     }
 
     /// The same of lists and names, for the operator.
     pub(super) fn list_errors(&self) -> Vec<String> {
-        let lists = self.collections.iter().filter_map(|collection| collection.list.error());
-        lists.chain(self.duplicates.iter().map(|name| name.message.to_string())).collect()
+        let lists = self.lists().into_iter().filter_map(|(list, _)| list.error());
+        lists.chain(self.refused.duplicates.iter().map(|name| name.error())).collect()
     }
 
     pub(super) fn throttled(&self) -> Duration {
-        self.sources.iter().map(|entry| entry.readings.throttled()).max().unwrap_or_default()
+        self.sources.iter().map(|source| source.readings.throttled()).max().unwrap_or_default()
     }
 
-    fn missing<'n>(&self, kind: &'static Kind, namespace: &Namespace, named: &'n BTreeSet<String>) -> Vec<&'n String> {
-        let mut missing: BTreeSet<&String> = named.iter().collect();
-        for entry in self.readable(kind, namespace) {
-            missing.remove(&entry.name);
-        }
-        for duplicate in self.duplicates(kind, namespace) {
-            missing.remove(&duplicate.name);
-        }
-        missing.into_iter().collect()
-    }
-}
-
-// === impl DuplicateName ===
-
-impl DuplicateName {
-    fn of(listed: BTreeMap<String, Entry>) -> Option<Self> {
-        let Entry { name, kind, .. } = listed.values().next()?.clone();
-        let message = format!(
-            "{} {}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config",
-            listed.len(),
-            kind.label
-        );
-        let rules = listed.values().map(|entry| entry.rules.clone()).collect();
-        Some(Self { kind, rules, name, identities: listed.into_keys().collect(), message: message.into() })
-    }
-}
-
-/// All that is listed, by kind and name, and then by identity. A source in several lists is one: as
-/// the first list has it, value rules included, for all namespaces that may read either.
-fn by_name(collections: &[Collection]) -> BTreeMap<(&'static str, String), BTreeMap<String, Entry>> {
-    let mut names: BTreeMap<_, BTreeMap<String, Entry>> = BTreeMap::new();
-    for Collection { kind, rules, list, members } in collections {
-        for member in members.iter() {
-            let listed = names.entry((kind.name, member.name.clone())).or_default();
-            match listed.get_mut(&member.identity) {
-                Some(known) => {
-                    known.rules.namespaces.extend(rules.namespaces.iter().cloned());
-                    known.rules.export |= rules.export;
-                }
-                None => {
-                    let entry = Entry::new(member.name.clone(), kind, rules.clone(), member.readings.clone());
-                    let entry = Entry { naming: Some(list.poll.naming()), ..entry };
-                    listed.insert(member.identity.clone(), entry);
-                }
+    /// The rules of the entries that have each of the sources, in the order of precedence.
+    pub(super) fn rules(&self) -> HashMap<*const NamedSource, Vec<&AccessRules>> {
+        let mut rules: HashMap<_, Vec<&AccessRules>> = HashMap::new();
+        for entry in &self.configured {
+            for source in entry.sources.iter() {
+                rules.entry(Arc::as_ptr(source)).or_default().push(&entry.rules);
             }
         }
+        rules
     }
-    names
+
+    /// Namespaces whose views are kept, and the names in these views.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let views = self.views.lock();
+        (views.by_namespace.len(), views.by_audiences.values().map(|view| view.size).sum())
+    }
+
+    fn build(&self, audiences: &[usize]) -> View {
+        let mut positions: Vec<u32> = audiences.iter().flat_map(|at| &self.audiences[*at].entries).copied().collect();
+        positions.sort_unstable();
+        View::of(positions.into_iter().map(|position| (position, &self.configured[position as usize])))
+    }
 }
 
-fn is(one: &'static Kind, other: &'static Kind) -> bool {
-    one.name == other.name
+fn numbered(configured: &[ConfigEntry]) -> impl Iterator<Item = (u32, &ConfigEntry)> {
+    (0..).zip(configured)
+}
+
+fn audiences(configured: &[ConfigEntry]) -> Vec<Audience> {
+    let (mut audiences, mut known): (Vec<Audience>, HashMap<&[Pattern], usize>) = Default::default();
+    for (position, ConfigEntry { rules, .. }) in numbered(configured) {
+        let at = *known.entry(&rules.namespaces).or_insert_with(|| {
+            audiences.push(Audience { rules: rules.clone(), entries: Vec::new() });
+            audiences.len() - 1
+        });
+        audiences[at].entries.push(position);
+    }
+    audiences
+}
+
+/// Each source once under each of its names, sorted by name, without those that no namespace can have.
+fn effective(configured: &[ConfigEntry]) -> Vec<Arc<NamedSource>> {
+    let (mut sources, mut known) = (Vec::new(), HashSet::new());
+    let mut earlier: HashMap<(&str, &str), Vec<&Pattern>> = HashMap::new();
+    for entry in configured {
+        for source in entry.sources.iter() {
+            let patterns = earlier.entry((source.kind.name, source.identity())).or_default();
+            let is_new = !known.contains(&Arc::as_ptr(source));
+            let has_earlier = |pattern: &Pattern| patterns.iter().any(|earlier| earlier.covers(pattern));
+            if is_new && !(entry.list.is_some() && entry.rules.namespaces.iter().all(has_earlier)) {
+                known.insert(Arc::as_ptr(source));
+                sources.push(source.clone());
+            }
+            patterns.extend(&entry.rules.namespaces);
+        }
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
 }

@@ -1,30 +1,73 @@
-//! A source under its name, with the rules of the config. What is known of it is in its
-//! [`Readings`], which entries under other names may share.
+//! A source under a name, and config entries, each with its sources. What is known of a source is in
+//! its [`Readings`], which the same source under other names may share.
 
 use std::sync::Arc;
 
+use super::list::SourceList;
 use super::readings::Readings;
 use super::rules::AccessRules;
 use crate::metric::Labels;
+use crate::metric::selectable::selectable;
 use crate::source::Kind;
 
-/// A source under its name.
+/// The label of an item with the source's true name, where no label value can hold that.
+pub(super) const NAME: &str = "depthgauge.dev/name";
+
+/// A source under its name. Config entries of one definition share it.
+pub(super) struct NamedSource {
+    pub(super) kind: &'static Kind,
+    /// A label value.
+    pub(super) name: Arc<str>,
+    pub(super) labels: Labels,
+    pub(super) readings: Arc<Readings>,
+}
+
+/// A config entry with the sources that it has now.
+#[derive(Clone)]
+pub(super) struct ConfigEntry {
+    pub(super) kind: &'static Kind,
+    pub(super) rules: Arc<AccessRules>,
+    /// What lists them, if the entry does not name its one source.
+    pub(super) list: Option<Arc<SourceList>>,
+    pub(super) sources: Arc<[Arc<NamedSource>]>,
+}
+
+/// A source as one config entry has it.
 #[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) kind: &'static Kind,
-    pub(super) labels: Labels,
-    pub(super) rules: AccessRules,
-    pub(super) readings: Arc<Readings>,
+    pub(super) source: Arc<NamedSource>,
+    pub(super) rules: Arc<AccessRules>,
+    /// The place of the config entry in the order of precedence.
+    pub(super) position: u32,
     /// How to give it another name, if it is listed.
     pub(super) naming: Option<&'static str>,
 }
 
-// === impl Entry ===
+// === impl NamedSource ===
 
-impl Entry {
-    pub(super) fn new(name: String, kind: &'static Kind, rules: AccessRules, readings: Arc<Readings>) -> Self {
-        let labels = [(kind.label, name.as_str())].into_iter().collect();
-        Self { name, kind, labels, rules, readings, naming: None }
+impl NamedSource {
+    /// A source that the config names.
+    pub(super) fn new(name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
+        let labels = [(kind.label, name)].into_iter().collect();
+        Self { kind, name: name.into(), labels, readings }
+    }
+
+    /// A source that is listed under any name.
+    pub(super) fn listed(true_name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
+        let name = selectable(true_name);
+        let mut source = Self::new(&name, kind, readings);
+        if name != true_name {
+            source.labels = source.labels.with(NAME, true_name);
+        }
+        source
+    }
+
+    /// The name without the changes that make it a label value.
+    pub(super) fn true_name(&self) -> &str {
+        self.labels.value(NAME).unwrap_or(&self.name)
+    }
+
+    pub(super) fn identity(&self) -> &str {
+        &self.readings.identity
     }
 }

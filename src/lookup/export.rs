@@ -14,7 +14,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::Catalog;
 use crate::source;
 
-/// The sources of a catalog that are gauges, too. Their names do not begin with `depthgauge_`.
+/// The sources of a catalog that are gauges, too: those of entries with `export: true`. A series has a
+/// name only, so these are resolved among all of these entries, whichever namespaces may read them. Their names do not begin with `depthgauge_`.
 #[derive(Clone)]
 pub struct Gauges(Arc<Catalog>);
 
@@ -37,9 +38,9 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.entries();
         for kind in source::KINDS {
-            let mine = entries.sources.iter().filter(|entry| entry.rules.export && entry.kind.name == kind.name);
+            let mine = entries.exported().filter(|source| source.kind.name == kind.name);
             // Once for all gauges: they are of one reading.
-            let known: Vec<_> = mine.filter_map(|entry| Some((&entry.name, entry.readings.well()?))).collect();
+            let known: Vec<_> = mine.filter_map(|source| Some((&*source.name, source.readings.well()?))).collect();
             if known.is_empty() {
                 continue;
             }
@@ -48,7 +49,7 @@ impl Collector for Gauges {
                 let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
                 for (name, good) in &known {
                     let Some(value) = good.value.value(gauge.metric) else { continue };
-                    let labels = [(kind.label, name.as_str())];
+                    let labels = [(kind.label, *name)];
                     ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
                 }
             }

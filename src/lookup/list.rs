@@ -17,6 +17,7 @@ use super::readings::tail;
 use super::schedule::{Pace, Requester};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
+use crate::metric::selectable::may_become;
 use crate::source::{Identified, Kind, Listed, Listing, SourceError, Step, Verdict};
 
 /// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
@@ -30,7 +31,7 @@ const OVERTIME: Duration = Duration::from_millis(250);
 pub(super) type SourceList = Polled<ListRead>;
 
 /// Which list a report is of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct ListId(pub(super) u64);
 
 /// What a list has read, for the registry.
@@ -72,9 +73,14 @@ impl ListRead {
         Self { id, title, log_title, kind, identity, pattern, listing, reports }
     }
 
-    /// Whether a source of this name would be in the list.
-    pub(super) fn may_list(&self, name: &str) -> bool {
-        self.pattern.matches(name)
+    /// Whether a source that a selector picks by this label value can be in the list.
+    pub(super) fn may_list(&self, value: &str) -> bool {
+        may_become(&self.pattern, value)
+    }
+
+    /// Whether a source of this true name is in the list.
+    pub(super) fn lists(&self, true_name: &str) -> bool {
+        self.pattern.matches(true_name)
     }
 
     /// See [`Listing::naming`].
@@ -122,7 +128,7 @@ impl Poll for ListRead {
 
     async fn read(&self, by: Instant) -> Result<(), SourceError> {
         let mut listed = list_sources(&*self.listing, by).await?;
-        listed.retain(|listed| self.may_list(&listed.name));
+        listed.retain(|listed| self.lists(&listed.name));
         let (applied, published) = oneshot::channel();
         // Without a registry there is no request that could see the sources.
         if self.reports.send(Report { list: self.id, listed, applied }).is_ok() {

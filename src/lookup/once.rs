@@ -8,6 +8,7 @@ use super::reading::read_source;
 use super::{SourceConfig, Timing, title};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
+use crate::metric::selectable::selectable;
 use crate::source::facet::Facet;
 use crate::source::{Figures, Identified, Kind, Listed, Opened, Source};
 
@@ -50,5 +51,5 @@ pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>
     })?;
     let pattern = Pattern::new(name);
     let matching = listed.into_iter().filter(|listed| pattern.matches(&listed.name));
-    Ok(matching.map(|Listed { name, source }| single(&name, source)).collect())
+    Ok(matching.map(|Listed { name, source }| single(&selectable(&name), source)).collect())
 }

@@ -60,6 +60,11 @@ impl<'q> Query<'q> {
         Ok(Self { kind, metric, selector, facets: facets(kind, &parts)?, value_rules })
     }
 
+    /// The only names that can be selected, where the selector lists them.
+    pub(super) fn named(&self) -> Option<&BTreeSet<String>> {
+        self.selector.named(self.kind.label)
+    }
+
     /// Whether the source of this name is selected, if the namespace may read it.
     pub(super) fn selects(&self, name: &str) -> bool {
         let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label);

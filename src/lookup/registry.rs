@@ -11,29 +11,38 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::entries::{Collection, DuplicateName, Entries, Member};
-use super::entry::Entry;
+use super::entries::Entries;
+use super::entry::{ConfigEntry, NamedSource};
 use super::list::{ListId, ListRead, Report, SourceList};
 use super::readings::{Known, ReadingsMaker};
+use super::refused::{DuplicateName, Unselectable};
 use super::rules::AccessRules;
 use super::{SourceConfig, Timing};
-use crate::source::{Definition, Identified, Listed, Opened};
+use crate::metric::selectable::selectable;
+use crate::source::{Definition, Identified, Kind, Listed, Listing, Opened};
 
 /// The sources of a catalog.
 pub(super) struct Registry {
     published: Arc<ArcSwap<Entries>>,
-    /// In the order of the config.
-    named: Vec<(Key, Entry)>,
-    /// In the order of the config.
-    lists: Vec<(Key, ListedSources)>,
+    /// Entries that name their source, in the order of the config. Equal definitions share it.
+    named: Vec<(Arc<AccessRules>, Arc<NamedSource>)>,
+    /// Entries that list sources, in the order of the config. Equal definitions share the list.
+    listing: Vec<(Arc<AccessRules>, ListId)>,
+    sources: HashMap<Key, Arc<NamedSource>>,
+    lists: BTreeMap<ListId, ListedSources>,
     maker: ReadingsMaker,
     reports: mpsc::UnboundedSender<Report>,
     next_list: u64,
 }
 
 /// What a list has listed.
+#[derive(Clone)]
 struct ListedSources {
-    collection: Collection,
+    key: Arc<Key>,
+    kind: &'static Kind,
+    list: Arc<SourceList>,
+    /// What was listed last, sorted by identity.
+    members: Arc<[Arc<NamedSource>]>,
     timing: Timing,
     /// What was known when the list was made, until it is first read.
     before: Arc<Known>,
@@ -48,6 +57,9 @@ struct Key {
     definition: Definition,
 }
 
+/// Sources of other lists of the same, by identity and true name.
+type Elsewhere = HashMap<(String, String), Arc<NamedSource>>;
+
 // === impl Registry ===
 
 impl Registry {
@@ -56,45 +68,43 @@ impl Registry {
         maker: ReadingsMaker,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Self {
-        Self { published, named: Vec::new(), lists: Vec::new(), maker, reports, next_list: 0 }
+        let (named, listing, sources, lists) = Default::default();
+        Self { published, named, listing, sources, lists, maker, reports, next_list: 0 }
     }
 
-    /// Replaces all that the config says. Sources whose definition is the same stay.
+    /// Replaces all that the config says. Sources whose key is the same stay.
     pub(super) fn replace(&mut self, configs: Vec<SourceConfig>) {
         let known = Arc::new(self.published.load().known());
-        let mut named = by_key(mem::take(&mut self.named));
-        let mut lists = by_key(mem::take(&mut self.lists));
-        let collections = self.published.load().collections.clone();
+        let (sources, lists) = (mem::take(&mut self.sources), mem::take(&mut self.lists));
+        (self.named, self.listing) = Default::default();
+        let kept: HashMap<&Key, &ListedSources> = lists.values().map(|list| (&*list.key, list)).collect();
+        let mut ids: HashMap<Arc<Key>, ListId> = HashMap::new();
         for SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source } in configs {
-            let rules = AccessRules { namespaces, export, value_rules };
-            let key = Key { kind: kind.name, name: name.clone(), timing, definition };
+            let rules = Arc::new(AccessRules { namespaces, export, value_rules });
+            let key = Key { kind: kind.name, name, timing, definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
-                    let kept: Option<Entry> = named.get_mut(&key).and_then(Vec::pop);
-                    let readings = kept.map(|kept| kept.readings).unwrap_or_else(|| {
-                        let readings = self.maker.make(kind, &name, &identity, timing, source);
+                    let kept = self.sources.get(&key).or_else(|| sources.get(&key)).cloned();
+                    let source = kept.unwrap_or_else(|| {
+                        let readings = self.maker.make(kind, &key.name, &identity, timing, source);
                         readings.inherit(&known);
-                        readings
+                        Arc::new(NamedSource::new(&key.name, kind, readings))
                     });
-                    self.named.push((key, Entry::new(name, kind, rules, readings)));
+                    self.sources.insert(key, source.clone());
+                    self.named.push((rules, source));
                 }
                 Opened::Many(listing) => {
-                    let kept: Option<ListedSources> = lists.get_mut(&key).and_then(Vec::pop);
-                    let mut listed = match kept {
-                        Some(kept) => kept.knowing(&known),
-                        None => {
-                            self.next_list += 1;
-                            let read =
-                                ListRead::new(ListId(self.next_list), kind, &name, listing, self.reports.clone());
-                            let context = &self.maker.context;
-                            let list = SourceList::of(read, timing, context.clock, context.tasks.clone());
-                            let collection = Collection { kind, rules: rules.clone(), list, members: Arc::default() };
-                            ListedSources { collection, timing, before: known.clone() }
-                                .succeeding(&collections, &self.maker)
-                        }
-                    };
-                    listed.collection.rules = rules;
-                    self.lists.push((key, listed));
+                    let key = Arc::new(key);
+                    let id = *ids.entry(key.clone()).or_insert_with(|| {
+                        let listed = match kept.get(&*key) {
+                            Some(kept) => (*kept).clone().knowing(&known),
+                            None => self.list(key, kind, listing, &known).succeeding(lists.values(), &self.maker),
+                        };
+                        let id = listed.list.poll.id;
+                        self.lists.insert(id, listed);
+                        id
+                    });
+                    self.listing.push((rules, id));
                 }
             }
         }
@@ -104,34 +114,71 @@ impl Registry {
     /// A list was read: publishes what it lists, and then lets the requests go on that waited for it.
     pub(super) fn apply(&mut self, report: Report) {
         let Report { list, listed, applied } = report;
-        let Self { lists, maker, .. } = self;
+        let elsewhere = self.elsewhere(list);
         // One that is not in the config any more has nothing to change.
-        let own = lists.iter_mut().map(|(_, own)| own).find(|own| own.collection.list.poll.id == list);
-        if own.is_some_and(|own| own.update(listed, maker)) {
+        let own = self.lists.get_mut(&list);
+        if own.is_some_and(|own| own.update(listed, &elsewhere, &self.maker)) {
             self.publish();
         }
         // The list may have been dropped meanwhile.
         let _ = applied.send(());
     }
 
+    /// A list that is not read yet.
+    fn list(
+        &mut self,
+        key: Arc<Key>,
+        kind: &'static Kind,
+        listing: Box<dyn Listing>,
+        known: &Arc<Known>,
+    ) -> ListedSources {
+        self.next_list += 1;
+        let read = ListRead::new(ListId(self.next_list), kind, &key.name, listing, self.reports.clone());
+        let (timing, context) = (key.timing, &self.maker.context);
+        let list = SourceList::of(read, timing, context.clock, context.tasks.clone());
+        ListedSources { key, kind, list, members: Arc::default(), timing, before: known.clone() }
+    }
+
+    /// The sources of lists that read the same in the same rhythm, and so can share their readings.
+    fn elsewhere(&self, id: ListId) -> Elsewhere {
+        let Some(own) = self.lists.get(&id) else { return Elsewhere::new() };
+        let others = self.lists.values().filter(|other| {
+            let (list, other_list) = (&own.list, &other.list);
+            !Arc::ptr_eq(list, other_list) && other.timing == own.timing && list.poll.lists_the_same(&other_list.poll)
+        });
+        let key = |member: &NamedSource| (member.identity().to_owned(), member.true_name().to_owned());
+        others.flat_map(|other| other.members.iter()).map(|member| (key(member), member.clone())).collect()
+    }
+
     fn publish(&self) {
-        let collections = self.lists.iter().map(|(_, listed)| listed.collection.clone()).collect();
-        let now = Arc::new(Entries::compose(self.named.iter().map(|(_, entry)| entry), collections));
+        let named = self.named.iter().map(|(rules, source)| ConfigEntry {
+            kind: source.kind,
+            rules: rules.clone(),
+            list: None,
+            sources: Arc::from([source.clone()]),
+        });
+        let listing = self.listing.iter().filter_map(|(rules, id)| {
+            let ListedSources { kind, list, members, .. } = self.lists.get(id)?;
+            Some(ConfigEntry { kind: *kind, rules: rules.clone(), list: Some(list.clone()), sources: members.clone() })
+        });
+        let now = Arc::new(Entries::compose(named.chain(listing).collect()));
         let before = self.published.swap(now.clone());
-        let readings: HashSet<_> = now.sources.iter().map(|entry| Arc::as_ptr(&entry.readings)).collect();
-        for gone in before.sources.iter().filter(|entry| !readings.contains(&Arc::as_ptr(&entry.readings))) {
+        let readings: HashSet<_> = now.sources.iter().map(|source| Arc::as_ptr(&source.readings)).collect();
+        for gone in before.sources.iter().filter(|source| !readings.contains(&Arc::as_ptr(&source.readings))) {
             gone.readings.retire();
         }
-        let lists: HashSet<_> = now.collections.iter().map(|collection| Arc::as_ptr(&collection.list)).collect();
-        for gone in before.collections.iter().filter(|collection| !lists.contains(&Arc::as_ptr(&collection.list))) {
-            gone.list.retire();
+        let lists = now.lists();
+        let kept: HashSet<_> = lists.iter().map(|(list, _)| Arc::as_ptr(list)).collect();
+        for (gone, _) in before.lists().into_iter().filter(|(list, _)| !kept.contains(&Arc::as_ptr(list))) {
+            gone.retire();
         }
         // After those that are gone: readings may be in both.
-        for entry in &now.sources {
-            entry.readings.stand(entry.rules.export);
+        let exported: HashSet<_> = now.exported().map(|source| Arc::as_ptr(&source.readings)).collect();
+        for source in &now.sources {
+            source.readings.stand(exported.contains(&Arc::as_ptr(&source.readings)));
         }
-        for collection in &now.collections {
-            collection.list.stand(collection.rules.export);
+        for (list, export) in lists {
+            list.stand(export);
         }
         log_changes(&before, &now);
     }
@@ -143,7 +190,7 @@ impl ListedSources {
     /// This one, whose members also know what is known of the same sources under other names, which
     /// may be gone.
     fn knowing(self, known: &Known) -> Self {
-        for member in self.collection.members.iter() {
+        for member in self.members.iter() {
             member.readings.inherit(known);
         }
         self
@@ -151,72 +198,71 @@ impl ListedSources {
 
     /// Replaces lists of before. Members of an old list of the same sources stay until this list is
     /// first read, and are read in the way of this one. What is known carries over by identity.
-    fn succeeding(mut self, lists: &[Collection], maker: &ReadingsMaker) -> Self {
-        let Self { collection: Collection { kind, list, .. }, timing, before } = &self;
+    fn succeeding<'l>(mut self, lists: impl Iterator<Item = &'l Self>, maker: &ReadingsMaker) -> Self {
+        let Self { kind, list, timing, before, .. } = &self;
         let mut members = BTreeMap::new();
-        for old in lists.iter().filter(|old| old.list.poll.lists_the_same(&list.poll)) {
+        for old in lists.filter(|old| old.list.poll.lists_the_same(&list.poll)) {
             if old.list.poll.matches_the_same(&list.poll) {
                 list.inherit(&old.list);
             }
-            for Member { identity, name, .. } in old.members.iter().filter(|member| list.poll.may_list(&member.name)) {
+            for member in old.members.iter().filter(|member| list.poll.lists(member.true_name())) {
+                let (identity, true_name) = (member.identity(), member.true_name());
                 let Some(Identified { source, .. }) = list.poll.again(identity) else { continue };
-                let readings = maker.make(kind, name, identity, *timing, source);
+                let readings = maker.make(*kind, &member.name, identity, *timing, source);
                 readings.inherit(before);
-                members.insert(identity.clone(), Member { identity: identity.clone(), name: name.clone(), readings });
+                members.insert(identity.to_owned(), Arc::new(NamedSource::listed(true_name, *kind, readings)));
             }
         }
-        self.collection.members = Arc::new(members.into_values().collect());
+        self.members = members.into_values().collect();
         self
     }
 
     /// Takes what was listed, sorted by identity; known members keep their readings. A list whose
     /// pages move while it is read may name a source twice. Returns whether anything has changed.
-    fn update(&mut self, listed: Vec<Listed>, maker: &ReadingsMaker) -> bool {
-        let Self { collection: Collection { kind, members: old, .. }, timing, before } = self;
-        let known: HashMap<_, _> = old.iter().map(|member| ((&*member.identity, &*member.name), member)).collect();
+    fn update(&mut self, listed: Vec<Listed>, elsewhere: &Elsewhere, maker: &ReadingsMaker) -> bool {
+        let Self { kind, members: old, timing, before, .. } = self;
+        let known: HashMap<_, _> = old.iter().map(|member| ((member.identity(), member.true_name()), member)).collect();
         let mut members = BTreeMap::new();
         for Listed { name, source: Identified { identity, source } } in listed {
-            let known = known.get(&(&*identity, &*name));
+            let known = known.get(&(&*identity, &*name)).copied();
             let member = match known.filter(|_| !before.contains_key(&*identity)) {
-                Some(member) => (*member).clone(),
+                Some(member) => member.clone(),
                 None => {
-                    let readings = maker.make(kind, &name, &identity, *timing, source);
-                    readings.inherit(before);
-                    if let Some(member) = known {
-                        readings.take_over(&member.readings);
+                    let key = (identity.clone(), name.clone());
+                    let member = elsewhere.get(&key).cloned().unwrap_or_else(|| {
+                        let readings = maker.make(*kind, &selectable(&name), &identity, *timing, source);
+                        Arc::new(NamedSource::listed(&name, *kind, readings))
+                    });
+                    member.readings.inherit(before);
+                    if let Some(known) = known {
+                        member.readings.take_over(&known.readings);
                     }
-                    Member { identity: identity.clone(), name, readings }
+                    member
                 }
             };
             members.insert(identity, member);
         }
-        let members: Vec<Member> = members.into_values().collect();
-        let is_same = |(a, b): (&Member, &Member)| (&a.identity, &a.name) == (&b.identity, &b.name);
+        let members: Arc<[Arc<NamedSource>]> = members.into_values().collect();
+        let is_same = |(a, b): (&Arc<NamedSource>, &Arc<NamedSource>)| {
+            (a.identity(), a.true_name()) == (b.identity(), b.true_name())
+        };
         let has_changed =
             !before.is_empty() || members.len() != old.len() || !members.iter().zip(old.iter()).all(is_same);
-        (*old, *before) = (Arc::new(members), Arc::default());
+        (*old, *before) = (members, Arc::default());
         has_changed
     }
 }
 
-fn by_key<T>(items: Vec<(Key, T)>) -> HashMap<Key, Vec<T>> {
-    let mut found: HashMap<_, Vec<T>> = HashMap::new();
-    // Taken from the end, so the first comes first.
-    for (key, item) in items.into_iter().rev() {
-        found.entry(key).or_default().push(item);
-    }
-    found
-}
-
 /// What is listed and can't be selected is logged once, with what only the log may name.
 fn log_changes(before: &Entries, now: &Entries) {
-    for name in &now.duplicates {
-        let is_same = |known: &DuplicateName| (&known.name, &known.identities) == (&name.name, &name.identities);
-        if !before.duplicates.iter().any(is_same) {
-            tracing::warn!(name = name.name, identities = ?name.identities, "{}", name.message);
-        }
+    let (before, now) = (&before.refused, &now.refused);
+    let is_new = |name: &&DuplicateName| !before.duplicates.iter().any(|known| known.is_same(name));
+    for name in now.duplicates.iter().filter(is_new) {
+        tracing::warn!(name = name.name, identities = ?name.identities, "{}", name.error());
     }
-    for new in now.unselectable.iter().filter(|new| !before.unselectable.contains(new)) {
-        tracing::warn!(name = new.name, identity = new.identity, "listed, but cannot be asked for: {}", new.reason);
+    let is_new = |source: &&Unselectable| !before.unselectable.iter().any(|known| known.is_same(source));
+    for source in now.unselectable.iter().filter(is_new) {
+        let (identity, affects) = (&source.identity, &source.affects);
+        tracing::warn!(name = source.name, identity, ?affects, "listed, but can't be selected: {}", source.reason);
     }
 }

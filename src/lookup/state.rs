@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::Timing;
 use super::activation::ActivationState;
 use super::consumers::ConsumerState;
-use super::entry::Entry;
+use super::entry::NamedSource;
 use super::outage::{FailureState, Outage};
 use super::polled::Good;
 use super::reading::Reading;
-use super::rules::ValueRules;
+use super::rules::{AccessRules, ValueRules};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::source::facet::Facet;
@@ -26,6 +26,8 @@ pub struct ReadingState {
     pub label: &'static str,
     /// And the name.
     pub name: String,
+    /// Patterns of the namespaces that may read it, with these value rules.
+    pub namespaces: Vec<String>,
     /// The last six characters of what it is whatever it is called: of an OCID.
     pub identity_tail: String,
     /// Which part of it.
@@ -88,14 +90,43 @@ pub struct OutageState {
 // === impl ReadingState ===
 
 impl ReadingState {
-    pub(super) fn of(entry: &Entry, reading: &Reading, now: Instant) -> Self {
+    /// What is known of a source and of each part of it, for each of the value rules that its entries
+    /// have. Its `rules` are in the order of precedence.
+    pub(super) fn all(source: &NamedSource, rules: &[&AccessRules], now: Instant) -> Vec<Self> {
+        let mut own: Vec<ValueRules> = Vec::new();
+        for rules in rules.iter().filter(|rules| !own.contains(&rules.value_rules)).collect::<Vec<_>>() {
+            own.push(rules.value_rules);
+        }
+        let readings = source.readings.all();
+        let with_rules = |reading| own.iter().map(move |own| (reading, *own));
+        let of = |(reading, own): (&Arc<Reading>, _)| Self::of(source, reading, rules, own, now);
+        readings.iter().flat_map(with_rules).map(of).collect()
+    }
+
+    fn of(
+        source: &NamedSource,
+        reading: &Reading,
+        rules: &[&AccessRules],
+        value_rules: ValueRules,
+        now: Instant,
+    ) -> Self {
+        let with_these = rules.iter().filter(|rules| rules.value_rules == value_rules);
+        // Those of the first entry that the namespace may read.
+        let applies = |consumer: &ConsumerState| {
+            let first = rules.iter().find(|rules| rules.allow(&consumer.namespace)).or(rules.first());
+            first.is_some_and(|rules| rules.value_rules == value_rules)
+        };
         // Locks the state of the service, and so comes before the lock of the reading.
         let breaker_open = reading.poll.is_breaker_open();
         let state = reading.state();
         Self {
-            label: entry.kind.label,
-            name: entry.name.clone(),
-            identity_tail: entry.readings.tail().to_owned(),
+            label: source.kind.label,
+            name: source.name.to_string(),
+            namespaces: with_these
+                .flat_map(|rules| &rules.namespaces)
+                .map(|pattern| pattern.as_str().to_owned())
+                .collect(),
+            identity_tail: source.readings.tail().to_owned(),
             facet: reading.poll.facet.clone(),
             active: state.active,
             breaker_open,
@@ -104,12 +135,12 @@ impl ReadingState {
             reads: state.counts.good,
             failures: state.counts.failed,
             last_failure: state.counts.last_failure.as_deref().cloned(),
-            depths: entry.kind.depths,
-            metrics: entry.kind.metrics,
-            timing: entry.readings.timing,
-            value_rules: entry.rules.value_rules,
+            depths: source.kind.depths,
+            metrics: source.kind.metrics,
+            timing: source.readings.timing,
+            value_rules,
             activations: state.notes.activations.states(),
-            consumers: state.notes.consumers.states(now),
+            consumers: state.notes.consumers.states(now).into_iter().filter(applies).collect(),
             more_consumers: state.notes.consumers.are_more(now),
             history: state.notes.history.hour(now),
         }

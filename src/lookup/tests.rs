@@ -24,6 +24,7 @@ mod parts;
 mod replacing;
 mod turns;
 mod value_rules;
+mod views;
 
 thread_local! {
     static START: StdCell<Option<Instant>> = const { StdCell::new(None) };

@@ -157,12 +157,27 @@ async fn before_the_first_list_it_is_503_and_after_it_known_queues_stay() {
     assert!(scene.server.catalog.outages().is_empty());
 }
 
+/// Its characters are replaced, so that every queue can be selected without an entry of its own.
 #[tokio::test]
-async fn a_name_that_no_label_value_can_hold_is_told_with_what_to_do() {
+async fn a_name_that_no_label_value_can_hold_is_selected_by_what_it_becomes() {
     let oci = Oci::with_queues(&[]).await;
     oci.add_to_compartment("My Queue", &ocid("mine"));
-    let scene = Scene::start(oci, &[compartment("*", &["shop"])]).await;
+    let scene = Scene::start(oci, &[compartment("My *", &["shop"])]).await;
+    assert_eq!(scene.names("queue=My_Queue").await, ["My_Queue"]);
     let (code, message) = scene.ask("queue=my-queue").await.unwrap_err();
-    let expected = "no queue that namespace \"shop\" may read matches queue=my-queue; \"My Queue\" cannot be asked for: no label value can hold this name: give it a source of its own under another one";
+    let expected = "no queue that namespace \"shop\" may read matches queue=my-queue; it may read My_Queue";
     assert_eq!((code, message.as_str()), (404, expected));
+}
+
+#[tokio::test]
+async fn a_name_without_a_letter_is_unnamed_and_two_of_them_are_refused() {
+    let oci = Oci::with_queues(&[]).await;
+    oci.add_to_compartment("日本", &ocid("mine"));
+    let scene = Scene::start(oci, &[compartment("*", &["shop"])]).await;
+    assert_eq!(scene.names("").await, ["unnamed"]);
+    scene.oci.add_to_compartment("--", &ocid("other"));
+    let (code, message) = eventually("the second", async || scene.ask("queue=unnamed").await.err()).await;
+    let expected =
+        "2 queues become \"unnamed\": \"--\", \"日本\". Give each of them an entry with `name` in depthgauge's config.";
+    assert_eq!((code, message.as_str()), (503, expected));
 }

@@ -20,37 +20,6 @@ const CONTRACT: &[Known] = &[
 
 /// Faults between tenants.
 const TENANTS: &[Known] = &[
-    // Names are decided cluster-wide.
-    ("a name means the requesting namespace's own queue", "2 queues are called"),
-    ("a query without a selector means the requesting namespace's own queues", "2 queues are called"),
-    ("a fallback applies whatever another namespace calls its queue", "2 queues are called"),
-    ("an explicit entry of one namespace hides no listed queue of another", "a source of the config has this name"),
-    ("a queue that one namespace has by an explicit entry stays listed for another", "may read no queue"),
-    ("an error calls a shared queue by the requesting namespace's name", "may read no queue"),
-    ("queues of one name are counted among those that the namespace may read", "3 queues are called"),
-    ("queues of one name elsewhere leave a namespace's own one alone", "3 queues are called"),
-    ("a neighbour's listed queue is invisible", "2 queues are called"),
-    ("a neighbour's explicit entry is invisible", "a source of the config has this name"),
-    ("a neighbour's entry for the same queue is invisible", "may read no queue"),
-    ("a neighbour's list of the same queues is invisible", "Ok([(\"orders\", \"5\")])"),
-    ("a fallback is that of the namespace's own entry", "team-b is served 5"),
-    ("an entry without a fallback has none of another's", "Ok` value: (\"5\", Some(\"fallback\"))"),
-    ("an activation is that of the namespace's own entry", "team-b is served 3"),
-    ("how old a value may be is decided by the namespace's own entry", "the end of team-b's value"),
-    ("an explicit entry's rules are not for those who may not read it", "may read no queue"),
-    ("entries of one name are legal where no namespace may read both", "names must differ"),
-    ("each entry that shares a namespace with an earlier one is reported", "[\"6\", \"7\", \"8\", \"9\"]"),
-    ("each namespace is served its own entry of a name", "names must differ"),
-    ("an alias is that of the namespace's own entry", "names must differ"),
-    // Names that no label value can hold.
-    ("a name that no label value can hold is made selectable", "no label value can hold this name"),
-    ("a query without a selector leaves no queue out", "left: Ok([(\"orders\", \"2\")])"),
-    ("a 404 lists what can be written in a selector", "no label value can hold this name"),
-    ("two names that become equal are both refused with both names", "no label value can hold this name"),
-    ("a name that becomes another queue's own name is refused with it", "is served Ok([(\"My_Queue\", \"2\")])"),
-    ("names that differ after 63 characters are both refused", "no label value can hold this name"),
-    ("an explicit entry takes a queue out of a clash", "no label value can hold this name"),
-    ("names of two namespaces do not clash", "no label value can hold this name"),
     // Shared room is first come, first served.
     ("made-up channels of one namespace leave room for another's channel", "there are 256 of this queue"),
     ("a namespace at its limit gives up its least recently used channel", "there are 256 of this queue"),

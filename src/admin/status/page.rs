@@ -55,8 +55,12 @@ fn content(view: &View) -> Markup {
             (source::reading(reading, number))
         }
         @if !view.unselectable.is_empty() {
-            h2 { "Listed, and to be named by no question" }
-            ul { @for unnamed in &view.unselectable { li { (unnamed.name) ": " (unnamed.reason) } } }
+            h2 { "Listed, and can't be selected" }
+            ul {
+                @for unnamed in &view.unselectable {
+                    li { (unnamed.name) ": " (unnamed.reason) " (affects " (unnamed.affects.join(", ")) ")" }
+                }
+            }
         }
     }
 }

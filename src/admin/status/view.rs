@@ -52,11 +52,13 @@ pub(super) struct Check {
     pub(super) reason: Option<String>,
 }
 
-/// Listed, and to be named by no question.
+/// Listed, and can't be selected.
 #[derive(Debug, Serialize)]
 pub(super) struct Unnamed {
     pub(super) name: String,
     pub(super) reason: String,
+    /// Where: `namespaces matching "team-*"`.
+    pub(super) affects: Vec<String>,
 }
 
 /// A source or a part of it.
@@ -66,6 +68,8 @@ pub(super) struct Reading {
     /// What it is called: `queue`.
     pub(super) label: &'static str,
     pub(super) name: String,
+    /// Patterns of those that may read it, with these value rules. There may be others of the name.
+    pub(super) namespaces: Vec<String>,
     /// `channel: eu-west`, of a part.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) part: BTreeMap<&'static str, String>,
@@ -237,8 +241,8 @@ impl Finding {
 // === impl Unnamed ===
 
 impl Unnamed {
-    fn of(Unselectable { name, identity: _, reason }: Unselectable) -> Self {
-        Self { name: redacted(&name), reason }
+    fn of(Unselectable { name, identity: _, reason, affects }: Unselectable) -> Self {
+        Self { name: redacted(&name), reason, affects: affects.into_iter().collect() }
     }
 }
 
@@ -266,6 +270,7 @@ impl Reading {
         Self {
             label: state.label,
             name: state.name,
+            namespaces: state.namespaces,
             part: state.facet.iter().map(|(label, value)| (label, redacted(value))).collect(),
             identity_ends_with: state.identity_tail,
             condition,

@@ -7,23 +7,42 @@ use crate::source::{Listed, Listing};
 /// A list that a test writes.
 pub(super) struct FakeListing {
     /// Names and identities, or the cause of a failure.
-    listed: Mutex<Result<Vec<(&'static str, &'static str)>, &'static str>>,
+    listed: Mutex<Result<Vec<(String, String)>, &'static str>>,
+    identity: &'static str,
     lists: AtomicU64,
-    fake: Arc<Fake>,
+    pub(super) fake: Arc<Fake>,
 }
 
 impl FakeListing {
     pub(super) fn of(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
-        Arc::new(Self { listed: Mutex::new(Ok(listed.to_vec())), lists: AtomicU64::new(0), fake: Fake::new() })
+        Self::new(owned(listed), "nearby compartment")
+    }
+
+    /// Those of another compartment.
+    pub(super) fn elsewhere(listed: &[(&'static str, &'static str)]) -> Arc<Self> {
+        Self::new(owned(listed), "compartment elsewhere")
+    }
+
+    /// So many, called q0, q1 and so on.
+    pub(super) fn many(count: usize) -> Arc<Self> {
+        Self::new((0..count).map(|n| (format!("q{n}"), n.to_string())).collect(), "large compartment")
+    }
+
+    fn new(listed: Vec<(String, String)>, identity: &'static str) -> Arc<Self> {
+        Arc::new(Self { listed: Mutex::new(Ok(listed)), identity, lists: AtomicU64::new(0), fake: Fake::new() })
     }
 
     pub(super) fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
-        *self.listed.lock().unwrap() = listed.map(<[_]>::to_vec);
+        *self.listed.lock().unwrap() = listed.map(owned);
     }
 
-    fn lists(&self) -> u64 {
+    pub(super) fn lists(&self) -> u64 {
         self.lists.load(Ordering::Relaxed)
     }
+}
+
+fn owned(listed: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+    listed.iter().map(|(name, identity)| ((*name).to_owned(), (*identity).to_owned())).collect()
 }
 
 impl Listing for Arc<FakeListing> {
@@ -32,7 +51,7 @@ impl Listing for Arc<FakeListing> {
     }
 
     fn identity(&self) -> String {
-        "nearby compartment".to_owned()
+        self.identity.to_owned()
     }
 
     fn naming(&self) -> &'static str {
@@ -60,10 +79,7 @@ impl Listing for Arc<FakeListing> {
             })?;
             let source =
                 |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };
-            Ok(listed
-                .into_iter()
-                .map(|(name, identity)| Listed { name: name.to_owned(), source: source(identity) })
-                .collect())
+            Ok(listed.into_iter().map(|(name, identity)| Listed { name, source: source(&identity) }).collect())
         }
         .boxed()
     }
@@ -73,14 +89,19 @@ pub(super) fn listed(pattern: &str, namespace: &str, listing: &Arc<FakeListing>)
     SourceConfig {
         namespaces: vec![Pattern::new(namespace)],
         source: Opened::Many(Box::new(listing.clone())),
+        definition: defined(listing.identity),
         ..config_of(pattern, &listing.fake)
     }
 }
 
 impl Scene {
     /// Names of the items of an answer, with commas.
-    async fn names(&self, selector: &str) -> Result<String, String> {
-        let samples = self.ask("shop", selector).await.map_err(|error| error.to_string())?;
+    pub(super) async fn names(&self, selector: &str) -> Result<String, String> {
+        self.names_in("shop", selector).await
+    }
+
+    pub(super) async fn names_in(&self, namespace: &str, selector: &str) -> Result<String, String> {
+        let samples = self.ask(namespace, selector).await.map_err(|error| error.to_string())?;
         Ok(samples.iter().filter_map(|sample| sample.labels.value("queue")).collect::<Vec<_>>().join(","))
     }
 
@@ -240,12 +261,13 @@ async fn a_source_of_the_config_wins_over_the_list_by_name_and_by_what_it_is() {
     let configs = || vec![config_of("a", &own), config_of("b", &own), listed("*", "shop", &listing)];
     let scene = catalog_of(configs());
     // "b" is the same source; "a" is another one, which has to be given a name.
-    assert_eq!(scene.names("queue!=x").await.unwrap(), "a,b");
+    assert_eq!(scene.names("queue!=My_Queue").await.unwrap(), "a,b");
     assert_eq!(listing.fake.reads(), 0);
     let unreachable: Vec<_> = scene.catalog.unselectable();
     let told: Vec<_> = unreachable.iter().map(|one| (one.name.as_str(), one.identity.as_str())).collect();
-    assert_eq!(told, [("My Queue", "2"), ("a", "1")]);
-    // An alias is such a name.
+    assert_eq!(told, [("a", "1")]);
+    assert_eq!(scene.names("queue=My_Queue").await.unwrap(), "My_Queue");
+    // An alias takes the place of the name that it is listed under.
     let identity = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(own.clone()) };
     let alias = SourceConfig { source: Opened::One(identity("2")), ..config_of("my-queue", &own) };
     scene.catalog.replace(configs().into_iter().chain([alias]).collect()).await;

@@ -73,7 +73,7 @@ async fn what_has_failed_is_counted_and_told_after_its_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn each_source_that_no_question_can_name_counts() {
-    // One is no name, one is taken, and two have the same.
+    // One name is taken, and two are the same.
     let names = [("My Queue", "1"), ("a", "2"), ("twin", "3"), ("twin", "4"), ("b", "5")];
     let listing = FakeListing::of(&names);
     let Scene { catalog, _reader } = catalog_of(vec![config_of("a", &Fake::new()), listed("*", "shop", &listing)]);
@@ -85,7 +85,7 @@ async fn each_source_that_no_question_can_name_counts() {
     let told = async || catalog.answer(&shop, "oci_queue_length", &all).await;
     // Of the twins it is said why.
     told().await.unwrap_err();
-    assert_has(&registry, "unselectable_sources 4");
+    assert_has(&registry, "unselectable_sources 3");
     listing.set(Ok(&[("b", "5")]));
     seconds(70.0).await;
     assert_eq!(told().await.unwrap().len(), 2);

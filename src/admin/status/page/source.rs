@@ -10,15 +10,16 @@ use crate::metric::quantity::Quantity;
 /// `number` tells it from the others on this page.
 pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
     // By what it is and not by its place: whatever else comes or goes, it stays open.
-    let id = reading
-        .part
-        .iter()
-        .fold(format!("{}-{}", reading.label, reading.name), |id, (label, value)| format!("{id}-{label}-{value}"));
+    // Sources of several namespaces may have one name, and one source several value rules.
+    let namespaces = reading.namespaces.join("-");
+    let id = format!("{}-{}-{}-{namespaces}", reading.label, reading.name, reading.identity_ends_with);
+    let id = reading.part.iter().fold(id, |id, (label, value)| format!("{id}-{label}-{value}"));
     let trouble = reading.condition.is_trouble();
     html! {
         details.source id=(id) data-trouble[trouble] open[trouble && number < 20] {
             summary id={ (id) "-line" } { (line(reading)) }
             div.more {
+                p { "For namespaces " (reading.namespaces.join(", ")) }
                 (policies(reading))
                 (errors(reading))
                 (figures(reading))

@@ -1,0 +1,191 @@
+//! What can't be selected in some namespaces, for the operator.
+//!
+//! The namespaces of a cluster are not known here. Those that the config names are checked, and for
+//! each pair of patterns with `*` an example that both match. A namespace is served by its own
+//! [`View`] whether or not it is in this report.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::entry::{ConfigEntry, Entry, NamedSource};
+use super::view::{Meaning, Several, View};
+use crate::metric::Namespace;
+use crate::metric::pattern::Pattern;
+use crate::source::Kind;
+
+/// Where something can't be selected, in words: `namespaces matching "team-*"`.
+type Affects = BTreeSet<String>;
+/// What sources are, for the log: OCIDs.
+type Identities = BTreeSet<String>;
+
+/// Names of several sources, and sources without a name.
+#[derive(Default)]
+pub(super) struct Refused {
+    /// Sorted by name.
+    pub(super) duplicates: Vec<DuplicateName>,
+    /// Sorted by name.
+    pub(super) unselectable: Vec<Unselectable>,
+}
+
+/// Several sources that are listed under one name.
+pub(super) struct DuplicateName {
+    pub(super) name: String,
+    pub(super) identities: Identities,
+    /// The error message that is served.
+    message: Arc<str>,
+    affects: Affects,
+}
+
+/// A source that is listed and that no selector can pick.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unselectable {
+    /// As it is listed.
+    pub name: String,
+    /// What it is, for the log: an OCID.
+    pub identity: String,
+    /// Why, and what to do.
+    pub reason: String,
+    /// Where it can't be selected: `namespaces matching "team-*"`.
+    pub affects: BTreeSet<String>,
+}
+
+/// What is found, with where that is so.
+#[derive(Default)]
+struct Found {
+    /// By name and identities, with the error message.
+    duplicates: BTreeMap<(String, Identities), (Arc<str>, Affects)>,
+    /// By true name, identity and reason.
+    hidden: BTreeMap<(String, String, String), Affects>,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Finds what is refused: `sources` are those of the entries, `exported` is what is shown on
+    /// `/metrics`, and `view` is what a namespace may read.
+    pub(super) fn find(
+        configured: &[ConfigEntry],
+        sources: &[Arc<NamedSource>],
+        exported: &View,
+        view: impl Fn(&Namespace) -> Arc<View>,
+    ) -> Self {
+        let (suspects, mut found) = (names_of_several(sources), Found::default());
+        let mut entries: BTreeMap<(&str, &str), Vec<&ConfigEntry>> = BTreeMap::new();
+        for entry in configured.iter().filter(|_| !suspects.is_empty()) {
+            for source in entry.sources.iter() {
+                let key = (source.kind.name, &*source.name);
+                if suspects.contains(&key) {
+                    entries.entry(key).or_default().push(entry);
+                }
+            }
+        }
+        for ((_, name), entries) in entries {
+            let kind = entries[0].kind;
+            for (affects, namespace) in examples(&entries) {
+                found.add(kind, name, &view(&namespace), &affects);
+            }
+            found.add(kind, name, exported, "gauges on /metrics");
+        }
+        found.into()
+    }
+
+    /// Listed sources that can't be selected, each counted once.
+    pub(super) fn count(&self) -> usize {
+        let duplicates = self.duplicates.iter().flat_map(|name| &name.identities);
+        duplicates.chain(self.unselectable.iter().map(|source| &source.identity)).collect::<HashSet<_>>().len()
+    }
+}
+
+impl From<Found> for Refused {
+    fn from(Found { duplicates, hidden }: Found) -> Self {
+        let duplicates = duplicates.into_iter().map(|((name, identities), (message, affects))| DuplicateName {
+            name,
+            identities,
+            message,
+            affects,
+        });
+        let unselectable = hidden.into_iter().map(|((name, identity, reason), affects)| Unselectable {
+            name,
+            identity,
+            reason,
+            affects,
+        });
+        Self { duplicates: duplicates.collect(), unselectable: unselectable.collect() }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn add(&mut self, kind: &'static Kind, name: &str, view: &View, affects: &str) {
+        let Some(names) = view.names(kind) else { return };
+        if let Some(Meaning::Several(Several { sources, message })) = names.get(name) {
+            let identities = sources.iter().map(|source| source.identity().to_owned()).collect();
+            let known = self.duplicates.entry((name.to_owned(), identities));
+            known.or_insert_with(|| (message.clone(), Affects::new())).1.insert(affects.to_owned());
+        }
+        for entry in names.hidden_as(name) {
+            let (name, identity) = (entry.source.true_name().to_owned(), entry.source.identity().to_owned());
+            self.hidden.entry((name, identity, hidden_reason(entry))).or_default().insert(affects.to_owned());
+        }
+    }
+}
+
+// === impl DuplicateName ===
+
+impl DuplicateName {
+    /// The error message, and where it is served.
+    pub(super) fn error(&self) -> String {
+        let affects = self.affects.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{} (affects {affects})", self.message)
+    }
+
+    /// Whether both are about the same sources.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.identities) == (&other.name, &other.identities)
+    }
+}
+
+// === impl Unselectable ===
+
+impl Unselectable {
+    /// Whether both are about the same source, for the same reason.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.identity, &self.reason) == (&other.name, &other.identity, &other.reason)
+    }
+}
+
+/// Why a source has no name, and what to do.
+pub(super) fn hidden_reason(entry: &Entry) -> String {
+    format!("a source of the config has this name: {}", entry.naming.unwrap_or_default())
+}
+
+/// Kinds and names that more than one source has, whichever namespaces may read these.
+fn names_of_several<'s>(sources: &'s [Arc<NamedSource>]) -> HashSet<(&'s str, &'s str)> {
+    let mut first = HashMap::new();
+    let is_second = |source: &&'s Arc<NamedSource>| {
+        *first.entry((source.kind.name, &*source.name)).or_insert(source.identity()) != source.identity()
+    };
+    sources.iter().filter(is_second).map(|source| (source.kind.name, &*source.name)).collect()
+}
+
+/// Namespaces in which several of these entries may count, each with words for all that are like it.
+fn examples(entries: &[&ConfigEntry]) -> Vec<(String, Namespace)> {
+    let mut counts: BTreeMap<&Pattern, usize> = BTreeMap::new();
+    for pattern in entries.iter().flat_map(|entry| &entry.rules.namespaces) {
+        *counts.entry(pattern).or_default() += 1;
+    }
+    let (literal, wild): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(pattern, _)| pattern.is_literal());
+    let mut examples = Vec::new();
+    for (pattern, count) in literal {
+        if count > 1 || wild.iter().any(|(wild, _)| wild.covers(pattern)) {
+            examples.push((pattern.namespaces(pattern), Namespace::new(pattern.as_str())));
+        }
+    }
+    for (at, (one, count)) in wild.iter().enumerate() {
+        let others = wild[at..].iter().filter(|(other, _)| other != one || *count > 1);
+        let common = others.filter_map(|(other, _)| Some((one.namespaces(other), Namespace::new(one.common(other)?))));
+        examples.extend(common);
+    }
+    examples
+}
