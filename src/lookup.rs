@@ -46,6 +46,7 @@ mod readings;
 mod registry;
 pub mod rules;
 mod schedule;
+mod shares;
 pub mod state;
 
 pub use collector::SourceCollector;
@@ -115,6 +116,7 @@ pub struct Catalog {
 
 /// One item of an answer.
 struct Item<'a> {
+    namespace: &'a Namespace,
     entry: &'a Entry,
     facet: &'a Facet,
     reading: Arc<Reading>,
@@ -229,10 +231,12 @@ impl Catalog {
     ) -> Result<Vec<Sample>, LookupError> {
         let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
         let entries = self.listed(query, namespace, by).await?;
-        let items = items(&entries, namespace, query)?;
-        let (consumer, mut now) = (consumer.map(|consumer| consumer.among(items.len())), Instant::now());
+        let mut now = Instant::now();
+        let items = items(&entries, namespace, query, now)?;
+        let consumer = consumer.map(|consumer| consumer.among(items.len()));
         // All are requested before one is waited for.
-        let reads: Vec<_> = items.iter().filter_map(|item| item.reading.request_by(consumer.as_ref(), now)).collect();
+        let request = |item: &Item<'_>| item.reading.request_by(namespace, consumer.as_ref(), now);
+        let reads: Vec<_> = items.iter().filter_map(request).collect();
         for read in reads {
             read.wait().await;
             // While one source was waited for, the others' values have aged.
@@ -251,7 +255,7 @@ impl Catalog {
     pub fn longest_pause(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Duration> {
         let query = Query::parse(metric, selector).ok()?;
         let entries = self.entries();
-        let items = items(&entries, namespace, &query).ok()?;
+        let items = items(&entries, namespace, &query, Instant::now()).ok()?;
         let consumer = Consumer::new(namespace, &query);
         items.iter().filter_map(|item| item.reading.longest_pause(&consumer)).max()
     }
@@ -323,13 +327,12 @@ impl Catalog {
 
 impl Item<'_> {
     fn sample(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
-        let (metric, entry) = (query.metric, self.entry);
+        let (metric, &Self { entry, namespace, .. }) = (query.metric, self);
         let value_rules = match query.kind.depths().contains(&metric) {
             true => query.value_rules.or(entry.rules.value_rules),
             false => ValueRules::default(),
         };
-        let own = value_rules.activation == entry.rules.value_rules.activation;
-        let answer = self.reading.answer(&AnswerOptions { metric, value_rules, own, alone, patient }, now)?;
+        let answer = self.reading.answer(&AnswerOptions { namespace, metric, value_rules, alone, patient }, now)?;
         let mut labels = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(applied) = answer.applied {
             labels = labels.with(rules::LABEL, applied.as_str());
@@ -377,11 +380,19 @@ fn find_metric(requested: &str) -> Result<(&'static dyn Kind, MetricName), Looku
     })
 }
 
-fn items<'a>(entries: &'a Entries, namespace: &Namespace, query: &'a Query<'_>) -> Result<Vec<Item<'a>>, LookupError> {
+fn items<'a>(
+    entries: &'a Entries,
+    namespace: &'a Namespace,
+    query: &'a Query<'_>,
+    now: Instant,
+) -> Result<Vec<Item<'a>>, LookupError> {
+    let selected = || entries.readable(query.kind, namespace).filter(|entry| query.selects(&entry.name));
+    query.check_parts(selected().count())?;
     let mut items = Vec::new();
-    for entry in entries.readable(query.kind, namespace).filter(|entry| query.selects(&entry.name)) {
+    for entry in selected() {
         for facet in &*query.facets {
-            items.push(Item { entry, facet, reading: entry.readings.reading(facet)? });
+            let reading = entry.readings.reading(facet, namespace, now);
+            items.push(Item { namespace, entry, facet, reading });
         }
     }
     if items.is_empty() { Err(no_match(entries, query.kind, namespace, query.selector)) } else { Ok(items) }

@@ -29,13 +29,17 @@ impl Poll for Arc<Counter> {
         "counter"
     }
 
-    async fn admit(&self, urgent: bool) -> Admission<()> {
+    fn owners(&self, _: &u64, _: Instant) -> Vec<Namespace> {
+        Vec::new()
+    }
+
+    async fn admit(&self, _: &[Namespace], urgent: bool) -> Admission<()> {
         let waited = if urgent { Duration::ZERO } else { *self.queue.lock() };
         tokio::time::sleep(waited).await;
         Admission { waited, permit: () }
     }
 
-    fn is_saturated(&self) -> bool {
+    fn is_saturated(&self, _: &[Namespace]) -> bool {
         false
     }
 
