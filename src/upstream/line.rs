@@ -72,14 +72,15 @@ impl<T> Line<T> {
         self.ring.is_empty()
     }
 
-    /// How many reads of this owner wait.
+    /// How many reads of this owner wait, with some that have stopped waiting.
     pub(super) fn waiting(&self, owner: &str) -> usize {
         self.of(owner).map_or(0, Waiting::len)
     }
 
     /// How many reads of each owner wait.
     pub(super) fn owners(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.ring.iter().map(|waiting| (&*waiting.owner, waiting.len()))
+        let open = |waiting: &Waiting<T>| waiting.urgent.iter().chain(&waiting.calm).filter(|s| !s.is_closed()).count();
+        self.ring.iter().map(move |waiting| (&*waiting.owner, open(waiting))).filter(|(_, reads)| *reads > 0)
     }
 
     /// Whether reads of this owner wait that are not urgent.
