@@ -74,6 +74,7 @@
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples
 //!   lookup/{polled,schedule,outage}.rs   a value kept fresh while it is requested: the freshness rule; when to read, pure; the error message while reads fail
+//!   lookup/polled/poll.rs   what can be polled
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads

@@ -21,6 +21,10 @@ use super::schedule::{self, Activity, LastRead, Next, Pace, Requester};
 use crate::metric::{Clock, Namespace};
 use crate::source::{SourceError, Verdict};
 
+mod poll;
+
+pub(super) use poll::{Admission, Poll};
+
 /// What a value read in the background may be older than its schedule: the lead before the request,
 /// and the time that a read takes.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,54 +36,6 @@ const SCARCE: Duration = Duration::from_secs(1);
 
 /// Where the loops of values in use go to be spawned.
 pub(super) type Tasks = mpsc::UnboundedSender<BoxFuture<'static, ()>>;
-
-/// Something that can be read again and again.
-pub(super) trait Poll: Send + Sync + Sized + 'static {
-    /// What a good read brings.
-    type Value: Clone + Send;
-    /// What is kept beside the value, under the same lock.
-    type Notes: Default + Send;
-    /// The right to read, held until the read has ended.
-    type Permit: Send;
-
-    /// As it appears in an error message: `queue "orders"`.
-    fn title(&self) -> &str;
-
-    /// As it appears in the log, which may name more.
-    fn log_title(&self) -> &str {
-        self.title()
-    }
-
-    /// The namespaces for which it is read. Turns go round-robin over them.
-    fn owners(&self, notes: &Self::Notes, now: Instant) -> Vec<Namespace>;
-
-    /// Waits until the service may be read; the deadline of the read begins afterwards. `urgent`:
-    /// there is nothing to serve.
-    fn admit(&self, owners: &[Namespace], urgent: bool) -> impl Future<Output = Admission<Self::Permit>> + Send;
-
-    /// Whether reads of these owners already wait for admission.
-    fn is_saturated(&self, owners: &[Namespace]) -> bool;
-
-    /// Reads, and gives up at the deadline.
-    fn read(&self, by: Instant) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
-
-    /// Takes note of a good read.
-    fn note(&self, _notes: &mut Self::Notes, _value: &Self::Value, _began: Instant) {}
-
-    /// Drops what becomes untrue while nothing is read.
-    fn rest(_notes: &mut Self::Notes) {}
-
-    /// Takes over what the same thing, read in another way, has noted.
-    fn inherit(_notes: &mut Self::Notes, _before: &Self::Notes) {}
-}
-
-/// The right to read now.
-pub(super) struct Admission<P> {
-    /// How much later than wanted, because more reads are due than the service may be sent.
-    pub(super) waited: Duration,
-    /// Held until the read has ended.
-    pub(super) permit: P,
-}
 
 /// How fresh a value a request needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -349,18 +305,27 @@ impl<P: Poll> Polled<P> {
 
     /// Waits until the service may be read, or until nothing needs the read any more.
     async fn admit(&self) -> Option<Admission<P::Permit>> {
-        let owners = self.poll.owners(&self.state().notes, Instant::now());
-        let mut admission = pin!(self.poll.admit(&owners, self.is_urgent()));
         loop {
-            tokio::select! {
-                admission = &mut admission => return Some(admission),
-                () = self.wake.notified() => {
-                    if self.is_left(&self.state()) {
-                        return None;
-                    }
+            let owners = self.owners();
+            let mut admission = pin!(self.poll.admit(&owners, self.is_urgent()));
+            loop {
+                tokio::select! {
+                    admission = &mut admission => return Some(admission),
+                    () = self.wake.notified() => {}
+                }
+                if self.is_left(&self.state()) {
+                    return None;
+                }
+                if self.owners().iter().any(|owner| !owners.contains(owner)) {
+                    // Waits again, because fewer reads may wait for the new owner.
+                    break;
                 }
             }
         }
+    }
+
+    fn owners(&self) -> Vec<Namespace> {
+        self.poll.owners(&self.state().notes, Instant::now())
     }
 
     /// Whether there is nothing to serve: neither a value that is not too old, nor an error. Readings
