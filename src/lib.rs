@@ -74,11 +74,13 @@
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples
 //!   lookup/{polled,schedule,outage}.rs   a value kept fresh while it is requested: the freshness rule; when to read, pure; the error message while reads fail
+//!   lookup/polled/poll.rs   what can be polled
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
 //!   lookup/{view,refused}.rs   what a namespace may read, by name; what can't be selected somewhere, for the operator
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
-//!   lookup/{rules,activation,consumers,history,limits}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
+//!   lookup/{rules,activation,consumers,history}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
+//!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS; source/facet.rs: which part of a source
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
@@ -95,7 +97,8 @@
 //!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
 //!   http/{transport,url}.rs   connections, proxies, trust; what of a URL is sent
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
-//!   upstream/{rate_limiter,breaker,pauses,retry}.rs   its rate; which hosts are down; what it wants no request for; the budget of retries
+//!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
+//!   upstream/{breaker,pauses,retry}.rs   which hosts are down; what it wants no request for; the budget of retries
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a sentence and in a URL; pure

@@ -47,6 +47,7 @@ mod refused;
 mod registry;
 pub mod rules;
 mod schedule;
+mod shares;
 pub mod state;
 mod view;
 
@@ -119,6 +120,7 @@ pub struct Catalog {
 
 /// One item of an answer.
 struct Item<'a> {
+    namespace: &'a Namespace,
     entry: &'a Entry,
     facet: &'a Facet,
     reading: Arc<Reading>,
@@ -233,10 +235,12 @@ impl Catalog {
     ) -> Result<Vec<Sample>, LookupError> {
         let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
         let view = self.listed(query, namespace, by).await?;
-        let items = items(&view, namespace, query)?;
-        let (consumer, mut now) = (consumer.map(|consumer| consumer.among(items.len())), Instant::now());
+        let mut now = Instant::now();
+        let items = items(&view, namespace, query, now)?;
+        let consumer = consumer.map(|consumer| consumer.among(items.len()));
         // All are requested before one is waited for.
-        let reads: Vec<_> = items.iter().filter_map(|item| item.reading.request_by(consumer.as_ref(), now)).collect();
+        let request = |item: &Item<'_>| item.reading.request_by(namespace, consumer.as_ref(), now);
+        let reads: Vec<_> = items.iter().filter_map(request).collect();
         for read in reads {
             read.wait().await;
             // While one source was waited for, the others' values have aged.
@@ -261,7 +265,7 @@ impl Catalog {
     pub fn longest_pause(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Duration> {
         let query = Query::parse(metric, selector).ok()?;
         let view = self.entries().view(namespace);
-        let items = items(&view, namespace, &query).ok()?;
+        let items = items(&view, namespace, &query, Instant::now()).ok()?;
         let consumer = Consumer::new(namespace, &query);
         items.iter().filter_map(|item| item.reading.longest_pause(&consumer)).max()
     }
@@ -321,13 +325,12 @@ impl Catalog {
 
 impl Item<'_> {
     fn sample(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
-        let (metric, entry) = (query.metric, self.entry);
+        let (metric, &Self { entry, namespace, .. }) = (query.metric, self);
         let value_rules = match query.kind.depths.contains(&metric) {
             true => query.value_rules.or(entry.rules.value_rules),
             false => ValueRules::default(),
         };
-        let own = value_rules.activation == entry.rules.value_rules.activation;
-        let answer = self.reading.answer(&AnswerOptions { metric, value_rules, own, alone, patient }, now)?;
+        let answer = self.reading.answer(&AnswerOptions { namespace, metric, value_rules, alone, patient }, now)?;
         let mut labels =
             self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
         if let Some(applied) = answer.applied {
@@ -376,12 +379,20 @@ fn find_metric(requested: &str) -> Result<(&'static Kind, MetricName), LookupErr
     })
 }
 
-fn items<'a>(view: &'a View, namespace: &Namespace, query: &'a Query<'_>) -> Result<Vec<Item<'a>>, LookupError> {
+fn items<'a>(
+    view: &'a View,
+    namespace: &'a Namespace,
+    query: &'a Query<'_>,
+    now: Instant,
+) -> Result<Vec<Item<'a>>, LookupError> {
     let mut items = Vec::new();
     if let Some(names) = view.names(query.kind) {
-        for entry in names.select(query).map_err(LookupError::Unavailable)? {
+        let selected = names.select(query).map_err(LookupError::Unavailable)?;
+        query.check_parts(selected.len())?;
+        for entry in selected {
             for facet in &*query.facets {
-                items.push(Item { entry, facet, reading: entry.source.readings.reading(facet)? });
+                let reading = entry.source.readings.reading(facet, namespace, now);
+                items.push(Item { namespace, entry, facet, reading });
             }
         }
     }

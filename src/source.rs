@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName};
+use crate::metric::{Clock, MetricName, Namespace};
 use crate::upstream::{Admission, Upstream};
 
 pub mod facet;
@@ -288,25 +288,36 @@ impl SourceError {
 // === impl dyn Source ===
 
 impl dyn Source {
-    /// Waits until a read may begin; its deadline begins afterwards. `urgent`: there is no value to
-    /// serve meanwhile.
-    pub async fn admit(&self, urgent: bool) -> Admission {
+    /// Waits until a read may begin; its deadline begins afterwards. `owners`: the namespaces that it is
+    /// read for, among which turns go round-robin. `urgent`: there is no value to serve meanwhile.
+    pub async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission {
         match self.upstream() {
-            Some(NextRequest { upstream, host, key }) => upstream.admit(host.as_deref(), &key, urgent).await,
+            Some(NextRequest { upstream, host, key }) => {
+                upstream.admit(host.as_deref(), &key, &names(owners), urgent).await
+            }
             None => Admission::default(),
         }
     }
 
-    /// Whether other reads wait for their turns at its service: one that may not be needed had better
-    /// not join them.
-    pub fn is_saturated(&self) -> bool {
-        self.upstream().is_some_and(|next| next.upstream.is_saturated())
+    /// Whether other reads of these namespaces wait for their turns at its service: one that may not be
+    /// needed had better not join them.
+    pub fn is_saturated(&self, owners: &[Namespace]) -> bool {
+        self.upstream().is_some_and(|next| next.upstream.is_saturated(&names(owners)))
+    }
+
+    /// The service that it is read from.
+    pub fn service(&self) -> Option<&Upstream> {
+        self.upstream().map(|next| next.upstream)
     }
 
     /// Whether its host is marked down, so that reads are refused.
     pub fn breaker_open(&self) -> bool {
         self.upstream().is_some_and(|next| next.host.is_some_and(|host| next.upstream.breaker_open(&host)))
     }
+}
+
+fn names(owners: &[Namespace]) -> Vec<&str> {
+    owners.iter().map(Namespace::as_str).collect()
 }
 
 /// A source cannot even be set up; the message says what to do.

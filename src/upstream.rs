@@ -3,32 +3,37 @@
 //! protocol: [`crate::http`] reports how each request ended, and can't send one without an
 //! [`Upstream`].
 //!
-//! A poller waits for the turn of a read by [`Upstream::admit`]. Every further request of that read
+//! A poller waits for the turn of a read by [`Upstream::admit`]. Reads have owners, which are any
+//! texts, and turns and places go round-robin over them. Every further request of that read
 //! (a page, a retry, a second host) is charged to the same rate by [`Upstream::charge`] and does not
 //! wait, because the deadline of the read is running.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 mod breaker;
+mod line;
 mod pauses;
+mod places;
 mod rate_limiter;
 pub mod retry;
 
 use breaker::{Breaker, OPEN_AFTER, PROBE_EVERY};
 use pauses::Pauses;
+pub use places::Place;
+use places::Places;
 use rate_limiter::RateLimiter;
 use retry::RetryBudget;
 
-/// The default of [`Limits::in_flight`]. With 50 ms a read that is more than a thousand a second,
-/// five times the default rate of the busiest kind, and each has a connection of some 40 KiB.
-pub const IN_FLIGHT_MAX: usize = 64;
+/// The default of [`Limits::in_flight`]. One owner gets half of it. With 50 ms a read that is more than
+/// a thousand a second, five times the default rate of the busiest kind. Each has a connection of some
+/// 40 KiB.
+pub const IN_FLIGHT_MAX: usize = 128;
 
 /// What a service gets at most.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ pub struct Upstream {
 pub struct Host {
     name: String,
     state: Mutex<State>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +76,7 @@ pub struct Admission {
     /// How long the read waited because more reads are due than the rate allows.
     pub waited: Duration,
     /// A place among the reads in flight at the host.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Place>,
 }
 
 /// Why a request brought no answer; [`Refusal`] hands it back.
@@ -119,16 +124,17 @@ impl Upstream {
 
     /// Waits until a read may begin: for its turn, and for a place at the `host` that it queries
     /// first, if that is known. A read that is refused there needs neither, because it sends
-    /// nothing. `urgent`: there is no value to serve meanwhile.
-    pub async fn admit(&self, host: Option<&str>, key: &str, urgent: bool) -> Admission {
+    /// nothing. `owners`: for whom it is read. It waits among the reads of the one with the fewest, so
+    /// that none of them delays what it shares with others. `urgent`: there is no value to serve
+    /// meanwhile.
+    pub async fn admit(&self, host: Option<&str>, key: &str, owners: &[&str], urgent: bool) -> Admission {
         let host = host.map(|host| self.host(host));
         if host.as_ref().is_some_and(|host| host.state().refusal(key, Instant::now()).is_some()) {
             return Admission::default();
         }
-        let waited = self.rate.admit(urgent).await;
+        let waited = self.rate.admit(owners, urgent).await;
         let permit = match host {
-            // The semaphore is never closed.
-            Some(host) => host.places.clone().acquire_owned().await.ok(),
+            Some(host) => host.places.take(owners, urgent).await,
             None => None,
         };
         Admission { waited, permit }
@@ -139,9 +145,20 @@ impl Upstream {
         self.rate.charge();
     }
 
-    /// Whether reads that are not urgent wait for their turns.
-    pub fn is_saturated(&self) -> bool {
-        self.rate.is_saturated()
+    /// Whether reads that are not urgent wait for their turns where a read of these owners would wait.
+    pub fn is_saturated(&self, owners: &[&str]) -> bool {
+        self.rate.is_saturated(owners)
+    }
+
+    /// How many reads of each owner wait or are in flight.
+    pub fn owners(&self) -> BTreeMap<String, usize> {
+        let mut owners = BTreeMap::new();
+        self.rate.count(&mut owners);
+        let hosts: Vec<_> = self.hosts.lock().values().cloned().collect();
+        for host in hosts {
+            host.places.count(&mut owners);
+        }
+        owners
     }
 
     /// Whether this host is marked down.
@@ -165,7 +182,7 @@ impl Upstream {
 
 impl Host {
     fn new(name: &str, in_flight: usize) -> Self {
-        Self { name: name.to_owned(), state: Mutex::default(), places: Arc::new(Semaphore::new(in_flight)) }
+        Self { name: name.to_owned(), state: Mutex::default(), places: Arc::new(Places::new(in_flight)) }
     }
 
     /// Lets a request through, or gives the reason why it must not be sent. `key` is what failures
@@ -231,30 +248,46 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn places_are_counted_by_host() {
         let upstream = upstream(1);
-        let first = upstream.admit(Some("a"), "/", false).await;
+        let first = upstream.admit(Some("a"), "/", &[], false).await;
         assert!(first.permit.is_some());
-        assert!(tokio::time::timeout(Duration::from_secs(60), upstream.admit(Some("a"), "/", true)).await.is_err());
-        assert!(upstream.admit(Some("b"), "/", false).await.permit.is_some());
-        assert!(upstream.admit(None, "/", false).await.permit.is_none());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), upstream.admit(Some("a"), "/", &[], true)).await.is_err()
+        );
+        assert!(upstream.admit(Some("b"), "/", &[], false).await.permit.is_some());
+        assert!(upstream.admit(None, "/", &[], false).await.permit.is_none());
         drop(first);
-        assert!(upstream.admit(Some("a"), "/", false).await.permit.is_some());
+        assert!(upstream.admit(Some("a"), "/", &[], false).await.permit.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn owners_have_what_waits_and_what_is_in_flight() {
+        let upstream = upstream(2);
+        let _place = upstream.admit(Some("a"), "/", &["shop"], false).await;
+        let second = upstream.admit(Some("a"), "/", &["shop"], false);
+        assert!(tokio::time::timeout(Duration::from_secs(1), second).await.is_err());
+        let third = tokio::time::timeout(Duration::from_secs(1), upstream.admit(Some("a"), "/", &["team-b"], false));
+        let _third = third.await.unwrap();
+        let owners = |upstream: &Upstream| upstream.owners().into_iter().collect::<Vec<_>>();
+        assert_eq!(owners(&upstream), [("shop".to_owned(), 1), ("team-b".to_owned(), 1)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_that_sends_nothing_waits_for_nothing() {
         let upstream = upstream(1);
         let host = upstream.host("a");
-        let _place = upstream.admit(Some("a"), "/", false).await;
+        let _place = upstream.admit(Some("a"), "/", &[], false).await;
         for _ in 0..OPEN_AFTER {
             host.record("/down", &Outcome::Failed(cause()), Instant::now());
         }
         host.pause("/paused", Duration::from_secs(30), cause(), Instant::now());
         assert!(upstream.breaker_open("a") && !upstream.breaker_open("b"));
         for key in ["/down", "/paused"] {
-            let admission = upstream.admit(Some("a"), key, false).await;
+            let admission = upstream.admit(Some("a"), key, &[], false).await;
             assert!(admission.permit.is_none() && admission.waited.is_zero(), "{key}");
         }
-        assert!(tokio::time::timeout(Duration::from_secs(1), upstream.admit(Some("a"), "/", false)).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), upstream.admit(Some("a"), "/", &[], false)).await.is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]

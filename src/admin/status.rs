@@ -93,6 +93,7 @@ impl Status {
             now: self.catalog.now(),
             ready: self.health.is_ready(),
             checks: self.health.states(),
+            limits: self.catalog.limits(),
             readings: self.catalog.readings(),
             lists: self.catalog.list_errors(),
             unselectable: self.catalog.unselectable(),

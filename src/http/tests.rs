@@ -178,13 +178,13 @@ async fn a_host_that_is_down_gets_few_requests_and_every_refusal_is_what_was_met
 async fn every_request_but_the_admitted_one_is_charged() {
     let (url, received) = service(&[&answer("503 Service Unavailable", "", "")]).await;
     let client = client(10);
-    client.upstream().admit(Some(&host(&url)), "/q", false).await;
+    client.upstream().admit(Some(&host(&url)), "/q", &[], false).await;
     let began = Instant::now();
     let request = Request { admitted: true, ..Request::get(url.clone()) };
     assert!(client.send(&request, &tokens(false), soon()).await.is_err());
     assert_eq!(received.lock().unwrap().len(), 3);
     // The turn of this read, and two retries.
-    client.upstream().admit(Some(&host(&url)), "/q", false).await;
+    client.upstream().admit(Some(&host(&url)), "/q", &[], false).await;
     assert!(began.elapsed() >= Duration::from_millis(280), "{:?}", began.elapsed());
 }
 

@@ -5,22 +5,16 @@
 //! activation counts as reached: what happened meanwhile is not known, and the last message must
 //! keep its worker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metric::MetricName;
+use super::limits::ACTIVATIONS_PER_READING;
+use super::shares::Shares;
 use crate::metric::quantity::Quantity;
+use crate::metric::{MetricName, Namespace};
 use crate::source::Figures;
-
-/// Activations of one reading. An HPA has one threshold, and a team that tries some out has a few;
-/// each is evaluated at every read.
-const ACTIVATIONS_MAX: usize = 16;
-/// Additional ones for thresholds of the config, so that no request takes their place: one for each
-/// backlog metric of a kind, and as many from before a reload.
-const ACTIVATIONS_OWN: usize = 4;
-/// Without a request for this long, an activation can be replaced by another one. No HPA is that slow.
-const UNUSED: Duration = Duration::from_secs(300);
 
 /// An activation as `/status` shows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,48 +27,45 @@ pub struct ActivationState {
     pub active: bool,
 }
 
-/// The activations of one reading, one for each metric and threshold that is requested.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Activations(Vec<Activation>);
-
+/// The activations of one reading, one for each metric and threshold that is requested, and whether
+/// it is active. One that is evicted begins again when it is requested again.
 #[derive(Clone, Debug)]
-struct Activation {
-    metric: MetricName,
-    threshold: Quantity,
-    active: bool,
-    requested: Instant,
-}
+pub(super) struct Activations(Shares<(MetricName, Quantity), bool>);
 
 // === impl Activations ===
 
 impl Activations {
     /// Evaluates each of them for a new read.
     pub(super) fn pass(&mut self, figures: &Figures) {
-        for activation in &mut self.0 {
-            if let Some(value) = figures.value(activation.metric) {
-                activation.pass(value);
+        for (&(metric, threshold), active) in self.0.iter_mut() {
+            if let Some(value) = figures.value(metric) {
+                *active = passed(*active, value, threshold);
             }
         }
     }
 
-    /// Whether 0 is served instead of `value`, the newest there is. `None` when there is no capacity
-    /// for one more activation; there always is for the source's `own` threshold.
+    /// Whether a namespace is served 0 instead of `value`, the newest there is. It is charged for the
+    /// activation for as long as it does `keep` it without a request.
     pub(super) fn holds(
         &mut self,
-        metric: MetricName,
-        threshold: Quantity,
-        own: bool,
+        namespace: &Namespace,
+        (metric, threshold): (MetricName, Quantity),
         value: Quantity,
         now: Instant,
-    ) -> Option<bool> {
-        let known =
-            self.0.iter().position(|activation| activation.metric == metric && activation.threshold == threshold);
-        let at = match known {
-            Some(at) => at,
-            None => self.add(Activation::new(metric, threshold, value, now), own)?,
+        keep: Duration,
+    ) -> bool {
+        let key = (metric, threshold);
+        let active = match self.0.charge(namespace, &key, now, keep) {
+            Some(active) => *active,
+            None => {
+                // Active, unless the first value is a true 0: a start must not scale anything to zero.
+                let active = passed(true, value, threshold);
+                self.0.add(namespace, key, active, now, keep);
+                active
+            }
         };
-        self.0[at].requested = now;
-        Some(self.0[at].holds(value))
+        // A true 0 is served as it is.
+        !active && value != Quantity::ZERO
     }
 
     /// Drops all of them: nothing is read, so they would be those of another time.
@@ -84,48 +75,25 @@ impl Activations {
 
     /// As they stand.
     pub(super) fn states(&self) -> Vec<ActivationState> {
-        let state =
-            |&Activation { metric, threshold, active, .. }: &Activation| ActivationState { metric, threshold, active };
+        let state = |(&(metric, threshold), &active)| ActivationState { metric, threshold, active };
         self.0.iter().map(state).collect()
     }
 
-    /// The index of a new one. When all are taken, it replaces the one without a request for longest.
-    fn add(&mut self, activation: Activation, own: bool) -> Option<usize> {
-        if self.0.len() < ACTIVATIONS_MAX + if own { ACTIVATIONS_OWN } else { 0 } {
-            self.0.push(activation);
-            return Some(self.0.len() - 1);
-        }
-        let (at, oldest) = self.0.iter().enumerate().min_by_key(|(_, old)| old.requested)?;
-        if !own && activation.requested - oldest.requested < UNUSED {
-            return None;
-        }
-        self.0[at] = activation;
-        Some(at)
+    /// How many of them each namespace is charged for.
+    pub(super) fn owners(&self, now: Instant) -> BTreeMap<Namespace, usize> {
+        self.0.owners(now)
     }
 }
 
-// === impl Activation ===
-
-impl Activation {
-    /// Active, unless the first value is a true 0: a start must not scale anything to zero.
-    fn new(metric: MetricName, threshold: Quantity, value: Quantity, requested: Instant) -> Self {
-        let mut activation = Self { metric, threshold, active: true, requested };
-        activation.pass(value);
-        activation
+impl Default for Activations {
+    fn default() -> Self {
+        Self(Shares::new(ACTIVATIONS_PER_READING))
     }
+}
 
-    fn pass(&mut self, value: Quantity) {
-        if value == Quantity::ZERO {
-            self.active = false;
-        } else if value > self.threshold {
-            self.active = true;
-        }
-    }
-
-    /// A true 0 is served as it is.
-    fn holds(&self, value: Quantity) -> bool {
-        !self.active && value != Quantity::ZERO
-    }
+/// Whether an activation is active after this value.
+fn passed(active: bool, value: Quantity, threshold: Quantity) -> bool {
+    value != Quantity::ZERO && (active || value > threshold)
 }
 
 #[cfg(test)]
@@ -139,6 +107,13 @@ mod tests {
 
     fn units(units: i64) -> Quantity {
         Quantity::from_milli(units * 1000)
+    }
+
+    /// How long an activation is charged for without a request.
+    const KEEP: Duration = Duration::from_secs(120);
+
+    fn holds(activations: &mut Activations, key: (MetricName, i64), value: i64, now: Instant) -> bool {
+        activations.holds(&Namespace::new("shop"), (key.0, units(key.1)), units(value), now, KEEP)
     }
 
     fn figures(length: i64) -> Figures {
@@ -167,7 +142,7 @@ mod tests {
                 seen.push(*value);
                 activations.pass(&figures(*value));
                 if *requested {
-                    let held = activations.holds(LENGTH, units(threshold), false, units(*value), now).unwrap();
+                    let held = holds(&mut activations, (LENGTH, threshold), *value, now);
                     prop_assert_eq!(if held { 0 } else { *value }, rule(&seen, threshold), "{:?}", seen);
                 }
             }
@@ -175,49 +150,31 @@ mod tests {
     }
 
     #[test]
-    fn each_metric_and_each_number_has_a_activation_of_its_own() {
+    fn each_metric_and_each_number_has_an_activation_of_its_own() {
         let (mut activations, now) = (Activations::default(), Instant::now());
-        for (metric, threshold) in [(LENGTH, 1), (LENGTH, 5), (VISIBLE, 1)] {
-            assert_eq!(activations.holds(metric, units(threshold), false, units(0), now), Some(false));
+        for key in [(LENGTH, 1), (LENGTH, 5), (VISIBLE, 1)] {
+            assert!(!holds(&mut activations, key, 0, now));
         }
         activations.pass(&figures(3));
-        assert_eq!(activations.holds(LENGTH, units(1), false, units(3), now), Some(false));
-        assert_eq!(activations.holds(LENGTH, units(5), false, units(3), now), Some(true));
+        assert!(!holds(&mut activations, (LENGTH, 1), 3, now));
+        assert!(holds(&mut activations, (LENGTH, 5), 3, now));
         // Its metric was not in the figures.
-        assert_eq!(activations.holds(VISIBLE, units(1), false, units(3), now), Some(true));
+        assert!(holds(&mut activations, (VISIBLE, 1), 3, now));
     }
 
     #[test]
-    fn there_is_room_for_so_many_and_the_one_without_a_request_for_longest_is_replaced() {
+    fn the_activations_of_one_namespace_take_none_from_another() {
         let (mut activations, now) = (Activations::default(), Instant::now());
-        let mut holds = |threshold, at| activations.holds(LENGTH, units(threshold), false, units(1), at);
-        for threshold in (0..).take(ACTIVATIONS_MAX) {
-            assert!(holds(threshold, now).is_some());
+        assert!(!holds(&mut activations, (LENGTH, 5), 0, now));
+        for threshold in 100_i64..200 {
+            let at = now + Duration::from_millis(threshold.unsigned_abs());
+            activations.holds(&Namespace::new("other"), (LENGTH, units(threshold)), units(0), at, KEEP);
+            assert!(activations.states().len() <= ACTIVATIONS_PER_READING);
         }
-        let later = now + UNUSED;
-        assert_eq!(holds(99, later - Duration::from_secs(1)), None);
-        for threshold in (0..).take(ACTIVATIONS_MAX).filter(|threshold| *threshold != 7) {
-            assert!(holds(threshold, later - Duration::from_secs(1)).is_some());
-        }
-        assert!(holds(99, later).is_some());
-        assert_eq!(holds(98, later), None);
-        let left = activations.states();
-        assert!(
-            left.len() == ACTIVATIONS_MAX && left.iter().all(|activation| activation.threshold != units(7)),
-            "{left:?}"
-        );
-    }
-
-    #[test]
-    fn there_is_always_room_for_the_sources_own_number_and_never_for_any_number_of_them() {
-        let (mut activations, now) = (Activations::default(), Instant::now());
-        for threshold in (0..).take(ACTIVATIONS_MAX) {
-            activations.holds(LENGTH, units(threshold), false, units(1), now).unwrap();
-        }
-        for own in 100..200 {
-            assert!(activations.holds(LENGTH, units(own), true, units(1), now).is_some());
-            assert!(activations.states().len() <= ACTIVATIONS_MAX + ACTIVATIONS_OWN);
-        }
-        assert_eq!(activations.holds(LENGTH, units(99), false, units(1), now), None);
+        activations.pass(&figures(3));
+        let owners: Vec<_> = activations.owners(now).into_values().collect();
+        assert_eq!(owners, [ACTIVATIONS_PER_READING - 1, 1]);
+        assert!(holds(&mut activations, (LENGTH, 5), 3, now));
+        assert!(!holds(&mut activations, (LENGTH, 6), 3, now), "a new one counts as reached");
     }
 }

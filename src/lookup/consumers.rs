@@ -1,7 +1,7 @@
 //! Which queries request a reading, so that `/status` shows whose HPA a queue serves. Pure.
 //!
-//! A consumer is a query: namespace, metric and selector. The list is bounded, and a known consumer
-//! costs no allocation.
+//! A consumer is a query: namespace, metric and selector. The list is bounded and shared by the
+//! namespaces, and a known consumer costs no allocation.
 
 use std::hash::BuildHasher as _;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
+use super::limits::{CONSUMERS_PER_READING, OWNERS_PER_READING};
 use super::query::Query;
 use super::rules::ValueRules;
 use super::schedule::ConsumerId;
+use super::shares::Shares;
 use crate::metric::{MetricName, Namespace};
 
-/// Consumers that are listed for one reading: more than a page shows.
-const CONSUMERS_MAX: usize = 16;
 /// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause.
 const SILENCE: Duration = Duration::from_secs(120);
 /// A request that comes sooner than this after the last one is the same beat, see [`super::schedule`].
@@ -35,16 +35,17 @@ pub(super) struct Consumer<'q> {
 }
 
 /// The consumers of one reading.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Consumers {
-    listed: Vec<Listed>,
+    listed: Shares<ConsumerId, Listed>,
     /// The last request of a consumer that is not listed because too many are.
     others: Option<Instant>,
+    /// Namespaces and their last requests, also those of this process.
+    owners: Vec<(Namespace, Instant)>,
 }
 
 #[derive(Debug)]
 struct Listed {
-    id: ConsumerId,
     namespace: Namespace,
     metric: MetricName,
     selector: Box<str>,
@@ -92,10 +93,30 @@ impl<'q> Consumer<'q> {
 // === impl Consumers ===
 
 impl Consumers {
+    /// Takes note of a namespace that requests the reading.
+    pub(super) fn own(&mut self, namespace: &Namespace, now: Instant) {
+        if let Some((_, last)) = self.owners.iter_mut().find(|(known, _)| known == namespace) {
+            *last = now;
+            return;
+        }
+        if self.owners.len() >= OWNERS_PER_READING
+            && let Some(oldest) = (0..self.owners.len()).min_by_key(|at| self.owners[*at].1)
+        {
+            self.owners.swap_remove(oldest);
+        }
+        self.owners.push((namespace.clone(), now));
+    }
+
+    /// The namespaces that have requested the reading within `idle_after`.
+    pub(super) fn owners(&self, now: Instant, idle_after: Duration) -> Vec<Namespace> {
+        let recent = self.owners.iter().filter(|(_, last)| now.saturating_duration_since(*last) < idle_after);
+        recent.map(|(namespace, _)| namespace.clone()).collect()
+    }
+
     /// Takes note of a request. Returns how long ago the one before it was, unless both are the same
     /// beat: several HPAs of one controller may have the same query.
     pub(super) fn record(&mut self, consumer: &Consumer<'_>, now: Instant) -> Option<Duration> {
-        if let Some(known) = self.listed.iter_mut().find(|known| known.id == consumer.id) {
+        if let Some(known) = self.listed.charge(consumer.namespace, &consumer.id, now, SILENCE) {
             known.alone = consumer.alone;
             let interval = now.saturating_duration_since(std::mem::replace(&mut known.last, now));
             if interval < SAME_BEAT {
@@ -105,17 +126,14 @@ impl Consumers {
             known.intervals[0] = Some(interval);
             return Some(interval);
         }
-        if self.listed.len() >= CONSUMERS_MAX {
-            self.listed.retain(|known| now - known.last < SILENCE);
-        }
-        if self.listed.len() >= CONSUMERS_MAX {
+        // Another one of the same namespace would have to be listed again with its next request.
+        if self.listed.is_full_for(consumer.namespace, now) {
             self.others = Some(now);
             return None;
         }
         let mut selector = consumer.query.selector.to_string();
         selector.truncate(selector.floor_char_boundary(SELECTOR_MAX));
-        self.listed.push(Listed {
-            id: consumer.id,
+        let listed = Listed {
             namespace: consumer.namespace.clone(),
             metric: consumer.query.metric,
             selector: selector.into(),
@@ -123,14 +141,17 @@ impl Consumers {
             alone: consumer.alone,
             last: now,
             intervals: [None; PAUSES],
-        });
+        };
+        if let Some(evicted) = self.listed.add(consumer.namespace, consumer.id, listed, now, SILENCE) {
+            self.others = self.others.max(Some(evicted.last));
+        }
         None
     }
 
     /// The longest of the last pauses between two requests of this consumer; `None` before there were
     /// enough of them.
     pub(super) fn longest_pause(&self, consumer: &Consumer<'_>) -> Option<Duration> {
-        let known = self.listed.iter().find(|known| known.id == consumer.id)?;
+        let known = self.listed.get(&consumer.id)?;
         let [a, b, c] = known.intervals;
         Some(a?.max(b?).max(c?))
     }
@@ -146,7 +167,7 @@ impl Consumers {
             last_requested: now.saturating_duration_since(known.last),
             interval: known.intervals[0],
         };
-        let mut states: Vec<ConsumerState> = self.listed.iter().map(state).collect();
+        let mut states: Vec<ConsumerState> = self.listed.iter().map(|(_, known)| state(known)).collect();
         states.sort_by_key(|state| state.last_requested);
         states
     }
@@ -154,6 +175,12 @@ impl Consumers {
     /// Whether there were more within the last two minutes than are listed.
     pub(super) fn are_more(&self, now: Instant) -> bool {
         self.others.is_some_and(|at| now - at < SILENCE)
+    }
+}
+
+impl Default for Consumers {
+    fn default() -> Self {
+        Self { listed: Shares::new(CONSUMERS_PER_READING), others: None, owners: Vec::new() }
     }
 }
 
@@ -171,19 +198,52 @@ mod tests {
             let query = Query::parse("oci_queue_length", &selector).unwrap();
             consumers.record(&Consumer::new(&namespace, &query), at);
         };
-        for queue in (0..CONSUMERS_MAX).chain(0..CONSUMERS_MAX) {
+        for queue in (0..CONSUMERS_PER_READING).chain(0..CONSUMERS_PER_READING) {
             request(&mut consumers, queue, start);
         }
-        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_MAX, false));
+        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_PER_READING, false));
         request(&mut consumers, 99, start);
-        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_MAX, true));
-        // One goes on, the others are replaced.
+        assert_eq!((consumers.states(start).len(), consumers.are_more(start)), (CONSUMERS_PER_READING, true));
+        // One goes on, another one is replaced.
         let later = start + SILENCE;
         request(&mut consumers, 3, later - Duration::from_secs(1));
         request(&mut consumers, 99, later);
         let listed: Vec<String> = consumers.states(later).into_iter().map(|consumer| consumer.selector).collect();
-        assert_eq!(listed, ["queue=q99", "queue=q3"]);
+        assert_eq!(
+            (listed.len(), &listed[0], &listed[1]),
+            (CONSUMERS_PER_READING, &"queue=q99".into(), &"queue=q3".into())
+        );
         assert!(!consumers.are_more(later));
+    }
+
+    #[test]
+    fn the_consumers_of_one_namespace_leave_room_for_those_of_another() {
+        let (mut consumers, start) = (Consumers::default(), Instant::now());
+        let request = |consumers: &mut Consumers, namespace: &str, queue: usize| {
+            let (namespace, selector) =
+                (Namespace::new(namespace), Selector::parse(&format!("queue=q{queue}")).unwrap());
+            let query = Query::parse("oci_queue_length", &selector).unwrap();
+            consumers.record(&Consumer::new(&namespace, &query), start);
+        };
+        for queue in 0..40 {
+            request(&mut consumers, "team-b", queue);
+        }
+        request(&mut consumers, "team-a", 0);
+        let states = consumers.states(start);
+        assert!(states.iter().any(|state| state.namespace.as_str() == "team-a"), "{states:?}");
+        assert!(states.len() == CONSUMERS_PER_READING && consumers.are_more(start));
+    }
+
+    #[test]
+    fn the_owners_are_the_last_namespaces_that_requested_the_reading_lately() {
+        let (mut consumers, start) = (Consumers::default(), Instant::now());
+        let idle_after = Duration::from_secs(30);
+        for second in 0..100 {
+            consumers.own(&Namespace::new(format!("team-{}", second % 50)), start + Duration::from_secs(second));
+        }
+        consumers.own(&Namespace::new("team-40"), start + Duration::from_secs(100));
+        let owners = |second| consumers.owners(start + Duration::from_secs(second), idle_after).len();
+        assert_eq!((owners(100), owners(120), owners(129), owners(130)), (OWNERS_PER_READING, 10, 1, 0));
     }
 
     #[test]

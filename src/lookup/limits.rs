@@ -1,9 +1,17 @@
-//! How many parts of sources can be read at a time.
+//! How much may be requested at a time. Each limit is shared by the namespaces, see [`super::shares`].
 
 /// Parts of all sources together: what 200 requests a second (the default of
 /// `maxRequestsPerSecond`) keep fresh every 5 s. A client that may read a source can make up names,
-/// so there has to be a limit.
+/// so there has to be a limit. It is also the limit of one answer.
 pub(super) const PARTS_MAX: usize = 1000;
-/// Parts of one source: a quarter of all, so that one source can't take the capacity of the others,
-/// and as many channels as a queue is documented to have at most.
-pub(super) const PARTS_PER_SOURCE: usize = 256;
+/// Parts of one source that one selector may name: as many channels as a queue is documented to have
+/// at most.
+pub(super) const PARTS_PER_SELECTOR: usize = 256;
+/// Activations of one reading. An HPA has one threshold, and a team that tries some out has a few.
+/// Each is evaluated at every read.
+pub(super) const ACTIVATIONS_PER_READING: usize = 16;
+/// Consumers that are listed for one reading: more than a page shows.
+pub(super) const CONSUMERS_PER_READING: usize = 16;
+/// Namespaces that are remembered for one reading, so that its reads take their turns. With more of
+/// them, the last ones: each of them wants the same read.
+pub(super) const OWNERS_PER_READING: usize = 16;

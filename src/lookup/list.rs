@@ -15,9 +15,9 @@ use super::Timing;
 use super::polled::{Admission, Need, Poll, Polled, Tasks};
 use super::readings::tail;
 use super::schedule::{Pace, Requester};
-use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::may_become;
+use crate::metric::{Clock, Namespace};
 use crate::source::{Identified, Kind, Listed, Listing, SourceError, Step, Verdict};
 
 /// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
@@ -117,12 +117,17 @@ impl Poll for ListRead {
         &self.log_title
     }
 
-    async fn admit(&self, _: bool) -> Admission<()> {
+    /// None: how often it is read depends on the config, and not on how much a namespace requests.
+    fn owners(&self, (): &(), _: Instant) -> Vec<Namespace> {
+        Vec::new()
+    }
+
+    async fn admit(&self, _: &[Namespace], _: bool) -> Admission<()> {
         // A listing waits for the turn of each of its requests itself.
         Admission { waited: Duration::ZERO, permit: () }
     }
 
-    fn is_saturated(&self) -> bool {
+    fn is_saturated(&self, _: &[Namespace]) -> bool {
         false
     }
 

@@ -5,6 +5,7 @@
 //! [`Pace`], and the loop of each value runs as a task that the owner of the other end of
 //! [`Tasks`] spawns. A request takes a short lock and no I/O while the value is fresh.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,12 @@ use tokio::time::Instant;
 
 use super::outage::{Outage, ReadCounts, log_failure};
 use super::schedule::{self, Activity, LastRead, Next, Pace, Requester};
-use crate::metric::Clock;
+use crate::metric::{Clock, Namespace};
 use crate::source::{SourceError, Verdict};
+
+mod poll;
+
+pub(super) use poll::{Admission, Poll};
 
 /// What a value read in the background may be older than its schedule: the lead before the request,
 /// and the time that a read takes.
@@ -31,51 +36,6 @@ const SCARCE: Duration = Duration::from_secs(1);
 
 /// Where the loops of values in use go to be spawned.
 pub(super) type Tasks = mpsc::UnboundedSender<BoxFuture<'static, ()>>;
-
-/// Something that can be read again and again.
-pub(super) trait Poll: Send + Sync + Sized + 'static {
-    /// What a good read brings.
-    type Value: Clone + Send;
-    /// What is kept beside the value, under the same lock.
-    type Notes: Default + Send;
-    /// The right to read, held until the read has ended.
-    type Permit: Send;
-
-    /// As it appears in an error message: `queue "orders"`.
-    fn title(&self) -> &str;
-
-    /// As it appears in the log, which may name more.
-    fn log_title(&self) -> &str {
-        self.title()
-    }
-
-    /// Waits until the service may be read; the deadline of the read begins afterwards. `urgent`:
-    /// there is nothing to serve.
-    fn admit(&self, urgent: bool) -> impl Future<Output = Admission<Self::Permit>> + Send;
-
-    /// Whether reads already wait for admission.
-    fn is_saturated(&self) -> bool;
-
-    /// Reads, and gives up at the deadline.
-    fn read(&self, by: Instant) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
-
-    /// Takes note of a good read.
-    fn note(&self, _notes: &mut Self::Notes, _value: &Self::Value, _began: Instant) {}
-
-    /// Drops what becomes untrue while nothing is read.
-    fn rest(_notes: &mut Self::Notes) {}
-
-    /// Takes over what the same thing, read in another way, has noted.
-    fn inherit(_notes: &mut Self::Notes, _before: &Self::Notes) {}
-}
-
-/// The right to read now.
-pub(super) struct Admission<P> {
-    /// How much later than wanted, because more reads are due than the service may be sent.
-    pub(super) waited: Duration,
-    /// Held until the read has ended.
-    pub(super) permit: P,
-}
 
 /// How fresh a value a request needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,6 +66,8 @@ pub(super) struct State<P: Poll> {
     activity: Activity,
     /// Whether the loop runs, and so whether the value is in use.
     pub(super) active: bool,
+    /// Others need its room, and no request finds it any more.
+    pub(super) evicted: bool,
     last_read: Option<LastRead>,
     /// How long the last read waited for admission. The value is kept so much longer than its pace
     /// says, because the next read has to wait as well.
@@ -184,6 +146,15 @@ impl<P: Poll> Polled<P> {
         self.wake.notify_one();
     }
 
+    /// Others need its room: reads stop, and a request that waits for one waits no longer.
+    pub(super) fn evict(&self) {
+        let mut state = self.state();
+        state.evicted = true;
+        state.activity = Activity::default();
+        self.wake.notify_one();
+        self.progress.send_replace(());
+    }
+
     /// Takes over what is known of the same thing as it was read before: it is as true and as old as
     /// it was. Whether reads fail is found out by a read of its own. A newer value stays.
     pub(super) fn inherit(&self, before: &Self) {
@@ -231,6 +202,9 @@ impl<P: Poll> Polled<P> {
         note: impl FnOnce(&mut P::Notes),
     ) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
+        if state.evicted {
+            return None;
+        }
         let was_kept = state.active && state.activity.is_continuous(now, &self.pace);
         state.activity.record(by, now, &self.pace);
         note(&mut state.notes);
@@ -241,7 +215,7 @@ impl<P: Poll> Polled<P> {
         let grace = match was_kept {
             true => GRACE + state.waited,
             // The read of this request would wait for as long.
-            false if self.poll.is_saturated() => state.waited,
+            false if self.is_saturated(&state, now) => state.waited,
             false => Duration::ZERO,
         };
         if !state.lacks(need, was_kept, grace, now, &self.pace) {
@@ -281,10 +255,12 @@ impl<P: Poll> Polled<P> {
     fn plan(&self, now: Instant) -> Next {
         let mut state = self.state();
         // Where every read waits for admission, a read on request would wait as well.
-        let saturated = || state.waited < SCARCE && self.poll.is_saturated();
-        let next = match self.is_left(&state) {
-            true => Next::Idle,
-            false => schedule::next(now, &state.activity, state.last_read, &self.pace, saturated),
+        let saturated = || state.waited < SCARCE && self.is_saturated(&state, now);
+        let next = match self.missing_until(&state, now) {
+            _ if self.is_left(&state) => Next::Idle,
+            Some(then) if then <= now => Next::Idle,
+            Some(then) => Next::At(then),
+            None => schedule::next(now, &state.activity, state.last_read, &self.pace, saturated),
         };
         state.active = next != Next::Idle;
         if !state.active {
@@ -296,11 +272,24 @@ impl<P: Poll> Polled<P> {
 
     /// Whether it can't be requested any more, and no request waits.
     fn is_left(&self, state: &State<P>) -> bool {
-        !state.activity.any() && self.progress.receiver_count() == 0
+        state.evicted || !state.activity.any() && self.progress.receiver_count() == 0
+    }
+
+    /// When a part that does not exist is read again only for a new request. Until then its error is
+    /// served. A part that was there is read on while its last value may be served.
+    fn missing_until(&self, state: &State<P>, now: Instant) -> Option<Instant> {
+        let is_missing = state.outage.as_ref().is_some_and(|outage| outage.verdict() == Verdict::NoSuchPart);
+        let is_served = state.good.as_ref().is_some_and(|good| now - good.began <= self.pace.max_age);
+        let read = state.last_read.filter(|_| is_missing && !is_served && !state.activity.is_wanted())?;
+        Some(read.next_allowed(&self.pace))
+    }
+
+    fn is_saturated(&self, state: &State<P>, now: Instant) -> bool {
+        self.poll.is_saturated(&self.poll.owners(&state.notes, now))
     }
 
     async fn read(&self) {
-        let Admission { waited, permit: _permit } = self.poll.admit(self.is_urgent()).await;
+        let Some(Admission { waited, permit: _permit }) = self.admit().await else { return };
         {
             let mut state = self.state();
             state.waited = waited;
@@ -312,6 +301,31 @@ impl<P: Poll> Polled<P> {
         let result = self.poll.read(began + self.pace.timeout).await;
         self.store(began, timestamp, result);
         self.progress.send_replace(());
+    }
+
+    /// Waits until the service may be read, or until nothing needs the read any more.
+    async fn admit(&self) -> Option<Admission<P::Permit>> {
+        loop {
+            let owners = self.owners();
+            let mut admission = pin!(self.poll.admit(&owners, self.is_urgent()));
+            loop {
+                tokio::select! {
+                    admission = &mut admission => return Some(admission),
+                    () = self.wake.notified() => {}
+                }
+                if self.is_left(&self.state()) {
+                    return None;
+                }
+                if self.owners().iter().any(|owner| !owners.contains(owner)) {
+                    // Waits again, because fewer reads may wait for the new owner.
+                    break;
+                }
+            }
+        }
+    }
+
+    fn owners(&self) -> Vec<Namespace> {
+        self.poll.owners(&self.state().notes, Instant::now())
     }
 
     /// Whether there is nothing to serve: neither a value that is not too old, nor an error. Readings
@@ -384,6 +398,7 @@ impl<P: Poll> Default for State<P> {
         Self {
             activity: Activity::default(),
             active: false,
+            evicted: false,
             last_read: None,
             waited: Duration::ZERO,
             good: None,

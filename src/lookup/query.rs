@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::limits::PARTS_PER_SOURCE;
+use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, ValueRules};
 use super::{LookupError, find_metric, shortened};
 use crate::metric::MetricName;
@@ -65,6 +65,18 @@ impl<'q> Query<'q> {
         self.selector.named(self.kind.label)
     }
 
+    /// Whether an answer can have the named parts of so many sources.
+    pub(super) fn check_parts(&self, sources: usize) -> Result<(), LookupError> {
+        let parts = self.facets.iter().filter(|facet| !facet.is_whole()).count() * sources;
+        if parts <= PARTS_MAX {
+            return Ok(());
+        }
+        let (label, labels) = (self.kind.label, self.kind.parts.join(" and "));
+        Err(LookupError::BadSelector(format!(
+            "the selector names {parts} combinations of {label}, {labels}; there can be {PARTS_MAX} in an answer"
+        )))
+    }
+
     /// Whether the source of this name is selected, if the namespace may read it.
     pub(super) fn selects(&self, name: &str) -> bool {
         let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label);
@@ -119,10 +131,10 @@ fn facets(kind: &'static Kind, parts: &[(&'static str, BTreeSet<&str>)]) -> Resu
         return Ok(Cow::Borrowed(&WHOLE));
     }
     let combinations = parts.iter().fold(1_usize, |product, (_, members)| product.saturating_mul(members.len()));
-    if combinations > PARTS_PER_SOURCE {
+    if combinations > PARTS_PER_SELECTOR {
         let labels = kind.parts.join(" and ");
         return Err(LookupError::BadSelector(format!(
-            "the selector names {combinations} combinations of {labels}; there can be {PARTS_PER_SOURCE} of one {}",
+            "the selector names {combinations} combinations of {labels}; there can be {PARTS_PER_SELECTOR} of one {}",
             kind.label
         )));
     }

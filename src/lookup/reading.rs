@@ -1,24 +1,26 @@
 //! A reading: the values of a source, or of a part of it, kept fresh while requested, and what is
 //! served of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::activation::Activations;
 use super::consumers::{Consumer, Consumers};
 use super::history::History;
+use super::limits::PARTS_MAX;
 use super::meters::Meters;
 use super::outage::Outage;
 use super::polled::{Admission, Need, PendingRead, Poll, Polled, State, Tasks};
 use super::rules::{Applied, ValueRules};
 use super::schedule::{Pace, Requester};
+use super::shares::Shares;
 use super::{LookupError, Timing};
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName};
+use crate::metric::{Clock, MetricName, Namespace};
 use crate::source::facet::Facet;
 use crate::source::{Figures, Kind, Source, SourceError, Step, Verdict};
 
@@ -44,8 +46,27 @@ pub(super) struct SourceRead {
     pub(super) source: Arc<dyn Source>,
     pub(super) facet: Facet,
     pub(super) meters: Meters,
-    /// The capacity that a part takes. It returns with the reading.
-    pub(super) _capacity: Option<OwnedSemaphorePermit>,
+    /// When it stops being used.
+    pub(super) idle_after: Duration,
+    /// What a part takes of the limit of parts. It returns with the reading.
+    pub(super) _held: Option<HeldPart>,
+}
+
+/// The parts of all sources that exist now.
+pub(super) type Parts = Mutex<Shares<PartId, Weak<Reading>>>;
+
+/// One of them, sorted by source.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct PartId {
+    /// The number of its source.
+    pub(super) source: u64,
+    pub(super) facet: Facet,
+}
+
+/// A part that counts, until this is dropped.
+pub(super) struct HeldPart {
+    pub(super) id: PartId,
+    pub(super) parts: Arc<Parts>,
 }
 
 /// What is kept beside the values.
@@ -70,12 +91,11 @@ pub(super) enum Condition {
 }
 
 /// What a request wants of a reading.
-pub(super) struct AnswerOptions {
+pub(super) struct AnswerOptions<'q> {
+    pub(super) namespace: &'q Namespace,
     pub(super) metric: MetricName,
     /// The rules that apply to this request.
     pub(super) value_rules: ValueRules,
-    /// Whether their activation is the source's own.
-    pub(super) own: bool,
     /// Whether this reading is all of the answer.
     pub(super) alone: bool,
     /// Whether a fallback is served only after the source has failed for longer than `maxAge`, also
@@ -97,19 +117,23 @@ pub(super) struct Answer {
 impl Poll for SourceRead {
     type Value = Arc<Figures>;
     type Notes = Notes;
-    type Permit = Option<OwnedSemaphorePermit>;
+    type Permit = Box<dyn Send>;
 
     fn title(&self) -> &str {
         &self.title
     }
 
-    async fn admit(&self, urgent: bool) -> Admission<Self::Permit> {
-        let admitted = self.source.admit(urgent).await;
-        Admission { waited: admitted.waited, permit: admitted.permit }
+    fn owners(&self, notes: &Notes, now: Instant) -> Vec<Namespace> {
+        notes.consumers.owners(now, self.idle_after)
     }
 
-    fn is_saturated(&self) -> bool {
-        self.source.is_saturated()
+    async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission<Self::Permit> {
+        let admitted = self.source.admit(owners, urgent).await;
+        Admission { waited: admitted.waited, permit: Box::new(admitted.permit) }
+    }
+
+    fn is_saturated(&self, owners: &[Namespace]) -> bool {
+        self.source.is_saturated(owners)
     }
 
     async fn read(&self, by: Instant) -> Result<Arc<Figures>, SourceError> {
@@ -143,6 +167,15 @@ impl SourceRead {
     }
 }
 
+// === impl HeldPart ===
+
+impl Drop for HeldPart {
+    fn drop(&mut self) {
+        // A new reading may have taken its place already.
+        self.parts.lock().remove_if(&self.id, |reading| reading.strong_count() == 0);
+    }
+}
+
 // === impl Reading ===
 
 impl Reading {
@@ -153,9 +186,15 @@ impl Reading {
     }
 
     /// Records a request, as [`Polled::request`]. Without a `consumer` it is one of this process.
-    pub(super) fn request_by(self: &Arc<Self>, consumer: Option<&Consumer<'_>>, now: Instant) -> Option<PendingRead> {
+    pub(super) fn request_by(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        consumer: Option<&Consumer<'_>>,
+        now: Instant,
+    ) -> Option<PendingRead> {
         let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
         self.request(by, Need::Fresh, now, |notes| {
+            notes.consumers.own(namespace, now);
             if let Some(interval) = consumer.and_then(|consumer| notes.consumers.record(consumer, now)) {
                 self.poll.meters.requested_after(interval);
             }
@@ -163,19 +202,16 @@ impl Reading {
     }
 
     /// The value of now, or the error message that explains why there is none.
-    pub(super) fn answer(&self, options: &AnswerOptions, now: Instant) -> Result<Answer, LookupError> {
+    pub(super) fn answer(&self, options: &AnswerOptions<'_>, now: Instant) -> Result<Answer, LookupError> {
         let mut state = self.state();
-        let State { good, outage, notes: Notes { activations, .. }, .. } = &mut *state;
+        let State { good, outage, evicted, notes: Notes { activations, .. }, .. } = &mut *state;
         match (good, outage) {
             (Some(good), _) if now - good.began <= self.pace.max_age => {
                 let metric = options.metric;
                 let value = good.value.value(metric).ok_or_else(|| self.lacks(metric))?;
-                let holds = match options.value_rules.activation {
-                    Some(threshold) => {
-                        activations.holds(metric, threshold, options.own, value, now).ok_or_else(|| self.crowded())?
-                    }
-                    None => false,
-                };
+                let holds = options.value_rules.activation.is_some_and(|threshold| {
+                    activations.holds(options.namespace, (metric, threshold), value, now, self.pace.idle_after)
+                });
                 let applied = holds.then_some(Applied::Activation);
                 Ok(Answer { value: if holds { Quantity::ZERO } else { value }, timestamp: good.timestamp, applied })
             }
@@ -185,6 +221,7 @@ impl Reading {
                 }
                 _ => Err(outage.error()),
             },
+            (_, None) if *evicted => Err(self.crowded()),
             // Not read yet is no outage: the first answer must not be a fallback.
             (_, None) => Err(self.overdue()),
         }
@@ -205,7 +242,7 @@ impl Reading {
         self.state().notes.consumers.longest_pause(consumer)
     }
 
-    fn lasts(&self, outage: &Outage, options: &AnswerOptions) -> bool {
+    fn lasts(&self, outage: &Outage, options: &AnswerOptions<'_>) -> bool {
         !options.patient
             || (self.clock)().duration_since(outage.since()) > self.pace.max_age.try_into().unwrap_or_default()
     }
@@ -219,9 +256,10 @@ impl Reading {
     }
 
     fn crowded(&self) -> LookupError {
-        self.unavailable(
-            "has as many activations as it can have: use a number that others use, or try again in five minutes",
-        )
+        let labels = self.poll.kind.parts.join(" and ");
+        self.unavailable(&format!(
+            "had to give way to newer requests: there can be {PARTS_MAX} combinations of {labels}, shared by all namespaces"
+        ))
     }
 
     fn unavailable(&self, what: &str) -> LookupError {

@@ -3,19 +3,23 @@
 //!
 //! The reading of the whole always exists. One of a part is made by the first request, and lives
 //! while something holds it, which its loop does while it is in use. So an unused part is dropped by
-//! itself, and returns its capacity.
+//! itself, and no longer counts. There is a limit on the parts of all sources together, which the
+//! namespaces share: see [`super::shares`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-use super::limits::{PARTS_MAX, PARTS_PER_SOURCE};
+use super::limits::PARTS_MAX;
 use super::polled::Good;
-use super::reading::{Context, Reading, SourceRead};
-use super::{LookupError, Timing, title};
+use super::reading::{Context, HeldPart, PartId, Parts, Reading, SourceRead};
+use super::shares::Shares;
+use super::{Timing, title};
+use crate::metric::Namespace;
 use crate::source::facet::Facet;
 use crate::source::{Figures, Kind, Source};
 
@@ -30,13 +34,13 @@ pub(super) struct Readings {
     pub(super) identity: Box<str>,
     kind: &'static Kind,
     pub(super) timing: Timing,
-    source: Arc<dyn Source>,
+    pub(super) source: Arc<dyn Source>,
     whole: Arc<Reading>,
-    /// Those in use, and perhaps some that were dropped lately.
-    parts: Mutex<BTreeMap<Facet, Weak<Reading>>>,
+    /// Its number in `parts`.
+    number: u64,
+    /// Those of all sources.
+    parts: Arc<Parts>,
     context: Context,
-    /// A permit for each part of any source.
-    capacity: Arc<Semaphore>,
 }
 
 /// What is known of sources, by identity. A source with several names is there more than once.
@@ -46,14 +50,15 @@ pub(super) type Known = HashMap<Box<str>, Vec<Arc<Readings>>>;
 #[derive(Clone)]
 pub(super) struct ReadingsMaker {
     pub(super) context: Context,
-    pub(super) capacity: Arc<Semaphore>,
+    pub(super) parts: Arc<Parts>,
+    sources: Arc<AtomicU64>,
 }
 
 // === impl ReadingsMaker ===
 
 impl ReadingsMaker {
     pub(super) fn new(context: Context) -> Self {
-        Self { context, capacity: Arc::new(Semaphore::new(PARTS_MAX)) }
+        Self { context, parts: Arc::new(Mutex::new(Shares::new(PARTS_MAX))), sources: Arc::default() }
     }
 
     /// The readings of a source of which nothing is known.
@@ -65,7 +70,7 @@ impl ReadingsMaker {
         timing: Timing,
         source: Box<dyn Source>,
     ) -> Arc<Readings> {
-        let Self { context, capacity } = self.clone();
+        let Self { context, parts, sources } = self.clone();
         let (title, source): (_, Arc<dyn Source>) = (title(kind, name), source.into());
         let read = SourceRead {
             title: title.clone(),
@@ -73,38 +78,37 @@ impl ReadingsMaker {
             source: source.clone(),
             facet: Facet::WHOLE,
             meters: context.meters.clone(),
-            _capacity: None,
+            idle_after: timing.idle_after,
+            _held: None,
         };
         let whole = Reading::of(read, timing, &context);
-        let (identity, parts) = (identity.into(), Mutex::default());
-        Arc::new(Readings { title, identity, kind, timing, source, whole, parts, context, capacity })
+        let (identity, number) = (identity.into(), sources.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Readings { title, identity, kind, timing, source, whole, number, parts, context })
     }
 }
 
 // === impl Readings ===
 
 impl Readings {
-    /// The reading of a part, or of the whole.
-    ///
-    /// Without capacity the answer is a 503: the request is as good as any other, and works when
-    /// other parts are dropped. It is never a 429, see [`crate::refusal`].
-    pub(super) fn reading(&self, facet: &Facet) -> Result<Arc<Reading>, LookupError> {
+    /// The reading of a part, or of the whole, for a namespace. There always is room for a new part: at
+    /// the limit it evicts another one.
+    pub(super) fn reading(&self, facet: &Facet, namespace: &Namespace, now: Instant) -> Arc<Reading> {
         if facet.is_whole() {
-            return Ok(self.whole.clone());
+            return self.whole.clone();
         }
+        let (id, keep) = (PartId { source: self.number, facet: facet.clone() }, self.timing.idle_after);
         let mut parts = self.parts.lock();
-        if let Some(reading) = parts.get(facet).and_then(Weak::upgrade) {
-            return Ok(reading);
+        if let Some(reading) = parts.charge(namespace, &id, now, keep).and_then(|reading| reading.upgrade()) {
+            return reading;
         }
-        parts.retain(|_, reading| reading.strong_count() > 0);
-        if parts.len() >= PARTS_PER_SOURCE {
-            return Err(self.no_capacity(&format!("{PARTS_PER_SOURCE} of this {}", self.kind.label)));
+        let reading = Reading::of(self.part(id.clone()), self.timing, &self.context);
+        let evicted = parts.add(namespace, id, Arc::downgrade(&reading), now, keep);
+        // The last owner of a reading locks it.
+        drop(parts);
+        if let Some(evicted) = evicted.and_then(|reading| reading.upgrade()) {
+            evicted.evict();
         }
-        let capacity = self.capacity.clone().try_acquire_owned();
-        let capacity = capacity.map_err(|_| self.no_capacity(&format!("{PARTS_MAX} of all")))?;
-        let reading = Reading::of(self.part(facet, capacity), self.timing, &self.context);
-        parts.insert(facet.clone(), Arc::downgrade(&reading));
-        Ok(reading)
+        reading
     }
 
     /// Takes over what is known of the same source as it was read before, under any name. Not of its
@@ -134,8 +138,10 @@ impl Readings {
 
     /// All readings that exist now, the whole first.
     pub(super) fn all(&self) -> Vec<Arc<Reading>> {
+        let first = |source| PartId { source, facet: Facet::WHOLE };
+        let (from, to) = (first(self.number), first(self.number + 1));
         let parts = self.parts.lock();
-        std::iter::once(self.whole.clone()).chain(parts.values().filter_map(Weak::upgrade)).collect()
+        std::iter::once(self.whole.clone()).chain(parts.range(&from, &to).filter_map(Weak::upgrade)).collect()
     }
 
     /// The longest of all, as [`super::polled::Polled::throttled`].
@@ -160,28 +166,21 @@ impl Readings {
         }
     }
 
-    fn part(&self, facet: &Facet, capacity: OwnedSemaphorePermit) -> SourceRead {
+    fn part(&self, id: PartId) -> SourceRead {
         SourceRead {
-            title: self.title_of(facet),
+            title: self.title_of(&id.facet),
             kind: self.kind,
             source: self.source.clone(),
-            facet: facet.clone(),
+            facet: id.facet.clone(),
             meters: self.context.meters.clone(),
-            _capacity: Some(capacity),
+            idle_after: self.timing.idle_after,
+            _held: Some(HeldPart { id, parts: self.parts.clone() }),
         }
     }
 
     /// `queue "orders", channel "eu-west"`
     fn title_of(&self, facet: &Facet) -> String {
         facet.iter().fold(self.title.clone(), |text, (label, value)| format!("{text}, {label} {value:?}"))
-    }
-
-    fn no_capacity(&self, limit: &str) -> LookupError {
-        let (title, labels) = (&self.title, self.kind.parts.join(" and "));
-        let message = format!(
-            "{title}: no more combinations of {labels} can be read, there are {limit}; one leaves when nobody has asked for it for some minutes"
-        );
-        LookupError::Unavailable(message.into())
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Pace {
 }
 
 /// A consumer, as far as requests of the same one have to be recognized.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct ConsumerId(pub(super) u64);
 
 /// Who sends a request.

@@ -1,21 +1,24 @@
 //! What the catalog knows at a moment, as plain data, for `/status`.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Timing;
 use super::activation::ActivationState;
 use super::consumers::ConsumerState;
 use super::entry::NamedSource;
+use super::limits::PARTS_MAX;
 use super::outage::{FailureState, Outage};
 use super::polled::Good;
 use super::reading::Reading;
 use super::rules::{AccessRules, ValueRules};
-use crate::metric::MetricName;
+use super::{Catalog, Timing};
 use crate::metric::quantity::Quantity;
+use crate::metric::{MetricName, Namespace};
 use crate::source::facet::Facet;
 use crate::source::{Figures, Verdict};
 
@@ -56,6 +59,8 @@ pub struct ReadingState {
     pub value_rules: ValueRules,
     /// The activations that are requested.
     pub activations: Vec<ActivationState>,
+    /// How many of them each namespace is charged for.
+    pub activation_owners: Vec<OwnerState>,
     /// The consumers, the last request first; 16 at most.
     pub consumers: Vec<ConsumerState>,
     /// Whether there are more of them.
@@ -63,6 +68,28 @@ pub struct ReadingState {
     /// The first of the kind's depths in the last hour, oldest first; in
     /// [`super::history::BUCKETS`] spans of [`super::history::BUCKET`]. `None` is a gap.
     pub history: Vec<Option<Quantity>>,
+}
+
+/// How much of a limit is used, and by whom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LimitState {
+    /// What is limited.
+    pub name: &'static str,
+    /// How much there can be, where that is one number.
+    pub max: Option<usize>,
+    /// How much there is.
+    pub used: usize,
+    /// The largest first. What several namespaces share is charged to each of them.
+    pub owners: Vec<OwnerState>,
+}
+
+/// A namespace, and how much of a limit it is charged for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnerState {
+    /// The namespace.
+    pub owner: Namespace,
+    /// How much.
+    pub used: usize,
 }
 
 /// A successful read.
@@ -85,6 +112,47 @@ pub struct OutageState {
     pub message: Arc<str>,
     /// What the failure says of the source.
     pub verdict: Verdict,
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// The limits that the sources share. Those of one reading are in its state.
+    pub fn limits(&self) -> Vec<LimitState> {
+        vec![self.parts(), self.reads()]
+    }
+
+    fn parts(&self) -> LimitState {
+        let parts = self.maker.parts.lock();
+        let (used, owners) = (parts.iter().count(), parts.owners(Instant::now()));
+        LimitState { name: "parts", max: Some(PARTS_MAX), used, owners: OwnerState::all(owners) }
+    }
+
+    /// Reads that wait for their turns or are in flight, at all services. Turns are limited by time, and
+    /// places by host.
+    fn reads(&self) -> LimitState {
+        let entries = self.entries();
+        let services = entries.sources.iter().filter_map(|entry| entry.readings.source.service());
+        let services: HashMap<_, _> = services.map(|service| (std::ptr::from_ref(service), service)).collect();
+        let mut owners: BTreeMap<Namespace, usize> = BTreeMap::new();
+        for (owner, reads) in services.values().flat_map(|service| service.owners()) {
+            *owners.entry(Namespace::new(owner)).or_default() += reads;
+        }
+        let used = owners.values().sum();
+        // What is read for no namespace is exported.
+        owners.remove(&Namespace::new(""));
+        LimitState { name: "reads", max: None, used, owners: OwnerState::all(owners) }
+    }
+}
+
+// === impl OwnerState ===
+
+impl OwnerState {
+    fn all(owners: BTreeMap<Namespace, usize>) -> Vec<Self> {
+        let mut owners: Vec<Self> = owners.into_iter().map(|(owner, used)| Self { owner, used }).collect();
+        owners.sort_by_key(|owner| Reverse(owner.used));
+        owners
+    }
 }
 
 // === impl ReadingState ===
@@ -140,6 +208,7 @@ impl ReadingState {
             timing: source.readings.timing,
             value_rules,
             activations: state.notes.activations.states(),
+            activation_owners: OwnerState::all(state.notes.activations.owners(now)),
             consumers: state.notes.consumers.states(now).into_iter().filter(applies).collect(),
             more_consumers: state.notes.consumers.are_more(now),
             history: state.notes.history.hour(now),

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::limits::{PARTS_MAX, PARTS_PER_SOURCE};
+use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::*;
 use crate::metric::quantity::Quantity;
 use crate::source::keys::Value;

@@ -1,14 +1,18 @@
-//! How fast a service is queried: so many requests a second, one after the other.
+//! How fast a service is queried: so many requests a second, one after the other, round-robin over
+//! the owners of reads.
 //!
 //! A read waits for its turn, and its deadline begins with the turn. With more reads than turns
 //! every value is read less often, and none times out because of it. Spacing has a second use: what
 //! a request costs here (an RSA signature takes 0.7 ms of one core, so that a core is full at some
 //! 1,400 a second) comes one by one, so that it delays an answer by one signature at most.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use super::line::{Line, least};
 
 /// What turns may catch up on: the timer fires up to a millisecond late, on a busy machine later.
 const SLIP: Duration = Duration::from_millis(10);
@@ -23,11 +27,12 @@ pub(super) struct RateLimiter {
     interval: Duration,
     /// Names the setting in the log.
     key: String,
-    /// Non-urgent waiters queue here first: at most one of them competes with urgent waiters.
-    calm: Mutex<()>,
-    turns: Mutex<Turns>,
+    /// One of the waiting reads holds this, and hands out the turns until it has its own.
+    dispenser: Mutex<()>,
+    line: parking_lot::Mutex<Line<()>>,
     /// When the next turn is.
     next: parking_lot::Mutex<Instant>,
+    turns: parking_lot::Mutex<Turns>,
 }
 
 #[derive(Debug, Default)]
@@ -40,33 +45,67 @@ struct Turns {
 impl RateLimiter {
     pub(super) fn new(per_second: u32, key: String) -> Self {
         let (interval, next) = (Duration::from_secs(1) / per_second.max(1), parking_lot::Mutex::new(Instant::now()));
-        Self { interval, key, calm: Mutex::default(), turns: Mutex::default(), next }
+        let (dispenser, line, turns) = Default::default();
+        Self { interval, key, dispenser, line, next, turns }
     }
 
-    /// Whether a read waits that is not urgent.
-    pub(super) fn is_saturated(&self) -> bool {
-        self.calm.try_lock().is_err()
+    /// Whether reads that are not urgent wait in the line where a read of these owners would wait.
+    pub(super) fn is_saturated(&self, owners: &[&str]) -> bool {
+        let line = self.line.lock();
+        line.is_saturated(least(owners, |owner| line.waiting(owner)))
     }
 
-    /// Waits for a turn, first come, first served; `urgent` ones go first. Returns how long it took.
-    pub(super) async fn admit(&self, urgent: bool) -> Duration {
+    /// Adds up how many reads of each owner wait.
+    pub(super) fn count(&self, owners: &mut BTreeMap<String, usize>) {
+        for (owner, waiting) in self.line.lock().owners() {
+            *owners.entry(owner.to_owned()).or_default() += waiting;
+        }
+    }
+
+    /// Waits for a turn, see [`Line`]. A read of several owners waits among the reads of the one that
+    /// has the fewest. Returns how long it took.
+    pub(super) async fn admit(&self, owners: &[&str], urgent: bool) -> Duration {
         let began = Instant::now();
-        let _place = if urgent { None } else { Some(self.calm.lock().await) };
-        let mut turns = self.turns.lock().await;
-        let now = loop {
-            let (next, now) = (self.next(), Instant::now());
-            if next <= now {
-                break now;
-            }
-            // It may be charged to a request that does not wait meanwhile.
-            tokio::time::sleep_until(next).await;
+        let mut turn = {
+            let mut line = self.line.lock();
+            let owner = least(owners, |owner| line.waiting(owner));
+            line.push(owner, urgent)
         };
-        self.charge();
-        let waited = now - began;
+        tokio::select! {
+            biased;
+            // The sender is in the line, so it sends.
+            _ = &mut turn => {}
+            () = self.hand_out() => {}
+        }
+        let waited = began.elapsed();
         if !urgent {
-            turns.report(waited.saturating_sub(self.interval), &self.key);
+            let others_wait = !self.line.lock().is_empty();
+            self.turns.lock().report(waited.saturating_sub(self.interval), others_wait, &self.key);
         }
         waited
+    }
+
+    /// Hands out turns, when no other read does. Ends only when it is dropped, which is when the read
+    /// that runs it has its own turn.
+    async fn hand_out(&self) {
+        let _dispenser = self.dispenser.lock().await;
+        loop {
+            let next = self.next();
+            if next > Instant::now() {
+                // It may be charged to a request that does not wait meanwhile.
+                tokio::time::sleep_until(next).await;
+                continue;
+            }
+            let waiting = self.line.lock().next(|_| true);
+            let Some((_, turn)) = waiting else {
+                // The read that runs this has its turn.
+                return std::future::pending().await;
+            };
+            // Unless it has just stopped waiting.
+            if turn.send(()).is_ok() {
+                self.charge();
+            }
+        }
     }
 
     /// Takes a turn without waiting, for a further request of a read that waited for one. Later reads
@@ -85,12 +124,12 @@ impl RateLimiter {
 
 impl Turns {
     /// One line when reads begin to wait for longer than the time from one turn to the next, and one
-    /// when they no longer do.
-    fn report(&mut self, waited: Duration, key: &str) {
+    /// when they no longer do, which a short wait of one owner does not show while others wait.
+    fn report(&mut self, waited: Duration, others_wait: bool, key: &str) {
         if !self.throttled && waited >= LONG {
             self.throttled = true;
             tracing::warn!(?waited, "more reads than `{key}` allows: values are read less often than `refresh` says");
-        } else if self.throttled && waited < SHORT {
+        } else if self.throttled && waited < SHORT && !others_wait {
             self.throttled = false;
             tracing::info!("reads fit into `{key}` again");
         }
@@ -106,13 +145,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn turns_keep_the_rate() {
         let (limiter, began) = (RateLimiter::new(200, String::new()), Instant::now());
-        futures_util::future::join_all((0..1001).map(|_| limiter.admit(false))).await;
+        futures_util::future::join_all((0..1001).map(|_| limiter.admit(&[], false))).await;
         let took = began.elapsed();
         assert!((Duration::from_millis(4980)..=Duration::from_millis(5010)).contains(&took), "{took:?}");
         // Unused turns are not saved up.
         tokio::time::sleep(Duration::from_secs(60)).await;
         let began = Instant::now();
-        futures_util::future::join_all((0..201).map(|_| limiter.admit(false))).await;
+        futures_util::future::join_all((0..201).map(|_| limiter.admit(&[], false))).await;
         assert!(began.elapsed() >= Duration::from_millis(980), "{:?}", began.elapsed());
     }
 
@@ -120,18 +159,18 @@ mod tests {
     async fn reads_wait_for_what_was_charged() {
         let (limiter, began) = (RateLimiter::new(10, String::new()), Instant::now());
         for _ in 0..20 {
-            limiter.admit(false).await;
+            limiter.admit(&[], false).await;
             limiter.charge();
             limiter.charge();
         }
-        limiter.admit(true).await;
+        limiter.admit(&[], true).await;
         let took = began.elapsed();
         assert!((Duration::from_millis(5970)..=Duration::from_millis(6010)).contains(&took), "{took:?}");
         // Also for what is charged while they wait.
         let waiting = tokio::spawn({
             let limiter = Arc::new(limiter);
             let charged = limiter.clone();
-            async move { tokio::join!(limiter.admit(false), async move { charged.charge() }).0 }
+            async move { tokio::join!(limiter.admit(&[], false), async move { charged.charge() }).0 }
         });
         assert!(waiting.await.unwrap() >= Duration::from_millis(180));
     }
@@ -143,21 +182,50 @@ mod tests {
             .map(|_| {
                 tokio::spawn({
                     let limiter = limiter.clone();
-                    async move { limiter.admit(false).await }
+                    async move { limiter.admit(&[], false).await }
                 })
             })
             .collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(limiter.is_saturated());
-        assert!(limiter.admit(true).await <= Duration::from_millis(300));
+        assert!(limiter.is_saturated(&[]));
+        assert!(limiter.admit(&[], true).await <= Duration::from_millis(300));
         let mut longest = Duration::ZERO;
         for turn in waiting {
             longest = longest.max(turn.await.unwrap());
         }
         assert!(longest >= Duration::from_secs(9), "{longest:?}");
-        assert!(!limiter.is_saturated());
-        assert!(limiter.turns.lock().await.throttled);
-        limiter.admit(false).await;
-        assert!(!limiter.turns.lock().await.throttled);
+        assert!(!limiter.is_saturated(&[]));
+        assert!(limiter.turns.lock().throttled);
+        limiter.admit(&[], false).await;
+        assert!(!limiter.turns.lock().throttled);
+    }
+
+    /// Waits for a turn as a task of its own.
+    fn waiting(limiter: &Arc<RateLimiter>, owners: &'static [&'static str]) -> tokio::task::JoinHandle<Duration> {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.admit(owners, false).await })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn owners_take_turns() {
+        let limiter = Arc::new(RateLimiter::new(10, String::new()));
+        let mut of_b: Vec<_> = (0..100).map(|_| waiting(&limiter, &["b"])).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(limiter.is_saturated(&["b"]) && !limiter.is_saturated(&["a"]));
+        // What two owners share waits among the reads of the one that has fewer.
+        assert!(!limiter.is_saturated(&["b", "a"]));
+        for owners in [&["a"][..], &["b", "a"]] {
+            let waited = limiter.admit(owners, false).await;
+            assert!(waited <= Duration::from_millis(300), "{owners:?}: {waited:?}");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        limiter.admit(&["a"], false).await;
+        assert!(limiter.turns.lock().throttled, "other owners wait");
+        // Reads that no longer wait take no turns, and one of them may have handed out the turns.
+        for gone in of_b.drain(..90) {
+            gone.abort();
+        }
+        let waited = limiter.admit(&["b"], false).await;
+        assert!(waited <= Duration::from_millis(1200), "{waited:?}");
     }
 }

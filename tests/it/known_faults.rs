@@ -19,24 +19,7 @@ const CONTRACT: &[Known] = &[
 ];
 
 /// Faults between tenants.
-const TENANTS: &[Known] = &[
-    // Shared room is first come, first served.
-    ("made-up channels of one namespace leave room for another's channel", "there are 256 of this queue"),
-    ("a namespace at its limit gives up its least recently used channel", "there are 256 of this queue"),
-    ("channels of one namespace's queues leave room for another's channel", "there are 1000 of all"),
-    ("a consumer group that does not exist gives its room back soon", "the end of the made-up group"),
-    ("consumer groups that do not exist leave room for a channel", "there are 256 of this queue"),
-    ("activations of one namespace leave room for another's", "as many activations as it can have"),
-    ("a namespace at its limit gives up its least recently used activation", "as many activations as it can have"),
-    ("status lists every namespace that requests a queue", "team-a is not listed"),
-    ("status names the owner of room until it is idle", "team-b is not the owner of 256 channels"),
-    ("a first read does not wait for all that another namespace wants", "is not read yet"),
-    (
-        "a value is kept fresh while another namespace wants more than there are turns",
-        "reads for team-a in three seconds",
-    ),
-    ("reads that hang for one namespace are not in the way of another's", "is not read yet"),
-];
+const TENANTS: &[Known] = &[];
 
 fn known() -> impl Iterator<Item = Known> {
     [CONTRACT, TENANTS].concat().into_iter()

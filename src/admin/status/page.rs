@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::view::View;
+use super::view::{Owner, View};
 
 mod source;
 
@@ -61,6 +61,22 @@ fn content(view: &View) -> Markup {
                     li { (unnamed.name) ": " (unnamed.reason) " (affects " (unnamed.affects.join(", ")) ")" }
                 }
             }
+        }
+        @if view.limits.iter().any(|limit| limit.used > 0) {
+            h2 { "Limits" }
+            @for limit in &view.limits {
+                p { (limit.name) ": " (limit.used) @if let Some(max) = limit.max { " of " (max) } (owners(&limit.owners)) }
+            }
+        }
+    }
+}
+
+/// How much of a limit each namespace is charged for.
+fn owners(owners: &[Owner]) -> Markup {
+    html! {
+        @for (number, Owner { owner, used }) in owners.iter().enumerate() {
+            @if number == 0 { ", by namespace: " } @else { ", " }
+            (owner) " " (used)
         }
     }
 }

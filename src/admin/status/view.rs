@@ -17,7 +17,7 @@ use crate::lookup::consumers::ConsumerState;
 use crate::lookup::history::BUCKET;
 use crate::lookup::outage::FailureState;
 use crate::lookup::rules::ValueRules;
-use crate::lookup::state::{OutageState, ReadingState};
+use crate::lookup::state::{LimitState, OutageState, OwnerState, ReadingState};
 use crate::metric::quantity::{Decimal, Quantity};
 use crate::source::Verdict;
 
@@ -41,7 +41,25 @@ pub(super) struct View {
     /// What cannot be listed, and names that mean more than one source.
     pub(super) lists: Vec<String>,
     pub(super) unselectable: Vec<Unnamed>,
+    pub(super) limits: Vec<Limit>,
     pub(super) sources: Vec<Reading>,
+}
+
+/// A limit that all sources share.
+#[derive(Debug, Serialize)]
+pub(super) struct Limit {
+    pub(super) name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max: Option<usize>,
+    pub(super) used: usize,
+    pub(super) owners: Vec<Owner>,
+}
+
+/// A namespace, and how much of a limit it is charged for.
+#[derive(Debug, Serialize)]
+pub(super) struct Owner {
+    pub(super) owner: String,
+    pub(super) used: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,6 +111,8 @@ pub(super) struct Reading {
     /// The source's fallback is told instead of an error.
     pub(super) fallback_active: bool,
     pub(super) activations: Vec<Activation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) activation_owners: Vec<Owner>,
     pub(super) consumers: Vec<Consumer>,
     /// There are more than are listed.
     pub(super) more_consumers: bool,
@@ -187,6 +207,7 @@ pub(super) struct Parts {
     pub(super) now: Timestamp,
     pub(super) ready: bool,
     pub(super) checks: Vec<(&'static str, health::State)>,
+    pub(super) limits: Vec<LimitState>,
     pub(super) readings: Vec<ReadingState>,
     pub(super) lists: Vec<String>,
     pub(super) unselectable: Vec<Unselectable>,
@@ -196,7 +217,7 @@ pub(super) struct Parts {
 
 impl View {
     pub(super) fn of(parts: Parts) -> Self {
-        let Parts { facts, now, ready, checks, readings, lists, unselectable } = parts;
+        let Parts { facts, now, ready, checks, limits, readings, lists, unselectable } = parts;
         let Facts { version, started, certificate_expires, api_service_available, config, scale_to_zero, findings } =
             facts;
         Self {
@@ -212,8 +233,25 @@ impl View {
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),
             findings: findings.into_iter().map(Finding::redacted).collect(),
             unselectable: unselectable.into_iter().map(Unnamed::of).collect(),
+            limits: limits.into_iter().map(Limit::of).collect(),
             sources: readings.into_iter().map(Reading::of).collect(),
         }
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn of(LimitState { name, max, used, owners }: LimitState) -> Self {
+        Self { name, max, used, owners: owners.into_iter().map(Owner::of).collect() }
+    }
+}
+
+// === impl Owner ===
+
+impl Owner {
+    fn of(OwnerState { owner, used }: OwnerState) -> Self {
+        Self { owner: owner.as_str().to_owned(), used }
     }
 }
 
@@ -283,6 +321,7 @@ impl Reading {
             value_rules: ValueRulesView::of(state.value_rules),
             fallback_active: falls_back && state.value_rules.fallback.is_some(),
             activations: state.activations.into_iter().map(Activation::of).collect(),
+            activation_owners: state.activation_owners.into_iter().map(Owner::of).collect(),
             consumers,
             more_consumers: state.more_consumers,
             history: state.history,

@@ -6,6 +6,8 @@ use super::schedule::ConsumerId;
 use super::*;
 use crate::source::Step;
 
+mod admission;
+
 /// Counts its reads: the value is the number of the read.
 struct Counter {
     reads: AtomicU64,
@@ -17,6 +19,8 @@ struct Counter {
     takes: Duration,
     /// How long a read waits for admission, unless it is urgent.
     queue: Mutex<Duration>,
+    /// For whom it is read. With one owner, a read waits for a minute.
+    owners: Mutex<Vec<Namespace>>,
 }
 
 impl Poll for Arc<Counter> {
@@ -29,13 +33,21 @@ impl Poll for Arc<Counter> {
         "counter"
     }
 
-    async fn admit(&self, urgent: bool) -> Admission<()> {
-        let waited = if urgent { Duration::ZERO } else { *self.queue.lock() };
+    fn owners(&self, _: &u64, _: Instant) -> Vec<Namespace> {
+        self.owners.lock().clone()
+    }
+
+    async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission<()> {
+        let waited = match owners.len() {
+            1 => Duration::from_secs(60),
+            _ if urgent => Duration::ZERO,
+            _ => *self.queue.lock(),
+        };
         tokio::time::sleep(waited).await;
         Admission { waited, permit: () }
     }
 
-    fn is_saturated(&self) -> bool {
+    fn is_saturated(&self, _: &[Namespace]) -> bool {
         false
     }
 
@@ -87,6 +99,7 @@ fn counter(takes: Duration) -> Arc<Counter> {
         retry_after: Mutex::default(),
         takes,
         queue: Mutex::default(),
+        owners: Mutex::default(),
     })
 }
 

@@ -149,7 +149,7 @@ async fn parts_stay_and_go_with_their_source() {
     assert_eq!(fake.reads(), 2, "read again");
     scene.catalog.replace(Vec::new()).await;
     seconds(1.0).await;
-    assert_eq!(scene.catalog.maker.capacity.available_permits(), PARTS_MAX);
+    assert_eq!(scene.catalog.limits()[0].used, 0);
     seconds(30.0).await;
     assert_eq!(fake.reads(), 2);
 }

@@ -84,24 +84,17 @@ async fn an_hpa_brings_its_own_numbers_and_others_keep_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_activations_are_a_sentence() {
-    let scene = scene(&[("orders", "shop", Fake::new())]);
-    for n in 0..16 {
-        scene.told(&format!("depthgauge.dev/activation={n}")).await;
-    }
-    let error = scene.ask("shop", "depthgauge.dev/activation=99").await.unwrap_err();
-    assert!(error.to_string().starts_with("queue \"orders\" has as many activations as it can have"), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_number_of_activations_takes_the_room_of_the_sources_own() {
+async fn activations_of_one_namespace_take_none_from_another() {
     let fake = Fake::new();
     fake.set(Mood::Has(0));
-    let scene = scene_with(activation(99), &[("orders", "shop", fake.clone())]);
-    for n in 0..20 {
-        let _ = scene.ask("shop", &format!("depthgauge.dev/activation={n}")).await;
-    }
+    let scene = scene_with(activation(99), &[("orders", "*", fake.clone())]);
     assert_eq!(scene.told("queue=orders").await, (0, None));
+    for n in 0..40 {
+        scene.ask("other", &format!("depthgauge.dev/activation={n}")).await.unwrap();
+    }
+    let state = scene.catalog.readings().remove(0);
+    let owners: Vec<_> = state.activation_owners.iter().map(|state| (state.owner.as_str(), state.used)).collect();
+    assert_eq!((state.activations.len(), owners), (16, vec![("other", 15), ("shop", 1)]));
     fake.set(Mood::Has(3));
     seconds(15.0).await;
     assert_eq!(scene.told("queue=orders").await, held());

@@ -137,7 +137,7 @@ async fn retry_after_is_obeyed_by_the_next_read_and_no_read_waits_for_it() {
         oci.set_fault(None);
         // The queue as a whole and each of its parts.
         for facet in [Facet::WHOLE, Facet::WHOLE.with("channel", "eu")] {
-            drop(source.admit(false).await);
+            drop(source.admit(&[], false).await);
             let error = source.read(&facet, tokio::time::Instant::now() + LONG).await.unwrap_err();
             assert_eq!((error.step, error.cause.as_str()), (Step::Read, "429 TooManyRequests"));
             assert!(error.retry_after.is_some_and(|left| left <= Duration::from_secs(2)), "{error:?}");
@@ -184,10 +184,10 @@ async fn each_request_counts_and_not_each_read() {
     let source = open_at(&config, &format!("http://{}", double.address), &json!({"maxRequestsPerSecond": 10}));
     let began = Instant::now();
     for _ in 0..5 {
-        drop(source.admit(false).await);
+        drop(source.admit(&[], false).await);
         read(&*source, LONG).await.unwrap_err();
     }
-    drop(source.admit(false).await);
+    drop(source.admit(&[], false).await);
     let met = u32::try_from(double.count()).unwrap();
     // Three for the first reads, and one for the last: see the budget of repetitions.
     assert!((8..=10).contains(&met), "{met} requests for 5 reads");
@@ -201,13 +201,13 @@ async fn pages_and_getqueue_count_as_well() {
     let mut config: Value = serde_json::from_str(&oci.config(&json!({}), &[source("orders", &["shop"])])).unwrap();
     config["oci"]["maxRequestsPerSecond"] = json!(5);
     let source = open(&config.to_string());
-    drop(source.admit(false).await);
+    drop(source.admit(&[], false).await);
     // GetQueue, the list and the figures.
     oci.queue("orders").set_group("billing", true);
     let group = Facet::WHOLE.with("consumer-group", "billing");
     let began = Instant::now();
     source.read(&group, tokio::time::Instant::now() + LONG).await.unwrap();
-    drop(source.admit(false).await);
+    drop(source.admit(&[], false).await);
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
@@ -284,11 +284,11 @@ async fn reads_take_turns_and_places() {
     let began = Instant::now();
     let mut turns = Vec::new();
     for _ in 0..64 {
-        turns.push(source.admit(false).await);
+        turns.push(source.admit(&[], false).await);
     }
     assert!(began.elapsed() >= Duration::from_millis(50), "{:?}", began.elapsed());
-    let another = tokio::time::timeout(Duration::from_millis(200), source.admit(true)).await;
+    let another = tokio::time::timeout(Duration::from_millis(200), source.admit(&[], true)).await;
     assert!(another.is_err(), "64 are under way");
     turns.pop();
-    drop(source.admit(true).await);
+    drop(source.admit(&[], true).await);
 }

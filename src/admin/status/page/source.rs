@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{lasting, time};
+use super::{lasting, owners, time};
 use crate::admin::status::sparkline;
 use crate::admin::status::view::{Consumer, Failure, Reading, ValueRulesView};
 use crate::metric::quantity::Quantity;
@@ -73,6 +73,9 @@ fn policies(reading: &Reading) -> Markup {
                 "Activation above " (latch.threshold) " for " code { (latch.metric) } ": "
                 @if latch.active { "open, true values are told" } @else { strong.warn { "held at 0" } }
             }
+        }
+        @if !reading.activation_owners.is_empty() {
+            p.soft { (reading.activations.len()) " activations" (owners(&reading.activation_owners)) }
         }
     }
 }

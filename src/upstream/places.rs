@@ -1,0 +1,175 @@
+//! Reads in flight at one host: how many there may be, and of whom.
+//!
+//! An owner takes a place only while more places are free than it has. So the reads of one owner that
+//! hang leave half of the places to others, and those of two leave a quarter.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::line::{Line, least};
+
+/// The places at one host.
+#[derive(Debug)]
+pub(super) struct Places {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    /// By owner, for those that have any.
+    owners: HashMap<Box<str>, usize>,
+    line: Line<Place>,
+}
+
+/// The right of a read to be in flight, returned when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    owner: Box<str>,
+}
+
+// === impl Places ===
+
+impl Places {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, state: Mutex::default() }
+    }
+
+    /// Adds up how many reads of each owner are in flight or wait.
+    pub(super) fn count(&self, owners: &mut BTreeMap<String, usize>) {
+        let state = self.state.lock();
+        let taken = state.owners.iter().map(|(owner, taken)| (&**owner, *taken));
+        for (owner, reads) in taken.chain(state.line.owners()) {
+            *owners.entry(owner.to_owned()).or_default() += reads;
+        }
+    }
+
+    /// Waits for a place. A read of several owners takes it for the one that has the fewest reads in
+    /// flight and waiting. `None` never comes while the places exist.
+    pub(super) async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Place> {
+        let waiting = {
+            let mut state = self.state.lock();
+            let owner = least(owners, |owner| state.taken_by(owner) + state.line.waiting(owner));
+            state.line.push(owner, urgent)
+        };
+        self.hand_out();
+        waiting.await.ok()
+    }
+
+    /// Gives free places to reads that wait.
+    fn hand_out(self: &Arc<Self>) {
+        while let Some((owner, waiting)) = self.next() {
+            // Outside of the lock: a place that comes back because its read no longer waits needs it.
+            drop(waiting.send(Place { places: self.clone(), owner }));
+        }
+    }
+
+    /// The next read that has a place now.
+    fn next(&self) -> Option<(Box<str>, oneshot::Sender<Place>)> {
+        let state = &mut *self.state.lock();
+        let (free, owners) = (self.limit - state.taken, &state.owners);
+        let next = state.line.next(|owner| owners.get(owner).copied().unwrap_or_default() < free)?;
+        state.taken += 1;
+        *state.owners.entry(next.0.clone()).or_default() += 1;
+        Some(next)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn taken_by(&self, owner: &str) -> usize {
+        self.owners.get(owner).copied().unwrap_or_default()
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let state = &mut *self.places.state.lock();
+            state.taken -= 1;
+            if let Some(taken) = state.owners.get_mut(&self.owner) {
+                *taken -= 1;
+                if *taken == 0 {
+                    state.owners.remove(&self.owner);
+                }
+            }
+        }
+        self.places.hand_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_owner_leaves_places_to_others() {
+        let places = Arc::new(Places::new(8));
+        let take = |owner| places.take(&[owner], false).now_or_never().flatten();
+        let taken = |owner| std::iter::from_fn(|| take(owner)).collect::<Vec<_>>();
+        let (a, b, c, d) = (taken("a"), taken("b"), taken("c"), taken("d"));
+        assert_eq!([a.len(), b.len(), c.len(), d.len()], [4, 2, 1, 1]);
+        // What two owners share is taken for the one that has fewer.
+        drop(c);
+        let shared = places.take(&["a", "c"], false).now_or_never().flatten().unwrap();
+        assert_eq!(&*shared.owner, "c");
+        drop((a, b, d, shared));
+        assert!(places.state.lock().owners.is_empty());
+    }
+
+    #[test]
+    fn a_place_goes_to_the_next_owner_in_the_line() {
+        let places = Arc::new(Places::new(1));
+        let held = places.take(&["a"], false).now_or_never().flatten();
+        let mut gone = Box::pin(places.take(&["a"], false));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        let mut order = Vec::new();
+        let mut takes: Vec<_> = ["a", "a", "b"]
+            .iter()
+            .map(|owner| (*owner, Box::pin(places.take(std::slice::from_ref(owner), false))))
+            .collect();
+        for (_, take) in &mut takes {
+            assert!(take.as_mut().now_or_never().is_none());
+        }
+        drop(held);
+        while !takes.is_empty() {
+            let at = takes.iter_mut().position(|(_, take)| take.as_mut().now_or_never().flatten().is_some()).unwrap();
+            order.push(takes.remove(at).0);
+        }
+        assert_eq!(order, ["a", "b", "a"]);
+    }
+
+    proptest! {
+        #[test]
+        fn there_are_never_more_than_the_limit_and_all_come_back(
+            steps in proptest::collection::vec((0usize..4, any::<bool>()), 1..100),
+        ) {
+            let (places, owners) = (Arc::new(Places::new(6)), ["a", "b", "c", "d"]);
+            let mut held = Vec::new();
+            for (owner, takes) in steps {
+                if takes {
+                    held.extend(places.take(&[owners[owner]], false).now_or_never().flatten());
+                } else if !held.is_empty() {
+                    held.remove(owner % held.len());
+                }
+                let state = places.state.lock();
+                prop_assert!(state.taken == held.len() && state.taken <= 6);
+                prop_assert_eq!(state.owners.values().sum::<usize>(), state.taken);
+            }
+            drop(held);
+            prop_assert_eq!(places.state.lock().taken, 0);
+        }
+    }
+}
