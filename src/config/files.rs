@@ -202,8 +202,9 @@ mod tests {
         assert_eq!(scene.look(), None);
         let error = scene.look().unwrap().unwrap_err();
         let folder = scene.dir.path().display();
-        let expected =
-            format!("{folder}/c.yaml:4:29: another queue is called \"a\", at {folder}/a.yaml:4:29: names must differ");
+        let expected = format!(
+            "{folder}/c.yaml:4:29: another queue is called \"a\", at {folder}/a.yaml:4:29: names must differ, because namespace \"shop\" may read both"
+        );
         assert_eq!(error, expected);
         std::fs::remove_file(scene.dir.path().join("c.yaml")).unwrap();
         std::fs::remove_file(scene.dir.path().join("b.yaml")).unwrap();
