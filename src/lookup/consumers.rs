@@ -107,6 +107,11 @@ impl Consumers {
         self.owners.push((namespace.clone(), now));
     }
 
+    /// Drops the namespaces: nothing is read for them.
+    pub(super) fn disown(&mut self) {
+        self.owners = Vec::new();
+    }
+
     /// The namespaces that have requested the reading within `idle_after`.
     pub(super) fn owners(&self, now: Instant, idle_after: Duration) -> Vec<Namespace> {
         let recent = self.owners.iter().filter(|(_, last)| now.saturating_duration_since(*last) < idle_after);
@@ -244,6 +249,8 @@ mod tests {
         consumers.own(&Namespace::new("team-40"), start + Duration::from_secs(100));
         let owners = |second| consumers.owners(start + Duration::from_secs(second), idle_after).len();
         assert_eq!((owners(100), owners(120), owners(129), owners(130)), (OWNERS_PER_READING, 10, 1, 0));
+        consumers.disown();
+        assert!(consumers.owners(start + Duration::from_secs(100), idle_after).is_empty());
     }
 
     #[test]

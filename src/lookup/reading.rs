@@ -152,6 +152,7 @@ impl Poll for SourceRead {
 
     fn rest(notes: &mut Notes) {
         notes.activations.clear();
+        notes.consumers.disown();
     }
 
     fn inherit(notes: &mut Notes, before: &Notes) {
