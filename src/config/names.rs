@@ -16,23 +16,65 @@ pub(super) struct Named<'c> {
     pub(super) export: bool,
 }
 
+/// Earlier entries of one name.
+#[derive(Default)]
+struct Earlier<'c> {
+    entries: Vec<Named<'c>>,
+    /// The first entry of each namespace that is written without `*`: thousands of teams may each have
+    /// an entry of this name.
+    by_namespace: HashMap<&'c Pattern, usize>,
+    with_patterns: Vec<usize>,
+    exported: Option<usize>,
+}
+
 /// Reports each entry that a namespace may confuse with an earlier one.
 pub(super) fn unique_names<'c>(entries: impl Iterator<Item = Named<'c>>, problems: &mut Problems) {
-    let mut earlier: HashMap<_, Vec<Named<'c>>> = HashMap::new();
+    let mut earlier: HashMap<_, Earlier<'c>> = HashMap::new();
     for entry in entries {
-        let same = earlier.entry((entry.label, entry.name)).or_default();
-        if let Some((first, why)) = same.iter().find_map(|first| Some((first, entry.clash(first)?))) {
+        let earlier = earlier.entry((entry.label, entry.name)).or_default();
+        if let Some((first, why)) = earlier.clash(&entry) {
             let Named { label, name, at, .. } = entry;
-            problems.add(
-                at,
-                format!("another {label} is called {name:?}, at {}: names must differ, because {why}", first.at),
-            );
+            let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");
+            problems.add(at, message);
         }
-        same.push(entry);
+        earlier.add(entry);
+    }
+}
+
+impl<'c> Earlier<'c> {
+    /// The first of them that can't have the name of this one too, and why.
+    fn clash(&self, entry: &Named<'_>) -> Option<(Position, String)> {
+        let mut suspects: Vec<usize> = if entry.has_patterns() {
+            (0..self.entries.len()).collect()
+        } else {
+            let same = entry.namespaces.iter().filter_map(|namespace| self.by_namespace.get(namespace));
+            same.chain(&self.with_patterns).copied().chain(self.exported).collect()
+        };
+        suspects.sort_unstable();
+        let mut suspects = suspects.into_iter().map(|at| &self.entries[at]);
+        suspects.find_map(|earlier| Some((earlier.at, entry.clash(earlier)?)))
+    }
+
+    fn add(&mut self, entry: Named<'c>) {
+        let at = self.entries.len();
+        for namespace in entry.namespaces {
+            self.by_namespace.entry(namespace).or_insert(at);
+        }
+        if entry.has_patterns() {
+            self.with_patterns.push(at);
+        }
+        if entry.export {
+            self.exported.get_or_insert(at);
+        }
+        self.entries.push(entry);
     }
 }
 
 impl Named<'_> {
+    fn has_patterns(&self) -> bool {
+        !self.namespaces.iter().all(Pattern::is_literal)
+    }
+
     /// Why both can't have one name.
     fn clash(&self, other: &Self) -> Option<String> {
         let pairs = self.namespaces.iter().flat_map(|one| other.namespaces.iter().map(move |other| (one, other)));
@@ -81,6 +123,8 @@ mod tests {
         let expected = "6:29: another queue is called \"orders\", at 5:29: names must differ, because `export` would show both as one gauge";
         assert_eq!(lines(&exported), [expected]);
         assert!(lines(&[exported[0], "namespaces: [team-b]"]).is_empty());
+        let pattern = ["namespaces: ['team-*'], export: true", "namespaces: ['shop-*'], export: true"];
+        assert_eq!(lines(&pattern), [expected]);
     }
 
     #[test]
