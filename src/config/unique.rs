@@ -4,21 +4,68 @@ use std::collections::HashMap;
 
 use super::entry::Written;
 use super::{Location, Report};
+use crate::metric::pattern::Pattern;
+
+/// Earlier entries of one name.
+#[derive(Default)]
+struct Earlier<'w> {
+    entries: Vec<(Location, &'w Written)>,
+    /// The first entry of each namespace that is written without `*`: thousands of teams may each have
+    /// an entry of this name.
+    by_namespace: HashMap<&'w Pattern, usize>,
+    with_patterns: Vec<usize>,
+    exported: Option<usize>,
+}
 
 /// Reports each entry that a namespace may confuse with an earlier one.
 pub(super) fn check(written: &[Written], report: &mut Report<'_>) {
-    let mut earlier: HashMap<_, Vec<(Location, &Written)>> = HashMap::new();
+    let mut earlier: HashMap<_, Earlier<'_>> = HashMap::new();
     for entry in written {
         let Some(at) = entry.name_at else { continue };
         let (location, label, name) = (Location { at, ..entry.location }, entry.kind.label, &*entry.name);
-        let same = earlier.entry((entry.kind.name, name)).or_default();
-        if let Some((first, why)) = same.iter().find_map(|(at, first)| Some((*at, clash(entry, first)?))) {
+        let earlier = earlier.entry((entry.kind.name, name)).or_default();
+        if let Some((first, why)) = earlier.clash(entry) {
             let first = report.place(first, location);
             let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");
             report.add(location, message);
         }
-        same.push((location, entry));
+        earlier.add(location, entry);
     }
+}
+
+// === impl Earlier ===
+
+impl<'w> Earlier<'w> {
+    /// The first of them that can't have the name of this one too, and why.
+    fn clash(&self, entry: &Written) -> Option<(Location, String)> {
+        let mut suspects: Vec<usize> = if has_patterns(entry) {
+            (0..self.entries.len()).collect()
+        } else {
+            let same = entry.namespaces.iter().filter_map(|namespace| self.by_namespace.get(namespace));
+            same.chain(&self.with_patterns).copied().chain(self.exported).collect()
+        };
+        suspects.sort_unstable();
+        let mut suspects = suspects.into_iter().map(|at| self.entries[at]);
+        suspects.find_map(|(at, earlier)| Some((at, clash(entry, earlier)?)))
+    }
+
+    fn add(&mut self, location: Location, entry: &'w Written) {
+        let at = self.entries.len();
+        for namespace in &entry.namespaces {
+            self.by_namespace.entry(namespace).or_insert(at);
+        }
+        if has_patterns(entry) {
+            self.with_patterns.push(at);
+        }
+        if entry.exports() {
+            self.exported.get_or_insert(at);
+        }
+        self.entries.push((location, entry));
+    }
+}
+
+fn has_patterns(entry: &Written) -> bool {
+    !entry.namespaces.iter().all(Pattern::is_literal)
 }
 
 /// Why both can't have one name. Without namespaces an entry is wrong, and that is reported by itself.
@@ -69,6 +116,8 @@ mod tests {
         let expected = "6:29: another queue is called \"orders\", at 5:29: names must differ, because `export` would show both as one gauge";
         assert_eq!(lines(&exported), [expected]);
         assert!(lines(&[exported[0], "namespaces: [team-b]"]).is_empty());
+        let pattern = ["namespaces: ['team-*'], export: true", "namespaces: ['shop-*'], export: true"];
+        assert_eq!(lines(&pattern), [expected]);
     }
 
     #[test]

@@ -162,8 +162,10 @@ impl ReadingState {
     /// have. Its `rules` are in the order of precedence.
     pub(super) fn all(source: &NamedSource, rules: &[&AccessRules], now: Instant) -> Vec<Self> {
         let mut own: Vec<ValueRules> = Vec::new();
-        for rules in rules.iter().filter(|rules| !own.contains(&rules.value_rules)).collect::<Vec<_>>() {
-            own.push(rules.value_rules);
+        for rules in rules {
+            if !own.contains(&rules.value_rules) {
+                own.push(rules.value_rules);
+            }
         }
         let readings = source.readings.all();
         let with_rules = |reading| own.iter().map(move |own| (reading, *own));

@@ -18,8 +18,8 @@ use crate::metric::names;
 use crate::source::Kind;
 
 /// Bytes of an error message for true names that became one label value, and of each of them.
-const TRUE_NAMES_BYTES: usize = 240;
-const TRUE_NAME_BYTES: usize = 100;
+const TRUE_NAMES_BYTES: usize = 220;
+const TRUE_NAME_BYTES: usize = 95;
 
 /// What some namespaces may read.
 #[derive(Default)]

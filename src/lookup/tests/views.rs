@@ -159,6 +159,8 @@ async fn entries_that_name_one_source_alike_share_its_readings() {
         assert_eq!(scene.names_in(namespace, "").await.unwrap(), "orders");
     }
     assert_eq!(fake.reads(), 1);
+    let rows = scene.catalog.readings();
+    assert_eq!((rows.len(), rows[0].namespaces.join(","), rows[0].consumers.len()), (1, "team-a,team-b".to_owned(), 2));
 }
 
 #[tokio::test(start_paused = true)]
