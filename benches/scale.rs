@@ -16,7 +16,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError};
+use depthgauge::source::{Identified, Items, KINDS, NextRequest, Opened, Source, SourceError};
 use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -55,11 +55,11 @@ impl Source for Simulated {
         self.queue.upstream()
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async {
             self.reads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(TAKES).await;
-            Ok(Figures::new(vec![(MetricName::new(LENGTH), Quantity::from_units(1))]))
+            Ok(Items::one(vec![(MetricName::new(LENGTH), Quantity::from_units(1))]))
         }
         .boxed()
     }
@@ -145,7 +145,7 @@ async fn simulate(queues: usize, hpas: usize, per_second: u32) -> anyhow::Result
     // The same phases each time.
     fastrand::seed(1);
     let reads = Arc::new(AtomicU64::new(0));
-    let (catalog, reader) = Catalog::new(bindings(queues, per_second, &reads)?, clock);
+    let (catalog, reader) = Catalog::new(bindings(queues, per_second, &reads)?, KINDS, clock);
     let (catalog, reader) = (Arc::new(catalog), tokio::spawn(reader.run()));
     let until = Instant::now() + LASTS;
     let everybody: Vec<_> = (0..hpas).map(|n| tokio::spawn(asks(catalog.clone(), n % queues, until))).collect();

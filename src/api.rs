@@ -28,10 +28,20 @@ mod values;
 pub use values::Metrics;
 
 use discovery::Discovery;
+use openapi::OpenApi;
 
 /// All routes but that of values, which [`crate::auth`] asks of [`Metrics`] by itself.
 pub fn routes(catalog: Arc<Catalog>) -> Router {
+    let openapi = OpenApi::of(&catalog.fixed_metrics());
     let discovery = Discovery::new(catalog);
+    let openapi = Router::new()
+        .route("/openapi/v2", get(openapi::version_2))
+        .route("/openapi/v2/", get(openapi::version_2))
+        .route("/openapi/v3", get(openapi::index))
+        .route("/openapi/v3/", get(openapi::index))
+        .route(&format!("/openapi/v3{PREFIX}"), get(openapi::version_3))
+        .route(&format!("/openapi/v3{PREFIX}/"), get(openapi::version_3))
+        .with_state(openapi);
     Router::new()
         .route("/apis", get(discovery::groups))
         .route("/apis/", get(discovery::groups))
@@ -43,12 +53,7 @@ pub fn routes(catalog: Arc<Catalog>) -> Router {
         .with_state(discovery)
         .route("/version", get(discovery::version))
         .route("/version/", get(discovery::version))
-        .route("/openapi/v2", get(openapi::version_2))
-        .route("/openapi/v2/", get(openapi::version_2))
-        .route("/openapi/v3", get(openapi::index))
-        .route("/openapi/v3/", get(openapi::index))
-        .route(&format!("/openapi/v3{PREFIX}"), get(openapi::version_3))
-        .route(&format!("/openapi/v3{PREFIX}/"), get(openapi::version_3))
+        .merge(openapi)
         .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/{{name}}"), get(values::by_name))
         .route(&format!("{PREFIX}/namespaces/{{namespace}}/{{metric}}/{{name}}/"), get(values::by_name))
         .route(&format!("{PREFIX}/{{metric}}"), get(values::all_namespaces))

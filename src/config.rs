@@ -51,6 +51,7 @@ struct Entry {
     namespaces: Vec<Pattern>,
     timing: Timing,
     export: bool,
+    sums: bool,
     value_rules: ValueRules,
     definition: Definition,
 }

@@ -24,9 +24,10 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName, Namespace, Sample, names};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{self, Definition, Kind, Opened};
+use crate::source::{Definition, Kind, Kinds, Opened};
 
 pub mod activation;
+mod chosen;
 mod collector;
 pub mod consumers;
 mod entries;
@@ -36,6 +37,7 @@ pub mod history;
 mod limits;
 mod list;
 mod meters;
+mod metrics;
 mod once;
 pub mod outage;
 mod polled;
@@ -57,13 +59,15 @@ pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
 pub use refused::Unselectable;
 
+use chosen::Share;
 use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
 use meters::Meters;
+use metrics::Metrics;
 use query::Query;
 use reader::Replacement;
-use reading::{AnswerOptions, Context, Reading};
+use reading::{AnswerOptions, Answered, Context, Reading};
 use readings::ReadingsMaker;
 use registry::Registry;
 use rules::ValueRules;
@@ -103,6 +107,9 @@ pub struct SourceConfig {
     pub export: bool,
     /// What is served instead of some values, unless a request says otherwise.
     pub value_rules: ValueRules,
+    /// Whether a request may have several of its items, which the HPA controller adds up. Those of a
+    /// kind whose labels name sources always are.
+    pub sums: bool,
     /// What makes the source what it is: while this, the name and the timing stay the same, so
     /// does the source, and what is known of it.
     pub definition: Definition,
@@ -112,7 +119,7 @@ pub struct SourceConfig {
 
 /// All sources, ready to be requested.
 pub struct Catalog {
-    metrics: Arc<BTreeSet<MetricName>>,
+    kinds: Kinds,
     published: Arc<ArcSwap<Entries>>,
     replacements: mpsc::UnboundedSender<Replacement>,
     maker: ReadingsMaker,
@@ -130,12 +137,12 @@ struct Item<'a> {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LookupError {
     /// No kind of source has such a metric.
-    #[error("there is no metric {requested:?}; there are {}", exist.join(", "))]
+    #[error("there is no metric {requested:?}; there are {exist}")]
     NoSuchMetric {
         /// As requested.
         requested: String,
-        /// All that exist, sorted.
-        exist: Vec<&'static str>,
+        /// Those that exist, sorted.
+        exist: String,
     },
     /// The selector has a key that this metric does not have.
     #[error("no such selector key for {metric}: {key}; it can be selected by {}", keys.join(", "))]
@@ -175,16 +182,16 @@ impl Default for Timing {
 
 impl Catalog {
     /// A catalog of these sources, and what reads them.
-    pub fn new(configs: Vec<SourceConfig>, clock: Clock) -> (Self, Reader) {
+    pub fn new(configs: Vec<SourceConfig>, kinds: Kinds, clock: Clock) -> (Self, Reader) {
         let (to_spawn, tasks) = mpsc::unbounded_channel();
         let (to_apply, reports) = mpsc::unbounded_channel();
         let (to_replace, replacements) = mpsc::unbounded_channel();
-        let maker = ReadingsMaker::new(Context { clock, tasks: to_spawn, meters: Meters::default() });
+        let maker = ReadingsMaker::new(Context { clock, tasks: to_spawn, meters: Meters::new(kinds) });
         let published = Arc::new(ArcSwap::default());
-        let mut registry = Registry::new(published.clone(), maker.clone(), to_apply);
+        let mut registry = Registry::new(published.clone(), maker.clone(), to_apply, Metrics::of(kinds, []));
         registry.replace(configs);
         let reader = Reader { registry, tasks, reports, replacements };
-        (Self { metrics: Arc::new(metrics()), published, replacements: to_replace, maker }, reader)
+        (Self { kinds, published, replacements: to_replace, maker }, reader)
     }
 
     /// Counts requests and reads in a registry whose metrics begin with `depthgauge_`.
@@ -210,7 +217,7 @@ impl Catalog {
         metric: &str,
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
-        let query = Query::parse(metric, selector)?;
+        let query = self.query(metric, selector)?;
         self.samples(namespace, &query, Some(&Consumer::new(namespace, &query))).await
     }
 
@@ -224,7 +231,7 @@ impl Catalog {
         metric: &str,
         selector: &Selector,
     ) -> Result<Vec<Sample>, LookupError> {
-        self.samples(namespace, &Query::parse(metric, selector)?, None).await
+        self.samples(namespace, &self.query(metric, selector)?, None).await
     }
 
     async fn samples(
@@ -247,23 +254,26 @@ impl Catalog {
             now = Instant::now();
         }
         let items = if items.len() > 1 { each_once(items) } else { items };
-        let mut samples = Vec::with_capacity(items.len());
-        for item in &items {
-            samples.push(item.sample(query, items.len() == 1, consumer.is_none(), now)?);
-        }
-        in_range(query.metric, samples)
+        let (alone, patient) = (items.len() == 1, consumer.is_none());
+        let shares = items.iter().map(|item| item.share(query, alone, patient, now));
+        let shares = shares.collect::<Result<Vec<Share>, _>>()?;
+        let samples = match query.kind {
+            Some(_) => shares.into_iter().flat_map(|share| share.samples).collect(),
+            None => chosen::together(query, shares)?,
+        };
+        in_range(&query.metric, samples)
     }
 
     /// The metrics that there are: those that the config can name, whatever can be read now. The same
     /// allocation while they are the same.
     pub fn metrics(&self) -> Arc<BTreeSet<MetricName>> {
-        self.metrics.clone()
+        self.entries().metrics.all.clone()
     }
 
     /// The longest of the last pauses between requests of this query; `None` before there were a few
     /// of them here. Another replica may have answered in between.
     pub fn longest_pause(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Duration> {
-        let query = Query::parse(metric, selector).ok()?;
+        let query = self.query(metric, selector).ok()?;
         let view = self.entries().view(namespace);
         let items = items(&view, namespace, &query, Instant::now()).ok()?;
         let consumer = Consumer::new(namespace, &query);
@@ -306,6 +316,21 @@ impl Catalog {
         self.entries().refused.unselectable.clone()
     }
 
+    /// Those of them that every config has.
+    pub fn fixed_metrics(&self) -> BTreeSet<MetricName> {
+        fixed_metrics(self.kinds)
+    }
+
+    /// The label that names a source of this metric: `queue`. Metrics whose names the config chooses have
+    /// none.
+    pub fn label(&self, metric: &MetricName) -> Option<&'static str> {
+        self.kinds.iter().find(|kind| kind.metrics.contains(metric)).map(|kind| kind.label)
+    }
+
+    fn query<'q>(&self, metric: &str, selector: &'q Selector) -> Result<Query<'q>, LookupError> {
+        Query::parse(metric, selector, &self.entries().metrics)
+    }
+
     /// The sources of now.
     fn entries(&self) -> Arc<Entries> {
         self.published.load_full()
@@ -315,7 +340,7 @@ impl Catalog {
     /// is not known well enough.
     async fn listed(&self, query: &Query<'_>, namespace: &Namespace, by: Requester) -> Result<Arc<View>, LookupError> {
         let view = self.entries().view(namespace);
-        let Some(names) = view.names(query.kind) else { return Ok(view) };
+        let Some(names) = query.kind.and_then(|kind| view.names(kind)) else { return Ok(view) };
         let has_waited = names.wait_for_lists(query, by).await.map_err(LookupError::Unavailable)?;
         Ok(if has_waited { self.entries().view(namespace) } else { view })
     }
@@ -324,24 +349,34 @@ impl Catalog {
 // === impl Item ===
 
 impl Item<'_> {
-    fn sample(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Sample, LookupError> {
-        let (metric, &Self { entry, namespace, .. }) = (query.metric, self);
-        let value_rules = match query.kind.depths.contains(&metric) {
-            true => query.value_rules.or(entry.rules.value_rules),
-            false => ValueRules::default(),
+    /// What its reading adds to an answer.
+    fn share(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Share, LookupError> {
+        let &Self { entry, namespace, .. } = self;
+        let value_rules = match query.kind {
+            Some(kind) if !kind.depths.contains(&query.metric) => ValueRules::default(),
+            _ => query.value_rules.or(entry.rules.value_rules),
         };
-        let answer = self.reading.answer(&AnswerOptions { namespace, metric, value_rules, alone, patient }, now)?;
-        let mut labels =
-            self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
-        if let Some(applied) = answer.applied {
-            labels = labels.with(rules::LABEL, applied.as_str());
+        let answer = self.reading.answer(&AnswerOptions { namespace, query, value_rules, alone, patient }, now)?;
+        let own = self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
+        let sample = |answered: Answered| {
+            let mut labels = answered.labels.iter().fold(own.clone(), |labels, (key, value)| labels.with(key, value));
+            if let Some(applied) = answered.applied {
+                labels = labels.with(rules::LABEL, applied.as_str());
+            }
+            let (metric, timestamp) = (query.metric.clone(), answer.timestamp);
+            Sample { metric, labels, timestamp, value: answered.value }
+        };
+        let mut samples: Vec<Sample> = answer.items.into_iter().map(sample).collect();
+        // In the config it is about what is selected from this source; in the selector, about the answer.
+        if let (None, None, Some(threshold)) = (query.kind, query.value_rules.activation, value_rules.activation) {
+            chosen::hold(&mut samples, threshold);
         }
-        Ok(Sample { metric, labels, timestamp: answer.timestamp, value: answer.value })
+        Ok(Share { samples, sums: entry.rules.sums, keys: answer.keys })
     }
 }
 
 /// The samples, unless the HPA controller can't add them up.
-fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, LookupError> {
+fn in_range(metric: &MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, LookupError> {
     let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
     if sum.is_some_and(Quantity::is_value) && samples.iter().all(|sample| sample.value.is_value()) {
         return Ok(samples);
@@ -352,31 +387,14 @@ fn in_range(metric: MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Loo
     Err(LookupError::Unavailable(what.into()))
 }
 
-/// All metrics of all kinds, sorted. They depend neither on the config nor on what can be read.
-pub fn metrics() -> BTreeSet<MetricName> {
-    source::KINDS.iter().flat_map(|kind| kind.metrics).copied().collect()
-}
-
-/// The label that names a source of this metric: `queue`.
-pub fn label(metric: MetricName) -> Option<&'static str> {
-    let kind = source::KINDS.iter().find(|kind| kind.metrics.contains(&metric))?;
-    Some(kind.label)
+/// The metrics that these kinds have, whatever the config is.
+pub fn fixed_metrics(kinds: Kinds) -> BTreeSet<MetricName> {
+    kinds.iter().flat_map(|kind| kind.metrics).cloned().collect()
 }
 
 /// A source as it appears in an error message: `queue "orders"`.
 pub fn title(kind: &Kind, name: &str) -> String {
     format!("{} {name:?}", kind.label)
-}
-
-fn find_metric(requested: &str) -> Result<(&'static Kind, MetricName), LookupError> {
-    let found = source::KINDS.iter().find_map(|kind| {
-        let metric = kind.metrics.iter().find(|metric| metric.as_str() == requested)?;
-        Some((*kind, *metric))
-    });
-    found.ok_or_else(|| LookupError::NoSuchMetric {
-        requested: shortened(requested, 63).to_owned(),
-        exist: metrics().into_iter().map(MetricName::as_str).collect(),
-    })
 }
 
 fn items<'a>(
@@ -386,7 +404,14 @@ fn items<'a>(
     now: Instant,
 ) -> Result<Vec<Item<'a>>, LookupError> {
     let mut items = Vec::new();
-    if let Some(names) = view.names(query.kind) {
+    let Some(kind) = query.kind else {
+        for entry in view.chosen(&query.metric) {
+            let facet = &query.facets[0];
+            items.push(Item { namespace, entry, facet, reading: entry.source.readings.reading(facet, namespace, now) });
+        }
+        return if items.is_empty() { Err(chosen::not_readable(query, namespace)) } else { Ok(items) };
+    };
+    if let Some(names) = view.names(kind) {
         let selected = names.select(query).map_err(LookupError::Unavailable)?;
         query.check_parts(selected.len())?;
         for entry in selected {
@@ -396,7 +421,7 @@ fn items<'a>(
             }
         }
     }
-    if items.is_empty() { Err(no_match(view, query.kind, namespace, query.selector)) } else { Ok(items) }
+    if items.is_empty() { Err(no_match(view, kind, namespace, query.selector)) } else { Ok(items) }
 }
 
 /// Without the sources and parts that are also there under another name, because the HPA adds up the

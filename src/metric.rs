@@ -3,8 +3,11 @@
 //! A source reads [`Sample`]s, the API prints them; neither has to know the other. Nothing
 //! here does I/O, and nothing here depends on another module.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -32,8 +35,16 @@ pub const LABEL_VALUE_RULE: &str =
 pub const LABEL_VALUE_MAX: usize = 63;
 
 /// The name of an external metric, as it stands in a URL and in an HPA: `oci_queue_length`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct MetricName(&'static str);
+#[derive(Clone)]
+pub struct MetricName(Name);
+
+#[derive(Clone)]
+enum Name {
+    /// Of a kind of source.
+    Fixed(&'static str),
+    /// Of the config.
+    Chosen(Arc<str>),
+}
 
 /// A Kubernetes namespace, the unit of "who may read this".
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -41,7 +52,7 @@ pub struct Namespace(Arc<str>);
 
 /// What describes a sample, sorted by key: `{queue: orders}`. Shared, because every answer of a
 /// source carries the same.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Labels(Arc<BTreeMap<String, String>>);
 
 /// One value of one metric, with the moment at which its source was read.
@@ -60,20 +71,66 @@ pub struct Sample {
 // === impl MetricName ===
 
 impl MetricName {
-    /// A name known at compile time; sources declare theirs as constants.
+    /// A name known at compile time; kinds of sources declare theirs as constants.
     pub const fn new(name: &'static str) -> Self {
-        Self(name)
+        Self(Name::Fixed(name))
+    }
+
+    /// A name that the config chooses.
+    pub fn chosen(name: &str) -> Self {
+        Self(Name::Chosen(name.into()))
     }
 
     /// The name as it stands in URLs.
-    pub const fn as_str(self) -> &'static str {
-        self.0
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Name::Fixed(name) => name,
+            Name::Chosen(name) => name,
+        }
+    }
+}
+
+impl PartialEq for MetricName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for MetricName {}
+
+impl PartialOrd for MetricName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MetricName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for MetricName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl Borrow<str> for MetricName {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for MetricName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
     }
 }
 
 impl fmt::Display for MetricName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.as_str())
     }
 }
 

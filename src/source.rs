@@ -11,13 +11,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName, Namespace};
 use crate::upstream::{Admission, Upstream};
 
 pub mod facet;
+pub mod items;
 pub mod keys;
 pub mod oci_queue;
+
+pub use items::{Item, Items};
 
 use facet::Facet;
 use keys::{Key, Values};
@@ -35,7 +37,8 @@ pub struct Kind {
     pub name: &'static str,
     /// The label that picks one of its sources by its name: `queue`.
     pub label: &'static str,
-    /// The metrics that each of its sources has, sorted.
+    /// The metrics that each of its sources has, sorted. Without any, key `metric` of each entry chooses
+    /// a name, and the items of a source are told apart by labels that their reads bring.
     pub metrics: &'static [MetricName],
     /// Those of its metrics that `export: true` also shows as gauges, under their own names.
     pub gauges: &'static [Gauge],
@@ -172,8 +175,8 @@ pub trait Listing: Send + Sync {
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
 }
 
-/// A metric that is also shown to whoever scrapes us.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// A metric that is also shown on `/metrics`.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gauge {
     /// Which one; its name is the gauge's.
     pub metric: MetricName,
@@ -183,8 +186,8 @@ pub struct Gauge {
 
 /// Something that can be read again and again.
 pub trait Source: Send + Sync {
-    /// Reads all figures of one part at once, giving up at the deadline.
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>>;
+    /// Reads all items of one part at once, giving up at the deadline.
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>>;
 
     /// A part by what it is, whatever it is called: equal for two names of one part, as far as is
     /// known.
@@ -206,10 +209,6 @@ pub struct NextRequest<'s> {
     /// What failures are remembered by, see [`crate::upstream::Host::admit`].
     pub key: String,
 }
-
-/// One reading: a value for each metric of the kind.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Figures(Vec<(MetricName, Quantity)>);
 
 /// What went wrong on the way, in five steps that have different remedies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -237,7 +236,7 @@ pub enum Verdict {
     NoSuchPart,
 }
 
-/// Why a reading brought no figures.
+/// Why a read brought no items.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceError {
     /// How far it came.
@@ -262,6 +261,11 @@ pub struct SourceError {
 // === impl Kind ===
 
 impl Kind {
+    /// Whether the config chooses the names of its metrics.
+    pub fn chooses(&self) -> bool {
+        self.metrics.is_empty()
+    }
+
     /// The form that these keys pick.
     pub fn form(&self, has: impl Fn(&str) -> bool) -> Option<&'static Form> {
         let forms = self.forms;
@@ -325,20 +329,6 @@ fn names(owners: &[Namespace]) -> Vec<&str> {
 #[error("{0}")]
 pub struct OpenError(pub String);
 
-// === impl Figures ===
-
-impl Figures {
-    /// A value for each metric.
-    pub fn new(values: Vec<(MetricName, Quantity)>) -> Self {
-        Self(values)
-    }
-
-    /// The value of one metric.
-    pub fn value(&self, metric: MetricName) -> Option<Quantity> {
-        self.0.iter().find(|(name, _)| *name == metric).map(|(_, value)| *value)
-    }
-}
-
 // === impl Step ===
 
 impl Step {
@@ -369,7 +359,7 @@ mod tests {
     #[test]
     fn every_kind_has_depths_and_says_each_label_once() {
         for kind in KINDS {
-            assert!(!kind.depths.is_empty(), "{}", kind.name);
+            assert_eq!(kind.depths.is_empty(), kind.chooses(), "{}", kind.name);
             assert!(kind.depths.iter().all(|metric| kind.metrics.contains(metric)), "{}", kind.name);
             let mut labels = vec![kind.label];
             labels.extend(kind.parts);
@@ -395,7 +385,7 @@ mod tests {
     #[test]
     fn no_two_kinds_share_a_name_or_a_metric() {
         let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-        let mut metrics: Vec<MetricName> = KINDS.iter().flat_map(|kind| kind.metrics).copied().collect();
+        let mut metrics: Vec<MetricName> = KINDS.iter().flat_map(|kind| kind.metrics).cloned().collect();
         let (names_before, metrics_before) = (names.len(), metrics.len());
         names.sort_unstable();
         names.dedup();

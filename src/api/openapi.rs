@@ -5,15 +5,16 @@
 //! name, and logs it: so the types of `meta/v1` are written out where they are used, and only
 //! `k8s.io/metrics`' own are named.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::accept::Encoding;
-use super::fixed::{self, Fixed, Made};
-use crate::lookup;
+use super::encode::EncodeError;
+use super::fixed::Fixed;
 use crate::metric::MetricName;
 use crate::refusal::Refusal;
 use crate::request::{GROUP, PREFIX, VERSION};
@@ -28,32 +29,59 @@ const JSON: &[Encoding] = &[Encoding::Json];
 const MEDIA_TYPES: [&str; 3] =
     [Encoding::Json.media_type(), Encoding::Yaml.media_type(), Encoding::Protobuf.media_type()];
 
-static V2: Made = LazyLock::new(|| Ok(Fixed::new(&v2())?.tagged()));
-static V3: Made = LazyLock::new(|| Ok(Fixed::new(&v3())?.tagged()));
-static V3_INDEX: Made = LazyLock::new(|| {
-    let group = format!("apis/{GROUP}/{VERSION}");
-    // The hash lets callers keep the document for as long as it is the same.
-    let url = format!("/openapi/v3/{group}?hash={}", Fixed::new(&v3())?.hash());
-    Ok(Fixed::new(&json!({"paths": {group: {"serverRelativeURL": url}}}))?.tagged())
-});
+/// The documents. They name the metrics that every config has, because kube-apiserver merges them again
+/// whenever they change.
+#[derive(Clone)]
+pub(super) struct OpenApi(Arc<Result<Documents, EncodeError>>);
+
+struct Documents {
+    v2: Fixed,
+    v3: Fixed,
+    v3_index: Fixed,
+}
 
 /// `GET /openapi/v2`
-pub(super) async fn version_2(request: Request) -> Result<Response, Refusal> {
-    fixed::get(&V2)?.reply(&request.into_parts().0, JSON)
+pub(super) async fn version_2(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+    documents.get()?.v2.reply(&request.into_parts().0, JSON)
 }
 
 /// `GET /openapi/v3`: where the documents are.
-pub(super) async fn index(request: Request) -> Result<Response, Refusal> {
-    fixed::get(&V3_INDEX)?.reply(&request.into_parts().0, JSON)
+pub(super) async fn index(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+    documents.get()?.v3_index.reply(&request.into_parts().0, JSON)
 }
 
 /// `GET /openapi/v3/apis/external.metrics.k8s.io/v1beta1`
-pub(super) async fn version_3(request: Request) -> Result<Response, Refusal> {
-    fixed::get(&V3)?.reply(&request.into_parts().0, JSON)
+pub(super) async fn version_3(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+    documents.get()?.v3.reply(&request.into_parts().0, JSON)
 }
 
-fn v2() -> Value {
-    let operation = |metric| {
+// === impl OpenApi ===
+
+impl OpenApi {
+    pub(super) fn of(metrics: &BTreeSet<MetricName>) -> Self {
+        Self(Arc::new(Documents::of(metrics)))
+    }
+
+    fn get(&self) -> Result<&Documents, Refusal> {
+        self.0.as_ref().as_ref().map_err(|error| Refusal::internal(error.to_string()))
+    }
+}
+
+// === impl Documents ===
+
+impl Documents {
+    fn of(metrics: &BTreeSet<MetricName>) -> Result<Self, EncodeError> {
+        let v3 = Fixed::new(&v3(metrics))?.tagged();
+        let group = format!("apis/{GROUP}/{VERSION}");
+        // The hash lets callers keep the document for as long as it is the same.
+        let url = format!("/openapi/v3/{group}?hash={}", v3.hash());
+        let v3_index = Fixed::new(&json!({"paths": {group: {"serverRelativeURL": url}}}))?.tagged();
+        Ok(Self { v2: Fixed::new(&v2(metrics))?.tagged(), v3, v3_index })
+    }
+}
+
+fn v2(metrics: &BTreeSet<MetricName>) -> Value {
+    let operation = |metric: &MetricName| {
         let mut operation = operation(metric);
         operation["produces"] = json!(MEDIA_TYPES);
         operation["schemes"] = json!(["https"]);
@@ -64,11 +92,11 @@ fn v2() -> Value {
         operation["responses"]["200"]["schema"] = json!({"$ref": format!("{V2_ROOT}{LIST}")});
         operation
     };
-    json!({"swagger": "2.0", "info": info(), "paths": paths(operation), "definitions": schemas(V2_ROOT)})
+    json!({"swagger": "2.0", "info": info(), "paths": paths(metrics, operation), "definitions": schemas(V2_ROOT)})
 }
 
-fn v3() -> Value {
-    let operation = |metric| {
+fn v3(metrics: &BTreeSet<MetricName>) -> Value {
+    let operation = |metric: &MetricName| {
         let mut operation = operation(metric);
         operation["parameters"] = json!([
             parameter(&json!({"in": "path", "name": "namespace", "required": true}), |p| p["schema"] = string()),
@@ -79,7 +107,7 @@ fn v3() -> Value {
         operation["responses"]["200"]["content"] = Map::from_iter(content).into();
         operation
     };
-    json!({"openapi": "3.0.0", "info": info(), "paths": paths(operation), "components": {"schemas": schemas(V3_ROOT)}})
+    json!({"openapi": "3.0.0", "info": info(), "paths": paths(metrics, operation), "components": {"schemas": schemas(V3_ROOT)}})
 }
 
 fn info() -> Value {
@@ -87,14 +115,14 @@ fn info() -> Value {
 }
 
 /// One for each metric.
-fn paths(operation: impl Fn(MetricName) -> Value) -> Value {
+fn paths(metrics: &BTreeSet<MetricName>, operation: impl Fn(&MetricName) -> Value) -> Value {
     let path = |metric| format!("{PREFIX}/namespaces/{{namespace}}/{metric}");
-    let paths = lookup::metrics().into_iter().map(|metric| (path(metric), json!({"get": operation(metric)})));
+    let paths = metrics.iter().map(|metric| (path(metric), json!({"get": operation(metric)})));
     Map::from_iter(paths).into()
 }
 
 /// What both versions say of a GET.
-fn operation(metric: MetricName) -> Value {
+fn operation(metric: &MetricName) -> Value {
     json!({
         "description": format!("values of {metric}, one for each that the selector picks"),
         // Unique among all that the API server has.

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::told;
 use super::wire::Wire;
 use crate::hpa::{Spec, Target, Tolerance};
-use crate::metric::CATEGORY;
+use crate::lookup::fixed_metrics;
 use crate::metric::quantity::{Quantity, float};
+use crate::metric::{CATEGORY, MetricName};
 use crate::request::PREFIX;
 use crate::source::KINDS;
 use crate::zero;
@@ -24,7 +25,7 @@ pub(super) struct Autoscaler<'o> {
 }
 
 /// The metrics that depthgauge has, as discovery lists them.
-pub(super) struct Metrics(BTreeSet<String>);
+pub(super) struct Metrics(BTreeSet<MetricName>);
 
 /// What it scales.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,8 +83,7 @@ impl Metrics {
         };
         let resources = list["resources"].as_array().into_iter().flatten().filter(is_ours);
         let listed = resources.filter_map(|resource| resource["name"].as_str());
-        let fixed = KINDS.iter().flat_map(|kind| kind.metrics).map(|metric| metric.as_str());
-        Self(listed.chain(fixed).map(str::to_owned).collect())
+        Self(listed.map(MetricName::chosen).chain(fixed_metrics(KINDS)).collect())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -192,7 +192,7 @@ impl<'o> Autoscaler<'o> {
 
     /// As the server sees it; `None` if it is none of its business.
     pub(super) fn kept(&self) -> Option<zero::autoscaler::Autoscaler> {
-        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.object.clone()).ok()?)
+        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.object.clone()).ok()?, &self.ours.0)
     }
 
     fn annotation(&self, key: &str) -> Option<&'o str> {

@@ -133,7 +133,7 @@ async fn start(
     let queue = start_emulator(profile, emulator, parts, drain)?;
     let config = Config::parse(&config.to_string(), KINDS)
         .map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
-    let (catalog, reader) = Catalog::new(config.open(clock)?, clock);
+    let (catalog, reader) = Catalog::new(config.open(clock)?, KINDS, clock);
     parts.spawn(until(drain.clone(), reader.run()));
 
     let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];

@@ -22,6 +22,7 @@ use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
+use crate::source::KINDS;
 use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
@@ -94,7 +95,7 @@ impl Args {
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;
         let sources = bindings.len();
-        let (catalog, reader) = Catalog::new(bindings, clock);
+        let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
         let catalog = Arc::new(catalog);
 
         let health = Health::default();

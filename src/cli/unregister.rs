@@ -8,6 +8,8 @@ use anyhow::{Result, bail};
 use super::cluster::persons_kube_client;
 use super::{clock, pod_namespace};
 use crate::apiservice::{GivenUp, NAME, ServiceRef, UnregisterError, Unregistered, unregister};
+use crate::lookup::fixed_metrics;
+use crate::source::KINDS;
 use crate::zero::{HandBackError, HandedBack, LEASE, hand_back, retire};
 
 /// Where all manifests install it.
@@ -81,7 +83,9 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
     if let Err(why) = &retired {
         eprintln!("depthgauge: a server that still runs with --scale-to-zero may go on scaling to zero: {why}");
     }
-    let handed_back = match hand_back(client).await {
+    // What a config chooses is not known here, and is written on whatever depthgauge has scaled to zero.
+    let metrics = fixed_metrics(KINDS);
+    let handed_back = match hand_back(client, &metrics).await {
         Ok(handed_back) => handed_back,
         Err(HandBackError::Forbidden(why)) if named => {
             eprintln!(

@@ -6,7 +6,7 @@ use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
 use crate::lookup::rules::ValueRules;
 use crate::metric::pattern::Pattern;
-use crate::source::keys::{NAME, Values};
+use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
 use crate::source::{Definition, Form, Kind, Kinds};
 
 /// An entry as it is written, before its connection is known.
@@ -36,7 +36,8 @@ impl Written {
     ) -> Option<Self> {
         let mut fields = node.fields(problems)?;
         let kind = fields.require("type", problems).and_then(|node| kind(node, kinds, problems));
-        let common = Values::decode(&mut fields, &[keys::TIMING, keys::ENTRY], problems);
+        let export: &[Key] = if kind.is_none_or(|kind| !kind.gauges.is_empty()) { &[keys::EXPORT] } else { &[] };
+        let common = Values::decode(&mut fields, &[keys::TIMING, keys::ENTRY, export], problems);
         let timing = timing(&common, defaults, fields.at(), problems);
         let Some((kind, form)) = kind.and_then(|kind| Some((kind, kind.form(|key| fields.has(key))?))) else {
             // Without its kind it is unknown which other keys it may have.
@@ -48,7 +49,13 @@ impl Written {
             fields.take(other.key);
         }
         let connection = ConnectionName::decode(kind, &mut fields, problems);
-        let own = Values::decode(&mut fields, &[form.keys], problems);
+        let metric: &[Key] = if kind.chooses() { &[METRIC, ITEMS] } else { &[] };
+        let own = Values::decode(&mut fields, &[metric, form.keys], problems);
+        if let (Some(metric), Some(at)) = (own.text(METRIC.name), fields.place(METRIC.name))
+            && kinds.iter().flat_map(|kind| kind.metrics).any(|fixed| fixed.as_str() == metric)
+        {
+            problems.add(at, format!("{metric:?} is a metric of another type: choose another name"));
+        }
         let name_at = fields.place(NAME.name).filter(|_| own.text(NAME.name).is_some());
         let location = Location { file, at: fields.at() };
         fields.finish(problems);
@@ -58,7 +65,7 @@ impl Written {
 
     /// Whether it is also a gauge.
     pub(super) fn exports(&self) -> bool {
-        self.common.bool("export")
+        self.common.bool(keys::EXPORT.name)
     }
 
     /// The entry with its connection, or a problem if there is none.
@@ -70,16 +77,18 @@ impl Written {
             name,
             namespaces,
             timing,
-            export: common.bool("export"),
+            export: common.bool(keys::EXPORT.name),
+            sums: !kind.chooses() || own.text(ITEMS.name).is_some(),
             value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount("fallback") },
             definition: Definition { form: form.key, entry: own, connection },
         })
     }
 }
 
-/// The name of a source, or the pattern of those that are listed: all of them without one.
+/// The name of a source or of its metric, or the pattern of those that are listed: all of them without one.
 pub(super) fn name(own: &Values) -> String {
-    own.text(NAME.name).or(own.text("match")).unwrap_or("*").to_owned()
+    let name = own.text(NAME.name).or(own.text(METRIC.name)).or(own.text(MATCH.name));
+    name.unwrap_or("*").to_owned()
 }
 
 fn kind(node: &Node, kinds: Kinds, problems: &mut Problems) -> Option<&'static Kind> {

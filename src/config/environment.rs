@@ -66,6 +66,7 @@ fn entry(
         namespaces: names.into_iter().map(Pattern::new).collect(),
         timing: Timing::default(),
         export: false,
+        sums: !kind.chooses(),
         value_rules: ValueRules::default(),
         definition: Definition { form: form.key, entry: own, connection: Arc::new(connection) },
     }))

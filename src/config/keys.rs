@@ -35,7 +35,6 @@ pub(super) const ENTRY: &[Key] = &[
     )
     .required()
     .examples(&[r#"["shop", "team-*"]"#, r#"["*"]"#]),
-    Key::new("export", Shape::Bool, "Also show it as gauges on /metrics, read even without requests.").default("false"),
     Key::new(
         "activation",
         Shape::Amount,
@@ -49,6 +48,10 @@ pub(super) const ENTRY: &[Key] = &[
     )
     .examples(&["12", "1.5"]),
 ];
+
+/// Of kinds that have gauges.
+pub(super) const EXPORT: Key =
+    Key::new("export", Shape::Bool, "Also show it as gauges on /metrics, read even without requests.").default("false");
 
 /// The name of the connection that an entry is read through.
 pub(super) const CONNECTION: Key = Key::new(

@@ -33,7 +33,7 @@ impl Opener {
     /// they were. A connection that no entry names is not opened.
     pub fn open(&mut self, config: Config) -> Result<Vec<SourceConfig>, OpenError> {
         let (mut configs, mut connections) = (Vec::new(), HashMap::new());
-        for Entry { kind, name, namespaces, timing, export, value_rules, definition } in config.entries {
+        for Entry { kind, name, namespaces, timing, export, sums, value_rules, definition } in config.entries {
             let key = (kind.connection.name, definition.connection.clone());
             let connection: Arc<dyn Connection> = match connections.get(&key).or_else(|| self.connections.get(&key)) {
                 Some(known) => Arc::clone(known),
@@ -41,7 +41,17 @@ impl Opener {
             };
             connections.insert(key, connection.clone());
             let source = connection.open(definition.form, &definition.entry)?;
-            configs.push(SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source });
+            configs.push(SourceConfig {
+                name,
+                kind,
+                namespaces,
+                timing,
+                export,
+                sums,
+                value_rules,
+                definition,
+                source,
+            });
         }
         self.connections = connections;
         Ok(configs)

@@ -14,10 +14,10 @@ use super::limits::ACTIVATIONS_PER_READING;
 use super::shares::Shares;
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, Namespace};
-use crate::source::Figures;
+use crate::source::Items;
 
 /// An activation as `/status` shows it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ActivationState {
     /// Of which metric.
     pub metric: MetricName,
@@ -36,10 +36,10 @@ pub(super) struct Activations(Shares<(MetricName, Quantity), bool>);
 
 impl Activations {
     /// Evaluates each of them for a new read.
-    pub(super) fn pass(&mut self, figures: &Figures) {
-        for (&(metric, threshold), active) in self.0.iter_mut() {
+    pub(super) fn pass(&mut self, figures: &Items) {
+        for ((metric, threshold), active) in self.0.iter_mut() {
             if let Some(value) = figures.value(metric) {
-                *active = passed(*active, value, threshold);
+                *active = passed(*active, value, *threshold);
             }
         }
     }
@@ -49,12 +49,12 @@ impl Activations {
     pub(super) fn holds(
         &mut self,
         namespace: &Namespace,
-        (metric, threshold): (MetricName, Quantity),
+        key: (MetricName, Quantity),
         value: Quantity,
         now: Instant,
         keep: Duration,
     ) -> bool {
-        let key = (metric, threshold);
+        let threshold = key.1;
         let active = match self.0.charge(namespace, &key, now, keep) {
             Some(active) => *active,
             None => {
@@ -75,7 +75,11 @@ impl Activations {
 
     /// As they stand.
     pub(super) fn states(&self) -> Vec<ActivationState> {
-        let state = |(&(metric, threshold), &active)| ActivationState { metric, threshold, active };
+        let state = |((metric, threshold), active): (&(MetricName, Quantity), &bool)| ActivationState {
+            metric: metric.clone(),
+            threshold: *threshold,
+            active: *active,
+        };
         self.0.iter().map(state).collect()
     }
 
@@ -116,8 +120,8 @@ mod tests {
         activations.holds(&Namespace::new("shop"), (key.0, units(key.1)), units(value), now, KEEP)
     }
 
-    fn figures(length: i64) -> Figures {
-        Figures::new(vec![(LENGTH, units(length))])
+    fn figures(length: i64) -> Items {
+        Items::one(vec![(LENGTH, units(length))])
     }
 
     /// The rule, word for word: 0 until the value was once above N, then true values until a

@@ -80,7 +80,7 @@ pub struct ConsumerState {
 impl<'q> Consumer<'q> {
     pub(super) fn new(namespace: &'q Namespace, query: &'q Query<'q>) -> Self {
         // Two queries that collide may read the same, because they are of one reading.
-        let id = ConsumerId(FixedState::default().hash_one((namespace, query.metric, query.selector)));
+        let id = ConsumerId(FixedState::default().hash_one((namespace, &query.metric, query.selector)));
         Self { id, namespace, query, alone: true }
     }
 
@@ -140,7 +140,7 @@ impl Consumers {
         selector.truncate(selector.floor_char_boundary(SELECTOR_MAX));
         let listed = Listed {
             namespace: consumer.namespace.clone(),
-            metric: consumer.query.metric,
+            metric: consumer.query.metric.clone(),
             selector: selector.into(),
             value_rules: consumer.query.value_rules,
             alone: consumer.alone,
@@ -165,7 +165,7 @@ impl Consumers {
     pub(super) fn states(&self, now: Instant) -> Vec<ConsumerState> {
         let state = |known: &Listed| ConsumerState {
             namespace: known.namespace.clone(),
-            metric: known.metric,
+            metric: known.metric.clone(),
             selector: known.selector.to_string(),
             value_rules: known.value_rules,
             alone: known.alone,
@@ -192,7 +192,9 @@ impl Default for Consumers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lookup::metrics::Metrics;
     use crate::selector::Selector;
+    use crate::source::KINDS;
 
     #[test]
     fn the_list_is_bounded_and_says_when_it_is_not_all() {
@@ -200,7 +202,7 @@ mod tests {
         let namespace = Namespace::new("shop");
         let request = |consumers: &mut Consumers, queue: usize, at: Instant| {
             let selector = Selector::parse(&format!("queue=q{queue}")).unwrap();
-            let query = Query::parse("oci_queue_length", &selector).unwrap();
+            let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, [])).unwrap();
             consumers.record(&Consumer::new(&namespace, &query), at);
         };
         for queue in (0..CONSUMERS_PER_READING).chain(0..CONSUMERS_PER_READING) {
@@ -227,7 +229,7 @@ mod tests {
         let request = |consumers: &mut Consumers, namespace: &str, queue: usize| {
             let (namespace, selector) =
                 (Namespace::new(namespace), Selector::parse(&format!("queue=q{queue}")).unwrap());
-            let query = Query::parse("oci_queue_length", &selector).unwrap();
+            let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, [])).unwrap();
             consumers.record(&Consumer::new(&namespace, &query), start);
         };
         for queue in 0..40 {
@@ -257,7 +259,7 @@ mod tests {
     fn the_interval_of_a_consumer_is_that_of_its_beats() {
         let (mut consumers, start) = (Consumers::default(), Instant::now());
         let selector = Selector::parse("queue=orders").unwrap();
-        let query = Query::parse("oci_queue_length", &selector).unwrap();
+        let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, [])).unwrap();
         let namespace = Namespace::new("shop");
         let mut request =
             |at: u64| consumers.record(&Consumer::new(&namespace, &query), start + Duration::from_millis(at));
@@ -279,7 +281,7 @@ mod tests {
         let mut consumers = Consumers::default();
         let names = ["a", "b", "c", "d"].map(|name| name.repeat(63)).join(",");
         let selector = Selector::parse(&format!("queue in ({names})")).unwrap();
-        let query = Query::parse("oci_queue_length", &selector).unwrap();
+        let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, [])).unwrap();
         consumers.record(&Consumer::new(&Namespace::new("shop"), &query), Instant::now());
         assert_eq!(consumers.states(Instant::now())[0].selector.len(), SELECTOR_MAX);
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::entry::{ConfigEntry, NamedSource};
 use super::list::SourceList;
+use super::metrics::Metrics;
 use super::readings::Known;
 use super::refused::Refused;
 use super::rules::AccessRules;
@@ -25,6 +26,7 @@ const VIEWED_MAX: usize = 200_000;
 /// All sources.
 #[derive(Default)]
 pub(super) struct Entries {
+    pub(super) metrics: Metrics,
     /// In the order of precedence: entries that name their source, then those that list sources, each
     /// in the order of the config.
     pub(super) configured: Vec<ConfigEntry>,
@@ -59,10 +61,10 @@ struct Views {
 
 impl Entries {
     /// Config entries in the order of precedence.
-    pub(super) fn compose(configured: Vec<ConfigEntry>) -> Self {
+    pub(super) fn compose(configured: Vec<ConfigEntry>, metrics: Metrics) -> Self {
         let exported = View::of(numbered(&configured).filter(|(_, entry)| entry.rules.export));
         let (sources, audiences) = (effective(&configured), audiences(&configured));
-        let mut entries = Self { configured, sources, exported, audiences, ..Self::default() };
+        let mut entries = Self { metrics, configured, sources, exported, audiences, ..Self::default() };
         let view = |namespace: &Namespace| entries.view(namespace);
         entries.refused = Refused::find(&entries.configured, &entries.sources, &entries.exported, view);
         entries

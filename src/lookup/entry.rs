@@ -43,12 +43,23 @@ pub(super) struct Entry {
     pub(super) naming: Option<&'static str>,
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// A source as this entry, which has this place in the order of precedence, has it.
+    pub(super) fn of((position, entry): (u32, &ConfigEntry), source: &Arc<NamedSource>) -> Self {
+        let naming = entry.list.as_ref().map(|list| list.poll.naming());
+        Self { source: source.clone(), rules: entry.rules.clone(), position, naming }
+    }
+}
+
 // === impl NamedSource ===
 
 impl NamedSource {
     /// A source that the config names.
     pub(super) fn new(name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
-        let labels = [(kind.label, name)].into_iter().collect();
+        // The name of a metric is no label.
+        let labels = if kind.chooses() { Labels::default() } else { [(kind.label, name)].into_iter().collect() };
         Self { kind, name: name.into(), labels, readings }
     }
 

@@ -12,7 +12,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Catalog;
-use crate::source;
 
 /// The sources of a catalog that are gauges, too: those of entries with `export: true`. A series has a
 /// name only, so these are resolved among all of these entries, whichever namespaces may read them. Their names do not begin with `depthgauge_`.
@@ -37,7 +36,7 @@ impl fmt::Debug for Gauges {
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.entries();
-        for kind in source::KINDS {
+        for kind in self.0.kinds {
             let mine = entries.exported().filter(|source| source.kind.name == kind.name);
             // Once for all gauges: they are of one reading.
             let known: Vec<_> = mine.filter_map(|source| Some((&*source.name, source.readings.well()?))).collect();
@@ -48,7 +47,7 @@ impl Collector for Gauges {
                 let name = gauge.metric.as_str();
                 let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
                 for (name, good) in &known {
-                    let Some(value) = good.value.value(gauge.metric) else { continue };
+                    let Some(value) = good.value.value(&gauge.metric) else { continue };
                     let labels = [(kind.label, *name)];
                     ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
                 }

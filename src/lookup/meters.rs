@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::source::{self, Kind, SourceError};
+use crate::source::{Kind, Kinds, SourceError};
 
 /// Around an HPA's 15 s, in seconds: an HPA with an interval of 30 s misses every other sync.
 const INTERVALS: [f64; 9] = [1.0, 5.0, 10.0, 14.0, 16.0, 20.0, 30.0, 60.0, 300.0];
@@ -32,18 +32,16 @@ struct Outcome {
 
 // === impl Meters ===
 
-impl Default for Meters {
-    fn default() -> Self {
+impl Meters {
+    pub(super) fn new(kinds: Kinds) -> Self {
         let reads: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(READS));
-        for kind in source::KINDS {
+        for kind in kinds {
             // It exists from the start: a rate begins with a zero.
             drop(reads.get_or_create(&Outcome { kind: kind.name, result: OK }));
         }
         Self { request_intervals: Histogram::new(INTERVALS), reads }
     }
-}
 
-impl Meters {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Time between two requests of one query (namespace, metric and selector), of a second and more";
         registry.register_with_unit("query_interval", help, Unit::Seconds, self.request_intervals.clone());

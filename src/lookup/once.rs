@@ -10,7 +10,7 @@ use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::selectable;
 use crate::source::facet::Facet;
-use crate::source::{Figures, Identified, Kind, Listed, Opened, Source};
+use crate::source::{Identified, Items, Kind, Listed, Opened, Source};
 
 /// A source that is in no catalog.
 pub struct Single {
@@ -24,7 +24,7 @@ pub struct Single {
 
 /// Reads once, with the source's own deadline. The error is the message that an HPA would show, and
 /// what would allow a read that was refused; the log has the rest.
-pub async fn read_once(single: &Single, clock: Clock) -> Result<Figures, String> {
+pub async fn read_once(single: &Single, clock: Clock) -> Result<Items, String> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
     let read = read_source(&**source, &Facet::WHOLE, Instant::now() + timing.timeout).await;

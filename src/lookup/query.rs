@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, ValueRules};
-use super::{LookupError, find_metric, shortened};
+use super::{LookupError, Metrics, shortened};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::selector::{Condition, Requirement, Selector};
-use crate::source::Kind;
 use crate::source::facet::Facet;
+use crate::source::{Item, Items, Kind};
 
 /// No part is named: the source as a whole.
 static WHOLE: [Facet; 1] = [Facet::WHOLE];
@@ -21,7 +21,8 @@ const REPEATED: usize = 100;
 /// A request that makes sense, from any namespace.
 #[derive(Debug)]
 pub(super) struct Query<'q> {
-    pub(super) kind: &'static Kind,
+    /// `None` for a metric whose name the config chooses.
+    pub(super) kind: Option<&'static Kind>,
     pub(super) metric: MetricName,
     pub(super) selector: &'q Selector,
     /// One item of each source for each of these.
@@ -33,36 +34,62 @@ pub(super) struct Query<'q> {
 // === impl Query ===
 
 impl<'q> Query<'q> {
-    pub(super) fn parse(metric: &str, selector: &'q Selector) -> Result<Self, LookupError> {
-        let (kind, metric) = find_metric(metric)?;
+    pub(super) fn parse(metric: &str, selector: &'q Selector, known: &Metrics) -> Result<Self, LookupError> {
+        let (kind, metric) = known.find(metric)?;
         let mut value_rules = ValueRules::default();
         let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
         for requirement in selector.requirements() {
             let key = requirement.key();
-            if key == kind.label {
-                continue;
+            if let Some(kind) = kind {
+                if key == kind.label {
+                    continue;
+                }
+                if let Some(label) = kind.parts.iter().find(|label| **label == key) {
+                    narrow(&mut parts, label, requirement)?;
+                    continue;
+                }
             }
-            if let Some(label) = kind.parts.iter().find(|label| **label == key) {
-                narrow(&mut parts, label, requirement)?;
-                continue;
-            }
-            // Other metrics are served as they are: a rule without an effect is an error.
-            let rule = match key {
-                ACTIVATION_KEY if kind.depths.contains(&metric) => &mut value_rules.activation,
-                FALLBACK_KEY if kind.depths.contains(&metric) => &mut value_rules.fallback,
-                _ => return Err(no_such_key(kind, metric, key)),
+            let rule = match (key, kind) {
+                // Other metrics are served as they are: a rule without an effect is an error.
+                (_, Some(kind)) if !kind.depths.contains(&metric) => return Err(no_such_key(kind, metric, key)),
+                (ACTIVATION_KEY, _) => &mut value_rules.activation,
+                (FALLBACK_KEY, _) => &mut value_rules.fallback,
+                (_, Some(kind)) => return Err(no_such_key(kind, metric, key)),
+                // A label of the items.
+                (_, None) => continue,
             };
             let number = number(requirement)?;
             if rule.replace(number).is_some_and(|other| other != number) {
                 return Err(LookupError::BadSelector(format!("{key} is there twice; it takes one number")));
             }
         }
-        Ok(Self { kind, metric, selector, facets: facets(kind, &parts)?, value_rules })
+        let facets = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| facets(kind, &parts))?;
+        Ok(Self { kind, metric, selector, facets, value_rules })
     }
 
     /// The only names that can be selected, where the selector lists them.
     pub(super) fn named(&self) -> Option<&BTreeSet<String>> {
-        self.selector.named(self.kind.label)
+        self.selector.named(self.kind?.label)
+    }
+
+    /// The items that are selected of those that one read has brought. Where labels name sources, each
+    /// selected source is meant as a whole.
+    pub(super) fn pick<'i>(&self, items: &'i Items) -> Vec<&'i Item> {
+        if self.kind.is_some() {
+            return items.iter().collect();
+        }
+        let of_labels = |requirement: &&Requirement| !matches!(requirement.key(), ACTIVATION_KEY | FALLBACK_KEY);
+        let requirements: Vec<&Requirement> = self.selector.requirements().iter().filter(of_labels).collect();
+        let found = requirements.iter().find_map(|requirement| match requirement.condition() {
+            Condition::In(values) => items.with(requirement.key(), values.iter().map(String::as_str)),
+            _ => None,
+        });
+        let mut picked = found.unwrap_or_else(|| items.iter().collect());
+        let is_picked = |item: &&Item| {
+            requirements.iter().all(|requirement| requirement.matches(item.labels.value(requirement.key())))
+        };
+        picked.retain(is_picked);
+        picked
     }
 
     /// Whether an answer can have the named parts of so many sources.
@@ -71,7 +98,7 @@ impl<'q> Query<'q> {
         if parts <= PARTS_MAX {
             return Ok(());
         }
-        let (label, labels) = (self.kind.label, self.kind.parts.join(" and "));
+        let (label, labels) = self.kind.map(|kind| (kind.label, kind.parts.join(" and "))).unwrap_or_default();
         Err(LookupError::BadSelector(format!(
             "the selector names {parts} combinations of {label}, {labels}; there can be {PARTS_MAX} in an answer"
         )))
@@ -79,8 +106,9 @@ impl<'q> Query<'q> {
 
     /// Whether the source of this name is selected, if the namespace may read it.
     pub(super) fn selects(&self, name: &str) -> bool {
-        let of_label = self.selector.requirements().iter().filter(|requirement| requirement.key() == self.kind.label);
-        of_label.into_iter().all(|requirement| requirement.matches(Some(name)))
+        let label = self.kind.map(|kind| kind.label);
+        let mut of_label = self.selector.requirements().iter().filter(|requirement| Some(requirement.key()) == label);
+        of_label.all(|requirement| requirement.matches(Some(name)))
     }
 }
 
@@ -159,11 +187,13 @@ fn no_such_key(kind: &'static Kind, metric: MetricName, key: &str) -> LookupErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::KINDS;
 
     /// The parts and the value rules of a query, or its error message.
     fn parse(selector: &str) -> Result<(Vec<Facet>, ValueRules), String> {
         let selector = Selector::parse(selector).unwrap();
-        let query = Query::parse("oci_queue_length", &selector).map_err(|error| error.to_string())?;
+        let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, []));
+        let query = query.map_err(|error| error.to_string())?;
         Ok((query.facets.into_owned(), query.value_rules))
     }
 
@@ -248,7 +278,7 @@ mod tests {
     #[test]
     fn gauges_take_no_value_rules() {
         let selector = Selector::parse("depthgauge.dev/fallback=12").unwrap();
-        let error = Query::parse("oci_queue_size_bytes", &selector).unwrap_err();
+        let error = Query::parse("oci_queue_size_bytes", &selector, &Metrics::of(KINDS, [])).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no such selector key for oci_queue_size_bytes: depthgauge.dev/fallback; it can be selected by queue, channel, consumer-group"

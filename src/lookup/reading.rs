@@ -1,6 +1,7 @@
 //! A reading: the values of a source, or of a part of it, kept fresh while requested, and what is
 //! served of them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,15 +16,18 @@ use super::limits::PARTS_MAX;
 use super::meters::Meters;
 use super::outage::Outage;
 use super::polled::{Admission, Need, PendingRead, Poll, Polled, State, Tasks};
+use super::query::Query;
 use super::rules::{Applied, ValueRules};
 use super::schedule::{Pace, Requester};
 use super::shares::Shares;
-use super::{LookupError, Timing};
+use super::{LookupError, Timing, shortened};
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName, Namespace};
+use crate::metric::{Clock, Labels, MetricName, Namespace, names};
 use crate::source::facet::Facet;
-use crate::source::{Figures, Kind, Source, SourceError, Step, Verdict};
+use crate::source::{Item, Items, Kind, Source, SourceError, Step, Verdict};
 
+/// How much of an item's labels an error message repeats, in bytes.
+const LABELS_BYTES: usize = 120;
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
 
@@ -93,7 +97,7 @@ pub(super) enum Condition {
 /// What a request wants of a reading.
 pub(super) struct AnswerOptions<'q> {
     pub(super) namespace: &'q Namespace,
-    pub(super) metric: MetricName,
+    pub(super) query: &'q Query<'q>,
     /// The rules that apply to this request.
     pub(super) value_rules: ValueRules,
     /// Whether this reading is all of the answer.
@@ -105,9 +109,18 @@ pub(super) struct AnswerOptions<'q> {
 
 /// What is served.
 pub(super) struct Answer {
-    pub(super) value: Quantity,
+    pub(super) items: Vec<Answered>,
     /// When the source was read; for a fallback, now.
     pub(super) timestamp: Timestamp,
+    /// The label keys of all items, selected or not, where the source's items have labels.
+    pub(super) keys: BTreeSet<String>,
+}
+
+/// An item that is served.
+pub(super) struct Answered {
+    /// Its own, besides those of the source.
+    pub(super) labels: Labels,
+    pub(super) value: Quantity,
     /// The rule that made the value.
     pub(super) applied: Option<Applied>,
 }
@@ -115,7 +128,7 @@ pub(super) struct Answer {
 // === impl SourceRead ===
 
 impl Poll for SourceRead {
-    type Value = Arc<Figures>;
+    type Value = Arc<Items>;
     type Notes = Notes;
     type Permit = Box<dyn Send>;
 
@@ -136,16 +149,16 @@ impl Poll for SourceRead {
         self.source.is_saturated(owners)
     }
 
-    async fn read(&self, by: Instant) -> Result<Arc<Figures>, SourceError> {
+    async fn read(&self, by: Instant) -> Result<Arc<Items>, SourceError> {
         let began = Instant::now();
         let result = read_source(&*self.source, &self.facet, by).await;
         self.meters.read_took(self.kind, result.as_ref().err(), began.elapsed());
         result.map(Arc::new)
     }
 
-    fn note(&self, notes: &mut Notes, figures: &Arc<Figures>, began: Instant) {
+    fn note(&self, notes: &mut Notes, figures: &Arc<Items>, began: Instant) {
         notes.activations.pass(figures);
-        if let Some(value) = self.kind.depths.first().and_then(|metric| figures.value(*metric)) {
+        if let Some(value) = self.history_of(figures) {
             notes.history.record(value, began);
         }
     }
@@ -162,6 +175,15 @@ impl Poll for SourceRead {
 }
 
 impl SourceRead {
+    /// The value that a history is kept of: the first of the kind's depths, or the only item of a metric
+    /// whose name the config chooses.
+    fn history_of(&self, items: &Items) -> Option<Quantity> {
+        match self.kind.depths.first() {
+            Some(metric) => items.value(metric),
+            None => items.only()?.first(),
+        }
+    }
+
     /// Whether the service is not sent anything now, because nothing answers there.
     pub(super) fn is_breaker_open(&self) -> bool {
         self.source.breaker_open()
@@ -208,17 +230,33 @@ impl Reading {
         let State { good, outage, evicted, notes: Notes { activations, .. }, .. } = &mut *state;
         match (good, outage) {
             (Some(good), _) if now - good.began <= self.pace.max_age => {
-                let metric = options.metric;
-                let value = good.value.value(metric).ok_or_else(|| self.lacks(metric))?;
-                let holds = options.value_rules.activation.is_some_and(|threshold| {
-                    activations.holds(options.namespace, (metric, threshold), value, now, self.pace.idle_after)
-                });
-                let applied = holds.then_some(Applied::Activation);
-                Ok(Answer { value: if holds { Quantity::ZERO } else { value }, timestamp: good.timestamp, applied })
+                let AnswerOptions { query, namespace, value_rules, .. } = options;
+                // Where labels name sources, an activation stays until a true 0; see [`super::chosen`] for
+                // the other.
+                let threshold = value_rules.activation.filter(|_| query.kind.is_some());
+                let served = |item: &Item| {
+                    let value = match item.value(&query.metric) {
+                        Some(Ok(value)) => *value,
+                        Some(Err(cause)) => return Err(self.unknown(&query.metric, &item.labels, cause)),
+                        None => return Err(self.lacks(&query.metric)),
+                    };
+                    let holds = threshold.is_some_and(|threshold| {
+                        let key = (query.metric.clone(), threshold);
+                        activations.holds(namespace, key, value, now, self.pace.idle_after)
+                    });
+                    let (value, applied) =
+                        if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, None) };
+                    Ok(Answered { labels: item.labels.clone(), value, applied })
+                };
+                let items = query.pick(&good.value).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+                // Only an answer without items names them.
+                let keys = if items.is_empty() { good.value.keys() } else { BTreeSet::new() };
+                Ok(Answer { items, timestamp: good.timestamp, keys })
             }
             (_, Some(outage)) => match options.value_rules.fallback {
                 Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
-                    Ok(Answer { value, timestamp: (self.clock)(), applied: Some(Applied::Fallback) })
+                    let item = Answered { labels: Labels::default(), value, applied: Some(Applied::Fallback) };
+                    Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new() })
                 }
                 _ => Err(outage.error()),
             },
@@ -252,7 +290,13 @@ impl Reading {
         self.unavailable("is not read yet. If this stays, the log of depthgauge says why.")
     }
 
-    fn lacks(&self, metric: MetricName) -> LookupError {
+    fn unknown(&self, metric: &MetricName, labels: &Labels, cause: &str) -> LookupError {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let title = names::title(metric.as_str(), shortened(&labels.join(","), LABELS_BYTES));
+        self.unavailable(&format!("does not know {title}: {cause}"))
+    }
+
+    fn lacks(&self, metric: &MetricName) -> LookupError {
         self.unavailable(&format!("has no {metric}"))
     }
 
@@ -269,7 +313,7 @@ impl Reading {
 }
 
 /// One read of a source, which ends soon after the deadline at the latest.
-pub(super) async fn read_source(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
+pub(super) async fn read_source(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Items, SourceError> {
     // A source keeps its deadline itself, and knows the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, source.read(facet, by)).await.unwrap_or_else(|_| {
         Err(SourceError::new(

@@ -21,7 +21,7 @@ use super::shares::Shares;
 use super::{Timing, title};
 use crate::metric::Namespace;
 use crate::source::facet::Facet;
-use crate::source::{Figures, Kind, Source};
+use crate::source::{Items, Kind, Source};
 
 /// How much of an identity is shown, in characters: enough to tell two queues apart.
 const TAIL: usize = 6;
@@ -150,7 +150,7 @@ impl Readings {
     }
 
     /// The last good read of the whole while reads do not fail. No gauge is of a part.
-    pub(super) fn well(&self) -> Option<Good<Arc<Figures>>> {
+    pub(super) fn well(&self) -> Option<Good<Arc<Items>>> {
         self.whole.well()
     }
 

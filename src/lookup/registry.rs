@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::entries::Entries;
 use super::entry::{ConfigEntry, NamedSource};
 use super::list::{ListId, ListRead, Report, SourceList};
+use super::metrics::Metrics;
 use super::readings::{Known, ReadingsMaker};
 use super::refused::{DuplicateName, Unselectable};
 use super::rules::AccessRules;
@@ -24,6 +25,8 @@ use crate::source::{Definition, Identified, Kind, Listed, Listing, Opened};
 /// The sources of a catalog.
 pub(super) struct Registry {
     published: Arc<ArcSwap<Entries>>,
+    /// Of the config.
+    metrics: Metrics,
     /// Entries that name their source, in the order of the config. Equal definitions share it.
     named: Vec<(Arc<AccessRules>, Arc<NamedSource>)>,
     /// Entries that list sources, in the order of the config. Equal definitions share the list.
@@ -67,9 +70,10 @@ impl Registry {
         published: Arc<ArcSwap<Entries>>,
         maker: ReadingsMaker,
         reports: mpsc::UnboundedSender<Report>,
+        metrics: Metrics,
     ) -> Self {
         let (named, listing, sources, lists) = Default::default();
-        Self { published, named, listing, sources, lists, maker, reports, next_list: 0 }
+        Self { published, metrics, named, listing, sources, lists, maker, reports, next_list: 0 }
     }
 
     /// Replaces all that the config says. Sources whose key is the same stay.
@@ -77,10 +81,12 @@ impl Registry {
         let known = Arc::new(self.published.load().known());
         let (sources, lists) = (mem::take(&mut self.sources), mem::take(&mut self.lists));
         (self.named, self.listing) = Default::default();
+        self.metrics =
+            self.metrics.with(configs.iter().filter(|config| config.kind.chooses()).map(|config| &*config.name));
         let kept: HashMap<&Key, &ListedSources> = lists.values().map(|list| (&*list.key, list)).collect();
         let mut ids: HashMap<Arc<Key>, ListId> = HashMap::new();
-        for SourceConfig { name, kind, namespaces, timing, export, value_rules, definition, source } in configs {
-            let rules = Arc::new(AccessRules { namespaces, export, value_rules });
+        for SourceConfig { name, kind, namespaces, timing, export, value_rules, sums, definition, source } in configs {
+            let rules = Arc::new(AccessRules { namespaces, export, sums, value_rules });
             let key = Key { kind: kind.name, name, timing, definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
@@ -159,9 +165,9 @@ impl Registry {
         });
         let listing = self.listing.iter().filter_map(|(rules, id)| {
             let ListedSources { kind, list, members, .. } = self.lists.get(id)?;
-            Some(ConfigEntry { kind: *kind, rules: rules.clone(), list: Some(list.clone()), sources: members.clone() })
+            Some(ConfigEntry { kind, rules: rules.clone(), list: Some(list.clone()), sources: members.clone() })
         });
-        let now = Arc::new(Entries::compose(named.chain(listing).collect()));
+        let now = Arc::new(Entries::compose(named.chain(listing).collect(), self.metrics.clone()));
         let before = self.published.swap(now.clone());
         let readings: HashSet<_> = now.sources.iter().map(|source| Arc::as_ptr(&source.readings)).collect();
         for gone in before.sources.iter().filter(|source| !readings.contains(&Arc::as_ptr(&source.readings))) {
@@ -208,9 +214,9 @@ impl ListedSources {
             for member in old.members.iter().filter(|member| list.poll.lists(member.true_name())) {
                 let (identity, true_name) = (member.identity(), member.true_name());
                 let Some(Identified { source, .. }) = list.poll.again(identity) else { continue };
-                let readings = maker.make(*kind, &member.name, identity, *timing, source);
+                let readings = maker.make(kind, &member.name, identity, *timing, source);
                 readings.inherit(before);
-                members.insert(identity.to_owned(), Arc::new(NamedSource::listed(true_name, *kind, readings)));
+                members.insert(identity.to_owned(), Arc::new(NamedSource::listed(true_name, kind, readings)));
             }
         }
         self.members = members.into_values().collect();
@@ -230,8 +236,8 @@ impl ListedSources {
                 None => {
                     let key = (identity.clone(), name.clone());
                     let member = elsewhere.get(&key).cloned().unwrap_or_else(|| {
-                        let readings = maker.make(*kind, &selectable(&name), &identity, *timing, source);
-                        Arc::new(NamedSource::listed(&name, *kind, readings))
+                        let readings = maker.make(kind, &selectable(&name), &identity, *timing, source);
+                        Arc::new(NamedSource::listed(&name, kind, readings))
                     });
                     member.readings.inherit(before);
                     if let Some(known) = known {

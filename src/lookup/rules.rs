@@ -39,6 +39,8 @@ pub(super) struct AccessRules {
     pub(super) namespaces: Vec<Pattern>,
     /// It is also a gauge on `/metrics`.
     pub(super) export: bool,
+    /// Whether several of its items may be added up.
+    pub(super) sums: bool,
     /// What is served instead of some values, unless a request says otherwise.
     pub(super) value_rules: ValueRules,
 }

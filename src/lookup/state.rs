@@ -20,7 +20,7 @@ use super::{Catalog, Timing};
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, Namespace};
 use crate::source::facet::Facet;
-use crate::source::{Figures, Verdict};
+use crate::source::{Items, Verdict};
 
 /// One reading: a source or a part of it.
 #[derive(Clone, Debug)]
@@ -50,9 +50,9 @@ pub struct ReadingState {
     /// The last of those, also after its outage.
     pub last_failure: Option<FailureState>,
     /// The metrics that value rules apply to.
-    pub depths: &'static [MetricName],
+    pub depths: Vec<MetricName>,
     /// All of them.
-    pub metrics: &'static [MetricName],
+    pub metrics: Vec<MetricName>,
     /// How fresh it is kept.
     pub timing: Timing,
     /// The source's own, where a request brings none.
@@ -96,7 +96,7 @@ pub struct OwnerState {
 #[derive(Clone, Debug)]
 pub struct KnownState {
     /// Raw, before any value rule.
-    pub figures: Arc<Figures>,
+    pub figures: Arc<Items>,
     /// When the source was read.
     pub timestamp: Timestamp,
     /// How long ago.
@@ -205,8 +205,8 @@ impl ReadingState {
             reads: state.counts.good,
             failures: state.counts.failed,
             last_failure: state.counts.last_failure.as_deref().cloned(),
-            depths: source.kind.depths,
-            metrics: source.kind.metrics,
+            depths: depths(source),
+            metrics: metrics(source),
             timing: source.readings.timing,
             value_rules,
             activations: state.notes.activations.states(),
@@ -224,10 +224,23 @@ impl ReadingState {
     }
 }
 
+/// The metrics of a source: those of its kind, or the one whose name the config chooses.
+fn metrics(source: &NamedSource) -> Vec<MetricName> {
+    match source.kind.chooses() {
+        true => vec![MetricName::chosen(&source.name)],
+        false => source.kind.metrics.to_vec(),
+    }
+}
+
+/// Those of them that value rules apply to.
+fn depths(source: &NamedSource) -> Vec<MetricName> {
+    if source.kind.chooses() { metrics(source) } else { source.kind.depths.to_vec() }
+}
+
 // === impl KnownState ===
 
 impl KnownState {
-    fn of(good: &Good<Arc<Figures>>, now: Instant) -> Self {
+    fn of(good: &Good<Arc<Items>>, now: Instant) -> Self {
         let age = now.saturating_duration_since(good.began);
         Self { figures: good.value.clone(), timestamp: good.timestamp, age }
     }

@@ -13,7 +13,7 @@ use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::*;
 use crate::metric::quantity::Quantity;
 use crate::source::keys::Value;
-use crate::source::{Figures, Identified, NextRequest, Source, SourceError, Step, Verdict};
+use crate::source::{Identified, Items, KINDS, NextRequest, Source, SourceError, Step, Verdict};
 use crate::upstream::{Limits, Upstream};
 
 mod freshness;
@@ -96,9 +96,9 @@ impl Fake {
         self.ended.load(Ordering::Relaxed)
     }
 
-    fn figures(&self, length: i64) -> Figures {
+    fn figures(&self, length: i64) -> Items {
         let names = ["oci_queue_length", "oci_queue_visible", "oci_queue_size_bytes"];
-        Figures::new(names.map(|name| (MetricName::new(name), Quantity::from_milli(length * 1000))).to_vec())
+        Items::one(names.map(|name| (MetricName::new(name), Quantity::from_milli(length * 1000))).to_vec())
     }
 }
 
@@ -108,7 +108,7 @@ impl Source for Arc<Fake> {
         waits.then(|| NextRequest { upstream: &self.service, host: None, key: String::new() })
     }
 
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
             self.owe();
@@ -156,11 +156,12 @@ struct Scene {
 fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
     SourceConfig {
         name: name.to_owned(),
-        kind: source::KINDS[0],
+        kind: KINDS[0],
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: false,
         value_rules: ValueRules::default(),
+        sums: true,
         definition: Definition::default(),
         source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
     }
@@ -172,7 +173,7 @@ fn defined(key: &str) -> Definition {
 }
 
 fn catalog_of(configs: Vec<SourceConfig>) -> Scene {
-    let (catalog, reader) = Catalog::new(configs, clock);
+    let (catalog, reader) = Catalog::new(configs, KINDS, clock);
     Scene { catalog, _reader: tokio::spawn(reader.run()) }
 }
 
@@ -242,7 +243,7 @@ async fn a_source_of_two_names_counts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_without_sources_waits_as_long_as_there_is_a_catalog() {
-    let (catalog, reader) = Catalog::new(Vec::new(), clock);
+    let (catalog, reader) = Catalog::new(Vec::new(), KINDS, clock);
     let reader = tokio::spawn(reader.run());
     seconds(3600.0).await;
     assert!(!reader.is_finished());

@@ -14,7 +14,7 @@ use super::polled::Need;
 use super::query::Query;
 use super::schedule::Requester;
 use super::shortened;
-use crate::metric::names;
+use crate::metric::{MetricName, names};
 use crate::source::Kind;
 
 /// Bytes of an error message for true names that became one label value, and of each of them.
@@ -25,6 +25,8 @@ const TRUE_NAME_BYTES: usize = 95;
 #[derive(Default)]
 pub(super) struct View {
     kinds: Vec<Names>,
+    /// Entries of kinds whose metrics have chosen names, by that name and in the order of precedence.
+    chosen: HashMap<Arc<str>, Vec<Entry>>,
     /// How many names there are.
     pub(super) size: usize,
 }
@@ -60,20 +62,33 @@ impl View {
     /// These entries, in the order of precedence, each with its position in that order.
     pub(super) fn of<'e>(entries: impl Iterator<Item = (u32, &'e ConfigEntry)>) -> Self {
         let mut kinds: Vec<Vec<(u32, &ConfigEntry)>> = Vec::new();
+        let mut chosen: HashMap<Arc<str>, Vec<Entry>> = HashMap::new();
         for entry in entries {
+            if entry.1.kind.chooses() {
+                for source in entry.1.sources.iter() {
+                    chosen.entry(source.name.clone()).or_default().push(Entry::of(entry, source));
+                }
+                continue;
+            }
             match kinds.iter_mut().find(|known| is(known[0].1.kind, entry.1.kind)) {
                 Some(known) => known.push(entry),
                 None => kinds.push(vec![entry]),
             }
         }
         let kinds: Vec<Names> = kinds.iter().map(|entries| Names::of(entries[0].1.kind, entries)).collect();
-        let size = kinds.iter().map(|names| names.meanings.len() + names.hidden.len()).sum();
-        Self { kinds, size }
+        let named: usize = kinds.iter().map(|names| names.meanings.len() + names.hidden.len()).sum();
+        let size = named + chosen.values().map(Vec::len).sum::<usize>();
+        Self { kinds, chosen, size }
     }
 
     /// What all names of all kinds mean.
     pub(super) fn meanings(&self) -> impl Iterator<Item = &Meaning> {
         self.kinds.iter().flat_map(|names| names.meanings())
+    }
+
+    /// The entries of a metric whose name the config chooses.
+    pub(super) fn chosen(&self, metric: &MetricName) -> &[Entry] {
+        self.chosen.get(metric.as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The names of a kind, if there may be any.
@@ -88,18 +103,17 @@ impl Names {
     fn of(kind: &'static Kind, configured: &[(u32, &ConfigEntry)]) -> Self {
         let (mut identities, mut known, mut lists) = (HashSet::new(), HashSet::new(), Vec::new());
         let mut entries = Vec::new();
-        for (position, ConfigEntry { rules, list, sources, .. }) in configured {
+        for (position, configured) in configured {
+            let ConfigEntry { list, sources, .. } = configured;
             if let Some(list) = list
                 && known.insert(Arc::as_ptr(list))
             {
                 lists.push(list.clone());
             }
-            let naming = list.as_ref().map(|list| list.poll.naming());
             for source in sources.iter() {
                 // Each entry that names a source gives it one more name.
-                if identities.insert(source.identity()) || naming.is_none() {
-                    let (source, rules) = (source.clone(), rules.clone());
-                    entries.push(Entry { source, rules, position: *position, naming });
+                if identities.insert(source.identity()) || list.is_none() {
+                    entries.push(Entry::of((*position, configured), source));
                 }
             }
         }

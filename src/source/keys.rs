@@ -111,6 +111,49 @@ pub const NAME: Key = Key::new(
     "What the source is selected by, as the value of a label: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit.",
 );
 
+/// The name of a metric that the config chooses.
+pub const METRIC: Key = Key::new(
+    "metric",
+    Shape::Text(METRIC_NAME),
+    "The name of the metric in the API: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'.",
+)
+.required()
+.examples(&["http_requests_per_second"]);
+
+/// Whether a request may have several items.
+pub const ITEMS: Key = Key::new(
+    "items",
+    Shape::Text(Text {
+        check: |text| if text == "sum" { Ok(()) } else { Err(format!("{text:?} is not supported; there is sum")) },
+        pattern: Some("^sum$"),
+        ..Text::ANY
+    }),
+    "sum: a request may select several items, which the HPA controller adds up. Without it, such a request is an error, because the sum of latencies or percentages means nothing.",
+);
+
+/// client-go lower-cases the names of metrics, and two names are subresources.
+const METRIC_NAME: Text = Text {
+    check: |text| {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte);
+        let first = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
+        let is_name =
+            text.len() <= LABEL_VALUE_MAX && text.bytes().all(legal) && text.as_bytes().first().is_some_and(first);
+        match text {
+            "status" | "finalize" => {
+                Err(format!("{text:?} can be no metric: it is a subresource of the Kubernetes API"))
+            }
+            _ if is_name => Ok(()),
+            _ => Err(format!(
+                "{text:?} can be no metric: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'"
+            )),
+        }
+    },
+    pattern: Some("^[a-z_][a-z0-9_.:-]*$"),
+    except: Some("^(status|finalize)$"),
+    max_length: Some(LABEL_VALUE_MAX),
+    ..Text::ANY
+};
+
 /// Which of the sources that are listed.
 pub const MATCH: Key = Key::new(
     "match",

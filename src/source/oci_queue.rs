@@ -9,10 +9,9 @@ use futures_util::future::{BoxFuture, Either, join, select};
 use tokio::time::Instant;
 
 use super::facet::Facet;
+use super::items::Items;
 use super::keys::{self, Key, Shape, Text};
-use super::{
-    Environment, Figures, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable, Verdict,
-};
+use super::{Environment, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable, Verdict};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::oci::compartment::CompartmentId;
@@ -158,7 +157,7 @@ impl QueueSource {
         Identified { identity: self.id.to_string(), source: Box::new(self) }
     }
 
-    async fn stats(&self, facet: &Facet, by: Instant) -> Result<Figures, SourceError> {
+    async fn stats(&self, facet: &Facet, by: Instant) -> Result<Items, SourceError> {
         let channel = facet.value(CHANNEL).map(|asked| self.aliases.channel(asked));
         let of = |group| self.of_part(Part { channel, group }, by);
         let Some(asked) = facet.value(GROUP) else { return of(None).await };
@@ -178,7 +177,7 @@ impl QueueSource {
     }
 
     /// The figures of a part, from where the messages are.
-    async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Figures, SourceError> {
+    async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Items, SourceError> {
         let known = self.fixed.clone().or_else(|| self.found().endpoint.clone());
         let Some(known) = known else {
             let endpoint = self.ask_endpoint(by).await?;
@@ -200,12 +199,12 @@ impl QueueSource {
         }
     }
 
-    async fn stats_at(&self, endpoint: &Endpoint, part: Part<'_>, by: Instant) -> Result<Figures, SourceError> {
+    async fn stats_at(&self, endpoint: &Endpoint, part: Part<'_>, by: Instant) -> Result<Items, SourceError> {
         let answer = self.client.get_stats(endpoint, &self.id, part, by).await;
         self.learn(endpoint, answer.as_ref().err());
         let error = match answer {
             Ok(stats) => {
-                return figures(&stats).map_err(|error| {
+                return items(&stats).map_err(|error| {
                     let about = format_args!("{} at {endpoint}", self.id);
                     SourceError { detail: said_of(&error.detail, about, error.request_id.as_deref()), ..error }
                 });
@@ -326,7 +325,7 @@ impl QueueSource {
 }
 
 impl Source for QueueSource {
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.stats(facet, by).boxed()
     }
 
@@ -349,7 +348,7 @@ impl Source for QueueSource {
     }
 }
 
-fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
+fn items(stats: &QueueStats) -> Result<Items, SourceError> {
     let nonsense = |what: &str| SourceError {
         step: Step::Decode,
         verdict: Verdict::Trouble,
@@ -374,7 +373,7 @@ fn figures(stats: &QueueStats) -> Result<Figures, SourceError> {
     let Some(size) = Quantity::value(stats.queue.size_in_bytes) else {
         return Err(nonsense("a size above 9.2e15 bytes"));
     };
-    Ok(Figures::new(vec![
+    Ok(Items::one(vec![
         (LENGTH, length),
         (VISIBLE, visible),
         (IN_FLIGHT, in_flight),
@@ -395,12 +394,12 @@ mod tests {
 
     #[test]
     fn length_is_visible_plus_in_flight() {
-        let figures = figures(&stats(12, 3)).unwrap();
+        let read = items(&stats(12, 3)).unwrap();
         for (metric, value) in [(LENGTH, 15), (VISIBLE, 12), (IN_FLIGHT, 3), (SIZE_BYTES, 10), (DEAD_LETTERS, 0)] {
-            assert_eq!(figures.value(metric), Some(Quantity::from_units(value)), "{metric}");
+            assert_eq!(read.value(&metric), Some(Quantity::from_units(value)), "{metric}");
         }
         for metric in OCI_QUEUE.metrics {
-            assert!(figures.value(*metric).is_some(), "{metric}");
+            assert!(read.value(metric).is_some(), "{metric}");
         }
     }
 
@@ -408,13 +407,13 @@ mod tests {
     fn impossible_figures_are_errors() {
         const MAX: i64 = Quantity::UNITS_MAX;
         for (visible, in_flight) in [(-1, 0), (0, -5), (i64::MAX, 1), (MAX, 1), (MAX + 1, 0), (0, MAX + 1)] {
-            assert_eq!(figures(&stats(visible, in_flight)).unwrap_err().step, Step::Decode);
+            assert_eq!(items(&stats(visible, in_flight)).unwrap_err().step, Step::Decode);
         }
-        assert!(figures(&stats(MAX - 1, 1)).is_ok());
+        assert!(items(&stats(MAX - 1, 1)).is_ok());
         let sized = |queue: i64, dlq: i64| {
             let mut stats = stats(1, 0);
             (stats.queue.size_in_bytes, stats.dlq.size_in_bytes) = (queue, dlq);
-            figures(&stats).is_ok()
+            items(&stats).is_ok()
         };
         assert!(sized(MAX, MAX + 1), "the size of the dead-letter queue is not served");
         assert!(!sized(MAX + 1, 0) && !sized(-1, 0) && !sized(0, -1));

@@ -4,7 +4,7 @@
 //! The label and the annotations are the whole interface: wishes are written by people, memory by
 //! us. Memory is on the object and nowhere else, so a restart or another leader goes on with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAu
 use super::metrics::{self, Metric};
 use super::size::Limit;
 use super::workload::Workload;
-use crate::metric::Namespace;
+use crate::metric::{MetricName, Namespace};
 
 /// The label by which an HPA is looked after: `"true"`.
 pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
@@ -113,16 +113,16 @@ pub struct State {
 // === impl Autoscaler ===
 
 impl Autoscaler {
-    /// Of the object; `None` if it is none of our business: no label, no metric of ours, and
-    /// nothing that we remember on it.
-    pub fn of(object: &HorizontalPodAutoscaler) -> Option<Self> {
+    /// Of the object, where these are the metrics of ours; `None` if it is none of our business: no
+    /// label, no metric of ours, and nothing that we remember on it.
+    pub fn of(object: &HorizontalPodAutoscaler, known: &BTreeSet<MetricName>) -> Option<Self> {
         let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
         let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
         let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
         let min = spec.min_replicas.map_or(1, |min| u32::try_from(min).unwrap_or_default());
         // Where the HPA goes to zero itself, it looks at them itself.
         let objects_count = labelled && min > 0;
-        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default(), objects_count);
+        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default(), objects_count, known);
         let same = noted(ZERO_OF).is_none_or(|of| of == titles(&metrics));
         let zero_since = moment(noted(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
         let memory = Memory { asleep_since: moment(noted(SCALED_TO_ZERO_SINCE)), zero_since };
@@ -244,6 +244,8 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::lookup::fixed_metrics;
+    use crate::source::KINDS;
 
     /// An HPA as people write it, with this put over it.
     pub(in crate::zero) fn hpa(over: &Value) -> Autoscaler {
@@ -257,7 +259,7 @@ pub(super) mod tests {
                     "target": {"type": "AverageValue", "averageValue": "2"}}}]},
         });
         merge(&mut object, over);
-        Autoscaler::of(&serde_json::from_value(object).unwrap()).unwrap()
+        Autoscaler::of(&serde_json::from_value(object).unwrap(), &fixed_metrics(KINDS)).unwrap()
     }
 
     fn merge(object: &mut Value, over: &Value) {
@@ -295,7 +297,7 @@ pub(super) mod tests {
         let object = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {
             "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 3,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]}});
-        assert!(Autoscaler::of(&serde_json::from_value(object.clone()).unwrap()).is_none());
+        assert!(Autoscaler::of(&serde_json::from_value(object.clone()).unwrap(), &fixed_metrics(KINDS)).is_none());
         let labelled = hpa(&object);
         assert_eq!((labelled.others, labelled.metrics.len()), (vec!["Resource cpu".to_owned()], 0));
     }

@@ -1,6 +1,7 @@
 //! The end of all this, when depthgauge goes: what sleeps by us is woken, for below 1.37 nobody
 //! else would.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -11,7 +12,7 @@ use super::autoscaler::{Autoscaler, Memory};
 use super::calls::{ScaleError, answered, in_time};
 use super::scale::Scales;
 use super::{LEASE, Lease, Object};
-use crate::metric::Clock;
+use crate::metric::{Clock, MetricName};
 use crate::rbac::LATE;
 
 /// HPAs that are read at once: their objects are large, and of most nothing is kept.
@@ -67,13 +68,16 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 }
 
 /// Wakes all that sleeps by us, and forgets it; what sleeps by its HPA is told of. For each HPA (`shop/dummy`) what became of its
-/// workload (`deployment/web`), in the order of their names.
+/// workload (`deployment/web`), in the order of their names. `metrics` are those of depthgauge.
 ///
 /// # Errors
 ///
 /// If the HPAs cannot be listed.
-pub async fn hand_back(client: &kube::Client) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
-    let asleep = asleep(&Api::all(client.clone())).await?;
+pub async fn hand_back(
+    client: &kube::Client,
+    metrics: &BTreeSet<MetricName>,
+) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
+    let asleep = asleep(&Api::all(client.clone()), metrics).await?;
     let scales = Scales::new(client.clone());
     let wake = async |hpa: Autoscaler| {
         let done = one(client, &scales, &hpa).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
@@ -83,7 +87,7 @@ pub async fn hand_back(client: &kube::Client) -> Result<Vec<(String, String, Han
 }
 
 /// All that sleep by us, and those at 0 whose HPAs wake them by metrics of ours.
-async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
+async fn asleep(api: &Api<Object>, metrics: &BTreeSet<MetricName>) -> Result<Vec<Autoscaler>, HandBackError> {
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
@@ -91,7 +95,7 @@ async fn asleep(api: &Api<Object>) -> Result<Vec<Autoscaler>, HandBackError> {
             kube::Error::Api(status) if status.code == 403 => HandBackError::Forbidden(status.message.clone()),
             _ => HandBackError::Trouble(answered(&error)),
         })?;
-        let known = page.items.iter().filter_map(Autoscaler::of);
+        let known = page.items.iter().filter_map(|object| Autoscaler::of(object, metrics));
         asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some() || sleeps_by_itself(hpa)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
@@ -143,6 +147,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::lookup::fixed_metrics;
+    use crate::source::KINDS;
     use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE};
     use crate::zero::scale::tests::answering;
 
@@ -186,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_pages_are_woken_and_what_is_gone_stands_in_nobodys_way() {
-        let done = hand_back(&answering(cluster)).await.unwrap();
+        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS)).await.unwrap();
         let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
         let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
@@ -211,13 +217,14 @@ mod tests {
         });
         let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
         let told = ("shop/a".to_owned(), "deployment/a".to_owned(), HandedBack::Native(wake));
-        assert_eq!(hand_back(&client).await.unwrap(), [told]);
+        assert_eq!(hand_back(&client, &fixed_metrics(KINDS)).await.unwrap(), [told]);
     }
 
     #[tokio::test]
     async fn who_may_not_look_is_told_from_who_gets_no_answer() {
         for (code, forbidden) in [(403, true), (500, false)] {
-            let error = hand_back(&answering(move |_, _, _| (code, json!("no")))).await.unwrap_err();
+            let error =
+                hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS)).await.unwrap_err();
             assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");
             assert_eq!(matches!(error, HandBackError::Trouble(_)), !forbidden);
         }

@@ -12,7 +12,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::workload::Workload;
 use crate::hpa::Target;
-use crate::lookup;
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, names};
 use crate::selector::Selector;
@@ -127,13 +126,16 @@ impl fmt::Display for Told {
 }
 
 /// Those that we serve, with Object metrics beside them where these count, and the others in words.
-pub(super) fn of(specs: &[MetricSpec], objects_count: bool) -> (Vec<Metric>, Vec<String>) {
-    let known = lookup::metrics();
-    let any_of_ours = specs.iter().any(|spec| ours(&known, spec).is_some());
+pub(super) fn of(
+    specs: &[MetricSpec],
+    objects_count: bool,
+    known: &BTreeSet<MetricName>,
+) -> (Vec<Metric>, Vec<String>) {
+    let any_of_ours = specs.iter().any(|spec| ours(known, spec).is_some());
     let (mut metrics, mut others) = (Vec::new(), Vec::new());
     for spec in specs {
         let object = || object(spec).filter(|_| objects_count && any_of_ours);
-        match ours(&known, spec).or_else(object) {
+        match ours(known, spec).or_else(object) {
             Some(metric) => metrics.push(metric),
             None => others.push(words(spec)),
         }
@@ -143,7 +145,7 @@ pub(super) fn of(specs: &[MetricSpec], objects_count: bool) -> (Vec<Metric>, Vec
 
 fn ours(known: &BTreeSet<MetricName>, spec: &MetricSpec) -> Option<Metric> {
     let external = spec.external.as_ref()?;
-    let name = *known.iter().find(|known| known.as_str() == external.metric.name)?;
+    let name = known.get(external.metric.name.as_str())?.clone();
     let selector = Selector::parse(&selector(external.metric.selector.as_ref())).map_err(|error| error.to_string());
     Some(Metric { question: Question::Ours { name, selector }, target: target_of(&external.target) })
 }
@@ -203,6 +205,8 @@ fn selector(written: Option<&LabelSelector>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::lookup::fixed_metrics;
+    use crate::source::KINDS;
     use serde_json::{Value, json};
 
     use super::*;
@@ -221,7 +225,7 @@ mod tests {
 
     fn read(specs: &[Value], objects_count: bool) -> (Vec<String>, Vec<String>) {
         let specs: Vec<MetricSpec> = serde_json::from_value(json!(specs)).unwrap();
-        let (metrics, others) = of(&specs, objects_count);
+        let (metrics, others) = of(&specs, objects_count, &fixed_metrics(KINDS));
         (metrics.iter().map(Metric::title).collect(), others)
     }
 
@@ -248,7 +252,7 @@ mod tests {
     #[test]
     fn what_an_object_metric_asks_for() {
         let specs: Vec<MetricSpec> = serde_json::from_value(json!([queue(), requests()])).unwrap();
-        let (metrics, _) = of(&specs, true);
+        let (metrics, _) = of(&specs, true, &fixed_metrics(KINDS));
         let object =
             Workload { api_version: "networking.k8s.io/v1".into(), kind: "Ingress".into(), name: "web".into() };
         let expected = ObjectMetric { name: "requests".into(), selector: "path=/".into(), object };

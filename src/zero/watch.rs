@@ -100,7 +100,7 @@ impl Kept {
     /// Hands the news to its keeper, or makes one; its key, if it is our business.
     fn apply(&mut self, object: &Object) -> Option<Key> {
         let key = key(object)?;
-        let Some(hpa) = Autoscaler::of(object).map(Arc::new) else {
+        let Some(hpa) = Autoscaler::of(object, &self.shared.catalog.metrics()).map(Arc::new) else {
             self.known.remove(&key);
             return None;
         };

@@ -18,7 +18,7 @@ use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{
-    self, Definition, Figures, Identified, NextRequest, Opened, Source, SourceError, Step, Verdict,
+    Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
 };
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
@@ -41,7 +41,7 @@ impl Source for Scripted {
         None
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async {
             let length = (self.0)(hour()).ok_or_else(|| SourceError {
                 step: Step::Read,
@@ -55,7 +55,7 @@ impl Source for Scripted {
             })?;
             let (length, in_flight) = (Quantity::from_units(length), Quantity::from_units(length / 3));
             let visible = Quantity::from_units((self.0)(hour()).unwrap_or_default() * 2 / 3);
-            Ok(Figures::new(vec![
+            Ok(Items::one(vec![
                 (MetricName::new("oci_queue_dead_letters"), Quantity::ZERO),
                 (MetricName::new("oci_queue_in_flight"), in_flight),
                 (MetricName::new("oci_queue_length"), length),
@@ -106,11 +106,12 @@ fn binding(name: &str, script: Script, value_rules: ValueRules) -> SourceConfig 
     let identity = format!("ocid1.queue.oc1.eu-frankfurt-1.amaaaaaa{name}4x7q2a");
     SourceConfig {
         name: name.to_owned(),
-        kind: source::KINDS[0],
+        kind: KINDS[0],
         namespaces: vec![Pattern::new("*")],
         timing: Timing::default(),
         export: false,
         value_rules,
+        sums: true,
         definition: Definition::default(),
         source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
     }
@@ -147,7 +148,7 @@ async fn long_the_status_page_in_a_real_browser() {
         binding("calls", a_trickle, ValueRules::default()),
         binding("mail", wave, ValueRules::default()),
     ];
-    let (catalog, reader) = Catalog::new(bindings, clock);
+    let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
     let catalog = Arc::new(catalog);
     tokio::spawn(reader.run());
     for number in 0..BEATS {

@@ -15,7 +15,7 @@ use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{self, Definition, Figures, Identified, NextRequest, Opened, Source, SourceError};
+use depthgauge::source::{Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Request, header};
@@ -35,9 +35,9 @@ impl Source for Level {
         None
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let level = Quantity::from_milli(self.0.load(Ordering::Relaxed));
-        async move { Ok(Figures::new(vec![(MetricName::new(LENGTH), level)])) }.boxed()
+        async move { Ok(Items::one(vec![(MetricName::new(LENGTH), level)])) }.boxed()
     }
 }
 
@@ -52,15 +52,16 @@ impl Scene {
         let level = Arc::new(AtomicI64::new(0));
         let config = SourceConfig {
             name: "load".to_owned(),
-            kind: source::KINDS[0],
+            kind: KINDS[0],
             namespaces: vec![Pattern::new("*")],
             timing: Timing::default(),
             export: true,
             value_rules,
+            sums: true,
             definition: Definition::default(),
             source: Opened::One(Identified { identity: "load".to_owned(), source: Box::new(Level(level.clone())) }),
         };
-        let (catalog, reader) = Catalog::new(vec![config], Timestamp::now);
+        let (catalog, reader) = Catalog::new(vec![config], KINDS, Timestamp::now);
         tokio::spawn(reader.run());
         Self { level, catalog: Arc::new(catalog) }
     }

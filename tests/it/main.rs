@@ -81,6 +81,9 @@ mod compartments;
 /// The config's JSON Schema, held against what reads the config.
 mod schema;
 
+/// A kind of source of the tests' own.
+mod toy;
+
 /// The manifests as files: what no API server asks of them.
 mod manifests;
 /// What the image and who builds it are told, beside what there is.

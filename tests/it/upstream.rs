@@ -6,7 +6,7 @@ use std::time::Duration;
 use depthgauge::config::Config;
 use depthgauge::metric::MetricName;
 use depthgauge::source::facet::Facet;
-use depthgauge::source::{Figures, KINDS, Opened, Source, SourceError};
+use depthgauge::source::{Items, KINDS, Opened, Source, SourceError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -55,13 +55,13 @@ fn open_at(config: &str, endpoint: &str, more: &Value) -> Box<dyn Source> {
     open(&config.to_string())
 }
 
-async fn read(source: &dyn Source, timeout: Duration) -> Result<Figures, SourceError> {
+async fn read(source: &dyn Source, timeout: Duration) -> Result<Items, SourceError> {
     source.read(&Facet::WHOLE, Instant::now() + timeout).await
 }
 
 /// The length that a good read brings.
 async fn length(source: &dyn Source) -> String {
-    read(source, LONG).await.unwrap().value(LENGTH).unwrap().to_string()
+    read(source, LONG).await.unwrap().value(&LENGTH).unwrap().to_string()
 }
 
 /// Step and cause of a read that fails.

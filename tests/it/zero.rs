@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::Catalog;
+use depthgauge::source::KINDS;
 use depthgauge::zero::{LEASE, Lease, Zero, retire};
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
@@ -52,7 +53,7 @@ async fn one_that_is_retired_says_so_and_what_helps() {
 }
 
 fn zero(objects: &Objects, health: &Health) -> Zero {
-    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
+    let (catalog, _) = Catalog::new(Vec::new(), KINDS, Timestamp::now);
     let lease = Lease::new(objects.client(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
     let reporter = health.reporter("scale-to-zero", State::Ok);
     let (catalog, lease) = (Arc::new(catalog), Arc::new(lease));

@@ -18,6 +18,7 @@ use crate::lookup::history::BUCKET;
 use crate::lookup::outage::FailureState;
 use crate::lookup::rules::ValueRules;
 use crate::lookup::state::{LimitState, OutageState, OwnerState, ReadingState};
+use crate::metric::MetricName;
 use crate::metric::quantity::{Decimal, Quantity};
 use crate::source::Verdict;
 
@@ -145,7 +146,7 @@ pub(super) enum Condition {
 pub(super) struct Known {
     /// Of the metric that the history is of.
     pub(super) depth: Option<Decimal>,
-    pub(super) values: BTreeMap<&'static str, Option<Decimal>>,
+    pub(super) values: BTreeMap<String, Option<Decimal>>,
     pub(super) read_at: Timestamp,
     pub(super) age_seconds: f64,
 }
@@ -179,7 +180,7 @@ pub(super) struct ValueRulesView {
 /// An activation that somebody asks with.
 #[derive(Debug, Serialize)]
 pub(super) struct Activation {
-    pub(super) metric: &'static str,
+    pub(super) metric: String,
     pub(super) threshold: String,
     /// Whether true values are told.
     pub(super) active: bool,
@@ -189,7 +190,7 @@ pub(super) struct Activation {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Consumer {
     pub(super) namespace: String,
-    pub(super) metric: &'static str,
+    pub(super) metric: String,
     pub(super) selector: String,
     /// The question's own.
     pub(super) value_rules: ValueRulesView,
@@ -297,10 +298,10 @@ impl Reading {
         let consumers = state.consumers.iter().map(served).collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
         let known = known.map(|known| {
-            let value = |metric| known.figures.value(metric).map(Quantity::decimal);
+            let value = |metric: &MetricName| known.figures.value(metric).map(Quantity::decimal);
             Known {
-                depth: depths.first().and_then(|metric| value(*metric)),
-                values: metrics.iter().map(|metric| (metric.as_str(), value(*metric))).collect(),
+                depth: depths.first().and_then(value),
+                values: metrics.iter().map(|metric| (metric.to_string(), value(metric))).collect(),
                 read_at: known.timestamp,
                 age_seconds: seconds(known.age),
             }
@@ -393,7 +394,7 @@ impl ValueRulesView {
 
 impl Activation {
     fn of(ActivationState { metric, threshold, active }: ActivationState) -> Self {
-        Self { metric: metric.as_str(), threshold: threshold.decimal().to_string(), active }
+        Self { metric: metric.to_string(), threshold: threshold.decimal().to_string(), active }
     }
 }
 
@@ -404,7 +405,7 @@ impl Consumer {
         let ConsumerState { namespace, metric, selector, value_rules, alone: _, last_requested, interval } = state;
         Self {
             namespace: namespace.as_str().to_owned(),
-            metric: metric.as_str(),
+            metric: metric.to_string(),
             selector: redacted(selector),
             value_rules: ValueRulesView::of(*value_rules),
             served_instead,

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Empty, Value, capitalised};
-use crate::lookup;
 use crate::lookup::rules::LABEL as VALUE_SOURCE;
 use crate::metric::{Labels, Sample};
 
@@ -97,6 +96,8 @@ struct Metadata<'s> {
 pub(in crate::api) struct Content<'s> {
     /// In whose answer.
     pub(in crate::api) namespace: &'s str,
+    /// The label that names a source, if one does.
+    pub(in crate::api) label: Option<&'static str>,
     /// One a row.
     pub(in crate::api) samples: &'s [Sample],
     /// When it is asked.
@@ -107,8 +108,8 @@ pub(in crate::api) struct Content<'s> {
 
 /// Which labels have a column.
 struct Layout<'s> {
-    /// The one that names a source: the first.
-    label: &'static str,
+    /// The one that names a source: the first. Without one, that is the metric.
+    label: Option<&'static str>,
     /// All others that any sample has, except the value source, which has a column of its own.
     further: BTreeSet<&'s str>,
 }
@@ -132,7 +133,7 @@ impl Include {
 impl<'s> Table<'s> {
     /// A table in `api_version`, one of `meta.k8s.io`'s two.
     pub(in crate::api) fn of(content: &Content<'s>, api_version: &'static str, include: Include) -> Self {
-        let layout = Layout::of(content.samples);
+        let layout = Layout::of(content.label, content.samples);
         Self {
             kind: "Table",
             api_version,
@@ -151,17 +152,18 @@ impl<'s> Table<'s> {
 // === impl Layout ===
 
 impl<'s> Layout<'s> {
-    fn of(samples: &'s [Sample]) -> Self {
-        let label = samples.first().and_then(|sample| lookup::label(sample.metric)).unwrap_or_default();
+    fn of(label: Option<&'static str>, samples: &'s [Sample]) -> Self {
         let keys = samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
-        let further: BTreeSet<&str> = keys.filter(|key| *key != label && *key != VALUE_SOURCE).collect();
+        let further: BTreeSet<&str> = keys.filter(|key| Some(*key) != label && *key != VALUE_SOURCE).collect();
         Self { label, further }
     }
 
     fn columns(&self) -> Vec<Column> {
         let column = |name, format, description| Column { name, r#type: "string", format, description, priority: 0 };
-        let label = self.label;
-        let mut columns = vec![column(title(label), "name", format!("Select it by label: -l {label}=NAME"))];
+        let mut columns = vec![match self.label {
+            Some(label) => column(title(label), "name", format!("Select it by label: -l {label}=NAME")),
+            None => column("Metric".into(), "name", "The name of the metric".into()),
+        }];
         columns.extend(self.further.iter().map(|label| column(title(label), "", format!("Label {label}"))));
         columns.extend([
             column("Value".into(), "", "The metric's value, a Quantity".into()),
@@ -184,14 +186,14 @@ fn row<'s>(
 ) -> Row<'s> {
     let cell = |label| sample.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
     let mut cells = Vec::with_capacity(layout.further.len() + 5);
-    cells.push(cell(layout.label));
+    cells.push(layout.label.map_or_else(|| sample.metric.to_string(), cell));
     cells.extend(layout.further.iter().copied().map(cell));
     let age = content.now.as_second() - sample.timestamp.as_second();
     let asked = content.asked_every.and_then(|pause| i64::try_from(pause.as_secs()).ok());
     let asked = asked.map_or_else(|| NONE.to_owned(), human);
     cells.extend([sample.value.to_string(), human(age), cell(VALUE_SOURCE), asked]);
     let metadata = Metadata {
-        name: sample.labels.value(layout.label).unwrap_or_default(),
+        name: layout.label.and_then(|label| sample.labels.value(label)).unwrap_or_default(),
         namespace: content.namespace,
         labels: &sample.labels,
     };

@@ -66,7 +66,7 @@ async fn look(single: &Single) -> Finding {
     match lookup::read_once(single, clock).await {
         Ok(figures) => {
             let known = single.kind.metrics.iter();
-            let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(*metric)?.decimal())));
+            let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(metric)?.decimal())));
             let known: Vec<String> = known.collect();
             Finding::ok(format!("{}: {}", single.title, known.join(", ")))
         }

@@ -38,7 +38,7 @@ impl Origin {
     /// Straight from the sources of this file.
     pub(super) fn of_config(file: &Path) -> Result<Self> {
         let bindings = Config::read(file, KINDS)?.open(clock)?;
-        let (catalog, reader) = Catalog::new(bindings, clock);
+        let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
         let mut reading = JoinSet::new();
         reading.spawn(reader.run());
         Ok(Self::Sources(Arc::new(catalog), reading))

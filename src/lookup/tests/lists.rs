@@ -390,7 +390,7 @@ async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it
     let (reports, mut reported) = mpsc::unbounded_channel();
     let read = list::ListRead::new(
         list::ListId(7),
-        source::KINDS[0],
+        KINDS[0],
         "a*",
         Box::new(FakeListing::of(&[("a", "1"), ("b", "2")])),
         reports,

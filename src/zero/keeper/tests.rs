@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::lookup::Catalog;
+use crate::source::KINDS;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::scale::tests::answering;
 use crate::zero::{Actions, Findings, LEASE, Lease, events, objects, scale};
@@ -27,7 +28,7 @@ fn keeper(
         seen.lock().push((method.clone(), path.to_owned(), body.clone()));
         answer(method, path, body)
     });
-    let (catalog, _) = Catalog::new(Vec::new(), Timestamp::now);
+    let (catalog, _) = Catalog::new(Vec::new(), KINDS, Timestamp::now);
     let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
     let shared = Shared {
         scales: scale::Scales::new(client.clone()),

@@ -16,7 +16,7 @@ use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::{Catalog, Gauges, SourceCollector, SourceConfig};
 use depthgauge::server::Limits;
 use depthgauge::server::tls::MinVersion;
-use depthgauge::source::KINDS;
+use depthgauge::source::{KINDS, Kinds};
 use depthgauge::{admin, api, auth, server, telemetry};
 use jiff::Timestamp;
 use rustls::RootCertStore;
@@ -89,11 +89,21 @@ impl Server {
         Self::build(config, Limits::default(), MinVersion::default()).await
     }
 
+    /// Serves this config of other kinds of sources; the identity ConfigMap has been read.
+    pub(crate) async fn start_with(config: &str, kinds: Kinds) -> Self {
+        super::crypto();
+        let config = Config::parse(config, kinds).unwrap();
+        let configs = config.open(Timestamp::now).unwrap();
+        let server = Self::assemble(configs, kinds, None, Limits::default(), MinVersion::default()).await;
+        server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
+        server
+    }
+
     /// Puts it together and starts it; the identity ConfigMap was never seen.
     pub(crate) async fn build(config: &str, limits: Limits, oldest: MinVersion) -> Self {
         super::crypto();
         let config = Config::parse(config, KINDS).unwrap();
-        Self::assemble(config.open(Timestamp::now).unwrap(), None, limits, oldest).await
+        Self::assemble(config.open(Timestamp::now).unwrap(), KINDS, None, limits, oldest).await
     }
 
     /// Serves the config in this file and follows it; the identity ConfigMap has been read.
@@ -102,18 +112,20 @@ impl Server {
         let (file, config) = ConfigFiles::open(file, KINDS).unwrap();
         let mut opener = Opener::new(Timestamp::now);
         let bindings = opener.open(config).unwrap();
-        let server = Self::assemble(bindings, Some((file, opener)), Limits::default(), MinVersion::default()).await;
+        let server =
+            Self::assemble(bindings, KINDS, Some((file, opener)), Limits::default(), MinVersion::default()).await;
         server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
         server
     }
 
     async fn assemble(
         bindings: Vec<SourceConfig>,
+        kinds: Kinds,
         followed: Option<(ConfigFiles, Opener)>,
         limits: Limits,
         oldest: MinVersion,
     ) -> Self {
-        let (catalog, reader) = Catalog::new(bindings, Timestamp::now);
+        let (catalog, reader) = Catalog::new(bindings, kinds, Timestamp::now);
         let catalog = Arc::new(catalog);
         tokio::spawn(reader.run());
 

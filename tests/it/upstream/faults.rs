@@ -75,7 +75,7 @@ async fn a_count_that_a_double_cannot_hold_is_told_exactly() {
     let (oci, source) = scene().await;
     oci.set_fault(Some(Fault::Above2Pow53));
     let figures = read(&*source, LONG).await.unwrap();
-    let visible = figures.value(depthgauge::metric::MetricName::new("oci_queue_visible")).unwrap();
+    let visible = figures.value(&depthgauge::metric::MetricName::new("oci_queue_visible")).unwrap();
     assert_eq!(visible.to_string(), "9007199254740993");
 }
 

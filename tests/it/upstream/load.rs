@@ -11,7 +11,7 @@ use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{
-    Definition, Figures, Identified, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
+    Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
 };
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
@@ -146,7 +146,7 @@ async fn retry_after_is_obeyed_by_the_next_read_and_no_read_waits_for_it() {
         assert_eq!(oci.queue("orders").reads(), before);
         let value = loop {
             match read(&*source, LONG).await {
-                Ok(figures) => break figures.value(super::LENGTH).unwrap().to_string(),
+                Ok(figures) => break figures.value(&super::LENGTH).unwrap().to_string(),
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             assert!(began.elapsed() < LONG);
@@ -224,7 +224,7 @@ impl Source for Paced {
         Some(NextRequest { upstream: self.client.upstream(), host: None, key: String::new() })
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: tokio::time::Instant) -> BoxFuture<'s, Result<Figures, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Facet, _: tokio::time::Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.reads.lock().unwrap().push(tokio::time::Instant::now());
         let error = || SourceError {
             step: Step::Read,
@@ -236,7 +236,7 @@ impl Source for Paced {
             request_id: None,
             retry_after: None,
         };
-        let figures = || Figures::new(vec![(super::LENGTH, Quantity::from_units(1))]);
+        let figures = || Items::one(vec![(super::LENGTH, Quantity::from_units(1))]);
         std::future::ready(if self.fails { Err(error()) } else { Ok(figures()) }).boxed()
     }
 }
@@ -258,10 +258,11 @@ async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
         timing: Timing::default(),
         export: true,
         value_rules: ValueRules::default(),
+        sums: true,
         definition: Definition::default(),
         source: Opened::One(Identified { identity: n.to_string(), source: Box::new(source.clone()) }),
     });
-    let (catalog, reader) = Catalog::new(bindings.collect(), jiff::Timestamp::now);
+    let (catalog, reader) = Catalog::new(bindings.collect(), KINDS, jiff::Timestamp::now);
     let reader = tokio::spawn(reader.run());
     tokio::time::sleep(Duration::from_secs(300)).await;
     reader.abort();

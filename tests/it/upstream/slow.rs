@@ -175,5 +175,5 @@ async fn a_throttled_getqueue_does_not_keep_a_queue_from_being_read_where_it_was
     let turn = tokio::time::timeout(Duration::from_secs(5), source.admit(&[], false)).await;
     assert!(turn.is_ok());
     let figures = source.read(&Facet::WHOLE, Instant::now() + LONG).await.unwrap();
-    assert_eq!(figures.value(LENGTH).unwrap().to_string(), "3");
+    assert_eq!(figures.value(&LENGTH).unwrap().to_string(), "3");
 }

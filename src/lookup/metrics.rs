@@ -1,0 +1,49 @@
+//! Which metrics there are: those of the kinds of sources, and those whose names the config chooses.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{LookupError, shortened};
+use crate::metric::{MetricName, names};
+use crate::source::{Kind, Kinds};
+
+/// How much of an error message the names of metrics take, in bytes, and how many of them at most.
+const NAMES_BYTES: usize = 300;
+const NAMES_MAX: usize = 20;
+
+/// All metrics. They depend on the config only.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metrics {
+    kinds: Kinds,
+    pub(super) all: Arc<BTreeSet<MetricName>>,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Those of these kinds, and the ones with chosen names.
+    pub(super) fn of(kinds: Kinds, chosen: impl IntoIterator<Item = MetricName>) -> Self {
+        let fixed = kinds.iter().flat_map(|kind| kind.metrics).cloned();
+        Self { kinds, all: Arc::new(fixed.chain(chosen).collect()) }
+    }
+
+    /// Those of the same kinds, and the ones with these chosen names: in the same allocation if nothing
+    /// has changed.
+    pub(super) fn with<'c>(&self, chosen: impl Iterator<Item = &'c str>) -> Self {
+        let new = Self::of(self.kinds, chosen.map(MetricName::chosen));
+        if new.all == self.all { self.clone() } else { new }
+    }
+
+    /// The metric of this name, and its kind unless the config chooses the name.
+    pub(super) fn find(&self, requested: &str) -> Result<(Option<&'static Kind>, MetricName), LookupError> {
+        let Some(metric) = self.all.get(requested) else {
+            let exist: Vec<&str> = self.all.iter().map(MetricName::as_str).collect();
+            return Err(LookupError::NoSuchMetric {
+                requested: shortened(requested, 63).to_owned(),
+                exist: names::that_fit(&exist, NAMES_BYTES, NAMES_MAX),
+            });
+        };
+        let kind = self.kinds.iter().copied().find(|kind| kind.metrics.contains(metric));
+        Ok((kind, metric.clone()))
+    }
+}

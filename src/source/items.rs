@@ -1,0 +1,137 @@
+//! What one read of a source brings: items, each with a value for each metric.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::metric::quantity::Quantity;
+use crate::metric::{Labels, MetricName};
+
+/// What one read brings. An answer borrows from it, so it is never changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Items {
+    items: Vec<Item>,
+    /// Which items have a label of this value: by key, then by value. Empty for one item.
+    index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// What tells it from the other items of the source. The one item of a source needs none.
+    pub labels: Labels,
+    values: Vec<(MetricName, Value)>,
+}
+
+/// A value, or why this one is unknown although the read was good.
+pub type Value = Result<Quantity, Arc<str>>;
+
+// === impl Items ===
+
+impl Items {
+    /// These items.
+    pub fn new(items: Vec<Item>) -> Self {
+        let mut index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>> = HashMap::new();
+        if items.len() > 1 {
+            for (at, item) in items.iter().enumerate() {
+                for (key, value) in item.labels.iter() {
+                    index.entry(key.into()).or_default().entry(value.into()).or_default().push(at);
+                }
+            }
+        }
+        Self { items, index }
+    }
+
+    /// The one item of a source, which needs no labels.
+    pub fn one(values: Vec<(MetricName, Quantity)>) -> Self {
+        let values = values.into_iter().map(|(metric, value)| (metric, Ok(value))).collect();
+        Self::new(vec![Item::new(Labels::default(), values)])
+    }
+
+    /// All of them, in the order of the read.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.items.iter()
+    }
+
+    /// The only item, if there is one.
+    pub fn only(&self) -> Option<&Item> {
+        match self.items.as_slice() {
+            [item] => Some(item),
+            _ => None,
+        }
+    }
+
+    /// The label keys of all items.
+    pub fn keys(&self) -> BTreeSet<String> {
+        self.items.iter().flat_map(|item| item.labels.iter()).map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// The value of a metric of the only item, if it is known.
+    pub fn value(&self, metric: &MetricName) -> Option<Quantity> {
+        self.only()?.value(metric)?.as_ref().ok().copied()
+    }
+
+    /// The items of which a label has one of these values, in the order of the read; `None` where each
+    /// item has to be looked at.
+    pub fn with<'v>(&self, key: &str, values: impl IntoIterator<Item = &'v str>) -> Option<Vec<&Item>> {
+        if self.items.len() <= 1 {
+            return None;
+        }
+        let by_value = self.index.get(key);
+        let at = values.into_iter().filter_map(|value| by_value?.get(value)).flatten();
+        let mut at: Vec<usize> = at.copied().collect();
+        at.sort_unstable();
+        Some(at.into_iter().map(|at| &self.items[at]).collect())
+    }
+}
+
+// === impl Item ===
+
+impl Item {
+    /// An item with a value for each metric.
+    pub fn new(labels: Labels, values: Vec<(MetricName, Value)>) -> Self {
+        Self { labels, values }
+    }
+
+    /// The value of its first metric, if it is known.
+    pub fn first(&self) -> Option<Quantity> {
+        self.values.first()?.1.as_ref().ok().copied()
+    }
+
+    /// The value of a metric, if the item has the metric.
+    pub fn value(&self, metric: &MetricName) -> Option<&Value> {
+        self.values.iter().find(|(name, _)| name == metric).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: MetricName = MetricName::new("length");
+
+    fn item(labels: &[(&str, &str)], value: i32) -> Item {
+        Item::new(labels.iter().copied().collect(), vec![(LENGTH, Ok(Quantity::from_units(value)))])
+    }
+
+    #[test]
+    fn items_are_found_by_a_label() {
+        let items = Items::new(vec![item(&[("a", "1")], 1), item(&[("a", "2"), ("b", "x")], 2), item(&[], 3)]);
+        let found = |key, values: &[&str]| -> Vec<i64> {
+            let found = items.with(key, values.iter().copied()).unwrap();
+            found.iter().map(|item| item.value(&LENGTH).unwrap().clone().unwrap().milli() / 1000).collect()
+        };
+        assert_eq!(found("a", &["2", "1", "7"]), [1, 2]);
+        assert_eq!(found("b", &["x"]), [2]);
+        assert_eq!(found("c", &["x"]), [0; 0]);
+    }
+
+    #[test]
+    fn the_value_of_several_items_is_none() {
+        let one = Items::one(vec![(LENGTH, Quantity::from_units(7))]);
+        assert_eq!(one.value(&LENGTH), Some(Quantity::from_units(7)));
+        let two = Items::new(vec![item(&[("a", "1")], 1), item(&[("a", "2")], 2)]);
+        assert_eq!((two.value(&LENGTH), Items::default().value(&LENGTH)), (None, None));
+        let unknown = Items::new(vec![Item::new(Labels::default(), vec![(LENGTH, Err("NaN".into()))])]);
+        assert_eq!(unknown.value(&LENGTH), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! A kind of source that the program does not have: its metric has a name that the config chooses, its
+//! reads go through a connection and bring several items, and one value is unknown. It needs no change
+//! outside of this file, because no generic room names a kind.
+
+use depthgauge::config::{self, Config};
+use depthgauge::metric::MetricName;
+use depthgauge::source::facet::Facet;
+use depthgauge::source::keys::{Key, Shape, Text, Values};
+use depthgauge::source::{
+    Connection, ConnectionType, Form, Identified, Item, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
+    Source, SourceError,
+};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use crate::support::client::Answer;
+use crate::support::server::Server;
+
+/// `type: toy`
+const TOY: Kind = Kind {
+    name: "toy",
+    label: "metric",
+    metrics: &[],
+    gauges: &[],
+    depths: &[],
+    parts: &[],
+    forms: &[Form { key: "colours", keys: &[COLOURS] }],
+    connection: ConnectionType {
+        name: "box",
+        place: Place::Named,
+        doc: "A box of toys.",
+        keys: &[Key::new("times", Shape::Count(10), "What each value is multiplied by.").required()],
+        connect: |values, _| Ok(Arc::new(Toys(values.count("times").unwrap_or(1)))),
+    },
+    environment: None,
+};
+
+const TOYS: Kinds = &[&TOY];
+
+const COLOURS: Key = Key::new(
+    "colours",
+    Shape::Texts(Text::ANY, "a box without colours is no source"),
+    "Colours and how many toys have each, as in red=2; `?` is not known.",
+)
+.required();
+
+/// A box, and how many times each toy is there.
+struct Toys(u32);
+
+/// The toys of some colours.
+struct Coloured {
+    metric: MetricName,
+    /// `None` is not known.
+    colours: Vec<(String, Option<i64>)>,
+}
+
+impl Connection for Toys {
+    fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let colour = |text: &String| {
+            let (colour, count) = text.split_once('=').ok_or_else(|| OpenError(format!("{text:?} has no count")))?;
+            Ok((colour.to_owned(), count.parse::<i64>().ok().map(|count| count * i64::from(self.0))))
+        };
+        let colours = entry.texts(COLOURS.name).iter().map(colour).collect::<Result<_, OpenError>>()?;
+        let metric = MetricName::chosen(entry.text("metric").unwrap_or_default());
+        let identity = format!("{} of {metric}", entry.texts(COLOURS.name).join(" "));
+        Ok(Opened::One(Identified { identity, source: Box::new(Coloured { metric, colours }) }))
+    }
+}
+
+impl Source for Coloured {
+    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        let item = |(colour, count): &(String, Option<i64>)| {
+            let value = count.and_then(depthgauge::metric::quantity::Quantity::value);
+            let value = value.ok_or_else(|| "the box does not say".into());
+            Item::new([("colour", colour.as_str())].into_iter().collect(), vec![(self.metric.clone(), value)])
+        };
+        let items = Items::new(self.colours.iter().map(item).collect());
+        async move { Ok(items) }.boxed()
+    }
+
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        None
+    }
+}
+
+const HEAD: &str = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n";
+const BOXES: &str = "connections:\n  attic: {type: box, times: 1}\n";
+const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
+
+fn config(entries: &[&str]) -> String {
+    let entries: String =
+        entries.iter().map(|entry| format!("  - {{type: toy, namespaces: [shop], {entry}}}\n")).collect();
+    format!("{HEAD}{BOXES}sources:\n{entries}")
+}
+
+async fn serve(entries: &[&str]) -> Server {
+    Server::start_with(&config(entries), TOYS).await
+}
+
+async fn toys(server: &Server, namespace: &str, selector: &str) -> Answer {
+    let selector = selector.replace('=', "%3D").replace(' ', "%20");
+    server.aggregator("hpa").get(&format!("{PREFIX}/namespaces/{namespace}/toys?labelSelector={selector}")).await
+}
+
+/// Colours, values and value sources of an answer; or its code and message.
+async fn said(server: &Server, selector: &str) -> Result<Vec<[String; 3]>, (u16, String)> {
+    let answer = toys(server, "shop", selector).await;
+    if answer.status != 200 {
+        return Err(answer.refusal());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let item = |item: &Value| {
+        let labels = &item["metricLabels"];
+        [text(&labels["colour"]), text(&item["value"]), text(&labels["depthgauge.dev/value-source"])]
+    };
+    Ok(answer.json()["items"].as_array().unwrap().iter().map(item).collect())
+}
+
+fn item(colour: &str, value: &str, source: &str) -> [String; 3] {
+    [colour, value, source].map(str::to_owned)
+}
+
+fn refused(code: u16, message: &str) -> Result<Vec<[String; 3]>, (u16, String)> {
+    Err((code, message.to_owned()))
+}
+
+#[tokio::test]
+async fn a_selector_picks_items_of_one_read() {
+    let server = serve(&["metric: toys, colours: [red=2, blue=1500, grey=?]"]).await;
+    assert_eq!(said(&server, "colour=red").await, Ok(vec![item("red", "2", "")]));
+    assert_eq!(said(&server, "colour in (blue)").await, Ok(vec![item("blue", "1500", "")]));
+    assert_eq!(
+        said(&server, "colour!=grey").await,
+        refused(
+            400,
+            "the selector picks 2 items of toys, such as toys{colour=red} and toys{colour=blue}: pick one, or set `items: sum` in depthgauge's config"
+        )
+    );
+    assert_eq!(
+        said(&server, "colour=green").await,
+        refused(404, "no item of toys matches \"colour=green\"; the label keys are colour")
+    );
+    assert_eq!(
+        said(&server, "size=big").await,
+        refused(404, "no item of toys matches \"size=big\"; the label keys are colour")
+    );
+}
+
+#[tokio::test]
+async fn only_an_answer_with_an_unknown_value_fails() {
+    let server = serve(&["metric: toys, items: sum, colours: [red=2, blue=3, grey=?]"]).await;
+    let both = vec![item("red", "2", ""), item("blue", "3", "")];
+    assert_eq!(said(&server, "colour!=grey").await, Ok(both));
+    let unknown = refused(503, "metric \"toys\" does not know toys{colour=grey}: the box does not say");
+    assert_eq!(said(&server, "").await, unknown);
+    assert_eq!(said(&server, "colour=grey,depthgauge.dev/fallback=7").await, unknown, "the read was good");
+}
+
+#[tokio::test]
+async fn activation_is_about_what_is_selected() {
+    let entries = ["metric: toys, items: sum, activation: 4, colours: [red=2, blue=3]"];
+    let server = serve(&entries).await;
+    let held = |colour| item(colour, "0", "activation");
+    assert_eq!(said(&server, "colour=red").await, Ok(vec![held("red")]));
+    let both = vec![item("red", "2", ""), item("blue", "3", "")];
+    assert_eq!(said(&server, "").await, Ok(both.clone()), "5 is above 4");
+    assert_eq!(said(&server, "depthgauge.dev/activation=5").await, Ok(vec![held("red"), held("blue")]));
+    assert_eq!(said(&server, "depthgauge.dev/activation=4.9").await, Ok(both));
+}
+
+#[tokio::test]
+async fn entries_may_share_a_metric_unless_their_items_are_equal() {
+    let server =
+        serve(&["metric: toys, items: sum, colours: [red=2]", "metric: toys, items: sum, colours: [blue=3]"]).await;
+    assert_eq!(said(&server, "").await, Ok(vec![item("red", "2", ""), item("blue", "3", "")]));
+    let server =
+        serve(&["metric: toys, items: sum, colours: [red=2]", "metric: toys, items: sum, colours: [red=3]"]).await;
+    let twice = "two sources of depthgauge's config have toys{colour=red}: give one of them another `metric`";
+    assert_eq!(said(&server, "colour=red").await, refused(503, twice));
+}
+
+#[tokio::test]
+async fn a_namespace_reads_its_own_entries() {
+    let server = serve(&["metric: toys, colours: [red=2]"]).await;
+    let (code, message) = toys(&server, "bank", "colour=red").await.refusal();
+    let expected = "namespace \"bank\" may not read toys: see `namespaces` in depthgauge's config";
+    assert_eq!((code, message.as_str()), (404, expected));
+    let absent = server.aggregator("hpa").get(&format!("{PREFIX}/namespaces/shop/oci_queue_length")).await;
+    assert_eq!(absent.refusal(), (404, "there is no metric \"oci_queue_length\"; there are toys".to_owned()));
+}
+
+#[tokio::test]
+async fn discovery_status_and_tables_name_the_chosen_metric() {
+    let server = serve(&["metric: toys, colours: [red=2, blue=3]"]).await;
+    let list = server.anyone().get(PREFIX).await.json();
+    let resources = list["resources"].as_array().unwrap();
+    assert_eq!(
+        (resources.len(), &resources[0]["name"], &resources[0]["categories"][0]),
+        (1, &"toys".into(), &"depthgauge".into())
+    );
+    assert_eq!(said(&server, "colour=red").await.unwrap().len(), 1);
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let client = server.aggregator("hpa").with_header("accept", accept);
+    let table = client.get(&format!("{PREFIX}/namespaces/shop/toys?labelSelector=colour%3Dred")).await.json();
+    let cells: Vec<&str> =
+        table["rows"][0]["cells"].as_array().unwrap().iter().take(3).filter_map(Value::as_str).collect();
+    assert_eq!(cells, ["toys", "red", "2"]);
+}
+
+#[test]
+fn its_keys_are_checked_and_in_the_schema() {
+    let lines = |text: &str| match Config::parse(text, TOYS) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.lines().collect(),
+    };
+    let good = config(&["metric: toys, colours: [red=2], connection: attic"]);
+    assert!(lines(&good).is_empty(), "{:?}", lines(&good));
+    for (part, instead, line) in [
+        ("metric: toys", "metric: Toys", "\"Toys\" can be no metric: at most 63 of small letters"),
+        ("metric: toys", "metric: status", "\"status\" can be no metric: it is a subresource"),
+        ("metric: toys, ", "", "`metric` is missing here"),
+        ("connection: attic", "connection: cellar", "there is no connection \"cellar\" of type box; there is attic"),
+        ("connection: attic", "export: true", "unknown key `export`"),
+        ("connection: attic", "items: average", "\"average\" is not supported; there is sum"),
+        ("type: box", "type: bag", "unknown connection type \"bag\"; there is box"),
+        (", times: 1", "", "`times` is missing here"),
+        ("attic:", "attic: {type: box, times: 2}\n  cellar:", ""),
+        (
+            "sources:",
+            "oci: {}\nsources:",
+            "unknown key `oci`; known here: apiVersion, connections, defaults, kind, sources",
+        ),
+    ] {
+        assert!(good.contains(part), "{part}");
+        let found = lines(&good.replacen(part, instead, 1));
+        // An entry names the connection, too.
+        let found: Vec<_> = found.into_iter().filter(|found| part != "type: box" || found.starts_with("4:")).collect();
+        assert!(
+            if line.is_empty() { found.is_empty() } else { found.len() == 1 && found[0].contains(line) },
+            "{instead}: {found:?}"
+        );
+    }
+    let two = good.replace("attic:", "attic: {type: box, times: 2}\n  cellar:").replace(", connection: attic", "");
+    assert_eq!(lines(&two), ["7:5: `connection` is missing here: there are attic, cellar of type box"]);
+    let schema = config::schema(TOYS).unwrap();
+    let entry = &schema["properties"]["sources"]["items"]["allOf"][0]["then"]["properties"];
+    assert!(entry["metric"].is_object() && entry["items"].is_object() && entry["connection"].is_object(), "{entry}");
+    assert!(schema["properties"]["connections"].is_object() && schema["properties"]["oci"].is_null());
+}
+
+#[test]
+fn a_fixed_name_can_not_be_chosen() {
+    const BOTH: Kinds = &[depthgauge::source::KINDS[0], &TOY];
+    let text = config(&["metric: oci_queue_length, colours: [red=2]"]);
+    let lines: Vec<String> = Config::parse(&text, BOTH).err().unwrap().lines().collect();
+    assert_eq!(lines, ["6:45: \"oci_queue_length\" is a metric of another type: choose another name"]);
+}
