@@ -67,7 +67,7 @@
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      what the caller takes, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out
-//!   api/{discovery,openapi}.rs   what there is; made once, by api/fixed.rs
+//!   api/{discovery,openapi}.rs   what there is; made when the metrics change, by api/fixed.rs
 //!   api/meters.rs      how old the values are that are told
 //!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
@@ -77,13 +77,15 @@
 //!   lookup/polled/poll.rs   what can be polled
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
+//!   lookup/{metrics,chosen}.rs   which metrics there are; answers about those whose names the config chooses; pure
 //!   lookup/{view,refused}.rs   what a namespace may read, by name; what can't be selected somewhere, for the operator
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
 //!   lookup/{rules,activation,consumers,history}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
 //!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
-//!   source.rs          Source, Listing, Kind and Plan traits, SourceError, KINDS; source/facet.rs: which part of a source
-//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/{plan,variables}.rs: its config, file or environment;
+//!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
+//!   source/{keys,items,facet}.rs   key tables, keys/schema.rs: as JSON Schema; what a read brings; which part of a source
+//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics; oci/signing.rs: what authenticates a request
@@ -124,10 +126,9 @@
 //!   admin/status.rs    what the process knows; status/{view,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
-//!   config.rs          file -> typed parts; the only reader of the file
-//!   config/{file,opener,reload,variables}.rs   is it new; put to work; followed while it is served; a start without it
-//!   config/names.rs    which entries may have one name
-//!   config/schema.rs   its JSON Schema: config/schema.json, and for each kind that of its keys (source/oci_queue/schema.json)
+//!   config.rs          files -> typed entries; the only reader of them
+//!   config/{files,opener,reload,environment}.rs   a file or a folder, and is it new; put to work; followed while it is served; a start without it
+//!   config/{entry,connections,keys,unique,schema}.rs   an entry; what entries are read through; keys of every entry; which may have one name; its JSON Schema
 //! ```
 //!
 //! Which module may use which is a test: `tests/it/layers.rs`. So is that files do not import each
