@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName, Namespace, Sample, names};
+use crate::metric::{Clock, Labels, MetricName, Namespace, Sample};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
 use crate::source::{Definition, Kind, Kinds, Opened};
@@ -32,12 +32,14 @@ mod collector;
 pub mod consumers;
 mod entries;
 mod entry;
+mod error;
 mod export;
 pub mod history;
 mod limits;
 mod list;
 mod meters;
 mod metrics;
+mod no_match;
 mod once;
 pub mod outage;
 mod polled;
@@ -54,6 +56,7 @@ pub mod state;
 mod view;
 
 pub use collector::SourceCollector;
+pub use error::LookupError;
 pub use export::Gauges;
 pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
@@ -63,21 +66,19 @@ use chosen::Share;
 use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
+use limits::ITEMS_MAX;
 use meters::Meters;
 use metrics::Metrics;
+use no_match::no_match;
 use query::Query;
 use reader::Replacement;
 use reading::{AnswerOptions, Answered, Context, Reading};
 use readings::ReadingsMaker;
 use registry::Registry;
-use rules::ValueRules;
+use rules::{Applied, ValueRules};
 use schedule::Requester;
 use state::ReadingState;
-use view::{Meaning, View};
-
-/// Longest message of a 404 with the names that exist, and how many of them at most.
-const NAMES_BYTES: usize = 400;
-const NAMES_MAX: usize = 10;
+use view::View;
 
 /// How fresh a source's values are kept.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -131,38 +132,6 @@ struct Item<'a> {
     entry: &'a Entry,
     facet: &'a Facet,
     reading: Arc<Reading>,
-}
-
-/// Why a request has no answer. The text is for the author of the HPA.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum LookupError {
-    /// No kind of source has such a metric.
-    #[error("there is no metric {requested:?}; there are {exist}")]
-    NoSuchMetric {
-        /// As requested.
-        requested: String,
-        /// Those that exist, sorted.
-        exist: String,
-    },
-    /// The selector has a key that this metric does not have.
-    #[error("no such selector key for {metric}: {key}; it can be selected by {}", keys.join(", "))]
-    NoSuchKey {
-        /// The metric.
-        metric: MetricName,
-        /// The key as requested.
-        key: String,
-        /// The keys that exist.
-        keys: Vec<&'static str>,
-    },
-    /// The selector has a key that exists, with a requirement that it does not take.
-    #[error("{0}")]
-    BadSelector(String),
-    /// Nothing matches that this namespace may read.
-    #[error("{0}")]
-    NoMatch(String),
-    /// It exists, and its value is not known now.
-    #[error("{0}")]
-    Unavailable(Arc<str>),
 }
 
 // === impl Timing ===
@@ -253,14 +222,15 @@ impl Catalog {
             // While one source was waited for, the others' values have aged.
             now = Instant::now();
         }
-        let items = if items.len() > 1 { each_once(items) } else { items };
+        // Items of a chosen metric are told apart by their labels alone.
+        let items = if items.len() > 1 && query.kind.is_some() { each_once(items) } else { items };
         let (alone, patient) = (items.len() == 1, consumer.is_none());
         let shares = items.iter().map(|item| item.share(query, alone, patient, now));
         let shares = shares.collect::<Result<Vec<Share>, _>>()?;
-        let samples = match query.kind {
-            Some(_) => shares.into_iter().flat_map(|share| share.samples).collect(),
-            None => chosen::together(query, shares)?,
-        };
+        if query.kind.is_none() {
+            chosen::check(query, &shares)?;
+        }
+        let samples = chosen::samples(query, shares)?;
         in_range(&query.metric, samples)
     }
 
@@ -316,7 +286,7 @@ impl Catalog {
         self.entries().refused.unselectable.clone()
     }
 
-    /// Those of them that every config has.
+    /// The metrics that every config has.
     pub fn fixed_metrics(&self) -> BTreeSet<MetricName> {
         fixed_metrics(self.kinds)
     }
@@ -359,19 +329,29 @@ impl Item<'_> {
         let answer = self.reading.answer(&AnswerOptions { namespace, query, value_rules, alone, patient }, now)?;
         let own = self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
         let sample = |answered: Answered| {
-            let mut labels = answered.labels.iter().fold(own.clone(), |labels, (key, value)| labels.with(key, value));
+            let with = |labels: Labels, (key, value): (&str, &str)| labels.with(key, value);
+            let mut labels = match own.is_empty() {
+                true => answered.labels,
+                false => answered.labels.iter().fold(own.clone(), with),
+            };
             if let Some(applied) = answered.applied {
                 labels = labels.with(rules::LABEL, applied.as_str());
             }
-            let (metric, timestamp) = (query.metric.clone(), answer.timestamp);
-            Sample { metric, labels, timestamp, value: answered.value }
+            (labels, answered.value)
         };
-        let mut samples: Vec<Sample> = answer.items.into_iter().map(sample).collect();
+        let falls_back = answer.items.iter().any(|answered| answered.applied == Some(Applied::Fallback));
+        let items = answer.items.into_iter().map(sample).collect();
         // In the config it is about what is selected from this source; in the selector, about the answer.
-        if let (None, None, Some(threshold)) = (query.kind, query.value_rules.activation, value_rules.activation) {
-            chosen::hold(&mut samples, threshold);
-        }
-        Ok(Share { samples, sums: entry.rules.sums, keys: answer.keys })
+        let activation =
+            value_rules.activation.filter(|_| query.kind.is_none() && query.value_rules.activation.is_none());
+        Ok(Share {
+            items,
+            timestamp: answer.timestamp,
+            activation,
+            falls_back,
+            sums: entry.rules.sums,
+            keys: answer.keys,
+        })
     }
 }
 
@@ -414,6 +394,13 @@ fn items<'a>(
     if let Some(names) = view.names(kind) {
         let selected = names.select(query).map_err(LookupError::Unavailable)?;
         query.check_parts(selected.len())?;
+        let count = selected.len() * query.facets.len();
+        if count > ITEMS_MAX {
+            return Err(LookupError::BadSelector(format!(
+                "the selector picks {count} items of {}; there can be {ITEMS_MAX} in an answer",
+                query.metric
+            )));
+        }
         for entry in selected {
             for facet in &*query.facets {
                 let reading = entry.source.readings.reading(facet, namespace, now);
@@ -437,35 +424,6 @@ fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     let mut stays = stays.into_iter();
     items.retain(|_| stays.next().unwrap_or(true));
     items
-}
-
-fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
-    let names = view.names(kind);
-    let known: Vec<&str> = names.iter().flat_map(|names| names.meanings()).map(Meaning::name).collect();
-    if known.is_empty() {
-        let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label);
-        let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
-        return LookupError::NoMatch(message);
-    }
-    let mut message = no_match_message(kind.label, namespace.as_str(), &selector.to_string(), &known);
-    if let Some(hidden) = names.and_then(|names| names.hidden().first()) {
-        let name = shortened(hidden.source.true_name(), 63);
-        let reason = format!("; another {} {name:?} can't be selected: {}", kind.label, refused::hidden_reason(hidden));
-        if message.len() + reason.len() <= NAMES_BYTES {
-            message.push_str(&reason);
-        }
-    }
-    LookupError::NoMatch(shortened(&message, NAMES_BYTES).to_owned())
-}
-
-/// Names, sorted, as many as fit, "and N more" for the rest.
-fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]) -> String {
-    let namespace = shortened(namespace, 63);
-    let selector = if selector.is_empty() { "any selector" } else { shortened(selector, 100) };
-    let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
-    message.push_str("; it may read ");
-    message.push_str(&names::that_fit(names, NAMES_BYTES.saturating_sub(message.len()), NAMES_MAX));
-    message
 }
 
 fn shortened(text: &str, bytes: usize) -> &str {

@@ -23,6 +23,7 @@ pub mod endpoint;
 pub mod environment;
 mod error;
 mod files;
+mod group_id;
 mod instance_principal;
 pub mod key;
 pub mod metadata;

@@ -1,7 +1,7 @@
 //! Where values come from: the traits that every kind of source implements, and the list of
 //! kinds.
 //!
-//! A new kind is one file in `source/` and one line in [`KINDS`]. [`crate::config`] knows only its
+//! A new kind is one file in `source/`, its `mod` here, and one line in [`KINDS`]; see `docs/architecture.md`. [`crate::config`] knows only its
 //! key tables and [`crate::lookup`] only the traits, so errors of the config, freshness, refusal of
 //! stale values and outages are the same for every kind.
 
@@ -35,7 +35,7 @@ pub type Kinds = &'static [&'static Kind];
 pub struct Kind {
     /// The value of `type` in the config: `oci-queue`.
     pub name: &'static str,
-    /// The label that picks one of its sources by its name: `queue`.
+    /// The label whose value is the name of one of its sources: `queue`. Messages call a source so, too.
     pub label: &'static str,
     /// The metrics that each of its sources has, sorted. Without any, key `metric` of each entry chooses
     /// a name, and the items of a source are told apart by labels that their reads bring.

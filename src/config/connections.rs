@@ -1,11 +1,11 @@
 //! What entries are read through: the sections of connection types, and `connections` by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Location, Report, keys};
 use crate::document::{Fields, Node, Position, Problems};
-use crate::source::keys::Values;
+use crate::source::keys::{Text, Values};
 use crate::source::{ConnectionType, Kind, Kinds, Place};
 
 /// The connections of all files.
@@ -15,6 +15,8 @@ pub(super) struct Connections {
     sections: BTreeMap<&'static str, (Location, Arc<Values>)>,
     /// By name.
     named: BTreeMap<String, Named>,
+    /// Those that are wrong, which is reported where they are.
+    wrong: BTreeSet<String>,
 }
 
 struct Named {
@@ -46,6 +48,9 @@ impl Connections {
         }
         let entries = top.take("connections").and_then(|node| node.entries(report.of(file)));
         for (name, at, node) in entries.unwrap_or_default() {
+            if let Err(message) = (Text::LABEL_VALUE.check)(name) {
+                report.of(file).add(*at, message);
+            }
             self.decode_named(name, Location { file, at: *at }, node, &types, report);
         }
     }
@@ -67,19 +72,24 @@ impl Connections {
         let Some(ConnectionName { at, name }) = name else {
             return match known.as_slice() {
                 [(_, only)] => Some(only.values.clone()),
+                [] if !self.wrong.is_empty() => None,
                 [] => {
-                    report.add(location, format!("there is no connection of type {of}: add one to `connections`"));
+                    let message = format!(
+                        "there is no connection of type {of}: add one, as in `connections: {{NAME: {{type: {of}, …}}}}`"
+                    );
+                    report.add(location, message);
                     None
                 }
                 _ => {
-                    let message = format!("`connection` is missing here: there are {} of type {of}", names());
+                    let message =
+                        format!("`connection` is missing here: name one of the connections of type {of}: {}", names());
                     report.add(location, message);
                     None
                 }
             };
         };
         let found = known.iter().find(|(known, _)| *known == name).map(|(_, named)| named.values.clone());
-        if found.is_none() {
+        if found.is_none() && !self.wrong.contains(name) {
             let what = format!("there is no connection {name:?} of type {of}");
             let message = if known.is_empty() { what } else { format!("{what}; there is {}", names()) };
             report.add(Location { at: *at, ..location }, message);
@@ -110,7 +120,10 @@ impl Connections {
         report: &mut Report<'_>,
     ) {
         let problems = report.of(location.file);
-        let Some(mut fields) = node.fields(problems) else { return };
+        let Some(mut fields) = node.fields(problems) else {
+            self.wrong.insert(name.to_owned());
+            return;
+        };
         let of = fields.require("type", problems).and_then(|node| {
             let text = node.text(problems)?;
             let of = types.iter().find(|of| of.name == text);
@@ -120,7 +133,10 @@ impl Connections {
             }
             of
         });
-        let Some(of) = of else { return };
+        let Some(of) = of else {
+            self.wrong.insert(name.to_owned());
+            return;
+        };
         let values = Arc::new(Values::decode(&mut fields, &[of.keys], problems));
         fields.finish(problems);
         match self.named.get(name) {

@@ -57,7 +57,7 @@ pub(super) const EXPORT: Key =
 pub(super) const CONNECTION: Key = Key::new(
     "connection",
     Shape::Text(Text::ANY),
-    "The name of the connection, of those in `connections`. It may be left out while there is one of its type.",
+    "The name of the connection, of those in `connections`. It may be left out while there is only one of its type.",
 );
 
 /// The name of a namespace, a DNS label by Kubernetes' rule, in which `*` stands for any part.

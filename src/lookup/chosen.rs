@@ -1,77 +1,92 @@
-//! Answers about metrics whose names the config chooses: which items of them a request may have
-//! together. Pure.
+//! From the items of each source to the samples of an answer; and for metrics whose names the config
+//! chooses, which items a request may have together. Pure.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use super::limits::ITEMS_MAX;
 use super::query::Query;
 use super::rules::{self, Applied};
 use super::{LookupError, shortened};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, Namespace, Sample, names};
 
-/// The most items of an answer. More are a mistake in the selector, and cost other requests time.
-const ITEMS_MAX: usize = 1000;
-/// How much of an item's labels an error message repeats, in bytes.
-const LABELS_BYTES: usize = 120;
+/// How much of an item's labels an error message repeats, in bytes: two of them, and twice a metric of 63
+/// bytes, leave room for the remedy.
+const LABELS_BYTES: usize = 50;
 /// How much of an error message label keys take, in bytes, and how many of them at most.
 const KEYS_BYTES: usize = 160;
 const KEYS_MAX: usize = 20;
 
 /// What a source adds to an answer.
 pub(super) struct Share {
-    pub(super) samples: Vec<Sample>,
+    /// Each with its value, or the error message of one that is unknown.
+    pub(super) items: Vec<(Labels, Result<Quantity, Arc<str>>)>,
+    pub(super) timestamp: Timestamp,
+    /// What the sum of these items must be above, else 0 is served.
+    pub(super) activation: Option<Quantity>,
+    /// Whether the source can't be read, and its fallback is served.
+    pub(super) falls_back: bool,
     /// Whether several items may be added up.
     pub(super) sums: bool,
-    /// The label keys of all its items.
+    /// The label keys of all items of the source, if none is selected.
     pub(super) keys: BTreeSet<String>,
 }
 
-/// The items of all sources, if a request may have them together.
-pub(super) fn together(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupError> {
-    let sums = shares.iter().filter(|share| !share.samples.is_empty()).all(|share| share.sums);
-    let keys: BTreeSet<String> = shares.iter().flat_map(|share| share.keys.iter().cloned()).collect();
-    let mut samples: Vec<Sample> = shares.into_iter().flat_map(|share| share.samples).collect();
-    let metric = &query.metric;
-    match samples.as_slice() {
-        [] => return Err(no_match(query, &keys)),
-        [_] => {}
-        [first, second, ..] if !sums => {
-            let [first, second] = [first, second].map(|sample| titled(query, &sample.labels));
-            return Err(LookupError::BadSelector(format!(
-                "the selector picks {} items of {metric}, such as {first} and {second}: pick one, or set `items: sum` in depthgauge's config",
-                samples.len()
-            )));
+/// The samples of an answer, if all of its values are known.
+pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupError> {
+    let (mut samples, mut falls_back) = (Vec::new(), false);
+    for Share { items, timestamp, activation, falls_back: share_falls_back, .. } in shares {
+        falls_back |= share_falls_back;
+        let first = samples.len();
+        for (labels, value) in items {
+            let value = value.map_err(LookupError::Unavailable)?;
+            samples.push(Sample { metric: query.metric.clone(), labels, timestamp, value });
         }
-        _ if samples.len() > ITEMS_MAX => {
-            return Err(LookupError::BadSelector(format!(
-                "the selector picks {} items of {metric}; there can be {ITEMS_MAX} in an answer",
-                samples.len()
-            )));
+        // A fallback is no value of which anything is known.
+        if let Some(threshold) = activation.filter(|_| !share_falls_back) {
+            hold(&mut samples[first..], threshold);
         }
-        _ => {}
     }
-    let mut seen = HashSet::new();
-    if let Some(twice) = samples.iter().find(|sample| !seen.insert(&sample.labels)) {
-        let twice = titled(query, &twice.labels);
-        let message = format!("two sources of depthgauge's config have {twice}: give one of them another `metric`");
-        return Err(LookupError::Unavailable(message.into()));
-    }
-    if let Some(threshold) = query.value_rules.activation {
+    if let (None, Some(threshold), false) = (query.kind, query.value_rules.activation, falls_back) {
         hold(&mut samples, threshold);
     }
     Ok(samples)
 }
 
-/// Serves 0 for samples whose sum is not above a threshold. A true 0 stays as it is.
-pub(super) fn hold(samples: &mut [Sample], threshold: Quantity) {
-    let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
-    if sum.is_none_or(|sum| sum > threshold || sum == Quantity::ZERO) {
-        return;
+/// Whether a request may have these items of a metric whose name the config chooses.
+pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupError> {
+    let metric = &query.metric;
+    let labels: Vec<&Labels> = shares.iter().flat_map(|share| &share.items).map(|(labels, _)| labels).collect();
+    let mut seen = HashSet::new();
+    if let Some(twice) = labels.iter().find(|labels| !seen.insert(**labels)) {
+        let twice = titled(query, twice);
+        let message = format!("two sources of depthgauge's config have {twice}: give one of them another `metric`");
+        return Err(LookupError::Unavailable(message.into()));
     }
-    for sample in samples {
-        sample.value = Quantity::ZERO;
-        sample.labels = sample.labels.clone().with(rules::LABEL, Applied::Activation.as_str());
+    let sums = shares.iter().filter(|share| !share.items.is_empty()).all(|share| share.sums);
+    match labels.as_slice() {
+        [] => Err(no_match(query, shares)),
+        [first, second, ..] if !sums => {
+            let [first, second] = [first, second].map(|labels| titled(query, labels));
+            Err(LookupError::BadSelector(format!(
+                "the selector picks {} items of {metric}, such as {first} and {second}: pick one, or set `items: sum` in each entry of {metric} in depthgauge's config",
+                labels.len()
+            )))
+        }
+        _ if labels.len() > ITEMS_MAX => Err(LookupError::BadSelector(format!(
+            "the selector picks {} items of {metric}; there can be {ITEMS_MAX} in an answer",
+            labels.len()
+        ))),
+        _ => Ok(()),
     }
+}
+
+/// The error message of an item whose value is unknown.
+pub(super) fn unknown(query: &Query<'_>, labels: &Labels, cause: &str) -> Arc<str> {
+    format!("the value of {} is unknown: {cause}", titled(query, labels)).into()
 }
 
 /// The error of a namespace that may read no source of the metric.
@@ -82,20 +97,32 @@ pub(super) fn not_readable(query: &Query<'_>, namespace: &Namespace) -> LookupEr
     ))
 }
 
-fn no_match(query: &Query<'_>, keys: &BTreeSet<String>) -> LookupError {
+/// Serves 0 for samples whose sum is not above a threshold. A true 0 stays as it is.
+fn hold(samples: &mut [Sample], threshold: Quantity) {
+    let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
+    if sum.is_none_or(|sum| sum > threshold || sum == Quantity::ZERO) {
+        return;
+    }
+    for sample in samples {
+        sample.value = Quantity::ZERO;
+        sample.labels = sample.labels.clone().with(rules::LABEL, Applied::Activation.as_str());
+    }
+}
+
+fn no_match(query: &Query<'_>, shares: &[Share]) -> LookupError {
     let (metric, selector) = (&query.metric, query.selector.to_string());
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let keys: BTreeSet<&str> = shares.iter().flat_map(|share| &share.keys).map(String::as_str).collect();
+    let keys: Vec<&str> = keys.into_iter().collect();
     let labels = match keys.is_empty() {
         true => "its items have no labels".to_owned(),
-        false => format!("the label keys are {}", names::that_fit(&keys, KEYS_BYTES, KEYS_MAX)),
+        false => format!("its items have the labels {}", names::that_fit(&keys, KEYS_BYTES, KEYS_MAX)),
     };
     LookupError::NoMatch(format!("no item of {metric} matches {:?}; {labels}", shortened(&selector, LABELS_BYTES)))
 }
 
 /// `http_requests_per_second{pod=a,service=web}`
 fn titled(query: &Query<'_>, labels: &Labels) -> String {
-    let pairs: Vec<String> =
-        labels.iter().filter(|(key, _)| *key != rules::LABEL).map(|(key, value)| format!("{key}={value}")).collect();
-    let pairs = pairs.join(",");
+    let pairs = labels.iter().filter(|(key, _)| *key != rules::LABEL).map(|(key, value)| format!("{key}={value}"));
+    let pairs = pairs.collect::<Vec<_>>().join(",");
     names::title(query.metric.as_str(), shortened(&pairs, LABELS_BYTES))
 }

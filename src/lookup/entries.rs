@@ -78,11 +78,14 @@ impl Entries {
         }
         let audiences = self.audiences.iter().enumerate().filter(|(_, audience)| audience.rules.allow(namespace));
         let audiences: Box<[usize]> = audiences.map(|(at, _)| at).collect();
-        let view = match views.by_audiences.get(&audiences) {
-            Some(view) => view.clone(),
-            None => Arc::new(self.build(&audiences)),
+        let (view, added) = match views.by_audiences.get(&audiences) {
+            Some(view) => (view.clone(), 0),
+            None => {
+                let view = Arc::new(self.build(&audiences));
+                (view.clone(), view.size)
+            }
         };
-        if views.by_namespace.len() >= NAMESPACES_MAX || views.size + view.size > VIEWED_MAX {
+        if views.by_namespace.len() >= NAMESPACES_MAX || views.size + added > VIEWED_MAX {
             *views = Views::default();
         }
         if views.by_audiences.insert(audiences, view.clone()).is_none() {
@@ -196,7 +199,8 @@ fn effective(configured: &[ConfigEntry]) -> Vec<Arc<NamedSource>> {
             let patterns = earlier.entry((source.kind.name, source.identity())).or_default();
             let is_new = !known.contains(&Arc::as_ptr(source));
             let has_earlier = |pattern: &Pattern| patterns.iter().any(|earlier| earlier.covers(pattern));
-            if is_new && !(entry.list.is_some() && entry.rules.namespaces.iter().all(has_earlier)) {
+            let is_had = entry.list.is_some() && entry.rules.namespaces.iter().all(has_earlier);
+            if is_new && (!is_had || entry.rules.export) {
                 known.insert(Arc::as_ptr(source));
                 sources.push(source.clone());
             }

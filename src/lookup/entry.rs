@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use super::list::SourceList;
 use super::readings::Readings;
-use super::rules::AccessRules;
+use super::rules::{AccessRules, NAME};
 use crate::metric::Labels;
 use crate::metric::selectable::selectable;
 use crate::source::Kind;
-
-/// The label of an item with the source's true name, where no label value can hold that.
-pub(super) const NAME: &str = "depthgauge.dev/name";
 
 /// A source under its name. Config entries of one definition share it.
 pub(super) struct NamedSource {

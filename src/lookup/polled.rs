@@ -305,6 +305,7 @@ impl<P: Poll> Polled<P> {
 
     /// Waits until the service may be read, or until nothing needs the read any more.
     async fn admit(&self) -> Option<Admission<P::Permit>> {
+        let mut has_moved = false;
         loop {
             let owners = self.owners();
             let mut admission = pin!(self.poll.admit(&owners, self.is_urgent()));
@@ -316,8 +317,10 @@ impl<P: Poll> Polled<P> {
                 if self.is_left(&self.state()) {
                     return None;
                 }
-                if self.owners().iter().any(|owner| !owners.contains(owner)) {
-                    // Waits again, because fewer reads may wait for the new owner.
+                if !has_moved && self.owners().iter().any(|owner| !owners.contains(owner)) {
+                    // Waits again, because fewer reads may wait for the new owner; once, because each time
+                    // it begins at the end of a line.
+                    has_moved = true;
                     break;
                 }
             }

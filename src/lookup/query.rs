@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
-use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, ValueRules};
+use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, NAME, ValueRules};
 use super::{LookupError, Metrics, shortened};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
@@ -15,6 +15,8 @@ use crate::source::{Item, Items, Kind};
 
 /// No part is named: the source as a whole.
 static WHOLE: [Facet; 1] = [Facet::WHOLE];
+/// The prefix of keys that depthgauge defines.
+const OURS: &str = "depthgauge.dev/";
 /// How much of a requirement an error message repeats, in bytes.
 const REPEATED: usize = 100;
 
@@ -55,7 +57,13 @@ impl<'q> Query<'q> {
                 (ACTIVATION_KEY, _) => &mut value_rules.activation,
                 (FALLBACK_KEY, _) => &mut value_rules.fallback,
                 (_, Some(kind)) => return Err(no_such_key(kind, metric, key)),
-                // A label of the items.
+                // A label of the items, unless it looks like a slip of one of ours.
+                (_, None) if key.starts_with(OURS) && key != NAME => {
+                    return Err(LookupError::BadSelector(format!(
+                        "no such selector key: {}; there are {ACTIVATION_KEY} and {FALLBACK_KEY}",
+                        shortened(key, REPEATED)
+                    )));
+                }
                 (_, None) => continue,
             };
             let number = number(requirement)?;

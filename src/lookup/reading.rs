@@ -20,14 +20,12 @@ use super::query::Query;
 use super::rules::{Applied, ValueRules};
 use super::schedule::{Pace, Requester};
 use super::shares::Shares;
-use super::{LookupError, Timing, shortened};
+use super::{LookupError, Timing, chosen};
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, Labels, MetricName, Namespace, names};
+use crate::metric::{Clock, Labels, MetricName, Namespace};
 use crate::source::facet::Facet;
 use crate::source::{Item, Items, Kind, Source, SourceError, Step, Verdict};
 
-/// How much of an item's labels an error message repeats, in bytes.
-const LABELS_BYTES: usize = 120;
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
 
@@ -120,7 +118,8 @@ pub(super) struct Answer {
 pub(super) struct Answered {
     /// Its own, besides those of the source.
     pub(super) labels: Labels,
-    pub(super) value: Quantity,
+    /// Or the error message of one that is unknown.
+    pub(super) value: Result<Quantity, Arc<str>>,
     /// The rule that made the value.
     pub(super) applied: Option<Applied>,
 }
@@ -237,7 +236,11 @@ impl Reading {
                 let served = |item: &Item| {
                     let value = match item.value(&query.metric) {
                         Some(Ok(value)) => *value,
-                        Some(Err(cause)) => return Err(self.unknown(&query.metric, &item.labels, cause)),
+                        Some(Err(cause)) => {
+                            let (labels, value) =
+                                (item.labels.clone(), Err(chosen::unknown(query, &item.labels, cause)));
+                            return Ok(Answered { labels, value, applied: None });
+                        }
                         None => return Err(self.lacks(&query.metric)),
                     };
                     let holds = threshold.is_some_and(|threshold| {
@@ -246,16 +249,20 @@ impl Reading {
                     });
                     let (value, applied) =
                         if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, None) };
-                    Ok(Answered { labels: item.labels.clone(), value, applied })
+                    Ok(Answered { labels: item.labels.clone(), value: Ok(value), applied })
                 };
                 let items = query.pick(&good.value).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+                if items.is_empty() && query.kind.is_some() {
+                    return Err(self.lacks(&query.metric));
+                }
                 // Only an answer without items names them.
                 let keys = if items.is_empty() { good.value.keys() } else { BTreeSet::new() };
                 Ok(Answer { items, timestamp: good.timestamp, keys })
             }
             (_, Some(outage)) => match options.value_rules.fallback {
                 Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
-                    let item = Answered { labels: Labels::default(), value, applied: Some(Applied::Fallback) };
+                    let item =
+                        Answered { labels: Labels::default(), value: Ok(value), applied: Some(Applied::Fallback) };
                     Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new() })
                 }
                 _ => Err(outage.error()),
@@ -288,12 +295,6 @@ impl Reading {
 
     fn overdue(&self) -> LookupError {
         self.unavailable("is not read yet. If this stays, the log of depthgauge says why.")
-    }
-
-    fn unknown(&self, metric: &MetricName, labels: &Labels, cause: &str) -> LookupError {
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let title = names::title(metric.as_str(), shortened(&labels.join(","), LABELS_BYTES));
-        self.unavailable(&format!("does not know {title}: {cause}"))
     }
 
     fn lacks(&self, metric: &MetricName) -> LookupError {

@@ -121,7 +121,9 @@ impl Readings {
 
     /// The same from one of them.
     pub(super) fn take_over(&self, before: &Self) {
-        if self.kind.name == before.kind.name && !std::ptr::eq(self, before) {
+        // Items of a metric whose name the config chooses are made by its keys as well.
+        let same_kind = self.kind.name == before.kind.name && !self.kind.chooses();
+        if same_kind && !std::ptr::eq(self, before) {
             self.whole.inherit(&before.whole);
         }
     }

@@ -9,6 +9,8 @@ use crate::metric::quantity::Quantity;
 
 /// The label of a sample that says which rule made its value.
 pub const LABEL: &str = "depthgauge.dev/value-source";
+/// The label of an item with the source's true name, where no label value can hold that.
+pub(super) const NAME: &str = "depthgauge.dev/name";
 /// The selector key by which an HPA brings its own activation.
 pub const ACTIVATION_KEY: &str = "depthgauge.dev/activation";
 /// And its own fallback.

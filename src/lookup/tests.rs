@@ -273,16 +273,3 @@ async fn namespaces_see_their_own_sources_and_no_others() {
         "there is no metric \"oci_queue_len\"; there are oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible"
     );
 }
-
-#[test]
-fn a_404_names_what_fits() {
-    let names: Vec<String> = (0..25).map(|n| format!("queue-{n:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let message = no_match_message("queue", "shop", "queue=x", &names);
-    assert!(message.ends_with("queue-08, queue-09 and 15 more"), "{message}");
-    let long: Vec<String> = (0..25).map(|n| format!("{}{n:02}", "q".repeat(61))).collect();
-    let long: Vec<&str> = long.iter().map(String::as_str).collect();
-    let message = no_match_message("queue", &"n".repeat(300), &"s".repeat(300), &long);
-    assert!(message.len() <= NAMES_BYTES, "{}", message.len());
-    assert!(message.contains(" more"));
-}

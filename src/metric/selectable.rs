@@ -32,6 +32,9 @@ pub fn may_become(pattern: &Pattern, value: &str) -> bool {
     }
     for character in value.chars() {
         name.pass(|literal| literal == character);
+        if !name.can_go_on() {
+            return false;
+        }
     }
     let mut whole = name.clone();
     whole.pass_trimmed();

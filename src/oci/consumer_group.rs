@@ -1,11 +1,9 @@
 //! A queue's consumer groups: their OCIDs, and ListConsumerGroups with its pages.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
-
 use serde::Deserialize;
 use tokio::time::Instant;
+
+pub use super::group_id::GroupId;
 
 use super::endpoint::Endpoint;
 use super::queue::{BASE_PATH, QueueId, objects};
@@ -16,12 +14,6 @@ const PAGE_SIZE: &str = "100";
 /// Pages of a list: a thousand groups, far more than people tell apart. A list that goes on
 /// after that has no end.
 const PAGES_MAX: usize = 10;
-
-/// The OCID of a consumer group, checked in form.
-///
-/// No document says how Oracle spells the type in it, so any but a queue's will do.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct GroupId(Arc<str>);
 
 /// What a list says of a consumer group: the fields that somebody here reads.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,45 +31,6 @@ pub struct GroupSummary {
 struct Page {
     #[serde(deserialize_with = "objects")]
     items: Vec<GroupSummary>,
-}
-
-/// This text is not a consumer group's OCID.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not the OCID of a consumer group: it looks like ocid1.consumergroup.oc1.<region>.<unique id>")]
-pub struct BadGroupId(String);
-
-// === impl GroupId ===
-
-impl GroupId {
-    /// The OCID as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for GroupId {
-    type Err = BadGroupId;
-
-    fn from_str(text: &str) -> Result<Self, BadGroupId> {
-        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        let parts: Vec<&str> = text.split('.').collect();
-        let well_formed = parts.len() >= 5
-            && parts[0] == "ocid1"
-            && !parts[1].is_empty()
-            && parts[1] != "queue"
-            && !parts[2].is_empty()
-            && !parts[parts.len() - 1].is_empty()
-            && parts.iter().all(|part| legal(part))
-            // As for a queue's.
-            && text.len() <= 255;
-        if well_formed { Ok(Self(text.into())) } else { Err(BadGroupId(text.to_owned())) }
-    }
-}
-
-impl fmt::Display for GroupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 // === impl GroupSummary ===

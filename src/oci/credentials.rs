@@ -4,27 +4,32 @@
 //! service grants for minutes. What can be wrong with files is found at the start; a service that
 //! is down is found when somebody wants to sign, and keeps nobody from starting.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub use material::CredentialsError;
+use material::{read_file, token_key_id};
+pub use method::Method;
+
 use super::config_file::{ConfigFile, ConfigFileError, KeyFile};
 use super::files::{Files, Made, Make};
 use super::instance_principal::InstancePrincipal;
-use super::key::{KeyError, private_key};
+use super::key::private_key;
 use super::metadata::Metadata;
 use super::policy::statement;
 use super::region::Home;
 use super::resource_principal::ResourcePrincipal;
 use super::session::{Issuer, Sessions, SignInError};
 use super::sign::Signer;
-use super::token::{self, Claims};
 use super::workload_identity::{TokenService, WorkloadIdentity};
 use crate::watched::Reading;
+
+pub(super) mod material;
+pub(super) mod method;
 
 /// A way to sign in, ready to use; clones share what they hold.
 #[derive(Clone, Debug)]
@@ -36,73 +41,11 @@ pub struct Credentials {
     clock: fn() -> Timestamp,
 }
 
-/// The ways there are, as the config names them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Method {
-    /// The API key of a user.
-    ApiKey,
-    /// The session of a user, which `oci session authenticate` makes.
-    SessionToken,
-    /// A pod of an enhanced OKE cluster.
-    WorkloadIdentity,
-    /// A compute instance.
-    InstancePrincipal,
-    /// A function or container instance.
-    ResourcePrincipal,
-}
-
 #[derive(Clone, Debug)]
 enum Source {
     Files(Files),
     /// With the region, where the environment names one.
     Session(Arc<Sessions>, Option<String>),
-}
-
-/// Why there is nothing to sign with. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The config file or its profile.
-    #[error("OCI config file {path}: {source}")]
-    ConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ConfigFileError,
-    },
-    /// A file that something else names cannot be read.
-    #[error("OCI {what} {path}: {source}; set {named_by} to a file that this process may read")]
-    File {
-        /// `key file`
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Who names it: "`key_file` of profile \[DEFAULT]".
-        named_by: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A key file holds no key to sign with.
-    #[error("OCI key file {path}: {source}")]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What it holds instead.
-        source: KeyError,
-    },
-    /// A variable holds no key to sign with.
-    #[error("{variable}: {source}")]
-    InlineKey {
-        /// Its name.
-        variable: &'static str,
-        /// What it holds instead.
-        source: KeyError,
-    },
-    /// A token that could not go into a header.
-    #[error("{0} holds no token")]
-    NotAToken(String),
-    /// The environment does not have what this way to sign in needs.
-    #[error("{0}")]
-    Environment(String),
 }
 
 // === impl Credentials ===
@@ -232,45 +175,6 @@ impl Credentials {
     }
 }
 
-// === impl Method ===
-
-impl Method {
-    /// All of them, in the order in which help names them.
-    pub const ALL: [Self; 5] =
-        [Self::ApiKey, Self::SessionToken, Self::WorkloadIdentity, Self::InstancePrincipal, Self::ResourcePrincipal];
-
-    /// As the config names it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ApiKey => "apiKey",
-            Self::SessionToken => "sessionToken",
-            Self::WorkloadIdentity => "workloadIdentity",
-            Self::InstancePrincipal => "instancePrincipal",
-            Self::ResourcePrincipal => "resourcePrincipal",
-        }
-    }
-
-    /// What to do when the service does not accept what these sign.
-    pub fn when_refused(self) -> &'static str {
-        match self {
-            Self::ApiKey => "Check tenancy, user, fingerprint and key of the OCI profile.",
-            Self::SessionToken => "Run `oci session authenticate` again: the token and its key are read anew.",
-            Self::WorkloadIdentity | Self::InstancePrincipal => {
-                "Check that the queue is in the tenancy of this principal, and the clock of this node (NTP)."
-            }
-            Self::ResourcePrincipal => {
-                "Check that the platform renews the files of OCI_RESOURCE_PRINCIPAL_RPST and _PRIVATE_PEM."
-            }
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 fn read_profile<T>(
     reading: &mut Reading,
     path: &Path,
@@ -292,27 +196,6 @@ fn profile_signer(
     let pem = read_file(reading, "key file", &key.path, || format!("`key_file` of profile [{profile}]"))?;
     let wrong = |source| CredentialsError::Key { path: key.path.clone(), source };
     Ok(Signer::new(key_id, private_key(&pem, key.passphrase.as_ref()).map_err(wrong)?))
-}
-
-/// Reads a file that somebody else names, who is to blame when it cannot be read.
-pub(super) fn read_file(
-    reading: &mut Reading,
-    what: &'static str,
-    path: &Path,
-    named_by: impl FnOnce() -> String,
-) -> Result<Vec<u8>, CredentialsError> {
-    let failed = |source| CredentialsError::File { what, path: path.to_owned(), named_by: named_by(), source };
-    reading.read(path).map_err(failed)
-}
-
-/// The key id of a token, and when it ends if it says so. `place` is where it was found.
-pub(super) fn token_key_id(
-    content: &[u8],
-    place: impl FnOnce() -> String,
-) -> Result<(String, Option<Timestamp>), CredentialsError> {
-    let bare = std::str::from_utf8(content).ok().and_then(token::bare);
-    let bare = bare.ok_or_else(|| CredentialsError::NotAToken(place()))?;
-    Ok((token::key_id(bare), Claims::of(bare).map(|claims| claims.ends())))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use http::Uri;
 
-use super::region::Region;
 use crate::http::url::{Url, host, is_loopback};
 
 /// A scheme, host and port that signed requests may be sent to.
@@ -29,11 +28,9 @@ impl Endpoint {
         url
     }
 
-    /// Of a region's control plane (`messaging.REGION.oci.…`) or of a queue's own messages endpoint
-    /// there (`CELL.queue.messaging.REGION.oci.…`): the region, if the table has it.
-    pub fn region(&self) -> Option<Region> {
-        let mut labels = self.0.host_str()?.split('.').skip_while(|label| *label != "messaging");
-        Region::find(labels.nth(1)?)
+    /// The name of the host.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.0.host_str()
     }
 
     /// Name and port, by which [`crate::upstream`] knows it.
@@ -123,20 +120,6 @@ mod tests {
             "https://%65xample.com",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn which_region_is_asked() {
-        for (text, region) in [
-            ("https://messaging.eu-frankfurt-1.oci.oraclecloud.com", Some("fra")),
-            ("https://cell-1.queue.messaging.us-ashburn-1.oci.oraclecloud.com", Some("iad")),
-            ("https://messaging.nowhere-1.oci.oraclecloud.com", None),
-            ("https://eu-frankfurt-1.example.com", None),
-            ("https://messaging", None),
-            ("http://127.0.0.1:8080", None),
-        ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().region().map(|found| found.code), region, "{text}");
         }
     }
 

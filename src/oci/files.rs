@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::credentials::CredentialsError;
+use super::credentials::material::CredentialsError;
 use super::sign::Signer;
 use crate::watched::{self, OnUse};
 

@@ -6,8 +6,8 @@
 //! fingerprint, as the Go SDK sends it. Certificate and key are read anew for every session, for
 //! the platform rotates them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, DATE, HeaderName};
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::metadata::{self, Identity, Metadata};
@@ -149,8 +150,7 @@ impl InstancePrincipal {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Whole assignments only: a panic leaves nothing half made.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

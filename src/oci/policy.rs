@@ -4,7 +4,7 @@
 //! By Oracle's policy reference for Queue: `read queues` covers GetQueue, ListQueues and GetStats.
 //! `use` would also let us take messages, which this program never does.
 
-use super::credentials::Method;
+use super::credentials::method::Method;
 use super::token::ServiceAccount;
 
 /// The service does not say, least of all to whom it refuses the queue.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::consumer_group::GroupId;
+use super::group_id::GroupId;
 
 /// The base path of control plane and data plane alike.
 pub const BASE_PATH: &str = "/20210201";

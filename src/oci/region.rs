@@ -33,6 +33,13 @@ impl Region {
         table().find(|region| region.name == wanted || region.code == wanted)
     }
 
+    /// The region of an endpoint, which is a region's control plane (`messaging.REGION.oci.…`) or a queue's
+    /// own messages endpoint there (`CELL.queue.messaging.REGION.oci.…`), if the table has it.
+    pub fn at(endpoint: &Endpoint) -> Option<Self> {
+        let mut labels = endpoint.host()?.split('.').skip_while(|label| *label != "messaging");
+        Self::find(labels.nth(1)?)
+    }
+
     /// The control plane of Queue: `https://messaging.eu-frankfurt-1.oci.oraclecloud.com`.
     pub fn queue_control_plane(&self) -> String {
         format!("https://messaging.{}.oci.{}", self.name, self.domain)
@@ -98,6 +105,20 @@ fn table() -> impl Iterator<Item = Region> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn which_region_is_asked() {
+        for (text, region) in [
+            ("https://messaging.eu-frankfurt-1.oci.oraclecloud.com", Some("fra")),
+            ("https://cell-1.queue.messaging.us-ashburn-1.oci.oraclecloud.com", Some("iad")),
+            ("https://messaging.nowhere-1.oci.oraclecloud.com", None),
+            ("https://eu-frankfurt-1.example.com", None),
+            ("https://messaging", None),
+            ("http://127.0.0.1:8080", None),
+        ] {
+            assert_eq!(Region::at(&text.parse().unwrap()).map(|found| found.code), region, "{text}");
+        }
+    }
 
     #[test]
     fn a_region_that_can_be_no_host_is_nowhere() {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::credentials::{CredentialsError, read_file, token_key_id};
+use super::credentials::material::{CredentialsError, read_file, token_key_id};
 use super::environment::Environment;
 use super::files::Made;
 use super::key::{KeyError, Passphrase, private_key};

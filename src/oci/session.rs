@@ -6,7 +6,7 @@
 //! that no request needs is not renewed.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
@@ -14,6 +14,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -177,8 +178,7 @@ impl Sessions {
 
     /// What is known by now: a flight that has landed is taken in first.
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whole assignments only: a panic leaves nothing half made.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         // Asked rather than waited for: nobody waits for a renewal in the background.
         let landed = state.flight.as_ref().and_then(|flight| flight.clone().now_or_never());
         if let Some(landed) = landed {

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::credentials::CredentialsError;
+use super::credentials::material::CredentialsError;
 use super::environment::Environment;
 use super::session::{Issuer, Session, SignInError, new_key};
 use super::sign::Signer;

@@ -1,5 +1,6 @@
 //! Key tables: the keys that a mapping of the config may have. Decoding and the JSON Schema are made
-//! from the same table, so they can't disagree.
+//! from the same table, so that they have the same keys. What a text may be is a function, and as far as
+//! possible a regular expression; tests hold the two against each other.
 //!
 //! A table is data: the name of each key, the shape of its value, and the sentence that describes it.
 

@@ -1,11 +1,12 @@
 //! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, join, select};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::facet::Facet;
@@ -314,13 +315,11 @@ impl QueueSource {
     }
 
     fn groups(&self) -> MutexGuard<'_, KnownGroups> {
-        // Nothing in it panics, and a list is listed again within a minute.
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.groups.lock()
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        // Whole assignments only: a panic leaves nothing half made.
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock()
     }
 }
 

@@ -4,7 +4,6 @@
 //! receiver exists.
 
 use std::collections::VecDeque;
-use std::mem;
 
 use tokio::sync::oneshot;
 
@@ -62,7 +61,7 @@ impl<T> Line<T> {
                 self.ring.push_back(waiting);
             }
             if let Some(sender) = next {
-                self.prefers_urgent = !mem::replace(&mut self.prefers_urgent, true);
+                self.prefers_urgent = !self.prefers_urgent;
                 return Some((owner, sender));
             }
         }

@@ -8,7 +8,7 @@ use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
 use depthgauge::source::{
     Connection, ConnectionType, Form, Identified, Item, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
-    Source, SourceError,
+    Source, SourceError, Step, Verdict,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -65,7 +65,7 @@ impl Connection for Toys {
         };
         let colours = entry.texts(COLOURS.name).iter().map(colour).collect::<Result<_, OpenError>>()?;
         let metric = MetricName::chosen(entry.text("metric").unwrap_or_default());
-        let identity = format!("{} of {metric}", entry.texts(COLOURS.name).join(" "));
+        let identity = format!("{metric} of {} times {}", self.0, entry.texts(COLOURS.name).join(" "));
         Ok(Opened::One(Identified { identity, source: Box::new(Coloured { metric, colours }) }))
     }
 }
@@ -78,7 +78,9 @@ impl Source for Coloured {
             Item::new([("colour", colour.as_str())].into_iter().collect(), vec![(self.metric.clone(), value)])
         };
         let items = Items::new(self.colours.iter().map(item).collect());
-        async move { Ok(items) }.boxed()
+        let is_broken = self.colours.iter().any(|(colour, _)| colour == "broken");
+        let broken = || SourceError::new(Step::Read, Verdict::Trouble, "the box is broken", "Mend the box.", "");
+        async move { if is_broken { Err(broken()) } else { Ok(items) } }.boxed()
     }
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
@@ -136,16 +138,16 @@ async fn a_selector_picks_items_of_one_read() {
         said(&server, "colour!=grey").await,
         refused(
             400,
-            "the selector picks 2 items of toys, such as toys{colour=red} and toys{colour=blue}: pick one, or set `items: sum` in depthgauge's config"
+            "the selector picks 2 items of toys, such as toys{colour=red} and toys{colour=blue}: pick one, or set `items: sum` in each entry of toys in depthgauge's config"
         )
     );
     assert_eq!(
         said(&server, "colour=green").await,
-        refused(404, "no item of toys matches \"colour=green\"; the label keys are colour")
+        refused(404, "no item of toys matches \"colour=green\"; its items have the labels colour")
     );
     assert_eq!(
         said(&server, "size=big").await,
-        refused(404, "no item of toys matches \"size=big\"; the label keys are colour")
+        refused(404, "no item of toys matches \"size=big\"; its items have the labels colour")
     );
 }
 
@@ -154,9 +156,27 @@ async fn only_an_answer_with_an_unknown_value_fails() {
     let server = serve(&["metric: toys, items: sum, colours: [red=2, blue=3, grey=?]"]).await;
     let both = vec![item("red", "2", ""), item("blue", "3", "")];
     assert_eq!(said(&server, "colour!=grey").await, Ok(both));
-    let unknown = refused(503, "metric \"toys\" does not know toys{colour=grey}: the box does not say");
+    let unknown = refused(503, "the value of toys{colour=grey} is unknown: the box does not say");
     assert_eq!(said(&server, "").await, unknown);
     assert_eq!(said(&server, "colour=grey,depthgauge.dev/fallback=7").await, unknown, "the read was good");
+}
+
+#[tokio::test]
+async fn a_fallback_is_not_held_by_an_activation() {
+    let server = serve(&["metric: toys, activation: 5, fallback: 3, maxAge: 5s, colours: [broken=1]"]).await;
+    let expected = Ok(vec![["".to_owned(), "3".to_owned(), "fallback".to_owned()]]);
+    assert_eq!(said(&server, "").await, expected);
+    assert_eq!(said(&server, "depthgauge.dev/activation=4").await, expected);
+}
+
+#[tokio::test]
+async fn a_selector_that_is_wrong_is_no_failing_source() {
+    let server = serve(&["metric: toys, colours: [red=2, grey=?]"]).await;
+    let (code, message) = said(&server, "").await.unwrap_err();
+    assert!(code == 400 && message.starts_with("the selector picks 2 items of toys"), "{message}");
+    let slip =
+        "no such selector key: depthgauge.dev/fallbak; there are depthgauge.dev/activation and depthgauge.dev/fallback";
+    assert_eq!(said(&server, "colour=red,depthgauge.dev/fallbak=7").await, refused(400, slip));
 }
 
 #[tokio::test]
@@ -236,15 +256,16 @@ fn its_keys_are_checked_and_in_the_schema() {
     ] {
         assert!(good.contains(part), "{part}");
         let found = lines(&good.replacen(part, instead, 1));
-        // An entry names the connection, too.
-        let found: Vec<_> = found.into_iter().filter(|found| part != "type: box" || found.starts_with("4:")).collect();
         assert!(
             if line.is_empty() { found.is_empty() } else { found.len() == 1 && found[0].contains(line) },
             "{instead}: {found:?}"
         );
     }
     let two = good.replace("attic:", "attic: {type: box, times: 2}\n  cellar:").replace(", connection: attic", "");
-    assert_eq!(lines(&two), ["7:5: `connection` is missing here: there are attic, cellar of type box"]);
+    assert_eq!(
+        lines(&two),
+        ["7:5: `connection` is missing here: name one of the connections of type box: attic, cellar"]
+    );
     let schema = config::schema(TOYS).unwrap();
     let entry = &schema["properties"]["sources"]["items"]["allOf"][0]["then"]["properties"];
     assert!(entry["metric"].is_object() && entry["items"].is_object() && entry["connection"].is_object(), "{entry}");

@@ -67,7 +67,10 @@ async fn look(single: &Single) -> Finding {
         Ok(figures) => {
             let known = single.kind.metrics.iter();
             let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(metric)?.decimal())));
-            let known: Vec<String> = known.collect();
+            let mut known: Vec<String> = known.collect();
+            if known.is_empty() {
+                known.push(format!("{} items", figures.iter().len()));
+            }
             Finding::ok(format!("{}: {}", single.title, known.join(", ")))
         }
         Err(sentence) => Finding::fail(sentence),

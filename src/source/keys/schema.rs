@@ -1,7 +1,7 @@
 //! Key tables as JSON Schema, draft 2020-12. It has no keyword that JSON Schema lacked before 2019
 //! except `$defs`, because editors ignore what is newer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -109,8 +109,7 @@ fn choice(key: &Key, variants: &[Variant], doc: &str) -> serde_json::Result<Valu
         "properties": all,
     });
     let mut refused: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
-    let mut keys: Vec<&str> = variants.iter().flat_map(|variant| variant.keys).map(|key| key.name).collect();
-    keys.dedup();
+    let keys: BTreeSet<&str> = variants.iter().flat_map(|variant| variant.keys).map(|key| key.name).collect();
     for variant in variants {
         let has = |key: &&str| variant.keys.iter().any(|own| own.name == *key);
         let others: Vec<&str> = keys.iter().copied().filter(|key| !has(key)).collect();

@@ -59,7 +59,7 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
 /// The same about one queue, which may be sought where its OCID says that it is not.
 pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
     let met = source_error(step, format_args!("{id} at {asked}"), error);
-    match (met.verdict, Region::find(id.region()), asked.region()) {
+    match (met.verdict, Region::find(id.region()), Region::at(asked)) {
         (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
             cause: format!("{}, and {} was asked for a queue of {}", met.cause, asked.name, of_id.name),
             remedy: "Set `oci.region`, or the `endpoint` that overrides it, to the region in the queue's OCID.",

@@ -1,0 +1,266 @@
+//! Warnings about HPAs, case by case.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::finding::Level;
+use crate::cli::told;
+use crate::lookup::rules::LABEL;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+fn object(name: &str, selector: &Value, target: &Value) -> Value {
+    json!({
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": {
+            "maxReplicas": 9,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "metrics": [{"type": "External", "external": {
+                "metric": {"name": "oci_queue_length", "selector": selector}, "target": target,
+            }}],
+        },
+    })
+}
+
+fn good(name: &str) -> Value {
+    object(name, &json!({"matchLabels": {"queue": "orders"}}), &json!({"averageValue": "2"}))
+}
+
+fn found(object: &Value, zero: bool) -> Vec<String> {
+    let hpa = Autoscaler::in_test(object);
+    let unnamed = hpa.our_questions().into_iter().filter_map(|question| unnamed(&hpa, &question));
+    of(&hpa, &[Autoscaler::in_test(object)], Some(zero))
+        .into_iter()
+        .chain(unnamed)
+        .map(|finding| finding.text)
+        .collect()
+}
+
+#[test]
+fn nothing_is_said_of_an_hpa_that_is_well() {
+    assert!(found(&good("a"), false).is_empty());
+}
+
+#[test]
+fn each_fault_is_said_once_with_its_remedy() {
+    let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
+    let value = object("a", &json!({"matchLabels": {"queue": "orders"}}), &json!({"value": "2"}));
+    let mut zero = good("a");
+    zero["spec"]["minReplicas"] = json!(0);
+    let mut cpu = zero.clone();
+    let metrics = cpu["spec"]["metrics"].as_array_mut().unwrap();
+    metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
+    for (object, zero, text) in [
+        (&unnamed, true, "names no queue: it is the sum over every queue that fits and that namespace shop may read"),
+        (&value, true, "use AverageValue"),
+        (&zero, false, "feature gate HPAScaleToZero"),
+        (&cpu, true, "it also scales on Resource cpu"),
+    ] {
+        let [only] = &found(object, zero)[..] else { panic!("{text}: {:?}", found(object, zero)) };
+        assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
+    }
+    assert!(found(&zero, true).is_empty());
+}
+
+#[test]
+fn what_the_controller_cannot_do_is_told_where_nobody_else_tells_it() {
+    for (name, status, reason, text) in [
+        ("AbleToScale", "False", "FailedGetScale", Some("finds nothing to scale: correct scaleTargetRef")),
+        ("AbleToScale", "False", "FailedUpdateScale", Some("cannot scale. It says: FailedUpdateScale: m")),
+        ("ScalingActive", "False", "FailedGetResourceMetric", Some("scales nothing down meanwhile")),
+        ("ScalingActive", "False", "AmbiguousSelector", Some("cannot scale. It says: AmbiguousSelector: m")),
+        ("ScalingActive", "False", "FailedGetExternalMetric", None),
+        ("ScalingActive", "False", "ScalingDisabled", None),
+        ("ScalingActive", "True", "ValidMetricFound", None),
+        ("ScalingLimited", "False", "DesiredWithinRange", None),
+    ] {
+        let mut object = good("a");
+        object["status"] = json!({"conditions": [{"type": name, "status": status, "reason": reason, "message": "m"}]});
+        let found = found(&object, true);
+        assert_eq!(found.len(), usize::from(text.is_some()), "{reason}: {found:?}");
+        assert!(found.iter().all(|found| found.contains(text.unwrap_or_default())), "{found:?}");
+    }
+}
+
+#[test]
+fn a_metric_of_ours_is_of_type_external() {
+    let mut object = good("a");
+    let pods =
+        |name: &str| json!({"type": "Pods", "pods": {"metric": {"name": name}, "target": {"averageValue": "2"}}});
+    for (name, wrong) in [("oci_queue_length", true), ("requests", false)] {
+        object["spec"]["metrics"] = json!([pods(name)]);
+        let found = found(&object, true);
+        assert_eq!(found.iter().any(|text| text.contains("with type Pods")), wrong, "{found:?}");
+    }
+}
+
+#[test]
+fn only_values_name_a_queue() {
+    let by = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "queue", "operator": operator, "values": values}]});
+    let mut both = by("NotIn", &["bills"]);
+    both["matchLabels"] = json!({"queue": "orders"});
+    for (selector, warned) in [
+        (json!({"matchLabels": {"queue": "orders"}}), false),
+        (by("In", &["orders", "bills"]), false),
+        (both, false),
+        (by("NotIn", &["bills"]), true),
+        (by("Exists", &[]), true),
+        (by("DoesNotExist", &[]), true),
+        (json!({"matchLabels": {"channel": "eu"}}), true),
+    ] {
+        let found = found(&object("a", &selector, &json!({"averageValue": "2"})), true);
+        assert_eq!(found.iter().any(|text| text.contains("names no queue")), warned, "{selector}: {found:?}");
+    }
+}
+
+#[test]
+fn who_is_asked_slower_than_by_default_is_told_of() {
+    let object = good("a");
+    let hpa = Autoscaler::in_test(&object);
+    let [question] = &hpa.our_questions()[..] else { panic!("one question") };
+    assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
+    let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
+    assert!(
+        found.level == Level::Warn
+            && found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
+        "{}",
+        found.text
+    );
+}
+
+#[test]
+fn a_label_that_does_nothing_is_told_of() {
+    let mut labelled = good("a");
+    labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    assert!(found(&labelled, false).is_empty());
+    let mut two = labelled.clone();
+    two["spec"]["minReplicas"] = json!(2);
+    let mut soon = labelled.clone();
+    soon["metadata"]["annotations"] = json!({zero::autoscaler::COOLDOWN: "soon"});
+    for (object, text) in [(&two, "minReplicas is 2"), (&soon, "write a duration such as 60s")] {
+        let [only] = &found(object, false)[..] else { panic!("{:?}", found(object, false)) };
+        assert!(only.starts_with("shop/a: ") && only.contains(text), "{only}");
+    }
+}
+
+#[test]
+fn two_hpas_on_one_workload_are_told_of_each_other() {
+    let (a, b) = (good("a"), good("b"));
+    let mut elsewhere = good("c");
+    elsewhere["metadata"]["namespace"] = json!("lab");
+    let mut other = good("d");
+    other["spec"]["scaleTargetRef"]["name"] = json!("api");
+    let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
+    let texts = |at: usize| of(&all[at], &all, None);
+    assert!(texts(0)[0].text.contains("Deployment web, there is also b:"), "{:?}", texts(0));
+    assert!(texts(1)[0].text.contains("there is also a:"));
+    assert!(texts(2).is_empty() && texts(3).is_empty());
+}
+
+fn resting(annotations: &Value) -> Value {
+    let mut object = good("a");
+    object["metadata"]["annotations"] = annotations.clone();
+    object["status"] =
+        json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]});
+    object
+}
+
+#[test]
+fn who_sleeps_for_good_is_told_how_to_wake() {
+    assert_eq!(asleep(&Autoscaler::in_test(&good("a")), Waiting::Yes, NOW), None);
+    let object = resting(&json!({}));
+    let found = asleep(&Autoscaler::in_test(&object), Waiting::Yes, NOW).unwrap();
+    assert_eq!(found.level, Level::Fail);
+    assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
+    assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
+    let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, NOW).unwrap();
+    assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
+}
+
+/// It has gone to 0 itself.
+fn native(over: &Value) -> Value {
+    let mut object = good("a");
+    object["spec"]["minReplicas"] = json!(0);
+    object["spec"]["behavior"] = over["behavior"].clone();
+    let mut conditions = vec![json!({"type": "ScaledToZero", "status": "True", "reason": "ScaledToZero"})];
+    conditions.extend(over["condition"].is_object().then(|| over["condition"].clone()));
+    object["status"] = json!({"conditions": conditions, "desiredReplicas": 0});
+    object
+}
+
+#[test]
+fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
+    let failing = |seconds: i64| {
+        let since = (NOW - SignedDuration::from_secs(seconds)).to_string();
+        native(&json!({"condition": {"type": "ScalingActive", "status": "False", "reason": "FailedGetExternalMetric",
+            "lastTransitionTime": since}}))
+    };
+    let well = native(&Value::Null);
+    let disabled = native(&json!({"behavior": {"scaleUp": {"selectPolicy": "Disabled"}}}));
+    for (object, text) in [
+        (&disabled, "for the HPA's own behavior.scaleUp allows no step from 0"),
+        (&failing(90), "for the HPA itself cannot read its metrics"),
+    ] {
+        let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, NOW).unwrap();
+        assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
+        assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{found:?}");
+        assert_eq!(asleep(&Autoscaler::in_test(object), Waiting::No, NOW), None);
+    }
+    for (object, waiting) in [(&well, Waiting::Yes), (&well, Waiting::No), (&failing(30), Waiting::Yes)] {
+        assert_eq!(asleep(&Autoscaler::in_test(object), waiting, NOW), None, "its HPA wakes it");
+    }
+    let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, NOW).unwrap();
+    assert!(blind.level == Level::Warn && blind.text.contains("asleep and blind"), "{blind:?}");
+    let mut awake = disabled;
+    awake["status"]["desiredReplicas"] = json!(2);
+    assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, NOW), None);
+}
+
+#[test]
+fn what_waits_is_told_by_values_alone() {
+    use zero::autoscaler::SCALED_TO_ZERO_SINCE;
+    let (plain, ours) = (resting(&json!({})), resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"})));
+    let items = |values: &[(&str, Option<&str>)]| {
+        let item = |(value, policy): &(&str, Option<&str>)| {
+            let labels = policy.map_or(json!({}), |policy| json!({LABEL: policy}));
+            json!({"metricLabels": labels, "timestamp": "2026-11-23T10:00:00Z", "value": value})
+        };
+        told::items(&json!({"items": values.iter().map(item).collect::<Vec<_>>()}))
+    };
+    for (object, values, waiting) in [
+        (&plain, items(&[]), Waiting::Unknown),
+        (&plain, items(&[("0", None), ("0", Some("activation"))]), Waiting::No),
+        (&plain, items(&[("0", None), ("3", None)]), Waiting::Yes),
+        (&plain, items(&[("12", Some("fallback"))]), Waiting::Unknown),
+        (&plain, items(&[("12", Some("fallback")), ("1", None)]), Waiting::Yes),
+        (&ours, items(&[("12", Some("fallback"))]), Waiting::Yes),
+        (&native(&Value::Null), items(&[("12", Some("fallback"))]), Waiting::Yes),
+    ] {
+        assert_eq!(Waiting::of(&Autoscaler::in_test(object), Ok(&values)), waiting, "{values:?}");
+    }
+    for (trouble, waiting) in
+        [(Trouble::Forbidden("no right".to_owned()), Waiting::No), (Trouble::Other("503".to_owned()), Waiting::Unknown)]
+    {
+        assert_eq!(Waiting::of(&Autoscaler::in_test(&plain), Err(&trouble)), waiting);
+    }
+}
+
+#[test]
+fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
+    use zero::autoscaler::SCALED_TO_ZERO_SINCE;
+    let marked = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"}));
+    let paused = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z", PAUSED: "true"}));
+    for (object, waiting, level, text) in [
+        (&marked, Waiting::No, Level::Ok, "at 2026-11-23T10:00:00Z, and wakes it"),
+        (&marked, Waiting::Yes, Level::Warn, "whether it runs with --scale-to-zero"),
+        (&marked, Waiting::Unknown, Level::Warn, "asleep and blind"),
+        (&paused, Waiting::No, Level::Ok, "annotation depthgauge.dev/paused keeps it there"),
+        (&paused, Waiting::Yes, Level::Warn, "take the annotation away"),
+        (&paused, Waiting::Unknown, Level::Warn, "asleep and blind"),
+    ] {
+        let found = asleep(&Autoscaler::in_test(object), waiting, NOW).unwrap();
+        assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
+        let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
+        assert_eq!(helps, level == Level::Warn, "{}", found.text);
+    }
+}

@@ -1,0 +1,114 @@
+//! Documents and what is wrong with them, case by case.
+
+use super::*;
+
+#[test]
+fn a_slip_is_told_from_another_word() {
+    let known = ["name", "queueId", "refresh"];
+    for (key, meant) in [
+        ("queueID", Some("queueId")),
+        ("queue_id", Some("queueId")),
+        ("refesh", Some("refresh")),
+        ("nmae", Some("name")),
+        ("file", None),
+        ("extra", None),
+        ("", None),
+    ] {
+        assert_eq!(nearest(key, &known), meant, "{key}");
+    }
+}
+
+#[test]
+fn a_slip_of_a_required_key_is_one_problem_and_its_value_is_read() {
+    let mut problems = Problems::default();
+    let node = Node::parse("quueId: 7\nqueue_id: x\n", &mut problems).unwrap();
+    let mut fields = node.fields(&mut problems).unwrap();
+    fields.require("queueId", &mut problems).unwrap().text(&mut problems);
+    fields.finish(&mut problems);
+    assert_eq!(
+        problems.lines().collect::<Vec<_>>(),
+        [
+            "1:1: unknown key `quueId`; did you mean `queueId`?",
+            "1:9: a text is expected here: write \"7\" with quotes",
+            "2:1: unknown key `queue_id`; did you mean `queueId`? known here: queueId",
+        ]
+    );
+}
+
+#[test]
+fn every_problem_has_its_place() {
+    let text = "name: 7\nwait: soon\nlist: no list\nextra: 1\nmap: [a]\n";
+    let mut problems = Problems::default();
+    let node = Node::parse(text, &mut problems).unwrap();
+    let mut fields = node.fields(&mut problems).unwrap();
+    fields.take("name").unwrap().text(&mut problems);
+    fields.take("wait").unwrap().duration(&mut problems);
+    fields.take("list").unwrap().list(&mut problems);
+    fields.take("map").unwrap().fields(&mut problems);
+    fields.require("needed", &mut problems);
+    fields.finish(&mut problems);
+    assert_eq!(
+        problems.lines().collect::<Vec<_>>(),
+        [
+            "1:1: `needed` is missing here",
+            "1:7: a text is expected here: write \"7\" with quotes",
+            "2:7: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
+            "3:7: a list is expected here, not a text",
+            "4:1: unknown key `extra`; known here: list, map, name, needed, wait",
+            "5:6: a mapping is expected here, not a list",
+        ]
+    );
+}
+
+#[test]
+fn a_tagged_value_has_a_place_too() {
+    let mut problems = Problems::default();
+    let node = Node::parse("\n!t x", &mut problems).unwrap();
+    assert!(node.fields(&mut problems).is_none());
+    assert_eq!(problems.lines().collect::<Vec<_>>(), ["2:1: a mapping is expected here, not a text"]);
+}
+
+#[test]
+fn durations() {
+    for (text, millis) in [("5s", 5000), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000)] {
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        assert_eq!(node.duration(&mut problems), Some(Duration::from_millis(millis)), "{text}");
+    }
+    for bad in ["0s", "-5s", "5", "five", "[5s]", "25h", "9000000000000000000s"] {
+        let mut problems = Problems::default();
+        let node = Node::parse(bad, &mut problems).unwrap();
+        assert_eq!(node.duration(&mut problems), None, "{bad}");
+        assert!(!problems.is_empty());
+    }
+}
+
+#[test]
+fn truths() {
+    for (text, truth) in [
+        ("true", Some(true)),
+        ("false", Some(false)),
+        ("yes", None),
+        ("1", None),
+        ("\"true\"", None),
+        ("1.5", None),
+        ("~", None),
+    ] {
+        let mut problems = Problems::default();
+        let node = Node::parse(text, &mut problems).unwrap();
+        assert_eq!((node.truth(&mut problems), problems.is_empty()), (truth, truth.is_some()), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_single_document() {
+    for (text, line) in [
+        ("", "1:1: the file is empty"),
+        ("a: 1\n---\nb: 1\n", "1:1: more than one document: remove the `---` between them"),
+        ("a: 1\na: 2\n", "2:1: not YAML: duplicated key in mapping"),
+    ] {
+        let mut problems = Problems::default();
+        assert!(Node::parse(text, &mut problems).is_none());
+        assert_eq!(problems.lines().collect::<Vec<_>>(), [line]);
+    }
+}

@@ -1,0 +1,37 @@
+//! Why a request has no answer.
+
+use std::sync::Arc;
+
+use crate::metric::MetricName;
+
+/// Why a request has no answer. The text is for the author of the HPA.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LookupError {
+    /// No kind of source has such a metric.
+    #[error("there is no metric {requested:?}; there are {exist}")]
+    NoSuchMetric {
+        /// As requested.
+        requested: String,
+        /// Those that exist, sorted.
+        exist: String,
+    },
+    /// The selector has a key that this metric does not have.
+    #[error("no such selector key for {metric}: {key}; it can be selected by {}", keys.join(", "))]
+    NoSuchKey {
+        /// The metric.
+        metric: MetricName,
+        /// The key as requested.
+        key: String,
+        /// The keys that exist.
+        keys: Vec<&'static str>,
+    },
+    /// The selector has a key that exists, with a requirement that it does not take.
+    #[error("{0}")]
+    BadSelector(String),
+    /// Nothing matches that this namespace may read.
+    #[error("{0}")]
+    NoMatch(String),
+    /// It exists, and its value is not known now.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
+}

@@ -1,0 +1,50 @@
+//! The OCID of a consumer group.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The OCID of a consumer group, checked in form.
+///
+/// No document says how Oracle spells the type in it, so any but a queue's will do.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct GroupId(Arc<str>);
+
+/// This text is not a consumer group's OCID.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not the OCID of a consumer group: it looks like ocid1.consumergroup.oc1.<region>.<unique id>")]
+pub struct BadGroupId(String);
+
+// === impl GroupId ===
+
+impl GroupId {
+    /// The OCID as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = BadGroupId;
+
+    fn from_str(text: &str) -> Result<Self, BadGroupId> {
+        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let parts: Vec<&str> = text.split('.').collect();
+        let well_formed = parts.len() >= 5
+            && parts[0] == "ocid1"
+            && !parts[1].is_empty()
+            && parts[1] != "queue"
+            && !parts[2].is_empty()
+            && !parts[parts.len() - 1].is_empty()
+            && parts.iter().all(|part| legal(part))
+            // As for a queue's.
+            && text.len() <= 255;
+        if well_formed { Ok(Self(text.into())) } else { Err(BadGroupId(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
