@@ -64,10 +64,8 @@ impl Entries {
     pub(super) fn compose(configured: Vec<ConfigEntry>, metrics: Metrics) -> Self {
         let exported = View::of(numbered(&configured).filter(|(_, entry)| entry.rules.export));
         let (sources, audiences) = (effective(&configured), audiences(&configured));
-        let mut entries = Self { metrics, configured, sources, exported, audiences, ..Self::default() };
-        let view = |namespace: &Namespace| entries.view(namespace);
-        entries.refused = Refused::find(&entries.configured, &entries.sources, &entries.exported, view);
-        entries
+        let refused = Refused::find(&configured, &sources, &exported);
+        Self { metrics, configured, sources, exported, refused, audiences, views: Mutex::default() }
     }
 
     /// What a namespace may read.

@@ -49,6 +49,9 @@ pub struct Unselectable {
     pub affects: BTreeSet<String>,
 }
 
+/// A source, and the position of an entry that has it.
+type Place<'s> = (u32, &'s Arc<NamedSource>);
+
 /// What is found, with where that is so.
 #[derive(Default)]
 struct Found {
@@ -61,28 +64,42 @@ struct Found {
 // === impl Refused ===
 
 impl Refused {
-    /// Finds what is refused: `sources` are those of the entries, `exported` is what is shown on
-    /// `/metrics`, and `view` is what a namespace may read.
-    pub(super) fn find(
-        configured: &[ConfigEntry],
-        sources: &[Arc<NamedSource>],
-        exported: &View,
-        view: impl Fn(&Namespace) -> Arc<View>,
-    ) -> Self {
+    /// Finds what is refused: `sources` are those of the entries, and `exported` is what is shown on
+    /// `/metrics`.
+    pub(super) fn find(configured: &[ConfigEntry], sources: &[Arc<NamedSource>], exported: &View) -> Self {
         let (suspects, mut found) = (names_of_several(sources), Found::default());
-        let mut entries: BTreeMap<(&str, &str), Vec<&ConfigEntry>> = BTreeMap::new();
-        for entry in configured.iter().filter(|_| !suspects.is_empty()) {
+        if suspects.is_empty() {
+            return found.into();
+        }
+        let mut places: HashMap<(&str, &str), Vec<Place<'_>>> = HashMap::new();
+        for (position, entry) in (0..).zip(configured) {
             for source in entry.sources.iter() {
-                let key = (source.kind.name, &*source.name);
-                if suspects.contains(&key) {
-                    entries.entry(key).or_default().push(entry);
-                }
+                places.entry((source.kind.name, source.identity())).or_default().push((position, source));
             }
         }
-        for ((_, name), entries) in entries {
+        for ((_, name), sources) in suspects {
+            // Each entry with those of its sources that the name may mean, under all of their names.
+            let mut scene: BTreeMap<u32, Vec<Arc<NamedSource>>> = BTreeMap::new();
+            for (position, source) in sources.iter().flat_map(|source| &places[&(source.kind.name, source.identity())])
+            {
+                scene.entry(*position).or_default().push(Arc::clone(source));
+            }
+            let scene: Vec<(u32, ConfigEntry)> = scene
+                .into_iter()
+                .map(|(position, sources)| {
+                    (position, ConfigEntry { sources: sources.into(), ..configured[position as usize].clone() })
+                })
+                .collect();
+            // Once for each source that has the name there.
+            let having = |(_, entry): &'_ (u32, ConfigEntry)| {
+                entry.sources.iter().filter(|source| *source.name == *name).count()
+            };
+            let entries: Vec<&ConfigEntry> =
+                scene.iter().flat_map(|place| std::iter::repeat_n(&place.1, having(place))).collect();
             let kind = entries[0].kind;
             for (affects, namespace) in examples(&entries) {
-                found.add(kind, name, &view(&namespace), &affects);
+                let allowed = scene.iter().filter(|(_, entry)| entry.rules.allow(&namespace));
+                found.add(kind, name, &View::of(allowed.map(|(position, entry)| (*position, entry))), &affects);
             }
             found.add(kind, name, exported, "gauges on /metrics");
         }
@@ -160,13 +177,15 @@ pub(super) fn hidden_reason(entry: &Entry) -> String {
     format!("a source of the config has this name: {}", entry.naming.unwrap_or_default())
 }
 
-/// Kinds and names that more than one source has, whichever namespaces may read these.
-fn names_of_several<'s>(sources: &'s [Arc<NamedSource>]) -> HashSet<(&'s str, &'s str)> {
-    let mut first = HashMap::new();
-    let is_second = |source: &&'s Arc<NamedSource>| {
-        *first.entry((source.kind.name, &*source.name)).or_insert(source.identity()) != source.identity()
-    };
-    sources.iter().filter(is_second).map(|source| (source.kind.name, &*source.name)).collect()
+/// Kinds and names that more than one source has, whichever namespaces may read these, with a source of
+/// each identity.
+fn names_of_several(sources: &[Arc<NamedSource>]) -> BTreeMap<(&str, &str), Vec<&Arc<NamedSource>>> {
+    let mut names: BTreeMap<(&str, &str), BTreeMap<&str, &Arc<NamedSource>>> = BTreeMap::new();
+    for source in sources {
+        names.entry((source.kind.name, &source.name)).or_default().insert(source.identity(), source);
+    }
+    let several = names.into_iter().filter(|(_, sources)| sources.len() > 1);
+    several.map(|(name, sources)| (name, sources.into_values().collect())).collect()
 }
 
 /// Namespaces in which several of these entries may count, each with words for all that are like it.
