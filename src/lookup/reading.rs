@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::activation::Activations;
@@ -15,7 +15,7 @@ use super::history::History;
 use super::limits::PARTS_MAX;
 use super::meters::Meters;
 use super::outage::Outage;
-use super::polled::{Admission, Need, PendingRead, Poll, Polled, State, Tasks};
+use super::polled::{Admission, Good, Need, PendingRead, Poll, Polled, State, Tasks};
 use super::query::Query;
 use super::rules::{Applied, ValueRules};
 use super::schedule::{Pace, Requester};
@@ -225,41 +225,16 @@ impl Reading {
 
     /// The value of now, or the error message that explains why there is none.
     pub(super) fn answer(&self, options: &AnswerOptions<'_>, now: Instant) -> Result<Answer, LookupError> {
-        let mut state = self.state();
-        let State { good, outage, evicted, notes: Notes { activations, .. }, .. } = &mut *state;
-        match (good, outage) {
-            (Some(good), _) if now - good.began <= self.pace.max_age => {
-                let AnswerOptions { query, namespace, value_rules, .. } = options;
-                // Where labels name sources, an activation stays until a true 0; see [`super::chosen`] for
-                // the other.
-                let threshold = value_rules.activation.filter(|_| query.kind.is_some());
-                let served = |item: &Item| {
-                    let value = match item.value(&query.metric) {
-                        Some(Ok(value)) => *value,
-                        Some(Err(cause)) => {
-                            let (labels, value) =
-                                (item.labels.clone(), Err(chosen::unknown(query, &item.labels, cause)));
-                            return Ok(Answered { labels, value, applied: None });
-                        }
-                        None => return Err(self.lacks(&query.metric)),
-                    };
-                    let holds = threshold.is_some_and(|threshold| {
-                        let key = (query.metric.clone(), threshold);
-                        activations.holds(namespace, key, value, now, self.pace.idle_after)
-                    });
-                    let (value, applied) =
-                        if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, None) };
-                    Ok(Answered { labels: item.labels.clone(), value: Ok(value), applied })
-                };
-                let items = query.pick(&good.value).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
-                if items.is_empty() && query.kind.is_some() {
-                    return Err(self.lacks(&query.metric));
-                }
-                // Only an answer without items names them.
-                let keys = if items.is_empty() { good.value.keys() } else { BTreeSet::new() };
-                Ok(Answer { items, timestamp: good.timestamp, keys })
-            }
-            (_, Some(outage)) => match options.value_rules.fallback {
+        let state = self.state();
+        let is_fresh = |good: &&Good<Arc<Items>>| now - good.began <= self.pace.max_age;
+        if let Some(good) = state.good.as_ref().filter(is_fresh).cloned() {
+            // Where labels name sources, an activation stays until a true 0; see [`super::chosen`] for the
+            // other. Without one, items are picked when the lock is released.
+            let threshold = options.value_rules.activation.filter(|_| options.query.kind.is_some());
+            return self.pick(&good, threshold.map(|threshold| (threshold, state)), options, now);
+        }
+        match &state.outage {
+            Some(outage) => match options.value_rules.fallback {
                 Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
                     let item =
                         Answered { labels: Labels::default(), value: Ok(value), applied: Some(Applied::Fallback) };
@@ -267,10 +242,45 @@ impl Reading {
                 }
                 _ => Err(outage.error()),
             },
-            (_, None) if *evicted => Err(self.crowded()),
+            None if state.evicted => Err(self.crowded()),
             // Not read yet is no outage: the first answer must not be a fallback.
-            (_, None) => Err(self.overdue()),
+            None => Err(self.overdue()),
         }
+    }
+
+    /// What a query picks of a good read.
+    fn pick(
+        &self,
+        good: &Good<Arc<Items>>,
+        mut activation: Option<(Quantity, MutexGuard<'_, State<SourceRead>>)>,
+        options: &AnswerOptions<'_>,
+        now: Instant,
+    ) -> Result<Answer, LookupError> {
+        let &AnswerOptions { query, namespace, .. } = options;
+        let served = |item: &Item| {
+            let labels = item.labels.clone();
+            let value = match item.value(&query.metric) {
+                Some(Ok(value)) => *value,
+                Some(Err(cause)) => {
+                    let value = Err(chosen::unknown(query, &labels, cause));
+                    return Ok(Answered { labels, value, applied: None });
+                }
+                None => return Err(self.lacks(&query.metric)),
+            };
+            let holds = activation.as_mut().is_some_and(|(threshold, state)| {
+                let key = (query.metric.clone(), *threshold);
+                state.notes.activations.holds(namespace, key, value, now, self.pace.idle_after)
+            });
+            let (value, applied) = if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, None) };
+            Ok(Answered { labels, value: Ok(value), applied })
+        };
+        let items = query.pick(&good.value).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+        if items.is_empty() && query.kind.is_some() {
+            return Err(self.lacks(&query.metric));
+        }
+        // Only an answer without items names them.
+        let keys = if items.is_empty() { good.value.keys() } else { BTreeSet::new() };
+        Ok(Answer { items, timestamp: good.timestamp, keys })
     }
 
     /// Whether it is in use, and whether reads fail.

@@ -288,13 +288,14 @@ impl QueueSource {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
         let queue = queue.map_err(|error| of_queue(Step::Endpoint, &self.id, &control_plane, &error))?;
-        queue.messages_endpoint.parse().map_err(|error| {
+        // What it names is not logged: a service may repeat a request, with what authenticates it.
+        queue.messages_endpoint.parse().map_err(|_| {
             SourceError::new(
                 Step::Endpoint,
                 Verdict::Trouble,
                 "GetQueue names a messages endpoint that is not HTTPS",
                 "Set the source's `endpoint`.",
-                format!("{error} ({} at {control_plane})", self.id),
+                format!("{} at {control_plane}", self.id),
             )
         })
     }

@@ -12,17 +12,11 @@ use futures_util::FutureExt as _;
 /// from failing for another reason than the fault.
 type Known = (&'static str, &'static str);
 
-/// Cells of the contract test.
-const CONTRACT: &[Known] = &[
-    // A service that repeats the request in `messagesEndpoint` has it in the log.
-    ("contract outcomes oci-queue GetQueue: a wrong type", "a secret is in the log"),
-];
-
-/// Faults between tenants.
-const TENANTS: &[Known] = &[];
+/// Those of today.
+const KNOWN: &[Known] = &[];
 
 fn known() -> impl Iterator<Item = Known> {
-    [CONTRACT, TENANTS].concat().into_iter()
+    KNOWN.iter().copied()
 }
 
 /// Runs the body of a test, whose failure is a panic. The body of a listed test must panic.
@@ -92,27 +86,4 @@ async fn a_test_that_is_not_listed_fails_as_it_would_alone() {
 fn a_table_reports_every_unexpected_cell() {
     let cell = |name: &str, result: Result<(), &str>| (name.to_owned(), result.map_err(Into::into));
     check_all("toy ", vec![cell("toy a", Err("broken")), cell("toy b", Ok(())), cell("toy c", Err("broken too"))]);
-}
-
-/// A list can only shrink if every entry belongs to a test. Entries of tables are checked by [`check_all`].
-#[test]
-fn every_listed_fault_of_a_test_is_run_by_it() {
-    let sources = rust_files(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it")));
-    for (name, _) in TENANTS {
-        let literal = format!("{name:?}");
-        let is_run = sources.iter().any(|source| source.contains("known_faults::") && source.contains(&literal));
-        assert!(is_run, "{name} is listed and no test has this name");
-    }
-}
-
-/// The text of all source files below a directory, without this one.
-fn rust_files(directory: &std::path::Path) -> Vec<String> {
-    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let files = paths.filter(|path| !path.ends_with("known_faults.rs"));
-    files
-        .flat_map(|path| match path.is_dir() {
-            true => rust_files(&path),
-            false => vec![std::fs::read_to_string(&path).unwrap_or_default()],
-        })
-        .collect()
 }
