@@ -181,10 +181,13 @@ async fn small_answers_are_not_compressed() {
 /// As kube-apiserver does with its own.
 #[tokio::test]
 async fn an_answer_above_128_kib_is_compressed_for_whoever_takes_that() {
-    let names: Vec<String> = (0..1_300).map(|number| format!("queue-{number:04}")).collect();
+    // As many as an answer may have, with long names, and one more.
+    let names: Vec<String> = (0..=1_000).map(|number| format!("queue-{number:055}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let oci = Oci::with_queues(&names).await;
-    let sources: Vec<_> = names.iter().map(|name| source(name, &["shop"])).collect();
+    let (last, others) = names.split_last().unwrap();
+    let mut sources: Vec<_> = others.iter().map(|name| source(name, &["shop", "bank"])).collect();
+    sources.push(source(last, &["bank"]));
     let mut config: Value = serde_json::from_str(&oci.config(&json!({"refresh": "1m"}), &sources)).unwrap();
     config["oci"]["maxRequestsPerSecond"] = json!(10_000);
     let server = Server::start(&config.to_string()).await;
@@ -198,6 +201,9 @@ async fn an_answer_above_128_kib_is_compressed_for_whoever_takes_that() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&*small.bytes).read_to_string(&mut text).unwrap();
     assert_eq!(golden::undated(&text), golden::undated(&plain.body));
+    let refused = server.aggregator("hpa").get(&VALUE.replace("/shop/", "/bank/")).await.refusal();
+    let too_many = "the selector picks 1001 items of oci_queue_length; there can be 1000 in an answer";
+    assert_eq!(refused, (400, too_many.to_owned()));
 }
 
 #[tokio::test]
