@@ -45,6 +45,8 @@ pub struct Config {
 
 /// An entry of `sources`.
 struct Entry {
+    /// Where it is written: `config.yaml:7:5`.
+    place: Option<String>,
     kind: &'static Kind,
     /// Of sources that are listed, the pattern of their names.
     name: String,
@@ -138,9 +140,14 @@ impl Report<'_> {
         self.of(file).add(at, message);
     }
 
+    /// A place by itself: `config.yaml:7:11`.
+    fn title(&self, Location { file, at }: Location) -> String {
+        format!("{}:{at}", self.files[file].path.display())
+    }
+
     /// A place as an error at `from` writes it: `7:11`, with its file if that is another.
     fn place(&self, Location { file, at }: Location, from: Location) -> String {
-        if file == from.file { at.to_string() } else { format!("{}:{at}", self.files[file].path.display()) }
+        if file == from.file { at.to_string() } else { self.title(Location { file, at }) }
     }
 }
 

@@ -73,6 +73,7 @@ impl Written {
         let Self { kind, location, form, own, common, timing, connection, name, namespaces, .. } = self;
         let connection = connections.find(kind, connection.as_ref(), location, report)?;
         Some(Entry {
+            place: Some(report.title(location)),
             kind,
             name,
             namespaces,

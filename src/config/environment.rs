@@ -61,6 +61,7 @@ fn entry(
         return Some(Err(wrong));
     }
     Some(Ok(Entry {
+        place: None,
         kind,
         name: name(&own),
         namespaces: names.into_iter().map(Pattern::new).collect(),

@@ -30,17 +30,29 @@ impl Opener {
     }
 
     /// Opens every source: credentials are loaded, and nothing is sent yet. An error leaves things as
-    /// they were. A connection that no entry names is not opened.
+    /// they were; it has a line for each connection and entry that can't be opened. A connection that no
+    /// entry names is not opened.
     pub fn open(&mut self, config: Config) -> Result<Vec<SourceConfig>, OpenError> {
-        let (mut configs, mut connections) = (Vec::new(), HashMap::new());
-        for Entry { kind, name, namespaces, timing, export, sums, value_rules, definition } in config.entries {
+        let (mut configs, mut wrong) = (Vec::new(), Vec::new());
+        // `None` is one that can't be opened.
+        let mut connections: HashMap<_, Option<Arc<dyn Connection>>> = HashMap::new();
+        for Entry { place, kind, name, namespaces, timing, export, sums, value_rules, definition } in config.entries {
             let key = (kind.connection.name, definition.connection.clone());
-            let connection: Arc<dyn Connection> = match connections.get(&key).or_else(|| self.connections.get(&key)) {
-                Some(known) => Arc::clone(known),
-                None => (kind.connection.connect)(&definition.connection, self.clock)?,
+            let connection = connections.entry(key.clone()).or_insert_with(|| match self.connections.get(&key) {
+                Some(known) => Some(known.clone()),
+                None => {
+                    let opened = (kind.connection.connect)(&definition.connection, self.clock);
+                    opened.map_err(|OpenError(error)| wrong.push(error)).ok()
+                }
+            });
+            let Some(connection) = connection else { continue };
+            let source = match connection.open(definition.form, &definition.entry) {
+                Ok(source) => source,
+                Err(OpenError(error)) => {
+                    wrong.push(place.map_or(error.clone(), |place| format!("{place}: {error}")));
+                    continue;
+                }
             };
-            connections.insert(key, connection.clone());
-            let source = connection.open(definition.form, &definition.entry)?;
             configs.push(SourceConfig {
                 name,
                 kind,
@@ -53,7 +65,10 @@ impl Opener {
                 source,
             });
         }
-        self.connections = connections;
+        if !wrong.is_empty() {
+            return Err(OpenError(wrong.join("\n")));
+        }
+        self.connections = connections.into_iter().filter_map(|(key, connection)| Some((key, connection?))).collect();
         Ok(configs)
     }
 }

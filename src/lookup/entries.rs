@@ -57,6 +57,21 @@ struct Views {
     size: usize,
 }
 
+// === impl Views ===
+
+impl Views {
+    fn add(&mut self, namespace: Namespace, audiences: Box<[usize]>, view: &Arc<View>) {
+        let added = if self.by_audiences.contains_key(&audiences) { 0 } else { view.size };
+        if self.by_namespace.len() >= NAMESPACES_MAX || self.size + added > VIEWED_MAX {
+            *self = Self::default();
+        }
+        if self.by_audiences.insert(audiences, view.clone()).is_none() {
+            self.size += view.size;
+        }
+        self.by_namespace.insert(namespace, view.clone());
+    }
+}
+
 // === impl Entries ===
 
 impl Entries {
@@ -70,26 +85,15 @@ impl Entries {
 
     /// What a namespace may read.
     pub(super) fn view(&self, namespace: &Namespace) -> Arc<View> {
-        let mut views = self.views.lock();
-        if let Some(view) = views.by_namespace.get(namespace) {
+        if let Some(view) = self.views.lock().by_namespace.get(namespace) {
             return view.clone();
         }
         let audiences = self.audiences.iter().enumerate().filter(|(_, audience)| audience.rules.allow(namespace));
         let audiences: Box<[usize]> = audiences.map(|(at, _)| at).collect();
-        let (view, added) = match views.by_audiences.get(&audiences) {
-            Some(view) => (view.clone(), 0),
-            None => {
-                let view = Arc::new(self.build(&audiences));
-                (view.clone(), view.size)
-            }
-        };
-        if views.by_namespace.len() >= NAMESPACES_MAX || views.size + added > VIEWED_MAX {
-            *views = Views::default();
-        }
-        if views.by_audiences.insert(audiences, view.clone()).is_none() {
-            views.size += view.size;
-        }
-        views.by_namespace.insert(namespace.clone(), view.clone());
+        let known = self.views.lock().by_audiences.get(&audiences).cloned();
+        // Without the lock, because it takes its time. Two requests may build the same.
+        let view = known.unwrap_or_else(|| Arc::new(self.build(&audiences)));
+        self.views.lock().add(namespace.clone(), audiences, &view);
         view
     }
 

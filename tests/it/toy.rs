@@ -279,3 +279,10 @@ fn a_fixed_name_can_not_be_chosen() {
     let lines: Vec<String> = Config::parse(&text, BOTH).err().unwrap().lines().collect();
     assert_eq!(lines, ["6:45: \"oci_queue_length\" is a metric of another type: choose another name"]);
 }
+
+#[test]
+fn each_entry_that_can_not_be_opened_is_an_error_with_its_place() {
+    let text = config(&["metric: a, colours: [red]", "metric: b, colours: [red=1]", "metric: c, colours: [blue]"]);
+    let error = Config::parse(&text, TOYS).unwrap().open(jiff::Timestamp::now).err().unwrap().to_string();
+    assert_eq!(error, ":6:5: \"red\" has no count\n:8:5: \"blue\" has no count");
+}

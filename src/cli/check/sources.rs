@@ -36,7 +36,12 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
     }
     let bindings = match config.open(clock) {
         Ok(bindings) => bindings,
-        Err(error) => return report.add("sources", &Finding::fail(error.to_string())),
+        Err(error) => {
+            for line in error.to_string().lines() {
+                report.add("sources", &Finding::fail(line));
+            }
+            return;
+        }
     };
     // In the order of the file, each as soon as it and those before it are read.
     let mut listed = stream::iter(bindings).map(|binding| lookup::list_once(binding, clock)).buffered(AT_ONCE);
