@@ -1,8 +1,8 @@
-//! The config: one file, or all `*.yaml` of a folder. Text to typed entries; this is the only reader.
+//! The config: one file, or all `*.yaml` files of a folder. Only this module parses it.
 //!
-//! Keys are tables ([`crate::source::keys`]): those of every entry are here, the others are a kind's
-//! own. So a key that no table has is an error with its line and column, and the JSON Schema has the
-//! same keys. All errors of all files are reported at once.
+//! Keys are tables ([`crate::source::keys`]). The keys of every entry are here, and each kind has its
+//! own. An unknown key is an error with its line and column, and the JSON Schema has the same keys. All
+//! errors of all files are reported at once.
 
 use std::path::{Path, PathBuf};
 
@@ -32,14 +32,14 @@ use crate::metric::pattern::Pattern;
 use crate::source::keys::Values;
 use crate::source::{Definition, Kind, Kinds, OpenError};
 
-/// The version of the format, and the only one.
+/// The only version of the format.
 const API_VERSION: &str = "depthgauge.dev/v1alpha1";
-/// Its kind.
+/// The `kind` of the document.
 const KIND: &str = "Config";
 
-/// A config without errors; its sources are not opened yet.
+/// A config without errors. Its sources are not opened yet.
 pub struct Config {
-    /// In the order of the files, and in each in the order of the file.
+    /// In the order of the files, and in each file in its order.
     entries: Vec<Entry>,
 }
 
@@ -48,7 +48,7 @@ struct Entry {
     /// Where it is written: `config.yaml:7:5`.
     place: Option<String>,
     kind: &'static Kind,
-    /// Of sources that are listed, the pattern of their names.
+    /// For listed sources, the pattern of their names.
     name: String,
     namespaces: Vec<Pattern>,
     timing: Timing,
@@ -58,34 +58,34 @@ struct Entry {
     definition: Definition,
 }
 
-/// Why there is no config.
+/// The config can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not readable.
+    /// A file can't be read.
     #[error("config file {path}: {source}")]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A folder without a file that could be one.
+    /// A folder without a config file.
     #[error("config folder {0}: there is no file whose name ends in .yaml")]
     Empty(PathBuf),
-    /// Readable and wrong: a line `FILE:LINE:COLUMN: what` for each error.
+    /// Invalid content: a line `FILE:LINE:COLUMN: message` for each error.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// Where something is written.
+/// A location in the config.
 #[derive(Clone, Copy)]
 struct Location {
-    /// Which of the files.
+    /// The index of the file.
     file: usize,
     at: Position,
 }
 
-/// What is wrong with each of the files.
+/// The errors of each file.
 struct Report<'f> {
     files: &'f [File],
     problems: Vec<Problems>,
@@ -118,12 +118,12 @@ impl Config {
         })
     }
 
-    /// Opens every source: credentials are loaded, and nothing is sent yet.
+    /// Opens every source: loads credentials and sends nothing.
     pub fn open(self, clock: Clock) -> Result<Vec<SourceConfig>, OpenError> {
         Opener::new(clock).open(self)
     }
 
-    /// How many sources there are.
+    /// The number of entries.
     pub fn source_count(&self) -> usize {
         self.entries.len()
     }
@@ -140,12 +140,12 @@ impl Report<'_> {
         self.of(file).add(at, message);
     }
 
-    /// A place by itself: `config.yaml:7:11`.
+    /// A location by itself: `config.yaml:7:11`.
     fn title(&self, Location { file, at }: Location) -> String {
         format!("{}:{at}", self.files[file].path.display())
     }
 
-    /// A place as an error at `from` writes it: `7:11`, with its file if that is another.
+    /// A location as an error at `from` shows it: `7:11`, with the file if that is another one.
     fn place(&self, Location { file, at }: Location, from: Location) -> String {
         if file == from.file { at.to_string() } else { self.title(Location { file, at }) }
     }

@@ -1,8 +1,8 @@
-//! A YAML document as a tree in which every node knows its line and column, and a collector
-//! that reports all that is wrong with it at once.
+//! A YAML document as a tree whose nodes have their line and column, and a collector that reports all
+//! errors at once.
 //!
-//! Serde's derives lose positions and stop at the first error; configuration written by people
-//! deserves both. What the keys mean is the business of [`crate::config`] and of each source.
+//! Serde's derives lose positions and stop at the first error. [`crate::config`] and each source define
+//! the meaning of the keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use crate::metric::quantity::Quantity;
 
-/// Longest duration that makes sense anywhere: what is a day old is no live value.
+/// The maximum duration of any key: a value that is a day old is not current.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Line and column, both counted from 1.
@@ -34,25 +34,25 @@ enum Value {
     Null,
     Text(String),
     Integer(i64),
-    /// A boolean or a fraction, as it is written.
+    /// A boolean or a fraction, as written.
     Other(String),
     List(Vec<Node>),
     /// Key, its position, value.
     Map(Vec<(String, Position, Node)>),
 }
 
-/// All that is wrong with a document, sorted by place when shown.
+/// The errors of a document, sorted by position when shown.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<(Position, String)>);
 
-/// A mapping that is being read: remembers which keys somebody asked for, so that the others
-/// can be called unknown.
+/// A mapping that is being decoded. It records which keys were taken, and reports the others as
+/// unknown.
 #[derive(Debug)]
 pub struct Fields<'n> {
     at: Position,
     entries: &'n [(String, Position, Node)],
     known: Vec<&'static str>,
-    /// Keys that were taken for one that is required.
+    /// Keys that were taken as a misspelt required key.
     misspelt: Vec<&'n str>,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Position {
 // === impl Node ===
 
 impl Node {
-    /// Parses one document. Not even YAML, or not exactly one document: `None`, and a problem.
+    /// Parses one document. Invalid YAML, or more or less than one document, is a problem and `None`.
     pub fn parse(text: &str, problems: &mut Problems) -> Option<Self> {
         let start = Position { line: 1, column: 1 };
         let mut documents = match MarkedYaml::load_from_str(text) {
@@ -97,12 +97,12 @@ impl Node {
         }
     }
 
-    /// Where it begins.
+    /// The position where it begins.
     pub fn at(&self) -> Position {
         self.at
     }
 
-    /// Its text, or a problem if it is anything else.
+    /// Its text. Anything else is a problem.
     pub fn text(&self, problems: &mut Problems) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -121,13 +121,13 @@ impl Node {
         }
     }
 
-    /// Its text as a `T`, or a problem in the words of `T`'s own error.
+    /// Its text as a `T`, or a problem with the error message of `T`.
     pub fn parsed<T: FromStr<Err: fmt::Display>>(&self, problems: &mut Problems) -> Option<T> {
         let parsed = self.text(problems)?.parse::<T>();
         parsed.map_err(|error| problems.add(self.at, error.to_string())).ok()
     }
 
-    /// A duration above zero and of a day at most, such as `5s`, `500ms` or `2m`.
+    /// A duration above zero, at most one day, such as `5s`, `500ms` or `2m`.
     pub fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         let written = match &self.value {
             Value::Text(text) => text.parse::<jiff::SignedDuration>().ok(),
@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    /// A whole number above zero and of `most` at most.
+    /// A whole number from 1 to `most`.
     pub fn count(&self, most: u32, problems: &mut Problems) -> Option<u32> {
         let written = match self.value {
             Value::Integer(number) => u32::try_from(number).ok().filter(|number| (1..=most).contains(number)),
@@ -154,7 +154,7 @@ impl Node {
         written
     }
 
-    /// `true` or `false`, or a problem.
+    /// `true` or `false`. Anything else is a problem.
     pub fn truth(&self, problems: &mut Problems) -> Option<bool> {
         let truth = match &self.value {
             Value::Other(text) => text.parse().ok(),
@@ -166,7 +166,7 @@ impl Node {
         truth
     }
 
-    /// Its items, or a problem if it is no list.
+    /// Its items. Anything other than a list is a problem.
     pub fn list(&self, problems: &mut Problems) -> Option<&[Node]> {
         match &self.value {
             Value::List(items) => Some(items),
@@ -177,7 +177,7 @@ impl Node {
         }
     }
 
-    /// Its keys, or a problem if it is no mapping.
+    /// Its keys. Anything other than a mapping is a problem.
     pub fn fields(&self, problems: &mut Problems) -> Option<Fields<'_>> {
         match &self.value {
             Value::Map(entries) => Some(Fields { at: self.at, entries, known: Vec::new(), misspelt: Vec::new() }),
@@ -188,18 +188,17 @@ impl Node {
         }
     }
 
-    /// Its keys with their places, where people choose the keys; or a problem if it is no
-    /// mapping.
+    /// Its user-defined keys with their positions. Anything other than a mapping is a problem.
     pub fn entries(&self, problems: &mut Problems) -> Option<&[(String, Position, Node)]> {
         self.fields(problems).map(|fields| fields.entries)
     }
 
-    /// A value, or a problem: a number, or a text in Kubernetes' form (`1500m`).
+    /// A number, or a text in the form of a Kubernetes quantity (`1500m`). Anything else is a problem.
     pub fn amount(&self, problems: &mut Problems) -> Option<Quantity> {
         let amount = match &self.value {
             Value::Integer(number) => Quantity::value(*number),
-            // A fraction of up to 15 significant digits is here as it is written, because a float prints
-            // the shortest text that it is read from.
+            // A fraction of up to 15 significant digits is unchanged here, because a float prints the
+            // shortest text that parses to it.
             Value::Text(text) | Value::Other(text) => Quantity::parse_value(text),
             Value::Null | Value::List(_) | Value::Map(_) => None,
         };
@@ -210,7 +209,7 @@ impl Node {
         amount
     }
 
-    /// As JSON, for what has a decoder of its own and needs no places.
+    /// As JSON, for values that have their own decoder and need no positions.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -245,7 +244,7 @@ impl Node {
             YamlData::Mapping(entries) => Value::Map(
                 entries.iter().map(|(key, node)| (key_text(key), Position::of(key), Self::from_yaml(node))).collect(),
             ),
-            // The place is the tag's: what is inside of it may have none.
+            // The position of the tag, because the content may have none.
             YamlData::Tagged(_, inner) => Self::from_yaml(inner).value,
             YamlData::Alias(_) | YamlData::BadValue => Value::Null,
         };
@@ -253,7 +252,7 @@ impl Node {
     }
 }
 
-/// A key as written; one that is no scalar becomes a text that no reader knows.
+/// A key as written. A key that is no scalar becomes a text that is unknown everywhere.
 fn key_text(key: &MarkedYaml<'_>) -> String {
     match &key.data {
         YamlData::Value(Scalar::String(text)) | YamlData::Representation(text, ..) => text.clone().into_owned(),
@@ -267,12 +266,12 @@ fn key_text(key: &MarkedYaml<'_>) -> String {
 // === impl Problems ===
 
 impl Problems {
-    /// Adds one; the message says what to do.
+    /// Adds a problem. The message contains the remedy.
     pub fn add(&mut self, at: Position, message: impl Into<String>) {
         self.0.push((at, message.into()));
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -288,29 +287,29 @@ impl Problems {
 // === impl Fields ===
 
 impl<'n> Fields<'n> {
-    /// Where the mapping begins.
+    /// The position where the mapping begins.
     pub fn at(&self) -> Position {
         self.at
     }
 
-    /// Whether there is such a key; nobody has asked for its value yet.
+    /// Whether a key is present. This does not take it.
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| name == key)
     }
 
-    /// Where the value of a key begins, if there is such a key.
+    /// The position where the value of a key begins, if the key is present.
     pub fn place(&self, key: &str) -> Option<Position> {
         self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node.at)
     }
 
-    /// The value of an optional key.
+    /// Takes the value of an optional key.
     pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
         self.known.push(key);
         self.entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
     }
 
-    /// The value of a required key, or a problem. Where there is a slip of it, the slip is the one
-    /// problem, and its value is looked at nevertheless.
+    /// Takes the value of a required key, or reports that it is missing. If it is misspelt, that is the
+    /// only problem, and its value is still decoded.
     pub fn require(&mut self, key: &'static str, problems: &mut Problems) -> Option<&'n Node> {
         if let Some(node) = self.take(key) {
             return Some(node);
@@ -324,7 +323,7 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that was not taken.
     pub fn finish(self, problems: &mut Problems) {
         let mut known = self.known;
         known.sort_unstable();
@@ -343,7 +342,7 @@ fn unknown(key: &str, meant: Option<&str>) -> String {
     format!("unknown key `{key}`;{guess}")
 }
 
-/// The one of `known` that was probably meant: at most two letters off, or in another case.
+/// The closest key of `known`: it differs by at most two letters, or in case.
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     let key = key.to_ascii_lowercase();
     let off = |meant: &str| strsim::damerau_levenshtein(&key, &meant.to_ascii_lowercase());

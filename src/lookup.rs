@@ -1,13 +1,14 @@
-//! From a request to samples: which sources are meant, may this namespace read them, and is what is
-//! known of them still true.
+//! From a request to samples: which sources it selects, whether the namespace may read them, and whether
+//! their values are fresh enough.
 //!
-//! Knows the [`source::Source`] trait and no kind of source. A [`query`] selects items of
-//! [`entry`]s, in the [`view`] of the requesting namespace. The freshness rule is in [`polled`] and [`schedule`] and nowhere else: a [`reading`] is
-//! polled, and so is a [`list`]. While reads fail, [`outage`] has the error message. [`rules`] may
-//! replace a value, with a label. Which sources exist may change at any time: the task in [`reader`]
-//! owns the [`registry`] of what the config names and what is listed, and publishes [`entries`], of
-//! which answers are made. The [`readings`] of a source stay. [`history`] and [`consumers`] are
-//! shown on `/status`, through [`state`].
+//! This module depends on the [`source::Source`] trait and on no kind of source. A [`query`] selects
+//! items of [`entry`]s, in the [`view`] of the requesting namespace. Only [`polled`] and [`schedule`]
+//! contain the freshness rule: a [`reading`] is polled, and so is a [`list`]. While reads fail,
+//! [`outage`] has the error message. [`rules`] may replace a value, with a label.
+//!
+//! Sources may be added and removed at any time. The task in [`reader`] owns the [`registry`] of named
+//! and listed sources, and publishes [`entries`], from which requests are answered. The [`readings`] of a
+//! source are kept. [`history`] and [`consumers`] are shown on `/status`, through [`state`].
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -83,11 +84,11 @@ use view::View;
 /// How fresh a source's values are kept.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Timing {
-    /// Never read more often. No answer is older than this and a second while reads are good.
+    /// The minimum interval between reads. While reads succeed, no answer is older than this plus 1 s.
     pub refresh: Duration,
-    /// Deadline of one read.
+    /// The deadline of one read.
     pub timeout: Duration,
-    /// How old a served value may be while reads fail.
+    /// The maximum age of a served value while reads fail.
     pub max_age: Duration,
     /// Reads stop without a request for this long.
     pub idle_after: Duration,
@@ -98,23 +99,23 @@ pub struct SourceConfig {
     /// The value of its kind's label: `orders` for `queue=orders`. For sources that are listed, the
     /// pattern of their names: `orders-*`.
     pub name: String,
-    /// What kind of source it is.
+    /// The kind of source.
     pub kind: &'static Kind,
     /// Who may read it.
     pub namespaces: Vec<Pattern>,
-    /// How fresh it is kept.
+    /// How fresh its values are kept.
     pub timing: Timing,
-    /// Whether it is a gauge, too, and so read without requests.
+    /// Whether it is also a gauge, and so read without requests.
     pub export: bool,
     /// What is served instead of some values, unless a request says otherwise.
     pub value_rules: ValueRules,
-    /// Whether a request may have several of its items, which the HPA controller adds up. Those of a
-    /// kind whose labels name sources always are.
+    /// Whether a request may select several of its items, which the HPA controller adds up. Always true
+    /// for a kind whose labels name sources.
     pub sums: bool,
-    /// What makes the source what it is: while this, the name and the timing stay the same, so
-    /// does the source, and what is known of it.
+    /// What determines the source. While this, the name and the timing are the same, the source and its
+    /// readings are kept.
     pub definition: Definition,
-    /// The source itself, or what lists them.
+    /// The source itself, or the listing of its sources.
     pub source: Opened,
 }
 
@@ -168,8 +169,8 @@ impl Catalog {
         self.maker.context.meters.register(registry);
     }
 
-    /// Replaces all sources, and returns when requests see the new ones. What is known of a source
-    /// that stays is kept. One that is gone is not read any more, and requests in flight are answered.
+    /// Replaces all sources, and returns when requests see the new ones. The readings of a source that
+    /// stays are kept. A removed source is no longer read, and its requests in flight are answered.
     pub async fn replace(&self, configs: Vec<SourceConfig>) {
         let (applied, published) = oneshot::channel();
         // Without a reader the process is stopping.
@@ -219,10 +220,10 @@ impl Catalog {
         let reads: Vec<_> = items.iter().filter_map(request).collect();
         for read in reads {
             read.wait().await;
-            // While one source was waited for, the others' values have aged.
+            // Values of other sources have aged during the wait.
             now = Instant::now();
         }
-        // Items of a chosen metric are told apart by their labels alone.
+        // Only labels distinguish items of a metric whose name the config chooses.
         let items = if items.len() > 1 && query.kind.is_some() { each_once(items) } else { items };
         let (alone, patient) = (items.len() == 1, consumer.is_none());
         let shares = items.iter().map(|item| item.share(query, alone, patient, now));
@@ -234,8 +235,8 @@ impl Catalog {
         in_range(&query.metric, samples)
     }
 
-    /// The metrics that there are: those that the config can name, whatever can be read now. The same
-    /// allocation while they are the same.
+    /// All metrics of the config, even if their sources can't be read. Returns the same allocation while
+    /// they are the same.
     pub fn metrics(&self) -> Arc<BTreeSet<MetricName>> {
         self.entries().metrics.all.clone()
     }
@@ -301,13 +302,13 @@ impl Catalog {
         Query::parse(metric, selector, &self.entries().metrics)
     }
 
-    /// The sources of now.
+    /// The current sources.
     fn entries(&self) -> Arc<Entries> {
         self.published.load_full()
     }
 
-    /// What the namespace may read: as known, or as listed now where the query depends on a list that
-    /// is not known well enough.
+    /// The view of the namespace. Waits for a list that the query depends on and that is not fresh
+    /// enough.
     async fn listed(&self, query: &Query<'_>, namespace: &Namespace, by: Requester) -> Result<Arc<View>, LookupError> {
         let view = self.entries().view(namespace);
         let Some(names) = query.kind.and_then(|kind| view.names(kind)) else { return Ok(view) };
@@ -319,7 +320,7 @@ impl Catalog {
 // === impl Item ===
 
 impl Item<'_> {
-    /// What its reading adds to an answer.
+    /// The contribution of its reading to an answer.
     fn share(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Share, LookupError> {
         let &Self { entry, namespace, .. } = self;
         let value_rules = match query.kind {
@@ -341,7 +342,7 @@ impl Item<'_> {
         };
         let falls_back = answer.items.iter().any(|answered| answered.applied == Some(Applied::Fallback));
         let items = answer.items.into_iter().map(sample).collect();
-        // In the config it is about what is selected from this source; in the selector, about the answer.
+        // A rule of the config applies to the items of this source, and one of the selector to the answer.
         let activation =
             value_rules.activation.filter(|_| query.kind.is_none() && query.value_rules.activation.is_none());
         Ok(Share {
@@ -411,8 +412,8 @@ fn items<'a>(
     if items.is_empty() { Err(no_match(view, kind, namespace, query.selector)) } else { Ok(items) }
 }
 
-/// Without the sources and parts that are also there under another name, because the HPA adds up the
-/// items and would count them twice. Those of the first entry in the order of precedence stay.
+/// Removes sources and parts that are also selected under another name, because the HPA adds up the items
+/// and would count them twice. The first entry in the order of precedence stays.
 fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     let mut in_precedence: Vec<usize> = (0..items.len()).collect();
     in_precedence.sort_by_key(|at| items[*at].entry.position);

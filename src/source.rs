@@ -1,9 +1,9 @@
-//! Where values come from: the traits that every kind of source implements, and the list of
-//! kinds.
+//! Sources of values: the traits that every kind of source implements, and the list of kinds.
 //!
-//! A new kind is one file in `source/`, its `mod` here, and one line in [`KINDS`]; see `docs/architecture.md`. [`crate::config`] knows only its
-//! key tables and [`crate::lookup`] only the traits, so errors of the config, freshness, refusal of
-//! stale values and outages are the same for every kind.
+//! A new kind is one file in `source/`, its `mod` here, and one line in [`KINDS`]; see
+//! `docs/architecture.md`. [`crate::config`] uses only its key tables, and [`crate::lookup`] only the
+//! traits. So config errors, freshness, refusal of stale values and outages are the same for every
+//! kind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,170 +27,169 @@ use keys::{Key, Values};
 /// Every kind of source that a config may name.
 pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE];
 
-/// The kinds of source that are known. An argument everywhere, so that a test can bring its own.
+/// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];
 
-/// A kind of source, as data: what its metrics are called, and what its part of the config is.
+/// A kind of source, as data: the names of its metrics, and its keys in the config.
 #[derive(Debug)]
 pub struct Kind {
     /// The value of `type` in the config: `oci-queue`.
     pub name: &'static str,
-    /// The label whose value is the name of one of its sources: `queue`. Messages call a source so, too.
+    /// The label whose value is the name of a source: `queue`. Messages use the same word for a source.
     pub label: &'static str,
-    /// The metrics that each of its sources has, sorted. Without any, key `metric` of each entry chooses
-    /// a name, and the items of a source are told apart by labels that their reads bring.
+    /// The metrics that each of its sources has, sorted. If there are none, key `metric` of each entry
+    /// chooses the name, and the items of a source are distinguished by labels that reads return.
     pub metrics: &'static [MetricName],
-    /// Those of its metrics that `export: true` also shows as gauges, under their own names.
+    /// The metrics that `export: true` also exposes as gauges, under their own names.
     pub gauges: &'static [Gauge],
-    /// Those of its metrics that count work to be done: the ones that value rules apply to. The
-    /// first is what a history is kept of.
+    /// The metrics that count pending work. Value rules apply to these only. The first one has a
+    /// history.
     pub depths: &'static [MetricName],
-    /// The labels that name a part of a source and whose members are listed nowhere: `channel`.
+    /// The labels that select a part of a source and whose values can't be listed: `channel`.
     pub parts: &'static [&'static str],
-    /// The ways to write an entry. The first whose key is there counts, else the last.
+    /// The ways to write an entry. The first whose key is present applies, otherwise the last.
     pub forms: &'static [Form],
-    /// What its sources are read through.
+    /// The connection that its sources are read through.
     pub connection: ConnectionType,
-    /// How the environment names one source, for a start without a config file and for nothing else.
+    /// How the environment defines one source. Used only if there is no config file.
     pub environment: Option<Environment>,
 }
 
 /// A way to write an entry of a kind.
 #[derive(Debug)]
 pub struct Form {
-    /// The key that picks it: `compartmentId`.
+    /// The key that selects it: `compartmentId`.
     pub key: &'static str,
-    /// Its keys, besides those that every entry has.
+    /// Its keys, in addition to those that every entry has.
     pub keys: &'static [Key],
 }
 
-/// What sources of a kind are read through, such as a client with credentials.
+/// The type of connection that sources of a kind are read through, such as a client with credentials.
 #[derive(Debug)]
 pub struct ConnectionType {
     /// The value of `type` in the config, or the name of the section: `oci`.
     pub name: &'static str,
-    /// Where it is written.
+    /// Where the config defines it.
     pub place: Place,
-    /// What it is, in a sentence.
+    /// Its description, for the JSON Schema and the reference.
     pub doc: &'static str,
     /// Its keys.
     pub keys: &'static [Key],
-    /// Opens one: credentials are loaded, and nothing is sent yet.
+    /// Opens a connection: loads credentials and sends nothing.
     pub connect: Connect,
 }
 
 /// Opens a connection with these keys.
 pub type Connect = fn(&Values, Clock) -> Result<Arc<dyn Connection>, OpenError>;
 
-/// Where connections of a type are written.
+/// Where the config defines connections of a type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// In a section of their type's name at the top of the config: there is one, and it may be left
-    /// out.
+    /// In a top-level section with the name of the type. There is at most one, and it is optional.
     Section,
     /// In `connections`, by name.
     Named,
 }
 
-/// How variables of the environment name one source.
+/// How environment variables define one source.
 #[derive(Debug)]
 pub struct Environment {
-    /// The first has to be set, else the others mean nothing.
+    /// Without the first one, the others have no effect.
     pub variables: &'static [Variable],
-    /// Names the namespaces that may read the source, separated by commas.
+    /// The variable with the namespaces that may read the source, separated by commas.
     pub namespaces: &'static str,
 }
 
-/// A variable of the environment that has the value of a key.
+/// An environment variable that sets a key.
 #[derive(Debug)]
 pub struct Variable {
     /// `OCI_QUEUE_ID`
     pub name: &'static str,
-    /// The key whose value it has.
+    /// The key that it sets.
     pub key: &'static str,
-    /// Whether the key is of the connection, and not of the entry.
+    /// Whether the key belongs to the connection, and not to the entry.
     pub of_connection: bool,
 }
 
-/// An open connection. It opens entries, and is kept over reloads while the config says the same of
-/// it.
+/// An open connection. It opens entries, and stays open over config reloads while its keys are the
+/// same.
 pub trait Connection: Send + Sync {
-    /// Opens an entry of the form whose key is `form`; all that can fail at start fails here.
+    /// Opens an entry of the form whose key is `form`. Everything that can fail at start fails here.
     fn open(&self, form: &str, entry: &Values) -> Result<Opened, OpenError>;
 }
 
-/// All that makes the sources of an entry what they are, without who may read them and what is
-/// served. While it is equal, the open source and what is known of it stay.
+/// Everything that determines which sources an entry reads, without access and value rules. While it
+/// is equal, the open source and its readings are kept.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Definition {
     /// The key of its form.
     pub form: &'static str,
     /// Its own keys.
     pub entry: Values,
-    /// Those of its connection.
+    /// The keys of its connection.
     pub connection: Arc<Values>,
 }
 
-/// An entry put to work.
+/// An opened entry.
 pub enum Opened {
-    /// It names its one source.
+    /// The entry names one source.
     One(Identified),
-    /// It stands for whatever there is.
+    /// The entry lists its sources.
     Many(Box<dyn Listing>),
 }
 
-/// A source, and what it is whatever it is called.
+/// A source and its identity, which does not depend on its name.
 pub struct Identified {
-    /// Equal for two entries that mean the same source: an OCID. For comparing and for the log.
+    /// Equal for two entries of the same source: an OCID. Used for comparison and in the log.
     pub identity: String,
     /// The source.
     pub source: Box<dyn Source>,
 }
 
-/// One of a list.
+/// A member of a list.
 pub struct Listed {
-    /// As those call it who made it; may be no label value.
+    /// Its display name at the service. It may be an invalid label value.
     pub name: String,
     /// The source itself.
     pub source: Identified,
 }
 
-/// Something that knows which sources there are.
+/// Lists sources.
 pub trait Listing: Send + Sync {
-    /// What it lists, in a sentence: `queues of a compartment`.
+    /// What it lists, as error messages name it: `queues of a compartment`.
     fn title(&self) -> &'static str;
 
-    /// What it lists, and where: equal for two that list the same. Ends in an OCID, and is for comparing
-    /// and for the log.
+    /// What it lists, and where: equal for two that list the same. Ends in an OCID. Used for
+    /// comparison and in the log.
     fn identity(&self) -> String;
 
-    /// How one of them is given another name than it is listed under, in the imperative.
+    /// How to give a member a name other than the listed one, in the imperative.
     fn naming(&self) -> &'static str;
 
-    /// One that is known from before by its identity, to be read in the way of this listing until that
-    /// lists it.
+    /// A source with this identity, which an earlier listing returned. It is read through this listing
+    /// until the first list arrives.
     fn again(&self, identity: &str) -> Option<Identified>;
 
-    /// Lists all of them, giving up at the deadline. Part of a list is an error.
+    /// Lists all sources before the deadline. An incomplete list is an error.
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
 }
 
-/// A metric that is also shown on `/metrics`.
+/// A metric that is also a gauge on `/metrics`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gauge {
-    /// Which one; its name is the gauge's.
+    /// The metric. The gauge has the same name.
     pub metric: MetricName,
-    /// What it says, without a full stop.
+    /// The help text, without a full stop.
     pub help: &'static str,
 }
 
-/// Something that can be read again and again.
+/// A source that can be read repeatedly.
 pub trait Source: Send + Sync {
-    /// Reads all items of one part at once, giving up at the deadline.
+    /// Reads all items of one part, before the deadline.
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>>;
 
-    /// A part by what it is, whatever it is called: equal for two names of one part, as far as is
-    /// known.
+    /// The identity of a part, which does not depend on its name. Equal for two names of one part, as
+    /// far as is known.
     fn meant(&self, facet: &Facet) -> Facet {
         facet.clone()
     }
@@ -200,61 +199,62 @@ pub trait Source: Send + Sync {
     fn upstream(&self) -> Option<NextRequest<'_>>;
 }
 
-/// What the next read of a source queries first.
+/// The first request of the next read of a source.
 pub struct NextRequest<'s> {
     /// The service.
     pub upstream: &'s Upstream,
-    /// The host there, once it is known.
+    /// Its host, once it is known.
     pub host: Option<String>,
-    /// What failures are remembered by, see [`crate::upstream::Host::admit`].
+    /// The key of its failures, see [`crate::upstream::Host::admit`].
     pub key: String,
 }
 
-/// What went wrong on the way, in five steps that have different remedies.
+/// The operation that failed. Each has its own remedies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Getting something to sign with.
+    /// Getting credentials.
     SignIn,
-    /// Finding out what there is.
+    /// Listing sources or parts.
     List,
-    /// Finding out where the source is.
+    /// Resolving the endpoint of the source.
     Endpoint,
-    /// Asking it.
+    /// Reading the source.
     Read,
-    /// Understanding its answer.
+    /// Decoding the response.
     Decode,
 }
 
-/// What a failure says of the source itself.
+/// What a failure says about the source itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Nothing: it may pass, and a policy may answer meanwhile.
+    /// Nothing. It may be transient, and a value rule may apply.
     Trouble,
-    /// It is not there, or not ours to see; a service may not tell which. No policy stands in.
+    /// The source does not exist or access is denied: some services don't distinguish these. No value
+    /// rule applies.
     Absent,
-    /// It is there, and the part of it that was asked for is not: the question is wrong.
+    /// The source exists, but the requested part does not: the request is wrong.
     NoSuchPart,
 }
 
-/// Why a read brought no items.
+/// Why a read returned no items.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceError {
-    /// How far it came.
+    /// The operation that failed.
     pub step: Step,
-    /// What follows for whoever asks.
+    /// What it says about the source.
     pub verdict: Verdict,
-    /// What happened, byte for byte the same for the same trouble, and nothing secret:
-    /// `500 InternalServerError`, `connection refused`.
+    /// The cause: `500 InternalServerError`, `connection refused`. The same failure has the same text,
+    /// byte for byte. It contains no secret.
     pub cause: String,
-    /// What the reader can do about it.
+    /// What the user can do about it.
     pub remedy: &'static str,
-    /// For the log only: may name OCIDs, endpoints and request ids.
+    /// For the log only: may contain OCIDs, endpoints and request IDs.
     pub detail: String,
-    /// Of a refusal: what would allow it, for whoever looks after the source and not for whoever asks.
+    /// If access was denied, what would allow it. For the operator of the source, not for its clients.
     pub grant: Option<Arc<str>>,
-    /// By which the service's own people find the request, where it was answered.
+    /// The request ID of the response, if there was one, for a support request to the service.
     pub request_id: Option<Box<str>>,
-    /// When the service wants to be asked again: from now, half a minute at most.
+    /// `Retry-After` of the service, from now: at most 30 s.
     pub retry_after: Option<Duration>,
 }
 
@@ -266,7 +266,7 @@ impl Kind {
         self.metrics.is_empty()
     }
 
-    /// The form that these keys pick.
+    /// The form that these keys select.
     pub fn form(&self, has: impl Fn(&str) -> bool) -> Option<&'static Form> {
         let forms = self.forms;
         forms.iter().find(|form| has(form.key)).or_else(|| forms.last())
@@ -276,7 +276,7 @@ impl Kind {
 // === impl SourceError ===
 
 impl SourceError {
-    /// Nothing that a service has a request id for.
+    /// An error without a request ID.
     pub fn new(
         step: Step,
         verdict: Verdict,
@@ -292,8 +292,8 @@ impl SourceError {
 // === impl dyn Source ===
 
 impl dyn Source {
-    /// Waits until a read may begin; its deadline begins afterwards. `owners`: the namespaces that it is
-    /// read for, among which turns go round-robin. `urgent`: there is no value to serve meanwhile.
+    /// Waits until a read may begin. Its deadline starts afterwards. `owners`: the namespaces that
+    /// requested it, among which turns go round-robin. `urgent`: there is no value to serve meanwhile.
     pub async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission {
         match self.upstream() {
             Some(NextRequest { upstream, host, key }) => {
@@ -303,8 +303,8 @@ impl dyn Source {
         }
     }
 
-    /// Whether other reads of these namespaces wait for their turns at its service: one that may not be
-    /// needed had better not join them.
+    /// Whether other reads of these namespaces wait for their turns at its service. A read that may be
+    /// useless should then not be added.
     pub fn is_saturated(&self, owners: &[Namespace]) -> bool {
         self.upstream().is_some_and(|next| next.upstream.is_saturated(&names(owners)))
     }
@@ -324,7 +324,7 @@ fn names(owners: &[Namespace]) -> Vec<&str> {
     owners.iter().map(Namespace::as_str).collect()
 }
 
-/// A source cannot even be set up; the message says what to do.
+/// A source can't be opened. The message contains the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(pub String);
@@ -332,7 +332,7 @@ pub struct OpenError(pub String);
 // === impl Step ===
 
 impl Step {
-    /// As it reads in a sentence.
+    /// As it appears in an error message.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "authenticate",

@@ -1,7 +1,7 @@
-//! A service that depthgauge queries: how many requests a second it gets, how many at once at each
-//! of its hosts, whether a host is down, and whether a failed request may be repeated. Knows no
-//! protocol: [`crate::http`] reports how each request ended, and can't send one without an
-//! [`Upstream`].
+//! A service that depthgauge queries. This module limits the requests per second to the service and the
+//! concurrent reads at each host, and decides whether a host is down and whether a failed request may be
+//! repeated. It depends on no protocol: [`crate::http`] reports how each request ended, and can't send
+//! one without an [`Upstream`].
 //!
 //! A poller waits for the turn of a read by [`Upstream::admit`]. Reads have owners, which are any
 //! texts, and turns and places go round-robin over them. Every further request of that read
@@ -35,7 +35,7 @@ use retry::RetryBudget;
 /// 40 KiB.
 pub const IN_FLIGHT_MAX: usize = 128;
 
-/// What a service gets at most.
+/// The limits of a service.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Requests a second, those of all hosts together.
@@ -79,7 +79,7 @@ pub struct Admission {
     pub permit: Option<Place>,
 }
 
-/// Why a request brought no answer; [`Refusal`] hands it back.
+/// Why a request got no response. A [`Refusal`] returns it.
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// How a request ended, as far as the state of the host depends on it.
@@ -98,9 +98,9 @@ pub enum Outcome {
 /// Why a request is not sent now.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// What an earlier request met.
+    /// The failure of an earlier request.
     pub cause: Cause,
-    /// How long the service still wants no request, if it said so. Otherwise its host is down.
+    /// The rest of `Retry-After`, if the service sent one. Otherwise its host is down.
     pub retry_after: Option<Duration>,
 }
 
@@ -116,7 +116,7 @@ impl Limits {
 // === impl Upstream ===
 
 impl Upstream {
-    /// A service of which nothing is known yet.
+    /// A service without any recorded requests.
     pub fn new(limits: Limits) -> Self {
         let Limits { requests_per_second, in_flight, rate_key } = limits;
         Self { rate: RateLimiter::new(requests_per_second, rate_key), in_flight, hosts: Mutex::default() }
@@ -213,7 +213,7 @@ impl Host {
         state.budget.allows_retry()
     }
 
-    /// Sends no further request of this key for so long, because the service said so.
+    /// Sends no further request of this key for this long, as the service requested.
     pub fn pause(&self, key: &str, wait: Duration, cause: Cause, now: Instant) {
         self.state().pauses.begin(key, wait, cause, now);
     }

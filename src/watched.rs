@@ -1,9 +1,9 @@
-//! Files whose content is followed.
+//! Watches the content of files.
 //!
-//! By their content, not by time, size or a file system's events: a Secret's volume swaps a symlink
-//! beside the file, an editor writes in place or renames, a network volume reports nothing, and
-//! reading a few KiB costs less than any of these is worth. There are two ways to use it: [`Watched`]
-//! is looked at by a task of its own, and [`OnUse`] when what the files make is used.
+//! It compares the content, because times, sizes and file system events are not reliable: a Secret's
+//! volume swaps a symlink next to the file, an editor writes in place or renames, and a network volume
+//! sends no events. Reading a few KiB is cheap. There are two ways to use it: a task checks [`Watched`],
+//! and [`OnUse`] is checked when its value is used.
 
 use std::fmt;
 use std::io;
@@ -15,49 +15,49 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-/// Between two looks of [`OnUse`]: a few small reads, which cost less than one signature.
+/// Interval between two checks of [`OnUse`]: a few small reads, which cost less than one signature.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Files and folders read so far, each with the fingerprint of what was in it.
+/// Files and folders read so far, each with the hash of its content.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reading(Vec<(Item, Seen)>);
 
-/// What is read.
+/// A file or folder that is read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Item {
     File(PathBuf),
-    /// The paths of the files whose names have this ending.
+    /// The paths of its files with this file name suffix.
     Folder(PathBuf, &'static str),
 }
 
-/// What was in it, or why that is not known.
+/// The content of an item, or why it is not known.
 #[derive(Debug)]
 enum Seen {
     Content(Digest),
     Unreadable(io::ErrorKind),
 }
 
-/// Makes a `T` of files, reading them through [`Reading`] only. Which files it reads may depend on
+/// Makes a `T` from files, and reads them through [`Reading`] only. Which files it reads may depend on
 /// their content.
 pub type Make<T, E> = dyn Fn(&mut Reading) -> Result<T, E> + Send + Sync;
 
-/// Files, and what they make when their content has changed.
+/// Files, and the function that makes a value from them when their content changes.
 pub struct Watched<T, E> {
     make: Box<Make<T, E>>,
-    /// What was in the files when the last change was reported.
+    /// The content of the files when the last change was reported.
     seen: Reading,
-    /// What the last look saw, if that was something else.
+    /// The content at the last check, if it was different.
     unsettled: Option<Reading>,
 }
 
-/// What files make now, looked at when it is used, at most once a second. Files that make nothing
-/// change nothing but the log: what they made before stays.
+/// A value made from files, which are checked when it is used, at most once a second. If the new content
+/// is invalid, that is logged and the previous value stays.
 pub struct OnUse<T, E>(Arc<Inner<T, E>>);
 
 struct Inner<T, E> {
-    /// How the log calls the files: `the OCI key files`.
+    /// The name of the files in the log: `the OCI key files`.
     title: &'static str,
-    /// Locked during a look, so on threads that may wait only.
+    /// Locked during a check, so only on threads that may block.
     files: Mutex<Watched<T, E>>,
     state: Mutex<State<T>>,
 }
@@ -70,15 +70,15 @@ struct State<T> {
 // === impl Reading ===
 
 impl Reading {
-    /// Reads a file, and remembers what was in it.
+    /// Reads a file, and records its content.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let content = std::fs::read(path);
         self.0.push((Item::File(path.to_owned()), Seen::of(&content)));
         content
     }
 
-    /// Lists the files of a folder whose names have this ending, sorted, and remembers which there
-    /// were. Hidden files are none: a Secret's volume has its versions beside the links to them.
+    /// Lists the files of a folder with this file name suffix, sorted, and records the list. Hidden files
+    /// are skipped: a Secret's volume has its versions next to the links to them.
     pub fn list(&mut self, folder: &Path, ending: &'static str) -> io::Result<Vec<PathBuf>> {
         let files = list(folder, ending);
         self.0.push((Item::Folder(folder.to_owned(), ending), Seen::of_list(&files)));
@@ -89,7 +89,7 @@ impl Reading {
         self.0.iter().all(|(item, seen)| *seen == item.look())
     }
 
-    /// What `before` saw and this reading did not come to, as it is now.
+    /// Adds the current state of items that `before` has and this reading did not reach.
     fn and_also(&mut self, before: &Self) {
         for (item, _) in &before.0 {
             if !self.0.iter().any(|(mine, _)| mine == item) {
@@ -135,7 +135,7 @@ impl Seen {
 
     fn of_list(files: &io::Result<Vec<PathBuf>>) -> Self {
         match files {
-            // No path has a NUL.
+            // A path contains no NUL, so it can separate names.
             Ok(files) => {
                 let names: Vec<&[u8]> = files.iter().map(|file| file.as_os_str().as_encoded_bytes()).collect();
                 Self::Content(digest(&SHA256, &names.join(&0)))
@@ -158,14 +158,14 @@ impl PartialEq for Seen {
 // === impl Watched ===
 
 impl<T, E> Watched<T, E> {
-    /// Reads the files for the first time, and returns what they make.
+    /// Reads the files for the first time, and returns the value that they make.
     pub fn open(make: Box<Make<T, E>>) -> (Self, Result<T, E>) {
         let mut seen = Reading::default();
         let made = make(&mut seen);
         (Self { make, seen, unsettled: None }, made)
     }
 
-    /// Looks at the files: what they make, if their content has changed since the last report.
+    /// Checks the files, and returns a new value if their content has changed since the last report.
     /// Blocks.
     pub fn look(&mut self) -> Option<Result<T, E>> {
         if self.seen.is_current() {
@@ -176,8 +176,8 @@ impl<T, E> Watched<T, E> {
         Some(made)
     }
 
-    /// The same, but a change counts when two looks in a row see the same: half a file may well make
-    /// something. Blocks.
+    /// The same, but a change counts only when two checks in a row see the same content, because a
+    /// half-written file may be valid. Blocks.
     pub fn look_settled(&mut self) -> Option<Result<T, E>> {
         if self.seen.is_current() {
             self.unsettled = None;
@@ -190,7 +190,7 @@ impl<T, E> Watched<T, E> {
         }
         self.unsettled = None;
         self.seen = now;
-        // Of the very bytes that were compared.
+        // Made from the bytes that were compared.
         Some(made)
     }
 
@@ -211,14 +211,14 @@ where
     T: Send + Sync + 'static,
     E: fmt::Display + Send + 'static,
 {
-    /// Reads the files for the first time; what is wrong with them now is an error.
+    /// Reads the files for the first time. Invalid content is an error.
     pub fn open(title: &'static str, make: Box<Make<T, E>>) -> Result<Self, E> {
         let (files, made) = Watched::open(make);
         let state = State { made: Arc::new(made?), looked: Instant::now() };
         Ok(Self(Arc::new(Inner { title, files: Mutex::new(files), state: Mutex::new(state) })))
     }
 
-    /// What the files make now.
+    /// The current value. Checks the files if that is due.
     pub async fn current(&self) -> Arc<T> {
         let due = {
             let mut state = self.0.state();
@@ -234,15 +234,15 @@ where
         self.made()
     }
 
-    /// What the files made when they were last looked at.
+    /// The value at the last check.
     pub fn made(&self) -> Arc<T> {
         self.0.state().made.clone()
     }
 
-    /// Looks now. Who uses it meanwhile gets what there is.
+    /// Checks the files now. Meanwhile, the previous value is served.
     pub async fn look(&self) {
         let inner = self.0.clone();
-        // Deriving a key from a passphrase takes a hundred milliseconds and more.
+        // Deriving a key from a passphrase takes 100 ms or more.
         let looked = tokio::task::spawn_blocking(move || inner.look()).await;
         if let Err(error) = looked {
             tracing::warn!(%error, "{} can't be looked at", self.0.title);
@@ -257,7 +257,7 @@ impl<T, E> Clone for OnUse<T, E> {
 }
 
 impl<T, E> fmt::Debug for OnUse<T, E> {
-    /// Nothing of what they hold.
+    /// Without the content, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.title)
     }

@@ -1,10 +1,11 @@
-//! What there is: the documents from which kubectl and the API server learn the metrics' names.
+//! Discovery: the documents with the names of the metrics, for kubectl and the API server.
 //!
-//! They depend on the config only, whatever is up, and are never empty. A resource list that is empty
-//! makes kubectl and helm warn at every call; one that comes and goes breaks garbage collection. Every
-//! metric is in category [`CATEGORY`], by which clients tell them from those of other servers.
+//! They depend only on the config, even if no source can be read, and are never empty. An empty resource
+//! list makes kubectl and helm warn at every call. A list that appears and disappears breaks garbage
+//! collection. Every metric is in category [`CATEGORY`], which distinguishes it from metrics of other
+//! servers.
 //!
-//! Fields stand in the order of Go's structs, and [`aggregated`] has all of it in one document.
+//! Fields have the order of Go's structs, and [`aggregated`] has everything in one document.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -28,10 +29,10 @@ mod aggregated;
 
 use aggregated::Aggregated;
 
-/// Of every metric: what is listed is a list of values.
+/// The kind of every metric: a list of values.
 const KIND: &str = "ExternalMetricValueList";
-/// What can be done with a metric, in the words of the reference: its GET is called `get` here
-/// and authorized as `list`.
+/// The verbs of a metric, as in the reference implementation: its GET is called `get` here and is
+/// authorized as `list`.
 const VERBS: [&str; 1] = ["get"];
 const ALL: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
 
@@ -39,14 +40,14 @@ static GROUPS: Made = LazyLock::new(|| Fixed::object("APIGroupList", &GroupList 
 static ONE_GROUP: Made = LazyLock::new(|| Fixed::object("APIGroup", &group_document()));
 static SOFTWARE: Made = LazyLock::new(|| Fixed::new(&Software::of_this()));
 
-/// The documents that name metrics, made anew when the metrics change.
+/// The documents that name metrics. They are made again when the metrics change.
 #[derive(Clone)]
 pub(super) struct Discovery {
     catalog: Arc<Catalog>,
     made: Arc<ArcSwapOption<Documents>>,
 }
 
-/// Those of some metrics.
+/// The documents of these metrics.
 struct Documents {
     metrics: Arc<BTreeSet<MetricName>>,
     resources: Fixed,
@@ -111,7 +112,7 @@ struct Resource {
     verbs: Verbs,
     #[prost(string, repeated, tag = "7")]
     categories: Vec<String>,
-    /// Empty: nothing is stored.
+    /// Empty, because nothing is stored.
     #[prost(string, required, tag = "10")]
     #[serde(skip_serializing_if = "String::is_empty")]
     storage_version_hash: String,
@@ -124,7 +125,7 @@ struct Verbs {
     items: Vec<String>,
 }
 
-/// `version.Info`, as far as it is true of this program.
+/// `version.Info`, without the fields that don't apply to depthgauge.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Software {
@@ -133,7 +134,7 @@ struct Software {
     git_version: &'static str,
 }
 
-/// `GET /apis`: the groups, or everything at once.
+/// `GET /apis`: the groups, or the aggregated document.
 pub(super) async fn groups(State(discovery): State<Discovery>, request: Request) -> Result<Response, Refusal> {
     let (request, _) = request.into_parts();
     let (groups, documents) = (fixed::get(&GROUPS)?, discovery.documents()?);
@@ -158,7 +159,7 @@ pub(super) async fn resources(State(discovery): State<Discovery>, request: Reque
     discovery.documents()?.resources.reply(&request.into_parts().0, ALL)
 }
 
-/// `GET /version`: of this program, in the form of Kubernetes' own.
+/// `GET /version`: the version of depthgauge, in the format of Kubernetes.
 pub(super) async fn version(request: Request) -> Result<Response, Refusal> {
     fixed::get(&SOFTWARE)?.reply(&request.into_parts().0, &[Encoding::Json])
 }

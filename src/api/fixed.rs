@@ -1,4 +1,4 @@
-//! A document that is made once and never changes, in every encoding that it has.
+//! A document that is made once and never changes, in every supported encoding.
 
 use std::sync::LazyLock;
 
@@ -14,23 +14,23 @@ use super::encode::{self, EncodeError};
 use super::reply;
 use crate::refusal::{NOT_MODIFIED, Refusal};
 
-/// What may be kept by whoever asks again with its tag.
+/// `Cache-Control` of a document with a tag: clients may cache it and revalidate it by the tag.
 const REVALIDATE: &str = "public";
 
-/// A document that is made when it is first asked for, or why there is none.
+/// A document that is made at the first request, or the error.
 pub(super) type Made = LazyLock<Result<Fixed, EncodeError>>;
 
-/// The document.
+/// A document in all of its encodings.
 pub(super) struct Fixed {
     json: Bytes,
     pretty: Bytes,
     yaml: Bytes,
     protobuf: Option<Bytes>,
-    /// The content's hash; only where callers ask with it.
+    /// The hash of the content, if clients may revalidate the document by it.
     tag: Option<HeaderValue>,
 }
 
-/// A type of `meta/v1`, which says what it is only in JSON; in protobuf its envelope does.
+/// A type of `meta/v1`, with its kind and version in JSON. In protobuf, the envelope has these.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed<'m, M> {
@@ -40,7 +40,7 @@ struct Typed<'m, M> {
     message: &'m M,
 }
 
-/// The document, made now if it was not yet.
+/// The document, made at the first call.
 pub(super) fn get(made: &'static Made) -> Result<&'static Fixed, Refusal> {
     made.as_ref().map_err(|error| Refusal::internal(error.to_string()))
 }
@@ -59,14 +59,14 @@ impl Fixed {
         })
     }
 
-    /// An object of `v1` that is in protobuf, too.
+    /// An object of `v1`, which also has a protobuf encoding.
     pub(super) fn object(kind: &'static str, message: &(impl Message + Serialize)) -> Result<Self, EncodeError> {
         let api_version = "v1";
         let protobuf = encode::protobuf::object(api_version, kind, message);
         Ok(Self { protobuf: Some(protobuf), ..Self::new(&Typed { kind, api_version, message })? })
     }
 
-    /// With a tag by which callers can tell that they have it already.
+    /// With a tag, by which clients can revalidate a cached document.
     pub(super) fn tagged(self) -> Self {
         let tag = HeaderValue::try_from(format!("\"{}\"", hash(&self.json))).ok();
         Self { tag, ..self }
@@ -77,7 +77,7 @@ impl Fixed {
         hash(&self.json)
     }
 
-    /// In the encoding of the caller's choice, of these that it has. Nobody's `as=` is met.
+    /// In the encoding that the client accepts, of the available ones. `as=` is not supported.
     pub(super) fn reply(&self, request: &Parts, available: &[Encoding]) -> Result<Response, Refusal> {
         let offer = |encoding, conversion: Option<_>| {
             (conversion.is_none() && available.contains(&encoding)).then_some(encoding)
@@ -86,7 +86,7 @@ impl Fixed {
         Ok(self.reply_as(request, offer, pretty, offer.media_type()))
     }
 
-    /// In this encoding, which is called `content_type`.
+    /// In this encoding, with this `content_type`.
     pub(super) fn reply_as(
         &self,
         request: &Parts,
@@ -120,7 +120,7 @@ fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     tags.any(|known| known == "*" || known.trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
-/// As the Go library makes them: SHA-512 in capital hexadecimal.
+/// The same as in the Go library: SHA-512 in upper-case hexadecimal.
 fn hash(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, bytes);
     digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()

@@ -1,9 +1,9 @@
-//! OpenAPI, versions 2 and 3: what kube-apiserver merges into its own documents, and
-//! `kubectl explain oci_queue_length` reads.
+//! OpenAPI, versions 2 and 3. kube-apiserver merges these documents into its own, and
+//! `kubectl explain oci_queue_length` uses them.
 //!
-//! Small on purpose. kube-apiserver renames a definition that differs from its own of the same
-//! name, and logs it: so the types of `meta/v1` are written out where they are used, and only
-//! `k8s.io/metrics`' own are named.
+//! They are small on purpose. kube-apiserver renames a definition that differs from its own of the same
+//! name, and logs that. So the types of `meta/v1` are inlined, and only the types of `k8s.io/metrics`
+//! are named.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::request::{GROUP, PREFIX, VERSION};
 
 const LIST: &str = "io.k8s.metrics.pkg.apis.external_metrics.v1beta1.ExternalMetricValueList";
 const ITEM: &str = "io.k8s.metrics.pkg.apis.external_metrics.v1beta1.ExternalMetricValue";
-/// Where definitions are, by version.
+/// The path of definitions, by version.
 const V2_ROOT: &str = "#/definitions/";
 const V3_ROOT: &str = "#/components/schemas/";
 const JSON: &[Encoding] = &[Encoding::Json];
-/// What a value list is had in.
+/// The media types of a value list.
 const MEDIA_TYPES: [&str; 3] =
     [Encoding::Json.media_type(), Encoding::Yaml.media_type(), Encoding::Protobuf.media_type()];
 
-/// The documents. They name the metrics that every config has, because kube-apiserver merges them again
-/// whenever they change.
+/// The documents. They contain only the metrics that every config has, because kube-apiserver merges
+/// them again whenever they change.
 #[derive(Clone)]
 pub(super) struct OpenApi(Arc<Result<Documents, EncodeError>>);
 
@@ -45,7 +45,7 @@ pub(super) async fn version_2(State(documents): State<OpenApi>, request: Request
     documents.get()?.v2.reply(&request.into_parts().0, JSON)
 }
 
-/// `GET /openapi/v3`: where the documents are.
+/// `GET /openapi/v3`: the URLs of the documents.
 pub(super) async fn index(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
     documents.get()?.v3_index.reply(&request.into_parts().0, JSON)
 }
@@ -73,7 +73,7 @@ impl Documents {
     fn of(metrics: &BTreeSet<MetricName>) -> Result<Self, EncodeError> {
         let v3 = Fixed::new(&v3(metrics))?.tagged();
         let group = format!("apis/{GROUP}/{VERSION}");
-        // The hash lets callers keep the document for as long as it is the same.
+        // With the hash, clients can cache the document until it changes.
         let url = format!("/openapi/v3/{group}?hash={}", v3.hash());
         let v3_index = Fixed::new(&json!({"paths": {group: {"serverRelativeURL": url}}}))?.tagged();
         Ok(Self { v2: Fixed::new(&v2(metrics))?.tagged(), v3, v3_index })
@@ -114,18 +114,18 @@ fn info() -> Value {
     json!({"title": "depthgauge", "version": concat!("v", env!("CARGO_PKG_VERSION"))})
 }
 
-/// One for each metric.
+/// One path for each metric.
 fn paths(metrics: &BTreeSet<MetricName>, operation: impl Fn(&MetricName) -> Value) -> Value {
     let path = |metric| format!("{PREFIX}/namespaces/{{namespace}}/{metric}");
     let paths = metrics.iter().map(|metric| (path(metric), json!({"get": operation(metric)})));
     Map::from_iter(paths).into()
 }
 
-/// What both versions say of a GET.
+/// The description of a GET, which both versions share.
 fn operation(metric: &MetricName) -> Value {
     json!({
         "description": format!("values of {metric}, one for each that the selector picks"),
-        // Unique among all that the API server has.
+        // Unique in the whole API server.
         "operationId": format!("listExternalMetricsV1beta1Namespaced_{metric}"),
         "responses": {"200": {"description": "OK"}},
         "tags": ["externalMetrics_v1beta1"],

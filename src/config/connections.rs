@@ -1,4 +1,5 @@
-//! What entries are read through: the sections of connection types, and `connections` by name.
+//! The connections that entries are read through: sections of connection types, and `connections` by
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use crate::source::{ConnectionType, Kind, Kinds, Place};
 /// The connections of all files.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// By the name of its type.
+    /// By the name of their type.
     sections: BTreeMap<&'static str, (Location, Arc<Values>)>,
     /// By name.
     named: BTreeMap<String, Named>,
-    /// Those that are wrong, which is reported where they are.
+    /// Names of invalid connections, which are reported at their own location.
     wrong: BTreeSet<String>,
 }
 
@@ -25,7 +26,7 @@ struct Named {
     values: Arc<Values>,
 }
 
-/// A connection as an entry names it.
+/// The name of a connection in an entry.
 pub(super) struct ConnectionName {
     at: Position,
     name: String,
@@ -34,7 +35,7 @@ pub(super) struct ConnectionName {
 // === impl Connections ===
 
 impl Connections {
-    /// Takes the sections and `connections` of a file.
+    /// Decodes the sections and `connections` of a file.
     pub(super) fn decode(&mut self, file: usize, top: &mut Fields<'_>, kinds: Kinds, report: &mut Report<'_>) {
         let types = |place| types(kinds).into_iter().filter(move |of| of.place == place);
         for of in types(Place::Section) {
@@ -152,7 +153,7 @@ impl Connections {
 // === impl ConnectionName ===
 
 impl ConnectionName {
-    /// Takes `connection` of an entry whose connections have names.
+    /// Decodes `connection` of an entry whose connections have names.
     pub(super) fn decode(kind: &Kind, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Self> {
         if kind.connection.place == Place::Section {
             return None;

@@ -1,4 +1,4 @@
-//! One entry of `sources`, from its mapping to a typed entry.
+//! Decodes one entry of `sources`.
 
 use super::connections::{ConnectionName, Connections};
 use super::{Entry, Location, Report, keys};
@@ -9,11 +9,11 @@ use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
 use crate::source::{Definition, Form, Kind, Kinds};
 
-/// An entry as it is written, before its connection is known.
+/// A decoded entry, before its connection is resolved.
 pub(super) struct Written {
     pub(super) kind: &'static Kind,
     pub(super) location: Location,
-    /// Where it is named; one whose sources are listed is not.
+    /// The location of its name. An entry that lists its sources has none.
     pub(super) name_at: Option<Position>,
     pub(super) name: String,
     pub(super) namespaces: Vec<Pattern>,
@@ -40,11 +40,11 @@ impl Written {
         let common = Values::decode(&mut fields, &[keys::TIMING, keys::ENTRY, export], problems);
         let timing = timing(&common, defaults, fields.at(), problems);
         let Some((kind, form)) = kind.and_then(|kind| Some((kind, kind.form(|key| fields.has(key))?))) else {
-            // Without its kind it is unknown which other keys it may have.
+            // Without a kind, the other keys are unknown.
             Values::decode(&mut fields, &[&[NAME]], problems);
             return None;
         };
-        // The keys of other forms that could have been there.
+        // The keys of other forms are known, too.
         for other in kind.forms.iter().take_while(|other| other.key != form.key) {
             fields.take(other.key);
         }
@@ -63,12 +63,12 @@ impl Written {
         Some(Self { kind, location, name_at, name: name(&own), namespaces, form, own, common, timing, connection })
     }
 
-    /// Whether it is also a gauge.
+    /// Whether it is also exposed as a gauge.
     pub(super) fn exports(&self) -> bool {
         self.common.bool(keys::EXPORT.name)
     }
 
-    /// The entry with its connection, or a problem if there is none.
+    /// The entry with its connection. A missing connection is reported.
     pub(super) fn connected(self, connections: &Connections, report: &mut Report<'_>) -> Option<Entry> {
         let Self { kind, location, form, own, common, timing, connection, name, namespaces, .. } = self;
         let connection = connections.find(kind, connection.as_ref(), location, report)?;
@@ -86,7 +86,7 @@ impl Written {
     }
 }
 
-/// The name of a source or of its metric, or the pattern of those that are listed: all of them without one.
+/// The name of a source or of its metric, or the pattern of listed sources: by default all of them.
 pub(super) fn name(own: &Values) -> String {
     let name = own.text(NAME.name).or(own.text(METRIC.name)).or(own.text(MATCH.name));
     name.unwrap_or("*").to_owned()
@@ -102,7 +102,7 @@ fn kind(node: &Node, kinds: Kinds, problems: &mut Problems) -> Option<&'static K
     kind
 }
 
-/// The timing that these values say, and the defaults where they say nothing.
+/// The timing of these values, with defaults for missing values.
 pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: &mut Problems) -> Timing {
     let timing = Timing {
         refresh: values.duration("refresh").unwrap_or(defaults.refresh),
@@ -110,7 +110,7 @@ pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: 
         max_age: values.duration("maxAge").unwrap_or(defaults.max_age),
         idle_after: values.duration("idleAfter").unwrap_or(defaults.idle_after),
     };
-    // What is wrong with the defaults is said once, there.
+    // Errors in `defaults` are reported once, at `defaults`.
     if timing.max_age < timing.refresh && timing != defaults {
         let (max_age, refresh) = (timing.max_age, timing.refresh);
         let message = format!(

@@ -1,4 +1,4 @@
-//! The config of a start without a file: one source that environment variables name.
+//! The config without a file: one source that environment variables define.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::source::{Definition, Environment, Kind, Kinds, Variable};
 // === impl Config ===
 
 impl Config {
-    /// The config that variables make, readable by `own_namespace` unless they say otherwise; `None`
-    /// when they name no source. A variable that is empty is not set.
+    /// The config that environment variables define. By default `own_namespace` may read the source.
+    /// `None` if they define no source. An empty variable counts as not set.
     pub fn from_variables(
         kinds: Kinds,
         var: &dyn Fn(&str) -> Option<String>,
@@ -31,7 +31,7 @@ impl Config {
     }
 }
 
-/// The entry that they name, if they name one; else each error by its variable.
+/// The entry that the variables define, if any, or each error with its variable.
 fn entry(
     kind: &'static Kind,
     environment: &Environment,
@@ -73,7 +73,7 @@ fn entry(
     }))
 }
 
-/// The key of a variable that is set, and its value.
+/// The key and value of a variable, if it is set.
 fn value(
     variable: &Variable,
     table: &'static [Key],

@@ -1,5 +1,5 @@
-//! The config's files, followed by their content. A change counts when two looks in a row see the
-//! same: half a file may well be a config, of half the sources.
+//! Watches the content of the config files. A change counts when two checks in a row see the same
+//! content, because a half-written file may be a valid config with half of the sources.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use super::{Config, ConfigError};
 use crate::source::Kinds;
 use crate::watched::{Reading, Watched};
 
-/// The ending of the names of a folder's config files.
+/// The file name extension of config files in a folder.
 const ENDING: &str = ".yaml";
 
 /// A file of the config.
 pub struct File {
-    /// Where it is, as errors name it.
+    /// Its path, as errors show it.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its content.
     pub text: String,
 }
 
-/// The files of a config, followed.
+/// The watched files of a config.
 pub struct ConfigFiles {
     kinds: Kinds,
     watched: Watched<Vec<File>, ConfigError>,
-    /// What the last change was about.
+    /// The content at the last change.
     content: Result<Vec<File>, ConfigError>,
 }
 
@@ -39,13 +39,13 @@ impl ConfigFiles {
         Ok((files, config))
     }
 
-    /// Looks whether there is something new: the config, or what is wrong with it.
+    /// Checks for a change. Returns the new config or its errors.
     pub fn look(&mut self) -> Option<Result<Config, ConfigError>> {
         self.content = self.watched.look_settled()?;
         Some(self.judge())
     }
 
-    /// What the last change was about, once more.
+    /// Parses the content of the last change again.
     pub fn judge(&self) -> Result<Config, ConfigError> {
         match &self.content {
             Ok(files) => Config::parse_files(files, self.kinds),
@@ -54,7 +54,7 @@ impl ConfigFiles {
     }
 }
 
-/// Reads a file of the config, or all of a folder.
+/// Reads a config file, or all config files of a folder.
 pub fn read_files(path: &Path) -> Result<Vec<File>, ConfigError> {
     read(&mut Reading::default(), path)
 }

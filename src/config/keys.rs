@@ -2,7 +2,7 @@
 
 use crate::source::keys::{Key, Shape, Text};
 
-/// How fresh values are kept: of an entry, and of `defaults`.
+/// How fresh values are kept. Used in entries and in `defaults`.
 pub(super) const TIMING: &[Key] = &[
     Key::new(
         "refresh",
@@ -26,7 +26,7 @@ pub(super) const TIMING: &[Key] = &[
     .default("2m"),
 ];
 
-/// Who may read a source, and what is served.
+/// Access and value rules of a source.
 pub(super) const ENTRY: &[Key] = &[
     Key::new(
         "namespaces",
@@ -49,7 +49,7 @@ pub(super) const ENTRY: &[Key] = &[
     .examples(&["12", "1.5"]),
 ];
 
-/// Of kinds that have gauges.
+/// For kinds with gauges.
 pub(super) const EXPORT: Key =
     Key::new("export", Shape::Bool, "Also show it as gauges on /metrics, read even without requests.").default("false");
 
@@ -60,7 +60,7 @@ pub(super) const CONNECTION: Key = Key::new(
     "The name of the connection, of those in `connections`. It may be left out while there is only one of its type.",
 );
 
-/// The name of a namespace, a DNS label by Kubernetes' rule, in which `*` stands for any part.
+/// The name of a namespace: a DNS label, as Kubernetes requires, in which `*` matches any part.
 pub(super) const NAMESPACE: Text = Text {
     check: |text| {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'*');

@@ -1,4 +1,4 @@
-//! Opens configs, one after the other: a connection of which two of them say the same is opened once.
+//! Opens successive configs. A connection with the same keys in both stays open.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use crate::metric::Clock;
 use crate::source::keys::Values;
 use crate::source::{Connection, OpenError};
 
-/// Opens configs.
+/// Opens successive configs.
 pub struct Opener {
     clock: Clock,
-    /// Of the last config that could be opened, by the name of their type.
+    /// Connections of the last config that could be opened, by the name of their type and their keys.
     connections: HashMap<(&'static str, Arc<Values>), Arc<dyn Connection>>,
 }
 
 // === impl Opener ===
 
 impl Opener {
-    /// One that has opened nothing yet.
+    /// An opener without open connections.
     pub fn new(clock: Clock) -> Self {
         Self { clock, connections: HashMap::new() }
     }
 
-    /// The time of day by which all is dated.
+    /// The clock for timestamps.
     pub(super) fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Opens every source: credentials are loaded, and nothing is sent yet. An error leaves things as
-    /// they were; it has a line for each connection and entry that can't be opened. A connection that no
-    /// entry names is not opened.
+    /// Opens every source: loads credentials and sends nothing. An error keeps the connections of the
+    /// last config; it has a line for each connection and entry that can't be opened. A connection that
+    /// no entry names is not opened.
     pub fn open(&mut self, config: Config) -> Result<Vec<SourceConfig>, OpenError> {
         let (mut configs, mut wrong) = (Vec::new(), Vec::new());
         // `None` is one that can't be opened.

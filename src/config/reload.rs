@@ -1,5 +1,5 @@
-//! The config followed while it is served: sources come, change and go within a second of the
-//! file, and a file that cannot be used changes nothing and is told of.
+//! Reloads the config: a change of the file is active within a second. A config that can't be used
+//! changes nothing and is reported.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::{Config, ConfigError, ConfigFiles, Opener};
 use crate::health::Reporter;
 use crate::lookup::Catalog;
 
-/// Between two looks at the file. Two of them make a change, which takes effect within a second.
+/// Interval between two checks of the file. A change needs two, so it is active within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// When a config is tried again that cannot be opened: the key that it names may arrive in a
-/// Secret's volume up to a minute later.
+/// Interval between retries to open a config. A key file that it names may appear in a Secret's volume
+/// up to a minute later.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
 
-/// Follows a config file.
+/// Reloads a config file when it changes.
 pub struct Reload {
     file: ConfigFiles,
     opener: Opener,
@@ -26,15 +26,15 @@ pub struct Reload {
     reporter: Reporter,
     successful: Gauge,
     success: Gauge,
-    /// When to try what could not be opened.
+    /// When to retry a config that could not be opened.
     again: Option<Instant>,
 }
 
 // === impl Reload ===
 
 impl Reload {
-    /// Keeps this catalog, which was opened from this file by this opener, as the file says.
-    /// Counts in a registry whose metrics begin with our name.
+    /// Updates this catalog, which this opener opened from this file, when the file changes. Registers
+    /// metrics in `registry`, which adds the prefix `depthgauge_`.
     pub fn new(
         file: ConfigFiles,
         opener: Opener,
@@ -52,14 +52,14 @@ impl Reload {
         reload
     }
 
-    /// Follows the file until dropped.
+    /// Watches the file until dropped.
     pub async fn run(mut self) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
             let mut file = self.file;
-            // A file on a network may take its time, and a long one takes some to parse.
+            // A file on a network may be slow to read, and a long one takes time to parse.
             let looked = tokio::task::spawn_blocking(move || (file.look(), file)).await;
             let (news, file) = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             self.file = file;
@@ -96,7 +96,7 @@ impl Reload {
         self.success.set((self.opener.clock())().as_second());
     }
 
-    /// `errors` is a line each; all are for the log, and the first is for those who look here.
+    /// `errors` has one line each. The log has all of them, and the health report has the first.
     fn failed(&self, errors: &str, is_news: bool) {
         self.successful.set(0);
         let (first, rest) = errors.split_once('\n').unwrap_or((errors, ""));

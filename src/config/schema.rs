@@ -1,8 +1,8 @@
-//! The config's JSON Schema, for editors and for checks without the program. Made from the tables
-//! that decode the config.
+//! The JSON Schema of the config, for editors and for checks without depthgauge. It is generated from
+//! the tables that decode the config.
 //!
-//! Keys that two forms of an entry share are written out in both, because editors ignore what JSON
-//! Schema got after 2018.
+//! Keys that two forms of an entry share are repeated in both, because editors ignore JSON Schema
+//! keywords that were added after 2018.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use super::{API_VERSION, KIND, keys};
 use crate::source::keys::{ITEMS, Key, METRIC, mapping, properties, required};
 use crate::source::{ConnectionType, Form, Kind, Kinds, Place};
 
-/// Durations as jiff reads them; no digit above zero is no duration.
+/// Durations as jiff parses them. At least one digit must be above zero.
 const DURATION: &str =
     r"^\+?([0-9][0-9.,]*\s*[hmnsuµμ][a-z]*,?\s*)+$|^\+?[0-9]+:[0-9]+:[0-9.,]+$|^\+?[Pp][Tt][0-9.,HMShms]+$";
 
@@ -60,7 +60,7 @@ pub fn schema(kinds: Kinds) -> serde_json::Result<Value> {
     }))
 }
 
-/// An entry of this kind: the first form whose key is there, else the last.
+/// An entry of this kind: the first form whose key is present, otherwise the last.
 fn entry(kind: &Kind) -> serde_json::Result<Value> {
     let mut forms = kind.forms.iter().rev();
     let mut then = match forms.next() {
@@ -68,7 +68,7 @@ fn entry(kind: &Kind) -> serde_json::Result<Value> {
         None => json!({}),
     };
     for other in forms {
-        // It is never in the last form, but an editor is to offer it.
+        // The last form never has this key, but editors must suggest it.
         let picked = other.keys.iter().filter(|key| key.name == other.key);
         for (name, schema) in picked
             .map(|key| properties([std::slice::from_ref(key)]))
@@ -101,7 +101,7 @@ fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
     Ok(json!({"additionalProperties": false, "required": names, "properties": all}))
 }
 
-/// `connections`: a mapping of names to connections, whose type says which keys they have.
+/// `connections`: a mapping of names to connections, whose type determines their keys.
 fn connections(types: &[&ConnectionType]) -> serde_json::Result<Value> {
     let names: Vec<&str> = types.iter().map(|of| of.name).collect();
     let of = |of: &&ConnectionType| {

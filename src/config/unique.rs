@@ -1,4 +1,5 @@
-//! Names of config entries: two entries of one type may share a name only if no namespace may read both.
+//! Checks names of config entries. Two entries of one type may share a name only if no namespace may
+//! read both.
 
 use std::collections::HashMap;
 
@@ -6,18 +7,18 @@ use super::entry::Written;
 use super::{Location, Report};
 use crate::metric::pattern::Pattern;
 
-/// Earlier entries of one name.
+/// Earlier entries with one name.
 #[derive(Default)]
 struct Earlier<'w> {
     entries: Vec<(Location, &'w Written)>,
-    /// The first entry of each namespace that is written without `*`: thousands of teams may each have
-    /// an entry of this name.
+    /// The first entry of each namespace without `*`. It is a map because thousands of teams may each
+    /// have an entry with this name.
     by_namespace: HashMap<&'w Pattern, usize>,
     with_patterns: Vec<usize>,
     exported: Option<usize>,
 }
 
-/// Reports each entry that a namespace may confuse with an earlier one.
+/// Reports each entry whose name is ambiguous in a namespace because of an earlier entry.
 pub(super) fn check(written: &[Written], report: &mut Report<'_>) {
     let mut earlier: HashMap<_, Earlier<'_>> = HashMap::new();
     for entry in written {
@@ -36,7 +37,7 @@ pub(super) fn check(written: &[Written], report: &mut Report<'_>) {
 // === impl Earlier ===
 
 impl<'w> Earlier<'w> {
-    /// The first of them that can't have the name of this one too, and why.
+    /// The first earlier entry that conflicts with this one, and the reason.
     fn clash(&self, entry: &Written) -> Option<(Location, String)> {
         let mut suspects: Vec<usize> = if has_patterns(entry) {
             (0..self.entries.len()).collect()
@@ -68,7 +69,7 @@ fn has_patterns(entry: &Written) -> bool {
     !entry.namespaces.iter().all(Pattern::is_literal)
 }
 
-/// Why both can't have one name. Without namespaces an entry is wrong, and that is reported by itself.
+/// Why both can't have the same name. An entry without namespaces has an error of its own.
 fn clash(entry: &Written, first: &Written) -> Option<String> {
     let pairs = entry.namespaces.iter().flat_map(|one| first.namespaces.iter().map(move |other| (one, other)));
     let both = pairs.into_iter().find(|(one, other)| one.common(other).is_some());

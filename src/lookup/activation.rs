@@ -1,9 +1,9 @@
-//! Activation: 0 is served until the value was above a threshold, and then the value until a true
-//! 0. Pure.
+//! Activation: 0 is served until the value exceeds a threshold. Then the value is served until it is 0.
+//! Pure.
 //!
 //! Every read advances it, requested or not. After a start, and after a time without reads, an
-//! activation counts as reached: what happened meanwhile is not known, and the last message must
-//! keep its worker.
+//! activation counts as reached, because earlier values are unknown and the last message must keep its
+//! worker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::source::Items;
 /// An activation as `/status` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ActivationState {
-    /// Of which metric.
+    /// Its metric.
     pub metric: MetricName,
-    /// What the value must be above.
+    /// The threshold that the value must exceed.
     pub threshold: Quantity,
     /// Whether the value is served, and not 0.
     pub active: bool,
@@ -68,12 +68,12 @@ impl Activations {
         !active && value != Quantity::ZERO
     }
 
-    /// Drops all of them: nothing is read, so they would be those of another time.
+    /// Drops all of them, because they are outdated once reads stop.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// As they stand.
+    /// The current state of all of them.
     pub(super) fn states(&self) -> Vec<ActivationState> {
         let state = |((metric, threshold), active): (&(MetricName, Quantity), &bool)| ActivationState {
             metric: metric.clone(),

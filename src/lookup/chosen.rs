@@ -20,12 +20,12 @@ const LABELS_BYTES: usize = 50;
 const KEYS_BYTES: usize = 160;
 const KEYS_MAX: usize = 20;
 
-/// What a source adds to an answer.
+/// The contribution of a source to an answer.
 pub(super) struct Share {
     /// Each with its value, or the error message of one that is unknown.
     pub(super) items: Vec<(Labels, Result<Quantity, Arc<str>>)>,
     pub(super) timestamp: Timestamp,
-    /// What the sum of these items must be above, else 0 is served.
+    /// The threshold that the sum of these items must exceed, otherwise 0 is served.
     pub(super) activation: Option<Quantity>,
     /// Whether the source can't be read, and its fallback is served.
     pub(super) falls_back: bool,
@@ -45,7 +45,7 @@ pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sampl
             let value = value.map_err(LookupError::Unavailable)?;
             samples.push(Sample { metric: query.metric.clone(), labels, timestamp, value });
         }
-        // A fallback is no value of which anything is known.
+        // A fallback is not a read value.
         if let Some(threshold) = activation.filter(|_| !share_falls_back) {
             hold(&mut samples[first..], threshold);
         }

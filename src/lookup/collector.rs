@@ -1,7 +1,7 @@
-//! How the sources of a catalog are, collected when `/metrics` is scraped.
+//! The state of the sources of a catalog, collected when `/metrics` is scraped.
 //!
-//! The one series that names a source exists while that source fails, and for a bounded number of
-//! them.
+//! Only one series has a source's name as a label. It exists while that source fails, for a bounded number
+//! of sources.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use prometheus_client::registry::Unit;
 use super::Catalog;
 use super::reading::Condition;
 
-/// Sources that are named while they fail: more is one failure, not many.
+/// Maximum number of failing sources with a series: more failures have one common cause.
 const NAMED_MAX: usize = 100;
 
 /// Collects the state of the sources of a catalog.
@@ -80,7 +80,7 @@ impl Collector for SourceCollector {
         let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do. Sources of one name share a series, with the earliest time";
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        // Sources of several namespaces may have one name, and a series is there once.
+        // Sources of several namespaces may have the same name, and share one series.
         let mut first: BTreeMap<Vec<(String, &str)>, i64> = BTreeMap::new();
         for (source, reading, at) in failing.iter().take(NAMED_MAX) {
             let mut labels = vec![("kind".to_owned(), source.kind.name), ("source".to_owned(), &*source.name)];

@@ -1,4 +1,4 @@
-//! Which queries request a reading, so that `/status` shows whose HPA a queue serves. Pure.
+//! The queries that request a reading, so `/status` shows which HPAs use a queue. Pure.
 //!
 //! A consumer is a query: namespace, metric and selector. The list is bounded and shared by the
 //! namespaces, and a known consumer costs no allocation.
@@ -20,7 +20,7 @@ use crate::metric::{MetricName, Namespace};
 const SILENCE: Duration = Duration::from_secs(120);
 /// A request that comes sooner than this after the last one is the same beat, see [`super::schedule`].
 const SAME_BEAT: Duration = Duration::from_secs(1);
-/// Pauses that are kept: one that a request by hand cuts short hides no other.
+/// Number of recent pauses that are kept. A manual request shortens only one of them.
 const PAUSES: usize = 3;
 /// Longest text of a selector, in bytes.
 const SELECTOR_MAX: usize = 200;
@@ -93,7 +93,7 @@ impl<'q> Consumer<'q> {
 // === impl Consumers ===
 
 impl Consumers {
-    /// Takes note of a namespace that requests the reading.
+    /// Records a namespace that requests the reading.
     pub(super) fn own(&mut self, namespace: &Namespace, now: Instant) {
         if let Some((_, last)) = self.owners.iter_mut().find(|(known, _)| known == namespace) {
             *last = now;
@@ -107,7 +107,7 @@ impl Consumers {
         self.owners.push((namespace.clone(), now));
     }
 
-    /// Drops the namespaces: nothing is read for them.
+    /// Drops the namespaces, because reads have stopped.
     pub(super) fn disown(&mut self) {
         self.owners = Vec::new();
     }
@@ -118,7 +118,7 @@ impl Consumers {
         recent.map(|(namespace, _)| namespace.clone()).collect()
     }
 
-    /// Takes note of a request. Returns how long ago the one before it was, unless both are the same
+    /// Records a request. Returns how long ago the one before it was, unless both are the same
     /// beat: several HPAs of one controller may have the same query.
     pub(super) fn record(&mut self, consumer: &Consumer<'_>, now: Instant) -> Option<Duration> {
         if let Some(known) = self.listed.charge(consumer.namespace, &consumer.id, now, SILENCE) {

@@ -1,5 +1,5 @@
-//! The sources of a moment, as answers see them: config entries, each with what it names or lists.
-//! Never changed, only replaced; see [`super::registry`].
+//! A snapshot of all sources, which requests are answered from: config entries, each with the sources
+//! that it names or lists. A snapshot is immutable and is replaced as a whole, see [`super::registry`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Entries {
         Self { metrics, configured, sources, exported, refused, audiences, views: Mutex::default() }
     }
 
-    /// What a namespace may read.
+    /// The view of a namespace.
     pub(super) fn view(&self, namespace: &Namespace) -> Arc<View> {
         if let Some(view) = self.views.lock().by_namespace.get(namespace) {
             return view.clone();

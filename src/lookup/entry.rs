@@ -1,5 +1,5 @@
-//! A source under a name, and config entries, each with its sources. What is known of a source is in
-//! its [`Readings`], which the same source under other names may share.
+//! A source under a name, and config entries, each with its sources. The values of a source are in its
+//! [`Readings`], which the same source under other names may share.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct NamedSource {
 pub(super) struct ConfigEntry {
     pub(super) kind: &'static Kind,
     pub(super) rules: Arc<AccessRules>,
-    /// What lists them, if the entry does not name its one source.
+    /// Their list, unless the entry names one source.
     pub(super) list: Option<Arc<SourceList>>,
     pub(super) sources: Arc<[Arc<NamedSource>]>,
 }
@@ -34,7 +34,7 @@ pub(super) struct ConfigEntry {
 pub(super) struct Entry {
     pub(super) source: Arc<NamedSource>,
     pub(super) rules: Arc<AccessRules>,
-    /// The place of the config entry in the order of precedence.
+    /// The position of the config entry in the order of precedence.
     pub(super) position: u32,
     /// How to give it another name, if it is listed.
     pub(super) naming: Option<&'static str>,
@@ -43,7 +43,7 @@ pub(super) struct Entry {
 // === impl Entry ===
 
 impl Entry {
-    /// A source as this entry, which has this place in the order of precedence, has it.
+    /// A source of this entry, which has this position in the order of precedence.
     pub(super) fn of((position, entry): (u32, &ConfigEntry), source: &Arc<NamedSource>) -> Self {
         let naming = entry.list.as_ref().map(|list| list.poll.naming());
         Self { source: source.clone(), rules: entry.rules.clone(), position, naming }

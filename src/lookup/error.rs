@@ -28,10 +28,10 @@ pub enum LookupError {
     /// The selector has a key that exists, with a requirement that it does not take.
     #[error("{0}")]
     BadSelector(String),
-    /// Nothing matches that this namespace may read.
+    /// No source that this namespace may read matches.
     #[error("{0}")]
     NoMatch(String),
-    /// It exists, and its value is not known now.
+    /// The source exists, and its value is currently unknown.
     #[error("{0}")]
     Unavailable(Arc<str>),
 }

@@ -1,7 +1,7 @@
-//! Values as gauges, for dashboards that an exporter served before.
+//! Values as gauges, for existing dashboards of an exporter.
 //!
-//! A source that fails, or whose value is too old, has no sample. On a dashboard that is a gap; a
-//! zero would be an empty queue.
+//! A source that fails, or whose value is too old, has no sample. A dashboard shows a gap. A zero would
+//! mean an empty queue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Catalog;
 
-/// The sources of a catalog that are gauges, too: those of entries with `export: true`. A series has a
-/// name only, so these are resolved among all of these entries, whichever namespaces may read them. Their names do not begin with `depthgauge_`.
+/// The sources of a catalog that are also gauges: those of entries with `export: true`. A series has only
+/// a name and no namespace, so names are resolved among all of these entries. The names of these metrics
+/// do not begin with `depthgauge_`.
 #[derive(Clone)]
 pub struct Gauges(Arc<Catalog>);
 

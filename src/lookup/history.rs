@@ -1,7 +1,7 @@
-//! What a reading was in the last hour, coarsely: for those who look at it afterwards. Pure.
+//! The values of a reading in the last hour, at a coarse resolution, for troubleshooting. Pure.
 //!
-//! A gap is a time in which nothing was read, which is not the same as a time of zeros. One
-//! kilobyte each, so that a thousand readings have theirs in one MiB.
+//! A gap is a time without reads, which is not the same as zeros. A history has about one KiB, so a
+//! thousand readings need one MiB.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::metric::quantity::Quantity;
 
 /// How many spans of time are kept.
 pub const BUCKETS: usize = 120;
-/// How long each is: an hour together, and twice an HPA's interval, so that asks every 15 s
-/// leave no gaps.
+/// The length of a span. All spans are one hour together. A span is two intervals of an HPA, so requests
+/// every 15 s leave no gaps.
 pub const BUCKET: Duration = Duration::from_secs(30);
 
 /// The last value of each span of the last hour.
@@ -30,7 +30,7 @@ pub(super) struct History {
 // === impl History ===
 
 impl History {
-    /// Remembers a value. No source has values below zero: such a one leaves a gap.
+    /// Records a value. A negative value is invalid and leaves a gap.
     pub(super) fn record(&mut self, value: Quantity, now: Instant) {
         let number = number(*self.origin.get_or_insert(now), now);
         if self.ring.is_empty() {

@@ -1,9 +1,9 @@
 //! A list of sources, kept fresh while it is requested.
 //!
-//! A list only says when it was last complete. What it lists goes to the registry, which owns the
-//! sources: a read of a list ends when the registry has published what was listed, so that a request
-//! that waited for the list sees its sources. A failing list takes nothing away. Each source in it
-//! is read by itself, and only a request for a source that may be missing gets the list's error.
+//! A list only records when it was last complete. The listed sources go to the registry, which owns them.
+//! A read of a list ends when the registry has published them, so a request that waited for the list sees
+//! its sources. A failing list removes no source. Each source in it is read by itself, and only a request
+//! for a source that may be missing gets the list's error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,13 +117,13 @@ impl Poll for ListRead {
         &self.log_title
     }
 
-    /// None: how often it is read depends on the config, and not on how much a namespace requests.
+    /// None, because its interval depends on the config and not on the requests of a namespace.
     fn owners(&self, (): &(), _: Instant) -> Vec<Namespace> {
         Vec::new()
     }
 
     async fn admit(&self, _: &[Namespace], _: bool) -> Admission<()> {
-        // A listing waits for the turn of each of its requests itself.
+        // A listing itself waits for the turn of each of its requests.
         Admission { waited: Duration::ZERO, permit: () }
     }
 

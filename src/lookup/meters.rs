@@ -1,4 +1,4 @@
-//! What is measured of requests and reads. Labels are of bounded number: kinds of sources and
+//! Metrics of requests and reads. The number of series is bounded: the labels are kinds of sources and
 //! results.
 
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Meters {
     pub(super) fn new(kinds: Kinds) -> Self {
         let reads: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(READS));
         for kind in kinds {
-            // It exists from the start: a rate begins with a zero.
+            // The series exists from the start, because `rate()` needs an initial zero.
             drop(reads.get_or_create(&Outcome { kind: kind.name, result: OK }));
         }
         Self { request_intervals: Histogram::new(INTERVALS), reads }

@@ -41,25 +41,25 @@ pub(super) struct ReadCounts {
 pub struct FailureState {
     /// When it began.
     pub at: Timestamp,
-    /// How far it came: `read`.
+    /// The operation that failed: `read`.
     pub step: &'static str,
-    /// What happened; nothing secret.
+    /// The cause, without secrets.
     pub cause: String,
-    /// What the reader can do about it.
+    /// What the user can do about it.
     pub remedy: &'static str,
-    /// By which the service's own people find it, cut after 128 bytes.
+    /// The request ID for a support request to the service, cut after 128 bytes.
     pub request_id: Option<String>,
 }
 
 // === impl ReadCounts ===
 
 impl ReadCounts {
-    /// Takes note of a good read.
+    /// Records a successful read.
     pub(super) fn succeed(&mut self) {
         self.good = self.good.saturating_add(1);
     }
 
-    /// Takes note of a failed read.
+    /// Records a failed read.
     pub(super) fn fail(&mut self, error: &SourceError, at: Timestamp) {
         self.failed = self.failed.saturating_add(1);
         let request_id = error.request_id.as_ref().map(|id| id[..id.floor_char_boundary(REQUEST_ID_MAX)].to_owned());
@@ -92,7 +92,7 @@ impl Outage {
         is_new
     }
 
-    /// What is served while it lasts.
+    /// The error that is served during the outage.
     pub(super) fn error(&self) -> LookupError {
         match self.verdict {
             Verdict::NoSuchPart => LookupError::NoMatch(self.message.to_string()),
@@ -100,12 +100,12 @@ impl Outage {
         }
     }
 
-    /// What the failure says of the source.
+    /// What the failure says about the source.
     pub(super) fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// What the reader of an HPA sees, at most 400 bytes.
+    /// The message that an HPA shows, at most 400 bytes.
     pub(super) fn message(&self) -> Arc<str> {
         self.message.clone()
     }

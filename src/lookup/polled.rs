@@ -1,9 +1,9 @@
 //! A value kept fresh while it is requested: when it is read, which requests wait for a read, and
 //! what is known while reads fail.
 //!
-//! Knows no source, list, rule, metric or registry. What is read is a [`Poll`], how often is a
-//! [`Pace`], and the loop of each value runs as a task that the owner of the other end of
-//! [`Tasks`] spawns. A request takes a short lock and no I/O while the value is fresh.
+//! This module depends on no source, list, rule, metric or registry. A [`Poll`] is read at a [`Pace`].
+//! The loop of each value runs as a task, which the receiver of [`Tasks`] spawns. While the value is
+//! fresh, a request takes a short lock and does no I/O.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub(super) struct State<P: Poll> {
     activity: Activity,
     /// Whether the loop runs, and so whether the value is in use.
     pub(super) active: bool,
-    /// Others need its room, and no request finds it any more.
+    /// It was evicted, and no request finds it any more.
     pub(super) evicted: bool,
     last_read: Option<LastRead>,
     /// How long the last read waited for admission. The value is kept so much longer than its pace
@@ -146,7 +146,7 @@ impl<P: Poll> Polled<P> {
         self.wake.notify_one();
     }
 
-    /// Others need its room: reads stop, and a request that waits for one waits no longer.
+    /// Evicts it: reads stop, and a request that waits for one stops waiting.
     pub(super) fn evict(&self) {
         let mut state = self.state();
         state.evicted = true;
@@ -383,7 +383,7 @@ impl<P: Poll> State<P> {
             return false;
         }
         if self.outage.is_some() {
-            // The background reads have tried a moment ago. Without them, this request has to.
+            // Background reads have tried a moment ago. Without them, this request must read.
             return !was_kept && self.last_read.is_none_or(|read| now >= read.next_allowed(pace));
         }
         let Some(good) = &self.good else { return true };

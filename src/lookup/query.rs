@@ -57,7 +57,7 @@ impl<'q> Query<'q> {
                 (ACTIVATION_KEY, _) => &mut value_rules.activation,
                 (FALLBACK_KEY, _) => &mut value_rules.fallback,
                 (_, Some(kind)) => return Err(no_such_key(kind, metric, key)),
-                // A label of the items, unless it looks like a slip of one of ours.
+                // A label of the items, unless it looks like a misspelt depthgauge key.
                 (_, None) if key.starts_with(OURS) && key != NAME => {
                     return Err(LookupError::BadSelector(format!(
                         "no such selector key: {}; there are {ACTIVATION_KEY} and {FALLBACK_KEY}",
@@ -120,7 +120,7 @@ impl<'q> Query<'q> {
     }
 }
 
-/// Takes note of the members that are named; those that are named twice must be in both.
+/// Records the named members. A member must be in all requirements for its label.
 fn narrow<'q>(
     parts: &mut Vec<(&'static str, BTreeSet<&'q str>)>,
     label: &'static str,
@@ -135,7 +135,7 @@ fn narrow<'q>(
     });
     let members = &mut parts[at].1;
     members.retain(|member| named.contains(member));
-    // The empty value is no member: it would mean the source as a whole.
+    // The empty value is not a member, because it would mean the source as a whole.
     if members.is_empty() || members.contains("") { Err(not_named(label, requirement)) } else { Ok(()) }
 }
 

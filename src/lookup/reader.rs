@@ -11,7 +11,7 @@ use super::registry::Registry;
 /// Sources that take the place of all others, and where to report that requests see them.
 pub(super) type Replacement = (Vec<SourceConfig>, oneshot::Sender<()>);
 
-/// Runs the reads of a catalog. The owner of the catalog runs this beside it.
+/// Runs the reads of a catalog. The owner of the catalog runs this concurrently.
 pub struct Reader {
     pub(super) registry: Registry,
     pub(super) tasks: mpsc::UnboundedReceiver<BoxFuture<'static, ()>>,
@@ -38,8 +38,8 @@ impl Reader {
                 Some(task) = tasks.recv() => { running.spawn(task); }
                 Some(ended) = running.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
-                        // A source that panics is a bug: better to end loudly than to go on with a
-                        // value that is never read again.
+                        // A panic in a source is a bug. The process ends, because otherwise the value
+                        // would never be read again.
                         std::panic::resume_unwind(error.into_panic());
                     }
                 }

@@ -50,7 +50,7 @@ pub(super) struct SourceRead {
     pub(super) meters: Meters,
     /// When it stops being used.
     pub(super) idle_after: Duration,
-    /// What a part takes of the limit of parts. It returns with the reading.
+    /// The share of a part in the limit of parts. It is released with the reading.
     pub(super) _held: Option<HeldPart>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct HeldPart {
     pub(super) parts: Arc<Parts>,
 }
 
-/// What is kept beside the values.
+/// What is kept in addition to the values.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) consumers: Consumers,

@@ -23,7 +23,7 @@ use crate::metric::Namespace;
 use crate::source::facet::Facet;
 use crate::source::{Items, Kind, Source};
 
-/// How much of an identity is shown, in characters: enough to tell two queues apart.
+/// How much of an identity is shown, in characters: enough to distinguish two queues.
 const TAIL: usize = 6;
 
 /// A source, and all that is known of it.
@@ -43,10 +43,10 @@ pub(super) struct Readings {
     context: Context,
 }
 
-/// What is known of sources, by identity. A source with several names is there more than once.
+/// Readings by identity. A source with several names has more than one.
 pub(super) type Known = HashMap<Box<str>, Vec<Arc<Readings>>>;
 
-/// What makes readings.
+/// Creates readings.
 #[derive(Clone)]
 pub(super) struct ReadingsMaker {
     pub(super) context: Context,

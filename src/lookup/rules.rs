@@ -1,5 +1,5 @@
-//! Rules of a config entry that can change while what is known of the source stays: who may read
-//! it, and what is served instead of some values. Pure.
+//! Access and value rules of a config entry. They can change while the readings of the source are kept.
+//! Pure.
 //!
 //! Value rules apply to backlog metrics only. A value that a rule made carries [`LABEL`].
 
@@ -13,13 +13,13 @@ pub const LABEL: &str = "depthgauge.dev/value-source";
 pub(super) const NAME: &str = "depthgauge.dev/name";
 /// The selector key by which an HPA brings its own activation.
 pub const ACTIVATION_KEY: &str = "depthgauge.dev/activation";
-/// And its own fallback.
+/// The selector key by which an HPA brings its own fallback.
 pub const FALLBACK_KEY: &str = "depthgauge.dev/fallback";
 
 /// The value rules of a source or of a request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ValueRules {
-    /// Once the value was a true 0, 0 is served until it is above this.
+    /// After a value of 0, 0 is served until the value exceeds this.
     pub activation: Option<Quantity>,
     /// Served while the source can't be read and its last value is too old.
     pub fallback: Option<Quantity>,

@@ -22,7 +22,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// different phases look regular by chance: of three equal intervals of 5 s and more, nothing is
 /// left of 15 s for a request out of step.
 const RHYTHM: usize = 3;
-/// Consumers that are told apart before their second request. With more of them within `idleAfter`
+/// Consumers that are distinguished before their second request. With more of them within `idleAfter`
 /// the value is popular, and every further one counts as continuing.
 const CONSUMERS_MAX: usize = 16;
 
@@ -95,7 +95,7 @@ pub(super) struct LastRead {
 // === impl Activity ===
 
 impl Activity {
-    /// Takes note of a request.
+    /// Records a request.
     pub(super) fn record(&mut self, by: Requester, now: Instant, pace: &Pace) {
         self.since_read = true;
         if self.continues(by, now, pace) {
@@ -123,7 +123,7 @@ impl Activity {
         self.wanted
     }
 
-    /// Takes note of the end of a read.
+    /// Records the end of a read.
     pub(super) fn served(&mut self) {
         (self.since_read, self.wanted) = (false, false);
     }

@@ -1,4 +1,4 @@
-//! What the catalog knows at a moment, as plain data, for `/status`.
+//! A snapshot of the catalog as plain data, for `/status`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -31,13 +31,13 @@ pub struct ReadingState {
     pub name: String,
     /// Patterns of the namespaces that may read it, with these value rules.
     pub namespaces: Vec<String>,
-    /// The last six characters of what it is whatever it is called: of an OCID.
+    /// The last six characters of its identity, such as an OCID.
     pub identity_tail: String,
     /// Which part of it.
     pub facet: Facet,
     /// Whether it was requested lately, or is always read.
     pub active: bool,
-    /// Whether its service is not sent anything now, because nothing answers there.
+    /// Whether requests to its service are stopped, because the circuit breaker is open.
     pub breaker_open: bool,
     /// What was read last.
     pub known: Option<KnownState>,
@@ -45,9 +45,9 @@ pub struct ReadingState {
     pub outage: Option<OutageState>,
     /// Good reads since the start.
     pub reads: u64,
-    /// And failed ones.
+    /// Failed reads since the start.
     pub failures: u64,
-    /// The last of those, also after its outage.
+    /// The last failed read, also after its outage.
     pub last_failure: Option<FailureState>,
     /// The metrics that value rules apply to.
     pub depths: Vec<MetricName>,
@@ -110,7 +110,7 @@ pub struct OutageState {
     pub since: Timestamp,
     /// The error message that is served.
     pub message: Arc<str>,
-    /// What the failure says of the source.
+    /// What the failure says about the source.
     pub verdict: Verdict,
 }
 

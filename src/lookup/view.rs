@@ -1,7 +1,7 @@
-//! What the sources of a moment are for those namespaces that may read the same config entries. Never
-//! changed, only replaced.
+//! A snapshot of the sources for all namespaces that may read the same config entries. It is immutable and
+//! is replaced as a whole.
 //!
-//! A source is as the first entry has it. Entries that name their source precede those that list
+//! The first entry of a source defines it. Entries that name their source precede those that list
 //! sources; otherwise the order is that of the config. A listed source has the name that it is listed
 //! under, unless an entry names another source so, or two listed ones have it.
 
@@ -21,7 +21,7 @@ use crate::source::Kind;
 const TRUE_NAMES_BYTES: usize = 220;
 const TRUE_NAME_BYTES: usize = 95;
 
-/// What some namespaces may read.
+/// The sources that some namespaces may read.
 #[derive(Default)]
 pub(super) struct View {
     kinds: Vec<Names>,

@@ -1,9 +1,10 @@
-//! Which part of a source a reading is about.
+//! The part of a source that a reading is of.
 
-/// A value for each open label that was asked for, `channel: eu-west`; none is the whole source.
+/// A value for each open label that was requested: `channel: eu-west`. Without any, it is the whole
+/// source.
 ///
-/// Open labels are those whose members are listed nowhere, so a part exists as soon as
-/// somebody names it.
+/// Open labels are those whose values can't be listed, so a part exists as soon as a request names
+/// it.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Facet(Vec<(&'static str, String)>);
 
@@ -20,12 +21,12 @@ impl Facet {
         Self(values)
     }
 
-    /// Whether no part is meant.
+    /// Whether it is the source as a whole.
     pub fn is_whole(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What was asked of this label.
+    /// The requested value of this label.
     pub fn value(&self, label: &str) -> Option<&str> {
         self.iter().find(|(name, _)| *name == label).map(|(_, value)| value)
     }

@@ -1,4 +1,4 @@
-//! What one read of a source brings: items, each with a value for each metric.
+//! What one read of a source returns: items, each with a value for each metric.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -6,29 +6,29 @@ use std::sync::Arc;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName};
 
-/// What one read brings. An answer borrows from it, so it is never changed.
+/// The items of one read. They are immutable, because answers borrow from them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Items {
     items: Vec<Item>,
-    /// Which items have a label of this value: by key, then by value. Empty for one item.
+    /// The items that have a label: by key, then by value. Empty for a single item.
     index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
 }
 
-/// One of them.
+/// An item of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// What tells it from the other items of the source. The one item of a source needs none.
+    /// The labels that distinguish it from the other items. A single item needs none.
     pub labels: Labels,
     values: Vec<(MetricName, Value)>,
 }
 
-/// A value, or why this one is unknown although the read was good.
+/// A value, or why this value is unknown although the read succeeded.
 pub type Value = Result<Quantity, Arc<str>>;
 
 // === impl Items ===
 
 impl Items {
-    /// These items.
+    /// A read with these items.
     pub fn new(items: Vec<Item>) -> Self {
         let mut index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>> = HashMap::new();
         if items.len() > 1 {
@@ -41,13 +41,13 @@ impl Items {
         Self { items, index }
     }
 
-    /// The one item of a source, which needs no labels.
+    /// A read with a single item, which needs no labels.
     pub fn one(values: Vec<(MetricName, Quantity)>) -> Self {
         let values = values.into_iter().map(|(metric, value)| (metric, Ok(value))).collect();
         Self::new(vec![Item::new(Labels::default(), values)])
     }
 
-    /// All of them, in the order of the read.
+    /// All items, in the order of the read.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Item> {
         self.items.iter()
     }
@@ -70,8 +70,8 @@ impl Items {
         self.only()?.value(metric)?.as_ref().ok().copied()
     }
 
-    /// The items of which a label has one of these values, in the order of the read; `None` where each
-    /// item has to be looked at.
+    /// The items whose label has one of these values, in the order of the read. `None` if the index
+    /// can't be used and each item must be checked.
     pub fn with<'v>(&self, key: &str, values: impl IntoIterator<Item = &'v str>) -> Option<Vec<&Item>> {
         if self.items.len() <= 1 {
             return None;

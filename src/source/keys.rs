@@ -1,8 +1,8 @@
-//! Key tables: the keys that a mapping of the config may have. Decoding and the JSON Schema are made
-//! from the same table, so that they have the same keys. What a text may be is a function, and as far as
-//! possible a regular expression; tests hold the two against each other.
+//! Key tables: the keys that a mapping of the config may have. Decoding and the JSON Schema use the same
+//! table, so they have the same keys. A function checks a text. A regular expression describes the same
+//! texts in the schema as far as possible, and tests compare the two.
 //!
-//! A table is data: the name of each key, the shape of its value, and the sentence that describes it.
+//! A table is data: the name of each key, the shape of its value, and its description.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -17,56 +17,56 @@ mod schema;
 
 pub use schema::{mapping, properties, required};
 
-/// A key and what its value may be.
+/// A key and its allowed values.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// As written in the config: `queueId`.
     pub name: &'static str,
-    /// What its value may be.
+    /// The shape of its value.
     pub shape: Shape,
-    /// What it means: sentences, for the JSON Schema and the reference.
+    /// Its description, for the JSON Schema and the reference.
     pub doc: &'static str,
     /// Whether a mapping without it is an error.
     pub required: bool,
-    /// What holds without it, as written in the config.
+    /// Its default, as written in the config.
     pub default: Option<&'static str>,
-    /// Values as written in the config.
+    /// Example values, as written in the config.
     pub examples: &'static [&'static str],
 }
 
-/// What a value may be.
+/// The allowed values of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A text.
     Text(Text),
     /// A list of texts, with the error message of an empty one.
     Texts(Text, &'static str),
-    /// A mapping whose keys people choose.
+    /// A mapping with user-defined keys.
     Map(Text, Text),
     /// A whole number from 1 to this.
     Count(u32),
-    /// A number from 0 to [`Quantity::MAX`], or a text of one in Kubernetes' form.
+    /// A number from 0 to [`Quantity::MAX`], or a text in the form of a Kubernetes quantity.
     Amount,
-    /// A duration above zero and of a day at most.
+    /// A duration above zero, at most one day.
     Duration,
     /// `true` or `false`.
     Bool,
-    /// A mapping whose `type` picks the other keys; with what `type` means, in sentences.
+    /// A mapping whose `type` selects the other keys, with the description of `type`.
     Choice(&'static [Variant], &'static str),
 }
 
-/// Which texts are values.
+/// The allowed texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// The error message for one that is none.
+    /// Returns the error message for an invalid text.
     pub check: fn(&str) -> Result<(), String>,
-    /// The same as a regular expression, as far as one can say it.
+    /// The same as a regular expression, as far as possible.
     pub pattern: Option<&'static str>,
-    /// A regular expression of texts that are none.
+    /// A regular expression of texts that are invalid.
     pub except: Option<&'static str>,
-    /// The most characters.
+    /// The maximum number of characters.
     pub max_length: Option<usize>,
-    /// Whether the empty text is none.
+    /// Whether the empty text is invalid.
     pub nonempty: bool,
 }
 
@@ -75,12 +75,12 @@ pub struct Text {
 pub struct Variant {
     /// The value of `type`.
     pub name: &'static str,
-    /// The keys beside `type`.
+    /// The keys besides `type`.
     pub keys: &'static [Key],
 }
 
-/// A mapping that was decoded by a table: the values of the keys that are there. Two that are equal
-/// mean the same.
+/// A mapping that was decoded by a table: the values of the keys that are present. Two equal mappings
+/// have the same meaning.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Values(BTreeMap<&'static str, Value>);
 
@@ -105,7 +105,7 @@ pub enum Value {
     Choice(&'static str, Values),
 }
 
-/// What a source is selected by.
+/// The name by which a source is selected.
 pub const NAME: Key = Key::new(
     "name",
     Shape::Text(Text::LABEL_VALUE),
@@ -155,7 +155,7 @@ const METRIC_NAME: Text = Text {
     ..Text::ANY
 };
 
-/// Which of the sources that are listed.
+/// Which of the listed sources.
 pub const MATCH: Key = Key::new(
     "match",
     Shape::Text(PATTERN),
@@ -181,19 +181,19 @@ impl Key {
         Self { name, shape, doc, required: false, default: None, examples: &[] }
     }
 
-    /// The same, which must be there.
+    /// The same, as a required key.
     #[must_use]
     pub const fn required(self) -> Self {
         Self { required: true, ..self }
     }
 
-    /// The same, with what holds without it.
+    /// The same, with a default.
     #[must_use]
     pub const fn default(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
     }
 
-    /// The same, with values as written in the config.
+    /// The same, with example values as written in the config.
     #[must_use]
     pub const fn examples(self, examples: &'static [&'static str]) -> Self {
         Self { examples, ..self }
@@ -206,7 +206,7 @@ impl Text {
     /// Any text.
     pub const ANY: Self = Self { check: |_| Ok(()), pattern: None, except: None, max_length: None, nonempty: false };
 
-    /// One that can be a label value.
+    /// A text that is a valid label value.
     pub const LABEL_VALUE: Self = Self {
         check: |text| match is_label_value(text) {
             true => Ok(()),
@@ -217,12 +217,12 @@ impl Text {
         ..Self::ANY
     };
 
-    /// One that a type can be parsed from, with the type's own error message.
+    /// A text that can be parsed as a type, with the error message of the type.
     pub const fn parsed<T: FromStr<Err: std::fmt::Display>>() -> Self {
         Self { check: |text| text.parse::<T>().map(drop).map_err(|error| error.to_string()), ..Self::ANY }
     }
 
-    /// The same texts, which this regular expression describes.
+    /// The same texts, with a regular expression that describes them.
     #[must_use]
     pub const fn pattern(self, pattern: &'static str) -> Self {
         Self { pattern: Some(pattern), ..self }
@@ -232,8 +232,8 @@ impl Text {
 // === impl Values ===
 
 impl Values {
-    /// Takes the keys of these tables from a mapping. What is wrong is in `problems`, and then the
-    /// values are not all of them.
+    /// Takes the keys of these tables from a mapping. Invalid values are added to `problems` and are
+    /// missing in the result.
     pub fn decode(fields: &mut Fields<'_>, tables: &[&'static [Key]], problems: &mut Problems) -> Self {
         let mut values = BTreeMap::new();
         for key in tables.iter().copied().flatten() {
@@ -243,7 +243,7 @@ impl Values {
         Self(values)
     }
 
-    /// The value of a key, if the key is there.
+    /// The value of a key, if the key is present.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
@@ -385,7 +385,7 @@ fn decode_choice(
         variant
     });
     let Some(variant) = variant else {
-        // Without its type a key may be any variant's.
+        // Without a valid `type`, a key may belong to any variant.
         for key in variants.iter().flat_map(|variant| variant.keys) {
             fields.take(key.name);
         }

@@ -1,4 +1,5 @@
-//! OCI queues as a kind of source: the one place that knows both OCI's words and ours.
+//! Queues of Oracle Cloud Infrastructure (OCI) as a kind of source: the only module that knows both the
+//! OCI Queue API and depthgauge's metrics.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use control_plane::ControlPlane;
 use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
 use trouble::{may_have_moved, of_queue, said_of};
 
-/// Visible + in flight: all the work there is.
+/// Visible + in flight: all pending work.
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
 /// Messages ready for delivery.
 const VISIBLE: MetricName = MetricName::new("oci_queue_visible");
@@ -42,13 +43,13 @@ const SIZE_BYTES: MetricName = MetricName::new("oci_queue_size_bytes");
 /// Visible + in flight of the dead-letter queue.
 const DEAD_LETTERS: MetricName = MetricName::new("oci_queue_dead_letters");
 
-/// GetQueue is asked no more often where a queue may have moved: as [`parts`] does for lists, and
-/// for its reasons.
+/// Minimum interval between GetQueue requests for a queue that may have moved. The same as for lists in
+/// [`parts`], for the same reasons.
 const ASK_REST: Duration = Duration::from_secs(10);
 
 /// The key of an entry that names a queue.
 const QUEUE: &str = "queueId";
-/// The key of an entry that stands for the queues of a compartment.
+/// The key of an entry that lists the queues of a compartment.
 const COMPARTMENT: &str = "compartmentId";
 
 /// `type: oci-queue`.
@@ -56,7 +57,7 @@ pub const OCI_QUEUE: Kind = Kind {
     name: "oci-queue",
     label: "queue",
     metrics: &[DEAD_LETTERS, IN_FLIGHT, LENGTH, SIZE_BYTES, VISIBLE],
-    // Names and label of the exporter that people have dashboards for.
+    // The names and the label of the exporter that existing dashboards use.
     gauges: &[
         Gauge { metric: LENGTH, help: "Messages in an OCI queue, visible and in flight" },
         Gauge { metric: VISIBLE, help: "Messages in an OCI queue that are ready for delivery" },
@@ -66,13 +67,13 @@ pub const OCI_QUEUE: Kind = Kind {
     parts: &[CHANNEL, GROUP],
     forms: &[Form { key: COMPARTMENT, keys: OF_COMPARTMENT }, Form { key: QUEUE, keys: OF_QUEUE }],
     connection: connection::OCI,
-    // Those of the exporter that people run today, so that its Deployment's `env` goes on working.
+    // The variables of the same exporter: the `env` of its Deployment works without changes.
     environment: Some(Environment {
         variables: &[
             Variable { name: "OCI_QUEUE_ID", key: QUEUE, of_connection: false },
             Variable { name: "OCI_QUEUE_ENDPOINT", key: "endpoint", of_connection: false },
             Variable { name: "OCI_REGION", key: "region", of_connection: true },
-            // Without it the queue goes by its display name.
+            // Without it, the name of the source is the display name of the queue.
             Variable { name: "OCI_QUEUE_NAME", key: "name", of_connection: false },
         ],
         namespaces: "OCI_QUEUE_NAMESPACES",
@@ -116,31 +117,31 @@ struct QueueSource {
     client: Arc<Client>,
     id: QueueId,
     control_plane: ControlPlane,
-    /// From the config; never asked for, never forgotten.
+    /// From the config. Never resolved, never replaced.
     fixed: Option<Endpoint>,
     found: Mutex<Found>,
     aliases: Aliases,
     groups: Mutex<KnownGroups>,
-    /// Locked while they are listed: one list for all parts that are read at a time.
+    /// Locked while groups are listed: all parts that are read at the same time share one list request.
     listing: tokio::sync::Mutex<()>,
 }
 
-/// What GetQueue said of where the messages are.
+/// The messages endpoint that GetQueue returned.
 #[derive(Clone, Default)]
 struct Found {
     endpoint: Option<Endpoint>,
-    /// It stopped working, for which it may have moved to another cell: ask again, but go on
-    /// with it while there is nothing better.
+    /// Reads there fail, and the queue may have moved to another cell. It is resolved again, and used
+    /// until then.
     suspect: bool,
-    /// But not before then.
+    /// When it may be resolved again.
     again: Option<Instant>,
 }
 
 // === impl QueueSource ===
 
 impl QueueSource {
-    /// A queue whose messages are where the config says, or else where somebody found them, or
-    /// else where GetQueue will say.
+    /// A queue with the messages endpoint of the config, otherwise the one that was found, otherwise the
+    /// one that GetQueue will return.
     fn new(
         client: Arc<Client>,
         id: QueueId,
@@ -163,12 +164,12 @@ impl QueueSource {
         let of = |group| self.of_part(Part { channel, group }, by);
         let Some(asked) = facet.value(GROUP) else { return of(None).await };
         let Some(known) = self.group(asked) else {
-            // It may take all of the time: the next read begins with what it brings.
+            // The list may use up the deadline. The next read then begins with its result.
             self.list_if_due(asked, by).await?;
             let found = self.group(asked).ok_or_else(|| self.groups().lacks(Instant::now()))?;
             return of(Some(&found)).await;
         };
-        // Beside the read: a list that is slow takes no time from it, and one that fails nothing.
+        // Concurrently with the read: a list that is slow or fails does not affect it.
         let (figures, _) = join(of(Some(&known)), self.list_if_due(asked, by)).await;
         match self.group(asked) {
             Some(found) if found != known => of(Some(&found)).await,
@@ -177,7 +178,7 @@ impl QueueSource {
         }
     }
 
-    /// The figures of a part, from where the messages are.
+    /// The values of a part, from the messages endpoint.
     async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Items, SourceError> {
         let known = self.fixed.clone().or_else(|| self.found().endpoint.clone());
         let Some(known) = known else {
@@ -187,7 +188,7 @@ impl QueueSource {
         if !self.asks_again(Instant::now()) {
             return self.stats_at(&known, part, by).await;
         }
-        // Beside the read, too, which does not wait for it where it is good.
+        // Also concurrently. A read that succeeds does not wait for GetQueue.
         let (read, ask) = (pin!(self.stats_at(&known, part, by)), pin!(self.ask_endpoint(by)));
         let (failed, found) = match select(read, ask).await {
             Either::Left((Ok(figures), _)) => return Ok(figures),
@@ -223,7 +224,7 @@ impl QueueSource {
         self.aliases.group(asked).cloned().or_else(|| self.groups().find(asked))
     }
 
-    /// Lists the consumer groups, if that is to be done before this name is answered.
+    /// Lists the consumer groups, if this name needs a newer list.
     async fn list_if_due(&self, asked: &str, by: Instant) -> Result<(), SourceError> {
         if self.aliases.group(asked).is_some() {
             return Ok(());
@@ -250,7 +251,7 @@ impl QueueSource {
         }
     }
 
-    /// The OCID of a consumer group, or as much as is known of it.
+    /// The OCID of a consumer group, or its name if the OCID is not known.
     fn group_meant(&self, asked: &str) -> String {
         self.group(asked).map_or_else(|| asked.to_ascii_lowercase(), |id| id.to_string())
     }
@@ -261,7 +262,7 @@ impl QueueSource {
         groups.map_err(|error| list_error(format_args!("{} at {control_plane}", self.id), &error))
     }
 
-    /// Whether GetQueue is to be asked where the messages are now; for the others, it has been.
+    /// Whether to resolve the endpoint again. Only the first of several concurrent reads gets `true`.
     fn asks_again(&self, now: Instant) -> bool {
         let mut found = self.found();
         let asks = self.fixed.is_none() && found.suspect && found.again.is_none_or(|again| now >= again);
@@ -288,7 +289,7 @@ impl QueueSource {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
         let queue = queue.map_err(|error| of_queue(Step::Endpoint, &self.id, &control_plane, &error))?;
-        // What it names is not logged: a service may repeat a request, with what authenticates it.
+        // The value is not logged: a service may return a request, including its credentials.
         queue.messages_endpoint.parse().map_err(|_| {
             SourceError::new(
                 Step::Endpoint,
@@ -300,16 +301,16 @@ impl QueueSource {
         })
     }
 
-    /// Takes note of how a read at this endpoint ended.
+    /// Records how a read at this endpoint ended.
     fn learn(&self, endpoint: &Endpoint, error: Option<&oci::Error>) {
         let suspect = match error {
             None => false,
             Some(error) if may_have_moved(error, self.client.upstream().breaker_open(&endpoint.authority())) => true,
-            // Nothing that tells.
+            // The error says nothing about the endpoint.
             Some(_) => return,
         };
         let mut found = self.found();
-        // Not of one that has been given up meanwhile.
+        // The endpoint may have been replaced meanwhile.
         if found.endpoint.as_ref() == Some(endpoint) {
             found.suspect = suspect;
         }

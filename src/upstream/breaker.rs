@@ -18,14 +18,14 @@ pub(super) const OPEN_AFTER: u32 = 10;
 /// too early is right again within 10 s.
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// What is known of a host.
+/// The state of a host.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// Failures since the last answer.
     streak: u32,
     /// The keys of the requests that failed.
     failed: HashSet<String>,
-    /// Why the last of them did.
+    /// The cause of the last failure.
     cause: Option<Cause>,
     /// When the last request was let through while open.
     probe: Option<Instant>,
@@ -34,7 +34,7 @@ pub(super) struct Breaker {
 // === impl Breaker ===
 
 impl Breaker {
-    /// Why a request of this key must not be sent now, if so.
+    /// The reason why a request of this key must not be sent now, if any.
     pub(super) fn refusal(&self, key: &str, now: Instant) -> Option<&Cause> {
         let probed = self.probe.is_some_and(|probe| now < probe + PROBE_EVERY);
         self.cause.as_ref().filter(|_| self.is_open() && probed && self.failed.contains(key))

@@ -1,4 +1,4 @@
-//! Reads that wait, and in which order they are served: round-robin over their owners.
+//! Waiting reads, which are served round-robin over their owners.
 //!
 //! An owner is any text; reads without one share the empty text. A read waits for as long as its
 //! receiver exists.

@@ -1,4 +1,4 @@
-//! What a service does not want to be sent for a while, because it said so (`Retry-After`). Pure.
+//! Pauses that a service requested by `Retry-After`. Pure.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Cause;
 
-/// By key: until when, and what the service answered.
+/// By key: the end of the pause, and the response of the service.
 #[derive(Debug, Default)]
 pub(super) struct Pauses(HashMap<String, (Instant, Cause)>);
 
@@ -16,7 +16,7 @@ pub(super) struct Pauses(HashMap<String, (Instant, Cause)>);
 impl Pauses {
     /// Begins a pause, or makes one that lasts longer.
     pub(super) fn begin(&mut self, key: &str, wait: Duration, cause: Cause, now: Instant) {
-        // Those that are over go here, so that there are never more than keys in use.
+        // Removes ended pauses, so there are never more than keys in use.
         self.0.retain(|_, (until, _)| *until > now);
         let until = now + wait;
         if self.0.get(key).is_none_or(|(before, _)| *before < until) {
@@ -24,7 +24,7 @@ impl Pauses {
         }
     }
 
-    /// How long the pause of this key still lasts, and why.
+    /// The remaining pause of this key, and its cause.
     pub(super) fn left(&self, key: &str, now: Instant) -> Option<(Duration, &Cause)> {
         let (until, cause) = self.0.get(key)?;
         let left = until.checked_duration_since(now).filter(|left| !left.is_zero())?;

@@ -1,4 +1,4 @@
-//! Reads in flight at one host: how many there may be, and of whom.
+//! Limits the reads in flight at one host, and shares them among owners.
 //!
 //! An owner takes a place only while more places are free than it has. So the reads of one owner that
 //! hang leave half of the places to others, and those of two leave a quarter.

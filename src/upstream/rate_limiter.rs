@@ -1,10 +1,10 @@
-//! How fast a service is queried: so many requests a second, one after the other, round-robin over
-//! the owners of reads.
+//! Limits the requests per second to a service. Turns are evenly spaced and go round-robin over the owners
+//! of reads.
 //!
-//! A read waits for its turn, and its deadline begins with the turn. With more reads than turns
-//! every value is read less often, and none times out because of it. Spacing has a second use: what
-//! a request costs here (an RSA signature takes 0.7 ms of one core, so that a core is full at some
-//! 1,400 a second) comes one by one, so that it delays an answer by one signature at most.
+//! A read waits for its turn, and its deadline begins with the turn. With more reads than turns, every
+//! value is read less often, and no read times out because of it. Spacing also spreads the CPU cost of
+//! requests. An RSA signature takes 0.7 ms of one core, so a core is saturated at about 1,400 a second.
+//! With spacing, an answer is delayed by at most one signature.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Key tables as JSON Schema, draft 2020-12. It has no keyword that JSON Schema lacked before 2019
-//! except `$defs`, because editors ignore what is newer.
+//! Key tables as JSON Schema, draft 2020-12. Except for `$defs`, it uses only keywords that JSON Schema
+//! had before 2019, because editors ignore newer ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Key, Shape, Text, Variant};
 use crate::metric::quantity::Quantity;
 
-/// A Kubernetes quantity that is not negative.
+/// A non-negative Kubernetes quantity.
 const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$";
 
 /// A mapping that has the keys of this table and no others.
@@ -32,7 +32,7 @@ pub fn properties<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> serde_json
     keys.map(|key| Ok((key.name.to_owned(), property(key)?))).collect()
 }
 
-/// The names of the keys of these tables that have to be there.
+/// The names of the required keys of these tables.
 pub fn required<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> Vec<&'static str> {
     tables.into_iter().flatten().filter(|key| key.required).map(|key| key.name).collect()
 }
@@ -43,7 +43,7 @@ fn property(key: &Key) -> serde_json::Result<Value> {
         Shape::Texts(text, _) => json!({"type": "array", "minItems": 1, "items": text_schema(&text)}),
         Shape::Map(names, values) => {
             let mut names = text_schema(&names);
-            // A key is a text anyway.
+            // A key is always a text.
             names.remove("type");
             json!({"type": "object", "propertyNames": names, "additionalProperties": text_schema(&values)})
         }
@@ -70,7 +70,7 @@ fn property(key: &Key) -> serde_json::Result<Value> {
     Ok(schema)
 }
 
-/// A value as written in the config; a text and a duration are written without quotes.
+/// A value as written in the config. A text and a duration are written without quotes.
 fn literal(key: &Key, written: &str) -> serde_json::Result<Value> {
     match key.shape {
         Shape::Text(_) | Shape::Duration => Ok(written.into()),
@@ -96,7 +96,7 @@ fn text_schema(text: &Text) -> Map<String, Value> {
     schema
 }
 
-/// A key that only some variants have is refused beside the `type` of the others.
+/// A key that only some variants have is invalid with the `type` of the others.
 fn choice(key: &Key, variants: &[Variant], doc: &str) -> serde_json::Result<Value> {
     let names: Vec<&str> = variants.iter().map(|variant| variant.name).collect();
     let mut all = Map::from_iter([("type".to_owned(), json!({"description": doc, "enum": names}))]);

@@ -1,4 +1,4 @@
-//! What all OCI queues are read through: a client with credentials, and where the control plane is.
+//! The connection of all OCI queues: a client with credentials, and the control plane endpoint.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ use crate::oci::{self, Client};
 use crate::source::keys::{Key, Shape, Text, Values, Variant};
 use crate::source::{Connection, ConnectionType, OpenError, Opened, Place};
 
-/// Names a file of certificates to trust, as in the Go SDK and so in Oracle's Terraform provider.
+/// A file of CA certificates to trust. The Go SDK and Oracle's Terraform provider use the same variable.
 const CA_VARIABLE: &str = "OCI_DEFAULT_CERTS_PATH";
-/// The most requests a second that can be set: far more than one core can sign.
+/// The maximum of `maxRequestsPerSecond`: far more than one core can sign.
 const REQUESTS_MAX: u32 = 10_000;
 
 /// Section `oci`.
@@ -100,14 +100,14 @@ const PROFILE: &[Key] = &[
         .default("DEFAULT"),
 ];
 
-/// A client with credentials, and how it finds the control plane.
+/// A client with credentials, and how the control plane is resolved.
 struct OciConnection {
     client: Arc<Client>,
-    /// Instead of what follows from the region.
+    /// Overrides the endpoint of the region.
     control_plane: Option<Endpoint>,
-    /// Of the config, the principal or the environment.
+    /// From the config, the principal or the environment.
     region: Option<Home>,
-    /// The principal's own region counts, and is not known before it authenticates.
+    /// The home region of the principal applies, which is unknown until it authenticates.
     asks_home: bool,
 }
 
@@ -136,14 +136,14 @@ impl OciConnection {
         Ok(Self { client, control_plane, region, asks_home })
     }
 
-    /// Where the control plane is asked about this: the override, else by the region that is
-    /// set, or the one in the OCID.
+    /// The control plane for `what`: the override, otherwise the endpoint of the configured region or of
+    /// the region in the OCID.
     fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
         let known = self.known_control_plane(what, region);
         if let Ok(endpoint) = &known {
             self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;
         }
-        // An error is none while the principal may yet say where it is at home.
+        // Not an error yet if the principal may have a home region.
         if self.asks_home { Ok(ControlPlane::OfPrincipal(known.ok())) } else { Ok(ControlPlane::At(known?)) }
     }
 
@@ -171,7 +171,7 @@ impl Connection for OciConnection {
         let client = self.client.clone();
         if form == COMPARTMENT {
             let id: CompartmentId = present(entry.parsed(COMPARTMENT)?, COMPARTMENT)?;
-            // Its OCID names no region.
+            // The OCID of a compartment has no region.
             let control_plane = self.control_plane(&format!("compartment …{}", id.suffix()), "")?;
             return Ok(Opened::Many(Box::new(QueueListing { client, control_plane, scope: Scope::Compartment(id) })));
         }
@@ -183,13 +183,13 @@ impl Connection for OciConnection {
                 let aliases = Aliases::new(entry)?;
                 Opened::One(QueueSource::new(client, id, control_plane, fixed, None, aliases).identified())
             }
-            // By its display name.
+            // Without `name`, its name is the display name.
             None => Opened::Many(Box::new(QueueListing { client, control_plane, scope: Scope::Queue(id, fixed) })),
         })
     }
 }
 
-/// What the section sets of a client, and the environment where the section says nothing.
+/// The client settings of the section, and of the environment for keys that are not set.
 fn client_settings(values: &Values) -> Result<oci::Settings, OpenError> {
     let (file, named_by) = match values.text("caFile") {
         Some(file) => (Some(expand_home(file)), "`oci.caFile`"),
@@ -233,7 +233,7 @@ fn queue(id: &QueueId) -> String {
     format!("queue …{}", id.suffix())
 }
 
-/// The one thing that can be wrong with a client that is not used yet.
+/// The only error that a client can have before its first request.
 fn no_certificates(error: &(dyn Error + 'static)) -> OpenError {
     let text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)";
     OpenError(with_causes(text.to_owned(), Some(error)))

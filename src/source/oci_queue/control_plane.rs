@@ -1,4 +1,5 @@
-//! Where a queue's control plane is: known from the start, or learnt from who signs in.
+//! The endpoint of a queue's control plane: known from the start, or resolved when the principal
+//! authenticates.
 
 use std::fmt;
 
@@ -9,12 +10,13 @@ use crate::oci::Client;
 use crate::oci::endpoint::Endpoint;
 use crate::source::{SourceError, Step, Verdict};
 
-/// Where GetQueue, ListQueues and ListConsumerGroups are asked.
+/// The endpoint for GetQueue, ListQueues and ListConsumerGroups.
 #[derive(Clone)]
 pub(super) enum ControlPlane {
     /// Known from the start.
     At(Endpoint),
-    /// Where the principal is at home, which it learns when it signs in; here if it does not.
+    /// The home region of the principal, which is known after authentication. This endpoint if there is
+    /// none.
     OfPrincipal(Option<Endpoint>),
 }
 
@@ -30,7 +32,7 @@ impl fmt::Display for ControlPlane {
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Its endpoint, once it is known.
+    /// Resolves the endpoint, which may need authentication.
     pub(super) async fn of(&self, client: &Client, by: Instant) -> Result<Endpoint, SourceError> {
         let otherwise = match self {
             Self::At(endpoint) => return Ok(endpoint.clone()),

@@ -1,4 +1,4 @@
-//! Which queues there are: those of a compartment, or one that goes by its own display name.
+//! Lists queues: those of a compartment, or one that is named by its display name.
 
 use std::fmt::Arguments;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::oci::queue::QueueId;
 use crate::oci::{self, Client};
 use crate::source::{Identified, Listed, Listing, SourceError, Step};
 
-/// Queues whose names are asked for.
+/// Queues whose names come from the control plane.
 pub(super) struct QueueListing {
     pub(super) client: Arc<Client>,
     pub(super) control_plane: ControlPlane,
@@ -26,16 +26,16 @@ pub(super) struct QueueListing {
 
 /// Which queues.
 pub(super) enum Scope {
-    /// All that are in use there.
+    /// All queues of it that are in use.
     Compartment(CompartmentId),
-    /// This one, with its messages endpoint if it is said.
+    /// This queue, with its messages endpoint if the config has one.
     Queue(QueueId, Option<Endpoint>),
 }
 
 // === impl QueueListing ===
 
 impl QueueListing {
-    /// ListQueues names the messages endpoints, too, which saves a GetQueue for each queue.
+    /// ListQueues also returns the messages endpoints, which saves one GetQueue per queue.
     async fn of_compartment(&self, id: &CompartmentId, by: Instant) -> Result<Vec<Listed>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queues = self.client.list_queues(&control_plane, id, by).await;
@@ -45,7 +45,7 @@ impl QueueListing {
             .map(|queue| {
                 let about = format_args!("{id} at {control_plane}");
                 let id = queue.id().map_err(|error| source_error(Step::List, about, &error))?;
-                // One that is not HTTPS is an error when the queue is read, and then by its name.
+                // An endpoint that is not HTTPS is reported when the queue is read, with its name.
                 let found = queue.messages_endpoint.and_then(|endpoint| endpoint.parse().ok());
                 Ok(self.listed(queue.display_name, id, None, found))
             })
@@ -66,7 +66,7 @@ impl QueueListing {
 
     fn source(&self, id: QueueId, fixed: Option<Endpoint>, found: Option<Endpoint>) -> Identified {
         let (client, control_plane) = (self.client.clone(), self.control_plane.clone());
-        // Nobody can have given names to parts of a queue that nobody named.
+        // Only an entry that names its queue can have aliases.
         QueueSource::new(client, id, control_plane, fixed, found, Aliases::default()).identified()
     }
 }
@@ -109,7 +109,7 @@ impl Listing for QueueListing {
     }
 }
 
-/// As of a queue, but what is missing there is something else.
+/// The same as for a queue, with another remedy for a missing compartment or policy.
 fn compartment_error(about: Arguments<'_>, error: &oci::Error) -> SourceError {
     let mut translated = source_error(Step::List, about, error);
     if let oci::Error::Service(error) = error

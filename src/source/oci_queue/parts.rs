@@ -1,5 +1,5 @@
-//! The parts of a queue as people name them: channels, and consumer groups by alias or by
-//! display name, which only the control plane can turn into an OCID.
+//! The parts of a queue by name: channels, and consumer groups by alias or by display name. Only the
+//! control plane can resolve a display name to an OCID.
 
 use std::collections::BTreeMap;
 use std::fmt::Arguments;
@@ -44,40 +44,40 @@ const GROUP_OCID: Text = Text {
     ..Text::parsed::<GroupId>().pattern(r"^ocid1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)+\.[A-Za-z0-9_-]+$")
 };
 
-/// The groups are listed no more often. Less than an HPA's 15 s, so that one that is new is
-/// found by the next question; the control plane is not made for more.
+/// Minimum interval between lists of the groups, because the control plane is not made for frequent
+/// requests. It is shorter than an HPA's 15 s, so the next request finds a new group.
 const LIST_REST: Duration = Duration::from_secs(10);
-/// And no less often while somebody asks for one: names change hands without a word, and the group
-/// that had one before goes on answering. As long as a value may be told by default.
+/// Maximum age of the list while groups are requested. A display name may move to another group without
+/// an error, because the previous group still returns values. Equal to the default of `maxAge`.
 const LIST_AGE: Duration = Duration::from_secs(60);
-/// Of the names that a "no such group" tells; the whole sentence is to stay under 400 bytes.
+/// Length limit of the names in a "no such group" error. The whole message must stay under 400 bytes.
 const NAMES_BYTES: usize = 160;
-/// And how many of them.
+/// Maximum number of these names.
 const NAMES_MAX: usize = 10;
 
-/// Names for what a label value cannot hold, from the config.
+/// Aliases of the config for IDs that are no valid label values.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Aliases {
     channels: BTreeMap<String, String>,
     groups: BTreeMap<String, GroupId>,
 }
 
-/// The consumer groups of one queue, as they were listed last.
+/// The consumer groups of one queue, from the last list.
 #[derive(Default)]
 pub(super) struct KnownGroups {
     listed_at: Option<Instant>,
     /// Sorted by name.
     groups: Vec<(String, GroupId)>,
-    /// Why the last list did not come.
+    /// The error of the last list, if it failed.
     failure: Option<SourceError>,
-    /// One of them stopped working: it may have been made anew under its name.
+    /// Reads of a group fail: it may have been created again under the same name.
     suspect: bool,
 }
 
 // === impl Aliases ===
 
 impl Aliases {
-    /// Those of `channels` and `consumerGroups` of an entry.
+    /// The aliases in `channels` and `consumerGroups` of an entry.
     pub(super) fn new(entry: &Values) -> Result<Self, OpenError> {
         let channels = entry.map(CHANNELS.name).map(|(alias, id)| (alias.to_owned(), id.to_owned())).collect();
         let group = |(alias, id): (&str, &str)| {
@@ -88,7 +88,7 @@ impl Aliases {
         Ok(Self { channels, groups })
     }
 
-    /// The id of a channel: its own name, unless that is an alias.
+    /// The ID of a channel: the name itself, unless it is an alias.
     pub(super) fn channel<'a>(&'a self, asked: &'a str) -> &'a str {
         self.channels.get(asked).map_or(asked, String::as_str)
     }
@@ -102,12 +102,12 @@ impl Aliases {
 // === impl KnownGroups ===
 
 impl KnownGroups {
-    /// The group of this display name, whatever the case, as far as is known.
+    /// The known group with this display name, ignoring case.
     pub(super) fn find(&self, asked: &str) -> Option<GroupId> {
         self.groups.iter().find(|(name, _)| name.eq_ignore_ascii_case(asked)).map(|(_, id)| id.clone())
     }
 
-    /// Whether the list is to be asked for before this name is answered.
+    /// Whether this name needs a newer list.
     pub(super) fn is_due(&self, asked: &str, now: Instant) -> bool {
         let wanted = self.suspect || self.find(asked).is_none();
         let rest = if wanted { LIST_REST } else { LIST_AGE };
@@ -115,8 +115,8 @@ impl KnownGroups {
         self.listed_at.is_none_or(|at| now - at >= said.map_or(rest, |said| said.max(rest)))
     }
 
-    /// What became of a list that ended at `now`. True when it is news of which no answer
-    /// tells: groups that are known go on under their old names, or the list came again.
+    /// Records the result of a list at `now`. Returns whether to log it, because no response shows it:
+    /// the list began to fail while known groups stay usable, or it succeeds again.
     pub(super) fn update(&mut self, listed: Result<Vec<GroupSummary>, SourceError>, now: Instant) -> bool {
         self.listed_at = Some(now);
         let (known, failed) = (!self.groups.is_empty(), self.failure.is_some());
@@ -124,19 +124,19 @@ impl KnownGroups {
         known && failed != self.failure.is_some()
     }
 
-    /// Why the last list did not come, if it did not.
+    /// The error of the last list, if it failed.
     pub(super) fn failure(&self) -> Option<&SourceError> {
         self.failure.as_ref()
     }
 
-    /// The groups are what they are said to be only until one is gone.
+    /// A group was not found, so the list may be outdated.
     pub(super) fn suspect(&mut self) {
         self.suspect = true;
     }
 
     /// Why there is no group of this name.
     pub(super) fn lacks(&self, now: Instant) -> SourceError {
-        // As long as the list does not come, nobody knows that there is none.
+        // While the list fails, it is unknown whether the group exists.
         if let Some(failure) = &self.failure {
             let again = failure.retry_after.zip(self.listed_at).map(|(said, at)| at + said);
             let retry_after = again.map(|again| again.saturating_duration_since(now));
@@ -169,10 +169,10 @@ impl KnownGroups {
     }
 }
 
-/// Trouble with the list of groups, whose policy is another than the queue's.
+/// An error of the list of groups, which needs another IAM policy than the queue.
 pub(super) fn list_error(about: Arguments<'_>, error: &Error) -> SourceError {
     let Error::Service(service) = error else { return source_error(Step::List, about, error) };
-    // The statement that we know lets somebody read queues, and no document says that it covers groups.
+    // The known policy statement allows reading queues. It is not documented to cover groups.
     let error = Error::Service(ServiceError { policy: None, ..service.clone() });
     let mut translated = source_error(Step::List, about, &error);
     if matches!(service.status, 403 | 404) {

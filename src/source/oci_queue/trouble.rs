@@ -1,4 +1,4 @@
-//! What went wrong with a queue, in our words: step, cause, remedy.
+//! Translates client errors to source errors: operation, cause and remedy.
 
 use std::error::Error;
 use std::fmt::Arguments;
@@ -10,8 +10,8 @@ use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
 use crate::source::{SourceError, Step, Verdict};
 
-/// Whether the queue may be at another messages endpoint now. One that takes too long to answer is
-/// there, as far as anybody knows, unless it is `down`: nobody gets an answer there.
+/// Whether the queue may have moved to another messages endpoint. A time-out is no sign of that, unless
+/// the endpoint is `down`: no request gets a response there.
 pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
     match error {
         oci::Error::Http(error) => matches!(error.fault, Fault::Unreachable(..)) || down,
@@ -20,14 +20,14 @@ pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
     }
 }
 
-/// The client's error as a source's; `about` is the OCID of what was asked for, and where, for the log.
+/// Translates a client error. `about` is the requested OCID and the endpoint, for the log.
 pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error) -> SourceError {
     if let oci::Error::NotSent(met, retry_after) = error {
-        // As if it had been met itself: for the reader it is the same outage.
+        // The same message as for the earlier request, because it is the same outage.
         let met = source_error(step, about, met);
         let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
         let detail = format!("not sent, because {why} after this: {}", met.detail);
-        // What the service said of when to come back counts from when it said so.
+        // `Retry-After` counts from the earlier response.
         return SourceError { detail, retry_after: *retry_after, ..met };
     }
     let request_id = error.request_id();
@@ -39,11 +39,11 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
         }
         oci::Error::Http(error) => (step, connection_remedy(&error.fault)),
         oci::Error::Service(error) => (step, service_remedy(error)),
-        // Handled above.
+        // Returned above.
         oci::Error::NotSent(..) => (step, connection_remedy(&Fault::TimedOut)),
     };
     let cause = match error {
-        // What exactly is wrong with an answer may differ from one to the next.
+        // The exact error may differ between responses, and the cause must stay the same.
         oci::Error::InvalidResponse(..) => "the answer is not understood".to_owned(),
         _ => error.to_string(),
     };
@@ -56,7 +56,7 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
     SourceError { step, verdict: verdict(error), cause, remedy, detail, grant, request_id, retry_after }
 }
 
-/// The same about one queue, which may be sought where its OCID says that it is not.
+/// The same for one queue. It also detects a request to another region than that of the OCID.
 pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
     let met = source_error(step, format_args!("{id} at {asked}"), error);
     match (met.verdict, Region::find(id.region()), Region::at(asked)) {
@@ -69,7 +69,7 @@ pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::
     }
 }
 
-/// OCI says 404 for a queue that is not there and for one that nobody lets us see.
+/// OCI returns 404 for a queue that does not exist and for one without access.
 fn verdict(error: &oci::Error) -> Verdict {
     match error {
         oci::Error::Service(error) if matches!(error.status, 403 | 404) => Verdict::Absent,
@@ -99,7 +99,7 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
     }
 }
 
-/// Everything, for the log: the message of the service and every inner error.
+/// All details, for the log: the message of the service and every inner error.
 fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) -> String {
     let text = match error {
         oci::Error::SignIn(sign_in) => format!("{error} ({})", sign_in.detail),
@@ -115,13 +115,13 @@ fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) ->
     }
 }
 
-/// A text for the log, and what it is about.
+/// A text for the log, with its OCID, endpoint and request ID.
 pub(super) fn said_of(text: &str, about: Arguments<'_>, request_id: Option<&str>) -> String {
     let request_id = request_id.map(|id| format!(", opc-request-id {id}")).unwrap_or_default();
     format!("{text} ({about}{request_id})")
 }
 
-/// A text, and why, as far as the errors below it tell.
+/// A text, followed by the chain of its causes.
 pub(super) fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
     while let Some(error) = cause {
         text.push_str(": ");
