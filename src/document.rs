@@ -127,6 +127,24 @@ impl Node {
         parsed.map_err(|error| problems.add(self.at, error.to_string())).ok()
     }
 
+    /// The one of these whose name is its text. Any other text is a problem: what is `wrong`, and the
+    /// names that there are.
+    pub fn one_of<'k, T>(
+        &self,
+        known: &'k [T],
+        name: impl Fn(&T) -> &str,
+        wrong: impl Fn(&str) -> String,
+        problems: &mut Problems,
+    ) -> Option<&'k T> {
+        let text = self.text(problems)?;
+        let found = known.iter().find(|known| name(known) == text);
+        if found.is_none() {
+            let names: Vec<&str> = known.iter().map(name).collect();
+            problems.add(self.at, format!("{}; there is {}", wrong(text), names.join(", ")));
+        }
+        found
+    }
+
     /// A duration above zero, at most one day, such as `5s`, `500ms` or `2m`.
     pub fn duration(&self, problems: &mut Problems) -> Option<Duration> {
         let written = match &self.value {

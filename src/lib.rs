@@ -89,7 +89,7 @@
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
 //!   oci.rs             client: sign, send, decode; knows nothing of metrics; oci/signing.rs: what authenticates a request
-//!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group}.rs, oci/regions.tsv   declared: regions that the table does not know
+//!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group,group_id,ocid}.rs, oci/regions.tsv   declared: regions that the table does not know
 //!   oci/{answer,error}.rs   what is read out of an answer; why there is none
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
 //!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure

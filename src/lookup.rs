@@ -25,7 +25,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace, Sample};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{Definition, Kind, Kinds, Opened};
+use crate::source::{Definition, Kind, Kinds, Opened, fixed_metrics, kind_of};
 
 pub mod activation;
 mod chosen;
@@ -67,7 +67,6 @@ use chosen::Share;
 use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
-use limits::ITEMS_MAX;
 use meters::Meters;
 use metrics::Metrics;
 use no_match::no_match;
@@ -121,7 +120,6 @@ pub struct SourceConfig {
 
 /// All sources, ready to be requested.
 pub struct Catalog {
-    kinds: Kinds,
     published: Arc<ArcSwap<Entries>>,
     replacements: mpsc::UnboundedSender<Replacement>,
     maker: ReadingsMaker,
@@ -161,7 +159,7 @@ impl Catalog {
         let mut registry = Registry::new(published.clone(), maker.clone(), to_apply, Metrics::of(kinds, []));
         registry.replace(configs);
         let reader = Reader { registry, tasks, reports, replacements };
-        (Self { kinds, published, replacements: to_replace, maker }, reader)
+        (Self { published, replacements: to_replace, maker }, reader)
     }
 
     /// Counts requests and reads in a registry whose metrics begin with `depthgauge_`.
@@ -289,13 +287,13 @@ impl Catalog {
 
     /// The metrics that every config has.
     pub fn fixed_metrics(&self) -> BTreeSet<MetricName> {
-        fixed_metrics(self.kinds)
+        fixed_metrics(self.entries().metrics.kinds)
     }
 
     /// The label that names a source of this metric: `queue`. Metrics whose names the config chooses have
     /// none.
     pub fn label(&self, metric: &MetricName) -> Option<&'static str> {
-        self.kinds.iter().find(|kind| kind.metrics.contains(metric)).map(|kind| kind.label)
+        kind_of(self.entries().metrics.kinds, metric.as_str()).map(|kind| kind.label)
     }
 
     fn query<'q>(&self, metric: &str, selector: &'q Selector) -> Result<Query<'q>, LookupError> {
@@ -368,11 +366,6 @@ fn in_range(metric: &MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Lo
     Err(LookupError::Unavailable(what.into()))
 }
 
-/// The metrics that these kinds have, whatever the config is.
-pub fn fixed_metrics(kinds: Kinds) -> BTreeSet<MetricName> {
-    kinds.iter().flat_map(|kind| kind.metrics).cloned().collect()
-}
-
 /// A source as it appears in an error message: `queue "orders"`.
 pub fn title(kind: &Kind, name: &str) -> String {
     format!("{} {name:?}", kind.label)
@@ -395,13 +388,7 @@ fn items<'a>(
     if let Some(names) = view.names(kind) {
         let selected = names.select(query).map_err(LookupError::Unavailable)?;
         query.check_parts(selected.len())?;
-        let count = selected.len() * query.facets.len();
-        if count > ITEMS_MAX {
-            return Err(LookupError::BadSelector(format!(
-                "the selector picks {count} items of {}; there can be {ITEMS_MAX} in an answer",
-                query.metric
-            )));
-        }
+        LookupError::unless_fits(&query.metric, selected.len() * query.facets.len())?;
         for entry in selected {
             for facet in &*query.facets {
                 let reading = entry.source.readings.reading(facet, namespace, now);

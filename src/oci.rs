@@ -27,6 +27,7 @@ mod group_id;
 mod instance_principal;
 pub mod key;
 pub mod metadata;
+mod ocid;
 mod policy;
 pub mod queue;
 pub mod region;

@@ -5,6 +5,7 @@
 //! traits. So config errors, freshness, refusal of stale values and outages are the same for every
 //! kind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,6 +257,16 @@ pub struct SourceError {
     pub request_id: Option<Box<str>>,
     /// `Retry-After` of the service, from now: at most 30 s.
     pub retry_after: Option<Duration>,
+}
+
+/// The metrics that these kinds have, whatever the config is.
+pub fn fixed_metrics(kinds: Kinds) -> BTreeSet<MetricName> {
+    kinds.iter().flat_map(|kind| kind.metrics).cloned().collect()
+}
+
+/// The kind that has this fixed metric.
+pub fn kind_of(kinds: Kinds, metric: &str) -> Option<&'static Kind> {
+    kinds.iter().copied().find(|kind| kind.metrics.iter().any(|known| known.as_str() == metric))
 }
 
 // === impl Kind ===

@@ -40,8 +40,8 @@ struct Typed<'m, M> {
     message: &'m M,
 }
 
-/// The document, made at the first call.
-pub(super) fn get(made: &'static Made) -> Result<&'static Fixed, Refusal> {
+/// What was made, or the refusal of a request for it.
+pub(super) fn get<T>(made: &Result<T, EncodeError>) -> Result<&T, Refusal> {
     made.as_ref().map_err(|error| Refusal::internal(error.to_string()))
 }
 

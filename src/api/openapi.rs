@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::Encoding;
 use super::encode::EncodeError;
-use super::fixed::Fixed;
+use super::fixed::{self, Fixed};
 use crate::metric::MetricName;
 use crate::refusal::Refusal;
 use crate::request::{GROUP, PREFIX, VERSION};
@@ -63,7 +63,7 @@ impl OpenApi {
     }
 
     fn get(&self) -> Result<&Documents, Refusal> {
-        self.0.as_ref().as_ref().map_err(|error| Refusal::internal(error.to_string()))
+        fixed::get(&self.0)
     }
 }
 

@@ -7,11 +7,10 @@ use serde_json::Value;
 use super::told;
 use super::wire::Wire;
 use crate::hpa::{Spec, Target, Tolerance};
-use crate::lookup::fixed_metrics;
 use crate::metric::quantity::{Quantity, float};
 use crate::metric::{CATEGORY, MetricName};
 use crate::request::PREFIX;
-use crate::source::KINDS;
+use crate::source::{KINDS, fixed_metrics, kind_of};
 use crate::zero;
 
 pub(super) mod warnings;
@@ -244,8 +243,9 @@ impl Question {
     /// The label that picks sources, if this question leaves open which. Metrics whose names a config
     /// chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {
-        let label = KINDS.iter().find(|kind| kind.metrics.iter().any(|known| known.as_str() == self.metric))?.label;
-        Some(label).filter(|_| self.is_ours).filter(|label| !self.named.iter().any(|key| key == label))
+        Some(kind_of(KINDS, &self.metric)?.label)
+            .filter(|_| self.is_ours)
+            .filter(|label| !self.named.iter().any(|key| key == label))
     }
 }
 

@@ -8,8 +8,7 @@ use anyhow::{Result, bail};
 use super::cluster::persons_kube_client;
 use super::{clock, pod_namespace};
 use crate::apiservice::{GivenUp, NAME, ServiceRef, UnregisterError, Unregistered, unregister};
-use crate::lookup::fixed_metrics;
-use crate::source::KINDS;
+use crate::source::{KINDS, fixed_metrics};
 use crate::zero::{HandBackError, HandedBack, LEASE, hand_back, retire};
 
 /// Where all manifests install it.

@@ -120,34 +120,32 @@ impl Connections {
         types: &[&'static ConnectionType],
         report: &mut Report<'_>,
     ) {
-        let problems = report.of(location.file);
-        let Some(mut fields) = node.fields(problems) else {
+        let Some((of, values)) = decode(node, types, report.of(location.file)) else {
             self.wrong.insert(name.to_owned());
             return;
         };
-        let of = fields.require("type", problems).and_then(|node| {
-            let text = node.text(problems)?;
-            let of = types.iter().find(|of| of.name == text);
-            if of.is_none() {
-                let known: Vec<_> = types.iter().map(|of| of.name).collect();
-                problems.add(node.at(), format!("unknown connection type {text:?}; there is {}", known.join(", ")));
-            }
-            of
-        });
-        let Some(of) = of else {
-            self.wrong.insert(name.to_owned());
-            return;
-        };
-        let values = Arc::new(Values::decode(&mut fields, &[of.keys], problems));
-        fields.finish(problems);
         match self.named.get(name) {
             Some(Named { location: first, .. }) => {
                 let first = report.place(*first, location);
                 report.add(location, format!("another connection is called {name:?}, at {first}: names must differ"));
             }
-            None => _ = self.named.insert(name.to_owned(), Named { location, kind: of.name, values }),
+            None => _ = self.named.insert(name.to_owned(), Named { location, kind: of.name, values: Arc::new(values) }),
         }
     }
+}
+
+/// A connection of one of these types.
+fn decode(
+    node: &Node,
+    types: &[&'static ConnectionType],
+    problems: &mut Problems,
+) -> Option<(&'static ConnectionType, Values)> {
+    let mut fields = node.fields(problems)?;
+    let wrong = |text: &str| format!("unknown connection type {text:?}");
+    let of = fields.require("type", problems)?.one_of(types, |of| of.name, wrong, problems)?;
+    let values = Values::decode(&mut fields, &[of.keys], problems);
+    fields.finish(problems);
+    Some((of, values))
 }
 
 // === impl ConnectionName ===

@@ -6,8 +6,8 @@ use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
 use crate::lookup::rules::ValueRules;
 use crate::metric::pattern::Pattern;
-use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds};
+use crate::source::keys::{ITEMS, MATCH, METRIC, NAME, Values};
+use crate::source::{Definition, Form, Kind, Kinds, kind_of};
 
 /// A decoded entry, before its connection is resolved.
 pub(super) struct Written {
@@ -35,9 +35,11 @@ impl Written {
         problems: &mut Problems,
     ) -> Option<Self> {
         let mut fields = node.fields(problems)?;
-        let kind = fields.require("type", problems).and_then(|node| kind(node, kinds, problems));
-        let export: &[Key] = if kind.is_none_or(|kind| !kind.gauges.is_empty()) { &[keys::EXPORT] } else { &[] };
-        let common = Values::decode(&mut fields, &[keys::TIMING, keys::ENTRY, export], problems);
+        let kind = fields.require("type", problems).and_then(|node| {
+            let wrong = |text: &str| format!("unknown type {text:?}");
+            node.one_of(kinds, |kind| kind.name, wrong, problems).copied()
+        });
+        let common = Values::decode(&mut fields, &keys::common(kind), problems);
         let timing = timing(&common, defaults, fields.at(), problems);
         let Some((kind, form)) = kind.and_then(|kind| Some((kind, kind.form(|key| fields.has(key))?))) else {
             // Without a kind, the other keys are unknown.
@@ -49,10 +51,9 @@ impl Written {
             fields.take(other.key);
         }
         let connection = ConnectionName::decode(kind, &mut fields, problems);
-        let metric: &[Key] = if kind.chooses() { &[METRIC, ITEMS] } else { &[] };
-        let own = Values::decode(&mut fields, &[metric, form.keys], problems);
+        let own = Values::decode(&mut fields, &keys::own(kind, form), problems);
         if let (Some(metric), Some(at)) = (own.text(METRIC.name), fields.place(METRIC.name))
-            && kinds.iter().flat_map(|kind| kind.metrics).any(|fixed| fixed.as_str() == metric)
+            && kind_of(kinds, metric).is_some()
         {
             problems.add(at, format!("{metric:?} is a metric of another type: choose another name"));
         }
@@ -90,16 +91,6 @@ impl Written {
 pub(super) fn name(own: &Values) -> String {
     let name = own.text(NAME.name).or(own.text(METRIC.name)).or(own.text(MATCH.name));
     name.unwrap_or("*").to_owned()
-}
-
-fn kind(node: &Node, kinds: Kinds, problems: &mut Problems) -> Option<&'static Kind> {
-    let text = node.text(problems)?;
-    let kind = kinds.iter().copied().find(|kind| kind.name == text);
-    if kind.is_none() {
-        let known: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
-        problems.add(node.at(), format!("unknown type {text:?}; there is {}", known.join(", ")));
-    }
-    kind
 }
 
 /// The timing of these values, with defaults for missing values.

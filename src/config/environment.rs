@@ -41,11 +41,11 @@ fn entry(
     var(environment.variables.first()?.name)?;
     let form = kind.form(|key| environment.variables.iter().any(|variable| variable.key == key))?;
     let mut wrong = Vec::new();
-    let mut values = |of_connection: bool, table: &'static [Key]| -> Values {
+    let mut values = |of_connection: bool, tables: &[&'static [Key]]| -> Values {
         let variables = environment.variables.iter().filter(|variable| variable.of_connection == of_connection);
-        variables.filter_map(|variable| value(variable, table, var, &mut wrong)).collect()
+        variables.filter_map(|variable| value(variable, tables, var, &mut wrong)).collect()
     };
-    let (own, connection) = (values(false, form.keys), values(true, kind.connection.keys));
+    let (own, connection) = (values(false, &keys::own(kind, form)), values(true, &[kind.connection.keys]));
     let names = var(environment.namespaces).or(own_namespace.map(str::to_owned)).unwrap_or_default();
     let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
@@ -76,12 +76,12 @@ fn entry(
 /// The key and value of a variable, if it is set.
 fn value(
     variable: &Variable,
-    table: &'static [Key],
+    tables: &[&'static [Key]],
     var: &dyn Fn(&str) -> Option<String>,
     wrong: &mut Vec<String>,
 ) -> Option<(&'static str, Value)> {
     let text = var(variable.name)?;
-    let key = table.iter().find(|key| key.name == variable.key)?;
+    let key = tables.iter().copied().flatten().find(|key| key.name == variable.key)?;
     let Shape::Text(shape) = key.shape else { return None };
     match (shape.check)(&text) {
         Ok(()) => Some((key.name, Value::Text(text))),

@@ -1,6 +1,7 @@
 //! The keys that entries of every kind have.
 
-use crate::source::keys::{Key, Shape, Text};
+use crate::source::keys::{ITEMS, Key, METRIC, Shape, Text};
+use crate::source::{Form, Kind};
 
 /// How fresh values are kept. Used in entries and in `defaults`.
 pub(super) const TIMING: &[Key] = &[
@@ -74,3 +75,14 @@ pub(super) const NAMESPACE: Text = Text {
     pattern: Some("^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$"),
     ..Text::ANY
 };
+
+/// The keys that an entry of this kind has in common with others. Without a kind, all of them.
+pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 3] {
+    let has_gauges = kind.is_none_or(|kind| !kind.gauges.is_empty());
+    [TIMING, ENTRY, if has_gauges { &[EXPORT] } else { &[] }]
+}
+
+/// The other keys of an entry of this kind and form.
+pub(super) fn own(kind: &Kind, form: &Form) -> [&'static [Key]; 2] {
+    [if kind.chooses() { &[METRIC, ITEMS] } else { &[] }, form.keys]
+}

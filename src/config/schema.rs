@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::connections::types;
 use super::{API_VERSION, KIND, keys};
-use crate::source::keys::{ITEMS, Key, METRIC, mapping, properties, required};
+use crate::source::keys::{Key, mapping, properties, required};
 use crate::source::{ConnectionType, Form, Kind, Kinds, Place};
 
 /// Durations as jiff parses them. At least one digit must be above zero.
@@ -91,11 +91,9 @@ fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
         Place::Section => &[],
         Place::Named => &[keys::CONNECTION],
     };
-    let export: &[Key] = if kind.gauges.is_empty() { &[] } else { &[keys::EXPORT] };
-    let metric: &[Key] = if kind.chooses() { &[METRIC, ITEMS] } else { &[] };
-    let tables = [keys::TIMING, keys::ENTRY, export, metric, form.keys, connection];
+    let tables = [&keys::common(Some(kind))[..], &keys::own(kind, form), &[connection]].concat();
     let mut all = Map::from_iter([("type".to_owned(), json!({"description": "What kind of source it is."}))]);
-    all.extend(properties(tables)?);
+    all.extend(properties(tables.iter().copied())?);
     let mut names = vec!["type"];
     names.extend(required(tables));
     Ok(json!({"additionalProperties": false, "required": names, "properties": all}))

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::limits::ITEMS_MAX;
 use super::query::Query;
 use super::rules::{self, Applied};
 use super::{LookupError, shortened};
@@ -76,11 +75,7 @@ pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupErr
                 labels.len()
             )))
         }
-        _ if labels.len() > ITEMS_MAX => Err(LookupError::BadSelector(format!(
-            "the selector picks {} items of {metric}; there can be {ITEMS_MAX} in an answer",
-            labels.len()
-        ))),
-        _ => Ok(()),
+        _ => LookupError::unless_fits(metric, labels.len()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::metric::pattern::Pattern;
 /// Namespaces whose views are kept. More than 10,000 are no usual cluster.
 const NAMESPACES_MAX: usize = 10_000;
 /// Names in all views that are kept, about 100 bytes each: 20 views of 10,000 sources, or 200 for each
-/// of 1,000 namespaces. With more, views are built again from time to time, in some milliseconds.
+/// of 1,000 namespaces. With more, views are built again from time to time.
 const VIEWED_MAX: usize = 200_000;
 
 /// All sources.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::limits::ITEMS_MAX;
 use crate::metric::MetricName;
 
 /// Why a request has no answer. The text is for the author of the HPA.
@@ -34,4 +35,18 @@ pub enum LookupError {
     /// The source exists, and its value is currently unknown.
     #[error("{0}")]
     Unavailable(Arc<str>),
+}
+
+// === impl LookupError ===
+
+impl LookupError {
+    /// The error of an answer that would have more items than there can be.
+    pub(super) fn unless_fits(metric: &MetricName, count: usize) -> Result<(), Self> {
+        if count <= ITEMS_MAX {
+            return Ok(());
+        }
+        Err(Self::BadSelector(format!(
+            "the selector picks {count} items of {metric}; there can be {ITEMS_MAX} in an answer"
+        )))
+    }
 }

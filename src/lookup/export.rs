@@ -37,7 +37,7 @@ impl fmt::Debug for Gauges {
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let entries = self.0.entries();
-        for kind in self.0.kinds {
+        for kind in entries.metrics.kinds {
             let mine = entries.exported().filter(|source| source.kind.name == kind.name);
             // Once for all gauges: they are of one reading.
             let known: Vec<_> = mine.filter_map(|source| Some((&*source.name, source.readings.well()?))).collect();

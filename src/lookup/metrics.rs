@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LookupError, shortened};
 use crate::metric::{MetricName, names};
-use crate::source::{Kind, Kinds};
+use crate::source::{Kind, Kinds, fixed_metrics, kind_of};
 
 /// How much of an error message the names of metrics take, in bytes, and how many of them at most.
 const NAMES_BYTES: usize = 300;
@@ -14,7 +14,7 @@ const NAMES_MAX: usize = 20;
 /// All metrics. They depend on the config only.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metrics {
-    kinds: Kinds,
+    pub(super) kinds: Kinds,
     pub(super) all: Arc<BTreeSet<MetricName>>,
 }
 
@@ -23,8 +23,9 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Those of these kinds, and the ones with chosen names.
     pub(super) fn of(kinds: Kinds, chosen: impl IntoIterator<Item = MetricName>) -> Self {
-        let fixed = kinds.iter().flat_map(|kind| kind.metrics).cloned();
-        Self { kinds, all: Arc::new(fixed.chain(chosen).collect()) }
+        let mut all = fixed_metrics(kinds);
+        all.extend(chosen);
+        Self { kinds, all: Arc::new(all) }
     }
 
     /// Those of the same kinds, and the ones with these chosen names: in the same allocation if nothing
@@ -43,7 +44,6 @@ impl Metrics {
                 exist: names::that_fit(&exist, NAMES_BYTES, NAMES_MAX),
             });
         };
-        let kind = self.kinds.iter().copied().find(|kind| kind.metrics.contains(metric));
-        Ok((kind, metric.clone()))
+        Ok((kind_of(self.kinds, requested), metric.clone()))
     }
 }

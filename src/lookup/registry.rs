@@ -61,7 +61,7 @@ struct Key {
 }
 
 /// Sources of other lists of the same, by identity and true name.
-type Elsewhere = HashMap<(String, String), Arc<NamedSource>>;
+type Elsewhere<'l> = HashMap<(&'l str, &'l str), &'l Arc<NamedSource>>;
 
 // === impl Registry ===
 
@@ -120,11 +120,13 @@ impl Registry {
     /// A list was read: publishes what it lists, and then lets the requests go on that waited for it.
     pub(super) fn apply(&mut self, report: Report) {
         let Report { list, listed, applied } = report;
-        let elsewhere = self.elsewhere(list);
         // One that is not in the config any more has nothing to change.
-        let own = self.lists.get_mut(&list);
-        if own.is_some_and(|own| own.update(listed, &elsewhere, &self.maker)) {
-            self.publish();
+        if let Some(mut own) = self.lists.remove(&list) {
+            let has_changed = own.update(listed, &self.elsewhere(&own), &self.maker);
+            self.lists.insert(list, own);
+            if has_changed {
+                self.publish();
+            }
         }
         // The list may have been dropped meanwhile.
         let _ = applied.send(());
@@ -146,14 +148,11 @@ impl Registry {
     }
 
     /// The sources of lists that read the same in the same rhythm, and so can share their readings.
-    fn elsewhere(&self, id: ListId) -> Elsewhere {
-        let Some(own) = self.lists.get(&id) else { return Elsewhere::new() };
-        let others = self.lists.values().filter(|other| {
-            let (list, other_list) = (&own.list, &other.list);
-            !Arc::ptr_eq(list, other_list) && other.timing == own.timing && list.poll.lists_the_same(&other_list.poll)
-        });
-        let key = |member: &NamedSource| (member.identity().to_owned(), member.true_name().to_owned());
-        others.flat_map(|other| other.members.iter()).map(|member| (key(member), member.clone())).collect()
+    fn elsewhere<'l>(&'l self, own: &ListedSources) -> Elsewhere<'l> {
+        let reads_the_same =
+            |other: &&ListedSources| other.timing == own.timing && own.list.poll.lists_the_same(&other.list.poll);
+        let members = self.lists.values().filter(reads_the_same).flat_map(|other| other.members.iter());
+        members.map(|member| ((member.identity(), member.true_name()), member)).collect()
     }
 
     fn publish(&self) {
@@ -225,7 +224,7 @@ impl ListedSources {
 
     /// Takes what was listed, sorted by identity; known members keep their readings. A list whose
     /// pages move while it is read may name a source twice. Returns whether anything has changed.
-    fn update(&mut self, listed: Vec<Listed>, elsewhere: &Elsewhere, maker: &ReadingsMaker) -> bool {
+    fn update(&mut self, listed: Vec<Listed>, elsewhere: &Elsewhere<'_>, maker: &ReadingsMaker) -> bool {
         let Self { kind, members: old, timing, before, .. } = self;
         let known: HashMap<_, _> = old.iter().map(|member| ((member.identity(), member.true_name()), member)).collect();
         let mut members = BTreeMap::new();
@@ -234,8 +233,7 @@ impl ListedSources {
             let member = match known.filter(|_| !before.contains_key(&*identity)) {
                 Some(member) => member.clone(),
                 None => {
-                    let key = (identity.clone(), name.clone());
-                    let member = elsewhere.get(&key).cloned().unwrap_or_else(|| {
+                    let member = elsewhere.get(&(&*identity, &*name)).copied().cloned().unwrap_or_else(|| {
                         let readings = maker.make(kind, &selectable(&name), &identity, *timing, source);
                         Arc::new(NamedSource::listed(&name, kind, readings))
                     });

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::ocid::{is_ocid, suffix};
 use super::queue::{BASE_PATH, QueueId, objects};
 use super::{Client, Error};
 
@@ -53,8 +54,7 @@ pub struct BadCompartmentId(String);
 impl CompartmentId {
     /// The last 6 characters, see [`QueueId::suffix`].
     pub fn suffix(&self) -> &str {
-        // ASCII only, by construction.
-        &self.0[self.0.len().saturating_sub(6)..]
+        suffix(&self.0)
     }
 }
 
@@ -62,17 +62,11 @@ impl FromStr for CompartmentId {
     type Err = BadCompartmentId;
 
     fn from_str(text: &str) -> Result<Self, BadCompartmentId> {
-        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        let parts: Vec<&str> = text.split('.').collect();
-        let well_formed = parts.len() >= 5
-            && parts[0] == "ocid1"
-            && matches!(parts[1], "compartment" | "tenancy")
-            && !parts[2].is_empty()
-            && !parts[parts.len() - 1].is_empty()
-            && parts.iter().all(|part| legal(part))
-            // As for a queue's.
-            && text.len() <= 255;
-        if well_formed { Ok(Self(text.into())) } else { Err(BadCompartmentId(text.to_owned())) }
+        if is_ocid(text, |kind| matches!(kind, "compartment" | "tenancy")) {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadCompartmentId(text.to_owned()))
+        }
     }
 }
 

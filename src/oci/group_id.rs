@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::ocid::is_ocid;
+
 /// The OCID of a consumer group, checked in form.
 ///
 /// No document says how Oracle spells the type in it, so any but a queue's will do.
@@ -28,18 +30,11 @@ impl FromStr for GroupId {
     type Err = BadGroupId;
 
     fn from_str(text: &str) -> Result<Self, BadGroupId> {
-        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        let parts: Vec<&str> = text.split('.').collect();
-        let well_formed = parts.len() >= 5
-            && parts[0] == "ocid1"
-            && !parts[1].is_empty()
-            && parts[1] != "queue"
-            && !parts[2].is_empty()
-            && !parts[parts.len() - 1].is_empty()
-            && parts.iter().all(|part| legal(part))
-            // As for a queue's.
-            && text.len() <= 255;
-        if well_formed { Ok(Self(text.into())) } else { Err(BadGroupId(text.to_owned())) }
+        if is_ocid(text, |kind| !kind.is_empty() && kind != "queue") {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadGroupId(text.to_owned()))
+        }
     }
 }
 

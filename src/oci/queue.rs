@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::group_id::GroupId;
+use super::ocid::{is_ocid, suffix};
 
 /// The base path of control plane and data plane alike.
 pub const BASE_PATH: &str = "/20210201";
@@ -103,8 +104,7 @@ impl QueueId {
     /// The last 6 characters: enough to tell two queues apart, and all that is shown of an OCID
     /// outside the log.
     pub fn suffix(&self) -> &str {
-        // ASCII only, by construction.
-        &self.0[self.0.len().saturating_sub(6)..]
+        suffix(&self.0)
     }
 
     /// The region field, long (`eu-frankfurt-1`) or short (`fra`); both occur.
@@ -127,17 +127,7 @@ impl FromStr for QueueId {
     type Err = BadQueueId;
 
     fn from_str(text: &str) -> Result<Self, BadQueueId> {
-        let legal = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        let parts: Vec<&str> = text.split('.').collect();
-        let well_formed = parts.len() >= 5
-            && parts[0] == "ocid1"
-            && parts[1] == "queue"
-            && !parts[2].is_empty()
-            && !parts[parts.len() - 1].is_empty()
-            && parts.iter().all(|part| legal(part))
-            // Oracle states no limit; every OCID seen is under 120 characters, the docs say 255.
-            && text.len() <= 255;
-        if well_formed { Ok(Self(text.into())) } else { Err(BadQueueId(text.to_owned())) }
+        if is_ocid(text, |kind| kind == "queue") { Ok(Self(text.into())) } else { Err(BadQueueId(text.to_owned())) }
     }
 }
 

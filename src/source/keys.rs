@@ -373,16 +373,9 @@ fn decode_choice(
     mut fields: Fields<'_>,
     problems: &mut Problems,
 ) -> Option<Value> {
-    let node = fields.require("type", problems);
-    let name = node.and_then(|node| Some((node.at(), node.text(problems)?)));
-    let variant = name.and_then(|(at, name)| {
-        let variant = variants.iter().find(|variant| variant.name == name);
-        if variant.is_none() {
-            let known: Vec<_> = variants.iter().map(|variant| variant.name).collect();
-            let message = format!("{} type {name:?} is not supported; there is {}", key.name, known.join(", "));
-            problems.add(at, message);
-        }
-        variant
+    let variant = fields.require("type", problems).and_then(|node| {
+        let wrong = |name: &str| format!("{} type {name:?} is not supported", key.name);
+        node.one_of(variants, |variant| variant.name, wrong, problems)
     });
     let Some(variant) = variant else {
         // Without a valid `type`, a key may belong to any variant.

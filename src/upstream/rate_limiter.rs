@@ -29,14 +29,15 @@ pub(super) struct RateLimiter {
     key: String,
     /// One of the waiting reads holds this, and hands out the turns until it has its own.
     dispenser: Mutex<()>,
-    line: parking_lot::Mutex<Line<()>>,
-    /// When the next turn is.
-    next: parking_lot::Mutex<Instant>,
-    turns: parking_lot::Mutex<Turns>,
+    state: parking_lot::Mutex<State>,
 }
 
-#[derive(Debug, Default)]
-struct Turns {
+#[derive(Debug)]
+struct State {
+    line: Line<()>,
+    /// When the next turn is.
+    next: Instant,
+    /// Whether reads wait for long, as the log says.
     throttled: bool,
 }
 
@@ -44,20 +45,20 @@ struct Turns {
 
 impl RateLimiter {
     pub(super) fn new(per_second: u32, key: String) -> Self {
-        let (interval, next) = (Duration::from_secs(1) / per_second.max(1), parking_lot::Mutex::new(Instant::now()));
-        let (dispenser, line, turns) = Default::default();
-        Self { interval, key, dispenser, line, next, turns }
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        let state = State { line: Line::default(), next: Instant::now(), throttled: false };
+        Self { interval, key, dispenser: Mutex::default(), state: state.into() }
     }
 
     /// Whether reads that are not urgent wait in the line where a read of these owners would wait.
     pub(super) fn is_saturated(&self, owners: &[&str]) -> bool {
-        let line = self.line.lock();
+        let line = &self.state.lock().line;
         line.is_saturated(least(owners, |owner| line.waiting(owner)))
     }
 
     /// Adds up how many reads of each owner wait.
     pub(super) fn count(&self, owners: &mut BTreeMap<String, usize>) {
-        for (owner, waiting) in self.line.lock().owners() {
+        for (owner, waiting) in self.state.lock().line.owners() {
             *owners.entry(owner.to_owned()).or_default() += waiting;
         }
     }
@@ -67,7 +68,7 @@ impl RateLimiter {
     pub(super) async fn admit(&self, owners: &[&str], urgent: bool) -> Duration {
         let began = Instant::now();
         let mut turn = {
-            let mut line = self.line.lock();
+            let line = &mut self.state.lock().line;
             let owner = least(owners, |owner| line.waiting(owner));
             line.push(owner, urgent)
         };
@@ -79,10 +80,24 @@ impl RateLimiter {
         }
         let waited = began.elapsed();
         if !urgent {
-            let others_wait = !self.line.lock().is_empty();
-            self.turns.lock().report(waited.saturating_sub(self.interval), others_wait, &self.key);
+            self.report(waited.saturating_sub(self.interval));
         }
         waited
+    }
+
+    /// One line in the log when reads begin to be throttled, and one when they no longer are.
+    fn report(&self, waited: Duration) {
+        let (change, key) = (self.state.lock().throttles(waited), &self.key);
+        match change {
+            Some(true) => {
+                tracing::warn!(
+                    ?waited,
+                    "more reads than `{key}` allows: values are read less often than `refresh` says"
+                );
+            }
+            Some(false) => tracing::info!("reads fit into `{key}` again"),
+            None => {}
+        }
     }
 
     /// Hands out turns, when no other read does. Ends only when it is dropped, which is when the read
@@ -90,13 +105,13 @@ impl RateLimiter {
     async fn hand_out(&self) {
         let _dispenser = self.dispenser.lock().await;
         loop {
-            let next = self.next();
+            let next = self.state.lock().next;
             if next > Instant::now() {
                 // It may be charged to a request that does not wait meanwhile.
                 tokio::time::sleep_until(next).await;
                 continue;
             }
-            let waiting = self.line.lock().next(|_| true);
+            let waiting = self.state.lock().line.next(|_| true);
             let Some((_, turn)) = waiting else {
                 // The read that runs this has its turn.
                 return std::future::pending().await;
@@ -111,28 +126,24 @@ impl RateLimiter {
     /// Takes a turn without waiting, for a further request of a read that waited for one. Later reads
     /// wait for it: the deadline of a read is no time to stand in a queue.
     pub(super) fn charge(&self) {
-        let mut next = self.next.lock();
+        let next = &mut self.state.lock().next;
         *next = Instant::now().checked_sub(SLIP).map_or(*next, |past| (*next).max(past)) + self.interval;
-    }
-
-    fn next(&self) -> Instant {
-        *self.next.lock()
     }
 }
 
-// === impl Turns ===
+// === impl State ===
 
-impl Turns {
-    /// One line when reads begin to wait for longer than the time from one turn to the next, and one
-    /// when they no longer do, which a short wait of one owner does not show while others wait.
-    fn report(&mut self, waited: Duration, others_wait: bool, key: &str) {
-        if !self.throttled && waited >= LONG {
-            self.throttled = true;
-            tracing::warn!(?waited, "more reads than `{key}` allows: values are read less often than `refresh` says");
-        } else if self.throttled && waited < SHORT && !others_wait {
-            self.throttled = false;
-            tracing::info!("reads fit into `{key}` again");
-        }
+impl State {
+    /// Whether reads are throttled, if that changes now: they are when they begin to wait for longer than
+    /// the time from one turn to the next, until they no longer do, which a short wait of one owner does
+    /// not show while others wait.
+    fn throttles(&mut self, waited: Duration) -> Option<bool> {
+        let throttled = match self.throttled {
+            false => waited >= LONG,
+            true => waited >= SHORT || !self.line.is_empty(),
+        };
+        let changes = std::mem::replace(&mut self.throttled, throttled) != throttled;
+        changes.then_some(throttled)
     }
 }
 
@@ -195,9 +206,9 @@ mod tests {
         }
         assert!(longest >= Duration::from_secs(9), "{longest:?}");
         assert!(!limiter.is_saturated(&[]));
-        assert!(limiter.turns.lock().throttled);
+        assert!(limiter.state.lock().throttled);
         limiter.admit(&[], false).await;
-        assert!(!limiter.turns.lock().throttled);
+        assert!(!limiter.state.lock().throttled);
     }
 
     /// Waits for a turn as a task of its own.
@@ -220,7 +231,7 @@ mod tests {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         limiter.admit(&["a"], false).await;
-        assert!(limiter.turns.lock().throttled, "other owners wait");
+        assert!(limiter.state.lock().throttled, "other owners wait");
         // Reads that no longer wait take no turns, and one of them may have handed out the turns.
         for gone in of_b.drain(..90) {
             gone.abort();

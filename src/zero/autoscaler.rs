@@ -244,8 +244,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::lookup::fixed_metrics;
-    use crate::source::KINDS;
+    use crate::source::{KINDS, fixed_metrics};
 
     /// An HPA as people write it, with this put over it.
     pub(in crate::zero) fn hpa(over: &Value) -> Autoscaler {

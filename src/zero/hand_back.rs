@@ -147,8 +147,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::lookup::fixed_metrics;
-    use crate::source::KINDS;
+    use crate::source::{KINDS, fixed_metrics};
     use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE};
     use crate::zero::scale::tests::answering;
 

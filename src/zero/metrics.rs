@@ -205,8 +205,7 @@ fn selector(written: Option<&LabelSelector>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::lookup::fixed_metrics;
-    use crate::source::KINDS;
+    use crate::source::{KINDS, fixed_metrics};
     use serde_json::{Value, json};
 
     use super::*;
