@@ -29,8 +29,8 @@ LATER = 15  # seconds of the Retry-After that is sent
 GOAL = 10  # seconds to the first right answer, or what the service itself asks for
 SLACK = 1.5  # of a turn and a look, beside what the service asks for
 EVERY = 0.1
-# Both counts of a queue are 2^53 + 1, and its length is their sum: no double has it.
-LONG = 2 * (2**53 + 1)
+# The visible messages of a queue that has any, and so its length: no double has it.
+LONG = 2**53 + 1
 
 
 def status(code, **headers):
