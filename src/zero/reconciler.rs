@@ -250,6 +250,7 @@ impl Reconciler {
     ) -> Result<(), ScaleError> {
         self.remember(hpa, memory).await?;
         self.write(hpa, scale, 0).await?;
+        self.scaled_to_zero = hpa.memory.asleep_since;
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
         let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
         self.done(SCALE_TO_ZERO, hpa, Said { reason: "ScaledToZero", action: "Scale", warning: false, note: &note })
