@@ -1,11 +1,11 @@
-//! To zero and back where the HPA cannot, or is slow; and what sleeps for good is found.
+//! Scales to zero and back where the HPA cannot, or is slow, and finds workloads that are stuck at zero.
 //!
-//! Off unless `serve --scale-to-zero`: the one part of the process that changes workloads. One
-//! replica acts, the holder of the [`lease`]; all [`watch`] the HPAs. Each of them has a
-//! [`keeper`], which asks the catalog what its metrics read ([`values`], and other servers about
-//! [`objects`]), has [`decide`] say what to do, changes the [`scale`] of its workload and writes
-//! [`events`]. All that is remembered is on the HPA, as annotations ([`autoscaler`]), and so whoever
-//! removes depthgauge can [`hand_back`] what sleeps.
+//! Off unless `serve --scale-to-zero`: the one part of the process that changes workloads. All replicas
+//! follow the HPAs, and one acts: the holder of the [`lease`]. Its [`scheduler`] has one queue of HPAs by
+//! the time at which they are due, and for each of them a [`reconciler`], which gets the values of its
+//! metrics from the catalog ([`values`]) and from other servers ([`objects`]), [`decide`]s, changes the
+//! [`scale`] of its workload and writes [`events`]. All that is remembered is on the HPA, as annotations
+//! ([`autoscaler`]), so that the removal of depthgauge can [`hand_back`] workloads at zero.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +31,15 @@ mod events;
 pub mod finding;
 mod findings;
 mod hand_back;
-mod keeper;
 mod kinds;
 pub mod lease;
 pub mod metrics;
 mod objects;
+mod reconciler;
 mod scale;
+mod scheduler;
 pub mod size;
 mod values;
-mod watch;
 pub mod workload;
 
 pub use findings::{Findings, Found};
@@ -75,9 +75,10 @@ pub struct Zero {
     reporter: Reporter,
 }
 
-/// What all keepers have in common.
+/// What all reconcilers have in common.
 struct Shared {
     client: kube::Client,
+    calls: calls::Calls,
     catalog: Arc<Catalog>,
     lease: Arc<Lease>,
     scales: scale::Scales,
@@ -117,11 +118,13 @@ impl Zero {
         clock: Clock,
         reporter: Reporter,
     ) -> Self {
+        let calls = calls::Calls::of_hpas();
         let shared = Shared {
-            scales: scale::Scales::new(client.clone()),
+            scales: scale::Scales::new(client.clone(), calls.clone()),
             objects: Arc::new(objects::Objects::new(client.clone(), clock)),
-            events: events::Events::new(client.clone(), instance, clock),
+            events: events::Events::new(client.clone(), calls.clone(), instance, clock),
             client,
+            calls,
             catalog,
             lease,
             findings: Findings::default(),
@@ -163,7 +166,7 @@ impl Zero {
         };
         tokio::join!(
             shared.lease.keep(|trouble| troubles.set(0, trouble)),
-            watch::follow(shared.clone(), |trouble| troubles.set(1, trouble)),
+            scheduler::run(shared.clone(), |trouble| troubles.set(1, trouble)),
             state,
         );
     }

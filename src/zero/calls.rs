@@ -1,14 +1,26 @@
-//! Calls to kube-apiserver: their deadline, and why one failed.
+//! Calls to kube-apiserver: how many at once, their deadline, and why one failed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::Status;
+use tokio::sync::Semaphore;
 
 use crate::rbac::{Grant, LATE};
 
 /// The deadline of a call: kube-apiserver answers in milliseconds or is in trouble. What a holder of
 /// the Lease has begun is over before another one may act.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Calls in flight on behalf of HPAs. kube-apiserver's own priority and fairness gives a client with
+/// many HPAs no more at once, and 1,000 scales that are read every 15 s need one on average.
+const IN_FLIGHT_MAX: usize = 12;
+/// Calls in flight to the adapters of Object metrics. A slow adapter holds these and no others.
+const OBJECTS_IN_FLIGHT_MAX: usize = 4;
+
+/// The calls that may be in flight at once; clones share them.
+#[derive(Clone)]
+pub(super) struct Calls(Arc<Semaphore>);
 
 /// Why a call changed nothing, or read nothing.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +37,27 @@ pub(super) enum ScaleError {
     /// kube-apiserver does not answer, or fails: no fault of the HPA.
     #[error("{0}")]
     Trouble(String),
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// For scales, HPAs and Events.
+    pub(super) fn of_hpas() -> Self {
+        Self(Arc::new(Semaphore::new(IN_FLIGHT_MAX)))
+    }
+
+    /// For Object metrics.
+    pub(super) fn of_objects() -> Self {
+        Self(Arc::new(Semaphore::new(OBJECTS_IN_FLIGHT_MAX)))
+    }
+
+    /// Makes a call as soon as it may be in flight. Its deadline begins then.
+    pub(super) async fn make<T>(&self, call: impl Future<Output = T>) -> Result<T, ScaleError> {
+        // The semaphore is never closed.
+        let _permit = self.0.acquire().await.ok();
+        in_time(call).await
+    }
 }
 
 /// Sets the deadline of a call, because kube has none of its own.
@@ -73,5 +106,25 @@ pub(super) fn answered(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
         _ => "kube-apiserver does not answer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_calls_are_made_a_few_at_a_time_and_each_has_its_whole_deadline() {
+        let (calls, now, most) = (Calls::of_hpas(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let call = async || {
+            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            tokio::time::sleep(CALL_TIMEOUT / 2).await;
+            now.fetch_sub(1, Ordering::Relaxed);
+        };
+        let made = futures_util::future::join_all((0..1_000).map(|_| calls.make(call()))).await;
+        assert!(made.iter().all(Result::is_ok));
+        assert_eq!(most.into_inner(), IN_FLIGHT_MAX);
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 
 use super::autoscaler::Autoscaler;
-use super::calls::{answered, in_time};
+use super::calls::{Calls, answered};
 use crate::metric::Clock;
 
 /// Longest note of an Event (Kubernetes' own limit).
@@ -22,6 +22,7 @@ const CONTROLLER: &str = "depthgauge";
 /// Writes Events.
 pub(super) struct Events {
     client: kube::Client,
+    calls: Calls,
     instance: String,
     clock: Clock,
 }
@@ -42,8 +43,8 @@ pub(super) struct Said<'s> {
 // === impl Events ===
 
 impl Events {
-    pub(super) fn new(client: kube::Client, instance: String, clock: Clock) -> Self {
-        Self { client, instance, clock }
+    pub(super) fn new(client: kube::Client, calls: Calls, instance: String, clock: Clock) -> Self {
+        Self { client, calls, instance, clock }
     }
 
     /// On an HPA.
@@ -102,7 +103,7 @@ impl Events {
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let trouble = match in_time(api.create(&PostParams::default(), &event)).await {
+        let trouble = match self.calls.make(api.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) => answered(&error),
             Err(error) => error.to_string(),

@@ -84,6 +84,11 @@ impl Findings {
         due
     }
 
+    /// Another replica acts, and has them.
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// In a sentence, if there is any.
     pub(super) fn sentence(&self) -> Option<String> {
         let all = self.all();

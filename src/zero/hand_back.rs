@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::autoscaler::{Autoscaler, Memory};
-use super::calls::{ScaleError, answered, in_time};
+use super::calls::{Calls, ScaleError, answered, in_time};
 use super::scale::Scales;
 use super::{LEASE, Lease, Object};
 use crate::metric::{Clock, MetricName};
@@ -78,7 +78,7 @@ pub async fn hand_back(
     metrics: &BTreeSet<MetricName>,
 ) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
     let asleep = asleep(&Api::all(client.clone()), metrics).await?;
-    let scales = Scales::new(client.clone());
+    let scales = Scales::new(client.clone(), Calls::of_hpas());
     let wake = async |hpa: Autoscaler| {
         let done = one(client, &scales, &hpa).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
         (hpa.title(), hpa.workload.reference(), done)
@@ -123,7 +123,7 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         };
         let least = hpa.min.max(1);
         done = match scale.replicas {
-            0 => scales.write(hpa, &scale, least).await.map(|()| HandedBack::Woken(least)),
+            0 => scales.write(hpa, &scale, least).await.map(|_| HandedBack::Woken(least)),
             _ => Ok(HandedBack::Awake),
         };
         if !matches!(done, Err(ScaleError::Conflict)) {

@@ -7,12 +7,13 @@ use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 use parking_lot::Mutex;
 
-use super::calls::{ScaleError, answered, in_time};
+use super::calls::{Calls, ScaleError, answered};
 use super::workload::{Workload, is_kind};
 
 /// The kinds that were asked for.
 pub(super) struct Kinds {
     client: kube::Client,
+    calls: Calls,
     /// By version and name.
     known: Mutex<BTreeMap<(String, String), Kind>>,
 }
@@ -27,8 +28,8 @@ pub(super) struct Kind {
 // === impl Kinds ===
 
 impl Kinds {
-    pub(super) fn new(client: kube::Client) -> Self {
-        Self { client, known: Mutex::default() }
+    pub(super) fn new(client: kube::Client, calls: Calls) -> Self {
+        Self { client, calls, known: Mutex::default() }
     }
 
     /// Of this object.
@@ -55,8 +56,8 @@ impl Kinds {
         // Left out, it is the core group, as for the controller.
         let api_version = if api_version.is_empty() { "v1" } else { api_version };
         let listed = match api_version.contains('/') {
-            true => in_time(self.client.list_api_group_resources(api_version)).await?,
-            false => in_time(self.client.list_core_api_resources(api_version)).await?,
+            true => self.calls.make(self.client.list_api_group_resources(api_version)).await?,
+            false => self.calls.make(self.client.list_core_api_resources(api_version)).await?,
         };
         let absent = || {
             ScaleError::Gone(format!(

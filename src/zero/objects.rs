@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::autoscaler::Autoscaler;
-use super::calls::{CALL_TIMEOUT, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
+use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, is_passing, is_rbac, may_not};
 use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric, Told};
@@ -51,6 +51,7 @@ const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 /// The way to every object's metrics.
 pub(super) struct Objects {
     client: kube::Client,
+    calls: Calls,
     kinds: Kinds,
     clock: Clock,
     /// Whether it was the older one.
@@ -85,12 +86,19 @@ struct Reading {
 
 impl Objects {
     pub(super) fn new(client: kube::Client, clock: Clock) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client, clock, older: AtomicBool::default() }
+        let calls = Calls::of_objects();
+        Self {
+            kinds: Kinds::new(client.clone(), Calls::of_objects()),
+            client,
+            calls,
+            clock,
+            older: AtomicBool::default(),
+        }
     }
 
     /// As it is now.
     async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Answer {
-        let asked = in_time(self.ask(namespace, metric)).await;
+        let asked = self.calls.make(self.ask(namespace, metric)).await;
         let asked = asked.unwrap_or_else(|_| trouble(format!("{GROUP} does not answer in time; {ADAPTER}")));
         let said = |why: String| format!("depthgauge cannot read {}: {why}", metric.title()).into();
         match asked {

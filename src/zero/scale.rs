@@ -8,7 +8,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 use super::autoscaler::Autoscaler;
-use super::calls::{ScaleError, answered, in_time, refused};
+use super::calls::{Calls, ScaleError, answered, refused};
 use super::kinds::{Kind, Kinds};
 
 /// All that is needed on a workload's scale.
@@ -17,6 +17,7 @@ pub(super) const VERBS: &[&str] = &["get", "patch"];
 /// The way to every workload's scale.
 pub(super) struct Scales {
     client: kube::Client,
+    calls: Calls,
     kinds: Kinds,
 }
 
@@ -32,24 +33,24 @@ pub(super) struct Scale {
 // === impl Scales ===
 
 impl Scales {
-    pub(super) fn new(client: kube::Client) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client }
+    pub(super) fn new(client: kube::Client, calls: Calls) -> Self {
+        Self { kinds: Kinds::new(client.clone(), calls.clone()), client, calls }
     }
 
     /// As it is now.
     pub(super) async fn read(&self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
         let (api, kind) = self.api(hpa).await?;
-        let read = in_time(api.get_scale(&hpa.workload.name)).await?;
+        let read = self.calls.make(api.get_scale(&hpa.workload.name)).await?;
         read.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
-    /// Scales it, if it still is what was read.
-    pub(super) async fn write(&self, hpa: &Autoscaler, read: &Scale, replicas: u32) -> Result<(), ScaleError> {
+    /// Scales it, if it still is what was read. Returns what it is then.
+    pub(super) async fn write(&self, hpa: &Autoscaler, read: &Scale, replicas: u32) -> Result<Scale, ScaleError> {
         let (api, kind) = self.api(hpa).await?;
         let patch = json!({"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let written = in_time(api.patch_scale(&hpa.workload.name, &params, &patch)).await?;
-        written.map(drop).map_err(|error| wrong(hpa, &kind, &error))
+        let written = self.calls.make(api.patch_scale(&hpa.workload.name, &params, &patch)).await?;
+        written.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
     async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {
@@ -162,7 +163,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn any_kind_with_a_scale_is_scaled_if_nobody_has_changed_it_since() {
-        let (scales, hpa) = (Scales::new(client(200, "")), of_kind("Worker"));
+        let (scales, hpa) = (Scales::new(client(200, ""), Calls::of_hpas()), of_kind("Worker"));
         let read = scales.read(&hpa).await.unwrap();
         assert_eq!((read.replicas, read.uid.as_str()), (3, "w"));
         assert_eq!(scales.read(&of_kind("worker")).await.unwrap().uid, "w", "as the controller takes it");
@@ -183,7 +184,7 @@ pub(super) mod tests {
             ("Worker", 403, webhook, false, webhook),
             ("Worker", 500, field, false, field),
         ] {
-            let error = Scales::new(client(code, message)).read(&of_kind(kind)).await.unwrap_err();
+            let error = Scales::new(client(code, message), Calls::of_hpas()).read(&of_kind(kind)).await.unwrap_err();
             let (ScaleError::Wrong(why) | ScaleError::Gone(why)) = &error else { panic!("{kind}: {error:?}") };
             assert!(why.contains(text), "{kind}: {error}");
             assert_eq!(matches!(error, ScaleError::Gone(_)), gone, "{kind}: {error}");
@@ -192,10 +193,10 @@ pub(super) mod tests {
         let of_no_group = hpa(
             &json!({"spec": {"scaleTargetRef": {"apiVersion": "lost.example.com/v1", "kind": "Worker", "name": "dummy"}}}),
         );
-        let error = Scales::new(client(200, "")).read(&of_no_group).await.unwrap_err();
+        let error = Scales::new(client(200, ""), Calls::of_hpas()).read(&of_no_group).await.unwrap_err();
         assert!(matches!(error, ScaleError::Gone(_)), "its definition is deleted: {error}");
         for code in [500, 503, 401, 408, 429] {
-            let error = Scales::new(client(code, "etcd")).read(&of_kind("Worker")).await.unwrap_err();
+            let error = Scales::new(client(code, "etcd"), Calls::of_hpas()).read(&of_kind("Worker")).await.unwrap_err();
             assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
         }
     }

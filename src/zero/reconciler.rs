@@ -1,0 +1,386 @@
+//! Reconciles one HPA: reads its metrics and its scale, decides, acts, and reports what it did.
+//!
+//! Decides twice before it scales or removes the mark of a workload at zero: on what is known, and then
+//! on the scale as it is at that moment. Every write has what was read as its precondition, so a
+//! change by another client wins, and the next reconcile decides again. What was written counts at
+//! once: it does not wait for the watch to bring it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::autoscaler::{Autoscaler, Memory};
+use super::calls::{ScaleError, refused};
+use super::decide::{Action, Facts, Why, decide};
+use super::events::Said;
+use super::finding::Finding;
+use super::metrics::Told;
+use super::objects::Readings;
+use super::scale::Scale;
+use super::values;
+use super::{SCALE_TO_ZERO, Shared};
+
+/// Between reconciles of an HPA whose workload may have to be scaled to or from zero. A reconcile reads
+/// values from memory; with the read before it and the call after it, a message scales a workload up
+/// within `refresh` and a second.
+pub(super) const URGENT: Duration = Duration::from_millis(500);
+/// Between reconciles where nothing is urgent, and the age up to which a scale is used for the first
+/// decision: the HPA controller's sync period.
+const ROUTINE: Duration = Duration::from_secs(15);
+/// The longest pause after failed calls, after pauses that double: kube-apiserver may be overloaded, and
+/// a workload at zero is scaled up soon after it has recovered.
+const FAILING_MAX: Duration = Duration::from_secs(4);
+/// The longest pause after conflicts, after pauses that double. A conflict means that the watch is late;
+/// what it brings is reconciled at once.
+const CONFLICT_MAX: Duration = Duration::from_secs(30);
+/// How long calls may fail before the HPA's owner is notified. A short failure is kube-apiserver's, and
+/// a long one may be of this workload alone, such as a webhook that is down.
+const FAILING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is kept of an HPA between two reconciles, besides its annotations.
+pub(super) struct Reconciler {
+    shared: Arc<Shared>,
+    scale: Option<(Scale, Instant)>,
+    /// The values of its Object metrics.
+    readings: Readings,
+    /// Since when depthgauge has it at zero, as last seen on the HPA. A client that writes an HPA whole,
+    /// as `kubectl replace` does, removes the annotation.
+    scaled_to_zero: Option<Timestamp>,
+    /// When a reconcile last failed. A message may have come and gone in a cooldown that began before.
+    failed_at: Option<Timestamp>,
+    progress: Progress,
+}
+
+/// How the last reconcile ended.
+enum Progress {
+    /// It succeeded, or there was none yet.
+    Settled,
+    /// The HPA was pointed at another workload. While its annotations are still these, they are about
+    /// the workload before.
+    Moved(Memory),
+    /// Calls to kube-apiserver fail since then; the last pause.
+    Failing(Instant, Duration),
+    /// The HPA or the scale was another version than this replica knows; the HPA's version here, and
+    /// the last pause.
+    Conflict(String, Duration),
+}
+
+/// What an HPA is reconciled for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Interest {
+    /// Its values always count.
+    Always,
+    /// Its workload is at zero, and depthgauge may have to act at once.
+    Urgent,
+    /// Its workload is at zero. It may be stuck there.
+    AtZero,
+    /// Its label has no effect, and its owner is to know why.
+    Label,
+    /// Nothing.
+    None,
+}
+
+// === impl Reconciler ===
+
+impl Reconciler {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (scale, readings, progress) = (None, Readings::default(), Progress::Settled);
+        Self { shared, scale, readings, scaled_to_zero: None, failed_at: None, progress }
+    }
+
+    /// The HPA's object has changed: the scale may have changed with it.
+    pub(super) fn changed(&mut self) {
+        self.scale = None;
+    }
+
+    /// The HPA was pointed at another workload; `before` is what was remembered on it.
+    pub(super) fn moved(&mut self, before: Memory) {
+        *self = Self { progress: Progress::Moved(before), ..Self::new(self.shared.clone()) };
+    }
+
+    /// Another replica may scale from now on.
+    pub(super) fn reset(&mut self) {
+        let progress = std::mem::replace(&mut self.progress, Progress::Settled);
+        let progress = if matches!(progress, Progress::Moved(_)) { progress } else { Progress::Settled };
+        *self = Self { progress, ..Self::new(self.shared.clone()) };
+    }
+
+    /// One reconcile, which puts what it writes into `hpa`. Returns the pause until the next.
+    pub(super) async fn reconcile(&mut self, hpa: &mut Autoscaler) -> Duration {
+        let interest = Interest::of(hpa);
+        let pause = interest.pause();
+        let (finding, pause) = match interest {
+            Interest::Label | Interest::None => (Finding::of_label(hpa), pause),
+            _ => match self.act(hpa).await {
+                Ok(finding) => (finding, pause),
+                // Until it is corrected.
+                Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), ROUTINE),
+                // Nothing is known, so there is nothing to report.
+                Err(ScaleError::Conflict) => return self.conflict(hpa),
+                Err(ScaleError::Trouble(trouble)) => return self.failing(hpa, &trouble).await,
+            },
+        };
+        if !matches!(self.progress, Progress::Moved(_)) {
+            self.progress = Progress::Settled;
+        }
+        self.report(hpa, finding.as_ref()).await;
+        pause
+    }
+
+    fn conflict(&mut self, hpa: &Autoscaler) -> Duration {
+        self.scale = None;
+        let before = match &self.progress {
+            Progress::Conflict(version, pause) if *version == hpa.resource_version => *pause * 2,
+            _ => URGENT,
+        };
+        let pause = before.min(CONFLICT_MAX);
+        if !matches!(self.progress, Progress::Moved(_)) {
+            self.progress = Progress::Conflict(hpa.resource_version.clone(), pause);
+        }
+        with_jitter(pause)
+    }
+
+    /// Nothing is known, and what was known stays until this has lasted.
+    async fn failing(&mut self, hpa: &Autoscaler, trouble: &str) -> Duration {
+        tracing::debug!(hpa = %hpa.title(), trouble, "cannot reconcile");
+        let (since, before) = match self.progress {
+            Progress::Failing(since, pause) => (since, pause * 2),
+            _ => (Instant::now(), URGENT),
+        };
+        let pause = before.min(FAILING_MAX);
+        if !matches!(self.progress, Progress::Moved(_)) {
+            self.progress = Progress::Failing(since, pause);
+        }
+        if since.elapsed() >= FAILING_PATIENCE
+            && let Some(finding) = Finding::scale(hpa, trouble)
+        {
+            self.report(hpa, Some(&finding)).await;
+        }
+        with_jitter(pause)
+    }
+
+    async fn report(&self, hpa: &Autoscaler, finding: Option<&Finding>) {
+        if self.shared.findings.note(hpa, finding)
+            && let Some(Finding { problem, text }) = finding
+        {
+            let said = Said { reason: problem.reason(), action: "Reconcile", warning: true, note: text };
+            self.shared.events.on(hpa, said).await;
+        }
+    }
+
+    async fn act(&mut self, hpa: &mut Autoscaler) -> Result<Option<Finding>, ScaleError> {
+        if let Progress::Moved(before) = self.progress {
+            // Another replica may have removed it already, and remembered something of its own.
+            if before.is_still_in(hpa.memory) {
+                self.remember(hpa, Memory::default()).await?;
+            }
+            self.progress = Progress::Settled;
+        }
+        self.readings.refresh(&self.shared.objects, hpa).await;
+        let told = values::ask(&self.shared.catalog, &self.readings, hpa).await;
+        let known = match &self.scale {
+            Some((scale, at)) if at.elapsed() < ROUTINE => scale.clone(),
+            // The HPA's own status suffices where nothing is to be scaled: the right to read the scale may
+            // be missing.
+            _ if (hpa.state.rests || hpa.state.at_zero) && !hpa.is_ours() => Scale::at_zero(),
+            _ => self.read(hpa).await?,
+        };
+        match (known.replicas, hpa.memory.asleep_since) {
+            // Even if depthgauge no longer scales it: then the next reconcile restores it.
+            (0, None) if self.scaled_to_zero.is_some() => {
+                let memory = Memory { asleep_since: self.scaled_to_zero, ..hpa.memory };
+                return self.remember(hpa, memory).await.map(|()| None);
+            }
+            (0, since) => self.scaled_to_zero = since,
+            _ => self.scaled_to_zero = None,
+        }
+        let decision = decide(&self.facts(hpa, &known, &told));
+        let by_what_is_known = match decision.action {
+            Action::Nothing => true,
+            Action::Remember(memory) => memory.asleep_since.is_some() || hpa.memory.asleep_since.is_none(),
+            Action::Sleep { .. } | Action::Wake { .. } => false,
+        };
+        let (scale, decision) = if by_what_is_known {
+            (known, decision)
+        } else {
+            let scale = self.read(hpa).await?;
+            let decision = decide(&self.facts(hpa, &scale, &told));
+            (scale, decision)
+        };
+        match decision.action {
+            Action::Nothing => {}
+            Action::Remember(memory) => self.remember(hpa, memory).await?,
+            Action::Sleep { memory, since } => self.scale_to_zero(hpa, &scale, memory, since).await?,
+            Action::Wake { replicas, why } => self.scale_up(hpa, &scale, replicas, why, &told).await?,
+        }
+        Ok(decision.finding)
+    }
+
+    fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
+        let cooldown = hpa.cooldown.as_ref().copied().unwrap_or_default();
+        let (unbroken, now) = (self.shared.lease.unbroken(cooldown).max(self.failed_at), (self.shared.clock)());
+        Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, now }
+    }
+
+    async fn read(&mut self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
+        self.scale = None;
+        match self.shared.scales.read(hpa).await {
+            Ok(scale) => {
+                self.scale = Some((scale.clone(), Instant::now()));
+                Ok(scale)
+            }
+            Err(error) => {
+                self.failed_at = Some((self.shared.clock)());
+                Err(error)
+            }
+        }
+    }
+
+    /// The mark first: a workload at zero without it is another client's.
+    async fn scale_to_zero(
+        &mut self,
+        hpa: &mut Autoscaler,
+        scale: &Scale,
+        memory: Memory,
+        since: Timestamp,
+    ) -> Result<(), ScaleError> {
+        self.remember(hpa, memory).await?;
+        self.write(hpa, scale, 0).await?;
+        self.scaled_to_zero = hpa.memory.asleep_since;
+        let (workload, from) = (hpa.workload.reference(), scale.replicas);
+        let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
+        self.done(SCALE_TO_ZERO, hpa, Said { reason: "ScaledToZero", action: "Scale", warning: false, note: &note })
+            .await;
+        Ok(())
+    }
+
+    /// The workload first: a mark on one that has replicas does no harm, and is removed.
+    async fn scale_up(
+        &mut self,
+        hpa: &mut Autoscaler,
+        scale: &Scale,
+        replicas: u32,
+        why: Why,
+        told: &[Told],
+    ) -> Result<(), ScaleError> {
+        self.write(hpa, scale, replicas).await?;
+        self.scaled_to_zero = None;
+        let workload = hpa.workload.reference();
+        let values: Vec<String> =
+            hpa.metrics.iter().zip(told).map(|(metric, told)| format!("{} is {told}", metric.title())).collect();
+        let cause = match why {
+            Why::Work | Why::Fast | Why::Rescue => values.join(", "),
+            Why::HandBack => "it is no longer to be scaled to 0 by depthgauge".to_owned(),
+        };
+        let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
+        self.done(why.as_str(), hpa, Said { reason: "ScaledFromZero", action: "Scale", warning: false, note: &note })
+            .await;
+        if hpa.memory != Memory::default() {
+            self.remember(hpa, Memory::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, hpa: &Autoscaler, scale: &Scale, replicas: u32) -> Result<(), ScaleError> {
+        self.scale = None;
+        // Another replica may have taken it since this reconcile began.
+        if !self.shared.lease.is_held() {
+            return Err(ScaleError::Conflict);
+        }
+        let written = self.shared.scales.write(hpa, scale, replicas).await?;
+        self.scale = Some((written, Instant::now()));
+        Ok(())
+    }
+
+    async fn done(&self, what: &'static str, hpa: &Autoscaler, said: Said<'_>) {
+        self.shared.actions.count(what);
+        self.shared.events.on(hpa, said).await;
+    }
+
+    /// Writes on the HPA, if it still is what was decided on, and then counts it as written.
+    async fn remember(&mut self, hpa: &mut Autoscaler, memory: Memory) -> Result<(), ScaleError> {
+        let written = self.annotate(hpa, memory).await;
+        match written {
+            Ok(version) => {
+                hpa.resource_version = version;
+                hpa.memory = memory;
+                Ok(())
+            }
+            Err(error) => {
+                // A cooldown that was to end has ended, even if it is still on the HPA.
+                if hpa.memory.zero_since.is_some() && memory.zero_since.is_none() {
+                    self.failed_at = Some((self.shared.clock)());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the HPA's new version.
+    async fn annotate(&self, hpa: &Autoscaler, memory: Memory) -> Result<String, ScaleError> {
+        let patch =
+            json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": hpa.annotations(memory)}});
+        let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let of = ("autoscaling", "horizontalpodautoscalers");
+        match self.shared.calls.make(api.patch_metadata(&hpa.name, &params, &patch)).await? {
+            Ok(written) => Ok(written.metadata.resource_version.unwrap_or_default()),
+            // Or the HPA is gone, which the watch will bring.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(ScaleError::Conflict),
+            Err(error) => Err(match refused(&error, of, hpa.namespace.as_str(), &["patch"]) {
+                ScaleError::Wrong(why) => ScaleError::Wrong(format!("it cannot write on this HPA: {why}")),
+                other => other,
+            }),
+        }
+    }
+
+    /// Reports an HPA that is gone, or scales another workload now, and leaves a workload at zero. The
+    /// workload stays there: an app that is being removed must not be started again.
+    pub(super) async fn report_orphan(shared: Arc<Shared>, hpa: Arc<Autoscaler>, what: String) {
+        // Gone as well, or unreachable: there is nothing to report on.
+        let Ok(scale) = shared.scales.read(&hpa).await else { return };
+        if scale.replicas > 0 {
+            return;
+        }
+        let (name, command) = (&hpa.name, hpa.wake_command());
+        let note =
+            format!("HPA {name} {what} while depthgauge had this scaled to 0, and nothing scales it up: {command}");
+        let said = Said { reason: "LeftAtZero", action: "Reconcile", warning: true, note: &note };
+        shared.events.on_workload(&hpa, &scale.uid, said).await;
+    }
+}
+
+// === impl Interest ===
+
+impl Interest {
+    pub(super) fn of(hpa: &Autoscaler) -> Self {
+        let at_zero = hpa.state.rests || hpa.state.at_zero || hpa.memory != Memory::default();
+        match (hpa.is_kept(), at_zero) {
+            (true, _) => Self::Always,
+            (false, true) if hpa.labelled => Self::Urgent,
+            (false, true) => Self::AtZero,
+            (false, false) if hpa.labelled => Self::Label,
+            (false, false) => Self::None,
+        }
+    }
+
+    pub(super) fn pause(self) -> Duration {
+        match self {
+            Self::Always | Self::Urgent => URGENT,
+            Self::AtZero | Self::Label | Self::None => ROUTINE,
+        }
+    }
+}
+
+/// Between three quarters of a pause and the whole, so that HPAs that failed together do not try again
+/// together.
+fn with_jitter(pause: Duration) -> Duration {
+    pause.mul_f64(0.75 + fastrand::f64() / 4.0)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

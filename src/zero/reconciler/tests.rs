@@ -1,0 +1,261 @@
+//! One HPA and a kube-apiserver that answers as a test wants.
+
+use http::Method;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::*;
+use crate::lookup::Catalog;
+use crate::source::KINDS;
+use crate::zero::autoscaler::tests::hpa;
+use crate::zero::calls::Calls;
+use crate::zero::scale::tests::answering;
+use crate::zero::{Actions, Findings, LEASE, Lease, events, objects, scale};
+
+/// The requests that it got: method, path, body.
+pub(in crate::zero) type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
+
+const HPA: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/dummy";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+/// What all reconcilers share, with a kube-apiserver that answers so, and what it is asked.
+pub(in crate::zero) fn shared(
+    answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
+) -> (Arc<Shared>, Requests) {
+    let requests = Requests::default();
+    let seen = requests.clone();
+    let client = answering(move |method, uri, body| {
+        let path = uri.split('?').next().unwrap_or_default();
+        seen.lock().push((method.clone(), path.to_owned(), body.clone()));
+        answer(method, path, body)
+    });
+    let (catalog, _) = Catalog::new(Vec::new(), KINDS, Timestamp::now);
+    let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
+    let calls = Calls::of_hpas();
+    let shared = Shared {
+        scales: scale::Scales::new(client.clone(), calls.clone()),
+        objects: Arc::new(objects::Objects::new(client.clone(), Timestamp::now)),
+        events: events::Events::new(client.clone(), calls.clone(), "it".to_owned(), Timestamp::now),
+        client,
+        calls,
+        catalog: Arc::new(catalog),
+        lease: Arc::new(lease),
+        findings: Findings::default(),
+        actions: Actions::default(),
+        clock: Timestamp::now,
+    };
+    (Arc::new(shared), requests)
+}
+
+fn reconciler(
+    answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
+) -> (Reconciler, Requests) {
+    let (shared, requests) = shared(answer);
+    (Reconciler::new(shared), requests)
+}
+
+/// What was written on the HPA, in its order.
+fn remembered(requests: &Requests) -> Vec<Value> {
+    let requests = requests.lock();
+    let patches = requests.iter().filter(|(method, path, _)| method == Method::PATCH && path == HPA);
+    patches.map(|(_, _, body)| body["metadata"]["annotations"].clone()).collect()
+}
+
+/// In its cooldown, with nothing that says that there are messages.
+fn cooling() -> Autoscaler {
+    hpa(
+        &json!({"metadata": {"annotations": {"depthgauge.dev/zero-since": "2026-11-23T10:00:00Z"}}, "spec": {"metrics": []}}),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_that_cannot_be_read_breaks_a_cooldown() {
+    let down = Arc::new(Mutex::new(true));
+    let is_down = down.clone();
+    let (mut reconciler, _) = reconciler(move |method, path, body| match *is_down.lock() {
+        true => (503, json!("too much to do")),
+        false => at_zero(method, path, body),
+    });
+    let mut hpa = cooling();
+    assert!(matches!(reconciler.act(&mut hpa).await, Err(ScaleError::Trouble(_))));
+    *down.lock() = false;
+    let awake = reconciler.read(&hpa).await.unwrap();
+    let facts = reconciler.facts(&hpa, &awake, &[]);
+    assert!(facts.unbroken.is_some_and(|unbroken| hpa.memory.zero_since < Some(unbroken)), "{facts:?}");
+}
+
+#[tokio::test]
+async fn annotations_about_another_workload_are_removed_and_newer_ones_stay() {
+    let sleeps =
+        |since: &str| hpa(&json!({"metadata": {"annotations": {"depthgauge.dev/scaled-to-zero-since": since}}}));
+    let (before, since) = (sleeps("2026-11-23T10:00:00Z"), sleeps("2026-11-23T11:00:00Z"));
+    for (hpa, removed) in [(&before, 1), (&since, 0)] {
+        let (mut reconciler, requests) = reconciler(at_zero);
+        reconciler.moved(before.memory);
+        let _ = reconciler.act(&mut hpa.clone()).await;
+        let gone = |of: &&Value| of["depthgauge.dev/scaled-to-zero-since"].is_null();
+        assert_eq!(remembered(&requests).iter().filter(gone).count(), removed);
+        assert!(matches!(reconciler.progress, Progress::Settled));
+    }
+}
+
+/// Apps are known, and every write succeeds; the scale is at 0.
+pub(in crate::zero) fn at_zero(method: &Method, path: &str, body: &Value) -> (u16, Value) {
+    let deployment = |name: &str| json!({"name": name, "kind": "Deployment", "namespaced": true, "singularName": "", "verbs": ["get"]});
+    let named = [deployment("deployments"), deployment("deployments/scale")];
+    match (method, path) {
+        (_, "/apis/apps/v1") => {
+            (200, json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": named}))
+        }
+        (_, HPA) => (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {}})),
+        (&Method::GET, _) => (
+            200,
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"uid": "w", "resourceVersion": "7"}}),
+        ),
+        _ => (200, body.clone()),
+    }
+}
+
+/// A scale with two replicas.
+fn running() -> Scale {
+    let mut scale = Scale::at_zero();
+    scale.replicas = 2;
+    scale
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_is_removed_only_if_there_are_replicas_at_that_moment() {
+    let marked = json!({"metadata": {"annotations": {
+        "depthgauge.dev/scaled-to-zero-since": "2026-11-23T10:00:00Z", "depthgauge.dev/paused": "true"}}});
+    let (mut reconciler, requests) = reconciler(at_zero);
+    reconciler.scale = Some((running(), Instant::now()));
+    reconciler.act(&mut hpa(&marked)).await.unwrap();
+    assert_eq!(remembered(&requests), [] as [Value; 0], "it had replicas a moment ago");
+}
+
+/// The cluster of [`at_zero`], except for this method and path, or the message of a failure.
+fn but(
+    of: (Method, &'static str),
+    code: u16,
+    message: &'static str,
+) -> impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static {
+    move |method, path, body| match (method, path) == (&of.0, of.1) {
+        true => (code, json!(message)),
+        false => at_zero(method, path, body),
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_a_client_has_removed_is_written_again() {
+    for label in ["true", "false"] {
+        let mut hpa = hpa(&json!({"metadata": {"labels": {"depthgauge.dev/scale-to-zero": label}}}));
+        let (mut reconciler, requests) = reconciler(at_zero);
+        reconciler.scaled_to_zero = Some("2026-11-23T10:00:00Z".parse().unwrap());
+        reconciler.scale = Some((Scale::at_zero(), Instant::now()));
+        reconciler.act(&mut hpa).await.unwrap();
+        assert_eq!(hpa.memory.asleep_since, reconciler.scaled_to_zero);
+        let [written] = &remembered(&requests)[..] else { panic!("{:?}", requests.lock()) };
+        assert_eq!(written["depthgauge.dev/scaled-to-zero-since"], "2026-11-23T10:00:00.000Z", "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_cooldown_that_has_ended_stays_ended_though_it_could_not_be_written() {
+    for code in [503, 409] {
+        let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), code, "too much to do"));
+        reconciler.scale = Some((running(), Instant::now()));
+        assert!(reconciler.act(&mut cooling()).await.is_err());
+        assert!(reconciler.failed_at.is_some(), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_cooldown_that_is_written_twice_goes_on() {
+    let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), 409, "changed"));
+    let begun = Memory { asleep_since: None, zero_since: Some(Timestamp::now()) };
+    let written = reconciler.remember(&mut hpa(&json!({})), begun).await;
+    assert!(matches!(written, Err(ScaleError::Conflict)));
+    assert_eq!(reconciler.failed_at, None, "the watch is late");
+}
+
+#[tokio::test]
+async fn what_was_written_counts_at_once() {
+    let (mut reconciler, requests) = reconciler(|method, path, body| match (method, path) {
+        (&Method::PATCH, HPA) => {
+            let metadata = json!({"resourceVersion": "8"});
+            (200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}))
+        }
+        _ => at_zero(method, path, body),
+    });
+    let mut hpa = hpa(&json!({}));
+    let begun = Memory { asleep_since: None, zero_since: Some(Timestamp::now()) };
+    reconciler.remember(&mut hpa, begun).await.unwrap();
+    reconciler.remember(&mut hpa, Memory::default()).await.unwrap();
+    let requests = requests.lock();
+    let versions: Vec<_> = requests.iter().map(|(_, _, body)| &body["metadata"]["resourceVersion"]).collect();
+    assert_eq!(versions, ["7", "8"]);
+}
+
+/// 300 HPAs whose watch is silent made 550 such requests a second, for as long as it was silent.
+#[tokio::test(start_paused = true)]
+async fn conflicts_are_retried_later_each_time_until_the_watch_brings_another_version() {
+    let (mut reconciler, requests) = reconciler(but((Method::PATCH, HPA), 409, "changed"));
+    let (mut hpa, began) = (cooling(), Instant::now());
+    while began.elapsed() < Duration::from_secs(300) {
+        let pause = reconciler.reconcile(&mut hpa).await;
+        assert!(pause <= CONFLICT_MAX);
+        tokio::time::advance(pause).await;
+    }
+    let tries = remembered(&requests).len();
+    assert!((10..=25).contains(&tries), "{tries}");
+    hpa.resource_version = "8".to_owned();
+    assert!(reconciler.reconcile(&mut hpa).await <= URGENT, "a new version is tried anew");
+}
+
+#[tokio::test]
+async fn a_refused_write_differs_from_a_failed_one() {
+    let rbac = "User \"u\" cannot patch resource";
+    for (code, message, wrong) in [
+        (403, rbac, Some("resources: [horizontalpodautoscalers], verbs: [patch]")),
+        (403, "admission webhook \"w\" denied the request: not at night", Some("not at night")),
+        (422, "metadata.annotations: too long", Some("too long")),
+        (500, "failed calling webhook", None),
+        (401, "Unauthorized", None),
+    ] {
+        let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), code, message));
+        match (reconciler.remember(&mut cooling(), Memory::default()).await, wrong) {
+            (Err(ScaleError::Wrong(why)), Some(text)) => {
+                assert!(why.starts_with("it cannot write on this HPA: ") && why.contains(text), "{why}");
+            }
+            (Err(ScaleError::Trouble(_)), None) => {}
+            (result, _) => panic!("{code} {message}: {result:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_failure_is_reported_until_a_reconcile_succeeds() {
+    const SCALE: &str = "/apis/apps/v1/namespaces/shop/deployments/dummy/scale";
+    let down = Arc::new(Mutex::new(true));
+    let (is_down, refused) = (down.clone(), but((Method::GET, SCALE), 500, "failed calling webhook"));
+    let (mut reconciler, requests) = reconciler(move |method, path, body| match *is_down.lock() {
+        true => refused(method, path, body),
+        false => at_zero(method, path, body),
+    });
+    let (mut hpa, findings) = (cooling(), reconciler.shared.findings.clone());
+    let began = Instant::now();
+    while began.elapsed() < FAILING_PATIENCE + FAILING_MAX * 5 {
+        assert!(began.elapsed() > FAILING_PATIENCE || findings.all().is_empty(), "{:?}", began.elapsed());
+        let pause = reconciler.reconcile(&mut hpa).await;
+        tokio::time::advance(pause).await;
+    }
+    let [found] = &findings.all()[..] else { panic!("{:?}", findings.all()) };
+    assert!(
+        found.finding.text.contains("cannot scale its workload: kube-apiserver answers 500: failed calling webhook")
+    );
+    let events = || requests.lock().iter().filter(|(_, path, _)| path == EVENTS).count();
+    assert_eq!(events(), 1);
+    *down.lock() = false;
+    reconciler.reconcile(&mut hpa).await;
+    assert_eq!((findings.all().len(), events()), (0, 1));
+}
