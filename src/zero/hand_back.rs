@@ -123,7 +123,7 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         };
         let least = hpa.min.max(1);
         done = match scale.replicas {
-            0 => scales.write(hpa, &scale, least).await.map(|_| HandedBack::Woken(least)),
+            0 => scales.write(hpa, &scale, least, || true).await.map(|_| HandedBack::Woken(least)),
             _ => Ok(HandedBack::Awake),
         };
         if !matches!(done, Err(ScaleError::Conflict)) {

@@ -88,6 +88,7 @@ impl Objects {
     pub(super) fn new(client: kube::Client, clock: Clock) -> Self {
         let calls = Calls::of_objects();
         Self {
+            // A reading discovers its kind within its own call: with the same permits, all could wait for one.
             kinds: Kinds::new(client.clone(), Calls::of_objects()),
             client,
             calls,

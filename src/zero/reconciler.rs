@@ -50,6 +50,9 @@ pub(super) struct Reconciler {
     /// Since when depthgauge has it at zero, as last seen on the HPA. A client that writes an HPA whole,
     /// as `kubectl replace` does, removes the annotation.
     scaled_to_zero: Option<Timestamp>,
+    /// What was remembered on the HPA when it was pointed at another workload. While its annotations are
+    /// still these, they are about the workload before.
+    moved: Option<Memory>,
     /// When a reconcile last failed. A message may have come and gone in a cooldown that began before.
     failed_at: Option<Timestamp>,
     progress: Progress,
@@ -59,9 +62,6 @@ pub(super) struct Reconciler {
 enum Progress {
     /// It succeeded, or there was none yet.
     Settled,
-    /// The HPA was pointed at another workload. While its annotations are still these, they are about
-    /// the workload before.
-    Moved(Memory),
     /// Calls to kube-apiserver fail since then; the last pause.
     Failing(Instant, Duration),
     /// The HPA or the scale was another version than this replica knows; the HPA's version here, and
@@ -89,7 +89,7 @@ pub(super) enum Interest {
 impl Reconciler {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (scale, readings, progress) = (None, Readings::default(), Progress::Settled);
-        Self { shared, scale, readings, scaled_to_zero: None, failed_at: None, progress }
+        Self { shared, scale, readings, scaled_to_zero: None, moved: None, failed_at: None, progress }
     }
 
     /// The HPA's object has changed: the scale may have changed with it.
@@ -99,14 +99,12 @@ impl Reconciler {
 
     /// The HPA was pointed at another workload; `before` is what was remembered on it.
     pub(super) fn moved(&mut self, before: Memory) {
-        *self = Self { progress: Progress::Moved(before), ..Self::new(self.shared.clone()) };
+        *self = Self { moved: Some(before), ..Self::new(self.shared.clone()) };
     }
 
     /// Another replica may scale from now on.
     pub(super) fn reset(&mut self) {
-        let progress = std::mem::replace(&mut self.progress, Progress::Settled);
-        let progress = if matches!(progress, Progress::Moved(_)) { progress } else { Progress::Settled };
-        *self = Self { progress, ..Self::new(self.shared.clone()) };
+        *self = Self { moved: self.moved, ..Self::new(self.shared.clone()) };
     }
 
     /// One reconcile, which puts what it writes into `hpa`. Returns the pause until the next.
@@ -124,9 +122,7 @@ impl Reconciler {
                 Err(ScaleError::Trouble(trouble)) => return self.failing(hpa, &trouble).await,
             },
         };
-        if !matches!(self.progress, Progress::Moved(_)) {
-            self.progress = Progress::Settled;
-        }
+        self.progress = Progress::Settled;
         self.report(hpa, finding.as_ref()).await;
         pause
     }
@@ -138,9 +134,7 @@ impl Reconciler {
             _ => URGENT,
         };
         let pause = before.min(CONFLICT_MAX);
-        if !matches!(self.progress, Progress::Moved(_)) {
-            self.progress = Progress::Conflict(hpa.resource_version.clone(), pause);
-        }
+        self.progress = Progress::Conflict(hpa.resource_version.clone(), pause);
         with_jitter(pause)
     }
 
@@ -152,9 +146,7 @@ impl Reconciler {
             _ => (Instant::now(), URGENT),
         };
         let pause = before.min(FAILING_MAX);
-        if !matches!(self.progress, Progress::Moved(_)) {
-            self.progress = Progress::Failing(since, pause);
-        }
+        self.progress = Progress::Failing(since, pause);
         if since.elapsed() >= FAILING_PATIENCE
             && let Some(finding) = Finding::scale(hpa, trouble)
         {
@@ -173,12 +165,12 @@ impl Reconciler {
     }
 
     async fn act(&mut self, hpa: &mut Autoscaler) -> Result<Option<Finding>, ScaleError> {
-        if let Progress::Moved(before) = self.progress {
+        if let Some(before) = self.moved {
             // Another replica may have removed it already, and remembered something of its own.
             if before.is_still_in(hpa.memory) {
                 self.remember(hpa, Memory::default()).await?;
             }
-            self.progress = Progress::Settled;
+            self.moved = None;
         }
         self.readings.refresh(&self.shared.objects, hpa).await;
         let told = values::ask(&self.shared.catalog, &self.readings, hpa).await;
@@ -287,11 +279,9 @@ impl Reconciler {
 
     async fn write(&mut self, hpa: &Autoscaler, scale: &Scale, replicas: u32) -> Result<(), ScaleError> {
         self.scale = None;
-        // Another replica may have taken it since this reconcile began.
-        if !self.shared.lease.is_held() {
-            return Err(ScaleError::Conflict);
-        }
-        let written = self.shared.scales.write(hpa, scale, replicas).await?;
+        // Another replica may have taken the Lease since this reconcile began.
+        let may = || self.shared.lease.is_held();
+        let written = self.shared.scales.write(hpa, scale, replicas, may).await?;
         self.scale = Some((written, Instant::now()));
         Ok(())
     }

@@ -44,12 +44,21 @@ impl Scales {
         read.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
-    /// Scales it, if it still is what was read. Returns what it is then.
-    pub(super) async fn write(&self, hpa: &Autoscaler, read: &Scale, replicas: u32) -> Result<Scale, ScaleError> {
+    /// Scales it, if it still is what was read, and if this replica `may` when the call is made: a call may
+    /// wait for those in flight. Returns what it is then.
+    pub(super) async fn write(
+        &self,
+        hpa: &Autoscaler,
+        read: &Scale,
+        replicas: u32,
+        may: impl Fn() -> bool,
+    ) -> Result<Scale, ScaleError> {
         let (api, kind) = self.api(hpa).await?;
         let patch = json!({"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let written = self.calls.make(api.patch_scale(&hpa.workload.name, &params, &patch)).await?;
+        let call =
+            async { if may() { Some(api.patch_scale(&hpa.workload.name, &params, &patch).await) } else { None } };
+        let written = self.calls.make(call).await?.ok_or(ScaleError::Conflict)?;
         written.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
@@ -167,9 +176,11 @@ pub(super) mod tests {
         let read = scales.read(&hpa).await.unwrap();
         assert_eq!((read.replicas, read.uid.as_str()), (3, "w"));
         assert_eq!(scales.read(&of_kind("worker")).await.unwrap().uid, "w", "as the controller takes it");
-        scales.write(&hpa, &read, 0).await.unwrap();
+        let refused = scales.write(&hpa, &read, 0, || false).await;
+        assert!(matches!(refused, Err(ScaleError::Conflict)), "another replica holds the Lease: {refused:?}");
+        scales.write(&hpa, &read, 0, || true).await.unwrap();
         let old = Scale { resource_version: "6".to_owned(), ..read };
-        assert!(matches!(scales.write(&hpa, &old, 0).await, Err(ScaleError::Conflict)));
+        assert!(matches!(scales.write(&hpa, &old, 0, || true).await, Err(ScaleError::Conflict)));
     }
 
     #[tokio::test]

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use kube::api::Api;
@@ -33,7 +33,7 @@ const SUCCESSION: Duration = Duration::from_secs(15);
 /// An HPA's namespace and name.
 type Key = (Namespace, Arc<str>);
 type Events = BoxStream<'static, Result<watcher::Event<Object>, watcher::Error>>;
-type Work = Pin<Box<dyn Future<Output = Option<Ended>> + Send>>;
+type Work = BoxFuture<'static, Option<Ended>>;
 
 struct Scheduler {
     shared: Arc<Shared>,
@@ -101,8 +101,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
                     scheduler.take(event);
                 }
                 failed => {
-                    let cause = failed.map_or_else(|| "the watch ended".to_owned(), |event| why(event.err()));
-                    report(Some(format!("cannot watch the HPAs: {cause}")));
+                    report(Some(format!("cannot watch the HPAs: {}", why(failed.and_then(Result::err)))));
                     watch_from = Instant::now() + WATCH_AGAIN.mul_f64(0.5 + fastrand::f64() / 2.0);
                     events = scheduler.events();
                 }
@@ -189,12 +188,12 @@ impl Scheduler {
         let Ended { key, before, after, mut reconciler, pause } = ended;
         // It may have been deleted meanwhile, and made again.
         let Some(entry) = self.hpas.get_mut(&key).filter(|entry| entry.hpa.uid == before.uid) else { return };
-        let now = Instant::now();
-        let due = if Arc::ptr_eq(&entry.hpa, &before) {
-            entry.hpa = Arc::new(after);
-            now + pause
-        } else if entry.hpa.resource_version == after.resource_version {
-            // What this reconcile wrote has come back by the watch.
+        let (now, after) = (Instant::now(), Arc::new(after));
+        if Arc::ptr_eq(&entry.hpa, &before) {
+            entry.hpa = after.clone();
+        }
+        // What this reconcile wrote may have come back by the watch already.
+        let due = if entry.hpa.resource_version == after.resource_version {
             now + pause
         } else {
             reconciler.changed();
@@ -323,7 +322,7 @@ fn key(object: &Object) -> Option<Key> {
     Some((Namespace::new(meta.namespace.as_deref()?), meta.name.as_deref()?.into()))
 }
 
-/// The same for the same failure.
+/// The same for the same failure; `None` is the end of the watch.
 fn why(error: Option<watcher::Error>) -> String {
     match error {
         Some(

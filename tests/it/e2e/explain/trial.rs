@@ -70,7 +70,7 @@ impl Trial {
         }
     }
 
-    /// One that would go down, were it not for a metric that does not exist: one in a hundred by lot.
+    /// A trial that a missing metric keeps from scaling down. Random trials have one in a hundred.
     pub(super) fn that_holds(trials: usize) -> Self {
         let (beside, tolerance) = (Beside::Gone, [None, None]);
         Self { replicas: 3, depth: 0, with: None, scaled_to_zero: false, beside, tolerance, ..Self::by_lot(trials) }

@@ -76,7 +76,7 @@ fn activation_holds_one_message_back_and_keeps_the_last_worker(stage: &Stage) {
 fn woken_faster_and_handed_over(stage: &Stage) {
     outruns_its_hpa(stage, || stage.world.oci.put_by_cli(20));
     stage.await_event(FAST, "ScaledFromZero", "from 0 to 10");
-    // By four pods in 15 s, which is every second look: to 4, 8 and 10.
+    // The default policy adds four pods in 15 s, at every second sync: 4, 8 and 10.
     stage.await_replicas(PLAIN, 10, SYNC * 6);
     assert_eq!(stage.events(PLAIN), Vec::<String>::new());
     // Handed over: it follows the queue again, to zero.
