@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Autoscaler, Condition, Metric, Question};
+use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::Finding;
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
+use crate::hpa::reader::Condition;
 use crate::lookup::rules::Applied;
 use crate::metric::quantity::Quantity;
 use crate::zero;
@@ -32,7 +33,7 @@ impl Waiting {
     /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and who wakes
     /// by himself; it tells nothing of anybody else's messages.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
-        let wakes = hpa.asleep_since().is_some() || hpa.scaled_to_zero();
+        let wakes = hpa.asleep_since().is_some() || hpa.written().has_scaled_to_zero();
         let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
@@ -49,11 +50,13 @@ impl Waiting {
 /// cluster's HPAs may scale to zero, if that is known.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Option<bool>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for question in hpa.our_questions() {
-        let title = format!("{} {}", hpa.title(), question.title());
-        if let Some(Target::Value(_)) = question.target {
+    for question in hpa.questions() {
+        found.extend(invalid(hpa, &question));
+        if let (true, Some(Target::Value(_))) = (question.is_ours(), question.target) {
             found.push(Finding::warn(format!(
-                "{title} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod"
+                "{} {} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod",
+                hpa.title(),
+                question.title()
             )));
         }
     }
@@ -63,12 +66,37 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
             hpa.title()
         ))
     }));
-    found.extend(hpa.conditions().filter_map(|condition| unable(hpa, condition)));
+    found.extend(hpa.written().conditions().filter_map(|condition| unable(hpa, condition)));
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, zero));
     found.extend(rivals(hpa, all));
     found
+}
+
+/// A selector that the HPA controller refuses.
+fn invalid(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let why = question.selector.as_ref().err()?;
+    Some(Finding::fail(format!(
+        "{} {}: the HPA controller refuses its selector at each sync, although kube-apiserver accepts it, so this metric never has a value: correct the selector: {why}",
+        hpa.title(),
+        question.title()
+    )))
+}
+
+/// The controller's own status against what is read here; `all_read` if each External metric has a
+/// value.
+pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, all_read: bool) -> Option<Finding> {
+    let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "False")?;
+    (all_read && active.reason == "FailedGetExternalMetric").then(|| {
+        Finding::warn(format!(
+            "{}: its status says {}, although its external metrics have values here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. It says: {}",
+            hpa.title(),
+            active.reason,
+            SYNC.as_secs(),
+            active.message
+        ))
+    })
 }
 
 /// Of a question that has an answer.
@@ -84,7 +112,7 @@ pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Opti
 /// What keeps a workload at 0, for good or for now.
 pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timestamp) -> Option<Finding> {
     let (title, wake) = (hpa.title(), hpa.wake_command());
-    if hpa.scaled_to_zero() {
+    if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
             (Waiting::Yes, Some(why)) => Some(Finding::fail(format!(
@@ -96,7 +124,7 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
             _ => None,
         };
     }
-    if !hpa.rests() {
+    if !hpa.written().is_disabled() {
         return None;
     }
     let Some(since) = hpa.asleep_since() else {
@@ -179,7 +207,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
         Metric::Other(words) if !words.starts_with("Object") => Some(words),
         _ => None,
     });
-    let words = of_pods.filter(|_| hpa.spec().min == 0)?;
+    let words = of_pods.filter(|_| hpa.written().sizes().min == 0)?;
     Some(Finding::warn(format!(
         "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1",
         hpa.title()
@@ -187,7 +215,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
 }
 
 fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
-    (hpa.spec().min == 0 && zero == Some(false)).then(|| {
+    (hpa.written().sizes().min == 0 && zero == Some(false)).then(|| {
         Finding::warn(format!(
             "{} has minReplicas 0, which needs feature gate HPAScaleToZero, by default off before 1.37: turn it on, or set 1",
             hpa.title()
@@ -203,7 +231,7 @@ fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
         let theirs = other.workload();
         other.namespace() == hpa.namespace()
             && other.name() != hpa.name()
-            && (theirs.kind, theirs.name) == (workload.kind, workload.name)
+            && (&theirs.kind, &theirs.name) == (&workload.kind, &workload.name)
     };
     let mut others: Vec<&str> = all.iter().filter(same).map(Autoscaler::name).collect();
     others.sort_unstable();

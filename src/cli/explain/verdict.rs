@@ -14,7 +14,7 @@ pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desi
 
 fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
-    if hpa.rests() {
+    if hpa.written().is_disabled() {
         // Who did that, and what wakes it, is a finding.
         return "It does not scale: the workload is at 0, so the HPA controller looks at no metric.".to_owned();
     }
@@ -31,7 +31,7 @@ fn asleep(seen: &Seen<'_>) -> String {
 }
 
 fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String> {
-    let spec = seen.hpa.spec();
+    let spec = seen.hpa.written().sizes();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
         Why::Asleep => vec![asleep(seen)],
@@ -81,7 +81,7 @@ fn asks(now: i32, then: i32, lower_bound: bool) -> String {
 /// What stands between the number and the size, as far as it can be told from outside; what the
 /// controller remembers is in its conditions.
 fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
-    (then > now && !seen.hpa.has_behavior() && then > growth_limit(now)).then(|| {
+    (then > now && !seen.hpa.written().has_behavior() && then > growth_limit(now)).then(|| {
         format!(
             "Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to {} at the next.",
             growth_limit(now)

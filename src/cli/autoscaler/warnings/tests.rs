@@ -44,7 +44,9 @@ fn nothing_is_said_of_an_hpa_that_is_well() {
 #[test]
 fn each_fault_is_said_once_with_its_remedy() {
     let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
-    let value = object("a", &json!({"matchLabels": {"queue": "orders"}}), &json!({"value": "2"}));
+    let of_target = |target: &Value| object("a", &json!({"matchLabels": {"queue": "orders"}}), target);
+    let value = of_target(&json!({"type": "Value", "value": "2"}));
+    let invalid = object("a", &json!({"matchLabels": {"queue": "orders/eu west"}}), &json!({"averageValue": "2"}));
     let mut zero = good("a");
     zero["spec"]["minReplicas"] = json!(0);
     let mut cpu = zero.clone();
@@ -52,7 +54,12 @@ fn each_fault_is_said_once_with_its_remedy() {
     metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
     for (object, zero, text) in [
         (&unnamed, true, "names no queue: it is the sum over every queue that fits and that namespace shop may read"),
-        (&value, true, "use AverageValue"),
+        (&value, true, "has a target of type Value, which multiplies"),
+        (
+            &invalid,
+            true,
+            "so this metric never has a value: correct the selector: invalid label value \"orders/eu west\"",
+        ),
         (&zero, false, "feature gate HPAScaleToZero"),
         (&cpu, true, "it also scales on Resource cpu"),
     ] {
@@ -60,6 +67,33 @@ fn each_fault_is_said_once_with_its_remedy() {
         assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
     }
     assert!(found(&zero, true).is_empty());
+}
+
+#[test]
+fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_zero() {
+    let mut theirs = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
+    theirs["spec"]["metrics"][0]["external"]["metric"]["name"] = json!("kafka_lag");
+    assert!(found(&theirs, true)[0].starts_with("shop/a kafka_lag: the HPA controller refuses its selector"));
+    let mut labelled = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
+    labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    let [fault, label] = &found(&labelled, true)[..] else { panic!("{:?}", found(&labelled, true)) };
+    assert!(fault.contains("correct the selector: invalid label value \"orders \""), "{fault}");
+    assert!(label.starts_with("shop/a: will not be scaled to 0: the HPA controller refuses the selector"), "{label}");
+}
+
+#[test]
+fn a_status_that_the_answers_contradict_is_a_warning() {
+    let mut object = good("a");
+    let mut contradicts = |reason: &str, status: &str, all_read: bool| {
+        let condition = json!({"type": "ScalingActive", "status": status, "reason": reason, "message": "m"});
+        object["status"] = json!({ "conditions": [condition] });
+        contradicted(&Autoscaler::in_test(&object), all_read)
+    };
+    let found = contradicts("FailedGetExternalMetric", "False", true).unwrap();
+    assert!(found.level == Level::Warn && found.text.contains("values here") && found.text.ends_with("says: m"));
+    assert_eq!(contradicts("FailedGetExternalMetric", "False", false), None, "the answer says why");
+    assert_eq!(contradicts("FailedGetResourceMetric", "False", true), None, "of another API");
+    assert_eq!(contradicts("ValidMetricFound", "True", true), None);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn average() -> Value {
 
 fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
     let hpa = Autoscaler::in_test(object);
-    let workload = Workload { scaled_to_zero: hpa.scaled_to_zero(), ..Workload::settled(replicas) };
+    let workload = Workload { scaled_to_zero: hpa.written().has_scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
     let heard = hpa.metrics().into_iter().map(|metric| match metric {
         Metric::External(question) => Heard::Asked {
@@ -165,4 +165,21 @@ fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
     let text = write(&seen);
     assert!(text.contains("now         not known: forbidden") && text.contains("cannot be told"), "{text}");
+}
+
+#[test]
+fn a_selector_that_the_controller_refuses_has_no_answer() {
+    let mut object = average();
+    object["spec"]["metrics"][0]["external"]["metric"]["selector"]["matchLabels"]["queue"] = json!("orders ");
+    let hpa = Autoscaler::in_test(&object);
+    let [question] = &hpa.our_questions()[..] else { panic!("one question") };
+    let heard = vec![Heard::Asked { answer: Err(question.path().unwrap_err()), question: question.clone() }];
+    let workload = Ok(Workload::settled(3));
+    let text = write(&Seen { hpa: &hpa, workload, heard, now: Timestamp::UNIX_EPOCH });
+    assert!(
+        text.contains("  answer    none: the HPA controller refuses its selector and requests nothing: "),
+        "{text}"
+    );
+    assert!(text.contains("invalid label value \"orders \" of key \"queue\""), "{text}");
+    assert!(text.contains("\nIt stays at 3: oci_queue_length has no value.\n"), "{text}");
 }
