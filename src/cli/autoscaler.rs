@@ -42,6 +42,7 @@ pub(super) enum Metric {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Question {
     namespace: String,
+    /// In lower case, as client-go requests it.
     pub(super) metric: String,
     /// As the controller sends it, or why it refuses it.
     pub(super) selector: Result<MetricSelector, ParseError>,
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_selector_that_the_controller_refuses_is_not_requested() {
-        let spaced = json!({"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders "}}});
+        let spaced = json!({"name": "OCI_QUEUE_LENGTH", "selector": {"matchLabels": {"queue": "orders "}}});
         let object = hpa(&json!([external(&spaced, &json!({"type": "Value", "value": "1"}))]));
         let [question] = &Autoscaler::in_test(&object).our_questions()[..] else { panic!("one of ours") };
         let trouble = question.path().unwrap_err();

@@ -24,7 +24,7 @@ pub struct Hpa<'o>(&'o HorizontalPodAutoscaler);
 pub struct Entry<'o> {
     /// `External`, `Resource`, …
     pub kind: &'o str,
-    /// The metric's name.
+    /// The metric's name. That of an External metric is in lower case, as client-go requests it.
     pub name: String,
     /// What is read.
     pub source: Source<'o>,
@@ -188,7 +188,7 @@ impl<'o> Entry<'o> {
         match (kind, &spec.external, &spec.object) {
             ("External", Some(external), _) => Self {
                 kind,
-                name: external.metric.name.clone(),
+                name: external.metric.name.to_lowercase(),
                 source: Source::External(Requested::of(&external.metric, &external.target)),
             },
             ("Object", _, Some(object)) => Self {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_named_as_they_are_written() {
+    fn an_external_metric_is_requested_in_lower_case_and_others_as_they_are_written() {
         let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"});
         let object = object(&json!({"metrics": [
             external(&json!({"name": "OCI_Queue_LENGTH"}), &json!({"type": "AverageValue", "averageValue": "2"})),
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "External OCI_Queue_LENGTH",
+                "External oci_queue_length",
                 "Object Hits",
                 "Pods Busy",
                 "Resource cpu",

@@ -249,4 +249,11 @@ mod tests {
         let invalid: Vec<Option<&str>> = metrics.iter().map(|metric| metric.invalid().map(|(name, _)| name)).collect();
         assert_eq!((invalid, others), (vec![Some("oci_queue_length"), Some("requests"), None], vec![]));
     }
+
+    #[test]
+    fn a_name_in_capitals_is_the_metric_that_the_controller_requests() {
+        let mut capitals = queue();
+        capitals["external"]["metric"]["name"] = json!("OCI_QUEUE_LENGTH");
+        assert_eq!(read(&[capitals], true), (vec!["oci_queue_length".to_owned()], vec![]));
+    }
 }

@@ -69,12 +69,12 @@ fn requested(double: &Double) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_status_that_the_answers_contradict_is_a_warning() {
-    let mut failing = hpa("h19", "h19", "oci_queue_length", "orders");
-    failing["status"] = json!({"conditions": [
+async fn a_metric_in_capitals_is_requested_in_lower_case() {
+    let mut capitals = hpa("h19", "h19", "OCI_QUEUE_LENGTH", "orders");
+    capitals["status"] = json!({"conditions": [
         {"type": "ScalingActive", "status": "False", "reason": "FailedGetExternalMetric", "message": "no metric"},
     ]});
-    let (double, home) = apiserver(vec![failing]).await;
+    let (double, home) = apiserver(vec![capitals]).await;
     let warned = "shop/h19: its status says FailedGetExternalMetric, although its external metrics have values here";
     let explained = home.run(&["explain", "h19", "--kubeconfig=kubeconfig"]).await;
     assert!(
@@ -86,6 +86,8 @@ async fn a_status_that_the_answers_contradict_is_a_warning() {
     let checked = home.run(&["check", "--kubeconfig=kubeconfig"]).await;
     assert!(checked.stdout.contains("shop/h19 oci_queue_length{queue=orders}: 5"), "{}", checked.stdout);
     assert!(checked.stdout.contains(warned), "{}", checked.stdout);
+    let got = home.run(&["get", "OCI_QUEUE_LENGTH", "-l", "queue=orders", "--kubeconfig=kubeconfig"]).await;
+    assert!(got.status.success(), "{}", got.stderr);
     assert_eq!(requested(&double), [format!("{VALUES}oci_queue_length?labelSelector=queue%3Dorders")]);
 }
 

@@ -174,7 +174,7 @@ pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
 /// Type and name of a metric of ours that is asked for where it is not.
 fn of_another_type<'m>(hpa: &Autoscaler<'_>, metric: &'m Metric) -> Option<(&'m str, &'m str)> {
     let Metric::Other(words) = metric else { return None };
-    words.split_once(' ').filter(|(_, name)| hpa.ours.has(name))
+    words.split_once(' ').filter(|(_, name)| hpa.ours.has(&name.to_lowercase()))
 }
 
 /// What the controller says that it cannot do, but for metrics that are asked for here as well.
