@@ -223,8 +223,9 @@ fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
     })
 }
 
-/// Two HPAs on one workload undo what the other did. (The controller itself stops only at those
-/// whose pods it sees selected twice.)
+/// Two HPAs on one workload undo what the other did. The controller refuses both (AmbiguousSelector)
+/// only at a sync that reads metrics, and only once both have come that far. An HPA that finds a size
+/// beyond its own bounds sets it back without metrics, so it never comes that far.
 fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
     let workload = hpa.workload();
     let same = |other: &&Autoscaler<'_>| {
@@ -237,7 +238,7 @@ fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
     others.sort_unstable();
     (!others.is_empty()).then(|| {
         Finding::fail(format!(
-            "{} is not the only HPA on {} {}, there is also {}: neither works; put the metrics of all into one",
+            "{} is not the only HPA on {} {}, there is also {}: they fight. Each sets the size that it wants at its own sync and undoes the other's, or the controller stops both with AmbiguousSelector. Put the metrics of all into one HPA and delete the others",
             hpa.title(),
             workload.kind,
             workload.name,

@@ -186,7 +186,7 @@ fn two_hpas_on_one_workload_are_told_of_each_other() {
     other["spec"]["scaleTargetRef"]["name"] = json!("api");
     let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
     let texts = |at: usize| of(&all[at], &all, None);
-    assert!(texts(0)[0].text.contains("Deployment web, there is also b:"), "{:?}", texts(0));
+    assert!(texts(0)[0].text.contains("Deployment web, there is also b: they fight."), "{:?}", texts(0));
     assert!(texts(1)[0].text.contains("there is also a:"));
     assert!(texts(2).is_empty() && texts(3).is_empty());
 }
