@@ -48,6 +48,8 @@ pub(super) struct Question {
     pub(super) selector: Result<MetricSelector, ParseError>,
     /// `None` for a target that the controller can't count.
     pub(super) target: Option<Target>,
+    /// `target.type`, which may differ from the field that is set.
+    pub(super) target_type: String,
     is_ours: bool,
 }
 
@@ -122,7 +124,7 @@ impl<'o> Autoscaler<'o> {
 
     fn metric(&self, entry: Entry<'o>) -> Metric {
         let words = entry.words();
-        let Source::External(Requested { selector, target, .. }) = entry.source else {
+        let Source::External(Requested { selector, target, target_type }) = entry.source else {
             return Metric::Other(words);
         };
         Metric::External(Question {
@@ -131,6 +133,7 @@ impl<'o> Autoscaler<'o> {
             metric: entry.name,
             selector,
             target,
+            target_type: target_type.to_owned(),
         })
     }
 

@@ -52,13 +52,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
     let mut found = Vec::new();
     for question in hpa.questions() {
         found.extend(invalid(hpa, &question));
-        if let (true, Some(Target::Value(_))) = (question.is_ours(), question.target) {
-            found.push(Finding::warn(format!(
-                "{} {} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod",
-                hpa.title(),
-                question.title()
-            )));
-        }
+        found.extend(target(hpa, &question).filter(|_| question.is_ours()));
     }
     found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)).map(|(kind, name)| {
         Finding::fail(format!(
@@ -82,6 +76,31 @@ fn invalid(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
         hpa.title(),
         question.title()
     )))
+}
+
+/// A target that is not per pod, or of another type than the field that it sets.
+fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let title = format!("{} {}", hpa.title(), question.title());
+    let by_field = |field: &str| {
+        let written = &question.target_type;
+        format!("{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field")
+    };
+    let multiplies =
+        "which multiplies the ready pods with what waits at each sync, up to maxReplicas or down to minReplicas";
+    match (question.target?, question.target_type.as_str()) {
+        (Target::Value(_), "Value" | "") => Some(Finding::warn(format!(
+            "{title} has a target of type Value, {multiplies}: for a queue's depth use AverageValue, the messages for each pod"
+        ))),
+        (Target::Value(_), _) => Some(Finding::warn(format!(
+            "{}: it counts as type Value, {multiplies}; for a queue's depth write averageValue instead of value",
+            by_field("value")
+        ))),
+        (Target::AverageValue(_), "AverageValue" | "") => None,
+        (Target::AverageValue(_), _) => Some(Finding::warn(format!(
+            "{}: it counts as type AverageValue; write type: AverageValue",
+            by_field("averageValue")
+        ))),
+    }
 }
 
 /// The controller's own status against what is read here; `all_read` if each External metric has a

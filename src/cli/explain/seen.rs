@@ -51,6 +51,16 @@ impl Seen<'_> {
         answers.next().is_some_and(is_value) && answers.all(is_value)
     }
 
+    /// The metrics that were not requested, in words.
+    pub(super) fn not_asked(&self) -> Option<String> {
+        let words = self.heard.iter().filter_map(|heard| match heard {
+            Heard::NotAsked(words) => Some(words.as_str()),
+            Heard::Asked { .. } => None,
+        });
+        let words: Vec<&str> = words.collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// A condition's message, without the server's messages that the account shows as answers.
     pub(super) fn untold(&self, message: &str) -> String {
         self.heard.iter().fold(message.to_owned(), |message, heard| match heard {

@@ -46,6 +46,8 @@ fn each_fault_is_said_once_with_its_remedy() {
     let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
     let of_target = |target: &Value| object("a", &json!({"matchLabels": {"queue": "orders"}}), target);
     let value = of_target(&json!({"type": "Value", "value": "2"}));
+    let other_field = of_target(&json!({"type": "AverageValue", "value": "5"}));
+    let other_type = of_target(&json!({"type": "Value", "averageValue": "5"}));
     let invalid = object("a", &json!({"matchLabels": {"queue": "orders/eu west"}}), &json!({"averageValue": "2"}));
     let mut zero = good("a");
     zero["spec"]["minReplicas"] = json!(0);
@@ -55,6 +57,16 @@ fn each_fault_is_said_once_with_its_remedy() {
     for (object, zero, text) in [
         (&unnamed, true, "names no queue: it is the sum over every queue that fits and that namespace shop may read"),
         (&value, true, "has a target of type Value, which multiplies"),
+        (
+            &other_field,
+            true,
+            "has a target of type AverageValue that sets value, and the HPA controller goes by the field: it counts as type Value",
+        ),
+        (
+            &other_type,
+            true,
+            "has a target of type Value that sets averageValue, and the HPA controller goes by the field: it counts as type AverageValue",
+        ),
         (
             &invalid,
             true,
@@ -67,6 +79,7 @@ fn each_fault_is_said_once_with_its_remedy() {
         assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
     }
     assert!(found(&zero, true).is_empty());
+    assert!(!found(&other_field, true)[0].contains("use AverageValue"), "it says so already");
 }
 
 #[test]
