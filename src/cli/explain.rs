@@ -122,7 +122,7 @@ impl Cluster {
             let Ok(table) = table else { continue };
             found.extend(warnings::unnamed(hpa, question));
             let interval = told::asked_every(table);
-            found.extend(interval.and_then(|interval| warnings::slow(hpa, question, interval)));
+            found.extend(interval.and_then(|interval| warnings::slow(hpa, question, interval, seen.now)));
         }
         account::write_findings(&mut text, &found);
         Ok(text)

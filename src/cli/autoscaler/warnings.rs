@@ -17,6 +17,8 @@ use crate::zero::autoscaler::PAUSED;
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
 /// By how much it varies while nothing is wrong.
 const JITTER: SignedDuration = SignedDuration::from_secs(3);
+/// How many intervals a Table of depthgauge is about.
+const INTERVALS: i32 = 3;
 
 /// Whether there is something to do for a workload; of several metrics, the greatest counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -172,14 +174,27 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
     })
 }
 
-/// Who is asked less often than the controller looks by default; by the longest of the last pauses.
-pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: SignedDuration) -> Option<Finding> {
-    (pause > SYNC + JITTER).then(|| {
+/// An HPA whose metric is requested less often than the controller syncs by default, by the longest
+/// of the latest intervals. At 0 the HPA requests nothing, so an interval that began there says
+/// nothing about the controller.
+pub(in crate::cli) fn slow(
+    hpa: &Autoscaler<'_>,
+    question: &Question,
+    interval: SignedDuration,
+    now: Timestamp,
+) -> Option<Finding> {
+    let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "True");
+    let at_zero = hpa.written().is_disabled() || hpa.kept().is_some_and(|kept| kept.state.at_zero);
+    // The interval in which it became active is among the latest for so long.
+    let recent = active
+        .and_then(|active| active.since)
+        .is_some_and(|since| now.duration_since(since) < interval.saturating_mul(INTERVALS));
+    (interval > SYNC + JITTER && !at_zero && !recent).then(|| {
         Finding::warn(format!(
-            "{} {} was asked up to {} s apart of late, and the HPA controller looks every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have been asked in between",
+            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have served the requests in between",
             hpa.title(),
             question.title(),
-            pause.as_secs(),
+            interval.as_secs(),
             SYNC.as_secs()
         ))
     })

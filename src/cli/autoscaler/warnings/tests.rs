@@ -165,14 +165,38 @@ fn who_is_asked_slower_than_by_default_is_told_of() {
     let object = good("a");
     let hpa = Autoscaler::in_test(&object);
     let [question] = &hpa.our_questions()[..] else { panic!("one question") };
-    assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
-    let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
+    let secs = SignedDuration::from_secs;
+    assert_eq!(slow(&hpa, question, secs(16), NOW), None);
+    let found = slow(&hpa, question, secs(30), NOW).unwrap();
     assert!(
         found.level == Level::Warn
-            && found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
+            && found
+                .text
+                .starts_with("shop/a oci_queue_length{queue=orders} was requested at intervals of up to 30 s lately"),
         "{}",
         found.text
     );
+}
+
+#[test]
+fn an_interval_at_zero_says_nothing_about_the_controller() {
+    let secs = SignedDuration::from_secs;
+    let slow_at = |object: &Value| {
+        let hpa = Autoscaler::in_test(object);
+        slow(&hpa, &hpa.our_questions()[0], secs(30), NOW).is_some()
+    };
+    let active_for = |seconds: i64| {
+        let mut object = good("a");
+        let condition = json!({"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound",
+            "lastTransitionTime": (NOW - secs(seconds)).to_string()});
+        object["status"] = json!({"conditions": [condition], "currentReplicas": 2, "desiredReplicas": 2});
+        object
+    };
+    // Three intervals later, all of them began after it was scaled up.
+    assert_eq!([10, 89, 90, 300].map(|seconds| slow_at(&active_for(seconds))), [false, false, true, true]);
+    let mut at_zero = active_for(300);
+    at_zero["status"]["currentReplicas"] = json!(0);
+    assert!(!slow_at(&at_zero) && !slow_at(&resting(&json!({}))));
 }
 
 #[test]
