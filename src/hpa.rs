@@ -1,14 +1,15 @@
-//! The HPA controller's arithmetic for External metrics. Pure.
+//! HPAs as their controller has them: what is written in one, and the arithmetic for External
+//! metrics. Pure.
 //!
 //! What `k8s.io/kubernetes/pkg/controller/podautoscaler` (1.37) asks for, bit by bit, up to where
 //! its memory begins: stabilization windows and scaling policies depend on recommendations and
 //! changes that only the controller remembers. Numbers are the controller's own: `i32` replicas,
 //! `i64` thousandths of a unit, and ratios in `f64`, because its tolerance is compared in floats.
 //!
-//! [`proposal`] is one metric; this file is all of them. [`crate::metric::quantity`] reads what is
-//! written in an HPA and in an answer.
+//! [`proposal`] is one metric; this file is all of them. [`reader`] reads the object.
 
 pub mod proposal;
+pub mod reader;
 
 pub use proposal::{NoProposal, Proposal, Target};
 

@@ -72,6 +72,7 @@
 //!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
+//!   selector/label_selector.rs   the LabelSelector of an HPA's metric, checked as the HPA controller does; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples
 //!   lookup/{polled,schedule,outage}.rs   a value kept fresh while it is requested: the freshness rule; when to read, pure; the error message while reads fail
 //!   lookup/polled/poll.rs   what can be polled
@@ -121,7 +122,7 @@
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
-//!   hpa/proposal.rs    one metric
+//!   hpa/{proposal,reader}.rs   one metric; the one reader of HPA objects, for check, explain and zero
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
 //!   admin/status.rs    what the process knows; status/{view,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page

@@ -9,6 +9,8 @@ use std::fmt;
 
 use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_value};
 
+pub mod label_selector;
+
 /// Longest prefix of a label key, a DNS subdomain.
 const PREFIX_MAX: usize = 253;
 
@@ -46,7 +48,7 @@ pub enum Condition {
 }
 
 /// Why a text is no selector, in the Go library's words where it has any.
-#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseError(String);
 
@@ -313,7 +315,8 @@ fn is_special(byte: u8) -> bool {
     is_blank(byte) || matches!(byte, b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<' | 0)
 }
 
-fn label_key(text: &str) -> Result<String, ParseError> {
+/// Whether a text can be a label's key: an optional DNS subdomain and `/`, then a name.
+fn is_label_key(text: &str) -> bool {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -327,7 +330,11 @@ fn label_key(text: &str) -> Result<String, ParseError> {
                     && part.bytes().next_back().is_some_and(inner)
             })
     };
-    if is_label_value(name) && prefix.is_none_or(subdomain) {
+    is_label_value(name) && prefix.is_none_or(subdomain)
+}
+
+fn label_key(text: &str) -> Result<String, ParseError> {
+    if is_label_key(text) {
         return Ok(text.to_owned());
     }
     Err(ParseError(format!(

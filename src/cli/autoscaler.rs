@@ -1,24 +1,28 @@
-//! An HPA as kube-apiserver has it, read for what `check` and `explain` say of it. Pure.
+//! An HPA as kube-apiserver has it, for what `check` and `explain` say of it. Pure.
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
 use super::told;
-use super::wire::Wire;
-use crate::hpa::{Spec, Target, Tolerance};
-use crate::metric::quantity::{Quantity, float};
+use super::wire::{Trouble, Wire};
+use crate::hpa::Target;
+use crate::hpa::reader::{Entry, Hpa, Requested, Source};
 use crate::metric::{CATEGORY, MetricName};
 use crate::request::PREFIX;
+use crate::selector::ParseError;
+use crate::selector::label_selector::MetricSelector;
 use crate::source::{KINDS, fixed_metrics, kind_of};
 use crate::zero;
+use crate::zero::workload::Workload;
 
 pub(super) mod warnings;
 
 /// An `autoscaling/v2` HorizontalPodAutoscaler.
 #[derive(Clone, Copy)]
 pub(super) struct Autoscaler<'o> {
-    pub(super) object: &'o Value,
+    pub(super) object: &'o HorizontalPodAutoscaler,
     /// The metrics of depthgauge.
     pub(super) ours: &'o Metrics,
 }
@@ -26,43 +30,27 @@ pub(super) struct Autoscaler<'o> {
 /// The metrics that depthgauge has, as discovery lists them.
 pub(super) struct Metrics(BTreeSet<MetricName>);
 
-/// What it scales.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Workload<'o> {
-    pub(super) api_version: &'o str,
-    pub(super) kind: &'o str,
-    pub(super) name: &'o str,
-}
-
 /// One entry of its `metrics`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Metric {
     External(Question),
-    /// One that other servers answer, in words.
+    /// A metric of another API, in words.
     Other(String),
 }
 
-/// What it asks of `external.metrics.k8s.io`.
+/// What it requests of `external.metrics.k8s.io`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Question {
+    namespace: String,
+    /// In lower case, as client-go requests it.
     pub(super) metric: String,
-    /// As the controller writes it into the query.
-    pub(super) selector: String,
-    pub(super) path: String,
-    /// `None` for a target that is no number of the controller's.
+    /// As the controller sends it, or why it refuses it.
+    pub(super) selector: Result<MetricSelector, ParseError>,
+    /// `None` for a target that the controller can't count.
     pub(super) target: Option<Target>,
-    /// Keys whose values it names, so that there is no more than it knows of.
-    named: Vec<String>,
+    /// `target.type`, which may differ from the field that is set.
+    pub(super) target_type: String,
     is_ours: bool,
-}
-
-/// One of its conditions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Condition<'o> {
-    pub(super) name: &'o str,
-    pub(super) status: &'o str,
-    pub(super) reason: &'o str,
-    pub(super) message: &'o str,
 }
 
 // === impl Metrics ===
@@ -90,15 +78,28 @@ impl Metrics {
     }
 }
 
+/// The HPAs of a list at this path.
+pub(super) async fn list(wire: &Wire, path: &str) -> Result<Vec<HorizontalPodAutoscaler>, Trouble> {
+    let mut list = wire.get(path).await?;
+    let items = serde_json::from_value::<Option<_>>(list["items"].take());
+    let items = items.map_err(|error| Trouble::Other(format!("a list of HPAs that can't be read: {error}")))?;
+    Ok(items.unwrap_or_default())
+}
+
 // === impl Autoscaler ===
 
 impl<'o> Autoscaler<'o> {
+    /// The object, read as the controller reads it.
+    pub(super) fn written(&self) -> Hpa<'o> {
+        Hpa::new(self.object)
+    }
+
     pub(super) fn namespace(&self) -> &'o str {
-        self.object["metadata"]["namespace"].as_str().unwrap_or_default()
+        self.written().namespace()
     }
 
     pub(super) fn name(&self) -> &'o str {
-        self.object["metadata"]["name"].as_str().unwrap_or_default()
+        self.written().name()
     }
 
     /// `shop/dummy`
@@ -106,45 +107,37 @@ impl<'o> Autoscaler<'o> {
         format!("{}/{}", self.namespace(), self.name())
     }
 
-    pub(super) fn workload(&self) -> Workload<'o> {
-        let part = |field: &str| self.object["spec"]["scaleTargetRef"][field].as_str().unwrap_or_default();
-        Workload { api_version: part("apiVersion"), kind: part("kind"), name: part("name") }
+    /// What it scales.
+    pub(super) fn workload(&self) -> Workload {
+        self.written().target().map(Workload::from).unwrap_or_default()
     }
 
-    /// What wakes its workload when it does not.
+    /// The command that scales its workload up by hand.
     pub(super) fn wake_command(&self) -> String {
-        let Workload { api_version, kind, name } = self.workload();
-        let [api_version, kind, name] = [api_version, kind, name].map(str::to_owned);
-        let least = u32::try_from(self.spec().min).unwrap_or_default();
-        zero::workload::Workload { api_version, kind, name }.wake_command(self.namespace(), least)
-    }
-
-    /// Sizes and tolerance. What kube-apiserver does not know of `tolerance` it drops, so what is
-    /// there is obeyed.
-    pub(super) fn spec(&self) -> Spec {
-        let spec = &self.object["spec"];
-        let number = |field: &str, default| {
-            let number = spec[field].as_i64().unwrap_or(default);
-            i32::try_from(number).unwrap_or(i32::MAX)
-        };
-        let usual = Tolerance::default();
-        let tolerance =
-            |direction: &str, usual| spec["behavior"][direction]["tolerance"].as_str().and_then(float).unwrap_or(usual);
-        let (up, down) = (tolerance("scaleUp", usual.up), tolerance("scaleDown", usual.down));
-        Spec { min: number("minReplicas", 1), max: number("maxReplicas", 1), tolerance: Tolerance { up, down } }
-    }
-
-    /// Whether it says how fast it may grow.
-    pub(super) fn has_behavior(&self) -> bool {
-        self.object["spec"]["behavior"].is_object()
+        let least = u32::try_from(self.written().sizes().min).unwrap_or_default();
+        self.workload().wake_command(self.namespace(), least)
     }
 
     pub(super) fn metrics(&self) -> Vec<Metric> {
-        let metrics = self.object["spec"]["metrics"].as_array().into_iter().flatten();
-        metrics.map(|metric| Metric::of(self.namespace(), metric, self.ours)).collect()
+        self.written().metrics().into_iter().map(|entry| self.metric(entry)).collect()
     }
 
-    /// All that it asks of `external.metrics.k8s.io`, where depthgauge is whoever answers.
+    fn metric(&self, entry: Entry<'o>) -> Metric {
+        let words = entry.words();
+        let Source::External(Requested { selector, target, target_type }) = entry.source else {
+            return Metric::Other(words);
+        };
+        Metric::External(Question {
+            namespace: self.namespace().to_owned(),
+            is_ours: self.ours.has(&entry.name),
+            metric: entry.name,
+            selector,
+            target,
+            target_type: target_type.to_owned(),
+        })
+    }
+
+    /// All that it requests of `external.metrics.k8s.io`, whichever server has it.
     pub(super) fn questions(&self) -> Vec<Question> {
         let external = |metric| match metric {
             Metric::External(question) => Some(question),
@@ -158,72 +151,24 @@ impl<'o> Autoscaler<'o> {
         self.questions().into_iter().filter(Question::is_ours).collect()
     }
 
-    pub(super) fn conditions(&self) -> impl Iterator<Item = Condition<'o>> {
-        self.object["status"]["conditions"].as_array().into_iter().flatten().map(|condition| {
-            let part = |field: &str| condition[field].as_str().unwrap_or_default();
-            Condition { name: part("type"), status: part("status"), reason: part("reason"), message: part("message") }
-        })
-    }
-
-    pub(super) fn condition(&self, name: &str) -> Option<Condition<'o>> {
-        self.conditions().find(|condition| condition.name == name)
-    }
-
-    /// Whether depthgauge shall scale its workload to zero and back.
+    /// Whether depthgauge is to scale its workload to zero and back.
     pub(super) fn is_labelled(&self) -> bool {
-        is_labelled(self.object)
-    }
-
-    /// Whether its workload is at 0, so that it looks at no metric.
-    pub(super) fn rests(&self) -> bool {
-        self.condition("ScalingActive").is_some_and(|condition| condition.reason == "ScalingDisabled")
+        is_labelled(self.written())
     }
 
     /// Since when depthgauge has it at 0.
     pub(super) fn asleep_since(&self) -> Option<&'o str> {
-        self.annotation(zero::autoscaler::SCALED_TO_ZERO_SINCE)
+        self.written().annotation(zero::autoscaler::SCALED_TO_ZERO_SINCE)
     }
 
     /// Whether it is to be left as it is.
     pub(super) fn is_paused(&self) -> bool {
-        self.annotation(zero::autoscaler::PAUSED).is_some_and(|value| value != "false")
+        self.written().annotation(zero::autoscaler::PAUSED).is_some_and(|value| value != "false")
     }
 
-    /// As the server sees it; `None` if it is none of its business.
+    /// As scaling to zero reads it; `None` if that ignores it.
     pub(super) fn kept(&self) -> Option<zero::autoscaler::Autoscaler> {
-        zero::autoscaler::Autoscaler::of(&serde_json::from_value(self.object.clone()).ok()?, &self.ours.0)
-    }
-
-    fn annotation(&self, key: &str) -> Option<&'o str> {
-        self.object["metadata"]["annotations"][key].as_str()
-    }
-
-    /// Whether it knows that it brought the workload to 0 itself.
-    pub(super) fn scaled_to_zero(&self) -> bool {
-        self.condition("ScaledToZero").is_some_and(|condition| condition.status == "True")
-    }
-}
-
-// === impl Metric ===
-
-impl Metric {
-    fn of(namespace: &str, written: &Value, ours: &Metrics) -> Self {
-        let source = &written["external"]["metric"];
-        let (Some("External"), Some(metric)) = (written["type"].as_str(), source["name"].as_str()) else {
-            return Self::Other(other(written));
-        };
-        let (named, selector) = selector(&source["selector"]);
-        let target = &written["external"]["target"];
-        let number = |field: &str| target[field].as_str().and_then(Quantity::parse).map(Quantity::milli);
-        let average = number("averageValue").map(Target::AverageValue);
-        Self::External(Question {
-            path: told::path(namespace, metric, &selector),
-            target: average.or_else(|| number("value").map(Target::Value)),
-            named,
-            is_ours: ours.has(metric),
-            metric: metric.to_owned(),
-            selector,
-        })
+        zero::autoscaler::Autoscaler::of(self.object, &self.ours.0)
     }
 }
 
@@ -232,7 +177,22 @@ impl Metric {
 impl Question {
     /// `oci_queue_length{queue=orders}`
     pub(super) fn title(&self) -> String {
-        told::title(&self.metric, &self.selector)
+        told::title(&self.metric, self.selector.as_ref().map_or("", |selector| &selector.text))
+    }
+
+    /// Where the controller requests it, or why it doesn't.
+    pub(super) fn path(&self) -> Result<String, Trouble> {
+        match &self.selector {
+            Ok(selector) => Ok(told::path(&self.namespace, &self.metric, &selector.text)),
+            Err(why) => {
+                Err(Trouble::Other(format!("the HPA controller refuses its selector and requests nothing: {why}")))
+            }
+        }
+    }
+
+    /// The answer to it, requested as the controller requests it.
+    pub(super) async fn ask(&self, wire: &Wire) -> Result<Value, Trouble> {
+        wire.get(&self.path()?).await
     }
 
     /// Whether depthgauge has such a metric.
@@ -243,64 +203,29 @@ impl Question {
     /// The label that picks sources, if this question leaves open which. Metrics whose names a config
     /// chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {
-        Some(kind_of(KINDS, &self.metric)?.label)
-            .filter(|_| self.is_ours)
-            .filter(|label| !self.named.iter().any(|key| key == label))
+        let label = kind_of(KINDS, &self.metric)?.label;
+        let selector = &self.selector.as_ref().ok()?.selector;
+        Some(label).filter(|_| self.is_ours && selector.named(label).is_none())
     }
 }
 
-/// Whether depthgauge shall scale the workload of this HPA to zero and back.
-pub(super) fn is_labelled(hpa: &Value) -> bool {
-    hpa["metadata"]["labels"][zero::autoscaler::LABEL] == "true"
+/// Whether depthgauge is to scale the workload of this HPA to zero and back.
+pub(super) fn is_labelled(hpa: Hpa<'_>) -> bool {
+    hpa.label(zero::autoscaler::LABEL) == Some("true")
 }
 
-/// A metric that is not external, in words: `Resource cpu`.
-fn other(written: &Value) -> String {
-    let kind = written["type"].as_str().unwrap_or("a metric of no type");
-    let mut field = kind.to_owned();
-    field.get_mut(..1).map(str::make_ascii_lowercase).unwrap_or_default();
-    let source = &written[&field];
-    let name = source["name"].as_str().or_else(|| source["metric"]["name"].as_str()).unwrap_or_default();
-    format!("{kind} {name}").trim_end().to_owned()
-}
-
-/// A LabelSelector as the controller writes it into the query, sorted by key; and the keys whose
-/// values it names.
-fn selector(written: &Value) -> (Vec<String>, String) {
-    let (mut requirements, mut named) = (Vec::new(), Vec::new());
-    for (key, value) in written["matchLabels"].as_object().into_iter().flatten() {
-        named.push(key.clone());
-        requirements.push((key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())));
-    }
-    for expression in written["matchExpressions"].as_array().into_iter().flatten() {
-        let key = expression["key"].as_str().unwrap_or_default();
-        let mut values: Vec<&str> =
-            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let values = values.join(",");
-        requirements.push((
-            key,
-            match expression["operator"].as_str() {
-                Some("NotIn") => format!("{key} notin ({values})"),
-                Some("Exists") => key.to_owned(),
-                Some("DoesNotExist") => format!("!{key}"),
-                _ => {
-                    named.push(key.to_owned());
-                    format!("{key} in ({values})")
-                }
-            },
-        ));
-    }
-    requirements.sort_by(|a, b| a.0.cmp(b.0));
-    (named, requirements.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
+/// Whether it has a metric of one object.
+pub(super) fn has_objects(hpa: Hpa<'_>) -> bool {
+    hpa.metrics().iter().any(|entry| matches!(entry.source, Source::Object(..)))
 }
 
 #[cfg(test)]
 impl<'o> Autoscaler<'o> {
     /// In front of a depthgauge whose config chooses no names of metrics.
-    pub(super) fn in_test(object: &'o Value) -> Self {
+    pub(super) fn in_test(object: &Value) -> Self {
         static METRICS: std::sync::LazyLock<Metrics> = std::sync::LazyLock::new(|| Metrics::of(&Value::Null));
-        Self { object, ours: &METRICS }
+        let object = serde_json::from_value(object.clone()).unwrap();
+        Self { object: Box::leak(Box::new(object)), ours: &METRICS }
     }
 }
 
@@ -347,7 +272,7 @@ mod tests {
             panic!("{metrics:?}")
         };
         let path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
-        assert_eq!(ours.path, format!("{path}?labelSelector=queue%3Dorders"));
+        assert_eq!(ours.path(), Ok(format!("{path}?labelSelector=queue%3Dorders")));
         assert_eq!(
             (ours.title().as_str(), ours.target),
             ("oci_queue_length{queue=orders}", Some(Target::AverageValue(1500)))
@@ -365,21 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn selectors_are_written_sorted_by_key() {
-        let written = json!({
-            "matchLabels": {"z": "1", "b": "2"},
-            "matchExpressions": [
-                {"key": "queue", "operator": "In", "values": ["b", "a"]},
-                {"key": "c", "operator": "NotIn", "values": ["x"]},
-                {"key": "a", "operator": "Exists"},
-                {"key": "y", "operator": "DoesNotExist"},
-            ],
-        });
-        assert_eq!(selector(&written).1, "a,b=2,c notin (x),queue in (a,b),!y,z=1");
-        assert_eq!(selector(&Value::Null), (Vec::new(), String::new()));
-    }
-
-    #[test]
     fn what_wakes_a_workload_names_its_group_and_no_fewer_than_its_hpa_wants() {
         let mut object = hpa(&json!([]));
         for (api_version, kind, min, command) in [
@@ -393,15 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn what_an_hpa_leaves_out_is_as_kubernetes_has_it() {
-        let mut object = hpa(&json!([]));
-        let spec = Autoscaler::in_test(&object).spec();
-        assert_eq!((spec.min, spec.max, spec.tolerance), (1, 5, Tolerance::default()));
-        object["spec"]["minReplicas"] = json!(0);
-        object["spec"]["behavior"] = json!({"scaleUp": {"tolerance": "50m"}});
-        let spec = Autoscaler::in_test(&object).spec();
-        assert_eq!((spec.min, spec.tolerance), (0, Tolerance { up: 0.05, down: 0.1 }));
-        object["status"] = json!({"conditions": [{"type": "ScaledToZero", "status": "True"}]});
-        assert!(Autoscaler::in_test(&object).scaled_to_zero());
+    fn a_selector_that_the_controller_refuses_is_not_requested() {
+        let spaced = json!({"name": "OCI_QUEUE_LENGTH", "selector": {"matchLabels": {"queue": "orders "}}});
+        let object = hpa(&json!([external(&spaced, &json!({"type": "Value", "value": "1"}))]));
+        let [question] = &Autoscaler::in_test(&object).our_questions()[..] else { panic!("one of ours") };
+        let trouble = question.path().unwrap_err();
+        assert!(trouble.message().contains("invalid label value \"orders \" of key \"queue\""), "{trouble:?}");
+        assert_eq!(question.title(), "oci_queue_length");
     }
 }

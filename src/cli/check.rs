@@ -96,7 +96,7 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let may_be_beside = names.service_account.is_none();
     let (service, account, secret) = names.resolve(found.as_ref().ok());
     let hpas = hpas::read(wire).await;
-    let scales = hpas.as_ref().map(hpas::scales).unwrap_or_default();
+    let scales = hpas.as_ref().map(|hpas| hpas::scales(hpas)).unwrap_or_default();
     let led = service::read(wire, &service).await;
     let answers = found.as_ref().is_ok_and(|found| registration::answers(found, &service));
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);

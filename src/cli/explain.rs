@@ -13,12 +13,12 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::autoscaler::{Autoscaler, Metric, Metrics, warnings};
+use super::autoscaler::{self, Autoscaler, Metric, Metrics, Question, warnings};
 use super::clock;
 use super::cluster::persons_kube_client;
 use super::told;
 use super::version::{Version, may_scale_to_zero};
-use super::wire::Wire;
+use super::wire::{Trouble, Wire};
 
 mod account;
 mod seen;
@@ -95,10 +95,10 @@ impl Cluster {
     /// The whole account of one HPA, or why there is none.
     async fn explain(&self, namespace: &str, name: &str) -> Result<String, String> {
         let wire = &self.wire;
-        let list = wire.get(&format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers")).await;
+        let path = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers");
+        let list = autoscaler::list(wire, &path).await;
         let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
-        let objects = list["items"].as_array().into_iter().flatten();
-        let all: Vec<Autoscaler<'_>> = objects.map(|object| Autoscaler { object, ours: &self.metrics }).collect();
+        let all: Vec<Autoscaler<'_>> = list.iter().map(|object| Autoscaler { object, ours: &self.metrics }).collect();
         let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
             let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -108,19 +108,21 @@ impl Cluster {
         let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
         let (workload, heard) = tokio::join!(workload::read(wire, hpa, self.version), heard);
         let questions = hpa.our_questions();
-        let tables = join_all(questions.iter().map(|question| wire.table(&question.path))).await;
+        let tables = join_all(questions.iter().map(|question| table(wire, question))).await;
         let seen = Seen { hpa, workload, heard, now: clock() };
         let mut text = account::write(&seen);
-        let zero = match hpa.spec().min {
+        let zero = match hpa.written().sizes().min {
             0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,
             _ => None,
         };
         let mut found = warnings::of(hpa, &all, zero);
         found.extend(warnings::asleep(hpa, seen.waiting(), seen.now));
+        found.extend(warnings::contradicted(hpa, seen.has_all_values()));
         for (question, table) in questions.iter().zip(&tables) {
             let Ok(table) = table else { continue };
             found.extend(warnings::unnamed(hpa, question));
-            found.extend(told::asked_every(table).and_then(|pause| warnings::slow(hpa, question, pause)));
+            let interval = told::asked_every(table);
+            found.extend(interval.and_then(|interval| warnings::slow(hpa, question, interval, seen.now)));
         }
         account::write_findings(&mut text, &found);
         Ok(text)
@@ -161,8 +163,13 @@ async fn hear(wire: &Wire, metric: Metric) -> Heard {
         Metric::External(question) => question,
         Metric::Other(words) => return Heard::NotAsked(words),
     };
-    let answer: Result<Value, _> = wire.get(&question.path).await;
+    let answer = question.ask(wire).await;
     Heard::Asked { answer: answer.map(|list| told::items(&list)), question }
+}
+
+/// The Table of depthgauge that says at which intervals this is requested.
+async fn table(wire: &Wire, question: &Question) -> Result<Value, Trouble> {
+    wire.table(&question.path()?).await
 }
 
 #[cfg(test)]

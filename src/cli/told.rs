@@ -25,9 +25,10 @@ pub(super) struct Item {
     pub(super) quantity: Option<Quantity>,
 }
 
-/// Where kube-apiserver is asked for it, as the controller asks.
+/// Its path at kube-apiserver, as the controller requests it: client-go writes a metric's name in
+/// lower case.
 pub(super) fn path(namespace: &str, metric: &str, selector: &str) -> String {
-    let [namespace, metric, selector] = [namespace, metric, selector].map(escaped);
+    let [namespace, metric, selector] = [namespace, metric.to_lowercase().as_str(), selector].map(escaped);
     let path = format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{metric}");
     if selector.is_empty() { path } else { format!("{path}?labelSelector={selector}") }
 }
@@ -105,7 +106,8 @@ mod tests {
         assert_eq!(path("team-a", "oci_queue_length", ""), base);
         let selected = path("team-a", "oci_queue_length", "queue in (a,b),x=1");
         assert_eq!(selected, format!("{base}?labelSelector=queue%20in%20%28a%2Cb%29%2Cx%3D1"));
-        // What somebody types leads nowhere else.
+        assert_eq!(path("team-a", "OCI_Queue_LENGTH", ""), base);
+        // What a user types leads nowhere else.
         assert!(path("..", "a/b?c", "").ends_with("/namespaces/../a%2Fb%3Fc"));
         assert_eq!(title("m", ""), "m");
         assert_eq!(title("m", "queue=a"), "m{queue=a}");

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 
 use super::metrics::{self, Metric};
 use super::size::Limit;
 use super::workload::Workload;
+use crate::hpa::reader::Hpa;
 use crate::metric::{MetricName, Namespace};
 
 /// The label by which an HPA is looked after: `"true"`.
@@ -116,46 +117,41 @@ impl Autoscaler {
     /// Of the object, where these are the metrics of ours; `None` if it is none of our business: no
     /// label, no metric of ours, and nothing that we remember on it.
     pub fn of(object: &HorizontalPodAutoscaler, known: &BTreeSet<MetricName>) -> Option<Self> {
-        let (meta, spec) = (&object.metadata, object.spec.as_ref()?);
-        let noted = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
-        let labelled = meta.labels.as_ref().and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true");
-        let min = spec.min_replicas.map_or(1, |min| u32::try_from(min).unwrap_or_default());
+        let (meta, hpa) = (&object.metadata, Hpa::new(object));
+        let target = hpa.target()?;
+        let labelled = hpa.label(LABEL) == Some("true");
+        let sizes = hpa.sizes();
+        let (min, max) = (u32::try_from(sizes.min).unwrap_or_default(), u32::try_from(sizes.max).unwrap_or_default());
         // Where the HPA goes to zero itself, it looks at them itself.
         let objects_count = labelled && min > 0;
-        let (metrics, others) = metrics::of(spec.metrics.as_deref().unwrap_or_default(), objects_count, known);
-        let same = noted(ZERO_OF).is_none_or(|of| of == titles(&metrics));
-        let zero_since = moment(noted(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
-        let memory = Memory { asleep_since: moment(noted(SCALED_TO_ZERO_SINCE)), zero_since };
+        let (metrics, others) = metrics::of(&hpa.metrics(), objects_count, known);
+        let same = hpa.annotation(ZERO_OF).is_none_or(|of| of == titles(&metrics));
+        let zero_since = moment(hpa.annotation(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
+        let memory = Memory { asleep_since: moment(hpa.annotation(SCALED_TO_ZERO_SINCE)), zero_since };
         if !labelled && metrics.is_empty() && memory == Memory::default() {
             return None;
         }
-        let target = &spec.scale_target_ref;
-        let behavior = spec.behavior.as_ref();
-        let window = behavior.and_then(|behavior| behavior.scale_down.as_ref()?.stabilization_window_seconds);
+        let window = hpa.scale_down().and_then(|rules| rules.stabilization_window_seconds);
         let window = window.and_then(|seconds| u64::try_from(seconds).ok()).map_or(STABILIZATION, Duration::from_secs);
         Some(Self {
-            namespace: Namespace::new(meta.namespace.as_deref().unwrap_or_default()),
+            namespace: Namespace::new(hpa.namespace()),
             name: meta.name.clone()?,
             uid: meta.uid.clone().unwrap_or_default(),
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             labelled,
-            workload: Workload {
-                api_version: target.api_version.clone().unwrap_or_default(),
-                kind: target.kind.clone(),
-                name: target.name.clone(),
-            },
+            workload: Workload::from(target),
             min,
-            max: u32::try_from(spec.max_replicas).unwrap_or_default(),
+            max,
             metrics,
             others,
-            limit: Limit::of(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
-            cooldown: noted(COOLDOWN).map_or(Ok(window), cooldown),
-            // Whatever somebody writes there, he does not want us to act.
-            paused: noted(PAUSED).is_some_and(|value| value != "false"),
-            fast_wake: noted(FAST_ACTIVATION) == Some("true"),
-            rescue: noted(RECOVER_STUCK) == Some("true"),
+            limit: Limit::of(hpa.scale_up()),
+            cooldown: hpa.annotation(COOLDOWN).map_or(Ok(window), cooldown),
+            // Every value except "false" pauses.
+            paused: hpa.annotation(PAUSED).is_some_and(|value| value != "false"),
+            fast_wake: hpa.annotation(FAST_ACTIVATION) == Some("true"),
+            rescue: hpa.annotation(RECOVER_STUCK) == Some("true"),
             memory,
-            state: object.status.as_ref().map_or_else(State::default, State::of),
+            state: State::of(hpa),
         })
     }
 
@@ -208,18 +204,14 @@ impl Autoscaler {
 // === impl State ===
 
 impl State {
-    fn of(status: &HorizontalPodAutoscalerStatus) -> Self {
-        let conditions = status.conditions.as_deref().unwrap_or_default();
-        let is = |kind: &str, wanted: &str| {
-            conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
-        };
-        let inactive = is("ScalingActive", "False");
-        let rests = inactive.is_some_and(|condition| condition.reason.as_deref() == Some("ScalingDisabled"));
-        let changed = inactive.filter(|_| !rests).and_then(|condition| condition.last_transition_time.as_ref());
-        // A status that nobody has written yet says 0, too.
-        let at_zero = !conditions.is_empty() && (status.current_replicas == Some(0) || status.desired_replicas == 0);
-        let scaled_to_zero = is("ScaledToZero", "True").is_some();
-        Self { rests, scaled_to_zero, at_zero, fails_since: changed.map(|time| time.0) }
+    fn of(hpa: Hpa<'_>) -> Self {
+        let rests = hpa.is_disabled();
+        let fails = hpa.condition("ScalingActive").filter(|active| active.status == "False" && !rests);
+        // In a status that was never written the sizes are 0, too.
+        let written = hpa.status().filter(|_| hpa.conditions().next().is_some());
+        let at_zero = written.is_some_and(|status| status.current_replicas == Some(0) || status.desired_replicas == 0);
+        let fails_since = fails.and_then(|active| active.since);
+        Self { rests, scaled_to_zero: hpa.has_scaled_to_zero(), at_zero, fails_since }
     }
 }
 

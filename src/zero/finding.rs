@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::autoscaler::{Autoscaler, LABEL, RECOVER_STUCK};
+use super::metrics::Metric;
 
 /// Something that keeps a workload from going to zero, or from coming back.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +27,8 @@ pub enum Problem {
     MetricUnavailableAtZero,
     /// Labelled, and none of its metrics is ours.
     NoMetric,
+    /// Labelled, and the HPA controller refuses the selector of a metric.
+    InvalidSelector,
     /// Labelled, and another metric beside ours never lets it be 0.
     OtherMetrics,
     /// Labelled, and nobody knows an Object metric beside ours.
@@ -43,10 +46,11 @@ pub enum Problem {
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StuckAtZero,
         Self::MetricUnavailableAtZero,
         Self::NoMetric,
+        Self::InvalidSelector,
         Self::OtherMetrics,
         Self::MetricUnavailable,
         Self::MinReplicas,
@@ -60,6 +64,7 @@ impl Problem {
             Self::StuckAtZero => "StuckAtZero",
             Self::MetricUnavailableAtZero => "MetricUnavailableAtZero",
             Self::NoMetric => "NoDepthgaugeMetric",
+            Self::InvalidSelector => "InvalidSelector",
             Self::OtherMetrics => "ScaleToZeroBlocked",
             Self::MetricUnavailable => "MetricUnavailable",
             Self::MinReplicas => "MinReplicasAboveOne",
@@ -74,6 +79,7 @@ impl Problem {
             Self::StuckAtZero => "stuck_at_zero",
             Self::MetricUnavailableAtZero => "metric_unavailable_at_zero",
             Self::NoMetric => "no_metric",
+            Self::InvalidSelector => "invalid_selector",
             Self::OtherMetrics => "other_metrics",
             Self::MetricUnavailable => "metric_unavailable",
             Self::MinReplicas => "min_replicas",
@@ -132,6 +138,14 @@ impl Finding {
             return Some(Self::new(
                 Problem::NoMetric,
                 format!("label {LABEL} does nothing here: none of the metrics of this HPA is one of depthgauge"),
+            ));
+        }
+        if let Some((metric, why)) = metrics.iter().find_map(Metric::invalid) {
+            return Some(Self::new(
+                Problem::InvalidSelector,
+                format!(
+                    "will not be scaled to 0: the HPA controller refuses the selector of {metric}, so this metric has no value: {why}. Correct the selector, or remove label {LABEL}"
+                ),
             ));
         }
         if hpa.is_native() {

@@ -6,15 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget};
-use k8s_openapi::apimachinery::pkg::api::resource;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::workload::Workload;
 use crate::hpa::Target;
+use crate::hpa::reader::{Entry, Requested, Source};
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, names};
-use crate::selector::Selector;
+use crate::selector::ParseError;
+use crate::selector::label_selector::MetricSelector;
 
 /// A metric that may read 0, and how much of it one pod takes.
 #[derive(Clone, Debug)]
@@ -32,11 +31,18 @@ pub enum Question {
     Ours {
         /// Which one.
         name: MetricName,
-        /// As the controller asks with it, or why it cannot be asked.
-        selector: Result<Selector, String>,
+        /// As the controller requests it.
+        selector: MetricSelector,
     },
     /// An Object metric, which another server answers.
     Object(ObjectMetric),
+    /// One of these whose selector the HPA controller refuses: it is never read.
+    Invalid {
+        /// `oci_queue_length`
+        name: String,
+        /// What is wrong with the selector.
+        why: ParseError,
+    },
 }
 
 /// A number about one object, of `custom.metrics.k8s.io`.
@@ -71,20 +77,36 @@ pub enum Told {
 // === impl Metric ===
 
 impl Metric {
+    fn of(entry: &Entry<'_>, requested: &Requested<'_>, question: impl FnOnce(MetricSelector) -> Question) -> Self {
+        let question = match requested.selector.clone() {
+            Ok(selector) => question(selector),
+            Err(why) => Question::Invalid { name: entry.name.clone(), why },
+        };
+        Self { question, target: requested.target }
+    }
+
     /// `oci_queue_length{queue=orders}`, `requests of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
         match &self.question {
-            Question::Ours { name, selector: Ok(selector) } => names::title(name.as_str(), &selector.to_string()),
-            Question::Ours { name, .. } => name.to_string(),
+            Question::Ours { name, selector } => names::title(name.as_str(), &selector.text),
             Question::Object(metric) => metric.title(),
+            Question::Invalid { name, .. } => name.clone(),
         }
     }
 
     /// What it asks of others.
     pub fn object(&self) -> Option<&ObjectMetric> {
         match &self.question {
-            Question::Ours { .. } => None,
+            Question::Ours { .. } | Question::Invalid { .. } => None,
             Question::Object(metric) => Some(metric),
+        }
+    }
+
+    /// Name and fault of a metric that the HPA controller can't read, because its selector is invalid.
+    pub fn invalid(&self) -> Option<(&str, &ParseError)> {
+        match &self.question {
+            Question::Invalid { name, why } => Some((name, why)),
+            Question::Ours { .. } | Question::Object(_) => None,
         }
     }
 }
@@ -92,7 +114,7 @@ impl Metric {
 // === impl ObjectMetric ===
 
 impl ObjectMetric {
-    /// `requests{path=/} of ingress.networking.k8s.io/web`
+    /// `requests{path=cart} of ingress.networking.k8s.io/web`
     pub fn title(&self) -> String {
         format!("{} of {}", names::title(&self.name, &self.selector), self.object.reference())
     }
@@ -127,88 +149,44 @@ impl fmt::Display for Told {
 
 /// Those that we serve, with Object metrics beside them where these count, and the others in words.
 pub(super) fn of(
-    specs: &[MetricSpec],
+    entries: &[Entry<'_>],
     objects_count: bool,
     known: &BTreeSet<MetricName>,
 ) -> (Vec<Metric>, Vec<String>) {
-    let any_of_ours = specs.iter().any(|spec| ours(known, spec).is_some());
+    let any_of_ours = entries.iter().any(|entry| ours(known, entry).is_some());
     let (mut metrics, mut others) = (Vec::new(), Vec::new());
-    for spec in specs {
-        let object = || object(spec).filter(|_| objects_count && any_of_ours);
-        match ours(known, spec).or_else(object) {
+    for entry in entries {
+        let object = || object(entry).filter(|_| objects_count && any_of_ours);
+        match ours(known, entry).or_else(object) {
             Some(metric) => metrics.push(metric),
-            None => others.push(words(spec)),
+            None => others.push(entry.words()),
         }
     }
     (metrics, others)
 }
 
-fn ours(known: &BTreeSet<MetricName>, spec: &MetricSpec) -> Option<Metric> {
-    let external = spec.external.as_ref()?;
-    let name = known.get(external.metric.name.as_str())?.clone();
-    let selector = Selector::parse(&selector(external.metric.selector.as_ref())).map_err(|error| error.to_string());
-    Some(Metric { question: Question::Ours { name, selector }, target: target_of(&external.target) })
+fn ours(known: &BTreeSet<MetricName>, entry: &Entry<'_>) -> Option<Metric> {
+    let Source::External(requested) = &entry.source else { return None };
+    let name = known.get(entry.name.as_str())?.clone();
+    Some(Metric::of(entry, requested, |selector| Question::Ours { name, selector }))
 }
 
-fn object(spec: &MetricSpec) -> Option<Metric> {
-    let source = spec.object.as_ref()?;
-    let described = &source.described_object;
-    let metric = ObjectMetric {
-        name: source.metric.name.clone(),
-        selector: selector(source.metric.selector.as_ref()),
-        object: Workload {
-            api_version: described.api_version.clone().unwrap_or_default(),
-            kind: described.kind.clone(),
-            name: described.name.clone(),
-        },
-    };
-    Some(Metric { question: Question::Object(metric), target: target_of(&source.target) })
-}
-
-fn target_of(target: &MetricTarget) -> Option<Target> {
-    let milli =
-        |written: &resource::Quantity| Quantity::parse(&written.0).map(Quantity::milli).filter(|milli| *milli > 0);
-    match (&target.average_value, &target.value) {
-        (Some(written), _) => milli(written).map(Target::AverageValue),
-        (None, written) => milli(written.as_ref()?).map(Target::Value),
-    }
-}
-
-/// `Resource cpu`
-fn words(spec: &MetricSpec) -> String {
-    let name = spec.resource.as_ref().map(|resource| &resource.name);
-    let name = name.or(spec.container_resource.as_ref().map(|resource| &resource.name));
-    let name = name.or(spec.external.as_ref().map(|external| &external.metric.name));
-    let name = name.or(spec.pods.as_ref().map(|pods| &pods.metric.name));
-    let name = name.or(spec.object.as_ref().map(|object| &object.metric.name));
-    match name {
-        Some(name) => format!("{} {name}", spec.type_),
-        None => spec.type_.clone(),
-    }
-}
-
-/// A LabelSelector as the controller writes it into the query.
-fn selector(written: Option<&LabelSelector>) -> String {
-    let Some(written) = written else { return String::new() };
-    let equal = written.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
-    let expressions = written.match_expressions.iter().flatten().map(|expression| {
-        let (key, values) = (&expression.key, expression.values.as_deref().unwrap_or_default().join(","));
-        match expression.operator.as_str() {
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.clone(),
-            "DoesNotExist" => format!("!{key}"),
-            _ => format!("{key} in ({values})"),
-        }
-    });
-    equal.chain(expressions).collect::<Vec<_>>().join(",")
+fn object(entry: &Entry<'_>) -> Option<Metric> {
+    let Source::Object(requested, described) = &entry.source else { return None };
+    Some(Metric::of(entry, requested, |selector| {
+        let (name, object) = (entry.name.clone(), Workload::from(*described));
+        Question::Object(ObjectMetric { name, selector: selector.text, object })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::source::{KINDS, fixed_metrics};
+    use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::hpa::reader::Hpa;
+    use crate::source::{KINDS, fixed_metrics};
 
     fn queue() -> Value {
         json!({"type": "External", "external": {
@@ -217,21 +195,25 @@ mod tests {
 
     fn requests() -> Value {
         json!({"type": "Object", "object": {
-            "metric": {"name": "requests", "selector": {"matchLabels": {"path": "/"}}},
+            "metric": {"name": "requests", "selector": {"matchLabels": {"path": "cart"}}},
             "describedObject": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"},
             "target": {"type": "Value", "value": "1500m"}}})
     }
 
+    fn metrics(specs: &[Value], objects_count: bool) -> (Vec<Metric>, Vec<String>) {
+        let object: HorizontalPodAutoscaler = serde_json::from_value(json!({"spec": {"metrics": specs}})).unwrap();
+        of(&Hpa::new(&object).metrics(), objects_count, &fixed_metrics(KINDS))
+    }
+
     fn read(specs: &[Value], objects_count: bool) -> (Vec<String>, Vec<String>) {
-        let specs: Vec<MetricSpec> = serde_json::from_value(json!(specs)).unwrap();
-        let (metrics, others) = of(&specs, objects_count, &fixed_metrics(KINDS));
+        let (metrics, others) = metrics(specs, objects_count);
         (metrics.iter().map(Metric::title).collect(), others)
     }
 
     #[test]
     fn an_object_metric_counts_beside_ours_and_where_we_put_to_sleep() {
         let ours = "oci_queue_length".to_owned();
-        let object = "requests{path=/} of ingress.networking.k8s.io/web".to_owned();
+        let object = "requests{path=cart} of ingress.networking.k8s.io/web".to_owned();
         let other = vec!["Object requests".to_owned()];
         assert_eq!(read(&[requests(), queue()], true), (vec![object, ours.clone()], vec![]));
         assert_eq!(read(&[requests(), queue()], false), (vec![ours], other.clone()));
@@ -250,12 +232,28 @@ mod tests {
 
     #[test]
     fn what_an_object_metric_asks_for() {
-        let specs: Vec<MetricSpec> = serde_json::from_value(json!([queue(), requests()])).unwrap();
-        let (metrics, _) = of(&specs, true, &fixed_metrics(KINDS));
+        let (metrics, _) = metrics(&[queue(), requests()], true);
         let object =
             Workload { api_version: "networking.k8s.io/v1".into(), kind: "Ingress".into(), name: "web".into() };
-        let expected = ObjectMetric { name: "requests".into(), selector: "path=/".into(), object };
+        let expected = ObjectMetric { name: "requests".into(), selector: "path=cart".into(), object };
         assert_eq!((metrics[1].object(), metrics[1].target), (Some(&expected), Some(Target::Value(1500))));
         assert_eq!((metrics[0].object(), metrics[0].target), (None, Some(Target::AverageValue(2000))));
+    }
+
+    #[test]
+    fn a_metric_whose_selector_the_controller_refuses_is_not_read() {
+        let (mut spaced, mut by_path) = (queue(), requests());
+        spaced["external"]["metric"]["selector"] = json!({"matchLabels": {"queue": "orders,queue"}});
+        by_path["object"]["metric"]["selector"] = json!({"matchLabels": {"path": "/"}});
+        let (metrics, others) = metrics(&[spaced, by_path, queue()], true);
+        let invalid: Vec<Option<&str>> = metrics.iter().map(|metric| metric.invalid().map(|(name, _)| name)).collect();
+        assert_eq!((invalid, others), (vec![Some("oci_queue_length"), Some("requests"), None], vec![]));
+    }
+
+    #[test]
+    fn a_name_in_capitals_is_the_metric_that_the_controller_requests() {
+        let mut capitals = queue();
+        capitals["external"]["metric"]["name"] = json!("OCI_QUEUE_LENGTH");
+        assert_eq!(read(&[capitals], true), (vec!["oci_queue_length".to_owned()], vec![]));
     }
 }

@@ -18,8 +18,8 @@ pub(super) async fn ask(catalog: &Catalog, readings: &Readings, hpa: &Autoscaler
 
 async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metric: &Metric) -> Told {
     let (name, selector) = match &metric.question {
-        Question::Ours { name, selector: Ok(selector) } => (name, selector),
-        Question::Ours { selector: Err(why), .. } => return Told::Unknown(format!("{why}.").into()),
+        Question::Ours { name, selector } => (name, &selector.selector),
+        Question::Invalid { name, why } => return Told::Unknown(format!("{name}: {why}.").into()),
         Question::Object(metric) => return readings.told(metric),
     };
     match catalog.observe(namespace, name.as_str(), selector).await {

@@ -1,7 +1,9 @@
 //! The object that an HPA scales, or that an Object metric describes. Pure.
 
+use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
+
 /// `spec.scaleTargetRef`, or `describedObject` of an Object metric.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Workload {
     /// `apps/v1`
     pub api_version: String,
@@ -26,6 +28,13 @@ impl Workload {
     /// The command that scales it up by hand, to the `minReplicas` of its HPA.
     pub fn wake_command(&self, namespace: &str, min: u32) -> String {
         format!("kubectl scale -n {namespace} {} --replicas={}", self.reference(), min.max(1))
+    }
+}
+
+impl From<&CrossVersionObjectReference> for Workload {
+    fn from(written: &CrossVersionObjectReference) -> Self {
+        let CrossVersionObjectReference { api_version, kind, name } = written.clone();
+        Self { api_version: api_version.unwrap_or_default(), kind, name }
     }
 }
 

@@ -20,6 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
+    // An HPA names its metrics' selectors and targets.
+    ("hpa", &["metric", "selector"]),
     // Its embedded manifest is YAML.
     ("apiservice", &["certs", "health", "rbac", "document"]),
     // Reads what the HPA would be told, past the API; it has no part in answering.

@@ -51,6 +51,9 @@ mod zero;
 /// `get`, without a cluster.
 mod get;
 
+/// What `check` and `explain` say of HPAs, and what they request for that.
+mod hpas;
+
 /// Channels and consumer groups of a queue.
 mod parts;
 

@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Autoscaler, Condition, Metric, Question};
+use super::{Autoscaler, Metric, Question};
 use crate::cli::finding::Finding;
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
 use crate::hpa::Target;
+use crate::hpa::reader::Condition;
 use crate::lookup::rules::Applied;
 use crate::metric::quantity::Quantity;
 use crate::zero;
@@ -16,6 +17,8 @@ use crate::zero::autoscaler::PAUSED;
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
 /// By how much it varies while nothing is wrong.
 const JITTER: SignedDuration = SignedDuration::from_secs(3);
+/// How many intervals a Table of depthgauge is about.
+const INTERVALS: i32 = 3;
 
 /// Whether there is something to do for a workload; of several metrics, the greatest counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,7 +35,7 @@ impl Waiting {
     /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and who wakes
     /// by himself; it tells nothing of anybody else's messages.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
-        let wakes = hpa.asleep_since().is_some() || hpa.scaled_to_zero();
+        let wakes = hpa.asleep_since().is_some() || hpa.written().has_scaled_to_zero();
         let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
@@ -49,13 +52,9 @@ impl Waiting {
 /// cluster's HPAs may scale to zero, if that is known.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Option<bool>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for question in hpa.our_questions() {
-        let title = format!("{} {}", hpa.title(), question.title());
-        if let Some(Target::Value(_)) = question.target {
-            found.push(Finding::warn(format!(
-                "{title} has a target of type Value, which multiplies the ready pods with what waits at each look, up to maxReplicas or down to minReplicas: for a queue's depth use AverageValue, the messages for each pod"
-            )));
-        }
+    for question in hpa.questions() {
+        found.extend(invalid(hpa, &question));
+        found.extend(target(hpa, &question).filter(|_| question.is_ours()));
     }
     found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)).map(|(kind, name)| {
         Finding::fail(format!(
@@ -63,12 +62,62 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
             hpa.title()
         ))
     }));
-    found.extend(hpa.conditions().filter_map(|condition| unable(hpa, condition)));
+    found.extend(hpa.written().conditions().filter_map(|condition| unable(hpa, condition)));
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, zero));
     found.extend(rivals(hpa, all));
     found
+}
+
+/// A selector that the HPA controller refuses.
+fn invalid(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let why = question.selector.as_ref().err()?;
+    Some(Finding::fail(format!(
+        "{} {}: the HPA controller refuses its selector at each sync, although kube-apiserver accepts it, so this metric never has a value: correct the selector: {why}",
+        hpa.title(),
+        question.title()
+    )))
+}
+
+/// A target that is not per pod, or of another type than the field that it sets.
+fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let title = format!("{} {}", hpa.title(), question.title());
+    let by_field = |field: &str| {
+        let written = &question.target_type;
+        format!("{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field")
+    };
+    let multiplies =
+        "which multiplies the ready pods with what waits at each sync, up to maxReplicas or down to minReplicas";
+    match (question.target?, question.target_type.as_str()) {
+        (Target::Value(_), "Value" | "") => Some(Finding::warn(format!(
+            "{title} has a target of type Value, {multiplies}: for a queue's depth use AverageValue, the messages for each pod"
+        ))),
+        (Target::Value(_), _) => Some(Finding::warn(format!(
+            "{}: it counts as type Value, {multiplies}; for a queue's depth write averageValue instead of value",
+            by_field("value")
+        ))),
+        (Target::AverageValue(_), "AverageValue" | "") => None,
+        (Target::AverageValue(_), _) => Some(Finding::warn(format!(
+            "{}: it counts as type AverageValue; write type: AverageValue",
+            by_field("averageValue")
+        ))),
+    }
+}
+
+/// The controller's own status against what is read here; `all_read` if each External metric has a
+/// value.
+pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, all_read: bool) -> Option<Finding> {
+    let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "False")?;
+    (all_read && active.reason == "FailedGetExternalMetric").then(|| {
+        Finding::warn(format!(
+            "{}: its status says {}, although its external metrics have values here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. It says: {}",
+            hpa.title(),
+            active.reason,
+            SYNC.as_secs(),
+            active.message
+        ))
+    })
 }
 
 /// Of a question that has an answer.
@@ -84,7 +133,7 @@ pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Opti
 /// What keeps a workload at 0, for good or for now.
 pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timestamp) -> Option<Finding> {
     let (title, wake) = (hpa.title(), hpa.wake_command());
-    if hpa.scaled_to_zero() {
+    if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
             (Waiting::Yes, Some(why)) => Some(Finding::fail(format!(
@@ -96,7 +145,7 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
             _ => None,
         };
     }
-    if !hpa.rests() {
+    if !hpa.written().is_disabled() {
         return None;
     }
     let Some(since) = hpa.asleep_since() else {
@@ -125,14 +174,27 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
     })
 }
 
-/// Who is asked less often than the controller looks by default; by the longest of the last pauses.
-pub(in crate::cli) fn slow(hpa: &Autoscaler<'_>, question: &Question, pause: SignedDuration) -> Option<Finding> {
-    (pause > SYNC + JITTER).then(|| {
+/// An HPA whose metric is requested less often than the controller syncs by default, by the longest
+/// of the latest intervals. At 0 the HPA requests nothing, so an interval that began there says
+/// nothing about the controller.
+pub(in crate::cli) fn slow(
+    hpa: &Autoscaler<'_>,
+    question: &Question,
+    interval: SignedDuration,
+    now: Timestamp,
+) -> Option<Finding> {
+    let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "True");
+    let at_zero = hpa.written().is_disabled() || hpa.kept().is_some_and(|kept| kept.state.at_zero);
+    // The interval in which it became active is among the latest for so long.
+    let recent = active
+        .and_then(|active| active.since)
+        .is_some_and(|since| now.duration_since(since) < interval.saturating_mul(INTERVALS));
+    (interval > SYNC + JITTER && !at_zero && !recent).then(|| {
         Finding::warn(format!(
-            "{} {} was asked up to {} s apart of late, and the HPA controller looks every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have been asked in between",
+            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have served the requests in between",
             hpa.title(),
             question.title(),
-            pause.as_secs(),
+            interval.as_secs(),
             SYNC.as_secs()
         ))
     })
@@ -146,7 +208,7 @@ pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
 /// Type and name of a metric of ours that is asked for where it is not.
 fn of_another_type<'m>(hpa: &Autoscaler<'_>, metric: &'m Metric) -> Option<(&'m str, &'m str)> {
     let Metric::Other(words) = metric else { return None };
-    words.split_once(' ').filter(|(_, name)| hpa.ours.has(name))
+    words.split_once(' ').filter(|(_, name)| hpa.ours.has(&name.to_lowercase()))
 }
 
 /// What the controller says that it cannot do, but for metrics that are asked for here as well.
@@ -179,7 +241,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
         Metric::Other(words) if !words.starts_with("Object") => Some(words),
         _ => None,
     });
-    let words = of_pods.filter(|_| hpa.spec().min == 0)?;
+    let words = of_pods.filter(|_| hpa.written().sizes().min == 0)?;
     Some(Finding::warn(format!(
         "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1",
         hpa.title()
@@ -187,7 +249,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
 }
 
 fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
-    (hpa.spec().min == 0 && zero == Some(false)).then(|| {
+    (hpa.written().sizes().min == 0 && zero == Some(false)).then(|| {
         Finding::warn(format!(
             "{} has minReplicas 0, which needs feature gate HPAScaleToZero, by default off before 1.37: turn it on, or set 1",
             hpa.title()
@@ -195,21 +257,22 @@ fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
     })
 }
 
-/// Two HPAs on one workload undo what the other did. (The controller itself stops only at those
-/// whose pods it sees selected twice.)
+/// Two HPAs on one workload undo what the other did. The controller refuses both (AmbiguousSelector)
+/// only at a sync that reads metrics, and only once both have come that far. An HPA that finds a size
+/// beyond its own bounds sets it back without metrics, so it never comes that far.
 fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
     let workload = hpa.workload();
     let same = |other: &&Autoscaler<'_>| {
         let theirs = other.workload();
         other.namespace() == hpa.namespace()
             && other.name() != hpa.name()
-            && (theirs.kind, theirs.name) == (workload.kind, workload.name)
+            && (&theirs.kind, &theirs.name) == (&workload.kind, &workload.name)
     };
     let mut others: Vec<&str> = all.iter().filter(same).map(Autoscaler::name).collect();
     others.sort_unstable();
     (!others.is_empty()).then(|| {
         Finding::fail(format!(
-            "{} is not the only HPA on {} {}, there is also {}: neither works; put the metrics of all into one",
+            "{} is not the only HPA on {} {}, there is also {}: they fight. Each sets the size that it wants at its own sync and undoes the other's, or the controller stops both with AmbiguousSelector. Put the metrics of all into one HPA and delete the others",
             hpa.title(),
             workload.kind,
             workload.name,

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use futures_util::{StreamExt as _, future, stream};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use serde_json::Value;
 
@@ -13,12 +14,13 @@ use super::report::Report;
 use super::rights::Scales;
 use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
-use crate::cli::autoscaler::{Autoscaler, Metrics, Question, is_labelled};
+use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects, is_labelled};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::{Version, may_scale_to_zero};
 use crate::cli::wire::{Trouble, Wire};
+use crate::hpa::reader::Hpa;
 use crate::zero::finding::Problem;
 use crate::zero::{OBJECT_RIGHTS, OBJECT_VERSIONS};
 
@@ -30,23 +32,19 @@ const AT_ONCE: usize = 8;
 const STANDS: SignedDuration = SignedDuration::from_mins(35);
 
 /// All of the cluster's.
-pub(super) async fn read(wire: &Wire) -> Result<Value, Trouble> {
-    wire.get("/apis/autoscaling/v2/horizontalpodautoscalers").await
+pub(super) async fn read(wire: &Wire) -> Result<Vec<HorizontalPodAutoscaler>, Trouble> {
+    autoscaler::list(wire, "/apis/autoscaling/v2/horizontalpodautoscalers").await
 }
 
 /// What depthgauge is wanted to scale to zero.
-pub(super) fn scales(list: &Value) -> Scales {
-    let labelled = list["items"].as_array().into_iter().flatten().filter(|hpa| is_labelled(hpa));
+pub(super) fn scales(hpas: &[HorizontalPodAutoscaler]) -> Scales {
+    let labelled = hpas.iter().map(Hpa::new).filter(|hpa| is_labelled(*hpa));
     labelled.map(|hpa| if has_objects(hpa) { Scales::Objects } else { Scales::Queues }).max().unwrap_or_default()
-}
-
-fn has_objects(hpa: &Value) -> bool {
-    hpa["spec"]["metrics"].as_array().into_iter().flatten().any(|metric| metric["type"] == "Object")
 }
 
 pub(super) async fn check(
     wire: &Wire,
-    list: Result<Value, Trouble>,
+    list: Result<Vec<HorizontalPodAutoscaler>, Trouble>,
     version: Option<Version>,
     report: &mut Report<impl Write>,
 ) {
@@ -64,8 +62,7 @@ pub(super) async fn check(
     };
     let blind = no_adapter(&adapters);
     let metrics = Metrics::read(wire).await;
-    let objects = list["items"].as_array().into_iter().flatten();
-    let all: Vec<Autoscaler<'_>> = objects.map(|object| Autoscaler { object, ours: &metrics }).collect();
+    let all: Vec<Autoscaler<'_>> = list.iter().map(|object| Autoscaler { object, ours: &metrics }).collect();
     let asked = all.iter().map(|hpa| (hpa, hpa.questions()));
     let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked
         .filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa))
@@ -73,14 +70,14 @@ pub(super) async fn check(
     if ours.is_empty() {
         return report.add("hpas", &Finding::ok("no HPA asks for a metric of depthgauge"));
     }
-    let zero = match ours.iter().any(|(hpa, _)| hpa.spec().min == 0) {
+    let zero = match ours.iter().any(|(hpa, _)| hpa.written().sizes().min == 0) {
         true => may_scale_to_zero(wire, version).await,
         false => None,
     };
     if let Some(finding) = &blind {
         report.add("hpas", finding);
     }
-    let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.object) {
+    let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.written()) {
         true => Waiting::Unknown,
         false => Waiting::No,
     };
@@ -126,17 +123,23 @@ async fn look(
     zero: Option<bool>,
 ) -> Vec<Finding> {
     let mut findings = warnings::of(hpa, all, zero);
+    let mut all_read = !questions.is_empty();
     for question in questions {
-        let answer = wire.get(&question.path).await;
+        let answer = question.ask(wire).await;
         let items = answer.as_ref().map(told::items);
+        all_read &= items.as_ref().is_ok_and(|items| !items.is_empty());
         if question.is_ours() {
             waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
         }
         findings.extend(warnings::unnamed(hpa, &question).filter(|_| answer.is_ok()));
-        findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
+        // An invalid selector is a finding already.
+        if question.selector.is_ok() {
+            findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
+        }
     }
+    findings.extend(warnings::contradicted(hpa, all_read));
     findings.extend(warnings::asleep(hpa, waiting, clock()));
-    if hpa.is_labelled() || hpa.rests() {
+    if hpa.is_labelled() || hpa.written().is_disabled() {
         // Whoever may not read Events has seen the rest.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
         findings.extend(said(hpa, &events, &findings, clock()));

@@ -17,7 +17,7 @@ const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited",
 
 /// Writing to a String cannot fail, so results are dropped throughout.
 pub(super) fn write(seen: &Seen<'_>) -> String {
-    let spec = seen.hpa.spec();
+    let spec = seen.hpa.written().sizes();
     let mut out = String::new();
     let target = seen.hpa.workload();
     let _ = writeln!(
@@ -155,7 +155,7 @@ fn write_remembered(out: &mut String, seen: &Seen<'_>) {
         "\nStabilization and policies depend on what the controller remembers. Its own words, at its last look:"
     );
     let mut any = false;
-    for condition in seen.hpa.conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {
+    for condition in seen.hpa.written().conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {
         any = true;
         let _ = writeln!(
             out,

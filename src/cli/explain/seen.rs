@@ -41,6 +41,26 @@ impl Seen<'_> {
         self.heard.iter().map(of).max().unwrap_or(Waiting::No)
     }
 
+    /// Whether there are External metrics and each has a value.
+    pub(super) fn has_all_values(&self) -> bool {
+        let mut answers = self.heard.iter().filter_map(|heard| match heard {
+            Heard::Asked { answer, .. } => Some(answer),
+            Heard::NotAsked(_) => None,
+        });
+        let is_value = |answer: &Result<Vec<Item>, Trouble>| answer.as_ref().is_ok_and(|items| !items.is_empty());
+        answers.next().is_some_and(is_value) && answers.all(is_value)
+    }
+
+    /// The metrics that were not requested, in words.
+    pub(super) fn not_asked(&self) -> Option<String> {
+        let words = self.heard.iter().filter_map(|heard| match heard {
+            Heard::NotAsked(words) => Some(words.as_str()),
+            Heard::Asked { .. } => None,
+        });
+        let words: Vec<&str> = words.collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+
     /// A condition's message, without the server's messages that the account shows as answers.
     pub(super) fn untold(&self, message: &str) -> String {
         self.heard.iter().fold(message.to_owned(), |message, heard| match heard {

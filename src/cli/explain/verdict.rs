@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
+
 use super::seen::{Heard, Seen};
 use crate::hpa::{Desired, Why, Workload, growth_limit};
 
@@ -14,7 +16,7 @@ pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desi
 
 fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
-    if hpa.rests() {
+    if hpa.written().is_disabled() {
         // Who did that, and what wakes it, is a finding.
         return "It does not scale: the workload is at 0, so the HPA controller looks at no metric.".to_owned();
     }
@@ -31,7 +33,7 @@ fn asleep(seen: &Seen<'_>) -> String {
 }
 
 fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String> {
-    let spec = seen.hpa.spec();
+    let spec = seen.hpa.written().sizes();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
         Why::Asleep => vec![asleep(seen)],
@@ -41,19 +43,14 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
         Why::BelowMin => {
             vec![format!("It asks for {then}: {now} is fewer than minReplicas, and no metric is looked at.")]
         }
-        Why::Held => {
-            let others = if desired.proposals.len() > 1 {
-                ", so it does not shrink, and no other metric asks for more"
-            } else {
-                ""
-            };
-            let why = seen.first_failure(desired).map(|failure| format!("{failure}{others}"));
-            vec![format!("It stays at {now}: {}.", why.as_deref().unwrap_or("it has no metric that can be counted"))]
-        }
+        Why::Held => vec![held(seen, now, desired)],
         Why::Metrics { by, proposed, lower_bound } => {
             let mut lines = vec![asks(now, then, lower_bound)];
             if desired.proposals.len() > 1 {
                 lines.push(format!("The highest proposal counts: {proposed}, by {}.", title(seen, by)));
+            }
+            if let Some(not_asked) = seen.not_asked() {
+                lines.push(format!("It may be more: {not_asked} is not queried here."));
             }
             if proposed > spec.max {
                 lines.push(format!("{proposed} is more than maxReplicas {}.", spec.max));
@@ -69,6 +66,21 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
     }
 }
 
+/// It keeps its size, as far as the metrics that were read decide.
+fn held(seen: &Seen<'_>, now: i32, desired: &Desired) -> String {
+    match (seen.first_failure(desired), seen.not_asked()) {
+        (Some(failure), Some(not_asked)) => format!(
+            "It does not shrink below {now}: {failure}. It grows if another metric asks for more, and {not_asked} is not queried here."
+        ),
+        (Some(failure), None) if desired.proposals.len() > 1 => {
+            format!("It stays at {now}: {failure}, so it does not shrink, and no other metric asks for more.")
+        }
+        (Some(failure), None) => format!("It stays at {now}: {failure}."),
+        (None, Some(not_asked)) => format!("What it asks for is not known: {not_asked} is not queried here."),
+        (None, None) => format!("It stays at {now}: it has no metric that can be counted."),
+    }
+}
+
 fn asks(now: i32, then: i32, lower_bound: bool) -> String {
     let at_least = if lower_bound { "at least " } else { "" };
     if now == then && !lower_bound {
@@ -81,7 +93,16 @@ fn asks(now: i32, then: i32, lower_bound: bool) -> String {
 /// What stands between the number and the size, as far as it can be told from outside; what the
 /// controller remembers is in its conditions.
 fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
-    (then > now && !seen.hpa.has_behavior() && then > growth_limit(now)).then(|| {
+    let written = seen.hpa.written();
+    let is_disabled =
+        |rules: Option<&HPAScalingRules>| rules.is_some_and(|rules| rules.select_policy.as_deref() == Some("Disabled"));
+    if then > now && is_disabled(written.scale_up()) {
+        return Some(format!("It stays at {now}: behavior.scaleUp.selectPolicy is Disabled, so it does not grow."));
+    }
+    if then < now && is_disabled(written.scale_down()) {
+        return Some(format!("It stays at {now}: behavior.scaleDown.selectPolicy is Disabled, so it does not shrink."));
+    }
+    (then > now && !written.has_behavior() && then > growth_limit(now)).then(|| {
         format!(
             "Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to {} at the next.",
             growth_limit(now)

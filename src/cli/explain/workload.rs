@@ -4,17 +4,17 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::cli::autoscaler::{Autoscaler, Metric, Workload as Reference};
+use crate::cli::autoscaler::{Autoscaler, Metric};
 use crate::cli::version::Version;
 use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
-use crate::zero::workload::is_kind;
+use crate::zero::workload::{Workload as Reference, is_kind};
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Version>) -> Result<Workload, String> {
     let workload = hpa.workload();
     let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
-    let scale = format!("{}/scale", path(wire, hpa.namespace(), workload).await?);
+    let scale = format!("{}/scale", path(wire, hpa.namespace(), &workload).await?);
     let scale = wire.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))?;
     // A number that is left out is 0, as in any object of Kubernetes.
     let number = |part: &str| i32::try_from(scale[part]["replicas"].as_i64().unwrap_or_default()).unwrap_or(i32::MAX);
@@ -31,11 +31,13 @@ pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Vers
 /// Whether its controller looks at metrics while the workload is at 0. Before there was a condition
 /// for it, `minReplicas: 0` was enough (`reconcileAutoscaler` of Kubernetes 1.35).
 fn looks_at_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> bool {
-    hpa.scaled_to_zero() || (hpa.spec().min == 0 && version.is_some_and(|version| !version.tells_scaled_to_zero()))
+    let written = hpa.written();
+    written.has_scaled_to_zero()
+        || (written.sizes().min == 0 && version.is_some_and(|version| !version.tells_scaled_to_zero()))
 }
 
 /// Where objects of its kind are, which only discovery knows.
-async fn path(wire: &Wire, namespace: &str, workload: Reference<'_>) -> Result<String, String> {
+async fn path(wire: &Wire, namespace: &str, workload: &Reference) -> Result<String, String> {
     let Reference { api_version, kind, name } = workload;
     let root = if api_version.contains('/') { "/apis" } else { "/api" };
     let list = wire.get(&format!("{root}/{api_version}")).await;

@@ -54,7 +54,9 @@ impl Origin {
             }
             Self::Sources(catalog, _) => {
                 let selector = Selector::parse(selector).map_err(|error| error.to_string())?;
-                let samples = catalog.answer(&Namespace::new(namespace.as_str()), metric, &selector).await;
+                // As client-go writes it.
+                let metric = metric.to_lowercase();
+                let samples = catalog.answer(&Namespace::new(namespace.as_str()), &metric, &selector).await;
                 samples.map(|samples| list(&samples)).map_err(|error| error.to_string())
             }
         }

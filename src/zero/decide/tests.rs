@@ -35,6 +35,14 @@ fn noted(annotations: &Value) -> Autoscaler {
     hpa(&json!({"metadata": {"annotations": annotations}}))
 }
 
+/// One whose metric selects this queue.
+fn selecting(annotations: &Value, queue: &str) -> Autoscaler {
+    let metric = json!({"name": "oci_queue_length", "selector": {"matchLabels": {"queue": queue}}});
+    let external = json!({"metric": metric, "target": {"type": "AverageValue", "averageValue": "2"}});
+    let metrics = json!([{"type": "External", "external": external}]);
+    hpa(&json!({"metadata": {"annotations": annotations}, "spec": {"metrics": metrics}}))
+}
+
 fn asleep_by_us() -> Value {
     json!({"depthgauge.dev/scaled-to-zero-since": at(50).to_string()})
 }
@@ -210,8 +218,10 @@ fn what_cannot_be_is_said_and_nothing_is_scaled() {
     two.min = 2;
     let mut soon = noted(&zero_since(10));
     soon.cooldown = Err("annotation depthgauge.dev/cooldown is \"soon\"".to_owned());
+    let invalid = selecting(&zero_since(10), "orders,queue");
     for (hpa, told, expected) in [
         (&none, vec![], Problem::NoMetric),
+        (&invalid, vec![value(0, 99)], Problem::InvalidSelector),
         (&beside, vec![value(0, 99)], Problem::OtherMetrics),
         (&two, vec![value(0, 99)], Problem::MinReplicas),
         (&soon, vec![value(0, 99)], Problem::Annotation),
@@ -234,6 +244,9 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
     two.min = 2;
     let decision = decided(&two, 0, &[unknown()]);
     assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::MinReplicas)));
+    // Its HPA reads nothing, so it would stay at 0.
+    let decision = decided(&selecting(&asleep_by_us(), "orders "), 0, &[unknown()]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::InvalidSelector)));
     // A bad cooldown keeps nobody from waking.
     let mut soon = noted(&asleep_by_us());
     soon.cooldown = Err("soon".to_owned());

@@ -44,7 +44,11 @@ fn nothing_is_said_of_an_hpa_that_is_well() {
 #[test]
 fn each_fault_is_said_once_with_its_remedy() {
     let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
-    let value = object("a", &json!({"matchLabels": {"queue": "orders"}}), &json!({"value": "2"}));
+    let of_target = |target: &Value| object("a", &json!({"matchLabels": {"queue": "orders"}}), target);
+    let value = of_target(&json!({"type": "Value", "value": "2"}));
+    let other_field = of_target(&json!({"type": "AverageValue", "value": "5"}));
+    let other_type = of_target(&json!({"type": "Value", "averageValue": "5"}));
+    let invalid = object("a", &json!({"matchLabels": {"queue": "orders/eu west"}}), &json!({"averageValue": "2"}));
     let mut zero = good("a");
     zero["spec"]["minReplicas"] = json!(0);
     let mut cpu = zero.clone();
@@ -52,7 +56,22 @@ fn each_fault_is_said_once_with_its_remedy() {
     metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
     for (object, zero, text) in [
         (&unnamed, true, "names no queue: it is the sum over every queue that fits and that namespace shop may read"),
-        (&value, true, "use AverageValue"),
+        (&value, true, "has a target of type Value, which multiplies"),
+        (
+            &other_field,
+            true,
+            "has a target of type AverageValue that sets value, and the HPA controller goes by the field: it counts as type Value",
+        ),
+        (
+            &other_type,
+            true,
+            "has a target of type Value that sets averageValue, and the HPA controller goes by the field: it counts as type AverageValue",
+        ),
+        (
+            &invalid,
+            true,
+            "so this metric never has a value: correct the selector: invalid label value \"orders/eu west\"",
+        ),
         (&zero, false, "feature gate HPAScaleToZero"),
         (&cpu, true, "it also scales on Resource cpu"),
     ] {
@@ -60,6 +79,34 @@ fn each_fault_is_said_once_with_its_remedy() {
         assert!(only.starts_with("shop/a ") && only.contains(text), "{only}");
     }
     assert!(found(&zero, true).is_empty());
+    assert!(!found(&other_field, true)[0].contains("use AverageValue"), "it says so already");
+}
+
+#[test]
+fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_zero() {
+    let mut theirs = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
+    theirs["spec"]["metrics"][0]["external"]["metric"]["name"] = json!("kafka_lag");
+    assert!(found(&theirs, true)[0].starts_with("shop/a kafka_lag: the HPA controller refuses its selector"));
+    let mut labelled = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
+    labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    let [fault, label] = &found(&labelled, true)[..] else { panic!("{:?}", found(&labelled, true)) };
+    assert!(fault.contains("correct the selector: invalid label value \"orders \""), "{fault}");
+    assert!(label.starts_with("shop/a: will not be scaled to 0: the HPA controller refuses the selector"), "{label}");
+}
+
+#[test]
+fn a_status_that_the_answers_contradict_is_a_warning() {
+    let mut object = good("a");
+    let mut contradicts = |reason: &str, status: &str, all_read: bool| {
+        let condition = json!({"type": "ScalingActive", "status": status, "reason": reason, "message": "m"});
+        object["status"] = json!({ "conditions": [condition] });
+        contradicted(&Autoscaler::in_test(&object), all_read)
+    };
+    let found = contradicts("FailedGetExternalMetric", "False", true).unwrap();
+    assert!(found.level == Level::Warn && found.text.contains("values here") && found.text.ends_with("says: m"));
+    assert_eq!(contradicts("FailedGetExternalMetric", "False", false), None, "the answer says why");
+    assert_eq!(contradicts("FailedGetResourceMetric", "False", true), None, "of another API");
+    assert_eq!(contradicts("ValidMetricFound", "True", true), None);
 }
 
 #[test]
@@ -118,14 +165,38 @@ fn who_is_asked_slower_than_by_default_is_told_of() {
     let object = good("a");
     let hpa = Autoscaler::in_test(&object);
     let [question] = &hpa.our_questions()[..] else { panic!("one question") };
-    assert_eq!(slow(&hpa, question, SignedDuration::from_secs(16)), None);
-    let found = slow(&hpa, question, SignedDuration::from_secs(30)).unwrap();
+    let secs = SignedDuration::from_secs;
+    assert_eq!(slow(&hpa, question, secs(16), NOW), None);
+    let found = slow(&hpa, question, secs(30), NOW).unwrap();
     assert!(
         found.level == Level::Warn
-            && found.text.starts_with("shop/a oci_queue_length{queue=orders} was asked up to 30 s apart"),
+            && found
+                .text
+                .starts_with("shop/a oci_queue_length{queue=orders} was requested at intervals of up to 30 s lately"),
         "{}",
         found.text
     );
+}
+
+#[test]
+fn an_interval_at_zero_says_nothing_about_the_controller() {
+    let secs = SignedDuration::from_secs;
+    let slow_at = |object: &Value| {
+        let hpa = Autoscaler::in_test(object);
+        slow(&hpa, &hpa.our_questions()[0], secs(30), NOW).is_some()
+    };
+    let active_for = |seconds: i64| {
+        let mut object = good("a");
+        let condition = json!({"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound",
+            "lastTransitionTime": (NOW - secs(seconds)).to_string()});
+        object["status"] = json!({"conditions": [condition], "currentReplicas": 2, "desiredReplicas": 2});
+        object
+    };
+    // Three intervals later, all of them began after it was scaled up.
+    assert_eq!([10, 89, 90, 300].map(|seconds| slow_at(&active_for(seconds))), [false, false, true, true]);
+    let mut at_zero = active_for(300);
+    at_zero["status"]["currentReplicas"] = json!(0);
+    assert!(!slow_at(&at_zero) && !slow_at(&resting(&json!({}))));
 }
 
 #[test]
@@ -152,7 +223,7 @@ fn two_hpas_on_one_workload_are_told_of_each_other() {
     other["spec"]["scaleTargetRef"]["name"] = json!("api");
     let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
     let texts = |at: usize| of(&all[at], &all, None);
-    assert!(texts(0)[0].text.contains("Deployment web, there is also b:"), "{:?}", texts(0));
+    assert!(texts(0)[0].text.contains("Deployment web, there is also b: they fight."), "{:?}", texts(0));
     assert!(texts(1)[0].text.contains("there is also a:"));
     assert!(texts(2).is_empty() && texts(3).is_empty());
 }

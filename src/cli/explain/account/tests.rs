@@ -30,7 +30,7 @@ fn average() -> Value {
 
 fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
     let hpa = Autoscaler::in_test(object);
-    let workload = Workload { scaled_to_zero: hpa.scaled_to_zero(), ..Workload::settled(replicas) };
+    let workload = Workload { scaled_to_zero: hpa.written().has_scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
     let heard = hpa.metrics().into_iter().map(|metric| match metric {
         Metric::External(question) => Heard::Asked {
@@ -165,4 +165,51 @@ fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
     let text = write(&seen);
     assert!(text.contains("now         not known: forbidden") && text.contains("cannot be told"), "{text}");
+}
+
+#[test]
+fn a_metric_that_is_not_queried_may_ask_for_more() {
+    let mut object = average();
+    let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
+    metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
+    let text = account(&object, 3, &[Err("dark".to_owned())]);
+    let held = "\nIt does not shrink below 3: oci_queue_length{queue=orders} has no value. It grows if another metric asks for more, and Resource cpu is not queried here.\n";
+    assert!(text.contains(held) && !text.contains("no other metric asks for more"), "{text}");
+    let text = account(&object, 3, &[value("17")]);
+    assert!(text.contains("\nIt may be more: Resource cpu is not queried here.\n"), "{text}");
+    object["spec"]["metrics"].as_array_mut().unwrap().remove(0);
+    let text = account(&object, 3, &[]);
+    assert!(text.contains("\nWhat it asks for is not known: Resource cpu is not queried here.\n"), "{text}");
+}
+
+#[test]
+fn a_direction_that_is_disabled_is_named() {
+    let up = "It stays at 3: behavior.scaleUp.selectPolicy is Disabled";
+    let down = "It stays at 3: behavior.scaleDown.selectPolicy is Disabled";
+    for (direction, waiting, line) in
+        [("scaleUp", "17", Some(up)), ("scaleDown", "1", Some(down)), ("scaleUp", "1", None), ("scaleDown", "17", None)]
+    {
+        let mut object = average();
+        object["spec"]["behavior"] = json!({direction: {"selectPolicy": "Disabled"}});
+        let text = account(&object, 3, &[value(waiting)]);
+        assert_eq!(text.contains("is Disabled"), line.is_some(), "{text}");
+        assert!(line.is_none_or(|line| text.contains(line)), "{text}");
+    }
+}
+
+#[test]
+fn a_selector_that_the_controller_refuses_has_no_answer() {
+    let mut object = average();
+    object["spec"]["metrics"][0]["external"]["metric"]["selector"]["matchLabels"]["queue"] = json!("orders ");
+    let hpa = Autoscaler::in_test(&object);
+    let [question] = &hpa.our_questions()[..] else { panic!("one question") };
+    let heard = vec![Heard::Asked { answer: Err(question.path().unwrap_err()), question: question.clone() }];
+    let workload = Ok(Workload::settled(3));
+    let text = write(&Seen { hpa: &hpa, workload, heard, now: Timestamp::UNIX_EPOCH });
+    assert!(
+        text.contains("  answer    none: the HPA controller refuses its selector and requests nothing: "),
+        "{text}"
+    );
+    assert!(text.contains("invalid label value \"orders \" of key \"queue\""), "{text}");
+    assert!(text.contains("\nIt stays at 3: oci_queue_length has no value.\n"), "{text}");
 }

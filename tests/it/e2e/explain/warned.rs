@@ -46,10 +46,10 @@ pub(super) fn each(world: &World, made: Instant) {
     };
     let found: Vec<Vec<String>> = explain(world, &names).iter().map(warnings).collect();
     // The controller of this cluster is slower than by default, and every HPA here is told so.
-    let slow = " s apart of late, and the HPA controller looks every 15 s by default";
+    let slow = " s lately, and the HPA controller syncs every 15 s by default";
     let pause = |of: &Vec<String>| -> Option<u32> {
         let (before, _) = of.iter().find_map(|text| text.split_once(slow))?;
-        before.rsplit_once(" was asked up to ")?.1.parse().ok()
+        before.rsplit_once(" was requested at intervals of up to ")?.1.parse().ok()
     };
     assert!(found.iter().all(|of| pause(of).is_some_and(|seconds| (19..60).contains(&seconds))), "{found:#?}");
     let but_slow = |at: usize| found[at].iter().filter(|text| !text.contains(slow)).collect::<Vec<_>>();
