@@ -105,6 +105,23 @@ async fn probes_ask_for_what_the_server_answers_on_the_port_that_it_has() {
 }
 
 #[test]
+fn instance_principals_reach_the_metadata_service_by_ipv4_and_by_ipv6() {
+    // The addresses that `oci::metadata` requests.
+    let source = read(&root("src/oci/metadata.rs"));
+    let policy = documents(&root("manifests/overlays/oke/networkpolicy.yaml")).remove(0);
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let rule = rules.iter().find(|rule| rule["ports"][0]["port"] == 80).unwrap();
+    let blocks: Vec<&str> =
+        rule["to"].as_array().unwrap().iter().map(|peer| peer["ipBlock"]["cidr"].as_str().unwrap()).collect();
+    assert_eq!(blocks, ["169.254.169.254/32", "fd00:c1::a9fe:a9fe/128"]);
+    for host in ["http://169.254.169.254/", "http://[fd00:c1::a9fe:a9fe]/"] {
+        assert!(source.contains(host), "{host}");
+    }
+    let chart = read(&root("manifests/chart/templates/oci-principals.yaml"));
+    assert!(blocks.iter().all(|block| chart.contains(block)), "{chart}");
+}
+
+#[test]
 fn cert_managers_ca_outlives_many_leaves_and_keeps_its_key() {
     let objects = documents(&root("manifests/overlays/cert-manager/certificate.yaml"));
     let (ca, leaf) = (one(&objects, "Certificate", "depthgauge-ca"), one(&objects, "Certificate", "depthgauge"));

@@ -63,6 +63,8 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("config.sources[0].type=1", "'/config/sources/0/type': got number, want string"),
         ("args[0]=takeover", "'/args/0': 'takeover' does not match pattern"),
         ("prometheus=true", "'/prometheus': got boolean, want object"),
+        ("networkPolicy.kubeApiserverPorts={https}", "'/networkPolicy/kubeApiserverPorts/0': got string, want integer"),
+        ("networkPolicy.egress[0].port=1", "'/networkPolicy/egress/0': additional properties 'port' not allowed"),
     ] {
         let said = helm(&["template", "depthgauge", CHART, "-n", "depthgauge", "--set", values]);
         assert!(!said.ok && said.stderr.contains(words), "{values}: {said:?}");
@@ -94,18 +96,9 @@ args: [--takeover]
 env: [{name: HTTPS_PROXY, value: 'http://proxy:3128'}]
 uninstall: {restore: true}
 ";
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("values.yaml");
-    std::fs::write(&file, values).unwrap();
-    let template = |name: &str| {
-        let only = ["--show-only", &format!("templates/{name}.yaml"), "-f", file.to_str().unwrap()];
-        let said = helm(&[&["template", "depthgauge", CHART, "-n", "depthgauge"][..], &only].concat());
-        let objects = parse(said.stdout.trim_start_matches("---\n"));
-        let of_pods = objects.into_values().find(|object| !object["spec"]["template"].is_null());
-        of_pods.unwrap_or_else(|| panic!("{said:?}"))["spec"].clone()
-    };
-    let (deployment, job) = (template("deployment"), template("unregister"));
-    for spec in [&deployment, &job] {
+    let objects = rendered(values);
+    let (deployment, job) = pod_owners(&objects);
+    for spec in [deployment, job] {
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["containers"][0]["image"], "registry.example.com/depthgauge:v9");
         assert_eq!(pod["containers"][0]["imagePullPolicy"], "Always");
@@ -120,6 +113,23 @@ uninstall: {restore: true}
     assert_eq!(last(&container["args"]), "--takeover");
     assert_eq!(last(&container["env"]), json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}));
     assert_eq!(last(&job["template"]["spec"]["containers"][0]["args"]), "--restore");
+}
+
+#[test]
+fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
+    let values = "networkPolicy: {kubeApiserverPorts: [8443, 16443], egress: [{ports: [{protocol: TCP, port: 3128}]}]}";
+    for (values, server, hook) in [
+        ("{}", json!([53, 53, 443, 6443]), json!([443, 6443])),
+        (values, json!([53, 53, 443, 8443, 16443, 3128]), json!([443, 8443, 16443])),
+    ] {
+        let objects = rendered(values);
+        for (name, expected) in [("depthgauge", server), ("depthgauge-unregister", hook)] {
+            let rules = named(&objects, "NetworkPolicy", name)["spec"]["egress"].as_array().unwrap();
+            let ports =
+                rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].clone());
+            assert_eq!(ports.collect::<Value>(), expected, "{name} with {values}");
+        }
+    }
 }
 
 #[test]
@@ -223,6 +233,27 @@ fn of_overlay(overlay: &str, components: &[&str]) -> Objects {
     let mut objects = parse(&text.replace(&format!("depthgauge-config-{hash}"), "depthgauge-config"));
     assert!(objects.remove(&("Namespace".to_owned(), String::new(), "depthgauge".to_owned())).is_some());
     objects
+}
+
+/// What the chart makes of these values, hooks included.
+fn rendered(values: &str) -> Objects {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    std::fs::write(&file, values).unwrap();
+    let said = helm(&["template", "depthgauge", CHART, "-n", "depthgauge", "-f", file.to_str().unwrap()]);
+    assert!(said.ok, "{}", said.stderr);
+    parse(said.stdout.trim_start_matches("---\n"))
+}
+
+fn named<'a>(objects: &'a Objects, kind: &str, name: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|((of, _, called), _)| of == kind && called == name);
+    found.next().unwrap_or_else(|| panic!("no {kind} {name}")).1
+}
+
+/// The specs of the Deployment and of the hook's Job.
+fn pod_owners(objects: &Objects) -> (&Value, &Value) {
+    let deployment = named(objects, "Deployment", "depthgauge");
+    (&deployment["spec"], &named(objects, "Job", "depthgauge-unregister")["spec"])
 }
 
 /// Without the hook and Helm's own labels.
