@@ -20,12 +20,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{- /* How every container of ours is confined. */ -}}
+{{- /* How every pod of the chart is confined. SCC restricted-v2 assigns user and groups itself, from the
+     range of the namespace, and refuses pods that name others. */ -}}
 {{- define "depthgauge.podSecurityContext" -}}
 runAsNonRoot: true
+{{- if not .Values.openshift.enabled }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}

@@ -24,9 +24,10 @@ struct Way {
     values: &'static str,
 }
 
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 7] = [
     Way { overlay: "generic", components: &[], values: "{}" },
     Way { overlay: "oke", components: &[], values: "auth: {type: workloadIdentity}" },
+    Way { overlay: "openshift", components: &[], values: "openshift: {enabled: true}" },
     Way { overlay: "cert-manager", components: &[], values: "certManager: {enabled: true}" },
     Way {
         overlay: "exporter-compat",
@@ -128,6 +129,25 @@ fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
             let ports =
                 rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].clone());
             assert_eq!(ports.collect::<Value>(), expected, "{name} with {values}");
+        }
+    }
+}
+
+/// SCC restricted-v2 refuses IDs outside of the namespace's range. The rest of what it demands stays.
+#[test]
+fn openshift_assigns_user_and_groups_of_each_pod() {
+    let ids = ["runAsUser", "runAsGroup", "fsGroup"];
+    for (values, has_ids) in [("{}", true), ("openshift: {enabled: true}", false)] {
+        let objects = rendered(values);
+        let (deployment, job) = pod_owners(&objects);
+        for spec in [deployment, job] {
+            let pod = &spec["template"]["spec"];
+            assert!(ids.iter().all(|id| pod["securityContext"][id].is_u64() == has_ids), "{values}: {pod}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(pod["securityContext"]["seccompProfile"], json!({"type": "RuntimeDefault"}));
+            let container = &pod["containers"][0]["securityContext"];
+            assert!(container["allowPrivilegeEscalation"] == false && container["runAsUser"].is_null(), "{container}");
+            assert_eq!(container["capabilities"], json!({"drop": ["ALL"]}));
         }
     }
 }
