@@ -64,6 +64,11 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("config.sources[0].type=1", "'/config/sources/0/type': got number, want string"),
         ("args[0]=takeover", "'/args/0': 'takeover' does not match pattern"),
         ("prometheus=true", "'/prometheus': got boolean, want object"),
+        ("podLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName 'app.kubernetes.io/name'"),
+        ("securePort=443", "'/securePort': minimum: got 443, want 1,024"),
+        ("securePort=8080", "'/securePort': 'not' failed"),
+        ("hostNetwork=true,securePort=10250", "'/securePort': 'not' failed"),
+        ("topologySpreadConstraints[0].maxSkew=1", "'/topologySpreadConstraints/0': missing properties"),
         ("networkPolicy.kubeApiserverPorts={https}", "'/networkPolicy/kubeApiserverPorts/0': got string, want integer"),
         ("networkPolicy.egress[0].port=1", "'/networkPolicy/egress/0': additional properties 'port' not allowed"),
     ] {
@@ -96,6 +101,12 @@ resources: {requests: {cpu: 50m}}
 args: [--takeover]
 env: [{name: HTTPS_PROXY, value: 'http://proxy:3128'}]
 uninstall: {restore: true}
+podLabels: {team: shop, istio.io/dataplane-mode: ambient}
+podAnnotations: {example.com/owner: shop}
+serviceAccount: {annotations: {example.com/role: reader}}
+extraVolumes: [{name: more, configMap: {name: more}}]
+extraVolumeMounts: [{name: more, mountPath: /etc/more}]
+topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]
 ";
     let objects = rendered(values);
     let (deployment, job) = pod_owners(&objects);
@@ -106,6 +117,12 @@ uninstall: {restore: true}
         assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/arch": "arm64"}));
         assert_eq!(pod["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
+        let metadata = &spec["template"]["metadata"];
+        assert_eq!(
+            (&metadata["labels"]["team"], &metadata["annotations"]["example.com/owner"]),
+            (&"shop".into(), &"shop".into())
+        );
+        assert_eq!(metadata["labels"]["istio.io/dataplane-mode"], "ambient");
     }
     let container = &deployment["template"]["spec"]["containers"][0];
     assert_eq!(deployment["replicas"], 3);
@@ -114,6 +131,13 @@ uninstall: {restore: true}
     assert_eq!(last(&container["args"]), "--takeover");
     assert_eq!(last(&container["env"]), json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}));
     assert_eq!(last(&job["template"]["spec"]["containers"][0]["args"]), "--restore");
+    let pod = &deployment["template"]["spec"];
+    assert_eq!(last(&pod["volumes"]), json!({"name": "more", "configMap": {"name": "more"}}));
+    assert_eq!(last(&container["volumeMounts"]), json!({"name": "more", "mountPath": "/etc/more"}));
+    let selected = &pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
+    assert_eq!(selected, &json!({"app.kubernetes.io/name": "depthgauge"}));
+    let account = named(&objects, "ServiceAccount", "depthgauge");
+    assert_eq!(account["metadata"]["annotations"], json!({"example.com/role": "reader"}));
 }
 
 #[test]
@@ -130,6 +154,49 @@ fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
                 rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].clone());
             assert_eq!(ports.collect::<Value>(), expected, "{name} with {values}");
         }
+    }
+}
+
+#[test]
+fn the_secure_port_is_one_number_in_all_places() {
+    for (values, port, argument) in [("{}", 6443, None), ("securePort: 10250", 10250, Some("--secure-port=10250"))] {
+        let objects = rendered(values);
+        let container = &pod_owners(&objects).0["template"]["spec"]["containers"][0];
+        assert_eq!(container["ports"][0], json!({"name": "https", "containerPort": port}));
+        let mut arguments = container["args"].as_array().unwrap().iter().filter_map(Value::as_str);
+        assert_eq!(arguments.find(|argument| argument.starts_with("--secure-port")), argument);
+        let policy = named(&objects, "NetworkPolicy", "depthgauge");
+        assert_eq!(policy["spec"]["ingress"][0]["ports"], json!([{"protocol": "TCP", "port": port}]));
+    }
+}
+
+/// Two pods of one node would want the same port, so a rolling update starts none beside the old one.
+#[test]
+fn on_the_host_network_a_pod_makes_way_for_the_next() {
+    for (values, host_network, surge) in [("{}", Value::Null, 1), ("hostNetwork: true", json!(true), 0)] {
+        let objects = rendered(values);
+        let (deployment, job) = pod_owners(&objects);
+        let pod = &deployment["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], host_network);
+        assert_eq!(pod["dnsPolicy"] == "ClusterFirstWithHostNet", surge == 0);
+        assert_eq!(deployment["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1 - surge, "maxSurge": surge}));
+        assert!(job["template"]["spec"]["hostNetwork"].is_null(), "it serves nothing");
+    }
+}
+
+/// kube-apiserver is in no mesh, and a sidecar keeps a Job from ending.
+#[test]
+fn the_pods_are_outside_of_service_meshes() {
+    let objects = rendered("{}");
+    let (deployment, job) = pod_owners(&objects);
+    for spec in [deployment, job] {
+        let metadata = &spec["template"]["metadata"];
+        let labels = &metadata["labels"];
+        assert_eq!(
+            (&labels["sidecar.istio.io/inject"], &labels["istio.io/dataplane-mode"]),
+            (&"false".into(), &"none".into())
+        );
+        assert_eq!(metadata["annotations"], json!({"linkerd.io/inject": "disabled"}));
     }
 }
 
