@@ -180,8 +180,8 @@ mod tests {
             (200, "", false, "leads to Service a/b:443 and is Available"),
             // Who may not ask is told what he was told before.
             (403, "forbidden", false, "leads to Service a/b:443 and is Available"),
-            (503, "connection refused", true, "nobody answers now: "),
-            (404, "not found", true, "nobody answers now: "),
+            (503, "connection refused", true, "a request fails now: "),
+            (404, "not found", true, "a request fails now: "),
         ] {
             let lines = apiservice_lines(code, said).await;
             assert!(

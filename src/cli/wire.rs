@@ -163,6 +163,7 @@ fn causes(error: &kube::Error) -> String {
     told
 }
 
-fn late() -> String {
+/// The error of a request that exceeds its deadline.
+pub(super) fn late() -> String {
     format!("no answer within {} s", CALL_TIMEOUT.as_secs())
 }

@@ -104,6 +104,51 @@ async fn probes_ask_for_what_the_server_answers_on_the_port_that_it_has() {
     assert_eq!(named(&service["targetPort"]), Some(&6443.into()));
 }
 
+/// A mounted Secret that is not optional keeps pods in `ContainerCreating` until it exists.
+#[test]
+fn pods_start_without_any_secret_of_credentials() {
+    let (_, template) = generic();
+    let volumes = template["spec"]["volumes"].as_array().unwrap();
+    let secrets: Vec<&Value> = volumes.iter().map(|volume| &volume["secret"]).filter(|it| it.is_object()).collect();
+    let names: Vec<&Value> = secrets.iter().map(|secret| &secret["secretName"]).collect();
+    assert_eq!(names, ["depthgauge-oci", "depthgauge-credentials"]);
+    assert!(secrets.iter().all(|secret| secret["optional"] == true), "{secrets:?}");
+    let guide = read(&root("docs/install.md"));
+    let container = &template["spec"]["containers"][0];
+    for (volume, name) in [("oci", "depthgauge-oci"), ("credentials", "depthgauge-credentials")] {
+        let mut mounts = container["volumeMounts"].as_array().unwrap().iter();
+        let path = &mounts.find(|mount| mount["name"] == volume).unwrap()["mountPath"];
+        assert!(guide.contains(&format!("| `{name}` | `{}` |", path.as_str().unwrap())), "{name} at {path}");
+    }
+}
+
+#[test]
+fn the_pods_are_outside_of_service_meshes() {
+    let (_, template) = generic();
+    let metadata = &template["metadata"];
+    for (key, value) in [("sidecar.istio.io/inject", "false"), ("istio.io/dataplane-mode", "none")] {
+        assert_eq!(metadata["labels"][key], value);
+    }
+    assert_eq!(metadata["annotations"]["linkerd.io/inject"], "disabled");
+}
+
+#[test]
+fn instance_principals_reach_the_metadata_service_by_ipv4_and_by_ipv6() {
+    // The addresses that `oci::metadata` requests.
+    let source = read(&root("src/oci/metadata.rs"));
+    let policy = documents(&root("manifests/overlays/oke/networkpolicy.yaml")).remove(0);
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let rule = rules.iter().find(|rule| rule["ports"][0]["port"] == 80).unwrap();
+    let blocks: Vec<&str> =
+        rule["to"].as_array().unwrap().iter().map(|peer| peer["ipBlock"]["cidr"].as_str().unwrap()).collect();
+    assert_eq!(blocks, ["169.254.169.254/32", "fd00:c1::a9fe:a9fe/128"]);
+    for host in ["http://169.254.169.254/", "http://[fd00:c1::a9fe:a9fe]/"] {
+        assert!(source.contains(host), "{host}");
+    }
+    let chart = read(&root("manifests/chart/templates/oci-principals.yaml"));
+    assert!(blocks.iter().all(|block| chart.contains(block)), "{chart}");
+}
+
 #[test]
 fn cert_managers_ca_outlives_many_leaves_and_keeps_its_key() {
     let objects = documents(&root("manifests/overlays/cert-manager/certificate.yaml"));

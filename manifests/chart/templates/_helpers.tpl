@@ -16,16 +16,29 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- /* Outside of service meshes (Istio by sidecar, Istio ambient, Linkerd): kube-apiserver is in none, and
+     its requests would not arrive. A mesh's sidecar would keep the Job of an uninstall from ending. */ -}}
+{{- define "depthgauge.podLabels" -}}
+{{- merge (dict) .Values.podLabels (dict "sidecar.istio.io/inject" "false" "istio.io/dataplane-mode" "none") | toYaml }}
+{{- end }}
+
+{{- define "depthgauge.podAnnotations" -}}
+{{- merge (dict) .Values.podAnnotations (dict "linkerd.io/inject" "disabled") | toYaml }}
+{{- end }}
+
 {{- define "depthgauge.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{- /* How every container of ours is confined. */ -}}
+{{- /* How every pod of the chart is confined. SCC restricted-v2 assigns user and groups itself, from the
+     range of the namespace, and refuses pods that name others. */ -}}
 {{- define "depthgauge.podSecurityContext" -}}
 runAsNonRoot: true
+{{- if not .Values.openshift.enabled }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}

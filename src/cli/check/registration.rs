@@ -5,11 +5,28 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
-use crate::cli::wire::{Trouble, Wire};
+use crate::cli::wire::{Trouble, Wire, late};
 use crate::request::{GROUP, VERSION};
 
 /// By which cert-manager's CA injector knows whose CA to put there.
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
+/// What to do where the error says nothing about the network.
+const SEE_BELOW: &str = "see the lines below, and the log of depthgauge";
+/// The control plane of EKS refuses to connect to addresses outside of the VPC.
+const ADDRESS_NOT_ALLOWED: &str = "Address is not allowed";
+/// How the errors of Go's client, of Linux and of konnectivity name a connection that is not
+/// established, or a response that does not arrive.
+const UNREACHABLE: [&str; 9] = [
+    "context deadline exceeded",
+    "Client.Timeout exceeded",
+    "timed out waiting for ",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "dial timeout, ",
+    "connection timed out",
+    "no route to host",
+    "network is unreachable",
+];
 
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire, name: &str) -> Result<APIService, Trouble> {
@@ -105,18 +122,29 @@ fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Troubl
         Some(condition) if condition.status == "True" => match silence {
             None => Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available")),
             Some(trouble) => Finding::fail(format!(
-                "APIService {NAME} is called Available, and nobody answers now: {}; see the lines below, and the log of depthgauge",
-                trouble.message()
+                "APIService {NAME} has status Available, but a request fails now: {}; {}",
+                trouble.message(),
+                remedy(trouble.message())
             )),
         },
         Some(condition) => {
             let why = condition.message.as_deref().unwrap_or("kube-apiserver does not say why");
-            Finding::fail(format!(
-                "APIService {NAME} is not Available: {why}; see the lines below, and the log of depthgauge"
-            ))
+            Finding::fail(format!("APIService {NAME} is not Available: {why}; {}", remedy(why)))
         }
         None => Finding::warn(format!("kube-apiserver has not tried APIService {NAME} yet: ask again in a moment")),
     }
+}
+
+/// What to do about an error of kube-apiserver. Managed control planes are often outside of the pod
+/// network, and the error of the connection is all that they report.
+fn remedy(error: &str) -> &'static str {
+    if error.contains(ADDRESS_NOT_ALLOWED) {
+        return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/install.md, From the control plane to the pods";
+    }
+    if error == late() || UNREACHABLE.iter().any(|text| error.contains(text)) {
+        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (else chart value hostNetwork), and each NetworkPolicy that selects them, see docs/install.md, From the control plane to the pods; then see the lines below, and the log of depthgauge";
+    }
+    SEE_BELOW
 }
 
 fn verification(found: &APIService) -> Finding {
@@ -192,6 +220,41 @@ mod tests {
         }
         let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false, None);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
+    }
+
+    #[test]
+    fn an_error_of_the_network_names_what_may_block_the_control_plane() {
+        let url = "https://10.0.1.218:6443/apis/external.metrics.k8s.io/v1beta1";
+        let get = format!("failing or missing response from {url}: Get \"{url}\"");
+        let blocked = &["firewall", "securePort", "overlay network", "NetworkPolicy"][..];
+        let late = late();
+        for (error, named) in [
+            (format!("{get}: Address is not allowed"), &["overlay network", "hostNetwork"][..]),
+            (format!("{get}: context deadline exceeded"), blocked),
+            (format!("{get}: net/http: request canceled (Client.Timeout exceeded while awaiting headers)"), blocked),
+            (format!("{get}: dial tcp 10.0.1.218:6443: i/o timeout"), blocked),
+            (format!("{get}: dial tcp 10.0.1.218:6443: connect: no route to host"), blocked),
+            (format!("{get}: net/http: TLS handshake timeout"), blocked),
+            (format!("{get}: dial timeout, backstop"), blocked),
+            (format!("timed out waiting for {url}"), blocked),
+            (late, blocked),
+            (format!("{get}: x509: certificate signed by unknown authority"), &[]),
+            (format!("{get}: dial tcp 10.0.1.218:6443: connect: connection refused"), &[]),
+            (format!("bad status from {url}: 503"), &[]),
+        ] {
+            let us: ServiceRef = "a/b:443".parse().unwrap();
+            let mut found = apiservice(&spec(&json!({})), "False");
+            let conditions = found.status.as_mut().unwrap().conditions.as_mut().unwrap();
+            conditions[0].message = Some(error.clone());
+            let silence = Trouble::Other(error.clone());
+            let unavailable = judge(Ok(&found), &us, true, None).remove(0);
+            let silent = judge(Ok(&apiservice(&spec(&json!({})), "True")), &us, true, Some(&silence)).remove(0);
+            for Finding { level, text } in [unavailable, silent] {
+                assert!(level == Level::Fail && text.contains(&error), "{text}");
+                assert!(named.iter().all(|named| text.contains(named)), "{text}");
+                assert_eq!(text.ends_with(&format!("{error}; {SEE_BELOW}")), named.is_empty(), "{text}");
+            }
+        }
     }
 
     #[test]

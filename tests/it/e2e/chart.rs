@@ -24,9 +24,10 @@ struct Way {
     values: &'static str,
 }
 
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 7] = [
     Way { overlay: "generic", components: &[], values: "{}" },
     Way { overlay: "oke", components: &[], values: "auth: {type: workloadIdentity}" },
+    Way { overlay: "openshift", components: &[], values: "openshift: {enabled: true}" },
     Way { overlay: "cert-manager", components: &[], values: "certManager: {enabled: true}" },
     Way {
         overlay: "exporter-compat",
@@ -63,6 +64,13 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("config.sources[0].type=1", "'/config/sources/0/type': got number, want string"),
         ("args[0]=takeover", "'/args/0': 'takeover' does not match pattern"),
         ("prometheus=true", "'/prometheus': got boolean, want object"),
+        ("podLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName 'app.kubernetes.io/name'"),
+        ("securePort=443", "'/securePort': minimum: got 443, want 1,024"),
+        ("securePort=8080", "'/securePort': 'not' failed"),
+        ("hostNetwork=true,securePort=10250", "'/securePort': 'not' failed"),
+        ("topologySpreadConstraints[0].maxSkew=1", "'/topologySpreadConstraints/0': missing properties"),
+        ("networkPolicy.kubeApiserverPorts={https}", "'/networkPolicy/kubeApiserverPorts/0': got string, want integer"),
+        ("networkPolicy.egress[0].port=1", "'/networkPolicy/egress/0': additional properties 'port' not allowed"),
     ] {
         let said = helm(&["template", "depthgauge", CHART, "-n", "depthgauge", "--set", values]);
         assert!(!said.ok && said.stderr.contains(words), "{values}: {said:?}");
@@ -93,25 +101,28 @@ resources: {requests: {cpu: 50m}}
 args: [--takeover]
 env: [{name: HTTPS_PROXY, value: 'http://proxy:3128'}]
 uninstall: {restore: true}
+podLabels: {team: shop, istio.io/dataplane-mode: ambient}
+podAnnotations: {example.com/owner: shop}
+serviceAccount: {annotations: {example.com/role: reader}}
+extraVolumes: [{name: more, configMap: {name: more}}]
+extraVolumeMounts: [{name: more, mountPath: /etc/more}]
+topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}]
 ";
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("values.yaml");
-    std::fs::write(&file, values).unwrap();
-    let template = |name: &str| {
-        let only = ["--show-only", &format!("templates/{name}.yaml"), "-f", file.to_str().unwrap()];
-        let said = helm(&[&["template", "depthgauge", CHART, "-n", "depthgauge"][..], &only].concat());
-        let objects = parse(said.stdout.trim_start_matches("---\n"));
-        let of_pods = objects.into_values().find(|object| !object["spec"]["template"].is_null());
-        of_pods.unwrap_or_else(|| panic!("{said:?}"))["spec"].clone()
-    };
-    let (deployment, job) = (template("deployment"), template("unregister"));
-    for spec in [&deployment, &job] {
+    let objects = rendered(values);
+    let (deployment, job) = pod_owners(&objects);
+    for spec in [deployment, job] {
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["containers"][0]["image"], "registry.example.com/depthgauge:v9");
         assert_eq!(pod["containers"][0]["imagePullPolicy"], "Always");
         assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/arch": "arm64"}));
         assert_eq!(pod["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
+        let metadata = &spec["template"]["metadata"];
+        assert_eq!(
+            (&metadata["labels"]["team"], &metadata["annotations"]["example.com/owner"]),
+            (&"shop".into(), &"shop".into())
+        );
+        assert_eq!(metadata["labels"]["istio.io/dataplane-mode"], "ambient");
     }
     let container = &deployment["template"]["spec"]["containers"][0];
     assert_eq!(deployment["replicas"], 3);
@@ -120,6 +131,92 @@ uninstall: {restore: true}
     assert_eq!(last(&container["args"]), "--takeover");
     assert_eq!(last(&container["env"]), json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}));
     assert_eq!(last(&job["template"]["spec"]["containers"][0]["args"]), "--restore");
+    let pod = &deployment["template"]["spec"];
+    assert_eq!(last(&pod["volumes"]), json!({"name": "more", "configMap": {"name": "more"}}));
+    assert_eq!(last(&container["volumeMounts"]), json!({"name": "more", "mountPath": "/etc/more"}));
+    let selected = &pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
+    assert_eq!(selected, &json!({"app.kubernetes.io/name": "depthgauge"}));
+    let account = named(&objects, "ServiceAccount", "depthgauge");
+    assert_eq!(account["metadata"]["annotations"], json!({"example.com/role": "reader"}));
+}
+
+#[test]
+fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
+    let values = "networkPolicy: {kubeApiserverPorts: [8443, 16443], egress: [{ports: [{protocol: TCP, port: 3128}]}]}";
+    for (values, server, hook) in [
+        ("{}", json!([53, 53, 443, 6443]), json!([443, 6443])),
+        (values, json!([53, 53, 443, 8443, 16443, 3128]), json!([443, 8443, 16443])),
+    ] {
+        let objects = rendered(values);
+        for (name, expected) in [("depthgauge", server), ("depthgauge-unregister", hook)] {
+            let rules = named(&objects, "NetworkPolicy", name)["spec"]["egress"].as_array().unwrap();
+            let ports =
+                rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].clone());
+            assert_eq!(ports.collect::<Value>(), expected, "{name} with {values}");
+        }
+    }
+}
+
+#[test]
+fn the_secure_port_is_one_number_in_all_places() {
+    for (values, port, argument) in [("{}", 6443, None), ("securePort: 10250", 10250, Some("--secure-port=10250"))] {
+        let objects = rendered(values);
+        let container = &pod_owners(&objects).0["template"]["spec"]["containers"][0];
+        assert_eq!(container["ports"][0], json!({"name": "https", "containerPort": port}));
+        let mut arguments = container["args"].as_array().unwrap().iter().filter_map(Value::as_str);
+        assert_eq!(arguments.find(|argument| argument.starts_with("--secure-port")), argument);
+        let policy = named(&objects, "NetworkPolicy", "depthgauge");
+        assert_eq!(policy["spec"]["ingress"][0]["ports"], json!([{"protocol": "TCP", "port": port}]));
+    }
+}
+
+/// Two pods of one node would want the same port, so a rolling update starts none beside the old one.
+#[test]
+fn on_the_host_network_a_pod_makes_way_for_the_next() {
+    for (values, host_network, surge) in [("{}", Value::Null, 1), ("hostNetwork: true", json!(true), 0)] {
+        let objects = rendered(values);
+        let (deployment, job) = pod_owners(&objects);
+        let pod = &deployment["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], host_network);
+        assert_eq!(pod["dnsPolicy"] == "ClusterFirstWithHostNet", surge == 0);
+        assert_eq!(deployment["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1 - surge, "maxSurge": surge}));
+        assert!(job["template"]["spec"]["hostNetwork"].is_null(), "it serves nothing");
+    }
+}
+
+/// kube-apiserver is in no mesh, and a sidecar keeps a Job from ending.
+#[test]
+fn the_pods_are_outside_of_service_meshes() {
+    let objects = rendered("{}");
+    let (deployment, job) = pod_owners(&objects);
+    for spec in [deployment, job] {
+        let metadata = &spec["template"]["metadata"];
+        let labels = &metadata["labels"];
+        assert_eq!(
+            (&labels["sidecar.istio.io/inject"], &labels["istio.io/dataplane-mode"]),
+            (&"false".into(), &"none".into())
+        );
+        assert_eq!(metadata["annotations"], json!({"linkerd.io/inject": "disabled"}));
+    }
+}
+
+/// SCC restricted-v2 refuses IDs outside of the namespace's range. The rest of what it demands stays.
+#[test]
+fn openshift_assigns_user_and_groups_of_each_pod() {
+    let ids = ["runAsUser", "runAsGroup", "fsGroup"];
+    for (values, has_ids) in [("{}", true), ("openshift: {enabled: true}", false)] {
+        let objects = rendered(values);
+        let (deployment, job) = pod_owners(&objects);
+        for spec in [deployment, job] {
+            let pod = &spec["template"]["spec"];
+            assert!(ids.iter().all(|id| pod["securityContext"][id].is_u64() == has_ids), "{values}: {pod}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(pod["securityContext"]["seccompProfile"], json!({"type": "RuntimeDefault"}));
+            let container = &pod["containers"][0]["securityContext"];
+            assert!(container["allowPrivilegeEscalation"] == false && container["runAsUser"].is_null(), "{container}");
+            assert_eq!(container["capabilities"], json!({"drop": ["ALL"]}));
+        }
+    }
 }
 
 #[test]
@@ -223,6 +320,27 @@ fn of_overlay(overlay: &str, components: &[&str]) -> Objects {
     let mut objects = parse(&text.replace(&format!("depthgauge-config-{hash}"), "depthgauge-config"));
     assert!(objects.remove(&("Namespace".to_owned(), String::new(), "depthgauge".to_owned())).is_some());
     objects
+}
+
+/// What the chart makes of these values, hooks included.
+fn rendered(values: &str) -> Objects {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("values.yaml");
+    std::fs::write(&file, values).unwrap();
+    let said = helm(&["template", "depthgauge", CHART, "-n", "depthgauge", "-f", file.to_str().unwrap()]);
+    assert!(said.ok, "{}", said.stderr);
+    parse(said.stdout.trim_start_matches("---\n"))
+}
+
+fn named<'a>(objects: &'a Objects, kind: &str, name: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|((of, _, called), _)| of == kind && called == name);
+    found.next().unwrap_or_else(|| panic!("no {kind} {name}")).1
+}
+
+/// The specs of the Deployment and of the hook's Job.
+fn pod_owners(objects: &Objects) -> (&Value, &Value) {
+    let deployment = named(objects, "Deployment", "depthgauge");
+    (&deployment["spec"], &named(objects, "Job", "depthgauge-unregister")["spec"])
 }
 
 /// Without the hook and Helm's own labels.

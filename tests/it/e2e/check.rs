@@ -137,7 +137,7 @@ fn a_stranger_sees_what_he_may(world: &World) {
 fn a_dead_server_fails_the_apiservice_and_the_hpas(world: &World) {
     // kube-apiserver itself may take seconds to see it.
     let said = check(world, &[]).stdout;
-    let at_once = ["is called Available, and nobody answers now: ", "is not Available: "];
+    let at_once = ["has status Available, but a request fails now: ", "is not Available: "];
     assert!(
         at_once.iter().any(|text| said.contains(&format!("fail  apiservice   APIService {APISERVICE} {text}"))),
         "{said}"

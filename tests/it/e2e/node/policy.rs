@@ -94,7 +94,10 @@ fn rules(direction: &str, rule: &Value) -> String {
         for block in &blocks {
             let (only, to) = match block.as_str() {
                 "" => (String::new(), String::new()),
-                block => (format!("ip daddr {block} "), format!(" to {block}")),
+                block => {
+                    let family = if block.contains(':') { "ip6" } else { "ip" };
+                    (format!("{family} daddr {block} "), format!(" to {block}"))
+                }
             };
             rules += &format!(
                 "{only}{protocol} dport {number} counter accept comment \"{direction} {protocol} {number}{to}\"\n"

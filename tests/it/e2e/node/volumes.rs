@@ -86,6 +86,13 @@ fn files(cluster: &Cluster, pod: &Value, source: &Value) -> Vec<(String, Vec<u8>
         return data.into_iter().map(|(name, content)| (name, content.into_bytes())).collect();
     }
     if secret.is_object() {
+        if secret["optional"] == true {
+            let name = text(&secret["secretName"]);
+            let found = cluster.told(&["get", "secret", &name, "-n", &namespace, "--ignore-not-found", "-o", "name"]);
+            if found.is_empty() {
+                return Vec::new();
+            }
+        }
         let data = all(&get("secret", &secret["secretName"])["data"]);
         return data.into_iter().map(|(name, content)| (name, STANDARD.decode(content).unwrap())).collect();
     }
