@@ -9,6 +9,7 @@ use super::listing::{QueueListing, Scope};
 use super::parts::Aliases;
 use super::trouble::with_causes;
 use super::{COMPARTMENT, QUEUE, QueueSource};
+use crate::http::proxy;
 use crate::http::transport::Roots;
 use crate::oci::choice::Choice;
 use crate::oci::compartment::CompartmentId;
@@ -17,8 +18,8 @@ use crate::oci::credentials::{Credentials, Method};
 use crate::oci::declared;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::environment::Environment;
-use crate::oci::queue::QueueId;
 use crate::oci::metadata::Metadata;
+use crate::oci::queue::QueueId;
 use crate::oci::region::Home;
 use crate::oci::{self, Client};
 use crate::source::keys::{Key, Shape, Text, Values, Variant};
@@ -143,6 +144,10 @@ impl OciConnection {
     /// the region in the OCID.
     fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
         let known = self.known_control_plane(what, region);
+        // The other services that depthgauge authenticates by are out there in any case.
+        if !known.as_ref().is_ok_and(Endpoint::is_local) {
+            proxy::check().map_err(|error| OpenError(error.to_string()))?;
+        }
         if let Ok(endpoint) = &known {
             self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;
         }
