@@ -30,7 +30,7 @@ use crate::lookup::{SourceConfig, Timing};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::source::keys::Values;
-use crate::source::{Definition, Kind, Kinds, OpenError};
+use crate::source::{Context, Definition, Kind, Kinds, OpenError};
 
 /// The only version of the format.
 const API_VERSION: &str = "depthgauge.dev/v1alpha1";
@@ -118,9 +118,9 @@ impl Config {
         })
     }
 
-    /// Opens every source: loads credentials and sends nothing.
+    /// Opens every source for a command: loads credentials and sends nothing.
     pub fn open(self, clock: Clock) -> Result<Vec<SourceConfig>, OpenError> {
-        Opener::new(clock).open(self)
+        Opener::of(Context { clock, is_server: false }).open(self)
     }
 
     /// The number of entries.

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 
 pub mod authorize;
 pub mod error;
+pub mod proxy;
 mod retry_after;
 pub mod transport;
 pub mod url;
 
 use authorize::{Authorization, Authorize, Failure};
-use error::{Error, ErrorText, Fault, StatusError, lost, shown};
+use error::{CREDENTIALS_WANTED, Error, ErrorText, Fault, StatusError, lost, lost_by, shown};
+use proxy::ProxyFailure;
 use transport::{Transport, TrustError};
 use url::{Url, host};
 
@@ -238,7 +240,8 @@ impl Client {
         if !request.body.is_empty() {
             builder = builder.body(request.body.clone());
         }
-        let mut response = builder.send().await.map_err(lost)?;
+        let proxy = || self.transport.proxy_for(&request.url);
+        let mut response = builder.send().await.map_err(|error| lost_by(proxy, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let theirs = self.protocol.request_id.and_then(|id| headers.get(id.header)?.to_str().ok());
         if let Some(theirs) = theirs {
@@ -247,6 +250,10 @@ impl Client {
         let body = self.read_body(&mut response).await?;
         if status.is_success() {
             return Ok(Response { status, headers, body, request_id: id.clone() });
+        }
+        if let Some(proxy) = proxy().filter(|_| status == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            let cause: Cause = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(status.to_string()));
+            return Err(Fault::Proxy(ProxyFailure { proxy, what: CREDENTIALS_WANTED }.into(), cause).into());
         }
         let ErrorText { code, message } = (self.protocol.read_error)(&body);
         let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
@@ -280,7 +287,7 @@ impl Client {
             host.pause(key, wait, cause.clone(), now);
         }
         let outcome = match &error.fault {
-            Fault::Unreachable(..) | Fault::TimedOut => Outcome::Failed(cause),
+            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => Outcome::Failed(cause),
             Fault::Status(status) if status.status >= 500 => Outcome::Failed(cause),
             // A conflict asks for fewer requests, too.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
@@ -298,7 +305,8 @@ impl Client {
             // A connection has most of a read's time to come.
             Fault::Unreachable(kind, _) => kind.may_pass(),
             Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
-            Fault::TooLong(_) | Fault::NotSent { .. } => false,
+            // It takes a change of the proxy, or of what the environment says of it.
+            Fault::Proxy(..) | Fault::TooLong(_) | Fault::NotSent { .. } => false,
         }
     }
 }

@@ -94,11 +94,13 @@
 //!   oci/{answer,error}.rs   what is read out of an answer; why there is none
 //!   oci/credentials.rs  who signs: the signer of now, of files or of a session
 //!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
+//!   oci/config_file/text.rs   sections, keys and values with their lines; pure
 //!   oci/files.rs       signers made of files that are watched; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
 //!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
 //!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
 //!   http/{transport,url}.rs   connections, proxies, trust; what of a URL is sent
+//!   http/proxy.rs      the proxies of the environment, and why one of them made no connection
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
 //!   upstream/{breaker,pauses,retry}.rs   which hosts are down; what it wants no request for; the budget of retries

@@ -81,7 +81,17 @@ pub struct ConnectionType {
 }
 
 /// Opens a connection with these keys.
-pub type Connect = fn(&Values, Clock) -> Result<Arc<dyn Connection>, OpenError>;
+pub type Connect = fn(&Values, Context) -> Result<Arc<dyn Connection>, OpenError>;
+
+/// What opens connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Determines when credentials expire.
+    pub clock: Clock,
+    /// Whether this is the server. A command may run on any computer: it uses the identity of the
+    /// computer only if the config says so.
+    pub is_server: bool,
+}
 
 /// Where the config defines connections of a type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

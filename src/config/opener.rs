@@ -7,11 +7,11 @@ use super::{Config, Entry};
 use crate::lookup::SourceConfig;
 use crate::metric::Clock;
 use crate::source::keys::Values;
-use crate::source::{Connection, OpenError};
+use crate::source::{Connection, Context, OpenError};
 
 /// Opens successive configs.
 pub struct Opener {
-    clock: Clock,
+    context: Context,
     /// Connections of the last config that could be opened, by the name of their type and their keys.
     connections: HashMap<(&'static str, Arc<Values>), Arc<dyn Connection>>,
 }
@@ -19,14 +19,19 @@ pub struct Opener {
 // === impl Opener ===
 
 impl Opener {
-    /// An opener without open connections.
+    /// An opener of the server, without open connections.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, connections: HashMap::new() }
+        Self::of(Context { clock, is_server: true })
+    }
+
+    /// An opener without open connections.
+    pub(super) fn of(context: Context) -> Self {
+        Self { context, connections: HashMap::new() }
     }
 
     /// The clock for timestamps.
     pub(super) fn clock(&self) -> Clock {
-        self.clock
+        self.context.clock
     }
 
     /// Opens every source: loads credentials and sends nothing. An error keeps the connections of the
@@ -41,7 +46,7 @@ impl Opener {
             let connection = connections.entry(key.clone()).or_insert_with(|| match self.connections.get(&key) {
                 Some(known) => Some(known.clone()),
                 None => {
-                    let opened = (kind.connection.connect)(&definition.connection, self.clock);
+                    let opened = (kind.connection.connect)(&definition.connection, self.context);
                     opened.map_err(|OpenError(error)| wrong.push(error)).ok()
                 }
             });

@@ -7,11 +7,16 @@ use std::time::Duration;
 use ::http::StatusCode;
 use ::http::header::{HeaderMap, LOCATION};
 
+use super::proxy::{Proxy, ProxyFailure};
 use super::url::Url;
 use crate::upstream::{Cause, Refusal};
 
 /// What the log shows of an answer: a sentence or two.
 const EXCERPT_MAX: usize = 300;
+/// What to do about [`Fault::Proxy`]; its text has the variable.
+pub const PROXY_REMEDY: &str = "Correct the variable that names the proxy, or except the endpoint from it by NO_PROXY.";
+/// What a proxy answers that wants credentials.
+pub(super) const CREDENTIALS_WANTED: &str = "407 Proxy Authentication Required";
 /// How much of a secret makes it recognizable.
 const PIECE: usize = 24;
 
@@ -24,12 +29,14 @@ pub struct Error {
     pub request_id: Option<String>,
 }
 
-/// Why a request brought no answer of 2xx. Texts are the same for the same fault and name neither
-/// host nor request.
+/// Why a request brought no answer of 2xx. Texts are the same for the same fault. They name neither
+/// request nor host, except that of a proxy.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// No connection, or one that broke.
     Unreachable(Unreachable, Cause),
+    /// The proxy in between made no connection.
+    Proxy(Arc<ProxyFailure>, Cause),
     /// The deadline passed.
     TimedOut,
     /// The answer has more bytes than this.
@@ -148,6 +155,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(kind, _) => kind.fmt(f),
+            Self::Proxy(failure, _) => failure.fmt(f),
             Self::TimedOut => f.write_str("timed out"),
             Self::TooLong(max) => write!(f, "the answer is not understood: it is longer than {max} bytes"),
             Self::Status(status) => status.fmt(f),
@@ -159,7 +167,7 @@ impl fmt::Display for Fault {
 impl Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable(_, cause) => Some(&**cause),
+            Self::Unreachable(_, cause) | Self::Proxy(_, cause) => Some(&**cause),
             Self::NotSent { met, .. } => met.fault.source(),
             Self::TimedOut | Self::TooLong(_) | Self::Status(_) => None,
         }
@@ -232,6 +240,37 @@ pub(super) fn shown(text: &str, secret: &str) -> String {
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What went wrong with a connection that `proxy` may be in the way of.
+pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Error) -> Fault {
+    let tunnel = if error.is_connect() { tunnel_failure(&error) } else { None };
+    let fault = lost(error);
+    let Fault::Unreachable(kind, cause) = fault else { return fault };
+    let what = match (tunnel, kind) {
+        (Some(what), Unreachable::Lost) => what,
+        // Only the proxy is connected to by name and address.
+        (_, Unreachable::Refused) => "connection refused",
+        (_, Unreachable::NoSuchHost) => "host name not found",
+        (_, Unreachable::Late) => "timed out",
+        (_, Unreachable::Tls | Unreachable::Lost) => return Fault::Unreachable(kind, cause),
+    };
+    match proxy() {
+        Some(proxy) => Fault::Proxy(ProxyFailure { proxy, what }.into(), cause),
+        None => Fault::Unreachable(kind, cause),
+    }
+}
+
+/// What a proxy answered to the request for a tunnel. hyper-util keeps its error private; this is how
+/// it prints.
+fn tunnel_failure(error: &reqwest::Error) -> Option<&'static str> {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    match texts.iter().find_map(|text| text.strip_prefix("tunnel error: "))? {
+        "proxy authorization required" => Some(CREDENTIALS_WANTED),
+        "unsuccessful" => Some("it refuses to connect to the endpoint"),
+        _ => Some("it closes the connection before it is connected to the endpoint"),
+    }
 }
 
 /// What went wrong with a connection.

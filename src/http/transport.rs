@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Certificate;
 
 use super::error::with_causes;
+use super::proxy::Proxy;
 use super::url::{Url, is_loopback};
 
 /// Time to open a connection. A handshake across the world takes under half a second; the deadline
@@ -96,6 +97,12 @@ impl Transport {
         }
         let made = self.client(way)?;
         Ok(client.get_or_init(|| made))
+    }
+
+    /// The proxy by which requests to this URL go, if any.
+    pub(super) fn proxy_for(&self, url: &Url) -> Option<Proxy> {
+        let proxied = self.proxied && Way::to(url) == Way::Out;
+        if proxied { Proxy::of_environment(url) } else { None }
     }
 
     fn client(&self, way: Way) -> reqwest::Result<reqwest::Client> {

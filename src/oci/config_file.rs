@@ -1,23 +1,23 @@
 //! `~/.oci/config`: the profiles of the OCI SDKs and CLI.
 //!
-//! Read as the official SDK reads it, which is Python's configparser without interpolation:
-//! `=` or `:` as delimiter, keys in lower case, values stripped, comments only on lines of
-//! their own (what follows a value on its line is part of it), indented lines continue a value,
-//! every profile inherits from `[DEFAULT]`, and a duplicate key or section is an error.
+//! Every profile inherits from `[DEFAULT]`, as in the official SDK. What the SDK refuses is refused
+//! here, with the key, its line and the cause; [`text`] has the rules of the format.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::key::Passphrase;
+use super::key::{Passphrase, has_comment};
+use text::{Sections, Value};
+
+mod text;
 
 /// The profile that is meant when none is named; it always exists.
 pub const DEFAULT_PROFILE: &str = "DEFAULT";
 
 /// All profiles of a file, each with what it inherits.
 pub struct ConfigFile {
-    sections: BTreeMap<String, BTreeMap<String, String>>,
+    sections: Sections,
 }
 
 /// The part of a profile that signing with an API key needs.
@@ -41,6 +41,8 @@ pub struct ApiKeyProfile {
 pub struct SessionProfile {
     /// Where the token is; `~` already expanded.
     pub token_file: PathBuf,
+    /// What names it, like [`KeyFile::named_by`].
+    pub token_named_by: String,
     /// Where the private key is that the token was made for.
     pub key: KeyFile,
     /// Home region of requests that name no other.
@@ -52,8 +54,18 @@ pub struct SessionProfile {
 pub struct KeyFile {
     /// `~` already expanded.
     pub path: PathBuf,
+    /// What names it: "`key_file` of profile \[DEFAULT] (line 4)".
+    pub named_by: String,
     /// What protects it, if the profile says anything.
     pub passphrase: Option<Passphrase>,
+}
+
+/// A profile of a file that is used for one method.
+struct Profile<'f> {
+    file: &'f ConfigFile,
+    name: &'f str,
+    /// `an API key`
+    method: &'static str,
 }
 
 /// What is wrong with a file or a profile.
@@ -76,10 +88,17 @@ pub enum ConfigFileError {
         problem: String,
     },
     /// No such profile.
-    #[error("there is no profile [{0}]; there are: {1}")]
-    NoProfile(String, String),
+    #[error("there is no profile [{profile}]; {others}{note}")]
+    NoProfile {
+        /// Its name.
+        profile: String,
+        /// The profiles that there are.
+        others: String,
+        /// Why it is absent, if that is known.
+        note: String,
+    },
     /// A key that signing needs is absent.
-    #[error("profile [{profile}] has no `{key}`, which {method} needs")]
+    #[error("profile [{profile}] has no `{key}`, which {method} needs{note}")]
     Missing {
         /// The profile's name.
         profile: String,
@@ -87,16 +106,26 @@ pub enum ConfigFileError {
         key: &'static str,
         /// What cannot do without it: `an API key`.
         method: &'static str,
+        /// Why it is absent, if that is known.
+        note: String,
     },
-    /// The fingerprint is not in the form that the service compares.
-    #[error(
-        "profile [{profile}]: fingerprint {fingerprint:?} is malformed: 16 pairs of lower-case hex digits with colons between"
-    )]
-    Fingerprint {
+    /// A value that cannot be right.
+    #[error("profile [{profile}]: {fault}")]
+    Malformed {
         /// The profile's name.
         profile: String,
-        /// As written.
-        fingerprint: String,
+        /// What is wrong, with key and line.
+        fault: String,
+    },
+    /// The key itself, which the SDKs refuse in a file.
+    #[error(
+        "profile [{profile}] has `key_content` in line {line}, which the OCI SDKs refuse in a file: write the key to a file of its own, and name it by `key_file`"
+    )]
+    KeyContent {
+        /// The profile's name.
+        profile: String,
+        /// Where it is.
+        line: usize,
     },
 }
 
@@ -112,106 +141,127 @@ impl ConfigFile {
 
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, ConfigFileError> {
-        let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        let mut section: Option<String> = None;
-        let mut last_key: Option<String> = None;
-        for (at, raw) in text.lines().enumerate() {
-            let syntax = |problem: String| ConfigFileError::Syntax { line: at + 1, problem };
-            let line = raw.trim();
-            if line.is_empty() || line.starts_with(['#', ';']) {
-                continue;
-            }
-            let current = section.as_ref().and_then(|name| sections.get_mut(name));
-            if raw.starts_with([' ', '\t'])
-                && let (Some(entries), Some(key)) = (current, &last_key)
-            {
-                if let Some(value) = entries.get_mut(key) {
-                    value.push('\n');
-                    value.push_str(line);
-                }
-                continue;
-            }
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(name, _)| name) {
-                if sections.contains_key(name) {
-                    return Err(syntax(format!("profile [{name}] is there twice")));
-                }
-                sections.insert(name.to_owned(), BTreeMap::new());
-                section = Some(name.to_owned());
-                last_key = None;
-                continue;
-            }
-            let Some(name) = &section else {
-                return Err(syntax("a key before the first [profile]".to_owned()));
-            };
-            let Some((key, value)) = line.split_once(['=', ':']) else {
-                return Err(syntax("expected `key = value`, [profile] or a comment".to_owned()));
-            };
-            let key = key.trim().to_lowercase();
-            if key.is_empty() {
-                return Err(syntax("a value without a key".to_owned()));
-            }
-            let entries = sections.entry(name.clone()).or_default();
-            if entries.insert(key.clone(), value.trim().to_owned()).is_some() {
-                return Err(syntax(format!("`{key}` is there twice in [{name}]")));
-            }
-            last_key = Some(key);
-        }
-        Ok(Self { sections })
-    }
-
-    /// A key of a profile, its own or inherited.
-    pub fn value(&self, profile: &str, key: &str) -> Option<&str> {
-        let of = |section: &str| self.sections.get(section).and_then(|entries| entries.get(key));
-        of(profile).or_else(|| of(DEFAULT_PROFILE)).map(String::as_str)
+        Ok(Self { sections: text::parse(text)? })
     }
 
     /// What signing with the API key of a profile needs.
     pub fn api_key(&self, profile: &str) -> Result<ApiKeyProfile, ConfigFileError> {
-        let required = |key| self.required(profile, key, "an API key");
-        let fingerprint = required("fingerprint")?;
-        if !is_fingerprint(&fingerprint) {
-            return Err(ConfigFileError::Fingerprint { profile: profile.to_owned(), fingerprint });
-        }
+        let profile = self.profile(profile, "an API key")?;
+        let fingerprint =
+            profile.required("fingerprint", is_fingerprint, "16 pairs of lower-case hex digits with colons between")?;
         Ok(ApiKeyProfile {
-            tenancy: required("tenancy")?,
-            user: required("user")?,
+            tenancy: profile.required("tenancy", is_ocid, "an OCID: ocid1.tenancy.oc1..UNIQUE_ID")?,
+            user: profile.required("user", is_ocid, "an OCID: ocid1.user.oc1..UNIQUE_ID")?,
             fingerprint,
-            key: self.key(profile, &required("key_file")?),
-            region: self.region(profile),
+            key: profile.key()?,
+            region: profile.region()?,
         })
     }
 
     /// What signing with the session token of a profile needs.
     pub fn session(&self, profile: &str) -> Result<SessionProfile, ConfigFileError> {
-        let required = |key| self.required(profile, key, "a session token");
-        Ok(SessionProfile {
-            token_file: expand_home(&required("security_token_file")?),
-            key: self.key(profile, &required("key_file")?),
-            region: self.region(profile),
-        })
+        let profile = self.profile(profile, "a session token")?;
+        let (token_file, token_named_by) = profile.file("security_token_file")?;
+        Ok(SessionProfile { token_file, token_named_by, key: profile.key()?, region: profile.region()? })
     }
 
     /// Whether a profile is a session and no user's API key.
     pub fn is_session(&self, profile: &str) -> bool {
-        self.value(profile, "security_token_file").is_some() && self.value(profile, "user").is_none()
+        self.found(profile, "security_token_file").is_some() && self.found(profile, "user").is_none()
     }
 
-    fn required(&self, profile: &str, key: &'static str, method: &'static str) -> Result<String, ConfigFileError> {
-        if profile != DEFAULT_PROFILE && !self.sections.contains_key(profile) {
+    /// A key of a profile, its own or inherited.
+    pub fn value(&self, profile: &str, key: &str) -> Option<&str> {
+        self.found(profile, key).map(|value| value.text.as_str())
+    }
+
+    fn found(&self, profile: &str, key: &str) -> Option<&Value> {
+        let of = |section: &str| self.sections.get(section).and_then(|entries| entries.get(key));
+        of(profile).or_else(|| of(DEFAULT_PROFILE))
+    }
+
+    fn profile<'f>(&'f self, name: &'f str, method: &'static str) -> Result<Profile<'f>, ConfigFileError> {
+        if !self.sections.contains_key(name) {
             let names: Vec<&str> = self.sections.keys().map(String::as_str).collect();
-            return Err(ConfigFileError::NoProfile(profile.to_owned(), names.join(", ")));
+            return Err(ConfigFileError::NoProfile {
+                profile: name.to_owned(),
+                others: match names.as_slice() {
+                    [] => "the file has none".to_owned(),
+                    names => format!("there are: {}", names.join(", ")),
+                },
+                note: match text::swallowed(&self.sections, |line| text::begins(line, name)) {
+                    // The name that applies when the config names none.
+                    note if note.is_empty() && name == DEFAULT_PROFILE && !names.is_empty() => {
+                        "; name one in `oci.auth`, as `profile`".to_owned()
+                    }
+                    note => note,
+                },
+            });
         }
-        let value = self.value(profile, key).filter(|value| !value.is_empty());
-        let missing = || ConfigFileError::Missing { profile: profile.to_owned(), key, method };
-        value.map(str::to_owned).ok_or_else(missing)
+        if let Some(value) = self.found(name, "key_content") {
+            return Err(ConfigFileError::KeyContent { profile: name.to_owned(), line: value.line });
+        }
+        Ok(Profile { file: self, name, method })
+    }
+}
+
+// === impl Profile ===
+
+impl Profile<'_> {
+    fn required(
+        &self,
+        key: &'static str,
+        is_well_formed: fn(&str) -> bool,
+        expected: &str,
+    ) -> Result<String, ConfigFileError> {
+        let value = self.present(key)?;
+        self.well_formed(value, key, is_well_formed, expected).map(|()| value.text.clone())
     }
 
-    fn key(&self, profile: &str, path: &str) -> KeyFile {
-        KeyFile { path: expand_home(path), passphrase: self.value(profile, "pass_phrase").map(Passphrase::new) }
+    fn present(&self, key: &'static str) -> Result<&Value, ConfigFileError> {
+        let value = self.file.found(self.name, key).filter(|value| !value.text.is_empty());
+        value.ok_or_else(|| ConfigFileError::Missing {
+            profile: self.name.to_owned(),
+            key,
+            method: self.method,
+            note: text::swallowed(&self.file.sections, |line| text::sets(line, key)),
+        })
     }
 
-    fn region(&self, profile: &str) -> Option<String> {
-        self.value(profile, "region").filter(|region| !region.is_empty()).map(str::to_owned)
+    fn well_formed(
+        &self,
+        value: &Value,
+        key: &str,
+        is_well_formed: fn(&str) -> bool,
+        expected: &str,
+    ) -> Result<(), ConfigFileError> {
+        let fault = value.fault(key, is_well_formed, expected);
+        let malformed = |fault| Err(ConfigFileError::Malformed { profile: self.name.to_owned(), fault });
+        fault.map_or(Ok(()), malformed)
+    }
+
+    /// A path, and what names it. A path may have any characters.
+    fn file(&self, key: &'static str) -> Result<(PathBuf, String), ConfigFileError> {
+        let path = self.required(key, |_| true, "a path")?;
+        let named_by = format!("`{key}` of profile [{}] ({})", self.name, self.present(key)?.place());
+        Ok((expand_home(&path), named_by))
+    }
+
+    fn key(&self) -> Result<KeyFile, ConfigFileError> {
+        let (path, named_by) = self.file("key_file")?;
+        let phrase = self.file.found(self.name, "pass_phrase");
+        if let Some(phrase) = phrase {
+            self.well_formed(phrase, "pass_phrase", |_| true, "a passphrase")?;
+        }
+        Ok(KeyFile { path, named_by, passphrase: phrase.map(|phrase| Passphrase::new(&phrase.text)) })
+    }
+
+    fn region(&self) -> Result<Option<String>, ConfigFileError> {
+        let Some(region) = self.file.found(self.name, "region").filter(|region| !region.text.is_empty()) else {
+            return Ok(None);
+        };
+        self.well_formed(region, "region", |text| !has_comment(text), "a region")?;
+        Ok(Some(region.text.clone()))
     }
 }
 
@@ -239,84 +289,18 @@ pub fn expand_home(path: &str) -> PathBuf {
     }
 }
 
+/// The shape that the SDK checks, which is the same for tenancies and users.
+fn is_ocid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(['.', ':']).collect();
+    let legal = |part: &&str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let ends = [parts.first(), parts.last()];
+    parts.len() >= 5 && ends.iter().all(|end| end.is_some_and(|part| !part.is_empty())) && parts.iter().all(legal)
+}
+
 fn is_fingerprint(text: &str) -> bool {
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.split(':').count() == 16 && text.split(':').all(|pair| pair.len() == 2 && pair.bytes().all(hex))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FINGERPRINT: &str = "51:9f:f0:c8:27:72:80:81:d3:3b:7b:fa:14:f8:1c:7d";
-
-    #[test]
-    fn profiles_inherit_from_default() {
-        let file = ConfigFile::parse(&format!(
-            "# comment\n[DEFAULT]\nuser=u\nTenancy : t\nkey_file = /k.pem # not a comment\n\n[OTHER]\n  ; indented comment\nuser = u2\nfingerprint = {FINGERPRINT}\nregion = eu-\n  continued\n"
-        ))
-        .unwrap();
-        let profile = file.api_key("OTHER").unwrap();
-        assert_eq!(profile.user, "u2");
-        assert_eq!(profile.tenancy, "t");
-        assert_eq!(profile.key.path, PathBuf::from("/k.pem # not a comment"));
-        assert_eq!(profile.region.as_deref(), Some("eu-\ncontinued"));
-    }
-
-    #[test]
-    fn each_problem_says_what_it_is() {
-        for (text, message) in [
-            ("user=u", "line 1: a key before the first [profile]"),
-            ("[A]\nuser=u\nUSER=v", "line 3: `user` is there twice in [A]"),
-            ("[A]\n[A]", "line 2: profile [A] is there twice"),
-            ("[A]\nuser", "line 2: expected `key = value`, [profile] or a comment"),
-            ("[A]\n=u", "line 2: a value without a key"),
-        ] {
-            assert_eq!(ConfigFile::parse(text).unwrap_err().to_string(), message);
-        }
-        let profile = |text: &str, name: &str| ConfigFile::parse(text).unwrap().api_key(name).unwrap_err().to_string();
-        assert_eq!(profile("[A]", "B"), "there is no profile [B]; there are: A");
-        assert_eq!(profile("", "DEFAULT"), "profile [DEFAULT] has no `fingerprint`, which an API key needs");
-        let upper = FINGERPRINT.to_uppercase();
-        assert!(profile(&format!("[DEFAULT]\nfingerprint={upper}"), "DEFAULT").contains("malformed"));
-        assert_eq!(
-            profile(&format!("[DEFAULT]\nfingerprint={FINGERPRINT}\ntenancy="), "DEFAULT"),
-            "profile [DEFAULT] has no `tenancy`, which an API key needs"
-        );
-    }
-
-    #[test]
-    fn a_session_needs_a_token_and_no_user() {
-        let file = ConfigFile::parse(
-            "[DEFAULT]\nkey_file=/k.pem\npass_phrase=hidden\n[S]\nsecurity_token_file=/t\n[U]\nsecurity_token_file=/t\nuser=u\n",
-        )
-        .unwrap();
-        assert_eq!((file.is_session("S"), file.is_session("U"), file.is_session("DEFAULT")), (true, false, false));
-        let session = file.session("S").unwrap();
-        assert_eq!((session.token_file, session.key.path.clone()), (PathBuf::from("/t"), PathBuf::from("/k.pem")));
-        assert!(session.key.passphrase.is_some());
-        assert!(!format!("{file:?} {:?}", session.key).contains("hidden"));
-        assert_eq!(
-            file.session("DEFAULT").unwrap_err().to_string(),
-            "profile [DEFAULT] has no `security_token_file`, which a session token needs"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(text in "([\\[\\]=:#; a-zA-Z\t]{0,8}\n){0,8}") {
-            if let Ok(file) = ConfigFile::parse(&text) {
-                let _ = file.api_key("a");
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_region_is_none() {
-        let profile = "[DEFAULT]\nuser=u\ntenancy=t\nkey_file=/k\nregion=";
-        let file = ConfigFile::parse(&format!("{profile}\nfingerprint={FINGERPRINT}\n")).unwrap();
-        assert_eq!(file.api_key("DEFAULT").unwrap().region, None);
-    }
-}
+mod tests;

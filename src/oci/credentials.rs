@@ -57,7 +57,7 @@ impl Credentials {
         let make = move |reading: &mut Reading| {
             let found = read_profile(reading, &path, |file| file.api_key(&profile))?;
             let key_id = format!("{}/{}/{}", found.tenancy, found.user, found.fingerprint);
-            let signer = profile_signer(reading, key_id, &found.key, &profile)?;
+            let signer = profile_signer(reading, key_id, &found.key)?;
             Ok(Made { signer: Arc::new(signer), region: found.region, ends: None })
         };
         // An API key does not end, so nobody asks this clock.
@@ -73,10 +73,9 @@ impl Credentials {
         let (path, profile) = (config_file.to_owned(), profile.to_owned());
         let make = move |reading: &mut Reading| {
             let found = read_profile(reading, &path, |file| file.session(&profile))?;
-            let named_by = || format!("`security_token_file` of profile [{profile}]");
-            let token = read_file(reading, "session token", &found.token_file, named_by)?;
+            let token = read_file(reading, "session token", &found.token_file, || found.token_named_by.clone())?;
             let (key_id, ends) = token_key_id(&token, || found.token_file.display().to_string())?;
-            let signer = profile_signer(reading, key_id, &found.key, &profile)?;
+            let signer = profile_signer(reading, key_id, &found.key)?;
             Ok(Made { signer: Arc::new(signer), region: found.region, ends })
         };
         Self::of_files(Method::SessionToken, Box::new(make), clock)
@@ -187,13 +186,8 @@ fn read_profile<T>(
     ConfigFile::parse(&text).and_then(|file| find(&file)).map_err(wrong)
 }
 
-fn profile_signer(
-    reading: &mut Reading,
-    key_id: String,
-    key: &KeyFile,
-    profile: &str,
-) -> Result<Signer, CredentialsError> {
-    let pem = read_file(reading, "key file", &key.path, || format!("`key_file` of profile [{profile}]"))?;
+fn profile_signer(reading: &mut Reading, key_id: String, key: &KeyFile) -> Result<Signer, CredentialsError> {
+    let pem = read_file(reading, "key file", &key.path, || key.named_by.clone())?;
     let wrong = |source| CredentialsError::Key { path: key.path.clone(), source };
     Ok(Signer::new(key_id, private_key(&pem, key.passphrase.as_ref()).map_err(wrong)?))
 }

@@ -33,6 +33,11 @@ impl Endpoint {
         self.0.host_str()
     }
 
+    /// Whether it is this machine itself.
+    pub fn is_local(&self) -> bool {
+        self.host().is_some_and(is_loopback)
+    }
+
     /// Name and port, by which [`crate::upstream`] knows it.
     pub fn authority(&self) -> String {
         host(&self.0)

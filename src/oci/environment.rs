@@ -3,6 +3,21 @@
 
 use std::path::Path;
 
+/// What the OCI CLI takes its credentials from, and neither the SDKs nor depthgauge does.
+const CLI_VARIABLES: [&str; 11] = [
+    "OCI_CLI_AUTH",
+    "OCI_CLI_CONFIG_FILE",
+    "OCI_CLI_PROFILE",
+    "OCI_CLI_REGION",
+    "OCI_CLI_TENANCY",
+    "OCI_CLI_USER",
+    "OCI_CLI_FINGERPRINT",
+    "OCI_CLI_KEY_FILE",
+    "OCI_CLI_KEY_CONTENT",
+    "OCI_CLI_PASSPHRASE",
+    "OCI_CLI_SECURITY_TOKEN_FILE",
+];
+
 /// Variables and files.
 #[derive(Clone, Copy)]
 pub struct Environment<'e> {
@@ -28,8 +43,38 @@ impl<'e> Environment<'e> {
         (self.var)(name).filter(|value| !value.is_empty())
     }
 
+    /// What to say of variables that are set for the OCI CLI only, if there are some.
+    pub fn unread(&self) -> Option<String> {
+        let set: Vec<&str> = CLI_VARIABLES.into_iter().filter(|name| self.var(name).is_some()).collect();
+        (!set.is_empty()).then(|| {
+            format!("only the OCI CLI reads {}: set `oci.auth` and `oci.region`, or OCI_CONFIG_FILE", set.join(", "))
+        })
+    }
+
     /// Whether there is such a file.
     pub fn exists(&self, path: &Path) -> bool {
         (self.exists)(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_only_the_cli_reads_are_named() {
+        let env = |set: &'static [&'static str]| {
+            move |name: &str| set.contains(&name).then(|| if name == "OCI_CLI_AUTH" { "" } else { "x" }.to_owned())
+        };
+        for (set, named) in [
+            (&["OCI_CLI_USER", "OCI_CLI_PROFILE"][..], Some("only the OCI CLI reads OCI_CLI_PROFILE, OCI_CLI_USER: ")),
+            (&["OCI_CONFIG_FILE", "OCI_REGION", "OCI_CLI_AUTH", "OCI_CLI_RC_FILE"], None),
+        ] {
+            let unread = Environment::new(&env(set), &|_| false).unread();
+            assert_eq!(
+                unread.as_deref().map(|text| named.is_some_and(|named| text.starts_with(named))),
+                named.map(|_| true)
+            );
+        }
     }
 }

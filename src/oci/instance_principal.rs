@@ -26,7 +26,7 @@ use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
 use super::{request_id, token_protocol, token_service};
 use crate::http::authorize::{Authorization, sensitive};
-use crate::http::error::{Error, ErrorText, Fault, with_causes};
+use crate::http::error::{Error, ErrorText, Fault, PROXY_REMEDY, with_causes};
 use crate::http::transport::{Transport, Trust};
 use crate::http::url::{Url, is_loopback, target};
 use crate::http::{Client, Protocol, Request};
@@ -192,7 +192,10 @@ fn failed(error: &Error) -> SignInError {
 }
 
 fn lost(error: &Error) -> SignInError {
-    let remedy = "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.";
+    let remedy = match &error.met().fault {
+        Fault::Proxy(..) => PROXY_REMEDY,
+        _ => "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.",
+    };
     SignInError::lost(NAME, remedy, error)
 }
 

@@ -72,6 +72,11 @@ impl Metadata {
         }
     }
 
+    /// Where requests go first.
+    pub fn address(&self) -> &str {
+        self.base.as_deref().unwrap_or(BASES[0])
+    }
+
     /// The instance's certificate and key of now.
     pub(super) async fn identity(&self, http: &Client, by: Instant) -> Result<Identity, SignInError> {
         // Rotated between two of the reads: the next three belong together.

@@ -12,12 +12,12 @@ mod command_line;
 mod sdk;
 
 /// The project's own copy of a script.
-fn hack(script: &str) -> PathBuf {
+pub(crate) fn hack(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hack").join(script)
 }
 
 /// Runs to the end on a thread where waiting is allowed, without this process' ways to sign in.
-async fn run(mut command: Command) -> Output {
+pub(crate) async fn run(mut command: Command) -> Output {
     command.env_remove("OCI_CONFIG_FILE").env_remove("OCI_REGION").env("OCI_CLI_AUTH", "api_key");
     let text = format!("{command:?}");
     let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
@@ -25,7 +25,7 @@ async fn run(mut command: Command) -> Output {
 }
 
 /// What a program that went well printed, as JSON.
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}:\n{out}\n{err}"))

@@ -109,7 +109,7 @@ async fn a_key_that_cannot_sign_is_said_before_the_port_opens() {
     for (key, expected) in [
         (
             None,
-            "No such file or directory (os error 2); set `key_file` of profile [DEFAULT] to a file that this process may read",
+            "No such file or directory (os error 2); set `key_file` of profile [DEFAULT] (line 5) to a file that this process may read",
         ),
         (
             Some("private_key_pkcs8_encrypted_pem"),

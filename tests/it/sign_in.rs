@@ -6,6 +6,7 @@ use depthgauge::oci::session::SignInError;
 mod files;
 mod instance;
 mod process;
+mod sdk;
 mod workload;
 
 /// The sign-in error that a read ended with.

@@ -28,7 +28,7 @@ pub enum CredentialsError {
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// Who names it: "`key_file` of profile \[DEFAULT]".
+        /// What names it: "`key_file` of profile \[DEFAULT] (line 4)".
         named_by: String,
         /// Why.
         source: io::Error,

@@ -9,8 +9,8 @@ use super::listing::{QueueListing, Scope};
 use super::parts::Aliases;
 use super::trouble::with_causes;
 use super::{COMPARTMENT, QUEUE, QueueSource};
+use crate::http::proxy;
 use crate::http::transport::Roots;
-use crate::metric::Clock;
 use crate::oci::choice::Choice;
 use crate::oci::compartment::CompartmentId;
 use crate::oci::config_file::expand_home;
@@ -18,16 +18,20 @@ use crate::oci::credentials::{Credentials, Method};
 use crate::oci::declared;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::environment::Environment;
+use crate::oci::metadata::Metadata;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Home;
 use crate::oci::{self, Client};
 use crate::source::keys::{Key, Shape, Text, Values, Variant};
-use crate::source::{Connection, ConnectionType, OpenError, Opened, Place};
+use crate::source::{Connection, ConnectionType, Context, OpenError, Opened, Place};
 
 /// A file of CA certificates to trust. The Go SDK and Oracle's Terraform provider use the same variable.
 const CA_VARIABLE: &str = "OCI_DEFAULT_CERTS_PATH";
 /// The maximum of `maxRequestsPerSecond`: far more than one core can sign.
 const REQUESTS_MAX: u32 = 10_000;
+
+/// What makes the choice of instance principals explicit.
+const ON_AN_INSTANCE: &str = "on an OCI instance, set `oci.auth: {type: instancePrincipal}`";
 
 /// Section `oci`.
 pub(super) const OCI: ConnectionType = ConnectionType {
@@ -35,7 +39,7 @@ pub(super) const OCI: ConnectionType = ConnectionType {
     place: Place::Section,
     doc: "What all OCI queues have in common.",
     keys: KEYS,
-    connect: |values, clock| Ok(Arc::new(OciConnection::new(values, clock)?)),
+    connect: |values, context| Ok(Arc::new(OciConnection::new(values, context)?)),
 };
 
 const KEYS: &[Key] = &[
@@ -51,7 +55,7 @@ const KEYS: &[Key] = &[
             METHODS,
             "apiKey, sessionToken: a user, by a profile. workloadIdentity: the pod's ServiceAccount, on an enhanced OKE cluster. instancePrincipal: the instance that the node is. resourcePrincipal: what the variables OCI_RESOURCE_PRINCIPAL_… name.",
         ),
-        "How to authenticate to OCI. Default: the method for which there is evidence; the log says which and why.",
+        "How to authenticate to OCI. Default: the method for which there is evidence; the log says which and why. Only `serve` uses instancePrincipal by default.",
     ),
     Key::new(
         "endpoint",
@@ -114,11 +118,11 @@ struct OciConnection {
 // === impl OciConnection ===
 
 impl OciConnection {
-    fn new(values: &Values, clock: Clock) -> Result<Self, OpenError> {
+    fn new(values: &Values, context: Context) -> Result<Self, OpenError> {
         let environment = Environment::of_process();
         let control_plane = values.parsed::<Endpoint>("endpoint")?;
         let settings = client_settings(values)?;
-        let credentials = credentials(values, settings.roots.clone(), clock)?;
+        let credentials = credentials(values, settings.roots.clone(), context)?;
         let of_config = values.text("region");
         let asks_home =
             of_config.is_none() && control_plane.is_none() && credentials.method() == Method::InstancePrincipal;
@@ -132,7 +136,7 @@ impl OciConnection {
             })?),
             (None, None) => None,
         };
-        let client = Arc::new(Client::with(settings, credentials, clock));
+        let client = Arc::new(Client::with(settings, credentials, context.clock));
         Ok(Self { client, control_plane, region, asks_home })
     }
 
@@ -140,6 +144,10 @@ impl OciConnection {
     /// the region in the OCID.
     fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
         let known = self.known_control_plane(what, region);
+        // The other services that depthgauge authenticates by are out there in any case.
+        if !known.as_ref().is_ok_and(Endpoint::is_local) {
+            proxy::check().map_err(|error| OpenError(error.to_string()))?;
+        }
         if let Ok(endpoint) = &known {
             self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;
         }
@@ -206,22 +214,42 @@ fn client_settings(values: &Values) -> Result<oci::Settings, OpenError> {
     Ok(settings)
 }
 
-fn credentials(values: &Values, roots: Roots, clock: Clock) -> Result<Credentials, OpenError> {
+fn credentials(values: &Values, roots: Roots, context: Context) -> Result<Credentials, OpenError> {
     let environment = Environment::of_process();
     let of_config = values.choice("auth").and_then(|(name, values)| {
         let method = Method::ALL.into_iter().find(|method| method.as_str() == name)?;
         let (config_file, profile) = (values.text("configFile").map(expand_home), values.text("profile"));
         Some(Choice { method, config_file, profile: profile.map(str::to_owned) })
     });
-    let (choice, why) = match of_config {
-        Some(choice) => (choice, "`oci.auth` says so".to_owned()),
+    let of_evidence = of_config.is_none();
+    let (choice, why, unread) = match of_config {
+        Some(choice) => (choice, "`oci.auth` says so".to_owned(), None),
         None => {
             let (choice, why) = Choice::by_evidence(&environment);
-            (choice, format!("`oci.auth` is not set, and {why}"))
+            (choice, format!("`oci.auth` is not set, and {why}"), environment.unread())
         }
     };
+    // A command must not contact the metadata address of a network that may not be OCI's.
+    let is_guess = of_evidence && choice.method == Method::InstancePrincipal;
+    if is_guess && !context.is_server {
+        return Err(OpenError(format!("no credentials for OCI: {why}; {ON_AN_INSTANCE}{}", suffix(unread.as_ref()))));
+    }
     tracing::info!(auth = %choice.method, "authenticating to OCI: {why}");
-    choice.open(&environment, roots, clock).map_err(|error| OpenError(error.to_string()))
+    if is_guess {
+        tracing::warn!(
+            "no credentials for OCI are configured: depthgauge contacts the instance metadata service at {}; {ON_AN_INSTANCE}",
+            Metadata::from_env(&environment).address()
+        );
+    }
+    if let Some(unread) = &unread {
+        tracing::warn!("{unread}");
+    }
+    let opened = choice.open(&environment, roots, context.clock);
+    opened.map_err(|error| OpenError(format!("{error}{}", suffix(unread.as_ref()))))
+}
+
+fn suffix(unread: Option<&String>) -> String {
+    unread.map(|unread| format!("; {unread}")).unwrap_or_default()
 }
 
 /// The value of a key that its form requires.
@@ -257,6 +285,7 @@ mod tests {
     use crate::source::facet::Facet;
     use crate::source::keys::Value;
 
+    const SERVER: Context = Context { clock: Timestamp::now, is_server: true };
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
 
     /// The keys of section `oci`, and of an entry.
@@ -287,7 +316,7 @@ mod tests {
         tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
         let file = profile.config_file.display();
         let section = format!("{{endpoint: \"{endpoint}\", auth: {{type: apiKey, configFile: {file}}}}}");
-        (OciConnection::new(&values(KEYS, &section), Timestamp::now).unwrap(), emulator, dir)
+        (OciConnection::new(&values(KEYS, &section), SERVER).unwrap(), emulator, dir)
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Arguments;
 
-use crate::http::error::{Fault, Unreachable};
+use crate::http::error::{Fault, PROXY_REMEDY, Unreachable};
 use crate::oci;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
@@ -80,6 +80,7 @@ fn verdict(error: &oci::Error) -> Verdict {
 fn connection_remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Unreachable(Unreachable::Tls, _) => "Check that the endpoint's certificate is trusted here.",
+        Fault::Proxy(..) => PROXY_REMEDY,
         Fault::Unreachable(..) => "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.",
         _ => "Check the way from this pod to the endpoint, and the service's status.",
     }

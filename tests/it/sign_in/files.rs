@@ -149,7 +149,7 @@ async fn an_api_key_is_read_again_when_its_profile_changes() {
     let text = |name: &str| vectors[name].as_str().unwrap().to_owned();
     let profile = |user: &str, key: &str| {
         format!(
-            "[DEFAULT]\nuser={user}\ntenancy=t\nfingerprint={}\nkey_file={}\npass_phrase={}\n",
+            "[DEFAULT]\nuser=ocid1.user.oc1..{user}\ntenancy=ocid1.tenancy.oc1..t\nfingerprint={}\nkey_file={}\npass_phrase={}\n",
             text("fingerprint"),
             files.path(key).display(),
             text("passphrase"),
@@ -167,7 +167,7 @@ async fn an_api_key_is_read_again_when_its_profile_changes() {
         depthgauge::oci::sign::Signable { method: "GET", target: "/", host: Some("h"), date: "d", content: None };
     let (first, second) = (first.authorization(&signable).unwrap(), second.authorization(&signable).unwrap());
     // The same key under another name.
-    assert_eq!(first.replace("t/one/", "t/two/"), second);
+    assert_eq!(first.replace("..one/", "..two/"), second);
 }
 
 #[tokio::test]

@@ -54,6 +54,8 @@ async fn the_log_says_which_way_was_chosen_and_why() {
     let said = log_of(serve(&home, &[("OCI_REGION", "")], &Value::Null)).await;
     assert!(said.contains("auth=instancePrincipal"), "{said}");
     assert!(said.contains("`oci.auth` is not set, and there is no OCI config file"), "{said}");
+    let contacts = "contacts the instance metadata service at http://169.254.169.254/opc/v2";
+    assert!(said.contains(contacts), "{said}");
     let (token, ca) = (home.write("token", "t"), home.write("ca.crt", "c"));
     let pod = [
         ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
@@ -65,6 +67,31 @@ async fn the_log_says_which_way_was_chosen_and_why() {
     assert!(said.contains("auth=workloadIdentity") && said.contains("this is a pod with a service account"), "{said}");
     let said = log_of(serve(&home, &pod, &json!({"type": "instancePrincipal"}))).await;
     assert!(said.contains("auth=instancePrincipal") && said.contains("`oci.auth` says so"), "{said}");
+    assert!(!said.contains("metadata service"), "{said}");
+}
+
+#[tokio::test]
+async fn a_command_uses_the_identity_of_the_computer_only_if_the_config_says_so() {
+    let home = Home::new();
+    let metadata = crate::support::double::Double::start(None, |_| (404, String::new())).await;
+    let base = format!("http://{}/opc/v2", metadata.address);
+    let variables = [("OCI_METADATA_BASE_URL", base.as_str()), ("OCI_CLI_PROFILE", "mine")];
+    let commands = [&["get", "oci_queue_length", "-n", "shop"][..], &["check"], &["config", "check"]];
+    home.write("config.yaml", &config(&Value::Null));
+    for command in commands {
+        let file: &[&str] = if command[0] == "config" { &["config.yaml"] } else { &["--config", "config.yaml"] };
+        let ended = home.start_in(&variables, &[command, file].concat()).ended().await;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        if command[0] != "config" {
+            assert!(said.contains("no credentials for OCI: `oci.auth` is not set"), "{command:?}: {said}");
+            assert!(said.contains("set `oci.auth: {type: instancePrincipal}`"), "{command:?}: {said}");
+            assert!(said.contains("only the OCI CLI reads OCI_CLI_PROFILE"), "{command:?}: {said}");
+        }
+        assert_eq!(metadata.count(), 0, "{command:?}: {said}");
+    }
+    home.write("config.yaml", &config(&json!({"type": "instancePrincipal"})));
+    home.start_in(&variables, &["check", "--config", "config.yaml"]).ended().await;
+    assert!(metadata.count() > 0);
 }
 
 #[tokio::test]

@@ -181,6 +181,68 @@ async fn a_proxy_of_the_environment_is_used_unless_the_environment_excepts_the_h
     assert_eq!(proxy.asked().len(), 1);
 }
 
+/// A proxy that answers every request with this status line, or hangs up without one.
+async fn refusing_proxy(answer: &'static str) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 8192]).await;
+            if !answer.is_empty() {
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_proxy_that_makes_no_connection_is_named_with_its_variable() {
+    let (_oci, config) = config().await;
+    let mut far: serde_json::Value = serde_json::from_str(&config).unwrap();
+    far["sources"][0]["endpoint"] = json!("https://cell-1.queue.invalid");
+    let far = far.to_string();
+    let at = |address: std::net::SocketAddr| address.to_string();
+    for (variable, proxy, what) in [
+        (
+            "HTTPS_PROXY",
+            at(refusing_proxy("407 Proxy Authentication Required").await),
+            "407 Proxy Authentication Required",
+        ),
+        ("ALL_PROXY", at(refusing_proxy("502 Bad Gateway").await), "it refuses to connect to the endpoint"),
+        (
+            "https_proxy",
+            at(refusing_proxy("").await),
+            "it closes the connection before it is connected to the endpoint",
+        ),
+        ("HTTPS_PROXY", "127.0.0.1:1".to_owned(), "connection refused"),
+        ("HTTPS_PROXY", "proxy.invalid:3128".to_owned(), "host name not found"),
+    ] {
+        let line = checked(&far, &[(variable, &format!("http://user:hidden@{proxy}"))]).await;
+        assert!(line.contains(&format!("proxy http://{proxy} ({variable}): {what}")), "{line}");
+        assert!(line.contains("NO_PROXY") && !line.contains("DNS") && !line.contains("hidden"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_proxy_ends_the_start() {
+    let (_oci, config) = config().await;
+    let mut far: serde_json::Value = serde_json::from_str(&config).unwrap();
+    far["oci"]["endpoint"] = json!("https://control.queue.invalid");
+    let home = Home::new();
+    let file = home.write("config.yaml", &far.to_string());
+    let proxy = [("HTTPS_PROXY", "http://user:hidden@proxy:port")];
+    let common = ["--config", file.as_str()];
+    for command in [&["get", "oci_queue_length", "-n", "shop"][..], &["serve"]] {
+        let command = &[command, &common].concat();
+        let ended = home.start_in(&proxy, command).ended().await;
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("HTTPS_PROXY is not the URL of a proxy"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("hidden"), "{}", ended.stderr);
+    }
+}
+
 #[tokio::test]
 async fn a_service_that_never_answers_a_handshake_is_timed_out() {
     let (_oci, config) = config().await;
