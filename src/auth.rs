@@ -17,14 +17,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
-use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
 use crate::health::Reporter;
 use crate::refusal::Refusal;
-use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Target, Values};
+use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Purpose, Target, Values};
 
 mod access;
 mod audit;
@@ -177,11 +177,22 @@ impl Auth {
         (Some(caller), outcome)
     }
 
-    /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
-    fn recognise(&self, peer: &Peer) {
-        let stranger = !peer.is_known() && !peer.chain.is_empty();
-        if stranger && front_proxy::shown(&self.trust.roots(), peer, self.trust.now()) {
-            peer.vouch();
+    /// Vouches for the aggregator's connections, most of which only ever ask for discovery, and
+    /// notes which front proxies are accepted or refused.
+    fn recognise(&self, peer: &Peer, headers: &HeaderMap) {
+        if peer.chain.is_empty() {
+            return;
+        }
+        let (roots, seen) = (self.trust.roots(), &self.trust.front_proxies);
+        match &roots.judge(Purpose::FrontProxy, peer, self.trust.now()).found {
+            Ok(_) => {
+                seen.accepted();
+                peer.vouch();
+            }
+            Err(untrusted) if roots.know_a_front_proxy() && front_proxy::is_claimed(&roots, headers) => {
+                seen.refused(peer.address.ip(), untrusted);
+            }
+            Err(_) => {}
         }
     }
 
@@ -208,8 +219,10 @@ impl Auth {
             return Ok(Arc::new(Caller::anonymous()));
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
-        Err(if self.trust.roots().know_a_front_proxy() {
-            (Decision::Unauthenticated, Refusal::unauthorized())
+        let roots = self.trust.roots();
+        Err(if roots.know_a_front_proxy() {
+            let why = front_proxy::refusal(&roots, peer, self.trust.now(), &request.headers);
+            (Decision::Unauthenticated, Refusal::unauthorized_because(&why))
         } else {
             let refusal = Refusal::unavailable(
                 "depthgauge cannot tell who asks: it has read no front proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose says why",
@@ -251,7 +264,7 @@ impl<V: Values> Gate<V> {
 
 impl<V: Values> Answer for Gate<V> {
     async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Body>) -> Response {
-        self.auth.recognise(peer);
+        self.auth.recognise(peer, request.headers());
         self.auth.audit.settle();
         let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
         let Target::Values { namespace, metric } = target else {

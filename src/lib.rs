@@ -57,8 +57,10 @@
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
 //!   request.rs         what arrived, parsed once: caller, verb, namespace, metric; request/peer.rs: whose connection
+//!   request/untrusted.rs   why a client certificate is refused, with the remedy; pure
 //!   auth.rs            layer: who is calling, and may they
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
+//!   auth/front_proxy/seen.rs   front proxies that were accepted or refused lately
 //!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
 //!   auth/audit.rs      a line for each request that is newly denied or refused or fails, sampled when flooded
 //!   auth/meters.rs     what is counted of requests and of decisions

@@ -32,6 +32,9 @@ pub(super) enum Trouble {
     Absent(String),
     /// Nobody serves the API.
     Unserved,
+    /// The request was not authenticated. After [`Wire::hello`] that is by a server behind
+    /// kube-apiserver, of kube-apiserver itself.
+    Unauthenticated(String),
     /// Whoever asks may not; that says nothing about what was asked for.
     Forbidden(String),
     Other(String),
@@ -101,6 +104,7 @@ impl Wire {
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 if status.message.trim() == NOBODY => Trouble::Unserved,
                 404 => Trouble::Absent(status.message.clone()),
+                401 => Trouble::Unauthenticated(status.message.clone()),
                 403 => Trouble::Forbidden(status.message.clone()),
                 _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
                 _ => Trouble::Other(status.message.clone()),
@@ -117,7 +121,10 @@ impl Trouble {
     /// What was said.
     pub(super) fn message(&self) -> &str {
         match self {
-            Self::Absent(message) | Self::Forbidden(message) | Self::Other(message) => message,
+            Self::Absent(message)
+            | Self::Unauthenticated(message)
+            | Self::Forbidden(message)
+            | Self::Other(message) => message,
             Self::Unserved => "no server is registered for this API",
         }
     }
@@ -140,7 +147,9 @@ impl Trouble {
             Self::Forbidden(message) => {
                 Finding::warn(format!("{what} cannot be looked at: {message}; use a kubeconfig that may"))
             }
-            Self::Other(message) => Finding::fail(format!("{what} cannot be looked at: {message}")),
+            Self::Unauthenticated(message) | Self::Other(message) => {
+                Finding::fail(format!("{what} cannot be looked at: {message}"))
+            }
         }
     }
 }

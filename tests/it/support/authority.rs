@@ -75,6 +75,13 @@ impl Authority {
         identity
     }
 
+    /// A client certificate that says that it is a CA's.
+    pub(crate) fn client_that_is_a_ca(&self, common_name: &str) -> Identity {
+        let mut params = params(common_name, &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(&params)
+    }
+
     /// One that is made for servers.
     pub(crate) fn server(&self, common_name: &str) -> Identity {
         let mut params = params(common_name, &[]);
