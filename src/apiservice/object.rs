@@ -156,6 +156,17 @@ pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
     found_spec == wanted_spec && wanted.metadata.owner_references.iter().flatten().all(owned)
 }
 
+/// Whether this owner is the ClusterRole of the install around this Service, whichever its UID is.
+pub(super) fn is_our_role(owner: &OwnerReference, install: &str) -> bool {
+    owner.kind == CLUSTER_ROLE && owner.name == install
+}
+
+/// The UID of the ClusterRole that it goes with, if it goes with ours.
+pub(super) fn owned_by(found: &APIService, service: &ServiceRef) -> Option<String> {
+    let mut owners = found.metadata.owner_references.iter().flatten();
+    owners.rfind(|owner| is_our_role(owner, &service.name)).map(|owner| owner.uid.clone())
+}
+
 /// Whose it is.
 pub(super) fn look(found: Option<&APIService>, service: &ServiceRef) -> Whose {
     match found {

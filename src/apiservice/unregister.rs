@@ -8,8 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::object::{
-    CLUSTER_ROLE, FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look,
-    owner,
+    FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, is_our_role, look, owner,
 };
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
@@ -116,7 +115,7 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     }
     let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
     let install = place.and_then(|place| place.name.as_deref());
-    let is_ours = |owner: &&OwnerReference| owner.kind == CLUSTER_ROLE && Some(owner.name.as_str()) == install;
+    let is_ours = |owner: &&OwnerReference| install.is_some_and(|install| is_our_role(owner, install));
     let mut annotations = serde_json::to_value(former_annotations(found)?)?;
     for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
         annotations[memory] = Value::Null;

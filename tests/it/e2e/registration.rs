@@ -27,6 +27,7 @@ async fn the_apiservice_is_taken_given_back_and_taken_along() {
         unregister_deletes_only_what_is_ours(&world);
         a_right_that_is_missing_is_granted_by_what_is_printed(&world);
         it_goes_with_our_cluster_role(&world);
+        it_returns_after_our_cluster_role_was_replaced(&world);
         it_goes_before_our_deployment(&world);
         it_goes_before_our_namespace(&world);
     });
@@ -118,6 +119,21 @@ fn it_goes_with_our_cluster_role(world: &World) {
     world.cluster.told(&["delete", "clusterrole", "depthgauge"]);
     eventually("it is collected", COLLECTED, || apiservice(world).is_none().then_some(()));
     world.cluster.told(&["apply", "-k", "apiservice"]);
+}
+
+/// As Argo CD does with option Replace: garbage collection takes the APIService along.
+fn it_returns_after_our_cluster_role_was_replaced(world: &World) {
+    let server = world.serve();
+    world.await_available();
+    let uid = || apiservice(world).map(|found| found["metadata"]["uid"].clone());
+    let before = uid();
+    world.cluster.told(&["delete", "clusterrole", "depthgauge"]);
+    eventually("it is collected", COLLECTED, || uid().is_none().then_some(()));
+    world.cluster.told(&["apply", "-k", "apiservice"]);
+    eventually("it is registered again", LOOKS, || uid().filter(|uid| Some(uid) != before.as_ref()));
+    world.await_available();
+    server.kill();
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
 }
 
 fn it_goes_before_our_deployment(world: &World) {
