@@ -26,7 +26,7 @@ mod unregister;
 
 pub use availability::{Availability, condition};
 pub use install::{Install, rights};
-pub use object::{BadManifest, is_labelled_ours, leads_to, owner};
+pub use object::{BadManifest, is_labelled_ours, leads_to, owner, restored};
 pub use service_ref::{BadServiceRef, ServiceRef};
 pub use unregister::{GivenUp, UnregisterError, Unregistered, unregister};
 
@@ -176,7 +176,9 @@ impl Registration {
         let role = &install.service.name;
         let line = match (&self.owned_by, &self.owner, &self.owner_trouble) {
             (Some(_), _, Some(trouble)) => {
-                format!("APIService {NAME} is gone, and whether ClusterRole {role} took it along is not known: {trouble}")
+                format!(
+                    "APIService {NAME} is gone, and whether ClusterRole {role} took it along is not known: {trouble}"
+                )
             }
             (Some(_), None, None) => format!(
                 "APIService {NAME} is gone, and so is ClusterRole {role} that owned it: depthgauge registers again when there is one"
@@ -231,6 +233,8 @@ impl Registration {
             self.reporter.degraded(format!(
                 "APIService {NAME} was given to {owner} and stays so; restart depthgauge with --takeover to have it again"
             ));
+        } else if let Some(restored) = restored(found).filter(|_| self.takeover) {
+            self.reporter.degraded(restored);
         } else if self.takeover {
             object::remember(&mut wanted, found).map_err(kube::Error::SerdeError)?;
             let taken = self.apply(wanted, Some(found)).await?;

@@ -8,7 +8,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::object::{
-    FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, is_our_role, look, owner,
+    FORMER_ANNOTATIONS, FORMER_SPEC, RESTORED, Whose, former_annotations, former_spec, is_labelled_ours, is_our_role,
+    look, owner,
 };
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
@@ -120,6 +121,8 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
         annotations[memory] = Value::Null;
     }
+    // A server whose --takeover is still set would have it back at its next start.
+    annotations[RESTORED] = "true".into();
     let owners = found.metadata.owner_references.iter().flatten();
     let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();
     Ok(json!({
@@ -170,8 +173,7 @@ mod tests {
         assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
         assert_eq!(patch["spec"]["service"], former["service"]);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let annotations =
-            json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, "cert-manager.io/inject-ca-from": "keda/ca"});
+        let annotations = json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, RESTORED: "true", "cert-manager.io/inject-ca-from": "keda/ca"});
         assert_eq!(patch["metadata"]["annotations"], annotations);
     }
 }

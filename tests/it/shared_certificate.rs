@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::apiservice::{self, Availability, Install, Registration};
+use depthgauge::apiservice::{self, Availability, Install, Registration, Unregistered};
 use depthgauge::certs::{Certificates, CertsError, Lifetimes, Serving};
 use depthgauge::health::{Health, State};
 use jiff::{SignedDuration, Timestamp};
@@ -228,6 +228,29 @@ async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
         (former, &annotations()["else"]),
         (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_that_was_undone_is_not_repeated_at_the_next_start() {
+    let objects = Objects::default();
+    objects.put(APISERVICE, foreign());
+    let (_serving, _keep, health) = registering(&objects, true).await;
+    let service = || objects.get(APISERVICE).unwrap()["spec"]["service"]["name"].clone();
+    eventually("taken", async || (service() == "depthgauge").then_some(())).await;
+    let given_up = apiservice::unregister(objects.client(), None, true).await;
+    assert_eq!(given_up.became.unwrap(), Unregistered::Restored("Service keda/adapter".to_owned()));
+    eventually("it is seen", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
+
+    let (_serving, _keep, health) = registering(&objects, true).await;
+    let left = "gave APIService v1beta1.external.metrics.k8s.io back to Service keda/adapter, and --takeover does not undo that";
+    eventually("it is left", async || said(&health).contains(left).then_some(())).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(service(), "adapter");
+    // The person who wants it again says so.
+    let mut found = objects.get(APISERVICE).unwrap();
+    found["metadata"]["annotations"].as_object_mut().unwrap().remove("depthgauge.dev/restored").unwrap();
+    objects.put(APISERVICE, found);
+    eventually("taken again", async || (service() == "depthgauge").then_some(())).await;
 }
 
 fn bundle(objects: &Objects) -> Option<String> {

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cluster::{Said, eventually, run, throughout};
 use super::world::{APISERVICE_PATH, Place, Server, World};
@@ -48,10 +48,14 @@ fn a_take_over_can_be_undone(world: &World) {
     assert!(said.ok && said.stdout.contains("is given back to Service keda/keda-metrics"), "{said:?}");
     let after = apiservice(world).unwrap();
     assert_eq!(after["spec"], before["spec"]);
-    assert_eq!(after["metadata"]["annotations"], before["metadata"]["annotations"]);
+    assert_eq!(before["metadata"]["annotations"], Value::Null);
+    assert_eq!(after["metadata"]["annotations"], json!({"depthgauge.dev/restored": "true"}));
     assert_eq!(after["metadata"]["ownerReferences"], Value::Null);
     await_line(&server, "was given to Service keda/keda-metrics");
-    assert_eq!(apiservice(world).unwrap()["spec"], before["spec"], "until the next start it is not taken again");
+    server.kill();
+    let server = world.serve_at(&taking);
+    await_line(&server, "and --takeover does not undo that");
+    assert_eq!(apiservice(world).unwrap()["spec"], before["spec"], "it is not taken again");
     server.kill();
 }
 
