@@ -121,6 +121,7 @@
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
 //!   zero/{decide,autoscaler,workload,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it scales; what it asks and reads; how many pods; what is wrong; pure
 //!   zero/{scheduler,reconciler}.rs   all HPAs and when each is due; one of them
+//!   zero/cooldown.rs   how long its cooldown has lasted, by a clock that nobody sets
 //!   zero/{values,scale}.rs   what its metrics read; its workload's scale subresource
 //!   zero/{objects,kinds,calls}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now

@@ -26,9 +26,15 @@ fn unknown() -> Told {
     Told::Unknown("queue \"orders\" cannot be read since 10:00.".into())
 }
 
-/// At second 100, nothing broken.
+/// At second 100, nothing broken, by a clock that nobody has set.
+fn facts<'f>(hpa: &'f Autoscaler, replicas: u32, told: &'f [Told]) -> Facts<'f> {
+    let (memory, now) = (hpa.memory, at(100));
+    let lasted = memory.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+    Facts { hpa, memory, replicas, told, unbroken: Some(at(0)), lasted, now }
+}
+
 fn decided(hpa: &Autoscaler, replicas: u32, told: &[Told]) -> Decision {
-    decide(&Facts { hpa, memory: hpa.memory, replicas, told, unbroken: Some(at(0)), now: at(100) })
+    decide(&facts(hpa, replicas, told))
 }
 
 fn noted(annotations: &Value) -> Autoscaler {
@@ -85,7 +91,8 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
     let sleep = Action::Sleep { memory: asleep, since: at(35) };
     assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
     // The mark was made, and the workload not scaled: somebody changed it at that moment.
-    let facts = Facts { hpa: &hpa, memory: asleep, replicas: 3, told: &[value(0, 99)], unbroken: None, now: at(101) };
+    let told = [value(0, 99)];
+    let facts = Facts { memory: asleep, now: at(101), ..facts(&hpa, 3, &told) };
     assert!(matches!(decide(&facts).action, Action::Sleep { since, .. } if since == at(35)));
     for told in [value(1, 95), fallback(0), unknown()] {
         let decision = decided(&hpa, 3, std::slice::from_ref(&told));
@@ -96,17 +103,26 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
 #[test]
 fn a_cooldown_that_began_before_a_break_begins_again() {
     let hpa = noted(&zero_since(35));
-    let facts = Facts {
-        hpa: &hpa,
-        memory: hpa.memory,
-        replicas: 3,
-        told: &[value(0, 95)],
-        unbroken: Some(at(36)),
-        now: at(100),
-    };
+    let told = [value(0, 95)];
+    let facts = Facts { unbroken: Some(at(36)), ..facts(&hpa, 3, &told) };
     let again = Memory { asleep_since: None, zero_since: Some(at(95)) };
     assert_eq!(decide(&facts).action, Action::Remember(again));
     assert!(matches!(decide(&Facts { unbroken: Some(at(35)), ..facts }).action, Action::Sleep { .. }));
+}
+
+#[test]
+fn a_step_of_the_time_of_day_ends_no_cooldown() {
+    let hpa = noted(&zero_since(35));
+    let stepped = |read: i64, now: i64, lasted: i64| {
+        let (told, lasted) = ([value(0, read)], SignedDuration::from_secs(lasted));
+        decide(&Facts { lasted, now: at(now), ..facts(&hpa, 3, &told) }).action
+    };
+    // An hour forward; the reading is 5 s old.
+    assert_eq!(stepped(3695, 3700, 64), Action::Nothing);
+    assert!(matches!(stepped(3695, 3700, 65), Action::Sleep { .. }));
+    // A minute back, after the reading.
+    assert_eq!(stepped(150, 90, 59), Action::Nothing);
+    assert!(matches!(stepped(150, 90, 60), Action::Sleep { .. }));
 }
 
 #[test]
