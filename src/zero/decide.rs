@@ -232,19 +232,24 @@ impl Facts<'_> {
     }
 
     fn blind(&self) -> Option<Finding> {
-        let (metric, why) = self.unknown().next()?;
-        Some(Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()))
+        let (metric, told, why) = self.unknown().next()?;
+        let slept = self.memory.asleep_since.is_some() || self.hpa.state.scaled_to_zero;
+        Some(match told {
+            // It read 0 before, or nobody would have scaled it to 0.
+            Told::Absent(_) if slept => Finding::own_pods(self.hpa, &metric.title(), why),
+            _ => Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()),
+        })
     }
 
     /// Of what we serve it is known elsewhere that it cannot be read.
     fn awake_blind(&self) -> Option<Finding> {
-        self.unknown().find(|(metric, _)| metric.object().is_some()).map(|(_, why)| Finding::awake_blind(why))
+        self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::awake_blind(why))
     }
 
     /// Those of which nobody knows anything, and why.
-    fn unknown(&self) -> impl Iterator<Item = (&Metric, &str)> {
+    fn unknown(&self) -> impl Iterator<Item = (&Metric, &Told, &str)> {
         self.hpa.metrics.iter().zip(self.told).filter_map(|(metric, told)| match told {
-            Told::Unknown(why) => Some((metric, why.as_ref())),
+            Told::Unknown(why) | Told::Absent(why) => Some((metric, told, why.as_ref())),
             _ => None,
         })
     }

@@ -171,6 +171,19 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
     assert_eq!(decided(&hpa, 2, &[value(5, 99)]).action, Action::Remember(Memory::default()));
 }
 
+/// KEDA's `idleReplicaCount: 0` beside a `minReplicaCount`.
+#[test]
+fn from_any_min_replicas_it_goes_to_zero_and_back_to_no_fewer() {
+    let (mut awake, mut asleep) = (noted(&zero_since(35)), noted(&asleep_by_us()));
+    (awake.min, asleep.min) = (4, 4);
+    let slept = decided(&awake, 4, &[value(0, 95)]);
+    assert!(matches!(slept.action, Action::Sleep { .. }) && slept.finding.is_none(), "{slept:?}");
+    for (told, size) in [(value(1, 99), 4), (value(12, 99), 6), (value(1000, 99), 10)] {
+        assert_eq!(wakes(&decided(&asleep, 0, &[told])), Some((size, Why::Work)));
+    }
+    assert_eq!(decided(&asleep, 0, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+}
+
 #[test]
 fn what_others_put_to_sleep_is_only_told_of() {
     let manual = noted(&json!({}));
@@ -230,8 +243,8 @@ fn what_cannot_be_is_said_and_nothing_is_scaled() {
     let none = hpa(&json!({"spec": {"metrics": cpu}}));
     let mut beside = noted(&zero_since(10));
     beside.others.push("Resource cpu".to_owned());
-    let mut two = noted(&zero_since(10));
-    two.min = 2;
+    let mut by_cpu = noted(&zero_since(10));
+    by_cpu.external_only = Err("annotation depthgauge.dev/zero-by is \"cpu\"".to_owned());
     let mut soon = noted(&zero_since(10));
     soon.cooldown = Err("annotation depthgauge.dev/cooldown is \"soon\"".to_owned());
     let invalid = selecting(&zero_since(10), "orders,queue");
@@ -239,7 +252,7 @@ fn what_cannot_be_is_said_and_nothing_is_scaled() {
         (&none, vec![], Problem::NoMetric),
         (&invalid, vec![value(0, 99)], Problem::InvalidSelector),
         (&beside, vec![value(0, 99)], Problem::OtherMetrics),
-        (&two, vec![value(0, 99)], Problem::MinReplicas),
+        (&by_cpu, vec![value(0, 99)], Problem::Annotation),
         (&soon, vec![value(0, 99)], Problem::Annotation),
     ] {
         let decision = decided(hpa, 3, &told);
@@ -256,10 +269,10 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
     unlabelled.labelled = false;
     assert_eq!(wakes(&decided(&unlabelled, 0, &[value(0, 99)])), Some((1, Why::HandBack)));
     assert_eq!(wakes(&decided(&unlabelled, 0, &[value(20, 99)])), Some((10, Why::HandBack)));
-    let mut two = noted(&asleep_by_us());
-    two.min = 2;
-    let decision = decided(&two, 0, &[unknown()]);
-    assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::MinReplicas)));
+    let mut beside = noted(&asleep_by_us());
+    (beside.min, beside.others) = (2, vec!["Resource cpu".to_owned()]);
+    let decision = decided(&beside, 0, &[unknown()]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::OtherMetrics)));
     // Its HPA reads nothing, so it would stay at 0.
     let decision = decided(&selecting(&asleep_by_us(), "orders "), 0, &[unknown()]);
     assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::InvalidSelector)));
