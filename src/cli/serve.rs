@@ -26,6 +26,7 @@ use crate::source::KINDS;
 use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
+mod descriptors;
 mod doors;
 mod parts;
 mod scaling;
@@ -91,6 +92,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
+        descriptors::raise_limit();
         let Sources { bindings, followed, origin } = self.sources.open()?;
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;

@@ -223,6 +223,32 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
 }
 
 #[tokio::test]
+async fn the_limit_on_open_files_is_raised_and_a_low_one_is_said() {
+    for (limits, raised) in [("-Sn 200", true), ("-n 500", false)] {
+        let home = good_home();
+        let mut program = home.start_limited(
+            limits,
+            &[
+                "serve",
+                "--config=config.yaml",
+                "--kubeconfig=kubeconfig",
+                "--register=false",
+                "--bind-address=127.0.0.1",
+                "--secure-port=0",
+                "--admin-address=127.0.0.1:0",
+            ],
+        );
+        let _ = program.said("admin on ").await;
+        let (soft, hard) = program.open_files();
+        assert_eq!(soft, hard);
+        assert_eq!(soft != "500", raised, "{soft}");
+        program.terminate();
+        let ended = program.ended().await;
+        assert_eq!(ended.stderr.contains("the limit on open files is low"), !raised, "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_config_without_sources_is_served() {
     let home = good_home();
     home.write("config.yaml", "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n");
