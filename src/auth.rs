@@ -36,6 +36,7 @@ mod places;
 mod roots;
 mod token;
 mod trust;
+mod unread;
 
 pub use access::{DELEGATOR, SubjectAccessReviews};
 pub use audit::Audit;
@@ -44,6 +45,7 @@ use meters::Decision;
 pub use roots::{BadConfigMap, IDENTITY_CONFIG_MAP};
 pub use token::TokenReviews;
 pub use trust::{READER, Trust};
+use unread::Unread;
 
 /// Everything that the layer asks.
 pub struct Auth {
@@ -52,6 +54,7 @@ pub struct Auth {
     tokens: Option<Box<dyn Tokens>>,
     authorizer: Box<dyn Authorizer>,
     audit: Audit,
+    unread: Arc<Unread>,
 }
 
 /// What a listener serves: values for those who may have them, and all else for everybody.
@@ -134,7 +137,8 @@ impl Auth {
         authorizer: Box<dyn Authorizer>,
         audit: Audit,
     ) -> Self {
-        Self { trust, tokens, authorizer, audit }
+        let unread = Unread::new(audit.unread());
+        Self { trust, tokens, authorizer, audit, unread }
     }
 
     /// Who asks, if that could be made out, and whether they may.
@@ -182,6 +186,14 @@ impl Auth {
         let stranger = !peer.is_known() && !peer.chain.is_empty();
         if stranger && front_proxy::shown(&self.trust.roots(), peer, self.trust.now()) {
             peer.vouch();
+        }
+    }
+
+    /// The answer, whose memory its caller is charged for until it is taken; or a refusal.
+    fn charge(&self, caller: Option<&Caller>, response: Response) -> Response {
+        match caller {
+            Some(caller) => self.unread.charge(&caller.user, response),
+            None => response,
         }
     }
 
@@ -273,6 +285,7 @@ impl<V: Values> Answer for Gate<V> {
             Ok(()) => self.values.tell(Admitted { namespace, metric, verb }, &parts).await,
             Err(refusal) => refusal.into_response(),
         };
+        let response = self.auth.charge(caller.as_deref(), response);
         self.auth.audit.record(&trail, caller.as_deref(), &response);
         trail.end(response)
     }
@@ -294,6 +307,7 @@ pub async fn path_layer(
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
     };
+    let response = auth.charge(caller.as_deref(), response);
     auth.audit.record(&trail, caller.as_deref(), &response);
     response
 }

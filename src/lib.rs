@@ -65,6 +65,7 @@
 //!   auth/meters.rs     what is counted of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   auth/places.rs     how many questions at once, and lately; nobody takes what is others'
+//!   auth/unread.rs     memory of answers that clients have not taken, and each user's share of it
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      what the caller takes, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out

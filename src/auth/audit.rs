@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -100,6 +101,11 @@ impl Audit {
                 tracing::info!(target: TARGET, left_out, identified, "more requests denied, refused or failed");
             }
         }
+    }
+
+    /// Shows the bytes of answers that are made and not yet taken.
+    pub(super) fn unread(&self) -> Gauge {
+        self.meters.unread.clone()
     }
 
     /// Takes note of what became of the question who asks, and may they.

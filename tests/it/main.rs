@@ -38,6 +38,9 @@ mod audit;
 /// Attacks on the listener, and callers who are served meanwhile.
 mod shell;
 
+/// Answers that clients request and do not read.
+mod unread;
+
 /// One certificate for all replicas.
 mod shared_certificate;
 
