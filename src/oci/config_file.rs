@@ -150,8 +150,8 @@ impl ConfigFile {
         let fingerprint =
             profile.required("fingerprint", is_fingerprint, "16 pairs of lower-case hex digits with colons between")?;
         Ok(ApiKeyProfile {
-            tenancy: profile.required("tenancy", is_ocid, "an OCID: ocid1.tenancy.oc1..UNIQUE_ID")?,
-            user: profile.required("user", is_ocid, "an OCID: ocid1.user.oc1..UNIQUE_ID")?,
+            tenancy: profile.required("tenancy", is_ocid, "an OCID (ocid1.tenancy.oc1..UNIQUE_ID)")?,
+            user: profile.required("user", is_ocid, "an OCID (ocid1.user.oc1..UNIQUE_ID)")?,
             fingerprint,
             key: profile.key()?,
             region: profile.region()?,

@@ -85,12 +85,12 @@ fn a_value_that_cannot_be_right_is_named_by_key_and_line() {
     let upper = FINGERPRINT.to_uppercase();
     let with_comment = format!("{TENANCY} # TODO");
     for (key, value, message) in [
-        ("user", "jane@example.com", "`user` in line 2 is not an OCID: ocid1.user.oc1..UNIQUE_ID".to_owned()),
-        ("user", "ocid1.user.oc1.", "`user` in line 2 is not an OCID: ocid1.user.oc1..UNIQUE_ID".to_owned()),
+        ("user", "jane@example.com", "`user` in line 2 is not an OCID (ocid1.user.oc1..UNIQUE_ID)".to_owned()),
+        ("user", "ocid1.user.oc1.", "`user` in line 2 is not an OCID (ocid1.user.oc1..UNIQUE_ID)".to_owned()),
         (
             "tenancy",
             &with_comment,
-            format!("`tenancy` in line 5 is not an OCID: ocid1.tenancy.oc1..UNIQUE_ID{comment}"),
+            format!("`tenancy` in line 5 is not an OCID (ocid1.tenancy.oc1..UNIQUE_ID){comment}"),
         ),
         (
             "fingerprint",

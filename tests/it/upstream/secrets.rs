@@ -63,7 +63,7 @@ async fn everybody() -> Everybody {
         (
             "config",
             format!(
-                "[DEFAULT]\nuser=u\ntenancy=t\nfingerprint={}\nkey_file={}\npass_phrase={}\nsecurity_token_file={}\n",
+                "[DEFAULT]\nuser=ocid1.user.oc1..u\ntenancy=ocid1.tenancy.oc1..t\nfingerprint={}\nkey_file={}\npass_phrase={}\nsecurity_token_file={}\n",
                 text("fingerprint"),
                 path("key"),
                 text("passphrase"),
