@@ -49,9 +49,9 @@ async fn what_is_explained_is_what_the_controller_asks_for() {
     });
 }
 
-/// A server that reads a queue for each trial.
+/// A server that reads a queue for each trial, and some that stay empty.
 fn serve(world: &World) -> Server {
-    let sources: Vec<Value> = (0..TRIALS)
+    let sources: Vec<Value> = (0..TRIALS + warned::QUEUES)
         .map(|at| {
             let id = format!("ocid1.queue.oc1.eu-frankfurt-1.trial{at}");
             world.oci.emulator.add_queue(&queue(at), &id.parse().unwrap());

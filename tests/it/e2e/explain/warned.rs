@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::super::cluster::eventually;
-use super::{World, create, explain, queue};
+use super::{TRIALS, World, create, explain, queue};
 
 /// Where no trial is.
 const NAMESPACE: &str = "lab";
 const HPAS: [&str; 4] = ["well", "sum", "total", "cpu"];
+/// Queues that no trial fills: an HPA whose state changes gets no warning of its interval for a while.
+pub(super) const QUEUES: usize = 3;
 /// Three pauses between the looks of a controller that comes every 20 s are counted. To ask meanwhile
 /// would make them shorter.
 const THREE_PAUSES: Duration = Duration::from_secs(70);
@@ -23,7 +25,7 @@ pub(super) fn made(world: &World) -> Instant {
     let per_pod = json!({"type": "AverageValue", "averageValue": "2"});
     let total = json!({"type": "Value", "value": "2"});
     // Each another question, or their looks would be counted together.
-    let named = |at| json!({"matchLabels": {"queue": queue(at)}});
+    let named = |at| json!({"matchLabels": {"queue": queue(TRIALS + at)}});
     let any = json!({"matchExpressions": [{"key": "queue", "operator": "Exists"}]});
     let metrics = [
         vec![metric(&named(0), &per_pod)],
@@ -54,9 +56,10 @@ pub(super) fn each(world: &World, made: Instant) {
     assert!(found.iter().all(|of| pause(of).is_some_and(|seconds| (19..60).contains(&seconds))), "{found:#?}");
     let but_slow = |at: usize| found[at].iter().filter(|text| !text.contains(slow)).collect::<Vec<_>>();
     assert!(but_slow(0).is_empty(), "{found:#?}");
+    let total = queue(TRIALS + 1);
     for (at, text) in [
         (1, "lab/sum oci_queue_length{queue} names no queue: it is the sum over every queue that fits"),
-        (2, "lab/total oci_queue_length{queue=trial-1} has a target of type Value, which multiplies"),
+        (2, &format!("lab/total oci_queue_length{{queue={total}}} has a target of type Value, which multiplies")),
         (3, "lab/cpu has minReplicas 0 and never gets there, because it also scales on Resource cpu"),
     ] {
         assert!(but_slow(at).iter().any(|found| found.starts_with(text)), "{text}: {found:#?}");
