@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow};
-use kube::config::Kubeconfig;
+use kube::config::{Cluster, Kubeconfig};
 
 use crate::document::{Node, Problems};
 
@@ -34,6 +34,14 @@ pub(super) fn of_environment() -> Result<Option<Kubeconfig>> {
         });
     }
     Ok(merged)
+}
+
+/// The cluster of the current context, if it is there.
+pub(super) fn cluster(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig.contexts.iter().find(|named| named.name == *current)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster)?;
+    cluster.cluster.as_ref()
 }
 
 /// `~/.kube/config`, if it is there.

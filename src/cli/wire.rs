@@ -1,7 +1,6 @@
 //! Questions to kube-apiserver. Answers are taken as JSON as they come: a look from outside needs
 //! a few fields of many kinds of object.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -151,6 +150,11 @@ fn http_date(text: &str) -> Option<Timestamp> {
 
 /// What happened, and why; a cause that the text before it tells already is not told again.
 fn causes(error: &kube::Error) -> String {
+    let error: &dyn std::error::Error = match error {
+        // Adds nothing to the error inside.
+        kube::Error::Service(inner) => &**inner,
+        other => other,
+    };
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

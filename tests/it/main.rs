@@ -51,6 +51,9 @@ mod zero;
 /// `get`, without a cluster.
 mod get;
 
+/// The way to kube-apiserver: kubeconfigs, proxies, credentials.
+mod kubeconfig;
+
 /// What `check` and `explain` say of HPAs, and what they request for that.
 mod hpas;
 
