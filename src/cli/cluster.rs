@@ -1,5 +1,6 @@
 //! Connections to kube-apiserver.
 
+mod credentials;
 mod proxy;
 
 use std::io;
@@ -9,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, error};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::client::{AuthError, Body, ClientBuilder, ConfigExt as _};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::ServerName;
 use tower::{BoxError, ServiceBuilder};
@@ -84,9 +85,15 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<P
 
 /// As `kube::Client::try_from`, with these differences: proxies are those that kubectl uses. No request
 /// is silently repeated, because what handles a 503 reads it now, and what retries has its own
-/// interval.
-fn client(config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
-    let auth = config.auth_layer().context(NO_CREDENTIALS)?;
+/// interval. No error contains a secret.
+fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
+    credentials::set_interactive_mode(&mut config.auth_info);
+    let user = Arc::new(config.auth_info.clone());
+    let auth = config.auth_layer().map_err(|error| match error {
+        kube::Error::Auth(error) => anyhow!(credentials::reason(&error, &user)),
+        other => other.into(),
+    });
+    let auth = auth.context(NO_CREDENTIALS)?;
     let tls = config.rustls_client_config().context(NO_CREDENTIALS)?;
     let tcp = proxy::connector(proxy.as_ref(), &Arc::new(tls.clone()))?;
     let mut https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -101,6 +108,10 @@ fn client(config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
     let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
     let route: Arc<str> = format!("{}{through}", config.cluster_url.to_string().trim_end_matches('/')).into();
     let service = ServiceBuilder::new()
+        .map_err(move |error: BoxError| match error.downcast::<AuthError>() {
+            Ok(error) => BoxError::from(credentials::reason(&error, &user)),
+            Err(error) => error,
+        })
         .layer(config.base_uri_layer())
         .option_layer(auth)
         .layer(config.extra_headers_layer().context(NO_CREDENTIALS)?)

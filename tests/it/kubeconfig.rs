@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
-use crate::serve::{good_home, serve_in};
+use crate::serve::{expect_refusal, good_home, serve_in};
 use crate::support::authority::Authority;
 use crate::support::double::Double;
 use crate::support::eventually;
@@ -170,6 +170,86 @@ async fn an_unusable_proxy_is_no_error_of_the_kubeconfig() {
             assert!(all.contains("HTTPS_PROXY is not the URL of a proxy: set it to http://HOST:PORT"), "{all}");
             assert!(!all.contains("the kubeconfig cannot be used") && !all.contains("hid"), "{all}");
         }
+    }
+}
+
+/// A user whose credentials a shell script of this text writes.
+fn plugin(home: &Home, script: &str) {
+    home.write("plugin.sh", script);
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": "sh", "args": ["plugin.sh"], "env": [], "interactiveMode": "IfAvailable",
+    });
+    let kubeconfig = kubeconfig(FAR, &Authority::named("cluster").pem, &json!({ "exec": exec }));
+    home.write("kubeconfig", &kubeconfig.to_string());
+}
+
+const CREDENTIAL: &str =
+    r#"{"kind": "ExecCredential", "status": {"token": "SECRET-TOKEN", "expirationTimestamp": "2020-01-01T00:00:00Z"}}"#;
+
+#[tokio::test]
+async fn the_output_of_a_failed_exec_plugin_is_not_printed() {
+    let home = good_home();
+    plugin(&home, &format!("echo '{CREDENTIAL}'\necho 'warning: no cache' >&2\nexit 3\n"));
+    let reason = "cannot use the credentials for kube-apiserver: exec plugin \"sh\" failed with exit code 3";
+    for command in COMMANDS {
+        let (ended, all) = run(&home, &[], command).await;
+        assert_eq!(ended.status.code(), Some(1), "{all}");
+        assert!(all.contains(&format!("{reason}: warning: no cache")) && !all.contains("SECRET"), "{all}");
+        // A terminal gets the plugin's standard error at once, because it can be a question.
+        let terminal = home.start_on_terminal(&[], command).ended().await;
+        let all = terminal.stdout;
+        assert!(all.contains("warning: no cache") && all.contains(reason) && !all.contains("SECRET"), "{all}");
+    }
+    let ended = serve_in(&home, &[], SERVE).ended().await;
+    assert!(!ended.stderr.contains("SECRET"), "{}", ended.stderr);
+    assert_eq!(expect_refusal(&ended), format!("{reason}: warning: no cache"));
+}
+
+#[tokio::test]
+async fn the_output_of_an_exec_plugin_that_is_not_understood_is_not_printed() {
+    let home = good_home();
+    for (output, why) in [
+        ("SECRET-TOKEN: [", ": invalid output"),
+        (r#"{"kind": "ExecCredential", "status": {"token": ["SECRET-TOKEN"]}}"#, ": invalid output"),
+        (r#"{"kind": "ExecCredential", "SECRET-TOKEN": 1}"#, ": no status in its output"),
+        (&CREDENTIAL.replace("2020-01-01", "SECRET"), ": invalid expiration time in its output"),
+    ] {
+        plugin(&home, &format!("echo '{output}'\n"));
+        for command in COMMANDS {
+            let (_, all) = run(&home, &[], command).await;
+            assert!(all.contains(&format!("exec plugin \"sh\"{why}")) && !all.contains("SECRET"), "{output}: {all}");
+        }
+    }
+}
+
+/// The token has expired, so the plugin runs again before the first request.
+#[tokio::test]
+async fn the_output_of_an_exec_plugin_that_fails_later_is_not_printed() {
+    let home = good_home();
+    plugin(
+        &home,
+        &format!(
+            "echo '{CREDENTIAL}'\necho run >> runs\n[ $(wc -l < runs) -le 2 ] || {{ echo locked >&2; exit 1; }}\n"
+        ),
+    );
+    for command in COMMANDS {
+        let _ = std::fs::remove_file(home.path("runs"));
+        let (_, all) = run(&home, &[], command).await;
+        assert!(all.contains("exec plugin \"sh\" failed with exit code 1: locked"), "{command:?}: {all}");
+        assert!(!all.contains("SECRET"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn an_exec_plugin_that_is_missing_is_named() {
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin",
+        "installHint": "install it from example.com"});
+    let home = home_with(&kubeconfig(FAR, &Authority::named("cluster").pem, &json!({ "exec": exec })));
+    for command in COMMANDS {
+        let (_, all) = run(&home, &[], command).await;
+        let reason = "exec plugin \"no-such-plugin\" is not in PATH: install it from example.com";
+        assert!(all.contains(reason), "{all}");
     }
 }
 
