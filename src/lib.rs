@@ -45,7 +45,7 @@
 //!   cli/serve.rs       composition root: builds every part below, joins every task
 //!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
 //!   cli/{cluster,kubeconfig}.rs   the client of kube-apiserver; which kubeconfig
-//!   cli/cluster/{proxy,credentials}.rs   by which proxy; exec plugins
+//!   cli/cluster/{proxy,credentials,tls}.rs   by which proxy; tokens and exec plugins; certificates
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/report.rs   what it prints
 //!   cli/get.rs; cli/get/{origin,print,watch}.rs   a metric as an HPA is told it; who answers; how it is printed

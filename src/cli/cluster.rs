@@ -2,6 +2,7 @@
 
 mod credentials;
 mod proxy;
+mod tls;
 
 use std::io;
 use std::iter;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use std::{env, error};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use http::Request;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
@@ -18,8 +20,10 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{AuthError, Body, ClientBuilder, ConfigExt as _};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::ServerName;
+use tower::filter::AsyncFilterLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use self::credentials::TokenFile;
 use self::proxy::Proxy;
 use super::kubeconfig;
 use crate::http::error::tunnel_failure;
@@ -83,10 +87,11 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<P
     Ok((config.context("the kubeconfig cannot be used")?, proxy))
 }
 
-/// As `kube::Client::try_from`, with these differences: proxies are those that kubectl uses. No request
-/// is silently repeated, because what handles a 503 reads it now, and what retries has its own
-/// interval. No error contains a secret.
+/// As `kube::Client::try_from`, with these differences: proxies and certificates are those that kubectl
+/// accepts. No request is silently repeated, because what handles a 503 reads it now, and what retries
+/// has its own interval. No error contains a secret.
 fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
+    let token = TokenFile::take(&mut config.auth_info).context(NO_CREDENTIALS)?;
     credentials::set_interactive_mode(&mut config.auth_info);
     let user = Arc::new(config.auth_info.clone());
     let auth = config.auth_layer().map_err(|error| match error {
@@ -94,7 +99,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
         other => other.into(),
     });
     let auth = auth.context(NO_CREDENTIALS)?;
-    let tls = config.rustls_client_config().context(NO_CREDENTIALS)?;
+    let tls = tls::client_config(&config).context(NO_CREDENTIALS)?;
     let tcp = proxy::connector(proxy.as_ref(), &Arc::new(tls.clone()))?;
     let mut https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &config.tls_server_name {
@@ -114,6 +119,13 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
         })
         .layer(config.base_uri_layer())
         .option_layer(auth)
+        .option_layer(token.map(|token| {
+            let authorize = move |request: Request<Body>| {
+                let token = token.clone();
+                async move { Ok::<_, BoxError>(token.authorize(request).await) }
+            };
+            AsyncFilterLayer::new(authorize)
+        }))
         .layer(config.extra_headers_layer().context(NO_CREDENTIALS)?)
         .map_err(move |error: legacy::Error| match error.is_connect() {
             true => BoxError::from(format!("cannot connect to {route}: {}", cause(&error))),

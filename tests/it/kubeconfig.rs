@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use crate::serve::{expect_refusal, good_home, serve_in};
-use crate::support::authority::Authority;
+use crate::support::authority::{Authority, Identity, Shown};
 use crate::support::double::Double;
 use crate::support::eventually;
 use crate::support::program::{Ended, Home};
@@ -251,6 +251,82 @@ async fn an_exec_plugin_that_is_missing_is_named() {
         let reason = "exec plugin \"no-such-plugin\" is not in PATH: install it from example.com";
         assert!(all.contains(reason), "{all}");
     }
+}
+
+#[tokio::test]
+async fn a_token_file_may_end_with_a_line_feed() {
+    let authority = Authority::named("cluster");
+    let apiserver = apiserver(authority.acceptor_for(HERE)).await;
+    let home = home_with(&kubeconfig(&server_of(&apiserver), &authority.pem, &json!({"tokenFile": "token"})));
+    home.write("token", "t0ken\n");
+    expect_value(&home, &[]).await;
+    assert_eq!(apiserver.last().header("authorization"), "Bearer t0ken");
+    home.write("token", "\n");
+    // Beside the kubeconfig, whose path is relative here.
+    let reason = "depthgauge: cannot use the credentials for kube-apiserver: token file token: it is empty";
+    assert_eq!(expect_failure(&home, &[]).await, reason);
+}
+
+#[tokio::test]
+async fn a_missing_file_of_a_kubeconfig_list_adds_nothing() {
+    let authority = Authority::named("cluster");
+    let apiserver = apiserver(authority.acceptor_for(HERE)).await;
+    let home = home_with(&kubeconfig(&server_of(&apiserver), &authority.pem, &json!({})));
+    let get = &GET[..3];
+    let (ended, all) = run(&home, &[("KUBECONFIG", "missing:kubeconfig")], get).await;
+    assert!(ended.status.success(), "{all}");
+    let (ended, all) = run(&home, &[("KUBECONFIG", "missing:missing-too")], get).await;
+    assert_eq!(ended.status.code(), Some(1), "{all}");
+    assert!(ended.stderr.starts_with("depthgauge: KUBECONFIG: cannot read missing"), "{all}");
+}
+
+fn user_of(identity: &Identity) -> Value {
+    let (certificate, key) = identity.pem();
+    json!({"client-certificate-data": base64(&certificate), "client-key-data": base64(&key)})
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_any_version_is_shown() {
+    let authority = Authority::named("cluster");
+    let shown = Shown::default();
+    let apiserver = apiserver(authority.server_at(HERE).acceptor_of_clients(shown.clone())).await;
+    let server = server_of(&apiserver);
+    for identity in [authority.client("admin", &[]), authority.client_of_version_1("admin")] {
+        let home = home_with(&kubeconfig(&server, &authority.pem, &user_of(&identity)));
+        expect_value(&home, &[]).await;
+        assert_eq!(shown.lock().unwrap().last(), Some(&identity.chain[0]));
+    }
+    let mut user = user_of(&authority.client_of_version_1("admin"));
+    user["client-key-data"] = user_of(&authority.client("other", &[]))["client-key-data"].clone();
+    let error = expect_failure(&home_with(&kubeconfig(&server, &authority.pem, &user)), &[]).await;
+    let reason =
+        "cannot use the credentials for kube-apiserver: the client key does not belong to the client certificate";
+    assert_eq!(error, format!("depthgauge: {reason}"));
+}
+
+/// The trusted certificate may be the server's own. It is still held against name and time.
+#[tokio::test]
+async fn a_server_may_show_the_certificate_that_is_trusted() {
+    let authority = Authority::named("cluster");
+    let server = authority.server_at(HERE);
+    let (trusted, _) = server.pem();
+    let apiserver_here = apiserver(server.acceptor()).await;
+    let url = server_of(&apiserver_here);
+    expect_value(&home_with(&kubeconfig(&url, &trusted, &json!({}))), &[]).await;
+
+    let by_name = url.replace("127.0.0.1", "localhost");
+    let error = expect_failure(&home_with(&kubeconfig(&by_name, &trusted, &json!({}))), &[]).await;
+    assert!(error.contains("not valid for name \"localhost\""), "{error}");
+
+    let another = authority.server_at(HERE).pem().0;
+    let error = expect_failure(&home_with(&kubeconfig(&url, &another, &json!({}))), &[]).await;
+    assert!(error.contains("UnknownIssuer"), "{error}");
+
+    let expired = authority.expired_server_at(HERE);
+    let (trusted, _) = expired.pem();
+    let apiserver = apiserver(expired.acceptor()).await;
+    let error = expect_failure(&home_with(&kubeconfig(&server_of(&apiserver), &trusted, &json!({}))), &[]).await;
+    assert!(error.contains("invalid peer certificate: Expired"), "{error}");
 }
 
 #[tokio::test]

@@ -2,12 +2,64 @@
 //! exec plugin is a secret: no message contains it.
 
 use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
 
+use anyhow::{Result, anyhow};
+use http::{HeaderValue, Request, header};
 use kube::client::AuthError;
 use kube::config::{AuthInfo, ExecInteractiveMode};
 
+use crate::watched::{OnUse, Reading};
+
 /// Longest end of a plugin's standard error in a message.
 const STDERR_CHARS: usize = 200;
+
+/// A bearer token in a file that is followed, because another program renews it.
+#[derive(Clone)]
+pub(super) struct TokenFile(OnUse<HeaderValue, anyhow::Error>);
+
+// === impl TokenFile ===
+
+impl TokenFile {
+    /// Takes `tokenFile` from the user. As in client-go it comes before `token`, which is used while
+    /// the file can't be read at the start.
+    pub(super) fn take(user: &mut AuthInfo) -> Result<Option<Self>> {
+        let Some(file) = user.token_file.take() else { return Ok(None) };
+        match Self::open(file.into()) {
+            Ok(token) => {
+                user.token = None;
+                Ok(Some(token))
+            }
+            Err(_) if user.token.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(file: PathBuf) -> Result<Self> {
+        OnUse::open("the credentials for kube-apiserver", Box::new(move |reading| bearer(&file, reading))).map(Self)
+    }
+
+    /// Adds the header `Authorization`.
+    pub(super) async fn authorize<B>(self, mut request: Request<B>) -> Request<B> {
+        let header = self.0.current().await;
+        request.headers_mut().insert(header::AUTHORIZATION, (*header).clone());
+        request
+    }
+}
+
+/// White space around the token is not part of it, as in client-go.
+fn bearer(file: &Path, reading: &mut Reading) -> Result<HeaderValue> {
+    let unusable = |why: &str| anyhow!("token file {}: {why}", file.display());
+    let content = reading.read(file).map_err(|error| unusable(&error.to_string()))?;
+    let token = content.trim_ascii();
+    if token.is_empty() {
+        return Err(unusable("it is empty"));
+    }
+    let header = HeaderValue::try_from([b"Bearer ", token].concat());
+    let mut header = header.map_err(|_| unusable("it contains no valid token"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
 
 /// Only on a terminal can an exec plugin ask for input. Elsewhere its standard error is collected, for
 /// the message of [`reason`].
@@ -61,6 +113,7 @@ fn end(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::{ExitStatus, Output};
 
@@ -103,5 +156,40 @@ mod tests {
         assert_eq!(end("short"), "short");
         let long = format!("{}é", "x".repeat(500));
         assert_eq!(end(&long), format!("…{}é", "x".repeat(STDERR_CHARS - 1)));
+    }
+
+    #[tokio::test]
+    async fn a_token_file_is_trimmed_and_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        fs::write(&file, " one\n").unwrap();
+        let token = TokenFile::open(file.clone()).unwrap();
+        // What is there for a moment while it is written is no token.
+        for (content, used) in [(" one\n", "one"), ("two\r\n", "two"), ("", "two"), ("a\nb", "two"), ("three", "three")]
+        {
+            fs::write(&file, content).unwrap();
+            token.0.look().await;
+            let request = token.clone().authorize(Request::new(())).await;
+            assert_eq!(request.headers()[header::AUTHORIZATION], format!("Bearer {used}"), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_comes_before_a_token_unless_it_is_unusable() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let user = |token: Option<&str>| {
+            serde_json::from_value::<AuthInfo>(json!({"token": token, "tokenFile": file.to_str().unwrap()})).unwrap()
+        };
+        for content in ["", "\n", "a\nb"] {
+            fs::write(&file, content).unwrap();
+            let error = TokenFile::take(&mut user(None)).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("token file {}: it ", file.display())), "{error}");
+        }
+        let mut both = user(Some("inline"));
+        assert!(TokenFile::take(&mut both).unwrap().is_none() && both.token.is_some());
+        fs::write(&file, "in-file").unwrap();
+        let mut both = user(Some("inline"));
+        assert!(TokenFile::take(&mut both).unwrap().is_some() && both.token.is_none());
     }
 }
