@@ -26,7 +26,7 @@
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
-//! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero;
+//! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
 //! docs/         metrics.md, made of the program; images/, made by hack/browser; installing, moving here, what is trusted
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
