@@ -1,7 +1,8 @@
 //! Plain HTTP for whoever operates the process: `/livez`, `/readyz`, `/metrics` and [`status`].
 //!
-//! Listens on loopback unless told otherwise. The same is on the secure port: probes for all, without
-//! their reasons, the rest for whoever may.
+//! Listens on loopback by default. On a wider address probes have no reasons, and there is no
+//! `/status`. The same is on the secure port: probes for all, without their reasons, the rest for
+//! clients that may read it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 //!
 //! Reads before it writes. One that points at somebody else's Service is only named, unless a
 //! take-over was asked for; one that somebody deletes or takes while we run stays so until the
-//! next start; one that has drifted is put right; and it goes when the install goes.
+//! next start; one that has drifted is put right; and it goes when the install goes. One that
+//! garbage collection deletes together with a former ClusterRole of the install is registered again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ mod unregister;
 
 pub use availability::{Availability, condition};
 pub use install::{Install, rights};
-pub use object::{BadManifest, is_labelled_ours, leads_to, owner};
+pub use object::{BadManifest, is_labelled_ours, leads_to, owner, restored};
 pub use service_ref::{BadServiceRef, ServiceRef};
 pub use unregister::{GivenUp, UnregisterError, Unregistered, unregister};
 
@@ -73,10 +74,13 @@ pub struct Registration {
     drifted: Option<Instant>,
     /// When it was lately put right after somebody else had changed it, and who that was.
     repairs: Vec<(Instant, String)>,
-    /// Goes with the install; `None` until it was found.
+    /// The ClusterRole of now, which the APIService goes with; `None` if there is none. It can be
+    /// made again with another UID while the process runs.
     owner: Option<OwnerReference>,
-    /// Why it could not be looked for.
+    /// Why it can't be read; `owner` is what was read before.
     owner_trouble: Option<String>,
+    /// The UID of the ClusterRole that owned the APIService when that was last seen.
+    owned_by: Option<String>,
 }
 
 /// What is published, and how it is to be known.
@@ -115,6 +119,7 @@ impl Registration {
             repairs: Vec::new(),
             owner: None,
             owner_trouble: None,
+            owned_by: None,
         })
     }
 
@@ -155,12 +160,7 @@ impl Registration {
         match (object::look(found.as_ref(), &self.install.service), found) {
             (Whose::Ours, Some(found)) => self.keep_in_step(wanted, &found).await,
             (Whose::Foreign(owner), Some(found)) => self.leave_or_take(wanted, &found, &owner).await,
-            _ if self.registered => {
-                self.reporter.degraded(format!(
-                    "APIService {NAME} was deleted by somebody and stays so; restart depthgauge to register again"
-                ));
-                Ok(())
-            }
+            _ if self.registered => self.stay_deleted_or_return(wanted).await,
             _ => {
                 self.apply(wanted, None).await?;
                 tracing::info!(service = %self.install.service, "registered APIService {NAME}");
@@ -169,8 +169,40 @@ impl Registration {
         }
     }
 
+    /// It was ours and is gone. Garbage collection deletes it with the ClusterRole that owned it. If
+    /// the install has another ClusterRole now, that was nobody's wish.
+    async fn stay_deleted_or_return(&mut self, wanted: APIService) -> kube::Result<()> {
+        let install = self.install.clone();
+        let role = &install.service.name;
+        let line = match (&self.owned_by, &self.owner, &self.owner_trouble) {
+            (Some(_), _, Some(trouble)) => {
+                format!(
+                    "APIService {NAME} is gone, and whether ClusterRole {role} took it along is not known: {trouble}"
+                )
+            }
+            (Some(_), None, None) => format!(
+                "APIService {NAME} is gone, and so is ClusterRole {role} that owned it: depthgauge registers again when there is one"
+            ),
+            (Some(before), Some(now), None) if *before != now.uid => {
+                self.apply(wanted, None).await?;
+                tracing::warn!(
+                    "registered APIService {NAME} again: it was garbage collected with a former ClusterRole {role}"
+                );
+                return Ok(());
+            }
+            _ => {
+                // It stays so, whatever becomes of the ClusterRole.
+                self.owned_by = None;
+                format!("APIService {NAME} was deleted by somebody and stays so; restart depthgauge to register again")
+            }
+        };
+        self.reporter.degraded(line);
+        Ok(())
+    }
+
     async fn keep_in_step(&mut self, wanted: APIService, found: &APIService) -> kube::Result<()> {
         self.registered = true;
+        self.owned_by = object::owned_by(found, &self.install.service);
         if let Some(bundle) = found.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref()) {
             self.publication.seen(&String::from_utf8_lossy(&bundle.0));
         }
@@ -201,6 +233,8 @@ impl Registration {
             self.reporter.degraded(format!(
                 "APIService {NAME} was given to {owner} and stays so; restart depthgauge with --takeover to have it again"
             ));
+        } else if let Some(restored) = restored(found).filter(|_| self.takeover) {
+            self.reporter.degraded(restored);
         } else if self.takeover {
             object::remember(&mut wanted, found).map_err(kube::Error::SerdeError)?;
             let taken = self.apply(wanted, Some(found)).await?;
@@ -230,17 +264,16 @@ impl Registration {
         }
         let applied = self.api.patch(NAME, &params, &Patch::Apply(&wanted)).await?;
         (self.registered, self.drifted) = (true, None);
+        self.owned_by = object::owned_by(&applied, &self.install.service);
         self.report(&applied);
         Ok(applied)
     }
 
     /// Whoever installed us by hand has no ClusterRole; then it goes with nothing.
     async fn look_for_owner(&mut self) {
-        if self.owner.is_none() {
-            match self.install.owner().await {
-                Ok(owner) => (self.owner, self.owner_trouble) = (owner, None),
-                Err(trouble) => self.owner_trouble = Some(trouble),
-            }
+        match self.install.owner().await {
+            Ok(owner) => (self.owner, self.owner_trouble) = (owner, None),
+            Err(trouble) => self.owner_trouble = Some(trouble),
         }
     }
 

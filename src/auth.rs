@@ -17,14 +17,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
-use http::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
 use crate::health::Reporter;
 use crate::refusal::Refusal;
-use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Target, Values};
+use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Purpose, Target, Values};
 
 mod access;
 mod audit;
@@ -36,6 +36,7 @@ mod places;
 mod roots;
 mod token;
 mod trust;
+mod unread;
 
 pub use access::{DELEGATOR, SubjectAccessReviews};
 pub use audit::Audit;
@@ -44,6 +45,7 @@ use meters::Decision;
 pub use roots::{BadConfigMap, IDENTITY_CONFIG_MAP};
 pub use token::TokenReviews;
 pub use trust::{READER, Trust};
+use unread::Unread;
 
 /// Everything that the layer asks.
 pub struct Auth {
@@ -52,6 +54,7 @@ pub struct Auth {
     tokens: Option<Box<dyn Tokens>>,
     authorizer: Box<dyn Authorizer>,
     audit: Audit,
+    unread: Arc<Unread>,
 }
 
 /// What a listener serves: values for those who may have them, and all else for everybody.
@@ -134,7 +137,8 @@ impl Auth {
         authorizer: Box<dyn Authorizer>,
         audit: Audit,
     ) -> Self {
-        Self { trust, tokens, authorizer, audit }
+        let unread = Unread::new(audit.unread());
+        Self { trust, tokens, authorizer, audit, unread }
     }
 
     /// Who asks, if that could be made out, and whether they may.
@@ -177,11 +181,30 @@ impl Auth {
         (Some(caller), outcome)
     }
 
-    /// Vouches for the aggregator's connections, most of which only ever ask for discovery.
-    fn recognise(&self, peer: &Peer) {
-        let stranger = !peer.is_known() && !peer.chain.is_empty();
-        if stranger && front_proxy::shown(&self.trust.roots(), peer, self.trust.now()) {
-            peer.vouch();
+    /// Vouches for the aggregator's connections, most of which only ever ask for discovery, and
+    /// notes which front proxies are accepted or refused.
+    fn recognise(&self, peer: &Peer, headers: &HeaderMap) {
+        if peer.chain.is_empty() {
+            return;
+        }
+        let (roots, seen) = (self.trust.roots(), &self.trust.front_proxies);
+        match &roots.judge(Purpose::FrontProxy, peer, self.trust.now()).found {
+            Ok(_) => {
+                seen.accepted();
+                peer.vouch();
+            }
+            Err(untrusted) if roots.know_a_front_proxy() && front_proxy::is_claimed(&roots, headers) => {
+                seen.refused(peer.address.ip(), untrusted);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The answer, whose memory its caller is charged for until it is taken; or a refusal.
+    fn charge(&self, caller: Option<&Caller>, response: Response) -> Response {
+        match caller {
+            Some(caller) => self.unread.charge(&caller.user, response),
+            None => response,
         }
     }
 
@@ -208,8 +231,10 @@ impl Auth {
             return Ok(Arc::new(Caller::anonymous()));
         }
         // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
-        Err(if self.trust.roots().know_a_front_proxy() {
-            (Decision::Unauthenticated, Refusal::unauthorized())
+        let roots = self.trust.roots();
+        Err(if roots.know_a_front_proxy() {
+            let why = front_proxy::refusal(&roots, peer, self.trust.now(), &request.headers);
+            (Decision::Unauthenticated, Refusal::unauthorized_because(&why))
         } else {
             let refusal = Refusal::unavailable(
                 "depthgauge cannot tell who asks: it has read no front proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose says why",
@@ -251,7 +276,7 @@ impl<V: Values> Gate<V> {
 
 impl<V: Values> Answer for Gate<V> {
     async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Body>) -> Response {
-        self.auth.recognise(peer);
+        self.auth.recognise(peer, request.headers());
         self.auth.audit.settle();
         let Attributes { verb, target } = Attributes::of(request.method(), request.uri());
         let Target::Values { namespace, metric } = target else {
@@ -273,6 +298,7 @@ impl<V: Values> Answer for Gate<V> {
             Ok(()) => self.values.tell(Admitted { namespace, metric, verb }, &parts).await,
             Err(refusal) => refusal.into_response(),
         };
+        let response = self.auth.charge(caller.as_deref(), response);
         self.auth.audit.record(&trail, caller.as_deref(), &response);
         trail.end(response)
     }
@@ -294,6 +320,7 @@ pub async fn path_layer(
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refusal) => refusal.into_response(),
     };
+    let response = auth.charge(caller.as_deref(), response);
     auth.audit.record(&trail, caller.as_deref(), &response);
     response
 }

@@ -26,7 +26,7 @@
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
 //! certs/        data: who signs and who trusts whom; never a key
-//! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero;
+//! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
 //! docs/         metrics.md, made of the program; images/, made by hack/browser; installing, moving here, what is trusted
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
@@ -44,7 +44,9 @@
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
 //!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
-//!   cli/{cluster,kubeconfig}.rs   the way to kube-apiserver
+//!   cli/serve/descriptors.rs   the limit on open files
+//!   cli/{cluster,kubeconfig}.rs   the client of kube-apiserver; which kubeconfig
+//!   cli/cluster/{proxy,credentials,tls}.rs   by which proxy; tokens and exec plugins; certificates
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/report.rs   what it prints
 //!   cli/get.rs; cli/get/{origin,print,watch}.rs   a metric as an HPA is told it; who answers; how it is printed
@@ -57,13 +59,16 @@
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
 //!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
 //!   request.rs         what arrived, parsed once: caller, verb, namespace, metric; request/peer.rs: whose connection
+//!   request/untrusted.rs   why a client certificate is refused, with the remedy; pure
 //!   auth.rs            layer: who is calling, and may they
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
+//!   auth/front_proxy/seen.rs   front proxies that were accepted or refused lately
 //!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
 //!   auth/audit.rs      a line for each request that is newly denied or refused or fails, sampled when flooded
 //!   auth/meters.rs     what is counted of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
 //!   auth/places.rs     how many questions at once, and lately; nobody takes what is others'
+//!   auth/unread.rs     memory of answers that clients have not taken, and each user's share of it
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      what the caller takes, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out
@@ -119,6 +124,7 @@
 //!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
 //!   zero/{decide,autoscaler,workload,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it scales; what it asks and reads; how many pods; what is wrong; pure
 //!   zero/{scheduler,reconciler}.rs   all HPAs and when each is due; one of them
+//!   zero/cooldown.rs   how long its cooldown has lasted, by a clock that nobody sets
 //!   zero/{values,scale}.rs   what its metrics read; its workload's scale subresource
 //!   zero/{objects,kinds,calls}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now

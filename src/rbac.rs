@@ -89,6 +89,7 @@ fn trouble(error: &kube::Error, yaml: impl FnOnce(&str) -> String) -> String {
             "kube-apiserver refuses our credentials: the token is expired, or of another cluster".to_owned()
         }
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
+        kube::Error::Service(cause) => format!("kube-apiserver does not answer: {cause}"),
         _ => "kube-apiserver does not answer".to_owned(),
     }
 }
@@ -204,6 +205,6 @@ mod tests {
         assert_eq!(binding.trouble(&answered(500)), "kube-apiserver answers 500: no");
         assert!(binding.trouble(&answered(401)).contains("refuses our credentials"));
         let io = kube::Error::Service(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into());
-        assert_eq!(binding.trouble(&io), "kube-apiserver does not answer");
+        assert_eq!(binding.trouble(&io), "kube-apiserver does not answer: connection refused");
     }
 }

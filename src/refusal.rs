@@ -62,9 +62,15 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
-    /// 401: who asks is not who they say. Says no more than that, as in Kubernetes.
+    /// 401: the token is not accepted. Says no more than that, as in Kubernetes.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 401: the client certificate is not accepted, and why. What the message says of it the client
+    /// knows; an operator reads it in the condition of an HPA, where the front proxy's is refused.
+    pub fn unauthorized_because(why: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", format!("Unauthorized: {why}"))
     }
 
     /// 403, in the words of Kubernetes' own authorization filter.

@@ -14,8 +14,10 @@ use http::{Method, Request, Response, Uri};
 use percent_encoding::percent_decode_str;
 
 mod peer;
+mod untrusted;
 
-pub use peer::{Peer, Purpose, Standing, Subject};
+pub use peer::{Peer, Standing, Subject};
+pub use untrusted::{Cause, Purpose, Untrusted, shortened};
 
 /// The API group that this server serves, and the only one.
 pub const GROUP: &str = "external.metrics.k8s.io";

@@ -26,6 +26,7 @@ use crate::rbac::Grant;
 
 pub mod autoscaler;
 mod calls;
+mod cooldown;
 pub mod decide;
 mod events;
 pub mod finding;

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 MIB = 1024 * 1024
 IDLE = 10_000
@@ -281,10 +281,13 @@ async def continuation_flood(demo):
     return f"{sent} frames of headers without an end"
 
 
+# SETTINGS_INITIAL_WINDOW_SIZE 0: no byte of an answer's body may be sent.
+NO_WINDOW = b"\0\x04\0\0\0\0"
+
+
 async def unread_streams(demo):
-    # SETTINGS_INITIAL_WINDOW_SIZE 0: nothing of an answer's body may be sent, ever.
     async def make(number):
-        reader, writer = await by_hand(demo, settings=b"\0\x04\0\0\0\0", address=f"127.0.1.{number % 250 + 1}")
+        reader, writer = await by_hand(demo, settings=NO_WINDOW, address=f"127.0.1.{number % 250 + 1}")
         path = b"/apis/external.metrics.k8s.io/v1beta1"
         # `:path`, by the static table's name and a value of its own.
         asks = b"\x82\x87\x04" + bytes([len(path)]) + path + b"\x41\x01x"
@@ -295,6 +298,47 @@ async def unread_streams(demo):
     await asyncio.sleep(2)
     hang_up(made)
     return f"{len(made)} connections, 100 answers each, none taken"
+
+
+def hpack(text):
+    """A text as HPACK writes it, without Huffman's code (RFC 7541, 5.1 and 5.2)."""
+    if len(text) < 127:
+        return bytes([len(text)]) + text
+    rest, head = len(text) - 127, b"\x7f"
+    while rest >= 128:
+        head += bytes([rest % 128 + 128])
+        rest //= 128
+    return head + bytes([rest]) + text
+
+
+async def unread_tables(demo):
+    """The longest answer that the demo has: a Table of 256 channels, indented."""
+    channels = quote(f",channel in ({','.join(f'channel-{number}' for number in range(256))})")
+    path, accept = f"{demo.path}?{demo.query}{channels}&pretty=true", "application/json;as=Table;v=v1;g=meta.k8s.io"
+    def table():
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", demo.port, timeout=PATIENCE, context=demo.context("http/1.1", known=True))
+        connection.request("GET", path, headers={"Accept": accept})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, len(body)
+    # The first requests wait for 256 reads.
+    until = time.monotonic() + PATIENCE
+    while (answered := await asyncio.to_thread(table))[0] != 200:
+        if time.monotonic() > until:
+            die(f"no Table of 256 channels: {answered}")
+    async def make(_):
+        reader, writer = await by_hand(demo, settings=NO_WINDOW, known=True)
+        # `:path` and `accept`, by the static table's names.
+        asks = b"\x82\x87\x04" + hpack(path.encode()) + b"\x41\x01x\x0f\x04" + hpack(accept.encode())
+        writer.write(b"".join(frame(HEADERS, 5, stream, asks) for stream in range(1, 101, 2)))
+        await writer.drain()
+        return reader, writer
+    made = await many(16, make)
+    await asyncio.sleep(2)
+    hang_up(made)
+    return f"{len(made)} connections, 50 Tables of {answered[1] >> 10} KiB each, none taken"
 
 
 async def idle(demo, address, count):
@@ -418,6 +462,7 @@ ATTACKS = {
     "ping flood": ping_flood,
     "continuation flood": continuation_flood,
     "answers not taken": unread_streams,
+    "Tables not taken": unread_tables,
     "many certificates": certificates,
     "10,000-term selectors": selectors,
     "big bodies": bodies,

@@ -58,6 +58,12 @@ struct Value<'s> {
     value: Quantity,
 }
 
+/// An answer of these samples has at least so many bytes in every form: it has each label once.
+pub(super) fn least_bytes(samples: &[Sample]) -> usize {
+    let labels = samples.iter().flat_map(|sample| sample.labels.iter());
+    labels.map(|(key, value)| key.len() + value.len()).sum()
+}
+
 /// As Go's encoder writes: one line and its end, or indented by two blanks and without.
 pub(super) fn json(value: &impl Serialize, pretty: bool, capacity: usize) -> Result<Bytes, EncodeError> {
     let mut bytes = Vec::with_capacity(capacity);
@@ -67,7 +73,7 @@ pub(super) fn json(value: &impl Serialize, pretty: bool, capacity: usize) -> Res
         serde_json::to_writer(&mut bytes, value)?;
         bytes.push(b'\n');
     }
-    Ok(bytes.into())
+    Ok(finished(bytes))
 }
 
 /// The list of these as [`json`] writes it, in one line.
@@ -76,12 +82,18 @@ pub(super) fn list_line(samples: &[Sample]) -> Result<Bytes, EncodeError> {
     bytes.extend_from_slice(OPENING.as_bytes());
     items(samples, &mut serde_json::Serializer::new(&mut bytes))?;
     bytes.extend_from_slice(b"}\n");
-    Ok(bytes.into())
+    Ok(finished(bytes))
+}
+
+/// An answer may wait for its client: without the room that it did not need.
+pub(super) fn finished(mut bytes: Vec<u8>) -> Bytes {
+    bytes.shrink_to_fit();
+    bytes.into()
 }
 
 /// As `sigs.k8s.io/yaml` writes: from the JSON, so with sorted keys.
 pub(super) fn yaml(value: &impl Serialize) -> Result<Bytes, EncodeError> {
-    Ok(serde_saphyr::to_string(&serde_json::to_value(value)?)?.into())
+    Ok(finished(serde_saphyr::to_string(&serde_json::to_value(value)?)?.into_bytes()))
 }
 
 // === impl ValueList ===

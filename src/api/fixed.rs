@@ -100,7 +100,8 @@ impl Fixed {
             Encoding::Yaml => &self.yaml,
             Encoding::Protobuf => self.protobuf.as_ref().unwrap_or(&self.json),
         };
-        let Some(tag) = &self.tag else { return reply::ok(request, content_type, body.clone()) };
+        // Not compressed: all answers share these bytes, and each would have a compressed copy of its own.
+        let Some(tag) = &self.tag else { return reply::uncompressed(content_type, body.clone()) };
         let headers = [
             (header::ETAG, tag.clone()),
             (header::VARY, HeaderValue::from_static("Accept")),

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::accept::{self, Accepted, Conversion, Encoding};
+use super::encode;
 use crate::refusal::{NO_CACHE, Refusal};
 use crate::request::query_value;
 
@@ -41,15 +42,19 @@ pub(super) fn negotiate<'r, T>(
 
 /// 200 with this body, compressed if that was asked for and is worth it.
 pub(super) fn ok(request: &Parts, content_type: &'static str, body: Bytes) -> Response {
+    let Some(small) = compressed(&request.headers, &body) else { return uncompressed(content_type, body) };
+    let mut response = uncompressed(content_type, small);
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}
+
+/// 200 with this body as it is.
+pub(super) fn uncompressed(content_type: &'static str, body: Bytes) -> Response {
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_CACHE));
-    let small = compressed(&request.headers, &body);
-    if small.is_some() {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-    let mut response = Response::new(Body::from(small.unwrap_or(body)));
+    let mut response = Response::new(Body::from(body));
     *response.headers_mut() = headers;
     response
 }
@@ -62,7 +67,7 @@ fn compressed(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     // A vector takes all that is written; if not, the body goes as it is.
     encoder.write_all(body).ok()?;
-    encoder.finish().ok().map(Bytes::from)
+    encoder.finish().ok().map(encode::finished)
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {

@@ -22,6 +22,10 @@ use crate::selector::Selector;
 /// What can be had, as a 406 lists it.
 const AVAILABLE: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
 
+/// Longest answer, in bytes before it is compressed: 2 KiB for each of 1,000 items, which is more than
+/// a Table has with indentation. kube-apiserver takes 4 MiB of an answer without waiting for its client.
+const ANSWER_MAX: usize = 2 << 20;
+
 /// As what the values are told.
 #[derive(Clone, Copy)]
 enum Form {
@@ -61,7 +65,10 @@ impl Metrics {
         let selector = selector(query)?;
         let namespace = Namespace::new(namespace);
         let samples = self.catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
-        self.meters.told(&samples, self.catalog.now());
+        // Before the answer is made, because it would be in memory first.
+        let labels = encode::least_bytes(&samples);
+        let cells = if let Form::Table(..) = form { encode::table::least_bytes(&samples) } else { 0 };
+        fits(labels + cells)?;
         let body = match form {
             Form::List(encoding) => list(&samples, encoding, pretty),
             Form::Table(encoding, api_version) => {
@@ -77,6 +84,8 @@ impl Metrics {
             }
         };
         let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
+        fits(body.len())?;
+        self.meters.told(&samples, self.catalog.now());
         Ok(reply::ok(request, form.encoding().media_type(), body))
     }
 }
@@ -160,6 +169,17 @@ fn selector(query: Option<&str>) -> Result<Selector, Refusal> {
     }
     let selector = query_value(query, "labelSelector").unwrap_or_default();
     Selector::parse(&selector).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+/// A 400 for an answer of more bytes than there may be.
+fn fits(bytes: usize) -> Result<(), Refusal> {
+    if bytes <= ANSWER_MAX {
+        return Ok(());
+    }
+    let max = ANSWER_MAX >> 20;
+    Err(Refusal::bad_request(format!(
+        "the answer is longer than {max} MiB: select fewer items with labelSelector, or items with shorter labels"
+    )))
 }
 
 fn include(query: Option<&str>) -> Result<Include, Refusal> {

@@ -59,14 +59,15 @@ impl Install {
         Api::all(self.client.clone())
     }
 
-    /// Our ClusterRole as an owner, if there is one: garbage collection deletes the APIService
-    /// with it.
+    /// Our ClusterRole as an owner, if there is one that stays: garbage collection deletes the
+    /// APIService with it.
     pub(super) async fn owner(&self) -> Result<Option<OwnerReference>, String> {
         let name = &self.service.name;
         let [rights, ..] = rights(&self.service);
         let found = Api::<ClusterRole>::all(self.client.clone()).get_metadata_opt(name).await;
         let found = found.map_err(|error| rights.trouble(&error))?;
-        Ok(found.and_then(|role| role.metadata.uid).map(|uid| OwnerReference {
+        let stays = found.filter(|role| role.metadata.deletion_timestamp.is_none());
+        Ok(stays.and_then(|role| role.metadata.uid).map(|uid| OwnerReference {
             api_version: "rbac.authorization.k8s.io/v1".to_owned(),
             kind: CLUSTER_ROLE.to_owned(),
             name: name.clone(),

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerRe
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec, ServiceReference};
 use serde_json::{Map, Value, json};
 
-use super::{FIELD_MANAGER, ServiceRef};
+use super::{FIELD_MANAGER, NAME, ServiceRef};
 use crate::certs::Ca;
 use crate::document::{Node, Problems};
 
@@ -20,6 +20,8 @@ pub(super) const CLUSTER_ROLE: &str = "ClusterRole";
 pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 /// And the annotations that were taken from it, as JSON.
 pub(super) const FORMER_ANNOTATIONS: &str = "depthgauge.dev/former-annotations";
+/// On one that `unregister --restore` has given back: `--takeover` leaves it alone.
+pub(super) const RESTORED: &str = "depthgauge.dev/restored";
 /// What has cert-manager write somebody else's CA into it.
 const INJECTED: &str = "cert-manager.io/inject-";
 
@@ -130,6 +132,16 @@ pub(super) fn former_annotations(found: &APIService) -> serde_json::Result<Annot
     annotation(found, FORMER_ANNOTATIONS).map_or_else(|| Ok(Annotations::new()), serde_json::from_str)
 }
 
+/// Whether somebody gave it back, so that a `--takeover` that is still set does not count. The text
+/// for people.
+pub fn restored(found: &APIService) -> Option<String> {
+    annotation(found, RESTORED)?;
+    Some(format!(
+        "`depthgauge unregister --restore` gave APIService {NAME} back to {}, and --takeover does not undo that: take the flag out, or, to take it over again, run kubectl annotate apiservice {NAME} {RESTORED}-",
+        owner(found)
+    ))
+}
+
 /// Who wrote it last, if that was somebody else.
 pub(super) fn intruder(found: &APIService) -> Option<&str> {
     let entries = found.metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
@@ -154,6 +166,17 @@ pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
     let owned =
         |owner: &OwnerReference| found.metadata.owner_references.iter().flatten().any(|held| held.uid == owner.uid);
     found_spec == wanted_spec && wanted.metadata.owner_references.iter().flatten().all(owned)
+}
+
+/// Whether this owner is the ClusterRole of the install around this Service, whichever its UID is.
+pub(super) fn is_our_role(owner: &OwnerReference, install: &str) -> bool {
+    owner.kind == CLUSTER_ROLE && owner.name == install
+}
+
+/// The UID of the ClusterRole that it goes with, if it goes with ours.
+pub(super) fn owned_by(found: &APIService, service: &ServiceRef) -> Option<String> {
+    let mut owners = found.metadata.owner_references.iter().flatten();
+    owners.rfind(|owner| is_our_role(owner, &service.name)).map(|owner| owner.uid.clone())
 }
 
 /// Whose it is.
@@ -218,7 +241,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::apiservice::NAME;
 
     fn service(text: &str) -> ServiceRef {
         text.parse().unwrap()

@@ -8,8 +8,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::object::{
-    CLUSTER_ROLE, FORMER_ANNOTATIONS, FORMER_SPEC, Whose, former_annotations, former_spec, is_labelled_ours, look,
-    owner,
+    FORMER_ANNOTATIONS, FORMER_SPEC, RESTORED, Whose, former_annotations, former_spec, is_labelled_ours, is_our_role,
+    look, owner,
 };
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
@@ -116,11 +116,13 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     }
     let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
     let install = place.and_then(|place| place.name.as_deref());
-    let is_ours = |owner: &&OwnerReference| owner.kind == CLUSTER_ROLE && Some(owner.name.as_str()) == install;
+    let is_ours = |owner: &&OwnerReference| install.is_some_and(|install| is_our_role(owner, install));
     let mut annotations = serde_json::to_value(former_annotations(found)?)?;
     for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
         annotations[memory] = Value::Null;
     }
+    // A server whose --takeover is still set would have it back at its next start.
+    annotations[RESTORED] = "true".into();
     let owners = found.metadata.owner_references.iter().flatten();
     let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();
     Ok(json!({
@@ -171,8 +173,7 @@ mod tests {
         assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
         assert_eq!(patch["spec"]["service"], former["service"]);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let annotations =
-            json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, "cert-manager.io/inject-ca-from": "keda/ca"});
+        let annotations = json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, RESTORED: "true", "cert-manager.io/inject-ca-from": "keda/ca"});
         assert_eq!(patch["metadata"]["annotations"], annotations);
     }
 }

@@ -5,18 +5,20 @@
 //! What callers send is written as quoted text, of bounded length, and never a header but the id
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
 //! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
-//! over and the next request of any kind arrives, the number of those left out; whoever shows no
-//! identity cannot use up the lines of those who do.
+//! over and the next request of any kind arrives, the number of those left out. Clients without an
+//! identity do not use up the lines of clients with one. Among each kind an owner takes no more lines than
+//! it leaves to others: a namespace, where the client may read it, else the client.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash};
-use std::net::SocketAddr;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -29,15 +31,17 @@ const TARGET: &str = "depthgauge::audit";
 /// As the Go library has it: taken from the request, or made where it brings none, and told in the
 /// answer.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Where more HPAs begin to fail in a second, the rest is told of at their next looks.
-const LINES_PER_SECOND: u32 = 10;
+/// Of all owners; one alone has half of them. Where more HPAs begin to fail in a second, the rest is
+/// told of at their next looks.
+const LINES_PER_SECOND: usize = 20;
 /// A question that was not asked for so long is a new one. Longer than any pause between the looks of
 /// HPAs, or of a Prometheus.
 const SAME_FOR: Duration = Duration::from_secs(300);
 /// And what goes on is told again, for whoever looks into the log of today.
 const AGAIN: Duration = Duration::from_secs(30 * 60);
-/// So many answers are remembered; beyond it each is a line, as fast as lines may be written.
-const ANSWERS: usize = 4096;
+/// So many answers are remembered, all that can be written within [`SAME_FOR`]; beyond it each is a
+/// line, as fast as lines may be written.
+const ANSWERS: usize = 8192;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.
 const USER_MAX: usize = 350;
 /// Longest id that is taken for one, in bytes; kube-apiserver's are UUIDs. A longer one is replaced.
@@ -63,6 +67,7 @@ pub(super) struct Trail {
 
 /// Says which lines are written.
 struct Sampler {
+    owners: RandomState,
     second: Mutex<Second>,
     /// Whether there is something that was left out and not told: most requests look no further.
     owes: AtomicBool,
@@ -80,8 +85,18 @@ struct Times {
 
 struct Second {
     began: Instant,
-    asked: u32,
+    /// The owner of each line.
+    written: Vec<u64>,
     left_out: u32,
+}
+
+/// Whom a line is charged to.
+#[derive(Hash)]
+enum Owner<'r> {
+    /// The client may read there.
+    Namespace(&'r str),
+    User(&'r str),
+    Address(IpAddr),
 }
 
 // === impl Audit ===
@@ -102,6 +117,11 @@ impl Audit {
         }
     }
 
+    /// Shows the bytes of answers that are made and not yet taken.
+    pub(super) fn unread(&self) -> Gauge {
+        self.meters.unread.clone()
+    }
+
     /// Takes note of what became of the question who asks, and may they.
     pub(super) fn decided(&self, decision: Decision) {
         self.meters.decided(decision);
@@ -119,20 +139,23 @@ impl Audit {
         let identified = caller.is_some_and(|caller| !caller.is_anonymous());
         let user = caller.map(|caller| caller.user.as_str());
         let reason = response.extensions().get::<Said>().map(|said| said.0.as_str());
-        let may_write = if identified {
-            let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
-            self.told.lock().is_news(answer, || self.callers.may_write())
-        } else {
-            self.strangers.may_write()
-        };
-        if !may_write {
-            return;
-        }
         let Attributes { verb, target } = Attributes::of(&trail.method, &trail.uri);
         let (namespace, metric, path) = match &target {
             Target::Values { namespace, metric } => (Some(&**namespace), Some(&**metric), None),
             Target::Path => (None, None, Some(trail.uri.path())),
         };
+        let may_write = match (user.filter(|_| identified), namespace) {
+            (None, _) => self.strangers.may_write(&Owner::Address(trail.peer.ip())),
+            (Some(user), namespace) => {
+                let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                let owner = namespace.filter(|_| !denied).map_or(Owner::User(user), Owner::Namespace);
+                let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
+                self.told.lock().is_news(answer, || self.callers.may_write(&owner))
+            }
+        };
+        if !may_write {
+            return;
+        }
         tracing::info!(
             target: TARGET,
             code = status.as_u16(),
@@ -190,18 +213,21 @@ impl Trail {
 
 impl Sampler {
     fn new() -> Self {
-        let second = Second { began: Instant::now(), asked: 0, left_out: 0 };
-        Self { second: Mutex::new(second), owes: AtomicBool::new(false) }
+        let second = Second { began: Instant::now(), written: Vec::new(), left_out: 0 };
+        Self { owners: RandomState::new(), second: Mutex::new(second), owes: AtomicBool::new(false) }
     }
 
-    fn may_write(&self) -> bool {
+    fn may_write(&self, owner: &Owner<'_>) -> bool {
+        let owner = self.owners.hash_one(owner);
         let mut second = self.second.lock();
         if second.is_over() {
-            (second.began, second.asked) = (Instant::now(), 0);
+            second.began = Instant::now();
+            second.written.clear();
         }
-        let may = second.asked < LINES_PER_SECOND;
+        let own = second.written.iter().filter(|other| **other == owner).count();
+        let may = LINES_PER_SECOND - second.written.len() > own;
         if may {
-            second.asked += 1;
+            second.written.push(owner);
         } else {
             second.left_out = second.left_out.saturating_add(1);
             self.owes.store(true, Ordering::Relaxed);
@@ -270,13 +296,25 @@ mod tests {
     async fn a_flood_is_so_many_lines_a_second_and_then_a_number() {
         let sampler = Sampler::new();
         for second in 0..5 {
-            let written = (0..1000).filter(|_| sampler.may_write()).count();
-            assert_eq!(written, LINES_PER_SECOND as usize, "{second}");
+            let written = (0..1000).filter(|_| sampler.may_write(&Owner::User("eve"))).count();
+            assert_eq!(written, LINES_PER_SECOND / 2, "{second}");
             assert_eq!(sampler.settle(), None, "not before the second is over");
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(sampler.settle(), Some(1000 - LINES_PER_SECOND), "{second}");
+            assert_eq!(sampler.settle(), Some(1000 - u32::try_from(written).unwrap()), "{second}");
             assert_eq!(sampler.settle(), None, "once");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_one_owner_leaves_lines_to_the_others() {
+        let sampler = Sampler::new();
+        let written = |owner: Owner<'_>| (0..1000).filter(|_| sampler.may_write(&owner)).count();
+        assert_eq!(written(Owner::User("eve")), 10);
+        assert_eq!(written(Owner::Namespace("shop")), 5);
+        // A user is no namespace of that name.
+        assert_eq!(written(Owner::User("shop")), 3);
+        let all: usize = ["a", "b", "c", "d"].map(|name| written(Owner::Namespace(name))).iter().sum();
+        assert_eq!(10 + 5 + 3 + all, LINES_PER_SECOND);
     }
 
     #[tokio::test(start_paused = true)]

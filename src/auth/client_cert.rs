@@ -12,8 +12,8 @@ const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// The subject of the leaf, if its chain leads to the cluster's client CA of now.
 pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp) -> Option<Caller> {
-    let found = roots.judge(Purpose::Client, peer, now);
-    let subject = found.subject.as_ref().filter(|it| !it.common_name.is_empty())?;
+    let standing = roots.judge(Purpose::Client, peer, now);
+    let subject = standing.found.as_ref().ok().filter(|it| !it.common_name.is_empty())?;
     let Subject { common_name, organizations, uids, sha256 } = subject;
     let uid = match uids.as_slice() {
         [] => String::new(),

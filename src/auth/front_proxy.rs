@@ -11,21 +11,33 @@ use percent_encoding::percent_decode_str;
 use super::roots::Roots;
 use crate::request::{Caller, Peer, Purpose};
 
+mod seen;
+
+pub(super) use seen::Seen;
+
+/// The header by which kube-apiserver names a user, whatever the ConfigMap says.
+const USER: &str = "X-Remote-User";
+
 /// The caller in the headers, if the chain is a front proxy's and the headers name a user.
 pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp, headers: &HeaderMap) -> Option<Caller> {
-    if shown(roots, peer, now) { named(roots, headers) } else { None }
+    if roots.judge(Purpose::FrontProxy, peer, now).found.is_ok() { named(roots, headers) } else { None }
 }
 
-/// Whether the chain is a front proxy's.
-pub(super) fn shown(roots: &Roots, peer: &Peer, now: Timestamp) -> bool {
-    let found = roots.judge(Purpose::FrontProxy, peer, now);
-    let Some(subject) = &found.subject else { return false };
-    let names = &roots.allowed_names;
-    let allowed = names.is_empty() || names.contains(&subject.common_name);
-    if !allowed {
-        tracing::debug!(name = subject.common_name, "a front proxy certificate whose name is not allowed");
+/// Whether a request comes as those of a front proxy do. Any client can do that.
+pub(super) fn is_claimed(roots: &Roots, headers: &HeaderMap) -> bool {
+    headers.contains_key(USER) || roots.user_headers.iter().any(|name| headers.contains_key(name))
+}
+
+/// Why a peer's chain, which the caller has refused, and these headers make no user.
+pub(super) fn refusal(roots: &Roots, peer: &Peer, now: Timestamp, headers: &HeaderMap) -> String {
+    let purpose = if is_claimed(roots, headers) { Purpose::FrontProxy } else { Purpose::Client };
+    match (&roots.judge(purpose, peer, now).found, purpose) {
+        (Err(untrusted), _) => untrusted.to_string(),
+        (Ok(_), Purpose::FrontProxy) => {
+            format!("the front proxy names no user that can be read in header {}", roots.user_headers.join(" or "))
+        }
+        (Ok(_), Purpose::Client) => "the client certificate does not name one user".to_owned(),
     }
-    allowed
 }
 
 /// `None` also when a header is no UTF-8: dropping one group would make another person of him.

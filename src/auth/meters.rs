@@ -7,6 +7,7 @@ use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -21,6 +22,8 @@ pub(super) struct Meters {
     ok: Counter,
     durations: Histogram,
     decisions: Decisions,
+    /// Of answers that are made and not yet taken.
+    pub(super) unread: Gauge,
 }
 
 /// What became of the question who asks, and may they.
@@ -73,7 +76,10 @@ impl Meters {
             undecided: decision("undecided"),
         };
         let ok = requests.get_or_create_owned(&Code { code: StatusCode::OK.as_u16() });
-        Self { requests, ok, durations, decisions }
+        let unread = Gauge::default();
+        let help = "Memory of answers above 1 KiB that clients have requested and not yet read";
+        registry.register_with_unit("unread_answer", help, Unit::Bytes, unread.clone());
+        Self { requests, ok, durations, decisions, unread }
     }
 
     /// A request for values was answered.

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::request::{CHAIN_MAX, Peer, Purpose, Standing, Subject};
+use crate::request::{CHAIN_MAX, Cause, Peer, Purpose, Standing, Subject, Untrusted, shortened};
 
 /// The ConfigMap in which Kubernetes publishes what an aggregated API server needs: its namespace
 /// and name.
@@ -125,44 +125,83 @@ impl Roots {
         !self.front_proxy_ca.is_empty()
     }
 
-    /// What the peer's chain is worth now; its subject is there if it leads to a CA of these.
+    /// What the peer's chain is worth now: whom it names if it leads to a CA of these, or why it is
+    /// refused. A front proxy also needs an allowed name.
     pub(super) fn judge(&self, purpose: Purpose, peer: &Peer, now: Timestamp) -> Arc<Standing> {
         let (version, now) = (self.version, now.as_second());
-        peer.standing(purpose, version, now, || {
-            let trusted = self.check(purpose, &peer.chain, now);
-            let (valid, subject) = trusted
-                .map_or_else(|| (now..=now.saturating_add(NO_HOLDS), None), |(valid, subject)| (valid, Some(subject)));
-            Standing { version, valid, subject }
+        peer.standing(purpose, version, now, || match self.check(purpose, &peer.chain, now) {
+            Ok((valid, subject)) => Standing { version, valid, found: Ok(subject) },
+            Err(cause) => {
+                let common_name = peer.chain.first().and_then(subject).map(|subject| shortened(&subject.common_name));
+                let found = Err(Untrusted { purpose, common_name: common_name.unwrap_or_default(), cause });
+                Standing { version, valid: now..=now.saturating_add(NO_HOLDS), found }
+            }
         })
     }
 
-    fn check(&self, purpose: Purpose, chain: &[CertificateDer<'static>], now: i64) -> Option<(Validity, Subject)> {
+    fn check(
+        &self,
+        purpose: Purpose,
+        chain: &[CertificateDer<'static>],
+        now: i64,
+    ) -> Result<(Validity, Subject), Cause> {
+        let unverifiable = |why: &str| Cause::Other(shortened(why));
         if chain.len() > CHAIN_MAX {
-            return None;
+            return Err(Cause::LongChain);
         }
+        let [leaf, intermediates @ ..] = chain else { return Err(unverifiable("no certificate")) };
         let anchors = match purpose {
             Purpose::FrontProxy => &self.front_proxy_ca,
             Purpose::Client => &self.client_ca,
         };
         let current: Vec<_> = anchors.iter().filter(|anchor| anchor.valid.contains(&now)).collect();
-        let anchors: Vec<_> = current.iter().map(|anchor| anchor.anchor.clone()).collect();
-        let (leaf, intermediates) = chain.split_first()?;
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
+        let trusted: Vec<_> = current.iter().map(|anchor| anchor.anchor.clone()).collect();
+        let seconds = u64::try_from(now).map_err(|_| unverifiable("a clock before 1970"))?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
         let usage = webpki::KeyUsage::client_auth();
-        let end_entity = webpki::EndEntityCert::try_from(leaf).ok()?;
-        let path = end_entity
-            .verify_for_usage(algorithms, &anchors, intermediates, time, usage, None, None)
-            .inspect_err(|error| tracing::debug!(?purpose, %error, "client certificate not trusted"))
-            .ok()?;
+        let end_entity = webpki::EndEntityCert::try_from(leaf).map_err(|error| cause(&error, leaf))?;
+        let verified = end_entity.verify_for_usage(algorithms, &trusted, intermediates, time, usage, None, None);
+        let path = verified.map_err(|error| {
+            // CAs out of their time verify nothing. They explain why there is no issuer.
+            let all: Vec<_> = anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
+            let usage = webpki::KeyUsage::client_auth();
+            let by_all = || end_entity.verify_for_usage(algorithms, &all, intermediates, time, usage, None, None);
+            if all.len() > trusted.len() && by_all().is_ok() { Cause::CaOutOfTime } else { cause(&error, leaf) }
+        })?;
         // It holds for as long as all that it leads by are in their time; what else was sent, or
         // is in the bundle, has no say. Of a CA that is there twice, the first counts.
-        let anchor = current.iter().find(|anchor| anchor.anchor == *path.anchor())?;
-        let mut valid = both(&anchor.valid, &validity(leaf)?);
+        let unreadable = || unverifiable("unreadable");
+        let anchor = current.iter().find(|anchor| anchor.anchor == *path.anchor()).ok_or_else(unreadable)?;
+        let mut valid = both(&anchor.valid, &validity(leaf).ok_or_else(unreadable)?);
         for intermediate in path.intermediate_certificates() {
-            valid = both(&valid, &validity(&intermediate.der())?);
+            valid = both(&valid, &validity(&intermediate.der()).ok_or_else(unreadable)?);
         }
-        Some((valid, subject(leaf)?))
+        let subject = subject(leaf).ok_or_else(unreadable)?;
+        let names = &self.allowed_names;
+        if purpose == Purpose::FrontProxy && !names.is_empty() && !names.contains(&subject.common_name) {
+            return Err(Cause::NameNotAllowed);
+        }
+        Ok((valid, subject))
+    }
+}
+
+/// What an error of the verifier means for whoever issued the leaf.
+fn cause(error: &webpki::Error, leaf: &CertificateDer<'_>) -> Cause {
+    let issuer = || shortened(&issuer(leaf).unwrap_or_default());
+    let at = |time: &UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).ok();
+        seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
+    };
+    match error {
+        webpki::Error::UnsupportedCertVersion => Cause::OldVersion,
+        webpki::Error::CaUsedAsEndEntity => Cause::IsCa,
+        webpki::Error::UnknownIssuer => Cause::UnknownIssuer { issuer: issuer() },
+        webpki::Error::InvalidSignatureForPublicKey => Cause::OtherKey { issuer: issuer() },
+        webpki::Error::RequiredEkuNotFoundContext(_) => Cause::NotForClients,
+        webpki::Error::CertExpired { not_after, .. } => Cause::Expired { not_after: at(not_after) },
+        webpki::Error::CertNotValidYet { not_before, .. } => Cause::NotYetValid { not_before: at(not_before) },
+        error => Cause::Other(shortened(&error.to_string())),
     }
 }
 
@@ -186,6 +225,12 @@ fn subject(certificate: &CertificateDer<'_>) -> Option<Subject> {
             .map(|byte| format!("{byte:02x}"))
             .collect(),
     })
+}
+
+/// The distinguished name of the issuer, as text.
+fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.issuer().to_string())
 }
 
 fn anchors(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<Anchor>, BadConfigMap> {
@@ -255,7 +300,7 @@ mod tests {
     }
 
     fn is_trusted(roots: &Roots, peer: &Peer, now: Timestamp) -> bool {
-        roots.judge(Purpose::FrontProxy, peer, now).subject.is_some()
+        roots.judge(Purpose::FrontProxy, peer, now).found.is_ok()
     }
 
     #[test]
@@ -306,7 +351,9 @@ mod tests {
         let (ca, other) = (authority(2020..=2040), authority(2020..=2040));
         let (roots, peer) = (roots(&[&ca]), peer(&[&leaf(&other)]));
         let first = roots.judge(Purpose::FrontProxy, &peer, at(2026));
-        assert_eq!(first.subject, None);
+        let issuer = format!("CN={NAME}");
+        let (purpose, common_name, cause) = (Purpose::FrontProxy, "proxy".to_owned(), Cause::OtherKey { issuer });
+        assert_eq!(first.found, Err(Untrusted { purpose, common_name, cause }));
         assert!(Arc::ptr_eq(&first, &roots.judge(Purpose::FrontProxy, &peer, at(2026))));
         // Not where something else is trusted.
         let renewed = Roots { version: 2, ..self::roots(&[&ca, &other]) };

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::watcher;
 use tokio::sync::watch;
 
+use super::front_proxy::Seen;
 use super::roots::{BadConfigMap, NAME, NAMESPACE, Roots};
 use crate::health::{Reporter, State};
 use crate::rbac::{Binding, LATE};
@@ -27,8 +28,8 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a watch that broke to the next: soon enough for a certificate rotation, which keeps the
 /// old CA in the bundle for hours.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
-/// How often it is looked whether what is trusted is still in its time. A CA that ends gives no
-/// event.
+/// How often it is looked whether what is trusted is still in its time, and whether front proxies
+/// are accepted. Neither gives an event.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is trusted now; shared by all requests.
@@ -36,6 +37,8 @@ pub struct Trust {
     current: ArcSwap<Roots>,
     versions: AtomicU64,
     clock: fn() -> Timestamp,
+    /// The front proxies that came lately.
+    pub(super) front_proxies: Seen,
     /// Whether the watch has learnt what is there, if only that nothing is.
     learnt: watch::Sender<bool>,
 }
@@ -46,7 +49,8 @@ impl Trust {
     /// Trusts nobody, until told.
     pub fn new(clock: fn() -> Timestamp) -> Self {
         let learnt = watch::Sender::new(false);
-        Self { current: ArcSwap::default(), versions: AtomicU64::default(), clock, learnt }
+        let (current, versions) = (ArcSwap::default(), AtomicU64::default());
+        Self { current, versions, clock, front_proxies: Seen::new(), learnt }
     }
 
     /// Replaces what is trusted by what the ConfigMap's data say; of what cannot be read, it stays
@@ -131,10 +135,11 @@ impl Trust {
 
     /// What to say of what is trusted now, where the ConfigMap is there.
     fn state(&self, misread: Option<&BadConfigMap>) -> State {
-        match (misread, self.roots().usable(self.now())) {
-            (Some(error), _) => State::Degraded(format!("{error}; what it said of that before stays in force")),
-            (None, Err(error)) => State::Degraded(format!("{error}: kube-apiserver cannot say for whom it asks")),
-            (None, Ok(())) => State::Ok,
+        match (misread, self.roots().usable(self.now()), self.front_proxies.trouble()) {
+            (Some(error), ..) => State::Degraded(format!("{error}; what it said of that before stays in force")),
+            (None, Err(error), _) => State::Degraded(format!("{error}: kube-apiserver cannot say for whom it asks")),
+            (None, Ok(()), Some(trouble)) => State::Degraded(trouble),
+            (None, Ok(()), None) => State::Ok,
         }
     }
 

@@ -105,6 +105,9 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let silence = if answers { registration::silence(wire).await } else { None };
     let judged = registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed, silence.as_ref());
     report.all("apiservice", &judged);
+    if answers && silence.is_none() {
+        report.all("identity", identity::front_proxy(wire).await.as_slice());
+    }
     report.all("service", &service::check(wire, &service, led).await);
     let version = hello.version.as_ref().and_then(Version::of);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
@@ -146,14 +149,18 @@ mod tests {
 
     use super::*;
 
-    /// The lines `apiservice` where it is Available and discovery is answered so.
-    async fn apiservice_lines(code: u16, said: &'static str) -> Vec<String> {
+    /// What is printed where the APIService is Available and discovery is answered so, and where a
+    /// request for a value is answered so.
+    async fn printed(discovery: (u16, &'static str), value: (u16, &'static str)) -> String {
         let service = tower::service_fn(move |request: Request<Body>| async move {
             let spec = json!({"group": "external.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
                 "service": {"namespace": "a", "name": "b", "port": 443}, "caBundle": "Y2E="});
             let (code, body): (u16, Value) = match request.uri().path() {
                 "/version" => (200, json!({"major": "1", "minor": "37", "gitVersion": "v1.37.0"})),
-                "/apis/external.metrics.k8s.io/v1beta1" => (code, json!(said)),
+                "/apis/external.metrics.k8s.io/v1beta1" => (discovery.0, json!(discovery.1)),
+                path if path.starts_with("/apis/external.metrics.k8s.io/v1beta1/namespaces/") => {
+                    (value.0, json!({"kind": "Status", "status": "Failure", "code": value.0, "message": value.1}))
+                }
                 "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io" => (
                     200,
                     json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": NAME}, "spec": spec,
@@ -170,8 +177,35 @@ mod tests {
         let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
         let wire = Wire::new(kube::Client::new(service, "default"));
         check_cluster(&wire, "kube", names, &mut Report::new(&mut out)).await;
-        let text = String::from_utf8(out).unwrap();
-        text.lines().filter(|line| line.contains(" apiservice ")).map(str::to_owned).collect()
+        String::from_utf8(out).unwrap()
+    }
+
+    fn lines<'t>(text: &'t str, check: &str) -> Vec<&'t str> {
+        // The level and the end of its colour stand before it.
+        text.lines().filter(|line| line.split_whitespace().nth(2) == Some(check)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_front_proxy_that_is_refused_is_a_failure_without_any_hpa() {
+        const WHY: &str = "Unauthorized: certificate shown as front proxy (common name \"x\") refused: it is a CA";
+        for (value, said) in [
+            ((404, "no metric"), Some("depthgauge accepts kube-apiserver's front-proxy certificate")),
+            (
+                (401, WHY),
+                Some("so no HPA gets one: Unauthorized: certificate shown as front proxy (common name \"x\")"),
+            ),
+            // Who may not request it learns nothing.
+            ((403, "forbidden"), None),
+            ((503, "unavailable"), None),
+        ] {
+            let text = printed((200, ""), value).await;
+            let found = lines(&text, "identity");
+            // The first is about the ConfigMap.
+            assert_eq!(found.len(), 1 + usize::from(said.is_some()), "{text}");
+            assert!(said.is_none_or(|said| found[1].contains(said)), "{text}");
+            assert_eq!(found.get(1).is_some_and(|line| line.contains("fail ")), value.0 == 401, "{text}");
+        }
+        assert_eq!(lines(&printed((503, "connection refused"), (401, WHY)).await, "identity").len(), 1);
     }
 
     #[tokio::test]
@@ -183,7 +217,8 @@ mod tests {
             (503, "connection refused", true, "a request fails now: "),
             (404, "not found", true, "a request fails now: "),
         ] {
-            let lines = apiservice_lines(code, said).await;
+            let text = printed((code, said), (403, "forbidden")).await;
+            let lines = lines(&text, "apiservice");
             assert!(
                 lines.len() == 2 && lines[0].contains("fail ") == fails && lines[0].contains(told),
                 "{code}: {lines:?}"

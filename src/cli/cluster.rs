@@ -1,18 +1,32 @@
-//! The way to kube-apiserver.
+//! Connections to kube-apiserver.
 
+mod credentials;
+mod proxy;
+mod tls;
+
+use std::io;
+use std::iter;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{env, error};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use http::Request;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::Client as Connections;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::client::{AuthError, Body, ClientBuilder, ConfigExt as _};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
+use rustls_pki_types::ServerName;
+use tower::filter::AsyncFilterLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use self::credentials::TokenFile;
+use self::proxy::Proxy;
 use super::kubeconfig;
+use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,25 +37,25 @@ const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.
 pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
-    let config = match kubeconfig(named)? {
+    let (config, proxy) = match kubeconfig(named)? {
         Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
         None => match kube::Config::incluster() {
-            Ok(config) => config,
+            Ok(config) => (config, None),
             // Outside of a pod; its own words name a variable that nobody sets.
             Err(InClusterError::ReadEnvironmentVariable(_)) => bail!("{NO_CLUSTER}, or run in a pod"),
             Err(error) => return Err(error).context("the pod's own ServiceAccount cannot be used"),
         },
     };
-    client(config)
+    client(config, proxy)
 }
 
 /// For commands that people run: `~/.kube/config`, too, when nothing else is there. Also where
 /// it leads.
 pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube::Client, String)> {
-    let config = match kubeconfig(named)? {
+    let (config, proxy) = match kubeconfig(named)? {
         Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
         None => match kube::Config::incluster() {
-            Ok(config) => config,
+            Ok(config) => (config, None),
             Err(_) => {
                 let Some(kubeconfig) = kubeconfig::of_person()? else { bail!(NO_CLUSTER) };
                 of_kubeconfig(kubeconfig).await?
@@ -49,7 +63,7 @@ pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube:
         },
     };
     let server = config.cluster_url.to_string();
-    Ok((client(config)?, server))
+    Ok((client(config, proxy)?, server))
 }
 
 /// Named by the flag, or by KUBECONFIG.
@@ -60,32 +74,85 @@ fn kubeconfig(named: Option<PathBuf>) -> Result<Option<Kubeconfig>> {
     }
 }
 
-async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<kube::Config> {
+/// The config, and the proxy that leads to its server.
+async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<Proxy>)> {
+    let cluster = kubeconfig::cluster(&kubeconfig);
+    let server = cluster.and_then(|cluster| cluster.server.as_ref()?.parse().ok());
+    // Before kube reads the same variables: it would call an unusable one an error of the kubeconfig.
+    let proxy = match (cluster, server) {
+        (Some(cluster), Some(server)) => Proxy::to(&server, cluster.proxy_url.as_deref(), |name| env::var(name).ok())?,
+        _ => None,
+    };
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    config.context("the kubeconfig cannot be used")
+    Ok((config.context("the kubeconfig cannot be used")?, proxy))
 }
 
-/// What `kube::Client::try_from` makes, with two differences. Small packets are not held back: the
-/// first request on each connection would wait 40 ms for a late acknowledgement of the handshake.
-/// And nothing is silently asked again: whoever waits for a 503 wants to read it now, and what
-/// keeps trying has a pace of its own.
-fn client(config: kube::Config) -> Result<kube::Client> {
-    if let Some(proxy) = &config.proxy_url {
-        bail!("a proxy to kube-apiserver ({proxy}, `proxy-url` of the kubeconfig) is not supported");
+/// As `kube::Client::try_from`, with these differences: proxies and certificates are those that kubectl
+/// accepts. No request is silently repeated, because what handles a 503 reads it now, and what retries
+/// has its own interval. No error contains a secret.
+fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
+    let token = TokenFile::take(&mut config.auth_info).context(NO_CREDENTIALS)?;
+    credentials::set_interactive_mode(&mut config.auth_info);
+    let user = Arc::new(config.auth_info.clone());
+    let auth = config.auth_layer().map_err(|error| match error {
+        kube::Error::Auth(error) => anyhow!(credentials::reason(&error, &user)),
+        other => other.into(),
+    });
+    let auth = auth.context(NO_CREDENTIALS)?;
+    let tls = tls::client_config(&config).context(NO_CREDENTIALS)?;
+    let tcp = proxy::connector(proxy.as_ref(), &Arc::new(tls.clone()))?;
+    let mut https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = ServerName::try_from(name.clone()).with_context(|| format!("tls-server-name {name:?}"))?;
+        https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let tls = config.rustls_https_connector_with_connector(tcp).context(NO_CREDENTIALS)?;
-    let mut connector = TimeoutConnector::new(tls);
+    let mut connector = TimeoutConnector::new(https.enable_http1().wrap_connector(tcp));
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_read_timeout(config.read_timeout);
-    let connections: Connections<_, Body> = Connections::builder(TokioExecutor::new()).build(connector);
+    let connections: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
+    let route: Arc<str> = format!("{}{through}", config.cluster_url.to_string().trim_end_matches('/')).into();
     let service = ServiceBuilder::new()
+        .map_err(move |error: BoxError| match error.downcast::<AuthError>() {
+            Ok(error) => BoxError::from(credentials::reason(&error, &user)),
+            Err(error) => error,
+        })
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().context(NO_CREDENTIALS)?)
+        .option_layer(auth)
+        .option_layer(token.map(|token| {
+            let authorize = move |request: Request<Body>| {
+                let token = token.clone();
+                async move { Ok::<_, BoxError>(token.authorize(request).await) }
+            };
+            AsyncFilterLayer::new(authorize)
+        }))
         .layer(config.extra_headers_layer().context(NO_CREDENTIALS)?)
-        .map_err(BoxError::from)
+        .map_err(move |error: legacy::Error| match error.is_connect() {
+            true => BoxError::from(format!("cannot connect to {route}: {}", cause(&error))),
+            false => error.into(),
+        })
         .service(connections);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// Why there is no connection: what the errors below this one say, each once.
+fn cause(error: &legacy::Error) -> String {
+    let below: Vec<_> = iter::successors(error::Error::source(error), |error| error.source()).collect();
+    let is_late = |error: &&(dyn error::Error + 'static)| {
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    };
+    if below.iter().any(is_late) {
+        return "timed out".to_owned();
+    }
+    let texts: Vec<String> = below.iter().map(ToString::to_string).collect();
+    if let Some(what) = texts.last().and_then(|root| tunnel_failure(root)) {
+        return what.to_owned();
+    }
+    // Above another cause, an error of the tunnel adds nothing.
+    let texts = texts.into_iter().filter(|text| tunnel_failure(text).is_none());
+    texts.fold(String::new(), |text, next| match text.as_str() {
+        "" => next,
+        _ if text.contains(&next) => text,
+        _ => format!("{text}: {next}"),
+    })
 }

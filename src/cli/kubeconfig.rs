@@ -1,11 +1,13 @@
 //! Kubeconfigs, read with the parser that the config has anyway: kube's own is another one, of
 //! half a MiB that would stay resident.
 
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow};
-use kube::config::Kubeconfig;
+use kube::config::{Cluster, Kubeconfig};
 
 use crate::document::{Node, Problems};
 
@@ -22,18 +24,45 @@ pub(super) fn read(file: &Path) -> Result<Kubeconfig> {
     Ok(beside(file.parent().unwrap_or(Path::new("")), kubeconfig))
 }
 
-/// The files that KUBECONFIG names, with colons between; the first to say something wins.
+/// The files that KUBECONFIG names, with colons between; the first to say something wins. As in
+/// kubectl, a file that is missing or empty adds nothing. If all do, that is an error.
 pub(super) fn of_environment() -> Result<Option<Kubeconfig>> {
-    let named = env::var_os("KUBECONFIG").unwrap_or_default();
-    let mut merged: Option<Kubeconfig> = None;
-    for file in env::split_paths(&named).filter(|file| !file.as_os_str().is_empty()) {
-        let next = read(&file).context("KUBECONFIG")?;
+    of_files(&env::var_os("KUBECONFIG").unwrap_or_default()).context("KUBECONFIG")
+}
+
+fn of_files(list: &OsStr) -> Result<Option<Kubeconfig>> {
+    let (mut merged, mut skipped): (Option<Kubeconfig>, _) = (None, None);
+    for file in env::split_paths(list).filter(|file| !file.as_os_str().is_empty()) {
+        if adds_nothing(&file) {
+            skipped = Some(file);
+            continue;
+        }
+        let next = read(&file)?;
         merged = Some(match merged {
-            Some(kubeconfig) => kubeconfig.merge(next).with_context(|| format!("KUBECONFIG: {}", file.display()))?,
+            Some(kubeconfig) => kubeconfig.merge(next).with_context(|| file.display().to_string())?,
             None => next,
         });
     }
-    Ok(merged)
+    match (merged, skipped) {
+        // Fails, and says why.
+        (None, Some(file)) => read(&file).map(Some),
+        (merged, _) => Ok(merged),
+    }
+}
+
+fn adds_nothing(file: &Path) -> bool {
+    match fs::read_to_string(file) {
+        Ok(text) => text.trim().is_empty(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// The cluster of the current context, if it is there.
+pub(super) fn cluster(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig.contexts.iter().find(|named| named.name == *current)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster)?;
+    cluster.cluster.as_ref()
 }
 
 /// `~/.kube/config`, if it is there.
@@ -48,6 +77,8 @@ fn beside(folder: &Path, mut kubeconfig: Kubeconfig) -> Kubeconfig {
             *path = folder.join(&*path).to_string_lossy().into_owned();
         }
     };
+    // kubectl writes an empty one into new files, which must not win over that of a later file.
+    kubeconfig.current_context.take_if(|context| context.is_empty());
     for cluster in kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         resolve(&mut cluster.certificate_authority);
     }
@@ -97,6 +128,23 @@ contexts:
         let commands: Vec<_> = users[1..].iter().map(|user| user.exec.as_ref().unwrap().command.clone()).collect();
         assert_eq!(commands, [Some("oci".to_owned()), at("bin/own")]);
         assert_eq!(users[1].exec.as_ref().unwrap().args.as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn files_of_a_list_that_are_missing_or_empty_add_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("empty"), "\n").unwrap();
+        fs::write(at("fresh"), "apiVersion: v1\nkind: Config\ncurrent-context: \"\"\nclusters: []\n").unwrap();
+        fs::write(at("config"), TEXT).unwrap();
+        let of = |names: &[&str]| of_files(&env::join_paths(names.iter().map(|name| at(name))).unwrap());
+        let read = of(&["missing", "empty", "fresh", "config"]).unwrap().unwrap();
+        assert_eq!((read.current_context.as_deref(), cluster(&read).is_some()), (Some("here"), true));
+        for names in [&["missing"][..], &["empty", "missing"]] {
+            let error = format!("{:#}", of(names).unwrap_err());
+            assert!(error.starts_with(&format!("cannot read {}: ", at("missing").display())), "{error}");
+        }
+        assert!(of_files(OsStr::new("")).unwrap().is_none());
     }
 
     #[test]

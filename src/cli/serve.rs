@@ -26,6 +26,7 @@ use crate::source::KINDS;
 use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
+mod descriptors;
 mod doors;
 mod parts;
 mod scaling;
@@ -61,7 +62,7 @@ pub(super) struct Args {
     /// Port of the API; 0 takes a free one
     #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT")]
     secure_port: u16,
-    /// Plain HTTP for probes; 127.0.0.1 unless others shall read it
+    /// Plain HTTP for probes and metrics; beyond loopback without the reasons of probes
     #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     admin_address: SocketAddr,
     /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
@@ -91,6 +92,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
+        descriptors::raise_limit();
         let Sources { bindings, followed, origin } = self.sources.open()?;
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;
@@ -194,27 +196,27 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
 
 /// Of the secure port and of the admin port; their addresses are told, for a port of 0 is any.
 async fn listeners(address: IpAddr, port: u16, admin: SocketAddr) -> Result<(TcpListener, TcpListener)> {
-    let secure = listen_secure(address, port).await?;
-    let admin = listen(admin, "--admin-address").await?;
+    let secure = listen_wide(SocketAddr::new(address, port), "--bind-address or --secure-port").await?;
+    let admin = listen_wide(admin, "--admin-address").await?;
     println!("serving on https://{}", secure.local_addr()?);
     println!("admin on http://{}", admin.local_addr()?);
     Ok((secure, admin))
 }
 
-/// The default is both families; a node without IPv6 has only the other one.
-async fn listen_secure(address: IpAddr, port: u16) -> Result<TcpListener> {
-    let flags = "--bind-address or --secure-port";
-    let bound = listen(SocketAddr::new(address, port), flags).await;
-    match bound {
-        Err(error) if address == IpAddr::from(Ipv6Addr::UNSPECIFIED) && !in_use(&error) => {
-            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), flags).await
-        }
-        bound => bound,
+/// `::` is both families; a node without IPv6 has only the other one.
+async fn listen_wide(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    let bound = listen(address, flag).await;
+    match bound.as_ref().err().and_then(|error| without_ipv6(address, error)) {
+        Some(address) => listen(address, flag).await,
+        None => bound,
     }
 }
 
-fn in_use(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+/// Where to listen instead of at all addresses, which has failed.
+fn without_ipv6(address: SocketAddr, error: &anyhow::Error) -> Option<SocketAddr> {
+    let in_use = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    let all = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    (all && !in_use).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
 }
 
 /// With or without the brackets that belong to an IPv6 address beside a port.
@@ -237,6 +239,21 @@ mod tests {
 
     /// Before the delay: 3 s to give the lease up, 5 s to see whether we are being uninstalled.
     const LAST_CALLS: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn a_node_without_ipv6_listens_on_all_addresses_of_ipv4() {
+        let error = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("cannot listen");
+        let (unsupported, in_use) = (error(io::ErrorKind::Unsupported), error(io::ErrorKind::AddrInUse));
+        for (address, error, instead) in [
+            ("[::]:8080", &unsupported, Some("0.0.0.0:8080")),
+            ("[::]:8080", &in_use, None),
+            ("[::1]:8080", &unsupported, None),
+            ("0.0.0.0:8080", &unsupported, None),
+        ] {
+            let instead = instead.map(|instead| instead.parse().unwrap());
+            assert_eq!(without_ipv6(address.parse().unwrap(), error), instead, "{address} {error:#}");
+        }
+    }
 
     #[test]
     fn a_kubelet_waits_until_the_last_answer_is_out() {

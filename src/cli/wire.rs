@@ -1,7 +1,6 @@
 //! Questions to kube-apiserver. Answers are taken as JSON as they come: a look from outside needs
 //! a few fields of many kinds of object.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -32,6 +31,9 @@ pub(super) enum Trouble {
     Absent(String),
     /// Nobody serves the API.
     Unserved,
+    /// The request was not authenticated. After [`Wire::hello`] that is by a server behind
+    /// kube-apiserver, of kube-apiserver itself.
+    Unauthenticated(String),
     /// Whoever asks may not; that says nothing about what was asked for.
     Forbidden(String),
     Other(String),
@@ -101,6 +103,7 @@ impl Wire {
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 if status.message.trim() == NOBODY => Trouble::Unserved,
                 404 => Trouble::Absent(status.message.clone()),
+                401 => Trouble::Unauthenticated(status.message.clone()),
                 403 => Trouble::Forbidden(status.message.clone()),
                 _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
                 _ => Trouble::Other(status.message.clone()),
@@ -117,7 +120,10 @@ impl Trouble {
     /// What was said.
     pub(super) fn message(&self) -> &str {
         match self {
-            Self::Absent(message) | Self::Forbidden(message) | Self::Other(message) => message,
+            Self::Absent(message)
+            | Self::Unauthenticated(message)
+            | Self::Forbidden(message)
+            | Self::Other(message) => message,
             Self::Unserved => "no server is registered for this API",
         }
     }
@@ -140,7 +146,9 @@ impl Trouble {
             Self::Forbidden(message) => {
                 Finding::warn(format!("{what} cannot be looked at: {message}; use a kubeconfig that may"))
             }
-            Self::Other(message) => Finding::fail(format!("{what} cannot be looked at: {message}")),
+            Self::Unauthenticated(message) | Self::Other(message) => {
+                Finding::fail(format!("{what} cannot be looked at: {message}"))
+            }
         }
     }
 }
@@ -151,6 +159,11 @@ fn http_date(text: &str) -> Option<Timestamp> {
 
 /// What happened, and why; a cause that the text before it tells already is not told again.
 fn causes(error: &kube::Error) -> String {
+    let error: &dyn std::error::Error = match error {
+        // Adds nothing to the error inside.
+        kube::Error::Service(inner) => &**inner,
+        other => other,
+    };
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

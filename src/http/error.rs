@@ -244,7 +244,8 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// What went wrong with a connection that `proxy` may be in the way of.
 pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Error) -> Fault {
-    let tunnel = if error.is_connect() { tunnel_failure(&error) } else { None };
+    let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+    let tunnel = causes.filter(|_| error.is_connect()).find_map(|cause| tunnel_failure(&cause.to_string()));
     let fault = lost(error);
     let Fault::Unreachable(kind, cause) = fault else { return fault };
     let what = match (tunnel, kind) {
@@ -261,12 +262,10 @@ pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Err
     }
 }
 
-/// What a proxy answered to the request for a tunnel. hyper-util keeps its error private; this is how
-/// it prints.
-fn tunnel_failure(error: &reqwest::Error) -> Option<&'static str> {
-    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    match texts.iter().find_map(|text| text.strip_prefix("tunnel error: "))? {
+/// What a proxy answered to the request for a tunnel, from the text of hyper-util's error, which is
+/// private.
+pub fn tunnel_failure(text: &str) -> Option<&'static str> {
+    match text.strip_prefix("tunnel error: ")? {
         "proxy authorization required" => Some(CREDENTIALS_WANTED),
         "unsuccessful" => Some("it refuses to connect to the endpoint"),
         _ => Some("it closes the connection before it is connected to the endpoint"),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 use super::url::Url;
 
@@ -58,10 +58,16 @@ fn named(var: &dyn Fn(&str) -> Option<String>, names: [&'static str; 2]) -> Opti
 }
 
 fn is_usable(value: &str) -> bool {
-    let found = Matcher::builder().all(value.to_owned()).build().intercept(&http::Uri::from_static("https://host/"));
+    parse(value, &["http", "https"]).is_some()
+}
+
+/// The proxy that this URL names, if its scheme is one of these. Without a scheme it is `http`.
+pub fn parse(value: &str, schemes: &[&str]) -> Option<Intercept> {
+    let matcher = Matcher::builder().all(value.to_owned()).build();
+    let found = matcher.intercept(&http::Uri::from_static("https://host/"))?;
     // The matcher takes ports that are no numbers.
-    let url = found.and_then(|found| found.uri().to_string().parse::<Url>().ok());
-    url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    let url: Url = found.uri().to_string().parse().ok()?;
+    (schemes.contains(&url.scheme()) && url.has_host()).then_some(found)
 }
 
 // === impl Proxy ===

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwapOption;
 use rustls_pki_types::CertificateDer;
 
+use super::untrusted::{Purpose, Untrusted};
+
 /// The other end of a TLS connection, the same for all requests on it.
 #[derive(Debug)]
 pub struct Peer {
@@ -26,15 +28,6 @@ pub struct Peer {
     as_client: ArcSwapOption<Standing>,
 }
 
-/// What a chain may be good for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Purpose {
-    /// To name other users in headers.
-    FrontProxy,
-    /// To be the user that it names.
-    Client,
-}
-
 /// What was found of a peer's chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Standing {
@@ -42,8 +35,8 @@ pub struct Standing {
     pub version: u64,
     /// How long it holds: seconds since 1970, both ends included.
     pub valid: RangeInclusive<i64>,
-    /// Whom the leaf names; `None` if it is not trusted.
-    pub subject: Option<Subject>,
+    /// Whom the leaf names, or why it is not trusted.
+    pub found: Result<Subject, Untrusted>,
 }
 
 /// The subject of a certificate that was found good.
@@ -98,6 +91,7 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::untrusted::Cause;
     use super::*;
 
     #[test]
@@ -107,7 +101,8 @@ mod tests {
         let mut find = |purpose, version, now| {
             let look = || {
                 looks += 1;
-                Standing { version, valid: 10..=19, subject: None }
+                let (common_name, cause) = (String::new(), Cause::OldVersion);
+                Standing { version, valid: 10..=19, found: Err(Untrusted { purpose, common_name, cause }) }
             };
             peer.standing(purpose, version, now, look);
             looks

@@ -16,8 +16,8 @@ pub(super) const HEADER_MAX: usize = 64 << 10;
 /// library's own number is 100. HTTP/2 counts bytes alone.
 pub(super) const HEADERS_MAX: usize = 512;
 /// An aggregator sends one request at a time for each HPA worker, of which there are five: this
-/// is ten times that, and Go's client opens another connection when it needs more. Answers that
-/// nobody takes are 1.2 KiB each, so that all connections together hold 15 MiB of them.
+/// is ten times that, and Go's client opens another connection when it needs more. Answers up to 1 KiB
+/// that no client takes are about 15 MiB on all connections; longer ones have a bound in [`crate::auth`].
 pub(super) const STREAMS_MAX: u32 = 50;
 /// Streams reset before they were accepted: more is the rapid-reset attack. The library's own
 /// number, said here so that it stays.
@@ -28,7 +28,8 @@ pub(super) const ERROR_RESETS_MAX: usize = 100;
 /// HTTP/2 knows for a connection, and a fraction of it for a stream.
 pub(super) const BODY_WINDOW: u32 = (64 << 10) - 1;
 pub(super) const STREAM_WINDOW: u32 = 16 << 10;
-/// What is kept for a stream whose reader is slow: the longest answer is a list of 1,000 queues.
+/// Bytes that a stream passes to the connection before the client opens its window. An answer is one
+/// piece, and is passed as a whole when there is room for its first byte.
 pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 
 /// What a test may want otherwise; [`Limits::default`] is what is served with.
@@ -50,6 +51,9 @@ pub struct Limits {
     pub idle: Duration,
     /// A peer that takes nothing of an answer for so long does not want it.
     pub write: Duration,
+    /// For a request over HTTP/2, from its header until the client has taken the answer: an answer takes
+    /// a few seconds when a source and kube-apiserver are slow, and the rest is for slow networks.
+    pub stream: Duration,
     /// HTTP/2 peers are pinged so often, and must answer within [`Self::pong`]: a peer whose node
     /// died would otherwise hold its connection for as long as it is idle.
     pub ping: Duration,
@@ -67,6 +71,7 @@ impl Default for Limits {
             next_request: Duration::from_secs(30),
             idle: Duration::from_secs(90),
             write: Duration::from_secs(30),
+            stream: Duration::from_secs(30),
             ping: Duration::from_secs(30),
             pong: Duration::from_secs(10),
             goodbye: Duration::from_secs(1),

@@ -1,15 +1,19 @@
 //! One connection after its handshake: HTTP/1.1 or HTTP/2, until it ends, is idle for too long,
-//! or is drained.
+//! or is drained. A stream of HTTP/2 has a deadline of its own: its client can keep the stream's
+//! window closed while the connection works well.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
@@ -76,7 +80,7 @@ async fn serve_http2<F>(
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(Streams { deadline: limits.stream })
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.pong)
@@ -100,6 +104,26 @@ where
         return connection.await;
     }
     tokio::time::timeout(limits.goodbye, connection).await.unwrap_or(Ok(()))
+}
+
+/// Runs the streams of HTTP/2, each until its deadline. One that is dropped then resets its stream, and
+/// what it holds is freed.
+#[derive(Clone)]
+struct Streams {
+    deadline: Duration,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(tokio::time::timeout(self.deadline, stream).map(|ended| {
+            if ended.is_err() {
+                tracing::debug!("resetting a stream whose client did not take the answer in time");
+            }
+        }));
+    }
 }
 
 /// Ends when nothing was asked for too long. The longest answer takes seconds, so that nobody

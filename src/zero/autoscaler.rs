@@ -27,6 +27,10 @@ pub const PAUSED: &str = "depthgauge.dev/paused";
 pub const FAST_ACTIVATION: &str = "depthgauge.dev/fast-activation";
 /// `"true"`: woken also when somebody else has set its workload to 0.
 pub const RECOVER_STUCK: &str = "depthgauge.dev/recover-stuck";
+/// `"external"`: External and Object metrics alone decide about 0, and metrics of pods, such as CPU,
+/// beside them do not keep the workload from it. As with KEDA, whose triggers of these kinds do not
+/// activate a workload.
+pub const ZERO_BY: &str = "depthgauge.dev/zero-by";
 /// Written by us: since when the workload is at 0 because we put it there.
 pub const SCALED_TO_ZERO_SINCE: &str = "depthgauge.dev/scaled-to-zero-since";
 /// Written by us: since when all its metrics read 0, while the workload is awake.
@@ -65,6 +69,8 @@ pub struct Autoscaler {
     pub limit: Limit,
     /// How long its metrics must read 0, or why the annotation does not say.
     pub cooldown: Result<Duration, String>,
+    /// Whether [`ZERO_BY`] leaves the metrics of pods out of account, or why the annotation does not say.
+    pub external_only: Result<bool, String>,
     /// [`PAUSED`]
     pub paused: bool,
     /// [`FAST_ACTIVATION`]
@@ -146,6 +152,7 @@ impl Autoscaler {
             others,
             limit: Limit::of(hpa.scale_up()),
             cooldown: hpa.annotation(COOLDOWN).map_or(Ok(window), cooldown),
+            external_only: hpa.annotation(ZERO_BY).map_or(Ok(false), zero_by),
             // Every value except "false" pauses.
             paused: hpa.annotation(PAUSED).is_some_and(|value| value != "false"),
             fast_wake: hpa.annotation(FAST_ACTIVATION) == Some("true"),
@@ -222,6 +229,13 @@ fn cooldown(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("annotation {COOLDOWN} is {text:?}: write a duration such as 60s or 5m"))
 }
 
+fn zero_by(text: &str) -> Result<bool, String> {
+    match text {
+        "external" => Ok(true),
+        _ => Err(format!("annotation {ZERO_BY} is {text:?}: write \"external\", or remove it")),
+    }
+}
+
 fn titles(metrics: &[Metric]) -> String {
     metrics.iter().map(Metric::title).collect::<Vec<_>>().join(", ")
 }
@@ -276,6 +290,10 @@ pub(super) mod tests {
         assert_eq!(own.cooldown, Ok(Duration::from_secs(10)));
         assert!(own.is_native() && !own.is_kept());
         assert_eq!(hpa(&json!({"metadata": {"annotations": null}})).cooldown, Ok(Duration::from_secs(300)));
+        let by = |value: &str| hpa(&json!({"metadata": {"annotations": {ZERO_BY: value}}})).external_only;
+        assert_eq!((plain.external_only, by("external")), (Ok(false), Ok(true)));
+        let wrong = "annotation depthgauge.dev/zero-by is \"cpu\": write \"external\", or remove it";
+        assert_eq!(by("cpu"), Err(wrong.to_owned()));
         let wrong = hpa(&json!({"metadata": {"annotations": {COOLDOWN: "soon"}}}));
         assert_eq!(
             wrong.cooldown.unwrap_err(),

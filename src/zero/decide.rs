@@ -29,6 +29,8 @@ pub struct Facts<'f> {
     /// Since when somebody looks without a break: what was remembered before may have missed
     /// something. `None` if nobody knows of a break.
     pub unbroken: Option<Timestamp>,
+    /// For how long what is remembered as [`Memory::zero_since`] has lasted, by a clock that nobody sets.
+    pub lasted: SignedDuration,
     /// The time of day.
     pub now: Timestamp,
 }
@@ -132,7 +134,7 @@ pub fn stuck(hpa: &Autoscaler, now: Timestamp) -> Option<&'static str> {
 }
 
 fn awake(facts: &Facts<'_>) -> Decision {
-    let Facts { hpa, told, now, .. } = facts;
+    let Facts { hpa, told, lasted, now, .. } = facts;
     if !hpa.is_kept() {
         return Decision::of(facts.remember(Memory::default()), Finding::of_label(hpa));
     }
@@ -140,10 +142,13 @@ fn awake(facts: &Facts<'_>) -> Decision {
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
         return Decision::of(facts.remember(Memory::default()), finding);
     };
-    let since = facts.zero_since().unwrap_or(last);
     // Covered by readings to its end: a source that has not been read since puts nobody to sleep.
+    let (since, covered) = match facts.zero_since() {
+        Some(since) => (since, lasted.saturating_sub(now.duration_since(first).max(SignedDuration::ZERO))),
+        None => (last, first.duration_since(last)),
+    };
     let cooldown = SignedDuration::try_from(*cooldown).unwrap_or(SignedDuration::MAX);
-    let action = if first.duration_since(since) >= cooldown {
+    let action = if covered >= cooldown {
         // Kept until it sleeps: if the scale is not written, the cooldown is over all the same.
         Action::Sleep { memory: Memory { asleep_since: Some(*now), zero_since: Some(since) }, since }
     } else {
@@ -227,19 +232,24 @@ impl Facts<'_> {
     }
 
     fn blind(&self) -> Option<Finding> {
-        let (metric, why) = self.unknown().next()?;
-        Some(Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()))
+        let (metric, told, why) = self.unknown().next()?;
+        let slept = self.memory.asleep_since.is_some() || self.hpa.state.scaled_to_zero;
+        Some(match told {
+            // It read 0 before, or nobody would have scaled it to 0.
+            Told::Absent(_) if slept => Finding::own_pods(self.hpa, &metric.title(), why),
+            _ => Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()),
+        })
     }
 
     /// Of what we serve it is known elsewhere that it cannot be read.
     fn awake_blind(&self) -> Option<Finding> {
-        self.unknown().find(|(metric, _)| metric.object().is_some()).map(|(_, why)| Finding::awake_blind(why))
+        self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::awake_blind(why))
     }
 
     /// Those of which nobody knows anything, and why.
-    fn unknown(&self) -> impl Iterator<Item = (&Metric, &str)> {
+    fn unknown(&self) -> impl Iterator<Item = (&Metric, &Told, &str)> {
         self.hpa.metrics.iter().zip(self.told).filter_map(|(metric, told)| match told {
-            Told::Unknown(why) => Some((metric, why.as_ref())),
+            Told::Unknown(why) | Told::Absent(why) => Some((metric, told, why.as_ref())),
             _ => None,
         })
     }

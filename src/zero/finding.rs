@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::autoscaler::{Autoscaler, LABEL, RECOVER_STUCK};
+use super::autoscaler::{Autoscaler, LABEL, RECOVER_STUCK, ZERO_BY};
 use super::metrics::Metric;
 
 /// Something that keeps a workload from going to zero, or from coming back.
@@ -33,8 +33,6 @@ pub enum Problem {
     OtherMetrics,
     /// Labelled, and nobody knows an Object metric beside ours.
     MetricUnavailable,
-    /// Labelled, and `minReplicas` is above 1.
-    MinReplicas,
     /// Labelled, and an annotation is not what it should be.
     Annotation,
     /// Its workload cannot be read or scaled: it is not there, it has no scale subresource, we have
@@ -46,14 +44,13 @@ pub enum Problem {
 
 impl Problem {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::StuckAtZero,
         Self::MetricUnavailableAtZero,
         Self::NoMetric,
         Self::InvalidSelector,
         Self::OtherMetrics,
         Self::MetricUnavailable,
-        Self::MinReplicas,
         Self::Annotation,
         Self::Scale,
     ];
@@ -67,7 +64,6 @@ impl Problem {
             Self::InvalidSelector => "InvalidSelector",
             Self::OtherMetrics => "ScaleToZeroBlocked",
             Self::MetricUnavailable => "MetricUnavailable",
-            Self::MinReplicas => "MinReplicasAboveOne",
             Self::Annotation => "BadAnnotation",
             Self::Scale => "CannotScale",
         }
@@ -82,7 +78,6 @@ impl Problem {
             Self::InvalidSelector => "invalid_selector",
             Self::OtherMetrics => "other_metrics",
             Self::MetricUnavailable => "metric_unavailable",
-            Self::MinReplicas => "min_replicas",
             Self::Annotation => "annotation",
             Self::Scale => "scale",
         }
@@ -119,6 +114,17 @@ impl Finding {
         )
     }
 
+    /// Of a metric that existed until the workload was scaled to 0.
+    pub(super) fn own_pods(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
+        let wake = hpa.wake_command();
+        Self::new(
+            Problem::MetricUnavailableAtZero,
+            format!(
+                "{metric} does not exist while there are no replicas. It seems to come from the pods of this workload, so it can't scale them up again: use a metric that exists without them. To start them: {wake}. Why: {why}"
+            ),
+        )
+    }
+
     /// It is awake, and as long as nobody knows an Object metric it stays so.
     pub(super) fn awake_blind(why: &str) -> Self {
         Self::new(Problem::MetricUnavailable, format!("will not be scaled to 0 for now: {why}"))
@@ -133,7 +139,7 @@ impl Finding {
 
     /// What does so to a labelled one, its annotations aside.
     pub(super) fn obstacle(hpa: &Autoscaler) -> Option<Self> {
-        let Autoscaler { metrics, others, min, .. } = hpa;
+        let Autoscaler { metrics, others, external_only, .. } = hpa;
         if metrics.is_empty() {
             return Some(Self::new(
                 Problem::NoMetric,
@@ -154,37 +160,31 @@ impl Finding {
                 Self::new(
                     Problem::OtherMetrics,
                     format!(
-                        "will never be at 0 by itself: {words} stands beside the queue, and pods at rest use some of it. Take it out of this HPA, or set minReplicas to 1"
+                        "will never be at 0 by itself: {words} stands beside the queue, and pods at rest use some of it. Take it out of this HPA, or set minReplicas to 1 and annotation {ZERO_BY}=external"
                     ),
                 )
             });
         }
-        if !others.is_empty() {
-            let (foreign, of_pods): (Vec<&str>, Vec<&str>) =
-                others.iter().map(String::as_str).partition(|words| words.starts_with("External"));
-            let why = match foreign.is_empty() {
-                true => format!(
-                    "{} is of running pods, which use some of it at rest, and at 0 there are none",
-                    of_pods.join(", ")
-                ),
-                false => format!(
-                    "{} has no value, for depthgauge is whom this cluster asks for external metrics, and it has no such metric",
-                    foreign.join(", ")
-                ),
-            };
-            return Some(Self::new(
-                Problem::OtherMetrics,
-                format!("will never be scaled to 0: {why}. Take it out of this HPA, or take label {LABEL} away"),
-            ));
-        }
-        (*min > 1).then(|| {
-            Self::new(
-                Problem::MinReplicas,
-                format!(
-                    "will not be scaled to 0: minReplicas is {min}. Set it to 1 (or, from Kubernetes 1.37, to 0), or take label {LABEL} away"
-                ),
+        let external_only = match external_only {
+            Ok(external_only) => *external_only,
+            Err(why) => return Some(Self::annotation(why)),
+        };
+        let (foreign, of_pods): (Vec<&str>, Vec<&str>) =
+            others.iter().map(String::as_str).partition(|words| words.starts_with("External"));
+        let text = if !foreign.is_empty() {
+            format!(
+                "{} has no value, for depthgauge is whom this cluster asks for external metrics, and it has no such metric. Take it out of this HPA, or take label {LABEL} away",
+                foreign.join(", ")
             )
-        })
+        } else if !of_pods.is_empty() && !external_only {
+            format!(
+                "{} is of running pods, which use some of it at rest, and at 0 there are none. Set annotation {ZERO_BY}=external to leave it out of account, take it out of this HPA, or take label {LABEL} away",
+                of_pods.join(", ")
+            )
+        } else {
+            return None;
+        };
+        Some(Self::new(Problem::OtherMetrics, format!("will never be scaled to 0: {text}")))
     }
 
     pub(super) fn annotation(why: &str) -> Self {

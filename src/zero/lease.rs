@@ -216,7 +216,8 @@ impl Lease {
             return Ok(None);
         }
         let silence = renewed.map_or(SignedDuration::MAX, |renewed| now.duration_since(renewed));
-        let unbroken = held_since(&found).filter(|_| silence < BREAK).unwrap_or(now);
+        // If the time of day was set back, it is not since a time in the future.
+        let unbroken = held_since(&found).filter(|_| silence < BREAK).map_or(now, |since| since.min(now));
         let since = Annotation::held_since(unbroken);
         self.apply(Some(&found), Some(&self.identity), Some(now), Some(since)).await?;
         // From before the call: it may have been taken as late as then.

@@ -72,6 +72,8 @@ pub enum Told {
     Fallback(Quantity),
     /// The value is not known: the error message.
     Unknown(Arc<str>),
+    /// Nor this one: the server has no such metric now, or none of its items is selected.
+    Absent(Arc<str>),
 }
 
 // === impl Metric ===
@@ -132,7 +134,7 @@ impl Told {
     pub fn said(&self) -> Option<Quantity> {
         match self {
             Self::Value { sum, .. } | Self::Fallback(sum) => Some(*sum),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::Absent(_) => None,
         }
     }
 }
@@ -142,7 +144,7 @@ impl fmt::Display for Told {
         match self {
             Self::Value { sum, .. } => write!(f, "{}", sum.decimal()),
             Self::Fallback(sum) => write!(f, "not known, its fallback is {}", sum.decimal()),
-            Self::Unknown(_) => f.write_str("not known"),
+            Self::Unknown(_) | Self::Absent(_) => f.write_str("not known"),
         }
     }
 }

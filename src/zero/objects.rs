@@ -103,6 +103,7 @@ impl Objects {
         let asked = asked.unwrap_or_else(|_| trouble(format!("{GROUP} does not answer in time; {ADAPTER}")));
         let said = |why: String| format!("depthgauge cannot read {}: {why}", metric.title()).into();
         match asked {
+            Ok(Told::Absent(why)) => Answer::Told(Told::Absent(said(why.to_string()))),
             Ok(told) => Answer::Told(told),
             Err(ScaleError::Trouble(why)) => Answer::Trouble(said(why)),
             Err(lasting) => Answer::Told(Told::Unknown(said(lasting.to_string()))),
@@ -131,7 +132,8 @@ impl Objects {
                 }
                 Err(kube::Error::Api(status)) => {
                     let said: String = status.message.lines().take(1).flat_map(str::chars).take(200).collect();
-                    return wrong(format!("{GROUP} answers {}: {said}", status.code));
+                    let why = format!("{GROUP} answers {}: {said}", status.code);
+                    return if status.code == 404 { Ok(Told::Absent(why.into())) } else { wrong(why) };
                 }
                 Err(error) => return trouble(answered(&error)),
             }

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::autoscaler::{Autoscaler, Memory};
 use super::calls::{ScaleError, refused};
+use super::cooldown::Cooldown;
 use super::decide::{Action, Facts, Why, decide};
 use super::events::Said;
 use super::finding::Finding;
@@ -53,6 +54,7 @@ pub(super) struct Reconciler {
     /// What was remembered on the HPA when it was pointed at another workload. While its annotations are
     /// still these, they are about the workload before.
     moved: Option<Memory>,
+    cooldown: Cooldown,
     /// When a reconcile last failed. A message may have come and gone in a cooldown that began before.
     failed_at: Option<Timestamp>,
     progress: Progress,
@@ -88,8 +90,16 @@ pub(super) enum Interest {
 
 impl Reconciler {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (scale, readings, progress) = (None, Readings::default(), Progress::Settled);
-        Self { shared, scale, readings, scaled_to_zero: None, moved: None, failed_at: None, progress }
+        Self {
+            shared,
+            scale: None,
+            readings: Readings::default(),
+            scaled_to_zero: None,
+            moved: None,
+            cooldown: Cooldown::default(),
+            failed_at: None,
+            progress: Progress::Settled,
+        }
     }
 
     /// The HPA's object has changed: the scale may have changed with it.
@@ -212,10 +222,13 @@ impl Reconciler {
         Ok(decision.finding)
     }
 
-    fn facts<'f>(&self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
-        let cooldown = hpa.cooldown.as_ref().copied().unwrap_or_default();
-        let (unbroken, now) = (self.shared.lease.unbroken(cooldown).max(self.failed_at), (self.shared.clock)());
-        Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, now }
+    fn facts<'f>(&mut self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
+        let (cooldown, now) = (hpa.cooldown.as_ref().copied().unwrap_or_default(), (self.shared.clock)());
+        // If the time of day was set back, the failure was not in the future.
+        self.failed_at = self.failed_at.map(|at| at.min(now));
+        let unbroken = self.shared.lease.unbroken(cooldown).max(self.failed_at);
+        let lasted = hpa.memory.zero_since.map_or(SignedDuration::ZERO, |since| self.cooldown.lasted(since, now));
+        Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, lasted, now }
     }
 
     async fn read(&mut self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
@@ -293,6 +306,9 @@ impl Reconciler {
 
     /// Writes on the HPA, if it still is what was decided on, and then counts it as written.
     async fn remember(&mut self, hpa: &mut Autoscaler, memory: Memory) -> Result<(), ScaleError> {
+        if let Some(since) = memory.zero_since.filter(|_| memory.zero_since != hpa.memory.zero_since) {
+            self.cooldown.begin(since, (self.shared.clock)());
+        }
         let written = self.annotate(hpa, memory).await;
         match written {
             Ok(version) => {

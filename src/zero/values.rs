@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::autoscaler::Autoscaler;
 use super::metrics::{Metric, Question, Told};
 use super::objects::Readings;
-use crate::lookup::{Catalog, rules};
+use crate::lookup::{Catalog, LookupError, rules};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Namespace, Sample};
 
@@ -24,6 +24,9 @@ async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metr
     };
     match catalog.observe(namespace, name.as_str(), selector).await {
         Ok(samples) => told(&samples),
+        // Items of a metric whose name the config chooses come and go. Those of a fixed metric are named by
+        // the config or by the service.
+        Err(LookupError::NoMatch(why)) if catalog.label(name).is_none() => Told::Absent(why.into()),
         Err(error) => Told::Unknown(error.to_string().into()),
     }
 }

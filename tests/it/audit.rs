@@ -218,3 +218,26 @@ async fn a_flood_is_sampled_and_strangers_do_not_use_up_the_lines_of_callers() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn one_client_that_is_denied_much_does_not_use_up_the_lines_of_others() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let eve = server.proxy().with_header("X-Remote-User", "eve").connect().await.unwrap();
+    let hpa = server.aggregator("hpa").connect().await.unwrap();
+    let absent = VALUE.replace("oci_queue_length", "oci_queue_size");
+    for n in 0..200 {
+        let path = VALUE.replace("/shop/", &format!("/shop-{n}/"));
+        assert_eq!(eve.get(&path).await.status, 403);
+    }
+    assert_eq!(hpa.get(&absent).await.status, 404);
+    // One namespace does not use up the lines of another, though one controller requests for both.
+    for n in 0..200 {
+        assert_eq!(hpa.get(&format!("{absent}?labelSelector=queue%3D{n}")).await.status, 404);
+    }
+    assert_eq!(hpa.get(&absent.replace("/shop/", "/office/")).await.status, 404);
+    let lines = log.lines();
+    let count = |key: &str, value: &str| lines.iter().filter(|line| line[key] == value).count();
+    assert!((1..200).contains(&count("user", "eve")) && count("namespace", "office") == 1, "{}", log.text());
+    assert!((1..200).contains(&count("namespace", "shop")), "{}", log.text());
+}

@@ -24,7 +24,12 @@ fn hpa(name: &str, workload: &str, metric: &str, queue: &str) -> Value {
 
 /// A kube-apiserver with these HPAs, whose metrics are all 5.
 async fn apiserver(hpas: Vec<Value>) -> (Double, Home) {
-    let double = Double::start(None, move |request| answer(request, &hpas)).await;
+    apiserver_that(move |request| answer(request, &hpas)).await
+}
+
+/// One that answers so.
+async fn apiserver_that(answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> (Double, Home) {
+    let double = Double::start(None, answer).await;
     let home = Home::new();
     let kubeconfig = json!({
         "apiVersion": "v1",
@@ -113,4 +118,20 @@ async fn a_selector_that_the_controller_refuses_is_never_requested() {
         }
     }
     assert_eq!(requested(&double), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_front_proxy_that_depthgauge_refuses_is_said_with_the_reason() {
+    const WHY: &str = "Unauthorized: certificate shown as front proxy (common name \"x\") refused: it is a CA certificate (CA:TRUE). Issue it";
+    let hpas = [hpa("web", "web", "oci_queue_length", "orders")];
+    let (_double, home) = apiserver_that(move |request| match request.target.starts_with(VALUES) {
+        true => (401, json!({"kind": "Status", "status": "Failure", "code": 401, "message": WHY}).to_string()),
+        false => answer(request, &hpas),
+    })
+    .await;
+    let explained = home.run(&["explain", "web", "--kubeconfig=kubeconfig"]).await;
+    assert!(explained.stdout.contains(&format!("  answer    none: {WHY}\n")), "{}", explained.stdout);
+    let checked = home.run(&["check", "--kubeconfig=kubeconfig"]).await;
+    let said = checked.stdout.lines().any(|line| line.starts_with("fail  hpas ") && line.ends_with(WHY));
+    assert!(said, "{}", checked.stdout);
 }

@@ -9,22 +9,38 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::authority::Authority;
+use crate::support::authority::{Authority, Identity};
+use crate::support::client::Client;
 use crate::support::cluster::{FRONT_PROXY, identity_config};
 use crate::support::oci::Oci;
-use crate::support::server::{VALUE, start};
+use crate::support::server::{Server, VALUE, start};
 
 static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 const HPA: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
 
-/// Refused as nobody: a Status without a value, and the queue was not read.
-async fn expect_unauthorized(client: &crate::support::client::Client, oci: &Oci) {
+/// What a message says after the common name of a front proxy's certificate that is not by the CA.
+const OTHER_KEY: &str = "its chain (issuer \"CN=front proxies\") is signed by another key than the CA's in requestheader-client-ca-file of ConfigMap kube-system/extension-apiserver-authentication. Have kube-apiserver's --requestheader-client-ca-file sign its --proxy-client-cert-file";
+
+/// Refused with the reason: a Status without a value, and the queue was not read.
+async fn expect_unauthorized(client: &Client, oci: &Oci, shown: &str, why: &str) {
     let answer = client.get(VALUE).await;
-    assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()));
+    let (code, message) = answer.refusal();
+    let reason = message.strip_prefix("Unauthorized: ").and_then(|rest| rest.strip_prefix(shown));
+    let reason = reason.and_then(|rest| rest.split_once(" refused: "));
+    assert!(code == 401 && reason.is_some_and(|(_, reason)| reason.starts_with(why)), "{message}");
     assert_eq!(answer.json()["reason"], "Unauthorized");
     assert_eq!(oci.queue("orders").reads(), 0);
+}
+
+async fn expect_refused_front_proxy(server: &Server, identity: &Identity, oci: &Oci, why: &str) {
+    let client = server.holder(identity).with_header("X-Remote-User", HPA);
+    expect_unauthorized(&client, oci, "certificate shown as front proxy", why).await;
+}
+
+async fn expect_refused_user(server: &Server, identity: &Identity, oci: &Oci, why: &str) {
+    expect_unauthorized(&server.holder(identity), oci, "client certificate", why).await;
 }
 
 #[tokio::test]
@@ -80,9 +96,18 @@ async fn a_certificate_of_another_ca_is_refused() {
     // Of the same name and for the same name: only the key is another.
     let strangers = Authority::named("front proxies");
     let identity = strangers.client(FRONT_PROXY, &["system:masters"]);
-    expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
-    let users = Authority::named("clients");
-    expect_unauthorized(&server.holder(&users.client(HPA, &["system:masters"])), &oci).await;
+    expect_refused_front_proxy(&server, &identity, &oci, OTHER_KEY).await;
+    let identity = Authority::named("others").client(FRONT_PROXY, &[]);
+    expect_refused_front_proxy(
+        &server,
+        &identity,
+        &oci,
+        "issuer \"CN=others\" is no CA in requestheader-client-ca-file",
+    )
+    .await;
+    let users = Authority::named("others");
+    let identity = users.client(HPA, &["system:masters"]);
+    expect_refused_user(&server, &identity, &oci, "issuer \"CN=others\" is no CA in client-ca-file").await;
 }
 
 #[tokio::test]
@@ -90,7 +115,28 @@ async fn a_front_proxy_whose_name_is_not_allowed_is_refused() {
     let (server, oci) = start().await;
     server.cluster.allow(HPA);
     let identity = server.front_proxies.client("other-client", &["system:masters"]);
-    expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
+    let why = "the name is not in requestheader-allowed-names of ConfigMap kube-system/extension-apiserver-authentication. Add the name to kube-apiserver's --requestheader-allowed-names";
+    expect_refused_front_proxy(&server, &identity, &oci, why).await;
+}
+
+#[tokio::test]
+async fn a_front_proxy_that_go_would_accept_and_webpki_does_not_is_refused_with_the_remedy() {
+    let (server, oci) = start().await;
+    server.cluster.allow(HPA);
+    for (identity, why) in [
+        (
+            server.front_proxies.client_of_version_1(FRONT_PROXY),
+            "it is not of X.509 version 3. Issue kube-apiserver's --proxy-client-cert-file as X.509 version 3",
+        ),
+        (
+            server.front_proxies.client_that_is_a_ca(FRONT_PROXY),
+            "it is a CA certificate (CA:TRUE). Issue kube-apiserver's --proxy-client-cert-file without CA:TRUE",
+        ),
+    ] {
+        expect_refused_front_proxy(&server, &identity, &oci, why).await;
+        let message = server.holder(&identity).with_header("X-Remote-User", HPA).get(VALUE).await.refusal().1;
+        assert!(message.contains("(common name \"front-proxy-client\")"), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -130,18 +176,24 @@ async fn a_users_certificate_is_that_user() {
     let digest = credential.strip_prefix("X509SHA256=").unwrap();
     assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{credential}");
     // A front proxy that names nobody is nobody: it is no user of the cluster.
-    assert_eq!(server.proxy().get(VALUE).await.refusal().0, 401);
+    let unnamed = server.proxy().with_header("X-Remote-User", "");
+    let why = "Unauthorized: the front proxy names no user that can be read in header X-Remote-User";
+    assert_eq!(unnamed.get(VALUE).await.refusal(), (401, why.to_owned()));
 }
 
 #[tokio::test]
 async fn a_certificate_out_of_its_time_or_for_another_purpose_is_refused() {
     let (server, oci) = start().await;
     server.cluster.allow(HPA);
-    for identity in [server.front_proxies.expired_client(FRONT_PROXY), server.front_proxies.server(FRONT_PROXY)] {
-        expect_unauthorized(&server.holder(&identity).with_header("X-Remote-User", HPA), &oci).await;
+    let expired = "it or its chain expired at 2021-01-01T00:00:00Z";
+    let usage = "its extended key usage has no clientAuth";
+    for (identity, why) in
+        [(server.front_proxies.expired_client(FRONT_PROXY), expired), (server.front_proxies.server(FRONT_PROXY), usage)]
+    {
+        expect_refused_front_proxy(&server, &identity, &oci, why).await;
     }
-    for identity in [server.clients.expired_client(HPA), server.clients.server(HPA)] {
-        expect_unauthorized(&server.holder(&identity), &oci).await;
+    for (identity, why) in [(server.clients.expired_client(HPA), expired), (server.clients.server(HPA), usage)] {
+        expect_refused_user(&server, &identity, &oci, why).await;
     }
 }
 
@@ -155,8 +207,8 @@ async fn a_certificate_that_cannot_be_read_is_nobodys_and_shuts_nobody_out() {
             let identity = authority.client_of_version_1(FRONT_PROXY);
             let holder = server.holder(&identity).with_tls(versions);
             assert_eq!(holder.get("/apis/external.metrics.k8s.io/v1beta1").await.status, 200);
-            let posing = holder.clone().with_header("X-Remote-User", "bob");
-            assert_eq!(posing.get(VALUE).await.refusal(), (401, "Unauthorized".to_owned()));
+            let (code, message) = holder.clone().with_header("X-Remote-User", "bob").get(VALUE).await.refusal();
+            assert_eq!((code, message.contains("it is not of X.509 version 3")), (401, true), "{message}");
             assert_eq!(holder.with_token("good").get(VALUE).await.status, 200);
         }
     }
@@ -173,7 +225,8 @@ async fn a_change_of_the_ca_counts_from_the_next_request_of_the_same_connection(
 
         let next = Authority::named("front proxies");
         server.trust.apply(&identity_config(&next, &server.clients)).unwrap();
-        assert_eq!(kept.get(VALUE).await.refusal(), (401, "Unauthorized".to_owned()));
+        let (code, message) = kept.get(VALUE).await.refusal();
+        assert_eq!((code, message.contains(OTHER_KEY)), (401, true), "{message}");
         let after = server.holder(&next.client(FRONT_PROXY, &[])).with_header("X-Remote-User", HPA);
         assert_eq!(after.get(VALUE).await.status, 200);
         assert_eq!(before.get(VALUE).await.status, 401);
@@ -279,7 +332,8 @@ async fn a_resumed_session_is_no_better_than_the_ca_of_now() {
         let resumed = connect().await;
         assert_eq!(resumed.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
         let answer = client.over(resumed).await.unwrap().get(VALUE).await;
-        assert_eq!(answer.refusal(), (401, "Unauthorized".to_owned()), "{version:?}");
+        let (code, message) = answer.refusal();
+        assert_eq!((code, message.contains(OTHER_KEY)), (401, true), "{version:?}: {message}");
         assert_eq!(oci.queue("orders").reads(), reads);
     }
 }

@@ -129,6 +129,17 @@ async fn a_long_silence_is_remembered_as_a_break_and_a_short_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_leaves_no_break_in_the_future() {
+    let (objects, now) = (Objects::default(), Timestamp::now());
+    let ahead = now + SignedDuration::from_hours(1);
+    left_behind(&objects, ahead, ahead).await;
+    let replica = Replica::start(&objects, "next");
+    replica.acts_within(SUCCESSION).await;
+    let unbroken = replica.lease.unbroken(Duration::from_secs(60)).unwrap();
+    assert!((now..=Timestamp::now()).contains(&unbroken), "{unbroken}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_retired_is_held_by_nobody_until_the_next_start() {
     let objects = Objects::default();
     let (first, second) = two(&objects).await;

@@ -38,6 +38,9 @@ mod audit;
 /// Attacks on the listener, and callers who are served meanwhile.
 mod shell;
 
+/// Answers that clients request and do not read.
+mod unread;
+
 /// One certificate for all replicas.
 mod shared_certificate;
 
@@ -50,6 +53,9 @@ mod zero;
 
 /// `get`, without a cluster.
 mod get;
+
+/// The way to kube-apiserver: kubeconfigs, proxies, credentials.
+mod kubeconfig;
 
 /// What `check` and `explain` say of HPAs, and what they request for that.
 mod hpas;

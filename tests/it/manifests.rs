@@ -179,3 +179,144 @@ fn before_a_move_keda_asks_where_exporter_compat_answers() {
         assert!(guide.contains(&trigger.url) && guide.contains(&trigger.location), "docs/moving.md has another one");
     }
 }
+
+/// Every object that a kustomization has as a file.
+fn all_objects() -> Vec<(PathBuf, Value)> {
+    let mut folders =
+        vec![root("apiservice"), root("manifests/base"), root("manifests/overlays"), root("manifests/components")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "yaml")
+                && path.file_name().unwrap() != "kustomization.yaml"
+            {
+                found.extend(documents(&path).into_iter().map(|object| (path.clone(), object)));
+            }
+        }
+    }
+    // A config is a file of a ConfigMap; a patch is only part of an object.
+    let is_patch = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        read(&path.with_file_name("kustomization.yaml")).contains(&format!("- path: {name}"))
+    };
+    found.retain(|(path, object)| object["kind"] != "Config" && !is_patch(path));
+    assert!(found.len() > 30, "{}", found.len());
+    found
+}
+
+/// What a server-side apply of a value that is not the one that kube-apiserver keeps would differ in.
+fn drift(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Null => found.push(format!("{at} is null")),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| drift(value, &format!("{at}.{key}"), found)),
+        Value::Array(items) => {
+            // The keys by which kube-apiserver merges lists.
+            for key in ["name", "mountPath", "containerPort"] {
+                let mut keys: Vec<String> =
+                    items.iter().filter_map(|item| item.get(key)).map(ToString::to_string).collect();
+                let all = keys.len();
+                keys.sort_unstable();
+                keys.dedup();
+                if keys.len() < all {
+                    found.push(format!("{at} has a {key} twice"));
+                }
+            }
+            items.iter().for_each(|item| drift(item, &format!("{at}[]"), found));
+        }
+        Value::String(text) if at.contains(".resources.") => {
+            let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+            let is_whole = digits.bytes().all(|digit| digit.is_ascii_digit());
+            if !is_whole || (text.ends_with('m') && digits.ends_with("000")) {
+                found.push(format!("{at} is {text}, which kube-apiserver writes in another way"));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn nothing_that_is_applied_differs_from_what_kube_apiserver_keeps() {
+    for (path, object) in all_objects() {
+        let mut found = Vec::new();
+        drift(&object, "", &mut found);
+        let kept_by_the_server = ["creationTimestamp", "generation", "managedFields", "resourceVersion", "uid"];
+        found.extend(
+            kept_by_the_server
+                .map(|key| &object["metadata"][key])
+                .iter()
+                .map(ToString::to_string)
+                .filter(|it| it != "null"),
+        );
+        assert!(found.is_empty() && object["status"].is_null(), "{}: {found:?}", path.display());
+    }
+    let mut found = Vec::new();
+    let broken = serde_json::json!({
+        "a": null, "env": [{"name": "x"}, {"name": "x"}],
+        "resources": {"requests": {"cpu": "1000m", "memory": "0.5Gi", "good": "10m"}},
+    });
+    drift(&broken, "", &mut found);
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// A second render of the chart is the first one.
+#[test]
+fn the_chart_has_no_value_of_chance_time_or_cluster() {
+    for entry in std::fs::read_dir(root("manifests/chart/templates")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = read(&path);
+        let actions = text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap());
+        for word in actions.flat_map(|action| action.split(|letter: char| !(letter.is_alphanumeric() || letter == '.')))
+        {
+            let varies =
+                ["lookup", "now", "uuidv4", "shuffle", ".Release.Revision", ".Release.IsInstall", ".Release.IsUpgrade"];
+            let varies = varies.contains(&word) || word.starts_with("rand") || word.starts_with("gen");
+            assert!(!varies, "{word} in {}", path.display());
+        }
+    }
+}
+
+/// depthgauge writes these by itself; the APIService only where a component or value says so.
+#[test]
+fn what_depthgauge_writes_is_in_no_manifest() {
+    for (path, object) in all_objects() {
+        let kind = object["kind"].as_str().unwrap();
+        assert!(!["Secret", "Lease"].contains(&kind), "{}: {kind}", path.display());
+        let places = [root("apiservice/apiservice.yaml"), root("manifests/components/apiservice/apiservice.yaml")];
+        assert!(kind != "APIService" || places.contains(&path), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_apiservice_of_gitops_is_the_one_that_depthgauge_applies() {
+    let own = documents(&root("apiservice/apiservice.yaml")).remove(0);
+    assert_eq!(documents(&root("manifests/components/apiservice/apiservice.yaml")).remove(0), own);
+    assert!(own["spec"]["caBundle"].is_null(), "it would be taken away from whoever has added it: {own}");
+    // Beside the fields that Helm fills in.
+    let chart = read(&root("manifests/chart/templates/apiservice.yaml"));
+    for (key, value) in own["spec"].as_object().unwrap().iter().filter(|(key, _)| *key != "service") {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert!(chart.contains(&format!("\n  {key}: {value}\n")), "{key}: {value}");
+    }
+    for (key, value) in [("name", "depthgauge"), ("port", "443"), ("namespace", "{{ .Release.Namespace }}")] {
+        assert!(chart.contains(&format!("\n    {key}: {value}\n")), "{key}: {value}");
+    }
+}
+
+/// What adds the caBundle instead of depthgauge, and that depthgauge then leaves the APIService alone.
+#[test]
+fn with_cert_manager_the_apiservice_can_be_the_users() {
+    let component = documents(&root("manifests/components/apiservice-cert-manager/kustomization.yaml")).remove(0);
+    assert_eq!(component["components"], serde_json::json!(["../apiservice"]));
+    let [annotation, flag] = component["patches"].as_array().unwrap().as_slice() else { panic!("{component}") };
+    let certificates = documents(&root("manifests/overlays/cert-manager/certificate.yaml"));
+    let leaf = one(&certificates, "Certificate", "depthgauge");
+    let leaf = format!("{}/depthgauge", leaf["metadata"]["namespace"].as_str().unwrap());
+    let injected = format!("cert-manager.io/inject-ca-from: {leaf}");
+    assert!(annotation["patch"].as_str().unwrap().contains(&injected), "{annotation}");
+    assert!(flag["patch"].as_str().unwrap().contains("value: --register=false"), "{flag}");
+    let patched = serde_json::json!({"kind": "Deployment", "name": "depthgauge"});
+    assert_eq!((&annotation["target"]["kind"], &flag["target"]), (&"APIService".into(), &patched));
+}

@@ -166,16 +166,20 @@ async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
     for path in ["/livez", "/readyz", "/healthz"] {
         assert_eq!(admin(&operator, path).await, (200, "ok".to_owned()), "{path}");
     }
+    let cause = format!(
+        "kube-apiserver does not answer: cannot connect to https://{NOWHERE}: tcp connect error: Connection refused (os error 111)"
+    );
+    let identity = "cannot watch ConfigMap kube-system/extension-apiserver-authentication";
     let lines = [
-        "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: kube-apiserver does not answer\n",
-        "[!]apiservice degraded: cannot register: kube-apiserver does not answer\n",
-        "[+]listener ok\n",
-        "readyz check passed\n",
+        format!("[!]identity degraded: {identity}: {cause}\n"),
+        format!("[!]apiservice degraded: cannot register: {cause}\n"),
+        "[+]listener ok\n".to_owned(),
+        "readyz check passed\n".to_owned(),
     ];
     eventually("each part's own line", async || {
         let (code, body) = admin(&operator, "/readyz?verbose").await;
         assert_eq!(code, 200);
-        lines.iter().all(|line| body.contains(line)).then_some(())
+        lines.iter().all(|line| body.contains(&**line)).then_some(())
     })
     .await;
     let anyone = client(&home, &address);
@@ -220,6 +224,32 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
     let ended = program.ended().await;
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.stderr.ends_with("depthgauge: stopped at once by a second signal"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn the_limit_on_open_files_is_raised_and_a_low_one_is_said() {
+    for (limits, raised) in [("-Sn 200", true), ("-n 500", false)] {
+        let home = good_home();
+        let mut program = home.start_limited(
+            limits,
+            &[
+                "serve",
+                "--config=config.yaml",
+                "--kubeconfig=kubeconfig",
+                "--register=false",
+                "--bind-address=127.0.0.1",
+                "--secure-port=0",
+                "--admin-address=127.0.0.1:0",
+            ],
+        );
+        let _ = program.said("admin on ").await;
+        let (soft, hard) = program.open_files();
+        assert_eq!(soft, hard);
+        assert_eq!(soft != "500", raised, "{soft}");
+        program.terminate();
+        let ended = program.ended().await;
+        assert_eq!(ended.stderr.contains("the limit on open files is low"), !raised, "{}", ended.stderr);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::apiservice::{self, Availability, Install, Registration};
+use depthgauge::apiservice::{self, Availability, Install, Registration, Unregistered};
 use depthgauge::certs::{Certificates, CertsError, Lifetimes, Serving};
 use depthgauge::health::{Health, State};
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +22,7 @@ use crate::support::{crypto, eventually, server};
 
 const NAME: &str = "depthgauge.depthgauge.svc";
 const SECRET: &str = "/api/v1/namespaces/depthgauge/secrets/certs";
+const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/depthgauge";
 const APISERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
 const MINUTE: Duration = Duration::from_secs(60);
 /// Of a CA.
@@ -163,6 +164,55 @@ async fn who_goes_on_changing_the_apiservice_is_named_until_he_stops() {
     assert!(since.elapsed() > MINUTE / 2, "{:?}", since.elapsed());
 }
 
+fn cluster_role(objects: &Objects, uid: &str) {
+    objects.put(CLUSTER_ROLE, json!({"metadata": {"name": "depthgauge", "uid": uid}}));
+}
+
+async fn owned_by(objects: &Objects, uid: &str) {
+    let owner = || objects.get(APISERVICE).map(|found| found["metadata"]["ownerReferences"][0]["uid"].clone());
+    eventually("its owner", async || (owner()? == uid).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_garbage_collection_deletes_with_a_former_cluster_role_is_registered_again() {
+    let objects = Objects::default();
+    cluster_role(&objects, "1");
+    let (_serving, keep, health) = registered(&objects).await;
+    tokio::spawn(keep);
+    owned_by(&objects, "1").await;
+    // Replaced and collected before anything was seen of it.
+    cluster_role(&objects, "2");
+    objects.delete(APISERVICE);
+    owned_by(&objects, "2").await;
+    // Replaced and seen before garbage collection comes.
+    cluster_role(&objects, "3");
+    owned_by(&objects, "3").await;
+    // Uninstalled, and installed again while the process runs.
+    objects.delete(CLUSTER_ROLE);
+    objects.delete(APISERVICE);
+    let gone = "and so is ClusterRole depthgauge that owned it";
+    eventually("it waits", async || said(&health).contains(gone).then_some(())).await;
+    assert_eq!(objects.get(APISERVICE), None);
+    cluster_role(&objects, "4");
+    owned_by(&objects, "4").await;
+    eventually("all is well", async || (said(&health) == "Ok").then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_deletes_stays_deleted_whatever_becomes_of_the_cluster_role() {
+    let objects = Objects::default();
+    cluster_role(&objects, "1");
+    let (_serving, keep, health) = registered(&objects).await;
+    tokio::spawn(keep);
+    owned_by(&objects, "1").await;
+    objects.delete(APISERVICE);
+    let deleted = "was deleted by somebody and stays so";
+    eventually("it is said", async || said(&health).contains(deleted).then_some(())).await;
+    cluster_role(&objects, "2");
+    tokio::time::sleep(MINUTE).await;
+    assert!(objects.get(APISERVICE).is_none() && said(&health).contains(deleted), "{}", said(&health));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
     let objects = Objects::default();
@@ -178,6 +228,29 @@ async fn a_take_over_ends_the_injection_of_another_ca_and_remembers_it() {
         (former, &annotations()["else"]),
         (json!(r#"{"cert-manager.io/inject-ca-from":"keda/ca"}"#), &json!("stays"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_that_was_undone_is_not_repeated_at_the_next_start() {
+    let objects = Objects::default();
+    objects.put(APISERVICE, foreign());
+    let (_serving, _keep, health) = registering(&objects, true).await;
+    let service = || objects.get(APISERVICE).unwrap()["spec"]["service"]["name"].clone();
+    eventually("taken", async || (service() == "depthgauge").then_some(())).await;
+    let given_up = apiservice::unregister(objects.client(), None, true).await;
+    assert_eq!(given_up.became.unwrap(), Unregistered::Restored("Service keda/adapter".to_owned()));
+    eventually("it is seen", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
+
+    let (_serving, _keep, health) = registering(&objects, true).await;
+    let left = "gave APIService v1beta1.external.metrics.k8s.io back to Service keda/adapter, and --takeover does not undo that";
+    eventually("it is left", async || said(&health).contains(left).then_some(())).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(service(), "adapter");
+    // The person who wants it again says so.
+    let mut found = objects.get(APISERVICE).unwrap();
+    found["metadata"]["annotations"].as_object_mut().unwrap().remove("depthgauge.dev/restored").unwrap();
+    objects.put(APISERVICE, found);
+    eventually("taken again", async || (service() == "depthgauge").then_some(())).await;
 }
 
 fn bundle(objects: &Objects) -> Option<String> {

@@ -20,18 +20,18 @@ use crate::support::oci::{Oci, source};
 use crate::support::server::{Server, VALUE, start, start_with};
 use crate::support::{PATIENCE, eventually};
 
-type Stream = TlsStream<TcpStream>;
+pub(crate) type Stream = TlsStream<TcpStream>;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const DATA: u8 = 0;
 const WINDOW_UPDATE: u8 = 8;
-const SETTINGS: u8 = 4;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 /// `:method GET`, `:scheme https`, `:path /`, `:authority x`, by the static table of HPACK.
 const GET_ROOT: &[u8] = &[0x82, 0x87, 0x84, 0x41, 0x01, b'x'];
 /// What limits are set to where an attack has to run into them.
@@ -40,7 +40,7 @@ const SHORT: Duration = Duration::from_millis(200);
 static TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 static TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
@@ -54,7 +54,7 @@ async fn by_hand(client: &Client) -> Stream {
 }
 
 /// Kind, stream and payload of what the server sends next.
-async fn next_frame(stream: &mut Stream) -> (u8, u32, Vec<u8>) {
+pub(crate) async fn next_frame(stream: &mut Stream) -> (u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     timeout(PATIENCE, stream.read_exact(&mut head)).await.expect("a frame").unwrap();
     let [high, middle, low, kind, _flags, id @ ..] = head;

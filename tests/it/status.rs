@@ -294,10 +294,17 @@ async fn the_admin_port_has_it_on_loopback_only_and_under_a_local_name() {
     assert_eq!(ask(&address, "/status", "localhost:8080").await, 200);
     assert_eq!(ask(&address, "/status", "rebound.example.com:8080").await, 421);
     assert_eq!(ask(&address, "/metrics", "rebound.example.com:8080").await, 200);
+    let verbose = async |address: &str| {
+        browser.get(format!("{address}/readyz?verbose")).send().await.unwrap().text().await.unwrap()
+    };
+    let (reason, withheld) =
+        ("[!]identity degraded: cannot watch ConfigMap ", "[!]identity degraded: reason withheld\n");
+    eventually("the reason", async || verbose(&address).await.contains(reason).then_some(())).await;
     drop(local);
     let wide = ["serve", "--bind-address=127.0.0.1", "--admin-address=0.0.0.0:0", "--cert-dir=certs"];
     let mut wide = home.start(&[&wide[..], &flags].concat());
     let address = wide.said("admin on ").await;
     assert_eq!(ask(&address, "/metrics", "localhost").await, 200);
     assert_eq!(ask(&address, "/status", "localhost").await, 404);
+    eventually("no reason", async || verbose(&address).await.contains(withheld).then_some(())).await;
 }

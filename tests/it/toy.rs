@@ -38,7 +38,7 @@ const TOY: Kind = Kind {
     environment: None,
 };
 
-const TOYS: Kinds = &[&TOY];
+pub(crate) const TOYS: Kinds = &[&TOY];
 
 const COLOURS: Key = Key::new(
     "colours",
@@ -92,7 +92,7 @@ const HEAD: &str = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n";
 const BOXES: &str = "connections:\n  attic: {type: box, times: 1}\n";
 const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
-fn config(entries: &[&str]) -> String {
+pub(crate) fn config(entries: &[&str]) -> String {
     let entries: String =
         entries.iter().map(|entry| format!("  - {{type: toy, namespaces: [shop], {entry}}}\n")).collect();
     format!("{HEAD}{BOXES}sources:\n{entries}")

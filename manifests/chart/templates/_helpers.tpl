@@ -26,6 +26,17 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- merge (dict) .Values.podAnnotations (dict "linkerd.io/inject" "disabled") | toYaml }}
 {{- end }}
 
+{{- /* Not empty where the APIService is this chart's and its caBundle is not added by depthgauge. */ -}}
+{{- define "depthgauge.foreignCaBundle" -}}
+{{- if and .Values.apiService.caBundle (not .Values.apiService.create) }}
+{{- fail "apiService.caBundle needs apiService.create: true" }}
+{{- end -}}
+{{- if and .Values.apiService.caBundle .Values.certManager.enabled }}
+{{- fail "apiService.caBundle: with certManager.enabled, cert-manager adds it" }}
+{{- end -}}
+{{- if and .Values.apiService.create (or .Values.certManager.enabled .Values.apiService.caBundle) }}true{{ end -}}
+{{- end }}
+
 {{- define "depthgauge.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

@@ -114,6 +114,14 @@ struct Layout<'s> {
     further: BTreeSet<&'s str>,
 }
 
+/// A table of these samples has at least so many bytes in cells of labels that a sample does not have.
+/// With labels of many names, most of the table is such cells.
+pub(in crate::api) fn least_bytes(samples: &[Sample]) -> usize {
+    let keys = || samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
+    let cells = keys().collect::<BTreeSet<_>>().len() * samples.len();
+    (cells - keys().count()) * NONE.len()
+}
+
 // === impl Include ===
 
 impl Include {
@@ -242,6 +250,8 @@ fn human(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::MetricName;
+    use crate::metric::quantity::Quantity;
 
     #[test]
     fn ages_as_kubectl_writes_them() {
@@ -271,6 +281,24 @@ mod tests {
             (i64::MAX, "292471208677y"),
         ] {
             assert_eq!(human(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_longer_than_its_least_bytes_and_not_much() {
+        let sample = |number: usize| Sample {
+            metric: MetricName::new("my-metric"),
+            labels: [(format!("label-{number}"), "x".repeat(number))].into_iter().collect(),
+            timestamp: Timestamp::UNIX_EPOCH,
+            value: Quantity::from_units(1),
+        };
+        for (count, at_least) in [(0, 0), (1, 0), (10, 0), (200, 200 * 199 * NONE.len())] {
+            let samples: Vec<_> = (0..count).map(sample).collect();
+            let now = Timestamp::UNIX_EPOCH;
+            let content = Content { namespace: "shop", label: None, samples: &samples, now, asked_every: None };
+            let table = serde_json::to_vec(&Table::of(&content, "meta.k8s.io/v1", Include::None)).unwrap();
+            let least = least_bytes(&samples) + super::super::least_bytes(&samples);
+            assert!((at_least..=table.len()).contains(&least), "{count}: {least} of {}", table.len());
         }
     }
 

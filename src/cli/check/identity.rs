@@ -1,4 +1,5 @@
-//! The identity ConfigMap, by which kube-apiserver can say whom it asks for.
+//! The identity ConfigMap, by which kube-apiserver can say whom it asks for, and whether depthgauge
+//! accepts its certificate.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +7,30 @@ use serde_json::Value;
 
 use crate::auth::{IDENTITY_CONFIG_MAP, Trust};
 use crate::cli::finding::Finding;
+use crate::cli::told;
 use crate::cli::wire::{Trouble, Wire};
 use crate::metric::Clock;
 
 const CONSEQUENCE: &str = "only bearer tokens work for values, so no HPA gets one";
+/// A metric that depthgauge does not have: a request for it is authenticated and reads no source.
+const PROBE: &str = "depthgauge_check";
 
 pub(super) async fn check(wire: &Wire, clock: Clock) -> Finding {
     let (namespace, name) = IDENTITY_CONFIG_MAP;
     judge(wire.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await, clock)
+}
+
+/// Whether depthgauge accepts the front-proxy certificate of the kube-apiserver that answers, by a
+/// request for a value. `None` where that can't be seen.
+pub(super) async fn front_proxy(wire: &Wire) -> Option<Finding> {
+    match wire.get(&told::path("default", PROBE, "")).await {
+        // Only an authenticated client gets to know that there is no such metric.
+        Err(Trouble::Absent(_)) => Some(Finding::ok("depthgauge accepts kube-apiserver's front-proxy certificate")),
+        Err(Trouble::Unauthenticated(why)) => Some(Finding::fail(format!(
+            "depthgauge does not know for whom kube-apiserver requests a value, so no HPA gets one: {why}"
+        ))),
+        _ => None,
+    }
 }
 
 fn judge(found: Result<Value, Trouble>, clock: Clock) -> Finding {

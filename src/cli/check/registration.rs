@@ -2,7 +2,7 @@
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner};
+use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner, restored};
 use crate::cli::finding::Finding;
 use crate::cli::version::Version;
 use crate::cli::wire::{Trouble, Wire, late};
@@ -95,10 +95,13 @@ pub(super) fn judge(
         }
     };
     if !leads_to(found, wanted) {
-        let owner = owner(found);
+        let remedy = restored(found)
+            .unwrap_or_else(|| "remove that adapter, or start depthgauge serve with --takeover".to_owned());
         return vec![Finding::fail(format!(
-            "APIService {NAME} belongs to {owner}, not to Service {}/{}: remove that adapter, or start depthgauge serve with --takeover",
-            wanted.namespace, wanted.name
+            "APIService {NAME} belongs to {}, not to Service {}/{}: {remedy}",
+            owner(found),
+            wanted.namespace,
+            wanted.name
         ))];
     }
     let mut findings = vec![availability(found, wanted, silence)];
@@ -218,6 +221,11 @@ mod tests {
             assert!(absent.level == Level::Fail && absent.text.ends_with(until), "{}", absent.text);
             assert_eq!(absent.text.contains("kubectl logs -n a deploy/b;"), deployed, "{}", absent.text);
         }
+        let mut restored = apiservice(&spec(&json!({"service": {"namespace": "k", "name": "m"}})), "True");
+        restored.metadata.annotations = Some([("depthgauge.dev/restored".to_owned(), "true".to_owned())].into());
+        let restored = &judge(Ok(&restored), &us, true, None)[0];
+        let again = "kubectl annotate apiservice v1beta1.external.metrics.k8s.io depthgauge.dev/restored-";
+        assert!(restored.level == Level::Fail && restored.text.ends_with(again), "{}", restored.text);
         let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false, None);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
     }

@@ -66,7 +66,9 @@ impl Doors<'_> {
         let guarded = metrics.clone().merge(status::routes(status.clone()));
         let guarded = guarded.layer(from_fn_with_state(auth.clone(), auth::path_layer));
         let routes = api::routes(catalog).merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
-        let operators = admin::probes(health.clone(), Reasons::Told).merge(metrics);
+        // Any client that reaches a port beyond loopback can read it, without authentication.
+        let reasons = if admin_is_local { Reasons::Told } else { Reasons::Withheld };
+        let operators = admin::probes(health.clone(), reasons).merge(metrics);
         let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
         (Gate::new(auth, values, routes), operators)
     }

@@ -26,9 +26,15 @@ fn unknown() -> Told {
     Told::Unknown("queue \"orders\" cannot be read since 10:00.".into())
 }
 
-/// At second 100, nothing broken.
+/// At second 100, nothing broken, by a clock that nobody has set.
+fn facts<'f>(hpa: &'f Autoscaler, replicas: u32, told: &'f [Told]) -> Facts<'f> {
+    let (memory, now) = (hpa.memory, at(100));
+    let lasted = memory.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+    Facts { hpa, memory, replicas, told, unbroken: Some(at(0)), lasted, now }
+}
+
 fn decided(hpa: &Autoscaler, replicas: u32, told: &[Told]) -> Decision {
-    decide(&Facts { hpa, memory: hpa.memory, replicas, told, unbroken: Some(at(0)), now: at(100) })
+    decide(&facts(hpa, replicas, told))
 }
 
 fn noted(annotations: &Value) -> Autoscaler {
@@ -85,7 +91,8 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
     let sleep = Action::Sleep { memory: asleep, since: at(35) };
     assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
     // The mark was made, and the workload not scaled: somebody changed it at that moment.
-    let facts = Facts { hpa: &hpa, memory: asleep, replicas: 3, told: &[value(0, 99)], unbroken: None, now: at(101) };
+    let told = [value(0, 99)];
+    let facts = Facts { memory: asleep, now: at(101), ..facts(&hpa, 3, &told) };
     assert!(matches!(decide(&facts).action, Action::Sleep { since, .. } if since == at(35)));
     for told in [value(1, 95), fallback(0), unknown()] {
         let decision = decided(&hpa, 3, std::slice::from_ref(&told));
@@ -96,17 +103,26 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
 #[test]
 fn a_cooldown_that_began_before_a_break_begins_again() {
     let hpa = noted(&zero_since(35));
-    let facts = Facts {
-        hpa: &hpa,
-        memory: hpa.memory,
-        replicas: 3,
-        told: &[value(0, 95)],
-        unbroken: Some(at(36)),
-        now: at(100),
-    };
+    let told = [value(0, 95)];
+    let facts = Facts { unbroken: Some(at(36)), ..facts(&hpa, 3, &told) };
     let again = Memory { asleep_since: None, zero_since: Some(at(95)) };
     assert_eq!(decide(&facts).action, Action::Remember(again));
     assert!(matches!(decide(&Facts { unbroken: Some(at(35)), ..facts }).action, Action::Sleep { .. }));
+}
+
+#[test]
+fn a_step_of_the_time_of_day_ends_no_cooldown() {
+    let hpa = noted(&zero_since(35));
+    let stepped = |read: i64, now: i64, lasted: i64| {
+        let (told, lasted) = ([value(0, read)], SignedDuration::from_secs(lasted));
+        decide(&Facts { lasted, now: at(now), ..facts(&hpa, 3, &told) }).action
+    };
+    // An hour forward; the reading is 5 s old.
+    assert_eq!(stepped(3695, 3700, 64), Action::Nothing);
+    assert!(matches!(stepped(3695, 3700, 65), Action::Sleep { .. }));
+    // A minute back, after the reading.
+    assert_eq!(stepped(150, 90, 59), Action::Nothing);
+    assert!(matches!(stepped(150, 90, 60), Action::Sleep { .. }));
 }
 
 #[test]
@@ -153,6 +169,19 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
     }
     // Somebody has scaled it up.
     assert_eq!(decided(&hpa, 2, &[value(5, 99)]).action, Action::Remember(Memory::default()));
+}
+
+/// KEDA's `idleReplicaCount: 0` beside a `minReplicaCount`.
+#[test]
+fn from_any_min_replicas_it_goes_to_zero_and_back_to_no_fewer() {
+    let (mut awake, mut asleep) = (noted(&zero_since(35)), noted(&asleep_by_us()));
+    (awake.min, asleep.min) = (4, 4);
+    let slept = decided(&awake, 4, &[value(0, 95)]);
+    assert!(matches!(slept.action, Action::Sleep { .. }) && slept.finding.is_none(), "{slept:?}");
+    for (told, size) in [(value(1, 99), 4), (value(12, 99), 6), (value(1000, 99), 10)] {
+        assert_eq!(wakes(&decided(&asleep, 0, &[told])), Some((size, Why::Work)));
+    }
+    assert_eq!(decided(&asleep, 0, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
 }
 
 #[test]
@@ -214,8 +243,8 @@ fn what_cannot_be_is_said_and_nothing_is_scaled() {
     let none = hpa(&json!({"spec": {"metrics": cpu}}));
     let mut beside = noted(&zero_since(10));
     beside.others.push("Resource cpu".to_owned());
-    let mut two = noted(&zero_since(10));
-    two.min = 2;
+    let mut by_cpu = noted(&zero_since(10));
+    by_cpu.external_only = Err("annotation depthgauge.dev/zero-by is \"cpu\"".to_owned());
     let mut soon = noted(&zero_since(10));
     soon.cooldown = Err("annotation depthgauge.dev/cooldown is \"soon\"".to_owned());
     let invalid = selecting(&zero_since(10), "orders,queue");
@@ -223,7 +252,7 @@ fn what_cannot_be_is_said_and_nothing_is_scaled() {
         (&none, vec![], Problem::NoMetric),
         (&invalid, vec![value(0, 99)], Problem::InvalidSelector),
         (&beside, vec![value(0, 99)], Problem::OtherMetrics),
-        (&two, vec![value(0, 99)], Problem::MinReplicas),
+        (&by_cpu, vec![value(0, 99)], Problem::Annotation),
         (&soon, vec![value(0, 99)], Problem::Annotation),
     ] {
         let decision = decided(hpa, 3, &told);
@@ -240,10 +269,10 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
     unlabelled.labelled = false;
     assert_eq!(wakes(&decided(&unlabelled, 0, &[value(0, 99)])), Some((1, Why::HandBack)));
     assert_eq!(wakes(&decided(&unlabelled, 0, &[value(20, 99)])), Some((10, Why::HandBack)));
-    let mut two = noted(&asleep_by_us());
-    two.min = 2;
-    let decision = decided(&two, 0, &[unknown()]);
-    assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::MinReplicas)));
+    let mut beside = noted(&asleep_by_us());
+    (beside.min, beside.others) = (2, vec!["Resource cpu".to_owned()]);
+    let decision = decided(&beside, 0, &[unknown()]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((2, Why::HandBack)), Some(Problem::OtherMetrics)));
     // Its HPA reads nothing, so it would stay at 0.
     let decision = decided(&selecting(&asleep_by_us(), "orders "), 0, &[unknown()]);
     assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::InvalidSelector)));

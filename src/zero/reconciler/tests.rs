@@ -1,11 +1,16 @@
 //! One HPA and a kube-apiserver that answers as a test wants.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
 use crate::lookup::Catalog;
+use crate::metric::Clock;
+use crate::metric::quantity::Quantity;
 use crate::source::KINDS;
 use crate::zero::autoscaler::tests::hpa;
 use crate::zero::calls::Calls;
@@ -22,6 +27,14 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 pub(in crate::zero) fn shared(
     answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
 ) -> (Arc<Shared>, Requests) {
+    shared_by(Timestamp::now, answer)
+}
+
+/// The same by this clock.
+fn shared_by(
+    clock: Clock,
+    answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
+) -> (Arc<Shared>, Requests) {
     let requests = Requests::default();
     let seen = requests.clone();
     let client = answering(move |method, uri, body| {
@@ -29,20 +42,20 @@ pub(in crate::zero) fn shared(
         seen.lock().push((method.clone(), path.to_owned(), body.clone()));
         answer(method, path, body)
     });
-    let (catalog, _) = Catalog::new(Vec::new(), KINDS, Timestamp::now);
-    let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", Timestamp::now);
+    let (catalog, _) = Catalog::new(Vec::new(), KINDS, clock);
+    let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", clock);
     let calls = Calls::of_hpas();
     let shared = Shared {
         scales: scale::Scales::new(client.clone(), calls.clone()),
-        objects: Arc::new(objects::Objects::new(client.clone(), Timestamp::now)),
-        events: events::Events::new(client.clone(), calls.clone(), "it".to_owned(), Timestamp::now),
+        objects: Arc::new(objects::Objects::new(client.clone(), clock)),
+        events: events::Events::new(client.clone(), calls.clone(), "it".to_owned(), clock),
         client,
         calls,
         catalog: Arc::new(catalog),
         lease: Arc::new(lease),
         findings: Findings::default(),
         actions: Actions::default(),
-        clock: Timestamp::now,
+        clock,
     };
     (Arc::new(shared), requests)
 }
@@ -85,6 +98,15 @@ async fn a_scale_that_cannot_be_read_breaks_a_cooldown() {
 }
 
 #[tokio::test]
+async fn a_failure_is_not_in_the_future_when_the_time_of_day_was_set_back() {
+    let (mut reconciler, _) = reconciler(at_zero);
+    reconciler.failed_at = Some(Timestamp::now() + SignedDuration::from_hours(1));
+    let (hpa, scale) = (cooling(), running());
+    let facts = reconciler.facts(&hpa, &scale, &[]);
+    assert_eq!(facts.unbroken, Some(facts.now));
+}
+
+#[tokio::test]
 async fn annotations_about_another_workload_are_removed_and_newer_ones_stay() {
     let sleeps =
         |since: &str| hpa(&json!({"metadata": {"annotations": {"depthgauge.dev/scaled-to-zero-since": since}}}));
@@ -97,6 +119,43 @@ async fn annotations_about_another_workload_are_removed_and_newer_ones_stay() {
         assert_eq!(remembered(&requests).iter().filter(gone).count(), removed);
         assert_eq!(reconciler.moved, None);
     }
+}
+
+/// Seconds by which the time of day is ahead of the runtime's clock.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+fn set_clock() -> Timestamp {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let begin: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+    let passed = SignedDuration::try_from(BEGIN.elapsed()).unwrap();
+    begin + passed + SignedDuration::from_secs(AHEAD.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_of_day_that_is_set_forward_ends_no_cooldown_and_one_that_is_set_back_begins_it_again() {
+    let (shared, _) = shared_by(set_clock, at_zero);
+    let (mut reconciler, mut hpa, scale) = (Reconciler::new(shared), hpa(&json!({})), running());
+    let mut sleeps_after = async |seconds: u64| {
+        for second in 0..=seconds {
+            let read = set_clock();
+            let told = [Told::Value { sum: Quantity::ZERO, first: read, last: read }];
+            let decision = decide(&reconciler.facts(&hpa, &scale, &told));
+            match decision.action {
+                Action::Remember(memory) => reconciler.remember(&mut hpa, memory).await.unwrap(),
+                Action::Sleep { .. } => return Some(second),
+                _ => {}
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        None
+    };
+    // 60 s, by its annotation.
+    assert_eq!(sleeps_after(20).await, None);
+    AHEAD.store(3600, Ordering::Relaxed);
+    assert_eq!(sleeps_after(38).await, None, "an hour forward");
+    assert_eq!(sleeps_after(10).await, Some(0));
+    AHEAD.store(-3600, Ordering::Relaxed);
+    assert_eq!(sleeps_after(100).await, Some(60), "an hour back");
 }
 
 /// Apps are known, and every write succeeds; the scale is at 0.

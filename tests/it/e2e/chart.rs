@@ -24,7 +24,7 @@ struct Way {
     values: &'static str,
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 9] = [
     Way { overlay: "generic", components: &[], values: "{}" },
     Way { overlay: "oke", components: &[], values: "auth: {type: workloadIdentity}" },
     Way { overlay: "openshift", components: &[], values: "openshift: {enabled: true}" },
@@ -33,6 +33,12 @@ const WAYS: [Way; 7] = [
         overlay: "exporter-compat",
         components: &[],
         values: "exporterCompat: {enabled: true}\nconfig: {sources: [{type: oci-queue, name: orders, queueId: ocid1.queue.oc1.eu-frankfurt-1.replace-with-the-ocid-of-your-queue, namespaces: [shop], export: true}]}",
+    },
+    Way { overlay: "generic", components: &["apiservice"], values: "apiService: {create: true}" },
+    Way {
+        overlay: "cert-manager",
+        components: &["apiservice-cert-manager"],
+        values: "certManager: {enabled: true}\napiService: {create: true}",
     },
     Way { overlay: "generic", components: &["scale-to-zero"], values: "scaleToZero: {enabled: true}" },
     Way {
@@ -69,6 +75,7 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("securePort=8080", "'/securePort': 'not' failed"),
         ("hostNetwork=true,securePort=10250", "'/securePort': 'not' failed"),
         ("topologySpreadConstraints[0].maxSkew=1", "'/topologySpreadConstraints/0': missing properties"),
+        ("apiService.caBundle=a_b", "'/apiService/caBundle': 'a_b' does not match pattern"),
         ("networkPolicy.kubeApiserverPorts={https}", "'/networkPolicy/kubeApiserverPorts/0': got string, want integer"),
         ("networkPolicy.egress[0].port=1", "'/networkPolicy/egress/0': additional properties 'port' not allowed"),
     ] {

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cluster::{Said, eventually, run, throughout};
 use super::world::{APISERVICE_PATH, Place, Server, World};
@@ -27,6 +27,7 @@ async fn the_apiservice_is_taken_given_back_and_taken_along() {
         unregister_deletes_only_what_is_ours(&world);
         a_right_that_is_missing_is_granted_by_what_is_printed(&world);
         it_goes_with_our_cluster_role(&world);
+        it_returns_after_our_cluster_role_was_replaced(&world);
         it_goes_before_our_deployment(&world);
         it_goes_before_our_namespace(&world);
     });
@@ -47,10 +48,14 @@ fn a_take_over_can_be_undone(world: &World) {
     assert!(said.ok && said.stdout.contains("is given back to Service keda/keda-metrics"), "{said:?}");
     let after = apiservice(world).unwrap();
     assert_eq!(after["spec"], before["spec"]);
-    assert_eq!(after["metadata"]["annotations"], before["metadata"]["annotations"]);
+    assert_eq!(before["metadata"]["annotations"], Value::Null);
+    assert_eq!(after["metadata"]["annotations"], json!({"depthgauge.dev/restored": "true"}));
     assert_eq!(after["metadata"]["ownerReferences"], Value::Null);
     await_line(&server, "was given to Service keda/keda-metrics");
-    assert_eq!(apiservice(world).unwrap()["spec"], before["spec"], "until the next start it is not taken again");
+    server.kill();
+    let server = world.serve_at(&taking);
+    await_line(&server, "and --takeover does not undo that");
+    assert_eq!(apiservice(world).unwrap()["spec"], before["spec"], "it is not taken again");
     server.kill();
 }
 
@@ -118,6 +123,21 @@ fn it_goes_with_our_cluster_role(world: &World) {
     world.cluster.told(&["delete", "clusterrole", "depthgauge"]);
     eventually("it is collected", COLLECTED, || apiservice(world).is_none().then_some(()));
     world.cluster.told(&["apply", "-k", "apiservice"]);
+}
+
+/// As Argo CD does with option Replace: garbage collection takes the APIService along.
+fn it_returns_after_our_cluster_role_was_replaced(world: &World) {
+    let server = world.serve();
+    world.await_available();
+    let uid = || apiservice(world).map(|found| found["metadata"]["uid"].clone());
+    let before = uid();
+    world.cluster.told(&["delete", "clusterrole", "depthgauge"]);
+    eventually("it is collected", COLLECTED, || uid().is_none().then_some(()));
+    world.cluster.told(&["apply", "-k", "apiservice"]);
+    eventually("it is registered again", LOOKS, || uid().filter(|uid| Some(uid) != before.as_ref()));
+    world.await_available();
+    server.kill();
+    world.cluster.told(&["delete", "apiservice", APISERVICE]);
 }
 
 fn it_goes_before_our_deployment(world: &World) {

@@ -2,14 +2,18 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
     SigningKey as _,
 };
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use tokio_rustls::TlsAcceptor;
 
 /// Signs client certificates.
@@ -24,6 +28,13 @@ pub(crate) struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
+
+/// The certificates that clients have shown.
+pub(crate) type Shown = Arc<Mutex<Vec<CertificateDer<'static>>>>;
+
+/// Takes every client certificate. Go's verifier takes those of version 1, which rustls can't parse.
+#[derive(Debug)]
+struct AnyClient(Shown);
 
 // === impl Authority ===
 
@@ -75,6 +86,13 @@ impl Authority {
         identity
     }
 
+    /// A client certificate that says that it is a CA's.
+    pub(crate) fn client_that_is_a_ca(&self, common_name: &str) -> Identity {
+        let mut params = params(common_name, &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(&params)
+    }
+
     /// One that is made for servers.
     pub(crate) fn server(&self, common_name: &str) -> Identity {
         let mut params = params(common_name, &[]);
@@ -93,27 +111,37 @@ impl Authority {
 
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
-        self.acceptor(vec![SanType::IpAddress(ip)], params("token service", &[]))
+        self.server_at(ip).acceptor()
+    }
+
+    /// The certificate of a server at this address.
+    pub(crate) fn server_at(&self, ip: IpAddr) -> Identity {
+        self.serving(vec![SanType::IpAddress(ip)], params("token service", &[]))
     }
 
     /// One of these names.
     pub(crate) fn acceptor_named(&self, names: &[&str]) -> TlsAcceptor {
         let names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
-        self.acceptor(names.collect(), params("service", &[]))
+        self.serving(names.collect(), params("service", &[])).acceptor()
     }
 
     /// One whose certificate was good until 2021.
     pub(crate) fn expired_acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
+        self.expired_server_at(ip).acceptor()
+    }
+
+    /// The certificate of a server at this address, good until 2021.
+    pub(crate) fn expired_server_at(&self, ip: IpAddr) -> Identity {
         let mut params = params("token service", &[]);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        self.acceptor(vec![SanType::IpAddress(ip)], params)
+        self.serving(vec![SanType::IpAddress(ip)], params)
     }
 
-    fn acceptor(&self, names: Vec<SanType>, mut params: CertificateParams) -> TlsAcceptor {
+    fn serving(&self, names: Vec<SanType>, mut params: CertificateParams) -> Identity {
         params.subject_alt_names = names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(&params).acceptor()
+        self.sign(&params)
     }
 
     /// What a compute instance with this organizational unit is given: an RSA key and certificate.
@@ -164,8 +192,61 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// The same, but every client has to show a certificate: any is taken, and kept in `shown`.
+    pub(crate) fn acceptor_of_clients(self, shown: Shown) -> TlsAcceptor {
+        super::crypto();
+        let (chain, key) = self.into_parts();
+        let config = rustls::ServerConfig::builder().with_client_cert_verifier(Arc::new(AnyClient(shown)));
+        TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()))
+    }
+
+    /// Certificate and key, as PEM.
+    pub(crate) fn pem(&self) -> (String, String) {
+        let block = |tag: &str, der: &[u8]| pem::encode(&pem::Pem::new(tag, der));
+        (block("CERTIFICATE", &self.chain[0]), block("PRIVATE KEY", self.key.secret_der()))
+    }
+
     pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
+    }
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.lock().unwrap().push(leaf.clone().into_owned());
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let provider = CryptoProvider::get_default().unwrap();
+        provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

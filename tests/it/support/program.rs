@@ -60,6 +60,12 @@ impl Home {
         self.spawn(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(arguments), variables)
     }
 
+    /// The same within these limits, in the words of `ulimit`.
+    pub(crate) fn start_limited(&self, limits: &str, arguments: &[&str]) -> Program {
+        let script = format!("ulimit {limits} && exec \"$0\" \"$@\"");
+        self.spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_depthgauge")]).args(arguments), &[])
+    }
+
     /// The same on a terminal, which is its standard output and standard error in one. No argument
     /// may need quotes.
     pub(crate) fn start_on_terminal(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Program {
@@ -112,6 +118,14 @@ impl Program {
             self.stderr.join();
             self.stdout.line(prefix).unwrap_or_else(|| panic!("ended without {prefix:?}: {}", self.stderr.text()))
         })
+    }
+
+    /// The soft and the hard limit on its open files.
+    pub(crate) fn open_files(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut words = limit.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
     }
 
     /// Asks it to stop, as a kubelet does.

@@ -4,9 +4,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, copy_bidirectional,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// Passes bytes on, until it is dropped.
 pub(crate) struct Relay {
@@ -23,33 +26,57 @@ pub(crate) struct Journal {
     task: JoinHandle<()>,
 }
 
+/// What a client sends before its bytes are passed on.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Handshake {
+    None,
+    Connect,
+    Socks5,
+}
+
 // === impl Relay ===
 
 impl Relay {
     /// Every connection leads to `target`.
     pub(crate) async fn to(target: SocketAddr) -> Self {
-        Self::start(target, false).await
+        Self::start(target, Handshake::None, None).await
     }
 
     /// The same, but only after a CONNECT for whatever it may be.
     pub(crate) async fn proxy(target: SocketAddr) -> Self {
-        Self::start(target, true).await
+        Self::start(target, Handshake::Connect, None).await
     }
 
-    async fn start(target: SocketAddr, proxy: bool) -> Self {
+    /// The same over TLS.
+    pub(crate) async fn tls_proxy(target: SocketAddr, tls: TlsAcceptor) -> Self {
+        Self::start(target, Handshake::Connect, Some(tls)).await
+    }
+
+    /// The same, but after a handshake of SOCKS 5 without credentials for a host name.
+    pub(crate) async fn socks(target: SocketAddr) -> Self {
+        Self::start(target, Handshake::Socks5, None).await
+    }
+
+    async fn start(target: SocketAddr, handshake: Handshake, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = asked.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(pass_on(stream, target, proxy, kept.clone()));
+                let (kept, tls) = (kept.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => pass_on(stream, target, handshake, kept).await,
+                        Some(tls) => pass_on(tls.accept(stream).await.ok()?, target, handshake, kept).await,
+                    }
+                });
             }
         });
         Self { address, asked, task }
     }
 
-    /// The first line of each connection so far.
+    /// The first line of each connection so far, or the host and port of a SOCKS request.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -62,19 +89,63 @@ impl Drop for Relay {
 }
 
 /// `None` when somebody hung up.
-async fn pass_on(mut stream: TcpStream, target: SocketAddr, proxy: bool, asked: Arc<Mutex<Vec<String>>>) -> Option<()> {
-    let mut head = Vec::new();
-    while proxy && !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).unwrap();
-    asked.lock().unwrap().push(head.lines().next().unwrap_or_default().to_owned());
-    if proxy {
-        stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.ok()?;
-    }
+async fn pass_on(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    target: SocketAddr,
+    handshake: Handshake,
+    asked: Arc<Mutex<Vec<String>>>,
+) -> Option<()> {
+    let first = match handshake {
+        Handshake::None => String::new(),
+        Handshake::Connect => connect_request(&mut stream).await?,
+        Handshake::Socks5 => socks_request(&mut stream).await?,
+    };
+    asked.lock().unwrap().push(first);
     let mut there = TcpStream::connect(target).await.ok()?;
     copy_bidirectional(&mut stream, &mut there).await.ok()?;
     Some(())
+}
+
+async fn connect_request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.ok()?;
+    stream.flush().await.ok()?;
+    let head = String::from_utf8(head).unwrap();
+    Some(head.lines().next().unwrap_or_default().to_owned())
+}
+
+/// RFC 1928.
+async fn socks_request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<String> {
+    let mut greeting = [0; 3];
+    stream.read_exact(&mut greeting).await.ok()?;
+    assert_eq!(greeting, [5, 1, 0], "version 5, one method: no credentials");
+    stream.write_all(&[5, 0]).await.ok()?;
+    let mut request = [0; 5];
+    stream.read_exact(&mut request).await.ok()?;
+    assert_eq!(request[..4], [5, 1, 0, 3], "version 5, connect, to a host name");
+    let mut host = vec![0; request[4].into()];
+    stream.read_exact(&mut host).await.ok()?;
+    let port = stream.read_u16().await.ok()?;
+    stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.ok()?;
+    Some(format!("{}:{port}", String::from_utf8(host).unwrap()))
+}
+
+/// A proxy that answers every request with this status line, or hangs up without one.
+pub(crate) async fn refusing_proxy(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 8192]).await;
+            if !answer.is_empty() {
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
+            }
+        }
+    });
+    address
 }
 
 // === impl Journal ===

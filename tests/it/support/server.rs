@@ -91,10 +91,15 @@ impl Server {
 
     /// Serves this config of other kinds of sources; the identity ConfigMap has been read.
     pub(crate) async fn start_with(config: &str, kinds: Kinds) -> Self {
+        Self::start_within(config, kinds, Limits::default()).await
+    }
+
+    /// The same, with limits that are not those of production.
+    pub(crate) async fn start_within(config: &str, kinds: Kinds, limits: Limits) -> Self {
         super::crypto();
         let config = Config::parse(config, kinds).unwrap();
         let configs = config.open(Timestamp::now).unwrap();
-        let server = Self::assemble(configs, kinds, None, Limits::default(), MinVersion::default()).await;
+        let server = Self::assemble(configs, kinds, None, limits, MinVersion::default()).await;
         server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
         server
     }

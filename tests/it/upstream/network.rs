@@ -15,7 +15,7 @@ use crate::support::double::Double;
 use crate::support::oci::{Oci, source};
 use crate::support::principals::{Instance, Oke, client};
 use crate::support::program::Home;
-use crate::support::relay::Relay;
+use crate::support::relay::{Relay, refusing_proxy};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -179,22 +179,6 @@ async fn a_proxy_of_the_environment_is_used_unless_the_environment_excepts_the_h
     let line = checked(&config, &[by_proxy, ("HTTP_PROXY", &at)]).await;
     assert!(line.contains("oci_queue_length 3"), "{line}");
     assert_eq!(proxy.asked().len(), 1);
-}
-
-/// A proxy that answers every request with this status line, or hangs up without one.
-async fn refusing_proxy(answer: &'static str) -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.read(&mut [0; 8192]).await;
-            if !answer.is_empty() {
-                let _ = stream.write_all(format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
-            }
-        }
-    });
-    address
 }
 
 #[tokio::test]

@@ -206,9 +206,12 @@ fn a_label_that_does_nothing_is_told_of() {
     assert!(found(&labelled, false).is_empty());
     let mut two = labelled.clone();
     two["spec"]["minReplicas"] = json!(2);
+    assert!(found(&two, false).is_empty());
+    let mut by_cpu = labelled.clone();
+    by_cpu["metadata"]["annotations"] = json!({zero::autoscaler::ZERO_BY: "cpu"});
     let mut soon = labelled.clone();
     soon["metadata"]["annotations"] = json!({zero::autoscaler::COOLDOWN: "soon"});
-    for (object, text) in [(&two, "minReplicas is 2"), (&soon, "write a duration such as 60s")] {
+    for (object, text) in [(&by_cpu, r#"write "external""#), (&soon, "write a duration such as 60s")] {
         let [only] = &found(object, false)[..] else { panic!("{:?}", found(object, false)) };
         assert!(only.starts_with("shop/a: ") && only.contains(text), "{only}");
     }

@@ -252,7 +252,9 @@ impl History {
     fn decision(&self) -> Decision {
         let told = self.known.map(Known::told);
         let (unbroken, now) = (Some(at(self.unbroken)), at(self.second));
-        decide(&Facts { hpa: &self.hpa, memory: self.memory, replicas: self.replicas, told: &told, unbroken, now })
+        let memory = self.memory;
+        let lasted = memory.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+        decide(&Facts { hpa: &self.hpa, memory, replicas: self.replicas, told: &told, unbroken, lasted, now })
     }
 
     fn check(&mut self, decision: &Decision) -> TestCaseResult {

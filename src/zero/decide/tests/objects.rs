@@ -66,12 +66,73 @@ fn what_stands_beside_the_queue_is_said_with_why_it_never_is_0() {
         decided(&hpa, 3, &[value(0, 99)]).finding.unwrap().text
     };
     for (other, why) in [
-        ("Resource cpu", "Resource cpu is of running pods"),
+        (
+            "Resource cpu",
+            "Resource cpu is of running pods, which use some of it at rest, and at 0 there are none. Set annotation depthgauge.dev/zero-by=external to leave it out of account, take it out",
+        ),
         ("Pods busy", "Pods busy is of running pods"),
         ("External kafka_lag", "External kafka_lag has no value, for depthgauge is whom this cluster asks"),
     ] {
         let text = beside(other);
         assert!(text.starts_with(&format!("will never be scaled to 0: {why}")), "{text}");
-        assert!(text.ends_with("Take it out of this HPA, or take label depthgauge.dev/scale-to-zero away"), "{text}");
+        assert!(text.ends_with("ake it out of this HPA, or take label depthgauge.dev/scale-to-zero away"), "{text}");
+        assert!(text.len() <= 400, "{}: {text}", text.len());
     }
+}
+
+/// A queue, requests of an Ingress, and what is of pods.
+fn with_pods(annotations: &Value) -> Autoscaler {
+    let mut hpa = with_object(annotations, &json!({"type": "Value", "value": "2"}));
+    hpa.others = vec!["Resource cpu".to_owned(), "Resource memory".to_owned(), "Pods busy".to_owned()];
+    hpa
+}
+
+/// As KEDA does it.
+#[test]
+fn where_external_metrics_alone_decide_those_of_pods_neither_keep_it_awake_nor_wake_it() {
+    let by_external = |annotations: Value| {
+        let mut annotations = annotations;
+        annotations["depthgauge.dev/zero-by"] = json!("external");
+        with_pods(&annotations)
+    };
+    let (awake, asleep) = (by_external(zero_since(35)), by_external(asleep_by_us()));
+    let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
+    assert!(matches!(slept.action, Action::Sleep { .. }) && slept.finding.is_none(), "{slept:?}");
+    for told in [[value(1, 99), value(0, 99)], [value(0, 99), value(1, 99)], [unknown(), value(0, 99)]] {
+        assert_eq!(decided(&awake, 3, &told).action, Action::Remember(Memory::default()), "{told:?}");
+    }
+    assert_eq!(wakes(&decided(&asleep, 0, &[value(0, 99), value(5, 99)])), Some((3, Why::Work)));
+    assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+    // What it has no value for is no metric of pods.
+    let mut foreign = by_external(zero_since(35));
+    foreign.others.push("External kafka_lag".to_owned());
+    assert_eq!(problem(&decided(&foreign, 3, &[value(0, 99), value(0, 95)])), Some(Problem::OtherMetrics));
+    // Without the annotation it is woken: nobody else would.
+    let decision = decided(&with_pods(&asleep_by_us()), 0, &[value(0, 99), value(0, 99)]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::OtherMetrics)));
+}
+
+#[test]
+fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
+    const OWN: &str = "requests of ingress.networking.k8s.io/web does not exist while there are no replicas. It seems to come from the pods of this workload";
+    let target = json!({"type": "Value", "value": "2"});
+    let absent = || Told::Absent("custom.metrics.k8s.io answers 404.".into());
+    let by_us = with_object(&asleep_by_us(), &target);
+    let said = decided(&by_us, 0, &[value(0, 99), absent()]);
+    assert_eq!((&said.action, problem(&said)), (&Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
+    let text = said.finding.unwrap().text;
+    assert!(text.starts_with(OWN) && text.ends_with("Why: custom.metrics.k8s.io answers 404."), "{text}");
+    assert!(text.contains("kubectl scale -n shop deployment/dummy --replicas=1") && text.len() <= 400, "{text}");
+    // What cannot be read may exist.
+    let text = decided(&by_us, 0, &[value(0, 99), unknown()]).finding.unwrap().text;
+    assert!(text.starts_with("there are no replicas, and nobody knows"), "{text}");
+    // Whoever set it to 0 has not looked at its metrics.
+    let rests = json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}], "desiredReplicas": 0});
+    let mut by_others = with_object(&json!({}), &target);
+    by_others.state = hpa(&json!({"status": rests})).state;
+    let text = decided(&by_others, 0, &[value(0, 99), absent()]).finding.unwrap().text;
+    assert!(text.starts_with("there are no replicas, and nobody knows"), "{text}");
+    // Awake it is like any that has no value.
+    let awake = decided(&with_object(&zero_since(10), &target), 3, &[value(0, 99), absent()]);
+    assert_eq!(problem(&awake), Some(Problem::MetricUnavailable));
 }

@@ -56,6 +56,7 @@ spec:
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 "#;
+const CPU: &str = "  - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}\n";
 /// As a user adds a kind of his own.
 const WORKERS_MAY_BE_SCALED: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
@@ -113,6 +114,7 @@ async fn go_to_zero_and_back(mut stage: Stage, on_cluster: impl Fn(&Stage)) {
         activation_holds_one_message_back_and_keeps_the_last_worker(&stage);
         an_edit_of_a_sleepers_hpa_is_understood(&stage);
         a_manual_zero_and_a_pause_are_respected(&stage);
+        what_keda_scales_to_zero_is_scaled_to_zero(&stage);
         what_cannot_be_is_said(&stage);
     });
     an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(&mut stage, &server).await;
@@ -263,18 +265,30 @@ fn a_manual_zero_and_a_pause_are_respected(stage: &Stage) {
     }
 }
 
+/// The pair that KEDA's users have most: a queue and CPU, with `idleReplicaCount: 0` below a minimum.
+fn what_keda_scales_to_zero_is_scaled_to_zero(stage: &Stage) {
+    let pair = Workload { kind: "deployment", name: "pair" };
+    let annotations = "depthgauge.dev/cooldown: 6s, depthgauge.dev/zero-by: external";
+    stage.deploy(pair, 2, &Hpa { min: 2, metrics: CPU, annotations, ..Hpa::default() });
+    stage.await_replicas(pair, 0, SETTLE);
+    stage.depth(1);
+    stage.await_replicas(pair, 2, REFRESH + WAKE + SLACK);
+    stage.depth(0);
+    for workload in ALL.into_iter().chain([pair]) {
+        stage.await_replicas(workload, 0, SETTLE);
+    }
+    stage.world.cluster.told(&["delete", "hpa", pair.name, "-n", "shop"]);
+}
+
 fn what_cannot_be_is_said(stage: &Stage) {
-    let cpu = "  - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}\n";
     let workload = |name| Workload { kind: "deployment", name };
-    stage.deploy(workload("cpu"), 1, &Hpa { metrics: cpu, ..Hpa::default() });
-    stage.deploy(workload("two"), 2, &Hpa { min: 2, ..Hpa::default() });
+    stage.deploy(workload("cpu"), 1, &Hpa { metrics: CPU, ..Hpa::default() });
     stage.deploy(workload("soon"), 1, &Hpa { annotations: "depthgauge.dev/cooldown: soon", ..Hpa::default() });
     stage.hpa(workload("nobody"), &Hpa::default());
     stage.deploy(workload("foreign"), 1, &Hpa { metric: "sqs_length", ..Hpa::default() });
     stage.deploy(Workload { kind: "robot", name: "robot" }, 1, &Hpa::default());
     for (name, reason, text) in [
         ("cpu", "ScaleToZeroBlocked", "Resource cpu"),
-        ("two", "MinReplicasAboveOne", "minReplicas is 2"),
         ("soon", "BadAnnotation", "write a duration"),
         ("nobody", "CannotScale", "there is no deployment/nobody"),
         ("foreign", "NoDepthgaugeMetric", "does nothing here"),
@@ -285,7 +299,6 @@ fn what_cannot_be_is_said(stage: &Stage) {
     let checked = stage.check();
     for text in [
         "shop/cpu: will never be scaled to 0: Resource cpu",
-        "shop/two: will not be scaled to 0: minReplicas is 2",
         "shop/soon: will not be scaled to 0: ",
         "shop/nobody: CannotScale: ",
         "shop/foreign: label depthgauge.dev/scale-to-zero does nothing here",
@@ -295,9 +308,9 @@ fn what_cannot_be_is_said(stage: &Stage) {
     }
     // For longer than the cooldown that they would have had.
     throughout("none of them is scaled", COOLDOWN + REFRESH + SLACK, || {
-        ["cpu", "two", "soon", "foreign"].map(|name| stage.replicas(workload(name))) == [1, 2, 1, 1]
+        ["cpu", "soon", "foreign"].map(|name| stage.replicas(workload(name))) == [1, 1, 1]
     });
-    stage.world.cluster.told(&["delete", "hpa", "cpu", "two", "soon", "foreign", "nobody", "robot", "-n", "shop"]);
+    stage.world.cluster.told(&["delete", "hpa", "cpu", "soon", "foreign", "nobody", "robot", "-n", "shop"]);
     // A right that is taken away, and given back by what the Event says.
     stage.world.cluster.told(&["delete", "clusterrolebinding", "workers"]);
     let said = stage.await_event(WORKER, "CannotScale", "kubectl apply -f -: ");
