@@ -41,6 +41,8 @@ const KIND: &str = "Config";
 pub struct Config {
     /// In the order of the files, and in each file in its order.
     entries: Vec<Entry>,
+    /// Each with its place, `FILE:LINE:COLUMN`.
+    warnings: Vec<(String, String)>,
 }
 
 /// An entry of `sources`.
@@ -56,6 +58,8 @@ struct Entry {
     sums: bool,
     value_rules: ValueRules,
     definition: Definition,
+    /// Where its connection is written, if that has a name.
+    connection_place: Option<String>,
 }
 
 /// The config can't be used.
@@ -78,7 +82,7 @@ pub enum ConfigError {
 }
 
 /// A location in the config.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 struct Location {
     /// The index of the file.
     file: usize,
@@ -89,6 +93,7 @@ struct Location {
 struct Report<'f> {
     files: &'f [File],
     problems: Vec<Problems>,
+    warnings: Vec<(Location, String)>,
 }
 
 // === impl Config ===
@@ -123,6 +128,11 @@ impl Config {
         Opener::of(Context { clock, is_server: false }).open(self)
     }
 
+    /// Warnings about what is valid and probably not meant, each after its place, `FILE:LINE:COLUMN`.
+    pub fn warnings(&self) -> &[(String, String)] {
+        &self.warnings
+    }
+
     /// The number of entries.
     pub fn source_count(&self) -> usize {
         self.entries.len()
@@ -140,6 +150,17 @@ impl Report<'_> {
         self.of(file).add(at, message);
     }
 
+    fn warn(&mut self, location: Location, messages: Vec<String>) {
+        self.warnings.extend(messages.into_iter().map(|message| (location, message)));
+    }
+
+    /// The warnings in the order of the files.
+    fn placed_warnings(&mut self) -> Vec<(String, String)> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort();
+        warnings.into_iter().map(|(location, message)| (self.title(location), message)).collect()
+    }
+
     /// A location by itself: `config.yaml:7:11`.
     fn title(&self, Location { file, at }: Location) -> String {
         format!("{}:{at}", self.files[file].path.display())
@@ -152,7 +173,8 @@ impl Report<'_> {
 }
 
 fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
-    let mut report = Report { files, problems: files.iter().map(|_| Problems::default()).collect() };
+    let problems = files.iter().map(|_| Problems::default()).collect();
+    let mut report = Report { files, problems, warnings: Vec::new() };
     let nodes: Vec<Option<Node>> =
         files.iter().enumerate().map(|(file, File { text, .. })| Node::parse(text, report.of(file))).collect();
     let (mut connections, mut written) = (Connections::default(), Vec::new());
@@ -166,7 +188,8 @@ fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
     let entries: Vec<Entry> =
         written.into_iter().filter_map(|written| written.connected(&connections, &mut report)).collect();
     let is_good = report.problems.iter().all(Problems::is_empty);
-    (is_good.then_some(Config { entries }), report)
+    let warnings = report.placed_warnings();
+    (is_good.then_some(Config { entries, warnings }), report)
 }
 
 fn decode_file(
@@ -347,7 +370,7 @@ sources:
     #[test]
     fn definitions_are_the_same_while_what_they_mean_is() {
         let definitions = |text: &str| {
-            let Config { entries } = Config::parse(text, KINDS).unwrap();
+            let Config { entries, .. } = Config::parse(text, KINDS).unwrap();
             entries.into_iter().map(|entry| entry.definition).collect::<Vec<_>>()
         };
         let before = definitions(GOOD);

@@ -8,16 +8,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use ::http::{Method, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub mod authorize;
+pub mod base;
+pub mod credentials;
 pub mod error;
+pub mod oauth2;
 pub mod proxy;
 mod retry_after;
+mod secret;
+pub mod session;
 pub mod transport;
 pub mod url;
 
@@ -33,7 +38,7 @@ use crate::upstream::{Cause, Host, Outcome, Upstream, retry};
 /// of a few fields.
 pub const BODY_MAX: usize = 1 << 20;
 /// What an attempt needs to be worth beginning: a fresh connection across the world.
-const ATTEMPT_MIN: Duration = Duration::from_millis(250);
+pub const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
 /// Sends requests to one service; connections are reused.
 #[derive(Debug)]
@@ -124,7 +129,16 @@ impl Request {
 
     /// A POST of a JSON document.
     pub fn post_json(url: Url, body: String) -> Self {
-        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
+        Self::post(url, "application/json", body)
+    }
+
+    /// A POST of an encoded form, see [`base::encoded`].
+    pub fn post_form(url: Url, body: String) -> Self {
+        Self::post(url, "application/x-www-form-urlencoded", body)
+    }
+
+    fn post(url: Url, content_type: &'static str, body: String) -> Self {
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
         Self { method: Method::POST, headers, body: body.into(), ..Self::get(url) }
     }
 }
@@ -146,7 +160,7 @@ impl Client {
     ///
     /// Fails when the trusted certificates can't be loaded.
     pub fn prepare(&self, url: &Url) -> Result<(), TrustError> {
-        self.transport.client_for(url).map(drop).map_err(TrustError)
+        self.transport.prepare(url).map_err(TrustError)
     }
 
     /// Sends a request, and again while that may help and the deadline allows.
@@ -226,10 +240,20 @@ impl Client {
         credential: &A::Credential,
         id: &mut Option<String>,
     ) -> Result<Response, Failure<A::Error>> {
-        let Authorization { headers: proof, secret } =
+        let Authorization { headers: proof, query, secrets } =
             auth.authorize(credential, request).await.map_err(Failure::Authorize)?;
-        let client = self.transport.client_for(&request.url).map_err(lost)?;
-        let mut builder = client.request(request.method.clone(), request.url.clone());
+        let lost = |error: reqwest::Error| lost(without_secret(error, &request.url));
+        let client = self.transport.client(&request.url).await.map_err(lost)?;
+        let mut url = self.transport.address(&request.url);
+        if let Some((name, value)) = &query {
+            let pair = base::encoded([(name.as_str(), value.as_str())]);
+            let with_others = url.query().map(|query| format!("{query}&{pair}"));
+            url.set_query(Some(with_others.as_ref().unwrap_or(&pair)));
+        }
+        let mut builder = client.request(request.method.clone(), url);
+        if self.transport.has_server_name() {
+            builder = builder.header(HOST, host(&request.url));
+        }
         let named = self.protocol.request_id.map(|id| id.header).zip(id.as_deref());
         for (name, value) in proof.iter().map(|(name, value)| (name, value)).chain(&request.headers) {
             builder = builder.header(name, value);
@@ -241,13 +265,14 @@ impl Client {
             builder = builder.body(request.body.clone());
         }
         let proxy = || self.transport.proxy_for(&request.url);
-        let mut response = builder.send().await.map_err(|error| lost_by(proxy, error))?;
+        let sent = builder.send().await.map_err(|error| without_secret(error, &request.url));
+        let mut response = sent.map_err(|error| lost_by(proxy, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let theirs = self.protocol.request_id.and_then(|id| headers.get(id.header)?.to_str().ok());
         if let Some(theirs) = theirs {
             *id = Some(theirs.to_owned());
         }
-        let body = self.read_body(&mut response).await?;
+        let body = self.read_body(&mut response, &request.url).await?;
         if status.is_success() {
             return Ok(Response { status, headers, body, request_id: id.clone() });
         }
@@ -257,16 +282,16 @@ impl Client {
         }
         let ErrorText { code, message } = (self.protocol.read_error)(&body);
         let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
-        let location = StatusError::location(status, &headers, &request.url);
-        let message = shown(&message, &secret);
+        let location = StatusError::location(status, &headers, &request.url, &secrets);
+        let message = shown(&message, &secrets);
         Err(Fault::from(StatusError { status: status.as_u16(), code, message, location, retry_after, headers }).into())
     }
 
     /// Counts what arrives, whatever Content-Length says.
-    async fn read_body(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, Fault> {
+    async fn read_body(&self, response: &mut reqwest::Response, url: &Url) -> Result<Vec<u8>, Fault> {
         let max = self.protocol.body_max;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| lost(without_secret(error, url)))? {
             if body.len() + chunk.len() > max {
                 return Err(Fault::TooLong(max));
             }
@@ -309,6 +334,11 @@ impl Client {
             Fault::Proxy(..) | Fault::TooLong(_) | Fault::NotSent { .. } => false,
         }
     }
+}
+
+/// The error with the URL of the request, instead of the one that was sent: that may contain a secret.
+fn without_secret(error: reqwest::Error, url: &Url) -> reqwest::Error {
+    error.with_url(url.clone())
 }
 
 #[cfg(test)]

@@ -91,6 +91,8 @@
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
 //!   source/{keys,items,facet}.rs   key tables, keys/schema.rs: as JSON Schema; what a read brings; which part of a source
+//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
+//!                      which of its URLs; a failure as a source's error
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
@@ -101,11 +103,12 @@
 //!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
 //!   oci/config_file/text.rs   sections, keys and values with their lines; pure
 //!   oci/files.rs       signers made of files that are watched; oci/resource_principal.rs
-//!   oci/session.rs     keys for minutes, renewed in the background; oci/{workload_identity,instance_principal,metadata}.rs
+//!   oci/session.rs     keys for minutes; oci/{workload_identity,instance_principal,metadata}.rs
 //!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
 //!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
-//!   http/{transport,url}.rs   connections, proxies, trust; what of a URL is sent
-//!   http/proxy.rs      the proxies of the environment, and why one of them made no connection
+//!   http/{credentials,secret,oauth2,session}.rs   credentials that are files; a file with a secret; tokens; what a service grants for minutes
+//!   http/{transport,url,base}.rs   connections and trust; what of a URL is sent, and which hosts are near; the URL of a service in a config
+//!   http/proxy.rs      the proxy of the config or of the environment, and why it made no connection
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
 //!   upstream/{breaker,pauses,retry}.rs   which hosts are down; what it wants no request for; the budget of retries

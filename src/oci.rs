@@ -32,7 +32,7 @@ mod policy;
 pub mod queue;
 pub mod region;
 pub mod resource_principal;
-pub mod session;
+mod session;
 pub mod sign;
 mod signing;
 pub mod token;

@@ -19,6 +19,7 @@ pub mod facet;
 pub mod items;
 pub mod keys;
 pub mod oci_queue;
+pub mod service;
 
 pub use items::{Item, Items};
 
@@ -54,6 +55,8 @@ pub struct Kind {
     pub connection: ConnectionType,
     /// How the environment defines one source. Used only if there is no config file.
     pub environment: Option<Environment>,
+    /// Warnings about an entry that is valid. They need no file and no request.
+    pub warn: fn(&Definition) -> Vec<String>,
 }
 
 /// A way to write an entry of a kind.
@@ -74,8 +77,10 @@ pub struct ConnectionType {
     pub place: Place,
     /// Its description, for the JSON Schema and the reference.
     pub doc: &'static str,
-    /// Its keys.
-    pub keys: &'static [Key],
+    /// The tables of its keys.
+    pub keys: &'static [&'static [Key]],
+    /// Warnings about a connection that is valid. They need no file and no request.
+    pub warn: fn(&Values) -> Vec<String>,
     /// Opens a connection: loads credentials and sends nothing.
     pub connect: Connect,
 }
@@ -396,8 +401,11 @@ mod tests {
         for kind in KINDS {
             for Variable { name, key, of_connection } in kind.environment.iter().flat_map(|of| of.variables) {
                 let keys = kind.forms.iter().flat_map(|form| form.keys);
-                let known =
-                    if *of_connection { kind.connection.keys.iter().collect() } else { keys.collect::<Vec<_>>() };
+                let known = if *of_connection {
+                    kind.connection.keys.iter().copied().flatten().collect()
+                } else {
+                    keys.collect::<Vec<_>>()
+                };
                 assert!(known.iter().any(|known| known.name == *key), "{name}");
             }
         }

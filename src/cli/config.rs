@@ -70,6 +70,9 @@ fn check(paths: &[PathBuf]) -> Result<()> {
     for (place, warning) in files.iter().flat_map(placeholders) {
         eprintln!("{place}: warning: {warning}");
     }
+    for (place, warning) in config.warnings() {
+        eprintln!("{place}: warning: {warning}");
+    }
     println!("{}, no errors", counted(config.source_count(), "source"));
     Ok(())
 }

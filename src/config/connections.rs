@@ -26,6 +26,14 @@ struct Named {
     values: Arc<Values>,
 }
 
+/// A connection that was found.
+pub(super) struct Found {
+    /// Its keys.
+    pub(super) values: Arc<Values>,
+    /// Where it is written, if it has a name.
+    pub(super) place: Option<String>,
+}
+
 /// The name of a connection in an entry.
 pub(super) struct ConnectionName {
     at: Position,
@@ -63,16 +71,20 @@ impl Connections {
         name: Option<&ConnectionName>,
         location: Location,
         report: &mut Report<'_>,
-    ) -> Option<Arc<Values>> {
+    ) -> Option<Found> {
         let of = kind.connection.name;
         if kind.connection.place == Place::Section {
-            return Some(self.sections.get(of).map_or_else(Arc::default, |(_, values)| values.clone()));
+            let values = self.sections.get(of).map_or_else(Arc::default, |(_, values)| values.clone());
+            return Some(Found { values, place: None });
         }
         let known: Vec<_> = self.named.iter().filter(|(_, named)| named.kind == of).collect();
+        let found_at = |report: &Report<'_>, named: &Named| {
+            Some(Found { values: named.values.clone(), place: Some(report.title(named.location)) })
+        };
         let names = || known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         let Some(ConnectionName { at, name }) = name else {
             return match known.as_slice() {
-                [(_, only)] => Some(only.values.clone()),
+                [(_, only)] => found_at(report, only),
                 [] if !self.wrong.is_empty() => None,
                 [] => {
                     let message = format!(
@@ -89,7 +101,7 @@ impl Connections {
                 }
             };
         };
-        let found = known.iter().find(|(known, _)| *known == name).map(|(_, named)| named.values.clone());
+        let found = known.iter().find(|(known, _)| *known == name).and_then(|(_, named)| found_at(report, named));
         if found.is_none() && !self.wrong.contains(name) {
             let what = format!("there is no connection {name:?} of type {of}");
             let message = if known.is_empty() { what } else { format!("{what}; there is {}", names()) };
@@ -101,14 +113,17 @@ impl Connections {
     fn decode_section(&mut self, file: usize, of: &'static ConnectionType, node: &Node, report: &mut Report<'_>) {
         let Some(mut fields) = node.fields(report.of(file)) else { return };
         let location = Location { file, at: node.at() };
-        let values = Values::decode(&mut fields, &[of.keys], report.of(file));
+        let values = Values::decode(&mut fields, of.keys, report.of(file));
         fields.finish(report.of(file));
         match self.sections.get(of.name) {
             Some((first, _)) => {
                 let first = report.place(*first, location);
                 report.add(location, format!("another `{}` is at {first}: there can be one", of.name));
             }
-            None => _ = self.sections.insert(of.name, (location, Arc::new(values))),
+            None => {
+                report.warn(location, (of.warn)(&values));
+                self.sections.insert(of.name, (location, Arc::new(values)));
+            }
         }
     }
 
@@ -129,7 +144,10 @@ impl Connections {
                 let first = report.place(*first, location);
                 report.add(location, format!("another connection is called {name:?}, at {first}: names must differ"));
             }
-            None => _ = self.named.insert(name.to_owned(), Named { location, kind: of.name, values: Arc::new(values) }),
+            None => {
+                report.warn(location, (of.warn)(&values));
+                self.named.insert(name.to_owned(), Named { location, kind: of.name, values: Arc::new(values) });
+            }
         }
     }
 }
@@ -143,7 +161,7 @@ fn decode(
     let mut fields = node.fields(problems)?;
     let wrong = |text: &str| format!("unknown connection type {text:?}");
     let of = fields.require("type", problems)?.one_of(types, |of| of.name, wrong, problems)?;
-    let values = Values::decode(&mut fields, &[of.keys], problems);
+    let values = Values::decode(&mut fields, of.keys, problems);
     fields.finish(problems);
     Some((of, values))
 }

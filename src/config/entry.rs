@@ -1,6 +1,6 @@
 //! Decodes one entry of `sources`.
 
-use super::connections::{ConnectionName, Connections};
+use super::connections::{ConnectionName, Connections, Found};
 use super::{Entry, Location, Report, keys};
 use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
@@ -72,7 +72,11 @@ impl Written {
     /// The entry with its connection. A missing connection is reported.
     pub(super) fn connected(self, connections: &Connections, report: &mut Report<'_>) -> Option<Entry> {
         let Self { kind, location, form, own, common, timing, connection, name, namespaces, .. } = self;
-        let connection = connections.find(kind, connection.as_ref(), location, report)?;
+        let Found { values, place: connection_place } =
+            connections.find(kind, connection.as_ref(), location, report)?;
+        let definition = Definition { form: form.key, entry: own, connection: values };
+        report.warn(location, (kind.warn)(&definition));
+        let sums = !kind.chooses() || definition.entry.text(ITEMS.name).is_some();
         Some(Entry {
             place: Some(report.title(location)),
             kind,
@@ -80,9 +84,10 @@ impl Written {
             namespaces,
             timing,
             export: common.bool(keys::EXPORT.name),
-            sums: !kind.chooses() || own.text(ITEMS.name).is_some(),
+            sums,
             value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount("fallback") },
-            definition: Definition { form: form.key, entry: own, connection },
+            definition,
+            connection_place,
         })
     }
 }

@@ -27,7 +27,11 @@ impl Config {
             return None;
         }
         let entries: Result<Vec<Entry>, Vec<String>> = named.into_iter().collect();
-        Some(entries.map(|entries| Self { entries }).map_err(|wrong| ConfigError::Wrong(wrong.join("\n"))))
+        Some(
+            entries
+                .map(|entries| Self { entries, warnings: Vec::new() })
+                .map_err(|wrong| ConfigError::Wrong(wrong.join("\n"))),
+        )
     }
 }
 
@@ -45,7 +49,7 @@ fn entry(
         let variables = environment.variables.iter().filter(|variable| variable.of_connection == of_connection);
         variables.filter_map(|variable| value(variable, tables, var, &mut wrong)).collect()
     };
-    let (own, connection) = (values(false, &keys::own(kind, form)), values(true, &[kind.connection.keys]));
+    let (own, connection) = (values(false, &keys::own(kind, form)), values(true, kind.connection.keys));
     let names = var(environment.namespaces).or(own_namespace.map(str::to_owned)).unwrap_or_default();
     let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
@@ -70,6 +74,7 @@ fn entry(
         sums: !kind.chooses(),
         value_rules: ValueRules::default(),
         definition: Definition { form: form.key, entry: own, connection: Arc::new(connection) },
+        connection_place: None,
     }))
 }
 

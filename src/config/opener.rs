@@ -41,20 +41,32 @@ impl Opener {
         let (mut configs, mut wrong) = (Vec::new(), Vec::new());
         // `None` is one that can't be opened.
         let mut connections: HashMap<_, Option<Arc<dyn Connection>>> = HashMap::new();
-        for Entry { place, kind, name, namespaces, timing, export, sums, value_rules, definition } in config.entries {
+        for entry in config.entries {
+            let Entry {
+                place,
+                kind,
+                name,
+                namespaces,
+                timing,
+                export,
+                sums,
+                value_rules,
+                definition,
+                connection_place,
+            } = entry;
             let key = (kind.connection.name, definition.connection.clone());
             let connection = connections.entry(key.clone()).or_insert_with(|| match self.connections.get(&key) {
                 Some(known) => Some(known.clone()),
                 None => {
                     let opened = (kind.connection.connect)(&definition.connection, self.context);
-                    opened.map_err(|OpenError(error)| wrong.push(error)).ok()
+                    opened.map_err(|OpenError(error)| wrong.push(at(connection_place, error))).ok()
                 }
             });
             let Some(connection) = connection else { continue };
             let source = match connection.open(definition.form, &definition.entry) {
                 Ok(source) => source,
                 Err(OpenError(error)) => {
-                    wrong.push(place.map_or(error.clone(), |place| format!("{place}: {error}")));
+                    wrong.push(at(place, error));
                     continue;
                 }
             };
@@ -73,7 +85,20 @@ impl Opener {
         if !wrong.is_empty() {
             return Err(OpenError(wrong.join("\n")));
         }
+        if self.context.is_server {
+            for (place, warning) in &config.warnings {
+                tracing::warn!("{place}: {warning}");
+            }
+        }
         self.connections = connections.into_iter().filter_map(|(key, connection)| Some((key, connection?))).collect();
         Ok(configs)
+    }
+}
+
+/// An error message with its place, if there is one.
+fn at(place: Option<String>, error: String) -> String {
+    match place {
+        Some(place) => format!("{place}: {error}"),
+        None => error,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::connections::types;
 use super::{API_VERSION, KIND, keys};
-use crate::source::keys::{Key, mapping, properties, required};
+use crate::source::keys::{Key, demand, mapping, properties};
 use crate::source::{ConnectionType, Form, Kind, Kinds, Place};
 
 /// Durations as jiff parses them. At least one digit must be above zero.
@@ -22,7 +22,7 @@ pub fn schema(kinds: Kinds) -> serde_json::Result<Value> {
     let mut properties = json!({
         "apiVersion": {"description": "The version of the format.", "const": API_VERSION},
         "kind": {"description": "What this file is.", "const": KIND},
-        "defaults": mapping("Timing of every source that sets none of its own.", keys::TIMING)?,
+        "defaults": mapping("Timing of every source that sets none of its own.", &[keys::TIMING])?,
         "sources": {
             "description": "Where values come from, and who may read them.",
             "type": "array",
@@ -94,9 +94,9 @@ fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
     let tables = [&keys::common(Some(kind))[..], &keys::own(kind, form), &[connection]].concat();
     let mut all = Map::from_iter([("type".to_owned(), json!({"description": "What kind of source it is."}))]);
     all.extend(properties(tables.iter().copied())?);
-    let mut names = vec!["type"];
-    names.extend(required(tables));
-    Ok(json!({"additionalProperties": false, "required": names, "properties": all}))
+    let mut schema = json!({"additionalProperties": false, "properties": all});
+    demand(&mut schema, &tables);
+    Ok(schema)
 }
 
 /// `connections`: a mapping of names to connections, whose type determines their keys.

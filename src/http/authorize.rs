@@ -36,12 +36,14 @@ pub trait Authorize: Sync {
 }
 
 /// What authenticates one attempt.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Authorization {
     /// Headers, in the order in which they are sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What identifies the credential: an error that repeats it is not shown.
-    pub secret: String,
+    /// A query parameter. It is added to the URL that is sent, and to no other.
+    pub query: Option<(String, String)>,
+    /// What identifies the credential: an error that repeats any of these is not shown.
+    pub secrets: Vec<String>,
 }
 
 /// A request that brought no answer.
@@ -58,7 +60,8 @@ pub enum Failure<E> {
 impl Authorization {
     /// One `Authorization` header. `None` when the text can't be one.
     pub fn header(value: &str, secret: &str) -> Option<Self> {
-        Some(Self { headers: vec![(AUTHORIZATION, sensitive(value)?)], secret: secret.to_owned() })
+        let headers = vec![(AUTHORIZATION, sensitive(value)?)];
+        Some(Self { headers, query: None, secrets: vec![secret.to_owned()] })
     }
 }
 

@@ -13,8 +13,6 @@ use crate::upstream::{Cause, Refusal};
 
 /// What the log shows of an answer: a sentence or two.
 const EXCERPT_MAX: usize = 300;
-/// What to do about [`Fault::Proxy`]; its text has the variable.
-pub const PROXY_REMEDY: &str = "Correct the variable that names the proxy, or except the endpoint from it by NO_PROXY.";
 /// What a proxy answers that wants credentials.
 pub(super) const CREDENTIALS_WANTED: &str = "407 Proxy Authentication Required";
 /// How much of a secret makes it recognizable.
@@ -199,9 +197,16 @@ impl StatusError {
     }
 
     /// Where a redirect leads, seen from the URL that was requested.
-    pub(super) fn location(status: StatusCode, headers: &HeaderMap, url: &Url) -> Option<String> {
+    ///
+    /// Without query and user, because a service may repeat what it was sent.
+    pub(super) fn location(status: StatusCode, headers: &HeaderMap, url: &Url, secrets: &[String]) -> Option<String> {
         let location = headers.get(LOCATION).filter(|_| status.is_redirection())?.to_str().ok()?;
-        let location = url.join(location).ok()?.to_string();
+        let mut location = url.join(location).ok()?;
+        location.set_query(None);
+        location.set_fragment(None);
+        // A URL without a host has neither.
+        let _ = (location.set_username(""), location.set_password(None));
+        let location = Some(location.to_string()).filter(|location| !repeats(location, secrets))?;
         Some(location[..location.floor_char_boundary(EXCERPT_MAX)].to_owned())
     }
 }
@@ -227,13 +232,22 @@ impl ErrorText {
 
 /// The beginning of an answer, for the log; nothing of one that repeats the secret that was sent,
 /// as debugging proxies do.
-pub(super) fn shown(text: &str, secret: &str) -> String {
-    // From its middle: the answer may be cut, and tokens of one issuer begin alike.
-    let piece = secret.get(secret.len() / 2..secret.len().min(secret.len() / 2 + PIECE)).unwrap_or(secret);
-    if !secret.is_empty() && text.contains(piece) {
+pub(super) fn shown(text: &str, secrets: &[String]) -> String {
+    if repeats(text, secrets) {
         return "(an answer that repeats what was sent)".to_owned();
     }
     text[..text.floor_char_boundary(EXCERPT_MAX)].to_owned()
+}
+
+/// Whether a text contains a piece of a secret that makes it recognizable.
+fn repeats(text: &str, secrets: &[String]) -> bool {
+    // From its middle: the answer may be cut, and tokens of one issuer begin alike.
+    let is_there = |secret: &String| {
+        let middle = secret.len() / 2;
+        let piece = secret.get(middle..secret.len().min(middle + PIECE)).filter(|_| secret.len() > PIECE);
+        text.contains(piece.unwrap_or(secret))
+    };
+    secrets.iter().filter(|secret| !secret.is_empty()).any(is_there)
 }
 
 /// An error and the causes below it, for the log.
@@ -311,6 +325,7 @@ mod tests {
     #[test]
     fn the_log_shows_the_beginning_of_an_answer_and_never_a_secret() {
         let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2lnbmF0dXJl";
+        let shown = |text: &str, secret: &str| shown(text, &["another-secret".to_owned(), secret.to_owned()]);
         assert_eq!(shown("no such queue", token), "no such queue");
         assert_eq!(shown("", token), "");
         assert_eq!(shown("no secret was sent", ""), "no secret was sent");
@@ -325,11 +340,13 @@ mod tests {
         let url: Url = "https://old.example.com/a/b?c".parse().unwrap();
         let location = |status: u16, to: &str| {
             let headers = [(LOCATION, HeaderValue::from_str(to).unwrap())].into_iter().collect();
-            StatusError::location(StatusCode::from_u16(status).unwrap(), &headers, &url)
+            StatusError::location(StatusCode::from_u16(status).unwrap(), &headers, &url, &["hidden".to_owned()])
         };
         assert_eq!(location(301, "/x").as_deref(), Some("https://old.example.com/x"));
         assert_eq!(location(308, "https://new.example.com").as_deref(), Some("https://new.example.com/"));
         assert_eq!((location(201, "/x"), location(302, "https://")), (None, None));
+        assert_eq!(location(302, "https://user:pw@new/login?key=hidden#x").as_deref(), Some("https://new/login"));
+        assert_eq!(location(302, "https://new/hidden/"), None);
     }
 
     #[test]

@@ -1,25 +1,58 @@
-//! The proxies that the environment names, and what to say when one of them fails.
+//! Which proxy a request goes through, of the config or of the environment, and the error message when
+//! one of them fails.
 //!
-//! `reqwest` reads the same variables by itself. It ignores a proxy that it can't use, and its
-//! errors do not name the proxy.
+//! `reqwest` reads the variables of the environment by itself. It ignores a proxy that it can't use,
+//! and its errors do not name the proxy.
 
 use std::fmt;
+use std::str::FromStr;
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::url::Url;
+use super::url::{Url, is_near};
 
 /// Variables in the order in which they apply to `https://`.
 const OF_HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const OF_HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const OF_ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 
-/// A proxy, and the variable that names it.
+/// What to do when a proxy of the environment fails.
+pub const PROXY_REMEDY: &str = "Correct the variable that names the proxy, or except the endpoint from it by NO_PROXY.";
+/// What names the proxy of [`Choice::By`] in messages.
+const OF_CONFIG: &str = "`proxy`";
+
+/// A proxy, and the variable or key that names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proxy {
     /// `http://HOST:PORT`, without credentials.
     address: String,
     variable: &'static str,
+}
+
+/// The proxy that the config chooses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Choice {
+    /// No proxy.
+    None,
+    /// This one, for every request.
+    By(Url),
+}
+
+/// This text is neither a proxy nor `none`. The message does not contain it, because it may contain a
+/// password.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no proxy: write http://HOST:PORT or https://HOST:PORT, without user and path, or none")]
+pub struct BadChoice;
+
+/// How requests to a URL travel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// Through no proxy.
+    Direct,
+    /// Through the proxy that the environment names for it, if there is one.
+    Environment,
+    /// Through this proxy.
+    By(Url),
 }
 
 /// What a proxy did instead of connecting.
@@ -83,7 +116,61 @@ impl Proxy {
     }
 }
 
+// === impl Choice ===
+
+impl FromStr for Choice {
+    type Err = BadChoice;
+
+    fn from_str(text: &str) -> Result<Self, BadChoice> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let url: Url = text.parse().map_err(|_| BadChoice)?;
+        let bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if bare && url.has_host() && is_usable(text) { Ok(Self::By(url)) } else { Err(BadChoice) }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// The route to a URL. Without a choice of the config, no proxy can reach what is near.
+    pub fn to(url: &Url, choice: Option<&Choice>) -> Self {
+        match choice {
+            Some(Choice::None) => Self::Direct,
+            Some(Choice::By(proxy)) => Self::By(proxy.clone()),
+            None if url.host_str().is_some_and(is_near) => Self::Direct,
+            None => Self::Environment,
+        }
+    }
+
+    /// The proxy by which requests to this URL go, if any.
+    pub(super) fn proxy_for(&self, url: &Url) -> Option<Proxy> {
+        match self {
+            Self::Direct => None,
+            Self::Environment => Proxy::of_environment(url),
+            Self::By(proxy) => {
+                Some(Proxy { address: proxy.as_str().trim_end_matches('/').to_owned(), variable: OF_CONFIG })
+            }
+        }
+    }
+}
+
 // === impl ProxyFailure ===
+
+impl ProxyFailure {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self.proxy.variable {
+            OF_CONFIG => "Correct `proxy` of the connection.",
+            _ => PROXY_REMEDY,
+        }
+    }
+}
 
 impl fmt::Display for ProxyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +182,48 @@ impl fmt::Display for ProxyFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_config_chooses_a_proxy_for_every_host() {
+        let by = |text: &str| text.parse::<Choice>();
+        let proxy: Url = "http://proxy:3128".parse().unwrap();
+        assert_eq!(by("none").unwrap(), Choice::None);
+        assert_eq!(by("http://proxy:3128").unwrap(), Choice::By(proxy.clone()));
+        for bad in [
+            "",
+            "None",
+            "proxy:3128",
+            "socks5://proxy",
+            "http://",
+            "http://proxy/path",
+            "http://u:hidden@proxy",
+            "http://proxy?x",
+        ] {
+            assert!(!by(bad).unwrap_err().to_string().contains("hidden"), "{bad}");
+        }
+        for url in ["https://example.com", "http://127.0.0.1", "https://a.b.svc"] {
+            let url = url.parse().unwrap();
+            assert_eq!(Route::to(&url, Some(&Choice::None)), Route::Direct);
+            assert_eq!(Route::to(&url, Some(&Choice::By(proxy.clone()))), Route::By(proxy.clone()));
+        }
+    }
+
+    #[test]
+    fn the_environment_chooses_a_proxy_for_what_is_far() {
+        for (url, route) in [
+            ("https://example.com", Route::Environment),
+            ("http://prometheus.example.com:9090", Route::Environment),
+            ("https://8.8.8.8", Route::Environment),
+            ("https://svc", Route::Environment),
+            ("https://rabbitmq.shop.svc:15671", Route::Direct),
+            ("https://rabbitmq.shop.SVC.", Route::Direct),
+            ("http://localhost:1", Route::Direct),
+            ("http://[::1]", Route::Direct),
+            ("https://10.0.0.1", Route::Direct),
+        ] {
+            assert_eq!(Route::to(&url.parse().unwrap(), None), route, "{url}");
+        }
+    }
 
     #[test]
     fn a_proxy_that_cannot_be_used_is_named_by_its_variable() {

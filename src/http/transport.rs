@@ -1,14 +1,17 @@
 //! Over which connections requests travel: proxies, TLS, and which certificates are trusted.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::Certificate;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, ClientBuilder};
 
 use super::error::with_causes;
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Route};
 use super::url::{Url, is_loopback};
+use crate::watched::{OnUse, Reading};
 
 /// Time to open a connection. A handshake across the world takes under half a second; the deadline
 /// of the whole read is the caller's.
@@ -27,14 +30,34 @@ pub enum Trust {
     Only(Roots),
 }
 
-/// Connections that are reused. Each client is made at its first use, because each holds a copy of
-/// the certificates that it trusts.
+/// Connections that are reused.
 #[derive(Debug)]
-pub struct Transport {
-    trust: Trust,
-    proxied: bool,
-    clients: [OnceLock<reqwest::Client>; 3],
+pub struct Transport(Connections);
+
+#[derive(Debug)]
+enum Connections {
+    /// To any address. Each client is made at its first use, because each holds a copy of the certificates
+    /// that it trusts.
+    Any { trust: Trust, proxied: bool, clients: [OnceLock<reqwest::Client>; 3] },
+    /// To one URL, made of files that are followed.
+    Followed { client: OnUse<reqwest::Client, String>, route: Route, server_name: Option<String> },
 }
+
+/// The PEM files and the name by which two ends prove who they are.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// The CAs that are trusted.
+    pub ca: Option<PathBuf>,
+    /// The client certificate and those that vouch for it.
+    pub certificate: Option<PathBuf>,
+    /// Its key, unless that is in the same file.
+    pub key: Option<PathBuf>,
+    /// The name of the certificate of the service, if it is not the host of the URL.
+    pub server_name: Option<String>,
+}
+
+/// Resolves this host, whatever name is to be resolved.
+struct Instead(String);
 
 /// What a connection to an address needs.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -57,8 +80,11 @@ pub struct TrustError(pub(super) reqwest::Error);
 impl Roots {
     /// Those of a PEM file; the error says what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| with_causes(&error))?;
+        Self::of(&std::fs::read(path).map_err(|error| error.to_string())?)
+    }
+
+    fn of(pem: &[u8]) -> Result<Self, String> {
+        let certificates = Certificate::from_pem_bundle(pem).map_err(|error| with_causes(&error))?;
         if certificates.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(Self(certificates)) }
     }
 }
@@ -80,46 +106,177 @@ impl Way {
 impl Transport {
     /// By the proxies of the environment, but never to loopback.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, proxied: true, clients: [const { OnceLock::new() }; 3] }
+        Self::any(trust, true)
     }
 
     /// By no proxy, whatever the environment names.
     pub fn direct(trust: Trust) -> Self {
-        Self { proxied: false, ..Self::new(trust) }
+        Self::any(trust, false)
+    }
+
+    /// To this URL, with certificates and keys of files that are followed. A CA file replaces the system's
+    /// CAs.
+    pub fn followed(url: &Url, files: TlsFiles, route: Route) -> Result<Self, String> {
+        Self::of_files(url, files, route, false)
+    }
+
+    /// The same, but the certificates of a CA file are trusted besides the system's.
+    pub fn beside_system(url: &Url, files: TlsFiles, route: Route) -> Result<Self, String> {
+        Self::of_files(url, files, route, true)
+    }
+
+    fn any(trust: Trust, proxied: bool) -> Self {
+        Self(Connections::Any { trust, proxied, clients: [const { OnceLock::new() }; 3] })
+    }
+
+    fn of_files(url: &Url, files: TlsFiles, route: Route, beside_system: bool) -> Result<Self, String> {
+        let (server_name, of_client) = (files.server_name.clone(), route.clone());
+        let (host, is_plain) = (url.host_str().unwrap_or_default().to_owned(), url.scheme() == "http");
+        let make = move |reading: &mut Reading| {
+            let builder = files.apply(builder(), reading, is_plain, beside_system)?;
+            let builder = match &of_client {
+                Route::Environment => builder,
+                Route::Direct => builder.no_proxy(),
+                Route::By(proxy) => {
+                    builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|error| with_causes(&error))?)
+                }
+            };
+            let builder = match &files.server_name {
+                Some(_) => builder.dns_resolver(Instead(host.clone())),
+                None => builder,
+            };
+            builder.build().map_err(|error| with_causes(&error))
+        };
+        let client = OnUse::open("certificates of a connection", Box::new(make))?;
+        Ok(Self(Connections::Followed { client, route, server_name }))
     }
 
     /// Fails when the trusted certificates can't be loaded.
-    pub(super) fn client_for(&self, url: &Url) -> reqwest::Result<&reqwest::Client> {
-        let way = Way::to(url);
-        let client = &self.clients[way as usize];
-        if let Some(client) = client.get() {
-            return Ok(client);
+    pub(super) fn prepare(&self, url: &Url) -> reqwest::Result<()> {
+        match &self.0 {
+            Connections::Any { trust, proxied, clients } => any_client(trust, *proxied, clients, url).map(drop),
+            Connections::Followed { .. } => Ok(()),
         }
-        let made = self.client(way)?;
-        Ok(client.get_or_init(|| made))
+    }
+
+    /// The current client for a URL.
+    pub(super) async fn client(&self, url: &Url) -> reqwest::Result<reqwest::Client> {
+        match &self.0 {
+            Connections::Any { trust, proxied, clients } => any_client(trust, *proxied, clients, url).cloned(),
+            Connections::Followed { client, .. } => Ok((*client.current().await).clone()),
+        }
+    }
+
+    /// The URL that the client is given for a URL: the server name instead of the host, so that it is the
+    /// name of SNI and of the certificate.
+    pub(super) fn address(&self, url: &Url) -> Url {
+        let mut address = url.clone();
+        if let Connections::Followed { server_name: Some(name), .. } = &self.0 {
+            // A name that the config accepts is a host.
+            let _ = address.set_host(Some(name));
+        }
+        address
+    }
+
+    /// Whether [`Self::address`] is another one.
+    pub(super) fn has_server_name(&self) -> bool {
+        matches!(&self.0, Connections::Followed { server_name: Some(_), .. })
     }
 
     /// The proxy by which requests to this URL go, if any.
     pub(super) fn proxy_for(&self, url: &Url) -> Option<Proxy> {
-        let proxied = self.proxied && Way::to(url) == Way::Out;
-        if proxied { Proxy::of_environment(url) } else { None }
+        match &self.0 {
+            Connections::Any { proxied, .. } => {
+                let proxied = *proxied && Way::to(url) == Way::Out;
+                if proxied { Proxy::of_environment(url) } else { None }
+            }
+            Connections::Followed { route, .. } => route.proxy_for(url),
+        }
     }
+}
 
-    fn client(&self, way: Way) -> reqwest::Result<reqwest::Client> {
-        let builder = reqwest::Client::builder()
-            .http1_only()
-            // Credentials must not leave their host.
-            .redirect(reqwest::redirect::Policy::none())
-            // A repeated request needs new credentials, which only this module's callers make.
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")));
-        let builder = match &self.trust {
-            _ if way == Way::Plain => builder.tls_certs_only([]),
-            Trust::System(roots) => builder.tls_certs_merge(roots.0.iter().cloned()),
-            Trust::Only(roots) => builder.tls_certs_only(roots.0.iter().cloned()),
+// === impl TlsFiles ===
+
+impl TlsFiles {
+    fn apply(
+        &self,
+        builder: ClientBuilder,
+        reading: &mut Reading,
+        is_plain: bool,
+        beside_system: bool,
+    ) -> Result<ClientBuilder, String> {
+        let roots = match &self.ca {
+            Some(file) => Some(in_file(file, reading.read(file), |pem| Roots::of(&pem))?),
+            None => None,
         };
-        let proxied = self.proxied && way == Way::Out;
-        if proxied { builder.build() } else { builder.no_proxy().build() }
+        let builder = match roots {
+            // Without TLS, there is no need for certificates.
+            _ if is_plain => builder.tls_certs_only([]),
+            Some(roots) if !beside_system => builder.tls_certs_only(roots.0),
+            roots => builder.tls_certs_merge(roots.unwrap_or_default().0),
+        };
+        let Some(certificate) = &self.certificate else { return Ok(builder) };
+        let mut pem = in_file(certificate, reading.read(certificate), Ok)?;
+        if let Some(key) = &self.key {
+            pem.push(b'\n');
+            pem.extend(in_file(key, reading.read(key), Ok)?);
+        }
+        let identity = reqwest::Identity::from_pem(&pem);
+        let identity = identity.map_err(|error| format!("file {}: {}", certificate.display(), with_causes(&error)))?;
+        Ok(builder.identity(identity))
     }
+}
+
+/// What a file contains, or an error message that names it.
+fn in_file<T>(
+    file: &Path,
+    content: std::io::Result<Vec<u8>>,
+    parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
+) -> Result<T, String> {
+    let parsed = content.map_err(|error| error.to_string()).and_then(parse);
+    parsed.map_err(|error| format!("file {}: {error}", file.display()))
+}
+
+// === impl Instead ===
+
+impl Resolve for Instead {
+    fn resolve(&self, _: Name) -> Resolving {
+        let host = self.0.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Box::pin(async move {
+            // The port of the URL is used.
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok::<Addrs, Box<dyn std::error::Error + Send + Sync>>(Box::new(found.into_iter()))
+        })
+    }
+}
+
+fn builder() -> ClientBuilder {
+    reqwest::Client::builder()
+        .http1_only()
+        // Credentials must not leave their host.
+        .redirect(reqwest::redirect::Policy::none())
+        // A repeated request needs new credentials, which only this module's callers make.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("depthgauge/", env!("CARGO_PKG_VERSION")))
+}
+
+fn any_client<'c>(
+    trust: &Trust,
+    proxied: bool,
+    clients: &'c [OnceLock<reqwest::Client>; 3],
+    url: &Url,
+) -> reqwest::Result<&'c reqwest::Client> {
+    let way = Way::to(url);
+    let client = &clients[way as usize];
+    if let Some(client) = client.get() {
+        return Ok(client);
+    }
+    let builder = match trust {
+        _ if way == Way::Plain => builder().tls_certs_only([]),
+        Trust::System(roots) => builder().tls_certs_merge(roots.0.iter().cloned()),
+        Trust::Only(roots) => builder().tls_certs_only(roots.0.iter().cloned()),
+    };
+    let made = if proxied && way == Way::Out { builder.build()? } else { builder.no_proxy().build()? };
+    Ok(client.get_or_init(|| made))
 }

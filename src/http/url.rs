@@ -1,6 +1,7 @@
-//! What of a URL goes over the wire, and which ones never leave this machine.
+//! What of a URL goes over the wire, and which hosts are near.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::LazyLock;
 
 /// A URL that requests can be sent to.
 pub type Url = reqwest::Url;
@@ -24,8 +25,48 @@ pub fn host(url: &Url) -> String {
 
 /// Whether a host, as it stands in a URL, is this machine itself.
 pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || address(host).is_some_and(|address| address.is_loopback())
+}
+
+/// Whether a host, as it stands in a URL, is out of the reach of proxies: this machine, a Service of this
+/// cluster by its full name, or a private address.
+pub fn is_near(host: &str) -> bool {
+    static DOMAIN: LazyLock<String> = LazyLock::new(|| {
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        cluster_domain(&text).unwrap_or("cluster.local").to_owned()
+    });
+    is_loopback(host) || is_service(host, &DOMAIN) || address(host).is_some_and(is_private)
+}
+
+/// The address that a host is, if it is none by name.
+pub(super) fn address(host: &str) -> Option<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let address: IpAddr = bare.parse().ok()?;
+    Some(address.to_canonical())
+}
+
+/// The domain of the cluster, by the search list that kubelet writes for pods:
+/// `search NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN`.
+fn cluster_domain(resolv_conf: &str) -> Option<&str> {
+    let lists = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search"));
+    lists.flat_map(str::split_ascii_whitespace).find_map(|name| name.strip_prefix("svc."))
+}
+
+fn is_service(host: &str, domain: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    let of_cluster = host.strip_suffix(domain).and_then(|host| host.strip_suffix('.'));
+    of_cluster.unwrap_or(host).ends_with(".svc")
+}
+
+/// Of RFC 1918 or RFC 4193, or of the range that clusters use for pods beside them (RFC 6598).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            address.is_private() || (first == 100 && second & 0xc0 == 64)
+        }
+        IpAddr::V6(address) => Ipv6Addr::is_unique_local(&address),
+    }
 }
 
 #[cfg(test)]
@@ -41,8 +82,42 @@ mod tests {
     }
 
     #[test]
+    fn services_and_private_addresses_are_near() {
+        assert_eq!(
+            cluster_domain("nameserver 10.0.0.10\nsearch shop.svc.k8s.example svc.k8s.example k8s.example\n"),
+            Some("k8s.example")
+        );
+        assert_eq!(cluster_domain("search example.com\n"), None);
+        for (host, is_near) in [
+            ("a.b.svc", true),
+            ("a.b.svc.", true),
+            ("a.b.svc.k8s.example", true),
+            ("0.a.b.svc.k8s.example.", true),
+            ("a.b.svc.example.com", false),
+            ("a.b.k8s.example", false),
+            ("a.svcs", false),
+        ] {
+            assert_eq!(is_service(host, "k8s.example"), is_near, "{host}");
+        }
+        for (host, near) in [
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.0.1", true),
+            ("100.64.0.1", true),
+            ("[fd00::1]", true),
+            ("[::ffff:10.0.0.1]", true),
+            ("172.32.0.1", false),
+            ("100.128.0.1", false),
+            ("[2001:db8::1]", false),
+            ("10.0.0.1.example.com", false),
+        ] {
+            assert_eq!(is_near(host), near, "{host}");
+        }
+    }
+
+    #[test]
     fn loopback_is_by_address_or_as_localhost() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
             assert!(is_loopback(host), "{host}");
         }
         for host in ["10.0.0.1", "127.0.0.1.example.com", "[fd00::1]", ""] {

@@ -1,6 +1,6 @@
 //! Who we are towards OCI: whoever signs a request asks here for the signer of now.
 //!
-//! Two sorts: signers made of [files](super::files), and [sessions](super::session) that a
+//! Two sorts: signers made of [files](super::files), and [sessions](crate::http::session) that a
 //! service grants for minutes. What can be wrong with files is found at the start; a service that
 //! is down is found when somebody wants to sign, and keeps nobody from starting.
 
@@ -23,9 +23,10 @@ use super::metadata::Metadata;
 use super::policy::statement;
 use super::region::Home;
 use super::resource_principal::ResourcePrincipal;
-use super::session::{Issuer, Sessions, SignInError};
+use super::session::{Granted, sessions};
 use super::sign::Signer;
 use super::workload_identity::{TokenService, WorkloadIdentity};
+use crate::http::session::{Issuer, Sessions, SignInError};
 use crate::watched::Reading;
 
 pub(super) mod material;
@@ -45,7 +46,7 @@ pub struct Credentials {
 enum Source {
     Files(Files),
     /// With the region, where the environment names one.
-    Session(Arc<Sessions>, Option<String>),
+    Session(Arc<Sessions<Granted>>, Option<String>),
 }
 
 // === impl Credentials ===
@@ -110,8 +111,13 @@ impl Credentials {
         Ok(Self { method, policy: statement(method, None).into(), source: Source::Files(Files::open(make)?), clock })
     }
 
-    fn of_sessions(method: Method, issuer: impl Issuer, region: Option<String>, clock: fn() -> Timestamp) -> Self {
-        let source = Source::Session(Arc::new(Sessions::new(issuer)), region);
+    fn of_sessions(
+        method: Method,
+        issuer: impl Issuer<Granted = Granted>,
+        region: Option<String>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        let source = Source::Session(Arc::new(sessions(issuer)), region);
         Self { method, policy: statement(method, None).into(), source, clock }
     }
 
@@ -119,7 +125,7 @@ impl Credentials {
     /// yet.
     pub async fn signer(&self, by: Instant) -> Result<Arc<Signer>, SignInError> {
         match &self.source {
-            Source::Session(sessions, _) => sessions.signer(by).await,
+            Source::Session(sessions, _) => Ok(sessions.granted(by).await?.signer.clone()),
             Source::Files(files) => {
                 let (signer, ends) = files.signer().await;
                 if ends.is_some_and(|ends| ends <= (self.clock)()) {
@@ -138,7 +144,10 @@ impl Credentials {
     /// before the deadline.
     pub async fn other_than(&self, refused: &Arc<Signer>, by: Instant) -> Option<Arc<Signer>> {
         match &self.source {
-            Source::Session(sessions, _) => sessions.other_than(refused, by).await,
+            Source::Session(sessions, _) => {
+                let is_refused = |granted: &Granted| Arc::ptr_eq(&granted.signer, refused);
+                Some(sessions.other_than(is_refused, by).await?.signer.clone())
+            }
             Source::Files(files) => {
                 files.look().await;
                 let (signer, _) = files.signer().await;
@@ -159,7 +168,7 @@ impl Credentials {
     pub async fn home(&self, by: Instant) -> Result<Option<Home>, SignInError> {
         match &self.source {
             Source::Files(_) => Ok(None),
-            Source::Session(sessions, _) => sessions.home(by).await,
+            Source::Session(sessions, _) => Ok(sessions.granted(by).await?.home.clone()),
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::Method;
-use super::session::SignInError;
 use crate::http;
+use crate::http::session::SignInError;
 
 /// Why a request brought no answer.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -21,12 +21,14 @@ use tokio::time::Instant;
 
 use super::metadata::{self, Identity, Metadata};
 use super::region::Home;
-use super::session::{Issuer, Session, SignInError, new_key};
+use super::session::{Granted, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
 use super::{request_id, token_protocol, token_service};
 use crate::http::authorize::{Authorization, sensitive};
-use crate::http::error::{Error, ErrorText, Fault, PROXY_REMEDY, with_causes};
+use crate::http::error::{Error, ErrorText, Fault, with_causes};
+use crate::http::proxy::PROXY_REMEDY;
+use crate::http::session::{Issuer, Session, SignInError};
 use crate::http::transport::{Transport, Trust};
 use crate::http::url::{Url, is_loopback, target};
 use crate::http::{Client, Protocol, Request};
@@ -63,7 +65,7 @@ impl InstancePrincipal {
         Self { metadata, upstreams, clock, known: Mutex::default(), federating: AtomicBool::new(false) }
     }
 
-    async fn session(&self) -> Result<Session, SignInError> {
+    async fn session(&self) -> Result<Session<Granted>, SignInError> {
         let by = Instant::now() + TIMEOUT;
         self.federating.store(false, Ordering::Relaxed);
         let http = metadata::client(self.upstreams[0].clone(), self.clock);
@@ -76,7 +78,8 @@ impl InstancePrincipal {
         let token = self.federate(&identity, &STANDARD.encode(public), &home, by).await?;
         let claims = Claims::of(&token).ok_or_else(|| unusable("its token is none that ends"))?;
         let lifetime = claims.left((self.clock)()).ok_or_else(|| token::expired(NAME, claims))?;
-        Ok(Session { signer: Signer::new(token::key_id(&token), key), lifetime, home: Some(home) })
+        let signer = Arc::new(Signer::new(token::key_id(&token), key));
+        Ok(Session { granted: Granted { signer, home: Some(home) }, lifetime })
     }
 
     /// Asked once: an instance does not move.
@@ -145,7 +148,7 @@ impl InstancePrincipal {
         let headers = [(DATE, date), (CONTENT_SHA256, hash), (AUTHORIZATION, signed)];
         let headers = headers.into_iter().map(|(name, value)| Some((name, sensitive(&value)?)));
         let headers = headers.collect::<Option<_>>().ok_or_else(|| unusable("the instance's key id is no header"))?;
-        let auth = Authorization { headers, secret: signer.key_id().to_owned() };
+        let auth = Authorization { headers, query: None, secrets: vec![signer.key_id().to_owned()] };
         Ok((Request::post_json(url, body), auth))
     }
 
@@ -155,7 +158,9 @@ impl InstancePrincipal {
 }
 
 impl Issuer for InstancePrincipal {
-    fn issue(&self) -> BoxFuture<'_, Result<Session, SignInError>> {
+    type Granted = Granted;
+
+    fn issue(&self) -> BoxFuture<'_, Result<Session<Granted>, SignInError>> {
         async move {
             let session = tokio::time::timeout(TIMEOUT, self.session()).await;
             session.unwrap_or_else(|_| Err(self.too_slow()))

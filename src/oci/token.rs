@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::session::SignInError;
+use crate::http::session::SignInError;
 
 /// What a key id that is a token begins with.
 const PREFIX: &str = "ST$";

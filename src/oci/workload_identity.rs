@@ -18,12 +18,13 @@ use tokio::time::Instant;
 
 use super::credentials::material::CredentialsError;
 use super::environment::Environment;
-use super::session::{Issuer, Session, SignInError, new_key};
+use super::session::{Granted, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
 use super::{token_protocol, token_service};
 use crate::http::authorize::Authorization;
 use crate::http::error::{Error, Fault, Unreachable, with_causes};
+use crate::http::session::{Issuer, Session, SignInError};
 use crate::http::transport::{Roots, Transport, Trust};
 use crate::http::url::Url;
 use crate::http::{Client, Request};
@@ -159,7 +160,7 @@ impl WorkloadIdentity {
         Ok(Self { service: Arc::new(service), upstream: token_service(), clock })
     }
 
-    async fn session(&self) -> Result<Session, SignInError> {
+    async fn session(&self) -> Result<Session<Granted>, SignInError> {
         let by = Instant::now() + TIMEOUT;
         let (service, upstream, clock) = (self.service.clone(), self.upstream.clone(), self.clock);
         let prepared = tokio::task::spawn_blocking(move || service.prepare(upstream, clock)).await;
@@ -180,12 +181,15 @@ impl WorkloadIdentity {
         let token = token::from_cluster(&body).ok_or_else(nonsense)?;
         let claims = Claims::of(&token).ok_or_else(nonsense)?;
         let lifetime = claims.left((self.clock)()).ok_or_else(|| token::expired(NAME, claims))?;
-        Ok(Session { signer: Signer::new(token::key_id(&token), key), lifetime, home: None })
+        let signer = Arc::new(Signer::new(token::key_id(&token), key));
+        Ok(Session { granted: Granted { signer, home: None }, lifetime })
     }
 }
 
 impl Issuer for WorkloadIdentity {
-    fn issue(&self) -> BoxFuture<'_, Result<Session, SignInError>> {
+    type Granted = Granted;
+
+    fn issue(&self) -> BoxFuture<'_, Result<Session<Granted>, SignInError>> {
         async move {
             let session = tokio::time::timeout(TIMEOUT, self.session()).await;
             session.unwrap_or_else(|_| Err(self.too_slow()))

@@ -15,7 +15,7 @@ use crate::metric::{LABEL_VALUE_MAX, LABEL_VALUE_RULE, is_label_value};
 
 mod schema;
 
-pub use schema::{mapping, properties, required};
+pub use schema::{demand, mapping, properties};
 
 /// A key and its allowed values.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub struct Key {
     pub doc: &'static str,
     /// Whether a mapping without it is an error.
     pub required: bool,
+    /// If there are any: a mapping must have exactly one of this key and these.
+    pub or: &'static [&'static str],
     /// Its default, as written in the config.
     pub default: Option<&'static str>,
     /// Example values, as written in the config.
@@ -51,6 +53,8 @@ pub enum Shape {
     Duration,
     /// `true` or `false`.
     Bool,
+    /// A mapping with these keys.
+    Keys(&'static [Key]),
     /// A mapping whose `type` selects the other keys, with the description of `type`.
     Choice(&'static [Variant], &'static str),
 }
@@ -101,6 +105,8 @@ pub enum Value {
     Duration(Duration),
     /// Of [`Shape::Bool`].
     Bool(bool),
+    /// Of [`Shape::Keys`].
+    Keys(Values),
     /// Of [`Shape::Choice`]: the variant's name and its values.
     Choice(&'static str, Values),
 }
@@ -178,13 +184,19 @@ const PATTERN: Text = Text {
 impl Key {
     /// An optional key without default or examples.
     pub const fn new(name: &'static str, shape: Shape, doc: &'static str) -> Self {
-        Self { name, shape, doc, required: false, default: None, examples: &[] }
+        Self { name, shape, doc, required: false, or: &[], default: None, examples: &[] }
     }
 
     /// The same, as a required key.
     #[must_use]
     pub const fn required(self) -> Self {
         Self { required: true, ..self }
+    }
+
+    /// The same, as one of several keys of which a mapping must have exactly one.
+    #[must_use]
+    pub const fn or(self, others: &'static [&'static str]) -> Self {
+        Self { or: others, ..self }
     }
 
     /// The same, with a default.
@@ -239,6 +251,7 @@ impl Values {
         for key in tables.iter().copied().flatten() {
             let node = if key.required { fields.require(key.name, problems) } else { fields.take(key.name) };
             values.extend(node.and_then(|node| Some((key.name, Value::decode(key, node, problems)?))));
+            check_alternatives(key, fields, problems);
         }
         Self(values)
     }
@@ -307,6 +320,14 @@ impl Values {
         matches!(self.get(key), Some(Value::Bool(true)))
     }
 
+    /// The value of a key of [`Shape::Keys`].
+    pub fn keys(&self, key: &str) -> Option<&Self> {
+        match self.get(key)? {
+            Value::Keys(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// The value of a key of [`Shape::Choice`].
     pub fn choice(&self, key: &str) -> Option<(&'static str, &Self)> {
         match self.get(key)? {
@@ -349,6 +370,12 @@ impl Value {
             Shape::Amount => Self::Amount(node.amount(problems)?),
             Shape::Duration => Self::Duration(node.duration(problems)?),
             Shape::Bool => Self::Bool(node.truth(problems)?),
+            Shape::Keys(keys) => {
+                let mut fields = node.fields(problems)?;
+                let values = Values::decode(&mut fields, &[keys], problems);
+                fields.finish(problems);
+                Self::Keys(values)
+            }
             Shape::Choice(variants, _) => decode_choice(key, variants, node.fields(problems)?, problems)?,
         })
     }
@@ -363,6 +390,25 @@ impl Text {
                 problems.add(node.at(), message);
                 None
             }
+        }
+    }
+}
+
+/// A problem if a mapping has none of a key and its alternatives, or more than one.
+fn check_alternatives(key: &Key, fields: &Fields<'_>, problems: &mut Problems) {
+    if key.or.is_empty() {
+        return;
+    }
+    let all = || std::iter::once(key.name).chain(key.or.iter().copied());
+    match all().filter(|name| fields.has(name)).collect::<Vec<_>>()[..] {
+        [] => {
+            let names: Vec<String> = all().map(|name| format!("`{name}`")).collect();
+            problems.add(fields.at(), format!("{} is missing here", names.join(" or ")));
+        }
+        [_] => {}
+        [first, second, ..] => {
+            let at = fields.place(second).unwrap_or(fields.at());
+            problems.add(at, format!("`{first}` is here, too: write either `{first}` or `{second}`"));
         }
     }
 }

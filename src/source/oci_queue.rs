@@ -78,6 +78,7 @@ pub const OCI_QUEUE: Kind = Kind {
         ],
         namespaces: "OCI_QUEUE_NAMESPACES",
     }),
+    warn: |_| Vec::new(),
 };
 
 const OF_COMPARTMENT: &[Key] = &[

@@ -13,7 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("selector", &["metric"]),
     // Reads values.
     ("document", &["metric"]),
-    ("http", &["upstream"]),
+    // Its credentials and certificates are files that are followed.
+    ("http", &["upstream", "watched"]),
     ("oci", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
     ("source", &["metric", "oci", "http", "upstream", "document"]),

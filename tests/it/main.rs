@@ -90,6 +90,8 @@ mod compartments;
 /// The config's JSON Schema, held against what reads the config.
 mod schema;
 
+/// The connection that sources over HTTP share.
+mod site;
 /// A kind of source of the tests' own.
 mod toy;
 

@@ -1,7 +1,7 @@
 //! Every way to sign in to OCI, against services that check what they are sent.
 
+use depthgauge::http::session::SignInError;
 use depthgauge::oci::Error;
-use depthgauge::oci::session::SignInError;
 
 mod files;
 mod instance;

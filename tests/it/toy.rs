@@ -32,10 +32,12 @@ const TOY: Kind = Kind {
         name: "box",
         place: Place::Named,
         doc: "A box of toys.",
-        keys: &[Key::new("times", Shape::Count(10), "What each value is multiplied by.").required()],
+        keys: &[&[Key::new("times", Shape::Count(10), "What each value is multiplied by.").required()]],
+        warn: |_| Vec::new(),
         connect: |values, _| Ok(Arc::new(Toys(values.count("times").unwrap_or(1)))),
     },
     environment: None,
+    warn: |_| Vec::new(),
 };
 
 pub(crate) const TOYS: Kinds = &[&TOY];

@@ -34,6 +34,9 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
     for (place, warning) in files.iter().flat_map(placeholders) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
+    for (place, warning) in config.warnings() {
+        report.add("config", &Finding::warn(format!("{place}: {warning}")));
+    }
     let bindings = match config.open(clock) {
         Ok(bindings) => bindings,
         Err(error) => {

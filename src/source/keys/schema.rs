@@ -11,30 +11,45 @@ use crate::metric::quantity::Quantity;
 /// A non-negative Kubernetes quantity.
 const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$";
 
-/// A mapping that has the keys of this table and no others.
-pub fn mapping(doc: &str, keys: &[Key]) -> serde_json::Result<Value> {
+/// A mapping that has the keys of these tables and no others.
+pub fn mapping(doc: &str, tables: &[&[Key]]) -> serde_json::Result<Value> {
     let mut schema = json!({
         "description": doc,
         "type": "object",
         "additionalProperties": false,
-        "properties": properties([keys])?,
+        "properties": properties(tables.iter().copied())?,
     });
-    let required = required([keys]);
+    demand(&mut schema, tables);
+    Ok(schema)
+}
+
+/// Adds to the schema of a mapping which keys of these tables it must have.
+pub fn demand(schema: &mut Value, tables: &[&[Key]]) {
+    let keys = tables.iter().copied().flatten();
+    let required: Vec<&str> = keys.filter(|key| key.required).map(|key| key.name).collect();
     if !required.is_empty() {
         schema["required"] = required.into();
     }
-    Ok(schema)
+    let alternatives = alternatives(tables);
+    if !alternatives.is_empty() {
+        schema["allOf"] = alternatives.into();
+    }
+}
+
+/// For each group of keys of which a mapping has exactly one: a schema of such mappings.
+fn alternatives(tables: &[&[Key]]) -> Vec<Value> {
+    let keys = tables.iter().copied().flatten().filter(|key| !key.or.is_empty());
+    let one_of = |key: &Key| {
+        let names = std::iter::once(&key.name).chain(key.or);
+        json!({"oneOf": names.map(|name| json!({"required": [name]})).collect::<Vec<_>>()})
+    };
+    keys.map(one_of).collect()
 }
 
 /// The `properties` of a mapping with the keys of these tables.
 pub fn properties<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> serde_json::Result<Map<String, Value>> {
     let keys = tables.into_iter().flatten();
     keys.map(|key| Ok((key.name.to_owned(), property(key)?))).collect()
-}
-
-/// The names of the required keys of these tables.
-pub fn required<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> Vec<&'static str> {
-    tables.into_iter().flatten().filter(|key| key.required).map(|key| key.name).collect()
 }
 
 fn property(key: &Key) -> serde_json::Result<Value> {
@@ -56,6 +71,7 @@ fn property(key: &Key) -> serde_json::Result<Value> {
         }),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
         Shape::Bool => json!({"type": "boolean"}),
+        Shape::Keys(keys) => return mapping(key.doc, &[keys]),
         Shape::Choice(variants, doc) => return choice(key, variants, doc),
     };
     schema["description"] = key.doc.into();
@@ -122,6 +138,13 @@ fn choice(key: &Key, variants: &[Variant], doc: &str) -> serde_json::Result<Valu
             "then": {"properties": refused},
         })
     });
+    let demands = variants.iter().filter_map(|variant| {
+        let mut then = json!({});
+        demand(&mut then, &[variant.keys]);
+        let of_type = json!({"required": ["type"], "properties": {"type": {"const": variant.name}}});
+        (then != json!({})).then(|| json!({"if": of_type, "then": then}))
+    });
+    let rules = rules.chain(demands);
     let rules: Vec<Value> = rules.collect();
     if !rules.is_empty() {
         schema["allOf"] = rules.into();

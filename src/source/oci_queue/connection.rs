@@ -38,7 +38,8 @@ pub(super) const OCI: ConnectionType = ConnectionType {
     name: "oci",
     place: Place::Section,
     doc: "What all OCI queues have in common.",
-    keys: KEYS,
+    keys: &[KEYS],
+    warn: |_| Vec::new(),
     connect: |values, context| Ok(Arc::new(OciConnection::new(values, context)?)),
 };
 

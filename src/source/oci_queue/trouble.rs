@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt::Arguments;
 
-use crate::http::error::{Fault, PROXY_REMEDY, Unreachable};
+use crate::http::error::{Fault, Unreachable};
+use crate::http::proxy::PROXY_REMEDY;
 use crate::oci;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;

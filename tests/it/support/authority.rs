@@ -109,6 +109,20 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
+    /// Certificate and key of a client of this name, as PEM.
+    pub(crate) fn client_pem(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        (params(name, &[]).signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A server at this address.
+    pub(crate) fn server_at(&self, ip: IpAddr) -> Identity {
+        let mut params = params("service", &[]);
+        params.subject_alt_names = vec![SanType::IpAddress(ip)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(&params)
+    }
+
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
         self.server_at(ip).acceptor()

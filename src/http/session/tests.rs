@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
-use crate::oci::key::private_key;
 
 const LIFE: Duration = Duration::from_secs(1200);
 
@@ -33,19 +32,18 @@ impl Fake {
 }
 
 impl Issuer for Fake {
-    fn issue(&self) -> BoxFuture<'_, Result<Session, SignInError>> {
+    type Granted = usize;
+
+    fn issue(&self) -> BoxFuture<'_, Result<Session<usize>, SignInError>> {
         async move {
-            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            let number = self.0.asked.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.0.fails.load(Ordering::Relaxed) {
                 let said = self.0.retry_after.load(Ordering::Relaxed);
                 let retry_after = (said > 0).then(|| Duration::from_secs(said.try_into().unwrap()));
                 return Err(SignInError { retry_after, ..error("broken") });
             }
-            let vectors: serde_json::Value =
-                serde_json::from_str(include_str!("../../../tests/golden/oci/vectors.json")).unwrap();
-            let key = private_key(vectors["private_key_pkcs8_pem"].as_str().unwrap().as_bytes(), None).unwrap();
-            Ok(Session { signer: Signer::new("ST$", key), lifetime: LIFE, home: None })
+            Ok(Session { granted: number, lifetime: LIFE })
         }
         .boxed()
     }
@@ -55,13 +53,22 @@ impl Issuer for Fake {
     }
 }
 
+fn sessions(fake: &Fake) -> Sessions<usize> {
+    Sessions::new(fake.clone(), "the test", Duration::from_secs(10))
+}
+
 fn error(cause: &str) -> SignInError {
     SignInError { cause: cause.to_owned(), remedy: "", detail: String::new(), request_id: None, retry_after: None }
 }
 
-async fn signer(sessions: &Sessions, patience: u64) -> Result<Arc<Signer>, String> {
-    let signer = sessions.signer(Instant::now() + Duration::from_secs(patience)).await;
+async fn signer(sessions: &Sessions<usize>, patience: u64) -> Result<Arc<usize>, String> {
+    let signer = sessions.granted(Instant::now() + Duration::from_secs(patience)).await;
     signer.map_err(|error| error.cause)
+}
+
+fn is(one: &Arc<usize>) -> impl Fn(&usize) -> bool {
+    let one = **one;
+    move |granted| *granted == one
 }
 
 async fn pass(seconds: u64) {
@@ -71,7 +78,7 @@ async fn pass(seconds: u64) {
 #[tokio::test(start_paused = true)]
 async fn renewal_is_asked_for_at_half_of_the_life_give_or_take_and_nobody_waits_for_it() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     let first = signer(&sessions, 5).await.unwrap();
     pass(539).await;
     assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()));
@@ -88,7 +95,7 @@ async fn renewal_is_asked_for_at_half_of_the_life_give_or_take_and_nobody_waits_
 #[tokio::test(start_paused = true)]
 async fn a_session_that_nobody_needs_is_not_renewed() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     signer(&sessions, 5).await.unwrap();
     pass(5000).await;
     assert_eq!(fake.asked(), 1);
@@ -99,7 +106,7 @@ async fn a_session_that_nobody_needs_is_not_renewed() {
 #[tokio::test(start_paused = true)]
 async fn while_renewal_fails_the_old_session_serves_to_its_end_and_the_service_is_spared() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     let first = signer(&sessions, 5).await.unwrap();
     fake.fails(true);
     pass(670).await;
@@ -119,7 +126,7 @@ async fn while_renewal_fails_the_old_session_serves_to_its_end_and_the_service_i
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_the_answer_for_all_for_two_seconds() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     fake.fails(true);
     let asks = (0..100).map(|_| signer(&sessions, 5));
     for ask in futures_util::future::join_all(asks).await {
@@ -135,7 +142,7 @@ async fn a_failure_is_the_answer_for_all_for_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn one_who_cannot_wait_does_not_end_the_attempt_for_the_others() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     assert_eq!(signer(&sessions, 0).await.err().as_deref(), Some("slow"));
     signer(&sessions, 5).await.unwrap();
     assert_eq!(fake.asked(), 1);
@@ -144,17 +151,17 @@ async fn one_who_cannot_wait_does_not_end_the_attempt_for_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_signer_is_replaced_at_most_every_ten_seconds() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     let by = || Instant::now() + Duration::from_secs(5);
     let first = signer(&sessions, 5).await.unwrap();
-    let second = sessions.other_than(&first, by()).await.unwrap();
+    let second = sessions.other_than(is(&first), by()).await.unwrap();
     // Refused while the second was got: that one will do.
-    assert!(Arc::ptr_eq(&second, &sessions.other_than(&first, by()).await.unwrap()));
-    assert!(sessions.other_than(&second, by()).await.is_none());
+    assert!(Arc::ptr_eq(&second, &sessions.other_than(is(&first), by()).await.unwrap()));
+    assert!(sessions.other_than(is(&second), by()).await.is_none());
     assert_eq!(fake.asked(), 2);
     pass(10).await;
     fake.fails(true);
-    assert!(sessions.other_than(&second, by()).await.is_none());
+    assert!(sessions.other_than(is(&second), by()).await.is_none());
     assert_eq!(fake.asked(), 3);
     assert!(Arc::ptr_eq(&second, &signer(&sessions, 5).await.unwrap()), "kept while valid");
 }
@@ -162,7 +169,7 @@ async fn a_refused_signer_is_replaced_at_most_every_ten_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_says_when_to_come_back_is_not_asked_before() {
     let fake = Fake::default();
-    let sessions = Sessions::new(fake.clone());
+    let sessions = sessions(&fake);
     fake.fails(true);
     fake.says(30);
     for second in 0..29 {
@@ -179,7 +186,7 @@ async fn a_service_that_says_when_to_come_back_is_not_asked_before() {
     signer(&sessions, 0).await.unwrap();
     pass(2).await;
     for second in 0..29 {
-        let forced = sessions.other_than(&first, Instant::now()).await;
+        let forced = sessions.other_than(is(&first), Instant::now()).await;
         assert!(Arc::ptr_eq(&first, &signer(&sessions, 0).await.unwrap()) && forced.is_none());
         assert_eq!(fake.asked(), 3, "{second}");
         pass(1).await;

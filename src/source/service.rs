@@ -1,0 +1,198 @@
+//! A service that is reached over HTTP, as the config defines it: URLs in order of preference, TLS,
+//! credentials, proxy, and limits.
+//!
+//! A connection type adds [`URL`] or [`URLS`] and [`KEYS`] to its key tables, returns [`warnings`] as its
+//! warnings, and opens a [`Service`] with its values. A kind without connections does the same with the
+//! keys of its entries.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+mod failover;
+mod keys;
+mod open;
+mod trouble;
+
+pub use keys::{KEYS, URL, URLS};
+pub use open::warnings;
+pub use trouble::source_error;
+
+use failover::Failover;
+
+use super::keys::Values;
+use super::{Context, NextRequest, OpenError};
+use crate::http::base::{BaseUrl, encoded};
+use crate::http::credentials::Credentials;
+use crate::http::error::{Error, Fault};
+use crate::http::session::SignInError;
+use crate::http::{self as client, Client, Protocol, Request, Response};
+use crate::upstream::Upstream;
+
+/// Why a request brought no response: an error of the service or of the way there, or no credentials.
+pub type Failure = client::authorize::Failure<SignInError>;
+
+/// A service. Clones share their connections, credentials and limits.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    upstream: Arc<Upstream>,
+    /// In the order of the config; at least one.
+    targets: Vec<Target>,
+    failover: Mutex<Failover>,
+    credentials: Credentials,
+    headers: HeaderMap,
+    params: Vec<(String, String)>,
+    identity: String,
+}
+
+/// One of the URLs.
+#[derive(Debug)]
+struct Target {
+    base: BaseUrl,
+    client: Client,
+}
+
+/// A request to any of the URLs.
+#[derive(Clone, Copy)]
+struct Call<'c> {
+    path: &'c str,
+    query: &'c [(&'c str, &'c str)],
+    form: Option<&'c [(&'c str, &'c str)]>,
+    /// [`Request::admitted`]
+    admitted: bool,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Opens the service of a connection or entry with these keys: reads the files that they name, and sends
+    /// nothing.
+    pub fn open(values: &Values, context: Context, protocol: Protocol) -> Result<Self, OpenError> {
+        open::open(values, context, protocol).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// The first GET of a read: it is the request of [`Self::next_request`], which waited for its turn.
+    ///
+    /// `path` is appended to the path of the URL. Its percent-encoded characters stay as they are. The
+    /// empty path is the URL itself.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
+        self.send(Call { path, query, form: None, admitted: true }, by).await
+    }
+
+    /// A further GET of the same read, such as the next page, or a request of no read.
+    pub async fn get_more(&self, path: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
+        self.send(Call { path, query, form: None, admitted: false }, by).await
+    }
+
+    /// The same as [`Self::get`] as a POST of `application/x-www-form-urlencoded`. The service must take it
+    /// as a read, because it may be sent more than once.
+    pub async fn post_form(&self, path: &str, form: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
+        self.send(Call { path, query: &[], form: Some(form), admitted: true }, by).await
+    }
+
+    /// The next [`Self::get`] or [`Self::post_form`] of this path.
+    pub fn next_request(&self, path: &str) -> NextRequest<'_> {
+        let current = self.0.failover.lock().current();
+        let base = &self.0.targets[current].base;
+        let key = base.at(path, []).path().to_owned();
+        NextRequest { upstream: &self.0.upstream, host: Some(base.authority()), key }
+    }
+
+    /// What distinguishes it from other services: URLs, parameters, headers and who reads, without
+    /// secrets. For the identity of a source.
+    pub fn identity(&self) -> &str {
+        &self.0.identity
+    }
+
+    /// Sends a request to the current URL, and while none answers to the others in order.
+    async fn send(&self, call: Call<'_>, by: Instant) -> Result<Response, Failure> {
+        let inner = &self.0;
+        let order = inner.failover.lock().order();
+        let mut first: Option<(usize, Failure)> = None;
+        let mut call = call;
+        for index in order {
+            let result = inner.send_to(index, call, by).await;
+            let Some(answers) = answers(&result) else { return result };
+            let now = Instant::now();
+            inner.failover.lock().record(index, answers);
+            match result {
+                Err(failure) if !answers => {
+                    // The same message while all are down, wherever a read begins.
+                    if first.as_ref().is_none_or(|(before, _)| index < *before) {
+                        first = Some((index, failure));
+                    }
+                }
+                result => {
+                    self.probe(call, by, now);
+                    return result;
+                }
+            }
+            if now + client::ATTEMPT_MIN >= by {
+                break;
+            }
+            call.admitted = false;
+        }
+        let (_, failure) = first.unwrap_or_else(|| (0, Fault::TimedOut.into()));
+        Err(failure)
+    }
+
+    /// Sends the same request to the URLs before the current one if that is due. The responses are not
+    /// used: they determine when requests return to such a URL.
+    fn probe(&self, call: Call<'_>, by: Instant, now: Instant) {
+        let due = self.0.failover.lock().probes(now);
+        for index in due {
+            let (inner, request) = (self.0.clone(), self.0.request(index, Call { admitted: false, ..call }));
+            let by = by.max(now + client::ATTEMPT_MIN);
+            tokio::spawn(async move {
+                let result = inner.targets[index].client.send(&request, &inner.credentials, by).await;
+                if let Some(answers) = answers(&result) {
+                    inner.failover.lock().record_probe(index, answers, Instant::now());
+                }
+            });
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn send_to(&self, index: usize, call: Call<'_>, by: Instant) -> Result<Response, Failure> {
+        let mut result = self.targets[index].client.send(&self.request(index, call), &self.credentials, by).await;
+        if let Err(Failure::Http(Error { fault: Fault::Status(status), .. })) = &mut result
+            && let Some(base) = status.location.as_deref().and_then(|location| location.strip_suffix(call.path))
+        {
+            // What to write into the config instead of the URL.
+            status.location = Some(base.to_owned());
+        }
+        result
+    }
+
+    fn request(&self, index: usize, call: Call<'_>) -> Request {
+        let params = self.params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let url = self.targets[index].base.at(call.path, params.chain(call.query.iter().copied()));
+        let mut request = match call.form {
+            None => Request::get(url),
+            Some(form) => Request::post_form(url, encoded(form.iter().copied())),
+        };
+        request.headers.extend(self.headers.clone());
+        Request { admitted: call.admitted, ..request }
+    }
+}
+
+/// Whether a URL answers. `None` if nothing was sent to it.
+fn answers(result: &Result<Response, Failure>) -> Option<bool> {
+    match result {
+        Ok(_) => Some(true),
+        Err(Failure::Authorize(_)) => None,
+        Err(Failure::Http(error)) => Some(match &error.met().fault {
+            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => false,
+            Fault::Status(status) => status.status < 500,
+            Fault::TooLong(_) | Fault::NotSent { .. } => true,
+        }),
+    }
+}

@@ -1,0 +1,173 @@
+//! Opens a service: reads the files that its keys name.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
+
+use super::failover::Failover;
+use super::keys::{IN_FLIGHT, REQUESTS_PER_SECOND};
+use super::{Inner, Target};
+use crate::http::base::BaseUrl;
+use crate::http::credentials::{Credentials, Method, Username};
+use crate::http::oauth2::ClientCredentials;
+use crate::http::proxy::{self, Choice, Route};
+use crate::http::transport::{TlsFiles, Transport};
+use crate::http::{Client, Protocol};
+use crate::source::keys::Values;
+use crate::source::{Context, OpenError};
+use crate::upstream::{Limits, Upstream};
+
+/// Warnings about a service with these keys.
+pub fn warnings(values: &Values) -> Vec<String> {
+    let (auth, _) = auth(values);
+    let has_credentials = auth != "none" || values.map("headerFiles").next().is_some();
+    let token_url = values.choice("auth").and_then(|(_, values)| values.text("tokenUrl"));
+    let urls = urls(values).filter(|_| has_credentials).chain(token_url);
+    let exposed = urls.filter(|url| url.parse().is_ok_and(|url: BaseUrl| url.exposes_credentials()));
+    let warning = |url| format!("credentials are sent to {url} without encryption: use https://");
+    exposed.map(warning).collect()
+}
+
+pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Result<Inner, OpenError> {
+    let base = |url: &str| url.parse::<BaseUrl>().map_err(|error| wrong(&error));
+    let bases = urls(values).map(base).collect::<Result<Vec<_>, _>>()?;
+    let first = bases.first().ok_or_else(|| wrong(&"`url` is missing"))?.authority();
+    let limits = Limits {
+        in_flight: values.count("maxInFlight").unwrap_or(IN_FLIGHT) as usize,
+        ..Limits::new(
+            values.count("maxRequestsPerSecond").unwrap_or(REQUESTS_PER_SECOND),
+            format!("maxRequestsPerSecond of the connection to {first}"),
+        )
+    };
+    let upstream = Arc::new(Upstream::new(limits));
+    // The next URL is the retry, so that one read can try them all.
+    let protocol = if bases.len() > 1 { Protocol { attempts: 1, ..protocol } } else { protocol };
+    let proxy = values.parsed::<Choice>("proxy")?;
+    let tls = tls(values)?;
+    let target = |base: BaseUrl| {
+        let transport = transport(&base, &tls, proxy.as_ref())?;
+        let client = Client::new(upstream.clone(), transport, protocol, context.clock);
+        Ok(Target { base, client })
+    };
+    let targets = bases.into_iter().map(target).collect::<Result<Vec<_>, OpenError>>()?;
+    let credentials = credentials(values, &tls, proxy.as_ref(), context)?;
+    let headers = values.map("headers").map(|(name, value)| {
+        Ok((
+            name.parse::<HeaderName>().map_err(|error| wrong(&error))?,
+            HeaderValue::from_str(value).map_err(|error| wrong(&error))?,
+        ))
+    });
+    Ok(Inner {
+        upstream,
+        failover: Mutex::new(Failover::new(targets.len())),
+        targets,
+        credentials,
+        headers: headers.collect::<Result<HeaderMap, OpenError>>()?,
+        params: values.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        identity: identity(values),
+    })
+}
+
+/// The URLs in order.
+fn urls(values: &Values) -> impl Iterator<Item = &str> {
+    values.text("url").into_iter().chain(values.texts("urls").iter().map(String::as_str))
+}
+
+/// The type of `auth`, and its keys.
+fn auth(values: &Values) -> (&'static str, Values) {
+    values.choice("auth").map_or(("none", Values::default()), |(name, values)| (name, values.clone()))
+}
+
+fn tls(values: &Values) -> Result<TlsFiles, OpenError> {
+    let Some(values) = values.keys("tls") else { return Ok(TlsFiles::default()) };
+    let file = |key| values.text(key).map(PathBuf::from);
+    if file("keyFile").is_some() && file("certFile").is_none() {
+        return Err(wrong(&"`tls.keyFile` without `tls.certFile`: name the file of the client certificate, too"));
+    }
+    let server_name = values.text("serverName").map(str::to_owned);
+    Ok(TlsFiles { ca: file("caFile"), certificate: file("certFile"), key: file("keyFile"), server_name })
+}
+
+fn transport(base: &BaseUrl, tls: &TlsFiles, proxy: Option<&Choice>) -> Result<Transport, OpenError> {
+    let route = match (Route::to(base.url(), proxy), &tls.server_name) {
+        (Route::By(_), Some(_)) => {
+            return Err(wrong(&"`proxy` with `tls.serverName`: requests under another name go through no proxy"));
+        }
+        (_, Some(_)) => Route::Direct,
+        (route, None) => route,
+    };
+    if route == Route::Environment {
+        proxy::check().map_err(|error| wrong(&error))?;
+    }
+    let opened = Transport::followed(base.url(), tls.clone(), route);
+    opened.map_err(|error| OpenError(format!("{base}: {error}")))
+}
+
+fn credentials(
+    values: &Values,
+    tls: &TlsFiles,
+    proxy: Option<&Choice>,
+    context: Context,
+) -> Result<Credentials, OpenError> {
+    let (name, auth) = auth(values);
+    let file =
+        |key: &str| auth.text(key).map(PathBuf::from).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
+    let text =
+        |key: &str| auth.text(key).map(str::to_owned).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
+    let method = match name {
+        "basic" if auth.text("uriFile").is_some() => Method::Uri(file("uriFile")?),
+        "basic" => {
+            let user = match auth.text("username") {
+                Some(user) => Username::Text(user.to_owned()),
+                None => Username::File(file("usernameFile")?),
+            };
+            Method::Basic(user, file("passwordFile")?)
+        }
+        "bearer" => Method::Bearer(file("tokenFile")?),
+        "header" => {
+            Method::Header(text("name")?.parse::<HeaderName>().map_err(|error| wrong(&error))?, file("valueFile")?)
+        }
+        "query" => Method::Query(text("name")?, file("valueFile")?),
+        "oauth2" => {
+            let url = text("tokenUrl")?.parse::<BaseUrl>().map_err(|error| wrong(&error))?;
+            // Its certificate need not be of the CA of the service, and it gets no client certificate.
+            let extra = TlsFiles { ca: tls.ca.clone(), ..TlsFiles::default() };
+            let route = Route::to(url.url(), proxy);
+            let transport = Transport::beside_system(url.url(), extra, route);
+            let transport = transport.map_err(|error| OpenError(format!("{url}: {error}")))?;
+            Method::OAuth2(Box::new(ClientCredentials {
+                url: url.url().clone(),
+                transport,
+                client_id: text("clientId")?,
+                secret_file: file("clientSecretFile")?,
+                scopes: auth.texts("scopes").to_vec(),
+                params: auth.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                clock: context.clock,
+            }))
+        }
+        _ => Method::None,
+    };
+    let headers = values
+        .map("headerFiles")
+        .map(|(name, file)| Ok((name.parse::<HeaderName>().map_err(|error| wrong(&error))?, PathBuf::from(file))));
+    Credentials::open(method, headers.collect::<Result<_, OpenError>>()?).map_err(OpenError)
+}
+
+/// Everything that may change what the service answers. A secret is named by its file.
+fn identity(values: &Values) -> String {
+    let urls = urls(values).collect::<Vec<_>>().join(" ");
+    let mut more = BTreeMap::new();
+    for key in ["params", "headers", "headerFiles", "auth"] {
+        more.extend(values.get(key).map(|value| (key, value)));
+    }
+    if more.is_empty() { urls } else { format!("{urls} {more:?}") }
+}
+
+fn wrong(error: &dyn Display) -> OpenError {
+    OpenError(error.to_string())
+}

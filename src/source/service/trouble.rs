@@ -1,0 +1,97 @@
+//! Translates a failure of a request to a source error: operation, cause and remedy.
+
+use std::fmt::Arguments;
+
+use super::Failure;
+use crate::http::error::{Error, Fault, Unreachable, with_causes};
+use crate::source::{SourceError, Step, Verdict};
+
+/// Translates a failure, for a kind whose service has no peculiarities. `about` is what was requested and
+/// where, for the log.
+pub fn source_error(step: Step, about: Arguments<'_>, failure: &Failure) -> SourceError {
+    match failure {
+        Failure::Http(error) => http_error(step, about, error),
+        Failure::Authorize(error) => SourceError {
+            request_id: error.request_id.as_deref().map(Box::from),
+            retry_after: error.retry_after,
+            ..SourceError::new(
+                Step::SignIn,
+                Verdict::Trouble,
+                error.cause.clone(),
+                error.remedy,
+                format!("{error} ({}) ({about})", error.detail),
+            )
+        },
+    }
+}
+
+fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
+    if let Fault::NotSent { met, retry_after } = &error.fault {
+        // The same message as for the earlier request, because it is the same outage.
+        let met = http_error(step, about, met);
+        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
+        let detail = format!("not sent, because {why} after this: {}", met.detail);
+        // `Retry-After` counts from the earlier response.
+        return SourceError { detail, retry_after: *retry_after, ..met };
+    }
+    let (step, cause) = match &error.fault {
+        Fault::TooLong(_) => (Step::Decode, error.to_string()),
+        Fault::Status(status) => match &status.location {
+            Some(location) => (step, format!("{error}, a redirect to {location}")),
+            None => (step, error.to_string()),
+        },
+        _ => (step, error.to_string()),
+    };
+    let (verdict, retry_after, message) = match &error.fault {
+        Fault::Status(status) => (verdict(status.status), status.retry_after, format!(": {}", status.message)),
+        _ => (Verdict::Trouble, None, String::new()),
+    };
+    let request_id = error.request_id.as_deref();
+    let id = request_id.map(|id| format!(", request ID {id}")).unwrap_or_default();
+    SourceError {
+        request_id: request_id.map(Box::from),
+        retry_after,
+        ..SourceError::new(
+            step,
+            verdict,
+            cause,
+            remedy(&error.fault),
+            format!("{}{message} ({about}{id})", with_causes(error)),
+        )
+    }
+}
+
+/// A client without access and a wrong path are wrong configs: no value rule applies.
+fn verdict(status: u16) -> Verdict {
+    match status {
+        403 | 404 => Verdict::Absent,
+        _ => Verdict::Trouble,
+    }
+}
+
+fn remedy(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Unreachable(Unreachable::Tls, _) => {
+            "Check that the service's certificate is trusted here: `tls.caFile`, `tls.serverName`."
+        }
+        Fault::Proxy(failure, _) => failure.remedy(),
+        Fault::Unreachable(..) => "Check the way from this pod to the service: DNS, NetworkPolicy, `url`.",
+        Fault::TimedOut => "Check the way from this pod to the service, and the service's status.",
+        Fault::TooLong(_) => "Request less: the response is too long.",
+        Fault::Status(status) => status_remedy(status.status),
+        Fault::NotSent { met, .. } => remedy(&met.fault),
+    }
+}
+
+fn status_remedy(status: u16) -> &'static str {
+    match status {
+        401 => "Check `auth` of the connection and the files that it names.",
+        403 => "Check that the service lets this user read it.",
+        404 => "Check `url`, and that what is read exists and this user may read it.",
+        407 => "Check `proxy` of the connection.",
+        429 => "Raise `refresh`, or the limit of the service.",
+        300..=399 => "Set `url` to the address of the service itself; redirects are not followed.",
+        500.. => "This is a failure of the service: see its status and its log.",
+        _ => "The log has the service's message.",
+    }
+}

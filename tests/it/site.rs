@@ -1,0 +1,162 @@
+//! The connection that kinds of sources share whose services are reached over HTTP, proved by a kind of
+//! its own: a source reads a path, and its value is the body.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use depthgauge::config::Config;
+use depthgauge::http::Protocol;
+use depthgauge::metric::MetricName;
+use depthgauge::metric::quantity::Quantity;
+use depthgauge::source::facet::Facet;
+use depthgauge::source::keys::{Key, Shape, Text, Values};
+use depthgauge::source::service::{self, Service};
+use depthgauge::source::{
+    Connection, ConnectionType, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place, Source,
+    SourceError, Step, Verdict,
+};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// Credentials on the wire, and after a 401.
+mod auth;
+/// What the config may say.
+mod config;
+/// Several URLs, paths, redirects and proxies.
+mod reach;
+/// Certificates of both ends.
+mod tls;
+/// Tokens of a token service.
+mod token;
+
+/// `type: page`
+const PAGE: Kind = Kind {
+    name: "page",
+    label: "metric",
+    metrics: &[],
+    gauges: &[],
+    depths: &[],
+    parts: &[],
+    forms: &[Form { key: "path", keys: &[PATH] }],
+    connection: ConnectionType {
+        name: "site",
+        place: Place::Named,
+        doc: "A site.",
+        keys: &[service::URLS, service::KEYS],
+        warn: service::warnings,
+        connect: |values, context| Ok(Arc::new(Site(Service::open(values, context, Protocol::default())?))),
+    },
+    environment: None,
+    warn: |_| Vec::new(),
+};
+
+const PAGES: Kinds = &[&PAGE];
+
+const PATH: Key = Key::new("path", Shape::Text(Text::ANY), "The path of the page.").required();
+
+/// Of a read that is to answer; nothing waits for it but a test that fails.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Site(Service);
+
+struct Page {
+    service: Service,
+    path: String,
+    metric: MetricName,
+}
+
+impl Connection for Site {
+    fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let (service, path) = (self.0.clone(), entry.text("path").unwrap_or_default().to_owned());
+        let metric = MetricName::chosen(entry.text("metric").unwrap_or_default());
+        let identity = format!("{} {path}", service.identity());
+        Ok(Opened::One(Identified { identity, source: Box::new(Page { service, path, metric }) }))
+    }
+}
+
+impl Source for Page {
+    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        async move {
+            let response = self.service.get(&self.path, &[("q", "a b")], by).await;
+            let error = |failure| service::source_error(Step::Read, format_args!("{}", self.path), &failure);
+            let response = response.map_err(error)?;
+            let text = String::from_utf8_lossy(&response.body);
+            let unreadable = || SourceError::new(Step::Decode, Verdict::Trouble, "no number", "", text.clone());
+            let value = Quantity::parse_value(&text).ok_or_else(unreadable)?;
+            Ok(Items::one(vec![(self.metric.clone(), value)]))
+        }
+        .boxed()
+    }
+
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        Some(self.service.next_request(&self.path))
+    }
+}
+
+/// Files that a config names.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Writes a file in one step, as a Secret's volume does, and returns its path.
+    fn write(&self, name: &str, text: &str) -> String {
+        let (new, path) = (self.path(".new"), self.path(name));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &path).unwrap();
+        path.display().to_string()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// A config with one connection with these keys, and a source that reads `/page`.
+fn config(keys: &str) -> String {
+    config_of(keys, "/page")
+}
+
+fn config_of(keys: &str, path: &str) -> String {
+    format!(
+        "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  one: {{type: site, {keys}}}\nsources:\n  - {{type: page, metric: visits, path: \"{path}\", namespaces: [shop]}}\n"
+    )
+}
+
+fn open_config(text: &str) -> Result<Box<dyn Source>, OpenError> {
+    crate::support::crypto();
+    let config = Config::parse(text, PAGES).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let mut configs = config.open(jiff::Timestamp::now)?;
+    match configs.remove(0).source {
+        Opened::One(identified) => Ok(identified.source),
+        Opened::Many(_) => panic!("a list"),
+    }
+}
+
+/// The source of a connection with these keys.
+fn open(keys: &str) -> Box<dyn Source> {
+    open_config(&config(keys)).unwrap()
+}
+
+async fn read(source: &dyn Source) -> Result<String, SourceError> {
+    let items = source.read(&Facet::WHOLE, Instant::now() + LONG).await?;
+    Ok(items.value(&MetricName::chosen("visits")).unwrap().to_string())
+}
+
+/// Reads until it is so, because files are followed a second after they change.
+async fn reads_until(source: &dyn Source, is_so: impl Fn(&Result<String, SourceError>) -> bool) {
+    let end = Instant::now() + LONG;
+    loop {
+        let found = read(source).await;
+        if is_so(&found) {
+            return;
+        }
+        assert!(Instant::now() < end, "still {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,196 @@
+//! Which keys a connection may have, to the decoder and to the JSON Schema, and its warnings.
+
+use std::path::Path;
+
+use boon::{Compiler, Schemas};
+use depthgauge::config::{self as configs, Config, Opener};
+use depthgauge::document::{Node, Problems};
+use depthgauge::source::keys::{Key, Shape};
+use depthgauge::source::service;
+
+use super::{Files, PAGES, config};
+use crate::golden;
+use crate::support::log::captured;
+
+/// What is wrong with a config, to both.
+fn wrong(text: &str) -> (Vec<String>, bool) {
+    let lines = Config::parse(text, PAGES).err().map(|problems| problems.lines().collect()).unwrap_or_default();
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    compiler.add_resource("schema.json", configs::schema(PAGES).unwrap()).unwrap();
+    let index = compiler.compile("schema.json", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+    let json = Node::parse(text, &mut Problems::default()).unwrap().to_json();
+    (lines, schemas.validate(&json, index).is_err())
+}
+
+#[test]
+fn every_key_of_a_connection_is_valid() {
+    for keys in [
+        "url: \"http://127.0.0.1:9090\"",
+        "url: \"HTTPS://host/prefix/%2F\"",
+        "urls: [\"http://a.shop.svc\", \"http://b.shop.svc:9090/prefix\"]",
+        "url: \"https://host\", tls: {}",
+        "url: \"https://host\", tls: {caFile: /a, certFile: /b, keyFile: /c, serverName: x.example.com}",
+        "url: \"https://host\", auth: {type: none}",
+        "url: \"https://host\", auth: {type: basic, username: jo, passwordFile: /a}",
+        "url: \"https://host\", auth: {type: basic, usernameFile: /b, passwordFile: /a}",
+        "url: \"https://host\", auth: {type: basic, uriFile: /b}",
+        "url: \"https://host\", auth: {type: bearer, tokenFile: /b}",
+        "url: \"https://host\", auth: {type: header, name: Authorization, valueFile: /b}",
+        "url: \"https://host\", auth: {type: query, name: key, valueFile: /b}",
+        "url: \"https://host\", auth: {type: oauth2, tokenUrl: \"https://t/token\", clientId: x, clientSecretFile: /b}",
+        "url: \"https://host\", auth: {type: oauth2, tokenUrl: \"https://t/token\", clientId: x, clientSecretFile: /b, scopes: [\"a:b\"], params: {audience: x}}",
+        "url: \"https://host\", headers: {X-Scope-OrgID: shop}, headerFiles: {X-Key: /a}, params: {dedup: \"true\"}",
+        "url: \"https://host\", proxy: none",
+        "url: \"https://host\", proxy: \"http://proxy:3128\", maxRequestsPerSecond: 1, maxInFlight: 128",
+    ] {
+        assert_eq!(wrong(&config(keys)), (Vec::new(), false), "{keys}");
+    }
+}
+
+#[test]
+fn an_error_has_its_place() {
+    for (keys, line) in [
+        ("", "4:8: `url` or `urls` is missing here"),
+        ("url: \"http://a\", urls: [\"http://b\"]", "4:44: `url` is here, too: write either `url` or `urls`"),
+        ("url: \"http://user:hidden@a\"", "4:26: a URL has no user and no password here: remove them and write `auth`"),
+        (
+            "urls: [\"http://a?token=hidden\"]",
+            "4:28: a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`",
+        ),
+        ("urls: []", "4:27: a service without a URL can't be reached: write one"),
+        ("url: a", "4:26: this is no URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX"),
+        (
+            "url: \"http://a\", auth: {type: magic}",
+            "4:51: auth type \"magic\" is not supported; there is none, basic, bearer, header, query, oauth2",
+        ),
+        ("url: \"http://a\", auth: {type: bearer}", "4:44: `tokenFile` is missing here"),
+        ("url: \"http://a\", auth: {type: basic}", "4:44: `passwordFile` or `uriFile` is missing here"),
+        (
+            "url: \"http://a\", auth: {type: basic, passwordFile: /a}",
+            "4:44: `username` or `usernameFile` or `uriFile` is missing here",
+        ),
+        (
+            "url: \"http://a\", auth: {type: basic, passwordFile: /a, username: x, usernameFile: /b}",
+            "`username` is here, too: write either `username` or `usernameFile`",
+        ),
+        ("url: \"http://a\", auth: {type: query, valueFile: /a}", "4:44: `name` is missing here"),
+        ("url: \"http://a\", auth: {type: none, tokenFile: /a}", "unknown key `tokenFile`"),
+        (
+            "url: \"http://a\", auth: {type: oauth2, tokenUrl: \"http://a\", clientSecretFile: /b}",
+            "`clientId` is missing here",
+        ),
+        (
+            "url: \"http://a\", tls: {insecureSkipVerify: true}",
+            "unknown key `insecureSkipVerify`; known here: caFile, certFile, keyFile, serverName",
+        ),
+        ("url: \"http://a\", tls: {serverName: \"a/b\"}", "\"a/b\" is no DNS name"),
+        ("url: \"http://a\", headers: {\"a b\": x}", "\"a b\" can be no name of a header or parameter"),
+        ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "can be no value of a header"),
+        ("url: \"http://a\", proxy: maybe", "this is no proxy: write http://HOST:PORT"),
+        ("url: \"http://a\", proxy: \"http://user:hidden@proxy:3128\"", "this is no proxy: write http://HOST:PORT"),
+        ("url: \"http://a\", maxInFlight: 129", "a whole number from 1 to 128 is expected here"),
+        ("url: \"http://a\", password: hidden", "unknown key `password`"),
+    ] {
+        let (lines, schema_refuses) = wrong(&config(keys));
+        assert!(lines.iter().any(|found| found.contains(line)), "{keys}: {lines:?}");
+        assert!(!lines.iter().any(|found| found.contains("hidden")), "{lines:?}");
+        assert!(schema_refuses, "the schema takes {keys}");
+    }
+    // What a schema can't see.
+    for (keys, line) in [
+        ("url: \"http://169.254.169.254\"", "4:26: 169.254.169.254 is the metadata service of a cloud"),
+        ("url: \"https://kubernetes.default.svc\"", "4:26: kubernetes.default.svc is kube-apiserver"),
+        ("url: \"http://a\", headers: {authorization: x}", "\"authorization\" can't be set here: write `auth`"),
+        ("url: \"http://a\", headerFiles: {Host: /a}", "\"Host\" can't be set: depthgauge sets it"),
+    ] {
+        let (lines, _) = wrong(&config(keys));
+        assert!(lines.len() == 1 && lines[0].contains(line), "{keys}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_connection_may_be_left_out_while_there_is_one() {
+    let one = config("url: \"http://a\"");
+    assert!(Config::parse(&one, PAGES).is_ok());
+    let two = one.replace("connections:\n", "connections:\n  two: {type: site, url: \"http://b\"}\n");
+    let lines: Vec<String> = Config::parse(&two, PAGES).err().unwrap().lines().collect();
+    assert_eq!(lines, ["7:5: `connection` is missing here: name one of the connections of type site: one, two"]);
+    assert!(Config::parse(&two.replace("type: page,", "type: page, connection: two,"), PAGES).is_ok());
+}
+
+#[test]
+fn credentials_without_encryption_are_a_warning() {
+    for (keys, expected) in [
+        ("url: \"http://shop.example.com\"", vec![]),
+        ("url: \"https://shop.example.com\", auth: {type: bearer, tokenFile: /a}", vec![]),
+        ("url: \"http://127.0.0.1:1\", auth: {type: bearer, tokenFile: /a}", vec![]),
+        ("url: \"http://shop.example.com\", auth: {type: none}", vec![]),
+        ("url: \"http://shop.example.com\", auth: {type: bearer, tokenFile: /a}", vec!["http://shop.example.com"]),
+        ("url: \"http://shop.example.com\", headerFiles: {X-Key: /a}", vec!["http://shop.example.com"]),
+        (
+            "urls: [\"http://a\", \"https://b\", \"http://c\"], auth: {type: bearer, tokenFile: /a}",
+            vec!["http://a", "http://c"],
+        ),
+        (
+            "url: \"https://a\", auth: {type: oauth2, tokenUrl: \"http://t/token\", clientId: x, clientSecretFile: /b}",
+            vec!["http://t/token"],
+        ),
+    ] {
+        let warning =
+            |url: &str| (":4:3".to_owned(), format!("credentials are sent to {url} without encryption: use https://"));
+        let config = Config::parse(&config(keys), PAGES).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(config.warnings(), expected.into_iter().map(warning).collect::<Vec<_>>(), "{keys}");
+    }
+}
+
+#[test]
+fn a_server_logs_warnings() {
+    captured(async |log| {
+        crate::support::crypto();
+        let files = Files::new();
+        let token = files.write("token", "t0k");
+        let text = config(&format!("url: \"http://shop.example.com\", auth: {{type: bearer, tokenFile: {token}}}"));
+        let opened = Opener::new(jiff::Timestamp::now).open(Config::parse(&text, PAGES).unwrap());
+        assert_eq!(opened.unwrap().len(), 1);
+        let line = ":4:3: credentials are sent to http://shop.example.com without encryption: use https://";
+        assert!(log.text().contains(line), "{}", log.text());
+    });
+}
+
+/// Rows of a table: key, default and description.
+fn rows(prefix: &str, keys: &[Key]) -> String {
+    let groups: Vec<Vec<&str>> = keys
+        .iter()
+        .filter(|key| !key.or.is_empty())
+        .map(|key| std::iter::once(key.name).chain(key.or.iter().copied()).collect())
+        .collect();
+    let row = |key: &Key| {
+        let mut need: Vec<String> = key.default.map(|default| format!("`{default}`")).into_iter().collect();
+        need.extend(key.required.then(|| "required".to_owned()));
+        for group in groups.iter().filter(|group| group.contains(&key.name)) {
+            need.push(format!("one of `{}`", group.join("`, `")));
+        }
+        let nested = match key.shape {
+            Shape::Keys(keys) => rows(&format!("{}.", key.name), keys),
+            _ => String::new(),
+        };
+        format!("| `{prefix}{}` | {} | {} |\n{nested}", key.name, need.join("; "), key.doc.replace('|', "\\|"))
+    };
+    keys.iter().map(row).collect()
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    const HEAD: &str = "| key | default | |\n| --- | --- | --- |\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/connections.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (written, _) = text.split_once("-->\n").expect("a comment before what is generated");
+    let mut page = format!("{written}-->\n\n{HEAD}{}{}", rows("", service::URLS), rows("", service::KEYS));
+    for key in service::KEYS {
+        let Shape::Choice(variants, _) = key.shape else { continue };
+        for variant in variants.iter().filter(|variant| !variant.keys.is_empty()) {
+            page += &format!("\n### `{}: {{type: {}}}`\n\n{HEAD}{}", key.name, variant.name, rows("", variant.keys));
+        }
+    }
+    golden::check_file(&path, &page);
+}
