@@ -17,7 +17,7 @@ mod schema;
 mod unique;
 
 pub use files::{ConfigFiles, File, read_files};
-pub use opener::Opener;
+pub use opener::{Opener, Warnings};
 pub use reload::Reload;
 pub use schema::schema;
 
@@ -25,7 +25,7 @@ use connections::Connections;
 use entry::Written;
 
 use crate::document::{Fields, Node, Position, Problems};
-use crate::lookup::rules::ValueRules;
+use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::lookup::{SourceConfig, Timing};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
@@ -47,15 +47,13 @@ pub struct Config {
 
 /// An entry of `sources`.
 struct Entry {
-    /// Where it is written: `config.yaml:7:5`.
-    place: Option<String>,
     kind: &'static Kind,
     /// For listed sources, the pattern of their names.
     name: String,
     namespaces: Vec<Pattern>,
     timing: Timing,
     export: bool,
-    sums: bool,
+    items: ItemAccess,
     value_rules: ValueRules,
     definition: Definition,
     /// Where its connection is written, if that has a name.
@@ -305,7 +303,7 @@ sources:
         let expected = [
             "1:1: `kind` is missing here",
             "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
-            "2:1: unknown key `extra`; known here: apiVersion, defaults, kind, oci, sources",
+            "2:1: unknown key `extra`; known here: apiVersion, connections, defaults, kind, oci, sources",
             "3:20: auth type \"magic\" is not supported; there is apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
             "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
             "3:48: unknown key `extra`; known here: auth, caFile, endpoint, maxRequestsPerSecond, region",
@@ -319,7 +317,7 @@ sources:
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue",
+            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",

@@ -121,6 +121,11 @@ impl Node {
         }
     }
 
+    /// Whether it is this text.
+    pub fn is_word(&self, word: &str) -> bool {
+        matches!(&self.value, Value::Text(text) if text == word)
+    }
+
     /// Its text as a `T`, or a problem with the error message of `T`.
     pub fn parsed<T: FromStr<Err: fmt::Display>>(&self, problems: &mut Problems) -> Option<T> {
         let parsed = self.text(problems)?.parse::<T>();

@@ -60,7 +60,8 @@ pub struct Protocol {
     pub request_id: Option<RequestId>,
     /// Reads the body of an error.
     pub read_error: fn(&[u8]) -> ErrorText,
-    /// Whether an error status may pass within a moment.
+    /// Whether an error status may pass within a moment. One of 5xx that may not is about this request, and
+    /// no failure of its host.
     pub is_transient: fn(&StatusError) -> bool,
 }
 
@@ -313,7 +314,9 @@ impl Client {
         }
         let outcome = match &error.fault {
             Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => Outcome::Failed(cause),
-            Fault::Status(status) if status.status >= 500 => Outcome::Failed(cause),
+            Fault::Status(status) if status.status >= 500 && (self.protocol.is_transient)(status) => {
+                Outcome::Failed(cause)
+            }
             // A conflict asks for fewer requests, too.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
             Fault::Status(_) | Fault::TooLong(_) => Outcome::Answered,

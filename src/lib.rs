@@ -93,6 +93,9 @@
 //!   source/{keys,items,facet}.rs   key tables, keys/schema.rs: as JSON Schema; what a read brings; which part of a source
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
 //!                      which of its URLs; a failure as a source's error
+//!   source/chosen.rs   metrics whose names the config chooses: from numbers of a service to items; pure
+//!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
+//!                      prometheus/trouble.rs: its errors in our words
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words

@@ -63,7 +63,7 @@ pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
 pub use refused::Unselectable;
 
-use chosen::Share;
+use chosen::{Share, ShareItem};
 use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
@@ -75,7 +75,7 @@ use reader::Replacement;
 use reading::{AnswerOptions, Answered, Context, Reading};
 use readings::ReadingsMaker;
 use registry::Registry;
-use rules::{Applied, ValueRules};
+use rules::{Applied, ItemAccess, ValueRules};
 use schedule::Requester;
 use state::ReadingState;
 use view::View;
@@ -108,9 +108,8 @@ pub struct SourceConfig {
     pub export: bool,
     /// What is served instead of some values, unless a request says otherwise.
     pub value_rules: ValueRules,
-    /// Whether a request may select several of its items, which the HPA controller adds up. Always true
-    /// for a kind whose labels name sources.
-    pub sums: bool,
+    /// What applies to its items.
+    pub items: ItemAccess,
     /// What determines the source. While this, the name and the timing are the same, the source and its
     /// readings are kept.
     pub definition: Definition,
@@ -325,18 +324,18 @@ impl Item<'_> {
             Some(kind) if !kind.depths.contains(&query.metric) => ValueRules::default(),
             _ => query.value_rules.or(entry.rules.value_rules),
         };
-        let answer = self.reading.answer(&AnswerOptions { namespace, query, value_rules, alone, patient }, now)?;
+        let namespace_label = entry.rules.items.namespace_label.as_deref();
+        let options = AnswerOptions { namespace, namespace_label, query, value_rules, alone, patient };
+        let answer = self.reading.answer(&options, now)?;
         let own = self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
         let sample = |answered: Answered| {
             let with = |labels: Labels, (key, value): (&str, &str)| labels.with(key, value);
-            let mut labels = match own.is_empty() {
+            // Items of a metric whose name the config chooses already have the labels of their source.
+            let labels = match own.is_empty() || query.kind.is_none() && !answered.labels.is_empty() {
                 true => answered.labels,
                 false => answered.labels.iter().fold(own.clone(), with),
             };
-            if let Some(applied) = answered.applied {
-                labels = labels.with(rules::LABEL, applied.as_str());
-            }
-            (labels, answered.value)
+            ShareItem { labels, value: answered.value, applied: answered.applied }
         };
         let falls_back = answer.items.iter().any(|answered| answered.applied == Some(Applied::Fallback));
         let items = answer.items.into_iter().map(sample).collect();
@@ -348,8 +347,10 @@ impl Item<'_> {
             timestamp: answer.timestamp,
             activation,
             falls_back,
-            sums: entry.rules.sums,
+            sums: entry.rules.items.sums,
+            place: entry.rules.items.place.clone(),
             keys: answer.keys,
+            hidden_by: answer.hidden_by,
         })
     }
 }
@@ -379,11 +380,16 @@ fn items<'a>(
 ) -> Result<Vec<Item<'a>>, LookupError> {
     let mut items = Vec::new();
     let Some(kind) = query.kind else {
-        for entry in view.chosen(&query.metric) {
+        let entries = view.chosen(&query.metric);
+        for entry in entries.iter().filter(|entry| query.may_select(&entry.source.labels)) {
             let facet = &query.facets[0];
             items.push(Item { namespace, entry, facet, reading: entry.source.readings.reading(facet, namespace, now) });
         }
-        return if items.is_empty() { Err(chosen::not_readable(query, namespace)) } else { Ok(items) };
+        return match (items.is_empty(), entries.is_empty()) {
+            (false, _) => Ok(items),
+            (true, true) => Err(chosen::not_readable(query, namespace)),
+            (true, false) => Err(chosen::none_has_labels(query, entries.iter().map(|entry| &entry.source.labels))),
+        };
     };
     if let Some(names) = view.names(kind) {
         let selected = names.select(query).map_err(LookupError::Unavailable)?;

@@ -31,6 +31,15 @@ pub const CATEGORY: &str = "depthgauge";
 pub const LABEL_VALUE_RULE: &str =
     "at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
 
+/// What a label key may be, in a sentence.
+pub const LABEL_KEY_RULE: &str = "an optional DNS subdomain and '/', then at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
+
+/// The prefix of label keys that depthgauge defines.
+pub const OWN_PREFIX: &str = "depthgauge.dev/";
+
+/// Longest prefix of a label key (Kubernetes' own limit).
+const PREFIX_MAX: usize = 253;
+
 /// Longest label value, and longest name part of a label key (Kubernetes' own limit).
 pub const LABEL_VALUE_MAX: usize = 63;
 
@@ -184,6 +193,24 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         Self(Arc::new(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect()))
     }
+}
+
+/// Whether a text can be a label's key: an optional DNS subdomain and `/`, then a name.
+pub fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    let subdomain = |prefix: &str| {
+        prefix.len() <= PREFIX_MAX
+            && prefix.split('.').all(|part| {
+                let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                part.bytes().all(|b| inner(b) || b == b'-')
+                    && part.bytes().next().is_some_and(inner)
+                    && part.bytes().next_back().is_some_and(inner)
+            })
+    };
+    is_label_value(name) && prefix.is_none_or(subdomain)
 }
 
 /// Whether a text can be a label value other than the empty one.

@@ -7,12 +7,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_value};
+use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_key, is_label_value};
 
 pub mod label_selector;
-
-/// Longest prefix of a label key, a DNS subdomain.
-const PREFIX_MAX: usize = 253;
 
 /// Most requirements and values together. What a person writes has ten, what a controller makes
 /// of its queues a hundred; ten thousand would cost as much as a thousand answers.
@@ -313,24 +310,6 @@ fn is_blank(byte: u8) -> bool {
 /// What no word has in it.
 fn is_special(byte: u8) -> bool {
     is_blank(byte) || matches!(byte, b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<' | 0)
-}
-
-/// Whether a text can be a label's key: an optional DNS subdomain and `/`, then a name.
-fn is_label_key(text: &str) -> bool {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    let subdomain = |prefix: &str| {
-        prefix.len() <= PREFIX_MAX
-            && prefix.split('.').all(|part| {
-                let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-                part.bytes().all(|b| inner(b) || b == b'-')
-                    && part.bytes().next().is_some_and(inner)
-                    && part.bytes().next_back().is_some_and(inner)
-            })
-    };
-    is_label_value(name) && prefix.is_none_or(subdomain)
 }
 
 fn label_key(text: &str) -> Result<String, ParseError> {

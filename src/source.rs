@@ -15,19 +15,21 @@ use tokio::time::Instant;
 use crate::metric::{Clock, MetricName, Namespace};
 use crate::upstream::{Admission, Upstream};
 
+pub mod chosen;
 pub mod facet;
 pub mod items;
 pub mod keys;
 pub mod oci_queue;
+pub mod prometheus;
 pub mod service;
 
-pub use items::{Item, Items};
+pub use items::{Item, Items, Substitute};
 
 use facet::Facet;
 use keys::{Key, Values};
 
 /// Every kind of source that a config may name.
-pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE];
+pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS];
 
 /// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];

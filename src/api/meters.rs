@@ -16,8 +16,8 @@ const AGES: [f64; 9] = [0.5, 1.0, 1.5, 2.5, 6.0, 10.0, 20.0, 30.0, 60.0];
 /// One that counts in a registry.
 pub(super) struct Meters {
     ages: Histogram,
-    activation: Counter,
-    fallback: Counter,
+    /// By the rule.
+    applied: Vec<(&'static str, Counter)>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -35,27 +35,28 @@ impl Meters {
         let served = Family::<ValueSource, Counter>::default();
         registry.register(
             "value_rule_applied",
-            "Values served that a value rule made, by the rule: activation or fallback",
+            "Values served that a value rule made, by the rule: activation, fallback, empty, nan, or clamp (a negative number)",
             served.clone(),
         );
-        let counter = |rule: Applied| served.get_or_create_owned(&ValueSource { value_source: rule.as_str() });
-        Self { ages, activation: counter(Applied::Activation), fallback: counter(Applied::Fallback) }
+        let counter = |rule: Applied| {
+            let value_source = rule.as_str();
+            (value_source, served.get_or_create_owned(&ValueSource { value_source }))
+        };
+        Self { ages, applied: Applied::ALL.into_iter().map(counter).collect() }
     }
 
     /// These values are told now.
     pub(super) fn told(&self, samples: &[Sample], now: Timestamp) {
         let mut oldest = None;
         for sample in samples {
-            match sample.labels.value(LABEL) {
-                // Dated now, for it is of no reading.
-                Some(policy) if policy == Applied::Fallback.as_str() => {
-                    self.fallback.inc();
+            if let Some(rule) = sample.labels.value(LABEL) {
+                for (_, counter) in self.applied.iter().filter(|(name, _)| *name == rule) {
+                    counter.inc();
+                }
+                // A fallback has the current time, because it was not read.
+                if rule == Applied::Fallback.as_str() {
                     continue;
                 }
-                Some(_) => {
-                    self.activation.inc();
-                }
-                None => {}
             }
             oldest = oldest.into_iter().chain([sample.timestamp]).min();
         }

@@ -106,7 +106,7 @@ impl Args {
         let certificate = self.certificate.open(&client, service.as_ref(), &health).await?;
         let Certificate { certificates, publish, serving, reporter, _private } = certificate;
         let (secure, admin) = listeners(self.bind_address, self.secure_port, self.admin_address).await?;
-        tracing::info!(sources, origin = origin.as_str(), "serving");
+        tracing::info!(sources, origin = origin.title.as_str(), "serving");
 
         let drain = CancellationToken::new();
         let mut parts = Parts::default();

@@ -4,10 +4,10 @@ use super::connections::{ConnectionName, Connections, Found};
 use super::{Entry, Location, Report, keys};
 use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
-use crate::lookup::rules::ValueRules;
+use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds, kind_of};
+use crate::source::{Definition, Form, Kind, Kinds, chosen, kind_of};
 
 /// A decoded entry, before its connection is resolved.
 pub(super) struct Written {
@@ -57,6 +57,9 @@ impl Written {
         {
             problems.add(at, format!("{metric:?} is a metric of another type: choose another name"));
         }
+        for (key, message) in chosen::conflicts(&own) {
+            problems.add(fields.place(key).unwrap_or(fields.at()), message);
+        }
         let name_at = fields.place(NAME.name).filter(|_| own.text(NAME.name).is_some());
         let location = Location { file, at: fields.at() };
         fields.finish(problems);
@@ -76,15 +79,18 @@ impl Written {
             connections.find(kind, connection.as_ref(), location, report)?;
         let definition = Definition { form: form.key, entry: own, connection: values };
         report.warn(location, (kind.warn)(&definition));
-        let sums = !kind.chooses() || definition.entry.text(ITEMS.name).is_some();
         Some(Entry {
-            place: Some(report.title(location)),
             kind,
             name,
             namespaces,
             timing,
             export: common.bool(keys::EXPORT.name),
-            sums,
+            items: ItemAccess {
+                sums: !kind.chooses() || definition.entry.text(ITEMS.name).is_some(),
+                labels: chosen::static_labels(&definition.entry),
+                namespace_label: definition.entry.text(chosen::NAMESPACE_LABEL.name).map(Box::from),
+                place: Some(report.title(location).into()),
+            },
             value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount("fallback") },
             definition,
             connection_place,

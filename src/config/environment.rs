@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entry::name;
 use super::{Config, ConfigError, Entry, keys};
 use crate::lookup::Timing;
-use crate::lookup::rules::ValueRules;
+use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{Key, Shape, Value, Values};
 use crate::source::{Definition, Environment, Kind, Kinds, Variable};
@@ -65,13 +65,12 @@ fn entry(
         return Some(Err(wrong));
     }
     Some(Ok(Entry {
-        place: None,
         kind,
         name: name(&own),
         namespaces: names.into_iter().map(Pattern::new).collect(),
         timing: Timing::default(),
         export: false,
-        sums: !kind.chooses(),
+        items: ItemAccess { sums: !kind.chooses(), ..ItemAccess::default() },
         value_rules: ValueRules::default(),
         definition: Definition { form: form.key, entry: own, connection: Arc::new(connection) },
         connection_place: None,

@@ -1,7 +1,7 @@
 //! The keys that entries of every kind have.
 
-use crate::source::keys::{ITEMS, Key, METRIC, Shape, Text};
-use crate::source::{Form, Kind};
+use crate::source::keys::{Key, Shape, Text};
+use crate::source::{Form, Kind, chosen};
 
 /// How fresh values are kept. Used in entries and in `defaults`.
 pub(super) const TIMING: &[Key] = &[
@@ -84,5 +84,5 @@ pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 3] {
 
 /// The other keys of an entry of this kind and form.
 pub(super) fn own(kind: &Kind, form: &Form) -> [&'static [Key]; 2] {
-    [if kind.chooses() { &[METRIC, ITEMS] } else { &[] }, form.keys]
+    [if kind.chooses() { chosen::KEYS } else { &[] }, form.keys]
 }

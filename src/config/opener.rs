@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::{Config, Entry};
 use crate::lookup::SourceConfig;
 use crate::metric::Clock;
@@ -14,6 +16,21 @@ pub struct Opener {
     context: Context,
     /// Connections of the last config that could be opened, by the name of their type and their keys.
     connections: HashMap<(&'static str, Arc<Values>), Arc<dyn Connection>>,
+    warnings: Warnings,
+}
+
+/// The warnings about the config that was opened last, each after its place, `FILE:LINE:COLUMN`. Clones
+/// share them.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<ArcSwap<Vec<(String, String)>>>);
+
+// === impl Warnings ===
+
+impl Warnings {
+    /// Those of now.
+    pub fn all(&self) -> Arc<Vec<(String, String)>> {
+        self.0.load_full()
+    }
 }
 
 // === impl Opener ===
@@ -26,7 +43,12 @@ impl Opener {
 
     /// An opener without open connections.
     pub(super) fn of(context: Context) -> Self {
-        Self { context, connections: HashMap::new() }
+        Self { context, connections: HashMap::new(), warnings: Warnings::default() }
+    }
+
+    /// The warnings about the active config.
+    pub fn warnings(&self) -> Warnings {
+        self.warnings.clone()
     }
 
     /// The clock for timestamps.
@@ -42,31 +64,21 @@ impl Opener {
         // `None` is one that can't be opened.
         let mut connections: HashMap<_, Option<Arc<dyn Connection>>> = HashMap::new();
         for entry in config.entries {
-            let Entry {
-                place,
-                kind,
-                name,
-                namespaces,
-                timing,
-                export,
-                sums,
-                value_rules,
-                definition,
-                connection_place,
-            } = entry;
+            let Entry { kind, name, namespaces, timing, export, items, value_rules, definition, connection_place } =
+                entry;
             let key = (kind.connection.name, definition.connection.clone());
             let connection = connections.entry(key.clone()).or_insert_with(|| match self.connections.get(&key) {
                 Some(known) => Some(known.clone()),
                 None => {
                     let opened = (kind.connection.connect)(&definition.connection, self.context);
-                    opened.map_err(|OpenError(error)| wrong.push(at(connection_place, error))).ok()
+                    opened.map_err(|OpenError(error)| wrong.push(at(connection_place.as_deref(), error))).ok()
                 }
             });
             let Some(connection) = connection else { continue };
             let source = match connection.open(definition.form, &definition.entry) {
                 Ok(source) => source,
                 Err(OpenError(error)) => {
-                    wrong.push(at(place, error));
+                    wrong.push(at(items.place.as_deref(), error));
                     continue;
                 }
             };
@@ -76,7 +88,7 @@ impl Opener {
                 namespaces,
                 timing,
                 export,
-                sums,
+                items,
                 value_rules,
                 definition,
                 source,
@@ -90,13 +102,14 @@ impl Opener {
                 tracing::warn!("{place}: {warning}");
             }
         }
+        self.warnings.0.store(Arc::new(config.warnings));
         self.connections = connections.into_iter().filter_map(|(key, connection)| Some((key, connection?))).collect();
         Ok(configs)
     }
 }
 
 /// An error message with its place, if there is one.
-fn at(place: Option<String>, error: String) -> String {
+fn at(place: Option<&str>, error: String) -> String {
     match place {
         Some(place) => format!("{place}: {error}"),
         None => error,

@@ -1,7 +1,7 @@
 //! From the items of each source to the samples of an answer; and for metrics whose names the config
 //! chooses, which items a request may have together. Pure.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,11 +18,12 @@ const LABELS_BYTES: usize = 50;
 /// How much of an error message label keys take, in bytes, and how many of them at most.
 const KEYS_BYTES: usize = 160;
 const KEYS_MAX: usize = 20;
+/// How much of it the place of an entry takes, in bytes.
+const PLACE_BYTES: usize = 60;
 
 /// The contribution of a source to an answer.
 pub(super) struct Share {
-    /// Each with its value, or the error message of one that is unknown.
-    pub(super) items: Vec<(Labels, Result<Quantity, Arc<str>>)>,
+    pub(super) items: Vec<ShareItem>,
     pub(super) timestamp: Timestamp,
     /// The threshold that the sum of these items must exceed, otherwise 0 is served.
     pub(super) activation: Option<Quantity>,
@@ -30,8 +31,22 @@ pub(super) struct Share {
     pub(super) falls_back: bool,
     /// Whether several items may be added up.
     pub(super) sums: bool,
-    /// The label keys of all items of the source, if none is selected.
+    /// Where its entry is written.
+    pub(super) place: Option<Arc<str>>,
+    /// The label keys of all items that the namespace may read, if none is selected.
     pub(super) keys: BTreeSet<String>,
+    /// The label by which the namespace may read no item.
+    pub(super) hidden_by: Option<Box<str>>,
+}
+
+/// An item of it.
+pub(super) struct ShareItem {
+    /// Without the one that says which rule made the value.
+    pub(super) labels: Labels,
+    /// Or the error message of one that is unknown.
+    pub(super) value: Result<Quantity, Arc<str>>,
+    /// The rule that made the value.
+    pub(super) applied: Option<Applied>,
 }
 
 /// The samples of an answer, if all of its values are known.
@@ -40,8 +55,11 @@ pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sampl
     for Share { items, timestamp, activation, falls_back: share_falls_back, .. } in shares {
         falls_back |= share_falls_back;
         let first = samples.len();
-        for (labels, value) in items {
+        for ShareItem { mut labels, value, applied } in items {
             let value = value.map_err(LookupError::Unavailable)?;
+            if let Some(applied) = applied {
+                labels = labels.with(rules::LABEL, applied.as_str());
+            }
             samples.push(Sample { metric: query.metric.clone(), labels, timestamp, value });
         }
         // A fallback is not a read value.
@@ -58,25 +76,37 @@ pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sampl
 /// Whether a request may have these items of a metric whose name the config chooses.
 pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupError> {
     let metric = &query.metric;
-    let labels: Vec<&Labels> = shares.iter().flat_map(|share| &share.items).map(|(labels, _)| labels).collect();
-    let mut seen = HashSet::new();
-    if let Some(twice) = labels.iter().find(|labels| !seen.insert(**labels)) {
-        let twice = titled(query, twice);
-        let message = format!("two sources of depthgauge's config have {twice}: give one of them another `metric`");
-        return Err(LookupError::Unavailable(message.into()));
+    let items = shares.iter().flat_map(|share| share.items.iter().map(move |item| (item, share)));
+    let items: Vec<(&ShareItem, &Share)> = items.collect();
+    let mut seen: HashMap<&Labels, &Share> = HashMap::new();
+    for &(item, share) in &items {
+        if let Some(first) = seen.insert(&item.labels, share) {
+            return Err(twice(query, &item.labels, [first, share]));
+        }
     }
     let sums = shares.iter().filter(|share| !share.items.is_empty()).all(|share| share.sums);
-    match labels.as_slice() {
+    match items.as_slice() {
         [] => Err(no_match(query, shares)),
-        [first, second, ..] if !sums => {
-            let [first, second] = [first, second].map(|labels| titled(query, labels));
+        [(first, _), (second, _), ..] if !sums => {
+            let [first, second] = [first, second].map(|item| titled(query, &item.labels));
             Err(LookupError::BadSelector(format!(
                 "the selector picks {} items of {metric}, such as {first} and {second}: pick one, or set `items: sum` in each entry of {metric} in depthgauge's config",
-                labels.len()
+                items.len()
             )))
         }
-        _ => LookupError::unless_fits(metric, labels.len()),
+        _ => LookupError::unless_fits(metric, items.len()),
     }
+}
+
+/// The error of two entries that have an item of the same labels.
+fn twice(query: &Query<'_>, labels: &Labels, shares: [&Share; 2]) -> LookupError {
+    let places = shares.map(|share| share.place.as_deref().map_or("?", |place| shortened(place, PLACE_BYTES)));
+    let [first, second] = places;
+    let message = format!(
+        "two entries of depthgauge's config have {}: {first} and {second}. Set `labels` in one of them, or another `metric`.",
+        titled(query, labels)
+    );
+    LookupError::Unavailable(message.into())
 }
 
 /// The error message of an item whose value is unknown.
@@ -105,9 +135,25 @@ fn hold(samples: &mut [Sample], threshold: Quantity) {
 }
 
 fn no_match(query: &Query<'_>, shares: &[Share]) -> LookupError {
-    let (metric, selector) = (&query.metric, query.selector.to_string());
     let keys: BTreeSet<&str> = shares.iter().flat_map(|share| &share.keys).map(String::as_str).collect();
-    let keys: Vec<&str> = keys.into_iter().collect();
+    match shares.iter().find_map(|share| share.hidden_by.as_deref()) {
+        Some(label) if keys.is_empty() => LookupError::NoMatch(format!(
+            "no item of {} belongs to this namespace: the label `{}` of an item names the namespace that may read it",
+            query.metric,
+            shortened(label, LABELS_BYTES)
+        )),
+        _ => no_match_of(query, &keys),
+    }
+}
+
+/// The error of a selector that no item can match, because of the static labels of each source.
+pub(super) fn none_has_labels<'l>(query: &Query<'_>, labels: impl Iterator<Item = &'l Labels>) -> LookupError {
+    no_match_of(query, &labels.flat_map(Labels::iter).map(|(key, _)| key).collect())
+}
+
+fn no_match_of(query: &Query<'_>, keys: &BTreeSet<&str>) -> LookupError {
+    let (metric, selector) = (&query.metric, query.selector.to_string());
+    let keys: Vec<&str> = keys.iter().copied().collect();
     let labels = match keys.is_empty() {
         true => "its items have no labels".to_owned(),
         false => format!("its items have the labels {}", names::that_fit(&keys, KEYS_BYTES, KEYS_MAX)),
@@ -117,7 +163,7 @@ fn no_match(query: &Query<'_>, shares: &[Share]) -> LookupError {
 
 /// `http_requests_per_second{pod=a,service=web}`
 fn titled(query: &Query<'_>, labels: &Labels) -> String {
-    let pairs = labels.iter().filter(|(key, _)| *key != rules::LABEL).map(|(key, value)| format!("{key}={value}"));
-    let pairs = pairs.collect::<Vec<_>>().join(",");
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs = pairs.join(",");
     names::title(query.metric.as_str(), shortened(&pairs, LABELS_BYTES))
 }

@@ -53,17 +53,17 @@ impl Entry {
 // === impl NamedSource ===
 
 impl NamedSource {
-    /// A source that the config names.
-    pub(super) fn new(name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
+    /// A source that the config names, with its static labels.
+    pub(super) fn new(name: &str, kind: &'static Kind, labels: Labels, readings: Arc<Readings>) -> Self {
         // The name of a metric is no label.
-        let labels = if kind.chooses() { Labels::default() } else { [(kind.label, name)].into_iter().collect() };
+        let labels = if kind.chooses() { labels } else { labels.with(kind.label, name) };
         Self { kind, name: name.into(), labels, readings }
     }
 
     /// A source that is listed under any name.
     pub(super) fn listed(true_name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
         let name = selectable(true_name);
-        let mut source = Self::new(&name, kind, readings);
+        let mut source = Self::new(&name, kind, Labels::default(), readings);
         if name != true_name {
             source.labels = source.labels.with(NAME, true_name);
         }

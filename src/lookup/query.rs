@@ -7,16 +7,14 @@ use std::collections::BTreeSet;
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, NAME, ValueRules};
 use super::{LookupError, Metrics, shortened};
-use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
+use crate::metric::{Labels, MetricName, OWN_PREFIX};
 use crate::selector::{Condition, Requirement, Selector};
 use crate::source::facet::Facet;
 use crate::source::{Item, Items, Kind};
 
 /// No part is named: the source as a whole.
 static WHOLE: [Facet; 1] = [Facet::WHOLE];
-/// The prefix of keys that depthgauge defines.
-const OURS: &str = "depthgauge.dev/";
 /// How much of a requirement an error message repeats, in bytes.
 const REPEATED: usize = 100;
 
@@ -58,7 +56,7 @@ impl<'q> Query<'q> {
                 (FALLBACK_KEY, _) => &mut value_rules.fallback,
                 (_, Some(kind)) => return Err(no_such_key(kind, metric, key)),
                 // A label of the items, unless it looks like a misspelt depthgauge key.
-                (_, None) if key.starts_with(OURS) && key != NAME => {
+                (_, None) if key.starts_with(OWN_PREFIX) && key != NAME => {
                     return Err(LookupError::BadSelector(format!(
                         "no such selector key: {}; there are {ACTIVATION_KEY} and {FALLBACK_KEY}",
                         shortened(key, REPEATED)
@@ -80,24 +78,38 @@ impl<'q> Query<'q> {
         self.selector.named(self.kind?.label)
     }
 
-    /// The items that are selected of those that one read has brought. Where labels name sources, each
-    /// selected source is meant as a whole.
-    pub(super) fn pick<'i>(&self, items: &'i Items) -> Vec<&'i Item> {
+    /// The items that are selected of those that one read has brought, or of the `visible` ones. Where
+    /// labels name sources, each selected source is meant as a whole.
+    pub(super) fn pick<'i>(&self, items: &'i Items, visible: Option<Vec<&'i Item>>) -> Vec<&'i Item> {
         if self.kind.is_some() {
             return items.iter().collect();
         }
-        let of_labels = |requirement: &&Requirement| !matches!(requirement.key(), ACTIVATION_KEY | FALLBACK_KEY);
-        let requirements: Vec<&Requirement> = self.selector.requirements().iter().filter(of_labels).collect();
-        let found = requirements.iter().find_map(|requirement| match requirement.condition() {
-            Condition::In(values) => items.with(requirement.key(), values.iter().map(String::as_str)),
-            _ => None,
-        });
-        let mut picked = found.unwrap_or_else(|| items.iter().collect());
-        let is_picked = |item: &&Item| {
-            requirements.iter().all(|requirement| requirement.matches(item.labels.value(requirement.key())))
+        let indexed = || {
+            self.label_requirements().find_map(|requirement| match requirement.condition() {
+                Condition::In(values) => items.with(requirement.key(), values.iter().map(String::as_str)),
+                _ => None,
+            })
         };
-        picked.retain(is_picked);
+        let mut picked = visible.or_else(indexed).unwrap_or_else(|| items.iter().collect());
+        picked.retain(|item| {
+            self.label_requirements().all(|requirement| requirement.matches(item.labels.value(requirement.key())))
+        });
         picked
+    }
+
+    /// Whether items that have these labels, and others, may be selected.
+    pub(super) fn may_select(&self, labels: &Labels) -> bool {
+        let mut of_these = self.label_requirements().filter_map(|requirement| {
+            let value = labels.value(requirement.key())?;
+            Some(requirement.matches(Some(value)))
+        });
+        of_these.all(|matches| matches)
+    }
+
+    /// The requirements that are not value rules.
+    fn label_requirements(&self) -> impl Iterator<Item = &'q Requirement> {
+        let requirements = self.selector.requirements().iter();
+        requirements.filter(|requirement| !matches!(requirement.key(), ACTIVATION_KEY | FALLBACK_KEY))
     }
 
     /// Whether an answer can have the named parts of so many sources.

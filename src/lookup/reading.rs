@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::activation::Activations;
 use super::consumers::{Consumer, Consumers};
 use super::history::History;
-use super::limits::PARTS_MAX;
+use super::limits::{ITEMS_PER_NAMESPACE, PARTS_MAX};
 use super::meters::Meters;
 use super::outage::Outage;
 use super::polled::{Admission, Good, Need, PendingRead, Poll, Polled, State, Tasks};
@@ -95,6 +95,8 @@ pub(super) enum Condition {
 /// What a request wants of a reading.
 pub(super) struct AnswerOptions<'q> {
     pub(super) namespace: &'q Namespace,
+    /// Only items whose label of this name is the namespace may be served.
+    pub(super) namespace_label: Option<&'q str>,
     pub(super) query: &'q Query<'q>,
     /// The rules that apply to this request.
     pub(super) value_rules: ValueRules,
@@ -110,8 +112,10 @@ pub(super) struct Answer {
     pub(super) items: Vec<Answered>,
     /// When the source was read; for a fallback, now.
     pub(super) timestamp: Timestamp,
-    /// The label keys of all items, selected or not, where the source's items have labels.
+    /// The label keys of all items that the namespace may read, if none is selected.
     pub(super) keys: BTreeSet<String>,
+    /// The label by which the namespace may read no item.
+    pub(super) hidden_by: Option<Box<str>>,
 }
 
 /// An item that is served.
@@ -238,7 +242,7 @@ impl Reading {
                 Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
                     let item =
                         Answered { labels: Labels::default(), value: Ok(value), applied: Some(Applied::Fallback) };
-                    Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new() })
+                    Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new(), hidden_by: None })
                 }
                 _ => Err(outage.error()),
             },
@@ -256,7 +260,8 @@ impl Reading {
         options: &AnswerOptions<'_>,
         now: Instant,
     ) -> Result<Answer, LookupError> {
-        let &AnswerOptions { query, namespace, .. } = options;
+        let &AnswerOptions { query, namespace, namespace_label, .. } = options;
+        let visible = namespace_label.map(|label| self.visible(&good.value, label, namespace)).transpose()?;
         let served = |item: &Item| {
             let labels = item.labels.clone();
             let value = match item.value(&query.metric) {
@@ -267,20 +272,40 @@ impl Reading {
                 }
                 None => return Err(self.lacks(&query.metric)),
             };
+            let substitute = item.substitute().map(Applied::Substitute);
             let holds = activation.as_mut().is_some_and(|(threshold, state)| {
                 let key = (query.metric.clone(), *threshold);
                 state.notes.activations.holds(namespace, key, value, now, self.pace.idle_after)
             });
-            let (value, applied) = if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, None) };
+            let (value, applied) =
+                if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, substitute) };
             Ok(Answered { labels, value: Ok(value), applied })
         };
-        let items = query.pick(&good.value).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
+        let items = query.pick(&good.value, visible).into_iter().map(served).collect::<Result<Vec<_>, _>>()?;
         if items.is_empty() && query.kind.is_some() {
             return Err(self.lacks(&query.metric));
         }
         // Only an answer without items names them.
-        let keys = if items.is_empty() { good.value.keys() } else { BTreeSet::new() };
-        Ok(Answer { items, timestamp: good.timestamp, keys })
+        let keys = match (items.is_empty(), namespace_label) {
+            (false, _) => BTreeSet::new(),
+            (true, None) => Items::keys(good.value.iter()),
+            (true, Some(label)) => Items::keys(self.visible(&good.value, label, namespace)?),
+        };
+        let hidden_by = namespace_label.filter(|_| items.is_empty() && keys.is_empty()).map(Box::from);
+        Ok(Answer { items, timestamp: good.timestamp, keys, hidden_by })
+    }
+
+    /// The items that belong to a namespace by this label.
+    fn visible<'i>(&self, items: &'i Items, label: &str, namespace: &Namespace) -> Result<Vec<&'i Item>, LookupError> {
+        let mut visible = items.with(label, [namespace.as_str()]).unwrap_or_else(|| items.iter().collect());
+        visible.retain(|item| item.labels.value(label) == Some(namespace.as_str()));
+        if visible.len() > ITEMS_PER_NAMESPACE {
+            return Err(self.unavailable(&format!(
+                "has {} items in this namespace, and there can be {ITEMS_PER_NAMESPACE}: aggregate in the query",
+                visible.len()
+            )));
+        }
+        Ok(visible)
     }
 
     /// Whether it is in use, and whether reads fail.

@@ -85,8 +85,9 @@ impl Registry {
             self.metrics.with(configs.iter().filter(|config| config.kind.chooses()).map(|config| &*config.name));
         let kept: HashMap<&Key, &ListedSources> = lists.values().map(|list| (&*list.key, list)).collect();
         let mut ids: HashMap<Arc<Key>, ListId> = HashMap::new();
-        for SourceConfig { name, kind, namespaces, timing, export, value_rules, sums, definition, source } in configs {
-            let rules = Arc::new(AccessRules { namespaces, export, sums, value_rules });
+        for SourceConfig { name, kind, namespaces, timing, export, value_rules, items, definition, source } in configs {
+            let labels = items.labels.clone();
+            let rules = Arc::new(AccessRules { namespaces, export, items, value_rules });
             let key = Key { kind: kind.name, name, timing, definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
@@ -94,7 +95,7 @@ impl Registry {
                     let source = kept.unwrap_or_else(|| {
                         let readings = self.maker.make(kind, &key.name, &identity, timing, source);
                         readings.inherit(&known);
-                        Arc::new(NamedSource::new(&key.name, kind, readings))
+                        Arc::new(NamedSource::new(&key.name, kind, labels, readings))
                     });
                     self.sources.insert(key, source.clone());
                     self.named.push((rules, source));

@@ -3,9 +3,12 @@
 //!
 //! Value rules apply to backlog metrics only. A value that a rule made carries [`LABEL`].
 
-use crate::metric::Namespace;
+use std::sync::Arc;
+
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
+use crate::metric::{Labels, Namespace};
+use crate::source::Substitute;
 
 /// The label of a sample that says which rule made its value.
 pub const LABEL: &str = "depthgauge.dev/value-source";
@@ -32,6 +35,22 @@ pub enum Applied {
     Activation,
     /// Nothing is known, and this is served instead.
     Fallback,
+    /// The config has a value for what was read.
+    Substitute(Substitute),
+}
+
+/// What an entry says about the items of its source.
+#[derive(Clone, Debug, Default)]
+pub struct ItemAccess {
+    /// Whether a request may select several of them, which the HPA controller adds up. Always true for a
+    /// kind whose labels name sources.
+    pub sums: bool,
+    /// The labels that each of them has, if the config chooses the name of the metric.
+    pub labels: Labels,
+    /// The label that names the namespace that may read an item.
+    pub namespace_label: Option<Box<str>>,
+    /// Where the entry is written: `config.yaml:7:5`.
+    pub place: Option<Arc<str>>,
 }
 
 /// All rules of a config entry.
@@ -41,8 +60,8 @@ pub(super) struct AccessRules {
     pub(super) namespaces: Vec<Pattern>,
     /// It is also a gauge on `/metrics`.
     pub(super) export: bool,
-    /// Whether several of its items may be added up.
-    pub(super) sums: bool,
+    /// What applies to its items.
+    pub(super) items: ItemAccess,
     /// What is served instead of some values, unless a request says otherwise.
     pub(super) value_rules: ValueRules,
 }
@@ -60,11 +79,23 @@ impl ValueRules {
 // === impl Applied ===
 
 impl Applied {
+    /// All rules.
+    pub const ALL: [Self; 5] = [
+        Self::Activation,
+        Self::Fallback,
+        Self::Substitute(Substitute::Empty),
+        Self::Substitute(Substitute::NotANumber),
+        Self::Substitute(Substitute::Negative),
+    ];
+
     /// The value of [`LABEL`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Activation => "activation",
             Self::Fallback => "fallback",
+            Self::Substitute(Substitute::Empty) => "empty",
+            Self::Substitute(Substitute::NotANumber) => "nan",
+            Self::Substitute(Substitute::Negative) => "clamp",
         }
     }
 }

@@ -161,7 +161,7 @@ fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
         timing: Timing::default(),
         export: false,
         value_rules: ValueRules::default(),
-        sums: true,
+        items: ItemAccess { sums: true, ..ItemAccess::default() },
         definition: Definition::default(),
         source: Opened::One(Identified { identity: name.to_owned(), source: Box::new(fake.clone()) }),
     }

@@ -7,8 +7,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Expression, Selector as Printed};
 
-use super::{ParseError, Selector, is_label_key};
-use crate::metric::{LABEL_VALUE_MAX, is_label_value};
+use super::{ParseError, Selector};
+use crate::metric::{LABEL_VALUE_MAX, is_label_key, is_label_value};
 
 /// A selector that the controller sends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

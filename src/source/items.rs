@@ -20,6 +20,18 @@ pub struct Item {
     /// The labels that distinguish it from the other items. A single item needs none.
     pub labels: Labels,
     values: Vec<(MetricName, Value)>,
+    substitute: Option<Substitute>,
+}
+
+/// What the config has a value for. The value of such an item is that value, and not one that was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Substitute {
+    /// There is no item.
+    Empty,
+    /// NaN.
+    NotANumber,
+    /// A negative number.
+    Negative,
 }
 
 /// A value, or why this value is unknown although the read succeeded.
@@ -60,9 +72,9 @@ impl Items {
         }
     }
 
-    /// The label keys of all items.
-    pub fn keys(&self) -> BTreeSet<String> {
-        self.items.iter().flat_map(|item| item.labels.iter()).map(|(key, _)| key.to_owned()).collect()
+    /// The label keys of these items.
+    pub fn keys<'i>(items: impl IntoIterator<Item = &'i Item>) -> BTreeSet<String> {
+        items.into_iter().flat_map(|item| item.labels.iter()).map(|(key, _)| key.to_owned()).collect()
     }
 
     /// The value of a metric of the only item, if it is known.
@@ -89,12 +101,28 @@ impl Items {
 impl Item {
     /// An item with a value for each metric.
     pub fn new(labels: Labels, values: Vec<(MetricName, Value)>) -> Self {
-        Self { labels, values }
+        Self { labels, values, substitute: None }
+    }
+
+    /// The same, with values of the config.
+    #[must_use]
+    pub fn substituted(self, substitute: Substitute) -> Self {
+        Self { substitute: Some(substitute), ..self }
+    }
+
+    /// What its value stands for, if that is a value of the config.
+    pub fn substitute(&self) -> Option<Substitute> {
+        self.substitute
     }
 
     /// The value of its first metric, if it is known.
     pub fn first(&self) -> Option<Quantity> {
         self.values.first()?.1.as_ref().ok().copied()
+    }
+
+    /// Why the value of its first metric is unknown, if it is.
+    pub fn unknown(&self) -> Option<&str> {
+        self.values.first()?.1.as_ref().err().map(|cause| &**cause)
     }
 
     /// The value of a metric, if the item has the metric.

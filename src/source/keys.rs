@@ -49,6 +49,8 @@ pub enum Shape {
     Count(u32),
     /// A number from 0 to [`Quantity::MAX`], or a text in the form of a Kubernetes quantity.
     Amount,
+    /// The same, or this word.
+    AmountOr(&'static str),
     /// A duration above zero, at most one day.
     Duration,
     /// `true` or `false`.
@@ -91,7 +93,7 @@ pub struct Values(BTreeMap<&'static str, Value>);
 /// A decoded value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Value {
-    /// Of [`Shape::Text`].
+    /// Of [`Shape::Text`], and the word of [`Shape::AmountOr`].
     Text(String),
     /// Of [`Shape::Texts`].
     Texts(Vec<String>),
@@ -299,7 +301,7 @@ impl Values {
         }
     }
 
-    /// The value of a key of [`Shape::Amount`].
+    /// The value of a key of [`Shape::Amount`] or [`Shape::AmountOr`], if it is a number.
     pub fn amount(&self, key: &str) -> Option<Quantity> {
         match self.get(key)? {
             Value::Amount(amount) => Some(*amount),
@@ -368,6 +370,8 @@ impl Value {
             }
             Shape::Count(most) => Self::Count(node.count(most, problems)?),
             Shape::Amount => Self::Amount(node.amount(problems)?),
+            Shape::AmountOr(word) if node.is_word(word) => Self::Text(word.to_owned()),
+            Shape::AmountOr(_) => Self::Amount(node.amount(problems)?),
             Shape::Duration => Self::Duration(node.duration(problems)?),
             Shape::Bool => Self::Bool(node.truth(problems)?),
             Shape::Keys(keys) => {

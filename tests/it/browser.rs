@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use depthgauge::admin::status::{self, Facts, Finding, Status};
 use depthgauge::health::{Health, State};
-use depthgauge::lookup::rules::ValueRules;
+use depthgauge::lookup::rules::{ItemAccess, ValueRules};
 use depthgauge::lookup::{Catalog, SourceConfig, Timing};
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
@@ -111,7 +111,7 @@ fn binding(name: &str, script: Script, value_rules: ValueRules) -> SourceConfig 
         timing: Timing::default(),
         export: false,
         value_rules,
-        sums: true,
+        items: ItemAccess { sums: true, ..ItemAccess::default() },
         definition: Definition::default(),
         source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
     }

@@ -4,6 +4,7 @@ use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::support::double::Double;
 use crate::support::oci::{Oci, compartment, ocid, source};
 use crate::support::program::{Ended, Home};
 
@@ -142,4 +143,37 @@ async fn colours_are_for_a_terminal_whose_owner_wants_them() {
         assert!(plain.stdout.contains("fail  sources ") && plain.stdout.contains(" WARN "), "{}", plain.stdout);
         assert!(!plain.stdout.contains('\u{1b}'), "{unwanted:?}: {:?}", plain.stdout);
     }
+}
+
+#[tokio::test]
+async fn the_items_of_a_query_and_the_warnings_about_it_are_shown() {
+    let series = |value: &str| json!({"metric": {"value": value}, "value": [1, value]});
+    let answer = |values: &[&str]| {
+        let result: Vec<_> = values.iter().map(|value| series(value)).collect();
+        json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string()
+    };
+    let (one, two, unknown, none) = (answer(&["3"]), answer(&["3", "4"]), answer(&["3", "NaN"]), answer(&[]));
+    let store = Double::start(None, move |request| {
+        let answers = [("query=one&", &one), ("query=two&", &two), ("query=unknown&", &unknown)];
+        let found = answers.iter().find(|(query, _)| request.body.starts_with(query));
+        (200, found.map_or(&none, |(_, answer)| answer).clone())
+    })
+    .await;
+    let source = |query: &str| json!({"type": "prometheus", "metric": "m", "query": query, "namespaces": ["shop"]});
+    let sources = ["one", "two", "unknown", "x_total"].map(source);
+    let config = json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        "connections": {"store": {"type": "prometheus", "url": format!("http://{}", store.address)}},
+        "sources": sources,
+    });
+    let ended = check(&home(), &config.to_string()).await;
+    let [_, warning] = lines(&ended, "config")[..] else { panic!("{}", ended.stdout) };
+    assert!(warning.starts_with("warn  config ") && warning.contains("x_total is a counter"), "{warning}");
+    let [one, two, unknown, none] = lines(&ended, "sources")[..] else { panic!("{}", ended.stdout) };
+    assert_eq!(one, "ok    sources      metric \"m\": 3");
+    assert_eq!(two, "ok    sources      metric \"m\": 2 items");
+    let expected = "warn  sources      metric \"m\": 1 of 2 items have no value: it is NaN";
+    assert!(unknown.starts_with(expected), "{unknown}");
+    assert!(none.starts_with("fail  ") && none.contains("the query returns no series"), "{none}");
 }

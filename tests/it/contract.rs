@@ -30,13 +30,14 @@ mod tls;
 mod wire;
 
 mod oci_queue;
+mod prometheus;
 
 use message::Message;
 use outcome::{Expected, Outcome, Shape};
 use service::{Place, Protocol, Reply, Service};
 
 /// Every kind of source that the program has.
-const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue];
+const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue, &prometheus::Prometheus];
 
 /// A kind of source, as its service sees it.
 trait Kind: Sync {
@@ -63,6 +64,11 @@ trait Kind: Sync {
     fn sources(&self, place: &Place, count: usize, rate: u32) -> Value;
 
     fn query_of(&self, number: usize) -> Query;
+
+    /// What distinguishes the request of a read from the requests of other sources.
+    fn read_of(&self, request: &Received) -> String {
+        request.target.clone()
+    }
 
     /// A config of one source with three items that are requested one by one, if the kind has such.
     fn items(&self, place: &Place) -> Option<(Value, [Query; 3])>;

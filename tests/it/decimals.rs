@@ -8,7 +8,7 @@ use axum::body::to_bytes;
 use depthgauge::admin::status::{self, Facts, Status};
 use depthgauge::document::{Node, Problems};
 use depthgauge::health::Health;
-use depthgauge::lookup::rules::ValueRules;
+use depthgauge::lookup::rules::{ItemAccess, ValueRules};
 use depthgauge::lookup::{Catalog, Gauges, SourceConfig, Timing};
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
@@ -57,7 +57,7 @@ impl Scene {
             timing: Timing::default(),
             export: true,
             value_rules,
-            sums: true,
+            items: ItemAccess { sums: true, ..ItemAccess::default() },
             definition: Definition::default(),
             source: Opened::One(Identified { identity: "load".to_owned(), source: Box::new(Level(level.clone())) }),
         };

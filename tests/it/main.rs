@@ -95,6 +95,9 @@ mod site;
 /// A kind of source of the tests' own.
 mod toy;
 
+/// PromQL queries, with a real Prometheus.
+mod prometheus;
+
 /// The manifests as files: what no API server asks of them.
 mod manifests;
 /// What the image and who builds it are told, beside what there is.

@@ -10,7 +10,8 @@ use depthgauge::document::{Node, Problems};
 use depthgauge::lookup::Timing;
 use depthgauge::oci;
 use depthgauge::oci::credentials::Method;
-use depthgauge::source::KINDS;
+use depthgauge::source::keys::{Key, Shape};
+use depthgauge::source::{Form, KINDS, Place};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -27,6 +28,13 @@ oci:
   endpoint: https://messaging.eu-frankfurt-1.oci.oraclecloud.com
   caFile: /etc/ssl/company.pem
   maxRequestsPerSecond: 10000
+connections:
+  monitoring:
+    type: prometheus
+    urls: ["http://prometheus-0.monitoring.svc:9090", "https://prometheus.example.com/prefix"]
+    headers: {X-Scope-OrgID: team-a}
+    params: {dedup: "true"}
+    only: {cluster: prod-eu}
 defaults: {refresh: 5s, timeout: 3s, maxAge: 60s, idleAfter: 2m}
 sources:
   - type: oci-queue
@@ -47,6 +55,17 @@ sources:
     compartmentId: ocid1.compartment.oc1..aaaa
     match: "orders-*"
     namespaces: ["*"]
+  - type: prometheus
+    connection: monitoring
+    metric: http_requests_per_second
+    query: sum by (namespace) (rate(http_requests_total[2m]))
+    namespaces: ["*"]
+    items: sum
+    labels: {env: prod}
+    namespaceLabel: namespace
+    nan: 0
+    negative: zero
+    warnings: ignore
 "#;
 
 /// The schema as editors use it.
@@ -110,19 +129,34 @@ fn the_schema_has_the_keys_that_the_decoder_knows() {
     let mut places = vec![
         (format!("{head}sources: []\nzzz: 1\n"), String::new()),
         (format!("{head}sources: []\ndefaults: {{zzz: 1}}\n"), "/properties/defaults".to_owned()),
-        (
-            format!("{head}sources: []\noci: {{auth: {{type: apiKey, zzz: 1}}}}\n"),
-            "/properties/oci/properties/auth".to_owned(),
-        ),
     ];
+    let mut named = 0..;
     for (at, kind) in KINDS.iter().enumerate() {
-        let (name, section, lists_by) = (kind.name, kind.connection.name, kind.forms[0].key);
+        let (name, of) = (kind.name, kind.connection.name);
         let entry = format!("/properties/sources/items/allOf/{at}/then");
-        places.extend([
-            (format!("{head}sources: []\n{section}: {{zzz: 1}}\n"), format!("/properties/{section}")),
-            (format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), format!("{entry}/else")),
-            (format!("{head}sources: [{{type: {name}, {lists_by}: x, zzz: 1}}]\n"), format!("{entry}/then")),
-        ]);
+        match kind.forms {
+            [_] => places.push((format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), entry)),
+            [Form { key, .. }, ..] => places.extend([
+                (format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), format!("{entry}/else")),
+                (format!("{head}sources: [{{type: {name}, {key}: x, zzz: 1}}]\n"), format!("{entry}/then")),
+            ]),
+            [] => panic!("{name} has no form"),
+        }
+        let (start, end, pointer) = match kind.connection.place {
+            Place::Section => (format!("{head}sources: []\n{of}: {{"), "}\n", format!("/properties/{of}")),
+            Place::Named => (
+                format!("{head}sources: []\nconnections: {{x: {{type: {of}, "),
+                "}}\n",
+                format!("/properties/connections/additionalProperties/allOf/{}/then", named.next().unwrap()),
+            ),
+        };
+        let keys = kind.connection.keys.iter().copied().flatten();
+        let inner = keys.filter(|key| matches!(key.shape, Shape::Keys(_) | Shape::Choice(..)));
+        let inner = inner.map(|Key { name, .. }| {
+            (format!("{start}{name}: {{zzz: 1}}{end}"), format!("{pointer}/properties/{name}"))
+        });
+        places.extend(inner);
+        places.push((format!("{start}zzz: 1{end}"), pointer));
     }
     for (text, pointer) in &places {
         let said = decoded(text).unwrap_err();
@@ -220,6 +254,12 @@ fn what_is_decoded_is_valid() {
         texts.push(with("activation: 0", &format!("activation: {number}")));
         texts.push(with("fallback: 12", &format!("fallback: {number}")));
     }
+    for part in ["nan: error", "nan: 0.5", "nan: \"1500m\""] {
+        texts.push(with("nan: 0", part));
+    }
+    for part in ["", "    empty: 7\n", "    empty: error\n"] {
+        texts.push(with("    namespaceLabel: namespace\n", part));
+    }
     texts.push(with("ocid1.compartment.oc1..aaaa", "ocid1.tenancy.oc1..aaaa"));
     texts.push("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n".to_owned());
     for text in texts {
@@ -246,7 +286,13 @@ fn every_config_that_is_kept_here_is_valid() {
             }
         }
     }
-    for file in ["README.md", "src/config.rs", "manifests/base/config.yaml", "fuzz/corpus/config/full"] {
+    for file in [
+        "README.md",
+        "src/config.rs",
+        "manifests/base/config.yaml",
+        "fuzz/corpus/config/full",
+        "docs/how-to/prometheus.md",
+    ] {
         assert!(found.contains(file), "the config in {file} is not found or not good: {found:?}");
     }
 }
@@ -332,6 +378,21 @@ fn both_refuse() {
         ("\"orders/eu west\"", &["\"\"", "7", "[x]", "{}"]),
         (group, &["billing", queue, "ocid1.consumergroup.oc1.", "7"]),
         (compartment, &["shop", queue, "7"]),
+        ("    metric: http_requests_per_second\n", &["", "    metric: Requests\n", "    metric: status\n"]),
+        (
+            "    query: sum by (namespace) (rate(http_requests_total[2m]))\n",
+            &["", "    query: \"\"\n", "    query: \" \"\n", "    query: 7\n", "    query: [up]\n"],
+        ),
+        ("items: sum", &["items: average", "items: 1"]),
+        (
+            "labels: {env: prod}",
+            &["labels: {env: a b}", "labels: {depthgauge.dev/x: y}", "labels: [x]", "labels: {-x: y}"],
+        ),
+        ("namespaceLabel: namespace", &["namespaceLabel: -x", "namespaceLabel: depthgauge.dev/x", "namespaceLabel: 7"]),
+        ("nan: 0", &["nan: x", "nan: -1", "nan: [0]", "nan:"]),
+        ("negative: zero", &["negative: one", "negative: 0"]),
+        ("warnings: ignore", &["warnings: true", "warnings: none"]),
+        ("only: {cluster: prod-eu}", &["only: {cluster: \"\"}", "only: [x]", "only: {cluster: 7}"]),
         ("    match: \"orders-*\"\n", &["    match: \"\"\n", "    match: 7\n", "    name: x\n", "    channels: {}\n"]),
         ("    match: \"orders-*\"\n", &["    endpoint: https://host\n", "    queueId: ocid1.queue.oc1..x\n"]),
     ];
@@ -359,6 +420,9 @@ fn what_only_the_decoder_sees() {
             "name: orders\n    queueId: ocid1.queue.oc1..x",
         ),
         ("fallback: 12", "fallback: 10P"),
+        ("labels: {env: prod}", "labels: {namespace: shop}"),
+        ("    nan: 0\n", "    empty: 0\n"),
+        ("connection: monitoring", "connection: other"),
     ] {
         let text = with(part, instead);
         assert!(decoded(&text).is_err(), "{instead}");

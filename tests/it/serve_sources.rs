@@ -90,3 +90,38 @@ async fn without_a_file_and_without_variables_both_ways_are_named() {
     }
     assert_eq!(ended.status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn warnings_about_the_active_config_are_in_the_log_and_on_the_status_page() {
+    let home = good_home();
+    let config = |query: &str| {
+        let config = json!({
+            "apiVersion": "depthgauge.dev/v1alpha1",
+            "kind": "Config",
+            "connections": {"store": {"type": "prometheus", "url": "http://127.0.0.1:1"}},
+            "sources": [{"type": "prometheus", "metric": "m", "query": query, "namespaces": ["shop"]}],
+        });
+        config.to_string()
+    };
+    home.write("config.yaml", &config("sum(x) or vector(0)"));
+    let mut program = start(&home, &[], &["--config=config.yaml"]);
+    let operator = program.said("admin on ").await;
+    let findings = async || {
+        let (_, status) = admin(&operator, "/status").await;
+        serde_json::from_str::<serde_json::Value>(&status).unwrap()["findings"].clone()
+    };
+    let first = findings().await;
+    let message = first[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("`query`: `or vector(0)` serves 0 also while the exporter is down."), "{first}");
+    assert!(first[0]["object"].as_str().unwrap().starts_with("config.yaml:1:"), "{first}");
+    home.write("config.yaml", &config("sum(http_requests_total)"));
+    eventually("the other warning", async || findings().await.to_string().contains("is a counter").then_some(())).await;
+    assert_eq!(findings().await.as_array().unwrap().len(), 1);
+    home.write("config.yaml", &config("sum(rate(http_requests_total[2m]))"));
+    eventually("no warning", async || findings().await.as_array().unwrap().is_empty().then_some(())).await;
+    program.terminate();
+    let log = program.ended().await.stderr;
+    for warning in ["`or vector(0)` serves 0", "http_requests_total is a counter"] {
+        assert_eq!(log.matches(warning).count(), 1, "{log}");
+    }
+}

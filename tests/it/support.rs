@@ -23,6 +23,7 @@ pub(crate) mod objects;
 pub(crate) mod oci;
 pub(crate) mod principals;
 pub(crate) mod program;
+pub(crate) mod prometheus;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod signed;

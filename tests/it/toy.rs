@@ -3,12 +3,12 @@
 //! outside of this file, because no generic room names a kind.
 
 use depthgauge::config::{self, Config};
-use depthgauge::metric::MetricName;
+use depthgauge::source::chosen::{ItemRules, Number, Point};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
 use depthgauge::source::{
-    Connection, ConnectionType, Form, Identified, Item, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
-    Source, SourceError, Step, Verdict,
+    Connection, ConnectionType, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place, Source,
+    SourceError, Step, Verdict,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -45,7 +45,7 @@ pub(crate) const TOYS: Kinds = &[&TOY];
 const COLOURS: Key = Key::new(
     "colours",
     Shape::Texts(Text::ANY, "a box without colours is no source"),
-    "Colours and how many toys have each, as in red=2; `?` is not known.",
+    "Colours, perhaps with a size, and how many toys have them, as in red=2 or red/big=2; `?` is not known, and of `nothing` there are none.",
 )
 .required();
 
@@ -54,35 +54,37 @@ struct Toys(u32);
 
 /// The toys of some colours.
 struct Coloured {
-    metric: MetricName,
-    /// `None` is not known.
-    colours: Vec<(String, Option<i64>)>,
+    rules: ItemRules,
+    colours: Vec<(String, Number)>,
 }
 
 impl Connection for Toys {
     fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
         let colour = |text: &String| {
             let (colour, count) = text.split_once('=').ok_or_else(|| OpenError(format!("{text:?} has no count")))?;
-            Ok((colour.to_owned(), count.parse::<i64>().ok().map(|count| count * i64::from(self.0))))
+            let count = count.parse::<i64>().map_or(count.to_owned(), |count| (count * i64::from(self.0)).to_string());
+            let number = Number::parse(&count).unwrap_or(Number::Unusable("the box does not say"));
+            Ok((colour.to_owned(), number))
         };
         let colours = entry.texts(COLOURS.name).iter().map(colour).collect::<Result<_, OpenError>>()?;
-        let metric = MetricName::chosen(entry.text("metric").unwrap_or_default());
-        let identity = format!("{metric} of {} times {}", self.0, entry.texts(COLOURS.name).join(" "));
-        Ok(Opened::One(Identified { identity, source: Box::new(Coloured { metric, colours }) }))
+        let rules = ItemRules::of(entry);
+        let identity = rules.identity(&format!("{} times {}", self.0, entry.texts(COLOURS.name).join(" ")));
+        Ok(Opened::One(Identified { identity, source: Box::new(Coloured { rules, colours }) }))
     }
 }
 
 impl Source for Coloured {
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
-        let item = |(colour, count): &(String, Option<i64>)| {
-            let value = count.and_then(depthgauge::metric::quantity::Quantity::value);
-            let value = value.ok_or_else(|| "the box does not say".into());
-            Item::new([("colour", colour.as_str())].into_iter().collect(), vec![(self.metric.clone(), value)])
-        };
-        let items = Items::new(self.colours.iter().map(item).collect());
+        let there = self.colours.iter().filter(|(colour, _)| colour != "nothing");
+        let points = there.map(|(colour, number)| {
+            let (colour, size) = colour.split_once('/').unwrap_or((colour, ""));
+            let labels = [("colour", colour), ("size", size)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Point { labels: labels.into_iter().collect(), number: *number }
+        });
+        let items = self.rules.items(points.collect(), "the box is empty");
         let is_broken = self.colours.iter().any(|(colour, _)| colour == "broken");
         let broken = || SourceError::new(Step::Read, Verdict::Trouble, "the box is broken", "Mend the box.", "");
-        async move { if is_broken { Err(broken()) } else { Ok(items) } }.boxed()
+        async move { if is_broken { Err(broken()) } else { items } }.boxed()
     }
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
@@ -200,8 +202,95 @@ async fn entries_may_share_a_metric_unless_their_items_are_equal() {
     assert_eq!(said(&server, "").await, Ok(vec![item("red", "2", ""), item("blue", "3", "")]));
     let server =
         serve(&["metric: toys, items: sum, colours: [red=2]", "metric: toys, items: sum, colours: [red=3]"]).await;
-    let twice = "two sources of depthgauge's config have toys{colour=red}: give one of them another `metric`";
+    let twice = "two entries of depthgauge's config have toys{colour=red}: :6:5 and :7:5. Set `labels` in one of them, or another `metric`.";
     assert_eq!(said(&server, "colour=red").await, refused(503, twice));
+    let server = serve(&[
+        "metric: toys, colours: [red=2], labels: {env: prod}",
+        "metric: toys, colours: [red=?, broken=1], labels: {env: dev}",
+    ])
+    .await;
+    // What its labels rule out is not read.
+    assert_eq!(said(&server, "colour=red,env=prod").await, Ok(vec![item("red", "2", "")]));
+    let (code, message) = said(&server, "colour=red").await.unwrap_err();
+    assert!(code == 503 && message.contains("the box is broken"), "{message}");
+    let none = "no item of toys matches \"env=test\"; its items have the labels env";
+    assert_eq!(said(&server, "env=test").await, refused(404, none));
+}
+
+#[tokio::test]
+async fn static_labels_are_on_each_item_and_on_a_fallback() {
+    let server = serve(&["metric: toys, colours: [red=2], labels: {env: prod, colour: all}"]).await;
+    let answer = toys(&server, "shop", "env=prod,exported_colour=red").await.json();
+    let expected = serde_json::json!({"env": "prod", "colour": "all", "exported_colour": "red"});
+    assert_eq!(answer["items"][0]["metricLabels"], expected);
+    let server = serve(&["metric: toys, fallback: 3, maxAge: 5s, colours: [broken=1], labels: {env: prod}"]).await;
+    let answer = toys(&server, "shop", "").await.json();
+    let expected = serde_json::json!({"env": "prod", "depthgauge.dev/value-source": "fallback"});
+    assert_eq!(answer["items"][0]["metricLabels"], expected);
+}
+
+#[tokio::test]
+async fn a_value_of_the_config_is_labelled() {
+    let server =
+        serve(&["metric: toys, items: sum, nan: 7, negative: zero, colours: [red=NaN, blue=-2, green=inf]"]).await;
+    assert_eq!(said(&server, "colour=red").await, Ok(vec![item("red", "7", "nan")]));
+    assert_eq!(said(&server, "colour=blue").await, Ok(vec![item("blue", "0", "clamp")]));
+    let infinite =
+        "the value of toys{colour=green} is unknown: it is infinite. Correct what is read, such as a division by 0.";
+    assert_eq!(said(&server, "").await, refused(503, infinite));
+    let server = serve(&["metric: toys, colours: [red=NaN, blue=-2]"]).await;
+    for (colour, cause) in [("red", "it is NaN"), ("blue", "it is negative")] {
+        let (code, message) = said(&server, &format!("colour={colour}")).await.unwrap_err();
+        assert!(code == 503 && message.contains(cause), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_a_failed_read_unless_the_config_has_a_value() {
+    let server = serve(&["metric: toys, colours: [nothing=0]"]).await;
+    let (code, message) = said(&server, "").await.unwrap_err();
+    assert!(code == 503 && message.contains(": the box is empty (operation: read). "), "{message}");
+    let server = serve(&["metric: toys, colours: [nothing=0], empty: 4, labels: {env: prod}"]).await;
+    assert_eq!(said(&server, "env=prod").await, Ok(vec![item("", "4", "empty")]));
+    let none = "no item of toys matches \"colour=red\"; its items have the labels env";
+    assert_eq!(said(&server, "colour=red").await, refused(404, none));
+    // The selector is wrong, and nothing is empty.
+    let server = serve(&["metric: toys, colours: [red=1], empty: 4, fallback: 5"]).await;
+    let none = "no item of toys matches \"colour=blue\"; its items have the labels colour";
+    assert_eq!(said(&server, "colour=blue").await, refused(404, none));
+}
+
+#[tokio::test]
+async fn an_item_belongs_to_the_namespace_that_its_label_names() {
+    let many: String = (0..1001).map(|n| format!("big/{n}={n}, ")).collect();
+    let entry = format!(
+        "metric: toys, namespaceLabel: owner, namespaces: ['*'], colours: [{many}shop=2, bank=3, 'shop!=4', '?=5']"
+    );
+    let config = config(&["metric: x, colours: [red=1]"]).replace(
+        "  - {type: toy, namespaces: [shop], metric: x, colours: [red=1]}\n",
+        &format!("  - {{type: toy, {}}}\n", entry.replace("owner", "colour")),
+    );
+    let server = Server::start_with(&config, TOYS).await;
+    let value = async |namespace: &str, selector: &str| {
+        let answer = toys(&server, namespace, selector).await;
+        if answer.status == 200 { Ok(answer.json()["items"][0]["value"].clone()) } else { Err(answer.refusal()) }
+    };
+    assert_eq!(value("shop", "").await, Ok("2".into()));
+    assert_eq!(value("bank", "colour=bank").await, Ok("3".into()));
+    // The value of another namespace is not even named.
+    let none = "no item of toys matches \"colour=bank\"; its items have the labels colour";
+    assert_eq!(value("shop", "colour=bank").await, Err((404, none.to_owned())));
+    let nothing =
+        "no item of toys belongs to this namespace: the label `colour` of an item names the namespace that may read it";
+    for selector in ["", "colour=shop"] {
+        assert_eq!(value("empty", selector).await, Err((404, nothing.to_owned())));
+    }
+    let (code, message) = value("big", "").await.unwrap_err();
+    assert_eq!(code, 503);
+    assert!(message.contains("has 1001 items in this namespace, and there can be 1000"), "{message}");
+    // The only item belongs to a namespace, too.
+    let server = serve(&["metric: toys, namespaceLabel: colour, colours: [bank=3]"]).await;
+    assert_eq!(said(&server, "").await, refused(404, nothing));
 }
 
 #[tokio::test]
@@ -247,6 +336,21 @@ fn its_keys_are_checked_and_in_the_schema() {
         ("connection: attic", "connection: cellar", "there is no connection \"cellar\" of type box; there is attic"),
         ("connection: attic", "export: true", "unknown key `export`"),
         ("connection: attic", "items: average", "\"average\" is not supported; there is sum"),
+        ("connection: attic", "empty: nothing", "a number from 0 to 9200000000000000 is expected here"),
+        ("connection: attic", "empty: error", ""),
+        ("connection: attic", "empty: 0.5, nan: 2, negative: zero", ""),
+        ("connection: attic", "nan: -1", "a number from 0 to 9200000000000000 is expected here"),
+        ("connection: attic", "negative: one", "\"one\" is not supported; there is error, zero"),
+        (
+            "connection: attic",
+            "labels: {depthgauge.dev/x: y}",
+            "labels that begin with depthgauge.dev/ are depthgauge's own",
+        ),
+        ("connection: attic", "labels: {-x: y}", "invalid label key \"-x\""),
+        ("connection: attic", "labels: {a: b c}", "\"b c\" can be no label value"),
+        ("connection: attic", "namespaceLabel: a, labels: {a: b}", "every item would belong to one namespace"),
+        ("connection: attic", "namespaceLabel: a, empty: 0", "no namespace could read this item"),
+        ("connection: attic", "namespaceLabel: a, empty: error, labels: {b: c}", ""),
         ("type: box", "type: bag", "unknown connection type \"bag\"; there is box"),
         (", times: 1", "", "`times` is missing here"),
         ("attic:", "attic: {type: box, times: 2}\n  cellar:", ""),

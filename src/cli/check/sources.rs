@@ -11,7 +11,7 @@ use crate::cli::config::placeholders;
 use crate::cli::finding::Finding;
 use crate::config::{self, Config, ConfigError};
 use crate::lookup::{self, Single};
-use crate::source::KINDS;
+use crate::source::{Item, Items, KINDS};
 
 /// Sources that are read at the same time: a service that limits its callers is not run over,
 /// and a hundred dark ones are told of within a minute.
@@ -70,8 +70,22 @@ fn counted(file: &Path, count: usize) -> Finding {
     }
 }
 
+/// The items of a metric whose name the config chooses.
+fn items(title: &str, items: &Items) -> Finding {
+    let count = items.iter().len();
+    let unknown: Vec<&str> = items.iter().filter_map(Item::unknown).collect();
+    match (unknown.first(), items.only().and_then(Item::first)) {
+        (Some(cause), _) => {
+            Finding::warn(format!("{title}: {} of {count} items have no value: {cause}", unknown.len()))
+        }
+        (None, Some(value)) => Finding::ok(format!("{title}: {}", value.decimal())),
+        (None, None) => Finding::ok(format!("{title}: {count} items")),
+    }
+}
+
 async fn look(single: &Single) -> Finding {
     match lookup::read_once(single, clock).await {
+        Ok(figures) if single.kind.chooses() => items(&single.title, &figures),
         Ok(figures) => {
             let known = single.kind.metrics.iter();
             let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(metric)?.decimal())));

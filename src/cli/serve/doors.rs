@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::scaling::Outlook;
+use super::sources::Origin;
 use super::waiting;
-use crate::admin::status::{self, Facts, Status};
+use crate::admin::status::{self, Facts, Finding, Status};
 use crate::api::Metrics;
 use crate::apiservice::Availability;
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use crate::certs::{Expiry, Serving};
 use crate::cli::clock;
+use crate::config::Warnings;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, SourceCollector};
 use crate::{admin, api, auth, telemetry};
@@ -42,7 +44,7 @@ impl Doors<'_> {
         self,
         catalog: Arc<Catalog>,
         mut registry: Registry,
-        config: String,
+        config: Origin,
         scaling: Option<Outlook>,
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
@@ -74,16 +76,22 @@ impl Doors<'_> {
     }
 
     /// What is told besides values and checks.
-    fn status(&self, catalog: Arc<Catalog>, config: String, scaling: Option<Outlook>) -> Status {
+    fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<Outlook>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
             started,
             certificate_expires: serving.borrow().expires,
             api_service_available: availability.now(),
-            config: config.clone(),
+            config: config.title.clone(),
             scale_to_zero: scaling.as_ref().map(Outlook::who),
-            findings: scaling.as_ref().map(Outlook::findings).unwrap_or_default(),
+            findings: scaling.iter().flat_map(Outlook::findings).chain(findings(&config.warnings)).collect(),
         })
     }
+}
+
+/// Warnings about the config, which concern their place.
+fn findings(warnings: &Warnings) -> Vec<Finding> {
+    let finding = |(place, warning): &(String, String)| Finding { object: place.clone(), message: warning.clone() };
+    warnings.all().iter().map(finding).collect()
 }

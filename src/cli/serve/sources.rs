@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use prometheus_client::registry::Registry;
 
 use crate::cli::{clock, pod_namespace};
-use crate::config::{Config, ConfigFiles, Opener, Reload};
+use crate::config::{Config, ConfigFiles, Opener, Reload, Warnings};
 use crate::health::{Health, State};
 use crate::lookup::{Catalog, SourceConfig};
 use crate::source::KINDS;
@@ -28,8 +28,15 @@ pub(super) struct Sources {
     pub(super) bindings: Vec<SourceConfig>,
     /// What follows them, if that is a file.
     pub(super) followed: Option<Followed>,
-    /// For the log.
-    pub(super) origin: String,
+    pub(super) origin: Origin,
+}
+
+/// Where sources are from.
+pub(super) struct Origin {
+    /// A path, or variables.
+    pub(super) title: String,
+    /// What may be wrong there.
+    pub(super) warnings: Warnings,
 }
 
 /// A config file, and what opened the sources that it names.
@@ -56,7 +63,8 @@ impl Args {
             };
             let bindings = opener.open(config?)?;
             let set = variables.filter(|name| var(name).is_some());
-            return Ok(Sources { bindings, followed: None, origin: list(set) });
+            let origin = Origin { title: list(set), warnings: opener.warnings() };
+            return Ok(Sources { bindings, followed: None, origin });
         };
         let ignored: Vec<_> = variables.filter(|name| var(name).is_some()).collect();
         if !ignored.is_empty() {
@@ -64,7 +72,8 @@ impl Args {
         }
         let (file, config) = ConfigFiles::open(&path, KINDS)?;
         let bindings = opener.open(config)?;
-        Ok(Sources { bindings, followed: Some(Followed(file, opener)), origin: path.display().to_string() })
+        let origin = Origin { title: path.display().to_string(), warnings: opener.warnings() };
+        Ok(Sources { bindings, followed: Some(Followed(file, opener)), origin })
     }
 }
 

@@ -69,6 +69,12 @@ fn property(key: &Key) -> serde_json::Result<Value> {
             "maximum": Quantity::UNITS_MAX,
             "pattern": QUANTITY,
         }),
+        Shape::AmountOr(word) => json!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": Quantity::UNITS_MAX,
+            "pattern": format!("^{word}$|{QUANTITY}"),
+        }),
         Shape::Duration => json!({"$ref": "#/$defs/duration"}),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Keys(keys) => return mapping(key.doc, &[keys]),
@@ -90,6 +96,7 @@ fn property(key: &Key) -> serde_json::Result<Value> {
 fn literal(key: &Key, written: &str) -> serde_json::Result<Value> {
     match key.shape {
         Shape::Text(_) | Shape::Duration => Ok(written.into()),
+        Shape::AmountOr(word) if written == word => Ok(written.into()),
         _ => serde_json::from_str(written),
     }
 }

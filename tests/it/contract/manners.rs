@@ -55,7 +55,9 @@ async fn service(
 fn value(kind: &dyn Kind) -> String {
     match kind.operations()[0].expected(Outcome::Shape(Shape::Value)) {
         Expected::Value(value) => value.to_owned(),
-        other @ (Expected::NotFound | Expected::Unavailable) => panic!("{}: {other:?}", kind.name()),
+        other @ (Expected::NotFound | Expected::Unavailable | Expected::Unknown) => {
+            panic!("{}: {other:?}", kind.name())
+        }
     }
 }
 
@@ -247,10 +249,10 @@ async fn one_request_costs_one_read() {
             let scene = Scene::start(kind.sources(&service.place, 2, FAST), often()).await;
             let (curious, regular) = (kind.query_of(0), kind.query_of(1));
             assert_eq!(served(&scene.get(&curious).await), Ok(vec![value(*kind)]));
-            let first = service.requests()[0].1.target.clone();
+            let first = kind.read_of(&service.requests()[0].1);
             let reads = || {
                 let requests = service.requests();
-                let curious = requests.iter().filter(|(_, request)| request.target == first).count();
+                let curious = requests.iter().filter(|(_, request)| kind.read_of(request) == first).count();
                 (curious, requests.len() - curious)
             };
             // The reads of another source are the clock.

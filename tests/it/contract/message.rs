@@ -41,6 +41,15 @@ impl<'m> Message<'m> {
     }
 }
 
+/// Whether this is the message of an unknown value: `METRIC of SOURCE is unknown: CAUSE`.
+pub(super) fn parse_unknown(text: &str) -> Result<(), String> {
+    let parts = text.split_once(" is unknown: ").and_then(|(what, cause)| Some((what.split_once(" of ")?, cause)));
+    match parts {
+        Some(((metric, source), cause)) if ![metric, source, cause].contains(&"") && text.len() <= LONGEST => Ok(()),
+        _ => Err(format!("no message of an unknown value: {text:?}")),
+    }
+}
+
 #[test]
 fn a_message_without_one_of_its_parts_is_none() {
     let whole = r#"queue "orders" cannot be read since 2026-11-22T14:02:03Z: 500 (operation: read). Try again."#;

@@ -84,6 +84,8 @@ pub(super) enum Expected {
     NotFound,
     /// 503 with a message.
     Unavailable,
+    /// 503: the source is read, and its value is not known.
+    Unknown,
 }
 
 // === impl Outcome ===
@@ -109,8 +111,8 @@ impl Expected {
         match (self, served) {
             (Self::Value(value), Ok(values)) => values[..] == [value],
             (Self::NotFound, Err((code, _))) => *code == 404,
-            (Self::Unavailable, Err((code, _))) => *code == 503,
-            (Self::Value(_), Err(_)) | (Self::NotFound | Self::Unavailable, Ok(_)) => false,
+            (Self::Unavailable | Self::Unknown, Err((code, _))) => *code == 503,
+            (Self::Value(_), Err(_)) | (Self::NotFound | Self::Unavailable | Self::Unknown, Ok(_)) => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 
-use super::message::SINCE;
+use super::message::{self, SINCE};
 use super::outcome::Wire;
 use super::wire::{ELSEWHERE, beside, reply, says_when};
 use super::{
@@ -169,6 +169,7 @@ impl Cell {
         let shown = [("/status or /metrics", shown(&scene).await), ("the log", log.text())];
         let judged = self.judge(&answers, kind, service, &secrets, &shown);
         let (text, heading) = self.text(&served(&answers[0]));
+        let text = text.replace(&service.place.base, "http://HOST");
         Row { name: self.name, title: self.title, text, heading, result: judged }
     }
 
@@ -193,13 +194,18 @@ impl Cell {
         if !self.expected.is(&first) {
             return Err(format!("{:?} expected, got {first:?}", self.expected));
         }
-        if let Err((503, message)) = &first {
-            Message::parse(message)?;
+        match &first {
+            // Nothing fails, so there is neither a start nor an operation.
+            Err((503, message)) if self.expected == Expected::Unknown => message::parse_unknown(message)?,
+            Err((503, message)) => _ = Message::parse(message)?,
+            _ => {}
         }
         let port = format!(":{}", service.place.address.port());
         let address = service.place.address.ip().to_string();
         let internal = kind.internal().iter().map(|part| (*part).to_owned()).chain([port, address]);
+        // The URL to write instead of one that redirects is part of the message.
         let answer = format!("{:?} {}", answers[0].headers, answers[0].body);
+        let answer = answer.replace(&format!("{}{ELSEWHERE}", service.place.base), "");
         if let Some(secret) = internal.chain(secrets.iter().cloned()).find(|secret| answer.contains(secret)) {
             return Err(format!("{secret} is in {answer}"));
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use depthgauge::lookup::rules::ValueRules;
+use depthgauge::lookup::rules::{ItemAccess, ValueRules};
 use depthgauge::lookup::{Catalog, SourceConfig, Timing};
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
@@ -258,7 +258,7 @@ async fn queues_that_fail_are_not_in_the_way_of_those_that_are_well() {
         timing: Timing::default(),
         export: true,
         value_rules: ValueRules::default(),
-        sums: true,
+        items: ItemAccess { sums: true, ..ItemAccess::default() },
         definition: Definition::default(),
         source: Opened::One(Identified { identity: n.to_string(), source: Box::new(source.clone()) }),
     });

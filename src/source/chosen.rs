@@ -1,0 +1,421 @@
+//! Metrics whose names the config chooses: the keys that all of their entries have, and the way from
+//! the numbers of a service to items. Pure.
+//!
+//! A kind decodes [`Point`]s, and [`ItemRules`] makes items of them. So labels, limits, and what becomes
+//! of NaN, of a negative number and of an empty answer are the same for every such kind.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::items::{Item, Items, Substitute, Value};
+use super::keys::{self, Key, Shape, Text, Values};
+use super::{SourceError, Step, Verdict};
+use crate::metric::quantity::Quantity;
+use crate::metric::selectable::selectable;
+use crate::metric::{LABEL_KEY_RULE, Labels, MetricName, OWN_PREFIX, is_label_key};
+
+/// The most items of a source. More take memory and time that other sources need, and an aggregation
+/// at the service is cheaper.
+pub const ITEMS_MAX: usize = 10_000;
+
+/// Below this, a number is 0: it is the rest of a computation in floats.
+const NOTHING: f64 = 1e-9;
+/// Why an infinite number is no value.
+const INFINITE: &str = "it is infinite. Correct what is read, such as a division by 0.";
+/// Why a number above the largest value is no value.
+const TOO_LARGE: &str = "it is above 9.2e15, which the HPA controller can't add up. Correct what is read.";
+/// The prefix of a label whose own name is taken. Prometheus uses the same one.
+const EXPORTED: &str = "exported_";
+
+/// The keys of an entry, besides those of its kind.
+pub const KEYS: &[Key] = &[keys::METRIC, keys::ITEMS, LABELS, NAMESPACE_LABEL, EMPTY, NAN, NEGATIVE];
+
+/// Labels that every item gets.
+pub const LABELS: Key = Key::new(
+    "labels",
+    Shape::Map(LABEL_KEY, Text::LABEL_VALUE),
+    "Labels that every item of this source gets. A label of the same name that an item already has becomes `exported_NAME`.",
+)
+.examples(&[r#"{"env": "prod"}"#]);
+
+/// The label that names the namespace of an item.
+pub const NAMESPACE_LABEL: Key = Key::new(
+    "namespaceLabel",
+    Shape::Text(LABEL_KEY),
+    "The label whose value is a namespace. Only that namespace can read the item, if `namespaces` allows it too. An item without this label can be read by no namespace.",
+)
+.examples(&["namespace"]);
+
+const EMPTY: Key = Key::new(
+    "empty",
+    Shape::AmountOr("error"),
+    "What an answer without items is. error: a failed read. A number: one item with this value, which hides an outage of whatever produces the items.",
+)
+.default("error")
+.examples(&["0"]);
+
+const NAN: Key = Key::new(
+    "nan",
+    Shape::AmountOr("error"),
+    "What NaN is, which is the result of 0/0. error: the value of this item is unknown. A number: the value.",
+)
+.default("error")
+.examples(&["0"]);
+
+const NEGATIVE: Key = Key::new(
+    "negative",
+    Shape::Text(Text {
+        check: |text| match text {
+            "error" | "zero" => Ok(()),
+            _ => Err(format!("{text:?} is not supported; there is error, zero")),
+        },
+        pattern: Some("^(error|zero)$"),
+        ..Text::ANY
+    }),
+    "What a negative number is. error: the value of this item is unknown, because the HPA controller takes a negative sum for the largest number. zero: 0.",
+)
+.default("error");
+
+/// The key of a label, without the prefix that depthgauge has for its own.
+const LABEL_KEY: Text = Text {
+    check: |text| match text {
+        _ if text.starts_with(OWN_PREFIX) => {
+            Err(format!("{text:?}: labels that begin with {OWN_PREFIX} are depthgauge's own"))
+        }
+        _ if is_label_key(text) => Ok(()),
+        _ => Err(format!("invalid label key {text:?}: {LABEL_KEY_RULE}")),
+    },
+    pattern: Some(
+        r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    ),
+    except: Some(r"^depthgauge\.dev/"),
+    ..Text::ANY
+};
+
+/// A number with its labels, as a service has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The number.
+    pub number: Number,
+}
+
+/// A number as a service has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Number {
+    /// One that can be a value.
+    Value(Quantity),
+    /// One below 0.
+    Negative,
+    /// NaN.
+    NotANumber,
+    /// One that can't be a value, and why.
+    Unusable(&'static str),
+}
+
+/// How the numbers of a service become items.
+#[derive(Clone, Debug)]
+pub struct ItemRules {
+    metric: MetricName,
+    labels: Labels,
+    namespace_label: Option<String>,
+    empty: Option<Quantity>,
+    nan: Option<Quantity>,
+    negative_is_zero: bool,
+}
+
+// === impl Number ===
+
+impl Number {
+    /// A decimal number, `NaN` or an infinity, as most services write them: `0.3`, `1e+21`, `+Inf`.
+    /// `None` if the text is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let float: f64 = text.parse().ok()?;
+        Some(match float {
+            _ if float.is_nan() => Self::NotANumber,
+            _ if float.is_infinite() => Self::Unusable(INFINITE),
+            _ if float <= -NOTHING => Self::Negative,
+            _ if float < NOTHING => Self::Value(Quantity::ZERO),
+            // Exact, and only for texts that are numbers without a suffix.
+            _ => Quantity::parse_value(text).map_or(Self::Unusable(TOO_LARGE), Self::Value),
+        })
+    }
+}
+
+// === impl ItemRules ===
+
+impl ItemRules {
+    /// Those of an entry that has [`KEYS`].
+    pub fn of(entry: &Values) -> Self {
+        Self {
+            metric: MetricName::chosen(entry.text(keys::METRIC.name).unwrap_or_default()),
+            labels: static_labels(entry),
+            namespace_label: entry.text(NAMESPACE_LABEL.name).map(str::to_owned),
+            empty: entry.amount(EMPTY.name),
+            nan: entry.amount(NAN.name),
+            negative_is_zero: entry.text(NEGATIVE.name) == Some("zero"),
+        }
+    }
+
+    /// The identity of a source with these items. `read` contains everything that determines what is
+    /// read: the connection and the query.
+    pub fn identity(&self, read: &str) -> String {
+        let digest = digest(&SHA256, format!("{self:?} {read}").as_bytes());
+        let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hex}", self.metric)
+    }
+
+    /// The items of one answer. An answer without points is an error whose cause is `nothing`, unless
+    /// the config has a value for it.
+    pub fn items(&self, points: Vec<Point>, nothing: &str) -> Result<Items, SourceError> {
+        let trouble = |cause: String, remedy| SourceError::new(Step::Read, Verdict::Trouble, cause, remedy, "");
+        if points.is_empty() {
+            let Some(value) = self.empty else {
+                let remedy = "Check the query and what it selects. If an empty answer means a number, set `empty`.";
+                return Err(trouble(nothing.to_owned(), remedy));
+            };
+            let item = Item::new(self.labels.clone(), vec![(self.metric.clone(), Ok(value))]);
+            return Ok(Items::new(vec![item.substituted(Substitute::Empty)]));
+        }
+        if points.len() > ITEMS_MAX {
+            let cause = format!("{} items, and there can be {ITEMS_MAX}", points.len());
+            return Err(trouble(cause, "Aggregate in the query, so that it returns fewer items."));
+        }
+        let (mut items, mut known): (Vec<Item>, HashMap<Labels, usize>) = Default::default();
+        for Point { labels, number } in points {
+            let labels = self.labels_of(labels);
+            match known.get(&labels) {
+                // No value is right: each of them has these labels.
+                Some(at) => items[*at] = self.unknown(labels, "several items have these labels, after characters that no label value can have were replaced. Aggregate them, or change a label."),
+                None => {
+                    known.insert(labels.clone(), items.len());
+                    items.push(self.item(labels, number));
+                }
+            }
+        }
+        Ok(Items::new(items))
+    }
+
+    fn item(&self, labels: Labels, number: Number) -> Item {
+        let instead = |value, why| Item::new(labels.clone(), vec![(self.metric.clone(), Ok(value))]).substituted(why);
+        match (number, self.nan) {
+            (Number::Value(value), _) => Item::new(labels, vec![(self.metric.clone(), Ok(value))]),
+            (Number::Negative, _) if self.negative_is_zero => instead(Quantity::ZERO, Substitute::Negative),
+            (Number::Negative, _) => {
+                self.unknown(labels, "it is negative. Correct what is read, or set `negative: zero` in depthgauge's config.")
+            }
+            (Number::NotANumber, Some(value)) => instead(value, Substitute::NotANumber),
+            (Number::NotANumber, None) => self.unknown(
+                labels,
+                "it is NaN, the result of 0/0. Correct what is read, or set `nan` in depthgauge's config to the number that it means.",
+            ),
+            (Number::Unusable(why), _) => self.unknown(labels, why),
+        }
+    }
+
+    fn unknown(&self, labels: Labels, cause: &str) -> Item {
+        let value: Value = Err(cause.into());
+        Item::new(labels, vec![(self.metric.clone(), value)])
+    }
+
+    /// The labels of an item: static ones, and its own. Values that no selector can have are changed, so
+    /// that the item can be selected. The namespace stays as it is: a changed one could be that of
+    /// another namespace.
+    fn labels_of(&self, own: BTreeMap<String, String>) -> Labels {
+        let is_taken = |key: &str| self.labels.value(key).is_some() || key.starts_with(OWN_PREFIX);
+        let (taken, free): (BTreeMap<String, String>, BTreeMap<String, String>) =
+            own.into_iter().partition(|(key, _)| is_taken(key));
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        for (mut key, value) in free.into_iter().chain(taken) {
+            while is_taken(&key) || all.contains_key(&key) {
+                key.insert_str(0, EXPORTED);
+            }
+            // A label with an empty value is the same as none.
+            if value.is_empty() {
+                continue;
+            }
+            let value =
+                if self.namespace_label.as_ref() == Some(&key) { value } else { selectable(&value).into_owned() };
+            all.insert(key, value);
+        }
+        all.extend(self.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        all.into_iter().collect()
+    }
+}
+
+/// The labels that every item of an entry has.
+pub fn static_labels(entry: &Values) -> Labels {
+    entry.map(LABELS.name).collect()
+}
+
+/// Keys of an entry that exclude each other, each with the error message.
+pub fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
+    let Some(label) = entry.text(NAMESPACE_LABEL.name) else { return Vec::new() };
+    let mut conflicts = Vec::new();
+    if static_labels(entry).value(label).is_some() {
+        let message = format!("{label:?} is the `namespaceLabel`: every item would belong to one namespace");
+        conflicts.push((LABELS.name, message));
+    }
+    if entry.amount(EMPTY.name).is_some() {
+        let message = "no namespace could read this item, because it does not have the `namespaceLabel`: remove one of the two keys";
+        conflicts.push((EMPTY.name, message.to_owned()));
+    }
+    conflicts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rules(pairs: &[(&'static str, keys::Value)]) -> ItemRules {
+        let metric = ("metric", keys::Value::Text("m".to_owned()));
+        ItemRules::of(&pairs.iter().cloned().chain([metric]).collect())
+    }
+
+    fn amount(units: i32) -> keys::Value {
+        keys::Value::Amount(Quantity::from_units(units))
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn point(labels: &[(&str, &str)], text: &str) -> Point {
+        Point { labels: map(labels), number: Number::parse(text).unwrap() }
+    }
+
+    /// Labels, value in thousandths or the cause, and what it stands for.
+    fn items(rules: &ItemRules, points: Vec<Point>) -> Vec<(String, Result<i64, String>, Option<Substitute>)> {
+        let read = |item: &Item| {
+            let labels = item.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+            let value = item.value(&MetricName::new("m")).unwrap().clone();
+            (labels, value.map(Quantity::milli).map_err(|cause| cause.to_string()), item.substitute())
+        };
+        rules.items(points, "nothing").unwrap().iter().map(read).collect()
+    }
+
+    #[test]
+    fn numbers_as_prometheus_writes_them() {
+        let value = |milli| Some(Number::Value(Quantity::from_milli(milli)));
+        for (text, expected) in [
+            ("0", value(0)),
+            ("-0", value(0)),
+            ("3", value(3000)),
+            ("0.30000000000000004", value(300)),
+            ("1e-7", value(1)),
+            ("0.0005", value(1)),
+            ("1e-9", value(1)),
+            ("9.99e-10", value(0)),
+            ("5e-324", value(0)),
+            ("-1e-10", value(0)),
+            ("-1e-9", Some(Number::Negative)),
+            ("-3", Some(Number::Negative)),
+            ("1e+15", value(1_000_000_000_000_000_000)),
+            ("9200000000000000", value(9_200_000_000_000_000_000)),
+            ("9200000000000001", Some(Number::Unusable(TOO_LARGE))),
+            ("1e+21", Some(Number::Unusable(TOO_LARGE))),
+            ("12345678901234567000", Some(Number::Unusable(TOO_LARGE))),
+            ("+Inf", Some(Number::Unusable(INFINITE))),
+            ("-Inf", Some(Number::Unusable(INFINITE))),
+            ("1e999", Some(Number::Unusable(INFINITE))),
+            ("NaN", Some(Number::NotANumber)),
+            ("", None),
+            ("null", None),
+            ("3k", None),
+            ("5E", None),
+            ("3 ", None),
+            ("1,5", None),
+            ("0x10", None),
+        ] {
+            assert_eq!(Number::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_unknown_unless_the_config_has_a_value_for_it() {
+        let points = || vec![point(&[("a", "1")], "NaN"), point(&[("a", "2")], "-1"), point(&[("a", "3")], "+Inf")];
+        let strict = items(&rules(&[]), points());
+        assert!(strict.iter().all(|(_, value, instead)| value.is_err() && instead.is_none()), "{strict:?}");
+        let zero = keys::Value::Text("zero".to_owned());
+        let lenient = items(&rules(&[("nan", amount(7)), ("negative", zero)]), points());
+        assert_eq!(lenient[0], ("a=1".to_owned(), Ok(7000), Some(Substitute::NotANumber)));
+        assert_eq!(lenient[1], ("a=2".to_owned(), Ok(0), Some(Substitute::Negative)));
+        assert_eq!(lenient[2].1, Err(INFINITE.to_owned()));
+    }
+
+    #[test]
+    fn an_empty_answer_is_an_error_unless_the_config_has_a_value_for_it() {
+        let error = rules(&[]).items(Vec::new(), "nothing").unwrap_err();
+        assert_eq!((error.verdict, error.cause.as_str()), (Verdict::Trouble, "nothing"));
+        let error = rules(&[("empty", keys::Value::Text("error".to_owned()))]).items(Vec::new(), "nothing");
+        assert!(error.is_err());
+        let labels = keys::Value::Map(map(&[("env", "prod")]));
+        let empty = items(&rules(&[("empty", amount(0)), ("labels", labels)]), Vec::new());
+        assert_eq!(empty, [("env=prod".to_owned(), Ok(0), Some(Substitute::Empty))]);
+    }
+
+    #[test]
+    fn labels_can_be_selected() {
+        let rules = rules(&[
+            ("labels", keys::Value::Map(map(&[("env", "prod")]))),
+            ("namespaceLabel", keys::Value::Text("namespace".to_owned())),
+        ]);
+        let long = "q".repeat(70);
+        let cut = format!("env=prod,le=Inf,long={}", &long[..63]);
+        for (own, expected) in [
+            (&[("pod", "a")][..], "env=prod,pod=a"),
+            (&[("handler", "/api/x"), ("none", "")], "env=prod,handler=api_x"),
+            (&[("env", "dev")], "env=prod,exported_env=dev"),
+            (&[("env", "a"), ("exported_env", "b")], "env=prod,exported_env=b,exported_exported_env=a"),
+            (&[("namespace", "shop!"), ("name", "shop!")], "env=prod,name=shop,namespace=shop!"),
+            (&[("le", "+Inf"), ("long", &long)], cut.as_str()),
+            (&[("depthgauge.dev/value-source", "x")], "env=prod,exported_depthgauge.dev/value-source=x"),
+        ] {
+            assert_eq!(items(&rules, vec![point(own, "1")])[0].0, expected);
+        }
+    }
+
+    #[test]
+    fn items_that_become_equal_are_unknown() {
+        let points = vec![point(&[("path", "/a")], "1"), point(&[("path", "/b")], "2"), point(&[("path", "a/")], "3")];
+        let items = items(&rules(&[]), points);
+        assert_eq!(items.len(), 2);
+        assert_eq!((items[0].0.as_str(), items[0].1.is_err()), ("path=a", true));
+        assert_eq!(items[1], ("path=b".to_owned(), Ok(2000), None));
+    }
+
+    #[test]
+    fn there_are_not_too_many_items() {
+        let points = |count: usize| (0..count).map(|n| point(&[("n", &n.to_string())], "1")).collect::<Vec<_>>();
+        assert_eq!(rules(&[]).items(points(ITEMS_MAX), "").unwrap().iter().len(), ITEMS_MAX);
+        let error = rules(&[]).items(points(ITEMS_MAX + 1), "").unwrap_err();
+        assert_eq!(error.cause, "10001 items, and there can be 10000");
+    }
+
+    #[test]
+    fn what_changes_items_changes_the_identity() {
+        let identity = |pairs: &[(&'static str, keys::Value)]| rules(pairs).identity("up");
+        let plain = identity(&[]);
+        assert_eq!(plain, identity(&[("items", keys::Value::Text("sum".to_owned()))]));
+        assert_ne!(plain, rules(&[]).identity("down"));
+        assert_ne!(plain, identity(&[("empty", amount(0))]));
+        assert_ne!(plain, identity(&[("labels", keys::Value::Map(map(&[("a", "b")])))]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_float_is_rounded_to_the_nearest_thousandth(float in 0.001_f64..1e12) {
+            let Some(Number::Value(value)) = Number::parse(&float.to_string()) else { panic!("{float}") };
+            prop_assert!((value.as_f64() - float).abs() <= 0.000_5 + float * 1e-12, "{float} {value}");
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}") {
+            let _ = Number::parse(&text);
+        }
+    }
+}

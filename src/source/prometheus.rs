@@ -1,0 +1,233 @@
+//! PromQL queries as a kind of source: Prometheus, Thanos, Mimir, Cortex, VictoriaMetrics, and every other
+//! service with Prometheus' HTTP API. One query brings the items of every request that selects from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use tokio::time::Instant;
+
+use super::chosen::{ItemRules, NAMESPACE_LABEL, Point};
+use super::facet::Facet;
+use super::items::Items;
+use super::keys::{Key, Shape, Text, Values};
+use super::service::{self, Service};
+use super::{
+    Connection, ConnectionType, Context, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
+    Source, SourceError, Step, Verdict,
+};
+use crate::http::base::BaseUrl;
+use crate::http::url::is_near;
+use crate::http::{Protocol, Response};
+use crate::metric::quantity::Quantity;
+
+mod answer;
+mod promql;
+mod sentence;
+mod trouble;
+
+/// The path of instant queries.
+const PATH: &str = "/api/v1/query";
+/// Longest answer, in bytes: 10,000 series of 1,600 bytes each.
+const BODY_MAX: usize = 16 << 20;
+/// What the form of a request sets. Prometheus ignores the last one; Thanos then answers with an error
+/// instead of a part of the series.
+const OWN_PARAMETERS: [&str; 4] = ["query", "time", "timeout", "partial_response"];
+
+/// `type: prometheus`.
+pub const PROMETHEUS: Kind = Kind {
+    name: "prometheus",
+    label: "metric",
+    metrics: &[],
+    gauges: &[],
+    depths: &[],
+    parts: &[],
+    forms: &[Form { key: QUERY.name, keys: &[QUERY, WARNINGS] }],
+    connection: ConnectionType {
+        name: "prometheus",
+        place: Place::Named,
+        doc: "A service with Prometheus' HTTP API.",
+        keys: &[service::URLS, service::KEYS, &[ONLY]],
+        warn: service::warnings,
+        connect,
+    },
+    environment: None,
+    warn: warnings,
+};
+
+const QUERY: Key = Key::new(
+    "query",
+    Shape::Text(Text {
+        check: |text| match text.trim() {
+            "" => Err("write a PromQL expression, such as sum by (service) (rate(http_requests_total[2m]))".to_owned()),
+            _ => Ok(()),
+        },
+        pattern: Some(r"\S"),
+        ..Text::ANY
+    }),
+    "The PromQL expression, which returns an instant vector or a scalar. Each series is an item with the labels of the series.",
+)
+.required()
+.examples(&["sum by (namespace, service) (rate(http_requests_total[2m]))"]);
+
+const WARNINGS: Key = Key::new(
+    "warnings",
+    Shape::Text(Text {
+        check: |text| match text {
+            "error" | "ignore" => Ok(()),
+            _ => Err(format!("{text:?} is not supported; there is error, ignore")),
+        },
+        pattern: Some("^(error|ignore)$"),
+        ..Text::ANY
+    }),
+    "What an answer with warnings is, or a partial one of VictoriaMetrics. error: a failed read, because series may be missing. ignore: an answer as any other.",
+)
+.default("error");
+
+const ONLY: Key = Key::new(
+    "only",
+    Shape::Map(NONEMPTY, NONEMPTY),
+    "Labels and values that every series must have, such as the cluster where several write to one store. An answer with another series is an error. The query selects by these labels and keeps them.",
+)
+.examples(&[r#"{"cluster": "prod-eu"}"#]);
+
+const NONEMPTY: Text = Text {
+    check: |text| {
+        if text.is_empty() { Err("a text of at least one character is expected here".to_owned()) } else { Ok(()) }
+    },
+    nonempty: true,
+    ..Text::ANY
+};
+
+/// A service with Prometheus' HTTP API.
+#[derive(Clone)]
+struct Store {
+    service: Service,
+    only: Arc<BTreeMap<String, String>>,
+}
+
+/// The items of one query.
+struct Query {
+    store: Store,
+    query: String,
+    rules: ItemRules,
+    /// An answer that may lack series is one as any other.
+    partial: bool,
+}
+
+fn connect(values: &Values, context: Context) -> Result<Arc<dyn Connection>, OpenError> {
+    if let Some((name, _)) = values.map("params").find(|(name, _)| OWN_PARAMETERS.contains(name)) {
+        return Err(OpenError(format!("`params`: depthgauge sets {name} itself")));
+    }
+    let protocol = Protocol {
+        body_max: BODY_MAX,
+        read_error: sentence::read_error,
+        is_transient: sentence::is_transient,
+        ..Protocol::default()
+    };
+    let only: BTreeMap<_, _> =
+        values.map(ONLY.name).map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
+    Ok(Arc::new(Store { service: Service::open(values, context, protocol)?, only: Arc::new(only) }))
+}
+
+impl Connection for Store {
+    fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let query = entry.text(QUERY.name).unwrap_or_default().to_owned();
+        let partial = entry.text(WARNINGS.name) == Some("ignore");
+        let rules = ItemRules::of(entry);
+        let identity = rules.identity(&format!("{} {:?} {partial} {query}", self.service.identity(), self.only));
+        let source = Query { store: self.clone(), query, rules, partial };
+        Ok(Opened::One(Identified { identity, source: Box::new(source) }))
+    }
+}
+
+// === impl Query ===
+
+impl Query {
+    async fn items(&self, by: Instant) -> Result<Items, SourceError> {
+        // Without `time`, because the clock of the service applies. It gives up when depthgauge does.
+        let timeout = format!("{}ms", by.saturating_duration_since(Instant::now()).as_millis().max(1));
+        let form = [("query", &*self.query), ("timeout", &*timeout), ("partial_response", "false")];
+        let response = self.store.service.post_form(PATH, &form, by).await;
+        let response = response.map_err(|failure| trouble::source_error(&self.query, &failure))?;
+        let points = self.points(&response)?;
+        self.rules.items(points, "the query returns no series")
+    }
+
+    fn points(&self, response: &Response) -> Result<Vec<Point>, SourceError> {
+        if is_html(response) {
+            return Err(trouble::html());
+        }
+        let points = answer::decode(&response.body, self.partial).map_err(|unusable| trouble::unusable(&unusable))?;
+        let lacks =
+            |(label, value): &(&String, &String)| points.iter().any(|point| point.labels.get(*label) != Some(*value));
+        match self.store.only.iter().find(lacks) {
+            Some((label, _)) => Err(SourceError::new(
+                Step::Read,
+                Verdict::Absent,
+                format!("a series without the value of label {label} that `only` has"),
+                "Select by this label in the query and keep it, as in sum by (cluster) (…).",
+                "",
+            )),
+            None => Ok(points),
+        }
+    }
+}
+
+impl Source for Query {
+    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.items(by).boxed()
+    }
+
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        Some(self.store.service.next_request(PATH))
+    }
+}
+
+/// Whether it is a page for people, such as that of a proxy that wants a login.
+fn is_html(response: &Response) -> bool {
+    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.trim_start().to_ascii_lowercase().starts_with("text/html")
+        || response.body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Queries that are valid, and whose values may surprise.
+fn warnings(definition: &Definition) -> Vec<String> {
+    let (entry, connection) = (&definition.entry, &definition.connection);
+    let query = entry.text(QUERY.name).unwrap_or_default();
+    let counters = promql::bare_counters(query).into_iter().map(|counter| {
+        format!("`query`: {counter} is a counter, which only grows: use its rate, as in rate({counter}[2m])")
+    });
+    let mut warnings: Vec<String> = counters.collect();
+    if let Some(number) = promql::constant_instead(query) {
+        warnings.push(format!(
+            "`query`: `or vector({number})` serves {number} also while the exporter is down. {SAFE_ZERO}"
+        ));
+    }
+    if entry.amount("empty") == Some(Quantity::ZERO) {
+        warnings.push(format!("`empty: 0` serves 0 also while the exporter is down. {SAFE_ZERO}"));
+    }
+    let has_only = connection.map(ONLY.name).next().is_some();
+    if entry.text(NAMESPACE_LABEL.name).is_some() && !has_only && may_be_shared(connection) {
+        warnings.push(
+            "`namespaceLabel` without `only` in the connection: if several clusters write to this store, a namespace also gets the items of its namesakes there. Set `only`, as in only: {cluster: prod-eu}."
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+const SAFE_ZERO: &str = "Write … or (0 * max(up{job=\"x\"} == 1)), which is 0 only while the target is up.";
+
+/// Whether several clusters may write to this store: it is outside of the cluster, or it has tenants or
+/// replicas.
+fn may_be_shared(connection: &Values) -> bool {
+    let mut urls = connection.text("url").into_iter().chain(connection.texts("urls").iter().map(String::as_str));
+    let mut headers = connection.map("headers").chain(connection.map("headerFiles"));
+    let is_near = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.url().host_str().is_some_and(is_near));
+    urls.any(|url| !is_near(url))
+        || headers.any(|(name, _)| name.eq_ignore_ascii_case("X-Scope-OrgID"))
+        || connection.map("params").any(|(name, _)| name == "dedup")
+}

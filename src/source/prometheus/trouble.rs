@@ -1,0 +1,84 @@
+//! Its errors as source errors: operation, cause and remedy.
+
+use super::answer::Unusable;
+use super::sentence::shortened;
+use crate::http::error::{Fault, StatusError};
+use crate::source::service::{self, Failure};
+use crate::source::{SourceError, Step, Verdict};
+
+/// The header of a response while Prometheus starts or stops.
+const STOPPING: &str = "x-prometheus-stopping";
+
+/// A failed request. The log has the query.
+pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
+    let error = service::source_error(Step::Read, format_args!("query {query}"), failure);
+    let Failure::Http(failed) = failure else { return error };
+    let Fault::Status(status) = &failed.met().fault else { return error };
+    match (status.status, status.code.as_deref()) {
+        // The sentence of a parser, which has the position in the query.
+        (400, Some(_)) => {
+            SourceError { verdict: Verdict::Absent, cause: with_sentence(status), remedy: "Correct `query`.", ..error }
+        }
+        (422, Some(_)) => SourceError { cause: with_sentence(status), remedy: "Correct `query`.", ..error },
+        (503, Some("timeout")) => SourceError {
+            remedy: "Make the query cheaper, for example by a recording rule, or raise `timeout`.",
+            ..error
+        },
+        (503, None) if status.headers.contains_key(STOPPING) => SourceError {
+            cause: "503, Prometheus is starting or stopping".to_owned(),
+            remedy: "Wait until it is ready: it reads its write-ahead log at the start.",
+            ..error
+        },
+        (401, _) => SourceError {
+            remedy: "Check `auth` of the connection and its files. Mimir and Cortex require the header X-Scope-OrgID.",
+            ..error
+        },
+        (404, _) => SourceError { remedy: "Check the path in `url`, to which /api/v1/query is appended.", ..error },
+        _ => error,
+    }
+}
+
+fn with_sentence(status: &StatusError) -> String {
+    format!("{status}: {}", shortened(&status.message))
+}
+
+/// A page for people instead of an answer.
+pub(super) fn html() -> SourceError {
+    let remedy = "Check `url` and `auth`: a login page or a proxy answers there.";
+    SourceError::new(Step::Decode, Verdict::Trouble, "the answer is a web page (HTML)", remedy, "")
+}
+
+/// An answer without values.
+pub(super) fn unusable(unusable: &Unusable) -> SourceError {
+    let new = |step, verdict, cause: &str, remedy, detail: &str| SourceError::new(step, verdict, cause, remedy, detail);
+    match unusable {
+        Unusable::Invalid(detail) => new(
+            Step::Decode,
+            Verdict::Trouble,
+            "the answer is not understood",
+            "Check that `url` is a service with Prometheus' HTTP API, and no proxy answers for it.",
+            detail,
+        ),
+        Unusable::Failed(word) => new(
+            Step::Read,
+            Verdict::Trouble,
+            &format!("the answer is an error with status 200: {word}"),
+            "Check the service and what is between: an error has another status.",
+            "",
+        ),
+        Unusable::Partial(detail) => new(
+            Step::Read,
+            Verdict::Trouble,
+            "the answer has warnings, so series may be missing",
+            "The log has the first warning. Correct its cause, or set `warnings: ignore`.",
+            detail,
+        ),
+        Unusable::Type(what) => new(
+            Step::Decode,
+            Verdict::Absent,
+            &format!("the query returns {what}"),
+            "Write an expression that returns an instant vector or a scalar, as rate() does.",
+            "",
+        ),
+    }
+}
