@@ -22,7 +22,7 @@ pub use reload::Reload;
 pub use schema::schema;
 
 use connections::Connections;
-use entry::Written;
+use entry::{Defaults, Written};
 
 use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::rules::{ItemAccess, ValueRules};
@@ -182,7 +182,7 @@ fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
             decode_file(file, fields, kinds, &mut connections, &mut written, &mut report);
         }
     }
-    unique::check(&written, &mut report);
+    unique::check(&written, &connections, &mut report);
     let entries: Vec<Entry> =
         written.into_iter().filter_map(|written| written.connected(&connections, &mut report)).collect();
     let is_good = report.problems.iter().all(Problems::is_empty);
@@ -200,10 +200,10 @@ fn decode_file(
 ) {
     exactly(&mut top, "apiVersion", API_VERSION, report.of(file));
     exactly(&mut top, "kind", KIND, report.of(file));
-    let mut defaults = Timing::default();
+    let mut defaults = Defaults::default();
     if let Some(mut fields) = top.take("defaults").and_then(|node| node.fields(report.of(file))) {
         let values = Values::decode(&mut fields, &[keys::TIMING], report.of(file));
-        defaults = entry::timing(&values, defaults, fields.at(), report.of(file));
+        defaults = Defaults::new(&values, fields.at(), report.of(file));
         fields.finish(report.of(file));
     }
     connections.decode(file, &mut top, kinds, report);
@@ -317,7 +317,7 @@ sources:
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus",
+            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",
@@ -332,6 +332,20 @@ sources:
             let expected = "17:15: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
             assert_eq!(lines, [expected], "{bad}");
         }
+    }
+
+    #[test]
+    fn the_default_timeout_depends_on_the_type() {
+        let timeouts = |defaults: &str| {
+            let text = format!(
+                "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n{defaults}connections: {{broker: {{type: rabbitmq, url: \"http://localhost\"}}}}\nsources:\n  - {{type: rabbitmq, queue: a, namespaces: [shop]}}\n  - {{type: rabbitmq, queue: b, namespaces: [shop], timeout: 2s}}\n  - {{type: oci-queue, name: c, queueId: ocid1.queue.oc1.eu-frankfurt-1.amaaaa, namespaces: [shop]}}\n"
+            );
+            let config = Config::parse(&text, KINDS).unwrap();
+            config.entries.iter().map(|entry| entry.timing.timeout.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(timeouts(""), [10, 2, 3]);
+        assert_eq!(timeouts("defaults: {refresh: 1s}\n"), [10, 2, 3]);
+        assert_eq!(timeouts("defaults: {timeout: 4s}\n"), [4, 2, 4]);
     }
 
     #[test]

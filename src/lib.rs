@@ -96,6 +96,8 @@
 //!   source/chosen.rs   metrics whose names the config chooses: from numbers of a service to items; pure
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
 //!                      prometheus/trouble.rs: its errors in our words
+//!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share
+//!   source/rabbitmq/{page,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words

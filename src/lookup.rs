@@ -392,7 +392,7 @@ fn items<'a>(
         };
     };
     if let Some(names) = view.names(kind) {
-        let selected = names.select(query).map_err(LookupError::Unavailable)?;
+        let selected = names.select(query)?;
         query.check_parts(selected.len())?;
         LookupError::unless_fits(&query.metric, selected.len() * query.facets.len())?;
         for entry in selected {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::metric::{Clock, MetricName, Namespace};
+use crate::metric::{Clock, Labels, MetricName, Namespace};
 use crate::upstream::{Admission, Upstream};
 
 pub mod chosen;
@@ -21,6 +21,7 @@ pub mod items;
 pub mod keys;
 pub mod oci_queue;
 pub mod prometheus;
+pub mod rabbitmq;
 pub mod service;
 
 pub use items::{Item, Items, Substitute};
@@ -29,7 +30,7 @@ use facet::Facet;
 use keys::{Key, Values};
 
 /// Every kind of source that a config may name.
-pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS];
+pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS, &rabbitmq::RABBITMQ];
 
 /// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];
@@ -49,10 +50,20 @@ pub struct Kind {
     /// The metrics that count pending work. Value rules apply to these only. The first one has a
     /// history.
     pub depths: &'static [MetricName],
+    /// The metrics that are read apart from the others, and only while one of them is requested, because
+    /// they need other requests. See [`Facet::APART`].
+    pub apart: &'static [MetricName],
+    /// The labels that each of its sources has besides `label`: `vhost`. Two sources may have one name if
+    /// these differ. Then a selector must say which one it means. See [`Source::labels`].
+    pub labels: &'static [&'static str],
     /// The labels that select a part of a source and whose values can't be listed: `channel`.
     pub parts: &'static [&'static str],
-    /// The ways to write an entry. The first whose key is present applies, otherwise the last.
+    /// The ways to write an entry. The first whose key is present applies, otherwise the last. A key with
+    /// the name of `label` is the name of a source that has no other one.
     pub forms: &'static [Form],
+    /// Whether a read may take long although the service is well. Its `timeout` is 10 s then, unless the
+    /// config says otherwise.
+    pub slow: bool,
     /// The connection that its sources are read through.
     pub connection: ConnectionType,
     /// How the environment defines one source. Used only if there is no config file.
@@ -86,6 +97,9 @@ pub struct ConnectionType {
     /// Opens a connection: loads credentials and sends nothing.
     pub connect: Connect,
 }
+
+/// The name of a connection that has one, among the values of its keys. No key has this name.
+pub const CONNECTION_NAME: &str = "connection name";
 
 /// Opens a connection with these keys.
 pub type Connect = fn(&Values, Context) -> Result<Arc<dyn Connection>, OpenError>;
@@ -181,6 +195,11 @@ pub trait Listing: Send + Sync {
     /// comparison and in the log.
     fn identity(&self) -> String;
 
+    /// The labels that all members have, of those in [`Kind::labels`].
+    fn labels(&self) -> Labels {
+        Labels::default()
+    }
+
     /// How to give a member a name other than the listed one, in the imperative.
     fn naming(&self) -> &'static str;
 
@@ -190,6 +209,11 @@ pub trait Listing: Send + Sync {
 
     /// Lists all sources before the deadline. An incomplete list is an error.
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
+
+    /// The same, or what was read for another list or source after `since`.
+    fn list_since(&self, _since: Instant, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+        self.list(by)
+    }
 }
 
 /// A metric that is also a gauge on `/metrics`.
@@ -206,6 +230,22 @@ pub trait Source: Send + Sync {
     /// Reads all items of one part, before the deadline.
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>>;
 
+    /// The same, or what was read for another source after `since`. Such items say when they were read, see
+    /// [`Items::read_at`].
+    fn read_since<'s>(
+        &'s self,
+        facet: &'s Facet,
+        _since: Instant,
+        by: Instant,
+    ) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.read(facet, by)
+    }
+
+    /// Its labels besides its name, of those in [`Kind::labels`].
+    fn labels(&self) -> Labels {
+        Labels::default()
+    }
+
     /// The identity of a part, which does not depend on its name. Equal for two names of one part, as
     /// far as is known.
     fn meant(&self, facet: &Facet) -> Facet {
@@ -215,6 +255,12 @@ pub trait Source: Send + Sync {
     /// The service that the next read queries first, which decides when that read may begin. `None`
     /// for a source that sends no requests.
     fn upstream(&self) -> Option<NextRequest<'_>>;
+
+    /// Whether its reads wait for their turns at the service by themselves. Reads that share a request need
+    /// one turn together.
+    fn takes_turns(&self) -> bool {
+        false
+    }
 }
 
 /// The first request of the next read of a source.
@@ -324,17 +370,17 @@ impl dyn Source {
     /// requested it, among which turns go round-robin. `urgent`: there is no value to serve meanwhile.
     pub async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission {
         match self.upstream() {
-            Some(NextRequest { upstream, host, key }) => {
+            Some(NextRequest { upstream, host, key }) if !self.takes_turns() => {
                 upstream.admit(host.as_deref(), &key, &names(owners), urgent).await
             }
-            None => Admission::default(),
+            _ => Admission::default(),
         }
     }
 
     /// Whether other reads of these namespaces wait for their turns at its service. A read that may be
     /// useless should then not be added.
     pub fn is_saturated(&self, owners: &[Namespace]) -> bool {
-        self.upstream().is_some_and(|next| next.upstream.is_saturated(&names(owners)))
+        !self.takes_turns() && self.upstream().is_some_and(|next| next.upstream.is_saturated(&names(owners)))
     }
 
     /// The service that it is read from.
@@ -388,8 +434,10 @@ mod tests {
     fn every_kind_has_depths_and_says_each_label_once() {
         for kind in KINDS {
             assert_eq!(kind.depths.is_empty(), kind.chooses(), "{}", kind.name);
-            assert!(kind.depths.iter().all(|metric| kind.metrics.contains(metric)), "{}", kind.name);
+            let mut some = kind.depths.iter().chain(kind.apart);
+            assert!(some.all(|metric| kind.metrics.contains(metric)), "{}", kind.name);
             let mut labels = vec![kind.label];
+            labels.extend(kind.labels);
             labels.extend(kind.parts);
             let before = labels.len();
             labels.sort_unstable();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Location, Report, keys};
 use crate::document::{Fields, Node, Position, Problems};
-use crate::source::keys::{Text, Values};
-use crate::source::{ConnectionType, Kind, Kinds, Place};
+use crate::source::keys::{Text, Value, Values};
+use crate::source::{CONNECTION_NAME, ConnectionType, Kind, Kinds, Place};
 
 /// The connections of all files.
 #[derive(Default)]
@@ -110,6 +110,12 @@ impl Connections {
         found
     }
 
+    /// Equal for two entries of one connection. `None` where there is no choice.
+    pub(super) fn chosen<'n>(&self, kind: &Kind, name: Option<&'n ConnectionName>) -> Option<&'n str> {
+        let known = self.named.values().filter(|named| named.kind == kind.connection.name).count();
+        name.filter(|_| known > 1).map(|ConnectionName { name, .. }| name.as_str())
+    }
+
     fn decode_section(&mut self, file: usize, of: &'static ConnectionType, node: &Node, report: &mut Report<'_>) {
         let Some(mut fields) = node.fields(report.of(file)) else { return };
         let location = Location { file, at: node.at() };
@@ -146,6 +152,7 @@ impl Connections {
             }
             None => {
                 report.warn(location, (of.warn)(&values));
+                let values = values.with(CONNECTION_NAME, Value::Text(name.to_owned()));
                 self.named.insert(name.to_owned(), Named { location, kind: of.name, values: Arc::new(values) });
             }
         }

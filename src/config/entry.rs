@@ -1,5 +1,7 @@
 //! Decodes one entry of `sources`.
 
+use std::time::Duration;
+
 use super::connections::{ConnectionName, Connections, Found};
 use super::{Entry, Location, Report, keys};
 use crate::document::{Node, Position, Problems};
@@ -8,6 +10,10 @@ use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, MATCH, METRIC, NAME, Values};
 use crate::source::{Definition, Form, Kind, Kinds, chosen, kind_of};
+
+/// The default deadline of reads that may take long: a service of several nodes may wait for one that is
+/// down.
+const SLOW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A decoded entry, before its connection is resolved.
 pub(super) struct Written {
@@ -24,13 +30,36 @@ pub(super) struct Written {
     connection: Option<ConnectionName>,
 }
 
+/// The timing of entries that set none of their own.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Defaults {
+    timing: Timing,
+    sets_timeout: bool,
+}
+
+// === impl Defaults ===
+
+impl Defaults {
+    /// Of the values of `defaults`.
+    pub(super) fn new(values: &Values, at: Position, problems: &mut Problems) -> Self {
+        let sets_timeout = values.get(keys::TIMEOUT).is_some();
+        Self { timing: timing(values, Timing::default(), at, problems), sets_timeout }
+    }
+
+    /// Of an entry of this kind.
+    fn of(self, kind: Option<&Kind>) -> Timing {
+        let is_slow = kind.is_some_and(|kind| kind.slow) && !self.sets_timeout;
+        Timing { timeout: if is_slow { SLOW_TIMEOUT } else { self.timing.timeout }, ..self.timing }
+    }
+}
+
 // === impl Written ===
 
 impl Written {
     pub(super) fn decode(
         file: usize,
         node: &Node,
-        defaults: Timing,
+        defaults: Defaults,
         kinds: Kinds,
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -40,7 +69,7 @@ impl Written {
             node.one_of(kinds, |kind| kind.name, wrong, problems).copied()
         });
         let common = Values::decode(&mut fields, &keys::common(kind), problems);
-        let timing = timing(&common, defaults, fields.at(), problems);
+        let timing = timing(&common, defaults.of(kind), fields.at(), problems);
         let Some((kind, form)) = kind.and_then(|kind| Some((kind, kind.form(|key| fields.has(key))?))) else {
             // Without a kind, the other keys are unknown.
             Values::decode(&mut fields, &[&[NAME]], problems);
@@ -60,11 +89,24 @@ impl Written {
         for (key, message) in chosen::conflicts(&own) {
             problems.add(fields.place(key).unwrap_or(fields.at()), message);
         }
-        let name_at = fields.place(NAME.name).filter(|_| own.text(NAME.name).is_some());
+        // Entries may share a metric whose name the config chooses.
+        let names = [Some(NAME.name), Some(kind.label).filter(|_| !kind.chooses())];
+        let name_at = names.into_iter().flatten().find(|key| own.text(key).is_some()).and_then(|key| fields.place(key));
         let location = Location { file, at: fields.at() };
         fields.finish(problems);
         let namespaces = common.texts("namespaces").iter().map(Pattern::new).collect();
-        Some(Self { kind, location, name_at, name: name(&own), namespaces, form, own, common, timing, connection })
+        let name = name(kind, &own);
+        Some(Self { kind, location, name_at, name, namespaces, form, own, common, timing, connection })
+    }
+
+    /// What distinguishes it from an entry of the same name: the values of the kind's labels.
+    pub(super) fn place<'w>(&'w self, connections: &Connections) -> Vec<Option<&'w str>> {
+        let default = |label: &str| self.form.keys.iter().find(|key| key.name == label).and_then(|key| key.default);
+        let value = |label: &&'static str| match *label {
+            label if label == keys::CONNECTION.name => connections.chosen(self.kind, self.connection.as_ref()),
+            label => self.own.text(label).or_else(|| default(label)),
+        };
+        self.kind.labels.iter().map(value).collect()
     }
 
     /// Whether it is also exposed as a gauge.
@@ -99,9 +141,9 @@ impl Written {
 }
 
 /// The name of a source or of its metric, or the pattern of listed sources: by default all of them.
-pub(super) fn name(own: &Values) -> String {
-    let name = own.text(NAME.name).or(own.text(METRIC.name)).or(own.text(MATCH.name));
-    name.unwrap_or("*").to_owned()
+pub(super) fn name(kind: &Kind, own: &Values) -> String {
+    let names = [NAME.name, METRIC.name, kind.label, MATCH.name].into_iter();
+    names.filter_map(|key| own.text(key)).next().unwrap_or("*").to_owned()
 }
 
 /// The timing of these values, with defaults for missing values.

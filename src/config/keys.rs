@@ -4,28 +4,38 @@ use crate::source::keys::{Key, Shape, Text};
 use crate::source::{Form, Kind, chosen};
 
 /// How fresh values are kept. Used in entries and in `defaults`.
-pub(super) const TIMING: &[Key] = &[
-    Key::new(
-        "refresh",
-        Shape::Duration,
-        "A source is never read more often: a duration such as 5s, 500ms or 2m, up to 24h. While the source is healthy, no answer is older than this and a second.",
-    )
-    .default("5s"),
-    Key::new("timeout", Shape::Duration, "The deadline of one read: a duration such as 3s or 500ms, up to 24h.")
-        .default("3s"),
-    Key::new(
-        "maxAge",
-        Shape::Duration,
-        "How old a served value may be while reads fail: a duration such as 60s or 2m, at least `refresh` and up to 24h.",
-    )
-    .default("60s"),
-    Key::new(
-        "idleAfter",
-        Shape::Duration,
-        "Reads stop after this time without a request: a duration such as 2m or 1h, up to 24h.",
-    )
-    .default("2m"),
-];
+pub(super) const TIMING: &[Key] = &timing("3s");
+
+/// The same for kinds whose reads may take long.
+const SLOW_TIMING: &[Key] = &timing("10s");
+
+/// The key of [`TIMING`] whose default depends on the kind.
+pub(super) const TIMEOUT: &str = "timeout";
+
+const fn timing(timeout: &'static str) -> [Key; 4] {
+    [
+        Key::new(
+            "refresh",
+            Shape::Duration,
+            "A source is never read more often: a duration such as 5s, 500ms or 2m, up to 24h. While the source is healthy, no answer is older than this and a second.",
+        )
+        .default("5s"),
+        Key::new(TIMEOUT, Shape::Duration, "The deadline of one read: a duration such as 3s or 500ms, up to 24h.")
+            .default(timeout),
+        Key::new(
+            "maxAge",
+            Shape::Duration,
+            "How old a served value may be while reads fail: a duration such as 60s or 2m, at least `refresh` and up to 24h.",
+        )
+        .default("60s"),
+        Key::new(
+            "idleAfter",
+            Shape::Duration,
+            "Reads stop after this time without a request: a duration such as 2m or 1h, up to 24h.",
+        )
+        .default("2m"),
+    ]
+}
 
 /// Access and value rules of a source.
 pub(super) const ENTRY: &[Key] = &[
@@ -79,7 +89,8 @@ pub(super) const NAMESPACE: Text = Text {
 /// The keys that an entry of this kind has in common with others. Without a kind, all of them.
 pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 3] {
     let has_gauges = kind.is_none_or(|kind| !kind.gauges.is_empty());
-    [TIMING, ENTRY, if has_gauges { &[EXPORT] } else { &[] }]
+    let timing = if kind.is_some_and(|kind| kind.slow) { SLOW_TIMING } else { TIMING };
+    [timing, ENTRY, if has_gauges { &[EXPORT] } else { &[] }]
 }
 
 /// The other keys of an entry of this kind and form.

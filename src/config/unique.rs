@@ -1,8 +1,9 @@
 //! Checks names of config entries. Two entries of one type may share a name only if no namespace may
-//! read both.
+//! read both, or if labels distinguish them.
 
 use std::collections::HashMap;
 
+use super::connections::Connections;
 use super::entry::Written;
 use super::{Location, Report};
 use crate::metric::pattern::Pattern;
@@ -19,12 +20,12 @@ struct Earlier<'w> {
 }
 
 /// Reports each entry whose name is ambiguous in a namespace because of an earlier entry.
-pub(super) fn check(written: &[Written], report: &mut Report<'_>) {
+pub(super) fn check(written: &[Written], connections: &Connections, report: &mut Report<'_>) {
     let mut earlier: HashMap<_, Earlier<'_>> = HashMap::new();
     for entry in written {
         let Some(at) = entry.name_at else { continue };
         let (location, label, name) = (Location { at, ..entry.location }, entry.kind.label, &*entry.name);
-        let earlier = earlier.entry((entry.kind.name, name)).or_default();
+        let earlier = earlier.entry((entry.kind.name, name, entry.place(connections))).or_default();
         if let Some((first, why)) = earlier.clash(entry) {
             let first = report.place(first, location);
             let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");
@@ -119,6 +120,41 @@ mod tests {
         assert!(lines(&[exported[0], "namespaces: [team-b]"]).is_empty());
         let pattern = ["namespaces: ['team-*'], export: true", "namespaces: ['shop-*'], export: true"];
         assert_eq!(lines(&pattern), [expected]);
+    }
+
+    #[test]
+    fn labels_may_distinguish_sources_of_one_name() {
+        let lines = |connections: &str, entries: [&str; 2]| {
+            let url = "type: rabbitmq, url: \"http://localhost\"";
+            let connections = connections.replace("{}", &format!("{{{url}}}"));
+            let entries = entries.map(|keys| format!("  - {{type: rabbitmq, namespaces: [shop], {keys}}}\n")).concat();
+            let head = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n";
+            match Config::parse(&format!("{head}connections: {connections}\nsources:\n{entries}"), KINDS) {
+                Ok(_) => Vec::new(),
+                Err(problems) => problems.lines().collect::<Vec<_>>(),
+            }
+        };
+        let (one, two) = ("{a: {}}", "{a: {}, b: {}}");
+        for (connections, first, second) in [
+            (one, "queue: orders", "queue: bills"),
+            (one, "queue: orders", "vhost: shop, queue: orders"),
+            (one, "queue: orders, name: a", "queue: orders, name: b"),
+            (two, "connection: a, queue: orders", "connection: b, queue: orders"),
+            // What is listed may have any name.
+            (one, "queue: orders", "match: orders"),
+        ] {
+            assert_eq!(lines(connections, [first, second]), [""; 0], "{first} | {second}");
+        }
+        for (connections, first, second) in [
+            (one, "queue: orders", "queue: orders"),
+            (one, "queue: orders", "vhost: /, connection: a, queue: orders"),
+            (one, "queue: orders", "queue: bills, name: orders"),
+            (two, "connection: b, queue: orders", "connection: b, queue: orders"),
+        ] {
+            let lines = lines(connections, [first, second]);
+            let is_clash = |line: &String| line.contains("another queue is called \"orders\", at 5:");
+            assert!(lines.len() == 1 && is_clash(&lines[0]), "{first} | {second}: {lines:?}");
+        }
     }
 
     #[test]

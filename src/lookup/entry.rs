@@ -55,12 +55,13 @@ impl Entry {
 impl NamedSource {
     /// A source that the config names, with its static labels.
     pub(super) fn new(name: &str, kind: &'static Kind, labels: Labels, readings: Arc<Readings>) -> Self {
+        let labels = readings.source.labels().iter().fold(labels, |all, (key, value)| all.with(key, value));
         // The name of a metric is no label.
         let labels = if kind.chooses() { labels } else { labels.with(kind.label, name) };
         Self { kind, name: name.into(), labels, readings }
     }
 
-    /// A source that is listed under any name.
+    /// A source under any name: one that is listed, or that the config calls by what it reads.
     pub(super) fn listed(true_name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
         let name = selectable(true_name);
         let mut source = Self::new(&name, kind, Labels::default(), readings);
@@ -68,6 +69,12 @@ impl NamedSource {
             source.labels = source.labels.with(NAME, true_name);
         }
         source
+    }
+
+    /// The values of the labels that distinguish it from other sources of its name, in the order of
+    /// [`Kind::labels`].
+    pub(super) fn place(&self) -> impl Iterator<Item = Option<&str>> {
+        self.kind.labels.iter().map(|label| self.labels.value(label))
     }
 
     /// The name without the changes that make it a label value.

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 
 use super::Timing;
 use super::polled::{Admission, Need, Poll, Polled, Tasks};
+use super::reading::before;
 use super::readings::tail;
 use super::schedule::{Pace, Requester};
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::may_become;
-use crate::metric::{Clock, Namespace};
+use crate::metric::{Clock, Labels, Namespace};
 use crate::source::{Identified, Kind, Listed, Listing, SourceError, Step, Verdict};
 
 /// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
@@ -53,6 +54,10 @@ pub(super) struct ListRead {
     kind: &'static Kind,
     /// See [`Listing::identity`].
     identity: String,
+    /// See [`Listing::labels`].
+    pub(super) labels: Labels,
+    /// A list or source that was read so long ago is not read again for this list.
+    refresh: Duration,
     pattern: Pattern,
     listing: Box<dyn Listing>,
     reports: mpsc::UnboundedSender<Report>,
@@ -66,11 +71,12 @@ impl ListRead {
         kind: &'static Kind,
         pattern: &str,
         listing: Box<dyn Listing>,
+        refresh: Duration,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Self {
         let (title, log_title) = titles(&*listing, pattern);
-        let (identity, pattern) = (listing.identity(), Pattern::new(pattern));
-        Self { id, title, log_title, kind, identity, pattern, listing, reports }
+        let (identity, labels, pattern) = (listing.identity(), listing.labels(), Pattern::new(pattern));
+        Self { id, title, log_title, kind, identity, labels, refresh, pattern, listing, reports }
     }
 
     /// Whether a source that a selector picks by this label value can be in the list.
@@ -132,7 +138,7 @@ impl Poll for ListRead {
     }
 
     async fn read(&self, by: Instant) -> Result<(), SourceError> {
-        let mut listed = list_sources(&*self.listing, by).await?;
+        let mut listed = list_sources(&*self.listing, self.refresh, by).await?;
         listed.retain(|listed| self.lists(&listed.name));
         let (applied, published) = oneshot::channel();
         // Without a registry there is no request that could see the sources.
@@ -188,9 +194,14 @@ impl SourceList {
 }
 
 /// One list, which ends soon after the deadline at the latest.
-pub(super) async fn list_sources(listing: &dyn Listing, by: Instant) -> Result<Vec<Listed>, SourceError> {
+pub(super) async fn list_sources(
+    listing: &dyn Listing,
+    refresh: Duration,
+    by: Instant,
+) -> Result<Vec<Listed>, SourceError> {
+    let listed = listing.list_since(before(refresh), by);
     // A listing keeps its deadline itself, and knows the operation; this is for one that does not.
-    tokio::time::timeout_at(by + OVERTIME, listing.list(by)).await.unwrap_or_else(|_| {
+    tokio::time::timeout_at(by + OVERTIME, listed).await.unwrap_or_else(|_| {
         Err(SourceError::new(
             Step::List,
             Verdict::Trouble,

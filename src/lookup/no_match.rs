@@ -13,7 +13,8 @@ const NAMES_MAX: usize = 10;
 /// The error of a selector that picks no source of this kind.
 pub(super) fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
     let names = view.names(kind);
-    let known: Vec<&str> = names.iter().flat_map(|names| names.meanings()).map(Meaning::name).collect();
+    let mut known: Vec<&str> = names.iter().flat_map(|names| names.meanings()).map(Meaning::name).collect();
+    known.dedup();
     if known.is_empty() {
         let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label);
         let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");

@@ -27,7 +27,7 @@ pub struct Single {
 pub async fn read_once(single: &Single, clock: Clock) -> Result<Items, String> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
-    let read = read_source(&**source, &Facet::WHOLE, Instant::now() + timing.timeout).await;
+    let read = read_source(&**source, &Facet::WHOLE, timing.refresh, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
         log_failure(title, &error);
         message_with_grant(title, &error, timestamp)
@@ -44,7 +44,7 @@ pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>
         Opened::Many(listing) => listing,
     };
     let timestamp = clock();
-    let listed = list_sources(&*listing, Instant::now() + timing.timeout).await.map_err(|error| {
+    let listed = list_sources(&*listing, timing.refresh, Instant::now() + timing.timeout).await.map_err(|error| {
         let (title, log_title) = titles(&*listing, &name);
         log_failure(&log_title, &error);
         message_with_grant(&title, &error, timestamp)

@@ -297,9 +297,12 @@ impl<P: Poll> Polled<P> {
                 return;
             }
         }
-        let (began, timestamp) = (Instant::now(), (self.clock)());
-        let result = self.poll.read(began + self.pace.timeout).await;
-        self.store(began, timestamp, result);
+        let (now, time) = (Instant::now(), (self.clock)());
+        let result = self.poll.read(now + self.pace.timeout).await;
+        // What was read for another value, or by a request that had to wait, is as old as that.
+        let began = result.as_ref().ok().and_then(P::began).unwrap_or(now);
+        let earlier = time.checked_sub(now.saturating_duration_since(began));
+        self.store(began, earlier.unwrap_or(time), result);
         self.progress.send_replace(());
     }
 

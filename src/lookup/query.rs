@@ -15,6 +15,8 @@ use crate::source::{Item, Items, Kind};
 
 /// No part is named: the source as a whole.
 static WHOLE: [Facet; 1] = [Facet::WHOLE];
+/// The same for the metrics that are read apart.
+static APART: [Facet; 1] = [Facet::APART];
 /// How much of a requirement an error message repeats, in bytes.
 const REPEATED: usize = 100;
 
@@ -41,7 +43,7 @@ impl<'q> Query<'q> {
         for requirement in selector.requirements() {
             let key = requirement.key();
             if let Some(kind) = kind {
-                if key == kind.label {
+                if key == kind.label || kind.labels.contains(&key) {
                     continue;
                 }
                 if let Some(label) = kind.parts.iter().find(|label| **label == key) {
@@ -69,7 +71,8 @@ impl<'q> Query<'q> {
                 return Err(LookupError::BadSelector(format!("{key} is there twice; it takes one number")));
             }
         }
-        let facets = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| facets(kind, &parts))?;
+        let is_apart = kind.is_some_and(|kind| kind.apart.contains(&metric));
+        let facets = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| facets(kind, &parts, is_apart))?;
         Ok(Self { kind, metric, selector, facets, value_rules })
     }
 
@@ -114,7 +117,7 @@ impl<'q> Query<'q> {
 
     /// Whether an answer can have the named parts of so many sources.
     pub(super) fn check_parts(&self, sources: usize) -> Result<(), LookupError> {
-        let parts = self.facets.iter().filter(|facet| !facet.is_whole()).count() * sources;
+        let parts = self.facets.iter().filter(|facet| facet.iter().len() > 0).count() * sources;
         if parts <= PARTS_MAX {
             return Ok(());
         }
@@ -124,11 +127,17 @@ impl<'q> Query<'q> {
         )))
     }
 
-    /// Whether the source of this name is selected, if the namespace may read it.
-    pub(super) fn selects(&self, name: &str) -> bool {
-        let label = self.kind.map(|kind| kind.label);
-        let mut of_label = self.selector.requirements().iter().filter(|requirement| Some(requirement.key()) == label);
-        of_label.all(|requirement| requirement.matches(Some(name)))
+    /// Whether a source with these labels may be selected, whatever its name is.
+    pub(super) fn may_be_at(&self, labels: &Labels) -> bool {
+        let places = self.kind.map_or(&[][..], |kind| kind.labels);
+        let mut requirements = self.selector.requirements().iter().filter(|of| places.contains(&of.key()));
+        requirements.all(|requirement| requirement.matches(labels.value(requirement.key())))
+    }
+
+    /// Whether the selector lists values of each label that distinguishes two sources of one name.
+    pub(super) fn distinguishes(&self, first: &Labels, second: &Labels) -> bool {
+        let mut labels = self.kind.iter().flat_map(|kind| kind.labels);
+        labels.all(|label| first.value(label) == second.value(label) || self.selector.named(label).is_some())
     }
 }
 
@@ -174,9 +183,13 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
 }
 
 /// Each combination of members.
-fn facets(kind: &'static Kind, parts: &[(&'static str, BTreeSet<&str>)]) -> Result<Cow<'static, [Facet]>, LookupError> {
+fn facets(
+    kind: &'static Kind,
+    parts: &[(&'static str, BTreeSet<&str>)],
+    is_apart: bool,
+) -> Result<Cow<'static, [Facet]>, LookupError> {
     if parts.is_empty() {
-        return Ok(Cow::Borrowed(&WHOLE));
+        return Ok(Cow::Borrowed(if is_apart { &APART } else { &WHOLE }));
     }
     let combinations = parts.iter().fold(1_usize, |product, (_, members)| product.saturating_mul(members.len()));
     if combinations > PARTS_PER_SELECTOR {
@@ -186,7 +199,7 @@ fn facets(kind: &'static Kind, parts: &[(&'static str, BTreeSet<&str>)]) -> Resu
             kind.label
         )));
     }
-    let mut facets = vec![Facet::WHOLE];
+    let mut facets = vec![if is_apart { Facet::APART } else { Facet::WHOLE }];
     for label in kind.parts {
         if let Some((_, members)) = parts.iter().find(|(known, _)| known == label) {
             facets = facets.iter().flat_map(|facet| members.iter().map(|member| facet.with(label, member))).collect();
@@ -197,6 +210,7 @@ fn facets(kind: &'static Kind, parts: &[(&'static str, BTreeSet<&str>)]) -> Resu
 
 fn no_such_key(kind: &'static Kind, metric: MetricName, key: &str) -> LookupError {
     let mut keys = vec![kind.label];
+    keys.extend(kind.labels);
     keys.extend(kind.parts);
     if kind.depths.contains(&metric) {
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);

@@ -48,6 +48,8 @@ pub(super) struct SourceRead {
     pub(super) source: Arc<dyn Source>,
     pub(super) facet: Facet,
     pub(super) meters: Meters,
+    /// What was read for another source longer ago is too old.
+    pub(super) refresh: Duration,
     /// When it stops being used.
     pub(super) idle_after: Duration,
     /// The share of a part in the limit of parts. It is released with the reading.
@@ -154,9 +156,13 @@ impl Poll for SourceRead {
 
     async fn read(&self, by: Instant) -> Result<Arc<Items>, SourceError> {
         let began = Instant::now();
-        let result = read_source(&*self.source, &self.facet, by).await;
+        let result = read_source(&*self.source, &self.facet, self.refresh, by).await;
         self.meters.read_took(self.kind, result.as_ref().err(), began.elapsed());
         result.map(Arc::new)
+    }
+
+    fn began(items: &Arc<Items>) -> Option<Instant> {
+        items.began()
     }
 
     fn note(&self, notes: &mut Notes, figures: &Arc<Items>, began: Instant) {
@@ -267,7 +273,11 @@ impl Reading {
             let value = match item.value(&query.metric) {
                 Some(Ok(value)) => *value,
                 Some(Err(cause)) => {
-                    let value = Err(chosen::unknown(query, &labels, cause));
+                    let value = Err(match query.kind {
+                        // Its item has no labels by which the message could name it.
+                        Some(_) => format!("{} of {} is unknown: {cause}", query.metric, self.poll.title).into(),
+                        None => chosen::unknown(query, &labels, cause),
+                    });
                     return Ok(Answered { labels, value, applied: None });
                 }
                 None => return Err(self.lacks(&query.metric)),
@@ -348,10 +358,23 @@ impl Reading {
     }
 }
 
+/// The time so long before now.
+pub(super) fn before(time: Duration) -> Instant {
+    let now = Instant::now();
+    // The clock may have started later.
+    now.checked_sub(time).unwrap_or(now)
+}
+
 /// One read of a source, which ends soon after the deadline at the latest.
-pub(super) async fn read_source(source: &dyn Source, facet: &Facet, by: Instant) -> Result<Items, SourceError> {
+pub(super) async fn read_source(
+    source: &dyn Source,
+    facet: &Facet,
+    refresh: Duration,
+    by: Instant,
+) -> Result<Items, SourceError> {
+    let read = source.read_since(facet, before(refresh), by);
     // A source keeps its deadline itself, and knows the operation; this is for one that does not.
-    tokio::time::timeout_at(by + OVERTIME, source.read(facet, by)).await.unwrap_or_else(|_| {
+    tokio::time::timeout_at(by + OVERTIME, read).await.unwrap_or_else(|_| {
         Err(SourceError::new(
             Step::Read,
             Verdict::Trouble,

@@ -1,14 +1,15 @@
 //! The readings of one source: of the whole, and of the parts that are requested. They are kept and
 //! shared as one.
 //!
-//! The reading of the whole always exists. One of a part is made by the first request, and lives
+//! The reading of the whole always exists, and that of the metrics that are read apart exists since one of
+//! them was requested. One of a part is made by the first request, and lives
 //! while something holds it, which its loop does while it is in use. So an unused part is dropped by
 //! itself, and no longer counts. There is a limit on the parts of all sources together, which the
 //! namespaces share: see [`super::shares`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub(super) struct Readings {
     pub(super) timing: Timing,
     pub(super) source: Arc<dyn Source>,
     whole: Arc<Reading>,
+    /// Of the metrics that are read apart, since one of them was requested.
+    apart: OnceLock<Arc<Reading>>,
     /// Its number in `parts`.
     number: u64,
     /// Those of all sources.
@@ -78,12 +81,14 @@ impl ReadingsMaker {
             source: source.clone(),
             facet: Facet::WHOLE,
             meters: context.meters.clone(),
+            refresh: timing.refresh,
             idle_after: timing.idle_after,
             _held: None,
         };
         let whole = Reading::of(read, timing, &context);
         let (identity, number) = (identity.into(), sources.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Readings { title, identity, kind, timing, source, whole, number, parts, context })
+        let apart = OnceLock::new();
+        Arc::new(Readings { title, identity, kind, timing, source, whole, apart, number, parts, context })
     }
 }
 
@@ -96,12 +101,17 @@ impl Readings {
         if facet.is_whole() {
             return self.whole.clone();
         }
+        if *facet == Facet::APART {
+            let make = || Reading::of(self.read(facet.clone(), None), self.timing, &self.context);
+            return self.apart.get_or_init(make).clone();
+        }
         let (id, keep) = (PartId { source: self.number, facet: facet.clone() }, self.timing.idle_after);
         let mut parts = self.parts.lock();
         if let Some(reading) = parts.charge(namespace, &id, now, keep).and_then(|reading| reading.upgrade()) {
             return reading;
         }
-        let reading = Reading::of(self.part(id.clone()), self.timing, &self.context);
+        let held = HeldPart { id: id.clone(), parts: self.parts.clone() };
+        let reading = Reading::of(self.read(facet.clone(), Some(held)), self.timing, &self.context);
         let evicted = parts.add(namespace, id, Arc::downgrade(&reading), now, keep);
         // The last owner of a reading locks it.
         drop(parts);
@@ -143,7 +153,8 @@ impl Readings {
         let first = |source| PartId { source, facet: Facet::WHOLE };
         let (from, to) = (first(self.number), first(self.number + 1));
         let parts = self.parts.lock();
-        std::iter::once(self.whole.clone()).chain(parts.range(&from, &to).filter_map(Weak::upgrade)).collect()
+        let whole = std::iter::once(&self.whole).chain(self.apart.get()).cloned();
+        whole.chain(parts.range(&from, &to).filter_map(Weak::upgrade)).collect()
     }
 
     /// The longest of all, as [`super::polled::Polled::throttled`].
@@ -168,15 +179,16 @@ impl Readings {
         }
     }
 
-    fn part(&self, id: PartId) -> SourceRead {
+    fn read(&self, facet: Facet, held: Option<HeldPart>) -> SourceRead {
         SourceRead {
-            title: self.title_of(&id.facet),
+            title: self.title_of(&facet),
             kind: self.kind,
             source: self.source.clone(),
-            facet: id.facet.clone(),
+            facet,
             meters: self.context.meters.clone(),
+            refresh: self.timing.refresh,
             idle_after: self.timing.idle_after,
-            _held: Some(HeldPart { id, parts: self.parts.clone() }),
+            _held: held,
         }
     }
 

@@ -49,6 +49,9 @@ pub struct Unselectable {
     pub affects: BTreeSet<String>,
 }
 
+/// A kind, a name, and the labels that distinguish sources of that name; see [`NamedSource::place`].
+type Called<'s> = (&'s str, &'s str, Vec<Option<&'s str>>);
+
 /// A source, and the position of an entry that has it.
 type Place<'s> = (u32, &'s Arc<NamedSource>);
 
@@ -77,7 +80,7 @@ impl Refused {
                 places.entry((source.kind.name, source.identity())).or_default().push((position, source));
             }
         }
-        for ((_, name), sources) in suspects {
+        for ((_, name, _), sources) in suspects {
             // Each entry with those of its sources that the name may mean, under all of their names.
             let mut scene: BTreeMap<u32, Vec<Arc<NamedSource>>> = BTreeMap::new();
             for (position, source) in sources.iter().flat_map(|source| &places[&(source.kind.name, source.identity())])
@@ -136,7 +139,8 @@ impl From<Found> for Refused {
 impl Found {
     fn add(&mut self, kind: &'static Kind, name: &str, view: &View, affects: &str) {
         let Some(names) = view.names(kind) else { return };
-        if let Some(Meaning::Several(Several { sources, message })) = names.get(name) {
+        for meaning in names.get(name) {
+            let Meaning::Several(Several { sources, message }) = meaning else { continue };
             let identities = sources.iter().map(|source| source.identity().to_owned()).collect();
             let known = self.duplicates.entry((name.to_owned(), identities));
             known.or_insert_with(|| (message.clone(), Affects::new())).1.insert(affects.to_owned());
@@ -177,12 +181,13 @@ pub(super) fn hidden_reason(entry: &Entry) -> String {
     format!("a source of the config has this name: {}", entry.naming.unwrap_or_default())
 }
 
-/// Kinds and names that more than one source has, whichever namespaces may read these, with a source of
-/// each identity.
-fn names_of_several(sources: &[Arc<NamedSource>]) -> BTreeMap<(&str, &str), Vec<&Arc<NamedSource>>> {
-    let mut names: BTreeMap<(&str, &str), BTreeMap<&str, &Arc<NamedSource>>> = BTreeMap::new();
+/// Kinds, names and places that more than one source has, whichever namespaces may read these, with a
+/// source of each identity.
+fn names_of_several(sources: &[Arc<NamedSource>]) -> BTreeMap<Called<'_>, Vec<&Arc<NamedSource>>> {
+    let mut names: BTreeMap<Called<'_>, BTreeMap<&str, &Arc<NamedSource>>> = BTreeMap::new();
     for source in sources {
-        names.entry((source.kind.name, &source.name)).or_default().insert(source.identity(), source);
+        let called = (source.kind.name, &*source.name, source.place().collect());
+        names.entry(called).or_default().insert(source.identity(), source);
     }
     let several = names.into_iter().filter(|(_, sources)| sources.len() > 1);
     several.map(|(name, sources)| (name, sources.into_values().collect())).collect()

@@ -3,6 +3,7 @@
 //!
 //! One task owns the registry, see [`super::reader`]. Answers use what it has published.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::mem;
@@ -93,9 +94,14 @@ impl Registry {
                 Opened::One(Identified { identity, source }) => {
                     let kept = self.sources.get(&key).or_else(|| sources.get(&key)).cloned();
                     let source = kept.unwrap_or_else(|| {
-                        let readings = self.maker.make(kind, &key.name, &identity, timing, source);
+                        // The name of a metric is no label value.
+                        let name = if kind.chooses() { Cow::Borrowed(&*key.name) } else { selectable(&key.name) };
+                        let readings = self.maker.make(kind, &name, &identity, timing, source);
                         readings.inherit(&known);
-                        Arc::new(NamedSource::new(&key.name, kind, labels, readings))
+                        Arc::new(match kind.chooses() {
+                            true => NamedSource::new(&key.name, kind, labels, readings),
+                            false => NamedSource::listed(&key.name, kind, readings),
+                        })
                     });
                     self.sources.insert(key, source.clone());
                     self.named.push((rules, source));
@@ -142,8 +148,9 @@ impl Registry {
         known: &Arc<Known>,
     ) -> ListedSources {
         self.next_list += 1;
-        let read = ListRead::new(ListId(self.next_list), kind, &key.name, listing, self.reports.clone());
         let (timing, context) = (key.timing, &self.maker.context);
+        let (id, reports) = (ListId(self.next_list), self.reports.clone());
+        let read = ListRead::new(id, kind, &key.name, listing, timing.refresh, reports);
         let list = SourceList::of(read, timing, context.clock, context.tasks.clone());
         ListedSources { key, kind, list, members: Arc::default(), timing, before: known.clone() }
     }

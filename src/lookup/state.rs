@@ -33,6 +33,8 @@ pub struct ReadingState {
     pub namespaces: Vec<String>,
     /// The last six characters of its identity, such as an OCID.
     pub identity_tail: String,
+    /// The labels that distinguish it from other sources of its name: `vhost`.
+    pub place: Vec<(&'static str, String)>,
     /// Which part of it.
     pub facet: Facet,
     /// Whether it was requested lately, or is always read.
@@ -197,6 +199,7 @@ impl ReadingState {
                 .map(|pattern| pattern.as_str().to_owned())
                 .collect(),
             identity_tail: source.readings.tail().to_owned(),
+            place: source.kind.labels.iter().copied().zip(source.place().flatten().map(str::to_owned)).collect(),
             facet: reading.poll.facet.clone(),
             active: state.active,
             breaker_open,
@@ -206,7 +209,7 @@ impl ReadingState {
             failures: state.counts.failed,
             last_failure: state.counts.last_failure.as_deref().cloned(),
             depths: depths(source),
-            metrics: metrics(source),
+            metrics: metrics_of(source, &reading.poll.facet),
             timing: source.readings.timing,
             value_rules,
             activations: state.notes.activations.states(),
@@ -222,6 +225,13 @@ impl ReadingState {
         let own = self.value_rules.fallback.filter(|_| self.depths.contains(&consumer.metric));
         consumer.value_rules.fallback.or(own).filter(|_| consumer.alone)
     }
+}
+
+/// The metrics of a reading.
+fn metrics_of(source: &NamedSource, facet: &Facet) -> Vec<MetricName> {
+    let mut metrics = metrics(source);
+    metrics.retain(|metric| source.kind.apart.contains(metric) == facet.is_apart());
+    metrics
 }
 
 /// The metrics of a source: those of its kind, or the one whose name the config chooses.

@@ -6,6 +6,7 @@
 //! under, unless an entry names another source so, or two listed ones have it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::entry::{ConfigEntry, Entry, NamedSource};
@@ -13,8 +14,8 @@ use super::list::SourceList;
 use super::polled::Need;
 use super::query::Query;
 use super::schedule::Requester;
-use super::shortened;
-use crate::metric::{MetricName, names};
+use super::{LookupError, shortened};
+use crate::metric::{Labels, MetricName, names};
 use crate::source::Kind;
 
 /// Bytes of an error message for true names that became one label value, and of each of them.
@@ -35,14 +36,14 @@ pub(super) struct View {
 pub(super) struct Names {
     kind: &'static Kind,
     lists: Vec<Arc<SourceList>>,
-    /// Sorted by name.
+    /// Sorted by name, and those of one name by place.
     meanings: Vec<Meaning>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: HashMap<Arc<str>, Range<usize>>,
     /// Listed sources whose name an entry gives to another source, sorted by name.
     hidden: Vec<Entry>,
 }
 
-/// What a name means.
+/// What a name means at one place, see [`NamedSource::place`].
 pub(super) enum Meaning {
     One(Entry),
     /// Several listed sources, so that the name can't be used.
@@ -118,9 +119,10 @@ impl Names {
             }
         }
         // Stable: entries of one name stay in their order.
-        entries.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+        entries.sort_by(|a, b| a.source.name.cmp(&b.source.name).then_with(|| a.source.place().cmp(b.source.place())));
         let mut names = Self { kind, lists, meanings: Vec::new(), by_name: HashMap::new(), hidden: Vec::new() };
-        for entries in entries.chunk_by(|a, b| a.source.name == b.source.name) {
+        let is_same = |a: &Entry, b: &Entry| a.source.name == b.source.name && a.source.place().eq(b.source.place());
+        for entries in entries.chunk_by(is_same) {
             let (listed, named): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.naming.is_some());
             let meant = if named.is_empty() {
                 listed
@@ -128,15 +130,16 @@ impl Names {
                 names.hidden.extend(listed.into_iter().cloned());
                 named
             };
-            names.by_name.insert(meant[0].source.name.clone(), names.meanings.len());
+            let at = names.meanings.len();
+            names.by_name.entry(meant[0].source.name.clone()).or_insert(at..at).end = at + 1;
             names.meanings.push(Meaning::of(kind, &meant));
         }
         names
     }
 
-    /// What a name means, if it means anything.
-    pub(super) fn get(&self, name: &str) -> Option<&Meaning> {
-        Some(&self.meanings[*self.by_name.get(name)?])
+    /// What a name means, at each place where it means anything.
+    pub(super) fn get(&self, name: &str) -> &[Meaning] {
+        self.by_name.get(name).map_or(&[], |range| &self.meanings[range.clone()])
     }
 
     /// What all names mean, sorted by name.
@@ -156,30 +159,65 @@ impl Names {
         &self.hidden[start..end]
     }
 
-    /// What a query selects, sorted by name; or the error message of a name that it selects.
-    pub(super) fn select(&self, query: &Query<'_>) -> Result<Vec<&Entry>, Arc<str>> {
-        let chosen = |meaning: &&Meaning| query.selects(meaning.name());
-        match query.named() {
-            Some(named) => named.iter().filter_map(|name| self.get(name)).filter(chosen).map(Meaning::entry).collect(),
-            None => self.meanings().filter(chosen).map(Meaning::entry).collect(),
+    /// What a query selects, sorted by name; or the error of a name that it selects.
+    pub(super) fn select(&self, query: &Query<'_>) -> Result<Vec<&Entry>, LookupError> {
+        let chosen = |meaning: &&Meaning| query.may_select(meaning.labels());
+        let meanings: Vec<&Meaning> = match query.named() {
+            Some(named) => named.iter().flat_map(|name| self.get(name)).filter(chosen).collect(),
+            None => self.meanings().filter(chosen).collect(),
+        };
+        for pair in meanings.windows(2) {
+            if pair[0].name() == pair[1].name() && !query.distinguishes(pair[0].labels(), pair[1].labels()) {
+                return Err(self.ambiguous(pair[0], pair[1]));
+            }
         }
+        meanings.into_iter().map(|meaning| meaning.entry().map_err(LookupError::Unavailable)).collect()
+    }
+
+    /// The error of a selector that picks two sources of one name.
+    fn ambiguous(&self, first: &Meaning, second: &Meaning) -> LookupError {
+        let Kind { label, labels, .. } = self.kind;
+        let place = |meaning: &Meaning| {
+            let values = labels.iter().filter_map(|label| Some(format!("{label}={}", meaning.labels().value(label)?)));
+            values.collect::<Vec<_>>().join(",")
+        };
+        LookupError::BadSelector(format!(
+            "the selector picks several {label}s {:?}, such as {} and {}: name one of them by {} in the selector",
+            first.name(),
+            place(first),
+            place(second),
+            labels.join(" and ")
+        ))
     }
 
     /// Waits for the lists on which a query depends, and returns whether it had to. A query that names
-    /// sources depends on lists only for those that are not known: a known source is read by itself.
-    /// Any other query depends on all of them.
+    /// sources depends on lists only for those that are not known, or not at the place of the list: a known
+    /// source is read by itself. Any other query depends on all of them.
     pub(super) async fn wait_for_lists(&self, query: &Query<'_>, by: Requester) -> Result<bool, Arc<str>> {
         let named = query.named();
-        let missing = named.map(|named| named.iter().filter(|name| self.get(name).is_none()).collect::<BTreeSet<_>>());
+        let is_selected = |meaning: &Meaning| query.may_be_at(meaning.labels());
+        let need = |list: &SourceList| {
+            let Some(named) = named else { return Some(Need::Fresh) };
+            let mut listed = named.iter().filter(|name| list.poll.may_list(name)).peekable();
+            listed.peek()?;
+            let known: Vec<&[Meaning]> = listed.map(|name| self.get(name)).collect();
+            let at_list = |meaning: &Meaning| {
+                self.kind.labels.iter().all(|label| meaning.labels().value(label) == list.poll.labels.value(label))
+            };
+            Some(if !known.iter().all(|meanings| meanings.iter().any(is_selected)) {
+                Need::Newest
+            } else if !known.iter().all(|meanings| meanings.iter().any(at_list)) {
+                // There may be another source of that name, which the answer must not leave out.
+                Need::Fresh
+            } else {
+                Need::Nothing
+            })
+        };
         let needed: Vec<_> = self
             .lists
             .iter()
-            .filter(|list| named.is_none_or(|named| named.iter().any(|name| list.poll.may_list(name))))
-            .map(|list| match &missing {
-                None => (list, Need::Fresh),
-                Some(missing) if missing.iter().any(|name| list.poll.may_list(name)) => (list, Need::Newest),
-                Some(_) => (list, Need::Nothing),
-            })
+            .filter(|list| query.may_be_at(&list.poll.labels))
+            .filter_map(|list| Some((list, need(list)?)))
             .collect();
         futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
         let mut has_waited = false;
@@ -206,6 +244,14 @@ impl Meaning {
         match self {
             Self::One(entry) => &entry.source.name,
             Self::Several(several) => &several.sources[0].name,
+        }
+    }
+
+    /// The labels that all of its sources have.
+    fn labels(&self) -> &Labels {
+        match self {
+            Self::One(entry) => &entry.source.labels,
+            Self::Several(several) => &several.sources[0].labels,
         }
     }
 

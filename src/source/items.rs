@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName};
 
@@ -12,6 +14,7 @@ pub struct Items {
     items: Vec<Item>,
     /// The items that have a label: by key, then by value. Empty for a single item.
     index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
+    began: Option<Instant>,
 }
 
 /// An item of a source.
@@ -50,13 +53,24 @@ impl Items {
                 }
             }
         }
-        Self { items, index }
+        Self { items, index, began: None }
     }
 
     /// A read with a single item, which needs no labels.
     pub fn one(values: Vec<(MetricName, Quantity)>) -> Self {
         let values = values.into_iter().map(|(metric, value)| (metric, Ok(value))).collect();
         Self::new(vec![Item::new(Labels::default(), values)])
+    }
+
+    /// The same, read by a request that began at this time, perhaps for another source.
+    #[must_use]
+    pub fn read_at(self, began: Instant) -> Self {
+        Self { began: Some(began), ..self }
+    }
+
+    /// When the request began, if it was not for this read.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// All items, in the order of the read.

@@ -258,6 +258,13 @@ impl Values {
         Self(values)
     }
 
+    /// The same, with one more value.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: Value) -> Self {
+        self.0.insert(key, value);
+        self
+    }
+
     /// The value of a key, if the key is present.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)

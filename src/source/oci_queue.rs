@@ -64,8 +64,11 @@ pub const OCI_QUEUE: Kind = Kind {
         Gauge { metric: IN_FLIGHT, help: "Messages in an OCI queue that are delivered and not yet deleted" },
     ],
     depths: &[LENGTH, VISIBLE],
+    apart: &[],
+    labels: &[],
     parts: &[CHANNEL, GROUP],
     forms: &[Form { key: COMPARTMENT, keys: OF_COMPARTMENT }, Form { key: QUEUE, keys: OF_QUEUE }],
+    slow: false,
     connection: connection::OCI,
     // The variables of the same exporter: the `env` of its Deployment works without changes.
     environment: Some(Environment {

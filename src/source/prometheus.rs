@@ -43,8 +43,11 @@ pub const PROMETHEUS: Kind = Kind {
     metrics: &[],
     gauges: &[],
     depths: &[],
+    apart: &[],
+    labels: &[],
     parts: &[],
     forms: &[Form { key: QUERY.name, keys: &[QUERY, WARNINGS] }],
+    slow: false,
     connection: ConnectionType {
         name: "prometheus",
         place: Place::Named,

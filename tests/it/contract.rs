@@ -31,13 +31,14 @@ mod wire;
 
 mod oci_queue;
 mod prometheus;
+mod rabbitmq;
 
 use message::Message;
 use outcome::{Expected, Outcome, Shape};
 use service::{Place, Protocol, Reply, Service};
 
 /// Every kind of source that the program has.
-const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue, &prometheus::Prometheus];
+const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue, &prometheus::Prometheus, &rabbitmq::Rabbitmq];
 
 /// A kind of source, as its service sees it.
 trait Kind: Sync {

@@ -34,8 +34,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What a module may not import although the arrow exists: an item, or all that a module defines.
-const FORBIDDEN: &[(&str, &str)] =
-    &[("lookup", "source::oci_queue"), ("lookup", "source::NextRequest"), ("api", "lookup::reader::Reader")];
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("lookup", "source::oci_queue"),
+    ("lookup", "source::rabbitmq"),
+    ("lookup", "source::NextRequest"),
+    ("api", "lookup::reader::Reader"),
+];
 
 #[test]
 fn modules_import_along_the_arrows_only() {

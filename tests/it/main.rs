@@ -97,6 +97,8 @@ mod toy;
 
 /// PromQL queries, with a real Prometheus.
 mod prometheus;
+/// Queues of RabbitMQ, played and real.
+mod rabbitmq;
 
 /// The manifests as files: what no API server asks of them.
 mod manifests;

@@ -121,7 +121,7 @@ async fn what_a_real_prometheus_refuses() {
         ),
         (
             "slow",
-            "count_over_time(vector(1)[1h:10ms]) + vector(1)",
+            "count_over_time(vector(1)[10h:10ms]) + vector(1)",
             "503 timeout (operation: read). Make the query cheaper",
         ),
     ];

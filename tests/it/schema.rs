@@ -35,6 +35,7 @@ connections:
     headers: {X-Scope-OrgID: team-a}
     params: {dedup: "true"}
     only: {cluster: prod-eu}
+  broker: {type: rabbitmq, url: "https://rabbitmq.shop.svc:15671"}
 defaults: {refresh: 5s, timeout: 3s, maxAge: 60s, idleAfter: 2m}
 sources:
   - type: oci-queue
@@ -66,6 +67,8 @@ sources:
     nan: 0
     negative: zero
     warnings: ignore
+  - {type: rabbitmq, connection: broker, vhost: shop, queue: invoices, namespaces: [shop]}
+  - {type: rabbitmq, match: "bills-*", namespaces: [shop]}
 "#;
 
 /// The schema as editors use it.
@@ -395,6 +398,9 @@ fn both_refuse() {
         ("only: {cluster: prod-eu}", &["only: {cluster: \"\"}", "only: [x]", "only: {cluster: 7}"]),
         ("    match: \"orders-*\"\n", &["    match: \"\"\n", "    match: 7\n", "    name: x\n", "    channels: {}\n"]),
         ("    match: \"orders-*\"\n", &["    endpoint: https://host\n", "    queueId: ocid1.queue.oc1..x\n"]),
+        ("queue: invoices", &["queue: \"\"", "queue: 7", "queues: invoices", "queue: invoices, match: x"]),
+        ("vhost: shop", &["vhost: \"\"", "vhost: 7", "vhost: [shop]"]),
+        ("match: \"bills-*\"", &["match: \"\"", "match: bills, name: x", "export: true"]),
     ];
     for (part, instead) in rows {
         for instead in *instead {

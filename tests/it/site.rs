@@ -39,8 +39,11 @@ const PAGE: Kind = Kind {
     metrics: &[],
     gauges: &[],
     depths: &[],
+    apart: &[],
+    labels: &[],
     parts: &[],
     forms: &[Form { key: "path", keys: &[PATH] }],
+    slow: false,
     connection: ConnectionType {
         name: "site",
         place: Place::Named,

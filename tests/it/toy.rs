@@ -26,8 +26,11 @@ const TOY: Kind = Kind {
     metrics: &[],
     gauges: &[],
     depths: &[],
+    apart: &[],
+    labels: &[],
     parts: &[],
     forms: &[Form { key: "colours", keys: &[COLOURS] }],
+    slow: false,
     connection: ConnectionType {
         name: "box",
         place: Place::Named,

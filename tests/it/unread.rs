@@ -22,10 +22,15 @@ const STREAMS: u32 = 50;
 const OK: u8 = 0x88;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-/// A server whose answers about toys have a red one and so many more, each with a label of this length.
-async fn serve(items: usize, length: usize, limits: Limits) -> Server {
-    let colours: Vec<String> = (0..items).map(|item| format!("{item:0length$}=1")).collect();
-    let config = config(&[&format!("metric: toys, items: sum, colours: [red=1, {}]", colours.join(", "))]);
+/// The most items of an answer, besides a red one.
+const ITEMS: usize = 999;
+
+/// A server whose answers about toys have a red one and [`ITEMS`] more, each with so many long labels.
+async fn serve(labels: usize, limits: Limits) -> Server {
+    let colours: Vec<String> = (0..ITEMS).map(|item| format!("{item:063}=1")).collect();
+    let labels: Vec<String> = (1..labels).map(|label| format!("label-{label}: {}", "x".repeat(63))).collect();
+    let (colours, labels) = (colours.join(", "), labels.join(", "));
+    let config = config(&[&format!("metric: toys, items: sum, labels: {{{labels}}}, colours: [red=1, {colours}]")]);
     Server::start_within(&config, TOYS, limits).await
 }
 
@@ -75,7 +80,7 @@ async fn unread(prometheus: &Client) -> usize {
 
 #[tokio::test]
 async fn unread_answers_of_a_user_are_bounded_and_others_are_served() {
-    let server = serve(250, 400, Limits::default()).await;
+    let server = serve(1, Limits::default()).await;
     let (hpa, prometheus) = (server.aggregator("hpa"), server.aggregator("prometheus"));
     let length = hpa.get(TOYS_PATH).await.bytes.len();
     assert!(length > 100_000, "{length}");
@@ -105,7 +110,7 @@ async fn unread_answers_of_a_user_are_bounded_and_others_are_served() {
 #[tokio::test]
 async fn a_stream_ends_although_its_client_takes_nothing() {
     let limits = Limits { stream: Duration::from_secs(1), ..Limits::default() };
-    let server = serve(250, 400, limits.clone()).await;
+    let server = serve(1, limits.clone()).await;
     // HTTP/1.1, which has no streams: the deadline is short here.
     let (hpa, prometheus) = (server.aggregator("hpa").with_http1(), server.aggregator("prometheus").with_http1());
     assert_eq!(hpa.get(TOYS_PATH).await.status, 200);
@@ -134,7 +139,7 @@ async fn a_stream_ends_although_its_client_takes_nothing() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_says_what_to_do() {
-    let server = serve(999, 2200, Limits::default()).await;
+    let server = serve(32, Limits::default()).await;
     let hpa = server.aggregator("hpa");
     let table = hpa.clone().with_header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     for client in [&hpa, &table] {

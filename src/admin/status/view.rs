@@ -89,7 +89,7 @@ pub(super) struct Reading {
     pub(super) name: String,
     /// Patterns of those that may read it, with these value rules. There may be others of the name.
     pub(super) namespaces: Vec<String>,
-    /// `channel: eu-west`, of a part.
+    /// `channel: eu-west`, of a part; `vhost: default`, of one of several sources of one name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) part: BTreeMap<&'static str, String>,
     /// The last six characters of what it is whatever it is called: of an OCID.
@@ -296,7 +296,13 @@ impl Reading {
         let fallback = |consumer: &ConsumerState| state.fallback_of(consumer).filter(|_| falls_back);
         let served = |consumer| Consumer::of(consumer, fallback(consumer).map(|value| value.decimal().to_string()));
         let consumers = state.consumers.iter().map(served).collect();
+        let place = state.place.iter().map(|(label, value)| (*label, value.as_str()));
+        let mut part: BTreeMap<_, _> =
+            place.chain(state.facet.iter()).map(|(label, value)| (label, redacted(value))).collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
+        if state.facet.is_apart() {
+            part.insert("metrics", metrics.iter().map(MetricName::as_str).collect::<Vec<_>>().join(" "));
+        }
         let known = known.map(|known| {
             let value = |metric: &MetricName| known.figures.value(metric).map(Quantity::decimal);
             Known {
@@ -310,7 +316,7 @@ impl Reading {
             label: state.label,
             name: state.name,
             namespaces: state.namespaces,
-            part: state.facet.iter().map(|(label, value)| (label, redacted(value))).collect(),
+            part,
             identity_ends_with: state.identity_tail,
             condition,
             known,

@@ -37,6 +37,11 @@ pub(in crate::lookup) trait Poll: Send + Sync + Sized + 'static {
     /// Reads, and gives up at the deadline.
     fn read(&self, by: Instant) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
 
+    /// When what is in this value was read, if that was not now.
+    fn began(_value: &Self::Value) -> Option<Instant> {
+        None
+    }
+
     /// Takes note of a good read.
     fn note(&self, _notes: &mut Self::Notes, _value: &Self::Value, _began: Instant) {}
 

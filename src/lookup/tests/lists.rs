@@ -393,6 +393,7 @@ async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it
         KINDS[0],
         "a*",
         Box::new(FakeListing::of(&[("a", "1"), ("b", "2")])),
+        Timing::default().refresh,
         reports,
     );
     let list = list::SourceList::of(read, Timing::default(), clock, tasks);

@@ -1,8 +1,9 @@
 //! Each type of `auth` on the wire, what a 401 does, and that no secret is shown.
 
-use super::{Files, open, open_config, read};
+use super::{Files, PAGES, config, open, open_config, read};
 use crate::support::double::{Double, Received};
 use crate::support::log::captured;
+use crate::support::server::Server;
 
 #[tokio::test]
 async fn each_type_is_on_the_wire() {
@@ -55,16 +56,18 @@ async fn a_file_that_is_no_credential_ends_the_start_and_is_named_with_its_conne
         ("jo:hidden", "type: basic, uriFile", "it has no user and password"),
     ] {
         let file = files.write("file", content);
-        let text = super::config(&format!("url: \"http://127.0.0.1:1\", auth: {{{keys}: {file}}}"));
+        let text = config(&format!("url: \"http://127.0.0.1:1\", auth: {{{keys}: {file}}}"));
         let error = open_config(&text).err().unwrap().to_string();
         let place = ":4:3: ";
         assert!(error.starts_with(place) && error.contains(&file) && error.contains(what), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
-    let text = super::config("url: \"http://127.0.0.1:1\", auth: {type: bearer, tokenFile: /absent}");
+    let text = config("url: \"http://127.0.0.1:1\", auth: {type: bearer, tokenFile: /absent}");
     let error = open_config(&text).err().unwrap().to_string();
     assert!(error.starts_with(":4:3: file /absent: No such file"), "{error}");
 }
+
+const SECRET: &str = "hidden-as-long-as-nothing-repeats-it";
 
 /// A service that takes this token only.
 async fn strict(token: &'static str) -> Double {
@@ -103,7 +106,6 @@ async fn a_token_that_stays_refused_costs_one_request_a_read_and_does_not_open_t
 
 #[test]
 fn no_secret_is_in_an_error_or_in_the_log() {
-    const SECRET: &str = "hidden-as-long-as-nothing-repeats-it";
     captured(async |log| {
         let files = Files::new();
         let file = files.write("file", SECRET);
@@ -140,4 +142,22 @@ fn no_secret_is_in_an_error_or_in_the_log() {
         // printf 'jo:hidden-as…' | base64
         assert!(!log.contains("am86aGlkZGVu"), "{log}");
     });
+}
+
+#[tokio::test]
+async fn no_secret_is_served() {
+    let files = Files::new();
+    let file = files.write("file", SECRET);
+    // A service that sends back what it was sent.
+    let echo = Double::start(None, |request| (500, request.target.clone())).await;
+    let keys = format!("url: \"http://{}\", auth: {{type: query, name: key, valueFile: {file}}}", echo.address);
+    let server = Server::start_with(&config(&keys), PAGES).await;
+    let path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/visits";
+    let answer = server.aggregator("hpa").get(path).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    let status = server.aggregator("operator").get("/status").await.body;
+    assert!(echo.last().target.contains(SECRET) && status.contains("500 (operation: read)"), "{status}");
+    for text in [answer.body, status] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
 }

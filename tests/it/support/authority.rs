@@ -115,14 +115,6 @@ impl Authority {
         (params(name, &[]).signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A server at this address.
-    pub(crate) fn server_at(&self, ip: IpAddr) -> Identity {
-        let mut params = params("service", &[]);
-        params.subject_alt_names = vec![SanType::IpAddress(ip)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(&params)
-    }
-
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
         self.server_at(ip).acceptor()

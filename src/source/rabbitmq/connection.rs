@@ -1,0 +1,85 @@
+//! The connection to a broker: it opens entries, and the entries of a vhost share its lists.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::list::{COUNTS, QueueList, RATES};
+use super::listing::QueueListing;
+use super::path::{self, Scope};
+use super::vhost::{Lists, Vhost};
+use super::{CONNECTION, QUEUE, VHOST, trouble};
+use crate::http::Protocol;
+use crate::http::base::BaseUrl;
+use crate::http::url::is_near;
+use crate::metric::names::escaped;
+use crate::source::keys::Values;
+use crate::source::service::{KEYS, Service, URL, warnings};
+use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
+
+/// A page of 500 queues with long names and many arguments has about 1 MiB.
+const BODY_MAX: usize = 4 << 20;
+
+/// `type: rabbitmq` in `connections`.
+pub(super) const RABBITMQ: ConnectionType = ConnectionType {
+    name: "rabbitmq",
+    place: Place::Named,
+    doc: "The management API of a RabbitMQ broker or cluster.",
+    keys: &[&[URL], KEYS],
+    warn: warnings,
+    connect: |values, context| Ok(Arc::new(Broker::new(values, context)?)),
+};
+
+struct Broker {
+    /// The name of the connection.
+    name: String,
+    service: Service,
+    is_near: bool,
+    /// The lists in use.
+    lists: Mutex<HashMap<Scope, Weak<Lists>>>,
+}
+
+// === impl Broker ===
+
+impl Broker {
+    fn new(values: &Values, context: Context) -> Result<Self, OpenError> {
+        let protocol = Protocol { body_max: BODY_MAX, read_error: trouble::read_error, ..Protocol::default() };
+        let service = Service::open(values, context, protocol)?;
+        let host = values.parsed::<BaseUrl>(URL.name)?;
+        let is_near = host.is_some_and(|base| base.url().host_str().is_some_and(is_near));
+        let is_direct = values.text("proxy").is_none_or(|proxy| proxy == "none");
+        let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
+        Ok(Self { name, service, is_near: is_near && is_direct, lists: Mutex::default() })
+    }
+
+    fn vhost(&self, vhost: &str) -> Arc<Vhost> {
+        let labels = [(VHOST, &*path::label(vhost)), (CONNECTION, &*self.name)].into_iter().collect();
+        let identity = format!("{} {} {}/", self.service.identity(), self.name, escaped(vhost));
+        let lists = self.lists(Scope::of(vhost, self.is_near));
+        Arc::new(Vhost { name: vhost.to_owned(), labels, identity, lists })
+    }
+
+    /// The lists of a scope: those that other entries use, if there are any.
+    fn lists(&self, scope: Scope) -> Arc<Lists> {
+        let mut known = self.lists.lock();
+        known.retain(|_, lists| lists.strong_count() > 0);
+        if let Some(lists) = known.get(&scope).and_then(Weak::upgrade) {
+            return lists;
+        }
+        let list = |query| QueueList::new(self.service.clone(), scope.path(), query);
+        let lists = Arc::new(Lists { counts: list(COUNTS), rates: list(RATES) });
+        known.insert(scope, Arc::downgrade(&lists));
+        lists
+    }
+}
+
+impl Connection for Broker {
+    fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let vhost = self.vhost(entry.text(VHOST).unwrap_or(path::DEFAULT_VHOST));
+        Ok(match entry.text(QUEUE) {
+            Some(queue) => Opened::One(vhost.source(queue)),
+            None => Opened::Many(Box::new(QueueListing(vhost))),
+        })
+    }
+}

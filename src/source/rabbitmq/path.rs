@@ -1,0 +1,83 @@
+//! Where queues are listed, and under which label a vhost is selected. Pure.
+
+use std::borrow::Cow;
+
+use crate::metric::names::escaped;
+use crate::metric::selectable::selectable;
+
+/// The vhost that every broker has.
+pub(super) const DEFAULT_VHOST: &str = "/";
+/// Its label value: no label value can be a slash.
+const DEFAULT_LABEL: &str = "default";
+
+/// The list that has the queues of a vhost.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Scope {
+    /// The list of all queues that the user may see.
+    Broker,
+    /// The list of one vhost.
+    Vhost(String),
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// The list for a vhost. `is_near`: there is no foreign proxy on the way to the broker.
+    ///
+    /// Many proxies decode `%2F` in a path, and then RabbitMQ finds no such vhost. And no URL can have a
+    /// segment `.` or `..`, not even percent-encoded.
+    pub(super) fn of(vhost: &str, is_near: bool) -> Self {
+        match vhost {
+            "." | ".." => Self::Broker,
+            _ if vhost.contains('/') && !is_near => Self::Broker,
+            _ => Self::Vhost(vhost.to_owned()),
+        }
+    }
+
+    /// Its path at the management API.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::Broker => "/api/queues".to_owned(),
+            Self::Vhost(vhost) => format!("/api/queues/{}", escaped(vhost)),
+        }
+    }
+}
+
+/// The value of label `vhost`.
+pub(super) fn label(vhost: &str) -> Cow<'_, str> {
+    if vhost == DEFAULT_VHOST { Cow::Borrowed(DEFAULT_LABEL) } else { selectable(vhost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vhost_has_a_path() {
+        for (vhost, near, path) in [
+            ("/", true, "/api/queues/%2F"),
+            ("shop", true, "/api/queues/shop"),
+            ("shop", false, "/api/queues/shop"),
+            ("a b", false, "/api/queues/a%20b"),
+            ("a+b", false, "/api/queues/a%2Bb"),
+            ("a/b", true, "/api/queues/a%2Fb"),
+            ("a%2Fb", false, "/api/queues/a%252Fb"),
+            ("Köln?#", false, "/api/queues/K%C3%B6ln%3F%23"),
+            ("...", false, "/api/queues/..."),
+            // Listed among all.
+            ("/", false, "/api/queues"),
+            ("a/b", false, "/api/queues"),
+            (".", true, "/api/queues"),
+            ("..", true, "/api/queues"),
+        ] {
+            assert_eq!(Scope::of(vhost, near).path(), path, "{vhost}");
+        }
+    }
+
+    #[test]
+    fn a_vhost_is_selected_by_a_label_value() {
+        for (vhost, value) in [("/", "default"), ("shop", "shop"), ("/shop", "shop"), ("a b", "a_b"), ("a/b", "a_b")] {
+            assert_eq!(label(vhost), value);
+        }
+    }
+}

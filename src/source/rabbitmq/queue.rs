@@ -1,0 +1,189 @@
+//! The values of one queue, as far as RabbitMQ has them. Pure.
+
+use serde_json::Value;
+
+use super::page::Queue;
+use crate::metric::quantity::Quantity;
+
+/// States in which a queue has no counts, or those of the last time that it worked: its node is down, or
+/// a majority of its nodes.
+const NOT_RUNNING: [&str; 5] = ["crashed", "down", "minority", "stopped", "terminated"];
+
+/// How many messages there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Counts {
+    pub(super) ready: Quantity,
+    pub(super) unacknowledged: Quantity,
+    /// Their sum.
+    pub(super) length: Quantity,
+}
+
+/// Messages a second, averaged over a minute.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Rates {
+    pub(super) publish: Result<Quantity, Unknown>,
+    pub(super) deliver: Result<Quantity, Unknown>,
+}
+
+/// Why a value is unknown although the queue is listed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unknown {
+    /// It has no backlog.
+    #[error("it is a stream, whose messages stay after they are consumed")]
+    Stream,
+    /// The queue is in this state.
+    #[error("its state is {0}")]
+    NotRunning(&'static str),
+    /// This field is missing.
+    #[error("RabbitMQ reports no {0}")]
+    Missing(&'static str),
+    /// This field is not a number that can be a value.
+    #[error("RabbitMQ reports an invalid {0}")]
+    Malformed(&'static str),
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Whether its state shows that a node is down.
+    pub(super) fn is_down(&self) -> bool {
+        self.not_running().is_some()
+    }
+
+    fn not_running(&self) -> Option<&'static str> {
+        NOT_RUNNING.iter().copied().find(|state| self.state.as_deref() == Some(*state))
+    }
+
+    /// How many messages it has.
+    pub(super) fn counts(&self) -> Result<Counts, Unknown> {
+        if self.kind.as_deref() == Some("stream") {
+            return Err(Unknown::Stream);
+        }
+        if let Some(state) = self.not_running() {
+            return Err(Unknown::NotRunning(state));
+        }
+        let ready = count("messages_ready", self.messages_ready.as_ref())?;
+        let unacknowledged = count("messages_unacknowledged", self.messages_unacknowledged.as_ref())?;
+        let length = Quantity::sum([ready, unacknowledged]).filter(|length| length.is_value());
+        Ok(Counts { ready, unacknowledged, length: length.ok_or(Unknown::Malformed("messages"))? })
+    }
+
+    /// How many messages are published and delivered. `deliver_get` counts each delivery, with and without
+    /// acknowledgement, and each `basic.get`.
+    pub(super) fn rates(&self) -> Rates {
+        let of = |pointer, field| {
+            let rate = self.message_stats.as_ref().and_then(|stats| stats.pointer(pointer));
+            rate.filter(|rate| !rate.is_null()).ok_or(Unknown::Missing(field)).and_then(|rate| decimal(field, rate))
+        };
+        Rates {
+            publish: of("/publish_details/avg_rate", "publish_details.avg_rate"),
+            deliver: of("/deliver_get_details/avg_rate", "deliver_get_details.avg_rate"),
+        }
+    }
+}
+
+/// A whole number.
+fn count(field: &'static str, value: Option<&Value>) -> Result<Quantity, Unknown> {
+    let value = value.ok_or(Unknown::Missing(field))?;
+    value.as_i64().and_then(Quantity::value).ok_or(Unknown::Malformed(field))
+}
+
+/// A number with decimals.
+fn decimal(field: &'static str, value: &Value) -> Result<Quantity, Unknown> {
+    let number = value.as_number().and_then(|number| Quantity::parse_value(&number.to_string()));
+    number.ok_or(Unknown::Malformed(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn queue(fields: &Value) -> Queue {
+        let mut queue = json!({"name": "orders", "vhost": "/", "type": "classic", "state": "running"});
+        queue.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(queue).unwrap()
+    }
+
+    fn counts(fields: &Value) -> Result<[i64; 3], Unknown> {
+        let Counts { ready, unacknowledged, length } = queue(fields).counts()?;
+        Ok([ready, unacknowledged, length].map(|value| value.milli() / 1000))
+    }
+
+    fn units(units: i32) -> Quantity {
+        Quantity::from_units(units)
+    }
+
+    #[test]
+    fn length_is_ready_and_unacknowledged() {
+        assert_eq!(counts(&json!({"messages_ready": 7, "messages_unacknowledged": 2})), Ok([7, 2, 9]));
+        assert_eq!(counts(&json!({"messages_ready": 0, "messages_unacknowledged": 0})), Ok([0, 0, 0]));
+        let idle = json!({"state": "idle", "messages_ready": 1, "messages_unacknowledged": 0});
+        assert_eq!(counts(&idle), Ok([1, 0, 1]));
+    }
+
+    #[test]
+    fn what_is_missing_or_no_count_is_unknown() {
+        const MAX: i64 = Quantity::UNITS_MAX;
+        let (ready, unacknowledged) = ("messages_ready", "messages_unacknowledged");
+        for (fields, unknown) in [
+            // Just declared.
+            (json!({}), Unknown::Missing(ready)),
+            (json!({"messages": 5}), Unknown::Missing(ready)),
+            (json!({"messages_ready": 5}), Unknown::Missing(unacknowledged)),
+            (json!({"messages_unacknowledged": 5}), Unknown::Missing(ready)),
+            (json!({"messages_ready": null, "messages_unacknowledged": 5}), Unknown::Missing(ready)),
+            (json!({"messages_ready": -1, "messages_unacknowledged": 0}), Unknown::Malformed(ready)),
+            (json!({"messages_ready": 1.5, "messages_unacknowledged": 0}), Unknown::Malformed(ready)),
+            (json!({"messages_ready": "7", "messages_unacknowledged": 0}), Unknown::Malformed(ready)),
+            (json!({"messages_ready": 1e30, "messages_unacknowledged": 0}), Unknown::Malformed(ready)),
+            (json!({"messages_ready": MAX + 1, "messages_unacknowledged": 0}), Unknown::Malformed(ready)),
+            (json!({"messages_ready": MAX, "messages_unacknowledged": 1}), Unknown::Malformed("messages")),
+        ] {
+            assert_eq!(counts(&fields), Err(unknown), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_stream_and_a_queue_that_does_not_run_have_no_counts() {
+        let with = |key: &str, value: &str| {
+            let mut fields = json!({"messages_ready": 0, "messages_unacknowledged": 0});
+            fields[key] = value.into();
+            counts(&fields)
+        };
+        assert_eq!(with("type", "stream"), Err(Unknown::Stream));
+        assert_eq!(with("type", "quorum"), Ok([0, 0, 0]));
+        for state in NOT_RUNNING {
+            assert_eq!(with("state", state), Err(Unknown::NotRunning(state)));
+        }
+    }
+
+    #[test]
+    fn rates_are_averages() {
+        let rates = |stats: &Value| queue(&json!({"message_stats": stats})).rates();
+        let both = json!({
+            "publish_details": {"rate": 740.0, "avg_rate": 2.5},
+            "deliver_get_details": {"rate": 0.0, "avg_rate": 0.0},
+        });
+        assert_eq!(rates(&both), Rates { publish: Ok(Quantity::from_milli(2500)), deliver: Ok(units(0)) });
+        let one = rates(&json!({"publish_details": {"avg_rate": 3}}));
+        assert_eq!(
+            one,
+            Rates { publish: Ok(units(3)), deliver: Err(Unknown::Missing("deliver_get_details.avg_rate")) }
+        );
+        let field = "publish_details.avg_rate";
+        for (rate, unknown) in [
+            (json!(null), Unknown::Missing(field)),
+            (json!(-0.5), Unknown::Malformed(field)),
+            (json!("3"), Unknown::Malformed(field)),
+            (json!(1e300), Unknown::Malformed(field)),
+        ] {
+            assert_eq!(rates(&json!({"publish_details": {"avg_rate": rate}})).publish, Err(unknown), "{rate}");
+        }
+        // Never used, or `rates_mode none`: a rate at one moment is no average.
+        for stats in [json!(null), json!({}), json!({"publish": 5}), json!({"publish_details": {"rate": 1.0}})] {
+            assert_eq!(rates(&stats).publish, Err(Unknown::Missing(field)), "{stats}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The queues of one list, and since when each queue has been listed without a break. Pure.
+//!
+//! For seconds after a queue was declared, RabbitMQ reports 0 while messages are in it: in totals mode for
+//! quorum queues, and in the ordinary list for classic ones. So a 0 counts only when the queue has been
+//! listed without a break for longer than that. A failed list is a break.
+//!
+//! A queue that is missing while a node of the cluster is down may be on that node. It stays known, without
+//! values.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::page::Queue;
+
+/// How long a queue must have been listed until a 0 counts. RabbitMQ 3.10 reports a false 0 up to 9 s after a
+/// queue was declared.
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// A longer time without a list is a break: reads had stopped. While an HPA requests a value, reads are at
+/// most its interval apart.
+const PAUSE_MAX: Duration = Duration::from_secs(120);
+/// How long a missing queue stays known while a node is down. Clients may declare and delete queues all the
+/// time, so there must be an end.
+const LOST_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// The queues of a list.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// When its first request began.
+    pub(super) began: Instant,
+    /// By vhost and name.
+    queues: HashMap<String, HashMap<String, Listed>>,
+}
+
+/// A queue in a list.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) queue: Queue,
+    /// Whether a 0 of this queue counts.
+    pub(super) is_settled: bool,
+    since: Instant,
+    /// When it was listed last, if it is missing now.
+    lost: Option<Instant>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// A list that began at this time. `before`: the last good list. `is_next`: no list has failed since.
+    pub(super) fn new(queues: Vec<Queue>, began: Instant, before: Option<&Self>, is_next: bool) -> Self {
+        let before = before.filter(|before| began - before.began <= PAUSE_MAX);
+        let is_node_down = queues.iter().any(Queue::is_down);
+        let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
+        for queue in queues {
+            let known = before.filter(|_| is_next).and_then(|before| before.queue(&queue.vhost, &queue.name));
+            let since = known.filter(|known| !known.is_lost()).map_or(began, |known| known.since);
+            let listed = Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue };
+            let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
+            of_vhost.insert(listed.queue.name.clone(), listed);
+        }
+        if let Some(before) = before.filter(|_| is_node_down) {
+            for (vhost, name, listed) in before.iter() {
+                let last = listed.lost.unwrap_or(before.began);
+                if began - last <= LOST_MAX {
+                    let lost = || Listed { is_settled: false, lost: Some(last), ..listed.clone() };
+                    by_vhost.entry(vhost.to_owned()).or_default().entry(name.to_owned()).or_insert_with(lost);
+                }
+            }
+        }
+        Self { began, queues: by_vhost }
+    }
+
+    /// A queue, if it is known.
+    pub(super) fn queue(&self, vhost: &str, name: &str) -> Option<&Listed> {
+        self.queues.get(vhost)?.get(name)
+    }
+
+    /// The names of all queues of a vhost.
+    pub(super) fn names(&self, vhost: &str) -> impl Iterator<Item = &str> {
+        self.queues.get(vhost).into_iter().flat_map(HashMap::keys).map(String::as_str)
+    }
+
+    /// All queues by vhost and name.
+    fn iter(&self) -> impl Iterator<Item = (&str, &str, &Listed)> {
+        self.queues.iter().flat_map(|(vhost, queues)| {
+            queues.iter().map(move |(name, listed)| (vhost.as_str(), name.as_str(), listed))
+        })
+    }
+}
+
+// === impl Listed ===
+
+impl Listed {
+    /// Whether it is missing in the list, and may be on a node that is down.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(name: &str) -> Queue {
+        let state = if name == "down" { "down" } else { "running" };
+        serde_json::from_value(serde_json::json!({"name": name, "vhost": "/", "state": state})).unwrap()
+    }
+
+    /// Names in a list that began after so many seconds. `None` is a list that failed.
+    type List = (u64, Option<&'static [&'static str]>);
+
+    /// What is known of queue `a` after each of these lists.
+    fn known(lists: &[List]) -> Vec<Option<Listed>> {
+        let start = Instant::now();
+        let (mut good, mut is_next): (Option<Snapshot>, bool) = (None, false);
+        let list = |(seconds, names): &List| {
+            let began = start + Duration::from_secs(*seconds);
+            let queues = |names: &[&str]| names.iter().map(|name| queue(name)).collect();
+            let snapshot = names.map(|names| Snapshot::new(queues(names), began, good.as_ref(), is_next));
+            is_next = snapshot.is_some();
+            let known = snapshot.as_ref().and_then(|snapshot| snapshot.queue("/", "a").cloned());
+            good = snapshot.or(good.take());
+            known
+        };
+        lists.iter().map(list).collect()
+    }
+
+    /// Whether a 0 of queue `a` counts after each of these lists.
+    fn settled(lists: &[List]) -> Vec<Option<bool>> {
+        known(lists).into_iter().map(|known| known.map(|known| known.is_settled)).collect()
+    }
+
+    /// Whether queue `a` is lost after each of these lists.
+    fn lost(lists: &[List]) -> Vec<Option<bool>> {
+        known(lists).into_iter().map(|known| known.map(|known| known.is_lost())).collect()
+    }
+
+    const A: Option<&[&str]> = Some(&["a"]);
+    const B: Option<&[&str]> = Some(&["b"]);
+    const NONE: Option<&[&str]> = Some(&[]);
+    const DOWN: Option<&[&str]> = Some(&["down"]);
+    const A_AND_DOWN: Option<&[&str]> = Some(&["a", "down"]);
+
+    #[test]
+    fn a_zero_counts_after_ten_seconds() {
+        let lists = [(0, A), (5, A), (9, A), (10, A), (15, A)];
+        assert_eq!(settled(&lists), [false, false, false, true, true].map(Some));
+        assert_eq!(settled(&[(0, A), (15, A), (30, A)]), [false, true, true].map(Some));
+    }
+
+    #[test]
+    fn each_queue_has_a_time_of_its_own() {
+        assert_eq!(settled(&[(0, B), (8, A), (15, A), (18, A)]), [None, Some(false), Some(false), Some(true)]);
+        let queues = vec![queue("a"), Queue { vhost: "shop".to_owned(), ..queue("b") }];
+        let listed = Snapshot::new(queues, Instant::now(), None, false);
+        assert!(listed.queue("shop", "b").is_some() && listed.queue("shop", "a").is_none());
+        assert_eq!(listed.names("shop").collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_break_begins_the_ten_seconds_again() {
+        // Deleted and declared again.
+        let lists = [(0, A), (10, A), (12, NONE), (14, A), (20, A), (24, A)];
+        let expected = [Some(false), Some(true), None, Some(false), Some(false), Some(true)];
+        assert_eq!(settled(&lists), expected);
+        // An outage.
+        let lists = [(0, A), (10, A), (12, None), (14, A), (20, A), (24, A)];
+        assert_eq!(settled(&lists), expected);
+        // Reads had stopped.
+        assert_eq!(settled(&[(0, A), (120, A), (241, A), (251, A)]), [false, true, false, true].map(Some));
+        // On a node that was down.
+        let lists = [(0, A), (10, A), (12, DOWN), (14, A), (20, A), (24, A)];
+        let expected = [Some(false), Some(true), Some(false), Some(false), Some(false), Some(true)];
+        assert_eq!(settled(&lists), expected);
+    }
+
+    #[test]
+    fn a_queue_that_is_missing_while_a_node_is_down_stays_known() {
+        assert_eq!(
+            lost(&[(0, A_AND_DOWN), (5, DOWN), (10, DOWN), (15, A_AND_DOWN)]),
+            [false, true, true, false].map(Some)
+        );
+        // A list may fail first.
+        assert_eq!(lost(&[(0, A), (10, None), (15, DOWN)]), [Some(false), None, Some(true)]);
+        // The node is up again, and the queue is not there.
+        assert_eq!(lost(&[(0, A), (5, DOWN), (10, B)]), [Some(false), Some(true), None]);
+        assert_eq!(lost(&[(0, DOWN), (5, DOWN)]), [None, None], "it was never listed");
+        let lists: Vec<List> = std::iter::once((0, A)).chain((1..=10).map(|n| (n * 100, DOWN))).collect();
+        assert_eq!(lost(&lists)[1..], [[Some(true); 9].as_slice(), &[None]].concat());
+    }
+}
