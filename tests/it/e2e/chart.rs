@@ -147,6 +147,20 @@ topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zon
     assert_eq!(account["metadata"]["annotations"], json!({"example.com/role": "reader"}));
 }
 
+/// Beside the section of OCI, which the chart writes.
+#[test]
+fn the_config_takes_connections() {
+    let values = "config: {connections: {broker: {type: rabbitmq, url: 'http://rabbitmq.shop.svc:15672'}}, sources: [{type: rabbitmq, match: '*', namespaces: [shop]}]}";
+    let objects = rendered(values);
+    let config = &named(&objects, "ConfigMap", "depthgauge-config")["data"]["config.yaml"];
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let said = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(["config", "check", file.to_str().unwrap()]));
+    assert!(said.ok, "{config}: {said:?}");
+    assert_eq!(config["connections"]["broker"]["type"], "rabbitmq");
+}
+
 #[test]
 fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
     let values = "networkPolicy: {kubeApiserverPorts: [8443, 16443], egress: [{ports: [{protocol: TCP, port: 3128}]}]}";
