@@ -157,6 +157,11 @@ impl Client {
         &self.upstream
     }
 
+    /// Whether an error status may pass within a moment, see [`Protocol::is_transient`].
+    pub fn is_transient(&self, error: &StatusError) -> bool {
+        (self.protocol.is_transient)(error)
+    }
+
     /// Gets ready for requests to this URL.
     ///
     /// Fails when the trusted certificates can't be loaded.
@@ -314,9 +319,7 @@ impl Client {
         }
         let outcome = match &error.fault {
             Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => Outcome::Failed(cause),
-            Fault::Status(status) if status.status >= 500 && (self.protocol.is_transient)(status) => {
-                Outcome::Failed(cause)
-            }
+            Fault::Status(status) if status.status >= 500 && self.is_transient(status) => Outcome::Failed(cause),
             // A conflict asks for fewer requests, too.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
             Fault::Status(_) | Fault::TooLong(_) => Outcome::Answered,
@@ -332,7 +335,7 @@ impl Client {
             Fault::TimedOut => true,
             // A connection has most of a read's time to come.
             Fault::Unreachable(kind, _) => kind.may_pass(),
-            Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
+            Fault::Status(status) => status.retry_after.is_none() && self.is_transient(status),
             // It takes a change of the proxy, or of what the environment says of it.
             Fault::Proxy(..) | Fault::TooLong(_) | Fault::NotSent { .. } => false,
         }

@@ -115,11 +115,12 @@ impl Service {
         let order = inner.failover.lock().order();
         let mut first: Option<(usize, Failure)> = None;
         let mut call = call;
+        let tried_first = order[0];
         for index in order {
             let result = inner.send_to(index, call, by).await;
-            let Some(answers) = answers(&result) else { return result };
+            let Some(answers) = inner.answers(index, &result) else { return result };
             let now = Instant::now();
-            inner.failover.lock().record(index, answers);
+            inner.failover.lock().record(index, tried_first, answers);
             match result {
                 Err(failure) if !answers => {
                     // The same message while all are down, wherever a read begins.
@@ -150,7 +151,7 @@ impl Service {
             let by = by.max(now + client::ATTEMPT_MIN);
             tokio::spawn(async move {
                 let result = inner.targets[index].client.send(&request, &inner.credentials, by).await;
-                if let Some(answers) = answers(&result) {
+                if let Some(answers) = inner.answers(index, &result) {
                     inner.failover.lock().record_probe(index, answers, Instant::now());
                 }
             });
@@ -182,17 +183,18 @@ impl Inner {
         request.headers.extend(self.headers.clone());
         Request { admitted: call.admitted, ..request }
     }
-}
 
-/// Whether a URL answers. `None` if nothing was sent to it.
-fn answers(result: &Result<Response, Failure>) -> Option<bool> {
-    match result {
-        Ok(_) => Some(true),
-        Err(Failure::Authorize(_)) => None,
-        Err(Failure::Http(error)) => Some(match &error.met().fault {
-            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => false,
-            Fault::Status(status) => status.status < 500,
-            Fault::TooLong(_) | Fault::NotSent { .. } => true,
-        }),
+    /// Whether a URL answers. `None` if nothing was sent to it.
+    fn answers(&self, index: usize, result: &Result<Response, Failure>) -> Option<bool> {
+        match result {
+            Ok(_) => Some(true),
+            Err(Failure::Authorize(_)) => None,
+            Err(Failure::Http(error)) => Some(match &error.met().fault {
+                Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => false,
+                // A 5xx may be about the request, such as a query that takes too long.
+                Fault::Status(status) => status.status < 500 || !self.targets[index].client.is_transient(status),
+                Fault::TooLong(_) | Fault::NotSent { .. } => true,
+            }),
+        }
     }
 }

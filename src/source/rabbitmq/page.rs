@@ -30,6 +30,8 @@ pub(super) struct Queue {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) state: Option<String>,
+    /// Where its leader is. Only in totals mode.
+    pub(super) node: Option<String>,
     pub(super) messages_ready: Option<Value>,
     pub(super) messages_unacknowledged: Option<Value>,
     pub(super) message_stats: Option<Value>,

@@ -71,6 +71,11 @@ impl Queue {
     /// How many messages are published and delivered. `deliver_get` counts each delivery, with and without
     /// acknowledgement, and each `basic.get`.
     pub(super) fn rates(&self) -> Rates {
+        // The averages of a queue whose node is down go to 0.
+        if let Some(state) = self.not_running() {
+            let unknown = Err(Unknown::NotRunning(state));
+            return Rates { publish: unknown, deliver: unknown };
+        }
         let of = |pointer, field| {
             let rate = self.message_stats.as_ref().and_then(|stats| stats.pointer(pointer));
             rate.filter(|rate| !rate.is_null()).ok_or(Unknown::Missing(field)).and_then(|rate| decimal(field, rate))
@@ -181,6 +186,11 @@ mod tests {
         ] {
             assert_eq!(rates(&json!({"publish_details": {"avg_rate": rate}})).publish, Err(unknown), "{rate}");
         }
+        let down = queue(&json!({"state": "down", "message_stats": both})).rates();
+        assert_eq!(
+            down,
+            Rates { publish: Err(Unknown::NotRunning("down")), deliver: Err(Unknown::NotRunning("down")) }
+        );
         // Never used, or `rates_mode none`: a rate at one moment is no average.
         for stats in [json!(null), json!({}), json!({"publish": 5}), json!({"publish_details": {"rate": 1.0}})] {
             assert_eq!(rates(&stats).publish, Err(Unknown::Missing(field)), "{stats}");

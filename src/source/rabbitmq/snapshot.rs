@@ -2,7 +2,8 @@
 //!
 //! For seconds after a queue was declared, RabbitMQ reports 0 while messages are in it: in totals mode for
 //! quorum queues, and in the ordinary list for classic ones. So a 0 counts only when the queue has been
-//! listed without a break for longer than that. A failed list is a break.
+//! listed without a break for longer than that. A failed list is a break, and so is another leader: in
+//! totals mode the counts of a quorum queue are those of its leader's node, which has none until its next tick.
 //!
 //! A queue that is missing while a node of the cluster is down may be on that node. It stays known, without
 //! values.
@@ -54,7 +55,8 @@ impl Snapshot {
         let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
         for queue in queues {
             let known = before.filter(|_| is_next).and_then(|before| before.queue(&queue.vhost, &queue.name));
-            let since = known.filter(|known| !known.is_lost()).map_or(began, |known| known.since);
+            let known = known.filter(|known| !known.is_lost() && known.queue.node == queue.node);
+            let since = known.map_or(began, |known| known.since);
             let listed = Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue };
             let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
             of_vhost.insert(listed.queue.name.clone(), listed);
@@ -173,6 +175,20 @@ mod tests {
         let lists = [(0, A), (10, A), (12, DOWN), (14, A), (20, A), (24, A)];
         let expected = [Some(false), Some(true), Some(false), Some(false), Some(false), Some(true)];
         assert_eq!(settled(&lists), expected);
+    }
+
+    #[test]
+    fn another_leader_begins_the_ten_seconds_again() {
+        let start = Instant::now();
+        let list = |seconds, node: &str, before: Option<&Snapshot>| {
+            let queue = Queue { node: Some(node.to_owned()), ..queue("a") };
+            Snapshot::new(vec![queue], start + Duration::from_secs(seconds), before, true)
+        };
+        let is_settled = |snapshot: &Snapshot| snapshot.queue("/", "a").unwrap().is_settled;
+        let settled = list(10, "one", Some(&list(0, "one", None)));
+        let moved = list(15, "two", Some(&settled));
+        let again = list(25, "two", Some(&moved));
+        assert_eq!([&settled, &moved, &again].map(is_settled), [true, false, true]);
     }
 
     #[test]

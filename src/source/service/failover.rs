@@ -46,10 +46,11 @@ impl Failover {
         std::iter::once(current).chain((0..self.well.len()).filter(|index| *index != current)).collect()
     }
 
-    /// Records whether a URL answered a request of a read.
-    pub(super) fn record(&mut self, index: usize, answers: bool) {
+    /// Records whether a URL answered a request of a read that tried `first` first. That one's late answer
+    /// changes nothing: another read may have found since that it does not answer.
+    pub(super) fn record(&mut self, index: usize, first: usize, answers: bool) {
         if answers {
-            if index != self.current {
+            if index != first && index != self.current {
                 self.use_instead(index);
             }
         } else {
@@ -94,25 +95,35 @@ mod tests {
     fn the_first_that_answers_is_used() {
         let mut failover = Failover::new(3);
         assert_eq!(failover.order(), [0, 1, 2]);
-        failover.record(0, false);
-        failover.record(1, false);
-        failover.record(2, true);
+        failover.record(0, 0, false);
+        failover.record(1, 0, false);
+        failover.record(2, 0, true);
         assert_eq!(failover.order(), [2, 0, 1]);
-        failover.record(2, false);
-        failover.record(0, true);
+        failover.record(2, 2, false);
+        failover.record(0, 2, true);
         assert_eq!(failover.order(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_undo_a_failover() {
+        let mut failover = Failover::new(2);
+        // Two reads at the same time: one times out and goes on, the other is answered at the last moment.
+        failover.record(0, 0, false);
+        failover.record(1, 0, true);
+        failover.record(0, 0, true);
+        assert_eq!(failover.order(), [1, 0]);
     }
 
     #[test]
     fn one_that_hangs_is_not_the_first_of_the_next_read() {
         let now = Instant::now();
         let mut failover = Failover::new(2);
-        failover.record(0, false);
+        failover.record(0, 0, false);
         assert_eq!(failover.order(), [1, 0]);
-        failover.record(1, false);
+        failover.record(1, 1, false);
         assert_eq!(failover.order(), [0, 1]);
         let mut alone = Failover::new(1);
-        alone.record(0, false);
+        alone.record(0, 0, false);
         assert_eq!((alone.order(), alone.probes(now)), (vec![0], 0..0));
     }
 
@@ -121,14 +132,14 @@ mod tests {
     fn returns(well: impl Fn(u64) -> bool, reads: impl Fn(u64) -> bool) -> Option<u64> {
         let start = Instant::now();
         let mut failover = Failover::new(2);
-        failover.record(0, false);
-        failover.record(1, true);
+        failover.record(0, 0, false);
+        failover.record(1, 0, true);
         (0..2000).step_by(10).filter(|second| reads(*second)).find(|second| {
             let now = after(*second, start);
             if failover.current() == 0 {
                 return true;
             }
-            failover.record(1, true);
+            failover.record(1, 1, true);
             for index in failover.probes(now) {
                 failover.record_probe(index, well(*second), now);
             }
@@ -153,9 +164,9 @@ mod tests {
     fn probes_have_an_interval() {
         let start = Instant::now();
         let mut failover = Failover::new(3);
-        failover.record(0, false);
-        failover.record(1, false);
-        failover.record(2, true);
+        failover.record(0, 0, false);
+        failover.record(1, 0, false);
+        failover.record(2, 0, true);
         assert_eq!(failover.probes(start), 0..2);
         assert_eq!(failover.probes(after(29, start)), 0..0);
         assert_eq!(failover.probes(after(30, start)), 0..2);
