@@ -144,7 +144,7 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
         }
     }
     let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(said.contains("depthgauge::oci"), "the log is listened to: {said}");
+    assert!(said.contains("depthgauge::http"), "the log is listened to: {said}");
     let all = format!("{} {said}", shown.join("\n"));
     let session_tokens = everybody.oke.tokens.all().into_iter().chain(everybody.instance.tokens.all());
     for secret in everybody.secrets.iter().cloned().chain(session_tokens.flat_map(|token| pieces(&token))) {
