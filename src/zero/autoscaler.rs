@@ -216,7 +216,11 @@ impl State {
         let fails = hpa.condition("ScalingActive").filter(|active| active.status == "False" && !rests);
         // In a status that was never written the sizes are 0, too.
         let written = hpa.status().filter(|_| hpa.conditions().next().is_some());
-        let at_zero = written.is_some_and(|status| status.current_replicas == Some(0) || status.desired_replicas == 0);
+        let at_zero = written.is_some_and(|status| match status.current_replicas {
+            // It has not wanted a size yet: it can't read its metrics.
+            Some(1..) if fails.is_some() => false,
+            current => current == Some(0) || status.desired_replicas == 0,
+        });
         let fails_since = fails.and_then(|active| active.since);
         Self { rests, scaled_to_zero: hpa.has_scaled_to_zero(), at_zero, fails_since }
     }
@@ -379,6 +383,8 @@ pub(super) mod tests {
         let native = of(json!([condition("ScaledToZero", "True", "ScaledToZero")]), 1, 0);
         assert_eq!(native, State { scaled_to_zero: true, at_zero: true, ..State::default() });
         assert_eq!(of(json!([]), 0, 0), State::default(), "nobody has looked yet");
+        let unknown = of(json!([condition("ScalingActive", "False", "FailedGetResourceMetric")]), 1, 0);
+        assert_eq!(unknown, State::default(), "it has not wanted a size yet");
         let mut failing = condition("ScalingActive", "False", "FailedGetExternalMetric");
         failing["lastTransitionTime"] = json!("2026-11-23T10:00:00Z");
         let since = "2026-11-23T10:00:00Z".parse().ok();
