@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::golden;
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, values_path};
 use crate::support::eventually;
 use crate::support::oci::{Oci, answered, compartment, ocid, refused, source, stats};
 use crate::support::server::Server;
@@ -114,9 +114,10 @@ impl Scene {
 }
 
 fn path(namespace: &str, metric: &str, selector: &str) -> String {
-    let encoded: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let query = if selector.is_empty() { String::new() } else { format!("?labelSelector={encoded}") };
-    format!("{GROUP}/namespaces/{namespace}/{metric}{query}")
+    if selector.is_empty() {
+        return format!("{GROUP}/namespaces/{namespace}/{metric}");
+    }
+    values_path(namespace, metric, selector)
 }
 
 /// The text with each string that is an age in seconds made the same.

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::known_faults;
-use crate::support::client::Connection;
+use crate::support::client::{Connection, Served, values_path};
 use crate::support::oci::{OCID_TAIL, Oci, source, stats};
 use crate::support::program::{Ended, Home};
 use crate::support::server::{Server, VALUE};
@@ -42,10 +42,8 @@ impl Scene {
     }
 
     /// The values of an answer, or the code and the message of an error.
-    async fn request(&self, metric: &str, selector: &str) -> Result<Vec<String>, (u16, String)> {
-        let encoded: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = VALUE.replace("oci_queue_length", metric);
-        let answer = self.client.get(&format!("{path}?labelSelector={encoded}")).await;
+    async fn request(&self, metric: &str, selector: &str) -> Served {
+        let answer = self.client.get(&values_path("shop", metric, selector)).await;
         match answer.status.as_u16() {
             200 => Ok(answer.values().into_iter().map(|(_, value)| value).collect()),
             _ => Err(answer.refusal()),
@@ -64,7 +62,7 @@ fn fields(number: i64) -> [(Value, &'static [&'static str]); 4] {
 }
 
 /// What is served for each of these numbers in each field: number, metric, answer.
-async fn served(numbers: &[i64]) -> Vec<(i64, &'static str, Result<Vec<String>, (u16, String)>)> {
+async fn served(numbers: &[i64]) -> Vec<(i64, &'static str, Served)> {
     let cells: Vec<_> = numbers.iter().flat_map(|number| fields(*number).map(|field| (*number, field))).collect();
     let (scene, names) = Scene::with_stats(cells.iter().map(|(_, (body, _))| body.clone()).collect()).await;
     let mut served = Vec::new();

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, Connection};
+use crate::support::client::{Answer, Connection, Served, values_path};
 use crate::support::double::Received;
 use crate::support::program::Home;
 use crate::support::server::Server;
@@ -133,26 +133,9 @@ impl Scene {
         Self { server, hpa }
     }
 
-    fn get(&self, query: &Query) -> BoxFuture<'static, Answer> {
-        self.hpa.begin("GET", &path(query)).map(Result::unwrap).boxed()
+    fn get(&self, (metric, selector): &Query) -> BoxFuture<'static, Answer> {
+        self.hpa.begin("GET", &values_path("shop", metric, selector)).map(Result::unwrap).boxed()
     }
-}
-
-fn path((metric, selector): &Query) -> String {
-    let selector: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/{metric}?labelSelector={selector}")
-}
-
-/// The values of the items, or code and message.
-type Served = Result<Vec<String>, (u16, String)>;
-
-fn served(answer: &Answer) -> Served {
-    if answer.status != 200 {
-        return Err(answer.refusal());
-    }
-    let list = answer.json();
-    let items = list["items"].as_array().unwrap().iter();
-    Ok(items.map(|item| item["value"].as_str().unwrap().to_owned()).collect())
 }
 
 /// What a request carries that a service might repeat, and that must be in no output.

@@ -4,9 +4,9 @@ use depthgauge_emulator::group::PRIMARY;
 use depthgauge_emulator::message::Message;
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, values_path};
 use crate::support::oci::{OCID_TAIL, Oci, source};
-use crate::support::server::{Server, VALUE};
+use crate::support::server::Server;
 
 /// A channel that no label value can hold.
 const ODD_CHANNEL: &str = "orders/eu west+1&x=é~*";
@@ -58,8 +58,7 @@ fn message(channel: &str) -> Message {
 }
 
 fn path(selector: &str) -> String {
-    let encoded: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("{VALUE}?labelSelector={encoded}")
+    values_path("shop", "oci_queue_length", selector)
 }
 
 #[tokio::test]

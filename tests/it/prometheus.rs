@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::support::client::{Served, values_path};
 use crate::support::double::Double;
 use crate::support::eventually;
 use crate::support::program::Home;
@@ -16,9 +17,6 @@ use crate::support::server::Server;
 /// Two series of one label set, and of another one, for a query that Prometheus refuses.
 const TWO: &str =
     r#"(label_replace(vector(1), "team", "ledger", "", "") or label_replace(vector(1), "team", "web", "", ""))"#;
-
-/// The values of the items, or code and message.
-type Served = Result<Vec<String>, (u16, String)>;
 
 /// A server with these entries, read through these connections.
 async fn serve(connections: Value, entries: &[Value], refresh: &str, max_age: &str) -> Server {
@@ -45,16 +43,7 @@ fn store(base: &str) -> Value {
 }
 
 async fn get(server: &Server, namespace: &str, metric: &str, selector: &str) -> Served {
-    let selector: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let path =
-        format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}?labelSelector={selector}");
-    let answer = server.aggregator("hpa").get(&path).await;
-    if answer.status != 200 {
-        return Err(answer.refusal());
-    }
-    let list = answer.json();
-    let items = list["items"].as_array().unwrap().iter();
-    Ok(items.map(|item| item["value"].as_str().unwrap().to_owned()).collect())
+    server.aggregator("hpa").get(&values_path(namespace, metric, selector)).await.served()
 }
 
 /// Waits until a real Prometheus answers.

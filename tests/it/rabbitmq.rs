@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Answer;
+use crate::support::client::{Answer, Served, values_path};
 use crate::support::server::Server;
 
 mod broker;
@@ -32,21 +32,17 @@ fn source(keys: &Value) -> Value {
 }
 
 async fn get(server: &Server, metric: &str, selector: &str) -> Answer {
-    let selector: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/{metric}?labelSelector={selector}");
-    server.aggregator("hpa").get(&path).await
+    server.aggregator("hpa").get(&values_path("shop", metric, selector)).await
 }
 
-/// The values of an answer, or its code and message.
-async fn values(server: &Server, metric: &str, selector: &str) -> Result<Vec<String>, (u16, String)> {
-    let answer = get(server, metric, selector).await;
-    if answer.status != 200 {
-        return Err(answer.refusal());
-    }
-    let items = answer.json()["items"].take();
-    Ok(items.as_array().unwrap().iter().map(|item| item["value"].as_str().unwrap().to_owned()).collect())
+async fn values(server: &Server, metric: &str, selector: &str) -> Served {
+    get(server, metric, selector).await.served()
 }
 
-async fn length(server: &Server, selector: &str) -> Result<Vec<String>, (u16, String)> {
+async fn length(server: &Server, selector: &str) -> Served {
     values(server, "rabbitmq_queue_length", selector).await
+}
+
+fn one(value: &str) -> Served {
+    Ok(vec![value.to_owned()])
 }

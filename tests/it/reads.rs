@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::known_faults;
-use crate::support::client::{Answer, Connection};
+use crate::support::client::{Answer, Connection, values_path};
 use crate::support::eventually;
 use crate::support::oci::{Oci, compartment, ocid, source};
 use crate::support::server::{Server, VALUE};
@@ -32,9 +32,7 @@ impl Scene {
     }
 
     async fn get_in(&self, namespace: &str, selector: &str) -> Answer {
-        let encoded: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = VALUE.replace("/shop/", &format!("/{namespace}/"));
-        self.client.get(&format!("{path}?labelSelector={encoded}")).await
+        self.client.get(&values_path(namespace, "oci_queue_length", selector)).await
     }
 
     /// The answer, which must not take long.

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, Client, Connection};
+use crate::support::client::{Answer, Client, Connection, values_path};
 use crate::support::oci::{OCID_TAIL, Oci, compartment_of, ocid};
 use crate::support::server::Server;
 
@@ -53,7 +53,7 @@ impl Scene {
     }
 
     async fn get(&self, namespace: &str, metric: &str, selector: &str) -> Answer {
-        self.client.get(&path(namespace, metric, selector)).await
+        self.client.get(&values_path(namespace, metric, selector)).await
     }
 
     async fn length(&self, namespace: &str, selector: &str) -> Outcome {
@@ -87,11 +87,6 @@ impl Scene {
 
 /// The label that names the value rule behind a value.
 const VALUE_RULE: &str = "depthgauge.dev/value-source";
-
-fn path(namespace: &str, metric: &str, selector: &str) -> String {
-    let encoded: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}?labelSelector={encoded}")
-}
 
 fn served(items: &[(&str, &str)]) -> Outcome {
     Ok(items.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())

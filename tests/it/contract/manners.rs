@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Expected, KINDS, Kind, Outcome, Place, Protocol, Received, Reply, Scene, Service, Shape, authorization, line_with,
-    parts, path, served,
+    parts, values_path,
 };
 use crate::known_faults;
 use crate::support::eventually;
@@ -73,7 +73,10 @@ async fn a_host_gets_no_more_requests_at_a_time_than_the_limit() {
         let scene = Scene::start(kind.sources(&service.place, sources, FAST), timing).await;
         // More than one connection may carry.
         let hpa = scene.server.aggregator("hpa");
-        let answers = (0..sources).map(|number| (hpa.clone(), path(&kind.query_of(number))));
+        let answers = (0..sources).map(|number| {
+            let (metric, selector) = kind.query_of(number);
+            (hpa.clone(), values_path("shop", metric, &selector))
+        });
         let answers = answers.map(|(hpa, path)| async move { hpa.get(&path).await });
         let answers = tokio::spawn(join_all(answers));
         eventually("the limit", async || (service.in_flight() >= limit).then_some(())).await;
@@ -85,7 +88,7 @@ async fn a_host_gets_no_more_requests_at_a_time_than_the_limit() {
         assert_eq!(service.in_flight(), limit, "{}", kind.name());
         gate.add_permits(sources);
         for answer in answers.await.unwrap() {
-            assert_eq!(served(&answer), Ok(vec![value(*kind)]));
+            assert_eq!(answer.served(), Ok(vec![value(*kind)]));
         }
         assert_eq!((service.most_in_flight(), service.count()), (limit, sources), "{}", kind.name());
     }
@@ -116,10 +119,10 @@ async fn a_host_that_fails_ten_times_in_a_row_is_only_probed_until_it_answers() 
         .await;
         let scene = Scene::start(kind.sources(&service.place, 1, FAST), often()).await;
         let query = kind.query_of(0);
-        let message = served(&scene.get(&query).await);
+        let message = scene.get(&query).await.served();
         assert!(matches!(message, Err((503, _))), "{name}: {message:?}");
         eventually("a probe", async || {
-            assert_eq!(served(&scene.get(&query).await), message, "{name}");
+            assert_eq!(scene.get(&query).await.served(), message, "{name}");
             (service.count() > FAILURES).then_some(())
         })
         .await;
@@ -127,7 +130,7 @@ async fn a_host_that_fails_ten_times_in_a_row_is_only_probed_until_it_answers() 
         let pause = times[FAILURES] - times[FAILURES - 1];
         assert!(pause >= PAUSE, "{name}: {pause:?} from failure {FAILURES} to the next request");
         down.store(false, Relaxed);
-        eventually("a value", async || (served(&scene.get(&query).await) == Ok(vec![value(*kind)])).then_some(()))
+        eventually("a value", async || (scene.get(&query).await.served() == Ok(vec![value(*kind)])).then_some(()))
             .await;
     }
 }
@@ -173,7 +176,7 @@ async fn renewals(log: Log) {
             // One read.
             let scene = Scene::start(config, json!({"refresh": "60s", "timeout": "20s"})).await;
             let answer = scene.get(&query).await;
-            match (accepted, served(&answer)) {
+            match (accepted, answer.served()) {
                 (true, Ok(values)) if values == [value(*kind)] => {}
                 (false, Err((503, _))) => {}
                 (_, other) => panic!("{}, accepted {accepted}: {other:?}", kind.name()),
@@ -213,7 +216,7 @@ async fn an_item_beside_a_throttled_one_is_answered_at_once() {
         let result = known_faults::outcome(async {
             let scene = Scene::start(config, often()).await;
             for query in [&throttled, &known] {
-                assert_eq!(served(&scene.get(query).await), Ok(vec![value(*kind)]));
+                assert_eq!(scene.get(query).await.served(), Ok(vec![value(*kind)]));
             }
             throttles.store(true, Relaxed);
             eventually("a 429", async || {
@@ -223,7 +226,7 @@ async fn an_item_beside_a_throttled_one_is_answered_at_once() {
             .await;
             let at_once = async |query| {
                 let answer = tokio::time::timeout(AT_ONCE, scene.get(query)).await;
-                served(&answer.unwrap_or_else(|_| panic!("no answer within {AT_ONCE:?}")))
+                answer.unwrap_or_else(|_| panic!("no answer within {AT_ONCE:?}")).served()
             };
             let answer = at_once(&unknown).await;
             assert!(matches!(answer, Err((503, _))), "{answer:?}");
@@ -248,7 +251,7 @@ async fn one_request_costs_one_read() {
         let result = known_faults::outcome(async {
             let scene = Scene::start(kind.sources(&service.place, 2, FAST), often()).await;
             let (curious, regular) = (kind.query_of(0), kind.query_of(1));
-            assert_eq!(served(&scene.get(&curious).await), Ok(vec![value(*kind)]));
+            assert_eq!(scene.get(&curious).await.served(), Ok(vec![value(*kind)]));
             let first = kind.read_of(&service.requests()[0].1);
             let reads = || {
                 let requests = service.requests();

@@ -12,7 +12,7 @@ use super::outcome::Wire;
 use super::wire::{ELSEWHERE, beside, reply, says_when};
 use super::{
     Answer, Expected, KINDS, Kind, Message, Operation, Outcome, Protocol, Scene, Served, Service, authorization,
-    line_with, parts, served, tls,
+    line_with, parts, tls,
 };
 use crate::support::eventually;
 use crate::support::log::{Log, captured};
@@ -168,7 +168,7 @@ impl Cell {
         secrets.extend(service.requests().iter().flat_map(|(_, request)| parts(&authorization(request))));
         let shown = [("/status or /metrics", shown(&scene).await), ("the log", log.text())];
         let judged = self.judge(&answers, kind, service, &secrets, &shown);
-        let (text, heading) = self.text(&served(&answers[0]));
+        let (text, heading) = self.text(&answers[0].served());
         let text = text.replace(&service.place.base, "http://HOST");
         Row { name: self.name, title: self.title, text, heading, result: judged }
     }
@@ -181,9 +181,9 @@ impl Cell {
         secrets: &[String],
         shown: &[(&str, String)],
     ) -> Result<(), String> {
-        let first = served(&answers[0]);
+        let first = answers[0].served();
         for answer in answers {
-            let again = served(answer);
+            let again = answer.served();
             if again != first {
                 return Err(format!("served {first:?} and then {again:?}"));
             }

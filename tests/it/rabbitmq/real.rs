@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use super::broker::Broker;
-use super::{config, length, source, values};
+use super::{config, length, one, source, values};
 use crate::support::eventually;
 use crate::support::server::Server;
 
@@ -24,10 +24,6 @@ async fn serve(broker: &Broker, user: &str, password: &str, sources: &[Value]) -
 /// The same as the user that the documentation names: tag `management` and permissions that allow nothing.
 async fn read(broker: &Broker, sources: &[Value]) -> Server {
     serve(broker, "reader", "reader", sources).await
-}
-
-fn one(value: &str) -> Result<Vec<String>, (u16, String)> {
-    Ok(vec![value.to_owned()])
 }
 
 const VHOSTS: [&str; 6] = ["/", "a b", "a+b", "a/b", "Köln", "bulk"];

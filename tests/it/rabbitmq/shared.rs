@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{config, get, length, source, values};
+use super::{config, get, length, one, source, values};
 use crate::support::double::{Double, Received};
 use crate::support::eventually;
 use crate::support::server::Server;
@@ -51,10 +51,6 @@ async fn serve(broker: &Double, sources: &[Value]) -> Server {
 
 fn targets(broker: &Double) -> Vec<String> {
     broker.received().into_iter().map(|request| request.target).collect()
-}
-
-fn one(value: &str) -> Result<Vec<String>, (u16, String)> {
-    Ok(vec![value.to_owned()])
 }
 
 const SHOP: Queues = &[("/", "orders-eu", 3), ("/", "orders-us", 4), ("/", "invoices", 5)];

@@ -57,6 +57,15 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+/// The values of the items, or code and message.
+pub(crate) type Served = Result<Vec<String>, (u16, String)>;
+
+/// The path of a metric's values in a namespace. Every byte of the selector is percent-encoded.
+pub(crate) fn values_path(namespace: &str, metric: &str, selector: &str) -> String {
+    let selector: String = selector.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}?labelSelector={selector}")
+}
+
 // === impl Client ===
 
 impl Client {
@@ -209,6 +218,16 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(status["items"], Value::Null);
         (self.status.as_u16(), status["message"].as_str().unwrap().to_owned())
+    }
+
+    /// The values of the items. If the answer is no list, it must be a whole [`Self::refusal`].
+    pub(crate) fn served(&self) -> Served {
+        if self.status != 200 {
+            return Err(self.refusal());
+        }
+        let list = self.json();
+        let items = list["items"].as_array().unwrap().iter();
+        Ok(items.map(|item| item["value"].as_str().unwrap().to_owned()).collect())
     }
 
     /// The items' `queue` labels and values; the answer must be a list.

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use tokio::task::JoinHandle;
 
-use super::{Scene, path, served, with};
+use super::{Scene, served, with};
 use crate::known_faults;
+use crate::support::client::values_path;
 use crate::support::eventually;
 use crate::support::oci::{Oci, source};
 
@@ -25,7 +26,8 @@ async fn scene(refresh: &str) -> Scene {
 /// Requests all channels of `busy` again and again, until it is aborted.
 fn request_channels(scene: &Scene) -> JoinHandle<()> {
     let names: Vec<String> = (0..CHANNELS).map(|n| format!("c{n}")).collect();
-    let path = path("team-b", "oci_queue_length", &format!("queue=busy,channel in ({})", names.join(",")));
+    let selector = format!("queue=busy,channel in ({})", names.join(","));
+    let path = values_path("team-b", "oci_queue_length", &selector);
     let client = scene.hpa.clone();
     tokio::spawn(async move {
         let connection = client.connect().await.unwrap();
