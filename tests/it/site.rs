@@ -1,7 +1,6 @@
 //! The connection that kinds of sources share whose services are reached over HTTP, proved by a kind of
 //! its own: a source reads a path, and its value is the body.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use depthgauge::source::{
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tempfile::TempDir;
 use tokio::time::Instant;
 
 /// Credentials on the wire, and after a 401.
@@ -96,27 +94,6 @@ impl Source for Page {
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
         Some(self.service.next_request(&self.path))
-    }
-}
-
-/// Files that a config names.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// Writes a file in one step, as a Secret's volume does, and returns its path.
-    fn write(&self, name: &str, text: &str) -> String {
-        let (new, path) = (self.path(".new"), self.path(name));
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, &path).unwrap();
-        path.display().to_string()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The vocabulary of the tests that run the server: a [`cluster`] that judges callers, an
 //! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
-//! certificates of some [`authority`], and the [`program`] itself as a process. The services that
-//! [`principals`] sign in by are [`double`]s, which check how they are [`signed`]; a [`relay`]
-//! stands between. Before a move [`keda`] asks.
+//! certificates of some [`authority`], the [`program`] itself as a process, and [`files`] that a
+//! config names. The services that [`principals`] sign in by are [`double`]s, which check how they
+//! are [`signed`]; a [`relay`] stands between. Before a move [`keda`] asks.
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
@@ -17,6 +17,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod config_map;
 pub(crate) mod double;
+pub(crate) mod files;
 pub(crate) mod keda;
 pub(crate) mod log;
 pub(crate) mod objects;

@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::outcome::Wire;
 use super::{Expected, Kind, Operation, Outcome, Place, Query, Received, Shape};
 use crate::support::oci::{OCID_TAIL, compartment, ocid, source};
 use crate::support::signed::jwt;
@@ -52,7 +51,7 @@ impl Kind for OciQueue {
     }
 
     fn secrets(&self, place: &Place) -> Vec<String> {
-        let files = ["key.pem", "token"].map(|name| std::fs::read_to_string(place.path(name)));
+        let files = ["key.pem", "token"].map(|name| std::fs::read_to_string(place.files.path(name)));
         let lines = files.into_iter().flatten().flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
         // The middle of a line: what is cut or wrapped elsewhere is found as well.
         let pieces = lines.filter(|line| line.len() >= 40 && !line.starts_with('-')).map(|line| line[8..40].to_owned());
@@ -81,18 +80,17 @@ impl Kind for OciQueue {
 
     fn renewable(&self, place: &Place) -> Option<(Value, Query)> {
         let mut config = config(place, &[queue(place, "orders")]);
-        let token = place.write("token", &token("old"));
+        let token = place.files.write("token", &token("old"));
         // With a passphrase that is used.
-        let key = place.write("key.pem", &vector("private_key_pkcs8_encrypted_pem"));
-        let (token, key) = (token.display(), key.display());
+        let key = place.files.write("key.pem", &vector("private_key_pkcs8_encrypted_pem"));
         let profile = format!("[DEFAULT]\nsecurity_token_file={token}\nkey_file={key}\npass_phrase={PASSPHRASE}\n");
-        let profile = place.write("config", &profile);
+        let profile = place.files.write("config", &profile);
         config["oci"]["auth"] = json!({"type": "sessionToken", "configFile": profile});
         Some((config, Op::GetStats.query()))
     }
 
     fn renew(&self, place: &Place) {
-        place.write("token", &token("new"));
+        place.files.write("token", &token("new"));
     }
 
     fn is_renewed(&self, request: &Received) -> bool {
@@ -156,30 +154,9 @@ impl Operation for Op {
     }
 
     fn expected(&self, outcome: Outcome) -> Expected {
-        let wire = match outcome {
-            Outcome::Shape(shape) => return self.expected_of(shape),
-            Outcome::Wire(wire) => wire,
-        };
-        match wire {
-            // The content is what counts.
-            Wire::WrongContentType => Expected::Value(GOOD),
-            Wire::BadRequest
-            | Wire::Unauthorized
-            | Wire::Forbidden
-            | Wire::NotFound
-            | Wire::Throttled
-            | Wire::ThrottledUntil
-            | Wire::ServerError
-            | Wire::Unavailable
-            | Wire::UnavailableUntil
-            | Wire::Html
-            | Wire::NoBody
-            | Wire::Redirect
-            | Wire::Hang
-            | Wire::Reset
-            | Wire::HalfBody
-            | Wire::EndlessBody
-            | Wire::GzipBomb => Expected::Unavailable,
+        match outcome {
+            Outcome::Shape(shape) => self.expected_of(shape),
+            Outcome::Wire(wire) => wire.over_http(GOOD),
         }
     }
 
@@ -216,13 +193,12 @@ impl Op {
 
 /// A config of these sources, with the credentials of a user.
 fn config(place: &Place, sources: &[Value]) -> Value {
-    let key = place.write("key.pem", &vector("private_key_pkcs8_pem"));
+    let key = place.files.write("key.pem", &vector("private_key_pkcs8_pem"));
     let (user, tenancy, fingerprint) = (vector("user"), vector("tenancy"), vector("fingerprint"));
     let profile = format!(
-        "[DEFAULT]\nregion=eu-frankfurt-1\nuser={user}\ntenancy={tenancy}\nfingerprint={fingerprint}\nkey_file={}\npass_phrase={PASSPHRASE}\n",
-        key.display()
+        "[DEFAULT]\nregion=eu-frankfurt-1\nuser={user}\ntenancy={tenancy}\nfingerprint={fingerprint}\nkey_file={key}\npass_phrase={PASSPHRASE}\n"
     );
-    let profile = place.write("config", &profile);
+    let profile = place.files.write("config", &profile);
     let mut oci = json!({"endpoint": place.base, "auth": {"type": "apiKey", "configFile": profile}});
     if let Some(file) = &place.ca_file {
         oci["caFile"] = json!(file);

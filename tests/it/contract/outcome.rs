@@ -1,5 +1,6 @@
-//! Everything that a service can answer with, once. A fixture matches on these enums without a
-//! wildcard, so a kind that leaves an outcome out does not compile.
+//! Everything that a service can answer with, once. A fixture matches on [`Shape`] without a
+//! wildcard, so a kind that leaves one out does not compile. What a [`Wire`] leads to does not depend
+//! on the content, so all kinds over HTTP share one match, which has no wildcard either.
 
 use super::Served;
 
@@ -100,6 +101,35 @@ impl Outcome {
         match self {
             Self::Shape(shape) => shape.title(),
             Self::Wire(wire) => wire.title(),
+        }
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// What it must lead to for every kind over HTTP, with the value of a good answer. Another
+    /// Content-Type changes nothing, because only the content counts.
+    pub(super) fn over_http(self, good: &'static str) -> Expected {
+        match self {
+            Self::WrongContentType => Expected::Value(good),
+            Self::BadRequest
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Throttled
+            | Self::ThrottledUntil
+            | Self::ServerError
+            | Self::Unavailable
+            | Self::UnavailableUntil
+            | Self::Html
+            | Self::NoBody
+            | Self::Redirect
+            | Self::Hang
+            | Self::Reset
+            | Self::HalfBody
+            | Self::EndlessBody
+            | Self::GzipBomb => Expected::Unavailable,
         }
     }
 }

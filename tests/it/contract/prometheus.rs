@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::outcome::Wire;
 use super::{Expected, Kind, Operation, Outcome, Place, Query, Received, Shape};
 
 pub(super) struct Prometheus;
@@ -78,7 +77,7 @@ impl Kind for Prometheus {
     }
 
     fn renew(&self, place: &Place) {
-        place.write("token", TOKENS[1]);
+        place.files.write("token", TOKENS[1]);
     }
 
     fn is_renewed(&self, request: &Received) -> bool {
@@ -127,32 +126,14 @@ impl Operation for InstantQuery {
 
     fn expected(&self, outcome: Outcome) -> Expected {
         match outcome {
-            Outcome::Shape(Shape::Value) | Outcome::Wire(Wire::WrongContentType) => Expected::Value(GOOD),
+            Outcome::Wire(wire) => wire.over_http(GOOD),
+            Outcome::Shape(Shape::Value) => Expected::Value(GOOD),
             Outcome::Shape(Shape::Zero) => Expected::Value("0"),
             Outcome::Shape(Shape::Decimal) => Expected::Value("1500m"),
             // The read is good, and this item has no value.
             Outcome::Shape(Shape::NotANumber | Shape::Negative | Shape::Huge | Shape::Overflow) => Expected::Unknown,
             Outcome::Shape(
                 Shape::Empty | Shape::MissingField | Shape::Null | Shape::WrongType | Shape::NotTheFormat,
-            )
-            | Outcome::Wire(
-                Wire::BadRequest
-                | Wire::Unauthorized
-                | Wire::Forbidden
-                | Wire::NotFound
-                | Wire::Throttled
-                | Wire::ThrottledUntil
-                | Wire::ServerError
-                | Wire::Unavailable
-                | Wire::UnavailableUntil
-                | Wire::Html
-                | Wire::NoBody
-                | Wire::Redirect
-                | Wire::Hang
-                | Wire::Reset
-                | Wire::HalfBody
-                | Wire::EndlessBody
-                | Wire::GzipBomb,
             ) => Expected::Unavailable,
         }
     }
@@ -164,7 +145,7 @@ impl Operation for InstantQuery {
 
 /// A config of these sources, with a token in a file.
 fn config(place: &Place, sources: &[Value]) -> Value {
-    let token = place.write("token", TOKENS[0]);
+    let token = place.files.write("token", TOKENS[0]);
     let mut store = json!({"type": "prometheus", "url": place.base, "auth": {"type": "bearer", "tokenFile": token}});
     if let Some(file) = &place.ca_file {
         store["tls"] = json!({"caFile": file});

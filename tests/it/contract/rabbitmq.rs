@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::outcome::Wire;
 use super::{Expected, Kind, Operation, Outcome, Place, Query, Received, Shape};
 
 pub(super) struct Rabbitmq;
@@ -81,7 +80,7 @@ impl Kind for Rabbitmq {
     }
 
     fn renew(&self, place: &Place) {
-        place.write("password", NEW_PASSWORD);
+        place.files.write("password", NEW_PASSWORD);
     }
 
     fn is_renewed(&self, request: &Received) -> bool {
@@ -126,30 +125,9 @@ impl Operation for Op {
     }
 
     fn expected(&self, outcome: Outcome) -> Expected {
-        let wire = match outcome {
-            Outcome::Shape(shape) => return self.expected_of(shape),
-            Outcome::Wire(wire) => wire,
-        };
-        match wire {
-            // The content is what counts.
-            Wire::WrongContentType => Expected::Value(GOOD),
-            Wire::BadRequest
-            | Wire::Unauthorized
-            | Wire::Forbidden
-            | Wire::NotFound
-            | Wire::Throttled
-            | Wire::ThrottledUntil
-            | Wire::ServerError
-            | Wire::Unavailable
-            | Wire::UnavailableUntil
-            | Wire::Html
-            | Wire::NoBody
-            | Wire::Redirect
-            | Wire::Hang
-            | Wire::Reset
-            | Wire::HalfBody
-            | Wire::EndlessBody
-            | Wire::GzipBomb => Expected::Unavailable,
+        match outcome {
+            Outcome::Shape(shape) => self.expected_of(shape),
+            Outcome::Wire(wire) => wire.over_http(GOOD),
         }
     }
 
@@ -183,7 +161,7 @@ impl Op {
 
 /// A config of these sources, with a user whose password is in a file.
 fn config(place: &Place, sources: &[Value]) -> Value {
-    let password = place.write("password", PASSWORD);
+    let password = place.files.write("password", PASSWORD);
     let auth = json!({"type": "basic", "username": "depthgauge", "passwordFile": password});
     let mut broker = json!({"type": "rabbitmq", "url": place.base, "auth": auth});
     if let Some(file) = &place.ca_file {

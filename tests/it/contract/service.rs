@@ -2,11 +2,9 @@
 //! every request is kept. Each connection carries one request, so requests count connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -15,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::support::double::{Received, read_request};
+use crate::support::files::Files;
 
 /// An endless answer ends after this, so that a client without a limit does not fill the memory of
 /// the machine. Then it hangs.
@@ -22,14 +21,14 @@ const ENDLESS: usize = 64 << 20;
 /// One piece of it: blanks, which may precede any JSON document.
 const BLANKS: [u8; 16 << 10] = [b' '; 16 << 10];
 
-/// Where a service is, and a directory for the files that a config names.
+/// Where a service is, and the files that a config names.
 pub(super) struct Place {
     /// `http://127.0.0.1:1234`.
     pub(super) base: String,
     /// To be trusted in addition to the system's certificates.
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) ca_file: Option<String>,
     pub(super) address: SocketAddr,
-    dir: TempDir,
+    pub(super) files: Files,
 }
 
 /// What the service speaks.
@@ -88,25 +87,13 @@ trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 impl Place {
     fn new(protocol: &Protocol, address: SocketAddr) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new();
         let scheme = if let Protocol::Http = protocol { "http" } else { "https" };
-        let mut place = Self { base: format!("{scheme}://{address}"), ca_file: None, address, dir };
+        let mut place = Self { base: format!("{scheme}://{address}"), ca_file: None, address, files };
         if let Protocol::Https(_, ca) = protocol {
-            place.ca_file = Some(place.write("ca.pem", ca));
+            place.ca_file = Some(place.files.write("ca.pem", ca));
         }
         place
-    }
-
-    /// Writes a file in one step, as a Secret's volume does, and returns its path.
-    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let (new, path) = (self.path(".new"), self.path(name));
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, &path).unwrap();
-        path
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Each type of `auth` on the wire, what a 401 does, and that no secret is shown.
 
-use super::{Files, PAGES, config, open, open_config, read};
+use super::{PAGES, config, open, open_config, read};
 use crate::support::double::{Double, Received};
+use crate::support::files::Files;
 use crate::support::log::captured;
 use crate::support::server::Server;
 

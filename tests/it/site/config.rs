@@ -8,8 +8,9 @@ use depthgauge::document::{Node, Problems};
 use depthgauge::source::keys::{Key, Shape};
 use depthgauge::source::service;
 
-use super::{Files, PAGES, config};
+use super::{PAGES, config};
 use crate::golden;
+use crate::support::files::Files;
 use crate::support::log::captured;
 
 /// What is wrong with a config, to both.

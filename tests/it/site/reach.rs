@@ -7,9 +7,10 @@ use std::time::Duration;
 use depthgauge::source::facet::Facet;
 use tokio::time::Instant;
 
-use super::{Files, LONG, config_of, open, open_config, read};
+use super::{LONG, config_of, open, open_config, read};
 use crate::support::authority::Authority;
 use crate::support::double::Double;
+use crate::support::files::Files;
 use crate::support::relay::Relay;
 
 /// A service whose status can be changed.

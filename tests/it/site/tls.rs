@@ -9,9 +9,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Files, config, open, open_config, read, reads_until};
+use super::{config, open, open_config, read, reads_until};
 use crate::support::authority::Authority;
 use crate::support::double::Double;
+use crate::support::files::Files;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
-use super::{Files, open, open_config, read};
+use super::{open, open_config, read};
 use crate::support::double::{Answer, Double, Received};
+use crate::support::files::Files;
 use crate::support::log::captured;
 
 const SECRET: &str = "s3cr%t of-the-client";
