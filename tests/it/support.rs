@@ -6,6 +6,7 @@
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,13 @@ pub(crate) fn listen(subscriber: impl Into<Dispatch>) -> (Dispatch, DefaultGuard
     // all whether anybody listens there; other tests have none.
     let second = Dispatch::new(tracing_subscriber::registry());
     (second, tracing::dispatcher::set_default(&subscriber.into()))
+}
+
+/// A port that is listened on later, or again and again: below those that the kernel gives to
+/// listeners and outgoing connections, which could take it in between.
+pub(crate) fn lasting_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).find(free).unwrap()
 }
 
 /// Checks a condition until it holds, and returns what it brings.

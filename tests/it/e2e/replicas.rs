@@ -13,7 +13,8 @@ use super::asker::{Asker, hpa_controller, hpa_controller_by_front_proxy};
 use super::cluster::{eventually, kubectl};
 use super::netns::Netns;
 use super::proxy::{Proxy, watch_readiness};
-use super::world::{METRIC_PATH, Place, QUEUE_ID, Server, World, lasting_port};
+use super::world::{METRIC_PATH, Place, QUEUE_ID, Server, World};
+use crate::support::lasting_port;
 
 /// Long enough for the news to get from `/readyz` to the aggregator: two looks of the test's
 /// kubelet, one kubectl, one watch event, on a busy machine.

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, eventually, run, script};
+use crate::support::lasting_port;
 
 pub const METRIC_PATH: &str =
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length?labelSelector=queue%3Dorders";
@@ -294,13 +295,6 @@ impl Oci {
             self.config_file.display()
         )
     }
-}
-
-/// A port that will be listened on again and again: below those that the kernel gives to
-/// outgoing connections, which could take it in between.
-pub fn lasting_port() -> u16 {
-    let free = |port: &u16| StdListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).find(free).unwrap()
 }
 
 // === impl Server ===

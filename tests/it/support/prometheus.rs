@@ -1,10 +1,12 @@
 //! Debian's Prometheus on loopback.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use super::lasting_port;
 
 /// Ends when it is dropped.
 pub(crate) struct Prometheus {
@@ -26,11 +28,15 @@ impl Prometheus {
         let dir = tempfile::tempdir().unwrap();
         let job = |(name, address): &(&str, SocketAddr)| json!({"job_name": name, "honor_labels": true, "static_configs": [{"targets": [address.to_string()]}]});
         let jobs: Vec<Value> = jobs.iter().map(job).collect();
-        let config = json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs});
+        Self::run(dir, &json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}), flags)
+    }
+
+    /// One with this config, which reads and writes files in this directory. It may not be ready yet.
+    pub(crate) fn run(dir: TempDir, config: &Value, flags: &[&str]) -> Self {
         // JSON is YAML.
         std::fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
-        // Prometheus does not print the port that it takes, so it gets one that is free now.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        // Prometheus does not print the port that it takes.
+        let address = format!("127.0.0.1:{}", lasting_port());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("tsdb").display()))
@@ -38,7 +44,7 @@ impl Prometheus {
             .args(flags)
             .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
-            .unwrap();
+            .expect("Prometheus, by hack/setup prometheus");
         Self { base: format!("http://{address}"), child, dir }
     }
 

@@ -11,9 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::cluster::eventually;
 use super::super::pods::over_tls;
-use super::super::world::{Oci, QUEUE_ID, World, lasting_port};
+use super::super::world::{Oci, QUEUE_ID, World};
 use super::{APISERVICE, check, check_in, expect};
 use crate::support::authority::Authority;
+use crate::support::lasting_port;
 use crate::support::relay::Relay;
 
 /// What depends on the controller, which looks every 2 s here.

@@ -3,24 +3,18 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::super::cluster::run;
-use super::super::world::lasting_port;
 use super::Stage;
+use crate::support::prometheus;
 
 /// Ends when it is dropped.
-pub(super) struct Prometheus {
-    child: RefCell<Child>,
-    address: String,
-    /// What it reads and writes.
-    dir: TempDir,
-}
+pub(super) struct Prometheus(RefCell<prometheus::Prometheus>);
 
 // === impl Prometheus ===
 
@@ -33,17 +27,7 @@ impl Prometheus {
         std::fs::write(dir.path().join("token"), token).unwrap();
         let jobs: Vec<Value> = monitors.iter().map(|monitor| job(stage, *monitor, dir.path())).collect();
         let config = json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs});
-        // JSON is YAML.
-        std::fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
-        let address = format!("127.0.0.1:{}", lasting_port());
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("tsdb").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
-            .spawn()
-            .expect("Prometheus, by hack/setup prometheus");
-        Self { child: RefCell::new(child), address, dir }
+        Self(RefCell::new(prometheus::Prometheus::run(dir, &config, &[])))
     }
 
     /// What it has scraped, or tried to.
@@ -68,20 +52,11 @@ impl Prometheus {
 
     /// Null while it starts.
     fn asked(&self, what: &str, parameter: &str) -> Value {
-        if let Some(status) = self.child.borrow_mut().try_wait().unwrap() {
-            panic!("{status}: {}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
-        }
-        let address = format!("http://{}/api/v1/{what}", self.address);
+        let mut server = self.0.borrow_mut();
+        server.check();
+        let address = format!("{}/api/v1/{what}", server.base);
         let said = run(Command::new("curl").args(["-sS", "--get", &address, "--data-urlencode", parameter]));
         serde_json::from_str(&said.stdout).unwrap_or_default()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let child = self.child.get_mut();
-        let _ = child.kill();
-        let _ = child.wait();
     }
 }
 

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::super::cluster::{eventually_or, run, throughout};
-use super::super::world::{DEPLOYMENTS, HPAS, Place, Server, World, lasting_port};
+use super::super::world::{DEPLOYMENTS, HPAS, Place, Server, World};
+use crate::support::lasting_port;
 
 /// Of every HPA here.
 pub const COOLDOWN: Duration = Duration::from_secs(6);
