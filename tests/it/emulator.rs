@@ -12,7 +12,7 @@ mod command_line;
 mod sdk;
 
 /// The project's own copy of a script.
-pub(crate) fn hack(script: &str) -> PathBuf {
+fn hack(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hack").join(script)
 }
 
@@ -22,6 +22,17 @@ pub(crate) async fn run(mut command: Command) -> Output {
     let text = format!("{command:?}");
     let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     done.unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Python with the official SDK.
+pub(crate) async fn sdk_python() -> Command {
+    let mut setup = Command::new(hack("setup"));
+    setup.arg("oci");
+    let setup = run(setup).await;
+    let said = String::from_utf8_lossy(&setup.stderr);
+    assert!(setup.status.success(), "no official SDK to compare with; hack/setup oci says:\n{said}");
+    let venv = String::from_utf8(setup.stdout).unwrap();
+    Command::new(format!("{}/bin/python", venv.trim()))
 }
 
 /// What a program that went well printed, as JSON.

@@ -1,24 +1,17 @@
 //! The official Python SDK through a queue's whole life, in one process: most of its time is
 //! Python's start.
 
-use std::process::Command;
 use std::time::Duration;
 
 use depthgauge::oci::region::Region;
 use serde_json::{Value, json};
 
-use super::{hack, json, run};
+use super::{json, run, sdk_python};
 use crate::support::oci::{Oci, ocid};
 
 /// What `sdk.py` reports of this scenario.
 async fn report(scenario: &str, oci: &Oci, other_key: &str) -> Value {
-    let mut setup = Command::new(hack("setup"));
-    setup.arg("oci");
-    let setup = run(setup).await;
-    let said = String::from_utf8_lossy(&setup.stderr);
-    assert!(setup.status.success(), "no official SDK to compare with; hack/setup oci says:\n{said}");
-    let venv = String::from_utf8(setup.stdout).unwrap();
-    let mut python = Command::new(format!("{}/bin/python", venv.trim()));
+    let mut python = sdk_python().await;
     python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/emulator/sdk.py"));
     python.arg(scenario).arg(&oci.profile.config_file).arg(format!("http://{}", oci.address));
     python.args([&ocid("orders"), other_key]);

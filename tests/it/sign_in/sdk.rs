@@ -2,12 +2,11 @@
 //! refused with a message that has the cause.
 
 use std::path::Path;
-use std::process::Command;
 
 use depthgauge::oci::credentials::Credentials;
 use serde_json::Value;
 
-use crate::emulator::{hack, json, run};
+use crate::emulator::{json, run, sdk_python};
 
 const VECTORS: &str = include_str!("../../golden/oci/vectors.json");
 
@@ -51,11 +50,7 @@ fn indented(is_it: fn(&str) -> bool) -> impl Fn(String) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn profiles_are_read_as_the_sdk_reads_them_or_refused_with_the_cause() {
     crate::support::crypto();
-    let mut setup = Command::new(hack("setup"));
-    setup.arg("oci");
-    let setup = run(setup).await;
-    let said = String::from_utf8_lossy(&setup.stderr);
-    assert!(setup.status.success(), "no official SDK to compare with; hack/setup oci says:\n{said}");
+    let mut python = sdk_python().await;
     let folder = tempfile::tempdir().unwrap();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let good = vectors["private_key_pkcs8_pem"].as_str().unwrap();
@@ -118,8 +113,6 @@ async fn profiles_are_read_as_the_sdk_reads_them_or_refused_with_the_cause() {
     key("short", OnlySdk("less than 2048 bits"), golden("short.pem"));
     key("short-aes", OnlySdk("less than 2048 bits"), golden("short-aes.pem"));
 
-    let venv = String::from_utf8(setup.stdout).unwrap();
-    let mut python = Command::new(format!("{}/bin/python", venv.trim()));
     python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sign_in/profiles.py")).arg(folder.path());
     let theirs = json(&run(python).await);
     for (name, both) in cases {
