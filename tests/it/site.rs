@@ -127,16 +127,3 @@ async fn read(source: &dyn Source) -> Result<String, SourceError> {
     let items = source.read(&Facet::WHOLE, Instant::now() + LONG).await?;
     Ok(items.value(&MetricName::chosen("visits")).unwrap().to_string())
 }
-
-/// Reads until it is so, because files are followed a second after they change.
-async fn reads_until(source: &dyn Source, is_so: impl Fn(&Result<String, SourceError>) -> bool) {
-    let end = Instant::now() + LONG;
-    loop {
-        let found = read(source).await;
-        if is_so(&found) {
-            return;
-        }
-        assert!(Instant::now() < end, "still {found:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}

@@ -9,9 +9,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
-use super::{config, open, open_config, read, reads_until};
+use super::{config, open, open_config, read};
 use crate::support::authority::Authority;
 use crate::support::double::Double;
+use crate::support::eventually;
 use crate::support::files::Files;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -35,7 +36,7 @@ async fn seven(acceptor: TlsAcceptor) -> Double {
 async fn a_client_certificate_goes_with_any_auth() {
     let (files, authority) = (Files::new(), Authority::named("own"));
     let double = seven(mutual(&authority)).await;
-    let (certificate, key) = authority.client_pem("depthgauge");
+    let (certificate, key) = authority.client("depthgauge", &[]).pem();
     let ca = files.write("ca.pem", &authority.pem);
     let both = files.write("both.pem", &format!("{certificate}{key}"));
     let (certificate, key) = (files.write("tls.crt", &certificate), files.write("tls.key", &key));
@@ -61,7 +62,7 @@ async fn a_ca_file_replaces_the_systems_and_is_followed() {
     assert_eq!(error.cause, "TLS handshake failed");
     assert!(error.remedy.contains("`tls.caFile`"), "{}", error.remedy);
     files.write("ca.pem", &authority.pem);
-    reads_until(&*source, Result::is_ok).await;
+    eventually("a read with the new CA", async || read(&*source).await.ok()).await;
     // What can't be used changes nothing.
     files.write("ca.pem", "no certificate");
     assert_eq!(read(&*source).await.unwrap(), "7");

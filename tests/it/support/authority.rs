@@ -109,12 +109,6 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Certificate and key of a client of this name, as PEM.
-    pub(crate) fn client_pem(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        (params(name, &[]).signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
     /// A server at this address, over TLS.
     pub(crate) fn acceptor_for(&self, ip: IpAddr) -> TlsAcceptor {
         self.server_at(ip).acceptor()
