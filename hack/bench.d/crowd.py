@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
-from stage import MIB, Caller, Emulator, Front, Program, die, ocid, percentile, say
+from stage import MIB, Emulator, Front, Program, caller, die, ocid, percentile, say
 
 NAMESPACES = 10
 PERIOD = 15  # seconds between two requests of an HPA
@@ -90,15 +90,16 @@ class Cluster:
         return int((self.folder / f"{name}.pid").read_text())
 
     def events(self, since):
-        """What depthgauge requested since then: (verb, resource, status, begin, end)."""
+        """What depthgauge requested since then, watches aside: (status, begin, end)."""
         found = []
         for line in (self.folder / "audit.log").open():
             event = json.loads(line)
+            if event["user"]["username"] != USER or event["verb"] == "watch":
+                continue
             begin, end = (datetime.datetime.fromisoformat(event[key]).timestamp()
                           for key in ("requestReceivedTimestamp", "stageTimestamp"))
-            if event["user"]["username"] == USER and end >= since:
-                resource = event.get("objectRef", {}).get("resource", event["requestURI"])
-                found.append((event["verb"], resource, event.get("responseStatus", {}).get("code", 0), begin, end))
+            if end >= since:
+                found.append((event.get("responseStatus", {}).get("code", 0), begin, end))
         return found
 
 
@@ -152,13 +153,8 @@ class Replica(Program):
             "--scale-to-zero", "--service=depthgauge/depthgauge:443"])
         self.port = int(self.said(r"serving.*?127\.0\.0\.1:(\d+)")[1])
 
-    def memory(self):
-        return self.status("VmRSS")
-
     def caller(self, token):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return Caller(http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context), token)
+        return caller(self.port, token)
 
 
 class Controller(threading.Thread):
@@ -176,19 +172,17 @@ class Controller(threading.Thread):
             if self.over.wait(max(0, due - time.monotonic())):
                 return
             began = time.monotonic()
-            self.caller.connection.request("GET", path, headers={"Authorization": f"Bearer {self.caller.token}"})
-            answer = self.caller.connection.getresponse()
-            said = answer.read()
+            status, said = self.caller.get(path)
             self.waits.append(time.monotonic() - began)
-            if answer.status != 200:
-                self.failed[f"{answer.status} {json.loads(said).get('message', '')[:120]}"] += 1
+            if status != 200:
+                self.failed[f"{status} {json.loads(said).get('message', '')[:120]}"] += 1
             self.due.append((due + PERIOD, path))
             self.due.sort()
 
 
 def in_flight(events):
-    """The most requests that overlapped, watches aside."""
-    edges = [edge for verb, _, _, begin, end in events if verb != "watch" for edge in ((begin, 1), (end, -1))]
+    """The most requests that overlapped."""
+    edges = [edge for _, begin, end in events for edge in ((begin, 1), (end, -1))]
     most = now = 0
     for _, step in sorted(edges):
         now += step
@@ -197,15 +191,15 @@ def in_flight(events):
 
 
 def busiest_second(events):
-    return max(Counter(int(begin) for _, _, _, begin, _ in events).values(), default=0)
+    return max(Counter(int(begin) for _, begin, _ in events).values(), default=0)
 
 
-def wait_until(what, condition, patience=PATIENCE):
+def wait_until(what, condition):
     """The seconds until the condition holds."""
     began = time.monotonic()
     while not condition():
-        if time.monotonic() > began + patience:
-            die(f"{what}: not within {patience} s")
+        if time.monotonic() > began + PATIENCE:
+            die(f"{what}: not within {PATIENCE} s")
         time.sleep(0.25)
     return time.monotonic() - began
 
@@ -272,8 +266,7 @@ class Bench:
         start = lambda name: Replica(options.depthgauge, folder, cluster, self.config, own, name)
         self.leader = start("first")
         self.leader.said("scales to zero and back")
-        self.follower = start("second")
-        self.replicas, self.controllers = [self.leader, self.follower], []
+        self.replicas = [self.leader, start("second")]
 
     def at_zero(self):
         return sum(count == 0 for count in self.cluster.replicas().values())
@@ -282,11 +275,11 @@ class Bench:
         """Adds a row on what depthgauge requested since then."""
         seconds = max(time.time() - since, 0.001)
         # kube-apiserver writes an event when it has answered.
-        events = [event for event in self.cluster.events(since) if event[0] != "watch"]
-        refused = sum(status in (0, 429) or status >= 500 for _, _, status, _, _ in events)
+        events = self.cluster.events(since)
+        refused = sum(status in (0, 429) or status >= 500 for status, _, _ in events)
         flight, second = in_flight(events), busiest_second(events)
         connections = max(replica.front.count() for replica in self.replicas if replica.process.poll() is None)
-        memory = max(replica.memory() for replica in self.replicas if replica.process.poll() is None) / MIB
+        memory = max(replica.status("VmRSS") for replica in self.replicas if replica.process.poll() is None) / MIB
         self.rows.append((what, took, len(events) / seconds, second, refused, flight, connections, memory))
         if flight > IN_FLIGHT * len(self.replicas):
             self.missed.append(f"{what}: {flight} requests in flight; goal ≤ {IN_FLIGHT} of each replica")
@@ -303,22 +296,21 @@ class Bench:
     def steady(self):
         paths = [f"/apis/external.metrics.k8s.io/v1beta1/namespaces/crowd-{number % NAMESPACES}/oci_queue_length"
                  f"?labelSelector={quote(f'queue=q{number % self.labelled}')}" for number in range(self.options.hpas)]
-        for start in range(CALLERS):
-            self.controllers.append(Controller(self.leader.caller(self.reader), paths[start::CALLERS]))
-        for controller in self.controllers:
+        controllers = [Controller(self.leader.caller(self.reader), paths[start::CALLERS]) for start in range(CALLERS)]
+        for controller in controllers:
             controller.start()
         # Until every HPA has been served once, and background reads have begun.
         time.sleep(2 * PERIOD)
-        for controller in self.controllers:
+        for controller in controllers:
             controller.waits.clear()
             controller.failed.clear()
         since = time.time()
         time.sleep(STEADY)
         self.count(f"nothing changes, {self.options.hpas:,} HPAs are served", since)
-        waits = [wait for controller in self.controllers for wait in controller.waits]
-        failed = sum((controller.failed for controller in self.controllers), Counter())
+        waits = [wait for controller in controllers for wait in controller.waits]
+        failed = sum((controller.failed for controller in controllers), Counter())
         self.served = (len(waits) / STEADY, percentile(waits, 0.5) * 1000, percentile(waits, 0.99) * 1000, failed)
-        for controller in self.controllers:
+        for controller in controllers:
             controller.over.set()
         if failed:
             self.missed.append(f"{sum(failed.values())} queries failed; the most frequent: {failed.most_common(1)[0]}")

@@ -290,7 +290,7 @@ async def unread_streams(demo):
         reader, writer = await by_hand(demo, settings=NO_WINDOW, address=f"127.0.1.{number % 250 + 1}")
         path = b"/apis/external.metrics.k8s.io/v1beta1"
         # `:path`, by the static table's name and a value of its own.
-        asks = b"\x82\x87\x04" + bytes([len(path)]) + path + b"\x41\x01x"
+        asks = b"\x82\x87\x04" + hpack(path) + b"\x41\x01x"
         writer.write(b"".join(frame(HEADERS, 5, stream, asks) for stream in range(1, 201, 2)))
         await writer.drain()
         return reader, writer

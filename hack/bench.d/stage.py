@@ -344,9 +344,14 @@ class Serve(Program):
         new.rename(self.folder / "config.json")
 
     def caller(self):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return Caller(http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context), self.token)
+        return caller(self.port, self.token)
+
+
+def caller(port, token):
+    """A caller of the server at this port, whatever certificate that has."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Caller(http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context), token)
 
 
 class Caller:
@@ -355,8 +360,13 @@ class Caller:
     def __init__(self, connection, token):
         self.connection, self.token = connection, token
 
+    def get(self, path):
+        """Status, and the answer's body."""
+        self.connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
     def ask(self, queue):
         """Status, and the answer's document."""
-        self.connection.request("GET", API + quote(f"queue={queue}"), headers={"Authorization": f"Bearer {self.token}"})
-        answer = self.connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        status, body = self.get(API + quote(f"queue={queue}"))
+        return status, json.loads(body)
