@@ -106,6 +106,26 @@ struct Action {
 #[derive(Default)]
 struct Troubles(Mutex<[Option<String>; 2]>);
 
+// === impl Shared ===
+
+impl Shared {
+    fn new(client: kube::Client, catalog: Arc<Catalog>, lease: Arc<Lease>, instance: String, clock: Clock) -> Self {
+        let calls = calls::Calls::of_hpas();
+        Self {
+            scales: scale::Scales::new(client.clone(), calls.clone()),
+            objects: Arc::new(objects::Objects::new(client.clone(), clock)),
+            events: events::Events::new(client.clone(), calls.clone(), instance, clock),
+            client,
+            calls,
+            catalog,
+            lease,
+            findings: Findings::default(),
+            actions: Actions::default(),
+            clock,
+        }
+    }
+}
+
 // === impl Zero ===
 
 impl Zero {
@@ -119,20 +139,7 @@ impl Zero {
         clock: Clock,
         reporter: Reporter,
     ) -> Self {
-        let calls = calls::Calls::of_hpas();
-        let shared = Shared {
-            scales: scale::Scales::new(client.clone(), calls.clone()),
-            objects: Arc::new(objects::Objects::new(client.clone(), clock)),
-            events: events::Events::new(client.clone(), calls.clone(), instance, clock),
-            client,
-            calls,
-            catalog,
-            lease,
-            findings: Findings::default(),
-            actions: Actions::default(),
-            clock,
-        };
-        Self { shared: Arc::new(shared), reporter }
+        Self { shared: Arc::new(Shared::new(client, catalog, lease, instance, clock)), reporter }
     }
 
     /// What is wrong with which HPA, for whoever shows it.

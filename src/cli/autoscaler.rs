@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::told;
 use super::wire::{Trouble, Wire};
 use crate::hpa::Target;
-use crate::hpa::reader::{Entry, Hpa, Requested, Source};
+use crate::hpa::reader::{Entry, Hpa, Source};
 use crate::metric::{CATEGORY, MetricName};
 use crate::request::PREFIX;
 use crate::selector::ParseError;
@@ -124,16 +124,14 @@ impl<'o> Autoscaler<'o> {
 
     fn metric(&self, entry: Entry<'o>) -> Metric {
         let words = entry.words();
-        let Source::External(Requested { selector, target, target_type }) = entry.source else {
-            return Metric::Other(words);
-        };
+        let Source::External(requested) = entry.source else { return Metric::Other(words) };
         Metric::External(Question {
             namespace: self.namespace().to_owned(),
             is_ours: self.ours.has(&entry.name),
             metric: entry.name,
-            selector,
-            target,
-            target_type: target_type.to_owned(),
+            selector: requested.selector(),
+            target: requested.target,
+            target_type: requested.target_type.to_owned(),
         })
     }
 
@@ -153,7 +151,7 @@ impl<'o> Autoscaler<'o> {
 
     /// Whether depthgauge is to scale its workload to zero and back.
     pub(super) fn is_labelled(&self) -> bool {
-        is_labelled(self.written())
+        zero::autoscaler::is_labelled(self.written())
     }
 
     /// Since when depthgauge has it at 0.
@@ -163,7 +161,7 @@ impl<'o> Autoscaler<'o> {
 
     /// Whether it is to be left as it is.
     pub(super) fn is_paused(&self) -> bool {
-        self.written().annotation(zero::autoscaler::PAUSED).is_some_and(|value| value != "false")
+        zero::autoscaler::is_paused(self.written())
     }
 
     /// As scaling to zero reads it; `None` if that ignores it.
@@ -207,11 +205,6 @@ impl Question {
         let selector = &self.selector.as_ref().ok()?.selector;
         Some(label).filter(|_| self.is_ours && selector.named(label).is_none())
     }
-}
-
-/// Whether depthgauge is to scale the workload of this HPA to zero and back.
-pub(super) fn is_labelled(hpa: Hpa<'_>) -> bool {
-    hpa.label(zero::autoscaler::LABEL) == Some("true")
 }
 
 /// Whether it has a metric of one object.

@@ -9,6 +9,7 @@ use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus, MetricIdentifier, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{Spec, Target, Tolerance};
 use crate::metric::quantity::{Quantity, float};
@@ -44,8 +45,7 @@ pub enum Source<'o> {
 /// What a metrics API is requested for.
 #[derive(Clone, Debug)]
 pub struct Requested<'o> {
-    /// The selector, or why the controller refuses it: the metric has no value then.
-    pub selector: Result<MetricSelector, ParseError>,
+    selector: Option<&'o LabelSelector>,
     /// By the field that is set, `averageValue` before `value`; `None` without a positive number.
     pub target: Option<Target>,
     /// `target.type`. The controller ignores it for External metrics.
@@ -216,7 +216,7 @@ fn name_of(spec: &MetricSpec) -> Option<&str> {
 // === impl Requested ===
 
 impl<'o> Requested<'o> {
-    fn of(metric: &MetricIdentifier, target: &'o MetricTarget) -> Self {
+    fn of(metric: &'o MetricIdentifier, target: &'o MetricTarget) -> Self {
         let positive =
             |written: &resource::Quantity| Quantity::parse(&written.0).map(Quantity::milli).filter(|milli| *milli > 0);
         let number = match (&target.average_value, &target.value) {
@@ -224,8 +224,12 @@ impl<'o> Requested<'o> {
             (None, Some(written)) => positive(written).map(Target::Value),
             (None, None) => None,
         };
-        let selector = MetricSelector::of(metric.selector.as_ref());
-        Self { selector, target: number, target_type: &target.type_ }
+        Self { selector: metric.selector.as_ref(), target: number, target_type: &target.type_ }
+    }
+
+    /// The selector, or why the controller refuses it: the metric has no value then.
+    pub fn selector(&self) -> Result<MetricSelector, ParseError> {
+        MetricSelector::of(self.selector)
     }
 }
 

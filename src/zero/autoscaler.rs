@@ -125,7 +125,7 @@ impl Autoscaler {
     pub fn of(object: &HorizontalPodAutoscaler, known: &BTreeSet<MetricName>) -> Option<Self> {
         let (meta, hpa) = (&object.metadata, Hpa::new(object));
         let target = hpa.target()?;
-        let labelled = hpa.label(LABEL) == Some("true");
+        let labelled = is_labelled(hpa);
         let sizes = hpa.sizes();
         let (min, max) = (u32::try_from(sizes.min).unwrap_or_default(), u32::try_from(sizes.max).unwrap_or_default());
         // Where the HPA goes to zero itself, it looks at them itself.
@@ -153,8 +153,7 @@ impl Autoscaler {
             limit: Limit::of(hpa.scale_up()),
             cooldown: hpa.annotation(COOLDOWN).map_or(Ok(window), cooldown),
             external_only: hpa.annotation(ZERO_BY).map_or(Ok(false), zero_by),
-            // Every value except "false" pauses.
-            paused: hpa.annotation(PAUSED).is_some_and(|value| value != "false"),
+            paused: is_paused(hpa),
             fast_wake: hpa.annotation(FAST_ACTIVATION) == Some("true"),
             rescue: hpa.annotation(RECOVER_STUCK) == Some("true"),
             memory,
@@ -224,6 +223,16 @@ impl State {
         let fails_since = fails.and_then(|active| active.since);
         Self { rests, scaled_to_zero: hpa.has_scaled_to_zero(), at_zero, fails_since }
     }
+}
+
+/// Whether depthgauge is to scale the workload of this HPA to zero and back.
+pub fn is_labelled(hpa: Hpa<'_>) -> bool {
+    hpa.label(LABEL) == Some("true")
+}
+
+/// Whether it is to be left as it is. Every value except "false" pauses.
+pub fn is_paused(hpa: Hpa<'_>) -> bool {
+    hpa.annotation(PAUSED).is_some_and(|value| value != "false")
 }
 
 fn cooldown(text: &str) -> Result<Duration, String> {

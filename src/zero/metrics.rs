@@ -80,7 +80,7 @@ pub enum Told {
 
 impl Metric {
     fn of(entry: &Entry<'_>, requested: &Requested<'_>, question: impl FnOnce(MetricSelector) -> Question) -> Self {
-        let question = match requested.selector.clone() {
+        let question = match requested.selector() {
             Ok(selector) => question(selector),
             Err(why) => Question::Invalid { name: entry.name.clone(), why },
         };
@@ -155,7 +155,9 @@ pub(super) fn of(
     objects_count: bool,
     known: &BTreeSet<MetricName>,
 ) -> (Vec<Metric>, Vec<String>) {
-    let any_of_ours = entries.iter().any(|entry| ours(known, entry).is_some());
+    let is_ours =
+        |entry: &Entry<'_>| matches!(entry.source, Source::External(_)) && known.contains(entry.name.as_str());
+    let any_of_ours = entries.iter().any(is_ours);
     let (mut metrics, mut others) = (Vec::new(), Vec::new());
     for entry in entries {
         let object = || object(entry).filter(|_| objects_count && any_of_ours);

@@ -24,7 +24,7 @@ use crate::metric::{MetricName, Namespace};
 
 /// From a watch that failed to the next, within which replicas spread.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
-/// How often the Lease and the metrics of the config are compared with what they were.
+/// The longest time between two comparisons of the Lease and of the config's metrics with what they were.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the report of an orphan waits for this replica to act: as long as a holder of the Lease that
 /// was killed takes to be replaced.

@@ -243,7 +243,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
     });
     let words = of_pods.filter(|_| hpa.written().sizes().min == 0)?;
     Some(Finding::warn(format!(
-        "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1; with --scale-to-zero, label {} and annotation {}=external the queue alone decides about 0",
+        "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1. With minReplicas 1, serve --scale-to-zero, label {}=true and annotation {}=external, the queue alone decides about 0",
         hpa.title(),
         zero::autoscaler::LABEL,
         zero::autoscaler::ZERO_BY

@@ -14,13 +14,14 @@ use super::report::Report;
 use super::rights::Scales;
 use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
-use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects, is_labelled};
+use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::version::{Version, may_scale_to_zero};
 use crate::cli::wire::{Trouble, Wire};
 use crate::hpa::reader::Hpa;
+use crate::zero::autoscaler::is_labelled;
 use crate::zero::finding::Problem;
 use crate::zero::{OBJECT_RIGHTS, OBJECT_VERSIONS};
 

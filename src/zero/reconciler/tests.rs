@@ -13,9 +13,8 @@ use crate::metric::Clock;
 use crate::metric::quantity::Quantity;
 use crate::source::KINDS;
 use crate::zero::autoscaler::tests::hpa;
-use crate::zero::calls::Calls;
 use crate::zero::scale::tests::answering;
-use crate::zero::{Actions, Findings, LEASE, Lease, events, objects, scale};
+use crate::zero::{LEASE, Lease};
 
 /// The requests that it got: method, path, body.
 pub(in crate::zero) type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
@@ -44,19 +43,7 @@ fn shared_by(
     });
     let (catalog, _) = Catalog::new(Vec::new(), KINDS, clock);
     let lease = Lease::new(client.clone(), "dg".to_owned(), LEASE.to_owned(), "it", clock);
-    let calls = Calls::of_hpas();
-    let shared = Shared {
-        scales: scale::Scales::new(client.clone(), calls.clone()),
-        objects: Arc::new(objects::Objects::new(client.clone(), clock)),
-        events: events::Events::new(client.clone(), calls.clone(), "it".to_owned(), clock),
-        client,
-        calls,
-        catalog: Arc::new(catalog),
-        lease: Arc::new(lease),
-        findings: Findings::default(),
-        actions: Actions::default(),
-        clock,
-    };
+    let shared = Shared::new(client, Arc::new(catalog), Arc::new(lease), "it".to_owned(), clock);
     (Arc::new(shared), requests)
 }
 
