@@ -165,7 +165,6 @@ impl Roots {
         let path = verified.map_err(|error| {
             // CAs out of their time verify nothing. They explain why there is no issuer.
             let all: Vec<_> = anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
-            let usage = webpki::KeyUsage::client_auth();
             let by_all = || end_entity.verify_for_usage(algorithms, &all, intermediates, time, usage, None, None);
             if all.len() > trusted.len() && by_all().is_ok() { Cause::CaOutOfTime } else { cause(&error, leaf) }
         })?;

@@ -26,6 +26,7 @@ use tower::{BoxError, ServiceBuilder};
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
 use super::kubeconfig;
+use super::wire::each_once;
 use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
@@ -149,10 +150,5 @@ fn cause(error: &legacy::Error) -> String {
         return what.to_owned();
     }
     // Above another cause, an error of the tunnel adds nothing.
-    let texts = texts.into_iter().filter(|text| tunnel_failure(text).is_none());
-    texts.fold(String::new(), |text, next| match text.as_str() {
-        "" => next,
-        _ if text.contains(&next) => text,
-        _ => format!("{text}: {next}"),
-    })
+    each_once(texts.into_iter().filter(|text| tunnel_failure(text).is_none()))
 }

@@ -67,10 +67,7 @@ fn check(paths: &[PathBuf]) -> Result<()> {
         }
         parsed => parsed?,
     };
-    for (place, warning) in files.iter().flat_map(placeholders) {
-        eprintln!("{place}: warning: {warning}");
-    }
-    for (place, warning) in config.warnings() {
+    for (place, warning) in warnings(&files, &config) {
         eprintln!("{place}: warning: {warning}");
     }
     println!("{}, no errors", counted(config.source_count(), "source"));
@@ -89,9 +86,14 @@ fn title(path: &Path) -> String {
     if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
+/// Places and texts of what may be wrong in a config without errors.
+pub(super) fn warnings(files: &[File], config: &Config) -> Vec<(String, String)> {
+    files.iter().flat_map(placeholders).chain(config.warnings().iter().cloned()).collect()
+}
+
 /// Where an OCID is still what our manifests have for it (`config.yaml:8`), and what to do.
-pub(super) fn placeholders(file: &File) -> Vec<(String, &'static str)> {
+fn placeholders(file: &File) -> Vec<(String, String)> {
     let lines = (1..).zip(file.text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER));
     let place = |(number, _): (usize, &str)| format!("{}:{number}", file.path.display());
-    lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here")).collect()
+    lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here".to_owned())).collect()
 }

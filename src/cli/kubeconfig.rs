@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use anyhow::{Context as _, Result, anyhow};
 use kube::config::{Cluster, Kubeconfig};
@@ -13,7 +13,11 @@ use crate::document::{Node, Problems};
 
 /// One file. What it names by a relative path is beside it, as kubectl has it.
 pub(super) fn read(file: &Path) -> Result<Kubeconfig> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    parse(file, fs::read_to_string(file))
+}
+
+fn parse(file: &Path, text: io::Result<String>) -> Result<Kubeconfig> {
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
     let mut problems = Problems::default();
     let Some(node) = Node::parse(&text, &mut problems) else {
         let lines: Vec<_> = problems.lines().map(|line| format!("{}:{line}", file.display())).collect();
@@ -33,11 +37,13 @@ pub(super) fn of_environment() -> Result<Option<Kubeconfig>> {
 fn of_files(list: &OsStr) -> Result<Option<Kubeconfig>> {
     let (mut merged, mut skipped): (Option<Kubeconfig>, _) = (None, None);
     for file in env::split_paths(list).filter(|file| !file.as_os_str().is_empty()) {
-        if adds_nothing(&file) {
-            skipped = Some(file);
+        // Once: it may be a pipe.
+        let text = fs::read_to_string(&file);
+        if adds_nothing(&text) {
+            skipped = Some((file, text));
             continue;
         }
-        let next = read(&file)?;
+        let next = parse(&file, text)?;
         merged = Some(match merged {
             Some(kubeconfig) => kubeconfig.merge(next).with_context(|| file.display().to_string())?,
             None => next,
@@ -45,13 +51,13 @@ fn of_files(list: &OsStr) -> Result<Option<Kubeconfig>> {
     }
     match (merged, skipped) {
         // Fails, and says why.
-        (None, Some(file)) => read(&file).map(Some),
+        (None, Some((file, text))) => parse(&file, text).map(Some),
         (merged, _) => Ok(merged),
     }
 }
 
-fn adds_nothing(file: &Path) -> bool {
-    match fs::read_to_string(file) {
+fn adds_nothing(text: &io::Result<String>) -> bool {
+    match text {
         Ok(text) => text.trim().is_empty(),
         Err(error) => error.kind() == ErrorKind::NotFound,
     }

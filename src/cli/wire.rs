@@ -31,8 +31,8 @@ pub(super) enum Trouble {
     Absent(String),
     /// Nobody serves the API.
     Unserved,
-    /// The request was not authenticated. After [`Wire::hello`] that is by a server behind
-    /// kube-apiserver, of kube-apiserver itself.
+    /// Status 401. [`Wire::hello`] reports a user whom kube-apiserver refuses. After it, the server behind
+    /// kube-apiserver refuses kube-apiserver's own certificate.
     Unauthenticated(String),
     /// Whoever asks may not; that says nothing about what was asked for.
     Forbidden(String),
@@ -164,16 +164,13 @@ fn causes(error: &kube::Error) -> String {
         kube::Error::Service(inner) => &**inner,
         other => other,
     };
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
-        }
-        cause = error.source();
-    }
-    told
+    each_once(std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string))
+}
+
+/// Texts in their order, without one that those before it contain.
+pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
+    let joined = texts.reduce(|all, next| if all.contains(&next) { all } else { format!("{all}: {next}") });
+    joined.unwrap_or_default()
 }
 
 /// The error of a request that exceeds its deadline.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::report::Report;
 use crate::cli::clock;
-use crate::cli::config::placeholders;
+use crate::cli::config::warnings;
 use crate::cli::finding::Finding;
 use crate::config::{self, Config, ConfigError};
 use crate::lookup::{self, Single};
@@ -31,10 +31,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
         Err(error) => return report.add("config", &Finding::fail(error.to_string())),
     };
     report.add("config", &counted(file, config.source_count()));
-    for (place, warning) in files.iter().flat_map(placeholders) {
-        report.add("config", &Finding::warn(format!("{place}: {warning}")));
-    }
-    for (place, warning) in config.warnings() {
+    for (place, warning) in warnings(&files, &config) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
     let bindings = match config.open(clock) {

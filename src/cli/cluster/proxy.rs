@@ -76,12 +76,12 @@ impl fmt::Display for Proxy {
 
 /// Whether the variables leave this server out.
 fn is_direct(server: &Uri, port: u16, exceptions: &str) -> bool {
-    let mut entries = exceptions.split(',').map(str::trim);
+    let entries = exceptions.split(',').map(str::trim);
     if server.host().is_some_and(is_loopback) || entries.clone().any(|entry| entry == "*") {
         return true;
     }
     // As the matcher reads them: it knows no ports, no `*.`, and IPv6 addresses without brackets only.
-    let entries: Vec<&str> = entries.by_ref().filter_map(|entry| host_of(entry, port)).collect();
+    let entries: Vec<&str> = entries.filter_map(|entry| host_of(entry, port)).collect();
     // Any proxy: only whether there is one counts.
     let matcher = Matcher::builder().all("http://proxy").no(entries.join(",")).build();
     matcher.intercept(server).is_none()
