@@ -157,9 +157,14 @@ impl Client {
         &self.upstream
     }
 
-    /// Whether an error status may pass within a moment, see [`Protocol::is_transient`].
-    pub fn is_transient(&self, error: &StatusError) -> bool {
-        (self.protocol.is_transient)(error)
+    /// Whether a request failed because of its host: no connection, no answer in time, or a 5xx that may
+    /// pass.
+    pub fn is_failure_of_host(&self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => true,
+            Fault::Status(status) => status.status >= 500 && (self.protocol.is_transient)(status),
+            Fault::TooLong(_) | Fault::NotSent { .. } => false,
+        }
     }
 
     /// Gets ready for requests to this URL.
@@ -282,7 +287,9 @@ impl Client {
         if status.is_success() {
             return Ok(Response { status, headers, body, request_id: id.clone() });
         }
-        if let Some(proxy) = proxy().filter(|_| status == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && let Some(proxy) = proxy()
+        {
             let cause: Cause = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(status.to_string()));
             return Err(Fault::Proxy(ProxyFailure { proxy, what: CREDENTIALS_WANTED }.into(), cause).into());
         }
@@ -318,12 +325,11 @@ impl Client {
             host.pause(key, wait, cause.clone(), now);
         }
         let outcome = match &error.fault {
-            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => Outcome::Failed(cause),
-            Fault::Status(status) if status.status >= 500 && self.is_transient(status) => Outcome::Failed(cause),
+            fault if self.is_failure_of_host(fault) => Outcome::Failed(cause),
+            Fault::NotSent { .. } => Outcome::NotSent,
             // A conflict asks for fewer requests, too.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
-            Fault::Status(_) | Fault::TooLong(_) => Outcome::Answered,
-            Fault::NotSent { .. } => Outcome::NotSent,
+            _ => Outcome::Answered,
         };
         host.record(key, &outcome, now)
     }
@@ -335,7 +341,7 @@ impl Client {
             Fault::TimedOut => true,
             // A connection has most of a read's time to come.
             Fault::Unreachable(kind, _) => kind.may_pass(),
-            Fault::Status(status) => status.retry_after.is_none() && self.is_transient(status),
+            Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
             // It takes a change of the proxy, or of what the environment says of it.
             Fault::Proxy(..) | Fault::TooLong(_) | Fault::NotSent { .. } => false,
         }

@@ -90,7 +90,7 @@
 //!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
-//!   source/{keys,items,facet}.rs   key tables, keys/schema.rs: as JSON Schema; what a read brings; which part of a source
+//!   source/{keys,items,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings; which part of a source
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
 //!                      which of its URLs; a failure as a source's error
 //!   source/chosen.rs   metrics whose names the config chooses: from numbers of a service to items; pure

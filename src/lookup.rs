@@ -63,7 +63,7 @@ pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
 pub use refused::Unselectable;
 
-use chosen::{Share, ShareItem};
+use chosen::{Answered, Share};
 use consumers::Consumer;
 use entries::Entries;
 use entry::Entry;
@@ -72,10 +72,10 @@ use metrics::Metrics;
 use no_match::no_match;
 use query::Query;
 use reader::Replacement;
-use reading::{AnswerOptions, Answered, Context, Reading};
+use reading::{AnswerOptions, Context, Reading};
 use readings::ReadingsMaker;
 use registry::Registry;
-use rules::{Applied, ItemAccess, ValueRules};
+use rules::{ItemAccess, ValueRules};
 use schedule::Requester;
 use state::ReadingState;
 use view::View;
@@ -335,9 +335,8 @@ impl Item<'_> {
                 true => answered.labels,
                 false => answered.labels.iter().fold(own.clone(), with),
             };
-            ShareItem { labels, value: answered.value, applied: answered.applied }
+            Answered { labels, ..answered }
         };
-        let falls_back = answer.items.iter().any(|answered| answered.applied == Some(Applied::Fallback));
         let items = answer.items.into_iter().map(sample).collect();
         // A rule of the config applies to the items of this source, and one of the selector to the answer.
         let activation =
@@ -346,7 +345,6 @@ impl Item<'_> {
             items,
             timestamp: answer.timestamp,
             activation,
-            falls_back,
             sums: entry.rules.items.sums,
             place: entry.rules.items.place.clone(),
             keys: answer.keys,

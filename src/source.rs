@@ -361,6 +361,16 @@ impl SourceError {
         let (cause, detail) = (cause.into(), detail.into());
         Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
+
+    /// The error of a request that was not sent because of this one. It has the same message, because it is
+    /// the same outage.
+    #[must_use]
+    pub fn not_sent(self, retry_after: Option<Duration>) -> Self {
+        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
+        let detail = format!("not sent, because {why} after this: {}", self.detail);
+        // `Retry-After` counts from the earlier response.
+        Self { detail, retry_after, ..self }
+    }
 }
 
 // === impl dyn Source ===

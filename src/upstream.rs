@@ -85,11 +85,11 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 /// How a request ended, as far as the state of the host depends on it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The host works. An error status below 500 is an answer too.
+    /// The host works. An error status that is about the request is an answer too.
     Answered,
     /// The host works and limits its clients.
     Throttled,
-    /// The host does not work: no connection, no answer in time, or 5xx.
+    /// The host does not work: no connection, no answer in time, or a 5xx that may pass.
     Failed(Cause),
     /// Nothing was sent, so nothing is known.
     NotSent,

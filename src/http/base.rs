@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ::http::Uri;
 
-use super::url::{Url, address, host, is_loopback};
+use super::url::{Url, address, host, is_loopback, is_near};
 
 /// The addresses of the metadata services of clouds that are not link-local: Alibaba Cloud, Azure, Oracle
 /// Cloud and AWS. They hand out credentials to every client.
@@ -64,6 +64,11 @@ impl BaseUrl {
     /// Name and port, by which [`crate::upstream`] knows the host.
     pub fn authority(&self) -> String {
         host(&self.0)
+    }
+
+    /// Whether its host is out of the reach of proxies, see [`is_near`].
+    pub fn is_near(&self) -> bool {
+        self.0.host_str().is_some_and(is_near)
     }
 
     /// Whether credentials cross a network without encryption on the way there.

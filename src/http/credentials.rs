@@ -152,14 +152,11 @@ fn make(reading: &mut Reading, method: &Method, headers: &[(HeaderName, PathBuf)
             basic(&mut made, &user, &password)?;
         }
         Method::Bearer(file) => {
-            let token = read(reading, file)?;
-            add(&mut made, AUTHORIZATION, &format!("Bearer {token}")).ok_or_else(|| wrong(file, NO_HEADER))?;
-            made.secrets.push(token);
+            add_secret(&mut made, AUTHORIZATION, "Bearer ", read(reading, file)?)
+                .ok_or_else(|| wrong(file, NO_HEADER))?;
         }
         Method::Header(name, file) => {
-            let value = read(reading, file)?;
-            add(&mut made, name.clone(), &value).ok_or_else(|| wrong(file, NO_HEADER))?;
-            made.secrets.push(value);
+            add_secret(&mut made, name.clone(), "", read(reading, file)?).ok_or_else(|| wrong(file, NO_HEADER))?;
         }
         Method::Query(name, file) => {
             let value = read(reading, file)?;
@@ -168,9 +165,7 @@ fn make(reading: &mut Reading, method: &Method, headers: &[(HeaderName, PathBuf)
         }
     }
     for (name, file) in headers {
-        let value = read(reading, file)?;
-        add(&mut made, name.clone(), &value).ok_or_else(|| wrong(file, NO_HEADER))?;
-        made.secrets.push(value);
+        add_secret(&mut made, name.clone(), "", read(reading, file)?).ok_or_else(|| wrong(file, NO_HEADER))?;
     }
     Ok(made)
 }
@@ -179,6 +174,13 @@ const NO_HEADER: &str = "it can be no value of a header: ASCII characters only, 
 
 fn add(made: &mut Authorization, name: HeaderName, value: &str) -> Option<()> {
     made.headers.push((name, sensitive(value)?));
+    Some(())
+}
+
+/// A header whose value is a secret, after this prefix.
+fn add_secret(made: &mut Authorization, name: HeaderName, prefix: &str, secret: String) -> Option<()> {
+    add(made, name, &format!("{prefix}{secret}"))?;
+    made.secrets.push(secret);
     Some(())
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::url::{Url, is_near};
+use super::url::{Url, is_bare, is_near};
 
 /// Variables in the order in which they apply to `https://`.
 const OF_HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -126,12 +126,7 @@ impl FromStr for Choice {
             return Ok(Self::None);
         }
         let url: Url = text.parse().map_err(|_| BadChoice)?;
-        let bare = url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        if bare && url.has_host() && is_usable(text) { Ok(Self::By(url)) } else { Err(BadChoice) }
+        if is_bare(&url) && url.has_host() && is_usable(text) { Ok(Self::By(url)) } else { Err(BadChoice) }
     }
 }
 

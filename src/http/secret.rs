@@ -4,10 +4,14 @@ use std::path::Path;
 
 use crate::watched::Reading;
 
-/// The content of a file, without line feeds at its end. No error message contains any of it.
+/// The content of a file.
+pub(super) fn content(reading: &mut Reading, file: &Path) -> Result<Vec<u8>, String> {
+    reading.read(file).map_err(|error| wrong(file, &error.to_string()))
+}
+
+/// The text of a file, without line feeds at its end. No error message contains any of it.
 pub(super) fn read(reading: &mut Reading, file: &Path) -> Result<String, String> {
-    let content = reading.read(file).map_err(|error| wrong(file, &error.to_string()))?;
-    let text = String::from_utf8(content).map_err(|_| wrong(file, "it is not UTF-8"))?;
+    let text = String::from_utf8(content(reading, file)?).map_err(|_| wrong(file, "it is not UTF-8"))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() { Err(wrong(file, "it is empty")) } else { Ok(text.to_owned()) }
 }

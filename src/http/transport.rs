@@ -10,6 +10,7 @@ use reqwest::{Certificate, ClientBuilder};
 
 use super::error::with_causes;
 use super::proxy::{Proxy, Route};
+use super::secret::{content, wrong};
 use super::url::{Url, is_loopback};
 use crate::watched::{OnUse, Reading};
 
@@ -206,7 +207,7 @@ impl TlsFiles {
         beside_system: bool,
     ) -> Result<ClientBuilder, String> {
         let roots = match &self.ca {
-            Some(file) => Some(in_file(file, reading.read(file), |pem| Roots::of(&pem))?),
+            Some(file) => Some(Roots::of(&content(reading, file)?).map_err(|error| wrong(file, &error))?),
             None => None,
         };
         let builder = match roots {
@@ -216,25 +217,15 @@ impl TlsFiles {
             roots => builder.tls_certs_merge(roots.unwrap_or_default().0),
         };
         let Some(certificate) = &self.certificate else { return Ok(builder) };
-        let mut pem = in_file(certificate, reading.read(certificate), Ok)?;
+        let mut pem = content(reading, certificate)?;
         if let Some(key) = &self.key {
             pem.push(b'\n');
-            pem.extend(in_file(key, reading.read(key), Ok)?);
+            pem.extend(content(reading, key)?);
         }
         let identity = reqwest::Identity::from_pem(&pem);
-        let identity = identity.map_err(|error| format!("file {}: {}", certificate.display(), with_causes(&error)))?;
+        let identity = identity.map_err(|error| wrong(certificate, &with_causes(&error)))?;
         Ok(builder.identity(identity))
     }
-}
-
-/// What a file contains, or an error message that names it.
-fn in_file<T>(
-    file: &Path,
-    content: std::io::Result<Vec<u8>>,
-    parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
-) -> Result<T, String> {
-    let parsed = content.map_err(|error| error.to_string()).and_then(parse);
-    parsed.map_err(|error| format!("file {}: {error}", file.display()))
 }
 
 // === impl Instead ===

@@ -23,6 +23,15 @@ pub fn host(url: &Url) -> String {
     }
 }
 
+/// Whether a URL has a scheme, a host and a port only.
+pub fn is_bare(url: &Url) -> bool {
+    url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
 /// Whether a host, as it stands in a URL, is this machine itself.
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || address(host).is_some_and(|address| address.is_loopback())

@@ -23,12 +23,10 @@ const PLACE_BYTES: usize = 60;
 
 /// The contribution of a source to an answer.
 pub(super) struct Share {
-    pub(super) items: Vec<ShareItem>,
+    pub(super) items: Vec<Answered>,
     pub(super) timestamp: Timestamp,
     /// The threshold that the sum of these items must exceed, otherwise 0 is served.
     pub(super) activation: Option<Quantity>,
-    /// Whether the source can't be read, and its fallback is served.
-    pub(super) falls_back: bool,
     /// Whether several items may be added up.
     pub(super) sums: bool,
     /// Where its entry is written.
@@ -39,8 +37,8 @@ pub(super) struct Share {
     pub(super) hidden_by: Option<Box<str>>,
 }
 
-/// An item of it.
-pub(super) struct ShareItem {
+/// An item that is served.
+pub(super) struct Answered {
     /// Without the one that says which rule made the value.
     pub(super) labels: Labels,
     /// Or the error message of one that is unknown.
@@ -52,10 +50,11 @@ pub(super) struct ShareItem {
 /// The samples of an answer, if all of its values are known.
 pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupError> {
     let (mut samples, mut falls_back) = (Vec::new(), false);
-    for Share { items, timestamp, activation, falls_back: share_falls_back, .. } in shares {
+    for Share { items, timestamp, activation, .. } in shares {
+        let share_falls_back = items.iter().any(|item| item.applied == Some(Applied::Fallback));
         falls_back |= share_falls_back;
         let first = samples.len();
-        for ShareItem { mut labels, value, applied } in items {
+        for Answered { mut labels, value, applied } in items {
             let value = value.map_err(LookupError::Unavailable)?;
             if let Some(applied) = applied {
                 labels = labels.with(rules::LABEL, applied.as_str());
@@ -77,7 +76,7 @@ pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sampl
 pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupError> {
     let metric = &query.metric;
     let items = shares.iter().flat_map(|share| share.items.iter().map(move |item| (item, share)));
-    let items: Vec<(&ShareItem, &Share)> = items.collect();
+    let items: Vec<(&Answered, &Share)> = items.collect();
     let mut seen: HashMap<&Labels, &Share> = HashMap::new();
     for &(item, share) in &items {
         if let Some(first) = seen.insert(&item.labels, share) {

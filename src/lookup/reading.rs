@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::activation::Activations;
+use super::chosen::Answered;
 use super::consumers::{Consumer, Consumers};
 use super::history::History;
 use super::limits::{ITEMS_PER_NAMESPACE, PARTS_MAX};
@@ -111,6 +112,7 @@ pub(super) struct AnswerOptions<'q> {
 
 /// What is served.
 pub(super) struct Answer {
+    /// With their own labels, besides those of the source.
     pub(super) items: Vec<Answered>,
     /// When the source was read; for a fallback, now.
     pub(super) timestamp: Timestamp,
@@ -118,16 +120,6 @@ pub(super) struct Answer {
     pub(super) keys: BTreeSet<String>,
     /// The label by which the namespace may read no item.
     pub(super) hidden_by: Option<Box<str>>,
-}
-
-/// An item that is served.
-pub(super) struct Answered {
-    /// Its own, besides those of the source.
-    pub(super) labels: Labels,
-    /// Or the error message of one that is unknown.
-    pub(super) value: Result<Quantity, Arc<str>>,
-    /// The rule that made the value.
-    pub(super) applied: Option<Applied>,
 }
 
 // === impl SourceRead ===

@@ -199,7 +199,12 @@ impl ReadingState {
                 .map(|pattern| pattern.as_str().to_owned())
                 .collect(),
             identity_tail: source.readings.tail().to_owned(),
-            place: source.kind.labels.iter().copied().zip(source.place().flatten().map(str::to_owned)).collect(),
+            place: source
+                .kind
+                .labels
+                .iter()
+                .filter_map(|label| Some((*label, source.labels.value(label)?.to_owned())))
+                .collect(),
             facet: reading.poll.facet.clone(),
             active: state.active,
             breaker_open,

@@ -149,10 +149,12 @@ impl ConfigFile {
         let profile = self.profile(profile, "an API key")?;
         let fingerprint =
             profile.required("fingerprint", is_fingerprint, "16 pairs of lower-case hex digits with colons between")?;
+        let tenancy = profile.required("tenancy", is_ocid, "an OCID (ocid1.tenancy.oc1..UNIQUE_ID)")?;
+        let user = profile.required("user", is_ocid, "an OCID (ocid1.user.oc1..UNIQUE_ID)")?;
         Ok(ApiKeyProfile {
-            tenancy: profile.required("tenancy", is_ocid, "an OCID (ocid1.tenancy.oc1..UNIQUE_ID)")?,
-            user: profile.required("user", is_ocid, "an OCID (ocid1.user.oc1..UNIQUE_ID)")?,
-            fingerprint,
+            tenancy: tenancy.text.clone(),
+            user: user.text.clone(),
+            fingerprint: fingerprint.text.clone(),
             key: profile.key()?,
             region: profile.region()?,
         })
@@ -213,19 +215,15 @@ impl Profile<'_> {
         key: &'static str,
         is_well_formed: fn(&str) -> bool,
         expected: &str,
-    ) -> Result<String, ConfigFileError> {
-        let value = self.present(key)?;
-        self.well_formed(value, key, is_well_formed, expected).map(|()| value.text.clone())
-    }
-
-    fn present(&self, key: &'static str) -> Result<&Value, ConfigFileError> {
+    ) -> Result<&Value, ConfigFileError> {
         let value = self.file.found(self.name, key).filter(|value| !value.text.is_empty());
-        value.ok_or_else(|| ConfigFileError::Missing {
+        let value = value.ok_or_else(|| ConfigFileError::Missing {
             profile: self.name.to_owned(),
             key,
             method: self.method,
             note: text::swallowed(&self.file.sections, |line| text::sets(line, key)),
-        })
+        })?;
+        self.well_formed(value, key, is_well_formed, expected).map(|()| value)
     }
 
     fn well_formed(
@@ -243,8 +241,7 @@ impl Profile<'_> {
     /// A path, and what names it. A path may have any characters.
     fn file(&self, key: &'static str) -> Result<(PathBuf, String), ConfigFileError> {
         let path = self.required(key, |_| true, "a path")?;
-        let named_by = format!("`{key}` of profile [{}] ({})", self.name, self.present(key)?.place());
-        Ok((expand_home(&path), named_by))
+        Ok((expand_home(&path.text), format!("`{key}` of profile [{}] ({})", self.name, path.place())))
     }
 
     fn key(&self) -> Result<KeyFile, ConfigFileError> {

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
-use crate::http::url::{Url, host, is_loopback};
+use crate::http::base::encoded;
+use crate::http::url::{Url, host, is_bare, is_loopback};
 
 /// A scheme, host and port that signed requests may be sent to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,10 +47,8 @@ impl Endpoint {
     /// The same with a query, whose values may be any text.
     pub(super) fn url_with(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
-        url.query_pairs_mut().extend_pairs(query);
-        // A blank as `%20`, which nobody can take for a plus; a real one is `%2B` by now.
-        let unambiguous = url.query().unwrap_or_default().replace('+', "%20");
-        url.set_query((!query.is_empty()).then_some(unambiguous.as_str()));
+        let query = encoded(query.iter().copied());
+        url.set_query((!query.is_empty()).then_some(query.as_str()));
         url
     }
 }
@@ -64,11 +63,6 @@ impl FromStr for Endpoint {
             return Err(bad());
         }
         let url: Url = text.trim_end_matches('/').parse().map_err(|_| bad())?;
-        let bare = url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
         let safe = match (url.scheme(), url.host()) {
             ("https", Some(_)) => true,
             ("http", Some(host)) => is_loopback(&host.to_string()),
@@ -76,7 +70,7 @@ impl FromStr for Endpoint {
         };
         // Some hosts are a URL to browsers and nothing that HTTP can ask: `https://a{b`.
         let askable = url.as_str().parse::<Uri>().is_ok();
-        if bare && safe && askable { Ok(Self(url)) } else { Err(bad()) }
+        if is_bare(&url) && safe && askable { Ok(Self(url)) } else { Err(bad()) }
     }
 }
 

@@ -19,7 +19,6 @@ use super::{
     Source, SourceError, Step, Verdict,
 };
 use crate::http::base::BaseUrl;
-use crate::http::url::is_near;
 use crate::http::{Protocol, Response};
 use crate::metric::quantity::Quantity;
 
@@ -91,18 +90,10 @@ const WARNINGS: Key = Key::new(
 
 const ONLY: Key = Key::new(
     "only",
-    Shape::Map(NONEMPTY, NONEMPTY),
+    Shape::Map(Text::NONEMPTY, Text::NONEMPTY),
     "Labels and values that every series must have, such as the cluster where several write to one store. An answer with another series is an error. The query selects by these labels and keeps them.",
 )
 .examples(&[r#"{"cluster": "prod-eu"}"#]);
-
-const NONEMPTY: Text = Text {
-    check: |text| {
-        if text.is_empty() { Err("a text of at least one character is expected here".to_owned()) } else { Ok(()) }
-    },
-    nonempty: true,
-    ..Text::ANY
-};
 
 /// A service with Prometheus' HTTP API.
 #[derive(Clone)]
@@ -229,9 +220,9 @@ const SAFE_ZERO: &str = "Write … or (0 * max(up{job=\"x\"} == 1)), which is 0 
 /// Whether several clusters may write to this store: it is outside of the cluster, or it has tenants or
 /// replicas.
 fn may_be_shared(connection: &Values) -> bool {
-    let mut urls = connection.text("url").into_iter().chain(connection.texts("urls").iter().map(String::as_str));
+    let mut urls = service::urls(connection);
     let mut headers = connection.map("headers").chain(connection.map("headerFiles"));
-    let is_near = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.url().host_str().is_some_and(is_near));
+    let is_near = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.is_near());
     urls.any(|url| !is_near(url))
         || headers.any(|(name, _)| name.eq_ignore_ascii_case("X-Scope-OrgID"))
         || connection.map("params").any(|(name, _)| name == "dedup")

@@ -73,7 +73,7 @@ const OF_QUEUE: &[Key] = &[
     keys::NAME,
     Key::new(
         QUEUE,
-        Shape::Text(NONEMPTY),
+        Shape::Text(Text::NONEMPTY),
         "The name of the queue. Selectors pick it by this name, or by `name` if that is set: characters other than letters, digits, '-', '_' and '.' become '_'.",
     )
     .required()
@@ -84,21 +84,12 @@ const OF_QUEUE: &[Key] = &[
 const OF_VHOST: &[Key] = &[
     Key::new(
         VHOST,
-        Shape::Text(NONEMPTY),
+        Shape::Text(Text::NONEMPTY),
         "The virtual host of the queues, as RabbitMQ calls it. Selectors pick it by label `vhost`, in which / is default.",
     )
     .default(path::DEFAULT_VHOST),
     keys::MATCH,
 ];
-
-const NONEMPTY: Text = Text {
-    check: |text| match text {
-        "" => Err("a text of at least one character is expected here".to_owned()),
-        _ => Ok(()),
-    },
-    nonempty: true,
-    ..Text::ANY
-};
 
 struct QueueSource {
     vhost: Arc<Vhost>,

@@ -2,8 +2,7 @@
 //! credentials, proxy, and limits.
 //!
 //! A connection type adds [`URL`] or [`URLS`] and [`KEYS`] to its key tables, returns [`warnings`] as its
-//! warnings, and opens a [`Service`] with its values. A kind without connections does the same with the
-//! keys of its entries.
+//! warnings, and opens a [`Service`] with its values.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ mod open;
 mod trouble;
 
 pub use keys::{KEYS, URL, URLS};
-pub use open::warnings;
+pub use open::{urls, warnings};
 pub use trouble::source_error;
 
 use failover::Failover;
@@ -189,12 +188,7 @@ impl Inner {
         match result {
             Ok(_) => Some(true),
             Err(Failure::Authorize(_)) => None,
-            Err(Failure::Http(error)) => Some(match &error.met().fault {
-                Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => false,
-                // A 5xx may be about the request, such as a query that takes too long.
-                Fault::Status(status) => status.status < 500 || !self.targets[index].client.is_transient(status),
-                Fault::TooLong(_) | Fault::NotSent { .. } => true,
-            }),
+            Err(Failure::Http(error)) => Some(!self.targets[index].client.is_failure_of_host(&error.met().fault)),
         }
     }
 }

@@ -145,7 +145,7 @@ impl OciConnection {
     /// the region in the OCID.
     fn control_plane(&self, what: &str, region: &str) -> Result<ControlPlane, OpenError> {
         let known = self.known_control_plane(what, region);
-        // The other services that depthgauge authenticates by are out there in any case.
+        // No proxy leads to a loopback endpoint. Every other endpoint may need one.
         if !known.as_ref().is_ok_and(Endpoint::is_local) {
             proxy::check().map_err(|error| OpenError(error.to_string()))?;
         }

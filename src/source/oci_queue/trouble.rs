@@ -24,12 +24,7 @@ pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
 /// Translates a client error. `about` is the requested OCID and the endpoint, for the log.
 pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error) -> SourceError {
     if let oci::Error::NotSent(met, retry_after) = error {
-        // The same message as for the earlier request, because it is the same outage.
-        let met = source_error(step, about, met);
-        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
-        let detail = format!("not sent, because {why} after this: {}", met.detail);
-        // `Retry-After` counts from the earlier response.
-        return SourceError { detail, retry_after: *retry_after, ..met };
+        return source_error(step, about, met).not_sent(*retry_after);
     }
     let request_id = error.request_id();
     let (step, remedy) = match error {

@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 
 use super::list::{COUNTS, QueueList, RATES};
 use super::listing::QueueListing;
-use super::path::{self, Scope};
+use super::path;
 use super::vhost::{Lists, Vhost};
 use super::{CONNECTION, QUEUE, VHOST, trouble};
 use crate::http::Protocol;
 use crate::http::base::BaseUrl;
-use crate::http::url::is_near;
 use crate::metric::names::escaped;
 use crate::source::keys::Values;
 use crate::source::service::{KEYS, Service, URL, warnings};
@@ -36,8 +35,8 @@ struct Broker {
     name: String,
     service: Service,
     is_near: bool,
-    /// The lists in use.
-    lists: Mutex<HashMap<Scope, Weak<Lists>>>,
+    /// The lists in use, by path.
+    lists: Mutex<HashMap<String, Weak<Lists>>>,
 }
 
 // === impl Broker ===
@@ -47,7 +46,7 @@ impl Broker {
         let protocol = Protocol { body_max: BODY_MAX, read_error: trouble::read_error, ..Protocol::default() };
         let service = Service::open(values, context, protocol)?;
         let host = values.parsed::<BaseUrl>(URL.name)?;
-        let is_near = host.is_some_and(|base| base.url().host_str().is_some_and(is_near));
+        let is_near = host.is_some_and(|base| base.is_near());
         let is_direct = values.text("proxy").is_none_or(|proxy| proxy == "none");
         let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
         Ok(Self { name, service, is_near: is_near && is_direct, lists: Mutex::default() })
@@ -56,20 +55,20 @@ impl Broker {
     fn vhost(&self, vhost: &str) -> Arc<Vhost> {
         let labels = [(VHOST, &*path::label(vhost)), (CONNECTION, &*self.name)].into_iter().collect();
         let identity = format!("{} {} {}/", self.service.identity(), self.name, escaped(vhost));
-        let lists = self.lists(Scope::of(vhost, self.is_near));
+        let lists = self.lists(path::list_path(vhost, self.is_near));
         Arc::new(Vhost { name: vhost.to_owned(), labels, identity, lists })
     }
 
-    /// The lists of a scope: those that other entries use, if there are any.
-    fn lists(&self, scope: Scope) -> Arc<Lists> {
+    /// The lists at a path: those that other entries use, if there are any.
+    fn lists(&self, path: String) -> Arc<Lists> {
         let mut known = self.lists.lock();
         known.retain(|_, lists| lists.strong_count() > 0);
-        if let Some(lists) = known.get(&scope).and_then(Weak::upgrade) {
+        if let Some(lists) = known.get(&path).and_then(Weak::upgrade) {
             return lists;
         }
-        let list = |query| QueueList::new(self.service.clone(), scope.path(), query);
+        let list = |query| QueueList::new(self.service.clone(), path.clone(), query);
         let lists = Arc::new(Lists { counts: list(COUNTS), rates: list(RATES) });
-        known.insert(scope, Arc::downgrade(&lists));
+        known.insert(path, Arc::downgrade(&lists));
         lists
     }
 }

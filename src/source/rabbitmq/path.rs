@@ -10,36 +10,19 @@ pub(super) const DEFAULT_VHOST: &str = "/";
 /// Its label value: no label value can be a slash.
 const DEFAULT_LABEL: &str = "default";
 
-/// The list that has the queues of a vhost.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Scope {
-    /// The list of all queues that the user may see.
-    Broker,
-    /// The list of one vhost.
-    Vhost(String),
-}
+/// The path of the list of all queues that the user may see.
+const ALL_QUEUES: &str = "/api/queues";
 
-// === impl Scope ===
-
-impl Scope {
-    /// The list for a vhost. `is_near`: there is no foreign proxy on the way to the broker.
-    ///
-    /// Many proxies decode `%2F` in a path, and then RabbitMQ finds no such vhost. And no URL can have a
-    /// segment `.` or `..`, not even percent-encoded.
-    pub(super) fn of(vhost: &str, is_near: bool) -> Self {
-        match vhost {
-            "." | ".." => Self::Broker,
-            _ if vhost.contains('/') && !is_near => Self::Broker,
-            _ => Self::Vhost(vhost.to_owned()),
-        }
-    }
-
-    /// Its path at the management API.
-    pub(super) fn path(&self) -> String {
-        match self {
-            Self::Broker => "/api/queues".to_owned(),
-            Self::Vhost(vhost) => format!("/api/queues/{}", escaped(vhost)),
-        }
+/// The path, at the management API, of the list that has the queues of a vhost. `is_near`: there is no
+/// foreign proxy on the way to the broker.
+///
+/// Many proxies decode `%2F` in a path, and then RabbitMQ finds no such vhost. And no URL can have a segment
+/// `.` or `..`, not even percent-encoded. Then it is the list of all queues.
+pub(super) fn list_path(vhost: &str, is_near: bool) -> String {
+    match vhost {
+        "." | ".." => ALL_QUEUES.to_owned(),
+        _ if vhost.contains('/') && !is_near => ALL_QUEUES.to_owned(),
+        _ => format!("{ALL_QUEUES}/{}", escaped(vhost)),
     }
 }
 
@@ -70,7 +53,7 @@ mod tests {
             (".", true, "/api/queues"),
             ("..", true, "/api/queues"),
         ] {
-            assert_eq!(Scope::of(vhost, near).path(), path, "{vhost}");
+            assert_eq!(list_path(vhost, near), path, "{vhost}");
         }
     }
 

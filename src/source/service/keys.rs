@@ -1,4 +1,4 @@
-//! The keys of a service: of a connection, or of a source that has no connection of its own.
+//! The keys of a service.
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -50,7 +50,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "proxy",
         Shape::Text(PROXY),
-        "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), except to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses.",
+        "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), except to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses.",
     )
     .examples(&["http://proxy.example.com:3128", "none"]),
     Key::new(
@@ -59,7 +59,7 @@ pub const KEYS: &[Key] = &[
         "The most requests to the service in a second. When more reads are due, values are read less often, and the log says so.",
     )
     .default("50"),
-    Key::new("maxInFlight", Shape::Count(IN_FLIGHT_MAX), "The most reads in flight at each host of the service. One namespace gets half of them.")
+    Key::new("maxInFlight", Shape::Count(IN_FLIGHT_MAX), "The most reads in flight at each host of the service. One namespace gets half of them, and so do all lists of RabbitMQ together.")
         .default("16"),
 ];
 
@@ -81,7 +81,7 @@ const METHODS: &[Variant] = &[
 ];
 
 const BASIC: &[Key] = &[
-    Key::new("username", Shape::Text(NONEMPTY), "The user, of basic only.").or(&["usernameFile", "uriFile"]),
+    Key::new("username", Shape::Text(Text::NONEMPTY), "The user, of basic only.").or(&["usernameFile", "uriFile"]),
     Key::new("usernameFile", Shape::Text(FILE), "The file with the user, of basic only."),
     Key::new("passwordFile", Shape::Text(FILE), "The file with the password, of basic only.").or(&["uriFile"]),
     Key::new(
@@ -103,27 +103,19 @@ const VALUE_FILE: Key =
 
 const OAUTH2: &[Key] = &[
     Key::new("tokenUrl", Shape::Text(TOKEN_URL), "The URL of the token service, of oauth2 only. Its certificate may be signed by the system's CAs and by those of `tls.caFile`.").required(),
-    Key::new("clientId", Shape::Text(NONEMPTY), "The client, of oauth2 only.").required(),
+    Key::new("clientId", Shape::Text(Text::NONEMPTY), "The client, of oauth2 only.").required(),
     Key::new("clientSecretFile", Shape::Text(FILE), "The file with the secret of the client, of oauth2 only.").required(),
     Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token, of oauth2 only."),
     Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request, of oauth2 only.").examples(&[r#"{"audience": "rabbitmq"}"#]),
 ];
 
-const NONEMPTY: Text = Text {
-    check: |text| {
-        if text.is_empty() { Err("a text of at least one character is expected here".to_owned()) } else { Ok(()) }
-    },
-    nonempty: true,
-    ..Text::ANY
-};
-
 /// The path of a file.
 const FILE: Text = Text {
     check: |text| if text.is_empty() { Err("the path of a file is expected here".to_owned()) } else { Ok(()) },
-    ..NONEMPTY
+    ..Text::NONEMPTY
 };
 
-const PARAMETER: Text = NONEMPTY;
+const PARAMETER: Text = Text::NONEMPTY;
 
 const BASE: Text = Text::parsed::<BaseUrl>().pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s%]+(/[^?#\\s]*)?$");
 const TOKEN_URL: Text = BASE;

@@ -73,8 +73,8 @@ pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Res
     })
 }
 
-/// The URLs in order.
-fn urls(values: &Values) -> impl Iterator<Item = &str> {
+/// The URLs of a service with these keys, in order.
+pub fn urls(values: &Values) -> impl Iterator<Item = &str> {
     values.text("url").into_iter().chain(values.texts("urls").iter().map(String::as_str))
 }
 
@@ -115,10 +115,9 @@ fn credentials(
     context: Context,
 ) -> Result<Credentials, OpenError> {
     let (name, auth) = auth(values);
-    let file =
-        |key: &str| auth.text(key).map(PathBuf::from).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
     let text =
         |key: &str| auth.text(key).map(str::to_owned).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
+    let file = |key: &str| text(key).map(PathBuf::from);
     let method = match name {
         "basic" if auth.text("uriFile").is_some() => Method::Uri(file("uriFile")?),
         "basic" => {

@@ -27,12 +27,7 @@ pub fn source_error(step: Step, about: Arguments<'_>, failure: &Failure) -> Sour
 
 fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
     if let Fault::NotSent { met, retry_after } = &error.fault {
-        // The same message as for the earlier request, because it is the same outage.
-        let met = http_error(step, about, met);
-        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
-        let detail = format!("not sent, because {why} after this: {}", met.detail);
-        // `Retry-After` counts from the earlier response.
-        return SourceError { detail, retry_after: *retry_after, ..met };
+        return http_error(step, about, met).not_sent(*retry_after);
     }
     let (step, cause) = match &error.fault {
         Fault::TooLong(_) => (Step::Decode, error.to_string()),
