@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::certs::{Ca, Publication, Serving};
-use crate::health::Reporter;
+use crate::health::{Reporter, State};
 use crate::rbac::{Grant, LATE};
 
 mod availability;
@@ -130,8 +130,14 @@ impl Registration {
                 Ok(Ok(())) => {}
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => self
                     .reporter
-                    .degraded(format!("APIService {NAME} was changed by somebody at the same moment; trying again")),
-                Ok(Err(error)) => self.reporter.degraded(format!("cannot register: {}", RIGHTS.trouble(&error))),
+                    .degraded(format!("APIService {NAME} was changed by another client at the same moment; retrying")),
+                Ok(Err(error)) => {
+                    let text = format!("cannot register: {}", RIGHTS.trouble(&error));
+                    self.reporter.report(match self.availability.now() {
+                        Some(false) => State::Blocking(text),
+                        Some(true) | None => State::Degraded(text),
+                    });
+                }
                 Err(_) => {
                     self.availability.unknown();
                     self.reporter.degraded(LATE);
@@ -154,7 +160,7 @@ impl Registration {
         let ca = self.serving.borrow_and_update().ca.clone();
         self.look_for_owner().await;
         let Some(wanted) = object::wanted(&self.manifest, found.as_ref(), &ca, self.owner.as_ref()) else {
-            self.reporter.degraded("waits for a certificate before it registers");
+            self.reporter.degraded("waiting for a certificate before it registers");
             return Ok(());
         };
         match (object::look(found.as_ref(), &self.install.service), found) {
@@ -169,34 +175,36 @@ impl Registration {
         }
     }
 
-    /// It was ours and is gone. Garbage collection deletes it with the ClusterRole that owned it. If
-    /// the install has another ClusterRole now, that was nobody's wish.
+    /// It was registered and is deleted. Garbage collection deletes it with the ClusterRole that owned it. If
+    /// the install has another ClusterRole now, the deletion was not intended.
     async fn stay_deleted_or_return(&mut self, wanted: APIService) -> kube::Result<()> {
         let install = self.install.clone();
         let role = &install.service.name;
         let line = match (&self.owned_by, &self.owner, &self.owner_trouble) {
             (Some(_), _, Some(trouble)) => {
                 format!(
-                    "APIService {NAME} is gone, and whether ClusterRole {role} took it along is not known: {trouble}"
+                    "APIService {NAME} was deleted, and it is unknown whether garbage collection deleted it with ClusterRole {role}: {trouble}"
                 )
             }
             (Some(_), None, None) => format!(
-                "APIService {NAME} is gone, and so is ClusterRole {role} that owned it: depthgauge registers again when there is one"
+                "APIService {NAME} and ClusterRole {role}, which owned it, were deleted: depthgauge registers again when the ClusterRole exists"
             ),
             (Some(before), Some(now), None) if *before != now.uid => {
                 self.apply(wanted, None).await?;
                 tracing::warn!(
-                    "registered APIService {NAME} again: it was garbage collected with a former ClusterRole {role}"
+                    "registered APIService {NAME} again: garbage collection deleted it with a former ClusterRole {role}"
                 );
                 return Ok(());
             }
             _ => {
-                // It stays so, whatever becomes of the ClusterRole.
+                // It stays deleted, also if the ClusterRole is replaced.
                 self.owned_by = None;
-                format!("APIService {NAME} was deleted by somebody and stays so; restart depthgauge to register again")
+                format!(
+                    "APIService {NAME} was deleted, and depthgauge does not create it again: restart depthgauge to register it"
+                )
             }
         };
-        self.reporter.degraded(line);
+        self.reporter.blocking(line);
         Ok(())
     }
 
@@ -224,17 +232,17 @@ impl Registration {
             self.repairs.truncate(before);
             return Err(error);
         }
-        tracing::info!(service = %self.install.service, "put APIService {NAME} right");
+        tracing::info!(service = %self.install.service, "corrected APIService {NAME}");
         Ok(())
     }
 
     async fn leave_or_take(&mut self, mut wanted: APIService, found: &APIService, owner: &str) -> kube::Result<()> {
         if self.registered {
-            self.reporter.degraded(format!(
-                "APIService {NAME} was given to {owner} and stays so; restart depthgauge with --takeover to have it again"
+            self.reporter.blocking(format!(
+                "APIService {NAME} was given to {owner}: to take it back, restart depthgauge with --takeover"
             ));
         } else if let Some(restored) = restored(found).filter(|_| self.takeover) {
-            self.reporter.degraded(restored);
+            self.reporter.blocking(restored);
         } else if self.takeover {
             object::remember(&mut wanted, found).map_err(kube::Error::SerdeError)?;
             let taken = self.apply(wanted, Some(found)).await?;
@@ -246,8 +254,8 @@ impl Registration {
             }
             tracing::warn!("took APIService {NAME} over from {owner}; `depthgauge unregister --restore` gives it back");
         } else {
-            self.reporter.degraded(format!(
-                "APIService {NAME} belongs to {owner}: depthgauge leaves it alone and gets no questions; remove that adapter, or take it over with --takeover"
+            self.reporter.blocking(format!(
+                "APIService {NAME} belongs to {owner}, so depthgauge gets no requests: remove that adapter, or start depthgauge with --takeover"
             ));
         }
         Ok(())
@@ -287,19 +295,19 @@ impl Registration {
     fn report(&mut self, found: &APIService) {
         if let Some(manager) = self.opponent() {
             let line = format!(
-                "{manager} keeps changing APIService {NAME}, and questions fail until depthgauge has put it right: stop {manager}, or have it leave this object alone"
+                "{manager} keeps changing APIService {NAME}, and requests fail until depthgauge has corrected it: stop {manager}, or configure it to leave this object alone"
             );
             return self.reporter.degraded(line);
         }
         let available = condition(found);
         let no_ca = found.spec.as_ref().is_none_or(|spec| spec.ca_bundle.is_none());
         match (available, &self.owner_trouble) {
-            _ if no_ca && self.serving.borrow().ca == Ca::Foreign => self.reporter.degraded(format!(
-                "APIService {NAME} has no caBundle: with --tls-cert-file somebody else puts it there, such as cert-manager's CA injector by annotation cert-manager.io/inject-ca-from"
+            _ if no_ca && self.serving.borrow().ca == Ca::Foreign => self.reporter.blocking(format!(
+                "APIService {NAME} has no caBundle: with --tls-cert-file another controller sets it, such as cert-manager's CA injector by annotation cert-manager.io/inject-ca-from"
             )),
             (Some(condition), _) if condition.status == "False" => {
                 let why = condition.message.as_deref().unwrap_or_default();
-                self.reporter.degraded(format!("kube-apiserver cannot reach Service {}: {why}", self.install.service));
+                self.reporter.blocking(format!("kube-apiserver cannot reach Service {}: {why}", self.install.service));
             }
             (_, Some(trouble)) => {
                 self.reporter.degraded(format!("APIService {NAME} would be left behind by an uninstall: {trouble}"));

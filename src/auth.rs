@@ -175,7 +175,7 @@ impl Auth {
             }
             (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(Refusal::forbidden_path(user, verb, &path, &why)),
             (Err(Undecided(why)), object) => Err(Refusal::unavailable(format!(
-                "depthgauge cannot ask kube-apiserver whether {user:?} may {verb} {object}: {why}"
+                "cannot authorize user {user:?} to {verb} {object}: the SubjectAccessReview failed: {why}"
             ))),
         };
         (Some(caller), outcome)
@@ -223,7 +223,9 @@ impl Auth {
                 Err(Unauthenticated::Rejected) => Err((Decision::Unauthenticated, Refusal::unauthorized())),
                 Err(Unauthenticated::Undecided(Undecided(why))) => Err((
                     Decision::Undecided,
-                    Refusal::unavailable(format!("depthgauge cannot ask kube-apiserver whose token this is: {why}")),
+                    Refusal::unavailable(format!(
+                        "cannot authenticate the bearer token: the TokenReview failed: {why}"
+                    )),
                 )),
             };
         }
@@ -237,7 +239,7 @@ impl Auth {
             (Decision::Unauthenticated, Refusal::unauthorized_because(&why))
         } else {
             let refusal = Refusal::unavailable(
-                "depthgauge cannot tell who asks: it has read no front proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose says why",
+                "cannot authenticate the client: depthgauge has not read the front-proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose has the cause",
             );
             (Decision::Undecided, refusal)
         })

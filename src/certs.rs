@@ -83,7 +83,7 @@ pub enum CertsError {
         source: std::io::Error,
     },
     /// A Secret that cannot be read or written, now; it says what to do.
-    #[error("cannot keep certificates in Secret {secret}: {trouble}")]
+    #[error("cannot store certificates in Secret {secret}: {trouble}")]
     Cluster {
         /// Which.
         secret: SecretRef,
@@ -92,11 +92,11 @@ pub enum CertsError {
     },
     /// Somebody else's, which is never overwritten.
     #[error(
-        "Secret {0} holds what depthgauge did not put there (it has no label app.kubernetes.io/managed-by: depthgauge) and is left alone: name another with --cert-secret, or delete it"
+        "Secret {0} was not created by depthgauge (it has no label app.kubernetes.io/managed-by: depthgauge) and is not changed: name another with --cert-secret, or delete it"
     )]
     ForeignSecret(SecretRef),
     /// Others write faster than we read.
-    #[error("other replicas keep changing the certificates at the same moment")]
+    #[error("other replicas keep changing the certificates at the same time")]
     Contended,
     /// A certificate could not be made.
     #[error("cannot issue a certificate: {0}")]
@@ -195,9 +195,7 @@ impl Certificates {
                     continue;
                 }
                 if is_saved {
-                    tracing::warn!(
-                        "CA and certificate were lost where they are kept; those that are served are put back"
-                    );
+                    tracing::warn!("the stored CA and certificate were lost; stored those again that are served");
                 }
                 for change in changes(&before, &wanted) {
                     tracing::info!("{change}");
@@ -249,9 +247,9 @@ impl Own {
 fn changes(before: &Held, after: &Held) -> impl Iterator<Item = &'static str> {
     let signs = match before.next {
         Some(_) if after.ca == before.next => {
-            "the next CA signs from now on; the one before stays in the caBundle for up to a day"
+            "the next CA signs from now on; the previous one stays in the caBundle for up to a day"
         }
-        _ => "made a new CA; kube-apiserver trusts what it signs as soon as the caBundle has it",
+        _ => "created a new CA; kube-apiserver trusts it as soon as it is in the caBundle",
     };
     [
         (after.ca != before.ca, signs),
@@ -260,7 +258,7 @@ fn changes(before: &Held, after: &Held) -> impl Iterator<Item = &'static str> {
             "issued the next CA; it signs when it has been in the caBundle for a minute",
         ),
         (after.serving != before.serving, "issued a serving certificate"),
-        (before.previous.is_some() && after.previous.is_none(), "the CA before is taken out of the caBundle"),
+        (before.previous.is_some() && after.previous.is_none(), "removed the previous CA from the caBundle"),
     ]
     .into_iter()
     .filter_map(|(has_happened, line)| has_happened.then_some(line))
@@ -316,18 +314,18 @@ mod tests {
             if after.ca == held.next {
                 // One that nobody has trusted yet in its place, after a Secret that was lost.
                 let lost = Held { next: None, ..held.clone() };
-                assert!(changes(&lost, &after).next().unwrap().starts_with("made a new CA;"));
+                assert!(changes(&lost, &after).next().unwrap().starts_with("created a new CA;"));
             }
             held = after;
         }
         assert_eq!(
             told,
             [
-                &["made a new CA", "issued a serving certificate"][..],
+                &["created a new CA", "issued a serving certificate"][..],
                 &[],
                 &["issued the next CA", "issued a serving certificate"],
                 &["the next CA signs", "issued a serving certificate"],
-                &["the CA before is"],
+                &["removed the previous CA"],
             ]
         );
     }

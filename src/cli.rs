@@ -34,16 +34,16 @@ mod version;
 mod wire;
 
 /// For every command; a command that means something else says so itself.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or something was found to be wrong; 2 a wrong command line.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line.";
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
-/// External metrics API server for Kubernetes: scales workloads on the live depth of OCI queues.
+/// External metrics API server for Kubernetes: scales workloads on the backlog of OCI queues.
 #[derive(Debug, Parser)]
 #[command(name = "depthgauge", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to log: a level, or target=level pairs with commas [default: warn,depthgauge=info; warn or
-    /// error for commands that print to people]
+    /// Log filter: a level, or comma-separated target=level pairs [default: warn,depthgauge=info; warn
+    /// or error for commands that print results]
     #[arg(long, global = true, env = "DEPTHGAUGE_LOG", value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]

@@ -1,19 +1,22 @@
 //! Named checks that parts of the process report into.
 //!
-//! Three states, and only one of them makes the server unready: *failed* is for what makes
-//! answering impossible (not listening, no certificate that is good, draining). Everything else
-//! that is wrong is *degraded*: the server stays in the endpoints, says what is wrong in `/readyz?verbose`,
-//! and logs each change once. A readiness that depended on more would take the APIService, and
-//! with it namespace deletion in the whole cluster, down for a queue that does not answer.
+//! Only a *failed* check makes the server unready: it does not listen, has no valid certificate, or
+//! drains. Everything else that is wrong is *degraded*: the server stays in the endpoints, gives the
+//! cause in `/readyz?verbose`, and logs each change once. A readiness that depended on more would take
+//! down the APIService, and with it namespace deletion in the whole cluster, because of one queue that
+//! does not respond. A degraded check that keeps every value from the HPAs is *blocking*, and is
+//! summarized in one sentence, the verdict.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::time::Instant;
 
 /// All checks of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,9 @@ pub enum State {
     Ok,
     /// Something is missing, but answers are still given.
     Degraded(String),
+    /// Degraded, and HPAs get no values from this replica, see [`Reporter::lasting`]. It stays ready,
+    /// because it still answers discovery.
+    Blocking(String),
     /// No answer can be given.
     Failed(String),
 }
@@ -50,6 +56,10 @@ pub enum Reasons {
 struct Check {
     name: &'static str,
     state: State,
+    /// When it was reported as ok for the last time.
+    last_ok: Option<Instant>,
+    /// How long after that HPAs still get values.
+    lasts: Duration,
 }
 
 // === impl Health ===
@@ -57,7 +67,8 @@ struct Check {
 impl Health {
     /// Adds a check in the state it starts in.
     pub fn reporter(&self, name: &'static str, state: State) -> Reporter {
-        self.0.lock().push(Check { name, state });
+        let last_ok = (state == State::Ok).then(Instant::now);
+        self.0.lock().push(Check { name, state, last_ok, lasts: Duration::ZERO });
         Reporter { health: self.clone(), name }
     }
 
@@ -68,19 +79,26 @@ impl Health {
 
     /// Every check and its state, in the order in which they were added.
     pub fn states(&self) -> Vec<(&'static str, State)> {
-        self.0.lock().iter().map(|Check { name, state }| (*name, state.clone())).collect()
+        self.0.lock().iter().map(|check| (check.name, check.state.clone())).collect()
     }
 
-    /// One line a check, in the form of Kubernetes' `/readyz?verbose`.
+    /// Why HPAs get no values from this replica, in one sentence.
+    pub fn verdict(&self) -> Option<String> {
+        verdict(&self.0.lock(), Reasons::Told)
+    }
+
+    /// The verdict, and one line a check in the form of Kubernetes' `/readyz?verbose`.
     pub fn verbose(&self, reasons: Reasons) -> String {
         let said = |reason| if reasons == Reasons::Told { reason } else { "reason withheld" };
         let checks = self.0.lock();
-        let mut text = String::new();
-        for Check { name, state } in checks.iter() {
+        let mut text = verdict(&checks, reasons).map(|verdict| verdict + "\n").unwrap_or_default();
+        for Check { name, state, .. } in checks.iter() {
             // Writing to a String cannot fail.
             let _ = match state {
                 State::Ok => writeln!(text, "[+]{name} ok"),
-                State::Degraded(reason) => writeln!(text, "[!]{name} degraded: {}", said(reason)),
+                State::Degraded(reason) | State::Blocking(reason) => {
+                    writeln!(text, "[!]{name} degraded: {}", said(reason))
+                }
                 State::Failed(reason) => writeln!(text, "[-]{name} failed: {}", said(reason)),
             };
         }
@@ -94,10 +112,10 @@ impl Collector for Health {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "State of a check: 0 ok, 1 degraded, 2 failed; /readyz?verbose says why";
         let mut gauges = encoder.encode_descriptor("check_state", help, None, MetricType::Gauge)?;
-        for Check { name, state } in self.0.lock().iter() {
+        for Check { name, state, .. } in self.0.lock().iter() {
             let state: i64 = match state {
                 State::Ok => 0,
-                State::Degraded(_) => 1,
+                State::Degraded(_) | State::Blocking(_) => 1,
                 State::Failed(_) => 2,
             };
             ConstGauge::new(state).encode(gauges.encode_family(&[("check", *name)])?)?;
@@ -109,16 +127,28 @@ impl Collector for Health {
 // === impl Reporter ===
 
 impl Reporter {
+    /// For a check whose last success is used for this long, so that it blocks only afterwards.
+    #[must_use]
+    pub fn lasting(self, lasts: Duration) -> Self {
+        if let Some(check) = self.health.0.lock().iter_mut().find(|check| check.name == self.name) {
+            check.lasts = lasts;
+        }
+        self
+    }
+
     /// Reports a state; a change is logged once, a repetition is not.
     pub fn report(&self, state: State) {
         let mut checks = self.health.0.lock();
         let Some(check) = checks.iter_mut().find(|check| check.name == self.name) else { return };
+        if state == State::Ok {
+            check.last_ok = Some(Instant::now());
+        }
         if check.state == state {
             return;
         }
         match &state {
             State::Ok => tracing::info!(check = self.name, "ok"),
-            State::Degraded(reason) => tracing::warn!(check = self.name, reason, "degraded"),
+            State::Degraded(reason) | State::Blocking(reason) => tracing::warn!(check = self.name, reason, "degraded"),
             State::Failed(reason) => tracing::warn!(check = self.name, reason, "not ready"),
         }
         check.state = state;
@@ -134,10 +164,34 @@ impl Reporter {
         self.report(State::Degraded(reason.into()));
     }
 
+    /// Something is missing, and without it HPAs get no values; say what and what to do.
+    pub fn blocking(&self, reason: impl Into<String>) {
+        self.report(State::Blocking(reason.into()));
+    }
+
     /// Nothing can be answered any more.
     pub fn failed(&self, reason: impl Into<String>) {
         self.report(State::Failed(reason.into()));
     }
+}
+
+/// The first check that keeps every value from the HPAs; a failed one goes first.
+fn verdict(checks: &[Check], reasons: Reasons) -> Option<String> {
+    let failed = checks.iter().find_map(|check| match &check.state {
+        State::Failed(reason) => Some((check.name, reason)),
+        _ => None,
+    });
+    let blocking = || {
+        checks.iter().find_map(|check| match &check.state {
+            State::Blocking(reason) if check.last_ok.is_none_or(|ok| ok.elapsed() >= check.lasts) => {
+                Some((check.name, reason))
+            }
+            _ => None,
+        })
+    };
+    let (name, reason) = failed.or_else(blocking)?;
+    let why = if reasons == Reasons::Told { reason.clone() } else { format!("see check {name}") };
+    Some(format!("HPAs get no values from this replica: {why}"))
 }
 
 fn is_ready(checks: &[Check]) -> bool {
@@ -184,6 +238,35 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_says_that_hpas_get_no_values_once_earlier_decisions_have_expired() {
+        const LASTS: Duration = Duration::from_secs(60);
+        let health = Health::default();
+        let started = health.reporter("identity", State::Degraded("not read yet".into()));
+        let access = health.reporter("authorization", State::Ok).lasting(LASTS);
+        let blocking = || access.blocking("kube-apiserver does not respond");
+        blocking();
+        assert_eq!(health.verdict(), None, "what was decided before is still used");
+        tokio::time::advance(LASTS - Duration::from_secs(1)).await;
+        access.ok();
+        blocking();
+        tokio::time::advance(LASTS - Duration::from_secs(1)).await;
+        assert_eq!(health.verdict(), None, "ok in between");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let verdict = "HPAs get no values from this replica: kube-apiserver does not respond";
+        assert_eq!(health.verdict().as_deref(), Some(verdict));
+        let lines = "[!]identity degraded: not read yet\n[!]authorization degraded: kube-apiserver does not respond\n";
+        assert_eq!(health.verbose(Reasons::Told), format!("{verdict}\n{lines}readyz check passed\n"));
+        let withheld = health.verbose(Reasons::Withheld);
+        assert!(withheld.starts_with("HPAs get no values from this replica: see check authorization\n"), "{withheld}");
+        assert!(!withheld.contains("respond"), "{withheld}");
+        assert!(health.is_ready(), "discovery still works");
+        access.ok();
+        assert_eq!(health.verdict(), None);
+        started.blocking("forbidden");
+        assert_eq!(health.verdict().as_deref(), Some("HPAs get no values from this replica: forbidden"));
+    }
+
     #[test]
     fn only_a_failed_check_makes_the_server_unready() {
         let health = Health::default();
@@ -201,8 +284,10 @@ mod tests {
             health.verbose(Reasons::Withheld),
             "[+]listener ok\n[!]apiservice degraded: reason withheld\nreadyz check passed\n"
         );
+        assert_eq!(health.verdict(), None);
         listener.failed("draining");
         assert!(!health.is_ready());
+        assert_eq!(health.verdict().as_deref(), Some("HPAs get no values from this replica: draining"));
         assert!(
             health
                 .verbose(Reasons::Told)

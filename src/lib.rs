@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! Cargo.toml    workspace: depthgauge (library + binary) and emulator; lints, profiles
-//! README.md     what it is, the two commands, the tables a user looks up
+//! README.md     what it is, its status, how to try and install it
 //! src/          below
 //! emulator/     OCI Queue over HTTP, for `emulate`, `demo` and tests: a crate of its own, with wire types of its own; never uses depthgauge
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
@@ -28,7 +28,7 @@
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
-//! docs/         metrics.md, made of the program; images/, made by hack/browser; installing, moving here, what is trusted
+//! docs/         tutorials, how-to, reference and explanation; tests compare it with the program; images/, made by hack/browser
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
 //! benches/      what hack/bench scale simulates
@@ -90,7 +90,8 @@
 //!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
-//!   source/{keys,items,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings; which part of a source
+//!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
+//!                      failed; which part
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
 //!                      which of its URLs; a failure as a source's error
 //!   source/chosen.rs   metrics whose names the config chooses: from numbers of a service to items; pure
@@ -141,7 +142,7 @@
 //!   hpa/{proposal,reader}.rs   one metric; the one reader of HPA objects, for check, explain and zero
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
-//!   admin/status.rs    what the process knows; status/{view,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
+//!   admin/status.rs    what the process knows; status/{view,reading,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          files -> typed entries; the only reader of them

@@ -253,10 +253,15 @@ impl Catalog {
         (self.maker.context.clock)()
     }
 
-    /// The error message of each reading that is in use and fails, sorted by name; then those of
-    /// lists, and of names that more than one source has.
+    /// What fails of each reading in use, sorted by name; then of lists, and names that more than one
+    /// source has. For the operator: the current cause, and since when.
     pub fn outages(&self) -> Vec<Arc<str>> {
         self.entries().outages()
+    }
+
+    /// Whether sources are in use and no request gets a value of any of them.
+    pub fn serves_nothing(&self) -> bool {
+        self.entries().serves_nothing()
     }
 
     /// Lists that fail, each with the end of its identity and the request that failed, and names that

@@ -86,7 +86,8 @@ fn trouble(error: &kube::Error, yaml: impl FnOnce(&str) -> String) -> String {
             format!("{}; {}", status.message, remedy(&yaml(refused_user(status))))
         }
         kube::Error::Api(status) if status.code == 401 => {
-            "kube-apiserver refuses our credentials: the token is expired, or of another cluster".to_owned()
+            "kube-apiserver rejects the credentials of depthgauge: the token is expired, or of another cluster"
+                .to_owned()
         }
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
         kube::Error::Service(cause) => format!("kube-apiserver does not answer: {cause}"),
@@ -203,7 +204,7 @@ mod tests {
         let binding = Binding { role: "r", namespace: None };
         let answered = |code| kube::Error::Api(Box::new(Status::failure("no", "X").with_code(code)));
         assert_eq!(binding.trouble(&answered(500)), "kube-apiserver answers 500: no");
-        assert!(binding.trouble(&answered(401)).contains("refuses our credentials"));
+        assert!(binding.trouble(&answered(401)).contains("rejects the credentials of depthgauge"));
         let io = kube::Error::Service(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into());
         assert_eq!(binding.trouble(&io), "kube-apiserver does not answer: connection refused");
     }

@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::metric::{Clock, Labels, MetricName, Namespace};
-use crate::upstream::{Admission, Upstream};
+use crate::upstream::{Admission, PROBE_EVERY, Upstream};
 
 pub mod chosen;
+mod error;
 pub mod facet;
 pub mod items;
 pub mod keys;
@@ -24,6 +25,7 @@ pub mod prometheus;
 pub mod rabbitmq;
 pub mod service;
 
+pub use error::{SourceError, Step, Verdict};
 pub use items::{Item, Items, Substitute};
 
 use facet::Facet;
@@ -273,53 +275,15 @@ pub struct NextRequest<'s> {
     pub key: String,
 }
 
-/// The operation that failed. Each has its own remedies.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Getting credentials.
-    SignIn,
-    /// Listing sources or parts.
-    List,
-    /// Resolving the endpoint of the source.
-    Endpoint,
-    /// Reading the source.
-    Read,
-    /// Decoding the response.
-    Decode,
-}
-
-/// What a failure says about the source itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// Nothing. It may be transient, and a value rule may apply.
-    Trouble,
-    /// The source does not exist or access is denied: some services don't distinguish these. No value
-    /// rule applies.
-    Absent,
-    /// The source exists, but the requested part does not: the request is wrong.
-    NoSuchPart,
-}
-
-/// Why a read returned no items.
+/// The endpoint of a source is marked down, because reads of the source failed there.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SourceError {
-    /// The operation that failed.
-    pub step: Step,
-    /// What it says about the source.
-    pub verdict: Verdict,
-    /// The cause: `500 InternalServerError`, `connection refused`. The same failure has the same text,
-    /// byte for byte. It contains no secret.
+pub struct MarkedDown {
+    /// Consecutive failures of requests to the endpoint up to now, 10 or more.
+    pub failures: u32,
+    /// The last of them.
     pub cause: String,
-    /// What the user can do about it.
-    pub remedy: &'static str,
-    /// For the log only: may contain OCIDs, endpoints and request IDs.
-    pub detail: String,
-    /// If access was denied, what would allow it. For the operator of the source, not for its clients.
-    pub grant: Option<Arc<str>>,
-    /// The request ID of the response, if there was one, for a support request to the service.
-    pub request_id: Option<Box<str>>,
-    /// `Retry-After` of the service, from now: at most 30 s.
-    pub retry_after: Option<Duration>,
+    /// The time between two probes, which are the only requests that are sent.
+    pub probe_every: Duration,
 }
 
 /// The metrics that these kinds have, whatever the config is.
@@ -344,32 +308,6 @@ impl Kind {
     pub fn form(&self, has: impl Fn(&str) -> bool) -> Option<&'static Form> {
         let forms = self.forms;
         forms.iter().find(|form| has(form.key)).or_else(|| forms.last())
-    }
-}
-
-// === impl SourceError ===
-
-impl SourceError {
-    /// An error without a request ID.
-    pub fn new(
-        step: Step,
-        verdict: Verdict,
-        cause: impl Into<String>,
-        remedy: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        let (cause, detail) = (cause.into(), detail.into());
-        Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
-    }
-
-    /// The error of a request that was not sent because of this one. It has the same message, because it is
-    /// the same outage.
-    #[must_use]
-    pub fn not_sent(self, retry_after: Option<Duration>) -> Self {
-        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
-        let detail = format!("not sent, because {why} after this: {}", self.detail);
-        // `Retry-After` counts from the earlier response.
-        Self { detail, retry_after, ..self }
     }
 }
 
@@ -398,9 +336,11 @@ impl dyn Source {
         self.upstream().map(|next| next.upstream)
     }
 
-    /// Whether its host is marked down, so that reads are refused.
-    pub fn breaker_open(&self) -> bool {
-        self.upstream().is_some_and(|next| next.host.is_some_and(|host| next.upstream.breaker_open(&host)))
+    /// Whether its host is marked down after its reads failed there, so that only probes are sent.
+    pub fn marked_down(&self) -> Option<MarkedDown> {
+        let NextRequest { upstream, host, key } = self.upstream()?;
+        let (failures, cause) = upstream.marked_down(&host?, &key)?;
+        Some(MarkedDown { failures, cause: cause.to_string(), probe_every: PROBE_EVERY })
     }
 }
 
@@ -412,29 +352,6 @@ fn names(owners: &[Namespace]) -> Vec<&str> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(pub String);
-
-// === impl Step ===
-
-impl Step {
-    /// As it appears in an error message.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SignIn => "authenticate",
-            Self::List => "list",
-            Self::Endpoint => "resolve endpoint",
-            Self::Read => "read",
-            Self::Decode => "decode",
-        }
-    }
-
-    /// As a label value.
-    pub fn as_label(self) -> &'static str {
-        match self {
-            Self::Endpoint => "resolve_endpoint",
-            other => other.as_str(),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,8 @@ mod places;
 mod rate_limiter;
 pub mod retry;
 
-use breaker::{Breaker, OPEN_AFTER, PROBE_EVERY};
+pub use breaker::PROBE_EVERY;
+use breaker::{Breaker, OPEN_AFTER};
 use pauses::Pauses;
 pub use places::Place;
 use places::Places;
@@ -166,6 +167,14 @@ impl Upstream {
         self.host(host).state().breaker.is_open()
     }
 
+    /// If this host is marked down for requests of this key, because one of them failed there: how many
+    /// have failed in a row, and the last cause. One request every [`PROBE_EVERY`] is sent.
+    pub fn marked_down(&self, host: &str, key: &str) -> Option<(u32, Cause)> {
+        let host = self.host(host);
+        let state = host.state();
+        state.breaker.failures(key).map(|(failures, cause)| (failures, cause.clone()))
+    }
+
     /// One of its hosts, by name and port.
     pub fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock();
@@ -281,6 +290,9 @@ mod tests {
         }
         host.pause("/paused", Duration::from_secs(30), cause(), Instant::now());
         assert!(upstream.breaker_open("a") && !upstream.breaker_open("b"));
+        let (failures, cause) = upstream.marked_down("a", "/down").unwrap();
+        assert_eq!((failures, cause.to_string()), (OPEN_AFTER, "503".to_owned()));
+        assert!(upstream.marked_down("a", "/other").is_none(), "no request of it has failed");
         for key in ["/down", "/paused"] {
             let admission = upstream.admit(Some("a"), key, &[], false).await;
             assert!(admission.permit.is_none() && admission.waited.is_zero(), "{key}");

@@ -155,7 +155,7 @@ impl Zero {
     /// What was done, and what is wrong.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.shared.findings.clone()));
-        let help = "Workloads scaled to 0 or woken";
+        let help = "Workloads scaled to zero or from zero";
         registry.register("scale_to_zero_actions", help, self.shared.actions.0.clone());
     }
 

@@ -268,7 +268,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="depthgauge-faults-") as folder:
         table, figures, memory = run(options, Path(folder))
-    print(f"| fault, {options.seconds} s of it | what an HPA is told | asked | wrong values | sentences | reads | right again, s |")
+    print(f"| fault for {options.seconds} s | what an HPA gets | requests | wrong values | error messages | reads | correct again, s |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for row, figure in zip(table, figures):
         told = figure["cause"] or ("the value" if row.during else "")

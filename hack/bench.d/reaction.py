@@ -213,7 +213,6 @@ def report(trials, clusters, queue):
         first, full = zip(*(result[name] for result in results))
         figures = [statistics.median(first), max(first), statistics.median(full), max(full)]
         print(f"| {name} | " + " | ".join(f"{figure:.1f} s" for figure in figures) + " |")
-    print("\nKEDA 2.20 on the same control plane: 15 - 36 s to the first replica, 46 - 66 s to ten.")
     slow = [name for name in (FAST, BELOW) if max(result[name][1] for result in results) > GOAL]
     if slow:
         sys.exit(f"more than {GOAL:.0f} s to all {SIZE}: {', '.join(slow)}")

@@ -48,7 +48,7 @@ def simulate(program, queues, hpas, limit):
 
 
 def simulated(program):
-    print("| simulated: 10 minutes, asks every 15 s | age at the ask p50 / p99 / max, s | goal | no answer in the first 15 s | reads | of the ideal | refresh throttled by | CPU, s | resident, MiB |")
+    print("| simulated: 10 minutes, a request every 15 s | age at the request p50 / p99 / max, s | goal | no answer in the first 15 s | reads | of the ideal | refresh throttled by | CPU, s | resident, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     missed = []
     for queues, hpas, limit, p50, p99 in SCENES:
@@ -140,12 +140,12 @@ def over_sockets(program, count, seconds):
     ideal = count * seconds / PERIOD
     print(f"\n| real time: {count} queues, one HPA each, {seconds} s | |")
     print("| --- | --- |")
-    print(f"| asks, failed | {len(seen):,}, {len(failed)} |")
-    print(f"| age at the ask p50 / p99, s; the timestamp's whole seconds make it up to {WHOLE} s more | {percentile(ages, 0.5):.1f} / {percentile(ages, 0.99):.1f} |")
+    print(f"| requests, failed | {len(seen):,}, {len(failed)} |")
+    print(f"| age at the request p50 / p99, s; whole seconds in the timestamp add up to {WHOLE} s | {percentile(ages, 0.5):.1f} / {percentile(ages, 0.99):.1f} |")
     print(f"| answer p50 / p99 / max, ms | {percentile(waits, 0.5):.1f} / {percentile(waits, 0.99):.1f} / {max(waits, default=0):.1f} |")
     print(f"| reads, of the ideal | {made:,.0f}, {made / ideal:.2f} |")
-    print(f"| CPU, for each read with its signature and its ask | {cpu:.1f} s, {1000 * cpu / max(made, 1):.2f} ms |")
-    print(f"| so one core is full at | {made / max(cpu, 0.01):,.0f} reads a second |")
+    print(f"| CPU, for each read with its signature and its request | {cpu:.1f} s, {1000 * cpu / max(made, 1):.2f} ms |")
+    print(f"| one core is saturated at | {made / max(cpu, 0.01):,.0f} reads a second |")
     print(f"| resident | {memory / MIB:.1f} MiB |")
     missed = [f"{len(failed)} asks failed; the first: {failed[0]}"] if failed else []
     # Of asks that nobody made nothing is late.

@@ -25,6 +25,7 @@ use crate::lookup::Catalog;
 
 mod lines;
 mod page;
+mod reading;
 mod redact;
 mod sparkline;
 mod view;
@@ -92,6 +93,7 @@ impl Status {
             facts: (self.facts)(),
             now: self.catalog.now(),
             ready: self.health.is_ready(),
+            verdict: self.health.verdict(),
             checks: self.health.states(),
             limits: self.catalog.limits(),
             readings: self.catalog.readings(),
@@ -143,7 +145,7 @@ async fn under_a_local_name(request: Request, next: Next) -> Response {
     if is_local_name(host) {
         return next.run(request).await;
     }
-    let sentence = "ask for it as localhost, or by address: this page is for the machine that it is on\n";
+    let sentence = "request it as localhost or by IP address: /status is served to this machine only\n";
     (StatusCode::MISDIRECTED_REQUEST, sentence).into_response()
 }
 

@@ -30,7 +30,7 @@ struct ValueSource {
 impl Meters {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let ages = Histogram::new(AGES);
-        let help = "Age of the oldest value of an answer when it was given, but for those of a fallback";
+        let help = "Age of the oldest value of an answer when it was served, except fallbacks";
         registry.register_with_unit("answer_age", help, Unit::Seconds, ages.clone());
         let served = Family::<ValueSource, Counter>::default();
         registry.register(

@@ -137,7 +137,7 @@ fn operation(metric: &MetricName) -> Value {
 fn parameter(common: &Value, typed: impl FnOnce(&mut Value)) -> Value {
     let mut parameter = common.clone();
     parameter["description"] = match common["in"].as_str() {
-        Some("path") => "whose metrics are asked for",
+        Some("path") => "whose metrics are requested",
         _ => "which of them, as in `queue in (a,b)`; all that the namespace may read if it is empty",
     }
     .into();

@@ -42,7 +42,7 @@ impl Availability {
 
 impl Collector for Availability {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Whether the APIService is ours and Available (kube-apiserver reaches us), 0 or 1; nothing while that is unknown";
+        let help = "1 if the APIService points at depthgauge and is Available, 0 if not; absent while that is unknown";
         let gauge = encoder.encode_descriptor("apiservice_available", help, None, MetricType::Gauge)?;
         match self.now() {
             Some(available) => ConstGauge::new(i64::from(available)).encode(gauge),

@@ -20,7 +20,7 @@ pub(super) const CLUSTER_ROLE: &str = "ClusterRole";
 pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 /// And the annotations that were taken from it, as JSON.
 pub(super) const FORMER_ANNOTATIONS: &str = "depthgauge.dev/former-annotations";
-/// On one that `unregister --restore` has given back: `--takeover` leaves it alone.
+/// On one that `unregister --restore` has restored: `--takeover` leaves it alone.
 pub(super) const RESTORED: &str = "depthgauge.dev/restored";
 /// What has cert-manager write somebody else's CA into it.
 const INJECTED: &str = "cert-manager.io/inject-";
@@ -132,12 +132,12 @@ pub(super) fn former_annotations(found: &APIService) -> serde_json::Result<Annot
     annotation(found, FORMER_ANNOTATIONS).map_or_else(|| Ok(Annotations::new()), serde_json::from_str)
 }
 
-/// Whether somebody gave it back, so that a `--takeover` that is still set does not count. The text
-/// for people.
+/// The error message if `unregister --restore` restored its previous owner, so that a `--takeover` that
+/// is still set has no effect.
 pub fn restored(found: &APIService) -> Option<String> {
     annotation(found, RESTORED)?;
     Some(format!(
-        "`depthgauge unregister --restore` gave APIService {NAME} back to {}, and --takeover does not undo that: take the flag out, or, to take it over again, run kubectl annotate apiservice {NAME} {RESTORED}-",
+        "`depthgauge unregister --restore` restored APIService {NAME} to {}, and --takeover does not undo that: remove the flag, or, to take it over again, run kubectl annotate apiservice {NAME} {RESTORED}-",
         owner(found)
     ))
 }

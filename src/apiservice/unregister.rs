@@ -121,7 +121,7 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     for memory in [FORMER_SPEC, FORMER_ANNOTATIONS] {
         annotations[memory] = Value::Null;
     }
-    // A server whose --takeover is still set would have it back at its next start.
+    // A server whose --takeover is still set would take it over again at its next start.
     annotations[RESTORED] = "true".into();
     let owners = found.metadata.owner_references.iter().flatten();
     let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();

@@ -117,7 +117,7 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
             Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
         }
         Err(Unreviewed { undecided, line }) => {
-            reporter.degraded(format!("cannot ask kube-apiserver who may read: {line}"));
+            reporter.blocking(format!("cannot create SubjectAccessReviews: {line}"));
             Err(undecided)
         }
     }
@@ -164,11 +164,11 @@ where
                 kube::Error::Api(status) if status.code == 401 => {
                     Unreviewed::because("depthgauge's own credentials are refused")
                 }
-                kube::Error::Api(_) => Unreviewed::because("it answers with an error"),
-                _ => Unreviewed::because("it does not answer"),
+                kube::Error::Api(_) => Unreviewed::because("kube-apiserver returned an error"),
+                _ => Unreviewed::because("kube-apiserver does not answer"),
             })
         }
-        Err(_) => Err(Unreviewed::because("it does not answer in time")),
+        Err(_) => Err(Unreviewed::because("kube-apiserver does not answer in time")),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) enum Side {
     Stranger,
 }
 
-const TOO_MANY: Undecided = Undecided("too many questions at once");
+const TOO_MANY: Undecided = Undecided("too many concurrent reviews");
 
 /// How long a decision is good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -66,7 +66,7 @@ impl Meters {
         let help = "Time from a request for values to its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, durations.clone());
         let decisions = Family::<Outcome, Counter>::default();
-        let help = "Decisions about callers who asked for values, /metrics or /status on the secure port";
+        let help = "Decisions about requests for values, /metrics or /status on the secure port";
         registry.register("auth_decisions", help, decisions.clone());
         let decision = |decision| decisions.get_or_create_owned(&Outcome { decision });
         let decisions = Decisions {

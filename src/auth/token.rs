@@ -108,7 +108,7 @@ async fn review(client: kube::Client, token: String, reporter: Reporter) -> Resu
     let answer = match create(&api, &review).await {
         Ok(answer) => answer,
         Err(Unreviewed { undecided, line }) => {
-            reporter.degraded(format!("cannot ask kube-apiserver whose token it is: {line}"));
+            reporter.degraded(format!("cannot create TokenReviews: {line}"));
             return Err(undecided);
         }
     };

@@ -80,7 +80,11 @@ impl Trust {
     pub async fn watch(&self, client: kube::Client, reporter: Reporter) {
         loop {
             let trouble = self.follow(client.clone(), &reporter).await;
-            reporter.degraded(format!("cannot watch ConfigMap {NAMESPACE}/{NAME}: {trouble}"));
+            let text = format!("cannot watch ConfigMap {NAMESPACE}/{NAME}: {trouble}");
+            reporter.report(match self.roots().usable(self.now()) {
+                Ok(()) => State::Degraded(text),
+                Err(_) => State::Blocking(text),
+            });
             tokio::time::sleep(WATCH_AGAIN).await;
         }
     }
@@ -124,7 +128,7 @@ impl Trust {
                 watcher::Event::InitDone | watcher::Event::Delete(_) => {
                     (listed, seen) = (true, false);
                     self.current.store(Arc::default());
-                    reporter.degraded(format!(
+                    reporter.blocking(format!(
                         "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
                     ));
                 }
@@ -136,9 +140,11 @@ impl Trust {
     /// What to say of what is trusted now, where the ConfigMap is there.
     fn state(&self, misread: Option<&BadConfigMap>) -> State {
         match (misread, self.roots().usable(self.now()), self.front_proxies.trouble()) {
-            (Some(error), ..) => State::Degraded(format!("{error}; what it said of that before stays in force")),
-            (None, Err(error), _) => State::Degraded(format!("{error}: kube-apiserver cannot say for whom it asks")),
-            (None, Ok(()), Some(trouble)) => State::Degraded(trouble),
+            (Some(error), ..) => State::Degraded(format!("{error}; the previous value stays active")),
+            (None, Err(error), _) => {
+                State::Blocking(format!("{error}: kube-apiserver can't forward the identity of its clients"))
+            }
+            (None, Ok(()), Some(trouble)) => State::Blocking(trouble),
             (None, Ok(()), None) => State::Ok,
         }
     }

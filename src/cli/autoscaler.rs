@@ -82,7 +82,7 @@ impl Metrics {
 pub(super) async fn list(wire: &Wire, path: &str) -> Result<Vec<HorizontalPodAutoscaler>, Trouble> {
     let mut list = wire.get(path).await?;
     let items = serde_json::from_value::<Option<_>>(list["items"].take());
-    let items = items.map_err(|error| Trouble::Other(format!("a list of HPAs that can't be read: {error}")))?;
+    let items = items.map_err(|error| Trouble::Other(format!("cannot decode the list of HPAs: {error}")))?;
     Ok(items.unwrap_or_default())
 }
 

@@ -30,13 +30,13 @@ mod sources;
 use report::Report;
 use rights::ServiceAccount;
 
-/// Check config, sources, cluster and HPAs: a line each, with what to do; exit 1 on a fail
+/// Check config, sources, cluster and HPAs, and print one line for each with the remedy
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Config file of the server; without it sources are not checked
     #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
+    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
@@ -48,10 +48,10 @@ pub(super) struct Args {
 // A second group named `Args` would be one too many.
 #[group(skip)]
 struct Names {
-    /// Our Service [default: what the APIService points at if it is ours, else depthgauge/depthgauge:443]
+    /// Service of depthgauge [default: the one in the APIService if depthgauge owns it, or depthgauge/depthgauge:443]
     #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
     service: Option<ServiceRef>,
-    /// Whose rights are checked [default: namespace and name of the Service]
+    /// ServiceAccount whose rights are checked [default: namespace and name of the Service]
     #[arg(long, env = "DEPTHGAUGE_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME")]
     service_account: Option<ServiceAccount>,
     /// Secret with the certificate [default: depthgauge-certs in the Service's namespace]
@@ -67,7 +67,8 @@ impl Args {
         let mut report = Report::new(anstream::stdout());
         match config {
             Some(file) => sources::check(&file, &mut report).await,
-            None => report.add("config", &Finding::warn("not checked, nor are sources: name the file with --config")),
+            None => report
+                .add("config", &Finding::warn("not checked, and neither are sources: name the file with --config")),
         }
         match persons_kube_client(kubeconfig).await {
             Ok((client, server)) => check_cluster(&Wire::new(client), &server, names, &mut report).await,
@@ -85,8 +86,8 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let hello = match wire.hello().await {
         Ok(hello) => hello,
         Err(why) => {
-            let remedy = "check the kubeconfig, the clock here, and the way there";
-            return without_cluster(&format!("kube-apiserver {server} cannot be asked: {why}; {remedy}"), report);
+            let remedy = "check the kubeconfig, the local clock, and the network";
+            return without_cluster(&format!("cannot query kube-apiserver {server}: {why}; {remedy}"), report);
         }
     };
     report.add("cluster", &cluster::version(server, hello.version.as_ref()));
@@ -192,7 +193,7 @@ mod tests {
             ((404, "no metric"), Some("depthgauge accepts kube-apiserver's front-proxy certificate")),
             (
                 (401, WHY),
-                Some("so no HPA gets one: Unauthorized: certificate shown as front proxy (common name \"x\")"),
+                Some("so no HPA gets a value: Unauthorized: certificate shown as front proxy (common name \"x\")"),
             ),
             // Who may not request it learns nothing.
             ((403, "forbidden"), None),

@@ -33,7 +33,7 @@ use crate::http::error::tunnel_failure;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing says where it is.
-const NO_CLUSTER: &str = "no kubeconfig was found: name one with --kubeconfig or KUBECONFIG";
+const NO_CLUSTER: &str = "no kubeconfig found: name one with --kubeconfig or KUBECONFIG";
 const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.

@@ -7,10 +7,10 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// Print what makes a shell complete commands and flags: source <(depthgauge completion bash)
+/// Generate shell completion: source <(depthgauge completion bash)
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// For which shell
+    /// Shell
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -21,14 +21,14 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print every error of a file with line and column; exit 1 if there is one
+    /// Check config files, and print every error with line and column
     ///
-    /// Each is a line by itself on standard error, FILE:LINE:COLUMN: what, as editors read it.
+    /// Each error is one line on standard error, FILE:LINE:COLUMN: TEXT, as editors read it. Exits with 1 if there is one.
     ///
-    /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, and no
-    /// queue can be read by it.
+    /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, but can't
+    /// read the queue.
     Check {
-        /// Config files and folders of them (*.yaml), which are one config together; - is standard input
+        /// Files, and directories of files (*.yaml), that form one config; - is standard input
         #[arg(required = true, value_name = "FILE")]
         paths: Vec<PathBuf>,
     },

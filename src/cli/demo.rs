@@ -54,13 +54,13 @@ const REGION: &str = "eu-frankfurt-1";
 /// For connections that are still open at the end: curl and kubectl do not stay.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Run the main job on the embedded emulator: no cluster, no cloud account
+/// Run emulator, server and load on this machine, without a cluster or a cloud account
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// End by itself after this time [default: on Ctrl-C]
+    /// Stop after this time [default: on Ctrl-C]
     #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::duration)]
     time: Option<Duration>,
-    /// Port of the API; 0 takes a free one
+    /// Port of the API; 0 chooses a free one
     #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT")]
     secure_port: u16,
 }
@@ -152,7 +152,7 @@ async fn start(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
     );
     println!(
-        "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}, and an HPA for {MESSAGES_PER_REPLICA} messages per replica. Look and ask for yourself:"
+        "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}, and an HPA for {MESSAGES_PER_REPLICA} messages per replica. To query it yourself:"
     );
     println!("  http://{admin_address}/status");
     println!("  {}", user.curl(&path));

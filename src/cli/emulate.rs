@@ -22,29 +22,29 @@ const DEFAULT_QUEUE: &str = "orders=ocid1.queue.oc1.eu-frankfurt-1.emulated";
 /// Of the made-up profile; nothing is asked of the region itself.
 const REGION: &str = "eu-frankfurt-1";
 
-/// Emulate OCI Queue on a local port, for tests and trials
+/// Run an emulator of OCI Queue on a local port
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 chooses a free one
     #[arg(long, env = "DEPTHGAUGE_ADDRESS", default_value = "127.0.0.1:0", value_name = "IP:PORT")]
     address: SocketAddr,
-    /// A queue's display name and OCID; may repeat
+    /// Display name and OCID of a queue; may repeat
     #[arg(long = "queue", env = "DEPTHGAUGE_QUEUE", default_value = DEFAULT_QUEUE, value_name = "NAME=OCID", value_delimiter = ',')]
     queues: Vec<QueueArg>,
-    /// Who may ask: TENANCY/USER/FINGERPRINT and a public or private key in PEM; may repeat
+    /// Accepted API key: TENANCY/USER/FINGERPRINT and a public or private key in PEM; may repeat
     /// [default: a new key, in an OCI config whose path is printed]
     #[arg(long = "key", env = "DEPTHGAUGE_KEY", value_name = "KEYID=PEMFILE", value_delimiter = ',')]
     keys: Vec<KeyArg>,
     /// How long a delivered message stays hidden
     #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::duration)]
     visibility: Duration,
-    /// How often a message is delivered before it is a dead letter; 0 is without end
+    /// Deliveries before a message is a dead letter; 0 is unlimited
     #[arg(long, env = "DEPTHGAUGE_DEAD_LETTER_AFTER", default_value = "0", value_name = "N")]
     dead_letter_after: u32,
-    /// Where the new key and its OCI config go, and stay [default: a temporary directory]
+    /// Directory for the new key and its OCI config, which are kept [default: a temporary directory]
     #[arg(long, env = "DEPTHGAUGE_PROFILE_DIR", value_name = "DIR", conflicts_with = "keys")]
     profile_dir: Option<PathBuf>,
-    /// A load to look at: each second half of DURATION there are N messages in each queue
+    /// Sample load: N messages in each queue during the second half of each DURATION
     #[arg(long, env = "DEPTHGAUGE_WAVE", value_name = "N/DURATION")]
     wave: Option<Wave>,
 }

@@ -27,18 +27,18 @@ mod workload;
 
 use seen::{Heard, Seen};
 
-/// Say what an HPA asks, what it is told, what it makes of it, and why it does not scale
+/// Explain an HPA's scaling decision
 ///
-/// Exit code 0 when every HPA could be explained, 1 otherwise; what is explained may still be a fault.
+/// Exits with 0 if every HPA could be explained, whatever is found, and otherwise with 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// HPAs, by name or with their namespace
     #[arg(required = true, value_name = "[NAMESPACE/]NAME")]
     hpas: Vec<Name>,
-    /// Where those are that are named without [default: the kubeconfig's, else default]
+    /// Namespace of HPAs that are named without one [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
+    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ impl Args {
         let wire = Wire::new(client);
         let version = match wire.hello().await {
             Ok(hello) => hello.version.as_ref().and_then(Version::of),
-            Err(why) => bail!("kube-apiserver {server} cannot be asked: {why}"),
+            Err(why) => bail!("cannot query kube-apiserver {server}: {why}"),
         };
         let metrics = Metrics::read(&wire).await;
         let cluster = Cluster { wire, version, metrics, zero: OnceCell::new() };

@@ -20,30 +20,30 @@ use watch::Watch;
 /// Between two looks of `-w`. A source is still read only as often as its `refresh` says.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Ask for a metric as an HPA would, through the cluster or straight from the source
+/// Query a metric as an HPA does, through the cluster or directly from the source
 ///
-/// Exit code 0 when there is a value, 1 when there is none (the reason, in the server's own words,
-/// is on standard error), 2 for a wrong command line. With -w it ends well on Ctrl-C.
+/// Exits with 0 if there is a value, with 1 and the server's error if there is none, and with 2 for a
+/// wrong command line. With -w, Ctrl-C ends it with 0.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to ask for, such as oci_queue_length
+    /// Metric, such as oci_queue_length
     metric: String,
-    /// On whose behalf: the namespace of the HPA [default: the kubeconfig's, else default]
+    /// Namespace of the HPA [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Which sources, such as queue=orders or 'queue in (a,b)' [default: all that the namespace may read]
+    /// Selector, such as queue=orders or 'queue in (a,b)' [default: all that the namespace may read]
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     selector: String,
-    /// Ask again each second, and print what changes
+    /// Query again every second and print changes
     #[arg(short, long)]
     watch: bool,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     output: Form,
-    /// Config file of the server: read the sources that it names, without a cluster
+    /// Config file of the server: query its sources directly, without a cluster
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
+    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -51,12 +51,12 @@ pub(super) struct Args {
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub(super) enum Form {
-    /// For people
+    /// A table
     #[default]
     Table,
-    /// The list as the API has it
+    /// The list of the API, in JSON
     Json,
-    /// The same in YAML
+    /// The same list, in YAML
     Yaml,
 }
 

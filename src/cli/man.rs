@@ -7,10 +7,10 @@ use clap::CommandFactory as _;
 
 use super::Cli;
 
-/// Print the manual page of depthgauge, or of one of its commands: depthgauge man get | man -l -
+/// Print the manual page of depthgauge or of one of its commands: depthgauge man get | man -l -
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A command of depthgauge, as it is typed: config check
+    /// Command of depthgauge, such as: config check
     command: Vec<String>,
 }
 

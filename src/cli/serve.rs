@@ -40,7 +40,7 @@ use sources::Sources;
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 /// What it is unready for until then.
-const STARTING: &str = "waits for kube-apiserver to say whose headers are to be believed";
+const STARTING: &str = "front-proxy CA not loaded yet (ConfigMap kube-system/extension-apiserver-authentication)";
 /// How long a start waits to learn whom the aggregator's certificate is by, before it takes
 /// traffic from replicas that know: a second try of the watch is in it. Without kube-apiserver
 /// nobody can ask anyway.
@@ -53,26 +53,26 @@ const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Args {
     #[command(flatten)]
     sources: sources::Args,
-    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount]
+    /// Kubeconfig file [default: KUBECONFIG, or the pod's own ServiceAccount]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Address of the API, for both IP families where the default allows it
+    /// IP address of the API; the default listens on both IP families
     #[arg(long, env = "DEPTHGAUGE_BIND_ADDRESS", default_value = "::", value_name = "IP", value_parser = ip_address)]
     bind_address: IpAddr,
-    /// Port of the API; 0 takes a free one
+    /// Port of the API; 0 chooses a free one
     #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT")]
     secure_port: u16,
-    /// Plain HTTP for probes and metrics; beyond loopback without the reasons of probes
+    /// Address of the admin port: probes and metrics over plain HTTP; /status and causes of probes only on loopback
     #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     admin_address: SocketAddr,
     /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
     #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
     service: Option<ServiceRef>,
-    /// Create the APIService and keep it in step
+    /// Create the APIService and keep it up to date
     #[arg(long, env = "DEPTHGAUGE_REGISTER", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     register: bool,
-    /// Take the APIService over from another adapter; `unregister --restore` gives it back
+    /// Take over the APIService from another adapter; `unregister --restore` restores it
     #[arg(long, env = "DEPTHGAUGE_TAKEOVER", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     takeover: bool,
@@ -80,10 +80,10 @@ pub(super) struct Args {
     certificate: certificate::Args,
     #[command(flatten)]
     scaling: scaling::Args,
-    /// The oldest version of TLS that callers may speak
+    /// Oldest TLS version that is accepted
     #[arg(long, env = "DEPTHGAUGE_TLS_MIN_VERSION", default_value = "1.2", value_name = "VERSION", value_parser = tls_version)]
     tls_min_version: MinVersion,
-    /// How long to go on serving after SIGTERM, already unready [default: 10s in a pod, else 0s]
+    /// How long to keep serving after SIGTERM, already unready [default: 10s in a pod, 0s elsewhere]
     #[arg(long, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
     shutdown_delay: Option<Duration>,
 }
@@ -172,15 +172,20 @@ fn waiting() -> State {
     State::Degraded("kube-apiserver has not answered yet".to_owned())
 }
 
-/// Says in the log and in `/readyz?verbose` which sources cannot be read.
+/// Reports in the log and in `/readyz?verbose` which sources cannot be read.
 async fn report_sources(catalog: Arc<Catalog>, reporter: Reporter) {
     loop {
         tokio::time::sleep(SOURCES_INTERVAL).await;
         let outages = catalog.outages();
-        match outages.first() {
-            None => reporter.ok(),
-            Some(first) => reporter.degraded(format!("{} cannot be read; the first: {first}", outages.len())),
-        }
+        let Some(first) = outages.first() else {
+            reporter.ok();
+            continue;
+        };
+        let text = match outages.len() {
+            1 => first.to_string(),
+            count => format!("{count} cannot be read, the first of them: {first}"),
+        };
+        if catalog.serves_nothing() { reporter.blocking(text) } else { reporter.degraded(text) }
     }
 }
 
@@ -189,7 +194,7 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
     let own = || pod_namespace().map(|namespace| ServiceRef { namespace, name: "depthgauge".to_owned(), port: 443 });
     let service = named.or_else(own);
     if service.is_none() && register {
-        bail!("outside of a pod, say what to register: --service NAMESPACE/NAME:PORT, or --register=false");
+        bail!("outside of a pod, set what to register: --service NAMESPACE/NAME:PORT, or --register=false");
     }
     Ok(service)
 }

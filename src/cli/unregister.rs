@@ -17,17 +17,17 @@ const NAMESPACE: &str = "depthgauge";
 /// Shows whoever may see HPAs what sleeps by depthgauge.
 const QUERY: &str = r#"kubectl get hpa -A -o jsonpath='{range .items[?(@.metadata.annotations.depthgauge\.dev/scaled-to-zero-since)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}'"#;
 
-/// Delete the APIService, or give it back to whom it was taken from; wake what --scale-to-zero put to sleep
+/// Delete the APIService or restore its previous owner, and scale up what --scale-to-zero scaled to zero
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Make it what it was before --takeover, if that is known, instead of deleting it
+    /// Restore the APIService as it was before --takeover, if that is recorded, instead of deleting it
     #[arg(long)]
     restore: bool,
-    /// Only if it points at this Service: another one is left alone, and that is no error
+    /// Only if the APIService points at this Service; otherwise change nothing, without an error
     /// [default: any that depthgauge has registered]
     #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
     service: Option<ServiceRef>,
-    /// Kubeconfig file [default: KUBECONFIG, else the pod's own ServiceAccount, else ~/.kube/config]
+    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ impl Args {
         let GivenUp { namespace, became } = unregister(client.clone(), service.as_ref(), restore).await;
         let outcome = match became {
             Err(UnregisterError::Foreign(owner)) if service.is_some() => {
-                println!("APIService {NAME} belongs to {owner}: it is left alone");
+                println!("APIService {NAME} belongs to {owner} and is not changed");
                 Ok(())
             }
             // Who else sleeps by whom nobody has said.
@@ -52,9 +52,9 @@ impl Args {
                     Unregistered::Absent => println!("there is no APIService {NAME}: nothing to do"),
                     Unregistered::Deleted => println!("APIService {NAME} is deleted"),
                     Unregistered::NothingToRestore => {
-                        println!("APIService {NAME} is deleted: it was nobody's before, as far as it says");
+                        println!("APIService {NAME} is deleted: it records no previous owner");
                     }
-                    Unregistered::Restored(owner) => println!("APIService {NAME} is given back to {owner}"),
+                    Unregistered::Restored(owner) => println!("APIService {NAME} is restored to {owner}"),
                 }
                 Ok(())
             }
@@ -88,11 +88,11 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
         Ok(handed_back) => handed_back,
         Err(HandBackError::Forbidden(why)) if named => {
             eprintln!(
-                "depthgauge: whether workloads are at 0 because of --scale-to-zero is not known: {why}; if it was ever on, look: {QUERY}"
+                "depthgauge: cannot check whether --scale-to-zero has scaled workloads to zero: {why}; if it was ever on, check with: {QUERY}"
             );
             return Ok(());
         }
-        Err(error) => bail!("whether workloads are at 0 because of --scale-to-zero is not known: {error}"),
+        Err(error) => bail!("cannot check whether --scale-to-zero has scaled workloads to zero: {error}"),
     };
     let ours = handed_back.iter().any(|(.., became)| !matches!(became, HandedBack::Native(_)));
     if retired == Ok(false) && ours {
@@ -104,14 +104,14 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
     for (hpa, workload, became) in handed_back {
         match became {
             HandedBack::Woken(replicas) => println!("HPA {hpa}: {workload} is scaled from 0 to {replicas}"),
-            HandedBack::Awake => println!("HPA {hpa}: {workload} is awake"),
+            HandedBack::Awake => println!("HPA {hpa}: {workload} is not at zero"),
             HandedBack::Gone => println!("HPA {hpa}: there is no {workload} any more"),
-            HandedBack::Paused => println!("HPA {hpa}: {workload} is paused and stays at 0; nobody will wake it"),
+            HandedBack::Paused => println!("HPA {hpa}: {workload} is paused and stays at 0; nothing scales it up"),
             HandedBack::Native(wake) => println!(
-                "HPA {hpa}: {workload} is at 0 by the HPA itself, which wakes it only while somebody answers for its metrics; to be sure: {wake}"
+                "HPA {hpa}: {workload} was scaled to zero by the HPA itself, which scales it up only while its metrics are served; to start one replica: {wake}"
             ),
             HandedBack::Asleep(why) => {
-                asleep.push(format!("HPA {hpa}: {workload} stays at 0, and nobody will wake it: {why}"));
+                asleep.push(format!("HPA {hpa}: {workload} stays at 0, and nothing scales it up: {why}"));
             }
         }
     }

@@ -60,7 +60,7 @@ impl Wire {
         let answered = async {
             let response = self.client.send(request).await.map_err(|error| causes(&error))?;
             if response.status().as_u16() == 401 {
-                return Err("it refuses our credentials: the token is expired, or of another cluster".to_owned());
+                return Err("it rejects these credentials: the token is expired, or of another cluster".to_owned());
             }
             let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date);
             let body = http_body_util::Limited::new(response.into_body(), VERSION_BYTES);
@@ -93,7 +93,7 @@ impl Wire {
 
     async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Trouble> {
         let answer = self.answer(request).await?;
-        serde_json::from_str(&answer).map_err(|error| Trouble::Other(format!("an answer that is no JSON: {error}")))
+        serde_json::from_str(&answer).map_err(|error| Trouble::Other(format!("a response that is not JSON: {error}")))
     }
 
     async fn answer(&self, request: http::Result<Request<Vec<u8>>>) -> Result<String, Trouble> {
@@ -132,7 +132,7 @@ impl Trouble {
     pub(super) fn advised(&self) -> String {
         let advice = match self {
             Self::Unserved => {
-                "; for external.metrics.k8s.io `depthgauge serve` does that, and `depthgauge check` says what keeps it from it"
+                "; for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it"
             }
             _ => "",
         };
@@ -144,10 +144,10 @@ impl Trouble {
         match self {
             Self::Absent(_) | Self::Unserved => absent(),
             Self::Forbidden(message) => {
-                Finding::warn(format!("{what} cannot be looked at: {message}; use a kubeconfig that may"))
+                Finding::warn(format!("{what} cannot be read: {message}; use a kubeconfig that may read it"))
             }
             Self::Unauthenticated(message) | Self::Other(message) => {
-                Finding::fail(format!("{what} cannot be looked at: {message}"))
+                Finding::fail(format!("{what} cannot be read: {message}"))
             }
         }
     }

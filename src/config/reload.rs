@@ -43,9 +43,9 @@ impl Reload {
         registry: &mut Registry,
     ) -> Self {
         let (successful, success) = (Gauge::default(), Gauge::default());
-        let help = "Whether the config file is in force as it is now";
+        let help = "1 if the current config file is active, 0 if an earlier one is";
         registry.register("config_last_reload_successful", help, successful.clone());
-        let help = "When the config in force was read, in seconds since 1970";
+        let help = "When the active config was read, in seconds since 1970";
         registry.register_with_unit("config_last_reload_success_timestamp", help, Unit::Seconds, success.clone());
         let reload = Self { file, opener, catalog, reporter, successful, success, again: None };
         reload.succeeded();
@@ -82,7 +82,7 @@ impl Reload {
         };
         match opened {
             Ok(configs) => {
-                tracing::info!(sources = configs.len(), "the config has changed and is in force");
+                tracing::info!(sources = configs.len(), "the changed config is active");
                 self.catalog.replace(configs).await;
                 self.succeeded();
                 self.reporter.ok();
@@ -104,9 +104,10 @@ impl Reload {
             0 => String::new(),
             count => format!(" (and {count} more, see the log)"),
         };
-        self.reporter.degraded(format!("changed and unusable, so that of before stays in force: {first}{more}"));
+        self.reporter
+            .degraded(format!("the changed config is not applied, and the previous one stays active: {first}{more}"));
         for error in rest.lines().filter(|_| is_news) {
-            tracing::warn!(error, "the changed config is unusable");
+            tracing::warn!(error, "the changed config has errors");
         }
     }
 }

@@ -207,7 +207,11 @@ fn failed(error: &Error) -> SignInError {
     let (remedy, retry_after, message) = match &error.met().fault {
         Fault::Status(status) => (status_remedy(status.status), status.retry_after, status.message.as_str()),
         Fault::Proxy(failure, _) => (failure.remedy(), None, ""),
-        _ => ("Check the way from this pod to `auth.tokenUrl`: DNS, NetworkPolicy, proxy, certificate.", None, ""),
+        _ => (
+            "Check the network path from this pod to `auth.tokenUrl`: DNS, NetworkPolicy, certificate, proxy.",
+            None,
+            "",
+        ),
     };
     let lost = SignInError::lost(NAME, remedy, error);
     let detail = if message.is_empty() { lost.detail } else { format!("{}: {message}", lost.detail) };

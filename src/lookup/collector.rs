@@ -49,26 +49,26 @@ impl Collector for SourceCollector {
                     Condition::Waiting => waiting += 1,
                     Condition::Well => well += 1,
                     Condition::Failing(since) => {
-                        open += i64::from(reading.poll.is_breaker_open());
+                        open += i64::from(reading.poll.marked_down().is_some());
                         failing.push((source, reading, since));
                     }
                 }
             }
         }
-        let help = "Readings of sources and of their parts, by state: ok, failing, waiting for the first read, or idle because nobody asks";
+        let help = "Readings of sources and of their parts, by state: ok, failing, waiting for the first read, or idle because no request needs them";
         let mut sources = encoder.encode_descriptor("sources", help, None, MetricType::Gauge)?;
         let failures = i64::try_from(failing.len()).unwrap_or(i64::MAX);
         for (state, count) in [("failing", failures), ("idle", idle), ("ok", well), ("waiting", waiting)] {
             ConstGauge::new(count).encode(sources.encode_family(&[("state", state)])?)?;
         }
-        let help = "Failing readings whose service is asked every 2 s only, for nothing answers there (breaker open)";
+        let help = "Failing readings whose endpoint is marked down after 10 consecutive failures; one request every 2 s probes it";
         let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(breaker)?;
         let help = "Listed sources that can't be selected in some namespaces; the log and /status give the reason";
         let unselectable = i64::try_from(entries.refused.count()).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("unselectable_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(unselectable).encode(gauge)?;
-        let help = "Lists of sources, such as the queues of a compartment, that somebody asks for and that cannot be made; the log and /status say why";
+        let help = "Lists of sources, such as the queues of a compartment, that are requested and cannot be read; the log and /status give the cause";
         let lists = i64::try_from(entries.list_outages().count()).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor("failing_lists", help, None, MetricType::Gauge)?;
         ConstGauge::new(lists).encode(gauge)?;

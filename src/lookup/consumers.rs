@@ -23,7 +23,7 @@ const SAME_BEAT: Duration = Duration::from_secs(1);
 /// Number of recent pauses that are kept. A manual request shortens only one of them.
 const PAUSES: usize = 3;
 /// Longest text of a selector, in bytes.
-const SELECTOR_MAX: usize = 200;
+pub(super) const SELECTOR_MAX: usize = 200;
 
 /// The consumer of a request.
 #[derive(Clone, Copy)]
@@ -175,6 +175,11 @@ impl Consumers {
         let mut states: Vec<ConsumerState> = self.listed.iter().map(|(_, known)| state(known)).collect();
         states.sort_by_key(|state| state.last_requested);
         states
+    }
+
+    /// Whether one of them brings a fallback.
+    pub(super) fn bring_fallback(&self) -> bool {
+        self.listed.iter().any(|(_, known)| known.value_rules.fallback.is_some())
     }
 
     /// Whether there were more within the last two minutes than are listed.

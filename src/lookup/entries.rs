@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::entry::{ConfigEntry, NamedSource};
 use super::list::SourceList;
 use super::metrics::Metrics;
+use super::reading::Condition;
 use super::readings::Known;
 use super::refused::Refused;
 use super::rules::AccessRules;
@@ -127,8 +128,7 @@ impl Entries {
         lists
     }
 
-    /// The error message of each source or list that is in use and fails, and of each name that more
-    /// than one source has.
+    /// What fails of each source or list in use, and each name that more than one source has.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
         let readings = self.sources.iter().flat_map(|source| source.readings.all());
         let sources = readings.filter_map(|reading| reading.outage());
@@ -136,7 +136,7 @@ impl Entries {
         sources.chain(self.list_outages()).chain(duplicates).collect()
     }
 
-    /// The error message of each list that is in use and fails.
+    /// What fails of each list in use.
     pub(super) fn list_outages(&self) -> impl Iterator<Item = Arc<str>> {
         self.lists().into_iter().filter_map(|(list, _)| list.outage())
     }
@@ -145,6 +145,24 @@ impl Entries {
     pub(super) fn list_errors(&self) -> Vec<String> {
         let lists = self.lists().into_iter().filter_map(|(list, _)| list.error());
         lists.chain(self.refused.duplicates.iter().map(|name| name.error())).collect()
+    }
+
+    /// Whether sources are in use and no request gets a value of any of them.
+    pub(super) fn serves_nothing(&self) -> bool {
+        let (rules, mut in_use) = (self.rules(), false);
+        for source in &self.sources {
+            let falls_back = rules[&Arc::as_ptr(source)].iter().any(|rules| rules.value_rules.fallback.is_some());
+            for reading in source.readings.all() {
+                if reading.condition() == Condition::Idle {
+                    continue;
+                }
+                if falls_back || !reading.serves_nothing() {
+                    return false;
+                }
+                in_use = true;
+            }
+        }
+        in_use
     }
 
     pub(super) fn throttled(&self) -> Duration {

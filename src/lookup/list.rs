@@ -182,8 +182,7 @@ impl SourceList {
         }
     }
 
-    /// The error message while the list fails and is in use, for the operator: with the end of its
-    /// identity and the request that failed last.
+    /// [`Self::outage`], with the end of the list's identity and the request that failed last.
     pub(super) fn error(&self) -> Option<String> {
         let (message, state) = (self.outage()?, self.state());
         let failure = state.counts.last_failure.as_deref();
@@ -206,7 +205,7 @@ pub(super) async fn list_sources(
             Step::List,
             Verdict::Trouble,
             "timed out",
-            "Check the way from this pod to the source.",
+            "Check the network path from this pod to the source.",
             "the listing went on after its deadline",
         ))
     })

@@ -3,7 +3,7 @@
 //! The HPA controller writes the message into a condition and an Event, and writes both again
 //! whenever it changes. So the message has an absolute start and no request ids, and keeps its
 //! first cause for the whole outage: a dying service resets, refuses and times out by turns. The
-//! log has every change.
+//! log has every change, and the operator is shown the current cause.
 
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct Outage {
     cause: String,
     verdict: Verdict,
     message: Arc<str>,
+    /// The last failed read, for the operator.
+    current: Arc<str>,
 }
 
 /// How many reads there were, and the last failure, which outlives its outage.
@@ -74,7 +76,8 @@ impl ReadCounts {
 impl Outage {
     /// Begins with the first failed read.
     pub(super) fn begin(title: &str, error: &SourceError, since: Timestamp) -> Self {
-        Self { since, cause: error.cause.clone(), verdict: error.verdict, message: message(title, error, since) }
+        let (message, current) = (message(title, error, since), current(title, error, since));
+        Self { since, cause: error.cause.clone(), verdict: error.verdict, message, current }
     }
 
     /// Another failed read. Returns whether its cause is a new one.
@@ -84,7 +87,10 @@ impl Outage {
         if (error.verdict == Verdict::NoSuchPart) != (self.verdict == Verdict::NoSuchPart) {
             *self = Self::begin(title, error, now);
         }
-        self.cause.clone_from(&error.cause);
+        if is_new {
+            self.cause.clone_from(&error.cause);
+            self.current = current(title, error, self.since);
+        }
         // A later failure of another sort does not undo that the service said it is not there.
         if error.verdict != Verdict::Trouble {
             self.verdict = error.verdict;
@@ -110,6 +116,11 @@ impl Outage {
         self.message.clone()
     }
 
+    /// The current cause first, and the start of the outage last.
+    pub(super) fn current(&self) -> Arc<str> {
+        self.current.clone()
+    }
+
     /// When the first read failed.
     pub(super) fn since(&self) -> Timestamp {
         self.since
@@ -131,13 +142,21 @@ pub(super) fn log_failure(title: &str, error: &SourceError) {
     tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
 }
 
+fn current(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
+    let (step, cause, remedy, since) = (error.step.as_str(), &error.cause, error.remedy, seconds(since));
+    format!("{title} cannot be read: {cause} (operation: {step}). {remedy} Failing since {since}.").into()
+}
+
+fn seconds(since: Timestamp) -> String {
+    since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
     let mut text = match error.verdict {
         Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
         Verdict::Trouble | Verdict::Absent => {
-            let since = since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ");
-            format!("{title} cannot be read since {since}: {cause} (operation: {step}). {remedy}")
+            format!("{title} cannot be read since {}: {cause} (operation: {step}). {remedy}", seconds(since))
         }
     };
     if text.len() > MESSAGE_MAX {
@@ -165,7 +184,12 @@ mod tests {
         let mut outage = Outage::begin("queue \"orders\"", &error("connection refused"), since);
         for (cause, is_new) in [("timed out", true), ("timed out", false), ("500", true), ("connection refused", true)]
         {
-            assert_eq!(outage.go_on("other", &error(cause), Timestamp::UNIX_EPOCH), is_new, "{cause}");
+            assert_eq!(outage.go_on("queue", &error(cause), Timestamp::UNIX_EPOCH), is_new, "{cause}");
+            assert_eq!(
+                *outage.current(),
+                *format!("queue cannot be read: {cause} (operation: read). Wait. Failing since 2026-11-22T14:02:03Z."),
+                "the operator sees the current cause"
+            );
             assert_eq!(
                 &*outage.message(),
                 "queue \"orders\" cannot be read since 2026-11-22T14:02:03Z: connection refused (operation: read). Wait."

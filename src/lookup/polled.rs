@@ -168,12 +168,12 @@ impl<P: Poll> Polled<P> {
         P::inherit(&mut state.notes, &before.notes);
     }
 
-    /// The error message while reads fail and the value is in use. A request for something that
-    /// does not exist is no outage.
+    /// What fails now and since when, while the value is in use: for the operator, because the error
+    /// message keeps its first cause. A request for something that does not exist is no outage.
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
         let outage = state.outage.as_ref().filter(|_| state.active);
-        outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::message)
+        outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::current)
     }
 
     /// How much longer than its pace says the value is kept, while it is in use.

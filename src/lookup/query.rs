@@ -111,8 +111,7 @@ impl<'q> Query<'q> {
 
     /// The requirements that are not value rules.
     fn label_requirements(&self) -> impl Iterator<Item = &'q Requirement> {
-        let requirements = self.selector.requirements().iter();
-        requirements.filter(|requirement| !matches!(requirement.key(), ACTIVATION_KEY | FALLBACK_KEY))
+        label_requirements(self.selector)
     }
 
     /// Whether an answer can have the named parts of so many sources.
@@ -141,6 +140,12 @@ impl<'q> Query<'q> {
     }
 }
 
+/// The requirements of a selector that are not value rules.
+pub(super) fn label_requirements(selector: &Selector) -> impl Iterator<Item = &Requirement> {
+    let requirements = selector.requirements().iter();
+    requirements.filter(|requirement| !matches!(requirement.key(), ACTIVATION_KEY | FALLBACK_KEY))
+}
+
 /// Records the named members. A member must be in all requirements for its label.
 fn narrow<'q>(
     parts: &mut Vec<(&'static str, BTreeSet<&'q str>)>,
@@ -164,7 +169,7 @@ fn not_named(label: &str, requirement: &Requirement) -> LookupError {
     let requirement = requirement.to_string();
     let asked = shortened(&requirement, REPEATED);
     LookupError::BadSelector(format!(
-        "{asked:?} names no {label}, and they are listed nowhere: name the {label}s, as in {label}=a or {label} in (a,b)"
+        "{asked:?} names no {label}, and nothing lists them: name the {label}s, as in {label}=a or {label} in (a,b)"
     ))
 }
 

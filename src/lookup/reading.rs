@@ -25,7 +25,7 @@ use super::{LookupError, Timing, chosen};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace};
 use crate::source::facet::Facet;
-use crate::source::{Item, Items, Kind, Source, SourceError, Step, Verdict};
+use crate::source::{Item, Items, Kind, MarkedDown, Source, SourceError, Step, Verdict};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -185,9 +185,9 @@ impl SourceRead {
         }
     }
 
-    /// Whether the service is not sent anything now, because nothing answers there.
-    pub(super) fn is_breaker_open(&self) -> bool {
-        self.source.breaker_open()
+    /// Whether its endpoint is marked down, so that only probes are sent.
+    pub(super) fn marked_down(&self) -> Option<MarkedDown> {
+        self.source.marked_down()
     }
 }
 
@@ -321,6 +321,14 @@ impl Reading {
         }
     }
 
+    /// Whether every request is served an error: reads fail, and there is neither a value that is young
+    /// enough nor a consumer with a fallback of its own.
+    pub(super) fn serves_nothing(&self) -> bool {
+        let (state, now) = (self.state(), Instant::now());
+        let is_old = |good: &Good<Arc<Items>>| now - good.began > self.pace.max_age;
+        state.outage.is_some() && state.good.as_ref().is_none_or(is_old) && !state.notes.consumers.bring_fallback()
+    }
+
     pub(super) fn longest_pause(&self, consumer: &Consumer<'_>) -> Option<Duration> {
         self.state().notes.consumers.longest_pause(consumer)
     }
@@ -341,7 +349,7 @@ impl Reading {
     fn crowded(&self) -> LookupError {
         let labels = self.poll.kind.parts.join(" and ");
         self.unavailable(&format!(
-            "had to give way to newer requests: there can be {PARTS_MAX} combinations of {labels}, shared by all namespaces"
+            "was evicted for newer requests: there can be {PARTS_MAX} combinations of {labels}, shared by all namespaces"
         ))
     }
 
@@ -371,7 +379,7 @@ pub(super) async fn read_source(
             Step::Read,
             Verdict::Trouble,
             "timed out",
-            "Check the way from this pod to the source.",
+            "Check the network path from this pod to the source.",
             "the read went on after its deadline",
         ))
     })

@@ -9,18 +9,20 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::activation::ActivationState;
-use super::consumers::ConsumerState;
+use super::consumers::{ConsumerState, SELECTOR_MAX};
 use super::entry::NamedSource;
 use super::limits::PARTS_MAX;
 use super::outage::{FailureState, Outage};
 use super::polled::Good;
+use super::query::label_requirements;
 use super::reading::Reading;
-use super::rules::{AccessRules, ValueRules};
+use super::rules::{AccessRules, Applied, ValueRules};
 use super::{Catalog, Timing};
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, Namespace};
+use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{Items, Verdict};
+use crate::source::{Item, Items, MarkedDown, Verdict};
 
 /// One reading: a source or a part of it.
 #[derive(Clone, Debug)]
@@ -39,8 +41,8 @@ pub struct ReadingState {
     pub facet: Facet,
     /// Whether it was requested lately, or is always read.
     pub active: bool,
-    /// Whether requests to its service are stopped, because the circuit breaker is open.
-    pub breaker_open: bool,
+    /// Whether its endpoint is marked down after its reads failed there, so that only probes are sent.
+    pub marked_down: Option<MarkedDown>,
     /// What was read last.
     pub known: Option<KnownState>,
     /// Since the last good read.
@@ -51,6 +53,10 @@ pub struct ReadingState {
     pub failures: u64,
     /// The last failed read, also after its outage.
     pub last_failure: Option<FailureState>,
+    /// Whether the config chooses the name of its metric. Then an activation has no memory.
+    pub chooses: bool,
+    /// The label that names the namespace that may read an item.
+    pub namespace_label: Option<Box<str>>,
     /// The metrics that value rules apply to.
     pub depths: Vec<MetricName>,
     /// All of them.
@@ -103,6 +109,15 @@ pub struct KnownState {
     pub timestamp: Timestamp,
     /// How long ago.
     pub age: Duration,
+}
+
+/// What a request is served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Served {
+    /// The value; without one, an error is served.
+    pub value: Option<Quantity>,
+    /// The rule that made the value, if it is not the one that was read.
+    pub applied: Option<Applied>,
 }
 
 /// A time without a good read.
@@ -189,7 +204,7 @@ impl ReadingState {
             first.is_some_and(|rules| rules.value_rules == value_rules)
         };
         // Locks the state of the service, and so comes before the lock of the reading.
-        let breaker_open = reading.poll.is_breaker_open();
+        let marked_down = reading.poll.marked_down();
         let state = reading.state();
         Self {
             label: source.kind.label,
@@ -207,12 +222,15 @@ impl ReadingState {
                 .collect(),
             facet: reading.poll.facet.clone(),
             active: state.active,
-            breaker_open,
+            marked_down,
             known: state.good.as_ref().map(|good| KnownState::of(good, now)),
             outage: state.outage.as_ref().map(OutageState::of),
             reads: state.counts.good,
             failures: state.counts.failed,
             last_failure: state.counts.last_failure.as_deref().cloned(),
+            chooses: source.kind.chooses(),
+            // Part of the identity of a source, and so the same in all of its entries.
+            namespace_label: rules.first().and_then(|rules| rules.items.namespace_label.clone()),
             depths: depths(source),
             metrics: metrics_of(source, &reading.poll.facet),
             timing: source.readings.timing,
@@ -225,10 +243,78 @@ impl ReadingState {
         }
     }
 
-    /// What this consumer is served instead of an error, when a fallback is served.
-    pub fn fallback_of(&self, consumer: &ConsumerState) -> Option<Quantity> {
-        let own = self.value_rules.fallback.filter(|_| self.depths.contains(&consumer.metric));
-        consumer.value_rules.fallback.or(own).filter(|_| consumer.alone)
+    /// What this consumer is served from this reading now. `None` before the first read, and where that
+    /// depends on other items.
+    pub fn served_to(&self, consumer: &ConsumerState) -> Option<Served> {
+        let ConsumerState { metric, value_rules, alone, .. } = consumer;
+        let own = if self.depths.contains(metric) { self.value_rules } else { ValueRules::default() };
+        // Its activation is compared with the sum of the answer.
+        let depends = self.chooses && !alone && value_rules.activation.is_some();
+        if depends { None } else { self.served(metric, value_rules.or(own), *alone, Some(consumer)) }
+    }
+
+    /// What a request for the first of the depths is served now, if it brings no value rule. A reading
+    /// without depths has another first metric.
+    pub fn served_by_default(&self) -> Option<Served> {
+        let depth = self.depths.iter().find(|depth| self.metrics.contains(depth));
+        match depth {
+            Some(depth) => self.served(depth, self.value_rules, true, None),
+            None => self.served(self.metrics.first()?, ValueRules::default(), true, None),
+        }
+    }
+
+    /// The counterpart of [`Reading::answer`] for a snapshot.
+    fn served(
+        &self,
+        metric: &MetricName,
+        rules: ValueRules,
+        alone: bool,
+        consumer: Option<&ConsumerState>,
+    ) -> Option<Served> {
+        const ERROR: Served = Served { value: None, applied: None };
+        let known = self.known.as_ref().filter(|_| self.active);
+        if let Some(known) = known.filter(|known| known.age <= self.timing.max_age) {
+            let picked = self.pick(&known.figures, consumer)?;
+            let item = match picked.as_slice() {
+                [item] => *item,
+                [] => return Some(ERROR),
+                _ => return None,
+            };
+            let Ok(value) = item.value(metric)?.as_ref().copied() else { return Some(ERROR) };
+            let substitute = item.substitute().map(Applied::Substitute);
+            let holds = rules.activation.is_some_and(|threshold| self.holds(metric, threshold, value));
+            let (value, applied) =
+                if holds { (Quantity::ZERO, Some(Applied::Activation)) } else { (value, substitute) };
+            return Some(Served { value: Some(value), applied });
+        }
+        match self.outage.as_ref().filter(|_| self.active) {
+            Some(outage) => {
+                let fallback = rules.fallback.filter(|_| alone && outage.verdict == Verdict::Trouble);
+                Some(fallback.map_or(ERROR, |value| Served { value: Some(value), applied: Some(Applied::Fallback) }))
+            }
+            None => known.map(|_| ERROR),
+        }
+    }
+
+    /// The items of a read that a consumer selects and may read. `None` if its selector is not known in full.
+    fn pick<'i>(&self, items: &'i Items, consumer: Option<&ConsumerState>) -> Option<Vec<&'i Item>> {
+        let Some(consumer) = consumer.filter(|_| self.chooses) else { return Some(items.iter().collect()) };
+        let is_whole = consumer.selector.len() < SELECTOR_MAX;
+        let selector = Selector::parse(&consumer.selector).ok().filter(|_| is_whole)?;
+        let may_read = |item: &&Item| {
+            let label = self.namespace_label.as_deref();
+            label.is_none_or(|label| item.labels.value(label) == Some(consumer.namespace.as_str()))
+        };
+        let is_selected = |item: &&Item| {
+            label_requirements(&selector).all(|requirement| requirement.matches(item.labels.value(requirement.key())))
+        };
+        Some(items.iter().filter(may_read).filter(is_selected).collect())
+    }
+
+    fn holds(&self, metric: &MetricName, threshold: Quantity, value: Quantity) -> bool {
+        let is_held = |held: &ActivationState| held.metric == *metric && held.threshold == threshold && !held.active;
+        let inactive = if self.chooses { value <= threshold } else { self.activations.iter().any(is_held) };
+        inactive && value != Quantity::ZERO
     }
 }
 

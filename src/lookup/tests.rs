@@ -203,11 +203,25 @@ impl Scene {
         clock().duration_since(samples[0].timestamp).as_secs_f64()
     }
 
-    /// What an answer of one item says: value and policy.
+    /// What an answer of one item says: value and rule. `/status` shows the same.
     async fn told(&self, selector: &str) -> (i64, Option<String>) {
         let sample = self.ask("shop", selector).await.unwrap().remove(0);
         let value = sample.value.milli() / 1000;
-        (value, sample.labels.value(rules::LABEL).map(str::to_owned))
+        let told = (value, sample.labels.value(rules::LABEL).map(str::to_owned));
+        for shown in self.shown(selector) {
+            let shown = shown.map(|shown| (shown.value, shown.applied.map(|rule| rule.as_str().to_owned())));
+            assert_eq!(shown, Some((Some(sample.value), told.1.clone())), "{selector}");
+        }
+        told
+    }
+
+    /// What `/status` shows for the consumer with this selector, for each of its readings.
+    fn shown(&self, selector: &str) -> Vec<Option<state::Served>> {
+        let selector = Selector::parse(selector).unwrap().to_string();
+        let states = self.catalog.readings();
+        let with_consumers = states.iter().flat_map(|state| state.consumers.iter().map(move |of| (state, of)));
+        let this = with_consumers.filter(|(_, consumer)| consumer.selector == selector);
+        this.map(|(state, consumer)| state.served_to(consumer)).collect()
     }
 
     /// Requests twice, so that values are read in the background, and takes two seconds.
@@ -219,7 +233,10 @@ impl Scene {
     }
 
     async fn sentence(&self) -> String {
-        self.ask("shop", "queue=orders").await.unwrap_err().to_string()
+        let error = self.ask("shop", "queue=orders").await.unwrap_err();
+        let shown = self.shown("queue=orders");
+        assert!(shown.iter().flatten().all(|served| served.value.is_none()), "{error} and {shown:?}");
+        error.to_string()
     }
 }
 

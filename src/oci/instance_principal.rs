@@ -99,7 +99,7 @@ impl InstancePrincipal {
         }
         Err(SignInError::new(
             "the instance's certificate is of another tenancy than before",
-            "Restart this pod if the instance has changed hands.",
+            "Restart this pod if the instance was moved to another tenancy.",
             "",
         ))
     }
@@ -185,7 +185,7 @@ fn failed(error: &Error) -> SignInError {
     let Error { fault: Fault::Status(refused), request_id } = error.met() else { return lost(error) };
     let remedy = match refused.status {
         401 | 403 => "Set the clock of this node (NTP); if it is right, the instance needs a new certificate.",
-        _ => "This is trouble of the service; it is asked again.",
+        _ => "This is a failure on the OCI side; the request is repeated.",
     };
     SignInError {
         cause: format!("{NAME}: {}", refused.status),
@@ -199,7 +199,7 @@ fn failed(error: &Error) -> SignInError {
 fn lost(error: &Error) -> SignInError {
     let remedy = match &error.met().fault {
         Fault::Proxy(..) => PROXY_REMEDY,
-        _ => "Check the way from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.",
+        _ => "Check the network path from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.",
     };
     SignInError::lost(NAME, remedy, error)
 }

@@ -237,7 +237,7 @@ fn refused(status: u16, detail: String) -> SignInError {
             "Workload identity needs an enhanced cluster: change the type of this OKE cluster from basic to enhanced."
         }
         401 => "Check that the pod's service account token is the one that Kubernetes projects.",
-        _ => "This is trouble of the cluster's token service; it is asked again.",
+        _ => "This is a failure of the cluster's token service; the request is repeated.",
     };
     SignInError::new(format!("{NAME}: {status}"), remedy, detail)
 }

@@ -358,7 +358,7 @@ fn items(stats: &QueueStats) -> Result<Items, SourceError> {
         step: Step::Decode,
         verdict: Verdict::Trouble,
         cause: format!("GetStats answered with {what}"),
-        remedy: "This is trouble of the service: see its status page.",
+        remedy: "This is a failure on the OCI side: see its status page.",
         detail: format!("{:?} {:?}", stats.queue, stats.dlq),
         grant: None,
         request_id: stats.request_id.as_deref().map(Box::from),

@@ -16,7 +16,7 @@ pub(super) const OPEN_AFTER: u32 = 10;
 /// While it is down, one request is let through so often, whatever became of the last. With the
 /// 5 to 6 s after which a source with the default `refresh` tries again, even one that comes just
 /// too early is right again within 10 s.
-pub(super) const PROBE_EVERY: Duration = Duration::from_secs(2);
+pub const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// The state of a host.
 #[derive(Debug, Default)]
@@ -65,6 +65,13 @@ impl Breaker {
         was_open != self.is_open()
     }
 
+    /// How many requests have failed in a row, and the last cause, if requests of this key are stopped
+    /// except for probes.
+    pub(super) fn failures(&self, key: &str) -> Option<(u32, &Cause)> {
+        let cause = self.cause.as_ref().filter(|_| self.is_open() && self.failed.contains(key))?;
+        Some((self.streak, cause))
+    }
+
     /// Whether no request gets an answer there.
     pub(super) fn is_open(&self) -> bool {
         self.streak >= OPEN_AFTER
@@ -109,7 +116,11 @@ mod tests {
         let mut breaker = after(1000, now);
         assert!(breaker.refusal("a", now).is_some());
         assert!(breaker.refusal("b", now).is_none());
+        assert!(breaker.failures("b").is_none(), "its requests are sent");
+        let (failures, cause) = breaker.failures("a").unwrap();
+        assert_eq!((failures, cause.to_string()), (1000, "500".to_owned()));
         assert!(breaker.record("b", &Outcome::Answered, now), "closed by an answer");
+        assert!(breaker.failures("a").is_none());
         assert!(breaker.refusal("a", now).is_none());
     }
 

@@ -32,7 +32,7 @@ pub(super) enum ScaleError {
     #[error("{0}")]
     Gone(String),
     /// The object has changed since it was read.
-    #[error("somebody has changed it at the same moment")]
+    #[error("another client has changed it at the same moment")]
     Conflict,
     /// kube-apiserver does not answer, or fails: no fault of the HPA.
     #[error("{0}")]

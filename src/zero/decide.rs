@@ -127,8 +127,8 @@ pub fn stuck(hpa: &Autoscaler, now: Timestamp) -> Option<&'static str> {
     let fails = fails_since.is_some_and(|since| now.duration_since(since) > PATIENCE);
     match scaled_to_zero {
         true if hpa.limit.keeps_zero() => Some("the HPA's own behavior.scaleUp allows no step from 0"),
-        true if fails => Some("the HPA itself cannot read its metrics (kubectl describe hpa says why)"),
-        false if rests => Some("the HPA rests: somebody else has scaled the workload to 0"),
+        true if fails => Some("the HPA itself cannot read its metrics (see kubectl describe hpa)"),
+        false if rests => Some("the HPA is disabled, because another client scaled the workload to 0"),
         _ => None,
     }
 }
@@ -187,7 +187,7 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
         (1.., Some(why)) => {
             let finding = match facts.known_above_zero() {
                 Some(title) => Finding::stuck_at_zero(hpa, &title, why),
-                None => Finding::metric_unavailable_at_zero(hpa, "its fallback is not a value.", false),
+                None => Finding::metric_unavailable_at_zero(hpa, "a fallback is not a measured value.", false),
             };
             Decision::of(rest, Some(finding))
         }

@@ -97,7 +97,7 @@ impl Finding {
         Self::new(
             Problem::StuckAtZero,
             format!(
-                "{waiting} is above 0, there are no replicas, and {why}. Wake it: {wake}. To have it woken each time, give HPA {name} annotation {RECOVER_STUCK}=true{label}"
+                "{waiting} is above 0, but the workload has no replicas, and {why}. To start one replica: {wake}. To let depthgauge recover it each time, set annotation {RECOVER_STUCK}=true{label} on HPA {name}"
             ),
         )
     }
@@ -105,29 +105,29 @@ impl Finding {
     /// `why` is last, for it may end with YAML that is to be copied.
     pub(super) fn metric_unavailable_at_zero(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
         let wake = hpa.wake_command();
-        let fallback = if a_fallback_helps { " A fallback wakes it by itself, next time." } else { "" };
+        let fallback = if a_fallback_helps { " With a fallback, it scales up by itself." } else { "" };
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "there are no replicas, and nobody knows whether there is something to do. To be sure: {wake}.{fallback} Why: {why}"
+                "scaled to zero, and its metric is unavailable, so it can't scale up. To start one replica: {wake}.{fallback} Cause: {why}"
             ),
         )
     }
 
-    /// Of a metric that existed until the workload was scaled to 0.
+    /// A metric that existed until the workload was scaled to zero.
     pub(super) fn own_pods(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
         let wake = hpa.wake_command();
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "{metric} does not exist while there are no replicas. It seems to come from the pods of this workload, so it can't scale them up again: use a metric that exists without them. To start them: {wake}. Why: {why}"
+                "{metric} does not exist while there are no replicas. It seems to come from the pods of this workload, so it can't scale them up again: use a metric that exists without them. To start one replica: {wake}. Cause: {why}"
             ),
         )
     }
 
     /// It is awake, and as long as nobody knows an Object metric it stays so.
     pub(super) fn awake_blind(why: &str) -> Self {
-        Self::new(Problem::MetricUnavailable, format!("will not be scaled to 0 for now: {why}"))
+        Self::new(Problem::MetricUnavailable, format!("is not scaled to zero while a metric is unavailable: {why}"))
     }
 
     /// What keeps an HPA that carries the label from going to zero, whatever its metrics read;
@@ -143,14 +143,14 @@ impl Finding {
         if metrics.is_empty() {
             return Some(Self::new(
                 Problem::NoMetric,
-                format!("label {LABEL} does nothing here: none of the metrics of this HPA is one of depthgauge"),
+                format!("label {LABEL} has no effect: this HPA uses no metric of depthgauge"),
             ));
         }
         if let Some((metric, why)) = metrics.iter().find_map(Metric::invalid) {
             return Some(Self::new(
                 Problem::InvalidSelector,
                 format!(
-                    "will not be scaled to 0: the HPA controller refuses the selector of {metric}, so this metric has no value: {why}. Correct the selector, or remove label {LABEL}"
+                    "is not scaled to zero: the HPA controller refuses the selector of {metric}, so this metric has no value: {why}. Correct the selector, or remove label {LABEL}"
                 ),
             ));
         }
@@ -160,7 +160,7 @@ impl Finding {
                 Self::new(
                     Problem::OtherMetrics,
                     format!(
-                        "will never be at 0 by itself: {words} stands beside the queue, and pods at rest use some of it. Take it out of this HPA, or set minReplicas to 1 and annotation {ZERO_BY}=external"
+                        "never reaches zero: this HPA also scales on {words}, which idle pods still use. Remove that metric, or set minReplicas to 1 and annotation {ZERO_BY}=external"
                     ),
                 )
             });
@@ -173,22 +173,22 @@ impl Finding {
             others.iter().map(String::as_str).partition(|words| words.starts_with("External"));
         let text = if !foreign.is_empty() {
             format!(
-                "{} has no value, for depthgauge is whom this cluster asks for external metrics, and it has no such metric. Take it out of this HPA, or take label {LABEL} away",
+                "{} has no value, because depthgauge serves the external metrics of this cluster and has no such metric. Remove it from this HPA, or remove label {LABEL}",
                 foreign.join(", ")
             )
         } else if !of_pods.is_empty() && !external_only {
             format!(
-                "{} is of running pods, which use some of it at rest, and at 0 there are none. Set annotation {ZERO_BY}=external to leave it out of account, take it out of this HPA, or take label {LABEL} away",
+                "{} is a metric of running pods: idle pods still use it, and at zero there are none. Set annotation {ZERO_BY}=external to ignore it at zero, remove it from this HPA, or remove label {LABEL}",
                 of_pods.join(", ")
             )
         } else {
             return None;
         };
-        Some(Self::new(Problem::OtherMetrics, format!("will never be scaled to 0: {text}")))
+        Some(Self::new(Problem::OtherMetrics, format!("is never scaled to zero: {text}")))
     }
 
     pub(super) fn annotation(why: &str) -> Self {
-        Self::new(Problem::Annotation, format!("will not be scaled to 0: {why}"))
+        Self::new(Problem::Annotation, format!("is not scaled to zero: {why}"))
     }
 
     /// `None` for one that nobody wants to be scaled by us.

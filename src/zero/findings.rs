@@ -94,7 +94,7 @@ impl Findings {
         let all = self.all();
         let Found { namespace, name, finding } = all.first()?;
         let (reason, count) = (finding.problem.reason(), all.len());
-        Some(format!("{count} HPAs need somebody; the first: {namespace}/{name}: {reason}: {}", finding.text))
+        Some(format!("{count} HPAs need attention, the first: {namespace}/{name}: {reason}: {}", finding.text))
     }
 }
 
@@ -102,7 +102,7 @@ impl Findings {
 impl Collector for Findings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let all = self.all();
-        let help = "HPAs that cannot go to zero or come back, by problem; told by the replica that acts";
+        let help = "HPAs that cannot scale to zero or back, by problem; reported by the replica that holds the Lease";
         let mut counts = encoder.encode_descriptor("hpa_problems", help, None, MetricType::Gauge)?;
         for problem in Problem::ALL {
             let count = all.iter().filter(|found| found.finding.problem == problem).count();
@@ -112,7 +112,7 @@ impl Collector for Findings {
         if all.is_empty() {
             return Ok(());
         }
-        let help = "1 for an HPA that cannot go to zero or come back, and why; the first hundred of them";
+        let help = "1 for an HPA that cannot scale to zero or back, and its problem; at most 100 HPAs";
         let mut named = encoder.encode_descriptor("hpa_problem", help, None, MetricType::Gauge)?;
         for Found { namespace, name, finding } in all.iter().take(NAMED_MAX) {
             let labels = [("namespace", namespace.as_str()), ("hpa", name), ("problem", finding.problem.as_str())];

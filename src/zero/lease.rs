@@ -46,7 +46,7 @@ const BREAK: SignedDuration = SignedDuration::from_secs(30);
 /// what was begun by the last renewal's deadline is one call.
 const OBEYED: Duration = RENEW_DEADLINE.saturating_add(CALL_TIMEOUT);
 /// What one that obeys says of itself.
-const RETIREMENT: &str = "retired by `depthgauge unregister`: scales nothing any more; restart it to scale again";
+const RETIREMENT: &str = "retired by `depthgauge unregister`, and scales nothing any more: restart it to scale again";
 const VERBS: &[&str] = &["get", "create", "patch"];
 
 /// A Lease, and whether we hold it.

@@ -143,8 +143,8 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { sum, .. } => write!(f, "{}", sum.decimal()),
-            Self::Fallback(sum) => write!(f, "not known, its fallback is {}", sum.decimal()),
-            Self::Unknown(_) | Self::Absent(_) => f.write_str("not known"),
+            Self::Fallback(sum) => write!(f, "unknown, its fallback is {}", sum.decimal()),
+            Self::Unknown(_) | Self::Absent(_) => f.write_str("unknown"),
         }
     }
 }

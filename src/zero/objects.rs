@@ -29,7 +29,7 @@ use crate::rbac::Grant;
 pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", namespace: None, verbs: &["get"] };
 
 const GROUP: &str = "custom.metrics.k8s.io";
-const ADAPTER: &str = "ask for its adapter: kubectl get apiservices";
+const ADAPTER: &str = "see its adapter: kubectl get apiservices";
 /// The versions that there are, the newer first: adapters may serve either, and are asked first for
 /// what they served last.
 pub const VERSIONS: [&str; 2] = [NEWER, OLDER];
@@ -139,7 +139,7 @@ impl Objects {
             }
         }
         wrong(format!(
-            "no server is registered for {GROUP}: install an adapter that has this metric, or take it out of the HPA"
+            "no server is registered for {GROUP}: install an adapter that has this metric, or remove it from the HPA"
         ))
     }
 
@@ -179,7 +179,7 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
     let list: Value = serde_json::from_str(answer).unwrap_or_default();
     let items = list["items"].as_array().ok_or("the answer is no list of values")?;
     let [item] = items.as_slice() else {
-        return Err(format!("the answer has {} values, and an HPA takes one", items.len()));
+        return Err(format!("the response has {} values, and an HPA needs one", items.len()));
     };
     let written = item["value"].as_str().unwrap_or_default();
     let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is no number"))?;
@@ -239,7 +239,7 @@ impl Readings {
 
     pub(super) fn told(&self, metric: &ObjectMetric) -> Told {
         let last = self.all.get(metric).and_then(|reading| reading.last.as_ref());
-        last.map_or_else(|| Told::Unknown("nobody has asked for it.".into()), |(told, _)| told.clone())
+        last.map_or_else(|| Told::Unknown("not read yet.".into()), |(told, _)| told.clone())
     }
 }
 

@@ -279,7 +279,7 @@ impl Reconciler {
             hpa.metrics.iter().zip(told).map(|(metric, told)| format!("{} is {told}", metric.title())).collect();
         let cause = match why {
             Why::Work | Why::Fast | Why::Rescue => values.join(", "),
-            Why::HandBack => "it is no longer to be scaled to 0 by depthgauge".to_owned(),
+            Why::HandBack => "depthgauge no longer manages it".to_owned(),
         };
         let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
         self.done(why.as_str(), hpa, Said { reason: "ScaledFromZero", action: "Scale", warning: false, note: &note })

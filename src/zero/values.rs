@@ -35,7 +35,7 @@ fn told(samples: &[Sample]) -> Told {
     let read = || samples.iter().map(|sample| sample.timestamp);
     let sum = Quantity::sum(samples.iter().map(|sample| sample.value));
     let (Some(first), Some(last), Some(sum)) = (read().min(), read().max(), sum) else {
-        return Told::Unknown("an answer without a value.".into());
+        return Told::Unknown("a response without a value.".into());
     };
     let fallback = |sample: &Sample| sample.labels.value(rules::LABEL) == Some(rules::Applied::Fallback.as_str());
     if samples.iter().any(fallback) { Told::Fallback(sum) } else { Told::Value { sum, first, last } }

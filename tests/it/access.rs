@@ -67,7 +67,7 @@ async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_a
     let waiting: Vec<_> = (0..8).map(|n| tokio::spawn(stranger.begin("GET", &path(n)))).collect();
     eventually("their reviews", async || (server.cluster.reviewed().len() == 8).then_some(())).await;
     let (code, message) = stranger.get(&path(8)).await.refusal();
-    assert_eq!((code, message.ends_with("too many questions at once")), (503, true), "{message}");
+    assert_eq!((code, message.ends_with("too many concurrent reviews")), (503, true), "{message}");
     let asked = tokio::spawn(hpa.begin("GET", VALUE));
     eventually("the caller's review", async || (server.cluster.reviewed().len() == 9).then_some(())).await;
     server.cluster.release();
@@ -148,11 +148,12 @@ async fn a_bearer_token_is_whose_the_cluster_says_it_is() {
 #[tokio::test]
 async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
     let (server, oci) = start().await;
-    let asks_who_may = r#"depthgauge cannot ask kube-apiserver whether "u" may list "oci_queue_length" in "shop": "#;
-    let asks_whose = "depthgauge cannot ask kube-apiserver whose token this is: ";
+    let asks_who_may =
+        r#"cannot authorize user "u" to list "oci_queue_length" in "shop": the SubjectAccessReview failed: "#;
+    let asks_whose = "cannot authenticate the bearer token: the TokenReview failed: ";
     for (mood, why) in [
-        (Mood::Down, "it does not answer"),
-        (Mood::Refusing(500), "it answers with an error"),
+        (Mood::Down, "kube-apiserver does not answer"),
+        (Mood::Refusing(500), "kube-apiserver returned an error"),
         (Mood::Refusing(401), "depthgauge's own credentials are refused"),
         (Mood::Refusing(403), "forbidden; bind depthgauge's ServiceAccount to ClusterRole system:auth-delegator"),
     ] {
@@ -173,8 +174,8 @@ async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
             _ => why,
         };
         for line in [
-            format!("[!]authorization degraded: cannot ask kube-apiserver who may read: {said}"),
-            format!("[!]tokens degraded: cannot ask kube-apiserver whose token it is: {said}"),
+            format!("[!]authorization degraded: cannot create SubjectAccessReviews: {said}"),
+            format!("[!]tokens degraded: cannot create TokenReviews: {said}"),
         ] {
             assert!(lines.contains(&line), "{line}: {lines}");
         }

@@ -47,7 +47,7 @@ impl Source for Scripted {
                 step: Step::Read,
                 verdict: Verdict::Trouble,
                 cause: "503 ServiceUnavailable".to_owned(),
-                remedy: "This is trouble of the service: see its status page.",
+                remedy: "This is a failure on the OCI side: see its status page.",
                 detail: String::new(),
                 grant: None,
                 request_id: Some("9F1C0A77E1D04C2B8D1F/6E0B52A4C3D94F0E9A11/53B7C2E86A1F4D0B".into()),

@@ -43,8 +43,8 @@ async fn shells_and_manuals_are_made_of_the_help() {
         assert!(script.status.success() && script.stdout.contains("explain"), "{shell}: {}", script.stderr);
     }
     let page = home.run(&["man"]).await;
-    assert!(page.stdout.contains(".TH depthgauge") && page.stdout.contains("Exit codes: 0 done"), "{}", page.stdout);
-    assert!(page.stdout.contains(".SH \"EXIT STATUS\"\nExit codes: 0 done"), "{}", page.stdout);
+    assert!(page.stdout.contains(".TH depthgauge") && page.stdout.contains("Exit codes: 0 success"), "{}", page.stdout);
+    assert!(page.stdout.contains(".SH \"EXIT STATUS\"\nExit codes: 0 success"), "{}", page.stdout);
     for (command, words) in
         [(&["get"][..], r"[\fB\-\-kubeconfig\fR \fI<FILE>\fR]"), (&["config", "check"], r"\fI<FILTER>\fR]")]
     {
@@ -140,6 +140,9 @@ async fn the_demo_shows_the_main_job_and_its_curl_line_works_as_printed() {
     assert!(status.starts_with("<!DOCTYPE html>") && status.contains("orders"), "{page}: {status}");
     let ended = demo.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tutorials/demo.md")).unwrap();
+    let head = ended.stdout.lines().find(|line| line.starts_with("second")).unwrap();
+    assert!(page.lines().any(|line| line == head), "docs/tutorials/demo.md has other columns than {head:?}");
     let summary = ended.stdout.lines().last().unwrap();
     assert!(summary.starts_with("20 messages put, "), "{summary}");
     assert!(summary.contains(" 0 failures; ") && summary.contains(" reads of the queue; "), "{summary}");

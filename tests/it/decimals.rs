@@ -119,7 +119,11 @@ async fn a_fraction_is_compared_with_an_activation() {
         assert_eq!(scene.served(milli, "").await, served, "{milli}");
     }
     let page = scene.status("text/html").await;
-    assert!(page.contains("Activation above 0.5") && page.contains("0 is told (activation)"), "{page}");
+    assert!(
+        page.contains("Activation above 0.5")
+            && page.contains(r#"<span class="value">0<span class="raw">read: 0.001</span></span>"#),
+        "{page}"
+    );
     assert_eq!(scene.served(0, "depthgauge.dev/activation=0.2").await, "0");
     for (milli, served) in [(200, "0"), (201, "201m")] {
         assert_eq!(scene.served(milli, "depthgauge.dev/activation=200m").await, served, "{milli}");

@@ -104,7 +104,7 @@ async fn an_error_of_the_service_is_one_sentence_for_the_whole_outage() {
     scene.until_it_is("3").await;
     scene.oci.set_fault(Some(BROKEN));
     let sentence = scene.until_it_fails().await;
-    let expected = "500 InternalServerError (operation: read). This is trouble of the service: see its status page.";
+    let expected = "500 InternalServerError (operation: read). This is a failure on the OCI side: see its status page.";
     assert_eq!(cause(&sentence), expected);
     scene.expect_steady(&sentence).await;
     scene.oci.set_fault(None);
@@ -121,7 +121,7 @@ async fn each_status_has_its_sentence_and_each_ends_with_the_fault() {
             "404 NotAuthorizedOrNotFound (operation: read). No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it.",
         ),
         (429, "429 TooManyRequests (operation: read). Raise `refresh`, or ask for a higher service limit."),
-        (503, "503 ServiceUnavailable (operation: read). This is trouble of the service: see its status page."),
+        (503, "503 ServiceUnavailable (operation: read). This is a failure on the OCI side: see its status page."),
     ] {
         scene.until_it_is("3").await;
         scene.oci.set_fault(Some(Fault::Status(StatusCode::from_u16(status).unwrap())));
@@ -141,7 +141,7 @@ async fn a_service_that_hangs_is_one_sentence_although_the_steps_differ() {
     scene.oci.set_fault(Some(Fault::Hang));
     let sentence = scene.until_it_fails().await;
     let expected =
-        "timed out (operation: read). Check the way from this pod to the endpoint, and the service's status.";
+        "timed out (operation: read). Check the network path from this pod to the endpoint, and the service's status.";
     assert_eq!(cause(&sentence), expected);
     // Also while GetQueue hangs beside it, for the queue may have moved once nothing answers there.
     let second_failure = Instant::now() + Duration::from_millis(1500);
@@ -252,7 +252,7 @@ async fn an_endpoint_where_nobody_listens_delays_no_other_queue() {
     let server = Server::start(&oci.config(&json!({}), &[dark, source("orders", &["shop"])])).await;
     let hpa = server.aggregator("hpa");
     let (code, message) = hpa.get(&format!("{VALUE}?labelSelector=queue%3Ddark")).await.refusal();
-    let expected = ": connection refused (operation: read). Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.";
+    let expected = ": connection refused (operation: read). Check the network path from this pod to the endpoint: DNS, NetworkPolicy, service gateway.";
     assert_eq!((code, message.ends_with(expected)), (503, true), "{message}");
     assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dorders")).await.values()[0].1, "3");
 }

@@ -113,7 +113,7 @@ async fn a_selector_that_the_controller_refuses_is_never_requested() {
             let why = format!("invalid label value {queue:?} of key \"queue\"");
             let line = ended.stdout.lines().find(|line| line.contains(&refused));
             assert!(line.is_some_and(|line| line.starts_with("fail") && line.contains(&why)), "{}", ended.stdout);
-            let blocked = format!("shop/h{at}: will not be scaled to 0: the HPA controller refuses the selector");
+            let blocked = format!("shop/h{at}: is not scaled to zero: the HPA controller refuses the selector");
             assert!(ended.stdout.contains(&blocked), "{}", ended.stdout);
         }
     }

@@ -297,7 +297,7 @@ async fn without_the_config_map_nobody_is_believed_by_certificate_and_the_answer
     let user = server.holder(&server.clients.client(HPA, &["system:masters"]));
     for client in [server.aggregator(HPA).with_header("X-Remote-Group", "system:masters"), user] {
         let (code, message) = client.get(VALUE).await.refusal();
-        let known = message.starts_with("depthgauge cannot tell who asks: it has read no front proxy CA");
+        let known = message.starts_with("cannot authenticate the client: depthgauge has not read the front-proxy CA");
         assert_eq!((code, known), (503, true), "{message}");
     }
     assert_eq!(oci.queue("orders").reads(), 0);

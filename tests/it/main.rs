@@ -4,6 +4,8 @@
 
 /// Files that import each other in a circle.
 mod circles;
+/// The documentation, compared with the repository and the program.
+mod docs;
 /// What files import from each other.
 mod imports;
 /// Which module may import from which.

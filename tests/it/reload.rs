@@ -190,7 +190,7 @@ async fn a_bad_file_changes_nothing_and_is_told_of_until_it_is_good() {
     assert_eq!(
         line,
         format!(
-            "[!]config degraded: changed and unusable, so that of before stays in force: {}:1:1: `apiVersion` is missing here (and 2 more, see the log)",
+            "[!]config degraded: the changed config is not applied, and the previous one stays active: {}:1:1: `apiVersion` is missing here (and 2 more, see the log)",
             scene.file().display()
         )
     );

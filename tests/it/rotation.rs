@@ -110,7 +110,7 @@ async fn knock(gate: &Gate<Nothing>, identity: &Identity) {
 }
 
 #[test]
-fn a_front_proxy_that_is_refused_degrades_identity_until_one_is_accepted() {
+fn a_front_proxy_that_is_refused_blocks_identity_until_one_is_accepted() {
     const WHY: &str = "certificate shown as front proxy (common name \"front-proxy-client\") refused: it is a CA certificate (CA:TRUE). Issue kube-apiserver's --proxy-client-cert-file without CA:TRUE";
     captured(async |log| {
         tokio::time::pause();
@@ -134,11 +134,11 @@ fn a_front_proxy_that_is_refused_degrades_identity_until_one_is_accepted() {
         }
         assert_eq!(identity(), State::Ok, "a stranger beside a front proxy");
         assert_eq!(log.text().matches(WHY).count(), 1, "{}", log.text());
-        let is_degraded =
-            || matches!(identity(), State::Degraded(why) if why.ends_with(&format!("no HPA gets a value: {WHY}")));
+        let is_blocking =
+            || matches!(identity(), State::Blocking(why) if why.ends_with(&format!("within the last minute: {WHY}")));
         eventually("the front proxy is refused", async || {
             knock(&gate, &bad).await;
-            is_degraded().then_some(())
+            is_blocking().then_some(())
         })
         .await;
         eventually("one is accepted", async || {
@@ -150,7 +150,7 @@ fn a_front_proxy_that_is_refused_degrades_identity_until_one_is_accepted() {
         // A stranger who goes leaves nothing behind.
         eventually("the front proxy is refused again", async || {
             knock(&gate, &bad).await;
-            is_degraded().then_some(())
+            is_blocking().then_some(())
         })
         .await;
         eventually("it is gone", async || (identity() == State::Ok).then_some(())).await;

@@ -61,7 +61,11 @@ async fn gauges_follow_the_config_and_the_queue() {
     program.terminate();
     let ended = program.ended().await;
     let ignored = "ignored, because there is a config file: OCI_QUEUE_ID";
-    assert!(ended.stderr.contains(ignored) && ended.stderr.contains("is in force"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(ignored) && ended.stderr.contains("the changed config is active"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn an_apiservice_that_somebody_makes_while_we_register_stays_theirs() {
     let objects = Objects::default();
     let (_serving, _keep, health) = registered(&objects).await;
     objects.appears(APISERVICE, foreign());
-    let conflict = "was changed by somebody at the same moment";
+    let conflict = "was changed by another client at the same moment";
     eventually("a conflict", async || said(&health).contains(conflict).then_some(())).await;
     eventually("an owner", async || said(&health).contains("belongs to Service keda/adapter").then_some(())).await;
     assert_eq!(objects.get(APISERVICE).unwrap(), foreign());
@@ -190,7 +190,7 @@ async fn what_garbage_collection_deletes_with_a_former_cluster_role_is_registere
     // Uninstalled, and installed again while the process runs.
     objects.delete(CLUSTER_ROLE);
     objects.delete(APISERVICE);
-    let gone = "and so is ClusterRole depthgauge that owned it";
+    let gone = "depthgauge registers again when the ClusterRole exists";
     eventually("it waits", async || said(&health).contains(gone).then_some(())).await;
     assert_eq!(objects.get(APISERVICE), None);
     cluster_role(&objects, "4");
@@ -206,7 +206,7 @@ async fn what_somebody_deletes_stays_deleted_whatever_becomes_of_the_cluster_rol
     tokio::spawn(keep);
     owned_by(&objects, "1").await;
     objects.delete(APISERVICE);
-    let deleted = "was deleted by somebody and stays so";
+    let deleted = "was deleted, and depthgauge does not create it again";
     eventually("it is said", async || said(&health).contains(deleted).then_some(())).await;
     cluster_role(&objects, "2");
     tokio::time::sleep(MINUTE).await;
@@ -242,7 +242,7 @@ async fn a_take_over_that_was_undone_is_not_repeated_at_the_next_start() {
     eventually("it is seen", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
 
     let (_serving, _keep, health) = registering(&objects, true).await;
-    let left = "gave APIService v1beta1.external.metrics.k8s.io back to Service keda/adapter, and --takeover does not undo that";
+    let left = "restored APIService v1beta1.external.metrics.k8s.io to Service keda/adapter, and --takeover does not undo that";
     eventually("it is left", async || said(&health).contains(left).then_some(())).await;
     tokio::time::sleep(MINUTE).await;
     assert_eq!(service(), "adapter");

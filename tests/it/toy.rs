@@ -3,6 +3,9 @@
 //! outside of this file, because no generic room names a kind.
 
 use depthgauge::config::{self, Config};
+use depthgauge::lookup::consumers::ConsumerState;
+use depthgauge::lookup::rules::Applied;
+use depthgauge::selector::Selector;
 use depthgauge::source::chosen::{ItemRules, Number, Point};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
@@ -114,8 +117,35 @@ async fn toys(server: &Server, namespace: &str, selector: &str) -> Answer {
     server.aggregator("hpa").get(&format!("{PREFIX}/namespaces/{namespace}/toys?labelSelector={selector}")).await
 }
 
-/// Colours, values and value sources of an answer; or its code and message.
+/// Colours, values and value sources of an answer; or its code and message. `/status` shows the same.
 async fn said(server: &Server, selector: &str) -> Result<Vec<[String; 3]>, (u16, String)> {
+    let said = answered(server, selector).await;
+    check_shown(server, selector, &said);
+    said
+}
+
+/// Compares what consumers of this selector are served by `/status` with their answer, if that has one
+/// source.
+fn check_shown(server: &Server, selector: &str, said: &Result<Vec<[String; 3]>, (u16, String)>) {
+    let Ok(selector) = Selector::parse(selector) else { return };
+    for state in server.catalog.readings() {
+        let these = |consumer: &&ConsumerState| consumer.alone && consumer.selector == selector.to_string();
+        for consumer in state.consumers.iter().filter(these) {
+            let Some(shown) = state.served_to(consumer) else { continue };
+            let rule = shown.applied.map(Applied::as_str).unwrap_or_default();
+            match (said, shown.value) {
+                (Ok(items), Some(value)) => {
+                    let values: Vec<_> = items.iter().map(|[_, value, rule]| (value.clone(), rule.as_str())).collect();
+                    assert_eq!(values, [(value.to_string(), rule)], "{selector}");
+                }
+                (Err(_), None) => {}
+                (said, shown) => panic!("{selector}: {said:?} and {shown:?}"),
+            }
+        }
+    }
+}
+
+async fn answered(server: &Server, selector: &str) -> Result<Vec<[String; 3]>, (u16, String)> {
     let answer = toys(server, "shop", selector).await;
     if answer.status != 200 {
         return Err(answer.refusal());
@@ -238,6 +268,10 @@ async fn a_value_of_the_config_is_labelled() {
         serve(&["metric: toys, items: sum, nan: 7, negative: zero, colours: [red=NaN, blue=-2, green=inf]"]).await;
     assert_eq!(said(&server, "colour=red").await, Ok(vec![item("red", "7", "nan")]));
     assert_eq!(said(&server, "colour=blue").await, Ok(vec![item("blue", "0", "clamp")]));
+    let states = server.catalog.readings();
+    let shown: Vec<_> = states[0].consumers.iter().filter_map(|consumer| states[0].served_to(consumer)).collect();
+    let rules: Vec<_> = shown.iter().filter_map(|shown| shown.applied.map(Applied::as_str)).collect();
+    assert_eq!(rules, ["clamp", "nan"], "the last request first");
     let infinite =
         "the value of toys{colour=green} is unknown: it is infinite. Correct what is read, such as a division by 0.";
     assert_eq!(said(&server, "").await, refused(503, infinite));

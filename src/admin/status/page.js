@@ -1,6 +1,5 @@
 "use strict";
-// Asks for the page again and puts its main element in the place of the old one: what is open
-// stays open, and focus and scroll stay where they are.
+// Fetches the page again and replaces its main element. Open details, focus and scroll stay.
 (() => {
   const note = document.getElementById("note");
   const pause = document.getElementById("pause");
@@ -26,13 +25,13 @@
       const answer = await fetch(location.pathname, {
         headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
       });
-      if (!answer.ok) throw new Error("it answers " + answer.status);
+      if (!answer.ok) throw new Error("HTTP status " + answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       keep(document.querySelector("main"), page.querySelector("main"));
       note.textContent = "";
     } catch (error) {
-      // Said once: a text that changes all the time would be read aloud all the time.
-      if (!note.textContent) note.textContent = "Cannot be refreshed, so this is how it was: " + error.message;
+      // Set once, because a screen reader reads each change aloud.
+      if (!note.textContent) note.textContent = "Cannot refresh, showing the last state: " + error.message;
     } finally {
       asking = false;
     }
@@ -41,7 +40,7 @@
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     if (!paused) refresh();
   });
   document.getElementById("again").addEventListener("click", (event) => {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::view::{Owner, View};
+use super::reading::Owner;
+use super::view::View;
 
 mod source;
 
@@ -45,17 +46,18 @@ pub(super) fn render(view: &View) -> Markup {
 fn content(view: &View) -> Markup {
     html! {
         p.soft { "As of " (time(view.now)) ", up since " (time(view.started)) }
+        @if let Some(verdict) = &view.verdict { p.verdict { (verdict) } }
         (facts(view))
         (trouble(view))
         h2 #sources { "Sources" }
         @if view.sources.is_empty() {
-            p { "There are none. The config names them, or what lists them." }
+            p { "None. Add entries to " code { "sources" } " in the config." }
         }
         @for (number, reading) in view.sources.iter().enumerate() {
             (source::reading(reading, number))
         }
         @if !view.unselectable.is_empty() {
-            h2 { "Listed, and can't be selected" }
+            h2 { "Listed, but not selectable" }
             ul {
                 @for unnamed in &view.unselectable {
                     li { (unnamed.name) ": " (unnamed.reason) " (affects " (unnamed.affects.join(", ")) ")" }
@@ -104,7 +106,7 @@ fn facts(view: &View) -> Markup {
                 }
             }
             div { dt { "Config" } dd { (view.config) } }
-            @if let Some(who) = &view.scale_to_zero { div { dt { "Scaled to zero" } dd { (who) } } }
+            @if let Some(who) = &view.scale_to_zero { div { dt { "Scale to zero" } dd { (who) } } }
         }
     }
 }
@@ -123,7 +125,7 @@ fn api_service(view: &View) -> Markup {
         @match view.api_service_available {
             Some(true) => strong.good { "available" },
             Some(false) => strong.bad { "not available" },
-            None => "not known",
+            None => "unknown",
         }
     }
 }
@@ -134,7 +136,7 @@ fn trouble(view: &View) -> Markup {
     let some = checks().next().is_some() || !view.findings.is_empty() || !view.lists.is_empty();
     html! {
         @if some {
-            h2 { "To look at" }
+            h2 { "Problems" }
             ul {
                 @for (check, reason) in checks() {
                     li { strong { (check.name) } " (" (check.state) "): " (reason) }
@@ -151,7 +153,7 @@ fn time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// A time that lasts, in one or two units.
+/// A duration, in the unit that people use.
 fn lasting(seconds: f64) -> String {
     match seconds {
         s if s < 9.95 => format!("{s:.1} s"),

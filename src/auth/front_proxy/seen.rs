@@ -85,12 +85,8 @@ impl Seen {
         }
         let recent = lately.refused.iter().filter(|refused| now - refused.last < RECENT);
         let refused: Vec<String> = recent.map(|refused| refused.untrusted.to_string()).collect();
-        (!refused.is_empty()).then(|| {
-            format!(
-                "no front proxy was accepted within the last minute, so no HPA gets a value: {}",
-                refused.join("; ")
-            )
-        })
+        (!refused.is_empty())
+            .then(|| format!("no front proxy was accepted within the last minute: {}", refused.join("; ")))
     }
 }
 

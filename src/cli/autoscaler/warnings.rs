@@ -58,7 +58,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
     }
     found.extend(hpa.metrics().iter().filter_map(|metric| of_another_type(hpa, metric)).map(|(kind, name)| {
         Finding::fail(format!(
-            "{} asks for {name} with type {kind}: depthgauge's metrics are of type External",
+            "{} uses {name} with type {kind}: depthgauge's metrics are of type External",
             hpa.title()
         ))
     }));
@@ -88,7 +88,7 @@ fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
         format!("{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field")
     };
     let multiplies =
-        "which multiplies the ready pods with what waits at each sync, up to maxReplicas or down to minReplicas";
+        "which multiplies the ready pods by the backlog at each sync, up to maxReplicas or down to minReplicas";
     match (question.target?, question.target_type.as_str()) {
         (Target::Value(_), "Value" | "") => Some(Finding::warn(format!(
             "{title} has a target of type Value, {multiplies}: for a queue's depth use AverageValue, the messages for each pod"
@@ -137,10 +137,10 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
             (Waiting::Yes, Some(why)) => Some(Finding::fail(format!(
-                "{title} is at 0 and sleeps for good although its metrics are above 0, for {why}: wake it with {wake}"
+                "{title} is stuck at zero: its metrics are above 0, but {why}. To start one replica: {wake}"
             ))),
             (Waiting::Unknown, _) => Some(Finding::warn(format!(
-                "{title} is at 0, and it is asleep and blind: nobody knows whether messages are waiting; to be sure, wake it with {wake}"
+                "{title}: scaled to zero and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
             ))),
             _ => None,
         };
@@ -150,26 +150,28 @@ pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timest
     }
     let Some(since) = hpa.asleep_since() else {
         let text = |what| {
-            format!("{title} rests, because its workload was set to 0 by somebody else{what}: wake it with {wake}")
+            format!(
+                "{title} is disabled, because another client set its workload to 0{what}. To start one replica: {wake}"
+            )
         };
         return Some(match waiting {
-            Waiting::Yes => Finding::fail(text(", and sleeps for good although there are messages")),
-            Waiting::Unknown => Finding::warn(text(", and nobody knows whether messages are waiting")),
+            Waiting::Yes => Finding::fail(text(", and it is stuck at zero although its metrics are above 0")),
+            Waiting::Unknown => Finding::warn(text(", and its metric is unavailable")),
             Waiting::No => Finding::warn(text("")),
         });
     };
-    let rests = format!("{title} rests: depthgauge scaled its workload to 0 at {since}");
+    let rests = format!("{title}: depthgauge scaled its workload to zero at {since}");
     Some(match (waiting, hpa.is_paused()) {
-        (Waiting::No, false) => Finding::ok(format!("{rests}, and wakes it")),
+        (Waiting::No, false) => Finding::ok(format!("{rests}, and scales it up when a metric is above 0")),
         (Waiting::No, true) => Finding::ok(format!("{rests}, and annotation {PAUSED} keeps it there")),
         (Waiting::Yes, false) => Finding::warn(format!(
-            "{rests}, and is to wake it within seconds, for there are messages; if this stays, ask whether it runs with --scale-to-zero, read its log, and wake it with {wake}"
+            "{rests}. Its metrics are above 0, so it should scale up within seconds. If it does not, check that depthgauge runs with --scale-to-zero, and read its log. To start one replica: {wake}"
         )),
         (Waiting::Yes, true) => Finding::warn(format!(
-            "{rests}, and annotation {PAUSED} keeps it there although there are messages: take the annotation away, or wake it with {wake}"
+            "{rests}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {wake}"
         )),
         (Waiting::Unknown, _) => Finding::warn(format!(
-            "{rests}, and it is asleep and blind: nobody knows whether messages are waiting; to be sure, wake it with {wake}"
+            "{rests}, and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
         )),
     })
 }
@@ -216,11 +218,11 @@ fn unable(hpa: &Autoscaler<'_>, condition: Condition<'_>) -> Option<Finding> {
     let (title, Condition { reason, message, .. }) = (hpa.title(), condition);
     match (condition.name, condition.status, reason) {
         ("AbleToScale", "False", "FailedGetScale") => Some(Finding::fail(format!(
-            "{title}: the HPA controller finds nothing to scale: correct scaleTargetRef, or make its workload. It says: {message}"
+            "{title}: the HPA controller finds nothing to scale: correct scaleTargetRef, or create its workload. It says: {message}"
         ))),
         ("ScalingActive", "False", "ScalingDisabled" | "FailedGetExternalMetric") => None,
         ("ScalingActive", "False", _) if reason.starts_with("FailedGet") => Some(Finding::warn(format!(
-            "{title}: the HPA controller lacks another metric, and scales nothing down meanwhile. It says: {reason}: {message}"
+            "{title}: the HPA controller cannot read another metric, and does not scale down meanwhile. It says: {reason}: {message}"
         ))),
         ("AbleToScale" | "ScalingActive", "False", _) => {
             Some(Finding::fail(format!("{title}: the HPA controller cannot scale. It says: {reason}: {message}")))
@@ -243,7 +245,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
     });
     let words = of_pods.filter(|_| hpa.written().sizes().min == 0)?;
     Some(Finding::warn(format!(
-        "{} has minReplicas 0 and never gets there, because it also scales on {words}, which pods at rest still use: take that metric out, or set minReplicas 1. With minReplicas 1, serve --scale-to-zero, label {}=true and annotation {}=external, the queue alone decides about 0",
+        "{} has minReplicas 0 and never gets there, because it also scales on {words}, which idle pods still use: remove that metric, or set minReplicas 1. With --scale-to-zero, minReplicas 1, label {}=true and annotation {}=external, that metric does not count at zero",
         hpa.title(),
         zero::autoscaler::LABEL,
         zero::autoscaler::ZERO_BY
@@ -253,7 +255,7 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
 fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
     (hpa.written().sizes().min == 0 && zero == Some(false)).then(|| {
         Finding::warn(format!(
-            "{} has minReplicas 0, which needs feature gate HPAScaleToZero, by default off before 1.37: turn it on, or set 1",
+            "{} has minReplicas 0, which needs feature gate HPAScaleToZero, by default off before 1.37: enable it, or set minReplicas 1",
             hpa.title()
         ))
     })
@@ -274,7 +276,7 @@ fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
     others.sort_unstable();
     (!others.is_empty()).then(|| {
         Finding::fail(format!(
-            "{} is not the only HPA on {} {}, there is also {}: they fight. Each sets the size that it wants at its own sync and undoes the other's, or the controller stops both with AmbiguousSelector. Put the metrics of all into one HPA and delete the others",
+            "{} is not the only HPA on {} {}, there is also {}: they conflict. Each sets its own size at its own sync and undoes the other's, or the controller stops both with AmbiguousSelector. Put the metrics of all into one HPA and delete the others",
             hpa.title(),
             workload.kind,
             workload.name,

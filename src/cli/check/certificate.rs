@@ -18,7 +18,7 @@ pub(super) async fn check(wire: &Wire, secret: &SecretRef, service: &ServiceRef,
         Ok(object) => judge(secret, &object, service, bundle, clock()),
         Err(trouble) => trouble.finding(&format!("Secret {secret}"), || {
             Finding::warn(format!(
-                "Secret {secret} does not exist: serve makes it when it starts, unless it has --tls-cert-file or --cert-dir; name another with --cert-secret"
+                "Secret {secret} does not exist: serve creates it when it starts, unless it has --tls-cert-file or --cert-dir; name another with --cert-secret"
             ))
         }),
     }
@@ -29,7 +29,7 @@ pub(super) fn left_over(found: Finding, secret: &SecretRef) -> Finding {
     let Finding { level: Level::Fail, text } = found else { return found };
     let SecretRef { namespace, name } = secret;
     Finding::warn(format!(
-        "{text}; but kube-apiserver verifies what is served, so this Secret is a left-over, as of a time before --tls-cert-file: kubectl delete secret -n {namespace} {name}"
+        "{text}; but kube-apiserver verifies what is served, so this Secret is left over, for example from before --tls-cert-file: kubectl delete secret -n {namespace} {name}"
     ))
 }
 
@@ -40,7 +40,7 @@ fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Optio
     let name = service.host_names().into_iter().take(1).collect::<Vec<_>>();
     let Some(seen) = Inspection::of(&pem, &name, bundle.unwrap_or_default(), now) else {
         return Finding::fail(format!(
-            "Secret {secret} holds no certificate under tls.crt: delete the Secret, and serve makes a new one"
+            "Secret {secret} holds no certificate under tls.crt: delete the Secret, and serve creates a new one"
         ));
     };
     let expires = format!("{:.0}", seen.expires);
@@ -52,7 +52,7 @@ fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Optio
     }
     if !seen.is_for_names {
         return Finding::fail(format!(
-            "the certificate in Secret {secret} is not for {}, the name that kube-apiserver asks for: start serve with --service {service}",
+            "the certificate in Secret {secret} is not for {}, the name that kube-apiserver verifies: start serve with --service {service}",
             name.concat()
         ));
     }
@@ -61,7 +61,7 @@ fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Optio
             "the certificate in Secret {secret} is valid until {expires}; there is no caBundle to compare its CA with"
         )),
         Some(_) if !seen.is_vouched_for => Finding::fail(format!(
-            "the certificate in Secret {secret} is by a CA that is not in the caBundle, so kube-apiserver refuses it: serve puts it there; see `apiservice` in /readyz?verbose"
+            "the certificate in Secret {secret} was issued by a CA that is not in the caBundle, so kube-apiserver rejects it: serve adds it; see `apiservice` in /readyz?verbose"
         )),
         Some(_) if seen.is_due => Finding::warn(format!(
             "the certificate in Secret {secret} should have been renewed, its end is {expires}: {renew}"
@@ -114,7 +114,7 @@ mod tests {
             (&object, &service, Some(&ca), 0, Level::Ok, "valid until 2027-11-22T14:00:00Z, and"),
             (&object, &service, Some(&ca), 250, Level::Warn, "should have been renewed"),
             (&object, &service, Some(&ca), 400, Level::Fail, "not valid now"),
-            (&object, &service, Some(&leaf), 0, Level::Fail, "is by a CA that is not in the caBundle"),
+            (&object, &service, Some(&leaf), 0, Level::Fail, "was issued by a CA that is not in the caBundle"),
             (&object, &service, None, 0, Level::Warn, "there is no caBundle"),
             (&object, &other, Some(&ca), 0, Level::Fail, "is not for c.a.svc"),
             (&json!({}), &service, Some(&ca), 0, Level::Fail, "holds no certificate"),

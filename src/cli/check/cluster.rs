@@ -17,9 +17,9 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// What it says of itself.
 pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
     let Some(answer) = answer else {
-        return Finding::warn(format!("{server} does not tell its version: before 1.37 `minReplicas: 0` is refused"));
+        return Finding::warn(format!("{server} does not report its version: before 1.37 `minReplicas: 0` is refused"));
     };
-    let written = answer["gitVersion"].as_str().unwrap_or("a version that is not understood");
+    let written = answer["gitVersion"].as_str().unwrap_or("an unknown version");
     match Version::of(answer) {
         Some(version) if !version.scales_to_zero() => Finding::warn(format!(
             "Kubernetes {written} on {server} refuses `minReplicas: 0` unless its feature gate HPAScaleToZero is on: use 1, or 1.37 and later"
@@ -30,18 +30,20 @@ pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
 
 /// Its clock beside ours.
 pub(super) fn clock(theirs: Option<Timestamp>, ours: Timestamp) -> Finding {
-    let Some(theirs) = theirs else { return Finding::warn("kube-apiserver does not tell the time") };
+    let Some(theirs) = theirs else { return Finding::warn("kube-apiserver does not report its time") };
     let ahead = ours.duration_since(theirs);
     let (skew, direction) = (ahead.abs(), if ahead.is_negative() { "behind" } else { "ahead of" });
     let seconds = skew.as_secs();
-    let said = format!("the clock here is {seconds} s {direction} kube-apiserver's");
+    let said = format!("the local clock is {seconds} s {direction} kube-apiserver's");
     if skew > SKEW_FAIL {
-        Finding::fail(format!("{said}, and OCI refuses what is signed more than 5 min off: set the clock (NTP)"))
+        Finding::fail(format!("{said}, and OCI rejects signatures that are more than 5 min off: set the clock (NTP)"))
     } else if skew > SKEW_WARN {
-        Finding::warn(format!("{said}: set the clock (NTP) before it is 5 min, from where on OCI refuses signatures"))
+        Finding::warn(format!(
+            "{said}: set the clock (NTP) before it is 5 min off, because OCI rejects such signatures"
+        ))
     } else if skew <= SECOND {
         // Theirs is told in whole seconds.
-        Finding::ok("the clock here agrees with kube-apiserver's")
+        Finding::ok("the local clock agrees with kube-apiserver's")
     } else {
         Finding::ok(said)
     }

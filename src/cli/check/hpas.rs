@@ -69,7 +69,7 @@ pub(super) async fn check(
         .filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa))
         .collect();
     if ours.is_empty() {
-        return report.add("hpas", &Finding::ok("no HPA asks for a metric of depthgauge"));
+        return report.add("hpas", &Finding::ok("no HPA uses a metric of depthgauge"));
     }
     let zero = match ours.iter().any(|(hpa, _)| hpa.written().sizes().min == 0) {
         true => may_scale_to_zero(wire, version).await,
@@ -101,7 +101,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
         match adapter {
             Ok(found) => {
                 let unwell = condition(found).filter(|condition| condition.status != "True")?;
-                why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("it does not say why"));
+                why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("no cause is given"));
             }
             Err(Trouble::Absent(_) | Trouble::Unserved) => {}
             // Whoever may not look has seen nothing wrong.
@@ -109,7 +109,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
         }
     }
     Some(Finding::warn(format!(
-        "custom.metrics.k8s.io is not Available: {}; without it no HPA that has an Object metric beside a queue is scaled to 0, and one that sleeps is woken by its queue alone: install the adapter, or see its log",
+        "custom.metrics.k8s.io is not Available: {}; without it no HPA that has an Object metric beside a queue is scaled to zero, and at zero only its queue scales it up: install the adapter, or see its log",
         why?
     )))
 }
@@ -178,7 +178,7 @@ fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
         Ok(list) => list,
         Err(Trouble::Forbidden(message)) => {
             return Finding::warn(format!(
-                "{title} cannot be asked for: {message}; run check with a kubeconfig that may"
+                "{title} cannot be queried: {message}; run check with a kubeconfig that may query it"
             ));
         }
         Err(trouble) => {
@@ -188,7 +188,7 @@ fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
     };
     let values: Vec<String> = told::items(&list).into_iter().map(|item| item.shown()).collect();
     match values.as_slice() {
-        [] => Finding::fail(format!("{title}: an answer without a value")),
+        [] => Finding::fail(format!("{title}: a response without a value")),
         values => Finding::ok(format!("{title}: {}", values.join(" + "))),
     }
 }
@@ -211,7 +211,7 @@ mod tests {
     fn what_check_says_itself_it_is_not_asked_for() {
         let found = told("t", Err(Trouble::Unserved));
         assert_eq!(found, Finding::fail("t: no server is registered for this API: see the lines `apiservice`"));
-        assert!(Trouble::Unserved.advised().contains("`depthgauge check` says what keeps it from it"));
+        assert!(Trouble::Unserved.advised().contains("`depthgauge check` finds what prevents it"));
         assert_eq!(Trouble::Absent("gone".into()).advised(), "gone");
     }
 

@@ -1,5 +1,5 @@
-//! The identity ConfigMap, by which kube-apiserver can say whom it asks for, and whether depthgauge
-//! accepts its certificate.
+//! The identity ConfigMap, by which depthgauge trusts the users that kube-apiserver forwards, and whether
+//! depthgauge accepts its certificate.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::cli::told;
 use crate::cli::wire::{Trouble, Wire};
 use crate::metric::Clock;
 
-const CONSEQUENCE: &str = "only bearer tokens work for values, so no HPA gets one";
+const CONSEQUENCE: &str = "only bearer tokens work, so no HPA gets a value";
 /// A metric that depthgauge does not have: a request for it is authenticated and reads no source.
 const PROBE: &str = "depthgauge_check";
 
@@ -27,7 +27,7 @@ pub(super) async fn front_proxy(wire: &Wire) -> Option<Finding> {
         // Only an authenticated client gets to know that there is no such metric.
         Err(Trouble::Absent(_)) => Some(Finding::ok("depthgauge accepts kube-apiserver's front-proxy certificate")),
         Err(Trouble::Unauthenticated(why)) => Some(Finding::fail(format!(
-            "depthgauge does not know for whom kube-apiserver requests a value, so no HPA gets one: {why}"
+            "depthgauge does not accept kube-apiserver's front-proxy certificate, so no HPA gets a value: {why}"
         ))),
         _ => None,
     }
@@ -41,7 +41,7 @@ fn judge(found: Result<Value, Trouble>, clock: Clock) -> Finding {
         Err(trouble) => {
             return trouble.finding(&what, || {
                 Finding::fail(format!(
-                    "{what} does not exist: {CONSEQUENCE}; kube-apiserver keeps it: see its log, and its --requestheader-client-ca-file"
+                    "{what} does not exist: {CONSEQUENCE}; kube-apiserver maintains it: see its log, and its --requestheader-client-ca-file"
                 ))
             });
         }

@@ -82,12 +82,12 @@ pub(super) fn judge(
         Ok(found) => found,
         Err(trouble) => {
             return vec![trouble.finding(&format!("APIService {NAME}"), || {
-                let absent = format!("APIService {NAME} does not exist: `depthgauge serve` makes it when it starts");
-                let since = "one that was deleted since stays so until";
+                let absent = format!("APIService {NAME} does not exist: `depthgauge serve` creates it when it starts");
+                let since = "one that was deleted is not created again until";
                 let ServiceRef { namespace, name, .. } = wanted;
                 Finding::fail(match deployed {
                     true => format!(
-                        "{absent}, and says in its log what keeps it from that: kubectl logs -n {namespace} deploy/{name}; {since} kubectl rollout restart -n {namespace} deploy/{name}"
+                        "{absent}; its log has the cause if it can't: kubectl logs -n {namespace} deploy/{name}; {since} kubectl rollout restart -n {namespace} deploy/{name}"
                     ),
                     false => format!("{absent}; {since} `depthgauge serve` is restarted"),
                 })
@@ -107,7 +107,7 @@ pub(super) fn judge(
     let mut findings = vec![availability(found, wanted, silence)];
     let port = service(found).map(|led| led.port).filter(|port| *port != wanted.port);
     findings.extend(port.map(|port| {
-        Finding::fail(format!("APIService {NAME} asks for port {port}, and --service names port {}", wanted.port))
+        Finding::fail(format!("APIService {NAME} uses port {port}, and --service names port {}", wanted.port))
     }));
     findings.push(verification(found));
     findings
@@ -131,10 +131,10 @@ fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Troubl
             )),
         },
         Some(condition) => {
-            let why = condition.message.as_deref().unwrap_or("kube-apiserver does not say why");
+            let why = condition.message.as_deref().unwrap_or("kube-apiserver gives no cause");
             Finding::fail(format!("APIService {NAME} is not Available: {why}; {}", remedy(why)))
         }
-        None => Finding::warn(format!("kube-apiserver has not tried APIService {NAME} yet: ask again in a moment")),
+        None => Finding::warn(format!("kube-apiserver has not tried APIService {NAME} yet: check again in a moment")),
     }
 }
 
@@ -154,13 +154,13 @@ fn verification(found: &APIService) -> Finding {
     let skipped = found.spec.as_ref().is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true));
     if skipped {
         return Finding::fail(
-            "insecureSkipTLSVerify is on, so anybody may answer in depthgauge's name: `depthgauge serve` takes it out",
+            "insecureSkipTLSVerify is on, so any server can impersonate depthgauge: `depthgauge serve` removes it",
         );
     }
     match bundle(found) {
         Some(_) => Finding::ok("it has a caBundle, and certificates are verified"),
         None => Finding::fail(
-            "it has no caBundle, so kube-apiserver trusts no certificate of ours: `depthgauge serve` puts it there; with --tls-cert-file cert-manager does, by annotation cert-manager.io/inject-ca-from",
+            "it has no caBundle, so kube-apiserver does not trust the certificate of depthgauge: `depthgauge serve` sets it; with --tls-cert-file cert-manager does, by annotation cert-manager.io/inject-ca-from",
         ),
     }
 }
@@ -202,7 +202,7 @@ mod tests {
             (json!({"insecureSkipTLSVerify": true}), "True", Some("insecureSkipTLSVerify is on")),
             (json!({"service": {"namespace": "k", "name": "m", "port": 443}}), "True", Some("belongs to Service k/m")),
             (json!({"service": null}), "True", Some("belongs to kube-apiserver itself")),
-            (json!({"service": {"namespace": "a", "name": "b", "port": 444}}), "True", Some("asks for port 444")),
+            (json!({"service": {"namespace": "a", "name": "b", "port": 444}}), "True", Some("uses port 444")),
             // The API's default is 443.
             (json!({"service": {"namespace": "a", "name": "b"}}), "True", None),
         ] {

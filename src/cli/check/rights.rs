@@ -134,7 +134,7 @@ pub(super) async fn check(
         }
     }
     if missing.is_empty() {
-        missing.push(Finding::ok(format!("ServiceAccount {account} may do all that serve does")));
+        missing.push(Finding::ok(format!("ServiceAccount {account} has all rights that serve needs")));
     }
     missing
 }
@@ -144,7 +144,7 @@ fn no_account(account: &ServiceAccount, beside: bool) -> Finding {
     let name = "name the one that serve runs as with --service-account NAMESPACE/NAME";
     match beside {
         true => Finding::warn(format!(
-            "{absent}, and no pod is behind the Service, so rights are not looked at. Beside the cluster: serve's log says what its user may not do. In the cluster: install depthgauge, or {name}"
+            "{absent}, and no pod is behind the Service, so rights are not checked. Outside the cluster: the log of serve has the rights that its user lacks. In the cluster: install depthgauge, or {name}"
         )),
         false => Finding::fail(format!("{absent}: install depthgauge, or {name}")),
     }

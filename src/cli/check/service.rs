@@ -27,7 +27,7 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef, found: Result<Value,
         Err(trouble) => {
             return vec![trouble.finding(&what, || {
                 Finding::fail(format!(
-                    "{what} does not exist: make it, or name the right one with --service NAMESPACE/NAME:PORT"
+                    "{what} does not exist: create it, or name the right one with --service NAMESPACE/NAME:PORT"
                 ))
             })];
         }
@@ -38,14 +38,14 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef, found: Result<Value,
         && (service_port.is_ok() || !lists_ports)
     {
         return vec![Finding::warn(format!(
-            "{what}, port {port}, leads out of the cluster to {host}: pods and endpoints are not looked at"
+            "{what}, port {port}, leads out of the cluster to {host}: pods and endpoints are not checked"
         ))];
     }
     let service_port = match service_port {
         Ok(service_port) => service_port,
         Err(there) => {
             return vec![Finding::fail(format!(
-                "{what} has port {there}, and is to be asked on port {port}: make them the same; serve --service says which the APIService names"
+                "{what} has port {there}, but the APIService uses port {port}: make them equal; serve --service sets the port of the APIService"
             ))];
         }
     };
@@ -69,7 +69,7 @@ fn port_of(service: &Value, wanted: u16) -> Result<&Value, String> {
 async fn target(wire: &Wire, wanted: &ServiceRef, service: &Value, port: &Value) -> Finding {
     let what = format!("Service {wanted}");
     let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else {
-        return Finding::warn(format!("{what} has no selector: whoever makes its endpoints sees to their port"));
+        return Finding::warn(format!("{what} has no selector, so its endpoints and their port are managed elsewhere"));
     };
     let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", wanted.namespace);
     let list = match wire.get(&deployments).await {
@@ -91,7 +91,7 @@ async fn target(wire: &Wire, wanted: &ServiceRef, service: &Value, port: &Value)
             Target::Port(number) => reached.push(format!("Deployment {name} on port {number}")),
             Target::Undeclared(number) => {
                 return Finding::warn(format!(
-                    "{what} leads to port {number} of Deployment {name}, whose containers name no port at all: is it the one that serve listens on (--secure-port)?"
+                    "{what} leads to port {number} of Deployment {name}, whose containers declare no port: check that serve listens on it (--secure-port)"
                 ));
             }
             Target::Nowhere(there) => {

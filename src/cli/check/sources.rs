@@ -61,7 +61,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
 fn counted(file: &Path, count: usize) -> Finding {
     let file = file.display();
     match count {
-        0 => Finding::warn(format!("{file}: no sources: every question is answered with 404")),
+        0 => Finding::warn(format!("{file}: no sources: every request gets 404")),
         1 => Finding::ok(format!("{file}: 1 source, no errors")),
         _ => Finding::ok(format!("{file}: {count} sources, no errors")),
     }

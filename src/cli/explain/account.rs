@@ -10,7 +10,9 @@ use super::verdict;
 use crate::cli::finding::{Finding, one_line};
 use crate::cli::told::Item;
 use crate::hpa::{self, NoProposal, Proposal, Spec, Target, Workload};
+use crate::lookup::rules::Applied;
 use crate::metric::quantity::{Decimal, Quantity};
+use crate::source::Substitute;
 
 /// Conditions that say what the controller did by what it remembers.
 const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
@@ -36,9 +38,9 @@ pub(super) fn write(seen: &Seen<'_>) -> String {
     let _ = match &seen.workload {
         Ok(Workload { wanted, exist, ready, .. }) => {
             let ready = ready.map_or_else(String::new, |ready| format!(", {ready} ready"));
-            writeln!(out, "now         {wanted} wanted, {exist} there{ready}")
+            writeln!(out, "now         {wanted} desired, {exist} current{ready}")
         }
-        Err(why) => writeln!(out, "now         not known: {}", one_line(why)),
+        Err(why) => writeln!(out, "now         unknown: {}", one_line(why)),
     };
     for (at, heard) in seen.heard.iter().enumerate() {
         let proposal = desired.as_ref().ok().and_then(|desired| desired.proposals.get(at));
@@ -48,7 +50,7 @@ pub(super) fn write(seen: &Seen<'_>) -> String {
     match (&seen.workload, &desired) {
         (Ok(workload), Ok(desired)) => verdict::write(&mut out, seen, workload, desired),
         _ => {
-            let _ = writeln!(out, "What it will ask for cannot be told without its workload.");
+            let _ = writeln!(out, "The desired size is unknown, because the workload cannot be read.");
         }
     }
     write_remembered(&mut out, seen);
@@ -67,7 +69,7 @@ fn write_metric(
         Heard::NotAsked(words) => {
             let _ = writeln!(
                 out,
-                "\n{words}\n  answer    not asked: it is no metric of depthgauge; it may ask for more replicas"
+                "\n{words}\n  answer    not queried: it is not a metric of depthgauge; it may propose more replicas"
             );
             return;
         }
@@ -75,7 +77,7 @@ fn write_metric(
     let _ = writeln!(out, "\n{}{}", question.title(), wanted(question.target));
     match answer {
         Ok(items) if items.is_empty() => {
-            let _ = writeln!(out, "  answer    none: a list without items, which the controller takes for an error");
+            let _ = writeln!(out, "  answer    none: a list without items, which the controller treats as an error");
         }
         Ok(items) => items.iter().for_each(|item| write_item(out, item, seen.now)),
         Err(trouble) => {
@@ -85,7 +87,7 @@ fn write_metric(
     if let (Some(Ok(proposal)), Some(target), Ok(workload)) = (proposal, question.target, &seen.workload) {
         write_steps(out, proposal, target, spec, workload);
     } else if proposal == Some(&Err(NoProposal::NoPods)) {
-        let _ = writeln!(out, "  proposes  nothing: the workload's selector finds no pod");
+        let _ = writeln!(out, "  proposes  nothing: the workload's selector matches no pod");
     }
 }
 
@@ -97,24 +99,27 @@ fn wanted(target: Option<Target>) -> String {
     match target {
         Some(Target::AverageValue(milli)) => format!(", averageValue {}", decimal(milli)),
         Some(Target::Value(milli)) => format!(", value {}", decimal(milli)),
-        None => ", a target that the controller cannot count".to_owned(),
+        None => ", a target that the controller cannot use".to_owned(),
     }
 }
 
 fn write_item(out: &mut String, item: &Item, now: Timestamp) {
     let age = match (item.age(now), item.timestamp) {
         (Some(age), Some(read)) => format!("read {age} s ago, at {read}"),
-        _ => "of no known time".to_owned(),
+        _ => "of unknown age".to_owned(),
     };
     let labels = item.labels.join(", ");
     let _ = writeln!(out, "  answer    {}  {}  {age}", item.shown(), one_line(&labels));
-    let policy = match item.policy.as_deref() {
-        Some("activation") => "activation holds it at 0 until there is more than its threshold",
-        Some("fallback") => "fallback: the source cannot be read, and this number stands in for it",
-        Some(_) => "one that this version does not know",
-        None => return,
+    let Some(label) = item.policy.as_deref() else { return };
+    let rule = match Applied::ALL.into_iter().find(|rule| rule.as_str() == label) {
+        Some(Applied::Activation) => "activation: 0 is served until the value exceeds the threshold",
+        Some(Applied::Fallback) => "fallback: the source cannot be read, and this value is served instead",
+        Some(Applied::Substitute(Substitute::Empty)) => "empty: the source has no item, and the config sets this value",
+        Some(Applied::Substitute(Substitute::NotANumber)) => "nan: NaN was read, and the config sets this value",
+        Some(Applied::Substitute(Substitute::Negative)) => "clamp: a negative number was read, and the config sets 0",
+        None => "unknown to this version",
     };
-    let _ = writeln!(out, "  policy    {policy}");
+    let _ = writeln!(out, "  rule      {rule}");
 }
 
 fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spec, workload: &Workload) {
@@ -128,14 +133,14 @@ fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spe
     let exist = workload.exist;
     let _ = match target {
         Target::AverageValue(_) if exist == 0 => {
-            writeln!(out, "  ratio     none: there are 0 pods, and the tolerance does not count")
+            writeln!(out, "  ratio     none: there are 0 pods, and the tolerance does not apply")
         }
         Target::AverageValue(_) => {
             let tolerated = tolerated(*within_tolerance);
             writeln!(out, "  ratio     {sum} / ({each} × {exist} pods) = {ratio:.4}, {tolerated}")
         }
         Target::Value(_) if workload.wanted == 0 => {
-            writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}; at 0 replicas the tolerance does not count")
+            writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}; at 0 replicas the tolerance does not apply")
         }
         Target::Value(_) => writeln!(out, "  ratio     {sum} / {each} = {ratio:.4}, {}", tolerated(*within_tolerance)),
     };
@@ -152,7 +157,7 @@ fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spe
 fn write_remembered(out: &mut String, seen: &Seen<'_>) {
     let _ = writeln!(
         out,
-        "\nStabilization and policies depend on what the controller remembers. Its own words, at its last look:"
+        "\nStabilization and scaling policies depend on the history of the controller. Its conditions at the last sync:"
     );
     let mut any = false;
     for condition in seen.hpa.written().conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {

@@ -18,15 +18,19 @@ fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
     if hpa.written().is_disabled() {
         // Who did that, and what wakes it, is a finding.
-        return "It does not scale: the workload is at 0, so the HPA controller looks at no metric.".to_owned();
+        return "It does not scale: the workload is at 0, so the HPA controller reads no metrics.".to_owned();
     }
     match hpa.asleep_since() {
         Some(since) => {
-            let then = if hpa.is_paused() { "; paused, it is not woken" } else { ", and wakes it when there is work" };
+            let then = if hpa.is_paused() {
+                "; it is paused, and stays at 0"
+            } else {
+                ", and scales it up when a metric is above 0"
+            };
             format!("It does not scale: depthgauge scaled the workload to 0 at {since}{then}.")
         }
         None => format!(
-            "It does not scale: something other than this HPA set the workload to 0, so the HPA controller looks at no metric. Wake it with {}",
+            "It does not scale: something other than this HPA set the workload to 0, so the HPA controller reads no metrics. To start one replica: {}",
             hpa.wake_command()
         ),
     }
@@ -38,10 +42,10 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
     match desired.why {
         Why::Asleep => vec![asleep(seen)],
         Why::AboveMax => {
-            vec![format!("It asks for {then}: {now} is more than maxReplicas, and no metric is looked at.")]
+            vec![format!("The desired size is {then}: {now} is more than maxReplicas, whatever the metrics are.")]
         }
         Why::BelowMin => {
-            vec![format!("It asks for {then}: {now} is fewer than minReplicas, and no metric is looked at.")]
+            vec![format!("The desired size is {then}: {now} is fewer than minReplicas, whatever the metrics are.")]
         }
         Why::Held => vec![held(seen, now, desired)],
         Why::Metrics { by, proposed, lower_bound } => {
@@ -58,7 +62,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
                 lines.push(format!("{proposed} is fewer than minReplicas {}.", spec.min));
             }
             if let Some(failure) = seen.first_failure(desired) {
-                lines.push(format!("It would not shrink now, because {failure}."));
+                lines.push(format!("It does not shrink now, because {failure}."));
             }
             lines.extend(not_yet(seen, now, then));
             lines
@@ -70,23 +74,23 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
 fn held(seen: &Seen<'_>, now: i32, desired: &Desired) -> String {
     match (seen.first_failure(desired), seen.not_asked()) {
         (Some(failure), Some(not_asked)) => format!(
-            "It does not shrink below {now}: {failure}. It grows if another metric asks for more, and {not_asked} is not queried here."
+            "It does not shrink below {now}: {failure}. It grows if another metric proposes more, and {not_asked} is not queried here."
         ),
         (Some(failure), None) if desired.proposals.len() > 1 => {
-            format!("It stays at {now}: {failure}, so it does not shrink, and no other metric asks for more.")
+            format!("It stays at {now}: {failure}, so it does not shrink, and no other metric proposes more.")
         }
         (Some(failure), None) => format!("It stays at {now}: {failure}."),
-        (None, Some(not_asked)) => format!("What it asks for is not known: {not_asked} is not queried here."),
-        (None, None) => format!("It stays at {now}: it has no metric that can be counted."),
+        (None, Some(not_asked)) => format!("The desired size is unknown: {not_asked} is not queried here."),
+        (None, None) => format!("It stays at {now}: it has no usable metric."),
     }
 }
 
 fn asks(now: i32, then: i32, lower_bound: bool) -> String {
     let at_least = if lower_bound { "at least " } else { "" };
     if now == then && !lower_bound {
-        format!("It asks for {then}, which is what is wanted already: nothing to do.")
+        format!("The desired size is {then}, as now: nothing to do.")
     } else {
-        format!("It asks for {at_least}{then}; now it is {now}.")
+        format!("The desired size is {at_least}{then}; the current size is {now}.")
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn whole(list: &Value, form: Form, now: Timestamp) -> Result<String> 
 
 /// A line for each item, and their sum, which is what an HPA takes.
 fn table(items: &[Item], now: Timestamp) -> String {
-    let mut rows = vec![["LABELS", "VALUE", "AGE", "POLICY"].map(str::to_owned)];
+    let mut rows = vec![["LABELS", "VALUE", "AGE", "VALUE SOURCE"].map(str::to_owned)];
     for item in items {
         let age = item.age(now).map_or_else(|| "?".to_owned(), |age| format!("{age}s"));
         let labels = if item.labels.is_empty() { "-".to_owned() } else { item.labels.join(",") };
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_table_has_a_line_for_each_item_and_their_sum() {
         let expected = "\
-LABELS          VALUE   AGE   POLICY
+LABELS          VALUE   AGE   VALUE SOURCE
 queue=orders       1k    7s   -
 queue=b           1.5     ?   fallback
 sum            1001.5     -   -

@@ -20,23 +20,23 @@ const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 // A second group named `Args` would be one too many.
 #[group(skip)]
 pub(super) struct Args {
-    /// Serve this certificate instead of one of a CA of our own; read again when it changes
+    /// Serve this certificate instead of one that depthgauge issues; read again when it changes
     #[arg(long, env = "DEPTHGAUGE_TLS_CERT_FILE", value_name = "FILE", requires = "tls_private_key_file",
           conflicts_with_all = ["cert_secret", "cert_dir"])]
     tls_cert_file: Option<PathBuf>,
-    /// Its key
+    /// Private key of --tls-cert-file
     #[arg(long, env = "DEPTHGAUGE_TLS_PRIVATE_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
     tls_private_key_file: Option<PathBuf>,
-    /// Secret that keeps the CA and certificate for all replicas [default in a pod: POD_NAMESPACE/depthgauge-certs]
+    /// Secret with the CA and certificate of all replicas [default in a pod: POD_NAMESPACE/depthgauge-certs]
     #[arg(long, env = "DEPTHGAUGE_CERT_SECRET", value_name = "NAMESPACE/NAME", conflicts_with = "cert_dir")]
     cert_secret: Option<SecretRef>,
-    /// Directory that keeps them [default: a temporary one, so a new CA at each start]
+    /// Directory with the CA and certificate [default: a temporary one, so a new CA at each start]
     #[arg(long, env = "DEPTHGAUGE_CERT_DIR", value_name = "DIR")]
     cert_dir: Option<PathBuf>,
     /// How long a serving certificate is valid; renewed when a third is left
     #[arg(long, env = "DEPTHGAUGE_CERT_LIFETIME", value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     cert_lifetime: Duration,
-    /// How long a CA is valid; the next one is announced when a third is left
+    /// How long a CA is valid; the next one is published when a third is left
     #[arg(long, env = "DEPTHGAUGE_CA_LIFETIME", value_name = "DURATION", default_value = "87600h", value_parser = duration)]
     ca_lifetime: Duration,
 }
@@ -95,7 +95,7 @@ impl Args {
             return Ok((Certificates::in_secret(client.clone(), secret, names, lifetimes, clock), None));
         }
         let private = tempfile::Builder::new().prefix("depthgauge-certs-").tempdir();
-        let private = private.context("cannot make a directory for certificates: name one with --cert-dir")?;
+        let private = private.context("cannot create a directory for certificates: name one with --cert-dir")?;
         Ok((Certificates::in_dir(private.path(), names, lifetimes, clock)?, Some(private)))
     }
 }

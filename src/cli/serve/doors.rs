@@ -1,6 +1,7 @@
 //! What is behind the two ports: who may have it, and what is counted of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -21,6 +22,9 @@ use crate::config::Warnings;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, SourceCollector};
 use crate::{admin, api, auth, telemetry};
+
+/// A decision of kube-apiserver is used for at most this long, see [`SubjectAccessReviews`].
+const DECISIONS_LAST: Duration = Duration::from_secs(60);
 
 /// All that has a say in it.
 pub(super) struct Doors<'p> {
@@ -58,6 +62,7 @@ impl Doors<'_> {
         ours.register_collector(Box::new(SourceCollector::of(catalog.clone())));
         catalog.register(ours);
         let [judges_tokens, access] = ["tokens", "authorization"].map(|name| health.reporter(name, waiting()));
+        let access = access.lasting(DECISIONS_LAST);
         reviews.spawn(auth::rehearse(client.clone(), judges_tokens.clone(), access.clone()));
         let tokens = TokenReviews::new(client.clone(), reviews.clone(), judges_tokens);
         let authorizer = SubjectAccessReviews::new(client.clone(), reviews.clone(), access);

@@ -106,7 +106,7 @@ impl Parts {
             () = drained => Ok(()),
             asked = asked_to_stop() => {
                 asked?;
-                bail!("stopped at once by a second signal");
+                bail!("stopped immediately by a second signal");
             }
         }
     }

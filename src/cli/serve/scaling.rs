@@ -17,7 +17,7 @@ use crate::zero::{Findings, Found, LEASE, Lease, Zero};
 // A second group named `Args` would be one too many.
 #[group(skip)]
 pub(super) struct Args {
-    /// Scale workloads to zero and back where their HPA cannot; needs the rights of component scale-to-zero
+    /// Scale workloads to zero and from zero where their HPA can't; needs the rights of component scale-to-zero
     #[arg(long, env = "DEPTHGAUGE_SCALE_TO_ZERO", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     scale_to_zero: bool,
@@ -45,7 +45,9 @@ impl Args {
         match service.map(|service| service.namespace.clone()).or_else(pod_namespace) {
             Some(namespace) => Ok(Some(Place { namespace })),
             None => {
-                bail!("--scale-to-zero keeps a Lease: outside of a pod, say beside which --service NAMESPACE/NAME:PORT")
+                bail!(
+                    "--scale-to-zero needs a namespace for its Lease: outside of a pod, set --service NAMESPACE/NAME:PORT"
+                )
             }
         }
     }
@@ -83,9 +85,11 @@ impl Outlook {
     pub(super) fn who(&self) -> String {
         match self.lease.holder() {
             _ if self.lease.is_held() => "by this replica".to_owned(),
-            Some(holder) if holder != self.lease.identity() => format!("by {holder}, whose page has what it finds"),
+            Some(holder) if holder != self.lease.identity() => {
+                format!("by {holder}, see the problems on its status page")
+            }
             // Unregistered, or out of kube-apiserver's reach for too long.
-            _ => "by nobody at the moment".to_owned(),
+            _ => "by no replica at the moment".to_owned(),
         }
     }
 
@@ -112,6 +116,6 @@ mod tests {
         // As it is of one that is retired, too.
         assert_eq!((lease.holder(), lease.is_held()), (None, false));
         let outlook = Outlook { findings: Findings::default(), lease };
-        assert_eq!(outlook.who(), "by nobody at the moment");
+        assert_eq!(outlook.who(), "by no replica at the moment");
     }
 }

@@ -17,8 +17,8 @@ use crate::telemetry;
 // A second group named `Args` would be one too many.
 #[group(skip)]
 pub(super) struct Args {
-    /// Config file, or a folder of them (*.yaml): sources and who may read them; read again when it
-    /// changes [default: the queue that OCI_QUEUE_ID names]
+    /// Config file, or a directory of them (*.yaml); read again when it changes [default: the queue of
+    /// OCI_QUEUE_ID]
     #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
 }

@@ -187,7 +187,8 @@ async fn before_the_first_list_nobody_knows_what_there_is() {
     for selector in ["", "queue=orders-a", "queue!=own", "queue in (own,orders-a)"] {
         assert_eq!(scene.refusal(selector).await, LookupError::Unavailable(sentence.into()), "{selector}");
     }
-    assert_eq!(scene.catalog.outages(), [sentence.into()]);
+    let shown = "queues of a compartment matching \"orders-*\" cannot be read: 404 NotAuthorizedOrNotFound (operation: list). Wait. Failing since 2026-11-22T14:00:00Z.";
+    assert_eq!(scene.catalog.outages(), [shown.into()]);
     // A source of the config depends on no list, nor does what no list can hold.
     assert_eq!(scene.names("queue=own").await.unwrap(), "own");
     assert!(matches!(scene.refusal("queue=bills").await, LookupError::NoMatch(_)));

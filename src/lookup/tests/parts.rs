@@ -102,7 +102,7 @@ async fn a_request_that_has_to_give_way_while_it_waits_is_an_error_at_once() {
     let ((error, ended), began) = tokio::join!(first, others);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "queue \"orders\", channel \"first\" had to give way to newer requests: there can be 1000 combinations of channel and consumer-group, shared by all namespaces"
+        "queue \"orders\", channel \"first\" was evicted for newer requests: there can be 1000 combinations of channel and consumer-group, shared by all namespaces"
     );
     assert!(ended - began < Duration::from_millis(10), "{:?}", ended - began);
 }

@@ -236,3 +236,32 @@ async fn values_that_cannot_be_added_up_are_an_error() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_once_all_values_are_too_old_and_there_is_no_fallback() {
+    for (rules, selector, nothing) in [
+        (ValueRules::default(), "queue=orders", true),
+        (fallback(12), "queue=orders", false),
+        (ValueRules::default(), "queue=orders,depthgauge.dev/fallback=7", false),
+    ] {
+        let (orders, bills) = (Fake::new(), Fake::new());
+        let scene = scene_with(rules, &[("orders", "shop", orders.clone()), ("bills", "shop", bills.clone())]);
+        assert!(!scene.catalog.serves_nothing(), "nothing is in use");
+        for _ in 0..2 {
+            for selector in [selector, "queue=bills"] {
+                scene.told(selector).await;
+            }
+            seconds(1.5).await;
+        }
+        for fake in [&orders, &bills] {
+            fake.set(Mood::Fails("500"));
+        }
+        seconds(50.0).await;
+        assert!(!scene.catalog.serves_nothing(), "the last values are served");
+        seconds(20.0).await;
+        assert_eq!(scene.catalog.serves_nothing(), nothing, "{selector}");
+        bills.set(Mood::Has(1));
+        seconds(10.0).await;
+        assert!(!scene.catalog.serves_nothing(), "one has a value");
+    }
+}

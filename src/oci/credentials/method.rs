@@ -39,7 +39,7 @@ impl Method {
     pub fn when_refused(self) -> &'static str {
         match self {
             Self::ApiKey => "Check tenancy, user, fingerprint and key of the OCI profile.",
-            Self::SessionToken => "Run `oci session authenticate` again: the token and its key are read anew.",
+            Self::SessionToken => "Run `oci session authenticate` again: the token and its key are read again.",
             Self::WorkloadIdentity | Self::InstancePrincipal => {
                 "Check that the queue is in the tenancy of this principal, and the clock of this node (NTP)."
             }

@@ -57,7 +57,7 @@ pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::
     let met = source_error(step, format_args!("{id} at {asked}"), error);
     match (met.verdict, Region::find(id.region()), Region::at(asked)) {
         (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
-            cause: format!("{}, and {} was asked for a queue of {}", met.cause, asked.name, of_id.name),
+            cause: format!("{}, and {} was queried for a queue of {}", met.cause, asked.name, of_id.name),
             remedy: "Set `oci.region`, or the `endpoint` that overrides it, to the region in the queue's OCID.",
             ..met
         },
@@ -77,8 +77,10 @@ fn connection_remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Unreachable(Unreachable::Tls, _) => "Check that the endpoint's certificate is trusted here.",
         Fault::Proxy(..) => PROXY_REMEDY,
-        Fault::Unreachable(..) => "Check the way from this pod to the endpoint: DNS, NetworkPolicy, service gateway.",
-        _ => "Check the way from this pod to the endpoint, and the service's status.",
+        Fault::Unreachable(..) => {
+            "Check the network path from this pod to the endpoint: DNS, NetworkPolicy, service gateway."
+        }
+        _ => "Check the network path from this pod to the endpoint, and the service's status.",
     }
 }
 
@@ -91,7 +93,7 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
         }
         429 => "Raise `refresh`, or ask for a higher service limit.",
         300..=399 => "Set `endpoint` to the address of the service itself; redirects are not followed.",
-        500.. => "This is trouble of the service: see its status page.",
+        500.. => "This is a failure on the OCI side: see its status page.",
         _ => "The log has the service's message.",
     }
 }
@@ -159,7 +161,7 @@ mod tests {
             ("ocid1.queue.oc1.eu-frankfurt-1.a", &ashburn, 500, false),
         ] {
             let found = of_queue(Step::Endpoint, &id.parse().unwrap(), asked, &answer(status));
-            assert_eq!(found.cause.contains("us-ashburn-1 was asked for a queue of eu-frankfurt-1"), told, "{id}");
+            assert_eq!(found.cause.contains("us-ashburn-1 was queried for a queue of eu-frankfurt-1"), told, "{id}");
         }
     }
 }

@@ -12,7 +12,8 @@ const UNAUTHORIZED: &str = "Check `auth` of the connection, and that the user ha
 const NOT_FOUND: &str = "There is no such vhost or queue, the user has no permission on the vhost (RabbitMQ 4), or a proxy in front of RabbitMQ decodes %2F in paths.";
 const NOT_LISTED: &str =
     "Check `queue` and `vhost`: RabbitMQ lists no such queue, or the user has no permission on the vhost.";
-const LATE: &str = "Check the way from this pod to RabbitMQ, and its nodes: a list waits for a node that is down.";
+const LATE: &str =
+    "Check the network path from this pod to RabbitMQ, and its nodes: a list waits for a node that is down.";
 const CROWDED: &str = "More requests are due than `maxRequestsPerSecond` and `maxInFlight` of the connection allow.";
 const CHANGED: &str = "Wait. If this stays, clients declare and delete queues all the time: use another vhost.";
 const NO_LIST: &str = "Check that `url` is the management API of RabbitMQ 3.10 or newer. The log has more.";

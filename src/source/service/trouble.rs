@@ -70,8 +70,8 @@ fn remedy(fault: &Fault) -> &'static str {
             "Check that the service's certificate is trusted here: `tls.caFile`, `tls.serverName`."
         }
         Fault::Proxy(failure, _) => failure.remedy(),
-        Fault::Unreachable(..) => "Check the way from this pod to the service: DNS, NetworkPolicy, `url`.",
-        Fault::TimedOut => "Check the way from this pod to the service, and the service's status.",
+        Fault::Unreachable(..) => "Check the network path from this pod to the service: DNS, NetworkPolicy, `url`.",
+        Fault::TimedOut => "Check the network path from this pod to the service, and the service's status.",
         Fault::TooLong(_) => "Request less: the response is too long.",
         Fault::Status(status) => status_remedy(status.status),
         Fault::NotSent { met, .. } => remedy(&met.fault),

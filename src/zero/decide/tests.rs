@@ -192,7 +192,7 @@ fn what_others_put_to_sleep_is_only_told_of() {
     let rests = decided(&resting(&json!({})), 0, &[value(5, 99)]);
     assert_eq!((rests.action.clone(), problem(&rests)), (Action::Nothing, Some(Problem::StuckAtZero)));
     let text = rests.finding.unwrap().text;
-    assert!(text.contains("Wake it: kubectl scale -n shop deployment/dummy --replicas=1."), "{text}");
+    assert!(text.contains("To start one replica: kubectl scale -n shop deployment/dummy --replicas=1."), "{text}");
     assert!(text.starts_with("oci_queue_length{queue=orders} is above 0"), "{text}");
     let rescue = resting(&json!({"depthgauge.dev/recover-stuck": "true"}));
     assert_eq!(wakes(&decided(&rescue, 0, &[value(5, 99)])), Some((3, Why::Rescue)));

@@ -132,9 +132,9 @@ async fn trouble_is_unknown_and_says_what_helps() {
         (&[(403, "not at night")], "custom.metrics.k8s.io answers 403: not at night"),
         (
             &[(503, "dial tcp 10.0.0.7:443: refused")],
-            "custom.metrics.k8s.io answers 503; ask for its adapter: kubectl get apiservices",
+            "custom.metrics.k8s.io answers 503; see its adapter: kubectl get apiservices",
         ),
-        (&[(401, "expired")], "custom.metrics.k8s.io answers 401; ask for its adapter: kubectl get apiservices"),
+        (&[(401, "expired")], "custom.metrics.k8s.io answers 401; see its adapter: kubectl get apiservices"),
     ];
     for (answers, text) in cases {
         let (told, asked) = told_of(&ingress(), answers).await;
@@ -164,7 +164,7 @@ async fn no_answer_is_unknown_by_the_deadline() {
     let told = tokio::time::timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
     let Told::Unknown(why) = said(told) else { panic!("a value") };
     assert!(
-        why.ends_with("custom.metrics.k8s.io does not answer in time; ask for its adapter: kubectl get apiservices"),
+        why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
         "{why}"
     );
     assert_eq!(began.elapsed(), CALL_TIMEOUT);
@@ -191,8 +191,8 @@ fn only_one_number_is_a_value() {
     assert!(of(json!([{"value": "0", "timestamp": null}])).is_ok(), "a Time that is zero");
     let two = item(json!("0"), &now);
     for (items, text) in [
-        (json!([]), "the answer has 0 values"),
-        (json!([two, two]), "the answer has 2 values"),
+        (json!([]), "the response has 0 values"),
+        (json!([two, two]), "the response has 2 values"),
         (json!([item(json!("many"), &now)]), "its value is \"many\", which is no number"),
         (json!([item(Value::Null, &now)]), "which is no number"),
         (json!([{}]), "which is no number"),
@@ -324,7 +324,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
     }
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
     let Told::Unknown(why) = readings.told(&metric) else { panic!("a value") };
-    assert!(why.ends_with("custom.metrics.k8s.io answers 503; ask for its adapter: kubectl get apiservices"), "{why}");
+    assert!(why.ends_with("custom.metrics.k8s.io answers 503; see its adapter: kubectl get apiservices"), "{why}");
     // What does not pass by itself is said at once.
     let mut readings = Readings::default();
     for (answers, known) in [(200, true), (403, false)] {

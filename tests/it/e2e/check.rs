@@ -39,8 +39,8 @@ async fn check_names_each_fault_of_a_cluster_and_its_remedy() {
 
 fn before_the_server_starts(world: &World) {
     let said = check(world, &[]);
-    expect(&said, "fail", "apiservice", "does not exist: `depthgauge serve` makes it");
-    expect(&said, "ok", "rbac", "ServiceAccount depthgauge/depthgauge may do all that serve does");
+    expect(&said, "fail", "apiservice", "does not exist: `depthgauge serve` creates it");
+    expect(&said, "ok", "rbac", "ServiceAccount depthgauge/depthgauge has all rights that serve needs");
     let said = check(world, &["--service-account=depthgauge/nobody"]);
     expect(&said, "fail", "rbac", "ServiceAccount depthgauge/nobody does not exist: install depthgauge, or name");
     assert_eq!(said.stdout.matches(" rbac  ").count(), 1, "once: {}", said.stdout);
@@ -54,9 +54,9 @@ fn all_is_well(world: &World) {
     let said = eventually("nothing fails", Duration::from_secs(30), || Some(check(world, &[])).filter(|said| said.ok));
     for (name, text) in [
         ("cluster", "Kubernetes v1.37"),
-        ("clock", "the clock here "),
+        ("clock", "the local clock "),
         ("identity", "names a front-proxy CA"),
-        ("rbac", "may do all that serve does"),
+        ("rbac", "has all rights that serve needs"),
         ("apiservice", "is Available"),
         ("apiservice", "has a caBundle"),
         ("hpas", "shop/dummy oci_queue_length{queue=orders}: 0"),
@@ -74,12 +74,12 @@ fn a_clock_that_is_off(world: &World) {
             "+10m",
             "fail",
             "clock",
-            " s ahead of kube-apiserver's, and OCI refuses what is signed more than 5 min off: set",
+            " s ahead of kube-apiserver's, and OCI rejects signatures that are more than 5 min off: set",
         ),
         ("+1m", "warn", "clock", " s ahead of kube-apiserver's: set the clock (NTP) before it is 5 min"),
         // Before the cluster was made.
         ("-1h", "fail", "cluster", "certificate not valid yet: "),
-        ("-1h", "fail", "cluster", "check the kubeconfig, the clock here, and the way there"),
+        ("-1h", "fail", "cluster", "check the kubeconfig, the local clock, and the network"),
     ] {
         let mut program = Command::new("faketime");
         program.args(["-f", off, env!("CARGO_BIN_EXE_depthgauge"), "check", "--kubeconfig"]).arg(&kubeconfig);
@@ -90,12 +90,12 @@ fn a_clock_that_is_off(world: &World) {
 fn ports_that_do_not_meet(world: &World) {
     let other = format!("--service=depthgauge/depthgauge:{}", world.port + 1);
     let said = check(world, &[&other]);
-    expect(&said, "fail", "apiservice", &format!("asks for port {}", world.port));
+    expect(&said, "fail", "apiservice", &format!("uses port {}", world.port));
     expect(
         &said,
         "fail",
         "service",
-        &format!("has port {}, and is to be asked on port {}", world.port, world.port + 1),
+        &format!("has port {}, but the APIService uses port {}", world.port, world.port + 1),
     );
     world.cluster.apply("apiVersion: v1\nkind: Service\nmetadata: {name: outside, namespace: depthgauge}\nspec: {type: ExternalName, externalName: dg.example.com}\n");
     let said = check(world, &["--service=depthgauge/outside:8443"]);
@@ -131,7 +131,7 @@ fn a_stranger_sees_what_he_may(world: &World) {
     for name in ["identity", "rbac", "apiservice", "service", "certificate", "hpas"] {
         expect(&said, "warn", name, "forbidden: User \"system:serviceaccount:default:default\" cannot ");
     }
-    assert!(said.ok, "what cannot be looked at has not failed: {}", said.stdout);
+    assert!(said.ok, "what cannot be read has not failed: {}", said.stdout);
 }
 
 fn a_dead_server_fails_the_apiservice_and_the_hpas(world: &World) {

@@ -231,7 +231,9 @@ fn deleted_while_we_run_it_stays_deleted(world: &World) {
         server.readyz().contains("[+]apiservice ok").then_some(())
     });
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
-    eventually("it says so", REGISTRATION, || server.readyz().contains("was deleted by somebody").then_some(()));
+    eventually("it says so", REGISTRATION, || {
+        server.readyz().contains("was deleted, and depthgauge does not create it again").then_some(())
+    });
     throughout("it stays deleted", Duration::from_secs(12), || world.cluster.read(APISERVICE_PATH).is_none());
     server.kill();
     let _server = world.serve();

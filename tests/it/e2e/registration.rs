@@ -45,7 +45,7 @@ fn a_take_over_can_be_undone(world: &World) {
     assert_eq!(taken["metadata"]["labels"]["app.kubernetes.io/name"], "keda", "what it was called is not ours to say");
 
     let said = unregister(world, &["--restore"]);
-    assert!(said.ok && said.stdout.contains("is given back to Service keda/keda-metrics"), "{said:?}");
+    assert!(said.ok && said.stdout.contains("is restored to Service keda/keda-metrics"), "{said:?}");
     let after = apiservice(world).unwrap();
     assert_eq!(after["spec"], before["spec"]);
     let mut annotations = before["metadata"]["annotations"].clone();
@@ -66,15 +66,15 @@ fn unregister_deletes_only_what_is_ours(world: &World) {
     assert!(said.stderr.contains("nothing was changed") && said.stdout.is_empty(), "{said:?}");
     // As the chart's hook does, which is not to stand in an uninstall's way.
     let said = unregister(world, &["--service=depthgauge/depthgauge:443"]);
-    assert!(said.ok && said.stdout.contains("it is left alone"), "{said:?}");
+    assert!(said.ok && said.stdout.contains("and is not changed"), "{said:?}");
     assert!(apiservice(world).is_some());
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
     let server = world.serve();
     world.await_available();
     let said = unregister(world, &["--restore"]);
-    assert!(said.ok && said.stdout.contains("is deleted: it was nobody's before"), "{said:?}");
+    assert!(said.ok && said.stdout.contains("is deleted: it records no previous owner"), "{said:?}");
     assert!(unregister(world, &[]).stdout.contains("nothing to do"));
-    await_line(&server, "was deleted by somebody");
+    await_line(&server, "was deleted, and depthgauge does not create it again");
     server.kill();
 }
 

@@ -102,7 +102,8 @@ async fn a_token_that_stays_refused_costs_one_request_a_read_and_does_not_open_t
         assert_eq!((error.cause.as_str(), double.count()), ("401", reads));
         assert!(error.remedy.contains("`auth`"), "{}", error.remedy);
     }
-    assert!(!source.breaker_open());
+    let next = source.upstream().unwrap();
+    assert!(!next.upstream.breaker_open(&next.host.unwrap()));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! One source, or a part of it, on the page: a line to compare, and all about it to unfold.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::{lasting, owners, time};
+use crate::admin::status::reading::{Consumer, Failure, MarkedDownView, Reading, ServedView, ValueRulesView};
 use crate::admin::status::sparkline;
-use crate::admin::status::view::{Consumer, Failure, Reading, ValueRulesView};
-use crate::metric::quantity::Quantity;
 
 /// `number` tells it from the others on this page.
 pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
@@ -20,10 +21,10 @@ pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
             summary id={ (id) "-line" } { (line(reading)) }
             div.more {
                 p { "For namespaces " (reading.namespaces.join(", ")) }
-                (policies(reading))
+                (value_rules(reading))
                 (errors(reading))
-                (figures(reading))
-                (askers(reading))
+                (values(reading))
+                (consumers(reading))
             }
         }
     }
@@ -35,43 +36,57 @@ fn line(reading: &Reading) -> Markup {
             span.name {
                 (reading.label) " " (reading.name)
                 @for (label, value) in &reading.part { ", " (label) " " (value) }
-                " " span.soft title="end of its OCID" { "…" (reading.identity_ends_with) }
+                " " span.soft title="end of its identity, such as its OCID" { "…" (reading.identity_ends_with) }
             }
             span.value {
-                @match reading.known.as_ref().and_then(|known| known.depth) {
-                    Some(depth) => (depth),
-                    None => span.soft { "–" },
+                @if reading.served.is_empty() { span.soft { "–" } }
+                @for (number, served) in reading.served.iter().enumerate() {
+                    @if number > 0 { " / " }
+                    (value(served))
                 }
+                @if !is_raw(reading) { span.raw { "read: " (depth(reading)) } }
             }
             (sparkline::draw(&reading.history))
             span.state {
                 span.bad[reading.condition.is_trouble()] { (reading.condition.as_str()) }
-                @if is_held(reading) { ", " span.warn { "0 is told (activation)" } }
+                @for rule in rules(reading) { ", " span.warn { "served by " (rule) } }
                 @if let Some(known) = &reading.known { span.soft { ", read " (lasting(known.age_seconds)) " ago" } }
             }
         }
     }
 }
 
-/// Whether a latch tells 0 of a queue that has more.
-fn is_held(reading: &Reading) -> bool {
-    let depth = reading.known.as_ref().and_then(|known| known.depth);
-    depth.is_some_and(|depth| depth > Quantity::ZERO.decimal()) && reading.activations.iter().any(|latch| !latch.active)
+/// What a request is served: a number, or the word "error".
+fn value(served: &ServedView) -> Markup {
+    html! { @match served.value { Some(value) => (value), None => span.bad { "error" } } }
+}
+
+/// What was read last.
+fn depth(reading: &Reading) -> String {
+    reading.known.as_ref().and_then(|known| known.depth).map_or_else(|| "–".to_owned(), |depth| depth.to_string())
+}
+
+/// Whether all requests are served what was read, or nothing was read.
+fn is_raw(reading: &Reading) -> bool {
+    let Some(depth) = reading.known.as_ref().and_then(|known| known.depth) else { return true };
+    !reading.served.is_empty() && reading.served.iter().all(|served| served.value == Some(depth))
+}
+
+/// The rules that make what is served now.
+fn rules(reading: &Reading) -> BTreeSet<&'static str> {
+    reading.served.iter().filter_map(|served| served.value_source).collect()
 }
 
 /// Those of the source, and what they do now.
-fn policies(reading: &Reading) -> Markup {
+fn value_rules(reading: &Reading) -> Markup {
     html! {
-        @if reading.fallback_active {
-            p.warn { "Told instead of an error now: " (reading.value_rules.fallback.as_deref().unwrap_or_default()) " (fallback)" }
-        }
         @if reading.value_rules.activation.is_some() || reading.value_rules.fallback.is_some() {
-            p { "Policies of the source: " (written(&reading.value_rules)) }
+            p { "Value rules of the source: " (written(&reading.value_rules)) }
         }
-        @for latch in &reading.activations {
+        @for activation in &reading.activations {
             p {
-                "Activation above " (latch.threshold) " for " code { (latch.metric) } ": "
-                @if latch.active { "open, true values are told" } @else { strong.warn { "held at 0" } }
+                "Activation above " (activation.threshold) " of " code { (activation.metric) } ": "
+                @if activation.active { "active, the value is served" } @else { strong.warn { "not active, 0 is served" } }
             }
         }
         @if !reading.activation_owners.is_empty() {
@@ -80,41 +95,52 @@ fn policies(reading: &Reading) -> Markup {
     }
 }
 
-fn written(policies: &ValueRulesView) -> Markup {
+fn written(rules: &ValueRulesView) -> Markup {
     html! {
-        @if let Some(activation) = &policies.activation { "activation " (activation) " " }
-        @if let Some(fallback) = &policies.fallback { "fallback " (fallback) }
+        @if let Some(activation) = &rules.activation { "activation " (activation) " " }
+        @if let Some(fallback) = &rules.fallback { "fallback " (fallback) }
     }
 }
 
+/// The current cause first, then when the outage began.
 fn errors(reading: &Reading) -> Markup {
     html! {
-        @if let Some(outage) = &reading.outage {
-            p.bad { (outage.message) }
+        @match (&reading.outage, &reading.last_failure) {
+            (Some(outage), failure) => {
+                @if let Some(failure) = failure { p.bad { (cause(failure)) } }
+                p { "Failing since " (time(outage.since)) ". Error message for HPAs: " (outage.message) }
+            }
+            (None, Some(failure)) => p { "Last failure " (time(failure.at)) ": " (cause(failure)) },
+            (None, None) => {}
         }
-        @if reading.breaker_open {
-            p { "Nothing answers at its endpoint: asked every 2 s only." }
+        @if let Some(MarkedDownView { consecutive_failures, last_cause, probe_every_seconds }) = &reading.marked_down {
+            p {
+                "Endpoint marked down after " (consecutive_failures) " consecutive failures, the last one: " (last_cause)
+                ". One request every " (probe_every_seconds) " s probes it."
+            }
         }
         p {
             (reading.reads) " good reads, " (reading.failed_reads) " failed"
-            @if let Some(known) = &reading.known { "; last good one " (time(known.read_at)) }
-        }
-        @if let Some(Failure { at, operation, cause, remedy, request_id }) = &reading.last_failure {
-            p {
-                "Last failure " (time(*at)) ", operation " (operation) ": " (cause) ". " (remedy)
-                @if let Some(id) = request_id { " Request id " code { (id) } }
-            }
+            @if let Some(known) = &reading.known { "; last good read " (time(known.read_at)) }
         }
     }
 }
 
-fn figures(reading: &Reading) -> Markup {
+fn cause(failure: &Failure) -> Markup {
+    let Failure { at: _, operation, cause, remedy, request_id } = failure;
+    html! {
+        (cause) " (operation: " (operation) "). " (remedy)
+        @if let Some(id) = request_id { " Request ID " code { (id) } }
+    }
+}
+
+fn values(reading: &Reading) -> Markup {
     html! {
         @if let Some(known) = &reading.known {
             h3 { "Values" }
             div.scroll {
                 table {
-                    thead { tr { th scope="col" { "metric" } th.number scope="col" { "as read" } } }
+                    thead { tr { th scope="col" { "metric" } th.number scope="col" { "read" } } }
                     tbody {
                         @for (metric, value) in &known.values {
                             tr {
@@ -129,37 +155,42 @@ fn figures(reading: &Reading) -> Markup {
     }
 }
 
-fn askers(reading: &Reading) -> Markup {
+fn consumers(reading: &Reading) -> Markup {
     html! {
-        h3 { "Who asks" }
+        h3 { "Consumers" }
         @if reading.consumers.is_empty() {
-            p.soft { "Nobody." }
+            p.soft { "None." }
         } @else {
             div.scroll {
-                table.askers {
-                    thead { tr { @for title in ["namespace", "metric", "selector", "every", "last"] { th scope="col" { (title) } } } }
-                    tbody { @for asker in &reading.consumers { (row(asker)) } }
+                table.consumers {
+                    thead { tr { @for title in ["namespace", "metric", "selector", "served", "interval", "last request"] { th scope="col" { (title) } } } }
+                    tbody { @for consumer in &reading.consumers { (row(consumer)) } }
                 }
             }
         }
-        @if reading.more_consumers { p.soft { "And more, for whom there is no room here." } }
+        @if reading.more_consumers { p.soft { "There are more consumers than this table lists." } }
     }
 }
 
-fn row(asker: &Consumer) -> Markup {
+fn row(consumer: &Consumer) -> Markup {
     html! {
         tr {
-            td { (asker.namespace) }
-            td { code { (asker.metric) } }
+            td { (consumer.namespace) }
+            td { code { (consumer.metric) } }
             td {
-                @if asker.selector.is_empty() { span.soft { "all" } } @else { code { (asker.selector) } }
-                @if asker.value_rules.activation.is_some() || asker.value_rules.fallback.is_some() {
-                    " brings " (written(&asker.value_rules))
+                @if consumer.selector.is_empty() { span.soft { "all" } } @else { code { (consumer.selector) } }
+                @if consumer.value_rules.activation.is_some() || consumer.value_rules.fallback.is_some() {
+                    " with " (written(&consumer.value_rules))
                 }
-                @if let Some(value) = &asker.served_instead { " " strong.warn { "told " (value) " now" } }
             }
-            td data-label="every" { @match asker.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
-            td data-label="last" { (lasting(asker.last_request_seconds_ago)) " ago" }
+            td data-label="served" {
+                @match &consumer.served {
+                    Some(served) => { (value(served)) @if let Some(rule) = served.value_source { " " strong.warn { "(" (rule) ")" } } }
+                    None => "–",
+                }
+            }
+            td data-label="interval" { @match consumer.interval_seconds { Some(interval) => (lasting(interval)), None => "–" } }
+            td data-label="last" { (lasting(consumer.last_request_seconds_ago)) " ago" }
         }
     }
 }

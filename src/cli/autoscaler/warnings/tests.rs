@@ -91,7 +91,7 @@ fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_ze
     labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
     let [fault, label] = &found(&labelled, true)[..] else { panic!("{:?}", found(&labelled, true)) };
     assert!(fault.contains("correct the selector: invalid label value \"orders \""), "{fault}");
-    assert!(label.starts_with("shop/a: will not be scaled to 0: the HPA controller refuses the selector"), "{label}");
+    assert!(label.starts_with("shop/a: is not scaled to zero: the HPA controller refuses the selector"), "{label}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_the_controller_cannot_do_is_told_where_nobody_else_tells_it() {
     for (name, status, reason, text) in [
         ("AbleToScale", "False", "FailedGetScale", Some("finds nothing to scale: correct scaleTargetRef")),
         ("AbleToScale", "False", "FailedUpdateScale", Some("cannot scale. It says: FailedUpdateScale: m")),
-        ("ScalingActive", "False", "FailedGetResourceMetric", Some("scales nothing down meanwhile")),
+        ("ScalingActive", "False", "FailedGetResourceMetric", Some("does not scale down meanwhile")),
         ("ScalingActive", "False", "AmbiguousSelector", Some("cannot scale. It says: AmbiguousSelector: m")),
         ("ScalingActive", "False", "FailedGetExternalMetric", None),
         ("ScalingActive", "False", "ScalingDisabled", None),
@@ -226,7 +226,7 @@ fn two_hpas_on_one_workload_are_told_of_each_other() {
     other["spec"]["scaleTargetRef"]["name"] = json!("api");
     let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
     let texts = |at: usize| of(&all[at], &all, None);
-    assert!(texts(0)[0].text.contains("Deployment web, there is also b: they fight."), "{:?}", texts(0));
+    assert!(texts(0)[0].text.contains("Deployment web, there is also b: they conflict."), "{:?}", texts(0));
     assert!(texts(1)[0].text.contains("there is also a:"));
     assert!(texts(2).is_empty() && texts(3).is_empty());
 }
@@ -248,7 +248,7 @@ fn who_sleeps_for_good_is_told_how_to_wake() {
     assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
     assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
     let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, NOW).unwrap();
-    assert!(blind.level == Level::Warn && blind.text.contains("nobody knows"), "{}", blind.text);
+    assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{}", blind.text);
 }
 
 /// It has gone to 0 itself.
@@ -272,8 +272,8 @@ fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
     let well = native(&Value::Null);
     let disabled = native(&json!({"behavior": {"scaleUp": {"selectPolicy": "Disabled"}}}));
     for (object, text) in [
-        (&disabled, "for the HPA's own behavior.scaleUp allows no step from 0"),
-        (&failing(90), "for the HPA itself cannot read its metrics"),
+        (&disabled, "but the HPA's own behavior.scaleUp allows no step from 0"),
+        (&failing(90), "but the HPA itself cannot read its metrics"),
     ] {
         let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, NOW).unwrap();
         assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
@@ -284,7 +284,7 @@ fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
         assert_eq!(asleep(&Autoscaler::in_test(object), waiting, NOW), None, "its HPA wakes it");
     }
     let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, NOW).unwrap();
-    assert!(blind.level == Level::Warn && blind.text.contains("asleep and blind"), "{blind:?}");
+    assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{blind:?}");
     let mut awake = disabled;
     awake["status"]["desiredReplicas"] = json!(2);
     assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, NOW), None);
@@ -325,12 +325,12 @@ fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
     let marked = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"}));
     let paused = resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z", PAUSED: "true"}));
     for (object, waiting, level, text) in [
-        (&marked, Waiting::No, Level::Ok, "at 2026-11-23T10:00:00Z, and wakes it"),
-        (&marked, Waiting::Yes, Level::Warn, "whether it runs with --scale-to-zero"),
-        (&marked, Waiting::Unknown, Level::Warn, "asleep and blind"),
+        (&marked, Waiting::No, Level::Ok, "at 2026-11-23T10:00:00Z, and scales it up when a metric is above 0"),
+        (&marked, Waiting::Yes, Level::Warn, "check that depthgauge runs with --scale-to-zero"),
+        (&marked, Waiting::Unknown, Level::Warn, "its metric is unavailable"),
         (&paused, Waiting::No, Level::Ok, "annotation depthgauge.dev/paused keeps it there"),
-        (&paused, Waiting::Yes, Level::Warn, "take the annotation away"),
-        (&paused, Waiting::Unknown, Level::Warn, "asleep and blind"),
+        (&paused, Waiting::Yes, Level::Warn, "Remove the annotation"),
+        (&paused, Waiting::Unknown, Level::Warn, "its metric is unavailable"),
     ] {
         let found = asleep(&Autoscaler::in_test(object), waiting, NOW).unwrap();
         assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");

@@ -53,17 +53,17 @@ fn value(value: &str) -> Result<Value, String> {
 fn the_whole_account_of_a_plain_hpa() {
     let expected = "\
 HPA shop/dummy scales Deployment web between 0 and 10 replicas
-now         3 wanted, 3 there, 3 ready
+now         3 desired, 3 current, 3 ready
 
 oci_queue_length{queue=orders}, averageValue 2
   answer    17  queue=orders  read 1 s ago, at 2026-11-22T14:00:04Z
   ratio     17 / (2 × 3 pods) = 2.8333, outside the tolerance of 0.9 to 1.1
   proposes  ⌈17 / 2⌉ = 9
 
-It asks for 9; now it is 3.
+The desired size is 9; the current size is 3.
 Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to 6 at the next.
 
-Stabilization and policies depend on what the controller remembers. Its own words, at its last look:
+Stabilization and scaling policies depend on the history of the controller. Its conditions at the last sync:
   AbleToScale     True   ScaleDownStabilized: recent recommendations
 ";
     assert_eq!(account(&average(), 3, &[value("17")]), expected);
@@ -79,17 +79,25 @@ fn the_steps_of_each_way_to_count() {
             &average(),
             3,
             "6",
-            vec!["= 1.0000, within the tolerance", "proposes  3, as now", "which is what is wanted already"],
+            vec![
+                "= 1.0000, within the tolerance",
+                "proposes  3, as now",
+                "The desired size is 3, as now: nothing to do.",
+            ],
         ),
         (
             &average(),
             3,
             "500",
-            vec!["⌈500 / 2⌉ = 250", "250 is more than maxReplicas 10.", "It asks for 10; now it is 3."],
+            vec![
+                "⌈500 / 2⌉ = 250",
+                "250 is more than maxReplicas 10.",
+                "The desired size is 10; the current size is 3.",
+            ],
         ),
-        (&to_zero, 0, "3", vec!["there are 0 pods", "⌈3 / 2⌉ = 2", "It asks for 2; now it is 0."]),
+        (&to_zero, 0, "3", vec!["there are 0 pods", "⌈3 / 2⌉ = 2", "The desired size is 2; the current size is 0."]),
         (&all, 3, "25", vec!["25 / 10 = 2.5000, outside", "⌈2.5000 × 3 ready pods⌉ = 8"]),
-        (&average(), 11, "3", vec!["It asks for 10: 11 is more than maxReplicas"]),
+        (&average(), 11, "3", vec!["The desired size is 10: 11 is more than maxReplicas"]),
         (&average(), 0, "3", vec!["It does not scale", "kubectl scale -n shop deployment/web --replicas=1"]),
     ] {
         let text = account(object, replicas, &[value(answer)]);
@@ -120,11 +128,11 @@ fn one_metric_without_a_value_is_named_where_it_keeps_the_others_from_shrinking(
     let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
     metrics.push(metrics[0].clone());
     let text = account(&object, 3, &[value("2"), Err("dark".to_owned())]);
-    let held = "\nIt stays at 3: oci_queue_length{queue=orders} has no value, so it does not shrink, and no other metric asks for more.\n";
+    let held = "\nIt stays at 3: oci_queue_length{queue=orders} has no value, so it does not shrink, and no other metric proposes more.\n";
     assert!(text.contains(held), "{text}");
     let text = account(&object, 3, &[value("17"), Err("dark".to_owned())]);
     assert!(
-        text.contains("\nIt would not shrink now, because oci_queue_length{queue=orders} has no value.\n"),
+        text.contains("\nIt does not shrink now, because oci_queue_length{queue=orders} has no value.\n"),
         "{text}"
     );
 }
@@ -140,10 +148,17 @@ fn who_rests_is_told_how_to_wake_by_the_finding_alone() {
 
 #[test]
 fn the_policy_behind_a_number_is_named() {
-    for (policy, words) in [("activation", "activation holds it at 0"), ("fallback", "stands in for it")] {
+    for (policy, words) in [
+        ("activation", "activation: 0 is served"),
+        ("fallback", "fallback: the source cannot be read"),
+        ("empty", "empty: the source has no item"),
+        ("nan", "nan: NaN was read"),
+        ("clamp", "clamp: a negative number was read"),
+        ("other", "unknown to this version"),
+    ] {
         let list = json!({"items": [{"metricLabels": {"depthgauge.dev/value-source": policy}, "value": "0"}]});
         let text = account(&average(), 3, &[Ok(list)]);
-        assert!(text.contains("  policy    ") && text.contains(words), "{text}");
+        assert!(text.contains("  rule      ") && text.contains(words), "{text}");
     }
 }
 
@@ -153,8 +168,8 @@ fn beside_another_apis_metric_the_number_is_a_lower_bound() {
     let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
     metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
     let text = account(&object, 3, &[value("17")]);
-    assert!(text.contains("\nResource cpu\n  answer    not asked"), "{text}");
-    assert!(text.contains("It asks for at least 9"), "{text}");
+    assert!(text.contains("\nResource cpu\n  answer    not queried"), "{text}");
+    assert!(text.contains("The desired size is at least 9"), "{text}");
     assert!(text.contains("The highest proposal counts: 9, by oci_queue_length{queue=orders}."), "{text}");
 }
 
@@ -164,7 +179,7 @@ fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let hpa = Autoscaler::in_test(&object);
     let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
     let text = write(&seen);
-    assert!(text.contains("now         not known: forbidden") && text.contains("cannot be told"), "{text}");
+    assert!(text.contains("now         unknown: forbidden") && text.contains("The desired size is unknown"), "{text}");
 }
 
 #[test]
@@ -173,13 +188,13 @@ fn a_metric_that_is_not_queried_may_ask_for_more() {
     let metrics = object["spec"]["metrics"].as_array_mut().unwrap();
     metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
     let text = account(&object, 3, &[Err("dark".to_owned())]);
-    let held = "\nIt does not shrink below 3: oci_queue_length{queue=orders} has no value. It grows if another metric asks for more, and Resource cpu is not queried here.\n";
-    assert!(text.contains(held) && !text.contains("no other metric asks for more"), "{text}");
+    let held = "\nIt does not shrink below 3: oci_queue_length{queue=orders} has no value. It grows if another metric proposes more, and Resource cpu is not queried here.\n";
+    assert!(text.contains(held) && !text.contains("no other metric proposes more"), "{text}");
     let text = account(&object, 3, &[value("17")]);
     assert!(text.contains("\nIt may be more: Resource cpu is not queried here.\n"), "{text}");
     object["spec"]["metrics"].as_array_mut().unwrap().remove(0);
     let text = account(&object, 3, &[]);
-    assert!(text.contains("\nWhat it asks for is not known: Resource cpu is not queried here.\n"), "{text}");
+    assert!(text.contains("\nThe desired size is unknown: Resource cpu is not queried here.\n"), "{text}");
 }
 
 #[test]

@@ -50,7 +50,10 @@ fn an_object_metric_that_nobody_knows_is_not_0() {
         (Action::Remember(Memory::default()), Some(Problem::MetricUnavailable))
     );
     let text = awake.finding.unwrap().text;
-    assert!(text.starts_with("will not be scaled to 0 for now: queue \"orders\" cannot be read"), "{text}");
+    assert!(
+        text.starts_with("is not scaled to zero while a metric is unavailable: queue \"orders\" cannot be read"),
+        "{text}"
+    );
     let asleep = decided(&with_object(&asleep_by_us(), &target), 0, &told);
     assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
     // Of a queue it is told elsewhere.
@@ -68,14 +71,17 @@ fn what_stands_beside_the_queue_is_said_with_why_it_never_is_0() {
     for (other, why) in [
         (
             "Resource cpu",
-            "Resource cpu is of running pods, which use some of it at rest, and at 0 there are none. Set annotation depthgauge.dev/zero-by=external to leave it out of account, take it out",
+            "Resource cpu is a metric of running pods: idle pods still use it, and at zero there are none. Set annotation depthgauge.dev/zero-by=external to ignore it at zero, remove it from this HPA",
         ),
-        ("Pods busy", "Pods busy is of running pods"),
-        ("External kafka_lag", "External kafka_lag has no value, for depthgauge is whom this cluster asks"),
+        ("Pods busy", "Pods busy is a metric of running pods"),
+        (
+            "External kafka_lag",
+            "External kafka_lag has no value, because depthgauge serves the external metrics of this cluster",
+        ),
     ] {
         let text = beside(other);
-        assert!(text.starts_with(&format!("will never be scaled to 0: {why}")), "{text}");
-        assert!(text.ends_with("ake it out of this HPA, or take label depthgauge.dev/scale-to-zero away"), "{text}");
+        assert!(text.starts_with(&format!("is never scaled to zero: {why}")), "{text}");
+        assert!(text.ends_with("emove it from this HPA, or remove label depthgauge.dev/scale-to-zero"), "{text}");
         assert!(text.len() <= 400, "{}: {text}", text.len());
     }
 }
@@ -107,7 +113,7 @@ fn where_external_metrics_alone_decide_those_of_pods_neither_keep_it_awake_nor_w
     let mut foreign = by_external(zero_since(35));
     foreign.others.push("External kafka_lag".to_owned());
     assert_eq!(problem(&decided(&foreign, 3, &[value(0, 99), value(0, 95)])), Some(Problem::OtherMetrics));
-    // Without the annotation it is woken: nobody else would.
+    // Without the annotation it is scaled up, because no other controller does so.
     let decision = decided(&with_pods(&asleep_by_us()), 0, &[value(0, 99), value(0, 99)]);
     assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::OtherMetrics)));
 }
@@ -121,18 +127,18 @@ fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
     let said = decided(&by_us, 0, &[value(0, 99), absent()]);
     assert_eq!((&said.action, problem(&said)), (&Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
     let text = said.finding.unwrap().text;
-    assert!(text.starts_with(OWN) && text.ends_with("Why: custom.metrics.k8s.io answers 404."), "{text}");
+    assert!(text.starts_with(OWN) && text.ends_with("Cause: custom.metrics.k8s.io answers 404."), "{text}");
     assert!(text.contains("kubectl scale -n shop deployment/dummy --replicas=1") && text.len() <= 400, "{text}");
     // What cannot be read may exist.
     let text = decided(&by_us, 0, &[value(0, 99), unknown()]).finding.unwrap().text;
-    assert!(text.starts_with("there are no replicas, and nobody knows"), "{text}");
-    // Whoever set it to 0 has not looked at its metrics.
+    assert!(text.starts_with("scaled to zero, and its metric is unavailable"), "{text}");
+    // Another client that scales to 0 does not check metrics.
     let rests = json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}], "desiredReplicas": 0});
     let mut by_others = with_object(&json!({}), &target);
     by_others.state = hpa(&json!({"status": rests})).state;
     let text = decided(&by_others, 0, &[value(0, 99), absent()]).finding.unwrap().text;
-    assert!(text.starts_with("there are no replicas, and nobody knows"), "{text}");
-    // Awake it is like any that has no value.
+    assert!(text.starts_with("scaled to zero, and its metric is unavailable"), "{text}");
+    // With replicas it is like any metric without a value.
     let awake = decided(&with_object(&zero_since(10), &target), 3, &[value(0, 99), absent()]);
     assert_eq!(problem(&awake), Some(Problem::MetricUnavailable));
 }

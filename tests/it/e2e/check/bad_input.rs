@@ -93,9 +93,9 @@ spec: {{scaleTargetRef: {target}, maxReplicas: 10, metrics: [{metrics}]}}
     }
     let wanted = [
         ("fail", "shop/absent: the HPA controller finds nothing to scale: correct scaleTargetRef"),
-        ("warn", "shop/cpu: the HPA controller lacks another metric, and scales nothing down meanwhile"),
+        ("warn", "shop/cpu: the HPA controller cannot read another metric, and does not scale down meanwhile"),
         ("fail", "shop/misspelt oci_queue_lenght{queue=orders}: "),
-        ("fail", "shop/pods asks for oci_queue_length with type Pods: depthgauge's metrics are of type External"),
+        ("fail", "shop/pods uses oci_queue_length with type Pods: depthgauge's metrics are of type External"),
     ];
     let said = eventually("check tells them all", SETTLE, || {
         Some(check(world, &[])).filter(|said| wanted.iter().all(|(_, text)| said.stdout.contains(text)))
@@ -115,9 +115,9 @@ fn stuck_at_zero(world: &World) {
     eventually("the HPA says so", SETTLE, || (world.condition("ScaledToZero", "status") != "True").then_some(()));
     world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=0"]);
     let said = eventually("check sees it", SETTLE, || {
-        Some(check(world, &[])).filter(|said| said.stdout.contains("sleeps for good"))
+        Some(check(world, &[])).filter(|said| said.stdout.contains("stuck at zero"))
     });
-    expect(&said, "fail", "hpas", "wake it with kubectl scale -n shop deployment/dummy --replicas=1");
+    expect(&said, "fail", "hpas", "To start one replica: kubectl scale -n shop deployment/dummy --replicas=1");
     world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=1"]);
     eventually("its HPA takes over", SETTLE, || (world.replicas() > 1).then_some(()));
 }
@@ -181,7 +181,7 @@ async fn in_another_region(world: &World) {
     let (file, at) = (file.to_str().unwrap(), format!("http://{}", proxy.address));
     let variables = [("HTTPS_PROXY", at.as_str()), ("NO_PROXY", "127.0.0.1")];
     let said = tokio::task::block_in_place(|| check_in(world, &variables, &["--config", file]));
-    expect(&said, "fail", "sources", "us-ashburn-1 was asked for a queue of eu-frankfurt-1");
+    expect(&said, "fail", "sources", "us-ashburn-1 was queried for a queue of eu-frankfurt-1");
     expect(&said, "fail", "sources", "to the region in the queue's OCID");
     assert_eq!(proxy.asked()[0], format!("CONNECT {ASHBURN}:443 HTTP/1.1"));
 }
@@ -191,7 +191,7 @@ pub fn registrations(world: &World) {
     let port = world.port;
     patch(world, &format!(r#"{{"spec": {{"service": {{"port": {}}}}}}}"#, port + 1));
     let said = check(world, &[]);
-    expect(&said, "fail", "service", &format!("has port {port}, and is to be asked on port {}", port + 1));
+    expect(&said, "fail", "service", &format!("has port {port}, but the APIService uses port {}", port + 1));
     patch(world, &format!(r#"{{"spec": {{"service": {{"port": {port}}}}}}}"#));
 
     // A CA, but not ours: the cluster's own.
@@ -199,7 +199,7 @@ pub fn registrations(world: &World) {
     let stranger = BASE64_STANDARD.encode(world.cluster.told(&path));
     patch(world, &format!(r#"{{"spec": {{"caBundle": "{stranger}"}}}}"#));
     let said = check(world, &[]);
-    expect(&said, "fail", "certificate", "by a CA that is not in the caBundle, so kube-apiserver refuses it");
+    expect(&said, "fail", "certificate", "by a CA that is not in the caBundle, so kube-apiserver rejects it");
 
     world.cluster.told(&["delete", "apiservice", APISERVICE]);
     world.cluster.apply(&format!(

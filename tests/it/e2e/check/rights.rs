@@ -9,7 +9,7 @@ use super::check;
 
 /// What kube-apiserver takes to know of a change of its own.
 const SETTLE: Duration = Duration::from_secs(10);
-const ALL: &str = "may do all that serve does";
+const ALL: &str = "has all rights that serve needs";
 
 /// A rule, or a verb of one.
 pub fn one_by_one(world: &World) {

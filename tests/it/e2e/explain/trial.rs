@@ -192,7 +192,7 @@ pub(super) fn said(account: &str) -> Option<Outcome> {
         if line.starts_with("It stays at ") {
             return Some(Outcome::Holds);
         }
-        let number = line.strip_prefix("It asks for ")?.split([',', ';', ':', '.']).next()?;
+        let number = line.strip_prefix("The desired size is ")?.split([',', ';', ':', '.']).next()?;
         number.parse().ok().map(Outcome::Asks)
     })
 }

@@ -222,7 +222,7 @@ fn an_edit_of_a_sleepers_hpa_is_understood(stage: &Stage) {
     eventually("the mark is put back", SETTLE, || marked(WEB).then_some(()));
     told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero-"]);
     stage.await_replicas(STATE, 1, SLACK * 2);
-    stage.await_event(STATE, "ScaledFromZero", "it is no longer to be scaled to 0 by depthgauge");
+    stage.await_event(STATE, "ScaledFromZero", "depthgauge no longer manages it");
     told(&["label", "hpa", STATE.name, "depthgauge.dev/scale-to-zero=true"]);
     // Pointed at another workload: what is left at 0 is said, and the other one is not ours.
     stage.deployment("elsewhere", 0);
@@ -291,17 +291,17 @@ fn what_cannot_be_is_said(stage: &Stage) {
         ("cpu", "ScaleToZeroBlocked", "Resource cpu"),
         ("soon", "BadAnnotation", "write a duration"),
         ("nobody", "CannotScale", "there is no deployment/nobody"),
-        ("foreign", "NoDepthgaugeMetric", "does nothing here"),
+        ("foreign", "NoDepthgaugeMetric", "has no effect"),
         ("robot", "CannotScale", "Robot has no scale subresource"),
     ] {
         stage.await_event(workload(name), reason, text);
     }
     let checked = stage.check();
     for text in [
-        "shop/cpu: will never be scaled to 0: Resource cpu",
-        "shop/soon: will not be scaled to 0: ",
+        "shop/cpu: is never scaled to zero: Resource cpu",
+        "shop/soon: is not scaled to zero: ",
         "shop/nobody: CannotScale: ",
-        "shop/foreign: label depthgauge.dev/scale-to-zero does nothing here",
+        "shop/foreign: label depthgauge.dev/scale-to-zero has no effect",
         "shop/robot: CannotScale: depthgauge cannot scale its workload: Robot has no scale subresource",
     ] {
         assert!(checked.contains(&format!("hpas         {text}")), "no line {text:?}:\n{checked}");
@@ -351,7 +351,7 @@ async fn an_outage_puts_nobody_to_sleep_and_wakes_to_the_fallback(stage: &mut St
         // Which nobody can see.
         stage.depth(4);
         stage.await_replicas(BACKED, 6, SETTLE);
-        stage.await_event(BACKED, "ScaledFromZero", "not known, its fallback is 12");
+        stage.await_event(BACKED, "ScaledFromZero", "unknown, its fallback is 12");
         let took = stage.woken_after(BACKED, dark);
         println!("woken to its fallback after {took:?}");
         assert!(took >= MAX_AGE - READ, "the last value was good for longer: {took:?}");
@@ -379,8 +379,8 @@ fn blind_is_said_wherever_one_looks(stage: &Stage, server: &Server) {
     let wake = "kubectl scale -n shop deployment/web --replicas=1";
     stage.await_event(WEB, "MetricUnavailableAtZero", wake);
     for said in [stage.check(), stage.explain(WEB)] {
-        assert!(said.contains("shop/web rests: depthgauge scaled its workload to 0 at "), "{said}");
-        assert!(said.contains("it is asleep and blind: nobody knows whether messages are waiting"), "{said}");
+        assert!(said.contains("shop/web: depthgauge scaled its workload to zero at "), "{said}");
+        assert!(said.contains("its metric is unavailable, so it can't scale up. To start one replica: "), "{said}");
     }
     let gauge = "depthgauge_hpa_problem{namespace=\"shop\",hpa=\"web\",problem=\"metric_unavailable_at_zero\"} 1";
     let told = server.page("/metrics");

@@ -181,12 +181,12 @@ fn is_on_the_page_of_who_acts(leader: &Server, other: &Server, wake: &str) {
     assert!(sentence.starts_with("StuckAtZero: ") && sentence.contains(wake), "{findings:?}");
     assert_eq!(leader["scaleToZero"], "by this replica");
     let who = other["scaleToZero"].as_str().unwrap();
-    assert!(who.ends_with(", whose page has what it finds") && other["findings"] == json!([]), "{who}");
+    assert!(who.ends_with(", see the problems on its status page") && other["findings"] == json!([]), "{who}");
 }
 
 /// Which find it themselves.
 fn is_said_by_the_commands(stage: &Stage, wake: &str) {
-    let rests = "shop/plain rests, because its workload was set to 0 by somebody else, and sleeps for good although there are messages: wake it with ";
+    let rests = "shop/plain is disabled, because another client set its workload to 0, and it is stuck at zero although its metrics are above 0. To start one replica: ";
     for said in [stage.check(), stage.explain(PLAIN)] {
         assert!(said.contains(&format!("{rests}{wake}")), "{said}");
     }

@@ -164,7 +164,7 @@ fn what_nobody_may_read_is_not_0(stage: &Stage, requests: &Requests) {
     stage.await_event(
         STATE,
         "MetricUnavailable",
-        "will not be scaled to 0 for now: depthgauge cannot read requests of ingress.networking.k8s.io/web",
+        "is not scaled to zero while a metric is unavailable: depthgauge cannot read requests of ingress.networking.k8s.io/web",
     );
     stage.stays(STATE, 1, COOLDOWN + SLACK);
     let checked = stage.check();
