@@ -16,7 +16,7 @@ use http::Request;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{AuthError, Body, ClientBuilder, ConfigExt as _};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::ServerName;
@@ -31,6 +31,12 @@ use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a connection is pinged, idle or not. A watch may be silent for minutes while nothing changes,
+/// so its silence does not show that the connection is dead.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// The time to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing says where it is.
 const NO_CLUSTER: &str = "no kubeconfig found: name one with --kubeconfig or KUBECONFIG";
@@ -88,9 +94,10 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<P
     Ok((config.context("the kubeconfig cannot be used")?, proxy))
 }
 
-/// As `kube::Client::try_from`, with these differences: proxies and certificates are those that kubectl
-/// accepts. No request is silently repeated, because what handles a 503 reads it now, and what retries
-/// has its own interval. No error contains a secret.
+/// As `kube::Client::try_from`, with these differences: requests share a connection of HTTP/2 where the
+/// server has it, and a dead one ends. Proxies and certificates are those that kubectl accepts. No request
+/// is silently repeated, because what handles a 503 reads it now, and what retries has its own interval.
+/// No error contains a secret.
 fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
     let token = TokenFile::take(&mut config.auth_info).context(NO_CREDENTIALS)?;
     credentials::set_interactive_mode(&mut config.auth_info);
@@ -107,10 +114,15 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
         let name = ServerName::try_from(name.clone()).with_context(|| format!("tls-server-name {name:?}"))?;
         https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let mut connector = TimeoutConnector::new(https.enable_http1().wrap_connector(tcp));
+    let mut connector = TimeoutConnector::new(https.enable_all_versions().wrap_connector(tcp));
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_read_timeout(config.read_timeout);
-    let connections: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let connections: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        .build(connector);
     let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
     let route: Arc<str> = format!("{}{through}", config.cluster_url.to_string().trim_end_matches('/')).into();
     let service = ServiceBuilder::new()

@@ -59,6 +59,9 @@ mod get;
 /// The way to kube-apiserver: kubeconfigs, proxies, credentials.
 mod kubeconfig;
 
+/// The connection to kube-apiserver: HTTP/2, and its end when nothing answers.
+mod kube_connection;
+
 /// What `check` and `explain` say of HPAs, and what they request for that.
 mod hpas;
 
