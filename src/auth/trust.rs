@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, watch_object};
 use tokio::sync::watch;
 
 use super::front_proxy::Seen;
@@ -93,17 +93,27 @@ impl Trust {
     async fn follow(&self, client: kube::Client, reporter: &Reporter) -> String {
         let api = kube::Api::<ConfigMap>::namespaced(client, NAMESPACE);
         // By name: the narrow Role grants nothing wider.
-        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let mut events = std::pin::pin!(watcher(api, config));
+        let mut maps = std::pin::pin!(watch_object(api, NAME));
         let mut listed = false;
         let mut seen = false;
         let mut misread = None;
         loop {
-            // A list that is accepted and never answered would be waited for for ever; an
+            // A list that is accepted and never answered would be waited for without end. An
             // established watch is quiet as long as nothing changes.
             let patience = if listed { LOOK_AGAIN } else { LIST_TIMEOUT };
-            let event = match tokio::time::timeout(patience, events.try_next()).await {
-                Ok(Ok(Some(event))) => event,
+            match tokio::time::timeout(patience, maps.try_next()).await {
+                Ok(Ok(Some(Some(map)))) => {
+                    seen = true;
+                    misread = self.apply(&map.data.unwrap_or_default()).err();
+                    reporter.report(self.state(misread.as_ref()));
+                }
+                Ok(Ok(Some(None))) => {
+                    seen = false;
+                    self.current.store(Arc::default());
+                    reporter.blocking(format!(
+                        "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
+                    ));
+                }
                 Ok(Ok(None)) => return "the watch ended".to_owned(),
                 Ok(Err(error)) => return why(&error),
                 Err(_) if !listed => return LATE.to_owned(),
@@ -113,26 +123,8 @@ impl Trust {
                     }
                     continue;
                 }
-            };
-            match event {
-                watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
-                    seen = true;
-                    misread = self.apply(&map.data.unwrap_or_default()).err();
-                    reporter.report(self.state(misread.as_ref()));
-                }
-                watcher::Event::Init => {
-                    seen = false;
-                    continue;
-                }
-                watcher::Event::InitDone if seen => listed = true,
-                watcher::Event::InitDone | watcher::Event::Delete(_) => {
-                    (listed, seen) = (true, false);
-                    self.current.store(Arc::default());
-                    reporter.blocking(format!(
-                        "ConfigMap {NAMESPACE}/{NAME} does not exist: only bearer tokens are accepted"
-                    ));
-                }
             }
+            listed = true;
             self.learnt.send_replace(true);
         }
     }
