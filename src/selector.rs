@@ -49,14 +49,23 @@ pub enum Condition {
 #[error("{0}")]
 pub struct ParseError(String);
 
+fn too_long() -> ParseError {
+    ParseError(format!("a selector has at most {TERMS_MAX} requirements and values"))
+}
+
 // === impl Selector ===
 
 impl Selector {
-    /// Parses `queue in (a,b),channel=c`. The empty text selects everything.
+    /// Parses `queue in (a,b),channel=c`, as a client sends it. The empty text selects everything.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text.bytes().filter(|byte| *byte == b',').count() >= TERMS_MAX {
-            return Err(ParseError(format!("a selector has at most {TERMS_MAX} requirements and values")));
+            return Err(too_long());
         }
+        Self::parse_any(text)
+    }
+
+    /// The same for a text of any length.
+    fn parse_any(text: &str) -> Result<Self, ParseError> {
         let mut parser = Parser { rest: text };
         let mut requirements = Vec::new();
         if parser.peek() == Token::End {
@@ -93,6 +102,15 @@ impl Selector {
             Condition::In(values) if requirement.key == key => Some(values),
             _ => None,
         })
+    }
+
+    /// Fails if depthgauge refuses to answer requests with this selector.
+    pub fn check_length(&self) -> Result<(), ParseError> {
+        let terms = self.0.iter().map(|requirement| match &requirement.condition {
+            Condition::In(values) | Condition::NotIn(values) => values.len(),
+            _ => 1,
+        });
+        if terms.sum::<usize>() > TERMS_MAX { Err(too_long()) } else { Ok(()) }
     }
 
     /// The requirements, in the order they were written.

@@ -22,7 +22,8 @@ pub struct MetricSelector {
 // === impl MetricSelector ===
 
 impl MetricSelector {
-    /// Checks what is written in an HPA; the error is about the first part that the controller refuses.
+    /// Checks what is written in an HPA; the error is about the first part that the controller refuses. A
+    /// selector that depthgauge refuses is none: see [`Selector::check_length`].
     pub fn of(written: Option<&LabelSelector>) -> Result<Self, ParseError> {
         let Some(written) = written else { return Ok(Self::default()) };
         check(written)?;
@@ -30,7 +31,7 @@ impl MetricSelector {
         let mut expressions: Vec<Expression> = printed.into_iter().collect();
         expressions.sort_by(|a, b| key(a).cmp(key(b)));
         let text = Printed::from_iter(expressions).to_string();
-        let selector = Selector::parse(&text)?;
+        let selector = Selector::parse_any(&text)?;
         Ok(Self { text, selector })
     }
 }
@@ -113,6 +114,17 @@ mod tests {
         for everything in [Value::Null, json!({}), json!({"matchLabels": {}, "matchExpressions": []})] {
             assert_eq!(read(everything), Ok(MetricSelector::default()));
         }
+    }
+
+    #[test]
+    fn a_long_selector_is_refused_by_depthgauge_and_not_by_the_controller() {
+        let values = |count: usize| (0..count).map(|n| format!("q{n}")).collect::<Vec<_>>();
+        let of = |count| read(json!({"matchExpressions": [{"key": "a", "operator": "In", "values": values(count)}]}));
+        assert_eq!(of(1000).unwrap().selector.check_length(), Ok(()));
+        let MetricSelector { text, selector } = of(1001).unwrap();
+        let refusal = Selector::parse(&text).unwrap_err();
+        assert_eq!(refusal.to_string(), "a selector has at most 1000 requirements and values");
+        assert_eq!(selector.check_length(), Err(refusal));
     }
 
     #[test]
