@@ -38,6 +38,7 @@ pub(super) struct Query<'q> {
 impl<'q> Query<'q> {
     pub(super) fn parse(metric: &str, selector: &'q Selector, known: &Metrics) -> Result<Self, LookupError> {
         let (kind, metric) = known.find(metric)?;
+        selector.check_length().map_err(|error| LookupError::BadSelector(error.to_string()))?;
         let mut value_rules = ValueRules::default();
         let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
         for requirement in selector.requirements() {
