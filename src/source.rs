@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -188,6 +189,14 @@ pub struct Listed {
     pub source: Identified,
 }
 
+/// A list that was read.
+pub struct List {
+    /// Its members.
+    pub members: Vec<Listed>,
+    /// When the request began that brought them, perhaps for another list or source.
+    pub began: Instant,
+}
+
 /// Lists sources.
 pub trait Listing: Send + Sync {
     /// What it lists, as error messages name it: `queues of a compartment`.
@@ -213,8 +222,9 @@ pub trait Listing: Send + Sync {
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
 
     /// The same, or what was read for another list or source after `since`.
-    fn list_since(&self, _since: Instant, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        self.list(by)
+    fn list_since(&self, _since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+        let began = Instant::now();
+        async move { Ok(List { members: self.list(by).await?, began }) }.boxed()
     }
 }
 

@@ -19,7 +19,7 @@ use super::schedule::{Pace, Requester};
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::may_become;
 use crate::metric::{Clock, Labels, Namespace};
-use crate::source::{Identified, Kind, Listed, Listing, SourceError, Step, Verdict};
+use crate::source::{Identified, Kind, List, Listed, Listing, SourceError, Step, Verdict};
 
 /// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
 /// HPA. It changes when people create queues. A request that names a new one does not wait for it:
@@ -111,7 +111,8 @@ impl ListRead {
 }
 
 impl Poll for ListRead {
-    type Value = ();
+    /// When it was listed.
+    type Value = Instant;
     type Notes = ();
     type Permit = ();
 
@@ -137,15 +138,19 @@ impl Poll for ListRead {
         false
     }
 
-    async fn read(&self, by: Instant) -> Result<(), SourceError> {
-        let mut listed = list_sources(&*self.listing, self.refresh, by).await?;
+    async fn read(&self, by: Instant) -> Result<Instant, SourceError> {
+        let List { members: mut listed, began } = list_sources(&*self.listing, self.refresh, by).await?;
         listed.retain(|listed| self.lists(&listed.name));
         let (applied, published) = oneshot::channel();
         // Without a registry there is no request that could see the sources.
         if self.reports.send(Report { list: self.id, listed, applied }).is_ok() {
             drop(published.await);
         }
-        Ok(())
+        Ok(began)
+    }
+
+    fn began(began: &Instant) -> Option<Instant> {
+        Some(*began)
     }
 }
 
@@ -193,11 +198,7 @@ impl SourceList {
 }
 
 /// One list, which ends soon after the deadline at the latest.
-pub(super) async fn list_sources(
-    listing: &dyn Listing,
-    refresh: Duration,
-    by: Instant,
-) -> Result<Vec<Listed>, SourceError> {
+pub(super) async fn list_sources(listing: &dyn Listing, refresh: Duration, by: Instant) -> Result<List, SourceError> {
     let listed = listing.list_since(before(refresh), by);
     // A listing keeps its deadline itself, and knows the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, listed).await.unwrap_or_else(|_| {

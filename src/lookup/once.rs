@@ -50,6 +50,6 @@ pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>
         message_with_grant(&title, &error, timestamp)
     })?;
     let pattern = Pattern::new(name);
-    let matching = listed.into_iter().filter(|listed| pattern.matches(&listed.name));
+    let matching = listed.members.into_iter().filter(|listed| pattern.matches(&listed.name));
     Ok(matching.map(|Listed { name, source }| single(&selectable(&name), source)).collect())
 }

@@ -2,7 +2,7 @@
 //! is not.
 
 use super::*;
-use crate::source::{Listed, Listing};
+use crate::source::{List, Listed, Listing};
 
 /// A list that a test writes.
 pub(super) struct FakeListing {
@@ -10,6 +10,8 @@ pub(super) struct FakeListing {
     listed: Mutex<Result<Vec<(String, String)>, &'static str>>,
     identity: &'static str,
     lists: AtomicU64,
+    /// How long ago the list was read for something else.
+    age: Mutex<Duration>,
     pub(super) fake: Arc<Fake>,
 }
 
@@ -29,7 +31,13 @@ impl FakeListing {
     }
 
     fn new(listed: Vec<(String, String)>, identity: &'static str) -> Arc<Self> {
-        Arc::new(Self { listed: Mutex::new(Ok(listed)), identity, lists: AtomicU64::new(0), fake: Fake::new() })
+        Arc::new(Self {
+            listed: Mutex::new(Ok(listed)),
+            identity,
+            lists: AtomicU64::new(0),
+            age: Mutex::default(),
+            fake: Fake::new(),
+        })
     }
 
     pub(super) fn set(&self, listed: Result<&[(&'static str, &'static str)], &'static str>) {
@@ -82,6 +90,11 @@ impl Listing for Arc<FakeListing> {
             Ok(listed.into_iter().map(|(name, identity)| Listed { name, source: source(&identity) }).collect())
         }
         .boxed()
+    }
+
+    fn list_since(&self, _: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+        let began = Instant::now() - *self.age.lock().unwrap();
+        async move { Ok(List { members: self.list(by).await?, began }) }.boxed()
     }
 }
 
@@ -422,4 +435,22 @@ async fn one_query_costs_one_list_until_it_comes_again() {
     seconds(100.0).await;
     assert_eq!(listing.lists(), 5);
     assert!(listing.fake.reads() > 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_as_old_as_the_request_that_brought_it() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
+    seconds(60.0).await;
+    for (age, lists) in [(0, 1), (4, 2)] {
+        *listing.age.lock().unwrap() = Duration::from_secs(age);
+        let before = listing.lists();
+        scene.names("").await.unwrap();
+        assert_eq!(listing.lists(), before + 1);
+        // A queue that is not in the list may be new, if the list is older than `refresh`, which is 5 s.
+        seconds(2.0).await;
+        scene.refusal("queue=b").await;
+        assert_eq!(listing.lists(), before + lists, "{age}");
+        seconds(3600.0).await;
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::vhost::Vhost;
 use crate::metric::Labels;
-use crate::source::{Identified, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
 
 /// The queues of a vhost.
 pub(super) struct QueueListing(pub(super) Arc<Vhost>);
@@ -17,11 +17,11 @@ pub(super) struct QueueListing(pub(super) Arc<Vhost>);
 // === impl QueueListing ===
 
 impl QueueListing {
-    async fn queues(&self, since: Instant, by: Instant) -> Result<Vec<Listed>, SourceError> {
+    async fn queues(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
         let Self(vhost) = self;
         let snapshot = vhost.lists.counts.read(since, by).await.map_err(of_list)?;
         let listed = |name: &str| Listed { name: name.to_owned(), source: vhost.source(name) };
-        Ok(snapshot.names(&vhost.name).map(listed).collect())
+        Ok(List { members: snapshot.names(&vhost.name).map(listed).collect(), began: snapshot.began })
     }
 }
 
@@ -53,10 +53,10 @@ impl Listing for QueueListing {
     }
 
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        self.list_since(Instant::now(), by)
+        self.queues(Instant::now(), by).map_ok(|list| list.members).boxed()
     }
 
-    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
         self.queues(since, by).boxed()
     }
 }
