@@ -1,5 +1,6 @@
 //! Decodes one entry of `sources`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::connections::{ConnectionName, Connections, Found};
@@ -8,7 +9,7 @@ use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
-use crate::source::keys::{ITEMS, MATCH, METRIC, NAME, Values};
+use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
 use crate::source::{Definition, Form, Kind, Kinds, chosen, kind_of};
 
 /// The default deadline of reads that may take long: a service of several nodes may wait for one that is
@@ -99,14 +100,27 @@ impl Written {
         Some(Self { kind, location, name_at, name, namespaces, form, own, common, timing, connection })
     }
 
-    /// What distinguishes it from an entry of the same name: the values of the kind's labels.
+    /// What distinguishes it from an entry of the same name: the values of the kind's labels, as they are
+    /// written.
     pub(super) fn place<'w>(&'w self, connections: &Connections) -> Vec<Option<&'w str>> {
-        let default = |label: &str| self.form.keys.iter().find(|key| key.name == label).and_then(|key| key.default);
         let value = |label: &&'static str| match *label {
             label if label == keys::CONNECTION.name => connections.chosen(self.kind, self.connection.as_ref()),
-            label => self.own.text(label).or_else(|| default(label)),
+            label => self.own.text(label).or_else(|| self.key(label)?.default),
         };
         self.kind.labels.iter().map(value).collect()
+    }
+
+    /// The same, as selectors have them.
+    pub(super) fn labels<'w>(&'w self, place: &[Option<&'w str>]) -> Vec<Option<Cow<'w, str>>> {
+        let label = |(label, text): (&&'static str, &Option<&'w str>)| match self.key(label) {
+            Some(key) => text.map(key.label),
+            None => text.map(Cow::Borrowed),
+        };
+        self.kind.labels.iter().zip(place).map(label).collect()
+    }
+
+    fn key(&self, name: &str) -> Option<&'static Key> {
+        self.form.keys.iter().find(|key| key.name == name)
     }
 
     /// Whether it is also exposed as a gauge.

@@ -1,7 +1,7 @@
 //! Checks names of config entries. Two entries of one type may share a name only if no namespace may
-//! read both, or if labels distinguish them.
+//! read both, or if labels distinguish them. And no two values of such a label may become equal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::connections::Connections;
 use super::entry::Written;
@@ -21,6 +21,7 @@ struct Earlier<'w> {
 
 /// Reports each entry whose name is ambiguous in a namespace because of an earlier entry.
 pub(super) fn check(written: &[Written], connections: &Connections, report: &mut Report<'_>) {
+    check_places(written, connections, report);
     let mut earlier: HashMap<_, Earlier<'_>> = HashMap::new();
     for entry in written {
         let Some(at) = entry.name_at else { continue };
@@ -32,6 +33,36 @@ pub(super) fn check(written: &[Written], connections: &Connections, report: &mut
             report.add(location, message);
         }
         earlier.add(location, entry);
+    }
+}
+
+/// Reports each entry at a place whose labels are those of another place: vhosts `a b` and `a/b`.
+fn check_places(written: &[Written], connections: &Connections, report: &mut Report<'_>) {
+    // By kind and labels, and for each place there.
+    let mut places: HashMap<_, BTreeMap<Vec<Option<&str>>, Earlier<'_>>> = HashMap::new();
+    for entry in written {
+        let (location, place) = (entry.location, entry.place(connections));
+        let labels = entry.labels(&place);
+        let known = places.entry((entry.kind.name, labels.clone())).or_default();
+        let others = known.iter().filter(|(other, _)| **other != place);
+        let clash = others.filter_map(|(other, earlier)| Some((other.clone(), earlier.clash(entry)?))).next();
+        if let Some((other, (first, why))) = clash {
+            let parts = entry.kind.labels.iter().zip(&labels).zip(place.iter().zip(&other));
+            let differ = parts.filter(|(_, (one, other))| one != other);
+            let equal = differ.map(|((label, value), (one, other))| {
+                let [one, other] = [one, other].map(|text| text.unwrap_or_default());
+                format!(
+                    "{label} {one:?} and {label} {other:?} both become {label}={}",
+                    value.as_deref().unwrap_or_default()
+                )
+            });
+            let (equal, first) = (equal.collect::<Vec<_>>().join(", "), report.place(first, location));
+            let message = format!(
+                "{equal}, with the entry at {first}: read one of them through another connection, because {why}"
+            );
+            report.add(location, message);
+        }
+        known.entry(place).or_default().add(location, entry);
     }
 }
 
@@ -155,6 +186,37 @@ mod tests {
             let is_clash = |line: &String| line.contains("another queue is called \"orders\", at 5:");
             assert!(lines.len() == 1 && is_clash(&lines[0]), "{first} | {second}: {lines:?}");
         }
+    }
+
+    #[test]
+    fn two_places_have_two_labels() {
+        let lines = |entries: &str| {
+            let head = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  a: {type: rabbitmq, url: \"http://localhost\"}\n  b: {type: rabbitmq, url: \"http://localhost\"}\nsources:\n";
+            let entry = |keys: &str| format!("  - {{type: rabbitmq, {keys}}}\n");
+            match Config::parse(&format!("{head}{}", entries.split('|').map(entry).collect::<String>()), KINDS) {
+                Ok(_) => Vec::new(),
+                Err(problems) => problems.lines().collect::<Vec<_>>(),
+            }
+        };
+        let clash = |one: &str, other: &str, value: &str| {
+            format!(
+                "8:5: vhost {one:?} and vhost {other:?} both become vhost={value}, with the entry at 7:5: read one of them through another connection, because namespace \"shop\" may read both"
+            )
+        };
+        for (one, other, value) in [("a b", "a/b", "a_b"), ("/", "default", "default"), ("shop", "/shop", "shop")] {
+            let entries = format!(
+                "connection: a, vhost: \"{one}\", queue: x, namespaces: [shop]|connection: a, vhost: \"{other}\", match: \"y*\", namespaces: [shop]"
+            );
+            assert_eq!(lines(&entries), [clash(other, one, value)]);
+            let other_connection = entries.replace("|connection: a", "|connection: b");
+            let other_namespace = entries.replace("match: \"y*\", namespaces: [shop]", "namespaces: [bank]");
+            for good in [other_connection, other_namespace] {
+                assert_eq!(lines(&good), [""; 0], "{good}");
+            }
+        }
+        // The default is a value, too.
+        let entries = "connection: a, queue: x, namespaces: [shop]|connection: a, vhost: default, namespaces: [shop]";
+        assert_eq!(lines(entries), [clash("default", "/", "default")]);
     }
 
     #[test]

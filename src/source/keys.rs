@@ -4,6 +4,7 @@
 //!
 //! A table is data: the name of each key, the shape of its value, and its description.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use crate::metric::{LABEL_VALUE_MAX, LABEL_VALUE_RULE, is_label_value};
@@ -31,6 +32,8 @@ pub struct Key {
     pub default: Option<&'static str>,
     /// Example values, as written in the config.
     pub examples: &'static [&'static str],
+    /// The label value for a text, if the key is a label of a kind, too.
+    pub label: fn(&str) -> Cow<'_, str>,
 }
 
 /// The allowed values of a key.
@@ -155,7 +158,16 @@ const PATTERN: Text = Text {
 impl Key {
     /// An optional key without default or examples.
     pub const fn new(name: &'static str, shape: Shape, doc: &'static str) -> Self {
-        Self { name, shape, doc, required: false, or: &[], default: None, examples: &[] }
+        Self {
+            name,
+            shape,
+            doc,
+            required: false,
+            or: &[],
+            default: None,
+            examples: &[],
+            label: |text| Cow::Borrowed(text),
+        }
     }
 
     /// The same, as a required key.
@@ -174,6 +186,12 @@ impl Key {
     #[must_use]
     pub const fn default(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
+    }
+
+    /// The same, as a label whose values are made of its texts in this way.
+    #[must_use]
+    pub const fn label(self, label: fn(&str) -> Cow<'_, str>) -> Self {
+        Self { label, ..self }
     }
 
     /// The same, with example values as written in the config.

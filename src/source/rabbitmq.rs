@@ -87,7 +87,8 @@ const OF_VHOST: &[Key] = &[
         Shape::Text(Text::NONEMPTY),
         "The virtual host of the queues, as RabbitMQ calls it. Selectors pick it by label `vhost`, in which / is default.",
     )
-    .default(path::DEFAULT_VHOST),
+    .default(path::DEFAULT_VHOST)
+    .label(path::label),
     keys::MATCH,
 ];
 
