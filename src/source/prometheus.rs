@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::chosen::{ItemRules, NAMESPACE_LABEL, Point};
@@ -106,6 +107,8 @@ struct Store {
 struct Query {
     store: Store,
     query: String,
+    /// See [`Identified::identity`]. Its failures say nothing about other queries.
+    identity: String,
     rules: ItemRules,
     /// An answer that may lack series is one as any other.
     partial: bool,
@@ -131,8 +134,8 @@ impl Connection for Store {
         let query = entry.text(QUERY.name).unwrap_or_default().to_owned();
         let partial = entry.text(WARNINGS.name) == Some("ignore");
         let rules = ItemRules::of(entry);
-        let identity = rules.identity(&format!("{} {:?} {partial} {query}", self.service.identity(), self.only));
-        let source = Query { store: self.clone(), query, rules, partial };
+        let identity = rules.identity(&json!([self.service.identity(), *self.only, partial, query]).to_string());
+        let source = Query { store: self.clone(), query, identity: identity.clone(), rules, partial };
         Ok(Opened::One(Identified { identity, source: Box::new(source) }))
     }
 }
@@ -146,7 +149,7 @@ impl Query {
         let left = by.saturating_duration_since(Instant::now());
         let timeout = format!("{}ms", (left * 9 / 10).as_millis().max(1));
         let form = [("query", &*self.query), ("timeout", &*timeout), ("partial_response", "false")];
-        let response = self.store.service.post_form(PATH, &form, by).await;
+        let response = self.store.service.post_form(PATH, &self.identity, &form, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.query, &failure))?;
         let points = self.points(&response)?;
         self.rules.items(points, "the query returns no series")
@@ -178,7 +181,7 @@ impl Source for Query {
     }
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
-        Some(self.store.service.next_request(PATH))
+        Some(self.store.service.next_request(PATH, &self.identity))
     }
 }
 

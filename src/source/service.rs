@@ -27,6 +27,7 @@ use crate::http::base::{BaseUrl, encoded};
 use crate::http::credentials::Credentials;
 use crate::http::error::{Error, Fault};
 use crate::http::session::SignInError;
+use crate::http::url::Url;
 use crate::http::{self as client, Client, Protocol, Request, Response};
 use crate::upstream::Upstream;
 
@@ -60,6 +61,7 @@ struct Target {
 #[derive(Clone, Copy)]
 struct Call<'c> {
     path: &'c str,
+    key: &'c str,
     query: &'c [(&'c str, &'c str)],
     form: Option<&'c [(&'c str, &'c str)]>,
     /// [`Request::admitted`]
@@ -78,27 +80,40 @@ impl Service {
     /// The first GET of a read: it is the request of [`Self::next_request`], which waited for its turn.
     ///
     /// `path` is appended to the path of the URL. Its percent-encoded characters stay as they are. The
-    /// empty path is the URL itself.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
-        self.send(Call { path, query, form: None, admitted: true }, by).await
+    /// empty path is the URL itself. `key` distinguishes requests of one path of which some may fail while
+    /// others do not; see [`Request::key`].
+    pub async fn get(&self, path: &str, key: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
+        self.send(Call { path, key, query, form: None, admitted: true }, by).await
     }
 
     /// A further GET of the same read, such as the next page, or a request of no read.
-    pub async fn get_more(&self, path: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
-        self.send(Call { path, query, form: None, admitted: false }, by).await
+    pub async fn get_more(
+        &self,
+        path: &str,
+        key: &str,
+        query: &[(&str, &str)],
+        by: Instant,
+    ) -> Result<Response, Failure> {
+        self.send(Call { path, key, query, form: None, admitted: false }, by).await
     }
 
     /// The same as [`Self::get`] as a POST of `application/x-www-form-urlencoded`. The service must take it
     /// as a read, because it may be sent more than once.
-    pub async fn post_form(&self, path: &str, form: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
-        self.send(Call { path, query: &[], form: Some(form), admitted: true }, by).await
+    pub async fn post_form(
+        &self,
+        path: &str,
+        key: &str,
+        form: &[(&str, &str)],
+        by: Instant,
+    ) -> Result<Response, Failure> {
+        self.send(Call { path, key, query: &[], form: Some(form), admitted: true }, by).await
     }
 
-    /// The next [`Self::get`] or [`Self::post_form`] of this path.
-    pub fn next_request(&self, path: &str) -> NextRequest<'_> {
+    /// The next [`Self::get`] or [`Self::post_form`] of this path and key.
+    pub fn next_request(&self, path: &str, key: &str) -> NextRequest<'_> {
         let current = self.0.failover.lock().current();
         let base = &self.0.targets[current].base;
-        let key = base.at(path, []).path().to_owned();
+        let key = key_of(&base.at(path, []), key);
         NextRequest { upstream: &self.0.upstream, host: Some(base.authority()), key }
     }
 
@@ -180,7 +195,8 @@ impl Inner {
             Some(form) => Request::post_form(url, encoded(form.iter().copied())),
         };
         request.headers.extend(self.headers.clone());
-        Request { admitted: call.admitted, ..request }
+        let key = key_of(&request.url, call.key);
+        Request { key, admitted: call.admitted, ..request }
     }
 
     /// Whether a URL answers. `None` if nothing was sent to it.
@@ -191,4 +207,9 @@ impl Inner {
             Err(Failure::Http(error)) => Some(!self.targets[index].client.is_failure_of_host(&error.met().fault)),
         }
     }
+}
+
+/// What failures of a request to this URL are remembered by.
+fn key_of(url: &Url, key: &str) -> String {
+    if key.is_empty() { url.path().to_owned() } else { format!("{} {key}", url.path()) }
 }

@@ -81,7 +81,7 @@ impl Connection for Site {
 impl Source for Page {
     fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async move {
-            let response = self.service.get(&self.path, &[("q", "a b")], by).await;
+            let response = self.service.get(&self.path, "", &[("q", "a b")], by).await;
             let error = |failure| service::source_error(Step::Read, format_args!("{}", self.path), &failure);
             let response = response.map_err(error)?;
             let text = String::from_utf8_lossy(&response.body);
@@ -93,7 +93,7 @@ impl Source for Page {
     }
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
-        Some(self.service.next_request(&self.path))
+        Some(self.service.next_request(&self.path, ""))
     }
 }
 

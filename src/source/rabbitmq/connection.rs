@@ -66,7 +66,7 @@ impl Broker {
         if let Some(lists) = known.get(&path).and_then(Weak::upgrade) {
             return lists;
         }
-        let list = |query| QueueList::new(self.service.clone(), path.clone(), query);
+        let list = |query| Arc::new(QueueList::new(self.service.clone(), path.clone(), query));
         let lists = Arc::new(Lists { counts: list(COUNTS), rates: list(RATES) });
         known.insert(path, Arc::downgrade(&lists));
         lists

@@ -18,11 +18,13 @@ use super::page::Queue;
 /// How long a queue must have been listed until a 0 counts. RabbitMQ 3.10 reports a false 0 up to 9 s after a
 /// queue was declared.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// A longer time without a list is a break: reads had stopped. While an HPA requests a value, reads are at
-/// most its interval apart.
+/// A longer time between two lists is a break, because reads had stopped, unless they are as far apart by
+/// themselves: see [`Snapshot::continues`].
 const PAUSE_MAX: Duration = Duration::from_secs(120);
-/// How long a missing queue stays known while a node is down. Clients may declare and delete queues all the
-/// time, so there must be an end.
+/// Reads had stopped when two lists are so many times further apart than `refresh`, and than the two before.
+const STOPPED: u32 = 2;
+/// How long a queue stays known that is missing while a node is down. Clients may declare and delete queues
+/// all the time, so there must be an end.
 const LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The queues of a list.
@@ -30,6 +32,8 @@ const LOST_MAX: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Snapshot {
     /// When its first request began.
     pub(super) began: Instant,
+    /// The time since the good list before it.
+    pause: Duration,
     /// By vhost and name.
     queues: HashMap<String, HashMap<String, Listed>>,
 }
@@ -41,7 +45,7 @@ pub(super) struct Listed {
     /// Whether a 0 of this queue counts.
     pub(super) is_settled: bool,
     since: Instant,
-    /// When it was listed last, if it is missing now.
+    /// Since when it is missing, if it is.
     lost: Option<Instant>,
 }
 
@@ -49,12 +53,20 @@ pub(super) struct Listed {
 
 impl Snapshot {
     /// A list that began at this time. `before`: the last good list. `is_next`: no list has failed since.
-    pub(super) fn new(queues: Vec<Queue>, began: Instant, before: Option<&Self>, is_next: bool) -> Self {
-        let before = before.filter(|before| began - before.began <= PAUSE_MAX);
+    /// `refresh`: the shortest time between two lists for the reader of this one.
+    pub(super) fn new(
+        queues: Vec<Queue>,
+        began: Instant,
+        before: Option<&Self>,
+        is_next: bool,
+        refresh: Duration,
+    ) -> Self {
+        let pause = before.map_or(Duration::ZERO, |before| began - before.began);
+        let unbroken = before.filter(|before| is_next && before.continues(pause, refresh));
         let is_node_down = queues.iter().any(Queue::is_down);
         let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
         for queue in queues {
-            let known = before.filter(|_| is_next).and_then(|before| before.queue(&queue.vhost, &queue.name));
+            let known = unbroken.and_then(|before| before.queue(&queue.vhost, &queue.name));
             let known = known.filter(|known| !known.is_lost() && known.queue.node == queue.node);
             let since = known.map_or(began, |known| known.since);
             let listed = Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue };
@@ -63,14 +75,20 @@ impl Snapshot {
         }
         if let Some(before) = before.filter(|_| is_node_down) {
             for (vhost, name, listed) in before.iter() {
-                let last = listed.lost.unwrap_or(before.began);
-                if began - last <= LOST_MAX {
-                    let lost = || Listed { is_settled: false, lost: Some(last), ..listed.clone() };
+                let since = listed.lost.unwrap_or(began);
+                if began - since <= LOST_MAX {
+                    let lost = || Listed { is_settled: false, lost: Some(since), ..listed.clone() };
                     by_vhost.entry(vhost.to_owned()).or_default().entry(name.to_owned()).or_insert_with(lost);
                 }
             }
         }
-        Self { began, queues: by_vhost }
+        Self { began, pause, queues: by_vhost }
+    }
+
+    /// Whether a list that comes so long after this one continues it: reads have not stopped in between. Reads
+    /// are rare where `refresh` is long, and where requests are rare.
+    fn continues(&self, pause: Duration, refresh: Duration) -> bool {
+        pause <= PAUSE_MAX.max(refresh.max(self.pause) * STOPPED)
     }
 
     /// A queue, if it is known.
@@ -114,12 +132,17 @@ mod tests {
 
     /// What is known of queue `a` after each of these lists.
     fn known(lists: &[List]) -> Vec<Option<Listed>> {
+        known_with(Duration::from_secs(5), lists)
+    }
+
+    /// The same with this `refresh`.
+    fn known_with(refresh: Duration, lists: &[List]) -> Vec<Option<Listed>> {
         let start = Instant::now();
         let (mut good, mut is_next): (Option<Snapshot>, bool) = (None, false);
         let list = |(seconds, names): &List| {
             let began = start + Duration::from_secs(*seconds);
             let queues = |names: &[&str]| names.iter().map(|name| queue(name)).collect();
-            let snapshot = names.map(|names| Snapshot::new(queues(names), began, good.as_ref(), is_next));
+            let snapshot = names.map(|names| Snapshot::new(queues(names), began, good.as_ref(), is_next, refresh));
             is_next = snapshot.is_some();
             let known = snapshot.as_ref().and_then(|snapshot| snapshot.queue("/", "a").cloned());
             good = snapshot.or(good.take());
@@ -155,7 +178,7 @@ mod tests {
     fn each_queue_has_a_time_of_its_own() {
         assert_eq!(settled(&[(0, B), (8, A), (15, A), (18, A)]), [None, Some(false), Some(false), Some(true)]);
         let queues = vec![queue("a"), Queue { vhost: "shop".to_owned(), ..queue("b") }];
-        let listed = Snapshot::new(queues, Instant::now(), None, false);
+        let listed = Snapshot::new(queues, Instant::now(), None, false, Duration::ZERO);
         assert!(listed.queue("shop", "b").is_some() && listed.queue("shop", "a").is_none());
         assert_eq!(listed.names("shop").collect::<Vec<_>>(), ["b"]);
     }
@@ -170,7 +193,7 @@ mod tests {
         let lists = [(0, A), (10, A), (12, None), (14, A), (20, A), (24, A)];
         assert_eq!(settled(&lists), expected);
         // Reads had stopped.
-        assert_eq!(settled(&[(0, A), (120, A), (241, A), (251, A)]), [false, true, false, true].map(Some));
+        assert_eq!(settled(&[(0, A), (15, A), (200, A), (210, A)]), [false, true, false, true].map(Some));
         // On a node that was down.
         let lists = [(0, A), (10, A), (12, DOWN), (14, A), (20, A), (24, A)];
         let expected = [Some(false), Some(true), Some(false), Some(false), Some(false), Some(true)];
@@ -178,11 +201,34 @@ mod tests {
     }
 
     #[test]
+    fn lists_may_be_far_apart() {
+        let far = [(0, A), (300, A), (600, A), (900, A)];
+        let settled = |refresh, lists: &[List]| {
+            let known = known_with(Duration::from_secs(refresh), lists);
+            known.into_iter().map(|known| known.map(|known| known.is_settled)).collect::<Vec<_>>()
+        };
+        // Because of `refresh`, or because requests are as far apart.
+        assert_eq!(settled(300, &far), [false, true, true, true].map(Some));
+        assert_eq!(settled(5, &far), [false, false, true, true].map(Some));
+        // A pause is a break there, too, and so is a failure.
+        let stopped = [(0, A), (300, A), (901, A), (1200, A)];
+        assert_eq!(settled(300, &stopped), [false, true, false, true].map(Some));
+        let failed = [(0, A), (300, A), (600, None), (900, A)];
+        assert_eq!(settled(300, &failed), [Some(false), Some(true), None, Some(false)]);
+        // A queue that is missing while a node is down stays known.
+        let lost = known_with(Duration::from_secs(3600), &[(0, A), (3600, DOWN), (7200, DOWN)]);
+        assert_eq!(
+            lost.iter().map(|known| known.as_ref().map(Listed::is_lost)).collect::<Vec<_>>(),
+            [Some(false), Some(true), None]
+        );
+    }
+
+    #[test]
     fn another_leader_begins_the_ten_seconds_again() {
         let start = Instant::now();
         let list = |seconds, node: &str, before: Option<&Snapshot>| {
             let queue = Queue { node: Some(node.to_owned()), ..queue("a") };
-            Snapshot::new(vec![queue], start + Duration::from_secs(seconds), before, true)
+            Snapshot::new(vec![queue], start + Duration::from_secs(seconds), before, true, Duration::ZERO)
         };
         let is_settled = |snapshot: &Snapshot| snapshot.queue("/", "a").unwrap().is_settled;
         let settled = list(10, "one", Some(&list(0, "one", None)));
@@ -202,7 +248,7 @@ mod tests {
         // The node is up again, and the queue is not there.
         assert_eq!(lost(&[(0, A), (5, DOWN), (10, B)]), [Some(false), Some(true), None]);
         assert_eq!(lost(&[(0, DOWN), (5, DOWN)]), [None, None], "it was never listed");
-        let lists: Vec<List> = std::iter::once((0, A)).chain((1..=10).map(|n| (n * 100, DOWN))).collect();
-        assert_eq!(lost(&lists)[1..], [[Some(true); 9].as_slice(), &[None]].concat());
+        let lists: Vec<List> = std::iter::once((0, A)).chain((1..=11).map(|n| (n * 100, DOWN))).collect();
+        assert_eq!(lost(&lists)[1..], [[Some(true); 10].as_slice(), &[None]].concat());
     }
 }

@@ -40,17 +40,15 @@ pub(super) fn read_error(body: &[u8]) -> ErrorText {
 
 /// A request that brought no page.
 pub(super) fn of_request(path: &str, failure: &Failure) -> SourceError {
-    let mut error = source_error(Step::Read, format_args!("{path}"), failure);
-    if let Failure::Http(failure) = failure
-        && let Fault::Status(status) = &failure.met().fault
-    {
-        match status.status {
-            401 => error.remedy = UNAUTHORIZED,
-            404 => error.remedy = NOT_FOUND,
-            _ => {}
-        }
-    }
-    error
+    let error = source_error(Step::Read, format_args!("{path}"), failure);
+    let Failure::Http(failure) = failure else { return error };
+    let remedy = match &failure.met().fault {
+        Fault::Status(status) if status.status == 401 => UNAUTHORIZED,
+        Fault::Status(status) if status.status == 404 => NOT_FOUND,
+        Fault::TimedOut => LATE,
+        _ => error.remedy,
+    };
+    SourceError { remedy, ..error }
 }
 
 /// A read that waited for another one until its own deadline.

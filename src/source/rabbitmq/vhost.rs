@@ -20,8 +20,8 @@ pub(super) struct Vhost {
 
 /// The lists that have the queues of a vhost.
 pub(super) struct Lists {
-    pub(super) counts: QueueList,
-    pub(super) rates: QueueList,
+    pub(super) counts: Arc<QueueList>,
+    pub(super) rates: Arc<QueueList>,
 }
 
 // === impl Vhost ===

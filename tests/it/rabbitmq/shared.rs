@@ -1,7 +1,7 @@
 //! What is requested of the management API, played on loopback.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -177,6 +177,74 @@ async fn a_404_names_its_causes() {
     for cause in ["no such vhost or queue", "no permission on the vhost", "decodes %2F"] {
         assert!(message.contains(cause), "{cause}: {message}");
     }
+}
+
+#[tokio::test]
+async fn a_source_with_little_time_takes_none_from_others() {
+    // The first request is not answered.
+    let requests = Arc::new(AtomicUsize::new(0));
+    let broker = Double::start(None, move |request| match requests.fetch_add(1, Relaxed) {
+        0 => (0, String::new()),
+        _ => (200, page(request, SHOP)),
+    })
+    .await;
+    let impatient = source(&json!({"queue": "orders-eu", "timeout": "300ms"}));
+    let server = serve(&broker, &[impatient, source(&json!({"queue": "invoices"}))]).await;
+    let other = async {
+        eventually("the list is read", async || (broker.count() == 1).then_some(())).await;
+        length(&server, "queue=invoices").await
+    };
+    let (impatient, other) = tokio::join!(length(&server, "queue=orders-eu"), other);
+    let (code, message) = impatient.unwrap_err();
+    assert!(code == 503 && message.contains("timed out (operation: read). Check the network path"), "{message}");
+    assert_eq!(other, one("5"));
+    // From now on a read has the time of the other one.
+    assert_eq!(length(&server, "queue=invoices").await, one("5"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_on_when_the_source_that_began_it_gives_up() {
+    let (answer, gate) = std::sync::mpsc::channel::<()>();
+    let (gate, requests) = (std::sync::Mutex::new(gate), AtomicUsize::new(0));
+    // Requests after the first list wait for the test.
+    let broker = Double::start(None, move |request| {
+        if requests.fetch_add(1, Relaxed) > 0 {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        (200, page(request, &[("/", "orders", 3), ("/", "invoices", 5)]))
+    })
+    .await;
+    let impatient = source(&json!({"queue": "orders", "timeout": "300ms", "refresh": "1ms", "maxAge": "1ms"}));
+    let patient = source(&json!({"queue": "invoices"}));
+    let server = serve(&broker, &[impatient, patient]).await;
+    assert_eq!(length(&server, "queue=invoices").await, one("5"));
+    let (code, message) = length(&server, "queue=orders").await.unwrap_err();
+    assert!(code == 503 && message.contains("timed out (operation: read)"), "{message}");
+    assert_eq!(broker.count(), 2);
+    drop(answer.send(()));
+    // Pages of the list, and no list besides.
+    drop(answer.send(()));
+    assert_eq!(length(&server, "queue=invoices").await, one("5"));
+    assert_eq!(broker.count(), 2);
+}
+
+#[tokio::test]
+async fn a_list_of_rates_that_fails_leaves_the_counts_as_they_are() {
+    let broker = Double::start(None, |request| match request.target.contains("msg_rates_age") {
+        true => (500, "statistics time-out".to_owned()),
+        false => (200, page(request, SHOP)),
+    })
+    .await;
+    let timing = json!({"refresh": "20ms", "timeout": "20s"});
+    let url = format!("http://{}", broker.address);
+    let server = Server::start(&config(&url, &json!({}), &timing, &[source(&json!({"queue": "invoices"}))])).await;
+    // More failures in a row than a host may have: nothing else is answered meanwhile.
+    eventually("ten failures", async || {
+        values(&server, "rabbitmq_queue_publish_rate", "queue=invoices").await.unwrap_err();
+        (broker.count() > 12).then_some(())
+    })
+    .await;
+    assert_eq!(length(&server, "queue=invoices").await, one("5"));
 }
 
 #[tokio::test]
