@@ -129,12 +129,20 @@ impl Service {
         let order = inner.failover.lock().order();
         let mut first: Option<(usize, Failure)> = None;
         let mut call = call;
-        let tried_first = order[0];
+        let (tried_first, mut fails_alone) = (order[0], false);
         for index in order {
+            let began = Instant::now();
             let result = inner.send_to(index, call, by).await;
             let Some(answers) = inner.answers(index, &result) else { return result };
             let now = Instant::now();
-            inner.failover.lock().record(index, tried_first, answers);
+            {
+                let mut failover = inner.failover.lock();
+                fails_alone |= !answers && failover.has_answered(index, began);
+                // Whatever other URLs make of this request, other requests stay where they are.
+                if !fails_alone {
+                    failover.record(index, tried_first, answers, now);
+                }
+            }
             match result {
                 Err(failure) if !answers => {
                     // The same message while all are down, wherever a read begins.

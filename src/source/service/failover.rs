@@ -19,6 +19,8 @@ pub(super) struct Failover {
     current: usize,
     /// Of each URL: since when all probes were answered, and when the last one was.
     well: Vec<Option<(Instant, Instant)>>,
+    /// When each URL answered last.
+    answered: Vec<Option<Instant>>,
     probed: Option<Instant>,
 }
 
@@ -27,7 +29,7 @@ pub(super) struct Failover {
 impl Failover {
     /// So many URLs, at least one, of which the first is used.
     pub(super) fn new(urls: usize) -> Self {
-        Self { current: 0, well: vec![None; urls], probed: None }
+        Self { current: 0, well: vec![None; urls], answered: vec![None; urls], probed: None }
     }
 
     /// The URL that is used now.
@@ -46,10 +48,12 @@ impl Failover {
         std::iter::once(current).chain((0..self.well.len()).filter(|index| *index != current)).collect()
     }
 
-    /// Records whether a URL answered a request of a read that tried `first` first. That one's late answer
-    /// changes nothing: another read may have found since that it does not answer.
-    pub(super) fn record(&mut self, index: usize, first: usize, answers: bool) {
+    /// Records whether a URL answered a request of a read that tried `first` first, and when it
+    /// did. That one's late answer changes nothing: another read may have found since that it does not
+    /// answer.
+    pub(super) fn record(&mut self, index: usize, first: usize, answers: bool, now: Instant) {
         if answers {
+            self.answered[index] = Some(now);
             if index != first && index != self.current {
                 self.use_instead(index);
             }
@@ -60,6 +64,12 @@ impl Failover {
                 self.current = (index + 1) % self.well.len();
             }
         }
+    }
+
+    /// Whether another request to a URL was answered after this one began, which has failed. Then it is the
+    /// request that fails, and not the URL.
+    pub(super) fn has_answered(&self, index: usize, began: Instant) -> bool {
+        self.answered[index].is_some_and(|answered| answered > began)
     }
 
     /// Records whether a URL answered a probe.
@@ -93,37 +103,49 @@ mod tests {
 
     #[test]
     fn the_first_that_answers_is_used() {
+        let now = Instant::now();
         let mut failover = Failover::new(3);
         assert_eq!(failover.order(), [0, 1, 2]);
-        failover.record(0, 0, false);
-        failover.record(1, 0, false);
-        failover.record(2, 0, true);
+        failover.record(0, 0, false, now);
+        failover.record(1, 0, false, now);
+        failover.record(2, 0, true, now);
         assert_eq!(failover.order(), [2, 0, 1]);
-        failover.record(2, 2, false);
-        failover.record(0, 2, true);
+        failover.record(2, 2, false, now);
+        failover.record(0, 2, true, now);
         assert_eq!(failover.order(), [0, 1, 2]);
     }
 
     #[test]
     fn a_late_answer_does_not_undo_a_failover() {
+        let now = Instant::now();
         let mut failover = Failover::new(2);
         // Two reads at the same time: one times out and goes on, the other is answered at the last moment.
-        failover.record(0, 0, false);
-        failover.record(1, 0, true);
-        failover.record(0, 0, true);
+        failover.record(0, 0, false, now);
+        failover.record(1, 0, true, now);
+        failover.record(0, 0, true, now);
         assert_eq!(failover.order(), [1, 0]);
+    }
+
+    #[test]
+    fn a_url_that_answers_others_has_not_failed() {
+        let start = Instant::now();
+        let mut failover = Failover::new(2);
+        assert!(!failover.has_answered(0, start));
+        failover.record(0, 0, true, after(2, start));
+        assert_eq!([start, after(2, start)].map(|began| failover.has_answered(0, began)), [true, false]);
+        assert!(!failover.has_answered(1, start));
     }
 
     #[test]
     fn one_that_hangs_is_not_the_first_of_the_next_read() {
         let now = Instant::now();
         let mut failover = Failover::new(2);
-        failover.record(0, 0, false);
+        failover.record(0, 0, false, now);
         assert_eq!(failover.order(), [1, 0]);
-        failover.record(1, 1, false);
+        failover.record(1, 1, false, now);
         assert_eq!(failover.order(), [0, 1]);
         let mut alone = Failover::new(1);
-        alone.record(0, 0, false);
+        alone.record(0, 0, false, now);
         assert_eq!((alone.order(), alone.probes(now)), (vec![0], 0..0));
     }
 
@@ -131,15 +153,16 @@ mod tests {
     /// again.
     fn returns(well: impl Fn(u64) -> bool, reads: impl Fn(u64) -> bool) -> Option<u64> {
         let start = Instant::now();
+        let now = start;
         let mut failover = Failover::new(2);
-        failover.record(0, 0, false);
-        failover.record(1, 0, true);
+        failover.record(0, 0, false, now);
+        failover.record(1, 0, true, now);
         (0..2000).step_by(10).filter(|second| reads(*second)).find(|second| {
             let now = after(*second, start);
             if failover.current() == 0 {
                 return true;
             }
-            failover.record(1, 1, true);
+            failover.record(1, 1, true, now);
             for index in failover.probes(now) {
                 failover.record_probe(index, well(*second), now);
             }
@@ -163,10 +186,11 @@ mod tests {
     #[test]
     fn probes_have_an_interval() {
         let start = Instant::now();
+        let now = start;
         let mut failover = Failover::new(3);
-        failover.record(0, 0, false);
-        failover.record(1, 0, false);
-        failover.record(2, 0, true);
+        failover.record(0, 0, false, now);
+        failover.record(1, 0, false, now);
+        failover.record(2, 0, true, now);
         assert_eq!(failover.probes(start), 0..2);
         assert_eq!(failover.probes(after(29, start)), 0..0);
         assert_eq!(failover.probes(after(30, start)), 0..2);
