@@ -94,7 +94,7 @@
 //!                      failed; which part
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
 //!                      which of its URLs; a failure as a source's error
-//!   source/chosen.rs   metrics whose names the config chooses: from numbers of a service to items; pure
+//!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
 //!                      prometheus/trouble.rs: its errors in our words
 //!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share

@@ -2,9 +2,6 @@
 
 /// The most items of an answer. More are a mistake in the selector, and cost other requests time.
 pub(super) const ITEMS_MAX: usize = 1000;
-/// The most items of a source that a namespace has by `namespaceLabel`. With more of them, only this
-/// namespace gets an error.
-pub(super) const ITEMS_PER_NAMESPACE: usize = 1000;
 /// Parts of all sources together: what 200 requests a second (the default of
 /// `maxRequestsPerSecond`) keep fresh every 5 s. A client that may read a source can make up names,
 /// so there has to be a limit. It is also the limit of one answer.

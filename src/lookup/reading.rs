@@ -13,7 +13,7 @@ use super::activation::Activations;
 use super::chosen::Answered;
 use super::consumers::{Consumer, Consumers};
 use super::history::History;
-use super::limits::{ITEMS_PER_NAMESPACE, PARTS_MAX};
+use super::limits::PARTS_MAX;
 use super::meters::Meters;
 use super::outage::Outage;
 use super::polled::{Admission, Good, Need, PendingRead, Poll, Polled, State, Tasks};
@@ -299,14 +299,11 @@ impl Reading {
 
     /// The items that belong to a namespace by this label.
     fn visible<'i>(&self, items: &'i Items, label: &str, namespace: &Namespace) -> Result<Vec<&'i Item>, LookupError> {
+        if let Some(reason) = items.left_out(namespace.as_str()) {
+            return Err(self.unavailable(reason));
+        }
         let mut visible = items.with(label, [namespace.as_str()]).unwrap_or_else(|| items.iter().collect());
         visible.retain(|item| item.labels.value(label) == Some(namespace.as_str()));
-        if visible.len() > ITEMS_PER_NAMESPACE {
-            return Err(self.unavailable(&format!(
-                "has {} items in this namespace, and there can be {ITEMS_PER_NAMESPACE}: aggregate in the query",
-                visible.len()
-            )));
-        }
         Ok(visible)
     }
 

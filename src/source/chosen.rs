@@ -5,8 +5,10 @@
 //! of NaN, of a negative number and of an empty answer are the same for every such kind.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::json;
 
 use super::items::{Item, Items, Substitute, Value};
 use super::keys::{self, Key, Shape, Text, Values};
@@ -15,16 +17,16 @@ use crate::metric::quantity::Quantity;
 use crate::metric::selectable::selectable;
 use crate::metric::{LABEL_KEY_RULE, Labels, MetricName, OWN_PREFIX, is_label_key};
 
+mod number;
+
+pub use number::Number;
+
 /// The most items of a source. More take memory and time that other sources need, and an aggregation
 /// at the service is cheaper.
 pub const ITEMS_MAX: usize = 10_000;
+/// The most items of a source that a namespace has by `namespaceLabel`.
+pub const ITEMS_PER_NAMESPACE: usize = 1000;
 
-/// Below this, a number is 0: it is the rest of a computation in floats.
-const NOTHING: f64 = 1e-9;
-/// Why an infinite number is no value.
-const INFINITE: &str = "it is infinite. Correct what is read, such as a division by 0.";
-/// Why a number above the largest value is no value.
-const TOO_LARGE: &str = "it is above 9.2e15, which the HPA controller can't add up. Correct what is read.";
 /// The prefix of a label whose own name is taken. Prometheus uses the same one.
 const EXPORTED: &str = "exported_";
 
@@ -43,7 +45,7 @@ pub const LABELS: Key = Key::new(
 pub const NAMESPACE_LABEL: Key = Key::new(
     "namespaceLabel",
     Shape::Text(LABEL_KEY),
-    "The label whose value is a namespace. Only that namespace can read the item, if `namespaces` allows it too. An item without this label can be read by no namespace.",
+    "The label, of those that are read, whose value is a namespace. Only that namespace can read the item, if `namespaces` allows it too. An item without this label can be read by no namespace.",
 )
 .examples(&["namespace"]);
 
@@ -102,19 +104,6 @@ pub struct Point {
     pub number: Number,
 }
 
-/// A number as a service has it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Number {
-    /// One that can be a value.
-    Value(Quantity),
-    /// One below 0.
-    Negative,
-    /// NaN.
-    NotANumber,
-    /// One that can't be a value, and why.
-    Unusable(&'static str),
-}
-
 /// How the numbers of a service become items.
 #[derive(Clone, Debug)]
 pub struct ItemRules {
@@ -124,24 +113,6 @@ pub struct ItemRules {
     empty: Option<Quantity>,
     nan: Option<Quantity>,
     negative_is_zero: bool,
-}
-
-// === impl Number ===
-
-impl Number {
-    /// A decimal number, `NaN` or an infinity, as most services write them: `0.3`, `1e+21`, `+Inf`.
-    /// `None` if the text is something else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let float: f64 = text.parse().ok()?;
-        Some(match float {
-            _ if float.is_nan() => Self::NotANumber,
-            _ if float.is_infinite() => Self::Unusable(INFINITE),
-            _ if float <= -NOTHING => Self::Negative,
-            _ if float < NOTHING => Self::Value(Quantity::ZERO),
-            // Exact, and only for texts that are numbers without a suffix.
-            _ => Quantity::parse_value(text).map_or(Self::Unusable(TOO_LARGE), Self::Value),
-        })
-    }
 }
 
 // === impl ItemRules ===
@@ -162,7 +133,11 @@ impl ItemRules {
     /// The identity of a source with these items. `read` contains everything that determines what is
     /// read: the connection and the query.
     pub fn identity(&self, read: &str) -> String {
-        let digest = digest(&SHA256, format!("{self:?} {read}").as_bytes());
+        let Self { metric, labels, namespace_label, empty, nan, negative_is_zero } = self;
+        let labels: Vec<(&str, &str)> = labels.iter().collect();
+        let [empty, nan] = [empty, nan].map(|amount| amount.map(Quantity::milli));
+        let all = json!([metric.as_str(), labels, namespace_label, empty, nan, negative_is_zero, read]);
+        let digest = digest(&SHA256, all.to_string().as_bytes());
         let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{} {hex}", self.metric)
     }
@@ -179,6 +154,10 @@ impl ItemRules {
             let item = Item::new(self.labels.clone(), vec![(self.metric.clone(), Ok(value))]);
             return Ok(Items::new(vec![item.substituted(Substitute::Empty)]));
         }
+        let (points, left_out) = match &self.namespace_label {
+            Some(label) => that_fit(points, label),
+            None => (points, HashMap::new()),
+        };
         if points.len() > ITEMS_MAX {
             let cause = format!("{} items, and there can be {ITEMS_MAX}", points.len());
             return Err(trouble(cause, "Aggregate in the query, so that it returns fewer items."));
@@ -195,7 +174,7 @@ impl ItemRules {
                 }
             }
         }
-        Ok(Items::new(items))
+        Ok(Items::new(items).without(left_out))
     }
 
     fn item(&self, labels: Labels, number: Number) -> Item {
@@ -229,7 +208,10 @@ impl ItemRules {
             own.into_iter().partition(|(key, _)| is_taken(key));
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         for (mut key, value) in free.into_iter().chain(taken) {
-            while is_taken(&key) || all.contains_key(&key) {
+            let is_renamed = is_taken(&key);
+            // Another label must not become the one that names the namespace.
+            while is_taken(&key) || all.contains_key(&key) || is_renamed && self.namespace_label.as_ref() == Some(&key)
+            {
                 key.insert_str(0, EXPORTED);
             }
             // A label with an empty value is the same as none.
@@ -243,6 +225,32 @@ impl ItemRules {
         all.extend(self.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
         all.into_iter().collect()
     }
+}
+
+/// The points that namespaces have by this label, and the namespaces whose points are left out, because there
+/// are too many, with the reason. So no namespace takes the room of another one.
+fn that_fit(mut points: Vec<Point>, label: &str) -> (Vec<Point>, HashMap<Box<str>, Arc<str>>) {
+    points.retain(|point| point.labels.get(label).is_some_and(|namespace| !namespace.is_empty()));
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for point in &points {
+        *counts.entry(&point.labels[label]).or_default() += 1;
+    }
+    // The smallest first, so that the largest are left out.
+    let mut by_count: Vec<(usize, &str)> = counts.into_iter().map(|(namespace, count)| (count, namespace)).collect();
+    by_count.sort_unstable();
+    let (mut total, mut left_out): (usize, HashMap<Box<str>, Arc<str>>) = Default::default();
+    for (count, namespace) in by_count {
+        total += count;
+        let limit = match () {
+            () if count > ITEMS_PER_NAMESPACE => format!("there can be {ITEMS_PER_NAMESPACE}"),
+            () if total > ITEMS_MAX => format!("there can be {ITEMS_MAX} in all namespaces"),
+            () => continue,
+        };
+        let reason = format!("has {count} items in this namespace, and {limit}: aggregate in the query");
+        left_out.insert(namespace.into(), reason.into());
+    }
+    points.retain(|point| !left_out.contains_key(&*point.labels[label]));
+    (points, left_out)
 }
 
 /// The labels that every item of an entry has.
@@ -267,8 +275,6 @@ pub fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn rules(pairs: &[(&'static str, keys::Value)]) -> ItemRules {
@@ -299,43 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_as_prometheus_writes_them() {
-        let value = |milli| Some(Number::Value(Quantity::from_milli(milli)));
-        for (text, expected) in [
-            ("0", value(0)),
-            ("-0", value(0)),
-            ("3", value(3000)),
-            ("0.30000000000000004", value(300)),
-            ("1e-7", value(1)),
-            ("0.0005", value(1)),
-            ("1e-9", value(1)),
-            ("9.99e-10", value(0)),
-            ("5e-324", value(0)),
-            ("-1e-10", value(0)),
-            ("-1e-9", Some(Number::Negative)),
-            ("-3", Some(Number::Negative)),
-            ("1e+15", value(1_000_000_000_000_000_000)),
-            ("9200000000000000", value(9_200_000_000_000_000_000)),
-            ("9200000000000001", Some(Number::Unusable(TOO_LARGE))),
-            ("1e+21", Some(Number::Unusable(TOO_LARGE))),
-            ("12345678901234567000", Some(Number::Unusable(TOO_LARGE))),
-            ("+Inf", Some(Number::Unusable(INFINITE))),
-            ("-Inf", Some(Number::Unusable(INFINITE))),
-            ("1e999", Some(Number::Unusable(INFINITE))),
-            ("NaN", Some(Number::NotANumber)),
-            ("", None),
-            ("null", None),
-            ("3k", None),
-            ("5E", None),
-            ("3 ", None),
-            ("1,5", None),
-            ("0x10", None),
-        ] {
-            assert_eq!(Number::parse(text), expected, "{text}");
-        }
-    }
-
-    #[test]
     fn what_is_no_value_is_unknown_unless_the_config_has_a_value_for_it() {
         let points = || vec![point(&[("a", "1")], "NaN"), point(&[("a", "2")], "-1"), point(&[("a", "3")], "+Inf")];
         let strict = items(&rules(&[]), points());
@@ -344,7 +313,7 @@ mod tests {
         let lenient = items(&rules(&[("nan", amount(7)), ("negative", zero)]), points());
         assert_eq!(lenient[0], ("a=1".to_owned(), Ok(7000), Some(Substitute::NotANumber)));
         assert_eq!(lenient[1], ("a=2".to_owned(), Ok(0), Some(Substitute::Negative)));
-        assert_eq!(lenient[2].1, Err(INFINITE.to_owned()));
+        assert_eq!(lenient[2].1, Err(number::INFINITE.to_owned()));
     }
 
     #[test]
@@ -360,10 +329,9 @@ mod tests {
 
     #[test]
     fn labels_can_be_selected() {
-        let rules = rules(&[
-            ("labels", keys::Value::Map(map(&[("env", "prod")]))),
-            ("namespaceLabel", keys::Value::Text("namespace".to_owned())),
-        ]);
+        let labels = ("labels", keys::Value::Map(map(&[("env", "prod")])));
+        let by_namespace = rules(&[labels.clone(), ("namespaceLabel", keys::Value::Text("namespace".to_owned()))]);
+        let rules = rules(&[labels]);
         let long = "q".repeat(70);
         let cut = format!("env=prod,le=Inf,long={}", &long[..63]);
         for (own, expected) in [
@@ -371,12 +339,13 @@ mod tests {
             (&[("handler", "/api/x"), ("none", "")], "env=prod,handler=api_x"),
             (&[("env", "dev")], "env=prod,exported_env=dev"),
             (&[("env", "a"), ("exported_env", "b")], "env=prod,exported_env=b,exported_exported_env=a"),
-            (&[("namespace", "shop!"), ("name", "shop!")], "env=prod,name=shop,namespace=shop!"),
             (&[("le", "+Inf"), ("long", &long)], cut.as_str()),
             (&[("depthgauge.dev/value-source", "x")], "env=prod,exported_depthgauge.dev/value-source=x"),
         ] {
             assert_eq!(items(&rules, vec![point(own, "1")])[0].0, expected);
         }
+        let own = [("namespace", "shop!"), ("name", "shop!")];
+        assert_eq!(items(&by_namespace, vec![point(&own, "1")])[0].0, "env=prod,name=shop,namespace=shop!");
     }
 
     #[test]
@@ -397,25 +366,49 @@ mod tests {
     }
 
     #[test]
+    fn no_namespace_takes_the_room_of_another_one() {
+        let rules = rules(&[("namespaceLabel", keys::Value::Text("ns".to_owned()))]);
+        let read = |counts: &[(&str, usize)]| {
+            let points = counts.iter().flat_map(|(namespace, count)| {
+                (0..*count).map(move |n| point(&[("ns", namespace), ("n", &n.to_string())], "1"))
+            });
+            rules.items(points.collect(), "").unwrap()
+        };
+        let left_out = |items: &Items, namespace| items.left_out(namespace).map(str::to_owned);
+        let items = read(&[("shop", 2), ("large", 9_998), ("bank", ITEMS_PER_NAMESPACE), ("", 20_000)]);
+        assert_eq!(items.iter().len(), 2 + ITEMS_PER_NAMESPACE, "the others can be read by no namespace");
+        assert_eq!((left_out(&items, "shop"), left_out(&items, "bank")), (None, None));
+        let reason = "has 9998 items in this namespace, and there can be 1000: aggregate in the query";
+        assert_eq!(left_out(&items, "large").as_deref(), Some(reason));
+        // None has too many, and all together have.
+        let names: Vec<String> = (0..11).map(|n| format!("team-{n}")).collect();
+        let counts: Vec<(&str, usize)> = names.iter().enumerate().map(|(n, name)| (&**name, 950 - n)).collect();
+        let items = read(&counts);
+        assert_eq!(items.iter().len(), (940..=949).sum::<usize>());
+        let reason =
+            "has 950 items in this namespace, and there can be 10000 in all namespaces: aggregate in the query";
+        assert_eq!((left_out(&items, "team-0").as_deref(), left_out(&items, "team-1")), (Some(reason), None));
+    }
+
+    #[test]
+    fn no_other_label_becomes_the_namespace() {
+        let labels = keys::Value::Map(map(&[("env", "prod")]));
+        let namespace = keys::Value::Text("exported_env".to_owned());
+        let rules = rules(&[("labels", labels), ("namespaceLabel", namespace)]);
+        let own = [("env", "bank"), ("exported_env", "shop")];
+        let expected = "env=prod,exported_env=shop,exported_exported_env=bank";
+        assert_eq!(items(&rules, vec![point(&own, "1")])[0].0, expected);
+        assert_eq!(items(&rules, vec![point(&own[..1], "1"), point(&own, "1")]).len(), 1, "one names no namespace");
+    }
+
+    #[test]
     fn what_changes_items_changes_the_identity() {
         let identity = |pairs: &[(&'static str, keys::Value)]| rules(pairs).identity("up");
         let plain = identity(&[]);
         assert_eq!(plain, identity(&[("items", keys::Value::Text("sum".to_owned()))]));
         assert_ne!(plain, rules(&[]).identity("down"));
         assert_ne!(plain, identity(&[("empty", amount(0))]));
+        assert_ne!(identity(&[("nan", amount(0))]), identity(&[("empty", amount(0))]));
         assert_ne!(plain, identity(&[("labels", keys::Value::Map(map(&[("a", "b")])))]));
-    }
-
-    proptest! {
-        #[test]
-        fn a_float_is_rounded_to_the_nearest_thousandth(float in 0.001_f64..1e12) {
-            let Some(Number::Value(value)) = Number::parse(&float.to_string()) else { panic!("{float}") };
-            prop_assert!((value.as_f64() - float).abs() <= 0.000_5 + float * 1e-12, "{float} {value}");
-        }
-
-        #[test]
-        fn no_text_panics(text in "\\PC{0,20}") {
-            let _ = Number::parse(&text);
-        }
     }
 }

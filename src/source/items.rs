@@ -15,6 +15,8 @@ pub struct Items {
     /// The items that have a label: by key, then by value. Empty for a single item.
     index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
     began: Option<Instant>,
+    /// See [`Self::left_out`].
+    left_out: HashMap<Box<str>, Arc<str>>,
 }
 
 /// An item of a source.
@@ -53,7 +55,7 @@ impl Items {
                 }
             }
         }
-        Self { items, index, began: None }
+        Self { items, index, began: None, left_out: HashMap::new() }
     }
 
     /// A read with a single item, which needs no labels.
@@ -66,6 +68,17 @@ impl Items {
     #[must_use]
     pub fn read_at(self, began: Instant) -> Self {
         Self { began: Some(began), ..self }
+    }
+
+    /// The same, with the namespaces whose items are left out, and the reasons.
+    #[must_use]
+    pub fn without(self, left_out: HashMap<Box<str>, Arc<str>>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// Why the items of a namespace are left out, if they are: `has 1001 items in this namespace, …`.
+    pub fn left_out(&self, namespace: &str) -> Option<&str> {
+        self.left_out.get(namespace).map(|reason| &**reason)
     }
 
     /// When the request began, if it was not for this read.
