@@ -50,6 +50,20 @@ pub(super) fn shortened(sentence: &str) -> String {
     line
 }
 
+/// Whether a sentence is about a service behind this one, such as a store of Thanos or a remote read: it names
+/// the address, or the protocol by which that was requested.
+pub(super) fn is_about_a_store(sentence: &str) -> bool {
+    let is_edge = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '[' | ']');
+    let is_address = |word: &str| {
+        let host_and_port = word.trim_matches(is_edge).rsplit_once(':');
+        let is_host = |host: &str| host.contains('.') || host.starts_with('[');
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        word.contains("://") || host_and_port.is_some_and(|(host, port)| is_host(host) && is_port(port))
+    };
+    ["rpc error", "dial tcp"].iter().any(|words| sentence.contains(words))
+        || sentence.split_ascii_whitespace().any(is_address)
+}
+
 /// The same text with `{…}` instead of each label set. A quoted value may contain braces.
 pub(super) fn without_label_sets(text: &str) -> String {
     let (mut result, mut rest) = (String::with_capacity(text.len()), text);
@@ -106,6 +120,29 @@ mod tests {
         assert!(shown.ends_with("matching labels must be unique on one side"), "{shown}");
         assert!(!shown.contains("bank") && !shown.contains("ledger"), "{shown}");
         assert!(shortened(&"ü\n".repeat(400)).len() <= SENTENCE_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn a_store_is_named_by_its_address() {
+        for sentence in [
+            "expanding series: proxy Series(): rpc error: code = Aborted desc = receive series from Addr: 10.1.2.3:10901",
+            "receive series from thanos-store-0.thanos.monitoring.svc:10901: context deadline exceeded",
+            "fetch from [fd00::1]:10901, failed",
+            "remote_read: remote server http://store/api/v1/read returned 500",
+            "lookup store on the DNS: dial tcp: i/o timeout",
+        ] {
+            assert!(is_about_a_store(sentence), "{sentence}");
+        }
+        for sentence in [
+            "1:5: parse error: unexpected end of input",
+            "invalid parameter \"query\": 1:25: parse error: unexpected \"}\"",
+            "found duplicate series for the match group {…} on the right hand-side of the operation: [{…}, {…}];many-to-many matching not allowed",
+            "query processing would load too many samples into memory in query execution",
+            "1:1: unknown function with name \"a:b.c\"",
+            "invalid range: 5m:30s, 0.5:",
+        ] {
+            assert!(!is_about_a_store(sentence), "{sentence}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Its errors as source errors: operation, cause and remedy.
 
 use super::answer::Unusable;
-use super::sentence::shortened;
+use super::sentence::{is_about_a_store, shortened};
 use crate::http::error::{Fault, StatusError};
 use crate::source::service::{self, Failure};
 use crate::source::{SourceError, Step, Verdict};
@@ -19,6 +19,12 @@ pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
         (400, Some(_)) => {
             SourceError { verdict: Verdict::Absent, cause: with_sentence(status), remedy: "Correct `query`.", ..error }
         }
+        // The sentence names a part of the service that no client of depthgauge knows, and another one each time.
+        (422, Some(_)) if is_about_a_store(&status.message) => SourceError {
+            cause: format!("{status}: a store behind this service failed"),
+            remedy: "Check the stores: the log has the sentence of the service.",
+            ..error
+        },
         (422, Some(_)) => SourceError { cause: with_sentence(status), remedy: "Correct `query`.", ..error },
         (503, Some("timeout")) => SourceError {
             remedy: "Make the query cheaper, for example by a recording rule, or raise `timeout`.",
