@@ -260,6 +260,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Error) -> Fault {
     let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
     let tunnel = causes.filter(|_| error.is_connect()).find_map(|cause| tunnel_failure(&cause.to_string()));
+    let has_no_tls = error.url().is_some_and(|url| url.scheme() == "http");
     let fault = lost(error);
     let Fault::Unreachable(kind, cause) = fault else { return fault };
     let what = match (tunnel, kind) {
@@ -268,6 +269,8 @@ pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Err
         (_, Unreachable::Refused) => "connection refused",
         (_, Unreachable::NoSuchHost) => "host name not found",
         (_, Unreachable::Late) => "timed out",
+        // Only the connection to the proxy has TLS.
+        (_, Unreachable::Tls) if has_no_tls => "TLS handshake failed",
         (_, Unreachable::Tls | Unreachable::Lost) => return Fault::Unreachable(kind, cause),
     };
     match proxy() {

@@ -11,7 +11,7 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 use super::url::{Url, is_bare, is_near};
 
-/// Variables in the order in which they apply to `https://`.
+/// Variables in the order in which they apply.
 const OF_HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const OF_HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const OF_ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
@@ -69,19 +69,24 @@ pub struct ProxyFailure {
 #[error("{0} is not the URL of a proxy: set it to http://HOST:PORT or https://HOST:PORT, or unset it")]
 pub struct UnusableProxy(&'static str);
 
-/// Fails when the environment names a proxy for `https://` that can't be used.
-pub fn check() -> Result<(), UnusableProxy> {
-    check_in(&|name| std::env::var(name).ok())
+/// Fails when the environment names a proxy for URLs of this scheme that can't be used.
+pub fn check(scheme: &str) -> Result<(), UnusableProxy> {
+    check_in(&|name| std::env::var(name).ok(), scheme)
 }
 
-fn check_in(var: &dyn Fn(&str) -> Option<String>) -> Result<(), UnusableProxy> {
-    for names in [OF_HTTPS, OF_ALL] {
+fn check_in(var: &dyn Fn(&str) -> Option<String>, scheme: &str) -> Result<(), UnusableProxy> {
+    for names in [of_scheme(scheme), OF_ALL] {
         match named(var, names) {
             Some((name, value)) if !is_usable(&value) => return Err(UnusableProxy(name)),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The variables that name the proxy for URLs of this scheme.
+fn of_scheme(scheme: &str) -> [&'static str; 2] {
+    if scheme == "https" { OF_HTTPS } else { OF_HTTP }
 }
 
 /// The first of these variables that is set, unless it is empty, as in `reqwest`.
@@ -109,10 +114,14 @@ impl Proxy {
     /// The proxy that the environment names for this URL, if there is one.
     pub(super) fn of_environment(url: &Url) -> Option<Self> {
         let found = Matcher::from_env().intercept(&url.as_str().parse().ok()?)?;
-        let own = if url.scheme() == "https" { OF_HTTPS } else { OF_HTTP };
         let var = |name: &str| std::env::var(name).ok();
-        let (variable, _) = named(&var, own).or_else(|| named(&var, OF_ALL))?;
+        let (variable, _) = named(&var, of_scheme(url.scheme())).or_else(|| named(&var, OF_ALL))?;
         Some(Self { address: found.uri().to_string().trim_end_matches('/').to_owned(), variable })
+    }
+
+    /// Whether the connection to it has TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.address.starts_with("https:")
     }
 }
 
@@ -222,10 +231,11 @@ mod tests {
 
     #[test]
     fn a_proxy_that_cannot_be_used_is_named_by_its_variable() {
-        let check = |name: &'static str, value: &'static str| {
-            let found = check_in(&move |asked| (asked == name).then(|| value.to_owned()));
+        let check_for = |scheme, name: &'static str, value: &'static str| {
+            let found = check_in(&move |variable| (variable == name).then(|| value.to_owned()), scheme);
             found.map_err(|error| error.to_string())
         };
+        let check = |name, value| check_for("https", name, value);
         for value in ["", "http://proxy:3128", "proxy:3128", "https://user:secret@proxy.example.com", "http://[::1]:1/"]
         {
             assert_eq!(check("HTTPS_PROXY", value), Ok(()), "{value:?}");
@@ -243,6 +253,14 @@ mod tests {
                 let error = check(name, value).unwrap_err();
                 assert!(error.starts_with(&format!("{name} is not the URL of a proxy")), "{value:?}: {error}");
                 assert!(!error.contains("secret"), "{error}");
+            }
+            for (scheme, name, is_used) in [
+                ("https", "HTTP_PROXY", false),
+                ("http", "HTTPS_PROXY", false),
+                ("http", "http_proxy", true),
+                ("http", "all_proxy", true),
+            ] {
+                assert_eq!(check_for(scheme, name, value).is_err(), is_used, "{scheme} {name}");
             }
         }
     }

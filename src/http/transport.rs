@@ -132,7 +132,9 @@ impl Transport {
 
     fn of_files(url: &Url, files: TlsFiles, route: Route, beside_system: bool) -> Result<Self, String> {
         let (server_name, of_client) = (files.server_name.clone(), route.clone());
-        let (host, is_plain) = (url.host_str().unwrap_or_default().to_owned(), url.scheme() == "http");
+        let host = url.host_str().unwrap_or_default().to_owned();
+        // The first connection is that to the proxy.
+        let is_plain = url.scheme() == "http" && !route.proxy_for(url).is_some_and(|proxy| proxy.has_tls());
         let make = move |reading: &mut Reading| {
             let builder = files.apply(builder(), reading, is_plain, beside_system)?;
             let builder = match &of_client {

@@ -59,6 +59,22 @@ impl Values {
         self
     }
 
+    /// Those of these keys.
+    #[must_use]
+    pub fn only(&self, keys: &[&str]) -> Self {
+        self.0.iter().filter(|(key, _)| keys.contains(key)).map(|(key, value)| (*key, value.clone())).collect()
+    }
+
+    /// Whether no key is present.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As JSON, which is equal for two mappings of one table if they are equal.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.0.iter().map(|(key, value)| ((*key).to_owned(), value.to_json())).collect()
+    }
+
     /// The value of a key, if the key is present.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
@@ -149,6 +165,25 @@ impl FromIterator<(&'static str, Value)> for Values {
 // === impl Value ===
 
 impl Value {
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Texts(texts) => texts.as_slice().into(),
+            Self::Map(map) => map.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            Self::Count(count) => (*count).into(),
+            Self::Amount(amount) => amount.milli().into(),
+            Self::Duration(duration) => vec![duration.as_secs(), duration.subsec_nanos().into()].into(),
+            Self::Bool(truth) => (*truth).into(),
+            Self::Keys(values) => values.to_json(),
+            Self::Choice(name, values) => {
+                let mut json = values.to_json();
+                // No variant has a key of this name.
+                json["type"] = (*name).into();
+                json
+            }
+        }
+    }
+
     fn decode(key: &Key, node: &Node, problems: &mut Problems) -> Option<Self> {
         Some(match key.shape {
             Shape::Text(text) => Self::Text(text.decode(node, problems)?),

@@ -147,7 +147,7 @@ impl OciConnection {
         let known = self.known_control_plane(what, region);
         // No proxy leads to a loopback endpoint. Every other endpoint may need one.
         if !known.as_ref().is_ok_and(Endpoint::is_local) {
-            proxy::check().map_err(|error| OpenError(error.to_string()))?;
+            proxy::check("https").map_err(|error| OpenError(error.to_string()))?;
         }
         if let Ok(endpoint) = &known {
             self.client.prepare(endpoint).map_err(|error| no_certificates(&error))?;

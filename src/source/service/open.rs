@@ -1,6 +1,5 @@
 //! Opens a service: reads the files that its keys name.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,18 +93,24 @@ fn tls(values: &Values) -> Result<TlsFiles, OpenError> {
 }
 
 fn transport(base: &BaseUrl, tls: &TlsFiles, proxy: Option<&Choice>) -> Result<Transport, OpenError> {
-    let route = match (Route::to(base.url(), proxy), &tls.server_name) {
-        (Route::By(_), Some(_)) => {
+    let route = match (&tls.server_name, proxy) {
+        (Some(_), Some(Choice::By(_))) => {
             return Err(wrong(&"`proxy` with `tls.serverName`: requests under another name go through no proxy"));
         }
-        (_, Some(_)) => Route::Direct,
-        (route, None) => route,
+        (Some(_), _) => Route::Direct,
+        (None, _) => route(base, proxy)?,
     };
-    if route == Route::Environment {
-        proxy::check().map_err(|error| wrong(&error))?;
-    }
     let opened = Transport::followed(base.url(), tls.clone(), route);
     opened.map_err(|error| OpenError(format!("{base}: {error}")))
+}
+
+/// The route to a URL. A proxy of the environment must be one that can be used.
+fn route(base: &BaseUrl, proxy: Option<&Choice>) -> Result<Route, OpenError> {
+    let route = Route::to(base.url(), proxy);
+    if route == Route::Environment {
+        proxy::check(base.url().scheme()).map_err(|error| wrong(&error))?;
+    }
+    Ok(route)
 }
 
 fn credentials(
@@ -136,7 +141,7 @@ fn credentials(
             let url = text("tokenUrl")?.parse::<BaseUrl>().map_err(|error| wrong(&error))?;
             // Its certificate need not be of the CA of the service, and it gets no client certificate.
             let extra = TlsFiles { ca: tls.ca.clone(), ..TlsFiles::default() };
-            let route = Route::to(url.url(), proxy);
+            let route = route(&url, proxy)?;
             let transport = Transport::beside_system(url.url(), extra, route);
             let transport = transport.map_err(|error| OpenError(format!("{url}: {error}")))?;
             Method::OAuth2(Box::new(ClientCredentials {
@@ -160,13 +165,28 @@ fn credentials(
 /// Everything that may change what the service answers. A secret is named by its file.
 fn identity(values: &Values) -> String {
     let urls = urls(values).collect::<Vec<_>>().join(" ");
-    let mut more = BTreeMap::new();
-    for key in ["params", "headers", "headerFiles", "auth"] {
-        more.extend(values.get(key).map(|value| (key, value)));
-    }
-    if more.is_empty() { urls } else { format!("{urls} {more:?}") }
+    let more = values.only(&["params", "headers", "headerFiles", "auth"]);
+    if more.is_empty() { urls } else { format!("{urls} {}", more.to_json()) }
 }
 
 fn wrong(error: &dyn Display) -> OpenError {
     OpenError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::keys::Value;
+
+    #[test]
+    fn the_identity_is_made_of_values() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let map = |key: &str, value: &str| Value::Map([(key.to_owned(), value.to_owned())].into());
+        let plain: Values = [("url", text("http://a")), ("maxInFlight", Value::Count(3))].into_iter().collect();
+        assert_eq!(identity(&plain), "http://a");
+        let basic = [("username", text("u")), ("passwordFile", text("/p"))].into_iter().collect();
+        let more = plain.with("auth", Value::Choice("basic", basic)).with("params", map("dedup", "true"));
+        let expected = r#"{"auth":{"passwordFile":"/p","type":"basic","username":"u"},"params":{"dedup":"true"}}"#;
+        assert_eq!(identity(&more), format!("http://a {expected}"));
+    }
 }

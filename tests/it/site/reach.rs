@@ -115,6 +115,20 @@ async fn a_proxy_of_the_connection_is_used_for_every_host_and_named_when_it_fail
 }
 
 #[tokio::test]
+async fn a_proxy_may_have_tls_where_the_service_has_none() {
+    let (files, authority) = (Files::new(), Authority::named("own"));
+    let ca = files.write("ca.pem", &authority.pem);
+    let proxy = Double::start(Some(authority.acceptor_named(&["localhost"])), |_| (200, "7".to_owned())).await;
+    let proxy_url = format!("https://localhost:{}", proxy.address.port());
+    let keys = format!("url: \"http://prometheus.invalid:9090\", proxy: \"{proxy_url}\"");
+    assert_eq!(read(&*open(&format!("{keys}, tls: {{caFile: {ca}}}"))).await.unwrap(), "7");
+    assert_eq!(proxy.last().target, "http://prometheus.invalid:9090/page?q=a%20b");
+    // The certificate of the proxy is verified.
+    let error = read(&*open(&keys)).await.unwrap_err();
+    assert_eq!(error.cause, format!("proxy {proxy_url} (`proxy`): TLS handshake failed"));
+}
+
+#[tokio::test]
 async fn the_read_that_waited_is_not_charged_twice() {
     let double = Double::start(None, |_| (200, "7".to_owned())).await;
     let source = open(&format!("url: \"http://{}\", maxRequestsPerSecond: 1", double.address));

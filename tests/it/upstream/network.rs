@@ -228,6 +228,36 @@ async fn a_variable_that_is_no_proxy_ends_the_start() {
 }
 
 #[tokio::test]
+async fn a_variable_that_is_no_proxy_is_an_error_of_each_url_that_needs_it() {
+    let home = Home::new();
+    let secret = home.write("secret", "x");
+    let far = "http://rabbitmq.invalid";
+    let tokens = |url: &str| json!({"type": "oauth2", "tokenUrl": url, "clientId": "a", "clientSecretFile": secret});
+    let near = "https://rabbitmq.shop.svc";
+    for (variable, url, auth, is_needed) in [
+        ("HTTP_PROXY", far, json!({"type": "none"}), true),
+        ("HTTPS_PROXY", far, json!({"type": "none"}), false),
+        ("HTTPS_PROXY", near, json!({"type": "none"}), false),
+        ("HTTPS_PROXY", near, tokens("https://login.invalid/token"), true),
+        ("HTTPS_PROXY", near, tokens("https://login.shop.svc/token"), false),
+    ] {
+        let config = json!({
+            "apiVersion": "depthgauge.dev/v1alpha1",
+            "kind": "Config",
+            "connections": {"broker": {"type": "rabbitmq", "url": url, "auth": auth}},
+            "sources": [{"type": "rabbitmq", "queue": "orders", "timeout": "100ms", "namespaces": ["shop"]}],
+        });
+        let file = home.write("config.yaml", &config.to_string());
+        let environment = [(variable, "http://user:hidden@proxy:port")];
+        let command = ["get", "rabbitmq_queue_length", "-n", "shop", "--config", &file];
+        let ended = home.start_in(&environment, &command).ended().await;
+        let message = format!("{variable} is not the URL of a proxy");
+        assert_eq!(ended.stderr.contains(&message), is_needed, "{variable} {config}: {}", ended.stderr);
+        assert!(!ended.status.success() && !ended.stderr.contains("hidden"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_never_answers_a_handshake_is_timed_out() {
     let (_oci, config) = config().await;
     let listener = Arc::new(tokio::net::TcpListener::bind((HERE, 0)).await.unwrap());
