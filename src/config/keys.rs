@@ -20,7 +20,7 @@ const fn timing(timeout: &'static str) -> [Key; 4] {
             "A source is never read more often: a duration such as 5s, 500ms or 2m, up to 24h. While the source is healthy, no answer is older than this and a second.",
         )
         .default("5s"),
-        Key::new(TIMEOUT, Shape::Duration, "The deadline of one read: a duration such as 3s or 500ms, up to 24h.")
+        Key::new(TIMEOUT, Shape::Duration, "The deadline of one read: a duration such as 3s or 500ms, up to 24h. A request waits at most 10s for a read, and a read that takes longer serves the next one.")
             .default(timeout),
         Key::new(
             "maxAge",

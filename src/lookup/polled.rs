@@ -30,6 +30,10 @@ pub(super) use poll::{Admission, Poll};
 const GRACE: Duration = Duration::from_secs(1);
 /// How much longer than the read's own deadline a request waits for it: scheduling.
 const SLACK: Duration = Duration::from_millis(500);
+/// The longest time that a request waits for a read, whatever the deadline of the read is. A request waits
+/// for a list and then for values: both waits, and the authorization before them, fit into the 30 s of a
+/// request over HTTP/2. The next request is served what the read brought.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longer than this is more than a short wait for admission: what an answer may be older than
 /// `refresh` anyway.
 const SCARCE: Duration = Duration::from_secs(1);
@@ -120,7 +124,7 @@ impl<P: Poll> Polled<P> {
         note: impl FnOnce(&mut P::Notes),
     ) -> Option<PendingRead> {
         let progress = self.must_wait(by, need, now, note)?;
-        Some(PendingRead { progress, deadline: now + self.pace.timeout + SLACK })
+        Some(PendingRead { progress, deadline: now + self.pace.timeout.min(WAIT_MAX) + SLACK })
     }
 
     /// Begins or ends reads without requests.
