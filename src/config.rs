@@ -312,7 +312,7 @@ sources:
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: no namespace could read this source: name namespaces, or \"*\" for all",
-            "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
@@ -349,6 +349,18 @@ sources:
     }
 
     #[test]
+    fn a_static_label_is_none_of_the_type() {
+        let with = |labels: &str| lines(&GOOD.replace("    fallback: 12\n", &format!("    labels: {{{labels}}}\n")));
+        assert_eq!(with("env: prod, example.com/team: a"), [""; 0]);
+        for label in ["queue", "channel", "consumer-group"] {
+            let expected = format!("17:13: {label:?} is a label that oci-queue has itself: use another one");
+            assert_eq!(with(&format!("{label}: x")), [expected]);
+        }
+        let own = with("depthgauge.dev/name: x");
+        assert!(own.len() == 1 && own[0].contains("are depthgauge's own"), "{own:?}");
+    }
+
+    #[test]
     fn a_max_age_below_refresh_is_an_error() {
         let lines = lines(&GOOD.replace("maxAge: 30s", "maxAge: 1s"));
         assert!(lines[0].starts_with("8:11: maxAge (1s) is shorter than refresh (2s)"), "{lines:?}");
@@ -371,10 +383,10 @@ sources:
 "#;
         let expected = [
             "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
-            "4:44: unknown key `name`; known here: activation, compartmentId, export, fallback, idleAfter, match, maxAge, namespaces, refresh, timeout, type",
+            "4:44: unknown key `name`; known here: activation, compartmentId, export, fallback, idleAfter, labels, match, maxAge, namespaces, refresh, timeout, type",
             "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
             "4:97: true or false is expected here",
-            "5:37: unknown key `match`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "5:37: unknown key `match`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
         ];
         assert_eq!(lines(wrong), expected);
     }

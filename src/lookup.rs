@@ -313,7 +313,11 @@ impl Catalog {
     /// enough.
     async fn listed(&self, query: &Query<'_>, namespace: &Namespace, by: Requester) -> Result<Arc<View>, LookupError> {
         let view = self.entries().view(namespace);
-        let Some(names) = query.kind.and_then(|kind| view.names(kind)) else { return Ok(view) };
+        let Some(names) = query.kind.and_then(|kind| view.names(kind)) else {
+            query.check_keys(&BTreeSet::new())?;
+            return Ok(view);
+        };
+        names.check_keys(query)?;
         let has_waited = names.wait_for_lists(query, by).await.map_err(LookupError::Unavailable)?;
         Ok(if has_waited { self.entries().view(namespace) } else { view })
     }
@@ -332,7 +336,7 @@ impl Item<'_> {
         let namespace_label = entry.rules.items.namespace_label.as_deref();
         let options = AnswerOptions { namespace, namespace_label, query, value_rules, alone, patient };
         let answer = self.reading.answer(&options, now)?;
-        let own = self.facet.iter().fold(entry.source.labels.clone(), |labels, (key, value)| labels.with(key, value));
+        let own = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
         let sample = |answered: Answered| {
             let with = |labels: Labels, (key, value): (&str, &str)| labels.with(key, value);
             // Items of a metric whose name the config chooses already have the labels of their source.

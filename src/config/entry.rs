@@ -87,6 +87,11 @@ impl Written {
         {
             problems.add(at, format!("{metric:?} is a metric of another type: choose another name"));
         }
+        let own_labels = std::iter::once(&kind.label).chain(kind.labels).chain(kind.parts);
+        for label in own_labels.filter(|label| common.map(keys::LABELS.name).any(|(key, _)| key == **label)) {
+            let at = fields.place(keys::LABELS.name).unwrap_or(fields.at());
+            problems.add(at, format!("{label:?} is a label that {} has itself: use another one", kind.name));
+        }
         for (key, message) in chosen::conflicts(&own) {
             problems.add(fields.place(key).unwrap_or(fields.at()), message);
         }
@@ -143,7 +148,7 @@ impl Written {
             export: common.bool(keys::EXPORT.name),
             items: ItemAccess {
                 sums: !kind.chooses() || definition.entry.text(ITEMS.name).is_some(),
-                labels: chosen::static_labels(&definition.entry),
+                labels: chosen::static_labels(if kind.chooses() { &definition.entry } else { &common }),
                 namespace_label: definition.entry.text(chosen::NAMESPACE_LABEL.name).map(Box::from),
                 place: Some(report.title(location).into()),
             },

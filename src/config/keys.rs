@@ -60,6 +60,12 @@ pub(super) const ENTRY: &[Key] = &[
     .examples(&["12", "1.5"]),
 ];
 
+/// For kinds with fixed metrics: labels of their sources. Others have [`chosen::LABELS`].
+pub(super) const LABELS: Key = Key {
+    doc: "Labels that every source of this entry gets, by which selectors pick it. A label that its type has itself can't be set.",
+    ..chosen::LABELS
+};
+
 /// For kinds with gauges.
 pub(super) const EXPORT: Key =
     Key::new("export", Shape::Bool, "Also show it as gauges on /metrics, read even without requests.").default("false");
@@ -87,10 +93,11 @@ pub(super) const NAMESPACE: Text = Text {
 };
 
 /// The keys that an entry of this kind has in common with others. Without a kind, all of them.
-pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 3] {
+pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 4] {
     let has_gauges = kind.is_none_or(|kind| !kind.gauges.is_empty());
     let timing = if kind.is_some_and(|kind| kind.slow) { SLOW_TIMING } else { TIMING };
-    [timing, ENTRY, if has_gauges { &[EXPORT] } else { &[] }]
+    let is_fixed = kind.is_none_or(|kind| !kind.chooses());
+    [timing, ENTRY, if is_fixed { &[LABELS] } else { &[] }, if has_gauges { &[EXPORT] } else { &[] }]
 }
 
 /// The other keys of an entry of this kind and form.

@@ -1,7 +1,7 @@
 //! A source under a name, and config entries, each with its sources. The values of a source are in its
 //! [`Readings`], which the same source under other names may share.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::list::SourceList;
 use super::readings::Readings;
@@ -33,11 +33,24 @@ pub(super) struct ConfigEntry {
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) source: Arc<NamedSource>,
+    /// Those of the source, and the static ones of the config entry.
+    pub(super) labels: Labels,
     pub(super) rules: Arc<AccessRules>,
     /// The position of the config entry in the order of precedence.
     pub(super) position: u32,
     /// How to give it another name, if it is listed.
     pub(super) naming: Option<&'static str>,
+}
+
+// === impl ConfigEntry ===
+
+impl ConfigEntry {
+    /// The labels that the config gives to its sources. Where the config chooses the name of the metric, these
+    /// are labels of the source already.
+    pub(super) fn static_labels(&self) -> &Labels {
+        static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
+        if self.kind.chooses() { &NONE } else { &self.rules.items.labels }
+    }
 }
 
 // === impl Entry ===
@@ -46,7 +59,9 @@ impl Entry {
     /// A source of this entry, which has this position in the order of precedence.
     pub(super) fn of((position, entry): (u32, &ConfigEntry), source: &Arc<NamedSource>) -> Self {
         let naming = entry.list.as_ref().map(|list| list.poll.naming());
-        Self { source: source.clone(), rules: entry.rules.clone(), position, naming }
+        let own = entry.static_labels().iter();
+        let labels = own.fold(source.labels.clone(), |labels, (key, value)| labels.with(key, value));
+        Self { source: source.clone(), labels, rules: entry.rules.clone(), position, naming }
     }
 }
 

@@ -24,7 +24,7 @@ pub enum LookupError {
         /// The key as requested.
         key: String,
         /// The keys that exist.
-        keys: Vec<&'static str>,
+        keys: Vec<String>,
     },
     /// The selector has a key that exists, with a requirement that it does not take.
     #[error("{0}")]

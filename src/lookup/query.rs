@@ -8,7 +8,7 @@ use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, NAME, ValueRules};
 use super::{LookupError, Metrics, shortened};
 use crate::metric::quantity::Quantity;
-use crate::metric::{Labels, MetricName, OWN_PREFIX};
+use crate::metric::{Labels, MetricName, OWN_PREFIX, names};
 use crate::selector::{Condition, Requirement, Selector};
 use crate::source::facet::Facet;
 use crate::source::{Item, Items, Kind};
@@ -19,6 +19,8 @@ static WHOLE: [Facet; 1] = [Facet::WHOLE];
 static APART: [Facet; 1] = [Facet::APART];
 /// How much of a requirement an error message repeats, in bytes.
 const REPEATED: usize = 100;
+/// How much of it the keys of static labels take, in bytes.
+const STATIC_KEYS_BYTES: usize = 90;
 
 /// A request that makes sense, from any namespace.
 #[derive(Debug)]
@@ -31,6 +33,9 @@ pub(super) struct Query<'q> {
     pub(super) facets: Cow<'static, [Facet]>,
     /// The value rules in the selector.
     pub(super) value_rules: ValueRules,
+    /// Keys that the kind does not have. They may be static labels of its sources: see
+    /// [`Self::check_keys`].
+    more_keys: Vec<&'q str>,
 }
 
 // === impl Query ===
@@ -41,6 +46,7 @@ impl<'q> Query<'q> {
         selector.check_length().map_err(|error| LookupError::BadSelector(error.to_string()))?;
         let mut value_rules = ValueRules::default();
         let mut parts: Vec<(&'static str, BTreeSet<&str>)> = Vec::new();
+        let mut more_keys = Vec::new();
         for requirement in selector.requirements() {
             let key = requirement.key();
             if let Some(kind) = kind {
@@ -54,10 +60,16 @@ impl<'q> Query<'q> {
             }
             let rule = match (key, kind) {
                 // Other metrics are served as they are: a rule without an effect is an error.
-                (_, Some(kind)) if !kind.depths.contains(&metric) => return Err(no_such_key(kind, metric, key)),
+                (_, Some(_)) if !key.starts_with(OWN_PREFIX) => {
+                    more_keys.push(key);
+                    continue;
+                }
+                (_, Some(kind)) if !kind.depths.contains(&metric) => {
+                    return Err(no_such_key(kind, &metric, key, []));
+                }
                 (ACTIVATION_KEY, _) => &mut value_rules.activation,
                 (FALLBACK_KEY, _) => &mut value_rules.fallback,
-                (_, Some(kind)) => return Err(no_such_key(kind, metric, key)),
+                (_, Some(kind)) => return Err(no_such_key(kind, &metric, key, [])),
                 // A label of the items, unless it looks like a misspelt depthgauge key.
                 (_, None) if key.starts_with(OWN_PREFIX) && key != NAME => {
                     return Err(LookupError::BadSelector(format!(
@@ -74,7 +86,29 @@ impl<'q> Query<'q> {
         }
         let is_apart = kind.is_some_and(|kind| kind.apart.contains(&metric));
         let facets = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| facets(kind, &parts, is_apart))?;
-        Ok(Self { kind, metric, selector, facets, value_rules })
+        Ok(Self { kind, metric, selector, facets, value_rules, more_keys })
+    }
+
+    /// Fails if the selector has a key that is neither one of the kind nor one of these static labels.
+    pub(super) fn check_keys(&self, static_keys: &BTreeSet<String>) -> Result<(), LookupError> {
+        let unknown = self.more_keys.iter().find(|key| !static_keys.contains(**key));
+        match (unknown, self.kind) {
+            (Some(key), Some(kind)) => Err(no_such_key(kind, &self.metric, key, static_keys)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a source of a kind whose labels name sources is selected, as far as its labels say it.
+    pub(super) fn selects(&self, labels: &Labels) -> bool {
+        let parts = self.kind.map_or(&[][..], |kind| kind.parts);
+        let mut requirements = self.label_requirements().filter(|requirement| !parts.contains(&requirement.key()));
+        requirements.all(|requirement| requirement.matches(labels.value(requirement.key())))
+    }
+
+    /// Whether sources with these static labels may be selected.
+    pub(super) fn may_have(&self, static_labels: &Labels) -> bool {
+        let mut requirements = self.label_requirements().filter(|of| self.more_keys.contains(&of.key()));
+        requirements.all(|requirement| requirement.matches(static_labels.value(requirement.key())))
     }
 
     /// The only names that can be selected, where the selector lists them.
@@ -214,14 +248,25 @@ fn facets(
     Ok(Cow::Owned(facets))
 }
 
-fn no_such_key(kind: &'static Kind, metric: MetricName, key: &str) -> LookupError {
+fn no_such_key<'k>(
+    kind: &'static Kind,
+    metric: &MetricName,
+    key: &str,
+    static_keys: impl IntoIterator<Item = &'k String>,
+) -> LookupError {
     let mut keys = vec![kind.label];
     keys.extend(kind.labels);
     keys.extend(kind.parts);
-    if kind.depths.contains(&metric) {
+    let statics: Vec<&str> = static_keys.into_iter().map(String::as_str).collect();
+    let statics = names::that_fit(&statics, STATIC_KEYS_BYTES, statics.len());
+    if !statics.is_empty() {
+        keys.push(&statics);
+    }
+    if kind.depths.contains(metric) {
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
     }
-    LookupError::NoSuchKey { metric, key: shortened(key, REPEATED).to_owned(), keys }
+    let keys = keys.into_iter().map(str::to_owned).collect();
+    LookupError::NoSuchKey { metric: metric.clone(), key: shortened(key, REPEATED).to_owned(), keys }
 }
 
 #[cfg(test)]
@@ -234,6 +279,7 @@ mod tests {
         let selector = Selector::parse(selector).unwrap();
         let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, []));
         let query = query.map_err(|error| error.to_string())?;
+        query.check_keys(&BTreeSet::new()).map_err(|error| error.to_string())?;
         Ok((query.facets.into_owned(), query.value_rules))
     }
 

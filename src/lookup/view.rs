@@ -35,7 +35,10 @@ pub(super) struct View {
 /// The names of the sources of one kind.
 pub(super) struct Names {
     kind: &'static Kind,
-    lists: Vec<Arc<SourceList>>,
+    /// Each with the static labels of the entries that it is of.
+    lists: Vec<(Arc<SourceList>, Vec<Labels>)>,
+    /// The keys of all static labels.
+    static_keys: BTreeSet<String>,
     /// Sorted by name, and those of one name by place.
     meanings: Vec<Meaning>,
     by_name: HashMap<Arc<str>, Range<usize>>,
@@ -102,14 +105,18 @@ impl View {
 
 impl Names {
     fn of(kind: &'static Kind, configured: &[(u32, &ConfigEntry)]) -> Self {
-        let (mut identities, mut known, mut lists) = (HashSet::new(), HashSet::new(), Vec::new());
-        let mut entries = Vec::new();
+        let (mut identities, mut known) = (HashSet::new(), HashMap::new());
+        let mut lists: Vec<(Arc<SourceList>, Vec<Labels>)> = Vec::new();
+        let (mut entries, mut static_keys) = (Vec::new(), BTreeSet::new());
         for (position, configured) in configured {
             let ConfigEntry { list, sources, .. } = configured;
-            if let Some(list) = list
-                && known.insert(Arc::as_ptr(list))
-            {
-                lists.push(list.clone());
+            static_keys.extend(configured.static_labels().iter().map(|(key, _)| key.to_owned()));
+            if let Some(list) = list {
+                let at = *known.entry(Arc::as_ptr(list)).or_insert(lists.len());
+                if at == lists.len() {
+                    lists.push((list.clone(), Vec::new()));
+                }
+                lists[at].1.push(configured.static_labels().clone());
             }
             for source in sources.iter() {
                 // Each entry that names a source gives it one more name.
@@ -120,7 +127,8 @@ impl Names {
         }
         // Stable: entries of one name stay in their order.
         entries.sort_by(|a, b| a.source.name.cmp(&b.source.name).then_with(|| a.source.place().cmp(b.source.place())));
-        let mut names = Self { kind, lists, meanings: Vec::new(), by_name: HashMap::new(), hidden: Vec::new() };
+        let (meanings, by_name, hidden) = Default::default();
+        let mut names = Self { kind, lists, static_keys, meanings, by_name, hidden };
         let is_same = |a: &Entry, b: &Entry| a.source.name == b.source.name && a.source.place().eq(b.source.place());
         for entries in entries.chunk_by(is_same) {
             let (listed, named): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.naming.is_some());
@@ -161,7 +169,11 @@ impl Names {
 
     /// What a query selects, sorted by name; or the error of a name that it selects.
     pub(super) fn select(&self, query: &Query<'_>) -> Result<Vec<&Entry>, LookupError> {
-        let chosen = |meaning: &&Meaning| query.may_select(meaning.labels());
+        let chosen = |meaning: &&Meaning| match meaning {
+            Meaning::One(entry) => query.selects(&entry.labels),
+            // No static label says which one is meant: each has those of its entry.
+            Meaning::Several(_) => query.may_select(meaning.labels()),
+        };
         let meanings: Vec<&Meaning> = match query.named() {
             Some(named) => named.iter().flat_map(|name| self.get(name)).filter(chosen).collect(),
             None => self.meanings().filter(chosen).collect(),
@@ -190,6 +202,11 @@ impl Names {
         ))
     }
 
+    /// Fails if the query has a key that no source has.
+    pub(super) fn check_keys(&self, query: &Query<'_>) -> Result<(), LookupError> {
+        query.check_keys(&self.static_keys)
+    }
+
     /// Waits for the lists on which a query depends, and returns whether it had to. A query that names
     /// sources depends on lists only for those that are not known, or not at the place of the list: a known
     /// source is read by itself. Any other query depends on all of them.
@@ -216,8 +233,9 @@ impl Names {
         let needed: Vec<_> = self
             .lists
             .iter()
-            .filter(|list| query.may_be_at(&list.poll.labels))
-            .filter_map(|list| Some((list, need(list)?)))
+            .filter(|(list, _)| query.may_be_at(&list.poll.labels))
+            .filter(|(_, statics)| statics.iter().any(|labels| query.may_have(labels)))
+            .filter_map(|(list, _)| Some((list, need(list)?)))
             .collect();
         futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
         let mut has_waited = false;
@@ -250,7 +268,7 @@ impl Meaning {
     /// The labels that all of its sources have.
     fn labels(&self) -> &Labels {
         match self {
-            Self::One(entry) => &entry.source.labels,
+            Self::One(entry) => &entry.labels,
             Self::Several(several) => &several.sources[0].labels,
         }
     }

@@ -125,6 +125,53 @@ async fn an_item_has_the_labels_of_its_queue() {
 }
 
 #[tokio::test]
+async fn static_labels_select_queues_and_rule_out_entries() {
+    // The queues of vhost `down` can't be listed.
+    let broker = Double::start(None, |request| match request.target.starts_with("/api/queues/down?") {
+        true => (500, "down".to_owned()),
+        false => (200, page(request, SHOP)),
+    })
+    .await;
+    let hidden = json!({"type": "rabbitmq", "queue": "ledger", "namespaces": ["bank"], "labels": {"secret": "x"}});
+    let entries = [
+        source(&json!({"match": "orders-*", "labels": {"env": "prod"}})),
+        source(&json!({"queue": "invoices", "labels": {"env": "prod", "team": "billing"}})),
+        source(&json!({"vhost": "down", "labels": {"env": "dev"}})),
+        hidden,
+    ];
+    let server = serve(&broker, &entries).await;
+    for (selector, expected) in [
+        ("env=prod", &["5", "3", "4"][..]),
+        ("env=prod,team=billing", &["5"]),
+        ("team in (billing)", &["5"]),
+        ("env=prod,team!=billing", &["3", "4"]),
+        ("env in (prod,test),!team,queue!=orders-us", &["3"]),
+    ] {
+        assert_eq!(
+            length(&server, selector).await,
+            Ok(expected.iter().map(|text| (*text).to_owned()).collect()),
+            "{selector}"
+        );
+    }
+    let answer = get(&server, "rabbitmq_queue_publish_rate", "team=billing").await.json();
+    let labels =
+        json!({"queue": "invoices", "vhost": "default", "connection": "broker", "env": "prod", "team": "billing"});
+    assert_eq!(answer["items"][0]["metricLabels"], labels);
+    // Nothing rules out the queues that are not known.
+    for selector in ["", "env", "env=dev", "env!=prod", "vhost=down"] {
+        let (code, message) = length(&server, selector).await.unwrap_err();
+        assert!(code == 503 && message.starts_with("queues of a vhost cannot be read"), "{selector}: {message}");
+    }
+    let (code, message) = length(&server, "env=test").await.unwrap_err();
+    assert!(code == 404 && message.contains("matches env=test; it may read invoices, orders-eu"), "{message}");
+    let keys = "queue, vhost, connection, env, team, depthgauge.dev/activation, depthgauge.dev/fallback";
+    for key in ["secret", "region"] {
+        let expected = format!("no such selector key for rabbitmq_queue_length: {key}; it can be selected by {keys}");
+        assert_eq!(length(&server, &format!("{key}=x,env=prod")).await, Err((400, expected)));
+    }
+}
+
+#[tokio::test]
 async fn a_name_in_two_vhosts_needs_a_selector_with_the_vhost() {
     let broker = broker(&[("/", "orders", 3), ("shop", "orders", 4), ("shop", "invoices", 5)]).await;
     let entries = [source(&json!({"queue": "orders"})), source(&json!({"vhost": "shop"}))];
@@ -221,9 +268,8 @@ async fn a_list_goes_on_when_the_source_that_began_it_gives_up() {
     let (code, message) = length(&server, "queue=orders").await.unwrap_err();
     assert!(code == 503 && message.contains("timed out (operation: read)"), "{message}");
     assert_eq!(broker.count(), 2);
-    drop(answer.send(()));
-    // Pages of the list, and no list besides.
-    drop(answer.send(()));
+    answer.send(()).unwrap();
+    // The list that is under way serves both.
     assert_eq!(length(&server, "queue=invoices").await, one("5"));
     assert_eq!(broker.count(), 2);
 }
