@@ -8,7 +8,7 @@ use ::http::StatusCode;
 use ::http::header::{HeaderMap, LOCATION};
 
 use super::proxy::{Proxy, ProxyFailure};
-use super::url::Url;
+use super::url::{Url, is_near};
 use crate::upstream::{Cause, Refusal};
 
 /// What the log shows of an answer: a sentence or two.
@@ -68,6 +68,9 @@ pub enum Unreachable {
     /// Closed before or within the answer.
     #[error("connection lost")]
     Lost,
+    /// The same by a host that no proxy leads to, such as a Service of this cluster.
+    #[error("connection lost")]
+    LostNearby,
 }
 
 /// An HTTP status other than 2xx.
@@ -264,14 +267,14 @@ pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Err
     let fault = lost(error);
     let Fault::Unreachable(kind, cause) = fault else { return fault };
     let what = match (tunnel, kind) {
-        (Some(what), Unreachable::Lost) => what,
+        (Some(what), Unreachable::Lost | Unreachable::LostNearby) => what,
         // Only the proxy is connected to by name and address.
         (_, Unreachable::Refused) => "connection refused",
         (_, Unreachable::NoSuchHost) => "host name not found",
         (_, Unreachable::Late) => "timed out",
         // Only the connection to the proxy has TLS.
         (_, Unreachable::Tls) if has_no_tls => "TLS handshake failed",
-        (_, Unreachable::Tls | Unreachable::Lost) => return Fault::Unreachable(kind, cause),
+        (_, Unreachable::Tls | Unreachable::Lost | Unreachable::LostNearby) => return Fault::Unreachable(kind, cause),
     };
     match proxy() {
         Some(proxy) => Fault::Proxy(ProxyFailure { proxy, what }.into(), cause),
@@ -291,9 +294,11 @@ pub fn tunnel_failure(text: &str) -> Option<&'static str> {
 
 /// What went wrong with a connection.
 pub(super) fn lost(error: reqwest::Error) -> Fault {
+    let is_nearby = error.url().and_then(Url::host_str).is_some_and(is_near);
     let mut kind = match (error.is_timeout(), error.is_connect()) {
         (true, false) => return Fault::TimedOut,
         (true, true) => Unreachable::Late,
+        (false, _) if is_nearby => Unreachable::LostNearby,
         (false, _) => Unreachable::Lost,
     };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);

@@ -150,6 +150,37 @@ fn instance_principals_reach_the_metadata_service_by_ipv4_and_by_ipv6() {
 }
 
 #[test]
+fn ports_of_connections_are_one_list() {
+    let policies = documents(&root("manifests/base/networkpolicy.yaml"));
+    let policy = one(&policies, "NetworkPolicy", "depthgauge");
+    // What the patch of the guide appends to.
+    let rule = &policy["spec"]["egress"][0];
+    assert!(rule["to"].is_null() && rule["ports"].as_array().unwrap().len() == 4, "{rule}");
+    let (guide, patch) =
+        (read(&root("docs/install.md")), "path: /spec/egress/0/ports/-, value: {protocol: TCP, port: 9090}");
+    assert!(guide.contains(patch) && guide.contains("networkPolicy.connectionPorts: [9090, 15672]"));
+    let (chart, values) = ("manifests/chart/templates/networkpolicy.yaml", "manifests/chart/values.yaml");
+    assert!(read(&root(chart)).contains("range .Values.networkPolicy.connectionPorts"));
+    assert!(read(&root(values)).contains("\n  connectionPorts: []\n"));
+}
+
+#[test]
+fn what_is_installed_without_oci_needs_no_file() {
+    let guide = read(&root("docs/install.md"));
+    let (_, after) = guide.split_once("# mine/config.yaml\n").unwrap();
+    let (config, _) = after.split_once("```").unwrap();
+    let config = depthgauge::config::Config::parse(config, depthgauge::source::KINDS)
+        .map_err(|problems| problems.lines().collect::<Vec<_>>());
+    let config = config.unwrap_or_else(|lines| panic!("{lines:?}"));
+    assert_eq!(config.source_count(), 2);
+    assert_eq!(config.warnings().len(), 1, "the password is sent without encryption: {:?}", config.warnings());
+    let (_, template) = generic();
+    let volumes = template["spec"]["volumes"].as_array().unwrap();
+    let secrets = volumes.iter().filter(|volume| !volume["secret"].is_null());
+    assert!(secrets.clone().count() > 0 && secrets.clone().all(|volume| volume["secret"]["optional"] == true));
+}
+
+#[test]
 fn cert_managers_ca_outlives_many_leaves_and_keeps_its_key() {
     let objects = documents(&root("manifests/overlays/cert-manager/certificate.yaml"));
     let (ca, leaf) = (one(&objects, "Certificate", "depthgauge-ca"), one(&objects, "Certificate", "depthgauge"));

@@ -70,6 +70,9 @@ fn remedy(fault: &Fault) -> &'static str {
             "Check that the service's certificate is trusted here: `tls.caFile`, `tls.serverName`."
         }
         Fault::Proxy(failure, _) => failure.remedy(),
+        Fault::Unreachable(Unreachable::LostNearby, _) => {
+            "Let this pod in: a NetworkPolicy there, or STRICT mTLS of a service mesh, may refuse it. Check the service."
+        }
         Fault::Unreachable(..) => "Check the network path from this pod to the service: DNS, NetworkPolicy, `url`.",
         Fault::TimedOut => "Check the network path from this pod to the service, and the service's status.",
         Fault::TooLong(_) => "Request less: the response is too long.",

@@ -163,10 +163,10 @@ fn the_config_takes_connections() {
 
 #[test]
 fn ports_of_kube_apiserver_open_for_the_server_and_for_the_hook() {
-    let values = "networkPolicy: {kubeApiserverPorts: [8443, 16443], egress: [{ports: [{protocol: TCP, port: 3128}]}]}";
+    let values = "networkPolicy: {kubeApiserverPorts: [8443, 16443], connectionPorts: [9090], egress: [{ports: [{protocol: TCP, port: 3128}]}]}";
     for (values, server, hook) in [
         ("{}", json!([53, 53, 443, 6443]), json!([443, 6443])),
-        (values, json!([53, 53, 443, 8443, 16443, 3128]), json!([443, 8443, 16443])),
+        (values, json!([53, 53, 443, 8443, 16443, 9090, 3128]), json!([443, 8443, 16443])),
     ] {
         let objects = rendered(values);
         for (name, expected) in [("depthgauge", server), ("depthgauge-unregister", hook)] {
