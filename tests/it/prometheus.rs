@@ -134,6 +134,18 @@ async fn what_a_real_prometheus_refuses() {
 }
 
 #[tokio::test]
+async fn a_query_of_too_many_samples_of_a_real_prometheus() {
+    let mut prometheus = Prometheus::start(&[], &["--query.max-samples=1000"]);
+    let many = "count_over_time(vector(1)[10m:100ms])";
+    let entries = [json!({"metric": "ready", "query": "vector(1)"}), json!({"metric": "many", "query": many})];
+    let server = serve(store(&prometheus.base), &entries, "50ms", "20s").await;
+    ready(&server, &mut prometheus).await;
+    let (code, message) = get(&server, "shop", "many", "").await.unwrap_err();
+    let cause = "422 execution: query processing would load too many samples into memory in query execution";
+    assert!(code == 503 && message.contains(&format!("Z: {cause} (operation: read). Correct `query`.")), "{message}");
+}
+
+#[tokio::test]
 async fn an_exporter_that_is_down_is_not_zero() {
     let series = [("shop", "orders", 5), ("shop", "bills", 7), ("bank", "ledger", 11)];
     let lines = series
@@ -247,6 +259,58 @@ async fn a_query_that_takes_too_long_stops_no_other_query() {
     })
     .await;
     assert_eq!(get(&server, "shop", "fast", "").await, Ok(vec!["3".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_query_that_fails_stops_no_other_query() {
+    let good = vector(&[(json!({}), "3")]).to_string();
+    let double = Double::start(None, move |request| match request.body.starts_with("query=good&") {
+        true => (200, good.clone()),
+        false => (500, "boom".to_owned()),
+    })
+    .await;
+    let entries = [json!({"metric": "bad", "query": "bad"}), json!({"metric": "good", "query": "good"})];
+    let server = serve(store(&format!("http://{}", double.address)), &entries, "20ms", "20s").await;
+    eventually("more failures than a host may have in a row", async || {
+        get(&server, "shop", "bad", "").await.unwrap_err();
+        (double.count() > 12).then_some(())
+    })
+    .await;
+    assert_eq!(get(&server, "shop", "good", "").await, Ok(vec!["3".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_store_behind_the_service_is_not_named() {
+    let sentence = "expanding series: proxy Series(): rpc error: code = Aborted desc = receive series from Addr: 10.1.2.3:10901 LabelSets: {cluster=\"bank\"}: rpc error: code = Unavailable";
+    let answer = json!({"status": "error", "errorType": "execution", "error": sentence}).to_string();
+    let double = Double::start(None, move |_| (422, answer.clone())).await;
+    for namespace_label in [json!(null), json!("namespace")] {
+        let mut entry = json!({"metric": "requests", "query": "a", "namespaceLabel": namespace_label});
+        if namespace_label.is_null() {
+            entry.as_object_mut().unwrap().remove("namespaceLabel");
+        }
+        let server = serve(store(&format!("http://{}", double.address)), &[entry], "50ms", "20s").await;
+        let (code, message) = get(&server, "shop", "requests", "").await.unwrap_err();
+        let expected = "Z: 422 execution: a store behind this service failed (operation: read). Check the stores";
+        assert!(code == 503 && message.contains(expected), "{message}");
+        assert!(!message.contains("10.1.2.3") && !message.contains("bank"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_with_too_many_items_gets_the_error_alone() {
+    let many = (0..10_001).map(|n| (json!({"namespace": "large", "n": n.to_string()}), "1"));
+    let series: Vec<(Value, &str)> = many.chain([(json!({"namespace": "shop"}), "3")]).collect();
+    let answer = vector(&series).to_string();
+    let double = Double::start(None, move |_| (200, answer.clone())).await;
+    let entry =
+        json!({"metric": "requests", "query": "a", "items": "sum", "namespaceLabel": "namespace", "namespaces": ["*"]});
+    let server = serve(store(&format!("http://{}", double.address)), &[entry], "60s", "60s").await;
+    assert_eq!(get(&server, "shop", "requests", "").await, Ok(vec!["3".to_owned()]));
+    let (code, message) = get(&server, "large", "requests", "n=7").await.unwrap_err();
+    let expected =
+        "metric \"requests\" has 10001 items in this namespace, and there can be 1000: aggregate in the query";
+    assert_eq!((code, message.as_str()), (503, expected));
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::support::client::{Answer, Served, values_path};
 use crate::support::server::Server;
 
-mod broker;
 mod real;
 mod shared;
 

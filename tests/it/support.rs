@@ -26,6 +26,7 @@ pub(crate) mod oci;
 pub(crate) mod principals;
 pub(crate) mod program;
 pub(crate) mod prometheus;
+pub(crate) mod rabbitmq;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod signed;

@@ -150,15 +150,22 @@ impl QueueList {
     async fn pages(&self, admitted: bool, by: Instant) -> Result<Result<Vec<Queue>, Incomplete>, SourceError> {
         let mut pages = Pages::default();
         loop {
-            match pages.next() {
-                Ok(Some(number)) => pages.add(self.page(number, admitted && number == 1, by).await?),
+            let number = match pages.next() {
+                Ok(Some(number)) => number,
                 Ok(None) => return Ok(pages.finish()),
                 Err(incomplete) => return Ok(Err(incomplete)),
+            };
+            match self.page(number, admitted && number == 1, by).await? {
+                Some(page) => pages.add(page),
+                None => return Ok(Err(Incomplete::Changed)),
             }
         }
     }
 
-    async fn page(&self, number: u32, admitted: bool, by: Instant) -> Result<Page, SourceError> {
+    /// Reads a page. `None` if there is none of that number, although there was one when the first page was
+    /// read.
+    async fn page(&self, number: u32, admitted: bool, by: Instant) -> Result<Option<Page>, SourceError> {
+        let is_first = number == 1;
         let (number, size) = (number.to_string(), PAGE_SIZE.to_string());
         let page = [("page", &*number), ("page_size", &*size)];
         let query: Vec<(&str, &str)> = page.into_iter().chain(self.query.parameters.iter().copied()).collect();
@@ -166,8 +173,11 @@ impl QueueList {
             true => self.service.get(&self.path, self.query.key, &query, by).await,
             false => self.service.get_more(&self.path, self.query.key, &query, by).await,
         };
-        let response = response.map_err(|failure| trouble::of_request(&self.path, &failure))?;
-        serde_json::from_slice(&response.body).map_err(|error| trouble::no_page(&self.path, &error))
+        let response = match response {
+            Err(failure) if !is_first && trouble::is_out_of_range(&failure) => return Ok(None),
+            response => response.map_err(|failure| trouble::of_request(&self.path, &failure))?,
+        };
+        serde_json::from_slice(&response.body).map(Some).map_err(|error| trouble::no_page(&self.path, &error))
     }
 }
 

@@ -51,6 +51,12 @@ pub(super) fn of_request(path: &str, failure: &Failure) -> SourceError {
     SourceError { remedy, ..error }
 }
 
+/// Whether there is no page of the requested number.
+pub(super) fn is_out_of_range(failure: &Failure) -> bool {
+    let Failure::Http(failure) = failure else { return false };
+    matches!(&failure.fault, Fault::Status(status) if status.code.as_deref() == Some("page_out_of_range"))
+}
+
 /// A read that waited for another one until its own deadline.
 pub(super) fn late(path: &str) -> SourceError {
     trouble(Step::Read, "timed out", LATE, path)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::join;
 
-use super::broker::Broker;
 use super::{config, length, one, source, values};
 use crate::support::eventually;
+use crate::support::rabbitmq::Broker;
 use crate::support::server::Server;
 
 /// How long a 0 may be a false one.
@@ -26,7 +26,7 @@ async fn read(broker: &Broker, sources: &[Value]) -> Server {
     serve(broker, "reader", "reader", sources).await
 }
 
-const VHOSTS: [&str; 6] = ["/", "a b", "a+b", "a/b", "Köln", "bulk"];
+const VHOSTS: [&str; 7] = ["/", "a b", "a+b", "a/b", "Köln", "bulk", "empty"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn debians_rabbitmq() {
@@ -46,6 +46,10 @@ async fn debians_rabbitmq() {
         users_without_rights_get_an_error(&broker),
         a_vhost_that_is_not_there(&broker),
         rates_are_known_after_the_first_message(&broker),
+        a_queue_that_is_not_there(&broker),
+        a_vhost_without_queues(&broker),
+        a_client_without_credentials(&broker),
+        pages_are_as_they_are_read(&broker),
     );
 }
 
@@ -94,20 +98,23 @@ async fn a_stream_has_no_counts(broker: &Broker) {
 }
 
 async fn every_vhost_and_name_is_read(broker: &Broker) {
-    let mut sources = Vec::new();
-    for (vhost, queue) in
-        VHOSTS[..5].iter().flat_map(|vhost| ["q a/b", "q+é", "q a b", "Q%2F"].map(|queue| (vhost, queue)))
-    {
-        broker.declare(vhost, queue, "classic").await;
-        // Each has another number of messages.
-        broker.publish(vhost, queue, sources.len() + 1).await;
-        let name = format!("number-{}", sources.len());
-        sources.push(source(&json!({"vhost": vhost, "queue": queue, "name": name})));
-    }
-    let server = read(broker, &sources).await;
-    for (number, source) in sources.iter().enumerate() {
-        let served = length(&server, &format!("queue=number-{number}")).await;
-        assert_eq!(served, one(&(number + 1).to_string()), "{source}");
+    let mut number = 0;
+    for vhost in &VHOSTS[..5] {
+        // Some of these vhosts have the same label, so they can't be in one config.
+        let mut expected = Vec::new();
+        for queue in ["q a/b", "q+é", "q a b", "Q%2F"] {
+            broker.declare(vhost, queue, "classic").await;
+            // Each has another number of messages.
+            number += 1;
+            broker.publish(vhost, queue, number).await;
+            expected
+                .push((number, source(&json!({"vhost": vhost, "queue": queue, "name": format!("number-{number}")}))));
+        }
+        let sources: Vec<Value> = expected.iter().map(|(_, source)| source.clone()).collect();
+        let server = read(broker, &sources).await;
+        for (number, source) in expected {
+            assert_eq!(length(&server, &format!("queue=number-{number}")).await, one(&number.to_string()), "{source}");
+        }
     }
 }
 
@@ -145,6 +152,50 @@ async fn a_vhost_that_is_not_there(broker: &Broker) {
     assert!(code == 503 && message.contains("404 (operation: read). There is no such vhost or queue"), "{message}");
 }
 
+async fn a_queue_that_is_not_there(broker: &Broker) {
+    let server = read(broker, &[source(&json!({"queue": "nowhere"}))]).await;
+    let (code, message) = length(&server, "queue=nowhere").await.unwrap_err();
+    assert!(code == 503 && message.contains("no such queue (operation: read). Check `queue` and `vhost`"), "{message}");
+    // RabbitMQ does not distinguish them.
+    let [queue, vhost] = ["queues/%2F/nowhere", "queues/nowhere/orders"].map(|path| broker.get(path, Some("owner")));
+    let (queue, vhost) = join!(queue, vhost);
+    assert_eq!(queue, vhost);
+    assert_eq!((queue.0, queue.1.contains("Not Found")), (404, true), "{}", queue.1);
+}
+
+async fn a_vhost_without_queues(broker: &Broker) {
+    let server = read(broker, &[source(&json!({"vhost": "empty"}))]).await;
+    let (code, message) = length(&server, "vhost=empty").await.unwrap_err();
+    assert!(code == 404 && message.contains("may read no queue"), "{message}");
+}
+
+async fn a_client_without_credentials(broker: &Broker) {
+    let config = config(&broker.url, &json!({}), &json!({"refresh": "500ms"}), &[source(&json!({"queue": "orders"}))]);
+    let server = Server::start(&config).await;
+    let (code, message) = length(&server, "queue=orders").await.unwrap_err();
+    assert!(code == 503 && message.contains("401 (operation: read). Check `auth` of the connection"), "{message}");
+}
+
+async fn pages_are_as_they_are_read(broker: &Broker) {
+    let get = async |query: &str| {
+        let (status, text) = broker.get(&format!("queues/empty{query}"), Some("owner")).await;
+        let body: Value = serde_json::from_str(&text).unwrap();
+        (status, body)
+    };
+    assert_eq!(get("?name=x&use_regex=true").await, (200, json!([])), "an array without `page`");
+    let (status, page) = get("?page=1&page_size=500").await;
+    let numbers = ["page_count", "filtered_count"].map(|key| page[key].clone());
+    assert_eq!((status, numbers, page["items"].clone()), (200, [json!(0), json!(0)], json!([])));
+    for (query, error) in [
+        ("?page=1&page_size=501", "invalid_pagination_parameters"),
+        ("?page=0&page_size=500", "invalid_pagination_parameters"),
+        ("?page=2&page_size=500", "page_out_of_range"),
+    ] {
+        let (status, body) = get(query).await;
+        assert_eq!((status, body["error"].as_str()), (400, Some(error)), "{query}: {body}");
+    }
+}
+
 async fn rates_are_known_after_the_first_message(broker: &Broker) {
     const RATE: &str = "rabbitmq_queue_publish_rate";
     broker.declare("/", "rates", "classic").await;
@@ -177,4 +228,69 @@ async fn a_broker_without_rates_under_a_prefix_has_counts() {
         (began.elapsed() > SETTLED).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_loses_a_node_never_has_a_false_zero() {
+    let mut broker = Broker::start_cluster(3, "", "").await;
+    broker.make_user("reader", "reader", "management", &["/"]).await;
+    // Their leaders are on the last node, and depthgauge reads through the first one.
+    for (queue, kind) in [("orders", "quorum"), ("bills", "classic")] {
+        broker.node(2).declare("/", queue, kind).await;
+        broker.node(2).publish("/", queue, 7).await;
+        let node = eventually("the node of the queue", async || {
+            let (_, text) = broker.get(&format!("queues/%2F/{queue}"), Some("owner")).await;
+            let queue: Value = serde_json::from_str(&text).unwrap();
+            queue["node"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert!(node.ends_with("-2@localhost"), "{node}");
+    }
+    let file = broker.dir().join("password");
+    std::fs::write(&file, "reader").unwrap();
+    let auth = json!({"auth": {"type": "basic", "username": "reader", "passwordFile": file}});
+    let sources = ["orders", "bills"].map(|queue| source(&json!({"queue": queue})));
+    let timing = json!({"refresh": "500ms", "maxAge": "2s"});
+    let server = Server::start(&config(&broker.url, &auth, &timing, &sources)).await;
+    // The number of messages, or none while it is unknown. It is never less than what is there.
+    let messages = async |queue: &str| {
+        let served = length(&server, &format!("queue={queue}")).await;
+        match &served {
+            Ok(values) => {
+                let count: usize = values[0].parse().unwrap();
+                assert!(count >= 7, "{queue}: {served:?}");
+                Some(count)
+            }
+            Err((code, message)) => {
+                assert!(*code == 503 && !message.contains("no such queue"), "{queue}: {served:?}");
+                None
+            }
+        }
+    };
+    for queue in ["orders", "bills"] {
+        eventually("seven messages", async || messages(queue).await.filter(|count| *count == 7)).await;
+    }
+    broker.kill(2);
+    let killed = Instant::now();
+    // Messages go on coming, and so do requests.
+    let published = std::cell::Cell::new(0);
+    let load = async {
+        while killed.elapsed() < Duration::from_secs(20) {
+            let sent = tokio::time::timeout(Duration::from_secs(2), broker.node(1).publish_one("/", "orders")).await;
+            published.set(published.get() + usize::from(matches!(sent, Ok(Ok(answer)) if answer.status() == 200)));
+        }
+    };
+    let requests = async {
+        while killed.elapsed() < Duration::from_secs(20) {
+            messages("orders").await;
+            messages("bills").await;
+        }
+    };
+    join!(load, requests);
+    // The quorum queue has another leader, and the classic one is on the node that is gone.
+    let count = eventually("more messages", async || messages("orders").await.filter(|count| *count > 7)).await;
+    assert!(count <= 7 + published.get(), "{count} of 7 + {}", published.get());
+    let (_, message) = eventually("a queue that is down", async || length(&server, "queue=bills").await.err()).await;
+    let is_down = message.contains("its state is down") || message.contains("RabbitMQ does not list it");
+    assert!(is_down || message.contains("timed out"), "{message}");
 }

@@ -275,6 +275,23 @@ async fn a_list_goes_on_when_the_source_that_began_it_gives_up() {
 }
 
 #[tokio::test]
+async fn a_list_that_becomes_shorter_meanwhile_is_read_again() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let broker = Double::start(None, move |request| match requests.fetch_add(1, Relaxed) {
+        0 => (200, page(request, SHOP)),
+        1 => (
+            400,
+            r#"{"error":"page_out_of_range","reason":"Page out of range, page: 2 page size: 2, len: 1"}"#.to_owned(),
+        ),
+        _ => (200, page(request, &SHOP[2..])),
+    })
+    .await;
+    let server = serve(&broker, &[source(&json!({"match": "*"}))]).await;
+    assert_eq!(length(&server, "").await, one("5"));
+    assert_eq!(broker.count(), 3);
+}
+
+#[tokio::test]
 async fn a_list_of_rates_that_fails_leaves_the_counts_as_they_are() {
     let broker = Double::start(None, |request| match request.target.contains("msg_rates_age") {
         true => (500, "statistics time-out".to_owned()),
