@@ -33,7 +33,7 @@
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
 //! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
-//!               external-client/, the API's official Go client, which e2e reads through
+//!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's
 //! fuzz/         one target a parser of foreign input; a workspace of its own
 //! ```
 //!

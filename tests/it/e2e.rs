@@ -46,6 +46,8 @@ mod replicas;
 mod rights;
 /// The main job: 0 to 10 and back.
 mod scaling;
+/// RabbitMQ and Prometheus as sources of plain HPAs.
+mod services;
 /// Every request beside the reference adapter's answer.
 mod side_by_side;
 /// Workloads put to sleep and woken by ourselves.
