@@ -175,7 +175,7 @@ fn has_tests(filter: &str) -> bool {
 /// What the scripts print as the head of a table, with `{…}` for what is filled in.
 #[test]
 fn tables_of_figures_have_the_columns_that_the_scripts_print() {
-    let page = named("docs/performance.md");
+    let page = named("docs/explanation/performance.md");
     let mut count = 0;
     for script in ["faults.py", "scale.py", "reaction.py"] {
         let source = fs::read_to_string(root().join("hack/bench.d").join(script)).unwrap();
@@ -199,7 +199,7 @@ fn tables_of_figures_have_the_columns_that_the_scripts_print() {
                     None => false,
                 })
             };
-            assert!(page.prose().iter().any(fits), "docs/performance.md has no table of {script}: {head}");
+            assert!(page.prose().iter().any(fits), "docs/explanation/performance.md has no table of {script}: {head}");
             count += 1;
         }
     }

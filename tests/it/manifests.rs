@@ -113,7 +113,7 @@ fn pods_start_without_any_secret_of_credentials() {
     let names: Vec<&Value> = secrets.iter().map(|secret| &secret["secretName"]).collect();
     assert_eq!(names, ["depthgauge-oci", "depthgauge-credentials"]);
     assert!(secrets.iter().all(|secret| secret["optional"] == true), "{secrets:?}");
-    let guide = read(&root("docs/install.md"));
+    let guide = read(&root("docs/how-to/install.md"));
     let container = &template["spec"]["containers"][0];
     for (volume, name) in [("oci", "depthgauge-oci"), ("credentials", "depthgauge-credentials")] {
         let mut mounts = container["volumeMounts"].as_array().unwrap().iter();
@@ -201,13 +201,16 @@ fn before_a_move_keda_asks_where_exporter_compat_answers() {
     let config = documents(&overlay.join("config.yaml")).remove(0);
     let exported = config["sources"].as_array().unwrap().iter().filter(|source| source["export"] == true);
     let exported: Vec<String> = exported.map(|it| format!("oci_queue_length{{queue={}}}", it["name"])).collect();
-    let guide = read(&root("docs/moving.md"));
+    let guide = read(&root("docs/how-to/migrate-from-keda.md"));
     // What leads from the namespace of the exporter to ours.
     assert!(guide.contains(&format!("metadata: {{name: {name}, namespace: monitoring}}")));
     for trigger in keda::before_a_move() {
         assert_eq!(trigger.url, format!("http://{name}.monitoring:{port}/metrics"));
         assert!(exported.contains(&trigger.location), "{} of {exported:?}", trigger.location);
-        assert!(guide.contains(&trigger.url) && guide.contains(&trigger.location), "docs/moving.md has another one");
+        assert!(
+            guide.contains(&trigger.url) && guide.contains(&trigger.location),
+            "docs/how-to/migrate-from-keda.md has another one"
+        );
     }
 }
 

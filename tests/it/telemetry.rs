@@ -1,4 +1,4 @@
-//! What is on `/metrics`, written down: `docs/metrics.md` is made of it, and alerts and dashboard
+//! What is on `/metrics`, written down: `docs/reference/prometheus-metrics.md` is made of it, and alerts and dashboard
 //! may name nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,12 +49,12 @@ async fn every_metric_is_documented() {
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         table.push_str(&format!("| `{name}` | {kind} | {} | {} |\n", labels.join(", "), help.trim_end_matches('.')));
     }
-    golden::check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"), &table);
+    golden::check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/prometheus-metrics.md"), &table);
 }
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_exist() {
-    let documented = read("docs/metrics.md");
+    let documented = read("docs/reference/prometheus-metrics.md");
     let exist: BTreeSet<&str> =
         documented.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert!(exist.contains("depthgauge_requests_total"), "{exist:?}");

@@ -14,7 +14,8 @@ fn each_example_is_applied() {
         cluster.told(&["apply", "-f", after]);
         cluster.told(&["delete", "-f", after]);
     }
-    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/moving.md")).unwrap();
+    let guide =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/migrate-from-keda.md")).unwrap();
     let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
     let of = |head: &str| blocks.iter().filter(|block| block.starts_with(head)).copied().collect::<Vec<_>>();
     let hpas = of("apiVersion: autoscaling/v2\n");
@@ -41,7 +42,7 @@ fn the_exporters_old_name_leads_to_the_overlay(cluster: &Cluster, alias: &str) {
 
 #[test]
 fn a_kustomization_of_ones_own_is_built_as_documented() {
-    let guide = std::fs::read_to_string("docs/install.md").unwrap();
+    let guide = std::fs::read_to_string("docs/how-to/install.md").unwrap();
     let (_, section) = guide.split_once("## A kustomization of your own").unwrap();
     let text = section.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n")).unwrap();
     let dir = tempfile::tempdir().unwrap();
