@@ -157,7 +157,7 @@ fn ports_of_connections_are_one_list() {
     let rule = &policy["spec"]["egress"][0];
     assert!(rule["to"].is_null() && rule["ports"].as_array().unwrap().len() == 4, "{rule}");
     let (guide, patch) =
-        (read(&root("docs/install.md")), "path: /spec/egress/0/ports/-, value: {protocol: TCP, port: 9090}");
+        (read(&root("docs/how-to/your-cluster.md")), "path: /spec/egress/0/ports/-, value: {protocol: TCP, port: 9090}");
     assert!(guide.contains(patch) && guide.contains("networkPolicy.connectionPorts: [9090, 15672]"));
     let (chart, values) = ("manifests/chart/templates/networkpolicy.yaml", "manifests/chart/values.yaml");
     assert!(read(&root(chart)).contains("range .Values.networkPolicy.connectionPorts"));
@@ -166,7 +166,7 @@ fn ports_of_connections_are_one_list() {
 
 #[test]
 fn what_is_installed_without_oci_needs_no_file() {
-    let guide = read(&root("docs/install.md"));
+    let guide = read(&root("docs/how-to/install.md"));
     let (_, after) = guide.split_once("# mine/config.yaml\n").unwrap();
     let (config, _) = after.split_once("```").unwrap();
     let config = depthgauge::config::Config::parse(config, depthgauge::source::KINDS)

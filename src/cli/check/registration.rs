@@ -142,10 +142,10 @@ fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Troubl
 /// network, and the error of the connection is all that they report.
 fn remedy(error: &str) -> &'static str {
     if error.contains(ADDRESS_NOT_ALLOWED) {
-        return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/how-to/install.md, From the control plane to the pods";
+        return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/how-to/your-cluster.md";
     }
     if error == late() || UNREACHABLE.iter().any(|text| error.contains(text)) {
-        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (else chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/install.md, From the control plane to the pods; then see the lines below, and the log of depthgauge";
+        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (else chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/your-cluster.md; then see the lines below, and the log of depthgauge";
     }
     SEE_BELOW
 }

@@ -14,8 +14,11 @@ fn each_example_is_applied() {
         cluster.told(&["apply", "-f", after]);
         cluster.told(&["delete", "-f", after]);
     }
-    let guide =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/migrate-from-keda.md")).unwrap();
+    let guide = ["keda", "prometheus-adapter"].map(|from| {
+        let path = format!("{}/docs/how-to/migrate-from-{from}.md", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    });
+    let guide = guide.concat();
     let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
     let of = |head: &str| blocks.iter().filter(|block| block.starts_with(head)).copied().collect::<Vec<_>>();
     let hpas = of("apiVersion: autoscaling/v2\n");
