@@ -6,6 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::manifests;
 use crate::support::program::Home;
 
 mod page;
@@ -230,6 +231,28 @@ fn every_message_to_troubleshoot_is_one_of_the_program() {
         }
     }
     assert!(count >= 10, "{count}");
+}
+
+/// Annotation `runbook_url`, with the placeholder that the chart replaces.
+#[test]
+fn every_alert_has_its_section_to_troubleshoot() {
+    let headings = named("docs/how-to/troubleshoot.md").headings();
+    let values = fs::read_to_string(root().join("manifests/chart/values.yaml")).unwrap();
+    let page = values.lines().find_map(|line| line.strip_prefix("  runbooks: ")).unwrap();
+    let template = fs::read_to_string(root().join("manifests/chart/templates/prometheus.yaml")).unwrap();
+    assert!(template.contains(&format!("replace \"{page}\"")), "the chart replaces another address than {page}");
+    let rule = &manifests::documents(&root().join("manifests/components/prometheus/prometheusrule.yaml"))[0];
+    let alerts = rule["spec"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let mut anchors = BTreeSet::new();
+    for alert in alerts {
+        let anchor = alert["alert"].as_str().unwrap().to_lowercase();
+        assert_eq!(alert["annotations"]["runbook_url"], format!("{page}#{anchor}"));
+        assert!(headings.contains(&anchor), "no section #{anchor}");
+        anchors.insert(anchor);
+    }
+    assert!(anchors.len() > 10, "{anchors:?}");
+    let sections: BTreeSet<String> = headings.into_iter().filter(|it| it.starts_with("depthgauge")).collect();
+    assert_eq!(sections, anchors);
 }
 
 #[test]

@@ -119,3 +119,19 @@ fn the_tiltfile_names_what_there_is() {
     let deployment = read(&root("manifests/base/deployment.yaml"));
     assert!(deployment.contains(&format!("image: {image}:")), "{image}");
 }
+
+/// actionlint knows the syntax of a workflow, and not what this repository has.
+#[test]
+fn workflows_run_scripts_that_exist() {
+    let mut count = 0;
+    for file in std::fs::read_dir(root(".github/workflows")).unwrap() {
+        let text = read(&file.unwrap().path());
+        let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let words = code.flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"'=()".contains(c)));
+        for path in words.filter(|word| word.starts_with("hack/") || word.starts_with("manifests/")) {
+            assert!(root(path).exists(), "{path}");
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count}");
+}
