@@ -28,7 +28,8 @@
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
-//! docs/         tutorials, how-to, reference and explanation; tests compare it with the program; images/, made by hack/browser
+//! docs/         tutorials, how-to, reference, explanation and contributing; tests compare it with the program; images/, made by hack/browser
+//! .github/      workflows: hack/check for each change, and the release
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
 //! benches/      what hack/bench scale simulates

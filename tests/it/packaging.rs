@@ -128,7 +128,8 @@ fn workflows_run_scripts_that_exist() {
         let text = read(&file.unwrap().path());
         let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         let words = code.flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"'=()".contains(c)));
-        for path in words.filter(|word| word.starts_with("hack/") || word.starts_with("manifests/")) {
+        let paths = words.filter(|word| word.starts_with("hack/") || word.starts_with("manifests/"));
+        for path in paths.filter(|path| !path.contains('*')) {
             assert!(root(path).exists(), "{path}");
             count += 1;
         }
