@@ -156,8 +156,10 @@ fn ports_of_connections_are_one_list() {
     // What the patch of the guide appends to.
     let rule = &policy["spec"]["egress"][0];
     assert!(rule["to"].is_null() && rule["ports"].as_array().unwrap().len() == 4, "{rule}");
-    let (guide, patch) =
-        (read(&root("docs/how-to/your-cluster.md")), "path: /spec/egress/0/ports/-, value: {protocol: TCP, port: 9090}");
+    let (guide, patch) = (
+        read(&root("docs/how-to/your-cluster.md")),
+        "path: /spec/egress/0/ports/-, value: {protocol: TCP, port: 9090}",
+    );
     assert!(guide.contains(patch) && guide.contains("networkPolicy.connectionPorts: [9090, 15672]"));
     let (chart, values) = ("manifests/chart/templates/networkpolicy.yaml", "manifests/chart/values.yaml");
     assert!(read(&root(chart)).contains("range .Values.networkPolicy.connectionPorts"));
