@@ -140,15 +140,17 @@ async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: choose another {flag}"))
 }
 
-/// Ends when somebody asks the process to: SIGTERM from a kubelet, SIGINT from a keyboard.
-async fn asked_to_stop() -> Result<()> {
+/// Ends at SIGTERM, from a kubelet, and at SIGINT, from a keyboard. From the call on, neither kills the
+/// process.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// For flags: `10s`, `1m30s`.

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{asked_to_stop, clock, listen};
+use super::{clock, listen, stop_signal};
 use crate::admin::status::{self, Facts, Status};
 use crate::api::Metrics;
 use crate::auth::{Audit, Auth, Authorizer, Gate, Question, Trust, Undecided, Verdict};
@@ -77,6 +77,8 @@ struct Ports {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { time, secure_port } = self;
+        // Before there are files to delete.
+        let stop = stop_signal()?;
         let dir = tempfile::Builder::new().prefix("depthgauge-demo-").tempdir().context("no temporary directory")?;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let ports = Ports {
@@ -100,7 +102,7 @@ impl Args {
         };
         let ended = tokio::select! {
             result = script.run() => result,
-            result = asked_to_stop() => result,
+            () = stop => Ok(()),
             result = end => result,
             Some(part) = parts.join_next() => part.context("a part of the demo panicked").and_then(|()| {
                 anyhow::bail!("a part of the demo ended")

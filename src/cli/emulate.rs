@@ -12,7 +12,7 @@ use depthgauge_emulator::queue_id::QueueId;
 use depthgauge_emulator::{Emulator, Options};
 
 use self::wave::Wave;
-use super::{asked_to_stop, clock, listen};
+use super::{clock, listen, stop_signal};
 use crate::metric::is_label_value;
 
 mod wave;
@@ -66,6 +66,8 @@ struct KeyArg {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { address, queues, keys, visibility, dead_letter_after, profile_dir, wave } = self;
+        // Before there are files to delete.
+        let stop = stop_signal()?;
         let queues = distinct(queues)?;
         let mut known = Vec::new();
         for KeyArg { key_id, file } in keys {
@@ -94,11 +96,6 @@ impl Args {
             println!("queue {name} {id}");
         }
         let emulator = Emulator::new(Options { visibility, dead_letter_after, queues, keys: known }, clock);
-        let stop = async {
-            if let Err(error) = asked_to_stop().await {
-                tracing::error!(%error, "stopping");
-            }
-        };
         let load = async {
             match wave {
                 Some(wave) => wave.roll(&emulator).await,

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
-use super::{asked_to_stop, clock};
+use super::{clock, stop_signal};
 
 mod origin;
 mod print;
@@ -90,6 +90,7 @@ impl Args {
 
 /// Until Ctrl-C, or until nobody reads any more.
 async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> {
+    let stop = stop_signal()?;
     let mut out = io::stdout();
     let mut watch = Watch::new(form, out.is_terminal());
     let mut looks = tokio::time::interval(LOOK);
@@ -106,7 +107,7 @@ async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> 
         }
     };
     tokio::select! {
-        stopped = asked_to_stop() => stopped?,
+        () = stop => {}
         () = looking => {}
     }
     // Below the line that was being drawn.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::scaling::Outlook;
 use crate::apiservice::Install;
-use crate::cli::asked_to_stop;
+use crate::cli::stop_signal;
 use crate::health::Reporter;
 use crate::zero::{Lease, Zero};
 
@@ -77,7 +77,7 @@ impl Parts {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            asked = asked_to_stop() => asked?,
+            () = stop_signal()? => {}
             () = ready => {}
             Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
         }
@@ -104,10 +104,7 @@ impl Parts {
         };
         tokio::select! {
             () = drained => Ok(()),
-            asked = asked_to_stop() => {
-                asked?;
-                bail!("stopped immediately by a second signal");
-            }
+            () = stop_signal()? => bail!("stopped immediately by a second signal"),
         }
     }
 }
