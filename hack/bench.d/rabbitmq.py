@@ -139,17 +139,26 @@ class Controller(threading.Thread):
             due, path = self.due.pop(0)
             if self.over.wait(max(0, due - time.monotonic())):
                 return
-            began = time.monotonic()
-            status, said = self.caller.get(path)
-            self.waits.append(time.monotonic() - began)
-            answer = json.loads(said)
-            if status == 200:
-                read = datetime.fromisoformat(answer["items"][0]["timestamp"]).timestamp()
-                self.ages.append(time.time() - read)
-            else:
-                self.failed[f"{status} {answer.get('message', '')[:120]}"] += 1
+            self.query(path)
             self.due.append((due + PERIOD, path))
             self.due.sort()
+
+    def query(self, path):
+        began = time.monotonic()
+        try:
+            status, said = self.caller.get(path)
+        except OSError as error:
+            # The next request opens another connection.
+            self.caller.connection.close()
+            self.failed[str(error)] += 1
+            return
+        self.waits.append(time.monotonic() - began)
+        answer = json.loads(said)
+        if status != 200:
+            self.failed[f"{status} {answer.get('message', '')[:120]}"] += 1
+            return
+        read = datetime.fromisoformat(answer["items"][0]["timestamp"]).timestamp()
+        self.ages.append(time.time() - read)
 
 
 def run(options, folder):
