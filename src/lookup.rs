@@ -300,6 +300,12 @@ impl Catalog {
         kind_of(self.entries().metrics.kinds, metric.as_str()).map(|kind| kind.label)
     }
 
+    /// The label that names the source of this sample, if its metric has one.
+    pub fn label_of(&self, sample: &Sample) -> Option<&'static str> {
+        let kind = kind_of(self.entries().metrics.kinds, sample.metric.as_str())?;
+        kind.name_labels().find(|label| sample.labels.value(label).is_some()).or(Some(kind.label))
+    }
+
     fn query<'q>(&self, metric: &str, selector: &'q Selector) -> Result<Query<'q>, LookupError> {
         Query::parse(metric, selector, &self.entries().metrics)
     }
@@ -375,8 +381,8 @@ fn in_range(metric: &MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Lo
 }
 
 /// A source as it appears in an error message: `queue "orders"`.
-pub fn title(kind: &Kind, name: &str) -> String {
-    format!("{} {name:?}", kind.label)
+pub fn title(label: &str, name: &str) -> String {
+    format!("{label} {name:?}")
 }
 
 fn items<'a>(

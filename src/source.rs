@@ -44,6 +44,7 @@ pub struct Kind {
     /// The value of `type` in the config: `oci-queue`.
     pub name: &'static str,
     /// The label whose value is the name of a source: `queue`. Messages use the same word for a source.
+    /// Sources of a form may have another one, see [`Form::label`].
     pub label: &'static str,
     /// The metrics that each of its sources has, sorted. If there are none, key `metric` of each entry
     /// chooses the name, and the items of a source are distinguished by labels that reads return.
@@ -62,7 +63,7 @@ pub struct Kind {
     /// The labels that select a part of a source and whose values can't be listed: `channel`.
     pub parts: &'static [&'static str],
     /// The ways to write an entry. The first whose key is present applies, otherwise the last. A key with
-    /// the name of `label` is the name of a source that has no other one.
+    /// the name of the form's label is the name of a source that has no other one.
     pub forms: &'static [Form],
     /// Whether a read may take long although the service is well. Its `timeout` is 10 s then, unless the
     /// config says otherwise.
@@ -82,6 +83,8 @@ pub struct Form {
     pub key: &'static str,
     /// Its keys, in addition to those that every entry has.
     pub keys: &'static [Key],
+    /// The label whose value is the name of a source of this form, if it is not [`Kind::label`].
+    pub label: Option<&'static str>,
 }
 
 /// The type of connection that sources of a kind are read through, such as a client with credentials.
@@ -319,6 +322,24 @@ impl Kind {
         let forms = self.forms;
         forms.iter().find(|form| has(form.key)).or_else(|| forms.last())
     }
+
+    /// The label whose value is the name of a source of the form with this key.
+    pub fn label_of(&self, form: &str) -> &'static str {
+        self.forms.iter().find(|of| of.key == form).and_then(|of| of.label).unwrap_or(self.label)
+    }
+
+    /// The labels whose values are names of sources, each once.
+    pub fn name_labels(&self) -> impl Iterator<Item = &'static str> {
+        let of_form = move |(at, form): (usize, &'static Form)| {
+            form.label.filter(|label| *label != self.label && self.forms[..at].iter().all(|of| of.label != form.label))
+        };
+        std::iter::once(self.label).chain(self.forms.iter().enumerate().filter_map(of_form))
+    }
+
+    /// Whether the value of this label is the name of a source.
+    pub fn is_name_label(&self, label: &str) -> bool {
+        self.label == label || self.forms.iter().any(|form| form.label == Some(label))
+    }
 }
 
 // === impl dyn Source ===
@@ -373,7 +394,7 @@ mod tests {
             assert_eq!(kind.depths.is_empty(), kind.chooses(), "{}", kind.name);
             let mut some = kind.depths.iter().chain(kind.apart);
             assert!(some.all(|metric| kind.metrics.contains(metric)), "{}", kind.name);
-            let mut labels = vec![kind.label];
+            let mut labels: Vec<&str> = kind.name_labels().collect();
             labels.extend(kind.labels);
             labels.extend(kind.parts);
             let before = labels.len();

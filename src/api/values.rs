@@ -74,7 +74,7 @@ impl Metrics {
             Form::Table(encoding, api_version) => {
                 let content = Content {
                     namespace: namespace.as_str(),
-                    label: samples.first().and_then(|sample| self.catalog.label(&sample.metric)),
+                    label: samples.first().and_then(|sample| self.catalog.label_of(sample)),
                     samples: &samples,
                     now: self.catalog.now(),
                     asked_every: self.catalog.longest_pause(&namespace, &metric, &selector),

@@ -201,9 +201,10 @@ impl Question {
     /// The label that picks sources, if this question leaves open which. Metrics whose names a config
     /// chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {
-        let label = kind_of(KINDS, &self.metric)?.label;
+        let kind = kind_of(KINDS, &self.metric)?;
         let selector = &self.selector.as_ref().ok()?.selector;
-        Some(label).filter(|_| self.is_ours && selector.named(label).is_none())
+        let is_unnamed = kind.name_labels().all(|label| selector.named(label).is_none());
+        Some(kind.label).filter(|_| self.is_ours && is_unnamed)
     }
 }
 

@@ -96,12 +96,12 @@ impl Written {
             problems.add(fields.place(key).unwrap_or(fields.at()), message);
         }
         // Entries may share a metric whose name the config chooses.
-        let names = [Some(NAME.name), Some(kind.label).filter(|_| !kind.chooses())];
+        let names = [Some(NAME.name), Some(kind.label_of(form.key)).filter(|_| !kind.chooses())];
         let name_at = names.into_iter().flatten().find(|key| own.text(key).is_some()).and_then(|key| fields.place(key));
         let location = Location { file, at: fields.at() };
         fields.finish(problems);
         let namespaces = common.texts("namespaces").iter().map(Pattern::new).collect();
-        let name = name(kind, &own);
+        let name = name(kind, form.key, &own);
         Some(Self { kind, location, name_at, name, namespaces, form, own, common, timing, connection })
     }
 
@@ -126,6 +126,11 @@ impl Written {
 
     fn key(&self, name: &str) -> Option<&'static Key> {
         self.form.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The label of its name.
+    pub(super) fn label(&self) -> &'static str {
+        self.kind.label_of(self.form.key)
     }
 
     /// Whether it is also exposed as a gauge.
@@ -160,8 +165,8 @@ impl Written {
 }
 
 /// The name of a source or of its metric, or the pattern of listed sources: by default all of them.
-pub(super) fn name(kind: &Kind, own: &Values) -> String {
-    let names = [NAME.name, METRIC.name, kind.label, MATCH.name].into_iter();
+pub(super) fn name(kind: &Kind, form: &str, own: &Values) -> String {
+    let names = [NAME.name, METRIC.name, kind.label_of(form), MATCH.name].into_iter();
     names.filter_map(|key| own.text(key)).next().unwrap_or("*").to_owned()
 }
 

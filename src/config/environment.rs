@@ -66,7 +66,7 @@ fn entry(
     }
     Some(Ok(Entry {
         kind,
-        name: name(kind, &own),
+        name: name(kind, form.key, &own),
         namespaces: names.into_iter().map(Pattern::new).collect(),
         timing: Timing::default(),
         export: false,

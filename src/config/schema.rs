@@ -62,23 +62,21 @@ pub fn schema(kinds: Kinds) -> serde_json::Result<Value> {
 
 /// An entry of this kind: the first form whose key is present, otherwise the last.
 fn entry(kind: &Kind) -> serde_json::Result<Value> {
-    let mut forms = kind.forms.iter().rev();
-    let mut then = match forms.next() {
-        Some(last) => form(kind, last)?,
-        None => json!({}),
-    };
-    for other in forms {
-        // The last form never has this key, but editors must suggest it.
-        let picked = other.keys.iter().filter(|key| key.name == other.key);
-        for (name, schema) in picked
-            .map(|key| properties([std::slice::from_ref(key)]))
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-        {
-            then["properties"][name] = schema;
+    let mut then = json!({});
+    for (at, of) in kind.forms.iter().enumerate().rev() {
+        let mut own = form(kind, of)?;
+        // This form never has the keys that pick the others, but editors must suggest them.
+        for earlier in &kind.forms[..at] {
+            for key in earlier.keys.iter().filter(|key| key.name == earlier.key) {
+                for (name, schema) in properties([std::slice::from_ref(key)])? {
+                    own["properties"][name] = schema;
+                }
+            }
         }
-        then = json!({"if": {"required": [other.key]}, "then": form(kind, other)?, "else": then});
+        then = match at + 1 == kind.forms.len() {
+            true => own,
+            false => json!({"if": {"required": [of.key]}, "then": own, "else": then}),
+        };
     }
     Ok(json!({
         "if": {"required": ["type"], "properties": {"type": {"const": kind.name}}},

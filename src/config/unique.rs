@@ -25,8 +25,8 @@ pub(super) fn check(written: &[Written], connections: &Connections, report: &mut
     let mut earlier: HashMap<_, Earlier<'_>> = HashMap::new();
     for entry in written {
         let Some(at) = entry.name_at else { continue };
-        let (location, label, name) = (Location { at, ..entry.location }, entry.kind.label, &*entry.name);
-        let earlier = earlier.entry((entry.kind.name, name, entry.place(connections))).or_default();
+        let (location, label, name) = (Location { at, ..entry.location }, entry.label(), &*entry.name);
+        let earlier = earlier.entry((entry.kind.name, label, name, entry.place(connections))).or_default();
         if let Some((first, why)) = earlier.clash(entry) {
             let first = report.place(first, location);
             let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");

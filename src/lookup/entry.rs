@@ -13,6 +13,8 @@ use crate::source::Kind;
 /// A source under its name. Config entries of one definition share it.
 pub(super) struct NamedSource {
     pub(super) kind: &'static Kind,
+    /// The label of its name.
+    pub(super) label: &'static str,
     /// A label value.
     pub(super) name: Arc<str>,
     pub(super) labels: Labels,
@@ -69,27 +71,33 @@ impl Entry {
 
 impl NamedSource {
     /// A source that the config names, with its static labels.
-    pub(super) fn new(name: &str, kind: &'static Kind, labels: Labels, readings: Arc<Readings>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        kind: &'static Kind,
+        label: &'static str,
+        labels: Labels,
+        readings: Arc<Readings>,
+    ) -> Self {
         let labels = readings.source.labels().iter().fold(labels, |all, (key, value)| all.with(key, value));
         // The name of a metric is no label.
-        let labels = if kind.chooses() { labels } else { labels.with(kind.label, name) };
-        Self { kind, name: name.into(), labels, readings }
+        let labels = if kind.chooses() { labels } else { labels.with(label, name) };
+        Self { kind, label, name: name.into(), labels, readings }
     }
 
     /// A source under any name: one that is listed, or that the config calls by what it reads.
-    pub(super) fn listed(true_name: &str, kind: &'static Kind, readings: Arc<Readings>) -> Self {
+    pub(super) fn listed(true_name: &str, kind: &'static Kind, label: &'static str, readings: Arc<Readings>) -> Self {
         let name = selectable(true_name);
-        let mut source = Self::new(&name, kind, Labels::default(), readings);
+        let mut source = Self::new(&name, kind, label, Labels::default(), readings);
         if name != true_name {
             source.labels = source.labels.with(NAME, true_name);
         }
         source
     }
 
-    /// The values of the labels that distinguish it from other sources of its name, in the order of
+    /// What distinguishes it from other sources of its name: the label of the name, and the values of
     /// [`Kind::labels`].
     pub(super) fn place(&self) -> impl Iterator<Item = Option<&str>> {
-        self.kind.labels.iter().map(|label| self.labels.value(label))
+        std::iter::once(Some(self.label)).chain(self.kind.labels.iter().map(|label| self.labels.value(label)))
     }
 
     /// The name without the changes that make it a label value.

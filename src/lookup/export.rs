@@ -40,16 +40,17 @@ impl Collector for Gauges {
         for kind in entries.metrics.kinds {
             let mine = entries.exported().filter(|source| source.kind.name == kind.name);
             // Once for all gauges: they are of one reading.
-            let known: Vec<_> = mine.filter_map(|source| Some((&*source.name, source.readings.well()?))).collect();
+            let known: Vec<_> =
+                mine.filter_map(|source| Some((source.label, &*source.name, source.readings.well()?))).collect();
             if known.is_empty() {
                 continue;
             }
             for gauge in kind.gauges {
                 let name = gauge.metric.as_str();
                 let mut family = encoder.encode_descriptor(name, gauge.help, None, MetricType::Gauge)?;
-                for (name, good) in &known {
+                for (label, name, good) in &known {
                     let Some(value) = good.value.value(&gauge.metric) else { continue };
-                    let labels = [(kind.label, *name)];
+                    let labels = [(*label, *name)];
                     ConstGauge::new(value.as_f64()).encode(family.encode_family(&labels)?)?;
                 }
             }

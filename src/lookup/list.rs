@@ -52,6 +52,8 @@ pub(super) struct ListRead {
     /// The same with the end of the identity.
     log_title: String,
     kind: &'static Kind,
+    /// The label of the names of its sources.
+    pub(super) label: &'static str,
     /// See [`Listing::identity`].
     identity: String,
     /// See [`Listing::labels`].
@@ -69,6 +71,7 @@ impl ListRead {
     pub(super) fn new(
         id: ListId,
         kind: &'static Kind,
+        label: &'static str,
         pattern: &str,
         listing: Box<dyn Listing>,
         refresh: Duration,
@@ -76,7 +79,7 @@ impl ListRead {
     ) -> Self {
         let (title, log_title) = titles(&*listing, pattern);
         let (identity, labels, pattern) = (listing.identity(), listing.labels(), Pattern::new(pattern));
-        Self { id, title, log_title, kind, identity, labels, refresh, pattern, listing, reports }
+        Self { id, title, log_title, kind, label, identity, labels, refresh, pattern, listing, reports }
     }
 
     /// Whether a source that a selector picks by this label value can be in the list.

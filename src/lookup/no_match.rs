@@ -13,17 +13,21 @@ const NAMES_MAX: usize = 10;
 /// The error of a selector that picks no source of this kind.
 pub(super) fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, selector: &Selector) -> LookupError {
     let names = view.names(kind);
-    let mut known: Vec<&str> = names.iter().flat_map(|names| names.meanings()).map(Meaning::name).collect();
+    // The sources that the selector is about.
+    let has = |label: &&'static str| selector.requirements().iter().any(|of| of.key() == *label);
+    let label = kind.name_labels().find(has).unwrap_or(kind.label);
+    let meanings = names.iter().flat_map(|names| names.meanings()).filter(|meaning| meaning.label() == label);
+    let mut known: Vec<&str> = meanings.map(Meaning::name).collect();
     known.dedup();
     if known.is_empty() {
-        let (namespace, label) = (shortened(namespace.as_str(), 63), kind.label);
+        let namespace = shortened(namespace.as_str(), 63);
         let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
         return LookupError::NoMatch(message);
     }
-    let mut message = no_match_message(kind.label, namespace.as_str(), &selector.to_string(), &known);
-    if let Some(hidden) = names.and_then(|names| names.hidden().first()) {
+    let mut message = no_match_message(label, namespace.as_str(), &selector.to_string(), &known);
+    if let Some(hidden) = names.and_then(|names| names.hidden().iter().find(|entry| entry.source.label == label)) {
         let name = shortened(hidden.source.true_name(), 63);
-        let reason = format!("; another {} {name:?} can't be selected: {}", kind.label, refused::hidden_reason(hidden));
+        let reason = format!("; another {label} {name:?} can't be selected: {}", refused::hidden_reason(hidden));
         if message.len() + reason.len() <= NAMES_BYTES {
             message.push_str(&reason);
         }

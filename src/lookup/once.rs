@@ -37,8 +37,9 @@ pub async fn read_once(single: &Single, clock: Clock) -> Result<Items, String> {
 /// The sources of a config entry, each to be read by itself: the one that it names, or those that are
 /// listed now. The error is as of [`read_once`].
 pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>, String> {
-    let SourceConfig { name, kind, timing, source, .. } = config;
-    let single = |name: &str, Identified { source, .. }| Single { title: title(kind, name), kind, timing, source };
+    let SourceConfig { name, kind, timing, source, definition, .. } = config;
+    let label = kind.label_of(definition.form);
+    let single = |name: &str, Identified { source, .. }| Single { title: title(label, name), kind, timing, source };
     let listing = match source {
         Opened::One(source) => return Ok(vec![single(&name, source)]),
         Opened::Many(listing) => listing,

@@ -50,7 +50,7 @@ impl<'q> Query<'q> {
         for requirement in selector.requirements() {
             let key = requirement.key();
             if let Some(kind) = kind {
-                if key == kind.label || kind.labels.contains(&key) {
+                if kind.is_name_label(key) || kind.labels.contains(&key) {
                     continue;
                 }
                 if let Some(label) = kind.parts.iter().find(|label| **label == key) {
@@ -113,7 +113,7 @@ impl<'q> Query<'q> {
 
     /// The only names that can be selected, where the selector lists them.
     pub(super) fn named(&self) -> Option<&BTreeSet<String>> {
-        self.selector.named(self.kind?.label)
+        self.kind?.name_labels().find_map(|label| self.selector.named(label))
     }
 
     /// The items that are selected of those that one read has brought, or of the `visible` ones. Where
@@ -135,11 +135,13 @@ impl<'q> Query<'q> {
         picked
     }
 
-    /// Whether items that have these labels, and others, may be selected.
+    /// Whether items that have these labels, and others, may be selected. Labels that name sources are no
+    /// others.
     pub(super) fn may_select(&self, labels: &Labels) -> bool {
+        let names = |key| self.kind.is_some_and(|kind| kind.is_name_label(key) || kind.labels.contains(&key));
         let mut of_these = self.label_requirements().filter_map(|requirement| {
-            let value = labels.value(requirement.key())?;
-            Some(requirement.matches(Some(value)))
+            let value = labels.value(requirement.key());
+            (value.is_some() || names(requirement.key())).then(|| requirement.matches(value))
         });
         of_these.all(|matches| matches)
     }
@@ -161,10 +163,13 @@ impl<'q> Query<'q> {
         )))
     }
 
-    /// Whether a source with these labels may be selected, whatever its name is.
-    pub(super) fn may_be_at(&self, labels: &Labels) -> bool {
-        let places = self.kind.map_or(&[][..], |kind| kind.labels);
-        let mut requirements = self.selector.requirements().iter().filter(|of| places.contains(&of.key()));
+    /// Whether a source with these labels may be selected, whatever its name is. `name`: the label of its name.
+    pub(super) fn may_be_at(&self, labels: &Labels, name: &str) -> bool {
+        let is_meant = |of: &&Requirement| {
+            let key = of.key();
+            self.kind.is_some_and(|kind| kind.labels.contains(&key) || (key != name && kind.is_name_label(key)))
+        };
+        let mut requirements = self.selector.requirements().iter().filter(is_meant);
         requirements.all(|requirement| requirement.matches(labels.value(requirement.key())))
     }
 
@@ -254,7 +259,7 @@ fn no_such_key<'k>(
     key: &str,
     static_keys: impl IntoIterator<Item = &'k String>,
 ) -> LookupError {
-    let mut keys = vec![kind.label];
+    let mut keys: Vec<&str> = kind.name_labels().collect();
     keys.extend(kind.labels);
     keys.extend(kind.parts);
     let statics: Vec<&str> = static_keys.into_iter().map(String::as_str).collect();

@@ -68,13 +68,14 @@ impl ReadingsMaker {
     pub(super) fn make(
         &self,
         kind: &'static Kind,
+        label: &str,
         name: &str,
         identity: &str,
         timing: Timing,
         source: Box<dyn Source>,
     ) -> Arc<Readings> {
         let Self { context, parts, sources } = self.clone();
-        let (title, source): (_, Arc<dyn Source>) = (title(kind, name), source.into());
+        let (title, source): (_, Arc<dyn Source>) = (title(label, name), source.into());
         let read = SourceRead {
             title: title.clone(),
             kind,

@@ -92,15 +92,16 @@ impl Registry {
             let key = Key { kind: kind.name, name, timing, definition };
             match source {
                 Opened::One(Identified { identity, source }) => {
+                    let label = kind.label_of(key.definition.form);
                     let kept = self.sources.get(&key).or_else(|| sources.get(&key)).cloned();
                     let source = kept.unwrap_or_else(|| {
                         // The name of a metric is no label value.
                         let name = if kind.chooses() { Cow::Borrowed(&*key.name) } else { selectable(&key.name) };
-                        let readings = self.maker.make(kind, &name, &identity, timing, source);
+                        let readings = self.maker.make(kind, label, &name, &identity, timing, source);
                         readings.inherit(&known);
                         Arc::new(match kind.chooses() {
-                            true => NamedSource::new(&key.name, kind, labels, readings),
-                            false => NamedSource::listed(&key.name, kind, readings),
+                            true => NamedSource::new(&key.name, kind, label, labels, readings),
+                            false => NamedSource::listed(&key.name, kind, label, readings),
                         })
                     });
                     self.sources.insert(key, source.clone());
@@ -148,9 +149,9 @@ impl Registry {
         known: &Arc<Known>,
     ) -> ListedSources {
         self.next_list += 1;
-        let (timing, context) = (key.timing, &self.maker.context);
+        let (label, timing, context) = (kind.label_of(key.definition.form), key.timing, &self.maker.context);
         let (id, reports) = (ListId(self.next_list), self.reports.clone());
-        let read = ListRead::new(id, kind, &key.name, listing, timing.refresh, reports);
+        let read = ListRead::new(id, kind, label, &key.name, listing, timing.refresh, reports);
         let list = SourceList::of(read, timing, context.clock, context.tasks.clone());
         ListedSources { key, kind, list, members: Arc::default(), timing, before: known.clone() }
     }
@@ -221,9 +222,10 @@ impl ListedSources {
             for member in old.members.iter().filter(|member| list.poll.lists(member.true_name())) {
                 let (identity, true_name) = (member.identity(), member.true_name());
                 let Some(Identified { source, .. }) = list.poll.again(identity) else { continue };
-                let readings = maker.make(kind, &member.name, identity, *timing, source);
+                let readings = maker.make(kind, member.label, &member.name, identity, *timing, source);
                 readings.inherit(before);
-                members.insert(identity.to_owned(), Arc::new(NamedSource::listed(true_name, kind, readings)));
+                let source = NamedSource::listed(true_name, kind, member.label, readings);
+                members.insert(identity.to_owned(), Arc::new(source));
             }
         }
         self.members = members.into_values().collect();
@@ -233,7 +235,8 @@ impl ListedSources {
     /// Takes what was listed, sorted by identity; known members keep their readings. A list whose
     /// pages move while it is read may name a source twice. Returns whether anything has changed.
     fn update(&mut self, listed: Vec<Listed>, elsewhere: &Elsewhere<'_>, maker: &ReadingsMaker) -> bool {
-        let Self { kind, members: old, timing, before, .. } = self;
+        let Self { kind, list, members: old, timing, before, .. } = self;
+        let label = list.poll.label;
         let known: HashMap<_, _> = old.iter().map(|member| ((member.identity(), member.true_name()), member)).collect();
         let mut members = BTreeMap::new();
         for Listed { name, source: Identified { identity, source } } in listed {
@@ -242,8 +245,8 @@ impl ListedSources {
                 Some(member) => member.clone(),
                 None => {
                     let member = elsewhere.get(&(&*identity, &*name)).copied().cloned().unwrap_or_else(|| {
-                        let readings = maker.make(kind, &selectable(&name), &identity, *timing, source);
-                        Arc::new(NamedSource::listed(&name, kind, readings))
+                        let readings = maker.make(kind, label, &selectable(&name), &identity, *timing, source);
+                        Arc::new(NamedSource::listed(&name, kind, label, readings))
                     });
                     member.readings.inherit(before);
                     if let Some(known) = known {

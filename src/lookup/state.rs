@@ -207,7 +207,7 @@ impl ReadingState {
         let marked_down = reading.poll.marked_down();
         let state = reading.state();
         Self {
-            label: source.kind.label,
+            label: source.label,
             name: source.name.to_string(),
             namespaces: with_these
                 .flat_map(|rules| &rules.namespaces)

@@ -140,7 +140,7 @@ impl Names {
             };
             let at = names.meanings.len();
             names.by_name.entry(meant[0].source.name.clone()).or_insert(at..at).end = at + 1;
-            names.meanings.push(Meaning::of(kind, &meant));
+            names.meanings.push(Meaning::of(&meant));
         }
         names
     }
@@ -179,7 +179,8 @@ impl Names {
             None => self.meanings().filter(chosen).collect(),
         };
         for pair in meanings.windows(2) {
-            if pair[0].name() == pair[1].name() && !query.distinguishes(pair[0].labels(), pair[1].labels()) {
+            let is_same = (pair[0].label(), pair[0].name()) == (pair[1].label(), pair[1].name());
+            if is_same && !query.distinguishes(pair[0].labels(), pair[1].labels()) {
                 return Err(self.ambiguous(pair[0], pair[1]));
             }
         }
@@ -188,7 +189,7 @@ impl Names {
 
     /// The error of a selector that picks two sources of one name.
     fn ambiguous(&self, first: &Meaning, second: &Meaning) -> LookupError {
-        let Kind { label, labels, .. } = self.kind;
+        let (label, labels) = (first.label(), self.kind.labels);
         let place = |meaning: &Meaning| {
             let values = labels.iter().filter_map(|label| Some(format!("{label}={}", meaning.labels().value(label)?)));
             values.collect::<Vec<_>>().join(",")
@@ -212,7 +213,7 @@ impl Names {
     /// source is read by itself. Any other query depends on all of them.
     pub(super) async fn wait_for_lists(&self, query: &Query<'_>, by: Requester) -> Result<bool, Arc<str>> {
         let named = query.named();
-        let is_selected = |meaning: &Meaning| query.may_be_at(meaning.labels());
+        let is_selected = |meaning: &Meaning| query.may_be_at(meaning.labels(), meaning.label());
         let need = |list: &SourceList| {
             let Some(named) = named else { return Some(Need::Fresh) };
             let mut listed = named.iter().filter(|name| list.poll.may_list(name)).peekable();
@@ -233,7 +234,7 @@ impl Names {
         let needed: Vec<_> = self
             .lists
             .iter()
-            .filter(|(list, _)| query.may_be_at(&list.poll.labels))
+            .filter(|(list, _)| query.may_be_at(&list.poll.labels, list.poll.label))
             .filter(|(_, statics)| statics.iter().any(|labels| query.may_have(labels)))
             .filter_map(|(list, _)| Some((list, need(list)?)))
             .collect();
@@ -251,10 +252,10 @@ impl Names {
 
 impl Meaning {
     /// These entries of one name, of which there is at least one.
-    fn of(kind: &Kind, entries: &[&Entry]) -> Self {
+    fn of(entries: &[&Entry]) -> Self {
         match entries {
             [entry] => Self::One((*entry).clone()),
-            _ => Self::Several(Several::of(kind, entries.iter().map(|entry| entry.source.clone()).collect())),
+            _ => Self::Several(Several::of(entries.iter().map(|entry| entry.source.clone()).collect())),
         }
     }
 
@@ -262,6 +263,14 @@ impl Meaning {
         match self {
             Self::One(entry) => &entry.source.name,
             Self::Several(several) => &several.sources[0].name,
+        }
+    }
+
+    /// The label of the name.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::One(entry) => entry.source.label,
+            Self::Several(several) => several.sources[0].label,
         }
     }
 
@@ -284,8 +293,8 @@ impl Meaning {
 // === impl Several ===
 
 impl Several {
-    fn of(kind: &Kind, sources: Vec<Arc<NamedSource>>) -> Self {
-        let (count, label, name) = (sources.len(), kind.label, &sources[0].name);
+    fn of(sources: Vec<Arc<NamedSource>>) -> Self {
+        let (count, label, name) = (sources.len(), sources[0].label, &sources[0].name);
         let true_names: BTreeSet<&str> = sources.iter().map(|source| source.true_name()).collect();
         let true_names: Vec<String> =
             true_names.into_iter().map(|name| format!("{:?}", shortened(name, TRUE_NAME_BYTES))).collect();

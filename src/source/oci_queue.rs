@@ -67,7 +67,10 @@ pub const OCI_QUEUE: Kind = Kind {
     apart: &[],
     labels: &[],
     parts: &[CHANNEL, GROUP],
-    forms: &[Form { key: COMPARTMENT, keys: OF_COMPARTMENT }, Form { key: QUEUE, keys: OF_QUEUE }],
+    forms: &[
+        Form { key: COMPARTMENT, keys: OF_COMPARTMENT, label: None },
+        Form { key: QUEUE, keys: OF_QUEUE, label: None },
+    ],
     slow: false,
     connection: connection::OCI,
     // The variables of the same exporter: the `env` of its Deployment works without changes.

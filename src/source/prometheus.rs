@@ -46,7 +46,7 @@ pub const PROMETHEUS: Kind = Kind {
     apart: &[],
     labels: &[],
     parts: &[],
-    forms: &[Form { key: QUERY.name, keys: &[QUERY, WARNINGS] }],
+    forms: &[Form { key: QUERY.name, keys: &[QUERY, WARNINGS], label: None }],
     slow: false,
     connection: ConnectionType {
         name: "prometheus",

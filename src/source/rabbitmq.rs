@@ -62,7 +62,10 @@ pub const RABBITMQ: Kind = Kind {
     apart: &[DELIVER_RATE, PUBLISH_RATE],
     labels: &[VHOST, CONNECTION],
     parts: &[],
-    forms: &[Form { key: QUEUE, keys: OF_QUEUE }, Form { key: keys::MATCH.name, keys: OF_VHOST }],
+    forms: &[
+        Form { key: QUEUE, keys: OF_QUEUE, label: None },
+        Form { key: keys::MATCH.name, keys: OF_VHOST, label: None },
+    ],
     slow: true,
     connection: connection::RABBITMQ,
     environment: None,

@@ -137,13 +137,14 @@ fn the_schema_has_the_keys_that_the_decoder_knows() {
     for (at, kind) in KINDS.iter().enumerate() {
         let (name, of) = (kind.name, kind.connection.name);
         let entry = format!("/properties/sources/items/allOf/{at}/then");
-        match kind.forms {
-            [_] => places.push((format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), entry)),
-            [Form { key, .. }, ..] => places.extend([
-                (format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), format!("{entry}/else")),
-                (format!("{head}sources: [{{type: {name}, {key}: x, zzz: 1}}]\n"), format!("{entry}/then")),
-            ]),
-            [] => panic!("{name} has no form"),
+        // The first form whose key is present, otherwise the last.
+        let (last, others) = kind.forms.split_last().unwrap_or_else(|| panic!("{name} has no form"));
+        let pointer = |at: usize| format!("{entry}{}", "/else".repeat(at));
+        places.push((format!("{head}sources: [{{type: {name}, zzz: 1}}]\n"), pointer(others.len())));
+        assert!(others.iter().all(|other| other.key != last.key), "{name}");
+        for (at, Form { key, .. }) in others.iter().enumerate() {
+            let text = format!("{head}sources: [{{type: {name}, {key}: x, zzz: 1}}]\n");
+            places.push((text, format!("{}/then", pointer(at))));
         }
         let (start, end, pointer) = match kind.connection.place {
             Place::Section => (format!("{head}sources: []\n{of}: {{"), "}\n", format!("/properties/{of}")),

@@ -40,7 +40,7 @@ const PAGE: Kind = Kind {
     apart: &[],
     labels: &[],
     parts: &[],
-    forms: &[Form { key: "path", keys: &[PATH] }],
+    forms: &[Form { key: "path", keys: &[PATH], label: None }],
     slow: false,
     connection: ConnectionType {
         name: "site",

@@ -32,7 +32,7 @@ const TOY: Kind = Kind {
     apart: &[],
     labels: &[],
     parts: &[],
-    forms: &[Form { key: "colours", keys: &[COLOURS] }],
+    forms: &[Form { key: "colours", keys: &[COLOURS], label: None }],
     slow: false,
     connection: ConnectionType {
         name: "box",

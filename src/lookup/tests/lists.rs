@@ -405,6 +405,7 @@ async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it
     let read = list::ListRead::new(
         list::ListId(7),
         KINDS[0],
+        "queue",
         "a*",
         Box::new(FakeListing::of(&[("a", "1"), ("b", "2")])),
         Timing::default().refresh,
