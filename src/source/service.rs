@@ -15,8 +15,8 @@ mod keys;
 mod open;
 mod trouble;
 
-pub use keys::{KEYS, URL, URLS};
-pub use open::{urls, warnings};
+pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
+pub use open::{Way, urls, warnings};
 pub use trouble::source_error;
 
 use failover::Failover;

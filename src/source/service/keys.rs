@@ -31,9 +31,24 @@ pub const URLS: &[Key] = &[
     .examples(&[r#"["http://prometheus-0.monitoring.svc:9090", "http://prometheus-1.monitoring.svc:9090"]"#]),
 ];
 
+/// The certificates of both ends.
+pub const TLS: Key = Key::new(
+    "tls",
+    Shape::Keys(TLS_FILES),
+    "How the service proves who it is, and depthgauge to the service. Certificates are always verified.",
+);
+
+/// The proxy on the way to a service.
+pub const PROXY: Key = Key::new(
+    "proxy",
+    Shape::Text(PROXY_URL),
+    "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), except to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses.",
+)
+.examples(&["http://proxy.example.com:3128", "none"]);
+
 /// All other keys of a service.
 pub const KEYS: &[Key] = &[
-    Key::new("tls", Shape::Keys(TLS), "How the service proves who it is, and depthgauge to the service. Certificates are always verified."),
+    TLS,
     Key::new(
         "auth",
         Shape::Choice(
@@ -47,12 +62,7 @@ pub const KEYS: &[Key] = &[
     Key::new("headerFiles", Shape::Map(HEADER, FILE), "Headers of every request whose values are in these files, which are followed."),
     Key::new("params", Shape::Map(PARAMETER, Text::ANY), "Query parameters of every request. A secret belongs in `auth: {type: query}`.")
         .examples(&[r#"{"dedup": "true"}"#]),
-    Key::new(
-        "proxy",
-        Shape::Text(PROXY),
-        "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), except to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses.",
-    )
-    .examples(&["http://proxy.example.com:3128", "none"]),
+    PROXY,
     Key::new(
         "maxRequestsPerSecond",
         Shape::Count(REQUESTS_PER_SECOND_MAX),
@@ -63,7 +73,7 @@ pub const KEYS: &[Key] = &[
         .default("16"),
 ];
 
-const TLS: &[Key] = &[
+const TLS_FILES: &[Key] = &[
     Key::new("caFile", Shape::Text(FILE), "A PEM file of the certificates that are trusted instead of the system's. It is followed."),
     Key::new("certFile", Shape::Text(FILE), "A PEM file of the client certificate and of those that vouch for it. It is followed."),
     Key::new("keyFile", Shape::Text(FILE), "A PEM file of the private key of the client certificate. Default: the key is in `certFile`. It is followed."),
@@ -110,16 +120,17 @@ const OAUTH2: &[Key] = &[
 ];
 
 /// The path of a file.
-const FILE: Text = Text {
+pub const FILE: Text = Text {
     check: |text| if text.is_empty() { Err("the path of a file is expected here".to_owned()) } else { Ok(()) },
     ..Text::NONEMPTY
 };
 
 const PARAMETER: Text = Text::NONEMPTY;
 
-const BASE: Text = Text::parsed::<BaseUrl>().pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s%]+(/[^?#\\s]*)?$");
+/// A URL of a service.
+pub const BASE: Text = Text::parsed::<BaseUrl>().pattern("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s%]+(/[^?#\\s]*)?$");
 const TOKEN_URL: Text = BASE;
-const PROXY: Text = Text::parsed::<Choice>().pattern("^none$|^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s%]+/?$");
+const PROXY_URL: Text = Text::parsed::<Choice>().pattern("^none$|^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\s%]+/?$");
 
 const SCOPE: Text = Text {
     check: |text| {

@@ -46,15 +46,14 @@ pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Res
     let upstream = Arc::new(Upstream::new(limits));
     // The next URL is the retry, so that one read can try them all.
     let protocol = if bases.len() > 1 { Protocol { attempts: 1, ..protocol } } else { protocol };
-    let proxy = values.parsed::<Choice>("proxy")?;
-    let tls = tls(values)?;
+    let way = Way::of(values)?;
     let target = |base: BaseUrl| {
-        let transport = transport(&base, &tls, proxy.as_ref())?;
+        let transport = way.to(&base)?;
         let client = Client::new(upstream.clone(), transport, protocol, context.clock);
         Ok(Target { base, client })
     };
     let targets = bases.into_iter().map(target).collect::<Result<Vec<_>, OpenError>>()?;
-    let credentials = credentials(values, &tls, proxy.as_ref(), context)?;
+    let credentials = credentials(values, &way, context)?;
     let headers = values.map("headers").map(|(name, value)| {
         Ok((
             name.parse::<HeaderName>().map_err(|error| wrong(&error))?,
@@ -80,6 +79,35 @@ pub fn urls(values: &Values) -> impl Iterator<Item = &str> {
 /// The type of `auth`, and its keys.
 fn auth(values: &Values) -> (&'static str, Values) {
     values.choice("auth").map_or(("none", Values::default()), |(name, values)| (name, values.clone()))
+}
+
+/// How requests travel to a service: certificates and proxy.
+#[derive(Clone, Debug)]
+pub struct Way {
+    tls: TlsFiles,
+    proxy: Option<Choice>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// As [`super::TLS`] and [`super::PROXY`] say it.
+    pub fn of(values: &Values) -> Result<Self, OpenError> {
+        Ok(Self { tls: tls(values)?, proxy: values.parsed::<Choice>("proxy")? })
+    }
+
+    /// To the service itself.
+    pub fn to(&self, base: &BaseUrl) -> Result<Transport, OpenError> {
+        transport(base, &self.tls, self.proxy.as_ref())
+    }
+
+    /// To the service that grants its tokens. Its certificate need not be of the CA of the service, and it
+    /// gets no client certificate.
+    pub fn to_token_service(&self, url: &BaseUrl) -> Result<Transport, OpenError> {
+        let extra = TlsFiles { ca: self.tls.ca.clone(), ..TlsFiles::default() };
+        let transport = Transport::beside_system(url.url(), extra, route(url, self.proxy.as_ref())?);
+        transport.map_err(|error| OpenError(format!("{url}: {error}")))
+    }
 }
 
 fn tls(values: &Values) -> Result<TlsFiles, OpenError> {
@@ -113,12 +141,7 @@ fn route(base: &BaseUrl, proxy: Option<&Choice>) -> Result<Route, OpenError> {
     Ok(route)
 }
 
-fn credentials(
-    values: &Values,
-    tls: &TlsFiles,
-    proxy: Option<&Choice>,
-    context: Context,
-) -> Result<Credentials, OpenError> {
+fn credentials(values: &Values, way: &Way, context: Context) -> Result<Credentials, OpenError> {
     let (name, auth) = auth(values);
     let text =
         |key: &str| auth.text(key).map(str::to_owned).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
@@ -139,11 +162,7 @@ fn credentials(
         "query" => Method::Query(text("name")?, file("valueFile")?),
         "oauth2" => {
             let url = text("tokenUrl")?.parse::<BaseUrl>().map_err(|error| wrong(&error))?;
-            // Its certificate need not be of the CA of the service, and it gets no client certificate.
-            let extra = TlsFiles { ca: tls.ca.clone(), ..TlsFiles::default() };
-            let route = route(&url, proxy)?;
-            let transport = Transport::beside_system(url.url(), extra, route);
-            let transport = transport.map_err(|error| OpenError(format!("{url}: {error}")))?;
+            let transport = way.to_token_service(&url)?;
             Method::OAuth2(Box::new(ClientCredentials {
                 url: url.url().clone(),
                 transport,
