@@ -63,6 +63,9 @@ pub struct Protocol {
     /// Whether an error status may pass within a moment. One of 5xx that may not is about this request, and
     /// no failure of its host.
     pub is_transient: fn(&StatusError) -> bool,
+    /// How long a service that answers with this status wants no request at least, whatever its
+    /// `Retry-After` says.
+    pub least_pause: fn(&StatusError) -> Option<Duration>,
 }
 
 /// A header that identifies a request. An answer's own value replaces the one that was sent.
@@ -115,6 +118,7 @@ impl Default for Protocol {
             request_id: None,
             read_error: ErrorText::whole,
             is_transient: StatusError::is_server_failure,
+            least_pause: |_| None,
         }
     }
 }
@@ -297,7 +301,9 @@ impl Client {
         let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
         let location = StatusError::location(status, &headers, &request.url, &secrets);
         let message = shown(&message, &secrets);
-        Err(Fault::from(StatusError { status: status.as_u16(), code, message, location, retry_after, headers }).into())
+        let mut error = StatusError { status: status.as_u16(), code, message, location, retry_after, headers };
+        error.retry_after = error.retry_after.max((self.protocol.least_pause)(&error));
+        Err(Fault::from(error).into())
     }
 
     /// Counts what arrives, whatever Content-Length says.
