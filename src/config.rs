@@ -317,7 +317,7 @@ sources:
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq",
+            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",

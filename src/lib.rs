@@ -13,7 +13,7 @@
 //!
 //! One way only: server → auth → api → selector → lookup → source → oci → http; values come back as
 //! [`metric::Sample`]. Only [`api`] knows Kubernetes' list types, only [`oci`] knows OCI's JSON,
-//! and only `source::oci_queue` knows both sides. [`lookup`] names the [`source::Source`] trait
+//! only [`azure`] knows Atom feeds, and only the kinds in `source` know both sides. [`lookup`] names the [`source::Source`] trait
 //! and no kind of source: a new one is one file in `source/` and one line in [`source::KINDS`].
 //!
 //! # The house
@@ -100,6 +100,8 @@
 //!                      prometheus/trouble.rs: its errors in our words
 //!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share
 //!   source/rabbitmq/{page,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
+//!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
+//!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in our words
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
@@ -111,6 +113,10 @@
 //!   oci/config_file/text.rs   sections, keys and values with their lines; pure
 //!   oci/files.rs       signers made of files that are watched; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes; oci/{workload_identity,instance_principal,metadata}.rs
+//!   azure.rs           client of Azure Service Bus's management API; knows nothing of metrics
+//!   azure/{atom,error,path,namespace}.rs   what is read out of an answer, and of an error; where entities are; the host, and its cloud; pure
+//!   azure/{auth,sas,connection_string}.rs   what authenticates a request; shared access signatures; pure
+//!   azure/{token,workload_identity,managed_identity}.rs   tokens of Microsoft Entra ID; azure/reach.rs: at what address a host is
 //!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
 //!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
 //!   http/{credentials,secret,oauth2,session}.rs   credentials that are files; a file with a secret; tokens; what a service grants for minutes
@@ -173,6 +179,8 @@ pub mod lookup;
 pub mod source;
 
 pub mod oci;
+
+pub mod azure;
 
 pub mod http;
 

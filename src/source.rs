@@ -25,6 +25,7 @@ pub mod oci_queue;
 pub mod prometheus;
 pub mod rabbitmq;
 pub mod service;
+pub mod servicebus;
 
 pub use error::{SourceError, Step, Verdict};
 pub use items::{Item, Items, Substitute};
@@ -33,7 +34,8 @@ use facet::Facet;
 use keys::{Key, Values};
 
 /// Every kind of source that a config may name.
-pub const KINDS: Kinds = &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS, &rabbitmq::RABBITMQ];
+pub const KINDS: Kinds =
+    &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS, &rabbitmq::RABBITMQ, &servicebus::SERVICEBUS];
 
 /// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];

@@ -287,6 +287,6 @@ async fn namespaces_see_their_own_sources_and_no_others() {
     let none = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_len", &Selector::default()).await;
     assert_eq!(
         none.unwrap_err().to_string(),
-        "there is no metric \"oci_queue_len\"; there are oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible, rabbitmq_queue_deliver_rate, rabbitmq_queue_length, rabbitmq_queue_publish_rate, rabbitmq_queue_ready, rabbitmq_queue_unacknowledged"
+        "there is no metric \"oci_queue_len\"; there are azure_servicebus_active_messages, azure_servicebus_dead_letter_messages, azure_servicebus_scheduled_messages, oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible, rabbitmq_queue_deliver_rate, rabbitmq_queue_length and 3 more"
     );
 }

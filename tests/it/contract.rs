@@ -32,13 +32,15 @@ mod wire;
 mod oci_queue;
 mod prometheus;
 mod rabbitmq;
+mod servicebus;
 
 use message::Message;
 use outcome::{Expected, Outcome, Shape};
 use service::{Place, Protocol, Reply, Service};
 
 /// Every kind of source that the program has.
-const KINDS: &[&dyn Kind] = &[&oci_queue::OciQueue, &prometheus::Prometheus, &rabbitmq::Rabbitmq];
+const KINDS: &[&dyn Kind] =
+    &[&oci_queue::OciQueue, &prometheus::Prometheus, &rabbitmq::Rabbitmq, &servicebus::ServiceBus];
 
 /// A kind of source, as its service sees it.
 trait Kind: Sync {

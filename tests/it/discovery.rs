@@ -62,7 +62,7 @@ async fn documents_are_had_in_yaml_and_protobuf_too() {
 #[tokio::test]
 async fn fields_stand_in_the_order_of_the_go_library() {
     let server = Server::start(NO_SOURCES).await;
-    let metric = r#"{"name":"oci_queue_dead_letters","singularName":"","namespaced":true,"kind":"ExternalMetricValueList","verbs":["get"],"categories":["depthgauge"]}"#;
+    let metric = r#"{"name":"azure_servicebus_active_messages","singularName":"","namespaced":true,"kind":"ExternalMetricValueList","verbs":["get"],"categories":["depthgauge"]}"#;
     let versions = r#"[{"groupVersion":"external.metrics.k8s.io/v1beta1","version":"v1beta1"}]"#;
     for (path, beginning) in [
         (

@@ -26,11 +26,16 @@ pub(crate) async fn run(mut command: Command) -> Output {
 
 /// Python with the official SDK.
 pub(crate) async fn sdk_python() -> Command {
+    python("oci").await
+}
+
+/// Python with what `hack/setup` installs under this name.
+pub(crate) async fn python(name: &str) -> Command {
     let mut setup = Command::new(hack("setup"));
-    setup.arg("oci");
+    setup.arg(name);
     let setup = run(setup).await;
     let said = String::from_utf8_lossy(&setup.stderr);
-    assert!(setup.status.success(), "no official SDK to compare with; hack/setup oci says:\n{said}");
+    assert!(setup.status.success(), "no official client to compare with; hack/setup {name} says:\n{said}");
     let venv = String::from_utf8(setup.stdout).unwrap();
     Command::new(format!("{}/bin/python", venv.trim()))
 }

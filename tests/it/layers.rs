@@ -16,8 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Its credentials and certificates are files that are followed.
     ("http", &["upstream", "watched"]),
     ("oci", &["http", "upstream", "watched"]),
+    ("azure", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
-    ("source", &["metric", "oci", "http", "upstream", "document"]),
+    ("source", &["metric", "oci", "azure", "http", "upstream", "document"]),
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FORBIDDEN: &[(&str, &str)] = &[
     ("lookup", "source::oci_queue"),
     ("lookup", "source::rabbitmq"),
+    ("lookup", "source::servicebus"),
     ("lookup", "source::NextRequest"),
     ("api", "lookup::reader::Reader"),
 ];

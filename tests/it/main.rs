@@ -105,6 +105,9 @@ mod prometheus;
 /// Queues of RabbitMQ, played and real.
 mod rabbitmq;
 
+/// Queues and subscriptions of Azure Service Bus.
+mod servicebus;
+
 /// The manifests as files: what no API server asks of them.
 mod manifests;
 /// What the image and who builds it are told, beside what there is.

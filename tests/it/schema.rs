@@ -36,6 +36,11 @@ connections:
     params: {dedup: "true"}
     only: {cluster: prod-eu}
   broker: {type: rabbitmq, url: "https://rabbitmq.shop.svc:15671"}
+  bus:
+    type: azure-servicebus
+    namespace: shop.servicebus.windows.net
+    endpoint: http://servicebus-emulator.shop.svc:5300
+    auth: {type: sas, keyName: reader, keyFile: /etc/depthgauge-credentials/key}
 defaults: {refresh: 5s, timeout: 3s, maxAge: 60s, idleAfter: 2m}
 sources:
   - type: oci-queue
@@ -69,6 +74,10 @@ sources:
     warnings: ignore
   - {type: rabbitmq, connection: broker, vhost: shop, queue: invoices, namespaces: [shop]}
   - {type: rabbitmq, match: "bills-*", namespaces: [shop]}
+  - {type: azure-servicebus, queue: team/invoices, disabled: error, namespaces: [shop]}
+  - {type: azure-servicebus, match: "bills-*", namespaces: [shop]}
+  - {type: azure-servicebus, topic: orders, subscription: worker, namespaces: [shop]}
+  - {type: azure-servicebus, topic: orders, match: "*", namespaces: [shop]}
 "#;
 
 /// The schema as editors use it.

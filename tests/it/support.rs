@@ -29,6 +29,7 @@ pub(crate) mod prometheus;
 pub(crate) mod rabbitmq;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod service_bus;
 pub(crate) mod signed;
 
 /// How long something may take before a test gives it up: far more than it takes on a busy

@@ -171,7 +171,7 @@ async fn a_key_that_says_nothing_of_a_queue_is_400_and_names_those_that_do() {
 #[tokio::test]
 async fn an_unknown_metric_is_404_and_names_those_that_exist() {
     let scene = Scene::start().await;
-    let sentence = r#"there is no metric "oci_queue_depth"; there are oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible, rabbitmq_queue_deliver_rate, rabbitmq_queue_length, rabbitmq_queue_publish_rate, rabbitmq_queue_ready, rabbitmq_queue_unacknowledged"#;
+    let sentence = r#"there is no metric "oci_queue_depth"; there are azure_servicebus_active_messages, azure_servicebus_dead_letter_messages, azure_servicebus_scheduled_messages, oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible, rabbitmq_queue_deliver_rate, rabbitmq_queue_length and 3 more"#;
     assert_eq!(scene.ask("shop", "oci_queue_depth", "").await.refusal(), (404, sentence.to_owned()));
 }
 

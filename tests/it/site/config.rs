@@ -7,6 +7,7 @@ use depthgauge::config::{self as configs, Config, Opener};
 use depthgauge::document::{Node, Problems};
 use depthgauge::source::keys::{Key, Shape};
 use depthgauge::source::service;
+use depthgauge::source::servicebus::SERVICEBUS;
 
 use super::{PAGES, config};
 use crate::golden;
@@ -180,18 +181,25 @@ fn rows(prefix: &str, keys: &[Key]) -> String {
     keys.iter().map(row).collect()
 }
 
-#[test]
-fn the_reference_has_every_key() {
+/// A page that ends in these keys, below a comment.
+fn check_keys(page: &str, tables: &[&[Key]]) {
     const HEAD: &str = "| key | default | |\n| --- | --- | --- |\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/connections.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = std::fs::read_to_string(&path).unwrap();
     let (written, _) = text.split_once("-->\n").expect("a comment before what is generated");
-    let mut page = format!("{written}-->\n\n{HEAD}{}{}", rows("", service::URLS), rows("", service::KEYS));
-    for key in service::KEYS {
+    let all: String = tables.iter().map(|keys| rows("", keys)).collect();
+    let mut page = format!("{written}-->\n\n{HEAD}{all}");
+    for key in tables.iter().copied().flatten() {
         let Shape::Choice(variants, _) = key.shape else { continue };
         for variant in variants.iter().filter(|variant| !variant.keys.is_empty()) {
             page += &format!("\n### `{}: {{type: {}}}`\n\n{HEAD}{}", key.name, variant.name, rows("", variant.keys));
         }
     }
     golden::check_file(&path, &page);
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    check_keys("docs/reference/connections.md", &[service::URLS, service::KEYS]);
+    check_keys("docs/how-to/azure-servicebus.md", SERVICEBUS.connection.keys);
 }

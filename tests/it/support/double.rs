@@ -121,9 +121,9 @@ async fn serve(
     if status == 0 {
         std::future::pending::<()>().await;
     }
-    let length = body.len();
+    let (length, format) = (body.len(), if body.starts_with('<') { "xml" } else { "json" });
     let answer = format!(
-        "HTTP/1.1 {status} Double\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} Double\r\ncontent-type: application/{format}\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes()).await.ok()?;
     stream.shutdown().await.ok()

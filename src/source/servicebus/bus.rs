@@ -1,0 +1,74 @@
+//! What all sources of a connection share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::list::EntityList;
+use super::{CONNECTION, EntitySource, TOPIC};
+use crate::azure::Client;
+use crate::azure::path::{EntityPath, FeedPath};
+use crate::metric::Labels;
+use crate::metric::selectable::selectable;
+use crate::source::{Identified, NextRequest};
+
+/// A namespace as one connection reads it.
+pub(super) struct Bus {
+    /// The name of the connection.
+    pub(super) name: String,
+    pub(super) client: Arc<Client>,
+    /// What distinguishes it from other connections, without secrets.
+    pub(super) identity: String,
+    /// The lists in use.
+    pub(super) lists: Mutex<HashMap<FeedPath, Weak<EntityList>>>,
+}
+
+// === impl Bus ===
+
+impl Bus {
+    /// An entity, which is read by itself or by a list.
+    pub(super) fn source(
+        self: &Arc<Self>,
+        path: EntityPath,
+        list: Option<Arc<EntityList>>,
+        refuses_disabled: bool,
+    ) -> Identified {
+        let topic = match &path {
+            EntityPath::Queue(_) => None,
+            EntityPath::Subscription(topic, _) => Some(topic),
+        };
+        let labels = self.labels(topic.map(|topic| topic.as_str()));
+        let identity = format!("{}{}", self.identity, path.folded());
+        let (bus, held) = (self.clone(), Mutex::default());
+        Identified { identity, source: Box::new(EntitySource { bus, path, labels, list, refuses_disabled, held }) }
+    }
+
+    /// The labels of queues, or of the subscriptions of a topic.
+    pub(super) fn labels(&self, topic: Option<&str>) -> Labels {
+        let labels: Labels = [(CONNECTION, &*self.name)].into_iter().collect();
+        match topic {
+            Some(topic) => labels.with(TOPIC, &selectable(topic)),
+            None => labels,
+        }
+    }
+
+    /// A list: that which other entries use, if there is one.
+    pub(super) fn list(&self, feed: &FeedPath) -> Arc<EntityList> {
+        let feed = feed.folded();
+        let mut known = self.lists.lock();
+        known.retain(|_, list| list.strong_count() > 0);
+        if let Some(list) = known.get(&feed).and_then(Weak::upgrade) {
+            return list;
+        }
+        let list = Arc::new(EntityList::new(self.client.clone(), feed.clone()));
+        known.insert(feed, Arc::downgrade(&list));
+        list
+    }
+
+    /// The next request to the namespace.
+    pub(super) fn next_request(&self) -> NextRequest<'_> {
+        let (host, key) = self.client.next_request();
+        NextRequest { upstream: self.client.upstream(), host: Some(host), key }
+    }
+}

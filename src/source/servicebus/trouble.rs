@@ -1,0 +1,150 @@
+//! Failures in the words of an error message: cause and remedy.
+
+use std::fmt::Display;
+
+use crate::azure::atom::{EntityKind, Unknown};
+use crate::azure::path::{EntityPath, FeedPath};
+use crate::azure::{Client, Error, Reach, THROTTLED_PAUSE};
+use crate::http::error::{Fault, StatusError, Unreachable};
+use crate::source::service::{Failure, source_error};
+use crate::source::{SourceError, Step, Verdict};
+
+/// How much of a path a message has: names have up to 260 characters.
+const PATH_MAX: usize = 90;
+/// What the service writes when a firewall rule of the namespace refuses the address of the client.
+const IP_PREVENTED: &str = "Ip has been prevented";
+
+const UNAUTHORIZED: &str = "Check `auth`: the policy needs the right Manage, an identity needs the role Azure Service Bus Data Owner. The log has the service's message.";
+const CLOCK: &str = "Set the clock of this node (NTP): it differs from that of the service.";
+const IP: &str = "The firewall of the namespace refuses this cluster: allow its outbound address under Networking, or use a private endpoint.";
+const NO_SUCH_HOST: &str =
+    "Check `namespace`: it is gone, or its name can't be resolved here, as with a private DNS zone that is not linked.";
+const PRIVATE: &str =
+    "Check the network path from this pod to the private endpoint of the namespace: NetworkPolicy, peering, firewall.";
+const PUBLIC: &str = "If the namespace has a private endpoint, its DNS zone is not used here. Otherwise check NetworkPolicy, firewall and proxy.";
+const NETWORK: &str = "Check the network path from this pod to the namespace: DNS, NetworkPolicy, firewall, proxy.";
+const CERTIFICATE: &str = "Check that the service's certificate is trusted here: `tls.caFile`, `tls.serverName`.";
+const THROTTLED: &str =
+    "Service Bus limits its clients: raise `refresh`, or lower `maxRequestsPerSecond`. Messages need the same credits.";
+const NOT_FOUND: &str = "Check `namespace` and `endpoint`: the service has no such address.";
+const REDIRECT: &str = "Set `endpoint` to the address of the service itself; redirects are not followed.";
+const NO_ENTITY: &str = "Check the name, `namespace` and the right to read it.";
+const NO_RESPONSE: &str = "Check that no proxy answers for Service Bus: `endpoint`, `proxy`.";
+const NO_COUNTS: &str = "Wait: the service does so while it limits its clients. If it stays, raise `refresh`.";
+const NO_NUMBER: &str = "This is a failure of Service Bus, or of a proxy in front of it.";
+const TOPIC: &str = "A topic has no messages of its own: name one of its subscriptions by `topic` and `subscription`.";
+const LATE: &str = "Check the network path from this pod to the namespace, and the service's status.";
+const CROWDED: &str = "More requests are due than `maxRequestsPerSecond` and `maxInFlight` of the connection allow.";
+const TOO_LONG: &str = "Read single queues or subscriptions, or those of one topic.";
+
+/// A request for an entity that brought none.
+pub(super) fn of_entity(client: &Client, path: &EntityPath, error: &Error) -> SourceError {
+    failed(client, path, error)
+}
+
+/// A request for a page of a list.
+pub(super) fn of_list(client: &Client, feed: &FeedPath, error: &Error) -> SourceError {
+    failed(client, feed, error)
+}
+
+fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
+    let about = format_args!("{path} of {}", client.namespace());
+    match error {
+        Error::Authenticate(error) => source_error(Step::Read, about, &Failure::Authorize(error.clone())),
+        Error::Http { error, reach, is_skewed } => {
+            let mut translated = source_error(Step::Read, about, &Failure::Http(error.clone()));
+            if let Some(reach) = reach {
+                translated.cause = format!("{}, at {reach}", translated.cause);
+            }
+            if let Some(remedy) = remedy(&error.met().fault, *reach, *is_skewed) {
+                translated.remedy = remedy;
+            }
+            translated
+        }
+        Error::NoSuchEntity => {
+            let text = path.to_string();
+            let cause = format!(
+                "{} has no {} for {}",
+                client.namespace(),
+                &text[..text.floor_char_boundary(PATH_MAX)],
+                client.principal()
+            );
+            SourceError::new(Step::Read, Verdict::Absent, cause, NO_ENTITY, about.to_string())
+        }
+        Error::InvalidResponse(what) => {
+            let cause = "the answer is not understood";
+            trouble(Step::Decode, cause, NO_RESPONSE, &format!("{what} ({about})"))
+        }
+    }
+}
+
+/// Where it is another one than that of any service.
+fn remedy(fault: &Fault, reach: Option<Reach>, is_skewed: bool) -> Option<&'static str> {
+    Some(match fault {
+        Fault::Unreachable(Unreachable::NoSuchHost, _) => NO_SUCH_HOST,
+        Fault::Unreachable(Unreachable::Tls, _) => CERTIFICATE,
+        Fault::Unreachable(..) => match reach {
+            Some(Reach::Private) => PRIVATE,
+            Some(Reach::Public) => PUBLIC,
+            None => NETWORK,
+        },
+        Fault::Status(status) => return of_status(status, is_skewed),
+        Fault::TimedOut => NETWORK,
+        _ => return None,
+    })
+}
+
+fn of_status(status: &StatusError, is_skewed: bool) -> Option<&'static str> {
+    Some(match (status.status, status.code.as_deref()) {
+        _ if status.message.contains(IP_PREVENTED) => IP,
+        (429 | 503, _) | (_, Some("50009")) => THROTTLED,
+        (401, _) if is_skewed => CLOCK,
+        (401 | 403, _) => UNAUTHORIZED,
+        (404, _) => NOT_FOUND,
+        (300..=399, _) => REDIRECT,
+        _ => return None,
+    })
+}
+
+/// An entity that is something else.
+pub(super) fn of_kind(path: &EntityPath, kind: Option<EntityKind>) -> SourceError {
+    match kind {
+        Some(EntityKind::Topic) => {
+            SourceError::new(Step::Read, Verdict::Absent, "it is a topic", TOPIC, path.to_string())
+        }
+        _ => trouble(Step::Decode, "the answer is not understood", NO_RESPONSE, &format!("{path} is {kind:?}")),
+    }
+}
+
+/// An entity whose counts are unknown.
+pub(super) fn no_counts(path: &EntityPath, unknown: Unknown) -> SourceError {
+    let (step, remedy, retry_after) = match unknown {
+        Unknown::NoCounts => (Step::Read, NO_COUNTS, Some(THROTTLED_PAUSE)),
+        Unknown::Missing(_) | Unknown::Malformed(_) => (Step::Decode, NO_NUMBER, None),
+    };
+    SourceError { retry_after, ..trouble(step, unknown.to_string(), remedy, &path.to_string()) }
+}
+
+/// A count above the largest value.
+pub(super) fn no_number(path: &EntityPath, name: &'static str) -> SourceError {
+    no_counts(path, Unknown::Malformed(name))
+}
+
+/// A read that waited for another one until its own deadline.
+pub(super) fn late(feed: &FeedPath) -> SourceError {
+    trouble(Step::Read, "timed out", LATE, &feed.to_string())
+}
+
+/// A read that waited for its turn until its deadline.
+pub(super) fn crowded(feed: &FeedPath) -> SourceError {
+    trouble(Step::Read, "timed out before it was sent", CROWDED, &feed.to_string())
+}
+
+/// A list with more pages than are read.
+pub(super) fn too_long(feed: &FeedPath) -> SourceError {
+    trouble(Step::Read, "the list has more than 10,000 entities", TOO_LONG, &feed.to_string())
+}
+
+fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
+    SourceError::new(step, Verdict::Trouble, cause, remedy, detail)
+}

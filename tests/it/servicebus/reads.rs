@@ -1,0 +1,131 @@
+//! What is requested, and what is served.
+
+use serde_json::json;
+
+use super::{ACTIVE, DEAD_LETTER, SCHEDULED, Scene, active, get, message, often, once, one, values};
+use crate::support::eventually;
+
+#[tokio::test]
+async fn counts_follow_what_is_sent_and_received() {
+    let scene = Scene::new().await;
+    scene.bus.add_queue("Team/Orders");
+    scene.bus.add_subscription("events", "worker");
+    let sources = [json!({"queue": "team/orders"}), json!({"topic": "events", "subscription": "worker"})];
+    let server = scene.serve(&often(), &sources).await;
+    let (queue, subscription) = ("queue=team_orders", "topic=events,subscription=worker");
+    assert_eq!(active(&server, queue).await, one("0"));
+    assert_eq!(active(&server, subscription).await, one("0"));
+    // No two of these numbers are equal, so that no constant and no other count is right.
+    let follow = [(3, 5, 7, 11), (13, 0, 17, 19), (1, 29, 2, 31)];
+    for (sent, dead, scheduled, other) in follow {
+        scene.bus.change("/team/orders", |messages| {
+            (messages.active, messages.dead_letter, messages.scheduled) = (sent, dead, scheduled);
+        });
+        scene.bus.change("/events/subscriptions/worker", |messages| messages.active = other);
+        for (metric, selector, expected) in [
+            (ACTIVE, queue, sent),
+            (DEAD_LETTER, queue, dead),
+            (SCHEDULED, queue, scheduled),
+            (ACTIVE, subscription, other),
+        ] {
+            eventually(&format!("{metric} {selector} {expected}"), async || {
+                (values(&server, metric, selector).await == one(&expected.to_string())).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_and_labels_are_those_of_the_entities() {
+    let scene = Scene::new().await;
+    scene.bus.add_queue("invoices");
+    scene.bus.add_subscription("a/b", "worker");
+    let sources = [json!({"queue": "invoices", "name": "bills"}), json!({"topic": "a/b", "subscription": "worker"})];
+    let server = scene.serve(&once(), &sources).await;
+    scene.bus.send("/invoices", 4);
+    let answer = get(&server, ACTIVE, "queue=bills").await;
+    let labels = |body: &str| {
+        let list: serde_json::Value = serde_json::from_str(body).unwrap();
+        list["items"][0]["metricLabels"].clone()
+    };
+    assert_eq!(labels(&answer.body), json!({"queue": "bills", "connection": "bus"}));
+    let answer = get(&server, ACTIVE, "subscription=worker").await;
+    let expected = json!({"topic": "a_b", "subscription": "worker", "connection": "bus"});
+    assert_eq!(labels(&answer.body), expected);
+    let paths = ["/invoices?api-version=2021-05", "/a/b/subscriptions/worker?api-version=2021-05"];
+    assert_eq!(scene.bus.targets(), paths);
+    // Labels of one form are no labels of the other.
+    for selector in ["queue=worker", "queue=bills,topic=a_b", "subscription=bills", "topic=a_b,subscription!=worker"] {
+        message(&server, 404, selector).await;
+    }
+    let text = message(&server, 404, "subscription=x").await;
+    assert!(
+        text.starts_with(r#"no subscription that namespace "shop" may read"#) && text.ends_with("worker"),
+        "{text}"
+    );
+    let text = message(&server, 400, "vhost=a").await;
+    assert!(text.contains("queue, subscription, topic, connection"), "{text}");
+    let mut all = active(&server, "connection=bus").await.unwrap();
+    all.sort_unstable();
+    assert_eq!(all, ["0", "4"]);
+}
+
+#[tokio::test]
+async fn one_list_serves_all_that_match() {
+    let scene = Scene::new().await;
+    for number in 0..250 {
+        scene.bus.add_queue(&format!("queue-{number:03}"));
+        scene.bus.change(&format!("/queue-{number:03}"), |messages| messages.active = number);
+    }
+    let server = scene.serve(&once(), &[json!({"match": "queue-*"})]).await;
+    assert_eq!(active(&server, "queue=queue-249").await, one("249"));
+    assert_eq!(active(&server, "queue=queue-007").await, one("7"));
+    let all = active(&server, "").await.unwrap();
+    let sum: u64 = all.iter().map(|value| value.parse::<u64>().unwrap()).sum();
+    assert_eq!((all.len(), sum), (250, 249 * 250 / 2));
+    let pages = [0, 100, 200].map(|skip| format!("/$Resources/queues?$skip={skip}&$top=100&api-version=2021-05"));
+    assert_eq!(scene.bus.targets(), pages);
+}
+
+#[tokio::test]
+async fn subscriptions_of_a_topic_are_listed() {
+    let scene = Scene::new().await;
+    for (topic, subscription, count) in [("orders", "eu", 3), ("orders", "us", 4), ("other", "eu", 50)] {
+        scene.bus.add_subscription(topic, subscription);
+        scene.bus.send(&format!("/{topic}/subscriptions/{subscription}"), count);
+    }
+    scene.bus.add_queue("eu");
+    let sources =
+        [json!({"topic": "orders", "match": "*"}), json!({"topic": "other", "match": "e*"}), json!({"queue": "eu"})];
+    let server = scene.serve(&once(), &sources).await;
+    assert_eq!(active(&server, "topic=orders,subscription=eu").await, one("3"));
+    assert_eq!(active(&server, "topic=other").await, one("50"));
+    assert_eq!(active(&server, "queue=eu").await, one("0"));
+    let mut orders = active(&server, "topic=orders").await.unwrap();
+    orders.sort_unstable();
+    assert_eq!(orders, ["3", "4"]);
+    let text = message(&server, 400, "subscription=eu").await;
+    assert!(text.contains(r#"picks several subscriptions "eu""#) && text.contains("topic=orders"), "{text}");
+    let mut targets = scene.bus.targets();
+    targets.sort_unstable();
+    targets.dedup();
+    assert_eq!(targets.len(), 3, "{targets:?}");
+}
+
+#[tokio::test]
+async fn an_entity_that_a_page_left_out_is_read_by_itself() {
+    let scene = Scene::new().await;
+    scene.bus.add_queue("orders");
+    scene.bus.send("/orders", 6);
+    let timing = json!({"refresh": "200ms", "timeout": "20s", "maxAge": "20s"});
+    let server = scene.serve(&timing, &[json!({"match": "*"})]).await;
+    assert_eq!(active(&server, "queue=orders").await, one("6"));
+    // It is a member of the list, which is read again only later, and it is gone.
+    scene.bus.remove("/orders");
+    eventually("a read of the queue itself", async || {
+        let _answer = active(&server, "queue=orders").await;
+        scene.bus.targets().iter().any(|target| target.starts_with("/orders?")).then_some(())
+    })
+    .await;
+}
