@@ -48,6 +48,9 @@ mod rights;
 mod scaling;
 /// RabbitMQ and Prometheus as sources of plain HPAs.
 mod services;
+
+/// A receiver of Azure Service Bus messages.
+mod servicebus;
 /// Every request beside the reference adapter's answer.
 mod side_by_side;
 /// Workloads put to sleep and woken by ourselves.

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::time::Instant;
 
 use super::bus::Bus;
 use super::list::EntityList;
 use crate::azure::path::{EntityName, FeedPath};
 use crate::metric::Labels;
-use crate::source::{Identified, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
 
 /// The entities of a list.
 pub(super) struct EntityListing {
@@ -27,11 +27,11 @@ impl EntityListing {
         self.bus.source(self.feed.entity(name), Some(self.list.clone()), self.refuses_disabled)
     }
 
-    async fn entities(&self, since: Instant, by: Instant) -> Result<Vec<Listed>, SourceError> {
+    async fn entities(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
         let snapshot = self.list.read(since, by).await.map_err(of_list)?;
         // A name that the service itself would not allow can't be requested.
         let listed = |name: &str| Some(Listed { name: name.to_owned(), source: self.source(name.parse().ok()?) });
-        Ok(snapshot.names().filter_map(listed).collect())
+        Ok(List { members: snapshot.names().filter_map(listed).collect(), began: snapshot.began })
     }
 }
 
@@ -76,10 +76,10 @@ impl Listing for EntityListing {
     }
 
     fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        self.list_since(Instant::now(), by)
+        self.entities(Instant::now(), by).map_ok(|list| list.members).boxed()
     }
 
-    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
         self.entities(since, by).boxed()
     }
 }
