@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 mod connections;
 mod entry;
 mod environment;
@@ -30,7 +32,7 @@ use crate::lookup::{SourceConfig, Timing};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::source::keys::Values;
-use crate::source::{Context, Definition, Kind, Kinds, OpenError};
+use crate::source::{Change, Context, Definition, Kind, Kinds, OpenError};
 
 /// The only version of the format.
 const API_VERSION: &str = "depthgauge.dev/v1alpha1";
@@ -129,6 +131,15 @@ impl Config {
     /// Warnings about what is valid and probably not meant, each after its place, `FILE:LINE:COLUMN`.
     pub fn warnings(&self) -> &[(String, String)] {
         &self.warnings
+    }
+
+    /// The next changes of entries whose changes are known in advance: the place and the metric of each, and
+    /// the changes after this time.
+    pub fn changes(&self, now: Timestamp) -> impl Iterator<Item = (&str, &str, Vec<Change>)> {
+        self.entries.iter().map(move |entry| {
+            let place = entry.items.place.as_deref().unwrap_or_default();
+            (place, entry.name.as_str(), (entry.kind.changes)(&entry.definition.entry, now))
+        })
     }
 
     /// The number of entries.
@@ -317,7 +328,7 @@ sources:
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus",
+            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, schedule",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",

@@ -93,8 +93,8 @@
 //!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
 //!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
 //!                      failed; which part
-//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,trouble}.rs: its keys; put to work;
-//!                      which of its URLs; a failure as a source's error
+//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,shared,trouble}.rs: its keys; put to
+//!                      work; which of its URLs; shared by entries with equal keys; a failure as a source's error
 //!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
 //!                      prometheus/trouble.rs: its errors in our words
@@ -102,6 +102,9 @@
 //!   source/rabbitmq/{page,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
 //!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
 //!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in our words
+//!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
+//!                      numbers in JSON; its errors; pure
+//!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
@@ -129,6 +132,8 @@
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a sentence and in a URL; pure
 //!   metric/selectable.rs   label values for names that no label value can hold; pure
+//!   exposition.rs      metrics as programs expose them: text format and OpenMetrics; pure
+//!   exposition/{cursor,selector}.rs   names and strings that they are written with; series selectors of PromQL; pure
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
@@ -189,6 +194,8 @@ pub mod upstream;
 pub mod watched;
 
 pub mod metric;
+
+pub mod exposition;
 
 pub mod rbac;
 

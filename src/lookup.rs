@@ -25,7 +25,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace, Sample};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{Definition, Kind, Kinds, Opened, fixed_metrics, kind_of};
+use crate::source::{Change, Definition, Kind, Kinds, Opened, fixed_metrics, kind_of};
 
 pub mod activation;
 mod chosen;
@@ -246,6 +246,15 @@ impl Catalog {
         let items = items(&view, namespace, &query, Instant::now()).ok()?;
         let consumer = Consumer::new(namespace, &query);
         items.iter().filter_map(|item| item.reading.longest_pause(&consumer)).max()
+    }
+
+    /// The next change among the sources of this query, of those whose changes are known in advance.
+    pub fn next_change(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Option<Change> {
+        let query = self.query(metric, selector).ok()?;
+        let view = self.entries().view(namespace);
+        let items = items(&view, namespace, &query, Instant::now()).ok()?;
+        let changes = items.iter().filter_map(|item| item.entry.source.readings.source.next_change());
+        changes.min_by_key(|change| change.at.timestamp())
     }
 
     /// The time of day by which samples are dated.

@@ -6,24 +6,29 @@
 //! kind.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::{Timestamp, Zoned};
 use tokio::time::Instant;
 
+use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace};
 use crate::upstream::{Admission, PROBE_EVERY, Upstream};
 
 pub mod chosen;
 mod error;
 pub mod facet;
+pub mod http_json;
 pub mod items;
 pub mod keys;
 pub mod oci_queue;
 pub mod prometheus;
 pub mod rabbitmq;
+pub mod schedule;
 pub mod service;
 pub mod servicebus;
 
@@ -34,8 +39,14 @@ use facet::Facet;
 use keys::{Key, Values};
 
 /// Every kind of source that a config may name.
-pub const KINDS: Kinds =
-    &[&oci_queue::OCI_QUEUE, &prometheus::PROMETHEUS, &rabbitmq::RABBITMQ, &servicebus::SERVICEBUS];
+pub const KINDS: Kinds = &[
+    &oci_queue::OCI_QUEUE,
+    &prometheus::PROMETHEUS,
+    &rabbitmq::RABBITMQ,
+    &servicebus::SERVICEBUS,
+    &http_json::HTTP_JSON,
+    &schedule::SCHEDULE,
+];
 
 /// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];
@@ -74,8 +85,22 @@ pub struct Kind {
     pub connection: ConnectionType,
     /// How the environment defines one source. Used only if there is no config file.
     pub environment: Option<Environment>,
+    /// Errors in an entry whose keys are valid one by one: the key, and the message.
+    pub conflicts: fn(&Values) -> Vec<(&'static str, String)>,
+    /// The next changes of an entry's value after this time, if they are known in advance. Needs no file and
+    /// no request.
+    pub changes: fn(&Values, Timestamp) -> Vec<Change>,
     /// Warnings about an entry that is valid. They need no file and no request.
     pub warn: fn(&Definition) -> Vec<String>,
+}
+
+/// A change of a source's value that is known in advance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// The time, in the time zone of the source.
+    pub at: Zoned,
+    /// The value from then on.
+    pub value: Quantity,
 }
 
 /// A way to write an entry of a kind.
@@ -129,6 +154,8 @@ pub enum Place {
     Section,
     /// In `connections`, by name.
     Named,
+    /// In each entry, beside its own keys. One connection without values opens all of them.
+    Entry,
 }
 
 /// How environment variables define one source.
@@ -278,6 +305,11 @@ pub trait Source: Send + Sync {
     fn takes_turns(&self) -> bool {
         false
     }
+
+    /// The next change of its value, if that is known in advance.
+    fn next_change(&self) -> Option<Change> {
+        None
+    }
 }
 
 /// The first request of the next read of a source.
@@ -341,6 +373,17 @@ impl Kind {
     /// Whether the value of this label is the name of a source.
     pub fn is_name_label(&self, label: &str) -> bool {
         self.label == label || self.forms.iter().any(|form| form.label == Some(label))
+    }
+}
+
+// === impl Change ===
+
+impl fmt::Display for Change {
+    /// `10 at 2026-03-30T06:00:00Z (Mon 2026-03-30 08:00 Europe/Berlin)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, value } = self;
+        let zone = at.time_zone().iana_name().unwrap_or_default();
+        write!(f, "{} at {} ({} {zone})", value.decimal(), at.timestamp(), at.strftime("%a %F %H:%M"))
     }
 }
 

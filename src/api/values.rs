@@ -78,6 +78,10 @@ impl Metrics {
                     samples: &samples,
                     now: self.catalog.now(),
                     asked_every: self.catalog.longest_pause(&namespace, &metric, &selector),
+                    next_change: self
+                        .catalog
+                        .next_change(&namespace, &metric, &selector)
+                        .map(|change| change.to_string()),
                 };
                 let table = Table::of(&content, api_version, include);
                 written(&table, encoding, pretty, table.capacity())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
+use super::clock;
 use crate::config::{self, Config, ConfigError, File};
 use crate::source::KINDS;
 
@@ -26,7 +27,7 @@ enum Command {
     /// Each error is one line on standard error, FILE:LINE:COLUMN: TEXT, as editors read it. Exits with 1 if there is one.
     ///
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, but can't
-    /// read the queue.
+    /// read the queue. For a schedule, the next three changes of its value are printed.
     Check {
         /// Files, and directories of files (*.yaml), that form one config; - is standard input
         #[arg(required = true, value_name = "FILE")]
@@ -69,6 +70,9 @@ fn check(paths: &[PathBuf]) -> Result<()> {
     };
     for (place, warning) in warnings(&files, &config) {
         eprintln!("{place}: warning: {warning}");
+    }
+    for (place, name, changes) in config.changes(clock()) {
+        changes.iter().for_each(|change| println!("{place}: {name} becomes {change}"));
     }
     println!("{}, no errors", counted(config.source_count(), "source"));
     Ok(())

@@ -109,7 +109,11 @@ impl Cluster {
         let (workload, heard) = tokio::join!(workload::read(wire, hpa, self.version), heard);
         let questions = hpa.our_questions();
         let tables = join_all(questions.iter().map(|question| table(wire, question))).await;
-        let seen = Seen { hpa, workload, heard, now: clock() };
+        let next_change = |(question, table): (&Question, &Result<Value, Trouble>)| {
+            Some((question.title(), told::next_change(table.as_ref().ok()?)?.to_owned()))
+        };
+        let next_changes = questions.iter().zip(&tables).filter_map(next_change).collect();
+        let seen = Seen { hpa, workload, heard, next_changes, now: clock() };
         let mut text = account::write(&seen);
         let zero = match hpa.written().sizes().min {
             0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,

@@ -40,10 +40,20 @@ pub(super) fn items(list: &Value) -> Vec<Item> {
 
 /// How far apart the last questions were at most, by a Table of ours.
 pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
-    let columns = table["columnDefinitions"].as_array()?;
-    let at = columns.iter().position(|column| column["name"] == "Queried")?;
-    let rows = table["rows"].as_array()?.iter();
-    rows.filter_map(|row| row["cells"][at].as_str()?.parse().ok()).max()
+    cells(table, "Queried").filter_map(|cell| cell.parse().ok()).max()
+}
+
+/// The next change of a metric whose changes are known in advance, by a Table of ours.
+pub(super) fn next_change(table: &Value) -> Option<&str> {
+    cells(table, "Next Change").next()
+}
+
+/// The cells of a column.
+fn cells<'t>(table: &'t Value, column: &str) -> impl Iterator<Item = &'t str> {
+    let columns = table["columnDefinitions"].as_array().into_iter().flatten();
+    let at = columns.enumerate().find(|(_, known)| known["name"] == *column).map(|(at, _)| at);
+    let rows = table["rows"].as_array().into_iter().flatten();
+    rows.filter_map(move |row| row["cells"][at?].as_str())
 }
 
 // === impl Item ===
@@ -98,6 +108,7 @@ mod tests {
         assert_eq!(asked_every(&table(["2m10s", "<none>"])), Some(SignedDuration::from_secs(130)));
         assert_eq!(asked_every(&table(["<none>", "<none>"])), None);
         assert_eq!(asked_every(&json!({"items": []})), None);
+        assert_eq!(next_change(&table(["<none>", "<none>"])), None);
     }
 
     #[test]

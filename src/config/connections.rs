@@ -73,7 +73,7 @@ impl Connections {
         report: &mut Report<'_>,
     ) -> Option<Found> {
         let of = kind.connection.name;
-        if kind.connection.place == Place::Section {
+        if kind.connection.place != Place::Named {
             let values = self.sections.get(of).map_or_else(Arc::default, |(_, values)| values.clone());
             return Some(Found { values, place: None });
         }
@@ -178,7 +178,7 @@ fn decode(
 impl ConnectionName {
     /// Decodes `connection` of an entry whose connections have names.
     pub(super) fn decode(kind: &Kind, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Self> {
-        if kind.connection.place == Place::Section {
+        if kind.connection.place != Place::Named {
             return None;
         }
         let node = fields.take(keys::CONNECTION.name)?;

@@ -92,7 +92,7 @@ impl Written {
             let at = fields.place(keys::LABELS.name).unwrap_or(fields.at());
             problems.add(at, format!("{label:?} is a label that {} has itself: use another one", kind.name));
         }
-        for (key, message) in chosen::conflicts(&own) {
+        for (key, message) in chosen::conflicts(&own).into_iter().chain((kind.conflicts)(&own)) {
             problems.add(fields.place(key).unwrap_or(fields.at()), message);
         }
         // Entries may share a metric whose name the config chooses.

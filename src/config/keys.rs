@@ -1,7 +1,7 @@
 //! The keys that entries of every kind have.
 
 use crate::source::keys::{Key, Shape, Text};
-use crate::source::{Form, Kind, chosen};
+use crate::source::{Form, Kind, Place, chosen};
 
 /// How fresh values are kept. Used in entries and in `defaults`.
 pub(super) const TIMING: &[Key] = &timing("3s");
@@ -101,6 +101,8 @@ pub(super) fn common(kind: Option<&Kind>) -> [&'static [Key]; 4] {
 }
 
 /// The other keys of an entry of this kind and form.
-pub(super) fn own(kind: &Kind, form: &Form) -> [&'static [Key]; 2] {
-    [if kind.chooses() { chosen::KEYS } else { &[] }, form.keys]
+pub(super) fn own(kind: &Kind, form: &Form) -> Vec<&'static [Key]> {
+    let of_connection = if kind.connection.place == Place::Entry { kind.connection.keys } else { &[] };
+    let chosen: &[Key] = if kind.chooses() { chosen::KEYS } else { &[] };
+    [&[chosen, form.keys], of_connection].concat()
 }

@@ -86,7 +86,7 @@ fn entry(kind: &Kind) -> serde_json::Result<Value> {
 
 fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
     let connection: &[Key] = match kind.connection.place {
-        Place::Section => &[],
+        Place::Section | Place::Entry => &[],
         Place::Named => &[keys::CONNECTION],
     };
     let tables = [&keys::common(Some(kind))[..], &keys::own(kind, form), &[connection]].concat();

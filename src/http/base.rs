@@ -61,6 +61,11 @@ impl BaseUrl {
         &self.0
     }
 
+    /// Scheme, host and port: `https://HOST:PORT`.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// Name and port, by which [`crate::upstream`] knows the host.
     pub fn authority(&self) -> String {
         host(&self.0)

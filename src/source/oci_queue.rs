@@ -84,6 +84,8 @@ pub const OCI_QUEUE: Kind = Kind {
         ],
         namespaces: "OCI_QUEUE_NAMESPACES",
     }),
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: |_| Vec::new(),
 };
 

@@ -57,6 +57,8 @@ pub const PROMETHEUS: Kind = Kind {
         connect,
     },
     environment: None,
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: warnings,
 };
 

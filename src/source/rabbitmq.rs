@@ -69,6 +69,8 @@ pub const RABBITMQ: Kind = Kind {
     slow: true,
     connection: connection::RABBITMQ,
     environment: None,
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: |_| Vec::new(),
 };
 

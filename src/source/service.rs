@@ -13,10 +13,12 @@ use tokio::time::Instant;
 mod failover;
 mod keys;
 mod open;
+mod shared;
 mod trouble;
 
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
 pub use open::{Way, urls, warnings};
+pub use shared::Services;
 pub use trouble::source_error;
 
 use failover::Failover;
@@ -48,6 +50,8 @@ struct Inner {
     headers: HeaderMap,
     params: Vec<(String, String)>,
     identity: String,
+    /// Whether the config has whole URLs, and not prefixes of them.
+    has_whole_urls: bool,
 }
 
 /// One of the URLs.
@@ -187,6 +191,7 @@ impl Inner {
     async fn send_to(&self, index: usize, call: Call<'_>, by: Instant) -> Result<Response, Failure> {
         let mut result = self.targets[index].client.send(&self.request(index, call), &self.credentials, by).await;
         if let Err(Failure::Http(Error { fault: Fault::Status(status), .. })) = &mut result
+            && !self.has_whole_urls
             && let Some(base) = status.location.as_deref().and_then(|location| location.strip_suffix(call.path))
         {
             // What to write into the config instead of the URL.

@@ -70,6 +70,8 @@ pub const SERVICEBUS: Kind = Kind {
     slow: true,
     connection: connection::SERVICEBUS,
     environment: None,
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: |_| Vec::new(),
 };
 

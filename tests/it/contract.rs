@@ -29,6 +29,7 @@ mod service;
 mod tls;
 mod wire;
 
+mod http_json;
 mod oci_queue;
 mod prometheus;
 mod rabbitmq;
@@ -39,8 +40,13 @@ use outcome::{Expected, Outcome, Shape};
 use service::{Place, Protocol, Reply, Service};
 
 /// Every kind of source that the program has.
-const KINDS: &[&dyn Kind] =
-    &[&oci_queue::OciQueue, &prometheus::Prometheus, &rabbitmq::Rabbitmq, &servicebus::ServiceBus];
+const KINDS: &[&dyn Kind] = &[
+    &oci_queue::OciQueue,
+    &prometheus::Prometheus,
+    &rabbitmq::Rabbitmq,
+    &servicebus::ServiceBus,
+    &http_json::HttpJson,
+];
 
 /// A kind of source, as its service sees it.
 trait Kind: Sync {
@@ -160,12 +166,15 @@ fn line_with<'t>(text: &'t str, secrets: &[String]) -> Option<&'t str> {
     text[start..].lines().next()
 }
 
+/// Kinds that send nothing, so there is no service to play. Each has tests of its own.
+const WITHOUT_SERVICE: [&str; 1] = ["schedule"];
+
 #[tokio::test]
 async fn every_kind_has_a_fixture() {
     let printed = Home::new().run(&["config", "schema"]).await.stdout;
     let schema: Value = serde_json::from_str(&printed).unwrap();
     let types = &schema["properties"]["sources"]["items"]["properties"]["type"]["enum"];
     let types: BTreeSet<&str> = types.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    let fixtures: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name()).collect();
+    let fixtures: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name()).chain(WITHOUT_SERVICE).collect();
     assert_eq!(types, fixtures, "kinds of the program, and fixtures in tests/it/contract/");
 }

@@ -30,6 +30,8 @@ mod citizen;
 mod demo;
 /// What `explain` says beside what the controller does.
 mod explain;
+/// An exporter that is read instead of the queue.
+mod exporter;
 /// The official client.
 mod external_client;
 /// The examples, and the demo's image.

@@ -17,8 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["upstream", "watched"]),
     ("oci", &["http", "upstream", "watched"]),
     ("azure", &["http", "upstream", "watched"]),
-    // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from.
-    ("source", &["metric", "oci", "azure", "http", "upstream", "document"]),
+    // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from, and decodes
+    // what a program exposes.
+    ("source", &["metric", "oci", "azure", "http", "upstream", "document", "exposition"]),
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),

@@ -100,10 +100,14 @@ mod site;
 /// A kind of source of the tests' own.
 mod toy;
 
+/// Documents over HTTP.
+mod http_json;
 /// PromQL queries, with a real Prometheus.
 mod prometheus;
 /// Queues of RabbitMQ, played and real.
 mod rabbitmq;
+/// Windows of time.
+mod schedule;
 
 /// Queues and subscriptions of Azure Service Bus.
 mod servicebus;

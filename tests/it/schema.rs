@@ -78,6 +78,17 @@ sources:
   - {type: azure-servicebus, match: "bills-*", namespaces: [shop]}
   - {type: azure-servicebus, topic: orders, subscription: worker, namespaces: [shop]}
   - {type: azure-servicebus, topic: orders, match: "*", namespaces: [shop]}
+  - type: http-json
+    metric: jobs
+    url: https://jobs.example.com/stats
+    value: $.queues[0].ready
+    format: yaml
+    auth: {type: query, name: api_key, valueFile: /etc/key}
+    tls: {caFile: /etc/ca.pem}
+    proxy: none
+    maxInFlight: 4
+    namespaces: [shop]
+  - {type: schedule, metric: hours, start: "0 8 * * 1-5", end: "0 18 * * MON-FRI", timezone: Europe/Berlin, value: 10, namespaces: [shop]}
 "#;
 
 /// The schema as editors use it.
@@ -162,8 +173,10 @@ fn the_schema_has_the_keys_that_the_decoder_knows() {
                 "}}\n",
                 format!("/properties/connections/additionalProperties/allOf/{}/then", named.next().unwrap()),
             ),
+            Place::Entry => (format!("{head}sources: [{{type: {name}, "), "}]\n", entry.clone()),
         };
-        let keys = kind.connection.keys.iter().copied().flatten();
+        let of_entries = kind.forms.iter().filter(|_| kind.connection.place == Place::Entry).map(|form| form.keys);
+        let keys = kind.connection.keys.iter().copied().chain(of_entries).flatten();
         let inner = keys.filter(|key| matches!(key.shape, Shape::Keys(_) | Shape::Choice(..)));
         let inner = inner.map(|Key { name, .. }| {
             (format!("{start}{name}: {{zzz: 1}}{end}"), format!("{pointer}/properties/{name}"))
@@ -412,6 +425,18 @@ fn both_refuse() {
         ("queue: invoices", &["queue: \"\"", "queue: 7", "queues: invoices", "queue: invoices, match: x"]),
         ("vhost: shop", &["vhost: \"\"", "vhost: 7", "vhost: [shop]"]),
         ("match: \"bills-*\"", &["match: \"\"", "match: bills, name: x", "export: true"]),
+        ("    value: $.queues[0].ready\n", &["", "    value: \"\"\n", "    value: 7\n", "    values: $.a\n"]),
+        (
+            "https://jobs.example.com/stats",
+            &["jobs", "https://jobs.example.com/?a=b", "https://u:p@jobs", "ftp://jobs"],
+        ),
+        ("format: yaml", &["format: xml", "format: JSON", "format: 1", "connection: x"]),
+        ("{type: query, name: api_key, valueFile: /etc/key}", &["{type: query, name: api_key}", "{type: sas}", "none"]),
+        ("tls: {caFile: /etc/ca.pem}", &["tls: {verify: false}", "tls: yes"]),
+        ("maxInFlight: 4", &["maxInFlight: 0", "maxInFlight: 129"]),
+        ("\"0 8 * * 1-5\"", &["\"0 8 * *\"", "\"0 0 8 * * 1-5\"", "\"@daily\"", "8", "\"\""]),
+        ("timezone: Europe/Berlin, ", &["", "timezone: \"\", ", "timezone: \"+01:00\", ", "timezone: 1, "]),
+        ("value: 10", &["value: -1", "value: x", "value: [1]", "values: 10"]),
     ];
     for (part, instead) in rows {
         for instead in *instead {
@@ -440,6 +465,10 @@ fn what_only_the_decoder_sees() {
         ("labels: {env: prod}", "labels: {namespace: shop}"),
         ("    nan: 0\n", "    empty: 0\n"),
         ("connection: monitoring", "connection: other"),
+        ("value: $.queues[0].ready", "value: queues.0.ready"),
+        ("start: \"0 8", "start: \"60 8"),
+        ("end: \"0 18 * * MON-FRI", "end: \"0 8 * * FRI"),
+        ("timezone: Europe/Berlin", "timezone: Europe/Bonn"),
     ] {
         let text = with(part, instead);
         assert!(decoded(&text).is_err(), "{instead}");

@@ -51,6 +51,8 @@ const PAGE: Kind = Kind {
         connect: |values, context| Ok(Arc::new(Site(Service::open(values, context, Protocol::default())?))),
     },
     environment: None,
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: |_| Vec::new(),
 };
 

@@ -43,6 +43,8 @@ const TOY: Kind = Kind {
         connect: |values, _| Ok(Arc::new(Toys(values.count("times").unwrap_or(1)))),
     },
     environment: None,
+    conflicts: |_| Vec::new(),
+    changes: |_, _| Vec::new(),
     warn: |_| Vec::new(),
 };
 

@@ -104,6 +104,8 @@ pub(in crate::api) struct Content<'s> {
     pub(in crate::api) now: Timestamp,
     /// How far apart the last questions like this one were at most, if that is known.
     pub(in crate::api) asked_every: Option<Duration>,
+    /// The next change of the values, if that is known in advance.
+    pub(in crate::api) next_change: Option<String>,
 }
 
 /// Which labels have a column.
@@ -112,6 +114,8 @@ struct Layout<'s> {
     label: Option<&'static str>,
     /// All others that any sample has, except the value source, which has a column of its own.
     further: BTreeSet<&'s str>,
+    /// Whether there is a column for the next change.
+    has_next_change: bool,
 }
 
 /// A table of these samples has at least so many bytes in cells of labels that a sample does not have.
@@ -141,7 +145,7 @@ impl Include {
 impl<'s> Table<'s> {
     /// A table in `api_version`, one of `meta.k8s.io`'s two.
     pub(in crate::api) fn of(content: &Content<'s>, api_version: &'static str, include: Include) -> Self {
-        let layout = Layout::of(content.label, content.samples);
+        let layout = Layout::of(content);
         Self {
             kind: "Table",
             api_version,
@@ -160,10 +164,11 @@ impl<'s> Table<'s> {
 // === impl Layout ===
 
 impl<'s> Layout<'s> {
-    fn of(label: Option<&'static str>, samples: &'s [Sample]) -> Self {
-        let keys = samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
+    fn of(content: &Content<'s>) -> Self {
+        let label = content.label;
+        let keys = content.samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
         let further: BTreeSet<&str> = keys.filter(|key| Some(*key) != label && *key != VALUE_SOURCE).collect();
-        Self { label, further }
+        Self { label, further, has_next_change: content.next_change.is_some() }
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -181,6 +186,10 @@ impl<'s> Layout<'s> {
         let asked =
             "Longest interval between the latest requests of this query at this replica; an HPA's come every 15s";
         columns.push(Column { priority: 1, ..column("Queried".into(), "", asked.into()) });
+        if self.has_next_change {
+            let next = "The next change among the sources of this query, and the value of that source from then on";
+            columns.push(Column { priority: 1, ..column("Next Change".into(), "", next.into()) });
+        }
         columns
     }
 }
@@ -193,13 +202,14 @@ fn row<'s>(
     include: Include,
 ) -> Row<'s> {
     let cell = |label| sample.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
-    let mut cells = Vec::with_capacity(layout.further.len() + 5);
+    let mut cells = Vec::with_capacity(layout.further.len() + 6);
     cells.push(layout.label.map_or_else(|| sample.metric.to_string(), cell));
     cells.extend(layout.further.iter().copied().map(cell));
     let age = content.now.as_second() - sample.timestamp.as_second();
     let asked = content.asked_every.and_then(|pause| i64::try_from(pause.as_secs()).ok());
     let asked = asked.map_or_else(|| NONE.to_owned(), human);
     cells.extend([sample.value.to_string(), human(age), cell(VALUE_SOURCE), asked]);
+    cells.extend(content.next_change.clone());
     let metadata = Metadata {
         name: layout.label.and_then(|label| sample.labels.value(label)).unwrap_or_default(),
         namespace: content.namespace,
@@ -295,7 +305,14 @@ mod tests {
         for (count, at_least) in [(0, 0), (1, 0), (10, 0), (200, 200 * 199 * NONE.len())] {
             let samples: Vec<_> = (0..count).map(sample).collect();
             let now = Timestamp::UNIX_EPOCH;
-            let content = Content { namespace: "shop", label: None, samples: &samples, now, asked_every: None };
+            let content = Content {
+                namespace: "shop",
+                label: None,
+                samples: &samples,
+                now,
+                asked_every: None,
+                next_change: None,
+            };
             let table = serde_json::to_vec(&Table::of(&content, "meta.k8s.io/v1", Include::None)).unwrap();
             let least = least_bytes(&samples) + super::super::least_bytes(&samples);
             assert!((at_least..=table.len()).contains(&least), "{count}: {least} of {}", table.len());

@@ -84,6 +84,9 @@ fn write_metric(
             let _ = writeln!(out, "  answer    none: {}", one_line(&trouble.advised()));
         }
     }
+    if let Some(change) = seen.next_changes.get(&question.title()) {
+        let _ = writeln!(out, "  next      {}", one_line(change));
+    }
     if let (Some(Ok(proposal)), Some(target), Ok(workload)) = (proposal, question.target, &seen.workload) {
         write_steps(out, proposal, target, spec, workload);
     } else if proposal == Some(&Err(NoProposal::NoPods)) {

@@ -1,5 +1,7 @@
 //! What `explain` has read about one HPA. Pure.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use crate::cli::autoscaler::warnings::Waiting;
@@ -16,6 +18,8 @@ pub(super) struct Seen<'o> {
     pub(super) workload: Result<Workload, String>,
     /// One for each metric of the HPA.
     pub(super) heard: Vec<Heard>,
+    /// The next change of metrics whose changes are known in advance, by the title of the question.
+    pub(super) next_changes: HashMap<String, String>,
     pub(super) now: Timestamp,
 }
 

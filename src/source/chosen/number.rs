@@ -25,6 +25,9 @@ pub enum Number {
 // === impl Number ===
 
 impl Number {
+    /// One above the largest value.
+    pub const TOO_LARGE: Self = Self::Unusable(TOO_LARGE);
+
     /// A decimal number, `NaN` or an infinity, as most services write them: `0.3`, `1e+21`, `+Inf`.
     /// `None` if the text is something else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -35,7 +38,7 @@ impl Number {
             _ if float <= -NOTHING => Self::Negative,
             _ if float < NOTHING => Self::Value(Quantity::ZERO),
             // Exact, and only for texts that are numbers without a suffix.
-            _ => Quantity::parse_value(text).map_or(Self::Unusable(TOO_LARGE), Self::Value),
+            _ => Quantity::parse_value(text).map_or(Self::TOO_LARGE, Self::Value),
         })
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Res
         headers: headers.collect::<Result<HeaderMap, OpenError>>()?,
         params: values.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         identity: identity(values),
+        has_whole_urls: false,
     })
 }
 

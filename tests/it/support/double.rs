@@ -88,7 +88,7 @@ impl Double {
         Self { address, received, header, task }
     }
 
-    /// From now on each answer has this line among its headers.
+    /// From now on each answer has this line among its headers. A Content-Type replaces the usual one.
     pub(crate) fn set_header(&self, line: &str) {
         *self.header.lock().unwrap() = format!("{line}\r\n");
     }
@@ -121,9 +121,14 @@ async fn serve(
     if status == 0 {
         std::future::pending::<()>().await;
     }
-    let (length, format) = (body.len(), if body.starts_with('<') { "xml" } else { "json" });
+    let length = body.len();
+    let content_type = match body.as_bytes().first() {
+        _ if header.starts_with("content-type: ") => "",
+        Some(b'<') => "content-type: application/xml\r\n",
+        _ => "content-type: application/json\r\n",
+    };
     let answer = format!(
-        "HTTP/1.1 {status} Double\r\ncontent-type: application/{format}\r\ncontent-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} Double\r\n{content_type}content-length: {length}\r\n{header}connection: close\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes()).await.ok()?;
     stream.shutdown().await.ok()

@@ -1,5 +1,7 @@
 //! What is printed of an HPA, state by state.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -29,6 +31,10 @@ fn average() -> Value {
 }
 
 fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
+    account_with(object, replicas, answers, &[])
+}
+
+fn account_with(object: &Value, replicas: i32, answers: &[Result<Value, String>], changes: &[(&str, &str)]) -> String {
     let hpa = Autoscaler::in_test(object);
     let workload = Workload { scaled_to_zero: hpa.written().has_scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
@@ -40,7 +46,9 @@ fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> 
         Metric::Other(words) => Heard::NotAsked(words),
     });
     let heard = heard.collect();
-    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, now: "2026-11-22T14:00:05Z".parse().unwrap() })
+    let now = "2026-11-22T14:00:05Z".parse().unwrap();
+    let next_changes = changes.iter().map(|(title, change)| ((*title).to_owned(), (*change).to_owned())).collect();
+    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, next_changes, now })
 }
 
 fn value(value: &str) -> Result<Value, String> {
@@ -174,10 +182,19 @@ fn beside_another_apis_metric_the_number_is_a_lower_bound() {
 }
 
 #[test]
+fn a_change_that_is_known_in_advance_follows_the_answer() {
+    let change = "0 at 2026-11-22T17:00:00Z (Sun 2026-11-22 18:00 Europe/Berlin)";
+    let changes = [("oci_queue_length{queue=orders}", change)];
+    let text = account_with(&average(), 3, &[value("17")], &changes);
+    assert!(text.contains(&format!("T14:00:04Z\n  next      {change}\n  ratio ")), "{text}");
+}
+
+#[test]
 fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let object = average();
     let hpa = Autoscaler::in_test(&object);
-    let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), now: Timestamp::UNIX_EPOCH };
+    let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
+    let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), next_changes, now };
     let text = write(&seen);
     assert!(text.contains("now         unknown: forbidden") && text.contains("The desired size is unknown"), "{text}");
 }
@@ -220,7 +237,8 @@ fn a_selector_that_the_controller_refuses_has_no_answer() {
     let [question] = &hpa.our_questions()[..] else { panic!("one question") };
     let heard = vec![Heard::Asked { answer: Err(question.path().unwrap_err()), question: question.clone() }];
     let workload = Ok(Workload::settled(3));
-    let text = write(&Seen { hpa: &hpa, workload, heard, now: Timestamp::UNIX_EPOCH });
+    let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
+    let text = write(&Seen { hpa: &hpa, workload, heard, next_changes, now });
     assert!(
         text.contains("  answer    none: the HPA controller refuses its selector and requests nothing: "),
         "{text}"

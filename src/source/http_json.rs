@@ -1,0 +1,155 @@
+//! Numbers in documents over HTTP as a kind of source: JSON or YAML, from which a JSONPath picks one number, and
+//! metrics as programs expose them. KEDA calls it `metrics-api`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::chosen::ItemRules;
+use super::facet::Facet;
+use super::items::Items;
+use super::keys::{self, Key, Shape, Text, Values};
+use super::service::{self, Service, Services};
+use super::{
+    Connection, ConnectionType, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place, Source,
+    SourceError,
+};
+use crate::exposition::ACCEPT;
+use crate::http::Protocol;
+use crate::http::base::{BaseUrl, encoded};
+
+mod content;
+mod json_path;
+mod number;
+mod trouble;
+
+use content::{Content, Format};
+
+/// `type: http-json`.
+pub const HTTP_JSON: Kind = Kind {
+    name: "http-json",
+    label: "metric",
+    metrics: &[],
+    gauges: &[],
+    depths: &[],
+    apart: &[],
+    labels: &[],
+    parts: &[],
+    forms: &[Form { key: VALUE.name, keys: &[URL, VALUE, FORMAT], label: None }],
+    slow: false,
+    connection: ConnectionType {
+        name: "http-json",
+        place: Place::Entry,
+        doc: "A service over HTTP.",
+        keys: &[service::KEYS],
+        warn: |_| Vec::new(),
+        connect: |_, context| Ok(Arc::new(Origins(Services::new(context, Protocol::default())))),
+    },
+    environment: None,
+    conflicts,
+    changes: |_, _| Vec::new(),
+    warn: |definition: &Definition| service::warnings(&definition.entry),
+};
+
+/// The key of [`service::KEYS`] with the headers of requests.
+const HEADERS: &str = "headers";
+
+const URL: Key = Key {
+    doc: "The URL of the document: http:// or https://, without user, query and fragment. Query parameters belong in `params`.",
+    examples: &["https://jobs.example.com/stats"],
+    ..service::URL
+};
+
+const VALUE: Key = Key::new(
+    "value",
+    Shape::Text(Text::NONEMPTY),
+    "Where the number is: a JSONPath (RFC 9535) that matches one value, which is a number or a text with a number or a Kubernetes quantity. With format prometheus, a series selector as in PromQL: each sample that it selects is an item.",
+)
+.required()
+.examples(&["$.queues.ready", "$.queues[?@.name == 'orders'].ready"]);
+
+const FORMAT: Key = Key::new(
+    "format",
+    Shape::Text(Text::parsed::<Format>().pattern("^(json|yaml|prometheus)$")),
+    "The format of the document: json, yaml, or prometheus for Prometheus' text format and OpenMetrics.",
+)
+.default("json");
+
+/// The services of all entries. Entries whose origin, TLS, credentials, headers, proxy and limits are equal share
+/// one.
+struct Origins(Services);
+
+/// A document.
+struct Document {
+    service: Service,
+    /// The path of the URL, as it is sent.
+    path: String,
+    params: Vec<(String, String)>,
+    /// The query: a document of one may fail while that of another does not.
+    key: String,
+    content: Content,
+    rules: ItemRules,
+}
+
+impl Connection for Origins {
+    fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
+        let url: BaseUrl = entry.parsed(URL.name)?.ok_or_else(|| OpenError("`url` is missing".to_owned()))?;
+        let content = Content::of(entry).map_err(OpenError)?;
+        let service = self.0.service(&service_keys(entry, &url, content.format()))?;
+        let params: Vec<(String, String)> =
+            entry.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let rules = ItemRules::of(entry);
+        let path = url.url().path().to_owned();
+        let identity = rules.identity(&format!("{} {path} {params:?} {content}", service.identity()));
+        let key = encoded(params.iter().map(|(name, value)| (&**name, &**value)));
+        let document = Document { service, path, params, key, content, rules };
+        Ok(Opened::One(Identified { identity, source: Box::new(document) }))
+    }
+}
+
+/// The keys of the service of an entry: those of the entry, with the origin of the URL. `params` differ between
+/// documents of one service. A program that has several formats must know which ones are read.
+fn service_keys(entry: &Values, url: &BaseUrl, format: Format) -> Values {
+    let names = service::KEYS.iter().map(|key| key.name).filter(|name| *name != "params");
+    let keys: Values = names.filter_map(|name| Some((name, entry.get(name)?.clone()))).collect();
+    let keys = keys.with(URL.name, keys::Value::Text(url.origin()));
+    let mut headers: BTreeMap<String, String> =
+        entry.map(HEADERS).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if format != Format::Prometheus || headers.keys().any(|name| name.eq_ignore_ascii_case("accept")) {
+        return keys;
+    }
+    headers.insert("Accept".to_owned(), ACCEPT.to_owned());
+    keys.with(HEADERS, keys::Value::Map(headers))
+}
+
+/// A `value` that does not fit the format.
+fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
+    // Without a value, that is the error.
+    let has_value = entry.get(VALUE.name).is_some();
+    Content::of(entry).err().filter(|_| has_value).map(|error| (VALUE.name, error)).into_iter().collect()
+}
+
+// === impl Document ===
+
+impl Document {
+    async fn items(&self, by: Instant) -> Result<Items, SourceError> {
+        let params: Vec<(&str, &str)> = self.params.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let response = self.service.get(&self.path, &self.key, &params, by).await;
+        let response = response.map_err(|failure| trouble::source_error(&self.path, &failure))?;
+        let points = self.content.points(&response)?;
+        self.rules.items(points.found, &points.nothing)
+    }
+}
+
+impl Source for Document {
+    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.items(by).boxed()
+    }
+
+    fn upstream(&self) -> Option<NextRequest<'_>> {
+        Some(self.service.next_request(&self.path, &self.key))
+    }
+}

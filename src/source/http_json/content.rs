@@ -1,0 +1,191 @@
+//! What of a document is the value. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use super::json_path::JsonPath;
+use super::{FORMAT, VALUE, number, trouble};
+use crate::exposition::{self, SeriesSelector};
+use crate::http::Response;
+use crate::source::chosen::{Number, Point};
+use crate::source::keys::Values;
+use crate::source::{SourceError, Step, Verdict};
+
+/// The format of a document.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Format {
+    /// JSON.
+    #[default]
+    Json,
+    /// YAML, of which JSON is a part.
+    Yaml,
+    /// Metrics of a program: Prometheus' text format or OpenMetrics.
+    Prometheus,
+}
+
+/// What is read out of a document.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// One value of a JSON or YAML document.
+    Document(Format, JsonPath),
+    /// Samples of a program's metrics.
+    Samples(SeriesSelector),
+}
+
+/// The numbers of a document.
+#[derive(Debug)]
+pub(super) struct Points {
+    pub(super) found: Vec<Point>,
+    /// Why there is none, if there is none.
+    pub(super) nothing: String,
+}
+
+// === impl Format ===
+
+impl Format {
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Prometheus];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Prometheus => "prometheus",
+        }
+    }
+
+    /// The format that a document of this media type may have. Many services send everything as text.
+    fn may_be(self, media_type: &str) -> bool {
+        let Some((kind, of)) = media_type.split_once('/') else { return false };
+        let of = of.strip_prefix("x-").unwrap_or(of);
+        let is = |format: &str| of == format || of.strip_suffix(format).is_some_and(|start| start.ends_with('+'));
+        match (self, kind) {
+            (Self::Prometheus, _) => exposition::Format::of(media_type).is_some(),
+            (_, "text") if of == "plain" => true,
+            (Self::Json, "application" | "text") => is("json"),
+            (Self::Yaml, "application" | "text") => is("json") || is("yaml") || is("yml"),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::ALL.map(Self::as_str).join(", ");
+        let format = Self::ALL.into_iter().find(|format| format.as_str() == text);
+        format.ok_or_else(|| format!("{text:?} is not supported; there is {all}"))
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Of an entry, or why `value` does not fit its format.
+    pub(super) fn of(entry: &Values) -> Result<Self, String> {
+        let format = entry.parsed::<Format>(FORMAT.name).map_err(|error| error.to_string())?.unwrap_or_default();
+        let value = entry.text(VALUE.name).unwrap_or_default();
+        match format {
+            Format::Json | Format::Yaml => Ok(Self::Document(format, value.parse()?)),
+            Format::Prometheus => value
+                .parse()
+                .map(Self::Samples)
+                .map_err(|error| format!("{value:?} is no series selector, such as jobs{{queue=\"orders\"}}: {error}")),
+        }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        match self {
+            Self::Document(format, _) => *format,
+            Self::Samples(_) => Format::Prometheus,
+        }
+    }
+
+    /// The numbers of a response.
+    pub(super) fn points(&self, response: &Response) -> Result<Points, SourceError> {
+        if response.status != StatusCode::OK {
+            return Err(trouble::status(response.status));
+        }
+        let media_type = response.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+        let media_type =
+            media_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        if let Some(media_type) = media_type.as_deref().filter(|media_type| !self.format().may_be(media_type)) {
+            return Err(trouble::media_type(media_type, self.format().as_str()));
+        }
+        match self {
+            Self::Document(format, path) => one(&document(*format, &response.body)?, path),
+            Self::Samples(selector) => {
+                let format = media_type.as_deref().and_then(exposition::Format::of);
+                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = self.format().as_str();
+        match self {
+            Self::Document(_, path) => write!(f, "{format} {}", path.text()),
+            Self::Samples(selector) => write!(f, "{format} {selector}"),
+        }
+    }
+}
+
+fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
+    // Messages of serde repeat what they found, which may be a secret.
+    if format == Format::Json {
+        return serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            trouble::invalid("json", &format!("{:?} error at line {line}, column {column}", error.classify()))
+        });
+    }
+    serde_saphyr::from_slice(body).map_err(|error| {
+        let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
+        trouble::invalid("yaml", &at.unwrap_or_default())
+    })
+}
+
+/// The one value that a path matches.
+fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
+    let unusable = |cause, remedy| SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, "");
+    match path.matches(document).as_slice() {
+        [] => Ok(Points { found: Vec::new(), nothing: path.reach(document) }),
+        [value] => match number::of(value) {
+            Some(number) => {
+                Ok(Points { found: vec![Point { labels: BTreeMap::new(), number }], nothing: String::new() })
+            }
+            None => Err(unusable(
+                format!("{path} is {}", number::described(value)),
+                "Correct `value`, so that it picks a number, or a text with a number or a Kubernetes quantity.",
+            )),
+        },
+        several => Err(unusable(
+            format!("{path} matches {} values, and it must match one", several.len()),
+            "Narrow `value`, for example by an index or a filter.",
+        )),
+    }
+}
+
+/// The samples that a selector selects.
+fn samples(body: &[u8], format: exposition::Format, selector: &SeriesSelector) -> Result<Points, SourceError> {
+    let invalid = |error: exposition::ParseError| trouble::invalid("prometheus", &error.to_string());
+    let mut found = Vec::new();
+    for sample in exposition::parse(body, format).map_err(invalid)? {
+        let sample = sample.map_err(invalid)?;
+        if selector.matches(&sample) {
+            let number = Number::parse(sample.written).ok_or_else(|| trouble::invalid("prometheus", "a number"))?;
+            let labels = sample.labels.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned()));
+            found.push(Point { labels: labels.collect(), number });
+        }
+    }
+    Ok(Points { found, nothing: format!("no sample of {} matches `value`", selector.name()) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Answers, and what is read out of them.
+
+use http::header::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+use crate::metric::quantity::Quantity;
+use crate::source::chosen::Number;
+use crate::source::keys;
+
+fn content(value: &str, format: &str) -> Content {
+    let text = |text: &str| keys::Value::Text(text.to_owned());
+    Content::of(&[("value", text(value)), ("format", text(format))].into_iter().collect()).unwrap()
+}
+
+fn response(status: u16, content_type: &str, body: &str) -> Response {
+    let headers = (!content_type.is_empty()).then(|| (CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap()));
+    Response {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: headers.into_iter().collect(),
+        body: body.as_bytes().to_vec(),
+        request_id: None,
+    }
+}
+
+/// The number, or the cause of the error.
+fn read(content: &Content, response: &Response) -> Result<Option<Number>, String> {
+    let points = content.points(response).map_err(|error| error.cause)?;
+    match points.found.as_slice() {
+        [] => Err(points.nothing),
+        [point] => Ok(Some(point.number)),
+        _ => Ok(None),
+    }
+}
+
+fn of(units: i32) -> Result<Option<Number>, String> {
+    Ok(Some(Number::Value(Quantity::from_units(units))))
+}
+
+#[test]
+fn json_and_yaml() {
+    let (json, yaml) = (content("$.queues[0].ready", "json"), content("$.queues[0].ready", "yaml"));
+    let document = r#"{"queues": [{"ready": 7}]}"#;
+    assert_eq!(read(&json, &response(200, "application/json", document)), of(7));
+    assert_eq!(read(&yaml, &response(200, "application/json", document)), of(7));
+    for (value, expected) in [("7", of(7)), ("\"7\"", of(7)), ("7k", of(7000))] {
+        let document = format!("# jobs\nqueues:\n  - name: orders\n    ready: {value}\n");
+        assert_eq!(read(&yaml, &response(200, "application/yaml", &document)), expected, "{value}");
+    }
+    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is no valid json".to_owned()));
+    for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n"] {
+        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is no valid yaml".to_owned()), "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_described_without_its_text() {
+    let content = content("$.a.b", "json");
+    for (document, cause) in [
+        (r#"{"a": {"b": null}}"#, "$.a.b is null"),
+        (r#"{"a": {"b": false}}"#, "$.a.b is a boolean"),
+        (r#"{"a": {"b": "secret"}}"#, "$.a.b is a text that is no number"),
+        (r#"{"a": {"b": {"secret": 1}}}"#, "$.a.b is an object with 1 member"),
+        (r#"{"a": {"b": []}}"#, "$.a.b is an array with 0 items"),
+        (r#"{"a": {"c": 1}}"#, "$.a.b matches nothing: $.a is an object with 1 member"),
+        (r#"{"a": 7}"#, "$.a.b matches nothing: $.a is a number"),
+        ("7", "$.a.b matches nothing: $ is a number"),
+        ("", "the answer is no valid json"),
+        ("{\"a\": {\"b\": 1}} x", "the answer is no valid json"),
+        ("{\"a\": {\"b\": NaN}}", "the answer is no valid json"),
+    ] {
+        assert_eq!(read(&content, &response(200, "application/json", document)), Err(cause.to_owned()));
+    }
+}
+
+#[test]
+fn several_values_are_an_error() {
+    let content = content("$.queues[*].ready", "json");
+    let of = |document| read(&content, &response(200, "application/json", document));
+    let several = "$.queues[*].ready matches 2 values, and it must match one";
+    assert_eq!(of(r#"{"queues": [{"ready": 1}, {"ready": 1}]}"#), Err(several.to_owned()));
+    assert_eq!(of(r#"{"queues": [{"ready": 1}]}"#), self::of(1));
+}
+
+#[test]
+fn the_content_type_is_checked() {
+    for (format, media_type, is_taken) in [
+        ("json", "", true),
+        ("json", "application/json", true),
+        ("json", "Application/JSON; charset=utf-8", true),
+        ("json", "application/problem+json", true),
+        ("json", "text/json", true),
+        ("json", "text/plain; charset=utf-8", true),
+        ("json", "text/html; charset=utf-8", false),
+        ("json", "application/yaml", false),
+        ("json", "application/notjson", false),
+        ("json", "image/json", false),
+        ("json", "json", false),
+        ("yaml", "application/yaml", true),
+        ("yaml", "application/x-yaml", true),
+        ("yaml", "text/x-yaml", true),
+        ("yaml", "application/vnd.oai.openapi+yaml", true),
+        ("yaml", "application/json", true),
+        ("yaml", "text/html", false),
+    ] {
+        let found = read(&content("$", format), &response(200, media_type, "7"));
+        assert_eq!(found.is_ok(), is_taken, "{format} {media_type}: {found:?}");
+    }
+    let content = content("$", "json");
+    let html = "the Content-Type of the answer is \"text/html\", which is not json".to_owned();
+    assert_eq!(read(&content, &response(200, "text/html; charset=utf-8", "7")), Err(html));
+    let strange = Err("the Content-Type of the answer is not json".to_owned());
+    assert_eq!(read(&content, &response(200, "a secret/b", "7")), strange);
+    assert_eq!(read(&content, &response(200, &"x".repeat(100), "7")), strange);
+}
+
+#[test]
+fn only_200_has_a_value() {
+    for status in [201, 202, 203, 204, 206] {
+        let found = read(&content("$", "json"), &response(status, "application/json", "7"));
+        assert_eq!(found, Err(format!("{status}, and only 200 has a value")));
+    }
+}
+
+#[test]
+fn samples_are_items() {
+    const EXPOSITION: &str = "# TYPE oci_queue_length gauge\noci_queue_length{queue=\"orders\",kind=\"visible\"} 7\noci_queue_length{queue=\"orders\",kind=\"in_flight\"} 1.5\noci_queue_length{queue=\"bills\"} NaN\nup 1\n";
+    let of = |value: &str, media_type: &str| {
+        let points = content(value, "prometheus").points(&response(200, media_type, EXPOSITION));
+        let points = points.map_err(|error| error.cause)?;
+        let point = |point: &Point| (point.labels.get("kind").cloned().unwrap_or_default(), point.number);
+        if points.found.is_empty() {
+            Err(points.nothing)
+        } else {
+            Ok(points.found.iter().map(point).collect::<Vec<_>>())
+        }
+    };
+    let value = |milli| Number::Value(Quantity::from_milli(milli));
+    let (visible, in_flight) = (("visible".to_owned(), value(7000)), ("in_flight".to_owned(), value(1500)));
+    let text = "text/plain; version=0.0.4; charset=utf-8";
+    for (selector, expected) in [
+        (r#"oci_queue_length{queue="orders"}"#, Ok(vec![visible.clone(), in_flight.clone()])),
+        (r#"oci_queue_length{queue=~"o.*",kind!="visible"}"#, Ok(vec![in_flight])),
+        (r#"oci_queue_length{queue!~"b.*",kind="visible"}"#, Ok(vec![visible])),
+        (r#"oci_queue_length{queue="bills"}"#, Ok(vec![(String::new(), Number::NotANumber)])),
+        ("up", Ok(vec![(String::new(), value(1000))])),
+        (r#"up{job="x"}"#, Err("no sample of up matches `value`".to_owned())),
+    ] {
+        assert_eq!(of(selector, text), expected, "{selector}");
+    }
+    assert_eq!(of("up", "").map(|found| found.len()), Ok(1));
+    // Without its end, OpenMetrics is incomplete.
+    assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is no valid prometheus".to_owned()));
+    let html = "the Content-Type of the answer is \"text/html\", which is not prometheus".to_owned();
+    assert_eq!(of("up", "text/html"), Err(html));
+}
+
+#[test]
+fn a_document_is_bounded() {
+    let deep = format!("{}7{}", "[".repeat(100_000), "]".repeat(100_000));
+    let aliases: String = (0..40).map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1)).collect();
+    let aliases = format!("a0: &a0 7\n{aliases}");
+    for (format, document) in [("json", &deep), ("yaml", &deep), ("yaml", &aliases)] {
+        let found = read(&content("$..b", format), &response(200, "text/plain", document));
+        assert_eq!(found, Err(format!("the answer is no valid {format}")));
+    }
+}
+
+#[test]
+fn the_value_fits_the_format() {
+    let text = |text: &str| keys::Value::Text(text.to_owned());
+    let error = |value: &str| Content::of(&[("value", text(value))].into_iter().collect()).err();
+    assert_eq!(error("$.a"), None);
+    let gjson = "\"a.b.#\" is no JSONPath (RFC 9535): it looks like $.queues[0].ready";
+    assert_eq!(error("a.b.#").as_deref(), Some(gjson));
+    let selector = [("value", text("$.a")), ("format", text("prometheus"))].into_iter().collect();
+    let error = Content::of(&selector).unwrap_err();
+    assert!(error.starts_with("\"$.a\" is no series selector, such as jobs{queue=\"orders\"}: "), "{error}");
+    assert_eq!("xml".parse::<Format>(), Err("\"xml\" is not supported; there is json, yaml, prometheus".to_owned()));
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(body in "\\PC{0,60}", yaml in "[a-c:\\-\\[\\]{}&*!|> \n0-9'\"]{0,60}") {
+        for format in ["json", "yaml"] {
+            let content = content("$..a[?@.b > 1]", format);
+            for body in [&body, &yaml] {
+                let _ = content.points(&response(200, "", body));
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A JSONPath, RFC 9535. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
+use jsonpath_rust::parser::parse_json_path;
+use jsonpath_rust::query::js_path_process;
+use serde_json::Value;
+
+use super::number::described;
+
+/// How much of a path an error message repeats, in bytes: the path, and the part of it that has a match.
+const PATH_BYTES: usize = 80;
+
+/// A JSONPath, and its beginnings.
+#[derive(Clone, Debug)]
+pub(super) struct JsonPath {
+    /// From `$`, which is the whole document, to the path itself: each with one segment more.
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    /// As written.
+    text: String,
+    query: JpQuery,
+}
+
+// === impl JsonPath ===
+
+impl JsonPath {
+    /// As written.
+    pub(super) fn text(&self) -> &str {
+        self.steps.last().map_or("$", |step| &step.text)
+    }
+
+    /// The values that it matches.
+    pub(super) fn matches<'v>(&self, document: &'v Value) -> Vec<&'v Value> {
+        self.steps.last().map(|step| step.matches(document)).unwrap_or_default()
+    }
+
+    /// How far it leads, if it matches nothing: `$.a.b matches nothing: $.a is an object with 3 members`. The
+    /// names in it are those of the path.
+    pub(super) fn reach(&self, document: &Value) -> String {
+        let reached = self.steps.iter().rev().map(|step| (step, step.matches(document)));
+        let reached = reached.into_iter().find(|(_, found)| !found.is_empty());
+        let reached = reached.map(|(step, found)| match found.as_slice() {
+            [value] => format!(": {} is {}", shortened(&step.text), described(value)),
+            several => format!(": {} matches {} values", shortened(&step.text), several.len()),
+        });
+        format!("{self} matches nothing{}", reached.unwrap_or_default())
+    }
+}
+
+impl FromStr for JsonPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no JSONPath (RFC 9535): it looks like $.queues[0].ready");
+        let whole = parse_json_path(text).map_err(|_| wrong())?;
+        let mut steps = Vec::new();
+        for (end, character) in text.char_indices() {
+            let begun = &text[..end + character.len_utf8()];
+            let Ok(query) = parse_json_path(begun) else { continue };
+            let count = query.segments.len();
+            // `$.a`, and not `$.re` of `$.ready`.
+            if whole.segments.get(..count) == Some(&query.segments) {
+                // The longer text of equal segments, with its closing brackets.
+                steps.truncate(count);
+                steps.push(Step { text: begun.to_owned(), query });
+            }
+        }
+        // The parser takes a name with blanks also outside of brackets: `$.a b`.
+        let is_wrong = |step: &Step| !step.text.ends_with(']') && step.query.segments.last().is_some_and(has_blank);
+        if steps.iter().any(is_wrong) { Err(wrong()) } else { Ok(Self { steps }) }
+    }
+}
+
+impl fmt::Display for JsonPath {
+    /// As written, shortened.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(shortened(self.text()))
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn matches<'v>(&self, document: &'v Value) -> Vec<&'v Value> {
+        // An error is a query that returns no nodes of the document.
+        let found = js_path_process(&self.query, document).unwrap_or_default();
+        found.into_iter().map(|found| found.val).collect()
+    }
+}
+
+/// Whether a segment is a name with blanks.
+fn has_blank(segment: &Segment) -> bool {
+    match segment {
+        Segment::Descendant(segment) => has_blank(segment),
+        Segment::Selector(Selector::Name(name)) => name.contains(char::is_whitespace),
+        Segment::Selector(_) | Segment::Selectors(_) => false,
+    }
+}
+
+/// The beginning of a long path.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(PATH_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn path(text: &str) -> JsonPath {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_path_matches_as_the_rfc_has_it() {
+        let document = json!({"queues": [
+            {"name": "orders", "ready": 7}, {"name": "bills", "ready": 3, "a b": {"c.d": 1}},
+        ]});
+        for (text, expected) in [
+            ("$.queues[0].ready", vec![json!(7)]),
+            ("$['queues'][-1]['ready']", vec![json!(3)]),
+            ("$.queues[?@.name == 'orders'].ready", vec![json!(7)]),
+            ("$.queues[*].ready", vec![json!(7), json!(3)]),
+            ("$.queues[1]['a b']['c.d']", vec![json!(1)]),
+            ("$..ready", vec![json!(7), json!(3)]),
+            ("$.queues[?@.ready > 5].name", vec![json!("orders")]),
+            ("$.queues[2].ready", vec![]),
+            ("$", vec![document.clone()]),
+        ] {
+            let found: Vec<Value> = path(text).matches(&document).into_iter().cloned().collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_matches_nothing_says_how_far_it_leads() {
+        let document = json!({"queues": {"orders": {"ready": 7, "secret": "x"}, "list": [1, 2]}});
+        for (text, expected) in [
+            ("$.queue.orders", "$.queue.orders matches nothing: $ is an object with 1 member"),
+            (
+                "$.queues.orders.read",
+                "$.queues.orders.read matches nothing: $.queues.orders is an object with 2 members",
+            ),
+            ("$.queues.list[2]", "$.queues.list[2] matches nothing: $.queues.list is an array with 2 items"),
+            (
+                "$['queues']['list'][2]",
+                "$['queues']['list'][2] matches nothing: $['queues']['list'] is an array with 2 items",
+            ),
+            ("$.queues.*.size", "$.queues.*.size matches nothing: $.queues.* matches 2 values"),
+            (
+                "$.queues.orders.secret.x",
+                "$.queues.orders.secret.x matches nothing: $.queues.orders.secret is a text that is no number",
+            ),
+            ("$.queues.orders.ready.x", "$.queues.orders.ready.x matches nothing: $.queues.orders.ready is a number"),
+        ] {
+            assert_eq!(path(text).reach(&document), expected);
+        }
+        let long = format!("$.{}", "x".repeat(300));
+        assert!(path(&long).reach(&document).len() < 150);
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for text in ["", "queues", "$.", "$[", "$.a b", "data.0.x", "$.a..", "a.#(x==1)#.b", "$.a[?]", "@.a"] {
+            let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(error.contains("is no JSONPath"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(text in "\\PC{0,20}", more in "\\$[.\\[\\]'a-c0-9*?@=,: -]{0,12}") {
+            let document = json!({"a": [1, {"b": null}], "c": {"a": "x"}});
+            for path in [text, more].iter().filter_map(|text| text.parse::<JsonPath>().ok()) {
+                let _ = (path.matches(&document), path.reach(&document));
+                prop_assert_eq!(path.steps.len(), path.steps.last().unwrap().query.segments.len() + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A cron expression of five fields. Pure.
+
+use std::str::FromStr;
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::civil::{DateTime, date};
+
+/// A cron expression that has a time.
+#[derive(Clone, Debug)]
+pub(super) struct Expression(Cron);
+
+/// In these 28 years, each date falls on each day of the week.
+const YEARS: [DateTime; 2] = [date(2024, 1, 1).at(0, 0, 0, 0), date(2052, 1, 1).at(0, 0, 0, 0)];
+
+// === impl Expression ===
+
+impl Expression {
+    /// The first time after this one.
+    pub(super) fn after(&self, time: DateTime) -> Option<DateTime> {
+        self.0.find_next_occurrence(&time, false).ok()
+    }
+
+    /// This time or the last one before.
+    pub(super) fn up_to(&self, time: DateTime) -> Option<DateTime> {
+        self.0.find_previous_occurrence(&time, true).ok()
+    }
+
+    /// The first time that two expressions have in common.
+    pub(super) fn common_time(&self, other: &Self) -> Option<DateTime> {
+        let [mut time, end] = YEARS;
+        // Most schedules end here, without a search.
+        let (one, two) = (&self.0.pattern, &other.0.pattern);
+        let meet = |one: Vec<u16>, two: Vec<u16>| one.iter().any(|value| two.contains(value));
+        if !meet(one.minutes.values(), two.minutes.values()) || !meet(one.hours.values(), two.hours.values()) {
+            return None;
+        }
+        while time < end {
+            let own = self.0.find_next_occurrence(&time, true).ok()?;
+            time = other.0.find_next_occurrence(&own, true).ok()?;
+            if time == own {
+                return Some(time);
+            }
+        }
+        None
+    }
+}
+
+impl FromStr for Expression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fields = text.split_whitespace().count();
+        if fields != 5 {
+            return Err(format!(
+                "{text:?} has {fields} fields; a cron expression has five: minute, hour, day of month, month, day of week"
+            ));
+        }
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser.parse(text).map_err(|error| format!("{text:?} is no cron expression: {error}"))?;
+        let [start, end] = YEARS;
+        match cron.find_next_occurrence(&start, true) {
+            Ok(time) if time < end => Ok(Self(cron)),
+            _ => Err(format!("{text:?} has no time: no month has that day")),
+        }
+    }
+}

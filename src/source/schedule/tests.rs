@@ -1,0 +1,255 @@
+//! Schedules by a clock that is an argument, and compared with a walk over every minute.
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::source::keys::Value;
+
+fn entry(start: &str, end: &str, zone: &str) -> Values {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let metric = ("metric", text("hours"));
+    let value = ("value", Value::Amount(Quantity::from_units(10)));
+    [metric, ("start", text(start)), ("end", text(end)), ("timezone", text(zone)), value].into_iter().collect()
+}
+
+fn schedule(start: &str, end: &str, zone: &str) -> Schedule {
+    Schedule::of(&entry(start, end, zone)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// The changes after a time, as in `2026-03-29T01:00:00Z 10`.
+fn changes_of(schedule: &Schedule, after: &str, count: usize) -> Vec<String> {
+    let next = |now| schedule.next_change(now);
+    let all = std::iter::successors(next(at(after)), |change| next(change.at.timestamp()));
+    all.take(count).map(|change| format!("{} {}", change.at.timestamp(), change.value)).collect()
+}
+
+#[test]
+fn working_hours() {
+    let office = schedule("0 8 * * 1-5", "0 18 * * MON-FRI", "Europe/Berlin");
+    for (time, value) in [
+        ("2026-03-27T06:59:59.999Z", 0),
+        ("2026-03-27T07:00:00Z", 10),
+        ("2026-03-27T16:59:59Z", 10),
+        ("2026-03-27T17:00:00Z", 0),
+        ("2026-03-28T10:00:00Z", 0),
+        // Summer time began.
+        ("2026-03-30T05:59:00Z", 0),
+        ("2026-03-30T06:00:00Z", 10),
+    ] {
+        assert_eq!(office.value(at(time)), Quantity::from_units(value), "{time}");
+    }
+    let expected = ["2026-03-27T17:00:00Z 0", "2026-03-30T06:00:00Z 10", "2026-03-30T16:00:00Z 0"];
+    assert_eq!(changes_of(&office, "2026-03-27T12:00:00Z", 3), expected);
+}
+
+#[test]
+fn a_change_is_written_in_utc_and_in_local_time() {
+    let entry = entry("0 8 * * 1-5", "0 18 * * 1-5", "europe/berlin");
+    let text: Vec<String> = changes(&entry, at("2026-03-27T12:00:00Z")).iter().map(Change::to_string).collect();
+    let expected = [
+        "0 at 2026-03-27T17:00:00Z (Fri 2026-03-27 18:00 Europe/Berlin)",
+        "10 at 2026-03-30T06:00:00Z (Mon 2026-03-30 08:00 Europe/Berlin)",
+        "0 at 2026-03-30T16:00:00Z (Mon 2026-03-30 18:00 Europe/Berlin)",
+    ];
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_skipped_time_happens_when_the_clock_is_set_forward() {
+    // From 2:00 to 3:00 in Berlin, which is 1:00 UTC.
+    let of = |start, end| changes_of(&schedule(start, end, "Europe/Berlin"), "2026-03-28T12:00:00Z", 2);
+    assert_eq!(of("30 2 * * *", "0 6 * * *"), ["2026-03-29T01:00:00Z 10", "2026-03-29T04:00:00Z 0"]);
+    assert_eq!(of("0 1 * * *", "30 2 * * *"), ["2026-03-29T00:00:00Z 10", "2026-03-29T01:00:00Z 0"]);
+    assert_eq!(of("0 2 * * *", "0 3 * * *"), ["2026-03-30T00:00:00Z 10", "2026-03-30T01:00:00Z 0"], "no duration");
+    // A pause of that hour is none.
+    let night = schedule("45 2 * * *", "15 2 * * *", "Europe/Berlin");
+    assert_eq!(changes_of(&night, "2026-03-28T12:00:00Z", 1), ["2026-03-30T00:15:00Z 0"]);
+    assert_eq!(night.value(at("2026-03-29T01:00:00Z")), Quantity::from_units(10));
+    // A whole day, by the date line.
+    let apia = schedule("0 8 30 12 *", "0 9 31 12 *", "Pacific/Apia");
+    assert_eq!(changes_of(&apia, "2011-12-29T00:00:00Z", 2), ["2011-12-30T10:00:00Z 10", "2011-12-30T19:00:00Z 0"]);
+}
+
+#[test]
+fn a_repeated_hour_is_one_window() {
+    // From 3:00 back to 2:00 in Berlin, which is 1:00 UTC.
+    let of = |start, end| changes_of(&schedule(start, end, "Europe/Berlin"), "2026-10-24T12:00:00Z", 3);
+    let next = "2026-10-26T01:15:00Z 10";
+    assert_eq!(of("15 2 * * *", "45 2 * * *"), ["2026-10-25T00:15:00Z 10", "2026-10-25T00:45:00Z 0", next]);
+    assert_eq!(of("15 2 * * *", "0 3 * * *"), ["2026-10-25T00:15:00Z 10", "2026-10-25T02:00:00Z 0", next]);
+    assert_eq!(of("15 2 * * *", "30 3 * * *"), ["2026-10-25T00:15:00Z 10", "2026-10-25T02:30:00Z 0", next]);
+    // A pause of five minutes in that hour is five minutes.
+    let night = schedule("15 2 * * *", "10 2 * * *", "Europe/Berlin");
+    let expected = ["2026-10-25T00:10:00Z 0", "2026-10-25T00:15:00Z 10", "2026-10-26T01:10:00Z 0"];
+    assert_eq!(changes_of(&night, "2026-10-24T12:00:00Z", 3), expected);
+    // By half an hour.
+    let island = schedule("45 1 * * *", "55 1 * * *", "Australia/Lord_Howe");
+    let expected = ["2026-04-04T14:45:00Z 10", "2026-04-04T14:55:00Z 0", "2026-04-05T15:15:00Z 10"];
+    assert_eq!(changes_of(&island, "2026-04-04T00:00:00Z", 3), expected);
+}
+
+#[test]
+fn windows_that_overlap_are_one() {
+    let twice = schedule("0 8,9 * * *", "0 17,18 * * *", "UTC");
+    let expected = ["2026-01-01T08:00:00Z 10", "2026-01-01T17:00:00Z 0", "2026-01-02T08:00:00Z 10"];
+    assert_eq!(changes_of(&twice, "2026-01-01T00:00:00Z", 3), expected);
+}
+
+#[test]
+fn a_window_may_last_for_years() {
+    let leap = schedule("0 0 29 2 *", "0 12 29 2 *", "UTC");
+    let expected = ["2028-02-29T00:00:00Z 10", "2028-02-29T12:00:00Z 0", "2032-02-29T00:00:00Z 10"];
+    assert_eq!(changes_of(&leap, "2026-01-01T00:00:00Z", 3), expected);
+    assert_eq!(changes_of(&leap, "2096-03-01T00:00:00Z", 1), ["2104-02-29T00:00:00Z 10"], "2100 is no leap year");
+    let years = schedule("0 0 1 1 *", "0 0 29 2 *", "UTC");
+    assert_eq!(years.value(at("2027-06-01T00:00:00Z")), Quantity::from_units(10));
+    assert_eq!(changes_of(&years, "2027-06-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z 0"]);
+}
+
+#[test]
+fn what_is_no_schedule_is_refused() {
+    for (text, error) in [
+        ("0 8 * *", "has 4 fields"),
+        ("0 0 8 * * 1", "has 6 fields"),
+        ("@daily", "has 1 fields"),
+        ("", "has 0 fields"),
+        ("60 8 * * *", "is no cron expression: "),
+        ("0 8 * * MONDAY", "is no cron expression: "),
+        ("0 8 * * 1-", "is no cron expression: "),
+        ("0 0 30 2 *", "has no time: no month has that day"),
+        ("0 0 31 4,6,9,11 *", "has no time: no month has that day"),
+    ] {
+        let found = text.parse::<Expression>().err().unwrap_or_else(|| panic!("{text} is taken"));
+        assert!(found.contains(error) && found.contains(&format!("{text:?}")), "{found}");
+    }
+    for zone in ["", "Europe/Bonn", "local", "CET-1CEST", "+01:00"] {
+        assert!(zone.parse::<Zone>().is_err(), "{zone}");
+    }
+    for zone in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"] {
+        assert!(zone.parse::<Zone>().is_ok(), "{zone}");
+    }
+}
+
+#[test]
+fn start_and_end_have_no_time_in_common() {
+    let common =
+        |start, end| conflicts(&entry(start, end, "UTC")).pop().map(|(key, message)| format!("{key}: {message}"));
+    let message = |time: &str| {
+        Some(format!(
+            "end: `start` and `end` have times in common, such as {time}: there a window would begin and end at once"
+        ))
+    };
+    assert_eq!(common("0 8 * * *", "0 8 * * *"), message("2024-01-01 08:00"));
+    assert_eq!(common("0 8 * * 1-5", "0 8,18 * * 5"), message("2024-01-05 08:00"));
+    assert_eq!(common("0 0 29 2 *", "0 0 * * 0"), message("2032-02-29 00:00"));
+    assert_eq!(common("* * * * *", "59 23 31 12 *"), message("2024-12-31 23:59"));
+    assert_eq!(common("0 8 * * 1-5", "0 8 * * 0,6"), None);
+    assert_eq!(common("0 8 * * *", "0 18 * * *"), None);
+    assert_eq!(common("*/2 * * * *", "1-59/2 * * * *"), None);
+    assert_eq!(common("0 8 * *", "0 8 * * *"), None, "that is reported at `start`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_goes_by_the_clock_that_is_given() {
+    fn inside() -> Timestamp {
+        Timestamp::from_second(1_774_600_000).unwrap()
+    }
+    fn outside() -> Timestamp {
+        inside() + SignedDuration::from_hours(12)
+    }
+    let entry = entry("0 8 * * 1-5", "0 18 * * 1-5", "Europe/Berlin");
+    for (clock, value, next) in
+        [(inside as Clock, 10, "0 at 2026-03-27T17:00:00Z"), (outside, 0, "10 at 2026-03-30T06:00:00Z")]
+    {
+        let Ok(Opened::One(Identified { source, .. })) = Schedules(clock).open("start", &entry) else { panic!() };
+        let items = source.read(&Facet::default(), Instant::now()).await.unwrap();
+        assert_eq!(items.value(&crate::metric::MetricName::new("hours")), Some(Quantity::from_units(value)));
+        let change = source.next_change().unwrap().to_string();
+        assert!(change.starts_with(next), "{change}");
+        assert!(source.upstream().is_none());
+    }
+}
+
+/// Zones with changes of an hour, of half an hour, at midnight, in winter, and with none.
+const ZONES: [&str; 7] = [
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "America/Santiago",
+    "Europe/Dublin",
+    "Asia/Kolkata",
+    "UTC",
+];
+
+/// Whether a window is open, by a walk over every minute from an instant at which none is: a time of the local
+/// clock counts when the clock first shows it, or when the clock jumps over it.
+struct Walk {
+    at: Timestamp,
+    latest: jiff::civil::DateTime,
+    is_open: bool,
+    zone: TimeZone,
+    minutes: [u32; 2],
+}
+
+impl Walk {
+    fn step(&mut self) {
+        self.at += SignedDuration::from_mins(1);
+        let shown = self.zone.to_datetime(self.at);
+        while self.latest < shown {
+            self.latest = self.latest.checked_add(SignedDuration::from_mins(1)).unwrap();
+            let minute = u32::try_from(i32::from(self.latest.hour()) * 60 + i32::from(self.latest.minute())).unwrap();
+            let [start, end] = self.minutes;
+            self.is_open = (self.is_open || minute == start) && minute != end;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn windows_are_those_of_a_walk_over_every_minute(
+        zone in prop::sample::select(&ZONES[..]),
+        transition in 0_usize..3,
+        start in 0_u32..240,
+        end in 0_u32..240,
+    ) {
+        prop_assume!(start != end);
+        let cron = |minute: u32| format!("{} {} * * *", minute % 60, minute / 60);
+        let schedule = schedule(&cron(start), &cron(end), zone);
+        let zone = schedule.windows.zone.clone();
+        // Around noon, so that both times have happened on that day. The clock is set in the night after.
+        let set = zone.following(at("2026-01-01T00:00:00Z")).nth(transition);
+        let set = set.map_or(at("2026-06-01T18:00:00Z"), |transition| transition.timestamp());
+        let from = set - SignedDuration::from_hours(12);
+        let latest = zone.to_datetime(from);
+        let mut walk = Walk { at: from, latest, is_open: start > end, zone, minutes: [start, end] };
+        let mut next = schedule.next_change(walk.at).unwrap();
+        for _ in 0..36 * 60 {
+            let before = walk.is_open;
+            walk.step();
+            prop_assert_eq!(schedule.windows.are_open(walk.at), walk.is_open, "{}", walk.at);
+            let has_changed = before != walk.is_open;
+            prop_assert_eq!(next.at.timestamp() == walk.at, has_changed, "{} {}", walk.at, next.at);
+            if has_changed {
+                next = schedule.next_change(walk.at).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,20}") {
+        let _ = (text.parse::<Expression>(), text.parse::<Zone>());
+    }
+
+    #[test]
+    fn no_expression_panics(text in "[0-9*,/LW#+?-]{1,6}( [0-9A-Z*,/LW#+?-]{1,6}){4}") {
+        let _ = text.parse::<Expression>();
+    }
+}
