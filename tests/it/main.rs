@@ -100,6 +100,8 @@ mod site;
 /// A kind of source of the tests' own.
 mod toy;
 
+/// What programs expose, as a real Prometheus reads it.
+mod exposition;
 /// Documents over HTTP.
 mod http_json;
 /// PromQL queries, with a real Prometheus.
