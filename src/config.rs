@@ -367,6 +367,11 @@ sources:
             let expected = format!("17:13: {label:?} is a label that oci-queue has itself: use another one");
             assert_eq!(with(&format!("{label}: x")), [expected]);
         }
+        let bus = "connections: {bus: {type: azure-servicebus, namespace: a.servicebus.windows.net, auth: {type: azureManagedIdentity}}}";
+        let entry =
+            "{type: azure-servicebus, topic: a, subscription: b, namespaces: [shop], labels: {subscription: x}}";
+        let bus = lines(&format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n{bus}\nsources: [{entry}]\n"));
+        assert!(bus.len() == 1 && bus[0].contains("\"subscription\" is a label that azure-servicebus has"), "{bus:?}");
         let own = with("depthgauge.dev/name: x");
         assert!(own.len() == 1 && own[0].contains("are depthgauge's own"), "{own:?}");
     }

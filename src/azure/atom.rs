@@ -206,6 +206,8 @@ impl Parser {
         }
         self.root.get_or_insert(element);
         self.open.push(element);
+        // Texts of two elements would become one, such as the counts 3 and 4.
+        let twice = self.is_read();
         match self.within_entry() {
             Some([]) => self.entities.push(Entity::default()),
             Some([Element::Content, Element::Description(kind)]) => {
@@ -217,7 +219,25 @@ impl Parser {
             }
             _ => {}
         }
-        Ok(())
+        if twice { Err(Malformed("an element twice")) } else { Ok(()) }
+    }
+
+    /// Whether the entry already has the element that is open.
+    fn is_read(&self) -> bool {
+        let (Some(within), Some(entity)) = (self.within_entry(), self.entities.last()) else { return false };
+        let counts = &entity.counts;
+        match within {
+            [Element::Title] => !entity.name.is_empty(),
+            [Element::Content, Element::Description(_), Element::Status] => entity.status.is_some(),
+            [Element::Content, Element::Description(_), Element::CountDetails] => counts.is_there,
+            [Element::Content, Element::Description(_), Element::CountDetails, counted] => match counted {
+                Element::Active => counts.active.is_some(),
+                Element::DeadLetter => counts.dead_letter.is_some(),
+                Element::Scheduled => counts.scheduled.is_some(),
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     fn end(&mut self) {

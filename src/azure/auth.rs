@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::connection_string::{ConnectionString, Credential as Sas};
@@ -181,10 +182,12 @@ fn no_header() -> SignInError {
     SignInError::new("the credential can be no header", remedy, "")
 }
 
-/// What identifies a signature: a service may repeat it as it is, or the value of `sig` only.
+/// What identifies a signature: a service may repeat it as it is, or the value of `sig` only, also decoded.
 fn secrets(authorization: &str) -> Vec<String> {
-    let signature = authorization.split('&').find_map(|field| field.strip_prefix("sig="));
-    signature.map(str::to_owned).into_iter().chain([authorization.to_owned()]).collect()
+    let fields = authorization.split_once(' ').map_or(authorization, |(_, fields)| fields);
+    let signature = fields.split('&').find_map(|field| field.strip_prefix("sig="));
+    let decoded = signature.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+    signature.map(str::to_owned).into_iter().chain(decoded).chain([authorization.to_owned()]).collect()
 }
 
 fn make(reading: &mut Reading, files: &SasFiles, namespace: &Namespace) -> Result<Sas, String> {

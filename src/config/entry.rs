@@ -87,8 +87,8 @@ impl Written {
         {
             problems.add(at, format!("{metric:?} is a metric of another type: choose another name"));
         }
-        let own_labels = std::iter::once(&kind.label).chain(kind.labels).chain(kind.parts);
-        for label in own_labels.filter(|label| common.map(keys::LABELS.name).any(|(key, _)| key == **label)) {
+        let own_labels = kind.name_labels().chain(kind.labels.iter().copied()).chain(kind.parts.iter().copied());
+        for label in own_labels.filter(|label| common.map(keys::LABELS.name).any(|(key, _)| key == *label)) {
             let at = fields.place(keys::LABELS.name).unwrap_or(fields.at());
             problems.add(at, format!("{label:?} is a label that {} has itself: use another one", kind.name));
         }

@@ -49,7 +49,8 @@ pub const NAMESPACE_LABEL: Key = Key::new(
 )
 .examples(&["namespace"]);
 
-const EMPTY: Key = Key::new(
+/// What an answer without items is.
+pub const EMPTY: Key = Key::new(
     "empty",
     Shape::AmountOr("error"),
     "What an answer without items is. error: a failed read. A number: one item with this value, which hides an outage of whatever produces the items.",
@@ -57,7 +58,8 @@ const EMPTY: Key = Key::new(
 .default("error")
 .examples(&["0"]);
 
-const NAN: Key = Key::new(
+/// What NaN is.
+pub const NAN: Key = Key::new(
     "nan",
     Shape::AmountOr("error"),
     "What NaN is, which is the result of 0/0. error: the value of this item is unknown. A number: the value.",
@@ -65,7 +67,8 @@ const NAN: Key = Key::new(
 .default("error")
 .examples(&["0"]);
 
-const NEGATIVE: Key = Key::new(
+/// What a negative number is.
+pub const NEGATIVE: Key = Key::new(
     "negative",
     Shape::Text(Text {
         check: |text| match text {
@@ -271,6 +274,13 @@ pub fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
         conflicts.push((EMPTY.name, message.to_owned()));
     }
     conflicts
+}
+
+/// The error messages of an entry whose items have no labels and whose value is always a number of its own: each
+/// of `keys` that it has can have no effect.
+pub fn without_effect(entry: &Values, keys: &[&'static str]) -> Vec<(&'static str, String)> {
+    let present = keys.iter().copied().filter(|key| entry.get(key).is_some());
+    present.map(|key| (key, format!("`{key}` has no effect here: remove it"))).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::chosen::ItemRules;
+use super::chosen::{self, ItemRules};
 use super::facet::Facet;
 use super::items::Items;
 use super::keys::{self, Key, Shape, Text, Values};
@@ -125,11 +125,16 @@ fn service_keys(entry: &Values, url: &BaseUrl, format: Format) -> Values {
     keys.with(HEADERS, keys::Value::Map(headers))
 }
 
-/// A `value` that does not fit the format.
+/// A `value` that does not fit the format, and a key that does not fit it.
 fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
     // Without a value, that is the error.
     let has_value = entry.get(VALUE.name).is_some();
-    Content::of(entry).err().filter(|_| has_value).map(|error| (VALUE.name, error)).into_iter().collect()
+    match Content::of(entry) {
+        Err(error) => has_value.then_some((VALUE.name, error)).into_iter().collect(),
+        // Its item has no labels.
+        Ok(Content::Document(..)) => chosen::without_effect(entry, &[chosen::NAMESPACE_LABEL.name]),
+        Ok(Content::Samples(_)) => Vec::new(),
+    }
 }
 
 // === impl Document ===

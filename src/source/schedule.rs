@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::chosen::{ItemRules, Number, Point};
+use super::chosen::{self, ItemRules, Number, Point};
 use super::facet::Facet;
 use super::items::Items;
 use super::keys::{Key, Shape, Text, Values};
@@ -154,13 +154,18 @@ impl Source for Scheduled {
 
 /// A time at which a window would begin and end: no order of the two is right.
 fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
+    let mut conflicts = chosen::without_effect(
+        entry,
+        &[chosen::NAMESPACE_LABEL.name, chosen::EMPTY.name, chosen::NAN.name, chosen::NEGATIVE.name],
+    );
     // Keys that are not valid are reported one by one.
-    let Ok(Schedule { windows, .. }) = Schedule::of(entry) else { return Vec::new() };
+    let Ok(Schedule { windows, .. }) = Schedule::of(entry) else { return conflicts };
     let message = |common: jiff::civil::DateTime| {
         let common = common.strftime("%F %H:%M");
         format!("`start` and `end` have times in common, such as {common}: there a window would begin and end at once")
     };
-    windows.common_time().map(|common| (END.name, message(common))).into_iter().collect()
+    conflicts.extend(windows.common_time().map(|common| (END.name, message(common))));
+    conflicts
 }
 
 fn changes(entry: &Values, now: Timestamp) -> Vec<Change> {

@@ -15,9 +15,11 @@ use super::facet::Facet;
 use super::items::{Item, Items, Value};
 use super::keys::{self, Key, Shape, Text};
 use super::{Form, Kind, NextRequest, Source, SourceError};
+use crate::azure::Error;
 use crate::azure::atom::{Entity, EntityKind};
 use crate::azure::path::{EntityName, EntityPath};
 use crate::metric::quantity::Quantity;
+use crate::metric::selectable::selectable;
 use crate::metric::{Labels, MetricName};
 
 mod bus;
@@ -110,6 +112,7 @@ const TOPIC_KEY: Key = Key::new(
     "The name of the topic. Selectors pick its subscriptions by label `topic`, in which '/' is '_'.",
 )
 .required()
+.label(selectable)
 .examples(&["orders"]);
 
 const DISABLED_KEY: Key = Key::new(
@@ -151,20 +154,20 @@ struct EntitySource {
 impl EntitySource {
     async fn items(&self, since: Instant, by: Instant) -> Result<Items, SourceError> {
         let Some(list) = &self.list else {
-            let entity = self.entity(true, by).await?;
+            let entity = self.entity(by).await?;
             return Ok(Items::new(vec![self.item(&entity)?]));
         };
         let snapshot = list.read(since, by).await?;
         match snapshot.entity(self.path.name()) {
             Some(entity) => Ok(Items::new(vec![self.item(entity)?]).read_at(snapshot.began)),
-            // It may have moved from one page to another.
-            None => Ok(Items::new(vec![self.item(&self.entity(false, by).await?)?])),
+            // The list is complete.
+            None => Err(trouble::of_entity(&self.bus.client, &self.path, &Error::NoSuchEntity)),
         }
     }
 
-    async fn entity(&self, admitted: bool, by: Instant) -> Result<Entity, SourceError> {
+    async fn entity(&self, by: Instant) -> Result<Entity, SourceError> {
         let client = &self.bus.client;
-        client.entity(&self.path, admitted, by).await.map_err(|error| trouble::of_entity(client, &self.path, &error))
+        client.entity(&self.path, true, by).await.map_err(|error| trouble::of_entity(client, &self.path, &error))
     }
 
     fn item(&self, entity: &Entity) -> Result<Item, SourceError> {
@@ -179,8 +182,11 @@ impl EntitySource {
         let value = |count, name| Quantity::value(count).ok_or_else(|| trouble::no_number(&self.path, name));
         let active = value(counts.active, "ActiveMessageCount")?;
         let status = entity.status.as_deref().unwrap_or_default();
-        let held = NO_RECEIVERS.contains(&status) && active > Quantity::ZERO;
-        self.say(held.then_some(status));
+        let is_stopped = NO_RECEIVERS.contains(&status);
+        let held = is_stopped && active > Quantity::ZERO;
+        if held || !is_stopped {
+            self.say(held.then_some(status));
+        }
         let active: Value = match held && self.refuses_disabled {
             true => Err(format!("its status is {status}, so no receiver gets its messages").into()),
             false => Ok(active),

@@ -133,6 +133,8 @@ async fn config_check_has_an_error_with_its_place_for_each_wrong_key() {
         ("format: json", "connection: x", "unknown key `connection`"),
         ("format: json", "auth: {type: sas}", "auth type \"sas\" is not supported"),
         ("format: json", "tls: {verify: false}", "unknown key `verify`"),
+        ("format: json", "namespaceLabel: ns", "`namespaceLabel` has no effect here: remove it"),
+        ("value: $.a", "value: $..a..b", "has `..` more than once, or in a filter"),
         ("format: json", "headers: {Authorization: x}", "can't be set here: write `auth`"),
     ] {
         assert!(good.contains(part), "{part}");

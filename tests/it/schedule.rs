@@ -83,6 +83,8 @@ async fn config_check_refuses_what_is_no_schedule() {
         ("Europe/Berlin", "CET-1CEST", "\"CET-1CEST\" is no known time zone"),
         ("value: 2.5", "value: -1", "a number from 0 to 9200000000000000 is expected here"),
         ("value: 2.5", "connection: x, value: 2.5", "unknown key `connection`"),
+        ("value: 2.5", "namespaceLabel: ns, value: 2.5", "`namespaceLabel` has no effect here: remove it"),
+        ("value: 2.5", "empty: 0, value: 2.5", "`empty` has no effect here: remove it"),
     ] {
         assert!(good.contains(part), "{part}");
         home.write("config.yaml", &good.replacen(part, instead, 1));

@@ -20,6 +20,14 @@ fn with(part: &str, instead: &str) -> String {
     QUEUE.replacen(part, instead, 1)
 }
 
+/// With a second element of this name.
+fn twice(name: &str) -> String {
+    let start = QUEUE[..QUEUE.find(&format!("{name}>")).unwrap()].rfind('<').unwrap();
+    let close = start + QUEUE[start..].find("</").unwrap();
+    let end = close + QUEUE[close..].find('>').unwrap() + 1;
+    format!("{}{}", &QUEUE[..end], &QUEUE[start..])
+}
+
 fn counts(part: &str, instead: &str) -> Result<i64, Unknown> {
     entry(&with(part, instead)).counts().map(|counts| counts.active)
 }
@@ -101,6 +109,9 @@ fn what_is_no_document_is_an_error_that_repeats_nothing() {
         &format!("{QUEUE}{QUEUE}"),
         &with("test-queue-name", ""),
         &with("test-queue-name", "&hidden;"),
+        &with("<title", "<title>hidden</title><title"),
+        &twice("ActiveMessageCount"),
+        &twice("Status"),
         &format!("<!DOCTYPE a [<!ENTITY b \"hidden\">]>{QUEUE}"),
         &deep,
     ] {

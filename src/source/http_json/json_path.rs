@@ -59,6 +59,10 @@ impl FromStr for JsonPath {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no JSONPath (RFC 9535): it looks like $.queues[0].ready");
         let whole = parse_json_path(text).map_err(|_| wrong())?;
+        let has_descent = whole.segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)));
+        if descents(text) > usize::from(has_descent) {
+            return Err(format!("{text:?} has `..` more than once, or in a filter, which may match too much"));
+        }
         let mut steps = Vec::new();
         for (end, character) in text.char_indices() {
             let begun = &text[..end + character.len_utf8()];
@@ -92,6 +96,21 @@ impl Step {
         let found = js_path_process(&self.query, document).unwrap_or_default();
         found.into_iter().map(|found| found.val).collect()
     }
+}
+
+/// How often `..` is in a path, outside of quotes.
+fn descents(text: &str) -> usize {
+    let (mut quote, mut count, mut characters) = (None, 0, text.chars().peekable());
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => _ = characters.next(),
+            (Some(open), _) if open == character => quote = None,
+            (None, '\'' | '"') => quote = Some(character),
+            (None, '.') if characters.next_if_eq(&'.').is_some() => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Whether a segment is a name with blanks.
@@ -172,6 +191,13 @@ mod tests {
         for text in ["", "queues", "$.", "$[", "$.a b", "data.0.x", "$.a..", "a.#(x==1)#.b", "$.a[?]", "@.a"] {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(error.contains("is no JSONPath"), "{error}");
+        }
+        for text in ["$..a..b", "$..*..*", "$.a[?@..b]", "$..a[?$..b]"] {
+            let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(error.contains("more than once"), "{error}");
+        }
+        for text in ["$..a", "$['a..b']..c", r#"$["a\"..b"]"#] {
+            assert_eq!(path(text).text(), text);
         }
     }
 

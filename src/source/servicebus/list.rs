@@ -1,6 +1,6 @@
 //! A list of entities that many sources share: it is read at most once at a time, and what was read serves
 //! every source for which it is new enough. So all queues of a namespace, or all subscriptions of a topic,
-//! cost one request for each 100 of them.
+//! cost one request for each 99 of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::azure::{Client, PAGE_SIZE};
 use crate::source::SourceError;
 
 /// The most pages of a list: 10,000 entities, as many as a namespace can have.
-const PAGES_MAX: usize = 101;
+const PAGES_MAX: usize = 102;
 
 /// A list of entities.
 pub(super) struct EntityList {
@@ -35,7 +35,7 @@ struct Last {
 pub(super) struct Snapshot {
     /// When the read began.
     pub(super) began: Instant,
-    /// By name in small letters: one that moves from one page to another is listed twice.
+    /// By name in small letters.
     entities: HashMap<String, Entity>,
 }
 
@@ -82,15 +82,32 @@ impl EntityList {
         result
     }
 
+    /// All entities. A list that changes between two of its pages is read once more.
     async fn pages(&self, by: Instant) -> Result<HashMap<String, Entity>, SourceError> {
+        for is_first in [true, false] {
+            if let Some(entities) = self.unchanged(is_first, by).await? {
+                return Ok(entities);
+            }
+        }
+        Err(trouble::changed(&self.feed))
+    }
+
+    /// All entities, or `None` if the list changed while it was read. Each page begins with the last entity of
+    /// the page before: when an entity is deleted, those behind it move, and one would be on no page.
+    async fn unchanged(&self, is_first: bool, by: Instant) -> Result<Option<HashMap<String, Entity>>, SourceError> {
         let mut entities = HashMap::new();
+        let mut last: Option<String> = None;
         for page in 0..PAGES_MAX {
-            let read = self.client.page(&self.feed, page * PAGE_SIZE, page == 0, by).await;
+            let read = self.client.page(&self.feed, page * (PAGE_SIZE - 1), is_first && page == 0, by).await;
             let read = read.map_err(|error| trouble::of_list(&self.client, &self.feed, &error))?;
+            if last.is_some() && read.first().map(|entity| &entity.name) != last.as_ref() {
+                return Ok(None);
+            }
+            last = read.last().map(|entity| entity.name.clone());
             let is_last = read.len() < PAGE_SIZE;
             entities.extend(read.into_iter().map(|entity| (entity.name.to_ascii_lowercase(), entity)));
             if is_last {
-                return Ok(entities);
+                return Ok(Some(entities));
             }
         }
         Err(trouble::too_long(&self.feed))

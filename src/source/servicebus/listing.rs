@@ -49,7 +49,9 @@ impl Listing for EntityListing {
     }
 
     fn identity(&self) -> String {
-        format!("{}{}", self.bus.identity, self.feed.folded())
+        // Members of the list have this rule, so an entry without it may not share them.
+        let rule = if self.refuses_disabled { "disabled: error " } else { "" };
+        format!("{rule}{}{}", self.bus.identity, self.feed.folded())
     }
 
     fn labels(&self) -> Labels {

@@ -35,6 +35,7 @@ const NO_NUMBER: &str = "This is a failure of Service Bus, or of a proxy in fron
 const TOPIC: &str = "A topic has no messages of its own: name one of its subscriptions by `topic` and `subscription`.";
 const LATE: &str = "Check the network path from this pod to the namespace, and the service's status.";
 const CROWDED: &str = "More requests are due than `maxRequestsPerSecond` and `maxInFlight` of the connection allow.";
+const CHANGED: &str = "Wait until no more queues or subscriptions are created and deleted.";
 const TOO_LONG: &str = "Read single queues or subscriptions, or those of one topic.";
 
 /// A request for an entity that brought none.
@@ -138,6 +139,11 @@ pub(super) fn late(feed: &FeedPath) -> SourceError {
 /// A read that waited for its turn until its deadline.
 pub(super) fn crowded(feed: &FeedPath) -> SourceError {
     trouble(Step::Read, "timed out before it was sent", CROWDED, &feed.to_string())
+}
+
+/// A list that changed each time between two of its pages.
+pub(super) fn changed(feed: &FeedPath) -> SourceError {
+    trouble(Step::Read, "the list changed while it was read", CHANGED, &feed.to_string())
 }
 
 /// A list with more pages than are read.

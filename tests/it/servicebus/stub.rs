@@ -27,6 +27,8 @@ struct State {
     policies: Vec<Policy>,
     tokens: BTreeSet<String>,
     trouble: Option<Trouble>,
+    /// Removed after the next page of a list.
+    leaving: Option<String>,
 }
 
 struct Entity {
@@ -128,6 +130,11 @@ impl Stub {
         assert!(self.state().entities.remove(path).is_some(), "there is no {path}");
     }
 
+    /// Removes it after the next page of a list was sent.
+    pub(crate) fn remove_after_page(&self, path: &str) {
+        self.state().leaving = Some(path.to_owned());
+    }
+
     pub(crate) fn set_status(&self, path: &str, status: &str) {
         self.state().entities.get_mut(path).unwrap().status = status.to_owned();
     }
@@ -206,7 +213,7 @@ impl State {
         if policy.manages { Ok(()) } else { Err(refused("Manage,EntityRead claims required for this operation.")) }
     }
 
-    fn get(&self, path: &str, query: &str) -> Answer {
+    fn get(&mut self, path: &str, query: &str) -> Answer {
         let lower = path.to_ascii_lowercase();
         let (prefix, kind) = match lower.as_str() {
             "/$resources/queues" => ("/".to_owned(), "Queue"),
@@ -233,6 +240,9 @@ impl State {
         if has_more {
             let next = skip + top;
             links += &format!(r#"<link rel="next" href="https://shop/{path}?%24skip={next}&amp;%24top={top}"/>"#);
+        }
+        if let Some(path) = self.leaving.take() {
+            self.entities.remove(&path);
         }
         (200, feed(&entries).replacen("</updated>", &format!("</updated>{links}"), 1))
     }

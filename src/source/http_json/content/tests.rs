@@ -167,6 +167,17 @@ fn a_document_is_bounded() {
 }
 
 #[test]
+fn paths_of_a_document_are_bounded() {
+    // What the library would copy for each of the items.
+    let long = format!(r#"{{"{}": [{}7]}}"#, "k".repeat(500_000), "0,".repeat(250_000));
+    let found = read(&content("$..b", "json"), &response(200, "application/json", &long));
+    assert_eq!(found, Err("the document has too many levels, or too long names".to_owned()));
+    let usual = format!("[{}7]", "0,".repeat(500_000));
+    let found = read(&content("$[500000]", "json"), &response(200, "application/json", &usual));
+    assert!(found.is_ok(), "{found:?}");
+}
+
+#[test]
 fn the_value_fits_the_format() {
     let text = |text: &str| keys::Value::Text(text.to_owned());
     let error = |value: &str| Content::of(&[("value", text(value))].into_iter().collect()).err();
