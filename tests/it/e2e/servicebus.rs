@@ -19,6 +19,10 @@ const STALE: Duration = Duration::from_secs(10 + 15 + 5);
 const SUBSCRIPTION: &str = "/orders/subscriptions/receiver";
 
 const RECEIVER: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: receiver, namespace: shop}
@@ -36,7 +40,9 @@ spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: receiver}
   minReplicas: 0
   maxReplicas: 50
-  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
+  behavior:
+    scaleUp: {policies: [{type: Pods, value: 50, periodSeconds: 15}]}
+    scaleDown: {stabilizationWindowSeconds: 30}
   metrics:
     - type: External
       external:
@@ -83,8 +89,10 @@ async fn a_receiver_follows_its_subscription_and_the_fallback() {
         await_replicas(&world, 1, DOWN);
         bus.set_trouble(Some(Trouble::Throttled(503)));
         await_replicas(&world, 6, STALE);
-        let hpa = world.cluster.read(&format!("{HPAS}/receiver")).expect("the HPA");
-        assert_eq!(hpa["status"]["currentMetrics"][0]["external"]["current"]["averageValue"], "1");
+        eventually("the fallback for each of them", SYNC + SLACK, || {
+            let hpa = world.cluster.read(&format!("{HPAS}/receiver"))?;
+            (hpa["status"]["currentMetrics"][0]["external"]["current"]["averageValue"] == "1").then_some(())
+        });
         bus.change(SUBSCRIPTION, |messages| messages.active = 0);
         bus.set_trouble(None);
         await_replicas(&world, 0, DOWN + SYNC);
