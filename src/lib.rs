@@ -90,7 +90,7 @@
 //!   lookup/{rules,activation,consumers,history}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
 //!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
-//!   source.rs          Kind (data), Connection, Source and Listing (traits), SourceError, KINDS
+//!   source.rs          Connection, Source and Listing (traits), KINDS; source/kind.rs: Kind (data)
 //!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
 //!                      failed; which part
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,shared,trouble}.rs: its keys; put to
