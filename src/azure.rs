@@ -108,9 +108,9 @@ impl Client {
         self.auth.principal()
     }
 
-    /// A queue or subscription. `admitted`: its turn was waited for.
-    pub async fn entity(&self, path: &EntityPath, admitted: bool, by: Instant) -> Result<Entity, Error> {
-        match self.get(&path.to_string(), String::new(), admitted, by).await? {
+    /// A queue or subscription. Its turn was waited for.
+    pub async fn entity(&self, path: &EntityPath, by: Instant) -> Result<Entity, Error> {
+        match self.get(&path.to_string(), String::new(), true, by).await? {
             Document::Entry(entity) => Ok(*entity),
             Document::Feed(entities) if entities.is_empty() => Err(Error::NoSuchEntity),
             Document::Feed(_) => Err(Error::InvalidResponse("a list instead of an entry".to_owned())),
@@ -118,6 +118,7 @@ impl Client {
     }
 
     /// At most [`PAGE_SIZE`] entities of a list after the first `skip`. The last page has fewer.
+    /// `admitted`: its turn was waited for.
     pub async fn page(&self, feed: &FeedPath, skip: usize, admitted: bool, by: Instant) -> Result<Vec<Entity>, Error> {
         let page = format!("$skip={skip}&$top={PAGE_SIZE}&");
         match self.get(&feed.to_string(), page, admitted, by).await? {

@@ -21,7 +21,7 @@ pub mod error;
 pub mod oauth2;
 pub mod proxy;
 mod retry_after;
-mod secret;
+pub mod secret;
 pub mod session;
 pub mod transport;
 pub mod url;

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Interval between two checks of [`OnUse`]: a few small reads, which cost less than one signature.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The shortest interval between two checks because of a refusal.
+const REREAD_EVERY: Duration = Duration::from_secs(60);
 
 /// Files and folders read so far, each with the hash of its content.
 #[derive(Debug, Default, PartialEq)]
@@ -65,6 +67,8 @@ struct Inner<T, E> {
 struct State<T> {
     made: Arc<T>,
     looked: Instant,
+    /// The last check because of a refusal.
+    reread: Option<Instant>,
 }
 
 // === impl Reading ===
@@ -214,7 +218,7 @@ where
     /// Reads the files for the first time. Invalid content is an error.
     pub fn open(title: &'static str, make: Box<Make<T, E>>) -> Result<Self, E> {
         let (files, made) = Watched::open(make);
-        let state = State { made: Arc::new(made?), looked: Instant::now() };
+        let state = State { made: Arc::new(made?), looked: Instant::now(), reread: None };
         Ok(Self(Arc::new(Inner { title, files: Mutex::new(files), state: Mutex::new(state) })))
     }
 
@@ -237,6 +241,23 @@ where
     /// The value at the last check.
     pub fn made(&self) -> Arc<T> {
         self.0.state().made.clone()
+    }
+
+    /// The value after a service has refused this one: a check is due at once, and then not before
+    /// [`REREAD_EVERY`] has passed.
+    pub async fn after_refusal(&self, refused: &Arc<T>) -> Arc<T> {
+        let due = {
+            let (mut state, now) = (self.0.state(), Instant::now());
+            let due = Arc::ptr_eq(&state.made, refused) && state.reread.is_none_or(|last| now >= last + REREAD_EVERY);
+            if due {
+                state.reread = Some(now);
+            }
+            due
+        };
+        if due {
+            self.look().await;
+        }
+        self.made()
     }
 
     /// Checks the files now. Meanwhile, the previous value is served.

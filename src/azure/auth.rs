@@ -3,11 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
@@ -18,13 +16,12 @@ use super::token::Token;
 use crate::http::Request;
 use crate::http::authorize::{Authorization, Authorize, sensitive};
 use crate::http::error::StatusError;
+use crate::http::secret;
 use crate::http::session::{Sessions, SignInError};
 use crate::watched::{OnUse, Reading};
 
 /// How long a signature is valid, as in the Python client.
 const VALID_FOR: i64 = 3600;
-/// The shortest interval between two readings of files because of a 401.
-const REREAD_EVERY: Duration = Duration::from_secs(60);
 
 /// The files of a shared access signature.
 #[derive(Clone, Debug)]
@@ -52,7 +49,6 @@ struct SasAuth {
     /// The path of the URL that requests go to, which is no part of a resource.
     prefix: String,
     clock: fn() -> Timestamp,
-    reread: Mutex<Option<Instant>>,
 }
 
 /// What a request is authenticated with.
@@ -74,7 +70,7 @@ impl Auth {
         let make = move |reading: &mut Reading| make(reading, &files, &of);
         let files = OnUse::open("files with credentials", Box::new(make))?;
         let (namespace, prefix) = (namespace.clone(), prefix.trim_end_matches('/').to_owned());
-        Ok(Self(Inner::Sas(SasAuth { files, namespace, prefix, clock, reread: Mutex::default() })))
+        Ok(Self(Inner::Sas(SasAuth { files, namespace, prefix, clock })))
     }
 
     /// By tokens, of this principal.
@@ -162,18 +158,7 @@ impl SasAuth {
 
     /// Reads the files after a 401, unless they were read just before.
     async fn other_than(&self, refused: &Arc<Sas>) -> Option<Arc<Sas>> {
-        let may_reread = || {
-            let (now, mut last) = (Instant::now(), self.reread.lock());
-            let may = last.is_none_or(|last| now >= last + REREAD_EVERY);
-            if may {
-                *last = Some(now);
-            }
-            may
-        };
-        if Arc::ptr_eq(&self.files.made(), refused) && may_reread() {
-            self.files.look().await;
-        }
-        Some(self.files.made()).filter(|made| !Arc::ptr_eq(made, refused))
+        Some(self.files.after_refusal(refused).await).filter(|made| !Arc::ptr_eq(made, refused))
     }
 }
 
@@ -192,13 +177,8 @@ fn secrets(authorization: &str) -> Vec<String> {
 
 fn make(reading: &mut Reading, files: &SasFiles, namespace: &Namespace) -> Result<Sas, String> {
     let (SasFiles::ConnectionString(file) | SasFiles::Key(_, file) | SasFiles::Signature(file)) = files;
-    let wrong = |what: &str| format!("file {}: {what}", file.display());
-    let content = reading.read(file).map_err(|error| wrong(&error.to_string()))?;
-    let text = String::from_utf8(content).map_err(|_| wrong("it is not UTF-8"))?;
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(wrong("it is empty"));
-    }
+    let wrong = |what: &str| secret::wrong(file, what);
+    let text = &*secret::trimmed(reading, file)?;
     match files {
         SasFiles::Key(name, _) => Ok(Sas::Key(Key::new(name.clone(), text))),
         SasFiles::Signature(_) => Signature::parse(text)

@@ -4,6 +4,7 @@
 //! proxy reaches it. Header `Metadata` keeps out requests that a browser or server was tricked into.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -75,12 +76,12 @@ impl MetadataService {
 impl Issuer for MetadataService {
     type Granted = Token;
 
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
     fn issue(&self) -> BoxFuture<'_, Result<Session<Token>, SignInError>> {
-        async move {
-            let session = tokio::time::timeout(TIMEOUT, self.session()).await;
-            session.unwrap_or_else(|_| Err(self.too_slow()))
-        }
-        .boxed()
+        self.session().boxed()
     }
 
     fn too_slow(&self) -> SignInError {
@@ -89,20 +90,15 @@ impl Issuer for MetadataService {
 }
 
 fn failed(error: &Error) -> SignInError {
-    let (remedy, retry_after, message) = match &error.met().fault {
-        Fault::Status(status) => {
-            let remedy = match status.status {
-                400 => "The machine has no such identity: assign one to the nodes, or correct `auth.clientId`.",
-                404 | 410 | 429 | 500.. => "This is a failure of the metadata service; the request is repeated.",
-                _ => NOT_HERE,
-            };
-            (remedy, status.retry_after, status.message.as_str())
-        }
-        _ => (NOT_HERE, None, ""),
+    let remedy = match &error.met().fault {
+        Fault::Status(status) => match status.status {
+            400 => "The machine has no such identity: assign one to the nodes, or correct `auth.clientId`.",
+            404 | 410 | 429 | 500.. => "This is a failure of the metadata service; the request is repeated.",
+            _ => NOT_HERE,
+        },
+        _ => NOT_HERE,
     };
-    let lost = SignInError::lost(NAME, remedy, error);
-    let detail = if message.is_empty() { lost.detail } else { format!("{}: {message}", lost.detail) };
-    SignInError { detail, retry_after, ..lost }
+    SignInError::refused(NAME, remedy, error)
 }
 
 #[cfg(test)]

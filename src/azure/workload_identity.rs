@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -17,6 +18,7 @@ use super::token::{self, FORCED_EVERY, REQUESTS_PER_SECOND, RESOURCE, TIMEOUT, T
 use crate::http::authorize::{Authorization, Failure};
 use crate::http::base::{BaseUrl, encoded};
 use crate::http::error::{Error, Fault, StatusError, Unreachable};
+use crate::http::secret;
 use crate::http::session::{Issuer, Session, Sessions, SignInError};
 use crate::http::transport::Transport;
 use crate::http::{Client, Request};
@@ -110,11 +112,7 @@ pub fn tokens(settings: Settings, transport: Transport, clock: fn() -> Timestamp
 }
 
 fn assertion(reading: &mut Reading, file: &std::path::Path) -> Result<String, String> {
-    let wrong = |what: &str| format!("file {}: {what}", file.display());
-    let content = reading.read(file).map_err(|error| wrong(&error.to_string()))?;
-    let text = String::from_utf8(content).map_err(|_| wrong("it is not UTF-8"))?;
-    let text = text.trim();
-    if text.is_empty() { Err(wrong("it is empty")) } else { Ok(text.to_owned()) }
+    secret::trimmed(reading, file)
 }
 
 // === impl TokenService ===
@@ -143,12 +141,12 @@ impl TokenService {
 impl Issuer for TokenService {
     type Granted = Token;
 
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
     fn issue(&self) -> BoxFuture<'_, Result<Session<Token>, SignInError>> {
-        async move {
-            let session = tokio::time::timeout(TIMEOUT, self.session()).await;
-            session.unwrap_or_else(|_| Err(self.too_slow()))
-        }
-        .boxed()
+        self.session().boxed()
     }
 
     fn too_slow(&self) -> SignInError {
@@ -157,17 +155,13 @@ impl Issuer for TokenService {
 }
 
 fn failed(error: &Error) -> SignInError {
-    let (remedy, retry_after, message) = match &error.met().fault {
-        Fault::Status(status) => (remedy(status), status.retry_after, status.message.as_str()),
-        Fault::Proxy(failure, _) => (failure.remedy(), None, ""),
-        Fault::Unreachable(Unreachable::Tls, _) => {
-            ("Check that the certificate of the token service is trusted here.", None, "")
-        }
-        _ => ("Check the network path from this pod to the token service: DNS, NetworkPolicy, proxy.", None, ""),
+    let remedy = match &error.met().fault {
+        Fault::Status(status) => remedy(status),
+        Fault::Proxy(failure, _) => failure.remedy(),
+        Fault::Unreachable(Unreachable::Tls, _) => "Check that the certificate of the token service is trusted here.",
+        _ => "Check the network path from this pod to the token service: DNS, NetworkPolicy, proxy.",
     };
-    let lost = SignInError::lost(NAME, remedy, error);
-    let detail = if message.is_empty() { lost.detail } else { format!("{}: {message}", lost.detail) };
-    SignInError { detail, retry_after, ..lost }
+    SignInError::refused(NAME, remedy, error)
 }
 
 /// By the codes of Microsoft's list of Entra ID errors.

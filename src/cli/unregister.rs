@@ -100,7 +100,7 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
             "depthgauge: there is no Lease {LEASE} in namespace {namespace}: a server that still runs elsewhere may go on scaling to zero; name its Service with --service"
         );
     }
-    let mut asleep = Vec::new();
+    let mut stuck = Vec::new();
     for (hpa, workload, became) in handed_back {
         match became {
             HandedBack::Woken(replicas) => println!("HPA {hpa}: {workload} is scaled from 0 to {replicas}"),
@@ -111,11 +111,11 @@ async fn wake(client: &kube::Client, namespace: &str, named: bool) -> Result<()>
                 "HPA {hpa}: {workload} was scaled to zero by the HPA itself, which scales it up only while its metrics are served; to start one replica: {wake}"
             ),
             HandedBack::Asleep(why) => {
-                asleep.push(format!("HPA {hpa}: {workload} stays at 0, and nothing scales it up: {why}"));
+                stuck.push(format!("HPA {hpa}: {workload} stays at 0, and nothing scales it up: {why}"));
             }
         }
     }
-    if asleep.is_empty() { Ok(()) } else { bail!("{}", asleep.join("; ")) }
+    if stuck.is_empty() { Ok(()) } else { bail!("{}", stuck.join("; ")) }
 }
 
 #[cfg(test)]
@@ -126,11 +126,11 @@ mod tests {
 
     #[test]
     fn who_stays_asleep_is_named_whatever_else_failed() {
-        let (no, asleep) = (|| Err(anyhow!("cannot change")), || Err(anyhow!("HPA shop/web stays at 0")));
+        let (no, stuck) = (|| Err(anyhow!("cannot change")), || Err(anyhow!("HPA shop/web stays at 0")));
         for (outcome, woken, text) in [
-            (no(), asleep(), "cannot change; HPA shop/web stays at 0"),
+            (no(), stuck(), "cannot change; HPA shop/web stays at 0"),
             (no(), Ok(()), "cannot change"),
-            (Ok(()), asleep(), "HPA shop/web stays at 0"),
+            (Ok(()), stuck(), "HPA shop/web stays at 0"),
         ] {
             assert_eq!(both(outcome, woken).unwrap_err().to_string(), text);
         }

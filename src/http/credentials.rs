@@ -4,12 +4,10 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::{AUTHORIZATION, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
@@ -22,9 +20,6 @@ use super::secret::{read, wrong};
 use super::session::{Sessions, SignInError};
 use super::url::Url;
 use crate::watched::{OnUse, Reading};
-
-/// The shortest interval between two readings of files because of a 401.
-const REREAD_EVERY: Duration = Duration::from_secs(60);
 
 /// How requests are authenticated. Every path is a file with a secret.
 pub enum Method {
@@ -56,7 +51,6 @@ pub enum Username {
 pub struct Credentials {
     files: OnUse<Authorization, String>,
     tokens: Option<Sessions<Token>>,
-    reread: Mutex<Option<Instant>>,
 }
 
 /// What a request is authenticated with.
@@ -78,17 +72,7 @@ impl Credentials {
         };
         let make = move |reading: &mut Reading| make(reading, &method, &headers);
         let files = OnUse::open("files with credentials", Box::new(make))?;
-        Ok(Self { files, tokens, reread: Mutex::default() })
-    }
-
-    /// Whether the files may be read because of a 401.
-    fn may_reread(&self, now: Instant) -> bool {
-        let mut last = self.reread.lock();
-        let may = last.is_none_or(|last| now >= last + REREAD_EVERY);
-        if may {
-            *last = Some(now);
-        }
-        may
+        Ok(Self { files, tokens })
     }
 }
 
@@ -121,10 +105,7 @@ impl Authorize for Credentials {
             }
             _ => None,
         };
-        if Arc::ptr_eq(&self.files.made(), &refused.files) && self.may_reread(Instant::now()) {
-            self.files.look().await;
-        }
-        let files = self.files.made();
+        let files = self.files.after_refusal(&refused.files).await;
         let is_other = token.is_some() || !Arc::ptr_eq(&files, &refused.files);
         is_other.then(|| Credential { files, token: token.or(refused.token.clone()) })
     }

@@ -170,12 +170,12 @@ impl TokenService {
 impl Issuer for TokenService {
     type Granted = Token;
 
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
     fn issue(&self) -> BoxFuture<'_, Result<Session<Token>, SignInError>> {
-        async move {
-            let session = tokio::time::timeout(TIMEOUT, self.session()).await;
-            session.unwrap_or_else(|_| Err(self.too_slow()))
-        }
-        .boxed()
+        self.session().boxed()
     }
 
     fn too_slow(&self) -> SignInError {
@@ -204,18 +204,12 @@ fn read_error(body: &[u8]) -> ErrorText {
 }
 
 fn failed(error: &Error) -> SignInError {
-    let (remedy, retry_after, message) = match &error.met().fault {
-        Fault::Status(status) => (status_remedy(status.status), status.retry_after, status.message.as_str()),
-        Fault::Proxy(failure, _) => (failure.remedy(), None, ""),
-        _ => (
-            "Check the network path from this pod to `auth.tokenUrl`: DNS, NetworkPolicy, certificate, proxy.",
-            None,
-            "",
-        ),
+    let remedy = match &error.met().fault {
+        Fault::Status(status) => status_remedy(status.status),
+        Fault::Proxy(failure, _) => failure.remedy(),
+        _ => "Check the network path from this pod to `auth.tokenUrl`: DNS, NetworkPolicy, certificate, proxy.",
     };
-    let lost = SignInError::lost(NAME, remedy, error);
-    let detail = if message.is_empty() { lost.detail } else { format!("{}: {message}", lost.detail) };
-    SignInError { detail, retry_after, ..lost }
+    SignInError::refused(NAME, remedy, error)
 }
 
 fn status_remedy(status: u16) -> &'static str {

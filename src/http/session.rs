@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::error::{Error, with_causes};
+use super::error::{Error, Fault, with_causes};
 
 /// How long a failed attempt is the answer for everybody: as long as a source waits that reads
 /// every few seconds, and far less than an HPA's interval.
@@ -32,11 +32,13 @@ pub trait Issuer: Send + Sync + 'static {
     /// What it grants: a token, a signer.
     type Granted: Send + Sync + 'static;
 
-    /// Requests a new one. It ends within seconds.
+    /// The time for a new one: seconds.
+    fn timeout(&self) -> Duration;
+
+    /// Requests a new one.
     fn issue(&self) -> BoxFuture<'_, Result<Session<Self::Granted>, SignInError>>;
 
-    /// The error when a deadline passes before [`Issuer::issue`] ends: the same as it would return
-    /// itself.
+    /// The error when a deadline or [`Issuer::timeout`] passes before [`Issuer::issue`] ends.
     fn too_slow(&self) -> SignInError;
 }
 
@@ -104,6 +106,14 @@ impl SignInError {
     pub fn lost(service: &str, remedy: &'static str, error: &Error) -> Self {
         let lost = Self::new(format!("{service}: {error}"), remedy, with_causes(error));
         Self { request_id: error.met().request_id.clone(), ..lost }
+    }
+
+    /// The same, also with what an answer says: its message, which only the log has, and when to come back.
+    pub fn refused(service: &str, remedy: &'static str, error: &Error) -> Self {
+        let lost = Self::lost(service, remedy, error);
+        let Fault::Status(status) = &error.met().fault else { return lost };
+        let message = if status.message.is_empty() { String::new() } else { format!(": {}", status.message) };
+        Self { detail: lost.detail + &message, retry_after: status.retry_after, ..lost }
     }
 
     /// The service gave an answer of which nothing can be made.
@@ -186,7 +196,10 @@ impl<T: Send + Sync + 'static> Sessions<T> {
         let start = || {
             // A task of its own: the deadline of the one who asked first is not that of the others.
             let issuer = self.issuer.clone();
-            let task = AbortOnDropHandle::new(tokio::spawn(async move { issuer.issue().await.map(Held::of) }));
+            let task = AbortOnDropHandle::new(tokio::spawn(async move {
+                let issued = tokio::time::timeout(issuer.timeout(), issuer.issue()).await;
+                issued.unwrap_or_else(|_| Err(issuer.too_slow())).map(Held::of)
+            }));
             let lost = self.issuer.too_slow();
             async move { task.await.unwrap_or(Err(lost)) }.boxed().shared()
         };

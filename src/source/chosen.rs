@@ -276,8 +276,7 @@ pub fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
     conflicts
 }
 
-/// The error messages of an entry whose items have no labels and whose value is always a number of its own: each
-/// of `keys` that it has can have no effect.
+/// The keys of an entry, of these, that can have no effect in it, each with the error message.
 pub fn without_effect(entry: &Values, keys: &[&'static str]) -> Vec<(&'static str, String)> {
     let present = keys.iter().copied().filter(|key| entry.get(key).is_some());
     present.map(|key| (key, format!("`{key}` has no effect here: remove it"))).collect()

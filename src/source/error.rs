@@ -90,6 +90,12 @@ impl SourceError {
         Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
 
+    /// The error of a list that is also read for its members, whose messages name another operation.
+    #[must_use]
+    pub fn of_list(self) -> Self {
+        if self.step == Step::Read { Self { step: Step::List, ..self } } else { self }
+    }
+
     /// The error of a request that was not sent because of this one. It has the same message, because it is
     /// the same outage.
     #[must_use]

@@ -154,7 +154,9 @@ struct EntitySource {
 impl EntitySource {
     async fn items(&self, since: Instant, by: Instant) -> Result<Items, SourceError> {
         let Some(list) = &self.list else {
-            let entity = self.entity(by).await?;
+            let client = &self.bus.client;
+            let entity = client.entity(&self.path, by).await;
+            let entity = entity.map_err(|error| trouble::of_entity(client, &self.path, &error))?;
             return Ok(Items::new(vec![self.item(&entity)?]));
         };
         let snapshot = list.read(since, by).await?;
@@ -163,11 +165,6 @@ impl EntitySource {
             // The list is complete.
             None => Err(trouble::of_entity(&self.bus.client, &self.path, &Error::NoSuchEntity)),
         }
-    }
-
-    async fn entity(&self, by: Instant) -> Result<Entity, SourceError> {
-        let client = &self.bus.client;
-        client.entity(&self.path, true, by).await.map_err(|error| trouble::of_entity(client, &self.path, &error))
     }
 
     fn item(&self, entity: &Entity) -> Result<Item, SourceError> {

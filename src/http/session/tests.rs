@@ -34,6 +34,10 @@ impl Fake {
 impl Issuer for Fake {
     type Granted = usize;
 
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     fn issue(&self) -> BoxFuture<'_, Result<Session<usize>, SignInError>> {
         async move {
             let number = self.0.asked.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::vhost::Vhost;
 use crate::metric::Labels;
-use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, SourceError};
 
 /// The queues of a vhost.
 pub(super) struct QueueListing(pub(super) Arc<Vhost>);
@@ -19,15 +19,10 @@ pub(super) struct QueueListing(pub(super) Arc<Vhost>);
 impl QueueListing {
     async fn queues(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
         let Self(vhost) = self;
-        let snapshot = vhost.lists.counts.read(since, by).await.map_err(of_list)?;
+        let snapshot = vhost.lists.counts.read(since, by).await.map_err(SourceError::of_list)?;
         let listed = |name: &str| Listed { name: name.to_owned(), source: vhost.source(name) };
         Ok(List { members: snapshot.names(&vhost.name).map(listed).collect(), began: snapshot.began })
     }
-}
-
-/// The same list is read for its members, whose messages name another operation.
-fn of_list(error: SourceError) -> SourceError {
-    if error.step == Step::Read { SourceError { step: Step::List, ..error } } else { error }
 }
 
 impl Listing for QueueListing {

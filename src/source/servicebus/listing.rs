@@ -10,7 +10,7 @@ use super::bus::Bus;
 use super::list::EntityList;
 use crate::azure::path::{EntityName, FeedPath};
 use crate::metric::Labels;
-use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, SourceError};
 
 /// The entities of a list.
 pub(super) struct EntityListing {
@@ -28,16 +28,11 @@ impl EntityListing {
     }
 
     async fn entities(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
-        let snapshot = self.list.read(since, by).await.map_err(of_list)?;
+        let snapshot = self.list.read(since, by).await.map_err(SourceError::of_list)?;
         // A name that the service itself would not allow can't be requested.
         let listed = |name: &str| Some(Listed { name: name.to_owned(), source: self.source(name.parse().ok()?) });
         Ok(List { members: snapshot.names().filter_map(listed).collect(), began: snapshot.began })
     }
-}
-
-/// The same list is read for its members, whose messages name another operation.
-fn of_list(error: SourceError) -> SourceError {
-    if error.step == Step::Read { SourceError { step: Step::List, ..error } } else { error }
 }
 
 impl Listing for EntityListing {
