@@ -1,6 +1,8 @@
 //! Each overlay's pods, run as they are: from one command to the first right answer, and through
 //! the ports that their NetworkPolicies open, every one of them and no other.
 
+/// Tools that apply manifests from Git.
+mod gitops;
 /// Prometheus, as its operator would run it.
 mod prometheus;
 /// Who reads their metrics.
@@ -12,10 +14,12 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use depthgauge_emulator::profile::Profile;
+use depthgauge_emulator::queue::EmulatedQueue;
 use depthgauge_emulator::{Emulator, Options};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::gitops::Repository;
 use self::stage::Stage;
 use super::check::APISERVICE;
 use super::cluster::Cluster;
@@ -46,7 +51,7 @@ const DEPTH: usize = 7;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn generic_leads_to_right_answers_through_the_ports_that_are_open() {
     let dir = tempfile::tempdir().unwrap();
-    let emulator = emulator(dir.path()).await;
+    let (emulator, _) = emulator(dir.path()).await;
     let mut stage = Stage::new("generic").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
@@ -61,7 +66,7 @@ async fn generic_leads_to_right_answers_through_the_ports_that_are_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn exporter_compat_with_components_leads_to_right_answers_through_the_ports_that_are_open() {
     let dir = tempfile::tempdir().unwrap();
-    let emulator = emulator(dir.path()).await;
+    let (emulator, _) = emulator(dir.path()).await;
     let mut stage = Stage::new("pods").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
@@ -122,7 +127,7 @@ async fn oke_signs_in_by_either_principal_through_the_ports_that_are_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
     let dir = tempfile::tempdir().unwrap();
-    let emulator = emulator(dir.path()).await;
+    let (emulator, _) = emulator(dir.path()).await;
     let mut stage = Stage::new("cert-manager").await;
     let _outside = outside(&mut stage, emulator).await;
     tokio::task::block_in_place(|| {
@@ -134,6 +139,28 @@ async fn cert_managers_certificate_is_shown_and_its_ca_believed() {
         stage.start();
         inject(&stage, &ca);
         stage.await_answers("cert-manager", begun, DEPTH);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sync_of_argo_cd_or_flux_finds_nothing_to_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let (emulator, queue) = emulator(dir.path()).await;
+    let mut stage = Stage::new("gitops").await;
+    let _outside = outside(&mut stage, emulator).await;
+    tokio::task::block_in_place(|| {
+        let repository = Repository::new("generic", &["apiservice", "scale-to-zero"], &config("base"));
+        let begun = Instant::now();
+        repository.sync(&stage, gitops::FIELD_MANAGERS[0]);
+        secret(&stage.cluster, dir.path());
+        stage.start();
+        stage.await_answers("generic", begun, DEPTH);
+        stage.await_replicas("synced", "4");
+        repository.is_in_sync(&stage, "with 4 replicas");
+        queue.consume(DEPTH);
+        stage.await_replicas("synced", "0");
+        repository.is_in_sync(&stage, "at zero");
+        repository.finds_a_change(&stage);
     });
 }
 
@@ -167,8 +194,7 @@ spec:
 /// By the rights of component scale-to-zero.
 fn wakes_what_it_finds_asleep(stage: &Stage) {
     stage.cluster.apply(&at_zero("asleep", ASLEEP));
-    let replicas = ["get", "deployment", "asleep", "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
-    stage.eventually(|it| (it.cluster.told(&replicas) == "4").then_some(()));
+    stage.await_replicas("asleep", "4");
     let mark = r"jsonpath={.metadata.annotations.depthgauge\.dev/scaled-to-zero-since}";
     let mark = ["get", "hpa", "asleep", "-n", "shop", "-o", mark];
     stage.eventually(|it| it.cluster.told(&mark).is_empty().then_some(()));
@@ -202,16 +228,17 @@ fn inject(stage: &Stage, ca: &Authority) {
 }
 
 /// A queue of some messages, and its user's profile in this folder; where it listens.
-async fn emulator(dir: &Path) -> SocketAddr {
+async fn emulator(dir: &Path) -> (SocketAddr, Arc<EmulatedQueue>) {
     let profile = Profile::make(dir, "eu-frankfurt-1").unwrap();
     let queues = vec![("orders".to_owned(), QUEUE_ID.parse().unwrap())];
     let options = Options { queues, keys: vec![(profile.key_id, profile.key)], ..Options::default() };
     let emulator = Emulator::new(options, Timestamp::now);
-    emulator.queue("orders").unwrap().put(["one"; DEPTH]);
+    let queue = emulator.queue("orders").unwrap();
+    queue.put(["one"; DEPTH]);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { emulator.serve(listener, CancellationToken::new().cancelled_owned()).await.unwrap() });
-    address
+    (address, queue)
 }
 
 /// New nodes, and outside of each the emulator where OCI is.

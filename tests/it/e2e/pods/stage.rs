@@ -86,6 +86,12 @@ impl Stage {
         }
     }
 
+    /// Waits until a workload in namespace `shop` shall have so many replicas.
+    pub fn await_replicas(&self, deployment: &str, replicas: &str) {
+        let asked = ["get", "deployment", deployment, "-n", "shop", "-o", "jsonpath={.spec.replicas}"];
+        self.eventually(|it| (it.cluster.told(&asked) == replicas).then_some(()));
+    }
+
     /// Waits until kube-apiserver knows the depth; prints how long all of it took.
     pub fn await_answers(&self, overlay: &str, begun: Instant, depth: usize) {
         let running = begun.elapsed();
@@ -156,7 +162,7 @@ impl Stage {
 
 /// Of one's own, as people have it: the overlay, with their config file; and the node that a
 /// scheduler would choose.
-fn kustomization(overlay: &str, components: &[&str], config: &str) -> tempfile::TempDir {
+pub fn kustomization(overlay: &str, components: &[&str], config: &str) -> tempfile::TempDir {
     // kustomize takes no absolute paths.
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     fs::create_dir_all(&target).unwrap();
