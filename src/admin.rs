@@ -1,4 +1,4 @@
-//! Plain HTTP for whoever operates the process: `/livez`, `/readyz`, `/metrics` and [`status`].
+//! Plain HTTP for whoever operates the process: `/livez`, `/readyz`, `/metrics`, [`status`], and an index at `/`.
 //!
 //! Listens on loopback by default. On a wider address probes have no reasons, and there is no
 //! `/status`. The same is on the secure port: probes for all, without their reasons, the rest for
@@ -24,7 +24,10 @@ use tokio_io_timeout::TimeoutStream;
 use crate::health::{Health, Reasons};
 
 mod exposition;
+mod index;
 pub mod status;
+
+pub use index::index;
 
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -132,7 +132,26 @@ fn in_pod() -> bool {
 }
 
 fn pod_namespace() -> Option<String> {
-    std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty())
+    variable("POD_NAMESPACE")
+}
+
+/// In a pod the pod's name.
+fn host_name() -> Option<String> {
+    variable("HOSTNAME")
+}
+
+/// The pod's, in a pod.
+fn pod_name() -> Option<String> {
+    host_name().filter(|_| in_pod())
+}
+
+/// In a pod the Deployment sets NODE_NAME.
+fn node_name() -> Option<String> {
+    variable("NODE_NAME")
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// A listener, or an error that says which flag to change.

@@ -147,6 +147,12 @@ pub trait Source: Send + Sync {
         self.read(facet, by)
     }
 
+    /// What the service itself calls it, for people who look for it there: an OCID. `None` if that is no more
+    /// than the name and the labels.
+    fn identifier(&self) -> Option<&str> {
+        None
+    }
+
     /// Its labels besides its name, of those in [`Kind::labels`].
     fn labels(&self) -> Labels {
         Labels::default()

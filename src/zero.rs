@@ -36,6 +36,7 @@ mod kinds;
 pub mod lease;
 pub mod metrics;
 mod objects;
+mod queries;
 mod reconciler;
 mod scale;
 mod scheduler;
@@ -47,6 +48,7 @@ pub use findings::{Findings, Found};
 pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;
 pub use objects::{RIGHTS as OBJECT_RIGHTS, VERSIONS as OBJECT_VERSIONS};
+pub use queries::{HpaQuery, Queries};
 
 /// Whose objects are followed.
 type Object = HorizontalPodAutoscaler;
@@ -86,6 +88,7 @@ struct Shared {
     objects: Arc<objects::Objects>,
     events: events::Events,
     findings: Findings,
+    queries: Queries,
     actions: Actions,
     clock: Clock,
 }
@@ -120,6 +123,7 @@ impl Shared {
             catalog,
             lease,
             findings: Findings::default(),
+            queries: Queries::default(),
             actions: Actions::default(),
             clock,
         }
@@ -145,6 +149,11 @@ impl Zero {
     /// What is wrong with which HPA, for whoever shows it.
     pub fn findings(&self) -> Findings {
         self.shared.findings.clone()
+    }
+
+    /// The HPAs that request metrics of depthgauge, for whoever shows them.
+    pub fn queries(&self) -> Queries {
+        self.shared.queries.clone()
     }
 
     /// By which it acts; to be released when it does no more.

@@ -9,20 +9,22 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use self::filter::Filter;
 use self::view::{Parts, View};
 use crate::health::Health;
 use crate::lookup::Catalog;
 
+mod filter;
 mod lines;
 mod page;
 mod reading;
@@ -33,13 +35,13 @@ mod view;
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Sets for the page what it may do: its own style and script, by their hashes, and asking for
-/// itself again.
+/// Sets for the page what it may do: its own style and script, by their hashes, and requests for
+/// itself.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     let (style, script) = (hash(page::STYLE), hash(page::SCRIPT));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     );
     // Base64 is ASCII.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -57,6 +59,10 @@ pub struct Status {
 pub struct Facts {
     /// Of the program.
     pub version: &'static str,
+    /// The pod's name, in a pod.
+    pub pod: Option<String>,
+    /// The node that the pod runs on, as far as that is known.
+    pub node: Option<String>,
     /// When it began to serve.
     pub started: Timestamp,
     /// When the serving certificate is of no use any more.
@@ -69,6 +75,33 @@ pub struct Facts {
     pub scale_to_zero: Option<String>,
     /// What a person should look at and no check is about.
     pub findings: Vec<Finding>,
+    /// What HPAs query, sorted; `None` without the right to read HPAs.
+    pub hpas: Option<Vec<Hpa>>,
+}
+
+/// A query of an HPA, and the replicas in its status.
+#[derive(Clone, Debug)]
+pub struct Hpa {
+    /// Of the HPA.
+    pub namespace: String,
+    /// Of the HPA.
+    pub name: String,
+    /// What it queries.
+    pub metric: String,
+    /// The selector of the query.
+    pub selector: String,
+    /// `status.currentReplicas`
+    pub current: Option<u32>,
+    /// `status.desiredReplicas`
+    pub desired: u32,
+}
+
+/// The parameters of `/status`.
+#[derive(Debug, Default, Deserialize)]
+struct Parameters {
+    /// See [`Filter`].
+    #[serde(default)]
+    filter: String,
 }
 
 /// Something that goes wrong for somebody although all is well here: a workload asleep for good.
@@ -88,7 +121,7 @@ impl Status {
         Self { catalog, health, facts: Box::new(facts) }
     }
 
-    fn view(&self) -> View {
+    fn view(&self, filter: Filter) -> View {
         View::of(Parts {
             facts: (self.facts)(),
             now: self.catalog.now(),
@@ -99,6 +132,7 @@ impl Status {
             readings: self.catalog.readings(),
             lists: self.catalog.list_errors(),
             unselectable: self.catalog.unselectable(),
+            filter,
         })
     }
 }
@@ -114,8 +148,9 @@ pub fn local_routes(status: Arc<Status>) -> Router {
     routes(status).layer(from_fn(under_a_local_name))
 }
 
-async fn show(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
-    let view = status.view();
+async fn show(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Response {
+    let parameters: Parameters = Query::try_from_uri(&uri).map(|query| query.0).unwrap_or_default();
+    let view = status.view(Filter::of(&parameters.filter));
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let (kind, body) = if prefers_html(accept) {
         (HTML, page::render(&view).into_string())

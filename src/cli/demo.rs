@@ -202,14 +202,18 @@ fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestam
     let auth = Arc::new(Auth::new(Arc::new(trust), None, Box::new(DemoUserMayRead), audit));
     let status = Status::new(catalog.clone(), health.clone(), move || Facts {
         version: telemetry::VERSION,
+        pod: None,
+        node: None,
         started,
         certificate_expires,
         api_service_available: None,
         config: "the demo's own".to_owned(),
         scale_to_zero: None,
         findings: Vec::new(),
+        hpas: None,
     });
     let operators = admin::probes(health, Reasons::Told).merge(admin::metrics(Arc::new(registry)));
+    let operators = operators.merge(admin::index(true));
     (Gate::new(auth, values, api::routes(catalog)), operators.merge(status::local_routes(Arc::new(status))))
 }
 

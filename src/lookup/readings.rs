@@ -139,9 +139,14 @@ impl Readings {
         }
     }
 
-    /// The end of the identity: all that is shown of an OCID.
+    /// The end of the identity, which distinguishes sources of one name.
     pub(super) fn tail(&self) -> &str {
         tail(&self.identity)
+    }
+
+    /// See [`Source::identifier`].
+    pub(super) fn identifier(&self) -> Option<&str> {
+        self.source.identifier()
     }
 
     /// A part by what it is, under any name; see [`Source::meant`].

@@ -33,8 +33,10 @@ pub struct ReadingState {
     pub name: String,
     /// Patterns of the namespaces that may read it, with these value rules.
     pub namespaces: Vec<String>,
-    /// The last six characters of its identity, such as an OCID.
+    /// The last six characters of its identity, which distinguish it from others of its name.
     pub identity_tail: String,
+    /// What the service itself calls it, such as an OCID.
+    pub identifier: Option<String>,
     /// The labels that distinguish it from other sources of its name: `vhost`.
     pub place: Vec<(&'static str, String)>,
     /// Which part of it.
@@ -214,6 +216,7 @@ impl ReadingState {
                 .map(|pattern| pattern.as_str().to_owned())
                 .collect(),
             identity_tail: source.readings.tail().to_owned(),
+            identifier: source.readings.identifier().map(str::to_owned),
             place: source
                 .kind
                 .labels

@@ -335,6 +335,10 @@ impl QueueSource {
 }
 
 impl Source for QueueSource {
+    fn identifier(&self) -> Option<&str> {
+        Some(self.id.as_str())
+    }
+
     fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.stats(facet, by).boxed()
     }

@@ -225,13 +225,17 @@ impl Scheduler {
 
     fn take(&mut self, event: watcher::Event<Object>) {
         match event {
-            watcher::Event::Init => self.listed = Some(HashSet::new()),
+            watcher::Event::Init => {
+                self.listed = Some(HashSet::new());
+                self.shared.queries.begin_list();
+            }
             watcher::Event::InitApply(object) => {
                 if let (Some(key), Some(listed)) = (self.apply(&object), &mut self.listed) {
                     listed.insert(key);
                 }
             }
             watcher::Event::InitDone => {
+                self.shared.queries.end_list();
                 if let Some(listed) = self.listed.take() {
                     let gone: Vec<Key> = self.hpas.keys().filter(|key| !listed.contains(key)).cloned().collect();
                     gone.iter().for_each(|key| self.remove(key));
@@ -239,6 +243,7 @@ impl Scheduler {
             }
             watcher::Event::Apply(object) => _ = self.apply(&object),
             watcher::Event::Delete(object) => {
+                self.shared.queries.remove(&object);
                 if let Some(key) = key(&object) {
                     self.remove(&key);
                 }
@@ -249,7 +254,9 @@ impl Scheduler {
     /// Takes over an HPA as it is now; its key, if it is kept.
     fn apply(&mut self, object: &Object) -> Option<Key> {
         let key = key(object)?;
-        let Some(hpa) = Autoscaler::of(object, &self.metrics).map(Arc::new) else {
+        let hpa = Autoscaler::of(object, &self.metrics);
+        self.shared.queries.apply(object, hpa.as_ref());
+        let Some(hpa) = hpa.map(Arc::new) else {
             self.remove(&key);
             return None;
         };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use depthgauge::admin::status::{self, Facts, Finding, Status};
+use depthgauge::admin::status::{self, Facts, Finding, Hpa, Status};
 use depthgauge::health::{Health, State};
 use depthgauge::lookup::rules::{ItemAccess, ValueRules};
 use depthgauge::lookup::{Catalog, SourceConfig, Timing};
@@ -34,16 +34,23 @@ const BEATS: u32 = 240;
 /// What a queue holds in the course of the hour, 0 to 1; `None` is a read that fails.
 type Script = fn(f64) -> Option<i32>;
 
-struct Scripted(Script);
+struct Scripted {
+    script: Script,
+    id: String,
+}
 
 impl Source for Scripted {
+    fn identifier(&self) -> Option<&str> {
+        Some(&self.id)
+    }
+
     fn upstream(&self) -> Option<NextRequest<'_>> {
         None
     }
 
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async {
-            let length = (self.0)(hour()).ok_or_else(|| SourceError {
+            let length = (self.script)(hour()).ok_or_else(|| SourceError {
                 step: Step::Read,
                 verdict: Verdict::Trouble,
                 cause: "503 ServiceUnavailable".to_owned(),
@@ -54,7 +61,7 @@ impl Source for Scripted {
                 retry_after: None,
             })?;
             let (length, in_flight) = (Quantity::from_units(length), Quantity::from_units(length / 3));
-            let visible = Quantity::from_units((self.0)(hour()).unwrap_or_default() * 2 / 3);
+            let visible = Quantity::from_units((self.script)(hour()).unwrap_or_default() * 2 / 3);
             Ok(Items::one(vec![
                 (MetricName::new("oci_queue_dead_letters"), Quantity::ZERO),
                 (MetricName::new("oci_queue_in_flight"), in_flight),
@@ -113,7 +120,10 @@ fn binding(name: &str, script: Script, value_rules: ValueRules) -> SourceConfig 
         value_rules,
         items: ItemAccess { sums: true, ..ItemAccess::default() },
         definition: Definition::default(),
-        source: Opened::One(Identified { identity, source: Box::new(Scripted(script)) }),
+        source: Opened::One(Identified {
+            identity: identity.clone(),
+            source: Box::new(Scripted { script, id: identity }),
+        }),
     }
 }
 
@@ -182,6 +192,8 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
     let looks = AtomicU32::new(0);
     Status::new(catalog, health, move || Facts {
         version: telemetry::VERSION,
+        pod: Some("depthgauge-7d4f9c-x2x7k".to_owned()),
+        node: Some("node-a".to_owned()),
         started: start().1,
         certificate_expires: "2027-11-21T09:00:00Z".parse().unwrap(),
         api_service_available: Some(true),
@@ -191,5 +203,13 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
             object: "team-mail/sender".to_owned(),
             message: "is at 0 and its HPA cannot wake it: minReplicas is 1; set it to 0".to_owned(),
         }],
+        hpas: Some(vec![Hpa {
+            namespace: "shop".to_owned(),
+            name: "invoicer".to_owned(),
+            metric: "oci_queue_visible".to_owned(),
+            selector: "queue=invoices".to_owned(),
+            current: Some(3),
+            desired: 4,
+        }]),
     })
 }

@@ -78,12 +78,15 @@ impl Scene {
     async fn status(&self, accept: &str) -> String {
         let facts = || Facts {
             version: "0",
+            pod: None,
+            node: None,
             started: Timestamp::UNIX_EPOCH,
             certificate_expires: Timestamp::UNIX_EPOCH,
             api_service_available: None,
             config: String::new(),
             scale_to_zero: None,
             findings: Vec::new(),
+            hpas: None,
         };
         let status = Status::new(self.catalog.clone(), Health::default(), facts);
         let request = Request::get("/status").header(header::ACCEPT, accept).body(axum::body::Body::empty()).unwrap();

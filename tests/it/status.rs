@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use depthgauge::admin::status::Finding;
+use depthgauge::admin::status::{Finding, Hpa};
 use depthgauge::health::State;
 use depthgauge::metric::Namespace;
 use depthgauge::selector::Selector;
@@ -290,6 +290,52 @@ async fn an_endpoint_that_is_marked_down_is_shown_with_what_failed_there() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_sources_by_all_of_its_words() {
+    let scene = Scene::start().await;
+    scene.server.hpas.lock().unwrap().push(Hpa {
+        namespace: "shop".into(),
+        name: "packer".into(),
+        metric: "oci_queue_length".into(),
+        selector: "queue=bills".into(),
+        current: Some(2),
+        desired: 5,
+    });
+    for (filter, expected) in [
+        ("", &["bills", "calls", "orders"][..]),
+        ("idle", &["calls"]),
+        ("OK", &["bills", "orders"]),
+        ("ok%20bill", &["bills"]),
+        ("packer+shop", &["bills"]),
+        ("failing", &[]),
+        ("no-such-name", &[]),
+    ] {
+        let status = scene.operator.get(&format!("/status?filter={filter}")).await.json();
+        let sources = status["sources"].as_array().unwrap();
+        let names: Vec<&str> = sources.iter().map(|source| source["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{filter}");
+        assert_eq!(status["states"], json!({"idle": 1, "ok": 2}), "of all sources: {filter}");
+    }
+    let client = scene.operator.clone().with_header("Accept", "text/html");
+    let page = client.get("/status?filter=%3Cb%3Ebold").await.body;
+    assert!(page.contains("No source matches <strong>&lt;b&gt;bold</strong>"), "{page}");
+    let page = scene.page().await.body;
+    assert!(page.contains(r#"packer <span class="soft">(2 → 5)</span>"#), "{page}");
+    let hpas = json!([{"name": "packer", "currentReplicas": 2, "desiredReplicas": 5}]);
+    assert_eq!(named(&scene.json().await, "bills")["consumers"][0]["hpas"], hpas);
+}
+
+#[tokio::test]
+async fn what_fails_comes_first() {
+    let scene = Scene::start().await;
+    let place = |page: &str, name: &str| page.find(&format!("<details class=\"source\" id=\"queue-{name}-")).unwrap();
+    let page = scene.page().await.body;
+    assert!(place(&page, "bills") < place(&page, "calls") && place(&page, "calls") < place(&page, "orders"), "{page}");
+    scene.fail().await;
+    let page = scene.page().await.body;
+    assert!(place(&page, "orders") < place(&page, "calls"), "{page}");
+}
+
+#[tokio::test]
 async fn a_verdict_is_the_first_sentence() {
     let scene = Scene::start().await;
     assert!(scene.json().await["verdict"].is_null());
@@ -338,7 +384,7 @@ async fn the_page_may_run_its_own_script_and_nothing_else_and_asks_nobody_else()
 }
 
 #[tokio::test]
-async fn nothing_secret_is_shown_and_of_an_ocid_its_end_only() {
+async fn nothing_secret_is_shown_and_ocids_of_queues_only() {
     let scene = Scene::start().await;
     let reason = format!("config.yaml:3: {} is there twice", ocid("orders"));
     scene.server.health.reporter("quotes", State::Degraded(reason));
@@ -348,10 +394,15 @@ async fn nothing_secret_is_shown_and_of_an_ocid_its_end_only() {
     for text in [&json, &page] {
         assert!(text.contains(tail) && text.contains(&format!("…{tail} is there twice")), "{text}");
         let endpoint = scene.oci.address.to_string();
+        let shown = ["orders", "bills", "calls"].map(ocid);
+        let others = shown.iter().fold(text.clone(), |text, ocid| text.replace(ocid, ""));
+        assert!(shown.iter().all(|ocid| text.contains(ocid)), "{text}");
         for secret in ["ocid1.", OCID_TAIL, &endpoint, &scene.oci.profile.key_id, "PRIVATE KEY"] {
-            assert!(!text.contains(secret), "{secret} in {text}");
+            assert!(!others.contains(secret), "{secret} in {text}");
         }
     }
+    assert_eq!(named(&scene.json().await, "orders")["identifier"], ocid("orders"));
+    assert!(page.contains(&format!(r#"data-copy="{}""#, ocid("orders"))), "{page}");
 }
 
 #[tokio::test]

@@ -6,11 +6,16 @@
   let paused = false;
   let asking = false;
 
+  document.documentElement.dataset.script = "";
+
   const keep = (old, fresh) => {
     for (const before of old.querySelectorAll("details[id]")) {
       const now = fresh.querySelector("#" + CSS.escape(before.id));
       if (now) now.open = before.open;
     }
+    const typed = old.querySelector("#filter");
+    const field = fresh.querySelector("#filter");
+    if (typed && field) field.value = typed.value;
     const focused = document.activeElement && document.activeElement.id;
     const [left, top] = [scrollX, scrollY];
     old.replaceWith(fresh);
@@ -22,7 +27,7 @@
     if (asking) return;
     asking = true;
     try {
-      const answer = await fetch(location.pathname, {
+      const answer = await fetch(location.href, {
         headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
       });
       if (!answer.ok) throw new Error("HTTP status " + answer.status);
@@ -46,6 +51,16 @@
   document.getElementById("again").addEventListener("click", (event) => {
     event.preventDefault();
     refresh();
+  });
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Cannot copy";
+    }
   });
   setInterval(() => { if (!paused && !document.hidden) refresh(); }, 5000);
 })();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::reading::Owner;
+use super::reading::{Condition, Owner};
 use super::view::View;
 
 mod source;
@@ -31,9 +31,13 @@ pub(super) fn render(view: &View) -> Markup {
                 header {
                     h1 { "depthgauge" }
                     span.soft { (view.version) }
-                    a #again href="/status" { "Refresh" }
+                    a #again href="" { "Refresh" }
                     // Without the script there is nothing to pause.
                     button #pause type="button" hidden { "Pause" }
+                    nav aria-label="Other pages" {
+                        a href="/metrics" { "Metrics" } " "
+                        a href="/readyz?verbose" { "Checks" }
+                    }
                     p #note .bad role="status" {}
                 }
                 main { (content(view)) }
@@ -45,16 +49,25 @@ pub(super) fn render(view: &View) -> Markup {
 
 fn content(view: &View) -> Markup {
     html! {
-        p.soft { "As of " (time(view.now)) ", up since " (time(view.started)) }
-        @if let Some(verdict) = &view.verdict { p.verdict { (verdict) } }
-        (facts(view))
-        (trouble(view))
-        h2 #sources { "Sources" }
-        @if view.sources.is_empty() {
-            p { "None. Add entries to " code { "sources" } " in the config." }
+        p.soft {
+            "As of " (time(view.now)) ", up " (lasting(view.now.duration_since(view.started).as_secs_f64()))
+            @if let Some(pod) = &view.pod { ", pod " (pod) }
+            @if let Some(node) = &view.node { " on node " (node) }
         }
-        @for (number, reading) in view.sources.iter().enumerate() {
-            (source::reading(reading, number))
+        @if let Some(verdict) = &view.verdict { p.verdict { (verdict) } }
+        (trouble(view))
+        (facts(view))
+        h2 #sources { "Sources" }
+        (filter(view))
+        @if view.states.is_empty() {
+            p { "None. Add entries to " code { "sources" } " in the config." }
+        } @else if view.sources.is_empty() {
+            p { "No source matches " strong { (view.filter.as_str()) } "." }
+        }
+        // Those that fail come first.
+        @let (failing, others): (Vec<_>, Vec<_>) = view.sources.iter().partition(|it| it.condition.is_trouble());
+        @for (number, reading) in failing.into_iter().chain(others).enumerate() {
+            (source::reading(reading, number, view))
         }
         @if !view.unselectable.is_empty() {
             h2 { "Listed, but not selectable" }
@@ -73,6 +86,26 @@ fn content(view: &View) -> Markup {
     }
 }
 
+/// The state of all sources, and what is shown of them. Works without the script.
+fn filter(view: &View) -> Markup {
+    html! {
+        @if !view.states.is_empty() {
+            form.filter method="get" {
+                @for (state, count) in &view.states {
+                    @let class = if *state == Condition::FAILING { "bad" } else { "" };
+                    a.count href={ "?filter=" (state) } { (count) " " span class=(class) { (state) } }
+                }
+                label for="filter" { "Filter" }
+                input #filter name="filter" type="search" value=(view.filter.as_str()) list="namespaces"
+                    placeholder="name, namespace or HPA";
+                datalist #namespaces { @for namespace in &view.namespaces { option value=(namespace) {} } }
+                button type="submit" { "Apply" }
+                @if !view.filter.is_empty() { a href="?" { "Show all" } }
+            }
+        }
+    }
+}
+
 /// How much of a limit each namespace is charged for.
 fn owners(owners: &[Owner]) -> Markup {
     html! {
@@ -85,15 +118,16 @@ fn owners(owners: &[Owner]) -> Markup {
 
 /// Certificate, APIService, config and health, on top of all else.
 fn facts(view: &View) -> Markup {
-    let in_trouble = view.sources.iter().filter(|reading| reading.condition.is_trouble()).count();
+    let in_trouble = view.states.get(Condition::FAILING).copied().unwrap_or_default();
+    let all: usize = view.states.values().sum();
     html! {
         dl.facts {
             div { dt { "Health" } dd { (health(view)) } }
             div {
                 dt { "Sources" }
                 dd {
-                    @if in_trouble == 0 { (view.sources.len()) ", none failing" }
-                    @else { span.bad { (in_trouble) " of " (view.sources.len()) " failing" } }
+                    @if in_trouble == 0 { (all) ", none failing" }
+                    @else { span.bad { (in_trouble) " of " (all) " failing" } }
                 }
             }
             div { dt { "APIService" } dd { (api_service(view)) } }

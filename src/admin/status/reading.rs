@@ -1,6 +1,6 @@
 //! A source, or a part of it, as it is shown: what is served, what was read, and how reads go. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,8 +29,12 @@ pub(super) struct Reading {
     /// `channel: eu-west`, of a part; `vhost: default`, of one of several sources of one name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) part: BTreeMap<&'static str, String>,
-    /// The last six characters of what it is whatever it is called: of an OCID.
+    /// Distinguishes it from others of its name on the page.
+    #[serde(skip)]
     pub(super) identity_ends_with: String,
+    /// What the service itself calls it: an OCID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) identifier: Option<String>,
     pub(super) condition: Condition,
     /// What HPAs are served now, each different answer once; without an HPA, what a request would be
     /// served. Empty while reads have not begun.
@@ -170,16 +174,32 @@ pub(super) struct Consumer {
     pub(super) last_request_seconds_ago: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interval_seconds: Option<f64>,
+    /// The HPAs with this query, as far as they are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hpas: Vec<HpaView>,
 }
+
+/// An HPA, and the replicas in its status.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HpaView {
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) current_replicas: Option<u32>,
+    pub(super) desired_replicas: u32,
+}
+
+/// The HPAs of each query.
+pub(super) type HpasOf = HashMap<(String, String, String), Vec<HpaView>>;
 
 // === impl Reading ===
 
 impl Reading {
-    pub(super) fn of(state: ReadingState) -> Self {
+    pub(super) fn of(state: ReadingState, hpas: &HpasOf) -> Self {
         let is_fresh = state.known.as_ref().is_some_and(|known| known.age <= state.timing.max_age);
         let condition = Condition::of(&state, is_fresh);
         let served = ServedView::all(&state);
-        let consumers = state.consumers.iter().map(|consumer| Consumer::of(consumer, state.served_to(consumer)));
+        let consumers = state.consumers.iter().map(|consumer| Consumer::of(consumer, state.served_to(consumer), hpas));
         let consumers = consumers.collect();
         let place = state.place.iter().map(|(label, value)| (*label, value.as_str()));
         let mut part: BTreeMap<_, _> =
@@ -203,6 +223,7 @@ impl Reading {
             namespaces: state.namespaces,
             part,
             identity_ends_with: state.identity_tail,
+            identifier: state.identifier,
             condition,
             served,
             known,
@@ -233,6 +254,9 @@ impl Owner {
 // === impl Condition ===
 
 impl Condition {
+    /// The word of all that is trouble.
+    pub(super) const FAILING: &str = "failing";
+
     fn of(state: &ReadingState, is_fresh: bool) -> Self {
         match (&state.outage, &state.known) {
             _ if !state.active => Self::Idle,
@@ -253,6 +277,16 @@ impl Condition {
             Self::NoSuchPart => "no such part",
             Self::Waiting => "waiting for the first read",
             Self::Idle => "idle: no requests",
+        }
+    }
+
+    /// In one word, by which the page counts and filters.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::FailingFresh | Self::Failing | Self::NoSuchPart => Self::FAILING,
+            Self::Waiting => "waiting",
+            Self::Idle => "idle",
         }
     }
 
@@ -336,9 +370,11 @@ impl Activation {
 // === impl Consumer ===
 
 impl Consumer {
-    fn of(state: &ConsumerState, served: Option<Served>) -> Self {
+    fn of(state: &ConsumerState, served: Option<Served>, hpas: &HpasOf) -> Self {
         let ConsumerState { namespace, metric, selector, value_rules, alone: _, last_requested, interval } = state;
+        let query = (namespace.as_str().to_owned(), metric.to_string(), selector.clone());
         Self {
+            hpas: hpas.get(&query).cloned().unwrap_or_default(),
             namespace: namespace.as_str().to_owned(),
             metric: metric.to_string(),
             selector: redacted(selector),

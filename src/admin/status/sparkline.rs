@@ -3,8 +3,11 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
+use crate::lookup::history::BUCKET;
 use crate::metric::quantity::Quantity;
 
 /// In units of the drawing: a span of time is one wide.
@@ -12,8 +15,10 @@ const HEIGHT: f64 = 24.0;
 /// Above and below the line, so that it is not cut off.
 const MARGIN: f64 = 2.0;
 
-/// An inline SVG, with a text for those who do not see it. The bottom is 0, the top the largest value.
-pub(super) fn draw(hour: &[Option<Quantity>]) -> Markup {
+/// An inline SVG with its times and its largest value, and a text for those who do not see it. The bottom is
+/// 0, the top the largest value. It begins with the first span that has one; the last span ends `now`.
+pub(super) fn draw(hour: &[Option<Quantity>], now: Timestamp) -> Markup {
+    let hour = &hour[hour.iter().take_while(|value| value.is_none()).count()..];
     let text = describe(hour);
     let path = path(hour);
     html! {
@@ -21,7 +26,19 @@ pub(super) fn draw(hour: &[Option<Quantity>]) -> Markup {
             title { (text) }
             path d=(path) vector-effect="non-scaling-stroke" {}
         }
+        @if let Some(most) = hour.iter().flatten().max() {
+            span.scale {
+                span { (time(now - BUCKET * u32::try_from(hour.len()).unwrap_or_default())) }
+                span { "max " (most.decimal()) }
+                span { (time(now)) }
+            }
+        }
     }
+}
+
+/// Hours and minutes in UTC.
+fn time(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%H:%M").to_string()
 }
 
 /// What there is to see, in a sentence.
@@ -83,6 +100,16 @@ mod tests {
         assert_eq!(describe(&[milli(0); 3]), "Last hour: 0, without gaps");
         assert_eq!(path(&[None; 3]), "");
         assert_eq!(describe(&[None; 3]), "Last hour: nothing was read");
+    }
+
+    #[test]
+    fn it_begins_with_the_first_value_and_has_times_and_the_largest_value() {
+        let now = "2026-11-22T14:02:03Z".parse().unwrap();
+        let hour = [None, None, milli(1500), None, milli(400)];
+        let drawn = draw(&hour, now).into_string();
+        assert!(drawn.contains(r#"viewBox="0 0 3 24""#), "{drawn}");
+        assert!(drawn.contains("<span>14:00</span><span>max 1.5</span><span>14:02</span>"), "{drawn}");
+        assert!(!draw(&[None; 3], now).into_string().contains("max"));
     }
 
     #[test]

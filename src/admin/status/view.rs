@@ -2,12 +2,15 @@
 //!
 //! Times are absolute where something happened and in seconds where something lasts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::reading::{Owner, Reading};
+use super::filter::Filter;
+use super::reading::{HpaView, HpasOf, Owner, Reading};
 use super::redact::redacted;
-use super::{Facts, Finding};
+use super::{Facts, Finding, Hpa};
 use crate::health;
 use crate::lookup::Unselectable;
 use crate::lookup::state::{LimitState, ReadingState};
@@ -17,6 +20,11 @@ use crate::lookup::state::{LimitState, ReadingState};
 #[serde(rename_all = "camelCase")]
 pub(super) struct View {
     pub(super) version: &'static str,
+    /// This replica, and the node that it runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
     pub(super) now: Timestamp,
     pub(super) started: Timestamp,
     pub(super) ready: bool,
@@ -36,6 +44,15 @@ pub(super) struct View {
     pub(super) lists: Vec<String>,
     pub(super) unselectable: Vec<Unnamed>,
     pub(super) limits: Vec<Limit>,
+    /// How many sources are in which state: `failing`.
+    pub(super) states: BTreeMap<&'static str, usize>,
+    /// Of the consumers.
+    pub(super) namespaces: BTreeSet<String>,
+    /// Whether consumers are shown with their HPAs.
+    pub(super) knows_hpas: bool,
+    #[serde(skip_serializing_if = "Filter::is_empty")]
+    pub(super) filter: Filter,
+    /// Those that the filter selects.
     pub(super) sources: Vec<Reading>,
 }
 
@@ -77,17 +94,29 @@ pub(super) struct Parts {
     pub(super) readings: Vec<ReadingState>,
     pub(super) lists: Vec<String>,
     pub(super) unselectable: Vec<Unselectable>,
+    pub(super) filter: Filter,
 }
 
 // === impl View ===
 
 impl View {
     pub(super) fn of(parts: Parts) -> Self {
-        let Parts { facts, now, ready, verdict, checks, limits, readings, lists, unselectable } = parts;
-        let Facts { version, started, certificate_expires, api_service_available, config, scale_to_zero, findings } =
-            facts;
+        let Parts { facts, now, ready, verdict, checks, limits, readings, lists, unselectable, filter } = parts;
+        let Facts { version, pod, node, started, certificate_expires, api_service_available, config, .. } = facts;
+        let Facts { scale_to_zero, findings, hpas, .. } = facts;
+        let (knows_hpas, hpas) = (hpas.is_some(), hpas_of(hpas.unwrap_or_default()));
+        let mut sources: Vec<Reading> = readings.into_iter().map(|state| Reading::of(state, &hpas)).collect();
+        let mut states = BTreeMap::new();
+        for reading in &sources {
+            *states.entry(reading.condition.word()).or_default() += 1;
+        }
+        let consumers = sources.iter().flat_map(|reading| &reading.consumers);
+        let namespaces = consumers.map(|consumer| consumer.namespace.clone()).collect();
+        sources.retain(|reading| filter.selects(reading));
         Self {
             version,
+            pod,
+            node,
             now,
             started,
             ready,
@@ -101,9 +130,22 @@ impl View {
             findings: findings.into_iter().map(Finding::redacted).collect(),
             unselectable: unselectable.into_iter().map(Unnamed::of).collect(),
             limits: limits.into_iter().map(Limit::of).collect(),
-            sources: readings.into_iter().map(Reading::of).collect(),
+            states,
+            namespaces,
+            knows_hpas,
+            filter,
+            sources,
         }
     }
+}
+
+fn hpas_of(known: Vec<Hpa>) -> HpasOf {
+    let mut all = HpasOf::new();
+    for Hpa { namespace, name, metric, selector, current, desired } in known {
+        let view = HpaView { name, current_replicas: current, desired_replicas: desired };
+        all.entry((namespace, metric, selector)).or_default().push(view);
+    }
+    all
 }
 
 // === impl Limit ===

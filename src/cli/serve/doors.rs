@@ -17,7 +17,7 @@ use crate::api::Metrics;
 use crate::apiservice::Availability;
 use crate::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use crate::certs::{Expiry, Serving};
-use crate::cli::clock;
+use crate::cli::{clock, node_name, pod_name};
 use crate::config::Warnings;
 use crate::health::{Health, Reasons};
 use crate::lookup::{Catalog, Gauges, SourceCollector};
@@ -75,7 +75,7 @@ impl Doors<'_> {
         let routes = api::routes(catalog).merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
         // Any client that reaches a port beyond loopback can read it, without authentication.
         let reasons = if admin_is_local { Reasons::Told } else { Reasons::Withheld };
-        let operators = admin::probes(health.clone(), reasons).merge(metrics);
+        let operators = admin::probes(health.clone(), reasons).merge(metrics).merge(admin::index(admin_is_local));
         let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
         (Gate::new(auth, values, routes), operators)
     }
@@ -83,14 +83,18 @@ impl Doors<'_> {
     /// What is told besides values and checks.
     fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<Outlook>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
+        let (pod, node) = (pod_name(), node_name());
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
+            pod: pod.clone(),
+            node: node.clone(),
             started,
             certificate_expires: serving.borrow().expires,
             api_service_available: availability.now(),
             config: config.title.clone(),
             scale_to_zero: scaling.as_ref().map(Outlook::who),
             findings: scaling.iter().flat_map(Outlook::findings).chain(findings(&config.warnings)).collect(),
+            hpas: scaling.as_ref().map(Outlook::hpas),
         })
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use prometheus_client::registry::Registry;
 
-use crate::admin::status::Finding;
+use crate::admin::status::{Finding, Hpa};
 use crate::apiservice::ServiceRef;
-use crate::cli::{clock, pod_namespace};
+use crate::cli::{clock, host_name, pod_namespace};
 use crate::health::{Health, State};
 use crate::lookup::Catalog;
 use crate::telemetry;
-use crate::zero::{Findings, Found, LEASE, Lease, Zero};
+use crate::zero::{Findings, Found, HpaQuery, LEASE, Lease, Queries, Zero};
 
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
@@ -31,6 +31,7 @@ pub(super) struct Place {
 /// What can be seen of it.
 pub(super) struct Outlook {
     findings: Findings,
+    queries: Queries,
     lease: Arc<Lease>,
 }
 
@@ -63,9 +64,7 @@ impl Place {
         health: &Health,
         registry: &mut Registry,
     ) -> Zero {
-        // A pod's name is its host's name.
-        let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-        let host = host.unwrap_or_else(|| "depthgauge".to_owned());
+        let host = host_name().unwrap_or_else(|| "depthgauge".to_owned());
         let lease = Arc::new(Lease::new(client.clone(), self.namespace, LEASE.to_owned(), &host, clock));
         let reporter = health.reporter("scale-to-zero", State::Ok);
         let zero = Zero::new(client.clone(), catalog.clone(), lease, host, clock, reporter);
@@ -78,7 +77,7 @@ impl Place {
 
 impl Outlook {
     pub(super) fn of(zero: &Zero) -> Self {
-        Self { findings: zero.findings(), lease: zero.lease() }
+        Self { findings: zero.findings(), queries: zero.queries(), lease: zero.lease() }
     }
 
     /// Who acts: another replica than this one has the findings.
@@ -100,6 +99,18 @@ impl Outlook {
         };
         self.findings.all().into_iter().map(finding).collect()
     }
+
+    pub(super) fn hpas(&self) -> Vec<Hpa> {
+        let hpa = |HpaQuery { namespace, name, metric, selector, current, desired }: HpaQuery| Hpa {
+            namespace: namespace.as_str().to_owned(),
+            name,
+            metric: metric.to_string(),
+            selector,
+            current,
+            desired,
+        };
+        self.queries.all().into_iter().map(hpa).collect()
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +126,7 @@ mod tests {
         let lease = Arc::new(Lease::new(client, "dg".to_owned(), LEASE.to_owned(), "it", clock));
         // As it is of one that is retired, too.
         assert_eq!((lease.holder(), lease.is_held()), (None, false));
-        let outlook = Outlook { findings: Findings::default(), lease };
+        let outlook = Outlook { findings: Findings::default(), queries: Queries::default(), lease };
         assert_eq!(outlook.who(), "by no replica at the moment");
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::middleware::from_fn_with_state;
-use depthgauge::admin::status::{self, Facts, Finding, Status};
+use depthgauge::admin::status::{self, Facts, Finding, Hpa, Status};
 use depthgauge::api::Metrics;
 use depthgauge::apiservice::Availability;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
@@ -68,6 +68,8 @@ pub(crate) struct Server {
     pub(crate) catalog: Arc<Catalog>,
     /// What `/status` is told to show.
     pub(crate) findings: Arc<Mutex<Vec<Finding>>>,
+    /// And what HPAs query.
+    pub(crate) hpas: Arc<Mutex<Vec<Hpa>>>,
     pub(crate) drain: CancellationToken,
     /// Ends when the server has drained.
     pub(crate) serving: JoinHandle<()>,
@@ -162,14 +164,19 @@ impl Server {
         let auth = Arc::new(Auth::new(trust.clone(), Some(Box::new(tokens)), Box::new(access), audit));
         let findings = Arc::new(Mutex::new(Vec::new()));
         let found = findings.clone();
+        let hpas = Arc::<Mutex<Vec<Hpa>>>::default();
+        let queries = hpas.clone();
         let status = Status::new(catalog.clone(), health.clone(), move || Facts {
             version: telemetry::VERSION,
+            pod: None,
+            node: None,
             started: Timestamp::UNIX_EPOCH,
             certificate_expires: expires,
             api_service_available: availability.now(),
             config: "config.yaml".to_owned(),
             scale_to_zero: None,
             findings: found.lock().unwrap().clone(),
+            hpas: Some(queries.lock().unwrap().clone()),
         });
         let insights = admin::metrics(Arc::new(registry)).merge(status::routes(Arc::new(status)));
         let insights = insights.layer(from_fn_with_state(auth.clone(), auth::path_layer));
@@ -194,6 +201,7 @@ impl Server {
             health,
             catalog,
             findings,
+            hpas,
             drain,
             serving,
             roots,

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{lasting, owners, time};
 use crate::admin::status::reading::{Consumer, Failure, MarkedDownView, Reading, ServedView, ValueRulesView};
 use crate::admin::status::sparkline;
+use crate::admin::status::view::View;
 
 /// `number` tells it from the others on this page.
-pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
+pub(super) fn reading(reading: &Reading, number: usize, view: &View) -> Markup {
     // By what it is and not by its place: whatever else comes or goes, it stays open.
     // Sources of several namespaces may have one name, and one source several value rules.
     let namespaces = reading.namespaces.join("-");
@@ -18,25 +20,27 @@ pub(super) fn reading(reading: &Reading, number: usize) -> Markup {
     let trouble = reading.condition.is_trouble();
     html! {
         details.source id=(id) data-trouble[trouble] open[trouble && number < 20] {
-            summary id={ (id) "-line" } { (line(reading)) }
+            summary id={ (id) "-line" } { (line(reading, view.now)) }
             div.more {
-                p { "For namespaces " (reading.namespaces.join(", ")) }
+                @if let Some(identifier) = &reading.identifier {
+                    p { "Identifier " code { (identifier) } " " button.copy type="button" data-copy=(identifier) { "Copy" } }
+                }
                 (value_rules(reading))
                 (errors(reading))
                 (values(reading))
-                (consumers(reading))
+                (consumers(reading, view.knows_hpas))
             }
         }
     }
 }
 
-fn line(reading: &Reading) -> Markup {
+fn line(reading: &Reading, now: Timestamp) -> Markup {
     html! {
         span.row {
             span.name {
                 (reading.label) " " (reading.name)
                 @for (label, value) in &reading.part { ", " (label) " " (value) }
-                " " span.soft title="end of its identity, such as its OCID" { "…" (reading.identity_ends_with) }
+                span.raw { (readers(reading)) }
             }
             span.value {
                 @if reading.served.is_empty() { span.soft { "–" } }
@@ -46,7 +50,7 @@ fn line(reading: &Reading) -> Markup {
                 }
                 @if !is_raw(reading) { span.raw { "read: " (depth(reading)) } }
             }
-            (sparkline::draw(&reading.history))
+            span.hour { (sparkline::draw(&reading.history, now)) }
             span.state {
                 span.bad[reading.condition.is_trouble()] { (reading.condition.as_str()) }
                 @for rule in rules(reading) { ", " span.warn { "served by " (rule) } }
@@ -54,6 +58,14 @@ fn line(reading: &Reading) -> Markup {
             }
         }
     }
+}
+
+/// The namespaces that may read it.
+fn readers(reading: &Reading) -> String {
+    if reading.namespaces.iter().any(|pattern| pattern == "*") {
+        return "for all namespaces".to_owned();
+    }
+    format!("for {}", reading.namespaces.join(", "))
 }
 
 /// What a request is served: a number, or the word "error".
@@ -155,7 +167,8 @@ fn values(reading: &Reading) -> Markup {
     }
 }
 
-fn consumers(reading: &Reading) -> Markup {
+fn consumers(reading: &Reading, knows_hpas: bool) -> Markup {
+    let titles = ["namespace", "metric", "selector", "HPA", "served", "interval", "last request"];
     html! {
         h3 { "Consumers" }
         @if reading.consumers.is_empty() {
@@ -163,10 +176,13 @@ fn consumers(reading: &Reading) -> Markup {
         } @else {
             div.scroll {
                 table.consumers {
-                    thead { tr { @for title in ["namespace", "metric", "selector", "served", "interval", "last request"] { th scope="col" { (title) } } } }
+                    thead { tr { @for title in titles { th scope="col" { (title) } } } }
                     tbody { @for consumer in &reading.consumers { (row(consumer)) } }
                 }
             }
+        }
+        @if !knows_hpas && !reading.consumers.is_empty() {
+            p.soft { "HPAs are known if " code { "--scale-to-zero" } " is set, because it comes with the right to read them." }
         }
         @if reading.more_consumers { p.soft { "There are more consumers than this table lists." } }
     }
@@ -181,6 +197,15 @@ fn row(consumer: &Consumer) -> Markup {
                 @if consumer.selector.is_empty() { span.soft { "all" } } @else { code { (consumer.selector) } }
                 @if consumer.value_rules.activation.is_some() || consumer.value_rules.fallback.is_some() {
                     " with " (written(&consumer.value_rules))
+                }
+            }
+            td data-label="HPA" {
+                @if consumer.hpas.is_empty() { "–" }
+                @for (number, hpa) in consumer.hpas.iter().enumerate() {
+                    @if number > 0 { ", " }
+                    (hpa.name) " " span.soft {
+                        "(" @match hpa.current_replicas { Some(current) => (current), None => "?" } " → " (hpa.desired_replicas) ")"
+                    }
                 }
             }
             td data-label="served" {
