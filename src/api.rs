@@ -25,7 +25,7 @@ mod openapi;
 mod reply;
 mod values;
 
-pub use values::Metrics;
+pub use values::{Metrics, table};
 
 use discovery::Discovery;
 use openapi::OpenApi;

@@ -10,7 +10,7 @@
 //! and listed sources, and publishes [`entries`], from which requests are answered. The [`readings`] of a
 //! source are kept. [`history`] and [`consumers`] are shown on `/status`, through [`state`].
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,8 @@ use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, Labels, MetricName, Namespace, Sample};
+use crate::metric::{Clock, MetricName, Namespace, Sample};
 use crate::selector::Selector;
-use crate::source::facet::Facet;
 use crate::source::{Change, Definition, Kind, Kinds, Opened, fixed_metrics, kind_of};
 
 pub mod activation;
@@ -36,6 +35,7 @@ mod entry;
 mod error;
 mod export;
 pub mod history;
+mod item;
 mod limits;
 mod list;
 mod meters;
@@ -50,6 +50,7 @@ mod reading;
 mod readings;
 mod refused;
 mod registry;
+mod rows;
 pub mod rules;
 mod schedule;
 mod shares;
@@ -62,17 +63,17 @@ pub use export::Gauges;
 pub use once::{Single, list_once, read_once};
 pub use reader::Reader;
 pub use refused::Unselectable;
+pub use rows::{Rows, Unknown};
 
-use chosen::{Answered, Share};
+use chosen::Share;
 use consumers::Consumer;
 use entries::Entries;
-use entry::Entry;
+use item::{Item, ShareOptions, each_once, items};
 use meters::Meters;
 use metrics::Metrics;
-use no_match::no_match;
 use query::Query;
 use reader::Replacement;
-use reading::{AnswerOptions, Context, Reading};
+use reading::Context;
 use readings::ReadingsMaker;
 use registry::Registry;
 use rules::{ItemAccess, ValueRules};
@@ -122,14 +123,6 @@ pub struct Catalog {
     published: Arc<ArcSwap<Entries>>,
     replacements: mpsc::UnboundedSender<Replacement>,
     maker: ReadingsMaker,
-}
-
-/// One item of an answer.
-struct Item<'a> {
-    namespace: &'a Namespace,
-    entry: &'a Entry,
-    facet: &'a Facet,
-    reading: Arc<Reading>,
 }
 
 // === impl Timing ===
@@ -207,6 +200,28 @@ impl Catalog {
         query: &Query<'_>,
         consumer: Option<&Consumer<'_>>,
     ) -> Result<Vec<Sample>, LookupError> {
+        let shares = self.read(namespace, query, consumer, |item, options| item.share(options)).await?;
+        summed(query, shares.into_iter().collect::<Result<Vec<Share>, _>>()?)
+    }
+
+    /// The same for people: of several sources of a fixed metric, those that have no value are rows without
+    /// one. If none has a value, it is the error that an HPA gets.
+    pub async fn rows(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Result<Rows, LookupError> {
+        let query = self.query(metric, selector)?;
+        let consumer = Consumer::new(namespace, &query);
+        let shares =
+            self.read(namespace, &query, Some(&consumer), |item, options| (item.labels(), item.share(options)));
+        Rows::of(&query, shares.await?)
+    }
+
+    /// What `make` makes of each item that is selected, after those that are due are read.
+    async fn read<T>(
+        &self,
+        namespace: &Namespace,
+        query: &Query<'_>,
+        consumer: Option<&Consumer<'_>>,
+        make: impl Fn(&Item<'_>, &ShareOptions<'_>) -> T,
+    ) -> Result<Vec<T>, LookupError> {
         let by = consumer.map_or(Requester::Continuing, |consumer| Requester::Consumer(consumer.id));
         let view = self.listed(query, namespace, by).await?;
         let mut now = Instant::now();
@@ -222,14 +237,8 @@ impl Catalog {
         }
         // Only labels distinguish items of a metric whose name the config chooses.
         let items = if items.len() > 1 && query.kind.is_some() { each_once(items) } else { items };
-        let (alone, patient) = (items.len() == 1, consumer.is_none());
-        let shares = items.iter().map(|item| item.share(query, alone, patient, now));
-        let shares = shares.collect::<Result<Vec<Share>, _>>()?;
-        if query.kind.is_none() {
-            chosen::check(query, &shares)?;
-        }
-        let samples = chosen::samples(query, shares)?;
-        in_range(&query.metric, samples)
+        let options = ShareOptions { query, alone: items.len() == 1, patient: consumer.is_none(), now };
+        Ok(items.iter().map(|item| make(item, &options)).collect())
     }
 
     /// All metrics of the config, even if their sources can't be read. Returns the same allocation while
@@ -338,43 +347,12 @@ impl Catalog {
     }
 }
 
-// === impl Item ===
-
-impl Item<'_> {
-    /// The contribution of its reading to an answer.
-    fn share(&self, query: &Query<'_>, alone: bool, patient: bool, now: Instant) -> Result<Share, LookupError> {
-        let &Self { entry, namespace, .. } = self;
-        let value_rules = match query.kind {
-            Some(kind) if !kind.depths.contains(&query.metric) => ValueRules::default(),
-            _ => query.value_rules.or(entry.rules.value_rules),
-        };
-        let namespace_label = entry.rules.items.namespace_label.as_deref();
-        let options = AnswerOptions { namespace, namespace_label, query, value_rules, alone, patient };
-        let answer = self.reading.answer(&options, now)?;
-        let own = self.facet.iter().fold(entry.labels.clone(), |labels, (key, value)| labels.with(key, value));
-        let sample = |answered: Answered| {
-            let with = |labels: Labels, (key, value): (&str, &str)| labels.with(key, value);
-            // Items of a metric whose name the config chooses already have the labels of their source.
-            let labels = match own.is_empty() || query.kind.is_none() && !answered.labels.is_empty() {
-                true => answered.labels,
-                false => answered.labels.iter().fold(own.clone(), with),
-            };
-            Answered { labels, ..answered }
-        };
-        let items = answer.items.into_iter().map(sample).collect();
-        // A rule of the config applies to the items of this source, and one of the selector to the answer.
-        let activation =
-            value_rules.activation.filter(|_| query.kind.is_none() && query.value_rules.activation.is_none());
-        Ok(Share {
-            items,
-            timestamp: answer.timestamp,
-            activation,
-            sums: entry.rules.items.sums,
-            place: entry.rules.items.place.clone(),
-            keys: answer.keys,
-            hidden_by: answer.hidden_by,
-        })
+/// The samples of an answer, if it may have these items together.
+fn summed(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupError> {
+    if query.kind.is_none() {
+        chosen::check(query, &shares)?;
     }
+    in_range(&query.metric, chosen::samples(query, shares)?)
 }
 
 /// The samples, unless the HPA controller can't add them up.
@@ -392,54 +370,6 @@ fn in_range(metric: &MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Lo
 /// A source as it appears in an error message: `queue "orders"`.
 pub fn title(label: &str, name: &str) -> String {
     format!("{label} {name:?}")
-}
-
-fn items<'a>(
-    view: &'a View,
-    namespace: &'a Namespace,
-    query: &'a Query<'_>,
-    now: Instant,
-) -> Result<Vec<Item<'a>>, LookupError> {
-    let mut items = Vec::new();
-    let Some(kind) = query.kind else {
-        let entries = view.chosen(&query.metric);
-        for entry in entries.iter().filter(|entry| query.may_select(&entry.source.labels)) {
-            let facet = &query.facets[0];
-            items.push(Item { namespace, entry, facet, reading: entry.source.readings.reading(facet, namespace, now) });
-        }
-        return match (items.is_empty(), entries.is_empty()) {
-            (false, _) => Ok(items),
-            (true, true) => Err(chosen::not_readable(query, namespace)),
-            (true, false) => Err(chosen::none_has_labels(query, entries.iter().map(|entry| &entry.source.labels))),
-        };
-    };
-    if let Some(names) = view.names(kind) {
-        let selected = names.select(query)?;
-        query.check_parts(selected.len())?;
-        LookupError::unless_fits(&query.metric, selected.len() * query.facets.len())?;
-        for entry in selected {
-            for facet in &*query.facets {
-                let reading = entry.source.readings.reading(facet, namespace, now);
-                items.push(Item { namespace, entry, facet, reading });
-            }
-        }
-    }
-    if items.is_empty() { Err(no_match(view, kind, namespace, query.selector)) } else { Ok(items) }
-}
-
-/// Removes sources and parts that are also selected under another name, because the HPA adds up the items
-/// and would count them twice. The first entry in the order of precedence stays.
-fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
-    let mut in_precedence: Vec<usize> = (0..items.len()).collect();
-    in_precedence.sort_by_key(|at| items[*at].entry.position);
-    let (mut seen, mut stays) = (HashSet::new(), vec![false; items.len()]);
-    for at in in_precedence {
-        let Item { entry, facet, .. } = &items[at];
-        stays[at] = seen.insert((entry.source.identity(), entry.source.readings.meant(facet)));
-    }
-    let mut stays = stays.into_iter();
-    items.retain(|_| stays.next().unwrap_or(true));
-    items
 }
 
 fn shortened(text: &str, bytes: usize) -> &str {

@@ -21,6 +21,8 @@ use crate::request::query_value;
 const GZIP_MIN: usize = 128 << 10;
 /// An answer's own, the request's id, and those that go with compression.
 const HEADERS: usize = 6;
+/// Warnings of a response: kubectl prints each of them, of up to 400 bytes.
+const WARNINGS_MAX: usize = 5;
 /// Programs behind which somebody reads, as the Go library knows them by their User-Agent.
 const READERS: [&[u8]; 3] = [b"curl", b"Wget", b"Mozilla/5.0"];
 
@@ -47,6 +49,17 @@ pub(super) fn ok(request: &Parts, content_type: &'static str, body: Bytes) -> Re
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     response
+}
+
+/// Adds warnings, which kubectl prints on standard error.
+pub(super) fn warn<'m>(response: &mut Response, messages: impl Iterator<Item = &'m str>) {
+    for message in messages.take(WARNINGS_MAX) {
+        // A quoted string of visible ASCII characters.
+        let plain = message.replace(|c: char| !matches!(c, ' '..='~') || c == '\\', " ").replace('"', "'");
+        if let Ok(value) = HeaderValue::try_from(format!("299 - \"{plain}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
 }
 
 /// 200 with this body as it is.
@@ -99,6 +112,14 @@ mod tests {
         let request = Request::builder().uri(uri);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn warnings_are_quoted_and_few() {
+        let mut response = uncompressed("application/json", Bytes::new());
+        warn(&mut response, std::iter::repeat_n("queue \"ü\" can't\nbe read", 9));
+        let warnings: Vec<_> = response.headers().get_all(header::WARNING).iter().collect();
+        assert_eq!(warnings, ["299 - \"queue ' ' can't be read\""; WARNINGS_MAX]);
     }
 
     #[test]

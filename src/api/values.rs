@@ -13,7 +13,7 @@ use super::encode::table::{Content, Include, Table};
 use super::encode::{self, EncodeError, ValueList};
 use super::meters::Meters;
 use super::{read_only, reply};
-use crate::lookup::{Catalog, LookupError};
+use crate::lookup::{Catalog, LookupError, Rows};
 use crate::metric::{Namespace, Sample};
 use crate::refusal::Refusal;
 use crate::request::{Admitted, Values, query_value};
@@ -25,6 +25,9 @@ const AVAILABLE: &[Encoding] = &[Encoding::Json, Encoding::Yaml, Encoding::Proto
 /// Longest answer, in bytes before it is compressed: 2 KiB for each of 1,000 items, which is more than
 /// a Table has with indentation. kube-apiserver takes 4 MiB of an answer without waiting for its client.
 const ANSWER_MAX: usize = 2 << 20;
+
+/// The `apiVersion` of the Table that kubectl requests.
+const TABLE_V1: &str = "meta.k8s.io/v1";
 
 /// As what the values are told.
 #[derive(Clone, Copy)]
@@ -64,39 +67,73 @@ impl Metrics {
         let include = include(query)?;
         let selector = selector(query)?;
         let namespace = Namespace::new(namespace);
-        let samples = self.catalog.answer(&namespace, &metric, &selector).await.map_err(|error| refusal(&error))?;
+        let answer = match form {
+            Form::List(_) => {
+                let samples = self.catalog.answer(&namespace, &metric, &selector).await;
+                samples.map(|samples| Rows { samples, unknown: Vec::new() })
+            }
+            Form::Table(..) => self.catalog.rows(&namespace, &metric, &selector).await,
+        };
+        let rows = answer.map_err(|error| refusal(&error))?;
+        let samples = &rows.samples;
         // Before the answer is made, because it would be in memory first.
-        let labels = encode::least_bytes(&samples);
-        let cells = if let Form::Table(..) = form { encode::table::least_bytes(&samples) } else { 0 };
+        let labels = encode::least_bytes(samples);
+        let cells = if let Form::Table(..) = form { encode::table::least_bytes(samples) } else { 0 };
         fits(labels + cells)?;
         let body = match form {
-            Form::List(encoding) => list(&samples, encoding, pretty),
+            Form::List(encoding) => list(samples, encoding, pretty),
             Form::Table(encoding, api_version) => {
-                let content = Content {
-                    namespace: namespace.as_str(),
-                    label: samples.first().and_then(|sample| self.catalog.label_of(sample)),
-                    samples: &samples,
-                    now: self.catalog.now(),
-                    asked_every: self.catalog.longest_pause(&namespace, &metric, &selector),
-                    next_change: self
-                        .catalog
-                        .next_change(&namespace, &metric, &selector)
-                        .map(|change| change.to_string()),
-                };
+                let content = content(&self.catalog, &namespace, &metric, &selector, &rows);
                 let table = Table::of(&content, api_version, include);
                 written(&table, encoding, pretty, table.capacity())
             }
         };
         let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
         fits(body.len())?;
-        self.meters.told(&samples, self.catalog.now());
-        Ok(reply::ok(request, form.encoding().media_type(), body))
+        self.meters.told(samples, self.catalog.now());
+        let mut response = reply::ok(request, form.encoding().media_type(), body);
+        reply::warn(&mut response, rows.unknown.iter().map(|item| &*item.message));
+        Ok(response)
     }
 }
 
 impl Values for Metrics {
     async fn tell(&self, question: Admitted, request: &Parts) -> Response {
         self.list(question, request).await.into_response()
+    }
+}
+
+/// Rows as a Table in JSON, as kubectl gets it.
+///
+/// # Errors
+///
+/// If it can't be serialized.
+pub fn table(
+    catalog: &Catalog,
+    namespace: &Namespace,
+    metric: &str,
+    selector: &Selector,
+    rows: &Rows,
+) -> serde_json::Result<serde_json::Value> {
+    let content = content(catalog, namespace, metric, selector, rows);
+    serde_json::to_value(Table::of(&content, TABLE_V1, Include::None))
+}
+
+fn content<'s>(
+    catalog: &Catalog,
+    namespace: &'s Namespace,
+    metric: &str,
+    selector: &Selector,
+    rows: &'s Rows,
+) -> Content<'s> {
+    Content {
+        namespace: namespace.as_str(),
+        label: rows.samples.first().and_then(|sample| catalog.label_of(sample)),
+        samples: &rows.samples,
+        unknown: &rows.unknown,
+        now: catalog.now(),
+        asked_every: catalog.longest_pause(namespace, metric, selector),
+        next_change: catalog.next_change(namespace, metric, selector).map(|change| change.to_string()),
     }
 }
 
@@ -131,7 +168,7 @@ fn form(encoding: Encoding, conversion: Option<Conversion<'_>>) -> Option<Form> 
         return None;
     }
     match version {
-        "v1" => Some(Form::Table(encoding, "meta.k8s.io/v1")),
+        "v1" => Some(Form::Table(encoding, TABLE_V1)),
         "v1beta1" => Some(Form::Table(encoding, "meta.k8s.io/v1beta1")),
         _ => None,
     }

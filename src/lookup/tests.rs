@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::*;
 use crate::metric::quantity::Quantity;
+use crate::source::facet::Facet;
 use crate::source::keys::Value;
 use crate::source::{Identified, Items, KINDS, NextRequest, Source, SourceError, Step, Verdict};
 use crate::upstream::{Limits, Upstream};

@@ -11,11 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Empty, Value, capitalised};
+use crate::lookup::Unknown;
 use crate::lookup::rules::LABEL as VALUE_SOURCE;
 use crate::metric::{Labels, Sample};
 
 /// For a cell without anything in it, as kubectl has it.
 const NONE: &str = "<none>";
+/// The value of an item that has none.
+const UNKNOWN: &str = "?";
 /// Of a row, in JSON.
 const ROW_BYTES: usize = 256;
 /// Of the columns' descriptions.
@@ -100,6 +103,8 @@ pub(in crate::api) struct Content<'s> {
     pub(in crate::api) label: Option<&'static str>,
     /// One a row.
     pub(in crate::api) samples: &'s [Sample],
+    /// The rows below, without a value.
+    pub(in crate::api) unknown: &'s [Unknown],
     /// When it is asked.
     pub(in crate::api) now: Timestamp,
     /// How far apart the last questions like this one were at most, if that is known.
@@ -151,7 +156,12 @@ impl<'s> Table<'s> {
             api_version,
             metadata: Empty {},
             column_definitions: layout.columns(),
-            rows: content.samples.iter().map(|sample| row(content, sample, &layout, api_version, include)).collect(),
+            rows: {
+                let known = content.samples.iter().map(|sample| row(content, sample, &layout, api_version, include));
+                let unknown =
+                    content.unknown.iter().map(|item| unknown_row(content, item, &layout, api_version, include));
+                known.chain(unknown).collect()
+            },
         }
     }
 
@@ -166,7 +176,9 @@ impl<'s> Table<'s> {
 impl<'s> Layout<'s> {
     fn of(content: &Content<'s>) -> Self {
         let label = content.label;
-        let keys = content.samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
+        let labels = content.samples.iter().map(|sample| &sample.labels);
+        let labels = labels.chain(content.unknown.iter().map(|item| &item.labels));
+        let keys = labels.flat_map(Labels::iter).map(|(key, _)| key);
         let further: BTreeSet<&str> = keys.filter(|key| Some(*key) != label && *key != VALUE_SOURCE).collect();
         Self { label, further, has_next_change: content.next_change.is_some() }
     }
@@ -225,6 +237,32 @@ fn row<'s>(
             value: Value::of(sample),
         })),
     };
+    Row { cells, object }
+}
+
+/// A row of an item without a value.
+fn unknown_row<'s>(
+    content: &Content<'s>,
+    item: &'s Unknown,
+    layout: &Layout<'_>,
+    api_version: &'static str,
+    include: Include,
+) -> Row<'s> {
+    let cell = |label| item.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
+    let mut cells: Vec<String> = layout.label.into_iter().chain(layout.further.iter().copied()).map(cell).collect();
+    cells.extend([UNKNOWN, UNKNOWN, NONE, NONE].map(str::to_owned));
+    cells.extend(content.next_change.clone());
+    let metadata = Metadata {
+        name: layout.label.and_then(|label| item.labels.value(label)).unwrap_or_default(),
+        namespace: content.namespace,
+        labels: &item.labels,
+    };
+    // There is no item to include.
+    let object = (include != Include::None).then_some(Object::Metadata(Partial {
+        kind: "PartialObjectMetadata",
+        api_version,
+        metadata,
+    }));
     Row { cells, object }
 }
 
@@ -309,6 +347,7 @@ mod tests {
                 namespace: "shop",
                 label: None,
                 samples: &samples,
+                unknown: &[],
                 now,
                 asked_every: None,
                 next_change: None,

@@ -1,0 +1,63 @@
+//! An answer for people: a partial sum is wrong for an HPA, and a table of all queues is right for a person although
+//! one of them has no value.
+
+use std::sync::Arc;
+
+use super::chosen::Share;
+use super::query::Query;
+use super::{LookupError, summed};
+use crate::metric::{Labels, Sample};
+
+/// The rows of a table.
+#[derive(Debug)]
+pub struct Rows {
+    /// Those with a value, in the order of an answer.
+    pub samples: Vec<Sample>,
+    /// The others.
+    pub unknown: Vec<Unknown>,
+}
+
+/// An item without a value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unknown {
+    /// What distinguishes it from the other items.
+    pub labels: Labels,
+    /// The error that an HPA gets.
+    pub message: Arc<str>,
+}
+
+// === impl Rows ===
+
+impl Rows {
+    /// What each item contributes, or why it has no value, with its labels.
+    pub(super) fn of(query: &Query<'_>, items: Vec<(Labels, Result<Share, LookupError>)>) -> Result<Self, LookupError> {
+        let (mut shares, mut unknown) = (Vec::new(), Vec::new());
+        for (labels, share) in items {
+            match share {
+                Ok(share) => shares.push(share),
+                // Which items a metric whose name the config chooses may have together is known only with all.
+                Err(LookupError::Unavailable(message)) if query.kind.is_some() => {
+                    unknown.push(Unknown { labels, message });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if query.kind.is_some() {
+            for share in &mut shares {
+                for item in std::mem::take(&mut share.items) {
+                    match &item.value {
+                        Ok(_) => share.items.push(item),
+                        Err(message) => {
+                            unknown.push(Unknown { message: message.clone(), labels: item.labels });
+                        }
+                    }
+                }
+            }
+        }
+        let samples = summed(query, shares)?;
+        match unknown.first() {
+            Some(Unknown { message, .. }) if samples.is_empty() => Err(LookupError::Unavailable(message.clone())),
+            _ => Ok(Self { samples, unknown }),
+        }
+    }
+}
