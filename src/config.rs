@@ -12,6 +12,7 @@ mod connections;
 mod entry;
 mod environment;
 mod files;
+mod keda;
 mod keys;
 mod opener;
 mod reload;
@@ -185,7 +186,7 @@ fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
     let problems = files.iter().map(|_| Problems::default()).collect();
     let mut report = Report { files, problems, warnings: Vec::new() };
     let nodes: Vec<Option<Node>> =
-        files.iter().enumerate().map(|(file, File { text, .. })| Node::parse(text, report.of(file))).collect();
+        files.iter().enumerate().map(|(file, written)| parse(written, report.of(file))).collect();
     let (mut connections, mut written) = (Connections::default(), Vec::new());
     for (file, node) in nodes.iter().enumerate() {
         let fields = node.as_ref().and_then(|node| node.fields(report.of(file)));
@@ -199,6 +200,17 @@ fn decode<'f>(files: &'f [File], kinds: Kinds) -> (Option<Config>, Report<'f>) {
     let is_good = report.problems.iter().all(Problems::is_empty);
     let warnings = report.placed_warnings();
     (is_good.then_some(Config { entries, warnings }), report)
+}
+
+/// `None` if it is no YAML, or an object of KEDA.
+fn parse(file: &File, problems: &mut Problems) -> Option<Node> {
+    match keda::find(&file.text) {
+        Some((at, message)) => {
+            problems.add(at, message);
+            None
+        }
+        None => Node::parse(&file.text, problems),
+    }
 }
 
 fn decode_file(

@@ -59,6 +59,11 @@ pub struct Fields<'n> {
 // === impl Position ===
 
 impl Position {
+    /// The first column of a line.
+    pub fn start_of(line: usize) -> Self {
+        Self { line, column: 1 }
+    }
+
     fn of(yaml: &MarkedYaml<'_>) -> Self {
         Self { line: yaml.span.start.line(), column: yaml.span.start.col() + 1 }
     }

@@ -1,0 +1,52 @@
+//! Objects of KEDA where a config is expected. Users who migrate have both in one folder. Pure.
+
+use crate::document::Position;
+
+/// How the `apiVersion` of its objects begins.
+const API_VERSION: &str = "apiVersion: keda.sh/";
+const KINDS: [&str; 4] = ["ScaledObject", "ScaledJob", "TriggerAuthentication", "ClusterTriggerAuthentication"];
+
+/// Where a file has an object of KEDA, and the error message. It reads lines, because such files have several
+/// documents or are lists of kubectl.
+pub(super) fn find(text: &str) -> Option<(Position, String)> {
+    let lines: Vec<String> = text.lines().map(bare).collect();
+    let at = lines.iter().position(|line| line.starts_with(API_VERSION))?;
+    let is_there = |kind: &&str| lines.iter().any(|line| line.strip_prefix("kind: ") == Some(kind));
+    let kinds: Vec<&str> = KINDS.into_iter().filter(is_there).collect();
+    let what = if kinds.is_empty() { "object".to_owned() } else { kinds.join(" and ") };
+    let message = format!("this is a {what} of KEDA, not a Config: docs/how-to/migrate-from-keda.md translates it");
+    Some((Position::start_of(at + 1), message))
+}
+
+/// A line of YAML or JSON without quotes, braces and what surrounds `key: value`.
+fn bare(line: &str) -> String {
+    let bare: String = line.chars().filter(|c| !matches!(c, '"' | '\'' | '{' | '}' | ',')).collect();
+    bare.trim().trim_start_matches("- ").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_keda_are_found_in_each_form_and_a_config_is_none() {
+        for (text, line, kind) in [
+            ("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\n", 1, "ScaledObject"),
+            (
+                "kind: Secret\n---\nkind: TriggerAuthentication\napiVersion: 'keda.sh/v1alpha1'\n",
+                4,
+                "TriggerAuthentication",
+            ),
+            ("apiVersion: v1\nkind: List\nitems:\n- apiVersion: keda.sh/v1alpha1\n  kind: ScaledJob\n", 4, "ScaledJob"),
+            ("{\n  \"apiVersion\": \"keda.sh/v1alpha1\",\n  \"kind\": \"ScaledObject\"\n}\n", 2, "ScaledObject"),
+            ("apiVersion: keda.sh/v1alpha1\n", 1, "object"),
+        ] {
+            let (at, message) = find(text).unwrap();
+            assert_eq!(
+                (at, message.split(" of KEDA").next()),
+                (Position::start_of(line), Some(&*format!("this is a {kind}")))
+            );
+        }
+        assert_eq!(find("apiVersion: depthgauge.dev/v1alpha1\n# apiVersion: keda.sh/v1alpha1\nkind: Config\n"), None);
+    }
+}
