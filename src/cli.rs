@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry;
 
+pub use failure::report;
+
 mod autoscaler;
 mod check;
 mod cluster;
@@ -23,18 +25,23 @@ mod config;
 mod demo;
 mod emulate;
 mod explain;
+mod failure;
 mod finding;
 mod get;
+mod help;
 mod kubeconfig;
+mod kubernetes;
 mod man;
+mod output;
 mod serve;
+mod table;
 mod told;
 mod unregister;
 mod version;
 mod wire;
 
-/// For every command; a command that means something else says so itself.
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line.";
+/// Of every command.
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line; 3 the cluster or the source can't be reached.";
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
@@ -46,8 +53,26 @@ pub struct Cli {
     /// or error for commands that print results]
     #[arg(long, global = true, env = "DEPTHGAUGE_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Log more: -v for debug lines of depthgauge, -vv for all of its lines and those of its libraries
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "log")]
+    verbose: u8,
+    /// Log format; auto is JSON in a pod and text elsewhere
+    #[arg(long, global = true, env = "DEPTHGAUGE_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+    /// JSON in a pod, where POD_NAMESPACE is set, and text elsewhere
+    #[default]
+    Auto,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +85,7 @@ enum Command {
     Emulate(emulate::Args),
     Config(config::Args),
     Unregister(unregister::Args),
+    Version(version::Args),
     Completion(completion::Args),
     Man(man::Args),
 }
@@ -70,7 +96,7 @@ impl Cli {
     /// Parses the command line; ends the process with usage when asked to, or when it is wrong.
     /// As a plugin of kubectl the usage is what is typed there.
     pub fn of_process() -> Self {
-        let mut command = Self::command();
+        let mut command = help::grouped(Self::command());
         let called = std::env::args_os().next().map(PathBuf::from);
         if called.as_deref().and_then(Path::file_stem).is_some_and(|name| name == PLUGIN) {
             command = command.bin_name("kubectl depthgauge");
@@ -80,7 +106,7 @@ impl Cli {
 
     /// Runs the command to its end.
     pub fn run(self) -> Result<()> {
-        let Self { log, command } = self;
+        let Self { log, verbose, log_format, command } = self;
         // These print to people; their log would run into what they print.
         let quiet = match command {
             Command::Demo(_) | Command::Check(_) | Command::Explain(_) => Some("warn"),
@@ -88,7 +114,18 @@ impl Cli {
             Command::Get(_) => Some("warn,depthgauge::lookup::outage=error"),
             _ => None,
         };
-        telemetry::init(log.as_deref().or(quiet), in_pod())?;
+        let filter = match (log.as_deref(), verbose) {
+            (Some(filter), _) => Some(filter),
+            (None, 0) => quiet,
+            (None, 1) => Some("warn,depthgauge=debug"),
+            (None, _) => Some("debug,depthgauge=trace"),
+        };
+        let json = match log_format {
+            LogFormat::Json => true,
+            LogFormat::Text => false,
+            LogFormat::Auto => in_pod(),
+        };
+        telemetry::init(filter, json)?;
         let runtime = runtime().context("cannot start the async runtime")?;
         let result = runtime.block_on(async {
             match command {
@@ -100,6 +137,7 @@ impl Cli {
                 Command::Emulate(args) => args.run().await,
                 Command::Config(args) => args.run(),
                 Command::Unregister(args) => args.run().await,
+                Command::Version(args) => args.run().await,
                 Command::Completion(args) => {
                     args.run();
                     Ok(())

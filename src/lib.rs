@@ -47,14 +47,16 @@
 //!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
 //!   cli/serve/descriptors.rs   the limit on open files
 //!   cli/{cluster,kubeconfig}.rs   the client of kube-apiserver; which kubeconfig
-//!   cli/cluster/{proxy,credentials,tls}.rs   by which proxy; tokens and exec plugins; certificates
+//!   cli/cluster/{flags,proxy,credentials,tls}.rs   kubectl's flags; which proxy; tokens and exec plugins; certificates
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
-//!   cli/check/report.rs   what it prints
-//!   cli/get.rs; cli/get/{origin,print,watch}.rs   a metric as an HPA is told it; who answers; how it is printed
-//!   cli/explain.rs; cli/explain/{workload,seen,account,verdict}.rs   one HPA: what it scales; what was read; its arithmetic, in text; what follows
+//!   cli/check/{pre,report}.rs   before an install; lines, sections or a document
+//!   cli/get.rs; cli/get/{origin,list,print,watch}.rs   a metric as an HPA gets it; cluster or sources; all metrics; how they are printed
+//!   cli/explain.rs; cli/explain/{name,workload,seen,account,verdict}.rs   one HPA: how it is named; what it scales; what was read; its arithmetic, in text; what follows
+//!   cli/explain/{summary,overview}.rs   all HPAs: one in a line; their lines, and what changes
 //!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
-//!   cli/{finding,told,version,wire}.rs   one thing found; a question and its answer; which Kubernetes; whom people's commands ask
-//!   cli/{config,demo,emulate,unregister,completion,man}.rs; cli/demo/{user,asker,script}.rs; emulate/wave.rs
+//!   cli/{finding,told,kubernetes,wire}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
+//!   cli/{failure,output,table,help}.rs   errors with hints and exit codes; `-o`; tables; groups of commands, and sections of manual pages
+//!   cli/{config,demo,emulate,unregister,version,completion,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
@@ -84,6 +86,7 @@
 //!   lookup/polled/poll.rs   what can be polled
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
+//!   lookup/{item,rows}.rs   an item of an answer; an answer for people, with rows that have no value
 //!   lookup/{metrics,chosen}.rs   which metrics there are; answers about those whose names the config chooses; pure
 //!   lookup/{view,refused}.rs   what a namespace may read, by name; what can't be selected somewhere, for the operator
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
@@ -158,6 +161,7 @@
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          files -> typed entries; the only reader of them
+//!   config/keda.rs     objects of KEDA in the place of a config; pure
 //!   config/{files,opener,reload,environment}.rs   a file or a folder, and is it new; put to work; followed while it is served; a start without it
 //!   config/{entry,connections,keys,unique,schema}.rs   an entry; what entries are read through; keys of every entry; which may have one name; its JSON Schema
 //! ```

@@ -32,14 +32,14 @@ pub enum TelemetryError {
     Init(#[from] TryInitError),
 }
 
-/// Starts the log on standard error: text for people, JSON in a pod. `filter` is a level or
+/// Starts the log on standard error, as JSON or as text for people. `filter` is a level or
 /// `target=level` pairs; `None` is the default.
-pub fn init(filter: Option<&str>, in_pod: bool) -> Result<(), TelemetryError> {
+pub fn init(filter: Option<&str>, json: bool) -> Result<(), TelemetryError> {
     let written = filter.unwrap_or(DEFAULT_FILTER);
     let targets: Targets = written.parse().map_err(|error| TelemetryError::Filter(written.to_owned(), error))?;
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if in_pod {
+    if json {
         registry.with(layer.json().flatten_event(true)).try_init()?;
     } else {
         // As what commands print: for a terminal whose owner has not said NO_COLOR.

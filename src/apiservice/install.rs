@@ -173,7 +173,7 @@ impl Install {
         let api = self.apiservices();
         let Some(found) = api.get_opt(NAME).await? else { return Ok(()) };
         if look(Some(&found), &self.service) == Whose::Ours {
-            delete(&api, &found).await?;
+            delete(&api, &found, false).await?;
             tracing::warn!("deleted APIService {NAME}, because {what} is being deleted");
         }
         Ok(())

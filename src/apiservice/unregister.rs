@@ -56,8 +56,9 @@ pub enum UnregisterError {
 }
 
 /// Deletes the APIService if it is depthgauge's, or gives it back. Without a Service any
-/// depthgauge's is meant. Gives up when kube-apiserver takes too long.
-pub async fn unregister(client: kube::Client, service: Option<&ServiceRef>, restore: bool) -> GivenUp {
+/// depthgauge's is meant. Gives up when kube-apiserver takes too long. With `dry_run` kube-apiserver checks
+/// the request and changes nothing.
+pub async fn unregister(client: kube::Client, service: Option<&ServiceRef>, restore: bool, dry_run: bool) -> GivenUp {
     let api = Api::<APIService>::all(client);
     let found = match tokio::time::timeout(TIMEOUT, api.get_opt(NAME)).await {
         Ok(Ok(Some(found))) => found,
@@ -74,7 +75,7 @@ pub async fn unregister(client: kube::Client, service: Option<&ServiceRef>, rest
     }
     let place = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
     let namespace = place.and_then(|place| place.namespace.clone());
-    let done = tokio::time::timeout(TIMEOUT, give_up(&api, &found, restore)).await;
+    let done = tokio::time::timeout(TIMEOUT, give_up(&api, &found, restore, dry_run)).await;
     GivenUp { namespace, became: done.unwrap_or_else(|_| Err(UnregisterError::Cluster(LATE.to_owned()))) }
 }
 
@@ -82,26 +83,31 @@ fn cluster(error: &kube::Error) -> UnregisterError {
     UnregisterError::Cluster(RIGHTS.trouble(error))
 }
 
-async fn give_up(api: &Api<APIService>, found: &APIService, restore: bool) -> Result<Unregistered, UnregisterError> {
+async fn give_up(
+    api: &Api<APIService>,
+    found: &APIService,
+    restore: bool,
+    dry_run: bool,
+) -> Result<Unregistered, UnregisterError> {
     let former = match former_spec(found) {
         Some(former) if restore => former,
         _ => {
-            delete(api, found).await.map_err(|error| cluster(&error))?;
+            delete(api, found, dry_run).await.map_err(|error| cluster(&error))?;
             return Ok(if restore { Unregistered::NothingToRestore } else { Unregistered::Deleted });
         }
     };
     let former = former.map_err(UnregisterError::BadMemory)?;
     let patch = restoring(found, &former).map_err(UnregisterError::BadMemory)?;
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run, ..PatchParams::default() };
     let restored = api.patch(NAME, &params, &Patch::Merge(&patch)).await.map_err(|error| cluster(&error))?;
     Ok(Unregistered::Restored(owner(&restored)))
 }
 
 /// This very object, as it was read; that somebody else was faster is as good.
-pub(super) async fn delete(api: &Api<APIService>, found: &APIService) -> kube::Result<()> {
+pub(super) async fn delete(api: &Api<APIService>, found: &APIService, dry_run: bool) -> kube::Result<()> {
     let preconditions =
         Preconditions { uid: found.metadata.uid.clone(), resource_version: found.metadata.resource_version.clone() };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    let params = DeleteParams { preconditions: Some(preconditions), dry_run, ..DeleteParams::default() };
     match api.delete(NAME, &params).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         deleted => deleted.map(drop),

@@ -9,7 +9,7 @@ use super::told;
 use super::wire::{Trouble, Wire};
 use crate::hpa::Target;
 use crate::hpa::reader::{Entry, Hpa, Source};
-use crate::metric::{CATEGORY, MetricName};
+use crate::metric::MetricName;
 use crate::request::PREFIX;
 use crate::selector::ParseError;
 use crate::selector::label_selector::MetricSelector;
@@ -65,12 +65,7 @@ impl Metrics {
 
     /// Those that each depthgauge has, and those of an `APIResourceList` that are in our category.
     fn of(list: &Value) -> Self {
-        let is_ours = |resource: &&Value| {
-            resource["categories"].as_array().into_iter().flatten().any(|category| category == CATEGORY)
-        };
-        let resources = list["resources"].as_array().into_iter().flatten().filter(is_ours);
-        let listed = resources.filter_map(|resource| resource["name"].as_str());
-        Self(listed.map(MetricName::chosen).chain(fixed_metrics(KINDS)).collect())
+        Self(told::listed(list).map(MetricName::chosen).chain(fixed_metrics(KINDS)).collect())
     }
 
     fn has(&self, name: &str) -> bool {

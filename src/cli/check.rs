@@ -6,13 +6,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use super::clock;
-use super::cluster::persons_kube_client;
+use super::cluster::Flags;
+use super::failure::{Exit, Failure, on_one_line};
 use super::finding::Finding;
-use super::version::Version;
+use super::kubernetes::Version;
+use super::output::Format;
 use super::wire::{Trouble, Wire};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
@@ -21,6 +23,7 @@ mod certificate;
 mod cluster;
 mod hpas;
 mod identity;
+mod pre;
 mod registration;
 mod report;
 mod rights;
@@ -30,17 +33,33 @@ mod sources;
 use report::Report;
 use rights::ServiceAccount;
 
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge check
+  depthgauge check --pre
+  depthgauge check --config config.yaml
+  depthgauge check --context prod -o json";
+
 /// Check config, sources, cluster and HPAs, and print one line for each with the remedy
+///
+/// Exits with 0 if nothing failed, whatever the warnings are, with 1 if a check failed, and with 3 if the
+/// cluster can't be reached.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Config file of the server; without it sources are not checked
     #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
-    #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    /// Check before an install: the cluster, your rights, and which server has the external metrics API
+    #[arg(long, conflicts_with_all = ["service", "service_account", "cert_secret"])]
+    pre: bool,
     #[command(flatten)]
     names: Names,
+    /// Output format [default: a line for each check]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+    #[command(flatten)]
+    cluster: Flags,
 }
 
 /// What our objects are called.
@@ -63,32 +82,59 @@ struct Names {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { config, kubeconfig, names } = self;
-        let mut report = Report::new(anstream::stdout());
+        let Self { config, pre, names, output, cluster } = self;
+        let mut report = Report::new(anstream::stdout(), output);
+        if pre {
+            report = report.in_sections();
+        }
         match config {
             Some(file) => sources::check(&file, &mut report).await,
+            // There may be none before an install.
+            None if pre => {}
             None => report
                 .add("config", &Finding::warn("not checked, and neither are sources: name the file with --config")),
         }
-        match persons_kube_client(kubeconfig).await {
-            Ok((client, server)) => check_cluster(&Wire::new(client), &server, names, &mut report).await,
-            Err(error) => without_cluster(&format!("{error:#}"), &mut report),
-        }
-        match report.end() {
-            0 => Ok(()),
-            1 => bail!("1 check failed"),
-            failures => bail!("{failures} checks failed"),
-        }
+        let reached = match cluster.connect().await {
+            Ok(connection) => {
+                let names = (!pre).then_some(names);
+                check_cluster(&connection.wire(), &connection.server, names, &mut report).await
+            }
+            Err(error) => {
+                without_cluster(&on_one_line(&error), pre, &mut report);
+                Ok(())
+            }
+        };
+        let text = match report.end()? {
+            0 => return Ok(()),
+            1 => "1 check failed".to_owned(),
+            failures => format!("{failures} checks failed"),
+        };
+        Err(match reached {
+            Err(Exit::Unreachable) => Failure::unreachable(text).into(),
+            _ => Failure::new(text).into(),
+        })
     }
 }
 
-async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Report<impl Write>) {
+/// Checks an install, or without `names` the cluster before one. An error if kube-apiserver refuses the user or can't be reached, so that the rest is not checked.
+async fn check_cluster(
+    wire: &Wire,
+    server: &str,
+    names: Option<Names>,
+    report: &mut Report<impl Write>,
+) -> Result<(), Exit> {
     let hello = match wire.hello().await {
         Ok(hello) => hello,
-        Err(why) => {
+        Err(trouble) => {
             let remedy = "check the kubeconfig, the local clock, and the network";
-            return without_cluster(&format!("cannot query kube-apiserver {server}: {why}; {remedy}"), report);
+            let why = trouble.message();
+            without_cluster(&format!("cannot query kube-apiserver {server}: {why}; {remedy}"), names.is_none(), report);
+            return Err(if matches!(trouble, Trouble::Unreachable(_)) { Exit::Unreachable } else { Exit::Failed });
         }
+    };
+    let Some(names) = names else {
+        pre::check(wire, server, &hello, report).await;
+        return Ok(());
     };
     report.add("cluster", &cluster::version(server, hello.version.as_ref()));
     report.add("clock", &cluster::clock(hello.date, clock()));
@@ -116,14 +162,16 @@ async fn check_cluster(wire: &Wire, server: &str, names: Names, report: &mut Rep
     let certificate = certificate::check(wire, &secret, &service, bundle.as_deref()).await;
     report.add("certificate", &if serves_another { certificate::left_over(certificate, &secret) } else { certificate });
     hpas::check(wire, hpas, version, report).await;
+    Ok(())
 }
 
-fn without_cluster(why: &str, report: &mut Report<impl Write>) {
-    report.add("cluster", &Finding::fail(why));
-    report.add(
-        "cluster",
-        &Finding::warn("not checked without it: clock, identity, rbac, apiservice, service, certificate, hpas"),
-    );
+fn without_cluster(why: &str, pre: bool, report: &mut Report<impl Write>) {
+    let (check, rest) = match pre {
+        true => ("kubernetes", "aggregation, external-metrics-api, rights"),
+        false => ("cluster", "clock, identity, rbac, apiservice, service, certificate, hpas"),
+    };
+    report.add(check, &Finding::fail(why));
+    report.add(check, &Finding::warn(format!("not checked without it: {rest}")));
 }
 
 // === impl Names ===
@@ -144,6 +192,8 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::{Value, json};
@@ -176,8 +226,8 @@ mod tests {
         });
         let mut out = Vec::new();
         let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
-        let wire = Wire::new(kube::Client::new(service, "default"));
-        check_cluster(&wire, "kube", names, &mut Report::new(&mut out)).await;
+        let wire = Wire::new(kube::Client::new(service, "default"), Duration::from_secs(10));
+        check_cluster(&wire, "kube", Some(names), &mut Report::new(&mut out, None)).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -1,6 +1,7 @@
 //! Connections to kube-apiserver.
 
 mod credentials;
+mod flags;
 mod proxy;
 mod tls;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, error};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use http::Request;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
@@ -23,10 +24,13 @@ use rustls_pki_types::ServerName;
 use tower::filter::AsyncFilterLayer;
 use tower::{BoxError, ServiceBuilder};
 
+pub(super) use self::flags::Flags;
+
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
+use super::failure::Failure;
 use super::kubeconfig;
-use super::wire::each_once;
+use super::wire::{Wire, each_once};
 use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
@@ -38,8 +42,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The time to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nothing says where it is.
-const NO_CLUSTER: &str = "no kubeconfig found: name one with --kubeconfig or KUBECONFIG";
+/// There is no setting that says where kube-apiserver is.
+const NO_KUBECONFIG: &str = "no kubeconfig found";
+const NAME_KUBECONFIG: &str = "name one with --kubeconfig or KUBECONFIG";
 const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
 
 /// Never `~/.kube/config`: a server must not start with a person's rights by accident.
@@ -49,28 +54,54 @@ pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> 
         None => match kube::Config::incluster() {
             Ok(config) => (config, None),
             // Outside of a pod; its own words name a variable that nobody sets.
-            Err(InClusterError::ReadEnvironmentVariable(_)) => bail!("{NO_CLUSTER}, or run in a pod"),
+            Err(InClusterError::ReadEnvironmentVariable(_)) => {
+                return Err(Failure::new(NO_KUBECONFIG).hint(format!("{NAME_KUBECONFIG}, or run in a pod")).into());
+            }
             Err(error) => return Err(error).context("the pod's own ServiceAccount cannot be used"),
         },
     };
     client(config, proxy)
 }
 
-/// For commands that people run: `~/.kube/config`, too, when nothing else is there. Also where
-/// it leads.
-pub(super) async fn persons_kube_client(named: Option<PathBuf>) -> Result<(kube::Client, String)> {
-    let (config, proxy) = match kubeconfig(named)? {
-        Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
-        None => match kube::Config::incluster() {
-            Ok(config) => (config, None),
-            Err(_) => {
-                let Some(kubeconfig) = kubeconfig::of_person()? else { bail!(NO_CLUSTER) };
-                of_kubeconfig(kubeconfig).await?
-            }
-        },
-    };
-    let server = config.cluster_url.to_string();
-    Ok((client(config, proxy)?, server))
+/// The connection of a command that people run.
+pub(super) struct Connection {
+    pub(super) client: kube::Client,
+    /// The URL of kube-apiserver.
+    pub(super) server: String,
+    /// For one request.
+    request_timeout: Duration,
+}
+
+// === impl Flags ===
+
+impl Flags {
+    /// By these flags, with `~/.kube/config` if there is no other kubeconfig. Sends nothing yet.
+    pub(super) async fn connect(self) -> Result<Connection> {
+        let Self { kubeconfig: named, choice, impersonation, request_timeout } = self;
+        let chosen = async |kubeconfig| of_kubeconfig(kubeconfig::choose(kubeconfig, &choice)?).await;
+        let (mut config, proxy) = match kubeconfig(named)? {
+            Some(kubeconfig) => chosen(kubeconfig).await?,
+            None => match kube::Config::incluster() {
+                Ok(config) if choice.is_default() => (config, None),
+                _ => match kubeconfig::of_person()? {
+                    Some(kubeconfig) => chosen(kubeconfig).await?,
+                    None => return Err(Failure::new(NO_KUBECONFIG).hint(NAME_KUBECONFIG).into()),
+                },
+            },
+        };
+        impersonation.apply(&mut config.auth_info);
+        let server = config.cluster_url.to_string();
+        Ok(Connection { client: client(config, proxy)?, server, request_timeout })
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Requests whose responses are read as JSON.
+    pub(super) fn wire(&self) -> Wire {
+        Wire::new(self.client.clone(), self.request_timeout)
+    }
 }
 
 /// Named by the flag, or by KUBECONFIG.
@@ -142,7 +173,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
         .layer(config.extra_headers_layer().context(NO_CREDENTIALS)?)
         .map_err(move |error: legacy::Error| match error.is_connect() {
             true => BoxError::from(format!("cannot connect to {route}: {}", cause(&error))),
-            false => error.into(),
+            false => BoxError::from(format!("no response from {route}: {}", cause(&error))),
         })
         .service(connections);
     Ok(ClientBuilder::new(service, config.default_namespace).build())

@@ -7,8 +7,15 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// Generate shell completion: source <(depthgauge completion bash)
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge completion bash > /etc/bash_completion.d/depthgauge
+  depthgauge completion zsh > ~/.zfunc/_depthgauge
+  depthgauge completion fish > ~/.config/fish/completions/depthgauge.fish";
+
+/// Generate shell completion
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Shell
     #[arg(value_enum)]

@@ -1,20 +1,32 @@
-//! `config`: what can be said of a config file without serving it.
+//! `config`: what can be said about a config file without serving it.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::clock;
+use super::failure::Failure;
+use super::output::Format;
 use crate::config::{self, Config, ConfigError, File};
 use crate::source::KINDS;
 
-/// In what our manifests have where people write the OCID of a queue of theirs.
+/// What our manifests have in the place of a user's OCID.
 const PLACEHOLDER: &str = ".replace-with-";
+/// A config to begin with. A test parses it, and each part of it that is a comment.
+const INIT: &str = include_str!("config/init.yaml");
 
-/// Check a config file, or print its JSON Schema
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge config init > config.yaml
+  depthgauge config check config.yaml
+  depthgauge config schema > schema.json";
+
+/// Check config files, print one to begin with, or print the JSON Schema
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -32,7 +44,14 @@ enum Command {
         /// Files, and directories of files (*.yaml), that form one config; - is standard input
         #[arg(required = true, value_name = "FILE")]
         paths: Vec<PathBuf>,
+        /// Output format [default: text]
+        #[arg(short, long, value_enum, value_name = "FORMAT")]
+        output: Option<Format>,
     },
+    /// Print a config to begin with, which has comments for each type of source
+    ///
+    /// For example: depthgauge config init > config.yaml
+    Init,
     /// Print the JSON Schema of a config file, for editors
     ///
     /// Editors with the YAML language server take it from a comment at the top of the config:
@@ -40,42 +59,113 @@ enum Command {
     Schema,
 }
 
+/// What was found in the files.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// The files and directories, as they were named.
+    files: Vec<String>,
+    /// The number of sources. 0 if there is an error.
+    sources: usize,
+    /// Each error.
+    errors: Vec<Placed>,
+    /// What is valid and probably not meant.
+    warnings: Vec<Placed>,
+    /// The next changes of values that are known in advance.
+    changes: Vec<Placed>,
+}
+
+/// A text about a place.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed {
+    /// `FILE:LINE:COLUMN`.
+    place: String,
+    /// What is there.
+    text: String,
+}
+
 // === impl Args ===
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         match self.command {
-            Command::Check { paths } => check(&paths),
+            Command::Check { paths, output } => {
+                let report = Report::of(&paths)?;
+                match output {
+                    Some(format) => format.print(&report)?,
+                    None => report.print(),
+                }
+                report.result()
+            }
+            Command::Init => print(INIT),
             Command::Schema => {
                 let schema = config::schema(KINDS).context("cannot make the schema")?;
-                // Whoever closes the pipe has read enough.
-                let _ = writeln!(io::stdout(), "{schema:#}");
-                Ok(())
+                print(&format!("{schema:#}\n"))
             }
         }
     }
 }
 
-fn check(paths: &[PathBuf]) -> Result<()> {
-    let files: Vec<File> =
-        paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    let what = paths.iter().map(|path| title(path)).collect::<Vec<_>>().join(", ");
-    let counted = |count: usize, of| format!("{what}: {count} {of}{}", if count == 1 { "" } else { "s" });
-    let config = match Config::parse_files(&files, KINDS) {
-        Err(ConfigError::Wrong(lines)) => {
-            eprintln!("{lines}");
-            bail!(counted(lines.lines().count(), "error"));
-        }
-        parsed => parsed?,
-    };
-    for (place, warning) in warnings(&files, &config) {
-        eprintln!("{place}: warning: {warning}");
-    }
-    for (place, name, changes) in config.changes(clock()) {
-        changes.iter().for_each(|change| println!("{place}: {name} becomes {change}"));
-    }
-    println!("{}, no errors", counted(config.source_count(), "source"));
+fn print(text: &str) -> Result<()> {
+    // The reader of a closed pipe has read enough.
+    let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+// === impl Report ===
+
+impl Report {
+    fn of(paths: &[PathBuf]) -> Result<Self> {
+        let files: Vec<File> =
+            paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let mut report = Self { files: paths.iter().map(|path| title(path)).collect(), ..Self::default() };
+        let config = match Config::parse_files(&files, KINDS) {
+            Err(ConfigError::Wrong(lines)) => {
+                report.errors = lines.lines().map(Placed::of_line).collect();
+                return Ok(report);
+            }
+            parsed => parsed?,
+        };
+        report.sources = config.source_count();
+        report.warnings = warnings(&files, &config).into_iter().map(|(place, text)| Placed { place, text }).collect();
+        for (place, name, changes) in config.changes(clock()) {
+            let placed = |change| Placed { place: place.to_owned(), text: format!("{name} becomes {change}") };
+            report.changes.extend(changes.into_iter().map(placed));
+        }
+        Ok(report)
+    }
+
+    /// For people.
+    fn print(&self) {
+        self.errors.iter().for_each(|Placed { place, text }| eprintln!("{place}: {text}"));
+        self.warnings.iter().for_each(|Placed { place, text }| eprintln!("{place}: warning: {text}"));
+        if self.errors.is_empty() {
+            self.changes.iter().for_each(|Placed { place, text }| println!("{place}: {text}"));
+            println!("{}, no errors", self.counted(self.sources, "source"));
+        }
+    }
+
+    fn result(&self) -> Result<()> {
+        match self.errors.len() {
+            0 => Ok(()),
+            count => Err(Failure::new(self.counted(count, "error")).into()),
+        }
+    }
+
+    fn counted(&self, count: usize, what: &str) -> String {
+        format!("{}: {count} {what}{}", self.files.join(", "), if count == 1 { "" } else { "s" })
+    }
+}
+
+// === impl Placed ===
+
+impl Placed {
+    /// Of a line `FILE:LINE:COLUMN: TEXT`.
+    fn of_line(line: &str) -> Self {
+        let (place, text) = line.split_once(": ").unwrap_or(("", line));
+        Self { place: place.to_owned(), text: text.to_owned() }
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<File>> {
@@ -97,7 +187,34 @@ pub(super) fn warnings(files: &[File], config: &Config) -> Vec<(String, String)>
 
 /// Where an OCID is still what our manifests have for it (`config.yaml:8`), and what to do.
 fn placeholders(file: &File) -> Vec<(String, String)> {
-    let lines = (1..).zip(file.text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER));
+    let lines = (1..).zip(file.text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER) && !line.starts_with('#'));
     let place = |(number, _): (usize, &str)| format!("{}:{number}", file.path.display());
     lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here".to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Comments are `# Prose`; what follows the `#` of a line of YAML is no space, or more than one.
+    fn uncommented() -> String {
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(code) if !code.starts_with(' ') || code.starts_with("  ") => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        };
+        INIT.lines().map(line).collect()
+    }
+
+    #[test]
+    fn the_config_to_begin_with_is_valid_as_it_is_and_with_all_of_its_comments() {
+        let file = |text: &str| vec![File { path: "config.yaml".into(), text: text.to_owned() }];
+        let config = |text: &str| Config::parse_files(&file(text), KINDS).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((config(INIT).source_count(), warnings(&file(INIT), &config(INIT)).len()), (1, 0));
+        let all = uncommented();
+        // Each type has an example.
+        assert_eq!(config(&all).source_count(), KINDS.len());
+        for kind in KINDS {
+            assert!(all.contains(&format!("- type: {}\n", kind.name)), "{}", kind.name);
+        }
+    }
 }

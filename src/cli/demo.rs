@@ -54,8 +54,14 @@ const REGION: &str = "eu-frankfurt-1";
 /// For connections that are still open at the end: curl and kubectl do not stay.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge demo
+  depthgauge demo --for 30s";
+
 /// Run emulator, server and load on this machine, without a cluster or a cloud account
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Stop after this time [default: on Ctrl-C]
     #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::duration)]

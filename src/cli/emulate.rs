@@ -22,8 +22,14 @@ const DEFAULT_QUEUE: &str = "orders=ocid1.queue.oc1.eu-frankfurt-1.emulated";
 /// Of the made-up profile; nothing is asked of the region itself.
 const REGION: &str = "eu-frankfurt-1";
 
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge emulate
+  depthgauge emulate --address 127.0.0.1:0 --wave 20/2m";
+
 /// Run an emulator of OCI Queue on a local port
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Address to listen on; port 0 chooses a free one
     #[arg(long, env = "DEPTHGAUGE_ADDRESS", default_value = "127.0.0.1:0", value_name = "IP:PORT")]

@@ -1,61 +1,110 @@
-//! `explain`: why an HPA has the size it has: what it asks, what it is told, and the controller's
-//! arithmetic with both, step by step.
+//! `explain`: why an HPA has the size it has: what it requests, what it is served, and the controller's
+//! arithmetic with both, step by step. Without a name, a line for each HPA that uses depthgauge.
 //!
-//! Looks only. What the controller remembers (stabilization, policies) nobody else can know: it
-//! is shown as the HPA's own conditions tell it, and said to be so.
+//! It only reads. What the controller remembers (stabilization, policies) is not visible from outside. It is
+//! shown as the HPA's own conditions report it.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio::time::MissedTickBehavior;
 
 use super::autoscaler::{self, Autoscaler, Metric, Metrics, Question, warnings};
-use super::clock;
-use super::cluster::persons_kube_client;
+use super::cluster::Flags;
+use super::failure::Failure;
+use super::finding::Finding;
+use super::kubernetes::{Version, may_scale_to_zero};
+use super::output::Format;
 use super::told;
-use super::version::{Version, may_scale_to_zero};
 use super::wire::{Trouble, Wire};
+use super::{clock, stop_signal};
 
 mod account;
+mod name;
+mod overview;
 mod seen;
+mod summary;
 mod verdict;
 mod workload;
 
+use name::Name;
+use overview::Overview;
 use seen::{Heard, Seen};
+use summary::{Summary, unready};
 
-/// Explain an HPA's scaling decision
+/// HPAs that are read at the same time, as in `check`: fewer than the HPA controller itself may request.
+const AT_ONCE: usize = 8;
+/// Between two reads of all HPAs with `-w`. The HPA controller changes them every 15 s.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge explain -A
+  depthgauge explain -n shop -w
+  depthgauge explain shop/web
+  depthgauge explain deployment/worker -n shop";
+
+/// Explain an HPA's scaling decision, or list all HPAs that use depthgauge
 ///
-/// Exits with 0 if every HPA could be explained, whatever is found, and otherwise with 1.
+/// Without a name it prints a line for each HPA that uses depthgauge: whether each of its metrics has a
+/// value (READY), the values and targets, the replicas, and what the HPA does.
+///
+/// Exits with 0 if every HPA is ready, with 1 if one is not or can't be explained, and with 3 if the cluster
+/// can't be reached. With -w, Ctrl-C ends it with 0.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// HPAs, by name or with their namespace
-    #[arg(required = true, value_name = "[NAMESPACE/]NAME")]
-    hpas: Vec<Name>,
+    /// HPAs by name or by what they scale, such as web, shop/web, hpa/web or deployment/web [default: all that
+    /// use depthgauge]
+    #[arg(value_name = "[NAMESPACE/]NAME|KIND/NAME")]
+    names: Vec<Name>,
     /// Namespace of HPAs that are named without one [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
-    #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    /// List the HPAs of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "names"])]
+    all_namespaces: bool,
+    /// Print a line for each HPA, and again when it changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Output format [default: text]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+    #[command(flatten)]
+    cluster: Flags,
 }
 
-#[derive(Clone, Debug)]
-struct Name {
+/// What `-o` prints.
+#[derive(Serialize)]
+struct Document {
+    /// One for each HPA.
+    hpas: Vec<Summary>,
+}
+
+/// Which HPAs are explained.
+struct Scope {
+    /// Of names without a namespace, and of the list; `None` for all namespaces.
     namespace: Option<String>,
-    name: String,
+    /// Without one, all HPAs that use depthgauge.
+    names: Vec<Name>,
 }
 
 /// Where the HPAs are.
 struct Cluster {
     wire: Wire,
-    /// Of Kubernetes, if it is told.
+    /// Of Kubernetes, if kube-apiserver reports it.
     version: Option<Version>,
     metrics: Metrics,
-    /// Whether HPAs may scale to zero; a megabyte of metrics to read, so once, and not for nothing.
+    /// Whether HPAs may scale to zero. It takes a megabyte of metrics, so it is read at most once and only
+    /// when an HPA needs it.
     zero: OnceCell<Option<bool>>,
 }
 
@@ -63,48 +112,131 @@ struct Cluster {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { hpas, namespace, kubeconfig } = self;
-        let (client, server) = persons_kube_client(kubeconfig).await?;
-        let usual = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        let wire = Wire::new(client);
-        let version = match wire.hello().await {
-            Ok(hello) => hello.version.as_ref().and_then(Version::of),
-            Err(why) => bail!("cannot query kube-apiserver {server}: {why}"),
-        };
+        let Self { names, namespace, all_namespaces, watch, output, cluster } = self;
+        let connection = cluster.connect().await?;
+        let usual = namespace.unwrap_or_else(|| connection.client.default_namespace().to_owned());
+        let scope = Scope { namespace: (!all_namespaces).then_some(usual), names };
+        let wire = connection.wire();
+        let hello = wire.hello().await;
+        let hello =
+            hello.map_err(|trouble| trouble.failure(&format!("cannot query kube-apiserver {}", connection.server)))?;
+        let version = hello.version.as_ref().and_then(Version::of);
         let metrics = Metrics::read(&wire).await;
         let cluster = Cluster { wire, version, metrics, zero: OnceCell::new() };
-        let mut failed = Vec::new();
-        for (at, name) in hpas.iter().enumerate() {
-            match cluster.explain(name.namespace.as_deref().unwrap_or(&usual), &name.name).await {
-                Ok(text) => {
-                    let gap = if at > 0 { "\n" } else { "" };
-                    // Whoever closes the pipe has read enough.
-                    let mut out = io::stdout();
-                    let _ = write!(out, "{gap}{text}").and_then(|()| out.flush());
-                }
-                Err(why) => failed.push(name.hint(why)),
-            }
+        if watch {
+            return cluster.follow(&scope, output).await;
         }
-        if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+        let (explained, failure) =
+            cluster.each(&scope, |seen, findings| (account::write(seen, &findings), Summary::of(seen, findings))).await;
+        let (accounts, summaries): (Vec<String>, Vec<Summary>) = explained.into_iter().unzip();
+        let bad = unready(&summaries);
+        if summaries.is_empty() && failure.is_none() {
+            eprintln!("no HPA {}uses depthgauge", scope.place());
+        }
+        let text = match output {
+            Some(format) => format.text(&Document { hpas: summaries })?,
+            None if scope.names.is_empty() => Overview::new(all_namespaces, None).changes(&summaries)?,
+            None => accounts.join("\n"),
+        };
+        // The reader of a closed pipe has read enough.
+        let _ = io::stdout().write_all(text.as_bytes());
+        match Failure::all(failure.into_iter().chain(bad)) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Scope ===
+
+impl Scope {
+    fn place(&self) -> String {
+        self.namespace.as_ref().map(|namespace| format!("of namespace {namespace} ")).unwrap_or_default()
+    }
+
+    /// The lists to read, each with the name that picks from it.
+    fn lists(&self) -> Vec<(Option<&str>, Option<&Name>)> {
+        let usual = self.namespace.as_deref();
+        match &self.names[..] {
+            [] => vec![(usual, None)],
+            names => names.iter().map(|name| (name.namespace.as_deref().or(usual), Some(name))).collect(),
+        }
     }
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// The whole account of one HPA, or why there is none.
-    async fn explain(&self, namespace: &str, name: &str) -> Result<String, String> {
-        let wire = &self.wire;
-        let path = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers");
-        let list = autoscaler::list(wire, &path).await;
-        let list = list.map_err(|trouble| format!("the HPAs of namespace {namespace}: {}", trouble.message()))?;
-        let all: Vec<Autoscaler<'_>> = list.iter().map(|object| Autoscaler { object, ours: &self.metrics }).collect();
-        let Some(hpa) = all.iter().find(|hpa| hpa.name() == name) else {
-            let names: Vec<&str> = all.iter().map(Autoscaler::name).collect();
-            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(format!("there is no HPA {name} in namespace {namespace}; there: {there}"));
+    /// Prints changes until Ctrl-C, or until the output is closed.
+    async fn follow(&self, scope: &Scope, format: Option<Format>) -> Result<()> {
+        let stop = stop_signal()?;
+        let mut out = io::stdout();
+        let mut overview = Overview::new(scope.namespace.is_none(), format);
+        let mut error = None;
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let following = async {
+            loop {
+                ticks.tick().await;
+                let (summaries, failure) = self.each(scope, Summary::of).await;
+                if failure != error
+                    && let Some(failure) = &failure
+                {
+                    eprintln!("error: {failure}");
+                }
+                let text = if failure.is_none() { overview.changes(&summaries)? } else { String::new() };
+                error = failure;
+                if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+                    return anyhow::Ok(());
+                }
+            }
         };
-        // As near to one another as can be: both change.
+        tokio::select! {
+            () = stop => Ok(()),
+            ended = following => ended,
+        }
+    }
+
+    /// What `make` makes of each HPA, and why some could not be read.
+    async fn each<T>(&self, scope: &Scope, make: impl Fn(&Seen<'_>, Vec<Finding>) -> T) -> (Vec<T>, Option<Failure>) {
+        let (mut made, mut failed) = (Vec::new(), Vec::new());
+        for (namespace, name) in scope.lists() {
+            let list = match self.list(namespace).await {
+                Ok(list) => list,
+                Err(failure) => {
+                    failed.push(failure);
+                    continue;
+                }
+            };
+            let all: Vec<Autoscaler<'_>> =
+                list.iter().map(|object| Autoscaler { object, ours: &self.metrics }).collect();
+            let is_meant = |hpa: &&Autoscaler<'_>| match name {
+                Some(name) => name.fits(hpa),
+                None => !hpa.our_questions().is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa),
+            };
+            let meant: Vec<&Autoscaler<'_>> = all.iter().filter(is_meant).collect();
+            failed.extend(name.filter(|_| meant.is_empty()).map(|name| absent(name, namespace, &all)));
+            let mut looks = stream::iter(meant.into_iter().map(|hpa| self.look(hpa, &all))).buffered(AT_ONCE);
+            while let Some((seen, findings)) = looks.next().await {
+                made.push(make(&seen, findings));
+            }
+        }
+        (made, Failure::all(failed))
+    }
+
+    async fn list(&self, namespace: Option<&str>) -> Result<Vec<HorizontalPodAutoscaler>, Failure> {
+        let (path, what) = match namespace {
+            Some(namespace) => (format!("namespaces/{namespace}/"), format!("the HPAs of namespace {namespace}")),
+            None => (String::new(), "the HPAs of all namespaces".to_owned()),
+        };
+        let list = autoscaler::list(&self.wire, &format!("/apis/autoscaling/v2/{path}horizontalpodautoscalers")).await;
+        list.map_err(|trouble| trouble.failure(&what))
+    }
+
+    /// One HPA with its workload and metrics; `all` are those of its list.
+    async fn look<'o>(&self, hpa: &'o Autoscaler<'o>, all: &[Autoscaler<'_>]) -> (Seen<'o>, Vec<Finding>) {
+        let wire = &self.wire;
+        // At the same time, as far as possible, because both change.
         let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
         let (workload, heard) = tokio::join!(workload::read(wire, hpa, self.version), heard);
         let questions = hpa.our_questions();
@@ -114,12 +246,11 @@ impl Cluster {
         };
         let next_changes = questions.iter().zip(&tables).filter_map(next_change).collect();
         let seen = Seen { hpa, workload, heard, next_changes, now: clock() };
-        let mut text = account::write(&seen);
         let zero = match hpa.written().sizes().min {
             0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,
             _ => None,
         };
-        let mut found = warnings::of(hpa, &all, zero);
+        let mut found = warnings::of(hpa, all, zero);
         found.extend(warnings::asleep(hpa, seen.waiting(), seen.now));
         found.extend(warnings::contradicted(hpa, seen.has_all_values()));
         for (question, table) in questions.iter().zip(&tables) {
@@ -128,37 +259,17 @@ impl Cluster {
             let interval = told::asked_every(table);
             found.extend(interval.and_then(|interval| warnings::slow(hpa, question, interval, seen.now)));
         }
-        account::write_findings(&mut text, &found);
-        Ok(text)
+        (seen, found)
     }
 }
 
-// === impl Name ===
-
-impl Name {
-    /// For those who write `hpa/dummy`, as kubectl takes it.
-    fn hint(&self, why: String) -> String {
-        // `horizontalpodautoscaler.autoscaling`, as `kubectl get -o name` has it: no namespace has a dot.
-        match self.namespace.as_deref().and_then(|namespace| namespace.split('.').next()) {
-            Some("hpa" | "horizontalpodautoscaler" | "horizontalpodautoscalers") => {
-                format!("{why}; write NAME or NAMESPACE/NAME, without a kind")
-            }
-            _ => why,
-        }
-    }
-}
-
-impl FromStr for Name {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split('/').collect::<Vec<_>>()[..] {
-            [name] if !name.is_empty() => Ok(Self { namespace: None, name: name.to_owned() }),
-            [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-                Ok(Self { namespace: Some(namespace.to_owned()), name: name.to_owned() })
-            }
-            _ => Err("write NAMESPACE/NAME, as in shop/dummy, or NAME".to_owned()),
-        }
+/// The error of a name that fits no HPA.
+fn absent(name: &Name, namespace: Option<&str>, all: &[Autoscaler<'_>]) -> Failure {
+    let place = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+    let failure = Failure::new(format!("no HPA {name}{place}"));
+    match &all.iter().map(Autoscaler::name).collect::<Vec<_>>()[..] {
+        [] => failure.hint("name another namespace with -n, or list all HPAs with -A"),
+        names => failure.hint(format!("the HPAs there are {}", names.join(", "))),
     }
 }
 
@@ -174,33 +285,4 @@ async fn hear(wire: &Wire, metric: Metric) -> Heard {
 /// The Table of depthgauge that says at which intervals this is requested.
 async fn table(wire: &Wire, question: &Question) -> Result<Value, Trouble> {
     wire.table(&question.path()?).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_hpa_is_named_with_its_namespace_or_without() {
-        for (text, namespace) in [("shop/dummy", Some("shop")), ("dummy", None)] {
-            let name: Name = text.parse().unwrap();
-            assert_eq!((name.namespace.as_deref(), name.name.as_str()), (namespace, "dummy"));
-        }
-        for wrong in ["/dummy", "shop/", "a/b/c", ""] {
-            assert!(wrong.parse::<Name>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn who_writes_as_to_kubectl_is_told_how_it_is_written_here() {
-        for (text, hinted) in [
-            ("hpa/dummy", true),
-            ("horizontalpodautoscaler.autoscaling/dummy", true),
-            ("shop/dummy", false),
-            ("dummy", false),
-        ] {
-            let said = text.parse::<Name>().unwrap().hint("there is none".to_owned());
-            assert_eq!(said.ends_with("write NAME or NAMESPACE/NAME, without a kind"), hinted, "{said}");
-        }
-    }
 }

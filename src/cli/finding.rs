@@ -1,7 +1,10 @@
 //! One thing that was found, how bad it is, and what to do: for every command that looks.
 
+use serde::Serialize;
+
 /// How bad.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Ok,
     /// Works, or cannot be told from here.
@@ -11,9 +14,11 @@ pub(super) enum Level {
 }
 
 /// One line: how bad, and what, with the remedy.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Finding {
+    /// `ok`, `warn` or `fail`.
     pub(super) level: Level,
+    /// What was found, with the remedy.
     pub(super) text: String,
 }
 

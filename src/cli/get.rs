@@ -4,30 +4,47 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
+use super::cluster::Flags;
+use super::output::Format;
+use super::wire::Trouble;
 use super::{clock, stop_signal};
 
+mod list;
 mod origin;
 mod print;
 mod watch;
 
+use list::Metrics;
 use origin::Origin;
 use watch::Watch;
 
 /// Between two looks of `-w`. A source is still read only as often as its `refresh` says.
 const LOOK: Duration = Duration::from_secs(1);
 
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge get
+  depthgauge get oci_queue_length -n shop
+  depthgauge get oci_queue_length -n shop -l queue=orders -w
+  depthgauge get oci_queue_length -n shop -o json
+  depthgauge get oci_queue_length -n shop --config config.yaml";
+
 /// Query a metric as an HPA does, through the cluster or directly from the source
 ///
-/// Exits with 0 if there is a value, with 1 and the server's error if there is none, and with 2 for a
-/// wrong command line. With -w, Ctrl-C ends it with 0.
+/// Without a metric it lists the metrics. The columns are those of `kubectl get METRIC`, with the sum below
+/// several rows, which is what an HPA goes by.
+///
+/// Exits with 0 if there is a value, with 1 and the server's error if there is none, with 2 for a wrong
+/// command line, and with 3 if the cluster or the source can't be reached. With -w, Ctrl-C ends it with 0.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Metric, such as oci_queue_length
-    metric: String,
+    /// Metric, such as oci_queue_length [default: list all metrics]
+    metric: Option<String>,
     /// Namespace of the HPA [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
@@ -35,7 +52,7 @@ pub(super) struct Args {
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     selector: String,
     /// Query again every second and print changes
-    #[arg(short, long)]
+    #[arg(short, long, requires = "metric")]
     watch: bool,
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
@@ -43,9 +60,8 @@ pub(super) struct Args {
     /// Config file of the server: query its sources directly, without a cluster
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Kubeconfig file [default: KUBECONFIG, the pod's own ServiceAccount, or ~/.kube/config]
-    #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Flags,
 }
 
 /// How an answer is printed.
@@ -54,10 +70,23 @@ pub(super) enum Form {
     /// A table
     #[default]
     Table,
+    /// A table with more columns
+    Wide,
+    /// Names only, with the labels of each item
+    Name,
     /// The list of the API, in JSON
     Json,
     /// The same list, in YAML
     Yaml,
+}
+
+// === impl Form ===
+
+impl Form {
+    /// Whether people read it.
+    fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// What is asked.
@@ -71,18 +100,34 @@ pub(super) struct Question {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { metric, namespace, selector, watch, output, config, kubeconfig } = self;
+        let Self { metric, namespace, selector, watch, output, config, cluster } = self;
         let (origin, usual) = match config {
             Some(file) => (Origin::of_config(&file)?, "default".to_owned()),
-            None => Origin::of_cluster(kubeconfig).await?,
+            None => Origin::of_cluster(cluster).await?,
         };
-        let question = Question { namespace: namespace.unwrap_or(usual), metric, selector };
-        if watch {
-            return follow(&origin, &question, output).await;
-        }
-        let list = origin.ask(&question).await.map_err(|sentence| anyhow!(sentence))?;
-        let text = print::whole(&list, output, clock())?;
-        // Whoever closes the pipe has read enough.
+        let failure = |trouble: Trouble| trouble.failure("");
+        let text = match metric {
+            None => {
+                let metrics = Metrics::of(origin.metrics().await.map_err(failure)?);
+                match output {
+                    Form::Table | Form::Wide => metrics.table(output == Form::Wide),
+                    Form::Name => metrics.names(),
+                    Form::Json => Format::Json.text(&metrics)?,
+                    Form::Yaml => Format::Yaml.text(&metrics)?,
+                }
+            }
+            Some(metric) => {
+                let question = Question { namespace: namespace.unwrap_or(usual), metric, selector };
+                if watch {
+                    return follow(&origin, &question, output).await;
+                }
+                match output.is_table() {
+                    true => print::table(&origin.table(&question).await.map_err(failure)?, output, clock()),
+                    false => print::list(&origin.ask(&question).await.map_err(failure)?, output)?,
+                }
+            }
+        };
+        // The reader of a closed pipe has read enough.
         let _ = io::stdout().write_all(text.as_bytes());
         Ok(())
     }
@@ -98,11 +143,11 @@ async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> 
     let looking = async {
         loop {
             looks.tick().await;
-            let answer: Result<Value, String> = origin.ask(question).await;
-            match watch.look(answer, clock()) {
+            let answer: Result<Value, Trouble> = origin.ask(question).await;
+            match watch.look(answer.map_err(|trouble| trouble.advised()), clock()) {
                 Ok(text) if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() => return,
                 Ok(_) => {}
-                Err(sentence) => eprintln!("depthgauge: {sentence}"),
+                Err(sentence) => eprintln!("error: {sentence}"),
             }
         }
     };

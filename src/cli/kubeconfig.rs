@@ -9,7 +9,23 @@ use std::{env, fs, io};
 use anyhow::{Context as _, Result, anyhow};
 use kube::config::{Cluster, Kubeconfig};
 
+use super::failure::Failure;
 use crate::document::{Node, Problems};
+
+/// Which entries of the kubeconfig apply.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub(super) struct Choice {
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+    /// Cluster of the kubeconfig [default: the context's]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(super) cluster: Option<String>,
+    /// User of the kubeconfig [default: the context's]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(super) user: Option<String>,
+}
 
 /// One file. What it names by a relative path is beside it, as kubectl has it.
 pub(super) fn read(file: &Path) -> Result<Kubeconfig> {
@@ -71,6 +87,43 @@ pub(super) fn cluster(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
     cluster.cluster.as_ref()
 }
 
+/// The same kubeconfig with another current context, or with another cluster or user in it.
+pub(super) fn choose(mut kubeconfig: Kubeconfig, choice: &Choice) -> Result<Kubeconfig> {
+    let Choice { context, cluster, user } = choice;
+    if let Some(name) = context {
+        expect("context", name, kubeconfig.contexts.iter().map(|named| &named.name))?;
+        kubeconfig.current_context = Some(name.clone());
+    }
+    if cluster.is_none() && user.is_none() {
+        return Ok(kubeconfig);
+    }
+    let current = kubeconfig.current_context.as_ref();
+    let context = kubeconfig.contexts.iter_mut().find(|named| Some(&named.name) == current);
+    let Some(context) = context.and_then(|named| named.context.as_mut()) else {
+        return Err(Failure::new("the kubeconfig has no current context").hint("name one with --context").into());
+    };
+    if let Some(name) = cluster {
+        expect("cluster", name, kubeconfig.clusters.iter().map(|named| &named.name))?;
+        context.cluster.clone_from(name);
+    }
+    if let Some(name) = user {
+        expect("user", name, kubeconfig.auth_infos.iter().map(|named| &named.name))?;
+        context.user = Some(name.clone());
+    }
+    Ok(kubeconfig)
+}
+
+/// An error that lists the names, unless `name` is one of them.
+fn expect<'k>(what: &str, name: &str, mut names: impl Iterator<Item = &'k String> + Clone) -> Result<()> {
+    if names.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("no {what} {name:?} in the kubeconfig"));
+    let first = names.next().ok_or_else(|| failure.clone())?;
+    let known = names.fold(first.clone(), |all, next| format!("{all}, {next}"));
+    Err(failure.hint(format!("choose one of {known}")).into())
+}
+
 /// `~/.kube/config`, if it is there.
 pub(super) fn of_person() -> Result<Option<Kubeconfig>> {
     let file = env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
@@ -98,6 +151,15 @@ fn beside(folder: &Path, mut kubeconfig: Kubeconfig) -> Kubeconfig {
         }
     }
     kubeconfig
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// Whether no flag chooses an entry, so that the pod's own ServiceAccount may be used.
+    pub(super) fn is_default(&self) -> bool {
+        self.context.is_none() && self.cluster.is_none() && self.user.is_none()
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +196,38 @@ contexts:
         let commands: Vec<_> = users[1..].iter().map(|user| user.exec.as_ref().unwrap().command.clone()).collect();
         assert_eq!(commands, [Some("oci".to_owned()), at("bin/own")]);
         assert_eq!(users[1].exec.as_ref().unwrap().args.as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn flags_choose_among_the_entries_and_a_wrong_name_lists_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        let more = "  - {name: there, context: {cluster: far, user: oke}}\n";
+        let far = "clusters:\n  - {name: far, cluster: {server: \"https://far\"}}\n";
+        fs::write(&file, format!("{}{more}", TEXT.replace("clusters:\n", far))).unwrap();
+        let choose = |context: Option<&str>, cluster: Option<&str>, user: Option<&str>| {
+            let [context, cluster, user] = [context, cluster, user].map(|name| name.map(str::to_owned));
+            let chosen = choose(read(&file).unwrap(), &Choice { context, cluster, user })?;
+            let current = chosen.current_context.as_deref().unwrap();
+            let context = chosen.contexts.iter().find(|named| named.name == current).unwrap().context.as_ref().unwrap();
+            let server = super::cluster(&chosen).unwrap().server.clone().unwrap();
+            anyhow::Ok(format!("{current} {server} {}", context.user.as_deref().unwrap()))
+        };
+        for (context, cluster, user, chosen) in [
+            (None, None, None, "here https://127.0.0.1:1 u"),
+            (Some("there"), None, None, "there https://far oke"),
+            (None, Some("far"), None, "here https://far u"),
+            (Some("there"), Some("c"), Some("own"), "there https://127.0.0.1:1 own"),
+        ] {
+            assert_eq!(choose(context, cluster, user).unwrap(), chosen);
+        }
+        for (context, cluster, user, text) in [
+            (Some("x"), None, None, "no context \"x\" in the kubeconfig"),
+            (None, Some("x"), None, "no cluster \"x\" in the kubeconfig"),
+            (None, None, Some("x"), "no user \"x\" in the kubeconfig"),
+        ] {
+            assert_eq!(choose(context, cluster, user).unwrap_err().to_string(), text);
+        }
     }
 
     #[test]

@@ -48,8 +48,14 @@ const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is asked which sources fail: a look into memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge serve --config config.yaml
+  depthgauge serve --config config.yaml --register=false --kubeconfig ~/.kube/config --cert-dir certs";
+
 /// Serve external metrics to Kubernetes
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     sources: sources::Args,

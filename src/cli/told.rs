@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::lookup::rules;
+use crate::metric::CATEGORY;
 use crate::metric::names::escaped;
 pub(super) use crate::metric::names::title;
 use crate::metric::quantity::Quantity;
@@ -38,6 +39,21 @@ pub(super) fn items(list: &Value) -> Vec<Item> {
     list["items"].as_array().into_iter().flatten().filter_map(Item::of).collect()
 }
 
+/// The metrics of depthgauge in an `APIResourceList`, by their category.
+pub(super) fn listed(list: &Value) -> impl Iterator<Item = &str> {
+    let is_listed = |resource: &&Value| {
+        resource["categories"].as_array().into_iter().flatten().any(|category| category == CATEGORY)
+    };
+    let resources = list["resources"].as_array().into_iter().flatten().filter(is_listed);
+    resources.filter_map(|resource| resource["name"].as_str())
+}
+
+/// The sum of the items, which the HPA controller takes; `None` if there is no item, or one that is no usable number.
+pub(super) fn sum(items: &[Item]) -> Option<Quantity> {
+    let all: Vec<Quantity> = items.iter().map(|item| item.quantity).collect::<Option<_>>()?;
+    Quantity::sum(all).filter(|_| !items.is_empty())
+}
+
 /// How far apart the last questions were at most, by a Table of ours.
 pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
     cells(table, "Queried").filter_map(|cell| cell.parse().ok()).max()
@@ -59,7 +75,8 @@ fn cells<'t>(table: &'t Value, column: &str) -> impl Iterator<Item = &'t str> {
 // === impl Item ===
 
 impl Item {
-    fn of(item: &Value) -> Option<Self> {
+    /// One of a list; `None` if it has no value.
+    pub(super) fn of(item: &Value) -> Option<Self> {
         let value = item["value"].as_str()?.to_owned();
         let labels = item["metricLabels"].as_object().into_iter().flatten();
         let mut labels: Vec<(&str, &str)> =
@@ -140,6 +157,12 @@ mod tests {
         assert_eq!(items[0].age("2026-11-22T14:00:09.9Z".parse().unwrap()), Some(9));
         assert_eq!(items[0].age("2026-11-22T13:00:00Z".parse().unwrap()), Some(0));
         assert_eq!((items[1].quantity, items[1].age(Timestamp::UNIX_EPOCH)), (None, None));
+    }
+
+    #[test]
+    fn nothing_has_no_sum() {
+        assert_eq!(sum(&[]), None);
+        assert_eq!(sum(&items(&json!({"items": [{"value": "1E"}]}))), None);
     }
 
     #[test]

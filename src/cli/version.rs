@@ -1,91 +1,117 @@
-//! Which Kubernetes it is, as far as it makes a difference to an HPA.
+//! `version`: of this program, of the server that HPAs use, and of Kubernetes.
 
-use serde_json::Value;
+use std::io::{self, Write as _};
 
+use anyhow::Result;
+use serde::Serialize;
+
+use super::cluster::Flags;
+use super::failure::on_one_line;
+use super::output::Format;
 use super::wire::Wire;
+use crate::request::{GROUP, VERSION};
+use crate::telemetry;
 
-/// What kube-apiserver says of the gate in its metrics, whatever its version; before the value
-/// there is the gate's stage.
-const GATE: &str = "kubernetes_feature_enabled{name=\"HPAScaleToZero\"";
-/// From here on an HPA may have `minReplicas: 0` without a feature gate.
-const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
-/// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
-/// k8s.io/api, which v0.35 has not.
-const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
-/// From here on kube-apiserver's probe of an APIService verifies the certificate, as its questions do.
-const PROBE_VERIFIES: Version = Version { major: 1, minor: 36 };
+/// `info.title` of the server's OpenAPI document.
+const TITLE: &str = "depthgauge";
 
-/// Of Kubernetes.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Version {
-    major: u32,
-    minor: u32,
+const EXAMPLES: &str = "\
+Examples:
+  depthgauge version
+  depthgauge version --client -o json";
+
+/// Print the versions of this program, of the server and of Kubernetes
+///
+/// What can't be reached is left out, with the cause, and is no failure: it exits with 0.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Print the version of this program only, and connect to no cluster
+    #[arg(long)]
+    client: bool,
+    /// Output format [default: text]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+    #[command(flatten)]
+    cluster: Flags,
 }
 
-// === impl Version ===
-
-impl Version {
-    /// Of the answer to GET /version; a provider may add to the minor: `37+`.
-    pub(super) fn of(answer: &Value) -> Option<Self> {
-        let number = |field: &str| {
-            let text = answer[field].as_str()?;
-            text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        };
-        Some(Self { major: number("major")?, minor: number("minor")? })
-    }
-
-    /// Whether an HPA may scale to zero.
-    pub(super) fn scales_to_zero(self) -> bool {
-        self >= SCALES_TO_ZERO
-    }
-
-    /// Whether an APIService that is Available has a certificate that its caBundle vouches for.
-    pub(super) fn probe_verifies(self) -> bool {
-        self >= PROBE_VERIFIES
-    }
-
-    /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
-    pub(super) fn tells_scaled_to_zero(self) -> bool {
-        self >= TELLS_SCALED_TO_ZERO
-    }
+/// What is known of the versions.
+#[derive(Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    /// Version of this program.
+    client: &'static str,
+    /// Version of the depthgauge that serves the external metrics API of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// Version of Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<String>,
+    /// Why a version is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
-/// Whether an HPA may scale to zero here: by the feature gate, for those who may read
-/// kube-apiserver's metrics, else by its version, if that is known.
-pub(super) async fn may_scale_to_zero(wire: &Wire, version: Option<Version>) -> Option<bool> {
-    let metrics = wire.text("/metrics").await.unwrap_or_default();
-    gate(&metrics).or_else(|| version.map(Version::scales_to_zero))
-}
+// === impl Args ===
 
-fn gate(metrics: &str) -> Option<bool> {
-    let line = metrics.lines().find(|line| line.starts_with(GATE))?;
-    Some(line.ends_with(" 1"))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn zero_needs_1_37() {
-        for (major, minor, zero) in
-            [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
-        {
-            let answer = json!({"major": major, "minor": minor});
-            assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
+impl Args {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self { client, output, cluster } = self;
+        let mut versions = Versions { client: telemetry::VERSION, ..Versions::default() };
+        if !client {
+            match cluster.connect().await {
+                Ok(connection) => versions.read(&connection.wire()).await,
+                Err(error) => versions.error = Some(on_one_line(&error)),
+            }
         }
-        assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+        match output {
+            Some(format) => format.print(&versions),
+            None => {
+                // The reader of a closed pipe has read enough.
+                let _ = io::stdout().write_all(versions.text(client).as_bytes());
+                Ok(())
+            }
+        }
+    }
+}
+
+// === impl Versions ===
+
+impl Versions {
+    /// Reads the two versions of the cluster.
+    async fn read(&mut self, wire: &Wire) {
+        match wire.hello().await {
+            Ok(hello) => {
+                let version = hello.version.as_ref().and_then(|version| version["gitVersion"].as_str());
+                self.kubernetes = version.map(str::to_owned);
+            }
+            Err(trouble) => {
+                self.error = Some(format!("kube-apiserver: {}", trouble.message()));
+                return;
+            }
+        }
+        // The aggregator passes the server's own document through, and every authenticated user may read it.
+        match wire.get(&format!("/openapi/v3/apis/{GROUP}/{VERSION}")).await {
+            Ok(document) if document["info"]["title"] == TITLE => {
+                let version = document["info"]["version"].as_str().unwrap_or_default();
+                self.server = Some(version.trim_start_matches('v').to_owned());
+            }
+            Ok(_) => self.error = Some(format!("{GROUP} is served by another server than depthgauge")),
+            Err(trouble) => self.error = Some(format!("{GROUP}: {}", trouble.message())),
+        }
     }
 
-    #[test]
-    fn the_gate_is_read_off_the_metrics() {
-        let metrics = |value: &str| {
-            format!(
-                "kubernetes_feature_enabled{{name=\"HPAConfigurableTolerance\",stage=\"BETA\"}} 1\nkubernetes_feature_enabled{{name=\"HPAScaleToZero\",stage=\"BETA\"}} {value}\n"
-            )
-        };
-        assert_eq!([gate(&metrics("1")), gate(&metrics("0")), gate("")], [Some(true), Some(false), None]);
+    /// A line for each.
+    fn text(&self, client: bool) -> String {
+        let mut text = format!("client       {}\n", self.client);
+        if client {
+            return text;
+        }
+        let error = self.error.as_deref().unwrap_or("not reported");
+        let server = self.server.clone().unwrap_or_else(|| format!("unknown: {error}"));
+        let kubernetes = self.kubernetes.as_deref().unwrap_or("unknown");
+        text.push_str(&format!("server       {server}\nkubernetes   {kubernetes}\n"));
+        text
     }
 }

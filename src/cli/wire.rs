@@ -9,20 +9,26 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::Value;
 
+use super::failure::Failure;
 use super::finding::Finding;
 
-/// Deadline of one call: a list of all HPAs of a large cluster, over a person's line. A metric
-/// goes through the aggregator to a server that answers from memory, or after its one read.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer to GET /version that is read.
 const VERSION_BYTES: usize = 64 << 10;
+/// How the error of a request that exceeds its deadline begins.
+pub(super) const LATE: &str = "no response within";
 /// What kube-apiserver says in plain text of a path that nobody serves, and so of a group without
 /// an APIService.
 const NOBODY: &str = "404 page not found";
 
+/// What to do then.
+const UNSERVED: &str =
+    "for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it";
+
 /// The way to kube-apiserver.
 pub(super) struct Wire {
     client: kube::Client,
+    /// Deadline of one call, body included.
+    timeout: Duration,
 }
 
 /// Why there is no answer; the text is kube-apiserver's, where it has one.
@@ -36,6 +42,8 @@ pub(super) enum Trouble {
     Unauthenticated(String),
     /// Whoever asks may not; that says nothing about what was asked for.
     Forbidden(String),
+    /// No response, or a 503: kube-apiserver, or the server behind it, can't be reached or has no value.
+    Unreachable(String),
     Other(String),
 }
 
@@ -50,25 +58,27 @@ pub(super) struct Hello {
 // === impl Wire ===
 
 impl Wire {
-    pub(super) fn new(client: kube::Client) -> Self {
-        Self { client }
+    pub(super) fn new(client: kube::Client, timeout: Duration) -> Self {
+        Self { client, timeout }
     }
 
     /// Whether it is there at all. Fails only if nothing else can work either.
-    pub(super) async fn hello(&self) -> Result<Hello, String> {
-        let request = Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
+    pub(super) async fn hello(&self) -> Result<Hello, Trouble> {
+        let request = Request::get("/version").body(Body::empty());
+        let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
         let answered = async {
-            let response = self.client.send(request).await.map_err(|error| causes(&error))?;
+            let response = self.client.send(request).await.map_err(|error| Trouble::Unreachable(causes(&error)))?;
             if response.status().as_u16() == 401 {
-                return Err("it rejects these credentials: the token is expired, or of another cluster".to_owned());
+                let why = "it rejects these credentials: the token is expired, or of another cluster";
+                return Err(Trouble::Unauthenticated(why.to_owned()));
             }
             let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date);
             let body = http_body_util::Limited::new(response.into_body(), VERSION_BYTES);
-            let body = body.collect().await.map_err(|error| error.to_string())?;
+            let body = body.collect().await.map_err(|error| Trouble::Unreachable(error.to_string()))?;
             let version: Option<Value> = serde_json::from_slice(&body.to_bytes()).ok();
             Ok(Hello { version: version.filter(|version| version["gitVersion"].is_string()), date })
         };
-        tokio::time::timeout(CALL_TIMEOUT, answered).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(self.timeout, answered).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
@@ -80,9 +90,10 @@ impl Wire {
         self.answer(Request::get(path).body(Vec::new())).await
     }
 
-    /// As kubectl prints it: a Table.
+    /// As kubectl prints it: a Table, or the object of a server that has no Tables.
     pub(super) async fn table(&self, path: &str) -> Result<Value, Trouble> {
-        let request = Request::get(path).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io");
+        let request =
+            Request::get(path).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
         self.ask(request.body(Vec::new())).await
     }
 
@@ -98,19 +109,26 @@ impl Wire {
 
     async fn answer(&self, request: http::Result<Request<Vec<u8>>>) -> Result<String, Trouble> {
         let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
+        match tokio::time::timeout(self.timeout, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 if status.message.trim() == NOBODY => Trouble::Unserved,
                 404 => Trouble::Absent(status.message.clone()),
                 401 => Trouble::Unauthenticated(status.message.clone()),
                 403 => Trouble::Forbidden(status.message.clone()),
+                503 if !status.message.is_empty() => Trouble::Unreachable(status.message.clone()),
                 _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
                 _ => Trouble::Other(status.message.clone()),
             }),
-            Ok(Err(error)) => Err(Trouble::Other(causes(&error))),
-            Err(_) => Err(Trouble::Other(late())),
+            Ok(Err(error @ kube::Error::SerdeError(_))) => Err(Trouble::Other(causes(&error))),
+            Ok(Err(error)) => Err(Trouble::Unreachable(causes(&error))),
+            Err(_) => Err(self.late()),
         }
+    }
+
+    /// The error of a request that exceeds its deadline.
+    fn late(&self) -> Trouble {
+        Trouble::Unreachable(format!("{LATE} {} s (--request-timeout)", self.timeout.as_secs_f32()))
     }
 }
 
@@ -123,6 +141,7 @@ impl Trouble {
             Self::Absent(message)
             | Self::Unauthenticated(message)
             | Self::Forbidden(message)
+            | Self::Unreachable(message)
             | Self::Other(message) => message,
             Self::Unserved => "no server is registered for this API",
         }
@@ -131,12 +150,21 @@ impl Trouble {
     /// The same about a metric, with whom to ask further where `check` has not said it already.
     pub(super) fn advised(&self) -> String {
         let advice = match self {
-            Self::Unserved => {
-                "; for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it"
-            }
-            _ => "",
+            Self::Unserved => format!("; {UNSERVED}"),
+            _ => String::new(),
         };
         format!("{}{advice}", self.message())
+    }
+
+    /// The same as the error of a command; `what` says what failed, and is left out if it is empty.
+    pub(super) fn failure(&self, what: &str) -> Failure {
+        let text = if what.is_empty() { self.message().to_owned() } else { format!("{what}: {}", self.message()) };
+        match self {
+            Self::Unreachable(_) => Failure::unreachable(text),
+            Self::Unserved => Failure::new(text).hint(UNSERVED),
+            Self::Forbidden(_) => Failure::new(text).hint("use a user that may read it: --user, --as or --kubeconfig"),
+            Self::Absent(_) | Self::Unauthenticated(_) | Self::Other(_) => Failure::new(text),
+        }
     }
 
     /// As the outcome of a look at something; `absent` says what it means that it is not there.
@@ -146,7 +174,7 @@ impl Trouble {
             Self::Forbidden(message) => {
                 Finding::warn(format!("{what} cannot be read: {message}; use a kubeconfig that may read it"))
             }
-            Self::Unauthenticated(message) | Self::Other(message) => {
+            Self::Unauthenticated(message) | Self::Unreachable(message) | Self::Other(message) => {
                 Finding::fail(format!("{what} cannot be read: {message}"))
             }
         }
@@ -171,9 +199,4 @@ fn causes(error: &kube::Error) -> String {
 pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
     let joined = texts.reduce(|all, next| if all.contains(&next) { all } else { format!("{all}: {next}") });
     joined.unwrap_or_default()
-}
-
-/// The error of a request that exceeds its deadline.
-pub(super) fn late() -> String {
-    format!("no answer within {} s", CALL_TIMEOUT.as_secs())
 }

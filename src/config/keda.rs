@@ -13,8 +13,8 @@ pub(super) fn find(text: &str) -> Option<(Position, String)> {
     let at = lines.iter().position(|line| line.starts_with(API_VERSION))?;
     let is_there = |kind: &&str| lines.iter().any(|line| line.strip_prefix("kind: ") == Some(kind));
     let kinds: Vec<&str> = KINDS.into_iter().filter(is_there).collect();
-    let what = if kinds.is_empty() { "object".to_owned() } else { kinds.join(" and ") };
-    let message = format!("this is a {what} of KEDA, not a Config: docs/how-to/migrate-from-keda.md translates it");
+    let what = if kinds.is_empty() { "an object".to_owned() } else { format!("a {}", kinds.join(" and ")) };
+    let message = format!("this is {what} of KEDA, not a Config: docs/how-to/migrate-from-keda.md translates it");
     Some((Position::start_of(at + 1), message))
 }
 
@@ -31,20 +31,24 @@ mod tests {
     #[test]
     fn objects_of_keda_are_found_in_each_form_and_a_config_is_none() {
         for (text, line, kind) in [
-            ("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\n", 1, "ScaledObject"),
+            ("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\n", 1, "a ScaledObject"),
             (
                 "kind: Secret\n---\nkind: TriggerAuthentication\napiVersion: 'keda.sh/v1alpha1'\n",
                 4,
-                "TriggerAuthentication",
+                "a TriggerAuthentication",
             ),
-            ("apiVersion: v1\nkind: List\nitems:\n- apiVersion: keda.sh/v1alpha1\n  kind: ScaledJob\n", 4, "ScaledJob"),
-            ("{\n  \"apiVersion\": \"keda.sh/v1alpha1\",\n  \"kind\": \"ScaledObject\"\n}\n", 2, "ScaledObject"),
-            ("apiVersion: keda.sh/v1alpha1\n", 1, "object"),
+            (
+                "apiVersion: v1\nkind: List\nitems:\n- apiVersion: keda.sh/v1alpha1\n  kind: ScaledJob\n",
+                4,
+                "a ScaledJob",
+            ),
+            ("{\n  \"apiVersion\": \"keda.sh/v1alpha1\",\n  \"kind\": \"ScaledObject\"\n}\n", 2, "a ScaledObject"),
+            ("apiVersion: keda.sh/v1alpha1\n", 1, "an object"),
         ] {
             let (at, message) = find(text).unwrap();
             assert_eq!(
                 (at, message.split(" of KEDA").next()),
-                (Position::start_of(line), Some(&*format!("this is a {kind}")))
+                (Position::start_of(line), Some(&*format!("this is {kind}")))
             );
         }
         assert_eq!(find("apiVersion: depthgauge.dev/v1alpha1\n# apiVersion: keda.sh/v1alpha1\nkind: Config\n"), None);

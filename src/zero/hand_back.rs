@@ -68,7 +68,7 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 }
 
 /// Wakes all that sleeps by us, and forgets it; what sleeps by its HPA is told of. For each HPA (`shop/dummy`) what became of its
-/// workload (`deployment/web`), in the order of their names. `metrics` are those of depthgauge.
+/// workload (`deployment/web`), in the order of their names. `metrics` are those of depthgauge. With `dry_run` nothing is written.
 ///
 /// # Errors
 ///
@@ -76,11 +76,13 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 pub async fn hand_back(
     client: &kube::Client,
     metrics: &BTreeSet<MetricName>,
+    dry_run: bool,
 ) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
     let asleep = asleep(&Api::all(client.clone()), metrics).await?;
     let scales = Scales::new(client.clone(), Calls::of_hpas());
     let wake = async |hpa: Autoscaler| {
-        let done = one(client, &scales, &hpa).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
+        let done =
+            one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
         (hpa.title(), hpa.workload.reference(), done)
     };
     Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
@@ -108,7 +110,12 @@ fn sleeps_by_itself(hpa: &Autoscaler) -> bool {
     hpa.state.scaled_to_zero && hpa.state.at_zero && !hpa.metrics.is_empty()
 }
 
-async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result<HandedBack, ScaleError> {
+async fn one(
+    client: &kube::Client,
+    scales: &Scales,
+    hpa: &Autoscaler,
+    dry_run: bool,
+) -> Result<HandedBack, ScaleError> {
     if hpa.memory.asleep_since.is_none() {
         return Ok(HandedBack::Native(hpa.wake_command()));
     }
@@ -123,6 +130,7 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         };
         let least = hpa.min.max(1);
         done = match scale.replicas {
+            0 if dry_run => Ok(HandedBack::Woken(least)),
             0 => scales.write(hpa, &scale, least, || true).await.map(|_| HandedBack::Woken(least)),
             _ => Ok(HandedBack::Awake),
         };
@@ -131,6 +139,9 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler) -> Result
         }
     }
     let done = done?;
+    if dry_run {
+        return Ok(done);
+    }
     let forget = Patch::Merge(json!({"metadata": {"annotations": hpa.annotations(Memory::default())}}));
     let api: Api<Object> = Api::namespaced(client.clone(), hpa.namespace.as_str());
     let forgotten = in_time(api.patch_metadata(&hpa.name, &PatchParams::default(), &forget)).await;
@@ -191,11 +202,21 @@ mod tests {
 
     #[tokio::test]
     async fn all_pages_are_woken_and_what_is_gone_stands_in_nobodys_way() {
-        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS)).await.unwrap();
+        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS), false).await.unwrap();
         let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
         let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
         assert_eq!(done, [(a, worker_a, HandedBack::Woken(1)), (b, worker_b, HandedBack::Gone), robot]);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_finds_the_same_and_writes_nothing() {
+        let read_only = |method: &Method, path: &str, body: &Value| {
+            assert_eq!(method, Method::GET, "{path}");
+            cluster(method, path, body)
+        };
+        let planned = hand_back(&answering(read_only), &fixed_metrics(KINDS), true).await.unwrap();
+        assert_eq!(planned, hand_back(&answering(cluster), &fixed_metrics(KINDS), false).await.unwrap());
     }
 
     #[tokio::test]
@@ -216,14 +237,15 @@ mod tests {
         });
         let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
         let told = ("shop/a".to_owned(), "deployment/a".to_owned(), HandedBack::Native(wake));
-        assert_eq!(hand_back(&client, &fixed_metrics(KINDS)).await.unwrap(), [told]);
+        assert_eq!(hand_back(&client, &fixed_metrics(KINDS), false).await.unwrap(), [told]);
     }
 
     #[tokio::test]
     async fn who_may_not_look_is_told_from_who_gets_no_answer() {
         for (code, forbidden) in [(403, true), (500, false)] {
-            let error =
-                hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS)).await.unwrap_err();
+            let error = hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS), false)
+                .await
+                .unwrap_err();
             assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");
             assert_eq!(matches!(error, HandBackError::Trouble(_)), !forbidden);
         }

@@ -97,7 +97,7 @@ async fn an_ocid_that_nobody_has_written_yet_is_told_of() {
 async fn a_cluster_that_does_not_answer_is_said_once() {
     let home = home();
     let ended = home.run(&["check", "--kubeconfig=kubeconfig"]).await;
-    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.status.code(), Some(3));
     let [config, cluster, rest, count] = ended.stdout.lines().collect::<Vec<_>>()[..] else {
         panic!("{}", ended.stdout)
     };
@@ -106,14 +106,14 @@ async fn a_cluster_that_does_not_answer_is_said_once() {
     assert!(cluster.contains("onnection refused"), "{cluster}");
     assert!(rest.contains("not checked without it: clock, "), "{rest}");
     assert_eq!(count, "0 ok, 2 warnings, 1 failure");
-    assert_eq!(ended.stderr, "depthgauge: 1 check failed");
+    assert_eq!(ended.stderr, "error: 1 check failed");
 }
 
 #[tokio::test]
 async fn a_persons_own_kubeconfig_is_used_when_nothing_else_is_named() {
     let home = home();
     let none = home.run(&["check"]).await;
-    assert!(none.stdout.contains("no kubeconfig found: name one with --kubeconfig or KUBECONFIG"), "{}", none.stdout);
+    assert!(none.stdout.contains("no kubeconfig found; name one with --kubeconfig or KUBECONFIG"), "{}", none.stdout);
     std::fs::create_dir(home.path(".kube")).unwrap();
     std::fs::rename(home.path("kubeconfig"), home.path(".kube/config")).unwrap();
     let own = home.run(&["check"]).await;
@@ -130,7 +130,7 @@ async fn colours_are_for_a_terminal_whose_owner_wants_them() {
     assert!(plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN cannot be read "), "{plain:?}");
     assert!(!(plain.stdout + &plain.stderr).contains('\u{1b}'), "in a pipe");
     let coloured = home.start_on_terminal(&[terminal], &arguments).ended().await;
-    assert_eq!(coloured.status.code(), Some(1));
+    assert_eq!(coloured.status.code(), Some(3));
     for text in ["\u{1b}[1m\u{1b}[31mfail \u{1b}[0m sources ", "\u{1b}[33m WARN\u{1b}[0m "] {
         assert!(coloured.stdout.contains(text), "{text:?} in {:?}", coloured.stdout);
     }

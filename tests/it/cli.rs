@@ -20,17 +20,21 @@ async fn every_command_explains_itself() {
     let home = Home::new();
     let all = home.run(&["--help"]).await;
     assert_eq!((all.status.code(), all.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "get", "check", "explain", "demo", "emulate", "config", "unregister", "completion", "man"]
+    for command in
+        ["serve", "get", "check", "explain", "demo", "emulate", "config", "unregister", "version", "completion", "man"]
     {
         assert!(all.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{}", all.stdout);
         let help = home.run(&[command, "--help"]).await;
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{command}");
         assert!(help.stdout.contains(&format!("Usage: depthgauge {command}")), "{}", help.stdout);
     }
-    for command in ["check", "schema"] {
+    for command in ["check", "init", "schema"] {
         let help = home.run(&["config", command, "--help"]).await;
         assert!(help.stdout.contains(&format!("Usage: depthgauge config {command}")), "{}", help.stdout);
     }
+    let short = home.run(&["explain", "-h"]).await.stdout;
+    assert!(!short.contains("Examples:") && !short.contains("--as-group") && short.contains("--context"), "{short}");
+    assert!(home.run(&["explain", "--help"]).await.stdout.contains("Examples:\n  depthgauge explain -A\n"));
     let unknown = home.run(&["frobnicate"]).await;
     assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
 }
@@ -52,6 +56,12 @@ async fn shells_and_manuals_are_made_of_the_help() {
         let title = format!(".TH depthgauge-{} ", command.join("-"));
         assert!(of_one.stdout.contains(&title) && of_one.stdout.contains(words), "{}", of_one.stdout);
     }
+    let page = home.run(&["man", "explain"]).await.stdout;
+    assert!(page.contains("Group to impersonate"), "{page}");
+    for section in [".SH EXAMPLES\n.nf\ndepthgauge explain \\-A\n", ".SH ENVIRONMENT\n", ".SH FILES\n"] {
+        assert!(page.contains(section), "{section}: {page}");
+    }
+    assert!(page.contains("\\fBDEPTHGAUGE_KUBECONFIG\\fR\nThe same as \\fB\\-\\-kubeconfig\\fR."), "{page}");
     for wrong in [&["frobnicate"][..], &["config", "frobnicate"]] {
         let ended = home.run(&[&["man"], wrong].concat()).await;
         assert!(ended.stderr.contains(&format!("no command {}", wrong.join(" "))), "{}", ended.stderr);
@@ -82,7 +92,7 @@ async fn config_check_prints_every_error_with_its_place() {
     let expected = ["3:21", "5:5", "7:14", "8:5"].map(|place| format!("{file}:{place}"));
     assert_eq!(
         (&places[..], end),
-        (&expected.each_ref().map(String::as_str)[..], &*format!("depthgauge: {file}: 4 errors"))
+        (&expected.each_ref().map(String::as_str)[..], &*format!("error: {file}: 4 errors"))
     );
 }
 
@@ -93,7 +103,7 @@ async fn config_check_reads_standard_input() {
     let wrong = home.write("config.yaml", "kind: Config\napiVersion: depthgauge.dev/v1alpha1\nsource: []\n");
     for (file, code, said) in [
         (good, 0, "<stdin>:8: warning: a placeholder: write the OCID of your queue here\n"),
-        (&*wrong, 1, "<stdin>:3:1: unknown key `source`; did you mean `sources`?\ndepthgauge: <stdin>: 1 error\n"),
+        (&*wrong, 1, "<stdin>:3:1: unknown key `source`; did you mean `sources`?\nerror: <stdin>: 1 error\n"),
     ] {
         let mut check = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
         let check = check.args(["config", "check", "-"]).stdin(std::fs::File::open(file).unwrap()).output().unwrap();
@@ -120,7 +130,43 @@ async fn config_check_of_a_good_file_opens_nothing() {
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), warning));
     let absent = home.run(&["config", "check", "absent.yaml"]).await;
     assert_eq!(absent.status.code(), Some(1));
-    assert!(absent.stderr.starts_with("depthgauge: config file absent.yaml: "), "{}", absent.stderr);
+    assert!(absent.stderr.starts_with("error: config file absent.yaml: "), "{}", absent.stderr);
+}
+
+#[tokio::test]
+async fn config_check_names_objects_of_keda_and_checks_several_files() {
+    let home = Home::new();
+    let scaled =
+        "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\n---\napiVersion: v1\nkind: Secret\n";
+    let file = home.write("web.yaml", scaled);
+    let said = "this is a ScaledObject of KEDA, not a Config: docs/how-to/migrate-from-keda.md translates it";
+    let ended = home.run(&["config", "check", &file]).await;
+    assert_eq!((ended.status.code(), ended.stderr), (Some(1), format!("{file}:1:1: {said}\nerror: {file}: 1 error")));
+
+    let begin = home.run(&["config", "init"]).await;
+    let init = home.write("config.yaml", &format!("{}\n", begin.stdout));
+    let more = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n  - {type: schedule, metric: m, timezone: Europe/Berlin, start: '0 8 * * *', end: '0 9 * * *', value: 1, namespaces: [shop]}\n";
+    let more = home.write("more.yaml", more);
+    let ended = home.run(&["config", "check", &init, &more]).await;
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.stdout.ends_with(&format!("{init}, {more}: 2 sources, no errors")), "{}", ended.stdout);
+    let ended = home.run(&["config", "check", &init, &file, "-o", "json"]).await;
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["errors"], serde_json::json!([{"place": format!("{file}:1:1"), "text": said}]));
+    assert_eq!((ended.status.code(), ended.stderr), (Some(1), format!("error: {init}, {file}: 1 error")));
+}
+
+#[tokio::test]
+async fn the_version_of_the_program_needs_no_cluster() {
+    let home = Home::new();
+    let version = env!("CARGO_PKG_VERSION");
+    let client = home.run(&["version", "--client"]).await;
+    assert_eq!((client.status.code(), client.stdout), (Some(0), format!("client       {version}")));
+    let alone = home.run(&["version", "-o", "json"]).await;
+    let document: Value = serde_json::from_str(&alone.stdout).unwrap();
+    let error = "no kubeconfig found; name one with --kubeconfig or KUBECONFIG";
+    assert_eq!(document, serde_json::json!({"client": version, "error": error}));
+    assert_eq!(alone.status.code(), Some(0));
 }
 
 #[tokio::test]

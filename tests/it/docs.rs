@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::manifests;
 use crate::support::program::Home;
 
-mod page;
+pub(crate) mod page;
 
 use page::{named, root};
 
@@ -38,12 +38,12 @@ fn the_readme_is_short() {
     assert!(lines <= 150 && words <= 1200, "{lines} lines, {words} words");
 }
 
-/// The commands of the program, and of `config`.
+/// The commands of the program, which are in groups, and of `config`.
 async fn commands(home: &Home, of: &[&str]) -> Vec<String> {
     let help = home.run(&[of, &["--help"]].concat()).await.stdout;
-    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let (listed, _) = help.split_once("Options:\n").unwrap();
     // Continued lines are further to the right.
-    let names = listed.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  "));
     let names = names.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
     names.map(str::to_owned).collect()
 }
@@ -93,7 +93,9 @@ async fn every_command_is_one_that_the_program_has() {
             checked.insert(sub.join(" "));
         }
     }
-    for sub in ["serve", "get", "check", "explain", "unregister", "emulate", "config check", "config schema"] {
+    for sub in
+        ["serve", "get", "check", "explain", "unregister", "emulate", "config check", "config init", "config schema"]
+    {
         assert!(checked.contains(sub), "no page has `depthgauge {sub}`");
     }
 }
@@ -105,7 +107,7 @@ fn options(help: &str) -> Vec<(String, String)> {
         // A description goes on further to the right.
         let is_option = line.starts_with("      --") || line.starts_with("  -");
         if is_option && let Some(flag) = line.split_whitespace().find(|word| word.starts_with("--")) {
-            options.push((flag.split(['=', '[']).next().unwrap().to_owned(), line.to_owned()));
+            options.push((flag.split(['=', '[', '.']).next().unwrap().to_owned(), line.to_owned()));
         } else if let Some((_, text)) = options.last_mut() {
             text.push(' ');
             text.push_str(line.trim());
@@ -114,25 +116,45 @@ fn options(help: &str) -> Vec<(String, String)> {
     options
 }
 
-#[tokio::test]
-async fn the_command_line_page_has_every_flag_of_serve_with_its_default() {
-    let help = Home::new().run(&["serve", "--help"]).await.stdout;
+/// The flags and the table rows of a section of the command line page: each flag of the program has a row with
+/// its default, and each row has flags of the program.
+fn compare_flags(heading: &str, options: &[(String, String)]) {
     let page = named("docs/reference/cli.md");
-    let options = options(&help);
-    for (flag, text) in options.iter().filter(|(flag, _)| flag != "--help") {
-        let row = page.prose().iter().find(|row| row.starts_with("| `--") && row.contains(&format!("`{flag}")));
-        let row = row.unwrap_or_else(|| panic!("docs/reference/cli.md has no row of {flag}"));
+    let section = page.prose().iter().skip_while(|line| *line != heading).skip(1);
+    let rows: Vec<&String> =
+        section.take_while(|line| !line.starts_with("## ")).filter(|row| row.starts_with("| `--")).collect();
+    for (flag, text) in options {
+        let row = rows.iter().find(|row| row.contains(&format!("`{flag}")) || row.contains(&format!(" `{flag}")));
+        let row = row.unwrap_or_else(|| panic!("{heading} has no row of {flag}"));
         // Defaults that are no values are described.
         let defaults = text.split("[default: ").skip(1).filter_map(|default| default.split(']').next());
         for default in defaults.filter(|default| !default.contains(' ')) {
             assert!(row.contains(default), "{flag} has default {default}: {row}");
         }
     }
+    let flags = rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(['`', ' ', ',', '=']));
+    for flag in flags.filter(|flag| flag.starts_with("--")) {
+        assert!(options.iter().any(|(known, _)| known == flag), "{heading} has {flag}, the program has not");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_page_has_every_flag_of_serve_with_its_default() {
+    let mut options = options(&Home::new().run(&["serve", "--help"]).await.stdout);
+    options.retain(|(flag, _)| flag != "--help");
     assert!(options.len() > 15, "{options:?}");
-    let rows = page.prose().iter().filter(|row| row.starts_with("| `--"));
-    for flag in rows.flat_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(['`', ' ', ',', '='])) {
-        let is_known = options.iter().any(|(known, _)| known == flag);
-        assert!(!flag.starts_with("--") || is_known, "serve has no flag {flag}");
+    compare_flags("## `depthgauge serve`", &options);
+}
+
+#[tokio::test]
+async fn the_command_line_page_has_the_flags_of_every_command_that_connects_to_a_cluster() {
+    let home = Home::new();
+    for command in ["get", "check", "explain", "unregister", "version"] {
+        let help = home.run(&[command, "--help"]).await.stdout;
+        let (_, cluster) = help.split_once("Cluster options:\n").unwrap_or_else(|| panic!("{help}"));
+        let cluster = options(cluster.split("\n\nExit codes").next().unwrap());
+        assert!(cluster.len() > 5, "{command}: {cluster:?}");
+        compare_flags("## Cluster options", &cluster);
     }
 }
 

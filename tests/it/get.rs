@@ -25,7 +25,7 @@ async fn a_source_is_read_as_an_hpa_of_the_namespace_would_be_told() {
     );
     let table = get(&["-n", "shop"]).await;
     let lines: Vec<&str> = table.stdout.lines().collect();
-    assert!(lines.len() == 2 && lines[0].starts_with("LABELS") && lines[1].starts_with("queue=orders "), "{lines:?}");
+    assert!(lines.len() == 2 && lines[0].starts_with("QUEUE ") && lines[1].starts_with("orders "), "{lines:?}");
     assert!(get(&["-n", "shop", "-o", "yaml"]).await.stdout.contains("kind: ExternalMetricValueList"));
     // `namespaces` is obeyed, and the sentence is the server's.
     let foreign = get(&["-n", "office", "-l", "queue=orders"]).await;
@@ -39,8 +39,9 @@ async fn a_read_that_fails_is_one_sentence() {
     let home = Home::new();
     home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
     let ended = home.run(&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"]).await;
+    assert_eq!(ended.status.code(), Some(3));
     let [line] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ended.stderr) };
-    assert!(line.starts_with("depthgauge: queue \"gone\" cannot be read since "), "{line}");
+    assert!(line.starts_with("error: queue \"gone\" cannot be read since "), "{line}");
 }
 
 #[tokio::test]
@@ -50,7 +51,7 @@ async fn a_config_file_is_read_whatever_kubeconfig_the_shell_names() {
     home.write("config.yaml", &oci.config(&json!({}), &[source("orders", &["shop"])]));
     let arguments = ["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"];
     let told = home.start_in(&[("DEPTHGAUGE_KUBECONFIG", "no-such-file")], &arguments).ended().await;
-    assert!(told.status.success() && told.stdout.contains("queue=orders"), "{told:?}");
+    assert!(told.status.success() && told.stdout.contains("orders"), "{told:?}");
 }
 
 #[tokio::test]
@@ -85,4 +86,57 @@ async fn a_watch_on_a_terminal_draws_its_last_line_anew() {
     let ended = watch.ended().await;
     let [_, last, ..] = ended.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
     assert!(last.contains("Z         3  ▁") && last.contains("\r\u{1b}[K"), "{last:?}");
+}
+
+#[tokio::test]
+async fn without_a_metric_the_metrics_are_listed() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("orders", &["shop"])]));
+    let get = async |more: &[&str]| home.run(&[&["get", "--config=config.yaml"], more].concat()).await.stdout;
+    let names = get(&["-o", "name"]).await;
+    assert!(names.lines().any(|name| name == "oci_queue_length"), "{names}");
+    let table = get(&[]).await;
+    let row = table.lines().find(|line| line.starts_with("oci_queue_length ")).unwrap();
+    assert!(table.starts_with("NAME ") && row.ends_with("oci-queue"), "{table}");
+    let document: Value = serde_json::from_str(&get(&["-o", "json"]).await).unwrap();
+    assert_eq!(document["metrics"].as_array().unwrap().len(), names.lines().count());
+}
+
+#[tokio::test]
+async fn wide_has_more_columns_and_name_has_the_labels() {
+    let oci = Oci::with_queues(&["orders", "bills"]).await;
+    oci.put("orders", 3);
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("orders", &["shop"]), source("bills", &["shop"])]));
+    let get = async |form: &str| {
+        home.run(&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop", "-o", form]).await.stdout
+    };
+    let names = get("name").await;
+    assert_eq!(names, "oci_queue_length{queue=bills}\noci_queue_length{queue=orders}");
+    let (table, wide) = (get("table").await, get("wide").await);
+    assert!(table.lines().next().unwrap().ends_with("VALUE SOURCE"), "{table}");
+    assert!(table.lines().last().unwrap().starts_with("sum      3"), "{table}");
+    assert!(wide.lines().next().unwrap().ends_with("QUERIED"), "{wide}");
+}
+
+#[tokio::test]
+async fn of_several_queues_one_without_a_value_is_a_question_mark_for_people_and_an_error_for_an_hpa() {
+    let oci = Oci::with_queues(&["orders"]).await;
+    oci.put("orders", 3);
+    let home = Home::new();
+    home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"]), source("orders", &["shop"])]));
+    let get = async |more: &[&str]| {
+        home.run(&[&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"], more].concat()).await
+    };
+    let table = get(&[]).await;
+    let lines: Vec<&str> = table.stdout.lines().collect();
+    let begins = ["QUEUE    VALUE ", "orders   3 ", "gone     ? ", "sum      ?"];
+    assert!(lines.len() == 4 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
+    assert!(table.stderr.starts_with("warning: queue \"gone\" cannot be read since "), "{}", table.stderr);
+    assert_eq!(table.status.code(), Some(0));
+    let list = get(&["-o", "json"]).await;
+    assert_eq!((list.status.code(), list.stdout.as_str()), (Some(3), ""));
+    // If none has a value there is nothing to show.
+    assert_eq!(get(&["-l", "queue=gone"]).await.status.code(), Some(3));
 }

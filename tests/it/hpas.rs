@@ -9,7 +9,7 @@ use crate::support::program::Home;
 const HPAS: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers";
 const VALUES: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/";
 
-fn hpa(name: &str, workload: &str, metric: &str, queue: &str) -> Value {
+pub(crate) fn hpa(name: &str, workload: &str, metric: &str, queue: &str) -> Value {
     let metric = json!({"name": metric, "selector": {"matchLabels": {"queue": queue}}});
     let external = json!({"metric": metric, "target": {"type": "AverageValue", "averageValue": "2"}});
     json!({
@@ -28,7 +28,7 @@ async fn apiserver(hpas: Vec<Value>) -> (Double, Home) {
 }
 
 /// One that answers so.
-async fn apiserver_that(answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> (Double, Home) {
+pub(crate) async fn apiserver_that(answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> (Double, Home) {
     let double = Double::start(None, answer).await;
     let home = Home::new();
     let kubeconfig = json!({
@@ -43,7 +43,7 @@ async fn apiserver_that(answer: impl Fn(&Received) -> Answer + Send + Sync + 'st
     (double, home)
 }
 
-fn answer(request: &Received, hpas: &[Value]) -> Answer {
+pub(crate) fn answer(request: &Received, hpas: &[Value]) -> Answer {
     let path = request.target.split('?').next().unwrap_or_default();
     let deployments = json!({"resources": [{"kind": "Deployment", "name": "deployments"}]});
     let body = match path {
@@ -134,4 +134,121 @@ async fn a_front_proxy_that_depthgauge_refuses_is_said_with_the_reason() {
     let checked = home.run(&["check", "--kubeconfig=kubeconfig"]).await;
     let said = checked.stdout.lines().any(|line| line.starts_with("fail  hpas ") && line.ends_with(WHY));
     assert!(said, "{}", checked.stdout);
+}
+
+#[tokio::test]
+async fn without_a_name_each_hpa_that_uses_depthgauge_is_a_line() {
+    let hpas = vec![
+        hpa("web", "worker", "oci_queue_length", "orders"),
+        hpa("failing", "other", "oci_queue_size_bytes", "orders"),
+        hpa("foreign", "foreign", "sqs_length", "orders"),
+    ];
+    let (_double, home) = apiserver(hpas).await;
+    let expected = "\
+NAME      READY   VALUE   TARGET    REPLICAS   VERDICT
+failing   False   ?       2 (avg)   3          stays at 3: oci_queue_size_bytes{queue=orders} has no value
+web       True    5       2 (avg)   3          stays at 3";
+    let listed = home.run(&["explain", "--kubeconfig=kubeconfig"]).await;
+    assert_eq!(listed.stdout, expected);
+    let error = "error: HPA shop/failing is not ready\nhint: depthgauge explain NAMESPACE/NAME shows the cause";
+    assert_eq!((listed.status.code(), listed.stderr.as_str()), (Some(1), error));
+    let of_all = home.run(&["explain", "-A", "--kubeconfig=kubeconfig"]).await;
+    assert!(
+        of_all.stdout.starts_with("NAMESPACE   NAME ") && of_all.stdout.contains("\nshop        web "),
+        "{of_all:?}"
+    );
+
+    let mut watch = home.start(&["explain", "-w", "hpa/web", "--kubeconfig=kubeconfig"]);
+    assert_eq!(watch.said("web ").await, "   True    5       2 (avg)   3          stays at 3");
+    watch.terminate();
+    assert_eq!(watch.ended().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_hpa_is_found_by_what_it_scales_and_the_exit_code_says_whether_it_is_ready() {
+    let hpas = vec![
+        hpa("web", "worker", "oci_queue_length", "orders"),
+        hpa("failing", "other", "oci_queue_size_bytes", "orders"),
+    ];
+    let (_double, home) = apiserver(hpas).await;
+    let explain = async |name: &str| home.run(&["explain", name, "--kubeconfig=kubeconfig"]).await;
+    for name in ["web", "hpa/web", "shop/web", "deployment/worker", "deployments.apps/worker"] {
+        let ended = explain(name).await;
+        assert!(ended.stdout.starts_with("HPA shop/web scales Deployment worker "), "{name}: {ended:?}");
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{name}");
+    }
+    assert_eq!(explain("deployment/other").await.status.code(), Some(1));
+    let absent = explain("deployment/web").await;
+    let error = "error: no HPA deployment/web in namespace shop\nhint: the HPAs there are web, failing";
+    assert_eq!((absent.status.code(), absent.stderr.as_str()), (Some(1), error));
+    assert_eq!(home.run(&["explain", "web", "-A"]).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn before_an_install_the_cluster_and_the_rights_are_checked_in_sections() {
+    let (double, home) = apiserver_that(|request| match request.target.as_str() {
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
+            let allowed = !request.body.contains("clusterroles");
+            (201, json!({"status": {"allowed": allowed}}).to_string())
+        }
+        "/apis/autoscaling/v2" => (200, json!({"kind": "APIResourceList"}).to_string()),
+        _ => answer(request, &[]),
+    })
+    .await;
+    let ended = home.run(&["check", "--pre", "--kubeconfig=kubeconfig"]).await;
+    let has =
+        |line: &str| assert!(ended.stdout.lines().any(|known| known.starts_with(line)), "{line}: {}", ended.stdout);
+    for line in [
+        "kubernetes",
+        "----------",
+        "√ Kubernetes v1.37.2 on ",
+        "external-metrics-api",
+        "√ there is no APIService v1beta1.external.metrics.k8s.io: depthgauge can register itself",
+        "√ you may create deployments.apps in namespace depthgauge",
+        "× you may not create clusterroles.rbac.authorization.k8s.io: ",
+    ] {
+        has(line);
+    }
+    let count = |symbol: &str| ended.stdout.lines().filter(|line| line.starts_with(symbol)).count();
+    let many =
+        |symbol: &str, what: &str| format!("{} {what}{}", count(symbol), if count(symbol) == 1 { "" } else { "s" });
+    let counts = format!("{} ok, {}, {}", count("√ "), many("‼ ", "warning"), many("× ", "failure"));
+    assert_eq!(ended.stdout.lines().last(), Some(counts.as_str()));
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+    assert!(double.received().iter().all(|request| request.method == "GET" || request.target.contains("reviews")));
+}
+
+#[tokio::test]
+async fn unregister_plans_first_and_on_a_terminal_it_needs_a_confirmation() {
+    const APISERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
+    let mut registered: Value = serde_saphyr::from_str(include_str!("../../apiservice/apiservice.yaml")).unwrap();
+    registered["metadata"]["uid"] = json!("1");
+    registered["metadata"]["resourceVersion"] = json!("1");
+    let (double, home) = apiserver_that(move |request| match request.target.split('?').next().unwrap() {
+        APISERVICE => (200, registered.to_string()),
+        _ => answer(request, &[]),
+    })
+    .await;
+    // Requests that change something, and those that only seem to.
+    let changes = |dry: bool| {
+        let all = double.received();
+        let is_change = |request: &&Received| request.method != "GET" && request.target.starts_with(APISERVICE);
+        let is_dry = |request: &Received| format!("{}{}", request.target, request.body).contains("dryRun");
+        all.iter().filter(is_change).filter(|request| is_dry(request) == dry).count()
+    };
+    let flags = ["unregister", "--kubeconfig=kubeconfig"];
+    let planned = home.run(&[&flags[..], &["--dry-run"]].concat()).await;
+    let said = "APIService v1beta1.external.metrics.k8s.io is deleted";
+    assert_eq!(planned.stdout, format!("{said} (dry run)"), "{}", planned.stderr);
+    assert_eq!((planned.status.code(), changes(true), changes(false)), (Some(0), 1, 0));
+
+    let unanswered = home.start_on_terminal(&[], &flags).ended().await;
+    assert!(unanswered.stdout.contains(&format!("{said} (dry run)")), "{}", unanswered.stdout);
+    assert!(unanswered.stdout.contains("Continue? [y/N]"), "{}", unanswered.stdout);
+    assert!(unanswered.stdout.contains("error: not confirmed: nothing was changed"), "{}", unanswered.stdout);
+    assert_eq!((unanswered.status.code(), changes(true), changes(false)), (Some(1), 2, 0));
+
+    let confirmed = home.start_on_terminal(&[], &[&flags[..], &["--yes"]].concat()).ended().await;
+    assert!(confirmed.stdout.contains(said) && !confirmed.stdout.contains("Continue?"), "{}", confirmed.stdout);
+    assert_eq!((changes(true), changes(false)), (2, 1));
 }

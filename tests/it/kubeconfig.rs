@@ -80,10 +80,11 @@ async fn expect_value(home: &Home, variables: &[(&str, &str)]) {
     assert!(ended.status.success() && ended.stdout.contains("\"5\""), "{variables:?}: {all}");
 }
 
-/// The error of `get`.
+/// The error of `get`. Without a connection the exit code is another one.
 async fn expect_failure(home: &Home, variables: &[(&str, &str)]) -> String {
     let (ended, all) = run(home, variables, GET).await;
-    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{variables:?}: {all}");
+    let code = if ended.stderr.starts_with("error: cannot connect to ") { 3 } else { 1 };
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(code), ""), "{variables:?}: {all}");
     ended.stderr
 }
 
@@ -107,7 +108,7 @@ async fn every_command_goes_through_the_proxy_of_the_environment() {
     expect_value(&home, &[by_proxy]).await;
 
     let error = expect_failure(&home, &[by_proxy, ("NO_PROXY", "example.com,.invalid")]).await;
-    assert!(error.starts_with(&format!("depthgauge: cannot connect to {FAR}: dns error")), "{error}");
+    assert!(error.starts_with(&format!("error: cannot connect to {FAR}: dns error")), "{error}");
 }
 
 #[tokio::test]
@@ -150,9 +151,8 @@ async fn a_proxy_that_makes_no_connection_is_named_with_its_setting() {
         ("127.0.0.1:1".to_owned(), "tcp connect error: Connection refused (os error 111)"),
     ] {
         let url = format!("http://user:hidden@{proxy}");
-        let text = |setting: &str| {
-            format!("depthgauge: cannot connect to {FAR} through proxy http://{proxy} ({setting}): {what}")
-        };
+        let text =
+            |setting: &str| format!("error: cannot connect to {FAR} through proxy http://{proxy} ({setting}): {what}");
         assert_eq!(expect_failure(&by_variable, &[("https_proxy", &url)]).await, text("https_proxy"));
         kubeconfig["clusters"][0]["cluster"]["proxy-url"] = json!(url);
         let by_kubeconfig = home_with(&kubeconfig);
@@ -254,6 +254,53 @@ async fn an_exec_plugin_that_is_missing_is_named() {
 }
 
 #[tokio::test]
+async fn flags_choose_entries_of_the_kubeconfig_and_whom_to_impersonate() {
+    let authority = Authority::named("cluster");
+    let apiserver = apiserver(authority.acceptor_for(HERE)).await;
+    let mut kubeconfig = kubeconfig(FAR, &authority.pem, &json!({"token": "other"}));
+    let near = json!({"server": server_of(&apiserver), "certificate-authority-data": base64(&authority.pem)});
+    let add = |list: &mut Value, entry: Value| list.as_array_mut().unwrap().push(entry);
+    add(&mut kubeconfig["clusters"], json!({"name": "near", "cluster": near}));
+    add(&mut kubeconfig["users"], json!({"name": "me", "user": {"token": "mine"}}));
+    add(&mut kubeconfig["contexts"], json!({"name": "y", "context": {"cluster": "near", "user": "me"}}));
+    let home = home_with(&kubeconfig);
+    for flags in [&["--context=y"][..], &["--cluster=near", "--user=me"]] {
+        let command = [GET, flags, &["--as=jane", "--as-group=dev", "--as-group=ops"]].concat();
+        let (ended, all) = run(&home, &[], &command).await;
+        assert!(ended.status.success(), "{flags:?}: {all}");
+        let last = apiserver.last();
+        assert_eq!((last.header("authorization"), last.header("impersonate-user")), ("Bearer mine", "jane"));
+        let groups = format!("{last:?}");
+        assert!(
+            ["dev", "ops"].iter().all(|group| groups.contains(&format!("(\"impersonate-group\", \"{group}\")"))),
+            "{groups}"
+        );
+    }
+    let (ended, _) = run(&home, &[], &[GET, &["--context=z"]].concat()).await;
+    let error = "error: no context \"z\" in the kubeconfig\nhint: choose one of x, y";
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(1), error));
+    let (ended, _) = run(&home, &[], &[GET, &["--as-group=dev"]].concat()).await;
+    assert_eq!(ended.status.code(), Some(2));
+    for command in COMMANDS {
+        let (_, all) = run(&home, &[], &[command, &["--context=y", "--as=joe"]].concat()).await;
+        assert_eq!(apiserver.last().header("impersonate-user"), "joe", "{command:?}: {all}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_unreachable_after_the_request_timeout() {
+    // Connections are accepted by the kernel, and no program reads from them.
+    let silent = tokio::net::TcpListener::bind((HERE, 0)).await.unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let home = home_with(&kubeconfig(&server, &Authority::named("cluster").pem, &json!({})));
+    for command in COMMANDS {
+        let (ended, all) = run(&home, &[], &[command, &["--request-timeout=1s"]].concat()).await;
+        assert_eq!(ended.status.code(), Some(3), "{command:?}: {all}");
+        assert!(all.contains("no response within 1 s (--request-timeout)"), "{command:?}: {all}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_file_may_end_with_a_line_feed() {
     let authority = Authority::named("cluster");
     let apiserver = apiserver(authority.acceptor_for(HERE)).await;
@@ -263,7 +310,7 @@ async fn a_token_file_may_end_with_a_line_feed() {
     assert_eq!(apiserver.last().header("authorization"), "Bearer t0ken");
     home.write("token", "\n");
     // Beside the kubeconfig, whose path is relative here.
-    let reason = "depthgauge: cannot use the credentials for kube-apiserver: token file token: it is empty";
+    let reason = "error: cannot use the credentials for kube-apiserver: token file token: it is empty";
     assert_eq!(expect_failure(&home, &[]).await, reason);
 }
 
@@ -277,7 +324,7 @@ async fn a_missing_file_of_a_kubeconfig_list_adds_nothing() {
     assert!(ended.status.success(), "{all}");
     let (ended, all) = run(&home, &[("KUBECONFIG", "missing:missing-too")], get).await;
     assert_eq!(ended.status.code(), Some(1), "{all}");
-    assert!(ended.stderr.starts_with("depthgauge: KUBECONFIG: cannot read missing"), "{all}");
+    assert!(ended.stderr.starts_with("error: KUBECONFIG: cannot read missing"), "{all}");
 }
 
 fn user_of(identity: &Identity) -> Value {
@@ -301,7 +348,7 @@ async fn a_client_certificate_of_any_version_is_shown() {
     let error = expect_failure(&home_with(&kubeconfig(&server, &authority.pem, &user)), &[]).await;
     let reason =
         "cannot use the credentials for kube-apiserver: the client key does not belong to the client certificate";
-    assert_eq!(error, format!("depthgauge: {reason}"));
+    assert_eq!(error, format!("error: {reason}"));
 }
 
 /// The trusted certificate may be the server's own. It is still held against name and time.
@@ -334,7 +381,7 @@ async fn a_refused_connection_names_the_address() {
     let home = home_with(&kubeconfig("https://127.0.0.1:1", &Authority::named("cluster").pem, &json!({})));
     for command in COMMANDS {
         let (ended, all) = run(&home, &[], command).await;
-        assert_eq!(ended.status.code(), Some(1), "{all}");
+        assert_eq!(ended.status.code(), Some(3), "{all}");
         let reason = "cannot connect to https://127.0.0.1:1: tcp connect error: Connection refused";
         assert!(all.contains(reason) && !all.contains("ServiceError"), "{command:?}: {all}");
     }

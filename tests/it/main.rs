@@ -56,6 +56,9 @@ mod zero;
 /// `get`, without a cluster.
 mod get;
 
+/// Documents of `-o json` and `-o yaml`.
+mod output;
+
 /// The way to kube-apiserver: kubeconfigs, proxies, credentials.
 mod kubeconfig;
 

@@ -75,11 +75,11 @@ fn serve_well(home: &Home, more: &[&str]) -> Program {
     serve(home, 0, &[&["--kubeconfig=kubeconfig"][..], more].concat())
 }
 
-/// Ended before it listened, with one line that says why.
+/// Ended before it listened. Returns the error, and the hint in the next line if there is one.
 pub(crate) fn expect_refusal(ended: &Ended) -> String {
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
-    let last = ended.stderr.lines().last().unwrap();
-    last.strip_prefix("depthgauge: ").unwrap().to_owned()
+    let lines: Vec<&str> = ended.stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect();
+    lines.join("\n").strip_prefix("error: ").unwrap_or_else(|| panic!("{}", ended.stderr)).to_owned()
 }
 
 pub(crate) async fn admin(address: &str, path: &str) -> (u16, String) {
@@ -150,7 +150,10 @@ async fn without_a_cluster_to_speak_to_it_says_how_to_name_one() {
     std::fs::create_dir(home.path(".kube")).unwrap();
     std::fs::copy(home.path("kubeconfig"), home.path(".kube").join("config")).unwrap();
     let refusal = expect_refusal(&serve(&home, 0, &[]).ended().await);
-    assert!(refusal.starts_with("no kubeconfig found: name one with --kubeconfig or KUBECONFIG"), "{refusal}");
+    assert!(
+        refusal == "no kubeconfig found\nhint: name one with --kubeconfig or KUBECONFIG, or run in a pod",
+        "{refusal}"
+    );
     assert!(refusal.trim_end().ends_with("or run in a pod"), "{refusal}");
     let refusal = expect_refusal(&serve(&home, 0, &["--kubeconfig=absent"]).ended().await);
     assert!(refusal.starts_with("--kubeconfig: cannot read absent: "), "{refusal}");
@@ -224,7 +227,7 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
     program.terminate();
     let ended = program.ended().await;
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.stderr.ends_with("depthgauge: stopped immediately by a second signal"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("error: stopped immediately by a second signal"), "{}", ended.stderr);
 }
 
 #[tokio::test]

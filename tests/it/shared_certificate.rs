@@ -237,7 +237,7 @@ async fn a_take_over_that_was_undone_is_not_repeated_at_the_next_start() {
     let (_serving, _keep, health) = registering(&objects, true).await;
     let service = || objects.get(APISERVICE).unwrap()["spec"]["service"]["name"].clone();
     eventually("taken", async || (service() == "depthgauge").then_some(())).await;
-    let given_up = apiservice::unregister(objects.client(), None, true).await;
+    let given_up = apiservice::unregister(objects.client(), None, true, false).await;
     assert_eq!(given_up.became.unwrap(), Unregistered::Restored("Service keda/adapter".to_owned()));
     eventually("it is seen", async || said(&health).contains("was given to Service keda/adapter").then_some(())).await;
 

@@ -72,11 +72,15 @@ fn alerts_and_dashboard_name_metrics_that_exist() {
 }
 
 #[tokio::test]
-async fn in_a_pod_each_line_of_the_log_is_json_and_elsewhere_text() {
-    for (variables, in_pod) in [(&[("POD_NAMESPACE", "shop")][..], true), (&[], false)] {
+async fn in_a_pod_each_line_of_the_log_is_json_and_elsewhere_text_unless_a_flag_says_otherwise() {
+    let pod = &[("POD_NAMESPACE", "shop")][..];
+    for (variables, format, is_json) in
+        [(pod, "auto", true), (&[], "auto", false), (pod, "text", false), (&[], "json", true)]
+    {
         let home = good_home();
         let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
-        let certificate = ["--shutdown-delay=0s"];
+        let format = format!("--log-format={format}");
+        let certificate = ["--shutdown-delay=0s", &format];
         let mut program = serve_in(&home, variables, &[&flags[..], &certificate].concat());
         let _ = program.said("admin on ").await;
         program.terminate();
@@ -84,7 +88,7 @@ async fn in_a_pod_each_line_of_the_log_is_json_and_elsewhere_text() {
         assert!(ended.stderr.contains("serving"), "{}", ended.stderr);
         for line in ended.stderr.lines() {
             let json: Result<Value, _> = serde_json::from_str(line);
-            assert_eq!(json.is_ok(), in_pod, "{line}");
+            assert_eq!(json.is_ok(), is_json, "{line}");
             let fields = ["timestamp", "level", "message", "target"];
             assert!(json.is_err() || fields.iter().all(|field| json.as_ref().unwrap()[field].is_string()), "{line}");
         }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::cli::finding::Finding;
-use crate::cli::version::Version;
+use crate::cli::kubernetes::Version;
 
 /// A node that keeps time by NTP is off by milliseconds. Half a minute is no failure yet: it will
 /// be one.

@@ -4,8 +4,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner, restored};
 use crate::cli::finding::Finding;
-use crate::cli::version::Version;
-use crate::cli::wire::{Trouble, Wire, late};
+use crate::cli::kubernetes::Version;
+use crate::cli::wire::{LATE, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 
 /// By which cert-manager's CA injector knows whose CA to put there.
@@ -144,7 +144,7 @@ fn remedy(error: &str) -> &'static str {
     if error.contains(ADDRESS_NOT_ALLOWED) {
         return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/how-to/your-cluster.md";
     }
-    if error == late() || UNREACHABLE.iter().any(|text| error.contains(text)) {
+    if error.starts_with(LATE) || UNREACHABLE.iter().any(|text| error.contains(text)) {
         return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (else chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/your-cluster.md; then see the lines below, and the log of depthgauge";
     }
     SEE_BELOW
@@ -235,7 +235,7 @@ mod tests {
         let url = "https://10.0.1.218:6443/apis/external.metrics.k8s.io/v1beta1";
         let get = format!("failing or missing response from {url}: Get \"{url}\"");
         let blocked = &["firewall", "securePort", "overlay network", "NetworkPolicy"][..];
-        let late = late();
+        let late = format!("{LATE} 10 s");
         for (error, named) in [
             (format!("{get}: Address is not allowed"), &["overlay network", "hostNetwork"][..]),
             (format!("{get}: context deadline exceeded"), blocked),

@@ -1,32 +1,94 @@
-//! What `check` prints: a line for each finding, as soon as there is one, and the count.
+//! What `check` prints: a line for each finding, as soon as there is one, and the count; or a document at the end.
 
 use std::fmt;
 use std::io::Write;
 
+use anyhow::Result;
 use clap::builder::styling::{AnsiColor, Style};
+use serde::Serialize;
 
 use crate::cli::finding::{Finding, Level, one_line};
+use crate::cli::output::Format;
 
 /// Prints, and counts.
 pub(super) struct Report<W> {
     out: W,
     counts: [usize; 3],
+    form: Form,
+}
+
+/// How findings are printed.
+enum Form {
+    /// A line for each.
+    Lines,
+    /// The same below a heading for each check. Which one was the last.
+    Sections(String),
+    /// All at the end.
+    Document(Format, Vec<Checked>),
+}
+
+/// All that was checked.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    /// Number of findings of level `ok`.
+    ok: usize,
+    /// Number of findings of level `warn`.
+    warnings: usize,
+    /// Number of findings of level `fail`.
+    failures: usize,
+    /// In the order of the checks.
+    findings: Vec<Checked>,
+}
+
+/// One finding.
+#[derive(Serialize)]
+struct Checked {
+    /// What was checked, such as `apiservice`.
+    check: String,
+    #[serde(flatten)]
+    finding: Finding,
 }
 
 // === impl Report ===
 
 impl<W: Write> Report<W> {
     /// In colour: what `out` is decides whether they are shown.
-    pub(super) fn new(out: W) -> Self {
-        Self { out, counts: [0; 3] }
+    pub(super) fn new(out: W, format: Option<Format>) -> Self {
+        let form = format.map_or(Form::Lines, |format| Form::Document(format, Vec::new()));
+        Self { out, counts: [0; 3], form }
+    }
+
+    /// The same with headings in the place of lines.
+    pub(super) fn in_sections(self) -> Self {
+        let form = match self.form {
+            Form::Lines => Form::Sections(String::new()),
+            other => other,
+        };
+        Self { form, ..self }
     }
 
     /// Prints one line.
     pub(super) fn add(&mut self, check: &str, finding: &Finding) {
         let Finding { level, text } = finding;
         self.counts[*level as usize] += 1;
-        let style = style(*level);
-        self.print(format_args!("{style}{:<5}{style:#} {check:<12} {}", level.as_str(), one_line(text)));
+        let (style, text) = (style(*level), one_line(text));
+        match &mut self.form {
+            Form::Lines => {
+                self.print(format_args!("{style}{:<5}{style:#} {check:<12} {text}", level.as_str()));
+            }
+            Form::Sections(last) => {
+                if last != check {
+                    let gap = if last.is_empty() { "" } else { "\n" };
+                    check.clone_into(last);
+                    self.print(format_args!("{gap}{check}\n{}", "-".repeat(check.len())));
+                }
+                self.print(format_args!("{style}{}{style:#} {text}", symbol(*level)));
+            }
+            Form::Document(_, findings) => {
+                findings.push(Checked { check: check.to_owned(), finding: finding.clone() });
+            }
+        }
     }
 
     pub(super) fn all(&mut self, check: &str, findings: &[Finding]) {
@@ -35,17 +97,33 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// Prints the count; how many failed.
-    pub(super) fn end(mut self) -> usize {
+    /// Prints the count, or the document. Returns how many failed.
+    pub(super) fn end(mut self) -> Result<usize> {
         let [ok, warnings, failures] = self.counts;
+        let gap = if matches!(self.form, Form::Sections(_)) { "\n" } else { "" };
+        if let Form::Document(format, findings) = self.form {
+            let text = format.text(&Document { ok, warnings, failures, findings })?;
+            // The reader of a closed pipe has read enough.
+            let _ = self.out.write_all(text.as_bytes());
+            return Ok(failures);
+        }
         let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        self.print(format_args!("{ok} ok, {}, {}", many(warnings, "warning"), many(failures, "failure")));
-        failures
+        self.print(format_args!("{gap}{ok} ok, {}, {}", many(warnings, "warning"), many(failures, "failure")));
+        Ok(failures)
     }
 
     fn print(&mut self, line: fmt::Arguments<'_>) {
         // Whoever closes the pipe has read enough; the exit code says the rest.
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+    }
+}
+
+/// As `linkerd check` has it.
+fn symbol(level: Level) -> char {
+    match level {
+        Level::Ok => '√',
+        Level::Warn => '‼',
+        Level::Fail => '×',
     }
 }
 
@@ -64,18 +142,45 @@ mod tests {
     #[test]
     fn a_finding_is_one_line_in_columns_and_is_counted() {
         let mut out = Vec::new();
-        let mut report = Report::new(anstream::StripStream::new(&mut out));
+        let mut report = Report::new(anstream::StripStream::new(&mut out), None);
         report.add("config", &Finding::ok("good"));
         report.all("apiservice", &[Finding::warn("so so"), Finding::fail("two\nlines \u{1b}[31m")]);
-        assert_eq!(report.end(), 1);
+        assert_eq!(report.end().unwrap(), 1);
         let expected = "ok    config       good\nwarn  apiservice   so so\nfail  apiservice   two lines  [31m\n1 ok, 1 warning, 1 failure\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
+    fn sections_have_a_heading_each() {
+        let mut out = Vec::new();
+        let mut report = Report::new(anstream::StripStream::new(&mut out), None).in_sections();
+        report.add("kubernetes", &Finding::ok("good"));
+        report.add("rights", &Finding::warn("so so"));
+        report.add("rights", &Finding::fail("bad"));
+        assert_eq!(report.end().unwrap(), 1);
+        let expected =
+            "kubernetes\n----------\n√ good\n\nrights\n------\n‼ so so\n× bad\n\n1 ok, 1 warning, 1 failure\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_document_has_the_same_findings_and_counts() {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out, Some(Format::Json));
+        report.add("config", &Finding::ok("good"));
+        report.add("apiservice", &Finding::fail("bad"));
+        assert_eq!(report.end().unwrap(), 1);
+        let expected = serde_json::json!({"ok": 1, "warnings": 0, "failures": 1, "findings": [
+            {"check": "config", "level": "ok", "text": "good"},
+            {"check": "apiservice", "level": "fail", "text": "bad"},
+        ]});
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), expected);
+    }
+
+    #[test]
     fn how_bad_it_is_has_a_colour() {
         let mut out = Vec::new();
-        Report::new(&mut out).add("hpas", &Finding::fail("broken"));
+        Report::new(&mut out, None).add("hpas", &Finding::fail("broken"));
         assert_eq!(String::from_utf8(out).unwrap(), "\u{1b}[1m\u{1b}[31mfail \u{1b}[0m hpas         broken\n");
     }
 }

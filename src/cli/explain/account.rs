@@ -9,7 +9,7 @@ use super::seen::{Heard, Seen};
 use super::verdict;
 use crate::cli::finding::{Finding, one_line};
 use crate::cli::told::Item;
-use crate::hpa::{self, NoProposal, Proposal, Spec, Target, Workload};
+use crate::hpa::{NoProposal, Proposal, Spec, Target, Workload};
 use crate::lookup::rules::Applied;
 use crate::metric::quantity::{Decimal, Quantity};
 use crate::source::Substitute;
@@ -18,7 +18,7 @@ use crate::source::Substitute;
 const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
 
 /// Writing to a String cannot fail, so results are dropped throughout.
-pub(super) fn write(seen: &Seen<'_>) -> String {
+pub(super) fn write(seen: &Seen<'_>, findings: &[Finding]) -> String {
     let spec = seen.hpa.written().sizes();
     let mut out = String::new();
     let target = seen.hpa.workload();
@@ -31,10 +31,7 @@ pub(super) fn write(seen: &Seen<'_>) -> String {
         spec.min,
         spec.max
     );
-    let desired = seen.workload.as_ref().map(|workload| {
-        let metrics: Vec<hpa::Metric> = seen.heard.iter().map(Heard::metric).collect();
-        hpa::desired(&spec, workload, &metrics)
-    });
+    let desired = seen.desired();
     let _ = match &seen.workload {
         Ok(Workload { wanted, exist, ready, .. }) => {
             let ready = ready.map_or_else(String::new, |ready| format!(", {ready} ready"));
@@ -54,6 +51,7 @@ pub(super) fn write(seen: &Seen<'_>) -> String {
         }
     }
     write_remembered(&mut out, seen);
+    write_findings(&mut out, findings);
     out
 }
 
@@ -180,7 +178,7 @@ fn write_remembered(out: &mut String, seen: &Seen<'_>) {
 }
 
 /// Below the account, as `check` prints them.
-pub(super) fn write_findings(out: &mut String, found: &[Finding]) {
+fn write_findings(out: &mut String, found: &[Finding]) {
     if !found.is_empty() {
         out.push('\n');
     }

@@ -45,6 +45,13 @@ impl Seen<'_> {
         self.heard.iter().map(of).max().unwrap_or(Waiting::No)
     }
 
+    /// The size that the HPA controller sets, or why that is unknown.
+    pub(super) fn desired(&self) -> Result<Desired, &str> {
+        let workload = self.workload.as_ref().map_err(String::as_str)?;
+        let metrics: Vec<hpa::Metric> = self.heard.iter().map(Heard::metric).collect();
+        Ok(hpa::desired(&self.hpa.written().sizes(), workload, &metrics))
+    }
+
     /// Whether there are External metrics and each has a value.
     pub(super) fn has_all_values(&self) -> bool {
         let mut answers = self.heard.iter().filter_map(|heard| match heard {

@@ -1,5 +1,6 @@
 //! In a sentence or two: what the HPA will ask for, and why it does not scale. Pure.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
@@ -11,6 +12,41 @@ use crate::hpa::{Desired, Why, Workload, growth_limit};
 pub(super) fn write(out: &mut String, seen: &Seen<'_>, workload: &Workload, desired: &Desired) {
     for line in lines(seen, workload, desired) {
         let _ = writeln!(out, "{line}");
+    }
+}
+
+/// The same in a few words, for a line of a table.
+pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> String {
+    let spec = seen.hpa.written().sizes();
+    let (now, then) = (workload.wanted, desired.replicas);
+    match desired.why {
+        Why::Asleep => match (seen.hpa.asleep_since(), seen.hpa.is_paused()) {
+            (Some(_), false) => "scaled to zero".to_owned(),
+            (Some(_), true) => "scaled to zero and paused".to_owned(),
+            (None, _) => "at 0 because of another client, so the HPA does not scale".to_owned(),
+        },
+        Why::AboveMax => format!("scales to {then}: {now} is more than maxReplicas"),
+        Why::BelowMin => format!("scales to {then}: {now} is fewer than minReplicas"),
+        Why::Held => match (seen.first_failure(desired), seen.not_asked()) {
+            (Some(failure), _) => format!("stays at {now}: {failure}"),
+            (None, Some(not_asked)) => format!("unknown: {not_asked} is not queried"),
+            (None, None) => format!("stays at {now}: no usable metric"),
+        },
+        Why::Metrics { proposed, lower_bound, .. } => {
+            let limit = if proposed > spec.max {
+                format!(": maxReplicas limits {proposed}")
+            } else if proposed < spec.min {
+                format!(": minReplicas limits {proposed}")
+            } else {
+                String::new()
+            };
+            let or_more = if lower_bound { " or more" } else { "" };
+            match then.cmp(&now) {
+                Ordering::Equal => format!("stays at {now}{or_more}{limit}"),
+                Ordering::Greater => format!("scales up to {then}{or_more}{limit}"),
+                Ordering::Less => format!("scales down to {then}{or_more}{limit}"),
+            }
+        }
     }
 }
 

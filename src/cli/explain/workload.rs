@@ -5,7 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::cli::autoscaler::{Autoscaler, Metric};
-use crate::cli::version::Version;
+use crate::cli::kubernetes::Version;
 use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
 use crate::zero::workload::{Workload as Reference, is_kind};

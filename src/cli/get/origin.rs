@@ -1,6 +1,7 @@
 //! Who answers: the metrics server of a cluster, or the sources of a config file.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -8,13 +9,15 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::Question;
-use crate::cli::cluster::persons_kube_client;
-use crate::cli::wire::Wire;
+use super::print::VALUE;
+use crate::api;
+use crate::cli::cluster::Flags;
+use crate::cli::wire::{Trouble, Wire};
 use crate::cli::{clock, told};
 use crate::config::Config;
-use crate::lookup::Catalog;
+use crate::lookup::{Catalog, LookupError};
 use crate::metric::{Namespace, Sample};
-use crate::request::{GROUP, VERSION};
+use crate::request::{GROUP, PREFIX, VERSION};
 use crate::selector::Selector;
 use crate::source::KINDS;
 
@@ -29,10 +32,10 @@ pub(super) enum Origin {
 
 impl Origin {
     /// Through kube-apiserver; also the namespace that is meant when none is said.
-    pub(super) async fn of_cluster(kubeconfig: Option<PathBuf>) -> Result<(Self, String)> {
-        let (client, _) = persons_kube_client(kubeconfig).await?;
-        let namespace = client.default_namespace().to_owned();
-        Ok((Self::Cluster(Wire::new(client)), namespace))
+    pub(super) async fn of_cluster(flags: Flags) -> Result<(Self, String)> {
+        let connection = flags.connect().await?;
+        let namespace = connection.client.default_namespace().to_owned();
+        Ok((Self::Cluster(connection.wire()), namespace))
     }
 
     /// Straight from the sources of this file.
@@ -44,22 +47,64 @@ impl Origin {
         Ok(Self::Sources(Arc::new(catalog), reading))
     }
 
-    /// An `ExternalMetricValueList`, or the sentence that an HPA would be told.
-    pub(super) async fn ask(&self, question: &Question) -> Result<Value, String> {
+    /// An `ExternalMetricValueList`, or the error that an HPA gets.
+    pub(super) async fn ask(&self, question: &Question) -> Result<Value, Trouble> {
+        let Question { namespace, metric, selector } = question;
+        match self {
+            Self::Cluster(wire) => wire.get(&told::path(namespace, metric, selector)).await,
+            Self::Sources(catalog, _) => {
+                let (namespace, metric, selector) = parsed(question)?;
+                let samples = catalog.answer(&namespace, &metric, &selector).await;
+                samples.map(|samples| list(&samples)).map_err(trouble)
+            }
+        }
+    }
+
+    /// The Table that kubectl gets, or the list of a server that has no such Table.
+    pub(super) async fn table(&self, question: &Question) -> Result<Value, Trouble> {
         let Question { namespace, metric, selector } = question;
         match self {
             Self::Cluster(wire) => {
-                let answer = wire.get(&told::path(namespace, metric, selector)).await;
-                answer.map_err(|trouble| trouble.advised())
+                let path = told::path(namespace, metric, selector);
+                let table = wire.table(&path).await?;
+                let has_values =
+                    table["columnDefinitions"].as_array().into_iter().flatten().any(|it| it["name"] == VALUE);
+                if has_values { Ok(table) } else { wire.get(&path).await }
             }
             Self::Sources(catalog, _) => {
-                let selector = Selector::parse(selector).map_err(|error| error.to_string())?;
-                // As client-go writes it.
-                let metric = metric.to_lowercase();
-                let samples = catalog.answer(&Namespace::new(namespace.as_str()), &metric, &selector).await;
-                samples.map(|samples| list(&samples)).map_err(|error| error.to_string())
+                let (namespace, metric, selector) = parsed(question)?;
+                let rows = catalog.rows(&namespace, &metric, &selector).await.map_err(trouble)?;
+                rows.unknown.iter().for_each(|item| eprintln!("warning: {}", item.message));
+                let table = api::table(catalog, &namespace, &metric, &selector, &rows);
+                table.map_err(|error| Trouble::Other(error.to_string()))
             }
         }
+    }
+
+    /// The names of all metrics, sorted.
+    pub(super) async fn metrics(&self) -> Result<Vec<String>, Trouble> {
+        match self {
+            Self::Cluster(wire) => {
+                let list = wire.get(PREFIX).await?;
+                let names: BTreeSet<&str> = told::listed(&list).collect();
+                Ok(names.into_iter().map(str::to_owned).collect())
+            }
+            Self::Sources(catalog, _) => Ok(catalog.metrics().iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+/// The question as the catalog takes it.
+fn parsed(question: &Question) -> Result<(Namespace, String, Selector), Trouble> {
+    let selector = Selector::parse(&question.selector).map_err(|error| Trouble::Other(error.to_string()))?;
+    // In lower case, as client-go requests it.
+    Ok((Namespace::new(question.namespace.as_str()), question.metric.to_lowercase(), selector))
+}
+
+fn trouble(error: LookupError) -> Trouble {
+    match error {
+        LookupError::Unavailable(message) => Trouble::Unreachable(message.to_string()),
+        other => Trouble::Other(other.to_string()),
     }
 }
 

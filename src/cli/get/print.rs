@@ -1,52 +1,86 @@
 //! One answer as text. Pure.
 
-use std::fmt::Write as _;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Form;
 use crate::cli::finding::one_line;
+use crate::cli::output::Format;
+use crate::cli::table::Table;
 use crate::cli::told::{self, Item};
 use crate::metric::quantity::Quantity;
 
-/// The whole of it.
-pub(super) fn whole(list: &Value, form: Form, now: Timestamp) -> Result<String> {
+/// The column of depthgauge's Table that has the value.
+pub(super) const VALUE: &str = "Value";
+
+/// The list, for scripts.
+pub(super) fn list(list: &Value, form: Form) -> Result<String> {
     match form {
-        Form::Table => Ok(table(&told::items(list), now)),
-        Form::Json => Ok(serde_json::to_string_pretty(list).context("cannot print the answer")? + "\n"),
-        Form::Yaml => serde_saphyr::to_string(list).context("cannot print the answer"),
+        Form::Name => Ok(names(list)),
+        Form::Yaml => Format::Yaml.text(list),
+        _ => Format::Json.text(list),
     }
 }
 
-/// A line for each item, and their sum, which is what an HPA takes.
-fn table(items: &[Item], now: Timestamp) -> String {
-    let mut rows = vec![["LABELS", "VALUE", "AGE", "VALUE SOURCE"].map(str::to_owned)];
-    for item in items {
+/// A line for each item: the metric and its labels.
+pub(super) fn names(list: &Value) -> String {
+    let items = list["items"].as_array().into_iter().flatten();
+    let name = |item: &Value| {
+        let labels = Item::of(item).map(|item| item.labels.join(",")).unwrap_or_default();
+        one_line(&told::title(item["metricName"].as_str().unwrap_or_default(), &labels)) + "\n"
+    };
+    items.map(name).collect()
+}
+
+/// What kubectl prints of a Table, and the sum of several rows. `wide` has the columns of lower priority. A list
+/// of another server is printed in the same way.
+pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> String {
+    let (columns, mut rows) = match table["columnDefinitions"].as_array() {
+        Some(columns) => cells(columns, &table["rows"], form == Form::Wide),
+        None => of_list(&told::items(table), now),
+    };
+    let value = columns.iter().position(|column| column.eq_ignore_ascii_case(VALUE));
+    if let (Some(value), true) = (value.filter(|value| *value > 0), rows.len() > 1) {
+        let all = rows.iter().map(|row| Quantity::parse(&row[value])).collect::<Option<Vec<_>>>();
+        let sum = all.and_then(Quantity::sum).map_or_else(|| "?".to_owned(), |sum| sum.to_string());
+        let cell = |at| {
+            if at == 0 {
+                "sum"
+            } else if at == value {
+                &sum
+            } else {
+                ""
+            }
+        };
+        rows.push((0..columns.len()).map(|at| cell(at).to_owned()).collect());
+    }
+    rows.insert(0, columns);
+    Table::default().lines(&rows)
+}
+
+/// Headings and cells of a Table.
+fn cells(columns: &[Value], rows: &Value, wide: bool) -> (Vec<String>, Vec<Vec<String>>) {
+    let shown: Vec<(usize, String)> = columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| wide || column["priority"].as_i64().unwrap_or_default() == 0)
+        .map(|(at, column)| (at, column["name"].as_str().unwrap_or_default().to_uppercase()))
+        .collect();
+    let cell = |cell: &Value| one_line(cell.as_str().map_or_else(|| cell.to_string(), str::to_owned).as_str());
+    let row = |row: &Value| shown.iter().map(|(at, _)| cell(&row["cells"][*at])).collect();
+    let rows = rows.as_array().into_iter().flatten().map(row).collect();
+    (shown.into_iter().map(|(_, name)| name).collect(), rows)
+}
+
+/// Those of a list.
+fn of_list(items: &[Item], now: Timestamp) -> (Vec<String>, Vec<Vec<String>>) {
+    let row = |item: &Item| {
+        let labels = if item.labels.is_empty() { "<none>".to_owned() } else { item.labels.join(",") };
         let age = item.age(now).map_or_else(|| "?".to_owned(), |age| format!("{age}s"));
-        let labels = if item.labels.is_empty() { "-".to_owned() } else { item.labels.join(",") };
-        let policy = item.policy.clone().unwrap_or_else(|| "-".to_owned());
-        rows.push([labels, item.shown(), age, policy].map(|cell| one_line(&cell)));
-    }
-    if items.len() > 1 {
-        let sum = sum(items).map_or_else(|| "?".to_owned(), |sum| sum.decimal().to_string());
-        rows.push(["sum".to_owned(), sum, "-".to_owned(), "-".to_owned()]);
-    }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let (labels, values, ages) = (width(0), width(1), width(2));
-    let mut text = String::new();
-    for [label, value, age, policy] in &rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<labels$}   {value:>values$}   {age:>ages$}   {policy}");
-    }
-    text
-}
-
-/// `None` if it cannot be counted, or if there is nothing to count.
-pub(super) fn sum(items: &[Item]) -> Option<Quantity> {
-    let all: Vec<Quantity> = items.iter().map(|item| item.quantity).collect::<Option<_>>()?;
-    Quantity::sum(all).filter(|_| !items.is_empty())
+        [labels, item.value.clone(), age].map(|cell| one_line(&cell)).to_vec()
+    };
+    (["LABELS", "VALUE", "AGE"].map(str::to_owned).to_vec(), items.iter().map(row).collect())
 }
 
 #[cfg(test)]
@@ -55,37 +89,52 @@ mod tests {
 
     use super::*;
 
-    fn list() -> Value {
+    fn now() -> Timestamp {
+        "2026-11-22T14:00:07Z".parse().unwrap()
+    }
+
+    fn of_two() -> Value {
         json!({"kind": "ExternalMetricValueList", "items": [
-            {"metricLabels": {"queue": "orders"}, "timestamp": "2026-11-22T14:00:00Z", "value": "1k"},
-            {"metricLabels": {"queue": "b", "depthgauge.dev/value-source": "fallback"}, "value": "1500m"},
+            {"metricName": "m", "metricLabels": {"queue": "orders"}, "timestamp": "2026-11-22T14:00:00Z", "value": "1k"},
+            {"metricName": "m", "metricLabels": {"queue": "b", "depthgauge.dev/value-source": "fallback"}, "value": "1500m"},
         ]})
     }
 
-    fn printed(form: Form) -> String {
-        whole(&list(), form, "2026-11-22T14:00:07Z".parse().unwrap()).unwrap()
-    }
-
     #[test]
-    fn a_table_has_a_line_for_each_item_and_their_sum() {
+    fn a_table_is_printed_as_kubectl_prints_it_with_the_sum_below() {
+        let column = |name: &str, priority: i64| json!({"name": name, "priority": priority});
+        let columns = [column("Queue", 0), column("Value", 0), column("Age", 0), column("Queried", 1)];
+        let rows = [json!({"cells": ["orders", "1k", "7s", "15s"]}), json!({"cells": ["b", "1500m", "0s", "<none>"]})];
+        let both = json!({"kind": "Table", "columnDefinitions": columns, "rows": rows});
         let expected = "\
-LABELS          VALUE   AGE   VALUE SOURCE
-queue=orders       1k    7s   -
-queue=b           1.5     ?   fallback
-sum            1001.5     -   -
+QUEUE    VALUE      AGE
+orders   1k         7s
+b        1500m      0s
+sum      1001500m
 ";
-        assert_eq!(printed(Form::Table), expected);
+        assert_eq!(table(&both, Form::Table, now()), expected);
+        let wide = table(&both, Form::Wide, now());
+        assert!(wide.starts_with("QUEUE    VALUE      AGE   QUERIED\n"), "{wide}");
+        let one = json!({"columnDefinitions": columns, "rows": [rows[0]]});
+        assert_eq!(table(&one, Form::Table, now()), "QUEUE    VALUE   AGE\norders   1k      7s\n");
     }
 
     #[test]
-    fn json_and_yaml_are_the_list_as_it_came() {
-        assert_eq!(serde_json::from_str::<Value>(&printed(Form::Json)).unwrap(), list());
-        assert!(printed(Form::Yaml).contains("kind: ExternalMetricValueList\n"), "{}", printed(Form::Yaml));
+    fn a_list_of_another_server_is_a_table_too() {
+        let expected = "\
+LABELS         VALUE      AGE
+queue=orders   1k         7s
+queue=b        1500m      ?
+sum            1001500m
+";
+        assert_eq!(table(&of_two(), Form::Table, now()), expected);
     }
 
     #[test]
-    fn nothing_has_no_sum() {
-        assert_eq!(sum(&[]), None);
-        assert_eq!(sum(&told::items(&json!({"items": [{"value": "1E"}]}))), None);
+    fn documents_are_the_list_as_it_came_and_names_have_their_labels() {
+        assert_eq!(serde_json::from_str::<Value>(&list(&of_two(), Form::Json).unwrap()).unwrap(), of_two());
+        let yaml = list(&of_two(), Form::Yaml).unwrap();
+        assert!(yaml.contains("kind: ExternalMetricValueList\n"), "{yaml}");
+        assert_eq!(list(&of_two(), Form::Name).unwrap(), "m{queue=orders}\nm{queue=b}\n");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Form, print};
 use crate::cli::finding::one_line;
+use crate::cli::output::Format;
 use crate::cli::told;
 use crate::metric::quantity::Quantity;
 
@@ -40,26 +41,25 @@ impl Watch {
     /// What to print after this look; as an error, what belongs on standard error, because standard
     /// output has documents only.
     pub(super) fn look(&mut self, answer: Result<Value, String>, now: Timestamp) -> Result<String, String> {
-        let known = answer.as_ref().ok().map(told::items).and_then(|items| print::sum(&items));
+        let known = answer.as_ref().ok().map(told::items).and_then(|items| told::sum(&items));
         if self.course.len() == COURSE {
             self.course.pop_front();
         }
         self.course.push_back(known);
         let is_first = self.last.is_none();
         let changed = self.last.as_ref().is_none_or(|last| !same(last, &answer));
-        let draws = self.is_terminal && self.form == Form::Table;
+        let draws = self.is_terminal && self.form.is_table();
         let text = match (&answer, self.form) {
             _ if !changed && !draws => Ok(String::new()),
-            (Ok(list), Form::Json) => Ok(format!("{list}\n")),
-            (Ok(list), Form::Yaml) => serde_saphyr::to_string(list)
-                .map(|text| format!("---\n{text}"))
-                .map_err(|error| format!("cannot print the answer: {error}")),
-            (Err(sentence), Form::Json | Form::Yaml) => Err(sentence.clone()),
-            (_, Form::Table) if draws => {
+            (Ok(list), Form::Json) => Format::Json.next(list).map_err(|error| error.to_string()),
+            (Ok(list), Form::Yaml) => Format::Yaml.next(list).map_err(|error| error.to_string()),
+            (Ok(list), Form::Name) => Ok(print::names(list)),
+            (Err(sentence), Form::Json | Form::Yaml | Form::Name) => Err(sentence.clone()),
+            (_, Form::Table | Form::Wide) if draws => {
                 let begin = if changed && !is_first { "\n" } else { REDRAW };
                 Ok(format!("{begin}{}", self.line(&answer, now)))
             }
-            (_, Form::Table) => Ok(format!("{}\n", self.line(&answer, now))),
+            (_, Form::Table | Form::Wide) => Ok(format!("{}\n", self.line(&answer, now))),
         };
         self.last = Some(answer);
         text
@@ -67,7 +67,7 @@ impl Watch {
 
     /// What ends it.
     pub(super) fn end(&self) -> &'static str {
-        if self.is_terminal && self.form == Form::Table && self.last.is_some() { "\n" } else { "" }
+        if self.is_terminal && self.form.is_table() && self.last.is_some() { "\n" } else { "" }
     }
 
     fn line(&self, answer: &Result<Value, String>, now: Timestamp) -> String {

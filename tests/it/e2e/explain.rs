@@ -142,7 +142,8 @@ fn explain(world: &World, names: &[String]) -> Vec<String> {
     let kubeconfig = world.cluster.kubeconfig();
     let mut command = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
     let said = run(command.arg("explain").args(names).arg("--kubeconfig").arg(kubeconfig));
-    assert!(said.ok, "{}", said.stderr);
+    // It ends with 1 if a metric has no value, as that of some trials.
+    assert!(said.ok || said.stderr.contains(" not ready"), "{}", said.stderr);
     let (namespace, _) = names[0].split_once('/').unwrap();
     let accounts: Vec<String> = said.stdout.split(&format!("HPA {namespace}/")).skip(1).map(str::to_owned).collect();
     assert_eq!(accounts.len(), names.len(), "{}", said.stdout);

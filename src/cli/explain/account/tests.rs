@@ -48,7 +48,7 @@ fn account_with(object: &Value, replicas: i32, answers: &[Result<Value, String>]
     let heard = heard.collect();
     let now = "2026-11-22T14:00:05Z".parse().unwrap();
     let next_changes = changes.iter().map(|(title, change)| ((*title).to_owned(), (*change).to_owned())).collect();
-    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, next_changes, now })
+    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, next_changes, now }, &[])
 }
 
 fn value(value: &str) -> Result<Value, String> {
@@ -195,7 +195,7 @@ fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let hpa = Autoscaler::in_test(&object);
     let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
     let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), next_changes, now };
-    let text = write(&seen);
+    let text = write(&seen, &[]);
     assert!(text.contains("now         unknown: forbidden") && text.contains("The desired size is unknown"), "{text}");
 }
 
@@ -238,7 +238,7 @@ fn a_selector_that_the_controller_refuses_has_no_answer() {
     let heard = vec![Heard::Asked { answer: Err(question.path().unwrap_err()), question: question.clone() }];
     let workload = Ok(Workload::settled(3));
     let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
-    let text = write(&Seen { hpa: &hpa, workload, heard, next_changes, now });
+    let text = write(&Seen { hpa: &hpa, workload, heard, next_changes, now }, &[]);
     assert!(
         text.contains("  answer    none: the HPA controller refuses its selector and requests nothing: "),
         "{text}"

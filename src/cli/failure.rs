@@ -1,0 +1,126 @@
+//! How a command fails: its error message, what to do about it, and the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Error;
+
+/// What scripts distinguish. Usage errors end with 2, by clap.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Exit {
+    /// A finding or a failure.
+    Failed = 1,
+    /// The cluster or the source can't be reached, so nothing is known.
+    Unreachable = 3,
+}
+
+/// An error with a hint, or with another exit code than 1.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Failure {
+    text: String,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// `text` is `<what>: <cause>`.
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None, exit: Exit::Failed }
+    }
+
+    /// The same for a cluster or a source that can't be reached.
+    pub(super) fn unreachable(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Unreachable, ..Self::new(text) }
+    }
+
+    /// What to do.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Several as one; `None` if there is none. The first hint is the one that is printed.
+    pub(super) fn all(failures: impl IntoIterator<Item = Self>) -> Option<Self> {
+        failures.into_iter().reduce(|all, next| Self {
+            text: format!("{}; {}", all.text, next.text),
+            hint: all.hint.or(next.hint),
+            exit: all.exit.max(next.exit),
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Prints why a command failed. Returns the exit code.
+pub fn report(error: &Error) -> ExitCode {
+    let (text, exit) = described(error);
+    eprintln!("{text}");
+    ExitCode::from(exit as u8)
+}
+
+/// `<what>: <cause>; <what to do>`, for output that has one line for each finding.
+pub(super) fn on_one_line(error: &Error) -> String {
+    let hint = failure(error).and_then(|failure| failure.hint.as_ref());
+    format!("{}{}", text(error), hint.map(|hint| format!("; {hint}")).unwrap_or_default())
+}
+
+/// `error: <what>: <cause>`, with `hint: <what to do>` in the next line where there is one.
+fn described(error: &Error) -> (String, Exit) {
+    let failure = failure(error);
+    let hint = failure.and_then(|failure| failure.hint.as_ref());
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    (format!("error: {}{hint}", text(error)), failure.map_or(Exit::Failed, |failure| failure.exit))
+}
+
+/// What failed, and why. A cause that the text before it contains is not repeated.
+fn text(error: &Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+fn failure(error: &Error) -> Option<&Failure> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_what_and_why_and_the_hint_has_a_line() {
+        let failed = || Failure::unreachable("cannot connect to https://a: refused").hint("start it");
+        for (error, text, exit) in [
+            (anyhow!("b").context("a"), "error: a: b", Exit::Failed),
+            (anyhow!("b").context("a: b"), "error: a: b", Exit::Failed),
+            (failed().into(), "error: cannot connect to https://a: refused\nhint: start it", Exit::Unreachable),
+            (
+                Err::<(), _>(failed()).context("get").unwrap_err(),
+                "error: get: cannot connect to https://a: refused\nhint: start it",
+                Exit::Unreachable,
+            ),
+        ] {
+            assert_eq!(described(&error), (text.to_owned(), exit));
+        }
+        assert_eq!(on_one_line(&failed().into()), "cannot connect to https://a: refused; start it");
+    }
+
+    #[test]
+    fn of_several_the_gravest_exit_code_counts() {
+        let all = Failure::all([Failure::new("a"), Failure::unreachable("b").hint("c")]).unwrap();
+        assert_eq!(all, Failure::unreachable("a; b").hint("c"));
+        assert_eq!(Failure::all([]), None);
+    }
+}

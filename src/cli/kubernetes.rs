@@ -1,0 +1,91 @@
+//! Which Kubernetes it is, as far as it makes a difference to an HPA.
+
+use serde_json::Value;
+
+use super::wire::Wire;
+
+/// What kube-apiserver says of the gate in its metrics, whatever its version; before the value
+/// there is the gate's stage.
+const GATE: &str = "kubernetes_feature_enabled{name=\"HPAScaleToZero\"";
+/// From here on an HPA may have `minReplicas: 0` without a feature gate.
+const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
+/// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
+/// k8s.io/api, which v0.35 has not.
+const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
+/// From here on kube-apiserver's probe of an APIService verifies the certificate, as its questions do.
+const PROBE_VERIFIES: Version = Version { major: 1, minor: 36 };
+
+/// Of Kubernetes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Version {
+    major: u32,
+    minor: u32,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Of the answer to GET /version; a provider may add to the minor: `37+`.
+    pub(super) fn of(answer: &Value) -> Option<Self> {
+        let number = |field: &str| {
+            let text = answer[field].as_str()?;
+            text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        Some(Self { major: number("major")?, minor: number("minor")? })
+    }
+
+    /// Whether an HPA may scale to zero.
+    pub(super) fn scales_to_zero(self) -> bool {
+        self >= SCALES_TO_ZERO
+    }
+
+    /// Whether an APIService that is Available has a certificate that its caBundle vouches for.
+    pub(super) fn probe_verifies(self) -> bool {
+        self >= PROBE_VERIFIES
+    }
+
+    /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
+    pub(super) fn tells_scaled_to_zero(self) -> bool {
+        self >= TELLS_SCALED_TO_ZERO
+    }
+}
+
+/// Whether an HPA may scale to zero here: by the feature gate, for those who may read
+/// kube-apiserver's metrics, else by its version, if that is known.
+pub(super) async fn may_scale_to_zero(wire: &Wire, version: Option<Version>) -> Option<bool> {
+    let metrics = wire.text("/metrics").await.unwrap_or_default();
+    gate(&metrics).or_else(|| version.map(Version::scales_to_zero))
+}
+
+fn gate(metrics: &str) -> Option<bool> {
+    let line = metrics.lines().find(|line| line.starts_with(GATE))?;
+    Some(line.ends_with(" 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn zero_needs_1_37() {
+        for (major, minor, zero) in
+            [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
+        {
+            let answer = json!({"major": major, "minor": minor});
+            assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
+        }
+        assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+    }
+
+    #[test]
+    fn the_gate_is_read_off_the_metrics() {
+        let metrics = |value: &str| {
+            format!(
+                "kubernetes_feature_enabled{{name=\"HPAConfigurableTolerance\",stage=\"BETA\"}} 1\nkubernetes_feature_enabled{{name=\"HPAScaleToZero\",stage=\"BETA\"}} {value}\n"
+            )
+        };
+        assert_eq!([gate(&metrics("1")), gate(&metrics("0")), gate("")], [Some(true), Some(false), None]);
+    }
+}
