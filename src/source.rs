@@ -28,6 +28,7 @@ pub mod rabbitmq;
 pub mod schedule;
 pub mod service;
 pub mod servicebus;
+mod shared_read;
 
 pub use error::{SourceError, Step, Verdict};
 pub use items::{Item, Items, Substitute};
@@ -121,14 +122,15 @@ pub trait Listing: Send + Sync {
     /// until the first list arrives.
     fn again(&self, identity: &str) -> Option<Identified>;
 
-    /// Lists all sources before the deadline. An incomplete list is an error.
-    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>>;
-
-    /// The same, or what was read for another list or source after `since`.
-    fn list_since(&self, _since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
-        let began = Instant::now();
-        async move { Ok(List { members: self.list(by).await?, began }) }.boxed()
+    /// Waits for the turn of the next request, if the listing waits for it before its deadline begins. It is
+    /// not sent if something was read after `since`. `patience`: how long the listing will wait for it.
+    fn wait_turn(&self, _since: Instant, _patience: Duration) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
     }
+
+    /// Lists all sources before the deadline, or returns what was read for another list or source after
+    /// `since`. An incomplete list is an error.
+    fn list(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>>;
 }
 
 /// A source that can be read repeatedly.
@@ -172,6 +174,13 @@ pub trait Source: Send + Sync {
     /// one turn together.
     fn takes_turns(&self) -> bool {
         false
+    }
+
+    /// Waits for the turn of the request that it shares, unless something was read after `since`.
+    /// `patience`: how long the next read will wait for what the request brings. Only for a source that
+    /// [takes turns](Self::takes_turns) by itself.
+    fn wait_turn<'s>(&'s self, _facet: &'s Facet, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
+        std::future::ready(()).boxed()
     }
 
     /// The next change of its value, if that is known in advance.

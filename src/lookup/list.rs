@@ -58,8 +58,8 @@ pub(super) struct ListRead {
     identity: String,
     /// See [`Listing::labels`].
     pub(super) labels: Labels,
-    /// A list or source that was read so long ago is not read again for this list.
-    refresh: Duration,
+    /// A list or source that was read `refresh` ago is not read again for this list.
+    timing: Timing,
     pattern: Pattern,
     listing: Box<dyn Listing>,
     reports: mpsc::UnboundedSender<Report>,
@@ -74,12 +74,12 @@ impl ListRead {
         label: &'static str,
         pattern: &str,
         listing: Box<dyn Listing>,
-        refresh: Duration,
+        timing: Timing,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Self {
         let (title, log_title) = titles(&*listing, pattern);
         let (identity, labels, pattern) = (listing.identity(), listing.labels(), Pattern::new(pattern));
-        Self { id, title, log_title, kind, label, identity, labels, refresh, pattern, listing, reports }
+        Self { id, title, log_title, kind, label, identity, labels, timing, pattern, listing, reports }
     }
 
     /// Whether a source that a selector picks by this label value can be in the list.
@@ -133,8 +133,10 @@ impl Poll for ListRead {
     }
 
     async fn admit(&self, _: &[Namespace], _: bool) -> Admission<()> {
-        // A listing itself waits for the turn of each of its requests.
-        Admission { waited: Duration::ZERO, permit: () }
+        // A listing itself waits for the turns of other requests.
+        let began = Instant::now();
+        self.listing.wait_turn(before(self.timing.refresh), self.timing.timeout).await;
+        Admission { waited: began.elapsed(), permit: () }
     }
 
     fn is_saturated(&self, _: &[Namespace]) -> bool {
@@ -142,7 +144,7 @@ impl Poll for ListRead {
     }
 
     async fn read(&self, by: Instant) -> Result<Instant, SourceError> {
-        let List { members: mut listed, began } = list_sources(&*self.listing, self.refresh, by).await?;
+        let List { members: mut listed, began } = list_sources(&*self.listing, self.timing.refresh, by).await?;
         listed.retain(|listed| self.lists(&listed.name));
         let (applied, published) = oneshot::channel();
         // Without a registry there is no request that could see the sources.
@@ -202,7 +204,7 @@ impl SourceList {
 
 /// One list, which ends soon after the deadline at the latest.
 pub(super) async fn list_sources(listing: &dyn Listing, refresh: Duration, by: Instant) -> Result<List, SourceError> {
-    let listed = listing.list_since(before(refresh), by);
+    let listed = listing.list(before(refresh), by);
     // A listing keeps its deadline itself, and knows the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, listed).await.unwrap_or_else(|_| {
         Err(SourceError::new(

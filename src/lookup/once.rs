@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::list::{list_sources, titles};
 use super::outage::{log_failure, message_with_grant};
-use super::reading::read_source;
+use super::reading::{before, read_source};
 use super::{SourceConfig, Timing, title};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
@@ -27,6 +27,7 @@ pub struct Single {
 pub async fn read_once(single: &Single, clock: Clock) -> Result<Items, String> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
+    source.wait_turn(&Facet::WHOLE, before(timing.refresh), timing.timeout).await;
     let read = read_source(&**source, &Facet::WHOLE, timing.refresh, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
         log_failure(title, &error);
@@ -45,6 +46,7 @@ pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>
         Opened::Many(listing) => listing,
     };
     let timestamp = clock();
+    listing.wait_turn(before(timing.refresh), timing.timeout).await;
     let listed = list_sources(&*listing, timing.refresh, Instant::now() + timing.timeout).await.map_err(|error| {
         let (title, log_title) = titles(&*listing, &name);
         log_failure(&log_title, &error);

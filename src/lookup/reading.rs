@@ -49,10 +49,8 @@ pub(super) struct SourceRead {
     pub(super) source: Arc<dyn Source>,
     pub(super) facet: Facet,
     pub(super) meters: Meters,
-    /// What was read for another source longer ago is too old.
-    pub(super) refresh: Duration,
-    /// When it stops being used.
-    pub(super) idle_after: Duration,
+    /// What was read for another source more than `refresh` ago is too old.
+    pub(super) timing: Timing,
     /// The share of a part in the limit of parts. It is released with the reading.
     pub(super) _held: Option<HeldPart>,
 }
@@ -134,12 +132,15 @@ impl Poll for SourceRead {
     }
 
     fn owners(&self, notes: &Notes, now: Instant) -> Vec<Namespace> {
-        notes.consumers.owners(now, self.idle_after)
+        notes.consumers.owners(now, self.timing.idle_after)
     }
 
     async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission<Self::Permit> {
+        let began = Instant::now();
+        self.source.wait_turn(&self.facet, before(self.timing.refresh), self.timing.timeout).await;
+        let shared = began.elapsed();
         let admitted = self.source.admit(owners, urgent).await;
-        Admission { waited: admitted.waited, permit: Box::new(admitted.permit) }
+        Admission { waited: shared + admitted.waited, permit: Box::new(admitted.permit) }
     }
 
     fn is_saturated(&self, owners: &[Namespace]) -> bool {
@@ -148,7 +149,7 @@ impl Poll for SourceRead {
 
     async fn read(&self, by: Instant) -> Result<Arc<Items>, SourceError> {
         let began = Instant::now();
-        let result = read_source(&*self.source, &self.facet, self.refresh, by).await;
+        let result = read_source(&*self.source, &self.facet, self.timing.refresh, by).await;
         self.meters.read_took(self.kind, result.as_ref().err(), began.elapsed());
         result.map(Arc::new)
     }

@@ -82,8 +82,7 @@ impl ReadingsMaker {
             source: source.clone(),
             facet: Facet::WHOLE,
             meters: context.meters.clone(),
-            refresh: timing.refresh,
-            idle_after: timing.idle_after,
+            timing,
             _held: None,
         };
         let whole = Reading::of(read, timing, &context);
@@ -192,8 +191,7 @@ impl Readings {
             source: self.source.clone(),
             facet,
             meters: self.context.meters.clone(),
-            refresh: self.timing.refresh,
-            idle_after: self.timing.idle_after,
+            timing: self.timing,
             _held: held,
         }
     }

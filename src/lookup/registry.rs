@@ -151,7 +151,7 @@ impl Registry {
         self.next_list += 1;
         let (label, timing, context) = (kind.label_of(key.definition.form), key.timing, &self.maker.context);
         let (id, reports) = (ListId(self.next_list), self.reports.clone());
-        let read = ListRead::new(id, kind, label, &key.name, listing, timing.refresh, reports);
+        let read = ListRead::new(id, kind, label, &key.name, listing, timing, reports);
         let list = SourceList::of(read, timing, context.clock, context.tasks.clone());
         ListedSources { key, kind, list, members: Arc::default(), timing, before: known.clone() }
     }

@@ -66,6 +66,8 @@ struct Fake {
     service: Upstream,
     /// How long each read has to wait for its turn, if it is due 5 s after the one before began.
     queued: Mutex<Duration>,
+    /// How long each read waits for the turn of a request that sources share.
+    shared: Mutex<Duration>,
     /// When a read that fails says to come back.
     retry_after: Mutex<Option<Duration>>,
 }
@@ -80,6 +82,7 @@ impl Fake {
             takes: Duration::from_millis(50),
             service: Upstream::new(Limits::new(2, "")),
             queued: Mutex::default(),
+            shared: Mutex::default(),
             retry_after: Mutex::default(),
         })
     }
@@ -104,6 +107,15 @@ impl Fake {
 }
 
 impl Source for Arc<Fake> {
+    fn takes_turns(&self) -> bool {
+        !self.shared.lock().unwrap().is_zero()
+    }
+
+    fn wait_turn<'s>(&'s self, _: &'s Facet, _: Instant, _: Duration) -> BoxFuture<'s, ()> {
+        let shared = *self.shared.lock().unwrap();
+        tokio::time::sleep(shared).boxed()
+    }
+
     fn upstream(&self) -> Option<NextRequest<'_>> {
         let waits = !self.queued.lock().unwrap().is_zero();
         waits.then(|| NextRequest { upstream: &self.service, host: None, key: String::new() })

@@ -5,6 +5,7 @@
 //! returns the ready messages only, and 0 of a quorum queue that has no leader.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -107,8 +108,7 @@ struct QueueSource {
 impl QueueSource {
     async fn items(&self, facet: &Facet, since: Instant, by: Instant) -> Result<Items, SourceError> {
         let Vhost { name: vhost, lists, .. } = &*self.vhost;
-        let list = if facet.is_apart() { &lists.rates } else { &lists.counts };
-        let snapshot = list.read(since, by).await?;
+        let snapshot = lists.of(facet).get(since, by).await?;
         let about = self.about();
         let listed = snapshot.queue(vhost, &self.name).ok_or_else(|| trouble::not_listed(&about))?;
         if listed.is_lost() {
@@ -152,6 +152,10 @@ impl Source for QueueSource {
     fn takes_turns(&self) -> bool {
         true
     }
+
+    fn wait_turn<'s>(&'s self, facet: &'s Facet, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
+        self.vhost.lists.of(facet).wait_turn(since, patience).boxed()
+    }
 }
 
 /// The counts of a queue.
@@ -181,8 +185,6 @@ fn settled(listed: &Listed, value: Quantity) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::page::Queue;

@@ -5,6 +5,7 @@
 //! as much as ten messages, so there is a low limit on the rate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -159,7 +160,7 @@ impl EntitySource {
             let entity = entity.map_err(|error| trouble::of_entity(client, &self.path, &error))?;
             return Ok(Items::new(vec![self.item(&entity)?]));
         };
-        let snapshot = list.read(since, by).await?;
+        let snapshot = list.get(since, by).await?;
         match snapshot.entity(self.path.name()) {
             Some(entity) => Ok(Items::new(vec![self.item(entity)?]).read_at(snapshot.began)),
             // The list is complete.
@@ -234,10 +235,17 @@ impl Source for EntitySource {
     }
 
     fn upstream(&self) -> Option<NextRequest<'_>> {
-        Some(self.bus.next_request())
+        Some(list::next_request(&self.bus.client))
     }
 
     fn takes_turns(&self) -> bool {
         self.list.is_some()
+    }
+
+    fn wait_turn<'s>(&'s self, _: &'s Facet, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
+        match &self.list {
+            Some(list) => list.wait_turn(since, patience).boxed(),
+            None => std::future::ready(()).boxed(),
+        }
     }
 }

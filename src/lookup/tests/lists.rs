@@ -12,6 +12,8 @@ pub(super) struct FakeListing {
     lists: AtomicU64,
     /// How long ago the list was read for something else.
     age: Mutex<Duration>,
+    /// How long each list waits for its turn.
+    turn: Mutex<Duration>,
     pub(super) fake: Arc<Fake>,
 }
 
@@ -36,6 +38,7 @@ impl FakeListing {
             identity,
             lists: AtomicU64::new(0),
             age: Mutex::default(),
+            turn: Mutex::default(),
             fake: Fake::new(),
         })
     }
@@ -70,7 +73,13 @@ impl Listing for Arc<FakeListing> {
         Some(Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) })
     }
 
-    fn list(&self, _: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
+    fn wait_turn(&self, _: Instant, _: Duration) -> BoxFuture<'_, ()> {
+        let turn = *self.turn.lock().unwrap();
+        tokio::time::sleep(turn).boxed()
+    }
+
+    fn list(&self, _: Instant, _: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+        let began = Instant::now() - *self.age.lock().unwrap();
         async move {
             self.lists.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -87,14 +96,10 @@ impl Listing for Arc<FakeListing> {
             })?;
             let source =
                 |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(self.fake.clone()) };
-            Ok(listed.into_iter().map(|(name, identity)| Listed { name, source: source(&identity) }).collect())
+            let listed = listed.into_iter().map(|(name, identity)| Listed { name, source: source(&identity) });
+            Ok(List { members: listed.collect(), began })
         }
         .boxed()
-    }
-
-    fn list_since(&self, _: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
-        let began = Instant::now() - *self.age.lock().unwrap();
-        async move { Ok(List { members: self.list(by).await?, began }) }.boxed()
     }
 }
 
@@ -399,6 +404,16 @@ async fn a_source_that_moves_between_a_list_and_an_entry_of_its_own_keeps_its_va
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_waits_for_its_turn_before_its_deadline_begins() {
+    let listing = FakeListing::of(&[("a", "1")]);
+    *listing.turn.lock().unwrap() = Duration::from_secs(2);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
+    let (began, before) = (Instant::now(), listing.lists());
+    assert_eq!((scene.names("queue=a").await.unwrap().as_str(), listing.lists() - before), ("a", 1));
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it_waited_for() {
     let (tasks, mut loops) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
@@ -408,7 +423,7 @@ async fn a_request_goes_on_only_when_the_registry_has_published_the_list_that_it
         "queue",
         "a*",
         Box::new(FakeListing::of(&[("a", "1"), ("b", "2")])),
-        Timing::default().refresh,
+        Timing::default(),
         reports,
     );
     let list = list::SourceList::of(read, Timing::default(), clock, tasks);

@@ -22,6 +22,26 @@ impl Fake {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_that_sources_share_takes_nothing_of_the_deadline() {
+    let fake = Fake::new();
+    let scene = scene(&[("orders", "shop", fake.clone())]);
+    scene.kept().await;
+    // Longer than the deadline of a read.
+    *fake.shared.lock().unwrap() = Duration::from_secs(10);
+    seconds(28.0).await;
+    scene.age().await;
+    let before = fake.reads();
+    for _ in 0..300 {
+        let requested = Instant::now();
+        let age = scene.age().await;
+        assert!(requested.elapsed() < Duration::from_millis(1) && age <= 17.0, "{age} {:?}", requested.elapsed());
+        seconds(1.0).await;
+    }
+    assert_eq!(scene.catalog.throttled(), Duration::from_secs(10));
+    assert!((19..=21).contains(&(fake.reads() - before)), "{}", fake.reads() - before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_turns_are_waited_for_values_are_older_and_answers_are_not_slower() {
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);

@@ -325,7 +325,7 @@ mod tests {
         let (connection, _emulator, _dir) = scene().await;
         let Opened::Many(listing) = connection.open(QUEUE, &one()).unwrap() else { panic!("named") };
         let by = Instant::now() + Duration::from_secs(30);
-        let listed = listing.list(by).await.unwrap();
+        let listed = listing.list(by, by).await.unwrap().members;
         assert!(listing.naming().contains("OCI_QUEUE_NAME"));
         assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
         assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
@@ -342,7 +342,7 @@ mod tests {
             let throttled = Rule::from(Fault::Status(http::StatusCode::TOO_MANY_REQUESTS));
             let headers = [(http::header::RETRY_AFTER, http::HeaderValue::from_static("7"))].into_iter().collect();
             emulator.set_faults(vec![Rule { operation: Some(operation), headers, ..throttled }]);
-            let error = listing.list(Instant::now() + Duration::from_secs(30)).await.err().unwrap();
+            let error = listing.list(Instant::now(), Instant::now() + Duration::from_secs(30)).await.err().unwrap();
             assert_eq!(error.retry_after, Some(Duration::from_secs(7)), "{error:?}");
         }
     }

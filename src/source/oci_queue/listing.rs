@@ -3,8 +3,8 @@
 use std::fmt::Arguments;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::time::Instant;
 
 use super::QueueSource;
@@ -15,7 +15,7 @@ use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::{self, Client};
-use crate::source::{Identified, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
 
 /// Queues whose names come from the control plane.
 pub(super) struct QueueListing {
@@ -101,11 +101,13 @@ impl Listing for QueueListing {
         Some(self.source(identity.parse().ok()?, fixed, None))
     }
 
-    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        match &self.scope {
+    fn list(&self, _: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+        let began = Instant::now();
+        let listed = match &self.scope {
             Scope::Compartment(id) => self.of_compartment(id, by).boxed(),
             Scope::Queue(id, fixed) => self.of_queue(id, fixed.as_ref(), by).boxed(),
-        }
+        };
+        listed.map_ok(move |members| List { members, began }).boxed()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::list::{COUNTS, QueueList, RATES};
+use super::list::{COUNTS, ListRead, QueueList, RATES};
 use super::listing::QueueListing;
 use super::path;
 use super::vhost::{Lists, Vhost};
@@ -66,7 +66,8 @@ impl Broker {
         if let Some(lists) = known.get(&path).and_then(Weak::upgrade) {
             return lists;
         }
-        let list = |query| Arc::new(QueueList::new(self.service.clone(), path.clone(), query));
+        let list =
+            |query| Arc::new(QueueList::new(ListRead { service: self.service.clone(), path: path.clone(), query }));
         let lists = Arc::new(Lists { counts: list(COUNTS), rates: list(RATES) });
         known.insert(path, Arc::downgrade(&lists));
         lists

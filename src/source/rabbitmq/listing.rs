@@ -1,9 +1,10 @@
 //! Lists the queues of a vhost, of which an entry takes those that match.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, TryFutureExt as _};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ pub(super) struct QueueListing(pub(super) Arc<Vhost>);
 impl QueueListing {
     async fn queues(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
         let Self(vhost) = self;
-        let snapshot = vhost.lists.counts.read(since, by).await.map_err(SourceError::of_list)?;
+        let snapshot = vhost.lists.counts.get(since, by).await.map_err(SourceError::of_list)?;
         let listed = |name: &str| Listed { name: name.to_owned(), source: vhost.source(name) };
         Ok(List { members: snapshot.names(&vhost.name).map(listed).collect(), began: snapshot.began })
     }
@@ -47,11 +48,11 @@ impl Listing for QueueListing {
         Some(self.0.source(&queue.decode_utf8().ok()?))
     }
 
-    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        self.queues(Instant::now(), by).map_ok(|list| list.members).boxed()
+    fn wait_turn(&self, since: Instant, patience: Duration) -> BoxFuture<'_, ()> {
+        self.0.lists.counts.wait_turn(since, patience).boxed()
     }
 
-    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+    fn list(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
         self.queues(since, by).boxed()
     }
 }

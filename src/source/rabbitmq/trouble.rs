@@ -14,7 +14,6 @@ const NOT_LISTED: &str =
     "Check `queue` and `vhost`: RabbitMQ lists no such queue, or the user has no permission on the vhost.";
 const LATE: &str =
     "Check the network path from this pod to RabbitMQ, and its nodes: a list waits for a node that is down.";
-const CROWDED: &str = "More requests are due than `maxRequestsPerSecond` and `maxInFlight` of the connection allow.";
 const CHANGED: &str = "Wait. If this stays, clients declare and delete queues all the time: use another vhost.";
 const NO_LIST: &str = "Check that `url` is the management API of RabbitMQ 3.10 or newer. The log has more.";
 const NO_COUNTS: &str = "A queue has counts some seconds after it was declared. If this stays, check that the management plugin runs on its node.";
@@ -60,11 +59,6 @@ pub(super) fn is_out_of_range(failure: &Failure) -> bool {
 /// A read that waited for another one until its own deadline.
 pub(super) fn late(path: &str) -> SourceError {
     trouble(Step::Read, "timed out", LATE, path)
-}
-
-/// A read that waited for its turn until its deadline.
-pub(super) fn crowded(path: &str) -> SourceError {
-    trouble(Step::Read, "timed out before it was sent", CROWDED, path)
 }
 
 /// Pages that are not the whole list.

@@ -7,6 +7,7 @@ use super::list::QueueList;
 use crate::metric::Labels;
 use crate::metric::names::escaped;
 use crate::source::Identified;
+use crate::source::facet::Facet;
 
 /// A vhost of a broker.
 pub(super) struct Vhost {
@@ -22,6 +23,15 @@ pub(super) struct Vhost {
 pub(super) struct Lists {
     pub(super) counts: Arc<QueueList>,
     pub(super) rates: Arc<QueueList>,
+}
+
+// === impl Lists ===
+
+impl Lists {
+    /// That which has this part of a queue's values.
+    pub(super) fn of(&self, facet: &Facet) -> &Arc<QueueList> {
+        if facet.is_apart() { &self.rates } else { &self.counts }
+    }
 }
 
 // === impl Vhost ===

@@ -5,13 +5,13 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::list::EntityList;
+use super::list::{EntityList, ListRead};
 use super::{CONNECTION, EntitySource, TOPIC};
 use crate::azure::Client;
 use crate::azure::path::{EntityPath, FeedPath};
 use crate::metric::Labels;
 use crate::metric::selectable::selectable;
-use crate::source::{Identified, NextRequest};
+use crate::source::Identified;
 
 /// A namespace as one connection reads it.
 pub(super) struct Bus {
@@ -61,14 +61,8 @@ impl Bus {
         if let Some(list) = known.get(&feed).and_then(Weak::upgrade) {
             return list;
         }
-        let list = Arc::new(EntityList::new(self.client.clone(), feed.clone()));
+        let list = Arc::new(EntityList::new(ListRead { client: self.client.clone(), feed: feed.clone() }));
         known.insert(feed, Arc::downgrade(&list));
         list
-    }
-
-    /// The next request to the namespace.
-    pub(super) fn next_request(&self) -> NextRequest<'_> {
-        let (host, key) = self.client.next_request();
-        NextRequest { upstream: self.client.upstream(), host: Some(host), key }
     }
 }

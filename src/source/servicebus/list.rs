@@ -1,34 +1,28 @@
-//! A list of entities that many sources share: it is read at most once at a time, and what was read serves
-//! every source for which it is new enough. So all queues of a namespace, or all subscriptions of a topic,
+//! A list of entities, which many sources share: all queues of a namespace, or all subscriptions of a topic,
 //! cost one request for each 99 of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::trouble;
 use crate::azure::atom::Entity;
 use crate::azure::path::{EntityName, FeedPath};
 use crate::azure::{Client, PAGE_SIZE};
-use crate::source::SourceError;
+use crate::source::shared_read::{Shared, SharedRead, Turn};
+use crate::source::{NextRequest, SourceError};
 
 /// The most pages of a list: 10,000 entities, as many as a namespace can have.
 const PAGES_MAX: usize = 102;
 
-/// A list of entities.
-pub(super) struct EntityList {
-    client: Arc<Client>,
-    feed: FeedPath,
-    /// Locked while the list is read. A read that was aborted leaves none.
-    last: Mutex<Option<Last>>,
-}
+/// A list of entities, and what is known of it.
+pub(super) type EntityList = Shared<ListRead>;
 
-/// What the last read brought. A failure is shared as well, because it costs as many requests.
-struct Last {
-    began: Instant,
-    result: Result<Arc<Snapshot>, SourceError>,
+/// How a list of entities is read.
+pub(super) struct ListRead {
+    pub(super) client: Arc<Client>,
+    pub(super) feed: FeedPath,
 }
 
 /// The entities of one read.
@@ -53,35 +47,25 @@ impl Snapshot {
     }
 }
 
-// === impl EntityList ===
+// === impl ListRead ===
 
-impl EntityList {
-    /// A list that is not read yet.
-    pub(super) fn new(client: Arc<Client>, feed: FeedPath) -> Self {
-        Self { client, feed, last: Mutex::default() }
+impl SharedRead for ListRead {
+    type Value = Snapshot;
+
+    fn next_request(&self) -> NextRequest<'_> {
+        next_request(&self.client)
     }
 
-    /// What was read after `since`, by this call or by another one.
-    pub(super) async fn read(&self, since: Instant, by: Instant) -> Result<Arc<Snapshot>, SourceError> {
-        let lock = tokio::time::timeout_at(by, self.last.lock()).await;
-        let mut last = lock.map_err(|_| trouble::late(&self.feed))?;
-        if let Some(last) = last.as_ref().filter(|last| last.began > since) {
-            return last.result.clone();
-        }
-        *last = None;
-        let (host, key) = self.client.next_request();
-        let turn = self.client.upstream().admit(Some(&host), &key, &[], true);
-        let turn = tokio::time::timeout_at(by, turn).await;
-        let began = Instant::now();
-        let listed = match turn {
-            Ok(_admitted) => self.pages(by).await,
-            Err(_) => Err(trouble::crowded(&self.feed)),
-        };
-        let result = listed.map(|entities| Arc::new(Snapshot { began, entities }));
-        *last = Some(Last { began, result: result.clone() });
-        result
+    async fn read(&self, turn: Turn<Snapshot>) -> Result<Snapshot, SourceError> {
+        Ok(Snapshot { began: turn.began, entities: self.pages(turn.by).await? })
     }
 
+    fn late(&self) -> SourceError {
+        trouble::late(&self.feed)
+    }
+}
+
+impl ListRead {
     /// All entities. A list that changes between two of its pages is read once more.
     async fn pages(&self, by: Instant) -> Result<HashMap<String, Entity>, SourceError> {
         for is_first in [true, false] {
@@ -112,4 +96,10 @@ impl EntityList {
         }
         Err(trouble::too_long(&self.feed))
     }
+}
+
+/// The next request to a namespace.
+pub(super) fn next_request(client: &Client) -> NextRequest<'_> {
+    let (host, key) = client.next_request();
+    NextRequest { upstream: client.upstream(), host: Some(host), key }
 }

@@ -1,9 +1,10 @@
 //! Lists queues or the subscriptions of a topic, of which an entry takes those that match.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::time::Instant;
 
 use super::bus::Bus;
@@ -28,7 +29,7 @@ impl EntityListing {
     }
 
     async fn entities(&self, since: Instant, by: Instant) -> Result<List, SourceError> {
-        let snapshot = self.list.read(since, by).await.map_err(SourceError::of_list)?;
+        let snapshot = self.list.get(since, by).await.map_err(SourceError::of_list)?;
         // A name that the service itself would not allow can't be requested.
         let listed = |name: &str| Some(Listed { name: name.to_owned(), source: self.source(name.parse().ok()?) });
         Ok(List { members: snapshot.names().filter_map(listed).collect(), began: snapshot.began })
@@ -72,11 +73,11 @@ impl Listing for EntityListing {
         Some(self.source(name.strip_prefix('/')?.parse().ok()?))
     }
 
-    fn list(&self, by: Instant) -> BoxFuture<'_, Result<Vec<Listed>, SourceError>> {
-        self.entities(Instant::now(), by).map_ok(|list| list.members).boxed()
+    fn wait_turn(&self, since: Instant, patience: Duration) -> BoxFuture<'_, ()> {
+        self.list.wait_turn(since, patience).boxed()
     }
 
-    fn list_since(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
+    fn list(&self, since: Instant, by: Instant) -> BoxFuture<'_, Result<List, SourceError>> {
         self.entities(since, by).boxed()
     }
 }

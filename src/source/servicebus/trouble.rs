@@ -33,8 +33,6 @@ const NO_RESPONSE: &str = "Check that no proxy answers for Service Bus: `endpoin
 const NO_COUNTS: &str = "Wait: the service does so while it limits its clients. If it stays, raise `refresh`.";
 const NO_NUMBER: &str = "This is a failure of Service Bus, or of a proxy in front of it.";
 const TOPIC: &str = "A topic has no messages of its own: name one of its subscriptions by `topic` and `subscription`.";
-const LATE: &str = "Check the network path from this pod to the namespace, and the service's status.";
-const CROWDED: &str = "More requests are due than `maxRequestsPerSecond` and `maxInFlight` of the connection allow.";
 const CHANGED: &str = "Wait until no more queues or subscriptions are created and deleted.";
 const TOO_LONG: &str = "Read single queues or subscriptions, or those of one topic.";
 
@@ -133,12 +131,7 @@ pub(super) fn no_number(path: &EntityPath, name: &'static str) -> SourceError {
 
 /// A read that waited for another one until its own deadline.
 pub(super) fn late(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "timed out", LATE, &feed.to_string())
-}
-
-/// A read that waited for its turn until its deadline.
-pub(super) fn crowded(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "timed out before it was sent", CROWDED, &feed.to_string())
+    trouble(Step::Read, "timed out", NETWORK, &feed.to_string())
 }
 
 /// A list that changed each time between two of its pages.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use depthgauge::config::Config;
+use depthgauge::source::facet::Facet;
+use depthgauge::source::{KINDS, Opened};
 use serde_json::{Value, json};
 
 use super::{config, get, length, one, source, values};
@@ -88,6 +91,34 @@ async fn all_queues_together_are_read_once_every_refresh() {
     .await;
     let most = 1 + began.elapsed().as_millis() / REFRESH.as_millis();
     assert!(counted as u128 <= most, "{counted} requests in the time of {most}");
+}
+
+#[tokio::test]
+async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
+    const LONG: Duration = Duration::from_secs(20);
+    let broker = broker(SHOP).await;
+    let sources = [source(&json!({"match": "*"}))];
+    let url = format!("http://{}", broker.address);
+    let text = config(&url, &json!({"maxRequestsPerSecond": 1}), &json!({"refresh": SLOW}), &sources);
+    crate::support::crypto();
+    let config = Config::parse(&text, KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let Opened::Many(listing) = config.open(jiff::Timestamp::now).unwrap().remove(0).source else { panic!("one") };
+    let by = || tokio::time::Instant::now() + LONG;
+    let members = listing.list(tokio::time::Instant::now(), by()).await.unwrap().members;
+    // Each list has two pages, so the next one has its turn 2 s later.
+    let since = tokio::time::Instant::now();
+    listing.wait_turn(since, LONG).await;
+    assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+    listing.list(since, by()).await.unwrap();
+    let member = &members[0].source.source;
+    for (facet, requests) in [(Facet::WHOLE, 6), (Facet::APART, 8)] {
+        let since = tokio::time::Instant::now();
+        member.wait_turn(&facet, since, LONG).await;
+        assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+        // A 0 may not count yet.
+        let _ = member.read_since(&facet, since, by()).await;
+        assert_eq!(broker.count(), requests);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,13 @@
 //! What is requested, and what is served.
 
+use depthgauge::config::Config;
+use depthgauge::source::facet::Facet;
+use depthgauge::source::{KINDS, Opened};
 use serde_json::json;
+use tokio::time::{Duration, Instant};
 
-use super::{ACTIVE, DEAD_LETTER, SCHEDULED, Scene, active, get, message, often, once, one, values};
+use super::stub::Trouble;
+use super::{ACTIVE, DEAD_LETTER, POLICY, SCHEDULED, Scene, active, get, message, often, once, one, values};
 use crate::support::eventually;
 
 #[tokio::test]
@@ -127,6 +132,53 @@ async fn a_list_that_changes_between_its_pages_is_read_again() {
     let sum: u64 = all.iter().map(|value| value.parse::<u64>().unwrap()).sum();
     assert_eq!((all.len(), sum), (149, 7));
     assert_eq!(scene.bus.count(), 4, "two pages twice");
+}
+
+#[tokio::test]
+async fn a_source_with_little_time_takes_none_from_others() {
+    let scene = Scene::new().await;
+    for (name, count) in [("orders", 3), ("invoices", 5)] {
+        scene.bus.add_queue(name);
+        scene.bus.send(&format!("/{name}"), count);
+    }
+    let sources = [json!({"match": "orders", "timeout": "300ms"}), json!({"match": "invoices"})];
+    let server = scene.serve(&once(), &sources).await;
+    scene.bus.set_trouble(Some(Trouble::Silent));
+    let other = async {
+        eventually("the list is read", async || (scene.bus.count() == 1).then_some(())).await;
+        scene.bus.set_trouble(None);
+        active(&server, "queue=invoices").await
+    };
+    let (impatient, other) = tokio::join!(active(&server, "queue=orders"), other);
+    let (code, text) = impatient.unwrap_err();
+    assert!(code == 503 && text.contains("timed out (operation: list)"), "{text}");
+    assert_eq!(other, one("5"));
+}
+
+#[tokio::test]
+async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
+    const LONG: Duration = Duration::from_secs(20);
+    let scene = Scene::new().await;
+    for number in 0..250 {
+        scene.bus.add_queue(&format!("queue-{number:03}"));
+    }
+    let mut config = scene.config(&scene.sas(POLICY), &once(), &[json!({"match": "queue-*"})]);
+    config["connections"]["bus"]["maxRequestsPerSecond"] = json!(2);
+    crate::support::crypto();
+    let config = Config::parse(&config.to_string(), KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let Opened::Many(listing) = config.open(jiff::Timestamp::now).unwrap().remove(0).source else { panic!("one") };
+    let list = async || listing.list(Instant::now(), Instant::now() + LONG).await.unwrap();
+    let members = list().await.members;
+    // Each list has three pages, so the next one has its turn 1.5 s later.
+    let (since, member) = (Instant::now(), &members[0].source.source);
+    listing.wait_turn(since, LONG).await;
+    assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+    listing.list(since, Instant::now() + LONG).await.unwrap();
+    let since = Instant::now();
+    member.wait_turn(&Facet::WHOLE, since, LONG).await;
+    assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+    member.read_since(&Facet::WHOLE, since, Instant::now() + LONG).await.unwrap();
+    assert_eq!(scene.bus.count(), 9);
 }
 
 #[tokio::test]

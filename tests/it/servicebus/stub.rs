@@ -66,6 +66,8 @@ pub(crate) enum Trouble {
     NoCounts,
     /// Its firewall refuses the client.
     Firewall,
+    /// It gives no answer.
+    Silent,
 }
 
 // === impl Stub ===
@@ -170,6 +172,7 @@ impl State {
             Some(Trouble::Firewall) => {
                 return error(401, "Ip has been prevented to connect to the endpoint. TrackingId:1_G1");
             }
+            Some(Trouble::Silent) => return (0, String::new()),
             Some(Trouble::NoCounts) | None => {}
         }
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
