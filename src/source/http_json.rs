@@ -1,7 +1,6 @@
 //! Numbers in documents over HTTP as a kind of source: JSON or YAML, from which a JSONPath picks one number, and
 //! metrics as programs expose them. KEDA calls it `metrics-api`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -20,6 +19,7 @@ use super::{
 use crate::exposition::ACCEPT;
 use crate::http::Protocol;
 use crate::http::base::{BaseUrl, encoded};
+use crate::metric::Clock;
 
 mod content;
 mod json_path;
@@ -46,16 +46,16 @@ pub const HTTP_JSON: Kind = Kind {
         doc: "A service over HTTP.",
         keys: &[service::KEYS],
         warn: |_| Vec::new(),
-        connect: |_, context| Ok(Arc::new(Origins(Services::new(context, Protocol::default())))),
+        connect: |_, context| {
+            let services = Services::new(context, Protocol::default());
+            Ok(Arc::new(Origins { services, clock: context.clock }))
+        },
     },
     environment: None,
     conflicts,
     changes: |_, _| Vec::new(),
     warn: |definition: &Definition| service::warnings(&definition.entry),
 };
-
-/// The key of [`service::KEYS`] with the headers of requests.
-const HEADERS: &str = "headers";
 
 const URL: Key = Key {
     doc: "The URL of the document: http:// or https://, without user, query and fragment. Query parameters belong in `params`.",
@@ -80,7 +80,10 @@ const FORMAT: Key = Key::new(
 
 /// The services of all entries. Entries whose origin, TLS, credentials, headers, proxy and limits are equal share
 /// one.
-struct Origins(Services);
+struct Origins {
+    services: Services,
+    clock: Clock,
+}
 
 /// A document.
 struct Document {
@@ -92,37 +95,37 @@ struct Document {
     key: String,
     content: Content,
     rules: ItemRules,
+    /// Determines which samples are old.
+    clock: Clock,
 }
 
 impl Connection for Origins {
     fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
         let url: BaseUrl = entry.parsed(URL.name)?.ok_or_else(|| OpenError("`url` is missing".to_owned()))?;
         let content = Content::of(entry).map_err(OpenError)?;
-        let service = self.0.service(&service_keys(entry, &url, content.format()))?;
+        let service = self.services.service(&service_keys(entry, &url))?;
+        // A program that has several formats must know which ones are read.
+        let service = match content.format() {
+            Format::Prometheus => service.accepting(ACCEPT),
+            Format::Json | Format::Yaml => service,
+        };
         let params: Vec<(String, String)> =
             entry.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let rules = ItemRules::of(entry);
         let path = url.url().path().to_owned();
         let identity = rules.identity(&format!("{} {path} {params:?} {content}", service.identity()));
         let key = encoded(params.iter().map(|(name, value)| (&**name, &**value)));
-        let document = Document { service, path, params, key, content, rules };
+        let document = Document { service, path, params, key, content, rules, clock: self.clock };
         Ok(Opened::One(Identified { identity, source: Box::new(document) }))
     }
 }
 
 /// The keys of the service of an entry: those of the entry, with the origin of the URL. `params` differ between
-/// documents of one service. A program that has several formats must know which ones are read.
-fn service_keys(entry: &Values, url: &BaseUrl, format: Format) -> Values {
+/// documents of one service.
+fn service_keys(entry: &Values, url: &BaseUrl) -> Values {
     let names = service::KEYS.iter().map(|key| key.name).filter(|name| *name != "params");
     let keys: Values = names.filter_map(|name| Some((name, entry.get(name)?.clone()))).collect();
-    let keys = keys.with(URL.name, keys::Value::Text(url.origin()));
-    let mut headers: BTreeMap<String, String> =
-        entry.map(HEADERS).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if format != Format::Prometheus || headers.keys().any(|name| name.eq_ignore_ascii_case("accept")) {
-        return keys;
-    }
-    headers.insert("Accept".to_owned(), ACCEPT.to_owned());
-    keys.with(HEADERS, keys::Value::Map(headers))
+    keys.with(URL.name, keys::Value::Text(url.origin()))
 }
 
 /// A `value` that does not fit the format, and a key that does not fit it.
@@ -144,7 +147,7 @@ impl Document {
         let params: Vec<(&str, &str)> = self.params.iter().map(|(name, value)| (&**name, &**value)).collect();
         let response = self.service.get(&self.path, &self.key, &params, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.path, &failure))?;
-        let points = self.content.points(&response)?;
+        let points = self.content.points(&response, (self.clock)())?;
         self.rules.items(points.found, &points.nothing)
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::header::{ACCEPT, HeaderValue};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -38,7 +39,11 @@ pub type Failure = client::authorize::Failure<SignInError>;
 
 /// A service. Clones share their connections, credentials and limits.
 #[derive(Clone, Debug)]
-pub struct Service(Arc<Inner>);
+pub struct Service {
+    inner: Arc<Inner>,
+    /// What requests accept, unless the config has this header.
+    accept: Option<&'static str>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -68,6 +73,7 @@ struct Call<'c> {
     key: &'c str,
     query: &'c [(&'c str, &'c str)],
     form: Option<&'c [(&'c str, &'c str)]>,
+    accept: Option<&'static str>,
     /// [`Request::admitted`]
     admitted: bool,
 }
@@ -78,7 +84,17 @@ impl Service {
     /// Opens the service of a connection or entry with these keys: reads the files that they name, and sends
     /// nothing.
     pub fn open(values: &Values, context: Context, protocol: Protocol) -> Result<Self, OpenError> {
-        open::open(values, context, protocol).map(|inner| Self(Arc::new(inner)))
+        open::open(values, context, protocol).map(|inner| Self::of(Arc::new(inner)))
+    }
+
+    fn of(inner: Arc<Inner>) -> Self {
+        Self { inner, accept: None }
+    }
+
+    /// The same service, whose requests have this header `Accept`, unless the config has another one.
+    #[must_use]
+    pub fn accepting(self, accept: &'static str) -> Self {
+        Self { accept: Some(accept), ..self }
     }
 
     /// The first GET of a read: it is the request of [`Self::next_request`], which waited for its turn.
@@ -87,7 +103,7 @@ impl Service {
     /// empty path is the URL itself. `key` distinguishes requests of one path of which some may fail while
     /// others do not; see [`Request::key`].
     pub async fn get(&self, path: &str, key: &str, query: &[(&str, &str)], by: Instant) -> Result<Response, Failure> {
-        self.send(Call { path, key, query, form: None, admitted: true }, by).await
+        self.send(Call { path, key, query, form: None, accept: self.accept, admitted: true }, by).await
     }
 
     /// A further GET of the same read, such as the next page, or a request of no read.
@@ -98,7 +114,7 @@ impl Service {
         query: &[(&str, &str)],
         by: Instant,
     ) -> Result<Response, Failure> {
-        self.send(Call { path, key, query, form: None, admitted: false }, by).await
+        self.send(Call { path, key, query, form: None, accept: self.accept, admitted: false }, by).await
     }
 
     /// The same as [`Self::get`] as a POST of `application/x-www-form-urlencoded`. The service must take it
@@ -110,26 +126,26 @@ impl Service {
         form: &[(&str, &str)],
         by: Instant,
     ) -> Result<Response, Failure> {
-        self.send(Call { path, key, query: &[], form: Some(form), admitted: true }, by).await
+        self.send(Call { path, key, query: &[], form: Some(form), accept: self.accept, admitted: true }, by).await
     }
 
     /// The next [`Self::get`] or [`Self::post_form`] of this path and key.
     pub fn next_request(&self, path: &str, key: &str) -> NextRequest<'_> {
-        let current = self.0.failover.lock().current();
-        let base = &self.0.targets[current].base;
+        let current = self.inner.failover.lock().current();
+        let base = &self.inner.targets[current].base;
         let key = key_of(&base.at(path, []), key);
-        NextRequest { upstream: &self.0.upstream, host: Some(base.authority()), key }
+        NextRequest { upstream: &self.inner.upstream, host: Some(base.authority()), key }
     }
 
     /// What distinguishes it from other services: URLs, parameters, headers and who reads, without
     /// secrets. For the identity of a source.
     pub fn identity(&self) -> &str {
-        &self.0.identity
+        &self.inner.identity
     }
 
     /// Sends a request to the current URL, and while none answers to the others in order.
     async fn send(&self, call: Call<'_>, by: Instant) -> Result<Response, Failure> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let order = inner.failover.lock().order();
         let mut first: Option<(usize, Failure)> = None;
         let mut call = call;
@@ -171,9 +187,9 @@ impl Service {
     /// Sends the same request to the URLs before the current one if that is due. The responses are not
     /// used: they determine when requests return to such a URL.
     fn probe(&self, call: Call<'_>, by: Instant, now: Instant) {
-        let due = self.0.failover.lock().probes(now);
+        let due = self.inner.failover.lock().probes(now);
         for index in due {
-            let (inner, request) = (self.0.clone(), self.0.request(index, Call { admitted: false, ..call }));
+            let (inner, request) = (self.inner.clone(), self.inner.request(index, Call { admitted: false, ..call }));
             let by = by.max(now + client::ATTEMPT_MIN);
             tokio::spawn(async move {
                 let result = inner.targets[index].client.send(&request, &inner.credentials, by).await;
@@ -207,6 +223,7 @@ impl Inner {
             None => Request::get(url),
             Some(form) => Request::post_form(url, encoded(form.iter().copied())),
         };
+        request.headers.extend(call.accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
         request.headers.extend(self.headers.clone());
         let key = key_of(&request.url, call.key);
         Request { key, admitted: call.admitted, ..request }

@@ -15,13 +15,13 @@ use crate::support::program::Home;
 /// The deadline of a read that succeeds.
 const LONG: Duration = Duration::from_secs(20);
 
-fn config(entries: &[&str]) -> String {
-    let entry = |entry: &&str| format!("  - {{type: http-json, metric: jobs, namespaces: [shop], {entry}}}\n");
-    let entries: String = entries.iter().map(entry).collect();
+fn config(entries: &[impl AsRef<str>]) -> String {
+    let entry = |entry: &str| format!("  - {{type: http-json, metric: jobs, namespaces: [shop], {entry}}}\n");
+    let entries: String = entries.iter().map(|text| entry(text.as_ref())).collect();
     format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{entries}")
 }
 
-fn open(entries: &[&str]) -> Vec<Box<dyn Source>> {
+fn open(entries: &[impl AsRef<str>]) -> Vec<Box<dyn Source>> {
     crate::support::crypto();
     let config = Config::parse(&config(entries), KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
     let configs = config.open(jiff::Timestamp::now).unwrap();
@@ -109,6 +109,9 @@ fn sources_of_one_origin_share_a_connection_if_all_of_its_keys_are_equal() {
         let sources = open(&[&format!("{first}, value: $.a"), &format!("{second}, value: $.b, labels: {{a: b}}")]);
         assert_eq!(share(&sources), expected, "{first} {second}");
     }
+    // Each has its own header Accept.
+    let formats = ["format: json, value: $.a", "format: prometheus, value: a"];
+    assert!(share(&open(&formats.map(|format| format!("url: \"https://a.example.com/x\", {format}")))));
     let of = |file: &str| format!("url: \"https://a.example.com/x\", value: $.a, {}", token(file));
     assert!(share(&open(&[&of(&one), &format!("{}, labels: {{a: b}}", of(&one))])));
     assert!(!share(&open(&[&of(&one), &format!("{}, labels: {{a: b}}", of(&two))])));

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::json_path::JsonPath;
@@ -106,8 +107,8 @@ impl Content {
         }
     }
 
-    /// The numbers of a response.
-    pub(super) fn points(&self, response: &Response) -> Result<Points, SourceError> {
+    /// The numbers of a response that came now.
+    pub(super) fn points(&self, response: &Response, now: Timestamp) -> Result<Points, SourceError> {
         if response.status != StatusCode::OK {
             return Err(trouble::status(response.status));
         }
@@ -121,7 +122,7 @@ impl Content {
             Self::Document(format, path) => one(&document(*format, &response.body)?, path),
             Self::Samples(selector) => {
                 let format = media_type.as_deref().and_then(exposition::Format::of);
-                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector)
+                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector, now)
             }
         }
     }
@@ -137,6 +138,10 @@ impl fmt::Display for Content {
     }
 }
 
+/// The most bytes of all texts of a YAML document. Each alias of a text is another one. The texts of a document
+/// without aliases have at most 1 MiB, as the document.
+const TEXT_MAX: usize = 4 << 20;
+
 fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
     // Messages of serde repeat what they found, which may be a secret.
     if format == Format::Json {
@@ -145,7 +150,10 @@ fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
             trouble::invalid("json", &format!("{:?} error at line {line}, column {column}", error.classify()))
         });
     }
-    serde_saphyr::from_slice(body).map_err(|error| {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },
+    };
+    serde_saphyr::from_slice_with_options(body, options).map_err(|error| {
         let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
         trouble::invalid("yaml", &at.unwrap_or_default())
     })
@@ -200,14 +208,27 @@ fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
     }
 }
 
+/// An older sample is no value. Prometheus looks back as far.
+const SAMPLE_AGE_MAX: SignedDuration = SignedDuration::from_mins(5);
+const TOO_OLD: &str = "its timestamp is more than 5 minutes old, so the program repeats an old sample. Check what the program reads, and its clock.";
+
 /// The samples that a selector selects.
-fn samples(body: &[u8], format: exposition::Format, selector: &SeriesSelector) -> Result<Points, SourceError> {
+fn samples(
+    body: &[u8],
+    format: exposition::Format,
+    selector: &SeriesSelector,
+    now: Timestamp,
+) -> Result<Points, SourceError> {
+    let oldest = (now.as_duration() - SAMPLE_AGE_MAX).as_secs_f64();
     let invalid = |error: exposition::ParseError| trouble::invalid("prometheus", &error.to_string());
     let mut found = Vec::new();
     for sample in exposition::parse(body, format).map_err(invalid)? {
         let sample = sample.map_err(invalid)?;
         if selector.matches(&sample) {
-            let number = Number::parse(sample.written).ok_or_else(|| trouble::invalid("prometheus", "a number"))?;
+            let number = match sample.timestamp {
+                Some(timestamp) if timestamp < oldest => Number::Unusable(TOO_OLD),
+                _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid("prometheus", "a number"))?,
+            };
             let labels = sample.labels.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned()));
             found.push(Point { labels: labels.collect(), number });
         }

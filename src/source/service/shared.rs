@@ -31,12 +31,12 @@ impl Services {
     pub fn service(&self, values: &Values) -> Result<Service, OpenError> {
         let mut opened = self.opened.lock();
         if let Some(known) = opened.get(values).and_then(Weak::upgrade) {
-            return Ok(Service(known));
+            return Ok(Service::of(known));
         }
         let inner = Inner { has_whole_urls: true, ..open::open(values, self.context, self.protocol)? };
         let inner = Arc::new(inner);
         opened.retain(|_, service| service.strong_count() > 0);
         opened.insert(values.clone(), Arc::downgrade(&inner));
-        Ok(Service(inner))
+        Ok(Service::of(inner))
     }
 }

@@ -13,6 +13,10 @@ fn content(value: &str, format: &str) -> Content {
     Content::of(&[("value", text(value)), ("format", text(format))].into_iter().collect()).unwrap()
 }
 
+fn now() -> Timestamp {
+    "2026-11-22T14:00:00Z".parse().unwrap()
+}
+
 fn response(status: u16, content_type: &str, body: &str) -> Response {
     let headers = (!content_type.is_empty()).then(|| (CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap()));
     Response {
@@ -25,7 +29,7 @@ fn response(status: u16, content_type: &str, body: &str) -> Response {
 
 /// The number, or the cause of the error.
 fn read(content: &Content, response: &Response) -> Result<Option<Number>, String> {
-    let points = content.points(response).map_err(|error| error.cause)?;
+    let points = content.points(response, now()).map_err(|error| error.cause)?;
     match points.found.as_slice() {
         [] => Err(points.nothing),
         [point] => Ok(Some(point.number)),
@@ -126,7 +130,7 @@ fn only_200_has_a_value() {
 fn samples_are_items() {
     const EXPOSITION: &str = "# TYPE oci_queue_length gauge\noci_queue_length{queue=\"orders\",kind=\"visible\"} 7\noci_queue_length{queue=\"orders\",kind=\"in_flight\"} 1.5\noci_queue_length{queue=\"bills\"} NaN\nup 1\n";
     let of = |value: &str, media_type: &str| {
-        let points = content(value, "prometheus").points(&response(200, media_type, EXPOSITION));
+        let points = content(value, "prometheus").points(&response(200, media_type, EXPOSITION), now());
         let points = points.map_err(|error| error.cause)?;
         let point = |point: &Point| (point.labels.get("kind").cloned().unwrap_or_default(), point.number);
         if points.found.is_empty() {
@@ -153,6 +157,34 @@ fn samples_are_items() {
     assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is no valid prometheus".to_owned()));
     let html = "the Content-Type of the answer is \"text/html\", which is not prometheus".to_owned();
     assert_eq!(of("up", "text/html"), Err(html));
+}
+
+#[test]
+fn an_old_sample_is_no_value() {
+    let now = now().as_millisecond();
+    for (age, is_old) in [(-3_600_000, false), (0, false), (300_000, false), (300_001, true), (86_400_000, true)] {
+        let text = format!("jobs 7 {}\n", now - age);
+        let metrics = format!("jobs 7 {}.{:03}\n# EOF\n", (now - age) / 1000, (now - age) % 1000);
+        for (media_type, exposition) in [("text/plain", &text), ("application/openmetrics-text", &metrics)] {
+            let found = read(&content("jobs", "prometheus"), &response(200, media_type, exposition));
+            let expected = if is_old { Ok(Some(Number::Unusable(TOO_OLD))) } else { of(7) };
+            assert_eq!(found, expected, "{exposition}");
+        }
+    }
+    assert!(TOO_OLD.contains("5 minutes"));
+    assert_eq!(SAMPLE_AGE_MAX, SignedDuration::from_mins(5));
+}
+
+#[test]
+fn texts_of_aliases_are_bounded() {
+    let with_aliases = |count: usize| {
+        let aliases = vec!["*text"; count].join(", ");
+        let document = format!("text: &text {}\nmany: [{aliases}]\nready: 7\n", "x".repeat(600_000));
+        read(&content("$.ready", "yaml"), &response(200, "application/yaml", &document))
+    };
+    assert_eq!(with_aliases(3), of(7));
+    // So few that their number alone does not matter: they would have 57 MiB.
+    assert_eq!(with_aliases(99), Err("the answer is no valid yaml".to_owned()));
 }
 
 #[test]
@@ -196,7 +228,7 @@ proptest! {
         for format in ["json", "yaml"] {
             let content = content("$..a[?@.b > 1]", format);
             for body in [&body, &yaml] {
-                let _ = content.points(&response(200, "", body));
+                let _ = content.points(&response(200, "", body), now());
             }
         }
     }
