@@ -103,7 +103,7 @@
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
 //!                      prometheus/trouble.rs: its errors in our words
 //!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share
-//!   source/rabbitmq/{page,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
+//!   source/rabbitmq/{page,field,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
 //!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
 //!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in our words
 //!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;

@@ -19,6 +19,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName};
 
 mod connection;
+mod field;
 mod list;
 mod listing;
 mod page;

@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+
+use super::field::{Field, Fields, name, short};
 
 /// The largest page that RabbitMQ allows.
 pub(super) const PAGE_SIZE: u32 = 500;
 /// The most pages of a list: 100,000 queues. Each has some 300 bytes here.
 const PAGES_MAX: u32 = 200;
+/// The most queues of a list.
+const QUEUES_MAX: u32 = PAGES_MAX * PAGE_SIZE;
 
 /// The answer to `GET /api/queues/{vhost}?page=…`. Without `page` it would be an array of all queues.
 #[derive(Debug, Deserialize)]
@@ -21,20 +24,43 @@ pub(super) struct Page {
     filtered_count: usize,
 }
 
-/// One queue of a list. Fields that RabbitMQ may leave out are optional, and counts may be anything: what
-/// is wrong with one queue must not hurt the others.
+/// One queue of a list. All fields except its names may be missing or anything: what is wrong with one queue
+/// must not hurt the others.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Queue {
+    #[serde(deserialize_with = "name")]
     pub(super) name: String,
+    #[serde(deserialize_with = "name")]
     pub(super) vhost: String,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "short")]
     pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "short")]
     pub(super) state: Option<String>,
     /// Where its leader is. Only in totals mode.
+    #[serde(default, deserialize_with = "short")]
     pub(super) node: Option<String>,
-    pub(super) messages_ready: Option<Value>,
-    pub(super) messages_unacknowledged: Option<Value>,
-    pub(super) message_stats: Option<Value>,
+    #[serde(default)]
+    pub(super) messages_ready: Field,
+    #[serde(default)]
+    pub(super) messages_unacknowledged: Field,
+    #[serde(default)]
+    pub(super) message_stats: Fields<Stats>,
+}
+
+/// Statistics of a queue.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Stats {
+    #[serde(default)]
+    pub(super) publish_details: Fields<Details>,
+    #[serde(default)]
+    pub(super) deliver_get_details: Fields<Details>,
+}
+
+/// Statistics of one operation.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Details {
+    #[serde(default)]
+    pub(super) avg_rate: Field,
 }
 
 /// The pages of one list that have been read.
@@ -57,7 +83,7 @@ pub(super) enum Incomplete {
     #[error("the list of queues changed while it was read")]
     Changed,
     /// There are more pages than are read.
-    #[error("the list has more than {} queues", PAGES_MAX * PAGE_SIZE)]
+    #[error("the list has more than {} queues", QUEUES_MAX)]
     TooLong,
 }
 
@@ -66,7 +92,7 @@ pub(super) enum Incomplete {
 impl Pages {
     /// The number of the next page to read. `None` when there are no more.
     pub(super) fn next(&self) -> Result<Option<u32>, Incomplete> {
-        if self.count > PAGES_MAX {
+        if self.count > PAGES_MAX || self.queues.len() > QUEUES_MAX as usize {
             return Err(Incomplete::TooLong);
         }
         Ok((self.read == 0 || self.read < self.count).then_some(self.read + 1))
@@ -94,7 +120,7 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -141,6 +167,10 @@ mod tests {
             assert_eq!(read(pages), Err(Incomplete::Changed));
         }
         assert_eq!(read(vec![page(&["a"], PAGES_MAX + 1, 1)]), Err(Incomplete::TooLong));
+        // Whatever the number of pages is.
+        let names: Vec<String> = (0..=QUEUES_MAX).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(read(vec![page(&names, 1, names.len())]), Err(Incomplete::TooLong));
     }
 
     #[test]
@@ -157,6 +187,7 @@ mod tests {
             json!({}),
             json!({"items": [{"name": "a"}], "page_count": 1, "filtered_count": 1}),
             json!({"items": [{"vhost": "/"}], "page_count": 1, "filtered_count": 1}),
+            json!({"items": [{"name": "n".repeat(256), "vhost": "/"}], "page_count": 1, "filtered_count": 1}),
             json!({"items": [], "page_count": 1}),
             json!({"items": [], "filtered_count": 0}),
         ] {

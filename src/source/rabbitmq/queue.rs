@@ -1,7 +1,8 @@
 //! The values of one queue, as far as RabbitMQ has them. Pure.
 
-use serde_json::Value;
+use serde_json::Number;
 
+use super::field::Field;
 use super::page::Queue;
 use crate::metric::quantity::Quantity;
 
@@ -62,8 +63,8 @@ impl Queue {
         if let Some(state) = self.not_running() {
             return Err(Unknown::NotRunning(state));
         }
-        let ready = count("messages_ready", self.messages_ready.as_ref())?;
-        let unacknowledged = count("messages_unacknowledged", self.messages_unacknowledged.as_ref())?;
+        let ready = count("messages_ready", &self.messages_ready)?;
+        let unacknowledged = count("messages_unacknowledged", &self.messages_unacknowledged)?;
         let length = Quantity::sum([ready, unacknowledged]).filter(|length| length.is_value());
         Ok(Counts { ready, unacknowledged, length: length.ok_or(Unknown::Malformed("messages"))? })
     }
@@ -76,32 +77,35 @@ impl Queue {
             let unknown = Err(Unknown::NotRunning(state));
             return Rates { publish: unknown, deliver: unknown };
         }
-        let of = |pointer, field| {
-            let rate = self.message_stats.as_ref().and_then(|stats| stats.pointer(pointer));
-            rate.filter(|rate| !rate.is_null()).ok_or(Unknown::Missing(field)).and_then(|rate| decimal(field, rate))
-        };
+        let stats = &self.message_stats.0;
         Rates {
-            publish: of("/publish_details/avg_rate", "publish_details.avg_rate"),
-            deliver: of("/deliver_get_details/avg_rate", "deliver_get_details.avg_rate"),
+            publish: decimal("publish_details.avg_rate", &stats.publish_details.0.avg_rate),
+            deliver: decimal("deliver_get_details.avg_rate", &stats.deliver_get_details.0.avg_rate),
         }
     }
 }
 
 /// A whole number.
-fn count(field: &'static str, value: Option<&Value>) -> Result<Quantity, Unknown> {
-    let value = value.ok_or(Unknown::Missing(field))?;
-    value.as_i64().and_then(Quantity::value).ok_or(Unknown::Malformed(field))
+fn count(name: &'static str, field: &Field) -> Result<Quantity, Unknown> {
+    number(name, field)?.as_i64().and_then(Quantity::value).ok_or(Unknown::Malformed(name))
 }
 
 /// A number with decimals.
-fn decimal(field: &'static str, value: &Value) -> Result<Quantity, Unknown> {
-    let number = value.as_number().and_then(|number| Quantity::parse_value(&number.to_string()));
-    number.ok_or(Unknown::Malformed(field))
+fn decimal(name: &'static str, field: &Field) -> Result<Quantity, Unknown> {
+    Quantity::parse_value(&number(name, field)?.to_string()).ok_or(Unknown::Malformed(name))
+}
+
+fn number<'f>(name: &'static str, field: &'f Field) -> Result<&'f Number, Unknown> {
+    match field {
+        Field::Missing => Err(Unknown::Missing(name)),
+        Field::Other => Err(Unknown::Malformed(name)),
+        Field::Number(number) => Ok(number),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
