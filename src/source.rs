@@ -274,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn words_are_no_texts() {
+        // `^(serve|error)$`
+        let lists = |pattern: &str| {
+            let inner = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap_or(pattern);
+            inner.trim_matches(['(', ')']).split('|').all(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        };
+        assert!(lists("^(serve|error)$") && lists("^sum$") && !lists("^[a-z]+$"));
+        for kind in KINDS {
+            let own = kind.forms.iter().flat_map(|form| form.keys);
+            for key in own.chain(kind.connection.keys.iter().copied().flatten()).chain(chosen::KEYS) {
+                let pattern = if let keys::Shape::Text(text) = key.shape { text.pattern } else { None };
+                assert!(!pattern.is_some_and(lists), "{} {}: it has a few words", kind.name, key.name);
+            }
+        }
+    }
+
+    #[test]
     fn a_variable_is_that_of_a_key() {
         for kind in KINDS {
             for Variable { name, key, of_connection } in kind.environment.iter().flat_map(|of| of.variables) {

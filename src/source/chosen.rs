@@ -70,14 +70,7 @@ pub const NAN: Key = Key::new(
 /// What a negative number is.
 pub const NEGATIVE: Key = Key::new(
     "negative",
-    Shape::Text(Text {
-        check: |text| match text {
-            "error" | "zero" => Ok(()),
-            _ => Err(format!("{text:?} is not supported; there is error, zero")),
-        },
-        pattern: Some("^(error|zero)$"),
-        ..Text::ANY
-    }),
+    Shape::Word(&["error", "zero"]),
     "What a negative number is. error: the value of this item is unknown, because the HPA controller takes a negative sum for the largest number. zero: 0.",
 )
 .default("error");

@@ -73,7 +73,7 @@ const VALUE: Key = Key::new(
 
 const FORMAT: Key = Key::new(
     "format",
-    Shape::Text(Text::parsed::<Format>().pattern("^(json|yaml|prometheus)$")),
+    Shape::Word(Format::WORDS),
     "The format of the document: json, yaml, or prometheus for Prometheus' text format and OpenMetrics.",
 )
 .default("json");

@@ -41,6 +41,8 @@ pub struct Key {
 pub enum Shape {
     /// A text.
     Text(Text),
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A list of texts, with the error message of an empty one.
     Texts(Text, &'static str),
     /// A mapping with user-defined keys.
@@ -104,11 +106,7 @@ pub const METRIC: Key = Key::new(
 /// Whether a request may have several items.
 pub const ITEMS: Key = Key::new(
     "items",
-    Shape::Text(Text {
-        check: |text| if text == "sum" { Ok(()) } else { Err(format!("{text:?} is not supported; there is sum")) },
-        pattern: Some("^sum$"),
-        ..Text::ANY
-    }),
+    Shape::Word(&["sum"]),
     "sum: a request may select several items, which the HPA controller adds up. Without it, such a request is an error, because the sum of latencies or percentages means nothing.",
 );
 

@@ -79,14 +79,7 @@ const QUERY: Key = Key::new(
 
 const WARNINGS: Key = Key::new(
     "warnings",
-    Shape::Text(Text {
-        check: |text| match text {
-            "error" | "ignore" => Ok(()),
-            _ => Err(format!("{text:?} is not supported; there is error, ignore")),
-        },
-        pattern: Some("^(error|ignore)$"),
-        ..Text::ANY
-    }),
+    Shape::Word(&["error", "ignore"]),
     "What an answer with warnings is, or a partial one of VictoriaMetrics. error: a failed read, because series may be missing. ignore: an answer as any other.",
 )
 .default("error");

@@ -118,14 +118,7 @@ const TOPIC_KEY: Key = Key::new(
 
 const DISABLED_KEY: Key = Key::new(
     DISABLED,
-    Shape::Text(Text {
-        check: |text| match text {
-            "serve" | "error" => Ok(()),
-            _ => Err(format!("{text:?} is not supported; there are serve and error")),
-        },
-        pattern: Some("^(serve|error)$"),
-        ..Text::ANY
-    }),
+    Shape::Word(&["serve", "error"]),
     "What is served for messages that wait while the status is Disabled or ReceiveDisabled, so that receivers get none. serve: their number, and the log says so. error: the number is unknown.",
 )
 .default("serve");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -50,8 +49,16 @@ pub(super) struct Points {
 
 impl Format {
     const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Prometheus];
+    /// As the config has them.
+    pub(super) const WORDS: &[&str] = &[Self::Json.as_str(), Self::Yaml.as_str(), Self::Prometheus.as_str()];
 
-    fn as_str(self) -> &'static str {
+    /// That of an entry.
+    fn of(entry: &Values) -> Self {
+        let word = entry.text(FORMAT.name);
+        Self::ALL.into_iter().find(|format| Some(format.as_str()) == word).unwrap_or_default()
+    }
+
+    const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Yaml => "yaml",
@@ -74,23 +81,12 @@ impl Format {
     }
 }
 
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = Self::ALL.map(Self::as_str).join(", ");
-        let format = Self::ALL.into_iter().find(|format| format.as_str() == text);
-        format.ok_or_else(|| format!("{text:?} is not supported; there is {all}"))
-    }
-}
-
 // === impl Content ===
 
 impl Content {
     /// Of an entry, or why `value` does not fit its format.
     pub(super) fn of(entry: &Values) -> Result<Self, String> {
-        let format = entry.parsed::<Format>(FORMAT.name).map_err(|error| error.to_string())?.unwrap_or_default();
-        let value = entry.text(VALUE.name).unwrap_or_default();
+        let (format, value) = (Format::of(entry), entry.text(VALUE.name).unwrap_or_default());
         match format {
             Format::Json | Format::Yaml => Ok(Self::Document(format, value.parse()?)),
             Format::Prometheus => value

@@ -55,6 +55,7 @@ pub fn properties<'k>(tables: impl IntoIterator<Item = &'k [Key]>) -> serde_json
 fn property(key: &Key) -> serde_json::Result<Value> {
     let mut schema = match key.shape {
         Shape::Text(text) => text_schema(&text).into(),
+        Shape::Word(words) => json!({"type": "string", "enum": words}),
         Shape::Texts(text, _) => json!({"type": "array", "minItems": 1, "items": text_schema(&text)}),
         Shape::Map(names, values) => {
             let mut names = text_schema(&names);
@@ -95,7 +96,7 @@ fn property(key: &Key) -> serde_json::Result<Value> {
 /// A value as written in the config. A text and a duration are written without quotes.
 fn literal(key: &Key, written: &str) -> serde_json::Result<Value> {
     match key.shape {
-        Shape::Text(_) | Shape::Duration => Ok(written.into()),
+        Shape::Text(_) | Shape::Word(_) | Shape::Duration => Ok(written.into()),
         Shape::AmountOr(word) if written == word => Ok(written.into()),
         _ => serde_json::from_str(written),
     }

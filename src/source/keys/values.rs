@@ -17,7 +17,7 @@ pub struct Values(BTreeMap<&'static str, Value>);
 /// A decoded value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Value {
-    /// Of [`Shape::Text`], and the word of [`Shape::AmountOr`].
+    /// Of [`Shape::Text`] and [`Shape::Word`], and the word of [`Shape::AmountOr`].
     Text(String),
     /// Of [`Shape::Texts`].
     Texts(Vec<String>),
@@ -80,7 +80,7 @@ impl Values {
         self.0.get(key)
     }
 
-    /// The value of a key of [`Shape::Text`].
+    /// The value of a key of [`Shape::Text`] or [`Shape::Word`].
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             Value::Text(text) => Some(text),
@@ -187,6 +187,10 @@ impl Value {
     fn decode(key: &Key, node: &Node, problems: &mut Problems) -> Option<Self> {
         Some(match key.shape {
             Shape::Text(text) => Self::Text(text.decode(node, problems)?),
+            Shape::Word(words) => {
+                let wrong = |word: &str| format!("{word:?} is not supported");
+                Self::Text((*node.one_of(words, |word| word, wrong, problems)?).to_owned())
+            }
             Shape::Texts(text, empty) => {
                 let items = node.list(problems)?;
                 if items.is_empty() {
