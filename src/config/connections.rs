@@ -119,7 +119,7 @@ impl Connections {
     fn decode_section(&mut self, file: usize, of: &'static ConnectionType, node: &Node, report: &mut Report<'_>) {
         let Some(mut fields) = node.fields(report.of(file)) else { return };
         let location = Location { file, at: node.at() };
-        let values = Values::decode(&mut fields, of.keys, report.of(file));
+        let values = keys_of(of, &mut fields, report.of(file));
         fields.finish(report.of(file));
         match self.sections.get(of.name) {
             Some((first, _)) => {
@@ -168,9 +168,26 @@ fn decode(
     let mut fields = node.fields(problems)?;
     let wrong = |text: &str| format!("unknown connection type {text:?}");
     let of = fields.require("type", problems)?.one_of(types, |of| of.name, wrong, problems)?;
-    let values = Values::decode(&mut fields, of.keys, problems);
+    let values = keys_of(of, &mut fields, problems);
     fields.finish(problems);
     Some((of, values))
+}
+
+fn keys_of(of: &ConnectionType, fields: &mut Fields<'_>, problems: &mut Problems) -> Values {
+    let values = Values::decode(fields, of.keys, problems);
+    add_conflicts(fields, (of.conflicts)(&values), problems);
+    values
+}
+
+/// Adds errors in a mapping whose keys are valid one by one: the key, and the message.
+pub(super) fn add_conflicts(
+    fields: &Fields<'_>,
+    conflicts: impl IntoIterator<Item = (&'static str, String)>,
+    problems: &mut Problems,
+) {
+    for (key, message) in conflicts {
+        problems.add(fields.place(key).unwrap_or(fields.at()), message);
+    }
 }
 
 // === impl ConnectionName ===

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::connections::{ConnectionName, Connections, Found};
+use super::connections::{ConnectionName, Connections, Found, add_conflicts};
 use super::{Entry, Location, Report, keys};
 use crate::document::{Node, Position, Problems};
 use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds, chosen, kind_of};
+use crate::source::{Definition, Form, Kind, Kinds, Place, chosen, kind_of};
 
 /// The default deadline of reads that may take long: a service of several nodes may wait for one that is
 /// down.
@@ -92,9 +92,9 @@ impl Written {
             let at = fields.place(keys::LABELS.name).unwrap_or(fields.at());
             problems.add(at, format!("{label:?} is a label that {} has itself: use another one", kind.name));
         }
-        for (key, message) in chosen::conflicts(&own).into_iter().chain((kind.conflicts)(&own)) {
-            problems.add(fields.place(key).unwrap_or(fields.at()), message);
-        }
+        let of_connection = Some(&kind.connection).filter(|of| of.place == Place::Entry).map(|of| (of.conflicts)(&own));
+        let conflicts = chosen::conflicts(&own).into_iter().chain((kind.conflicts)(&own));
+        add_conflicts(&fields, conflicts.chain(of_connection.into_iter().flatten()), problems);
         // Entries may share a metric whose name the config chooses.
         let names = [Some(NAME.name), Some(kind.label_of(form.key)).filter(|_| !kind.chooses())];
         let name_at = names.into_iter().flatten().find(|key| own.text(key).is_some()).and_then(|key| fields.place(key));

@@ -45,6 +45,7 @@ pub const HTTP_JSON: Kind = Kind {
         place: Place::Entry,
         doc: "A service over HTTP.",
         keys: &[service::KEYS],
+        conflicts: service::conflicts,
         warn: |_| Vec::new(),
         connect: |_, context| {
             let services = Services::new(context, Protocol::default());

@@ -88,6 +88,9 @@ pub struct ConnectionType {
     pub doc: &'static str,
     /// The tables of its keys.
     pub keys: &'static [&'static [Key]],
+    /// Errors in a connection whose keys are valid one by one: the key, and the message. Opening a connection
+    /// refuses only what depends on files, the environment or the machine.
+    pub conflicts: fn(&Values) -> Vec<(&'static str, String)>,
     /// Warnings about a connection that is valid. They need no file and no request.
     pub warn: fn(&Values) -> Vec<String>,
     /// Opens a connection: loads credentials and sends nothing.

@@ -53,6 +53,7 @@ pub const PROMETHEUS: Kind = Kind {
         place: Place::Named,
         doc: "A service with Prometheus' HTTP API.",
         keys: &[service::URLS, service::KEYS, &[ONLY]],
+        conflicts: of_connection,
         warn: service::warnings,
         connect,
     },
@@ -109,10 +110,13 @@ struct Query {
     partial: bool,
 }
 
+fn of_connection(values: &Values) -> Vec<(&'static str, String)> {
+    let own = values.map("params").map(|(name, _)| name).filter(|name| OWN_PARAMETERS.contains(name));
+    let own = own.map(|name| ("params", format!("{name:?} can't be set: depthgauge sets it")));
+    service::conflicts(values).into_iter().chain(own).collect()
+}
+
 fn connect(values: &Values, context: Context) -> Result<Arc<dyn Connection>, OpenError> {
-    if let Some((name, _)) = values.map("params").find(|(name, _)| OWN_PARAMETERS.contains(name)) {
-        return Err(OpenError(format!("`params`: depthgauge sets {name} itself")));
-    }
     let protocol = Protocol {
         body_max: BODY_MAX,
         read_error: sentence::read_error,

@@ -47,6 +47,7 @@ pub const SCHEDULE: Kind = Kind {
         place: Place::Entry,
         doc: "Reads no service.",
         keys: &[],
+        conflicts: |_| Vec::new(),
         warn: |_| Vec::new(),
         connect: |_, context| Ok(Arc::new(Schedules(context.clock))),
     },

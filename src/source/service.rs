@@ -1,8 +1,8 @@
 //! A service that is reached over HTTP, as the config defines it: URLs in order of preference, TLS,
 //! credentials, proxy, and limits.
 //!
-//! A connection type adds [`URL`] or [`URLS`] and [`KEYS`] to its key tables, returns [`warnings`] as its
-//! warnings, and opens a [`Service`] with its values.
+//! A connection type adds [`URL`] or [`URLS`] and [`KEYS`] to its key tables, returns [`conflicts`] as its
+//! errors and [`warnings`] as its warnings, and opens a [`Service`] with its values.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ mod shared;
 mod trouble;
 
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
-pub use open::{Way, urls, warnings};
+pub use open::{Way, conflicts, urls, warnings};
 pub use shared::Services;
 pub use trouble::source_error;
 

@@ -47,6 +47,7 @@ const PAGE: Kind = Kind {
         place: Place::Named,
         doc: "A site.",
         keys: &[service::URLS, service::KEYS],
+        conflicts: service::conflicts,
         warn: service::warnings,
         connect: |values, context| Ok(Arc::new(Site(Service::open(values, context, Protocol::default())?))),
     },

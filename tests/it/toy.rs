@@ -39,6 +39,7 @@ const TOY: Kind = Kind {
         place: Place::Named,
         doc: "A box of toys.",
         keys: &[&[Key::new("times", Shape::Count(10), "What each value is multiplied by.").required()]],
+        conflicts: |_| Vec::new(),
         warn: |_| Vec::new(),
         connect: |values, _| Ok(Arc::new(Toys(values.count("times").unwrap_or(1)))),
     },

@@ -39,6 +39,7 @@ pub(super) const OCI: ConnectionType = ConnectionType {
     place: Place::Section,
     doc: "What all OCI queues have in common.",
     keys: &[KEYS],
+    conflicts: |_| Vec::new(),
     warn: |_| Vec::new(),
     connect: |values, context| Ok(Arc::new(OciConnection::new(values, context)?)),
 };

@@ -14,7 +14,7 @@ use crate::http::Protocol;
 use crate::http::base::BaseUrl;
 use crate::metric::names::escaped;
 use crate::source::keys::Values;
-use crate::source::service::{KEYS, Service, URL, warnings};
+use crate::source::service::{KEYS, Service, URL, conflicts, warnings};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
 
 /// A page of 500 queues with long names and many arguments has about 1 MiB.
@@ -26,6 +26,7 @@ pub(super) const RABBITMQ: ConnectionType = ConnectionType {
     place: Place::Named,
     doc: "The management API of a RabbitMQ broker or cluster.",
     keys: &[&[URL], KEYS],
+    conflicts,
     warn: warnings,
     connect: |values, context| Ok(Arc::new(Broker::new(values, context)?)),
 };

@@ -91,7 +91,7 @@ const METHODS: &[Variant] = &[
 ];
 
 const BASIC: &[Key] = &[
-    Key::new("username", Shape::Text(Text::NONEMPTY), "The user, of basic only.").or(&["usernameFile", "uriFile"]),
+    Key::new("username", Shape::Text(USER), "The user, of basic only.").or(&["usernameFile", "uriFile"]),
     Key::new("usernameFile", Shape::Text(FILE), "The file with the user, of basic only."),
     Key::new("passwordFile", Shape::Text(FILE), "The file with the password, of basic only.").or(&["uriFile"]),
     Key::new(
@@ -118,6 +118,16 @@ const OAUTH2: &[Key] = &[
     Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token, of oauth2 only."),
     Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request, of oauth2 only.").examples(&[r#"{"audience": "rabbitmq"}"#]),
 ];
+
+/// A user of basic authentication (RFC 7617), which puts ':' behind it.
+const USER: Text = Text {
+    check: |text| match text {
+        _ if text.contains(':') => Err("a user with ':' can't be sent by basic authentication".to_owned()),
+        _ => (Text::NONEMPTY.check)(text),
+    },
+    pattern: Some("^[^:]*$"),
+    ..Text::NONEMPTY
+};
 
 /// The path of a file.
 pub const FILE: Text = Text {

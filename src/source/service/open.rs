@@ -21,6 +21,26 @@ use crate::source::keys::Values;
 use crate::source::{Context, OpenError};
 use crate::upstream::{Limits, Upstream};
 
+/// Errors in the keys of a service that are valid one by one.
+pub fn conflicts(values: &Values) -> Vec<(&'static str, String)> {
+    let tls = |key| values.keys("tls").and_then(|tls| tls.text(key)).is_some();
+    let has_proxy = matches!(values.parsed::<Choice>("proxy"), Ok(Some(Choice::By(_))));
+    let rules = [
+        (
+            "tls",
+            tls("keyFile") && !tls("certFile"),
+            "`keyFile` without `certFile`: name the file of the client certificate, too",
+        ),
+        (
+            "proxy",
+            tls("serverName") && has_proxy,
+            "`proxy` with `tls.serverName`: requests under another name go through no proxy",
+        ),
+    ];
+    let broken = rules.into_iter().filter(|(_, is_broken, _)| *is_broken);
+    broken.map(|(key, _, message)| (key, message.to_owned())).collect()
+}
+
 /// Warnings about a service with these keys.
 pub fn warnings(values: &Values) -> Vec<String> {
     let (auth, _) = auth(values);
@@ -94,7 +114,7 @@ pub struct Way {
 impl Way {
     /// As [`super::TLS`] and [`super::PROXY`] say it.
     pub fn of(values: &Values) -> Result<Self, OpenError> {
-        Ok(Self { tls: tls(values)?, proxy: values.parsed::<Choice>("proxy")? })
+        Ok(Self { tls: tls(values), proxy: values.parsed::<Choice>("proxy")? })
     }
 
     /// To the service itself.
@@ -111,23 +131,17 @@ impl Way {
     }
 }
 
-fn tls(values: &Values) -> Result<TlsFiles, OpenError> {
-    let Some(values) = values.keys("tls") else { return Ok(TlsFiles::default()) };
+fn tls(values: &Values) -> TlsFiles {
+    let Some(values) = values.keys("tls") else { return TlsFiles::default() };
     let file = |key| values.text(key).map(PathBuf::from);
-    if file("keyFile").is_some() && file("certFile").is_none() {
-        return Err(wrong(&"`tls.keyFile` without `tls.certFile`: name the file of the client certificate, too"));
-    }
     let server_name = values.text("serverName").map(str::to_owned);
-    Ok(TlsFiles { ca: file("caFile"), certificate: file("certFile"), key: file("keyFile"), server_name })
+    TlsFiles { ca: file("caFile"), certificate: file("certFile"), key: file("keyFile"), server_name }
 }
 
 fn transport(base: &BaseUrl, tls: &TlsFiles, proxy: Option<&Choice>) -> Result<Transport, OpenError> {
-    let route = match (&tls.server_name, proxy) {
-        (Some(_), Some(Choice::By(_))) => {
-            return Err(wrong(&"`proxy` with `tls.serverName`: requests under another name go through no proxy"));
-        }
-        (Some(_), _) => Route::Direct,
-        (None, _) => route(base, proxy)?,
+    let route = match &tls.server_name {
+        Some(_) => Route::Direct,
+        None => route(base, proxy)?,
     };
     let opened = Transport::followed(base.url(), tls.clone(), route);
     opened.map_err(|error| OpenError(format!("{base}: {error}")))

@@ -16,7 +16,7 @@ use crate::azure::workload_identity::{Overrides, Settings};
 use crate::azure::{managed_identity, workload_identity};
 use crate::http::base::BaseUrl;
 use crate::source::keys::{Key, Shape, Text, Values, Variant};
-use crate::source::service::{BASE, FILE, PROXY, TLS, Way};
+use crate::source::service::{BASE, FILE, PROXY, TLS, Way, conflicts};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
 use crate::upstream::{Limits, Upstream};
 
@@ -40,6 +40,7 @@ pub(super) const SERVICEBUS: ConnectionType = ConnectionType {
     place: Place::Named,
     doc: "The management API of an Azure Service Bus namespace.",
     keys: &[KEYS],
+    conflicts,
     warn,
     connect: |values, context| Ok(Arc::new(Namespaced(Arc::new(bus(values, context)?)))),
 };

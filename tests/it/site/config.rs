@@ -5,9 +5,9 @@ use std::path::Path;
 use boon::{Compiler, Schemas};
 use depthgauge::config::{self as configs, Config, Opener};
 use depthgauge::document::{Node, Problems};
-use depthgauge::source::keys::{Key, Shape};
-use depthgauge::source::service;
+use depthgauge::source::keys::{Key, Shape, Value};
 use depthgauge::source::servicebus::SERVICEBUS;
+use depthgauge::source::{KINDS, service};
 
 use super::{PAGES, config};
 use crate::golden;
@@ -43,6 +43,7 @@ fn every_key_of_a_connection_is_valid() {
         "url: \"https://host\", auth: {type: oauth2, tokenUrl: \"https://t/token\", clientId: x, clientSecretFile: /b, scopes: [\"a:b\"], params: {audience: x}}",
         "url: \"https://host\", headers: {X-Scope-OrgID: shop}, headerFiles: {X-Key: /a}, params: {dedup: \"true\"}",
         "url: \"https://host\", proxy: none",
+        "url: \"https://host\", proxy: none, tls: {serverName: x.example.com}",
         "url: \"https://host\", proxy: \"http://proxy:3128\", maxRequestsPerSecond: 1, maxInFlight: 128",
     ] {
         assert_eq!(wrong(&config(keys)), (Vec::new(), false), "{keys}");
@@ -90,6 +91,10 @@ fn an_error_has_its_place() {
         ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "can be no value of a header"),
         ("url: \"http://a\", proxy: maybe", "this is no proxy: write http://HOST:PORT"),
         ("url: \"http://a\", proxy: \"http://user:hidden@proxy:3128\"", "this is no proxy: write http://HOST:PORT"),
+        (
+            "url: \"http://a\", auth: {type: basic, username: \"a:b\", passwordFile: /a}",
+            "a user with ':' can't be sent by basic authentication",
+        ),
         ("url: \"http://a\", maxInFlight: 129", "a whole number from 1 to 128 is expected here"),
         ("url: \"http://a\", password: hidden", "unknown key `password`"),
     ] {
@@ -104,9 +109,64 @@ fn an_error_has_its_place() {
         ("url: \"https://kubernetes.default.svc\"", "4:26: kubernetes.default.svc is kube-apiserver"),
         ("url: \"http://a\", headers: {authorization: x}", "\"authorization\" can't be set here: write `auth`"),
         ("url: \"http://a\", headerFiles: {Host: /a}", "\"Host\" can't be set: depthgauge sets it"),
+        (
+            "url: \"https://a\", tls: {keyFile: /a}",
+            "4:44: `keyFile` without `certFile`: name the file of the client certificate, too",
+        ),
+        (
+            "url: \"https://a\", tls: {serverName: b}, proxy: \"http://c:3128\"",
+            "4:68: `proxy` with `tls.serverName`: requests under another name go through no proxy",
+        ),
     ] {
         let (lines, _) = wrong(&config(keys));
         assert!(lines.len() == 1 && lines[0].contains(line), "{keys}: {lines:?}");
+    }
+}
+
+/// Of every type that has them, so that opening refuses no config that the check accepts.
+#[test]
+fn keys_of_a_connection_that_exclude_each_other_are_an_error() {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let tls = |key, of: &str| ("tls", Value::Keys([(key, text(of))].into_iter().collect()));
+    let mut types = 0;
+    for kind in KINDS {
+        let has = |name: &str| kind.connection.keys.iter().copied().flatten().any(|key| key.name == name);
+        if !has("tls") || !has("proxy") {
+            continue;
+        }
+        types += 1;
+        let wrong = |keys: Vec<(&'static str, Value)>| {
+            let conflicts = (kind.connection.conflicts)(&keys.into_iter().collect());
+            conflicts.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let (proxy, none) = (("proxy", text("http://proxy:3128")), ("proxy", text("none")));
+        assert_eq!(wrong(vec![tls("keyFile", "/key")]), ["tls"], "{}", kind.name);
+        assert_eq!(wrong(vec![tls("certFile", "/pem"), proxy.clone()]), [""; 0], "{}", kind.name);
+        assert_eq!(wrong(vec![tls("serverName", "a.example.com"), proxy]), ["proxy"], "{}", kind.name);
+        assert_eq!(wrong(vec![tls("serverName", "a.example.com"), none]), [""; 0], "{}", kind.name);
+    }
+    assert!(types >= 4, "{types}");
+}
+
+#[test]
+fn conflicts_of_a_connection_have_their_place_wherever_it_is_written() {
+    let head = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n";
+    let named = |connection: &str| format!("{head}connections: {{a: {{{connection}}}}}\nsources: []\n");
+    let entry = |keys: &str| {
+        format!("{head}sources:\n  - {{type: http-json, metric: a, value: $.a, namespaces: [shop], {keys}}}\n")
+    };
+    for (config, expected) in [
+        (
+            named("type: prometheus, url: \"http://a\", params: {dedup: x, time: y}"),
+            "3:62: \"time\" can't be set: depthgauge sets it",
+        ),
+        (
+            entry("url: \"https://a/b\", tls: {keyFile: /a}"),
+            "4:91: `keyFile` without `certFile`: name the file of the client certificate, too",
+        ),
+    ] {
+        let lines: Vec<String> = Config::parse(&config, KINDS).err().unwrap().lines().collect();
+        assert_eq!(lines, [expected], "{config}");
     }
 }
 

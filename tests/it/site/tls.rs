@@ -101,13 +101,9 @@ async fn files_of_tls_that_can_not_be_used_end_the_start() {
         (format!("caFile: {ca}"), format!("file {ca}: no certificate in it")),
         ("caFile: /absent".to_owned(), "file /absent: No such file".to_owned()),
         (format!("certFile: {text}"), format!("file {text}: ")),
-        (format!("keyFile: {text}"), "`tls.keyFile` without `tls.certFile`".to_owned()),
     ] {
         let error = open_config(&config(&format!("url: \"https://127.0.0.1:1\", tls: {{{tls}}}"))).err().unwrap();
         let error = error.to_string();
         assert!(error.starts_with(":4:3: ") && error.contains(&what), "{error}");
     }
-    let both = "url: \"https://127.0.0.1:1\", tls: {serverName: a.example.com}, proxy: \"http://127.0.0.1:1\"";
-    let error = open_config(&config(both)).err().unwrap().to_string();
-    assert!(error.contains("`proxy` with `tls.serverName`"), "{error}");
 }
