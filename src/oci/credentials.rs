@@ -149,8 +149,7 @@ impl Credentials {
                 Some(sessions.other_than(is_refused, by).await?.signer.clone())
             }
             Source::Files(files) => {
-                files.look().await;
-                let (signer, _) = files.signer().await;
+                let signer = files.after_refusal(refused).await;
                 (!Arc::ptr_eq(&signer, refused)).then_some(signer)
             }
         }

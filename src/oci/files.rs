@@ -50,8 +50,12 @@ impl Files {
         (made.signer.clone(), made.ends)
     }
 
-    /// Looks now.
-    pub(super) async fn look(&self) {
-        self.files.look().await;
+    /// The signer after a service has refused this one, see [`OnUse::after_refusal`].
+    pub(super) async fn after_refusal(&self, refused: &Arc<Signer>) -> Arc<Signer> {
+        let mut made = self.files.made();
+        if Arc::ptr_eq(&made.signer, refused) {
+            made = self.files.after_refusal(&made).await;
+        }
+        made.signer.clone()
     }
 }

@@ -110,13 +110,13 @@ async fn a_401_looks_at_the_files_at_once() {
 async fn bad_new_files_change_nothing() {
     let files = Files::new();
     let queue = SignedQueue::believing(files.tokens.clone()).await;
-    let credentials = files.session();
-    let client = client(credentials.clone());
     let first = files.tokens.all()[0].clone();
     for (name, text) in [("key", "no key"), ("token", " \n"), ("config", "[SESSION]\nnonsense")] {
+        // Files are read at once after a refusal, and then not before a minute has passed.
+        let credentials = files.session();
+        let client = client(credentials.clone());
         let right = std::fs::read(files.path(name)).unwrap();
         std::fs::write(files.path(name), text).unwrap();
-        // Asking for another signer looks at once.
         let by = tokio::time::Instant::now();
         let signer = credentials.signer(by).await.unwrap();
         assert!(credentials.other_than(&signer, by).await.is_none(), "{name}");
@@ -124,8 +124,26 @@ async fn bad_new_files_change_nothing() {
         assert_eq!(queue.last_token(), first);
         std::fs::write(files.path(name), right).unwrap();
     }
+    let client = client(files.session());
     std::fs::remove_file(files.path("key")).unwrap();
     queue.read(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_refusal_files_are_read_at_most_once_a_minute() {
+    let files = Files::new();
+    let credentials = files.session();
+    let by = tokio::time::Instant::now();
+    let first = credentials.signer(by).await.unwrap();
+    let second_token = files.renew(LONG);
+    let second = credentials.other_than(&first, by).await.unwrap();
+    let signable =
+        depthgauge::oci::sign::Signable { method: "GET", target: "/", host: Some("h"), date: "d", content: None };
+    assert!(second.authorization(&signable).unwrap().contains(&second_token));
+    files.renew(LONG);
+    assert!(credentials.other_than(&second, by).await.is_none(), "the files were read a moment ago");
+    // A request with the first one that is refused now uses what is known.
+    assert!(std::sync::Arc::ptr_eq(&credentials.other_than(&first, by).await.unwrap(), &second));
 }
 
 #[tokio::test]
