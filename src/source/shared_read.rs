@@ -51,6 +51,8 @@ pub(super) struct Shared<R: SharedRead> {
     read: R,
     /// Marks each turn and each end of a read.
     progress: watch::Sender<()>,
+    /// Each read that is under way holds it as well.
+    held: Arc<()>,
     state: Mutex<State<R::Value>>,
 }
 
@@ -94,7 +96,7 @@ impl<R: SharedRead> Shared<R> {
     /// Nothing is read yet.
     pub(super) fn new(read: R) -> Self {
         let state = State { good: None, failed: None, under_way: None, patience: Duration::ZERO };
-        Self { read, progress: watch::Sender::new(()), state: state.into() }
+        Self { read, progress: watch::Sender::new(()), held: Arc::default(), state: state.into() }
     }
 
     /// See [`SharedRead::next_request`].
@@ -135,8 +137,8 @@ impl<R: SharedRead> Shared<R> {
             Stage::Begun(began) => now < *began + patience,
         });
         let stage = awaited.unwrap_or_else(|| {
-            let is_only = state.under_way.is_none();
-            tokio::spawn(self.clone().run(patience, now - since, is_only));
+            let is_only = Arc::strong_count(&self.held) == 1;
+            tokio::spawn(self.clone().run(patience, now - since, is_only, self.held.clone()));
             Stage::Waiting
         });
         state.under_way = Some(stage);
@@ -144,7 +146,7 @@ impl<R: SharedRead> Shared<R> {
     }
 
     /// A read, begun by a source that waits so long. `is_only`: no other one hangs.
-    async fn run(self: Arc<Self>, own: Duration, refresh: Duration, is_only: bool) {
+    async fn run(self: Arc<Self>, own: Duration, refresh: Duration, is_only: bool, _held: Arc<()>) {
         let urgent = self.state.lock().good.is_none();
         let next = self.next_request();
         let _admission = next.upstream.admit(next.host.as_deref(), &next.key, &[], urgent).await;
