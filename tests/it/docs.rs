@@ -38,6 +38,17 @@ fn the_readme_is_short() {
     assert!(lines <= 150 && words <= 1200, "{lines} lines, {words} words");
 }
 
+#[test]
+fn every_how_to_ends_with_a_check_and_an_undo() {
+    let mut count = 0;
+    for page in page::all().iter().filter(|page| page.name.starts_with("docs/how-to/")) {
+        let sections: Vec<&str> = page.prose().iter().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert!(sections.ends_with(&["Check that it works", "Undo"]), "{}: {sections:?}", page.name);
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
 /// The commands of the program, which are in groups, and of `config`.
 async fn commands(home: &Home, of: &[&str]) -> Vec<String> {
     let help = home.run(&[of, &["--help"]].concat()).await.stdout;

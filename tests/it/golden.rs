@@ -4,6 +4,9 @@
 
 use std::path::Path;
 
+/// After what a test writes into a page.
+const PART_END: &str = "<!-- end of generated -->";
+
 /// Compares a JSON text with `tests/golden/NAME`; timestamps are normalised.
 pub fn check(name: &str, json: &str) {
     let mut value: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
@@ -24,6 +27,17 @@ pub fn check_file(path: &Path, text: &str) {
     }
     let golden = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(text, golden, "{} differs; if that is right: UPDATE_GOLDEN=1 cargo test", path.display());
+}
+
+/// Compares a text with the part of a page between two comments, which the rest of the page surrounds.
+pub fn check_part(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let whole = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let (before, rest) = whole.split_once("<!-- generated: ").unwrap_or_else(|| panic!("{page}: nothing is generated"));
+    let (command, rest) = rest.split_once(" -->\n").unwrap_or_else(|| panic!("{page}: a comment is open"));
+    let (_, after) = rest.split_once(PART_END).unwrap_or_else(|| panic!("{page} lacks {PART_END}"));
+    let text = text.trim_matches('\n');
+    check_file(&path, &format!("{before}<!-- generated: {command} -->\n\n{text}\n\n{PART_END}{after}"));
 }
 
 /// A text with each timestamp replaced by the same one.
