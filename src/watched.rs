@@ -266,7 +266,7 @@ where
         // Deriving a key from a passphrase takes 100 ms or more.
         let looked = tokio::task::spawn_blocking(move || inner.look()).await;
         if let Err(error) = looked {
-            tracing::warn!(%error, "{} can't be looked at", self.0.title);
+            tracing::warn!(%error, "cannot check the files of {}", self.0.title);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Metrics {
         }
         if verb == "watch" {
             return Err(Refusal::method_not_allowed(format!(
-                "{metric} cannot be watched: ask for it again and again, as the HPA controller does (kubectl get without -w)"
+                "{metric} cannot be watched: request it repeatedly, as the HPA controller does (kubectl get without -w)"
             )));
         }
         let Accepted { offer: form, pretty } = reply::negotiate(request, AVAILABLE, form)?;

@@ -93,14 +93,14 @@ impl Install {
             let deployment = self.deployment().await?;
             let going = deployment.is_none_or(|metadata| metadata.deletion_timestamp.is_some());
             if going && self.deployed.load(Ordering::Relaxed) {
-                self.delete_ours("our Deployment").await?;
+                self.delete_ours("the Deployment").await?;
             }
             Ok::<_, kube::Error>(())
         };
         match timeout(CALL_TIMEOUT, gone).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "cannot tell whether we are being uninstalled"),
-            Err(_) => tracing::debug!("kube-apiserver does not say in time whether we are being uninstalled"),
+            Ok(Err(error)) => tracing::debug!(%error, "cannot find out whether depthgauge is being uninstalled"),
+            Err(_) => tracing::debug!("kube-apiserver does not say in time whether depthgauge is being uninstalled"),
         }
     }
 
@@ -118,7 +118,7 @@ impl Install {
             }
             let event = match timeout(AGAIN, events.try_next()).await {
                 Ok(Ok(Some(event))) => event,
-                Ok(Ok(None)) => return "the watch of our namespace ended".to_owned(),
+                Ok(Ok(None)) => return "the watch of the namespace ended".to_owned(),
                 Ok(Err(error)) => return self.why(&error),
                 Err(_) if listed => continue,
                 Err(_) => return LATE.to_owned(),
@@ -133,7 +133,7 @@ impl Install {
                 watcher::Event::Init | watcher::Event::Delete(_) => continue,
             };
             if object.metadata.deletion_timestamp.is_some() {
-                match timeout(CALL_TIMEOUT, self.delete_ours("our namespace")).await {
+                match timeout(CALL_TIMEOUT, self.delete_ours("the namespace")).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return RIGHTS.trouble(&error),
                     Err(_) => return LATE.to_owned(),

@@ -226,7 +226,7 @@ impl<T> State<T> {
         match landed {
             Ok(held) => {
                 if self.held.is_none() || self.failed.is_some() {
-                    tracing::info!(good_for_s = held.left().as_secs(), "signed in to {title}");
+                    tracing::info!(good_for_s = held.left().as_secs(), "authenticated to {title}");
                 }
                 (self.held, self.failed) = (Some(held), None);
             }
@@ -234,7 +234,7 @@ impl<T> State<T> {
                 // One line for one trouble, however long it lasts.
                 if self.failed.as_ref().is_none_or(|(_, before)| before.cause != error.cause) {
                     let left = self.held.as_ref().map(|held| held.left().as_secs());
-                    tracing::warn!(cause = %error, detail = %error.detail, request_id = error.request_id, old_good_for_s = left, "cannot sign in to {title}: {}", error.remedy);
+                    tracing::warn!(cause = %error, detail = %error.detail, request_id = error.request_id, old_good_for_s = left, "cannot authenticate to {title}: {}", error.remedy);
                 }
                 self.failed = Some((Instant::now(), error));
             }

@@ -120,7 +120,7 @@ async fn each_status_has_its_sentence_and_each_ends_with_the_fault() {
             404,
             "404 NotAuthorizedOrNotFound (operation: read). No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it.",
         ),
-        (429, "429 TooManyRequests (operation: read). Raise `refresh`, or ask for a higher service limit."),
+        (429, "429 TooManyRequests (operation: read). Raise `refresh`, or request a higher service limit."),
         (503, "503 ServiceUnavailable (operation: read). This is a failure on the OCI side: see its status page."),
     ] {
         scene.until_it_is("3").await;

@@ -17,14 +17,15 @@ use crate::support::oci::{Oci, source};
 use crate::support::server::{Server, VALUE};
 
 const INTRODUCTION: &str = "\
-# Metrics
+# Prometheus metrics
 
-What `/metrics` has, on the admin port and, for callers whom RBAC allows `get` on the path, on the
-secure port. Prometheus gets OpenMetrics, others the text format. This page is made from the
-program: `UPDATE_GOLDEN=1 cargo test --test it -- telemetry::`.
+`/metrics` has these on the admin port, and on the secure port for clients that RBAC allows to `get`
+the path. Prometheus gets OpenMetrics, other clients the text format. This page is made by the tests:
+`UPDATE_GOLDEN=1 cargo test --test it -- telemetry::`.
 
-The gauges that begin with `oci_` are those of sources with `export: true`; they have no sample
-while the source fails. Times are in seconds; buckets are in the code beside each histogram.
+The gauges that begin with `oci_` are those of queues of Oracle Cloud Infrastructure (OCI) with
+`export: true`. They have no sample while the source fails. Times are in seconds. Buckets are in the
+code beside each histogram.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |

@@ -145,7 +145,7 @@ fn remedy(error: &str) -> &'static str {
         return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/how-to/your-cluster.md";
     }
     if error.starts_with(LATE) || UNREACHABLE.iter().any(|text| error.contains(text)) {
-        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (else chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/your-cluster.md; then see the lines below, and the log of depthgauge";
+        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (otherwise set chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/your-cluster.md; then see the lines below, and the log of depthgauge";
     }
     SEE_BELOW
 }

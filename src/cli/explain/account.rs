@@ -173,7 +173,7 @@ fn write_remembered(out: &mut String, seen: &Seen<'_>) {
         );
     }
     if !any {
-        let _ = writeln!(out, "  none yet: it has not looked at this HPA");
+        let _ = writeln!(out, "  none yet: the controller has not synced this HPA");
     }
 }
 

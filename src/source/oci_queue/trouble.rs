@@ -91,7 +91,7 @@ fn service_remedy(error: &oci::ServiceError) -> &'static str {
         403 | 404 => {
             "No such queue or no policy: check `queueId` and region, and that a policy allows this principal to use it."
         }
-        429 => "Raise `refresh`, or ask for a higher service limit.",
+        429 => "Raise `refresh`, or request a higher service limit.",
         300..=399 => "Set `endpoint` to the address of the service itself; redirects are not followed.",
         500.. => "This is a failure on the OCI side: see its status page.",
         _ => "The log has the service's message.",

@@ -35,6 +35,7 @@ For each answer of a service, this page lists what an HPA gets. It is made by th
 A number is the value of the one item in the answer. Everything else is an error, and no number is
 served. The last good value is served for at most `maxAge`, and the tables show what comes after that.
 An error is 503 unless the table says otherwise. Its message stays the same for the whole outage.
+Messages about Oracle Cloud Infrastructure (OCI) name the operation of its API.
 ";
 
 /// How an operation is tried.

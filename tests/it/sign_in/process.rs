@@ -160,10 +160,10 @@ async fn the_log_holds_no_secret_even_where_it_holds_everything() {
     queue.read(&client).await.unwrap_err();
     let said = eventually("the failure in the log", async || {
         let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        said.contains("cannot sign in to OCI").then_some(said)
+        said.contains("cannot authenticate to OCI").then_some(said)
     })
     .await;
-    assert!(said.contains("signed in to OCI"), "{said}");
+    assert!(said.contains("authenticated to OCI"), "{said}");
     let service_account = std::fs::read_to_string(&oke.service.token_file).unwrap();
     for secret in [&oke.tokens.all()[0][..40], SECRET, &service_account[..40], "PRIVATE KEY"] {
         assert!(!said.contains(secret), "{secret} is in the log");

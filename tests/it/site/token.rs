@@ -118,7 +118,7 @@ fn what_the_token_service_says_is_the_cause_and_no_secret_is_shown() {
             assert_eq!(scene.service.count(), 0);
         }
         let log = log.text();
-        assert!(log.contains("cannot sign in to token service 127.0.0.1:"), "{log}");
+        assert!(log.contains("cannot authenticate to token service 127.0.0.1:"), "{log}");
         assert!(!log.contains(SECRET) && !log.contains("hidden-token"), "{log}");
         assert!(!log.contains("YSUyMGI6czNjciUyNXQlMjBvZi10aGUtY2xpZW50"), "{log}");
     });
