@@ -44,6 +44,7 @@ pub mod size;
 mod values;
 pub mod workload;
 
+pub use events::EventReason;
 pub use findings::{Findings, Found};
 pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;

@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 
 use super::autoscaler::Autoscaler;
 use super::calls::{Calls, answered};
+use super::finding::Problem;
 use crate::metric::Clock;
 
 /// Longest note of an Event (Kubernetes' own limit).
@@ -27,17 +28,77 @@ pub(super) struct Events {
     clock: Clock,
 }
 
-/// What an Event says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Said<'s> {
-    /// `ScaledFromZero`
-    pub(super) reason: &'s str,
-    /// What was done, or tried: `Scale`.
-    pub(super) action: &'s str,
-    /// Whether somebody has to do something.
-    pub(super) warning: bool,
-    /// In full.
-    pub(super) note: &'s str,
+/// The reasons of all Events that depthgauge writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventReason {
+    /// A workload was scaled to zero.
+    ScaledToZero,
+    /// It was scaled up from zero.
+    ScaledFromZero,
+    /// A workload at zero has lost its HPA.
+    LeftAtZero,
+    /// Something is wrong with an HPA.
+    Problem(Problem),
+}
+
+// === impl EventReason ===
+
+impl EventReason {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let done = [Self::ScaledToZero, Self::ScaledFromZero, Self::LeftAtZero];
+        done.into_iter().chain(Problem::ALL.into_iter().map(Self::Problem))
+    }
+
+    /// The value of `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaledToZero => "ScaledToZero",
+            Self::ScaledFromZero => "ScaledFromZero",
+            Self::LeftAtZero => "LeftAtZero",
+            Self::Problem(problem) => problem.reason(),
+        }
+    }
+
+    /// The value of `type`: `Warning` where a person must act.
+    pub fn severity(self) -> &'static str {
+        match self {
+            Self::ScaledToZero | Self::ScaledFromZero => "Normal",
+            Self::LeftAtZero | Self::Problem(_) => "Warning",
+        }
+    }
+
+    /// The value of `action`: what was done, or tried.
+    fn action(self) -> &'static str {
+        match self {
+            Self::ScaledToZero | Self::ScaledFromZero => "Scale",
+            Self::LeftAtZero | Self::Problem(_) => "Reconcile",
+        }
+    }
+
+    /// What the Event is on: the HPA or its workload.
+    pub fn object(self) -> &'static str {
+        match self {
+            Self::LeftAtZero => "workload",
+            Self::ScaledToZero | Self::ScaledFromZero | Self::Problem(_) => "HPA",
+        }
+    }
+
+    /// What it means and what helps, for the reference in the documentation.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::ScaledToZero => {
+                "depthgauge scaled the workload to zero. The message has the previous size, and since when the metrics have been 0."
+            }
+            Self::ScaledFromZero => {
+                "depthgauge scaled the workload up from zero. The message has the new size and the values."
+            }
+            Self::LeftAtZero => {
+                "The HPA was deleted, or scales another workload now, while this workload was scaled to zero. Nothing scales it up. The message has the command that does."
+            }
+            Self::Problem(problem) => problem.meaning(),
+        }
+    }
 }
 
 // === impl Events ===
@@ -48,7 +109,7 @@ impl Events {
     }
 
     /// On an HPA.
-    pub(super) async fn on(&self, hpa: &Autoscaler, said: Said<'_>) {
+    pub(super) async fn on(&self, hpa: &Autoscaler, reason: EventReason, note: &str) {
         let regarding = ObjectReference {
             api_version: Some("autoscaling/v2".to_owned()),
             kind: Some("HorizontalPodAutoscaler".to_owned()),
@@ -58,11 +119,11 @@ impl Events {
             resource_version: Some(hpa.resource_version.clone()),
             ..ObjectReference::default()
         };
-        self.write(regarding, said).await;
+        self.write(regarding, reason, note).await;
     }
 
     /// On the workload of an HPA that is gone.
-    pub(super) async fn on_workload(&self, hpa: &Autoscaler, uid: &str, said: Said<'_>) {
+    pub(super) async fn on_workload(&self, hpa: &Autoscaler, uid: &str, reason: EventReason, note: &str) {
         let regarding = ObjectReference {
             api_version: Some(hpa.workload.api_version.clone()),
             kind: Some(hpa.workload.kind.clone()),
@@ -71,23 +132,23 @@ impl Events {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        self.write(regarding, said).await;
+        self.write(regarding, reason, note).await;
     }
 
     /// An Event that cannot be written is lost; what it says is in the log.
-    async fn write(&self, regarding: ObjectReference, said: Said<'_>) {
-        let Said { reason, action, warning, note } = said;
+    async fn write(&self, regarding: ObjectReference, kind: EventReason, note: &str) {
+        let (reason, severity) = (kind.as_str(), kind.severity());
         let (namespace, name) =
             (regarding.namespace.clone().unwrap_or_default(), regarding.name.clone().unwrap_or_default());
         let object = format!("{namespace}/{name}");
-        if warning {
+        if severity == "Warning" {
             tracing::warn!(object, reason, "{note}");
         } else {
             tracing::info!(object, reason, "{note}");
         }
         let now = (self.clock)();
         let event = Event {
-            action: Some(action.to_owned()),
+            action: Some(kind.action().to_owned()),
             event_time: Some(MicroTime(now)),
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{:x}", now.as_nanosecond())),
@@ -99,7 +160,7 @@ impl Events {
             regarding: Some(regarding),
             reporting_controller: Some(CONTROLLER.to_owned()),
             reporting_instance: Some(self.instance.clone()),
-            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            type_: Some(severity.to_owned()),
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);

@@ -69,6 +69,33 @@ impl Problem {
         }
     }
 
+    /// What it means and what helps, for the reference in the documentation. `text` of a [`Finding`] has
+    /// what is known of one HPA.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::StuckAtZero => {
+                "The workload has no replicas, a metric exceeds 0, and the HPA does not scale it up. The message has the command that starts one replica."
+            }
+            Self::MetricUnavailableAtZero => {
+                "The workload has no replicas, and a metric is unavailable, so it can't be scaled up. The message has the cause, and the command that starts one replica."
+            }
+            Self::NoMetric => "The HPA has the label, and none of its metrics is depthgauge's. Remove the label.",
+            Self::InvalidSelector => {
+                "The HPA has the label, and the HPA controller refuses the selector of a metric. Correct the selector."
+            }
+            Self::OtherMetrics => {
+                "The HPA has the label, and another metric keeps the workload above zero. The message names the metric, and what you can change."
+            }
+            Self::MetricUnavailable => {
+                "The HPA has the label, and a metric of another server is unavailable. The workload is not scaled to zero until it is available. The message has the cause."
+            }
+            Self::Annotation => "An annotation of the HPA has an invalid value. The message names it.",
+            Self::Scale => {
+                "The workload can't be read or scaled: it does not exist, it has no scale subresource, a right is missing, or kube-apiserver or a webhook has refused it for a minute. The message has the cause."
+            }
+        }
+    }
+
     /// As a label value.
     pub fn as_str(self) -> &'static str {
         match self {

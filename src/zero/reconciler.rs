@@ -17,7 +17,7 @@ use super::autoscaler::{Autoscaler, Memory};
 use super::calls::{ScaleError, refused};
 use super::cooldown::Cooldown;
 use super::decide::{Action, Facts, Why, decide};
-use super::events::Said;
+use super::events::EventReason;
 use super::finding::Finding;
 use super::metrics::Told;
 use super::objects::Readings;
@@ -169,8 +169,7 @@ impl Reconciler {
         if self.shared.findings.note(hpa, finding)
             && let Some(Finding { problem, text }) = finding
         {
-            let said = Said { reason: problem.reason(), action: "Reconcile", warning: true, note: text };
-            self.shared.events.on(hpa, said).await;
+            self.shared.events.on(hpa, EventReason::Problem(*problem), text).await;
         }
     }
 
@@ -258,8 +257,7 @@ impl Reconciler {
         self.scaled_to_zero = hpa.memory.asleep_since;
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
         let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
-        self.done(SCALE_TO_ZERO, hpa, Said { reason: "ScaledToZero", action: "Scale", warning: false, note: &note })
-            .await;
+        self.done(SCALE_TO_ZERO, hpa, EventReason::ScaledToZero, &note).await;
         Ok(())
     }
 
@@ -282,8 +280,7 @@ impl Reconciler {
             Why::HandBack => "depthgauge no longer manages it".to_owned(),
         };
         let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
-        self.done(why.as_str(), hpa, Said { reason: "ScaledFromZero", action: "Scale", warning: false, note: &note })
-            .await;
+        self.done(why.as_str(), hpa, EventReason::ScaledFromZero, &note).await;
         if hpa.memory != Memory::default() {
             self.remember(hpa, Memory::default()).await?;
         }
@@ -299,9 +296,9 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn done(&self, what: &'static str, hpa: &Autoscaler, said: Said<'_>) {
+    async fn done(&self, what: &'static str, hpa: &Autoscaler, reason: EventReason, note: &str) {
         self.shared.actions.count(what);
-        self.shared.events.on(hpa, said).await;
+        self.shared.events.on(hpa, reason, note).await;
     }
 
     /// Writes on the HPA, if it still is what was decided on, and then counts it as written.
@@ -355,8 +352,7 @@ impl Reconciler {
         let (name, command) = (&hpa.name, hpa.wake_command());
         let note =
             format!("HPA {name} {what} while depthgauge had this scaled to 0, and nothing scales it up: {command}");
-        let said = Said { reason: "LeftAtZero", action: "Reconcile", warning: true, note: &note };
-        shared.events.on_workload(&hpa, &scale.uid, said).await;
+        shared.events.on_workload(&hpa, &scale.uid, EventReason::LeftAtZero, &note).await;
     }
 }
 

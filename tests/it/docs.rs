@@ -10,6 +10,7 @@ use crate::manifests;
 use crate::support::program::Home;
 
 pub(crate) mod page;
+mod reference;
 
 use page::{named, root};
 
@@ -125,48 +126,6 @@ fn options(help: &str) -> Vec<(String, String)> {
         }
     }
     options
-}
-
-/// The flags and the table rows of a section of the command line page: each flag of the program has a row with
-/// its default, and each row has flags of the program.
-fn compare_flags(heading: &str, options: &[(String, String)]) {
-    let page = named("docs/reference/cli.md");
-    let section = page.prose().iter().skip_while(|line| *line != heading).skip(1);
-    let rows: Vec<&String> =
-        section.take_while(|line| !line.starts_with("## ")).filter(|row| row.starts_with("| `--")).collect();
-    for (flag, text) in options {
-        let row = rows.iter().find(|row| row.contains(&format!("`{flag}")) || row.contains(&format!(" `{flag}")));
-        let row = row.unwrap_or_else(|| panic!("{heading} has no row of {flag}"));
-        // Defaults that are no values are described.
-        let defaults = text.split("[default: ").skip(1).filter_map(|default| default.split(']').next());
-        for default in defaults.filter(|default| !default.contains(' ')) {
-            assert!(row.contains(default), "{flag} has default {default}: {row}");
-        }
-    }
-    let flags = rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(['`', ' ', ',', '=']));
-    for flag in flags.filter(|flag| flag.starts_with("--")) {
-        assert!(options.iter().any(|(known, _)| known == flag), "{heading} has {flag}, the program has not");
-    }
-}
-
-#[tokio::test]
-async fn the_command_line_page_has_every_flag_of_serve_with_its_default() {
-    let mut options = options(&Home::new().run(&["serve", "--help"]).await.stdout);
-    options.retain(|(flag, _)| flag != "--help");
-    assert!(options.len() > 15, "{options:?}");
-    compare_flags("## `depthgauge serve`", &options);
-}
-
-#[tokio::test]
-async fn the_command_line_page_has_the_flags_of_every_command_that_connects_to_a_cluster() {
-    let home = Home::new();
-    for command in ["get", "check", "explain", "unregister", "version"] {
-        let help = home.run(&[command, "--help"]).await.stdout;
-        let (_, cluster) = help.split_once("Cluster options:\n").unwrap_or_else(|| panic!("{help}"));
-        let cluster = options(cluster.split("\n\nExit codes").next().unwrap());
-        assert!(cluster.len() > 5, "{command}: {cluster:?}");
-        compare_flags("## Cluster options", &cluster);
-    }
 }
 
 #[test]

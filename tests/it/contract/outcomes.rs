@@ -38,6 +38,13 @@ An error is 503 unless the table says otherwise. Its message stays the same for 
 Messages about Oracle Cloud Infrastructure (OCI) name the operation of its API.
 ";
 
+const OF_ALL_TYPES: &str = "\
+## All types
+
+The table has what an HPA gets after each answer to the operation that brings the values. The sections below
+have the messages, and the other operations. A source of type `schedule` has no service, so it can't fail.
+";
+
 /// How an operation is tried.
 pub(super) struct Cell {
     /// For [`known_faults`].
@@ -56,6 +63,8 @@ pub(super) struct Row {
     pub(super) title: String,
     /// Second column of the table.
     pub(super) text: String,
+    /// The same as a value or a status, for the table of all types.
+    pub(super) brief: String,
     /// What messages begin with.
     pub(super) heading: Option<String>,
     pub(super) result: Result<(), String>,
@@ -89,7 +98,7 @@ pub(super) async fn in_a_thread<F: Future<Output = Row>>(row: impl FnOnce(Log) -
 }
 
 fn page(sections: &[Section]) -> String {
-    let mut page = INTRODUCTION.to_owned();
+    let mut page = format!("{INTRODUCTION}\n{}", all_types(sections));
     for Section { title, rows } in sections {
         page.push_str(&format!("\n## {title}\n\n"));
         let mut headings = rows.iter().filter_map(|row| row.heading.as_ref());
@@ -111,6 +120,27 @@ fn page(sections: &[Section]) -> String {
         }
     }
     page
+}
+
+/// One table of all types: what is served for each answer to the operation that brings the values.
+fn all_types(sections: &[Section]) -> String {
+    let mut next = 0;
+    let columns: Vec<(&str, &Section)> = KINDS
+        .iter()
+        .map(|kind| {
+            let first = &sections[next];
+            next += kind.operations().len();
+            (kind.name(), first)
+        })
+        .collect();
+    let names: Vec<String> = columns.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let mut table =
+        format!("| the service answers | {} |\n| --- |{}\n", names.join(" | "), " --- |".repeat(names.len()));
+    for (at, outcome) in Outcome::all().enumerate() {
+        let cells: Vec<&str> = columns.iter().map(|(_, section)| section.rows[at].brief.as_str()).collect();
+        table.push_str(&format!("| {} | {} |\n", outcome.title(), cells.join(" | ")));
+    }
+    format!("{OF_ALL_TYPES}\n{table}")
 }
 
 async fn row(kind: &'static dyn Kind, operation: &'static dyn Operation, outcome: Outcome, log: Log) -> Row {
@@ -171,7 +201,11 @@ impl Cell {
         let judged = self.judge(&answers, kind, service, &secrets, &shown);
         let (text, heading) = self.text(&answers[0].served());
         let text = text.replace(&service.place.base, "http://HOST");
-        Row { name: self.name, title: self.title, text, heading, result: judged }
+        let brief = match answers[0].served() {
+            Ok(values) => format!("`{}`", values.join("`, `")),
+            Err((code, _)) => format!("error {code}"),
+        };
+        Row { name: self.name, title: self.title, text, brief, heading, result: judged }
     }
 
     fn judge(
