@@ -28,10 +28,11 @@
 //! certs/        data: who signs and who trusts whom; never a key
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
-//! docs/         tutorials, how-to, reference, explanation and contributing; tests compare it with the program; images/, made by hack/browser
+//! docs/         tutorials, how-to, reference (generated where possible), explanation and contributing; tests compare it with the program;
+//!               images/, made by hack/browser
 //! .github/      workflows: hack/check for each change, and the release
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
-//!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics)
+//!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics), docs (the documentation as a site)
 //! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's
