@@ -432,4 +432,5 @@ def main():
         die("goals missed:\n" + "\n".join(bench.missed))
 
 
-main()
+if __name__ == "__main__":
+    main()
