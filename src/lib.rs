@@ -110,6 +110,7 @@
 //!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
 //!                      numbers in JSON; its errors; pure
 //!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
+//!   source/scrape/{reading,counter,fleet}.rs   what a pod exposes, of it the selected series; the rate of one; the numbers of all pods; pure
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words

@@ -26,6 +26,7 @@ pub mod oci_queue;
 pub mod prometheus;
 pub mod rabbitmq;
 pub mod schedule;
+pub mod scrape;
 pub mod service;
 pub mod servicebus;
 mod shared_read;

@@ -1,0 +1,282 @@
+//! What is known of all targets of a service, and the numbers that follow from it. Pure: time is an
+//! argument.
+//!
+//! A target is known by its UID, and not by its address, because addresses are used again. A target that
+//! has left counts no longer, because its traffic goes to others. A target that could not be read keeps
+//! its last numbers up to `maxAge`. If more than a tenth of the targets have none, no sum is right: it
+//! would be smaller than it is, and the HPA would scale down.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::counter::{Counter, Read, Window};
+use super::reading::{Series, SeriesLabels};
+use crate::source::chosen::{Number, Point};
+use crate::source::{SourceError, Step, Verdict};
+
+/// Of so many targets one may be missing. The tolerance of the HPA controller is a tenth as well, so that
+/// it does not scale because of the missing ones alone.
+const TARGETS_PER_MISSING: usize = 10;
+/// The most series of all targets. Each takes about a kilobyte.
+pub const SERIES_MAX: usize = 10_000;
+
+/// What becomes of the series of all targets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aggregation {
+    /// The sum of what counters grow by a second.
+    Rate,
+    /// The sum.
+    Sum,
+    /// The average over all series.
+    Average,
+    /// The largest one.
+    Max,
+}
+
+/// How the series of all targets become numbers.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What becomes of them.
+    pub aggregation: Aggregation,
+    /// The labels that distinguish the numbers. Without one there is a single number.
+    pub by: Vec<String>,
+    /// The time that rates are averaged over.
+    pub window: Duration,
+    /// How long a target keeps its numbers while it can't be read.
+    pub max_age: Duration,
+}
+
+/// What one read of a target brought.
+#[derive(Debug)]
+pub struct TargetRead {
+    /// The UID of the target.
+    pub uid: String,
+    /// When it was received.
+    pub at: Instant,
+    /// The same time, in seconds since 1970.
+    pub time: f64,
+    /// The selected series, or why there are none.
+    pub result: Result<Vec<Series>, SourceError>,
+}
+
+/// All targets of a service.
+#[derive(Debug)]
+pub struct Fleet {
+    rules: Rules,
+    /// Sorted, because the sum of floats depends on their order.
+    targets: BTreeMap<String, Target>,
+}
+
+#[derive(Debug, Default)]
+struct Target {
+    /// When it was last read.
+    read_at: Option<Instant>,
+    series: BTreeMap<SeriesLabels, Known>,
+    /// Why the last read failed.
+    failure: Option<SourceError>,
+}
+
+#[derive(Debug)]
+enum Known {
+    Counter(Counter),
+    Value(f64),
+}
+
+/// The numbers of one group of series.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    count: f64,
+    sum: f64,
+    max: f64,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// A fleet of which nothing is known.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, targets: BTreeMap::new() }
+    }
+
+    /// Adds a read of each target. All other targets have left.
+    pub fn add(&mut self, reads: Vec<TargetRead>) {
+        let mut before = std::mem::take(&mut self.targets);
+        let mut left = SERIES_MAX;
+        for TargetRead { uid, at, time, result } in reads {
+            let mut target = before.remove(&uid).unwrap_or_default();
+            let result = result.and_then(|series| self.usable(series, left));
+            target.add(at, time, result, &self.rules);
+            left = left.saturating_sub(target.series.len());
+            self.targets.insert(uid, target);
+        }
+    }
+
+    /// The series of a target, unless there are more than `left`, or counters that are none.
+    fn usable(&self, series: Vec<Series>, left: usize) -> Result<Vec<Series>, SourceError> {
+        let is_rate = self.rules.aggregation == Aggregation::Rate;
+        let (step, cause, remedy) = if series.len() > left {
+            let cause = format!("all pods together have more than {SERIES_MAX} selected series");
+            (Step::Read, cause, "Select fewer in `series`, by labels.")
+        } else if is_rate && series.iter().any(|series| !series.value.is_finite() || series.value < 0.0) {
+            let cause = "a selected counter is negative, infinite or NaN".to_owned();
+            (Step::Decode, cause, "Select a counter in `series`, or write `as: sum` for a gauge.")
+        } else {
+            return Ok(series);
+        };
+        Err(SourceError::new(step, Verdict::Trouble, cause, remedy, ""))
+    }
+
+    /// The numbers of all targets, one for each combination of the values of `by`.
+    pub fn points(&self, now: Instant) -> Result<Vec<Point>, SourceError> {
+        let is_fresh = |target: &&Target| target.is_fresh(now, self.rules.max_age);
+        let (fresh, stale): (Vec<&Target>, Vec<&Target>) = self.targets.values().partition(is_fresh);
+        let young = fresh.iter().filter(|target| target.is_young(self.rules.window())).count();
+        self.check(&stale, young)?;
+        let mut groups: BTreeMap<SeriesLabels, Option<Group>> = BTreeMap::new();
+        for (labels, known) in fresh.iter().flat_map(|target| &target.series) {
+            let labels = labels.iter().filter(|(label, _)| self.rules.by.contains(label));
+            let labels = labels.map(|(label, value)| (label.clone(), value.clone())).collect();
+            let group = groups.entry(labels).or_default();
+            if let Some(number) = known.number(self.rules.window()) {
+                *group = Some(group.map_or(Group::of(number), |group| group.with(number)));
+            }
+        }
+        let number = |group: Option<Group>| match group {
+            Some(group) => group.number(self.rules.aggregation),
+            None => Number::Unusable("it was read once, and a rate needs two reads. Wait for the next one."),
+        };
+        Ok(groups.into_iter().map(|(labels, group)| Point { labels, number: number(group) }).collect())
+    }
+
+    /// Fails if there are too few targets with numbers. `young`: how many were read once.
+    fn check(&self, stale: &[&Target], young: usize) -> Result<(), SourceError> {
+        let all = self.targets.len();
+        let missing = stale.len() + young;
+        if all > 0 && missing * TARGETS_PER_MISSING <= all {
+            return Ok(());
+        }
+        let error = |cause: String, remedy| SourceError::new(Step::Read, Verdict::Trouble, cause, remedy, "");
+        if all == 0 {
+            return Err(error(
+                "no pod of the service is ready, so there is nothing to read".to_owned(),
+                "Start a pod. This metric can't scale from zero.",
+            ));
+        }
+        if stale.len() <= young {
+            return Err(error(
+                format!("{young} of {all} pods were read once, and a rate needs two reads"),
+                "Wait for the next read.",
+            ));
+        }
+        // The most frequent cause, so that the message is the same at every read.
+        let mut causes: BTreeMap<&str, (usize, &SourceError)> = BTreeMap::new();
+        for failure in stale.iter().filter_map(|target| target.failure.as_ref()) {
+            causes.entry(&failure.cause).or_insert((0, failure)).0 += 1;
+        }
+        let number = stale.len();
+        match causes.into_values().reduce(|most, other| if other.0 > most.0 { other } else { most }) {
+            Some((_, failure)) => {
+                let cause = format!("{number} of {all} pods can't be read: {}", failure.cause);
+                Err(SourceError { cause, ..failure.clone() })
+            }
+            None => Err(error(format!("{number} of {all} pods were not read yet"), "Wait for the next read.")),
+        }
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    fn window(&self) -> Window {
+        Window { length: self.window, gap_max: self.max_age.saturating_add(self.window) }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    fn add(&mut self, at: Instant, time: f64, result: Result<Vec<Series>, SourceError>, rules: &Rules) {
+        let series = match result {
+            Ok(series) => series,
+            Err(failure) => {
+                self.failure = Some(failure);
+                return;
+            }
+        };
+        let mut before = std::mem::take(&mut self.series);
+        let known = |series: Series| {
+            let known = match before.remove(&series.labels) {
+                Some(Known::Counter(mut counter)) => {
+                    counter.add(&series.read(at, time), rules.window());
+                    Known::Counter(counter)
+                }
+                _ if rules.aggregation == Aggregation::Rate => {
+                    Known::Counter(Counter::new(&series.read(at, time), rules.window()))
+                }
+                _ => Known::Value(series.value),
+            };
+            (series.labels, known)
+        };
+        self.series = series.into_iter().map(known).collect();
+        (self.read_at, self.failure) = (Some(at), None);
+    }
+
+    fn is_fresh(&self, now: Instant, max_age: Duration) -> bool {
+        self.read_at.is_some_and(|at| now.saturating_duration_since(at) <= max_age)
+    }
+
+    /// Whether it has series, and no number of any of them is known yet.
+    fn is_young(&self, window: Window) -> bool {
+        !self.series.is_empty() && self.series.values().all(|known| known.number(window).is_none())
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn number(&self, window: Window) -> Option<f64> {
+        match self {
+            Self::Counter(counter) => counter.rate(window),
+            Self::Value(value) => Some(*value),
+        }
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn of(number: f64) -> Self {
+        Self { count: 1.0, sum: number, max: number }
+    }
+
+    /// With one more number. NaN makes all of them NaN.
+    fn with(self, number: f64) -> Self {
+        let max = if number > self.max || number.is_nan() { number } else { self.max };
+        Self { count: self.count + 1.0, sum: self.sum + number, max }
+    }
+
+    fn number(self, aggregation: Aggregation) -> Number {
+        let number = match aggregation {
+            Aggregation::Rate | Aggregation::Sum => self.sum,
+            Aggregation::Average => self.sum / self.count,
+            Aggregation::Max => self.max,
+        };
+        // Every float is a number as a text.
+        Number::parse(&number.to_string()).unwrap_or(Number::NotANumber)
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    /// As a read of a counter, at this time in seconds since 1970.
+    fn read(&self, at: Instant, time: f64) -> Read {
+        let age = self.created.and_then(|created| Duration::try_from_secs_f64(time - created).ok());
+        Read { at, value: self.value, start: self.created.or(self.process), age }
+    }
+}
+
+#[cfg(test)]
+mod tests;

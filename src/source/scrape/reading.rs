@@ -1,0 +1,143 @@
+//! The selected series of one target, out of what it exposes. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::exposition::{Format, MetricType, ParseError, Sample, SeriesSelector, parse};
+
+/// The metric with the time at which a process began. Client libraries for all languages have it.
+const PROCESS_START: &str = "process_start_time_seconds";
+/// What the names of samples of counters, histograms and summaries end in.
+const SUFFIXES: [&str; 4] = ["_total", "_bucket", "_count", "_sum"];
+
+/// The labels of a series, by name. None of them is empty.
+pub type SeriesLabels = BTreeMap<String, String>;
+
+/// A selected series of a target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels. They differ from those of the other series.
+    pub labels: SeriesLabels,
+    /// Its number. It may be NaN or infinite.
+    pub value: f64,
+    /// When it was 0, in seconds since 1970: its `_created`.
+    pub created: Option<f64>,
+    /// When its process began, in seconds since 1970.
+    pub process: Option<f64>,
+    /// Its type as declared.
+    pub metric_type: MetricType,
+}
+
+/// Why what a target exposes can't be used. The message contains nothing of it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Invalid {
+    /// A syntax error.
+    #[error(transparent)]
+    Syntax(#[from] ParseError),
+    /// Two samples of one series.
+    #[error("a selected series occurs twice")]
+    Twice,
+}
+
+/// The selected series of an exposition, sorted by their labels. Every line of it is checked.
+pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<Vec<Series>, Invalid> {
+    let created_name = created_name(selector.name());
+    let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
+    let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
+    let mut process = None;
+    for sample in parse(body, format)? {
+        let sample = sample?;
+        if selector.matches(&sample) {
+            let (labels, value) = (labels(&sample), sample.value);
+            let series =
+                Series { labels: labels.clone(), value, created: None, process: None, metric_type: sample.metric_type };
+            if selected.insert(labels, series).is_some() {
+                return Err(Invalid::Twice);
+            }
+        } else if sample.name == created_name {
+            created.insert(labels(&sample), sample.value);
+        } else if sample.name == PROCESS_START {
+            process = Some(sample.value);
+        }
+    }
+    let series = selected.into_values().map(|series| {
+        // The buckets of a histogram have been created with it.
+        let of_histogram = || {
+            let mut labels = series.labels.clone();
+            labels.remove("le").and_then(|_| created.get(&labels))
+        };
+        let created = created.get(&series.labels).or_else(of_histogram).copied();
+        Series { created, process, ..series }
+    });
+    Ok(series.collect())
+}
+
+/// The name of the sample with the time at which a series was 0.
+fn created_name(name: &str) -> String {
+    let base = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    format!("{base}_created")
+}
+
+fn labels(sample: &Sample<'_>) -> SeriesLabels {
+    let labels = sample.labels.iter().filter(|(_, value)| !value.is_empty());
+    labels.map(|(label, value)| (label.clone().into_owned(), value.clone().into_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Labels, number, creation time and start of the process of a series.
+    type Line = (String, f64, Option<f64>, Option<f64>);
+
+    fn read(text: &str, selector: &str) -> Result<Vec<Line>, Invalid> {
+        let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
+        let series = select(text.as_bytes(), format, &selector.parse().unwrap())?;
+        let line = |Series { labels, value, created, process, .. }: Series| {
+            let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+            (labels.join(","), value, created, process)
+        };
+        Ok(series.into_iter().map(line).collect())
+    }
+
+    /// What the Python client exposes in the text format.
+    #[test]
+    fn a_counter_with_its_creation_time_and_process() {
+        let text = concat!(
+            "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.79e9\n",
+            "# TYPE ops_total counter\nops_total{path=\"/a\"} 25.0\nops_total{path=\"/b\",x=\"\"} 3.0\n",
+            "# TYPE ops_created gauge\nops_created{path=\"/a\"} 1.790000001e+09\n",
+            "other_total{path=\"/a\"} 7\n",
+        );
+        let (a, b) = (
+            ("path=/a".to_owned(), 25.0, Some(1_790_000_001.0), Some(1.79e9)),
+            ("path=/b".to_owned(), 3.0, None, Some(1.79e9)),
+        );
+        assert_eq!(read(text, "ops_total"), Ok(vec![a, b.clone()]));
+        assert_eq!(read(text, r#"ops_total{path="/b"}"#), Ok(vec![b]));
+        assert_eq!(read(text, r#"ops_total{x=~"y"}"#), Ok(vec![]));
+        let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap()).unwrap();
+        assert_eq!(series[0].metric_type, MetricType::Counter);
+    }
+
+    #[test]
+    fn histograms_have_one_creation_time() {
+        let text = "# TYPE h histogram\nh_bucket{le=\"1\",a=\"b\"} 2\nh_bucket{le=\"+Inf\",a=\"b\"} 3\nh_count{a=\"b\"} 3\nh_sum{a=\"b\"} 1.5\nh_created{a=\"b\"} 9\n# EOF\n";
+        let created =
+            |selector| read(text, selector).unwrap().into_iter().map(|(.., created, _)| created).collect::<Vec<_>>();
+        assert_eq!(created("h_bucket"), [Some(9.0), Some(9.0)]);
+        assert_eq!(created("h_count"), [Some(9.0)]);
+        assert_eq!(created("h_sum"), [Some(9.0)]);
+        assert_eq!(created("h"), []);
+    }
+
+    #[test]
+    fn what_can_not_be_used() {
+        // A label with an empty value is the same as none.
+        assert_eq!(read("m{a=\"\"} 1\nm 2\n", "m"), Err(Invalid::Twice));
+        // Only the selected series count.
+        assert_eq!(read("m 1\no 1\no 2\n", "m").map(|all| all.len()), Ok(1));
+        // A later line makes all of it invalid.
+        let error = read("m 1\nbroken\n", "m").unwrap_err();
+        assert_eq!(error.to_string(), "line 2: expected a number as the value of a sample");
+    }
+}
