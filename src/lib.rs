@@ -142,6 +142,7 @@
 //!   exposition/{cursor,selector}.rs   names and strings that they are written with; series selectors of PromQL; pure
 //!   # beside the request path
 //!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
+//!   endpoints.rs       the ready pods of Services, watched; endpoints/slices.rs: out of EndpointSlices, pure
 //!   certs.rs           the serving certificate of now (ECDSA P-256)
 //!   certs/{rotation,issue,publication,inspection}.rs   what becomes of it, pure; making it; since when its CA is known; one seen from outside
 //!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
@@ -205,6 +206,8 @@ pub mod metric;
 pub mod exposition;
 
 pub mod rbac;
+
+pub mod endpoints;
 
 pub mod certs;
 

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
+    ("endpoints", &["rbac"]),
     // An HPA names its metrics' selectors and targets.
     ("hpa", &["metric", "selector"]),
     // Its embedded manifest is YAML.
