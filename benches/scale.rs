@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::lookup::{Catalog, SourceConfig};
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
@@ -105,7 +106,7 @@ fn bindings(queues: usize, per_second: u32, reads: &Arc<AtomicU64>) -> anyhow::R
         "sources": sources,
     });
     let config = Config::parse(&config.to_string(), KINDS).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-    let simulated = config.open(clock)?.into_iter().map(|binding| match binding.source {
+    let simulated = config.open(clock, Endpoints::none())?.into_iter().map(|binding| match binding.source {
         Opened::One(Identified { identity, source: queue }) => {
             let source = Box::new(Simulated { queue, reads: reads.clone() });
             SourceConfig { source: Opened::One(Identified { identity, source }), ..binding }

@@ -28,6 +28,7 @@ use connections::Connections;
 use entry::{Defaults, Written};
 
 use crate::document::{Fields, Node, Position, Problems};
+use crate::endpoints::{Endpoints, ServiceName};
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::lookup::{SourceConfig, Timing};
 use crate::metric::Clock;
@@ -124,9 +125,9 @@ impl Config {
         })
     }
 
-    /// Opens every source for a command: loads credentials and sends nothing.
-    pub fn open(self, clock: Clock) -> Result<Vec<SourceConfig>, OpenError> {
-        Opener::of(Context { clock, is_server: false }).open(self)
+    /// Opens every source for a command: loads credentials and sends nothing. A command has no `endpoints`.
+    pub fn open(self, clock: Clock, endpoints: Endpoints) -> Result<Vec<SourceConfig>, OpenError> {
+        Opener::of(Context { clock, is_server: false, endpoints }).open(self)
     }
 
     /// Warnings about what is valid and probably not meant, each after its place, `FILE:LINE:COLUMN`.
@@ -140,6 +141,14 @@ impl Config {
         self.entries.iter().map(move |entry| {
             let place = entry.items.place.as_deref().unwrap_or_default();
             (place, entry.name.as_str(), (entry.kind.changes)(&entry.definition.entry, now))
+        })
+    }
+
+    /// The entries that read pods: the place, the metric and the Service of each.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str, ServiceName)> {
+        self.entries.iter().filter_map(|entry| {
+            let service = entry.kind.pods_of.and_then(|pods_of| pods_of(&entry.definition.entry))?;
+            Some((entry.items.place.as_deref().unwrap_or_default(), entry.name.as_str(), service))
         })
     }
 
@@ -340,7 +349,7 @@ sources:
             "15:18: a text is expected here: write \"7\" with quotes",
             "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, schedule",
+            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, scrape, schedule",
             "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",

@@ -48,6 +48,13 @@ pub struct Endpoints(Option<kube::Client>);
 #[derive(Debug)]
 pub struct Watched {
     service: ServiceName,
+    /// `None` without a cluster.
+    followed: Option<Followed>,
+}
+
+/// What a task follows.
+#[derive(Debug)]
+struct Followed {
     state: watch::Receiver<State>,
     task: AbortHandle,
 }
@@ -61,12 +68,10 @@ pub enum Unavailable {
     /// The Service has none that can be read.
     #[error(transparent)]
     NoTargets(#[from] NoTargets),
+    /// A command without a cluster runs.
+    #[error("only depthgauge in its cluster can read the pods of a Service")]
+    NoCluster,
 }
-
-/// No command without a cluster can read pods.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the pods of a Service can be read by depthgauge in its cluster only")]
-pub struct NoCluster;
 
 /// What is known of a Service.
 #[derive(Clone, Debug, Default)]
@@ -114,16 +119,18 @@ impl Endpoints {
     }
 
     /// Those of no cluster.
-    pub fn none() -> Self {
+    pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Begins to watch a Service, which need not exist.
-    pub fn watch(&self, service: ServiceName) -> Result<Watched, NoCluster> {
-        let client = self.0.clone().ok_or(NoCluster)?;
-        let (sender, state) = watch::channel(State::default());
-        let task = tokio::spawn(follow(client, service.clone(), sender)).abort_handle();
-        Ok(Watched { service, state, task })
+    /// Begins to watch a Service, which need not exist. Without a cluster, that is an error of each read.
+    pub fn watch(&self, service: ServiceName) -> Watched {
+        let followed = self.0.clone().map(|client| {
+            let (sender, state) = watch::channel(State::default());
+            let task = tokio::spawn(follow(client, service.clone(), sender)).abort_handle();
+            Followed { state, task }
+        });
+        Watched { service, followed }
     }
 }
 
@@ -139,7 +146,8 @@ impl Watched {
     /// The targets of now. Waits for the first list up to the deadline.
     pub async fn targets(&self, port: &Port, by: Instant) -> Result<Vec<Target>, Unavailable> {
         let unavailable = |why| Unavailable::Cluster(self.service.clone(), why);
-        let mut state = self.state.clone();
+        let Some(Followed { state, .. }) = &self.followed else { return Err(Unavailable::NoCluster) };
+        let mut state = state.clone();
         let known = state.wait_for(|state| state.slices.is_some() || state.broken.is_some());
         let state = match tokio::time::timeout_at(by, known).await {
             Ok(Ok(state)) => state.clone(),
@@ -154,7 +162,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for Followed {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -166,7 +174,7 @@ fn is_recent((since, _): &(Instant, Arc<str>)) -> bool {
 }
 
 /// What the watch of a Service needs.
-fn grant(service: &ServiceName) -> Grant<'_> {
+pub fn rights(service: &ServiceName) -> Grant<'_> {
     Grant {
         group: "discovery.k8s.io",
         resource: "endpointslices",
@@ -234,7 +242,7 @@ fn trouble(error: &watcher::Error, service: &ServiceName) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => grant(service).trouble(error),
+        | watcher::Error::WatchFailed(error) => rights(service).trouble(error),
         watcher::Error::WatchError(status) => format!("kube-apiserver answers {}", status.code),
         watcher::Error::NoResourceVersion => "kube-apiserver answers without a resourceVersion".to_owned(),
     }

@@ -98,8 +98,8 @@
 //!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
 //!                      failed; which part
 //!   source/shared_read.rs   one read that serves many sources
-//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,shared,trouble}.rs: its keys; put to
-//!                      work; which of its URLs; shared by entries with equal keys; a failure as a source's error
+//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,instances,shared,trouble}.rs: its keys;
+//!                      put to work; which of its URLs; its instances, one by one; shared by entries with equal keys; a failure as a source's error
 //!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
 //!                      prometheus/trouble.rs: its errors in our words
@@ -110,7 +110,8 @@
 //!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
 //!                      numbers in JSON; its errors; pure
 //!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
-//!   source/scrape/{reading,counter,fleet}.rs   what a pod exposes, of it the selected series; the rate of one; the numbers of all pods; pure
+//!   source/scrape.rs   the metrics of all pods of a Service; scrape/{reading,counter,fleet}.rs: the selected series of one; the rate of a
+//!                      counter; the numbers of all pods; scrape/{keys,trouble}.rs: its keys; its errors; pure
 //!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
 //!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words

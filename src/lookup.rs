@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
-use crate::metric::{Clock, MetricName, Namespace, Sample};
+use crate::metric::{Clock, MetricName, MetricSet, Namespace, Sample};
 use crate::selector::Selector;
 use crate::source::{Change, Definition, Kind, Kinds, Opened, fixed_metrics, kind_of};
 
@@ -243,8 +243,8 @@ impl Catalog {
 
     /// All metrics of the config, even if their sources can't be read. Returns the same allocation while
     /// they are the same.
-    pub fn metrics(&self) -> Arc<BTreeSet<MetricName>> {
-        self.entries().metrics.all.clone()
+    pub fn metrics(&self) -> Arc<MetricSet> {
+        self.entries().metrics.set.clone()
     }
 
     /// The longest of the last pauses between requests of this query; `None` before there were a few

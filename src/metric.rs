@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub type Clock = fn() -> Timestamp;
 
 /// The category of all metrics in discovery, by which clients tell them from those of other servers.
 pub const CATEGORY: &str = "depthgauge";
+
+/// The category of the metrics that are read from pods, see [`MetricSet::of_pods`].
+pub const PODS_CATEGORY: &str = "depthgauge-pods";
 
 /// What a label value may be, in a sentence.
 pub const LABEL_VALUE_RULE: &str =
@@ -55,6 +58,16 @@ enum Name {
     Chosen(Arc<str>),
 }
 
+/// The metrics that there are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MetricSet {
+    /// All of them.
+    pub all: BTreeSet<MetricName>,
+    /// Those of them that are read from pods. They have no value while a workload has no pods, so they can't scale
+    /// it up from zero.
+    pub of_pods: BTreeSet<MetricName>,
+}
+
 /// A Kubernetes namespace, the unit of "who may read this".
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Namespace(Arc<str>);
@@ -75,6 +88,15 @@ pub struct Sample {
     pub timestamp: Timestamp,
     /// The value, in the metric's own unit (messages, bytes).
     pub value: Quantity,
+}
+
+// === impl MetricSet ===
+
+impl From<BTreeSet<MetricName>> for MetricSet {
+    /// None of these is read from pods.
+    fn from(all: BTreeSet<MetricName>) -> Self {
+        Self { all, of_pods: BTreeSet::new() }
+    }
 }
 
 // === impl MetricName ===

@@ -48,13 +48,18 @@ pub const KINDS: Kinds = &[
     &rabbitmq::RABBITMQ,
     &servicebus::SERVICEBUS,
     &http_json::HTTP_JSON,
+    &scrape::SCRAPE,
     &schedule::SCHEDULE,
 ];
+
+/// The key of every entry with the time that a value may be served after it was read.
+pub const MAX_AGE: &str = "maxAge";
 
 /// An open connection. It opens entries, and stays open over config reloads while its keys are the
 /// same.
 pub trait Connection: Send + Sync {
-    /// Opens an entry of the form whose key is `form`. Everything that can fail at start fails here.
+    /// Opens an entry of the form whose key is `form`: the values of its own keys, and its [`MAX_AGE`].
+    /// Everything that can fail at start fails here.
     fn open(&self, form: &str, entry: &Values) -> Result<Opened, OpenError>;
 }
 
@@ -182,6 +187,11 @@ pub trait Source: Send + Sync {
     /// [takes turns](Self::takes_turns) by itself.
     fn wait_turn<'s>(&'s self, _facet: &'s Facet, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
         std::future::ready(()).boxed()
+    }
+
+    /// Whether it is read from the start of the process, whether or not it is requested. A rate needs two reads.
+    fn reads_from_start(&self) -> bool {
+        false
     }
 
     /// The next change of its value, if that is known in advance.

@@ -175,6 +175,11 @@ impl Upstream {
         state.breaker.failures(key).map(|(failures, cause)| (failures, cause.clone()))
     }
 
+    /// Forgets all other hosts. A request or read that is under way keeps its host.
+    pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        self.hosts.lock().retain(|name, _| is_kept(name));
+    }
+
     /// One of its hosts, by name and port.
     pub fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock();
@@ -252,6 +257,16 @@ mod tests {
 
     fn upstream(in_flight: usize) -> Upstream {
         Upstream::new(Limits { in_flight, ..Limits::new(10, "test.maxRequestsPerSecond") })
+    }
+
+    #[test]
+    fn hosts_that_are_gone_are_forgotten() {
+        let upstream = upstream(1);
+        let hosts = ["a", "b"].map(|name| upstream.host(name));
+        upstream.retain(|name| name == "a");
+        let again = ["a", "b"].map(|name| upstream.host(name));
+        let same = hosts.iter().zip(&again).map(|(before, after)| Arc::ptr_eq(before, after));
+        assert_eq!(same.collect::<Vec<_>>(), [true, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -86,18 +86,20 @@ class Reviews(http.server.BaseHTTPRequestHandler):
             return self.answer(404, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                                      "reason": "NotFound", "message": "there is none here", "code": 404})
         if "watch=true" in self.path:
-            # Nothing happens, for as long as anybody watches.
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.server.over.wait()
-            self.close_connection = True
-            return None
+            return self.hang()
         name = {"name": "extension-apiserver-authentication", "namespace": "kube-system", "resourceVersion": "1"}
         item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"client-ca-file": self.server.ca}}
         return self.answer(200, {"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"},
                                  "items": [item]})
+
+    def hang(self):
+        """A watch in which nothing happens, for as long as anybody watches."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.server.over.wait()
+        self.close_connection = True
 
     def do_POST(self):
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -112,8 +114,8 @@ class Reviews(http.server.BaseHTTPRequestHandler):
 class Cluster(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, folder, ca):
-        super().__init__(("127.0.0.1", 0), Reviews)
+    def __init__(self, folder, ca, handler=Reviews):
+        super().__init__(("127.0.0.1", 0), handler)
         self.ca, self.token, self.over = ca, secrets.token_urlsafe(32), threading.Event()
         self.kubeconfig = folder / "kubeconfig"
         self.kubeconfig.write_text(json.dumps({

@@ -7,7 +7,6 @@
 //!
 //! Fields have the order of Go's structs, and [`aggregated`] has everything in one document.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwapOption;
@@ -21,7 +20,7 @@ use super::encode::EncodeError;
 use super::fixed::{self, Fixed, Made};
 use super::reply;
 use crate::lookup::Catalog;
-use crate::metric::{CATEGORY, MetricName};
+use crate::metric::{CATEGORY, MetricName, MetricSet, PODS_CATEGORY};
 use crate::refusal::Refusal;
 use crate::request::{GROUP, VERSION};
 
@@ -49,7 +48,7 @@ pub(super) struct Discovery {
 
 /// The documents of these metrics.
 struct Documents {
-    metrics: Arc<BTreeSet<MetricName>>,
+    metrics: Arc<MetricSet>,
     resources: Fixed,
     aggregated: Aggregated,
 }
@@ -186,7 +185,7 @@ impl Discovery {
 // === impl Documents ===
 
 impl Documents {
-    fn of(metrics: Arc<BTreeSet<MetricName>>) -> Result<Self, EncodeError> {
+    fn of(metrics: Arc<MetricSet>) -> Result<Self, EncodeError> {
         let resources = Fixed::object("APIResourceList", &resource_list(&metrics))?;
         let aggregated = Aggregated::of(&metrics)?;
         Ok(Self { metrics, resources, aggregated })
@@ -205,23 +204,28 @@ impl Software {
     }
 }
 
+/// The categories of a metric.
+fn categories(is_of_pods: bool) -> &'static [&'static str] {
+    if is_of_pods { &[CATEGORY, PODS_CATEGORY] } else { &[CATEGORY] }
+}
+
 fn group_document() -> Group {
     let version = GroupVersion { group_version: format!("{GROUP}/{VERSION}"), version: VERSION.into() };
     Group { name: GROUP.into(), versions: vec![version.clone()], preferred_version: version }
 }
 
-fn resource_list(metrics: &BTreeSet<MetricName>) -> ResourceList {
-    let resources = metrics.iter().map(resource).collect();
+fn resource_list(metrics: &MetricSet) -> ResourceList {
+    let resources = metrics.all.iter().map(|metric| resource(metric, metrics.of_pods.contains(metric))).collect();
     ResourceList { group_version: format!("{GROUP}/{VERSION}"), resources }
 }
 
-fn resource(metric: &MetricName) -> Resource {
+fn resource(metric: &MetricName, is_of_pods: bool) -> Resource {
     Resource {
         name: metric.as_str().into(),
         namespaced: true,
         kind: KIND.into(),
         verbs: Verbs { items: VERBS.map(str::to_owned).into() },
-        categories: vec![CATEGORY.to_owned()],
+        categories: categories(is_of_pods).iter().map(|category| (*category).to_owned()).collect(),
         ..Resource::default()
     }
 }

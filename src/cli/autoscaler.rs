@@ -1,7 +1,5 @@
 //! An HPA as kube-apiserver has it, for what `check` and `explain` say of it. Pure.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
@@ -9,7 +7,7 @@ use super::told;
 use super::wire::{Trouble, Wire};
 use crate::hpa::Target;
 use crate::hpa::reader::{Entry, Hpa, Source};
-use crate::metric::MetricName;
+use crate::metric::{CATEGORY, MetricName, MetricSet, PODS_CATEGORY};
 use crate::request::PREFIX;
 use crate::selector::ParseError;
 use crate::selector::label_selector::MetricSelector;
@@ -28,7 +26,7 @@ pub(super) struct Autoscaler<'o> {
 }
 
 /// The metrics that depthgauge has, as discovery lists them.
-pub(super) struct Metrics(BTreeSet<MetricName>);
+pub(super) struct Metrics(MetricSet);
 
 /// One entry of its `metrics`.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +49,8 @@ pub(super) struct Question {
     /// `target.type`, which may differ from the field that is set.
     pub(super) target_type: String,
     is_ours: bool,
+    /// Whether it is a metric of depthgauge that is read from pods.
+    pub(super) is_of_pods: bool,
 }
 
 // === impl Metrics ===
@@ -65,11 +65,15 @@ impl Metrics {
 
     /// Those that each depthgauge has, and those of an `APIResourceList` that are in our category.
     fn of(list: &Value) -> Self {
-        Self(told::listed(list).map(MetricName::chosen).chain(fixed_metrics(KINDS)).collect())
+        let of = |category| told::listed(list, category).map(MetricName::chosen);
+        Self(MetricSet {
+            all: of(CATEGORY).chain(fixed_metrics(KINDS)).collect(),
+            of_pods: of(PODS_CATEGORY).collect(),
+        })
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.contains(name)
+        self.0.all.contains(name)
     }
 }
 
@@ -123,6 +127,7 @@ impl<'o> Autoscaler<'o> {
         Metric::External(Question {
             namespace: self.namespace().to_owned(),
             is_ours: self.ours.has(&entry.name),
+            is_of_pods: self.ours.0.of_pods.contains(entry.name.as_str()),
             metric: entry.name,
             selector: requested.selector(),
             target: requested.target,

@@ -18,6 +18,7 @@ use super::output::Format;
 use super::wire::{Trouble, Wire};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
+use crate::endpoints::ServiceName;
 
 mod certificate;
 mod cluster;
@@ -87,17 +88,20 @@ impl Args {
         if pre {
             report = report.in_sections();
         }
-        match config {
+        let services = match config {
             Some(file) => sources::check(&file, &mut report).await,
             // There may be none before an install.
-            None if pre => {}
-            None => report
-                .add("config", &Finding::warn("not checked, and neither are sources: name the file with --config")),
-        }
+            None if pre => Vec::new(),
+            None => {
+                let finding = Finding::warn("not checked, and neither are sources: name the file with --config");
+                report.add("config", &finding);
+                Vec::new()
+            }
+        };
         let reached = match cluster.connect().await {
             Ok(connection) => {
                 let names = (!pre).then_some(names);
-                check_cluster(&connection.wire(), &connection.server, names, &mut report).await
+                check_cluster(&connection.wire(), &connection.server, names, &services, &mut report).await
             }
             Err(error) => {
                 without_cluster(&on_one_line(&error), pre, &mut report);
@@ -117,10 +121,12 @@ impl Args {
 }
 
 /// Checks an install, or without `names` the cluster before one. An error if kube-apiserver refuses the user or can't be reached, so that the rest is not checked.
+/// `services`: those whose pods are read.
 async fn check_cluster(
     wire: &Wire,
     server: &str,
     names: Option<Names>,
+    services: &[ServiceName],
     report: &mut Report<impl Write>,
 ) -> Result<(), Exit> {
     let hello = match wire.hello().await {
@@ -147,7 +153,8 @@ async fn check_cluster(
     let led = service::read(wire, &service).await;
     let answers = found.as_ref().is_ok_and(|found| registration::answers(found, &service));
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);
-    report.all("rbac", &rights::check(wire, &account, &service, &secret, scales, beside).await);
+    let wanted = rights::Wanted { scales, services };
+    report.all("rbac", &rights::check(wire, &account, &service, &secret, wanted, beside).await);
     let deployed = matches!(found, Err(Trouble::Absent(_))) && registration::has_deployment(wire, &service).await;
     let silence = if answers { registration::silence(wire).await } else { None };
     let judged = registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed, silence.as_ref());
@@ -227,7 +234,7 @@ mod tests {
         let mut out = Vec::new();
         let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
         let wire = Wire::new(kube::Client::new(service, "default"), Duration::from_secs(10));
-        check_cluster(&wire, "kube", Some(names), &mut Report::new(&mut out, None)).await.unwrap();
+        check_cluster(&wire, "kube", Some(names), &[], &mut Report::new(&mut out, None)).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 

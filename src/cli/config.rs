@@ -39,7 +39,8 @@ enum Command {
     /// Each error is one line on standard error, FILE:LINE:COLUMN: TEXT, as editors read it. Exits with 1 if there is one.
     ///
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, but can't
-    /// read the queue. For a schedule, the next three changes of its value are printed.
+    /// read the queue. For a schedule, the next three changes of its value are printed. For a metric that is read
+    /// from pods, a line says that it can't scale from zero.
     Check {
         /// Files, and directories of files (*.yaml), that form one config; - is standard input
         #[arg(required = true, value_name = "FILE")]
@@ -73,6 +74,8 @@ struct Report {
     warnings: Vec<Placed>,
     /// The next changes of values that are known in advance.
     changes: Vec<Placed>,
+    /// What is so, and no fault.
+    notes: Vec<Placed>,
 }
 
 /// A text about a place.
@@ -133,6 +136,10 @@ impl Report {
             let placed = |change| Placed { place: place.to_owned(), text: format!("{name} becomes {change}") };
             report.changes.extend(changes.into_iter().map(placed));
         }
+        for (place, name, _) in config.services() {
+            let text = format!("{name} can't scale from zero: it is read from pods, and at zero there are none");
+            report.notes.push(Placed { place: place.to_owned(), text });
+        }
         Ok(report)
     }
 
@@ -141,7 +148,7 @@ impl Report {
         self.errors.iter().for_each(|Placed { place, text }| eprintln!("{place}: {text}"));
         self.warnings.iter().for_each(|Placed { place, text }| eprintln!("{place}: warning: {text}"));
         if self.errors.is_empty() {
-            self.changes.iter().for_each(|Placed { place, text }| println!("{place}: {text}"));
+            self.changes.iter().chain(&self.notes).for_each(|Placed { place, text }| println!("{place}: {text}"));
             println!("{}, no errors", self.counted(self.sources, "source"));
         }
     }

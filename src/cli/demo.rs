@@ -29,6 +29,7 @@ use crate::api::Metrics;
 use crate::auth::{Audit, Auth, Authorizer, Gate, Question, Trust, Undecided, Verdict};
 use crate::certs::{Certificates, Lifetimes};
 use crate::config::Config;
+use crate::endpoints::Endpoints;
 use crate::health::{Health, Reasons, State};
 use crate::lookup::{Catalog, Gauges};
 use crate::server::Limits;
@@ -141,7 +142,7 @@ async fn start(
     let queue = start_emulator(profile, emulator, parts, drain)?;
     let config = Config::parse(&config.to_string(), KINDS)
         .map_err(|problems| anyhow::anyhow!(problems.lines().collect::<String>()))?;
-    let (catalog, reader) = Catalog::new(config.open(clock)?, KINDS, clock);
+    let (catalog, reader) = Catalog::new(config.open(clock, Endpoints::none())?, KINDS, clock);
     parts.spawn(until(drain.clone(), reader.run()));
 
     let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];

@@ -18,6 +18,7 @@ use super::cluster::kube_client;
 use super::{clock, duration, in_pod, listen, pod_namespace};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
+use crate::endpoints::Endpoints;
 use crate::health::{Health, Reporter, State};
 use crate::lookup::Catalog;
 use crate::server::Limits;
@@ -41,10 +42,17 @@ use sources::Sources;
 const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 /// What it is unready for until then.
 const STARTING: &str = "front-proxy CA not loaded yet (ConfigMap kube-system/extension-apiserver-authentication)";
+/// What it is unready for after that.
+const NO_RATES: &str = "the first rates are not known yet: they need two reads";
 /// How long a start waits to learn whom the aggregator's certificate is by, before it takes
 /// traffic from replicas that know: a second try of the watch is in it. Without kube-apiserver
 /// nobody can ask anyway.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a start waits for rates, which need two reads, while other replicas take traffic: two reads at the
+/// default `refresh`, and their time.
+const RATES_TIMEOUT: Duration = Duration::from_secs(10);
+/// From one look at them to the next.
+const RATES_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it is asked which sources fail: a look into memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -99,7 +107,9 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         descriptors::raise_limit();
-        let Sources { bindings, followed, origin } = self.sources.open()?;
+        // Makes no request, so that an error in the config is reported whether or not kube-apiserver answers.
+        let client = kube_client(self.kubeconfig).await?;
+        let Sources { bindings, followed, origin } = self.sources.open(Endpoints::of(client.clone()))?;
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;
         let sources = bindings.len();
@@ -108,7 +118,6 @@ impl Args {
 
         let health = Health::default();
         let listening = health.reporter("listener", State::Failed(STARTING.to_owned()));
-        let client = kube_client(self.kubeconfig).await?;
         let certificate = self.certificate.open(&client, service.as_ref(), &health).await?;
         let Certificate { certificates, publish, serving, reporter, _private } = certificate;
         let (secure, admin) = listeners(self.bind_address, self.secure_port, self.admin_address).await?;
@@ -128,7 +137,7 @@ impl Args {
             Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
         let (gate, operators) = doors.open(catalog.clone(), registry, origin, scaling, admin_is_local);
-        parts.run("source watch", report_sources(catalog, health.reporter("sources", State::Ok)));
+        parts.run("source watch", report_sources(catalog.clone(), health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), self.tls_min_version)?;
         parts.run(API_LISTENER, server::serve(secure, tls, gate, Limits::default(), drain.clone()));
@@ -145,7 +154,7 @@ impl Args {
         }
 
         let delay = self.shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
-        parts.until_stopped(begin(&trust, &listening), &listening, delay, &drain).await
+        parts.until_stopped(begin(&trust, &catalog, &listening), &listening, delay, &drain).await
     }
 }
 
@@ -167,10 +176,20 @@ fn keep_registered(
     Ok(())
 }
 
-/// Takes traffic once it is known whom to believe.
-async fn begin(trust: &Trust, listening: &Reporter) {
-    // Or not in time: that is said by its own check.
-    let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
+/// Takes traffic once it is known whom to believe, and rates are known. A replacement of another replica would
+/// answer the first requests for a rate with an error otherwise.
+async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter) {
+    let rates = async {
+        while !catalog.has_rates() {
+            tokio::time::sleep(RATES_INTERVAL).await;
+        }
+    };
+    // Or not in time: that is said by its own check, or by the answers.
+    let trusted = async {
+        let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
+        listening.failed(NO_RATES);
+    };
+    let _ = tokio::join!(trusted, tokio::time::timeout(RATES_TIMEOUT, rates));
     listening.ok();
 }
 

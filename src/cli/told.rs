@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::lookup::rules;
-use crate::metric::CATEGORY;
 use crate::metric::names::escaped;
 pub(super) use crate::metric::names::title;
 use crate::metric::quantity::Quantity;
@@ -39,11 +38,10 @@ pub(super) fn items(list: &Value) -> Vec<Item> {
     list["items"].as_array().into_iter().flatten().filter_map(Item::of).collect()
 }
 
-/// The metrics of depthgauge in an `APIResourceList`, by their category.
-pub(super) fn listed(list: &Value) -> impl Iterator<Item = &str> {
-    let is_listed = |resource: &&Value| {
-        resource["categories"].as_array().into_iter().flatten().any(|category| category == CATEGORY)
-    };
+/// The metrics of an `APIResourceList` in this category.
+pub(super) fn listed<'l>(list: &'l Value, category: &'static str) -> impl Iterator<Item = &'l str> {
+    let is_listed =
+        move |resource: &&Value| resource["categories"].as_array().into_iter().flatten().any(|of| of == category);
     let resources = list["resources"].as_array().into_iter().flatten().filter(is_listed);
     resources.filter_map(|resource| resource["name"].as_str())
 }

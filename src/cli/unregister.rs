@@ -168,7 +168,7 @@ impl Plan {
         }
         // The names that a config chooses are not known here. They are written on each HPA whose workload
         // depthgauge has scaled to zero.
-        let handed_back = match hand_back(&self.client, &fixed_metrics(KINDS), report.dry_run).await {
+        let handed_back = match hand_back(&self.client, &fixed_metrics(KINDS).into(), report.dry_run).await {
             Ok(handed_back) => handed_back,
             Err(HandBackError::Forbidden(why)) if self.service.is_some() => {
                 return report.warnings.push(format!(

@@ -10,7 +10,7 @@ use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds, Place, chosen, kind_of};
+use crate::source::{Definition, Form, Kind, Kinds, MAX_AGE, Place, chosen, kind_of};
 
 /// The default deadline of reads that may take long: a service of several nodes may wait for one that is
 /// down.
@@ -175,7 +175,7 @@ pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: 
     let timing = Timing {
         refresh: values.duration("refresh").unwrap_or(defaults.refresh),
         timeout: values.duration("timeout").unwrap_or(defaults.timeout),
-        max_age: values.duration("maxAge").unwrap_or(defaults.max_age),
+        max_age: values.duration(MAX_AGE).unwrap_or(defaults.max_age),
         idle_after: values.duration("idleAfter").unwrap_or(defaults.idle_after),
     };
     // Errors in `defaults` are reported once, at `defaults`.

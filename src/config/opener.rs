@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::{Config, Entry};
+use crate::endpoints::Endpoints;
 use crate::lookup::SourceConfig;
 use crate::metric::Clock;
-use crate::source::keys::Values;
-use crate::source::{Connection, Context, OpenError};
+use crate::source::keys::{Value, Values};
+use crate::source::{Connection, Context, MAX_AGE, OpenError};
 
 /// Opens successive configs.
 pub struct Opener {
@@ -37,8 +38,8 @@ impl Warnings {
 
 impl Opener {
     /// An opener of the server, without open connections.
-    pub fn new(clock: Clock) -> Self {
-        Self::of(Context { clock, is_server: true })
+    pub fn new(clock: Clock, endpoints: Endpoints) -> Self {
+        Self::of(Context { clock, is_server: true, endpoints })
     }
 
     /// An opener without open connections.
@@ -70,12 +71,13 @@ impl Opener {
             let connection = connections.entry(key.clone()).or_insert_with(|| match self.connections.get(&key) {
                 Some(known) => Some(known.clone()),
                 None => {
-                    let opened = (kind.connection.connect)(&definition.connection, self.context);
+                    let opened = (kind.connection.connect)(&definition.connection, &self.context);
                     opened.map_err(|OpenError(error)| wrong.push(at(connection_place.as_deref(), error))).ok()
                 }
             });
             let Some(connection) = connection else { continue };
-            let source = match connection.open(definition.form, &definition.entry) {
+            let values = definition.entry.clone().with(MAX_AGE, Value::Duration(timing.max_age));
+            let source = match connection.open(definition.form, &values) {
                 Ok(source) => source,
                 Err(OpenError(error)) => {
                     wrong.push(at(items.place.as_deref(), error));

@@ -128,6 +128,12 @@ impl Entries {
         lists
     }
 
+    /// Whether each source that is read from the start was read twice, or its reads fail.
+    pub(super) fn have_rates(&self) -> bool {
+        let mut from_start = self.sources.iter().filter(|source| source.readings.source.reads_from_start());
+        from_start.all(|source| source.readings.has_rates())
+    }
+
     /// What fails of each source or list in use, and each name that more than one source has.
     pub(super) fn outages(&self) -> Vec<Arc<str>> {
         let readings = self.sources.iter().flat_map(|source| source.readings.all());

@@ -183,7 +183,7 @@ impl SourceList {
         let (state, now) = (self.state(), Instant::now());
         match (&state.good, &state.outage) {
             (_, Some(outage)) if need == Need::Newest => Err(outage.message()),
-            (Some(good), _) if now - good.began <= self.pace.max_age => Ok(()),
+            (Some(good), _) if good.may_be_served(self.pace.max_age, now) => Ok(()),
             (_, Some(outage)) => Err(outage.message()),
             (_, None) => {
                 Err(format!("{}: not listed yet. If this stays, the log of depthgauge says why.", self.poll.title)

@@ -90,6 +90,8 @@ pub(super) struct Good<T> {
     /// When the read began: the value is at least as new as this.
     pub(super) timestamp: Timestamp,
     pub(super) began: Instant,
+    /// When its oldest part was read.
+    pub(super) oldest: Instant,
 }
 
 /// A read that a request waits for.
@@ -104,6 +106,15 @@ impl PendingRead {
     /// Ends with the read, or when it should have ended: what is known then is the answer.
     pub(super) async fn wait(mut self) {
         drop(tokio::time::timeout_at(self.deadline, self.progress.changed()).await);
+    }
+}
+
+// === impl Good ===
+
+impl<T> Good<T> {
+    /// Whether it is young enough to be served.
+    pub(super) fn may_be_served(&self, max_age: Duration, now: Instant) -> bool {
+        now - self.oldest <= max_age
     }
 }
 
@@ -189,7 +200,7 @@ impl<P: Poll> Polled<P> {
     /// The last good read while reads do not fail.
     pub(super) fn well(&self) -> Option<Good<P::Value>> {
         let (state, now) = (self.state(), Instant::now());
-        let fresh = |good: &&Good<P::Value>| state.outage.is_none() && now - good.began <= self.pace.max_age;
+        let fresh = |good: &&Good<P::Value>| state.outage.is_none() && good.may_be_served(self.pace.max_age, now);
         state.good.as_ref().filter(fresh).cloned()
     }
 
@@ -283,7 +294,7 @@ impl<P: Poll> Polled<P> {
     /// served. A part that was there is read on while its last value may be served.
     fn missing_until(&self, state: &State<P>, now: Instant) -> Option<Instant> {
         let is_missing = state.outage.as_ref().is_some_and(|outage| outage.verdict() == Verdict::NoSuchPart);
-        let is_served = state.good.as_ref().is_some_and(|good| now - good.began <= self.pace.max_age);
+        let is_served = state.good.as_ref().is_some_and(|good| good.may_be_served(self.pace.max_age, now));
         let read = state.last_read.filter(|_| is_missing && !is_served && !state.activity.is_wanted())?;
         Some(read.next_allowed(&self.pace))
     }
@@ -342,7 +353,7 @@ impl<P: Poll> Polled<P> {
     /// that fail never delay those that do not.
     fn is_urgent(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        state.outage.is_none() && state.good.as_ref().is_none_or(|good| now - good.began > self.pace.max_age)
+        state.outage.is_none() && state.good.as_ref().is_none_or(|good| !good.may_be_served(self.pace.max_age, now))
     }
 
     fn store(&self, began: Instant, timestamp: Timestamp, result: Result<P::Value, SourceError>) {
@@ -357,7 +368,8 @@ impl<P: Poll> Polled<P> {
                 state.last_read = Some(LastRead { began, retry_after: None });
                 state.counts.succeed();
                 self.poll.note(&mut state.notes, &value, began);
-                state.good = Some(Good { value, timestamp, began });
+                let oldest = P::oldest(&value).map_or(began, |oldest| oldest.min(began));
+                state.good = Some(Good { value, timestamp, began, oldest });
             }
             Err(error) => {
                 let retry_after =
@@ -399,7 +411,7 @@ impl<P: Poll> State<P> {
             // An inherited value was not read in this way.
             return self.last_read.is_none() || age >= pace.refresh;
         }
-        age >= pace.max_age.min(pace.every + grace)
+        !good.may_be_served(pace.max_age, now) || age >= pace.max_age.min(pace.every + grace)
     }
 }
 

@@ -158,6 +158,10 @@ impl Poll for SourceRead {
         items.began()
     }
 
+    fn oldest(items: &Arc<Items>) -> Option<Instant> {
+        items.oldest()
+    }
+
     fn note(&self, notes: &mut Notes, figures: &Arc<Items>, began: Instant) {
         notes.activations.pass(figures);
         if let Some(value) = self.history_of(figures) {
@@ -229,7 +233,7 @@ impl Reading {
     /// The value of now, or the error message that explains why there is none.
     pub(super) fn answer(&self, options: &AnswerOptions<'_>, now: Instant) -> Result<Answer, LookupError> {
         let state = self.state();
-        let is_fresh = |good: &&Good<Arc<Items>>| now - good.began <= self.pace.max_age;
+        let is_fresh = |good: &&Good<Arc<Items>>| good.may_be_served(self.pace.max_age, now);
         if let Some(good) = state.good.as_ref().filter(is_fresh).cloned() {
             // Where labels name sources, an activation stays until a true 0; see [`super::chosen`] for the
             // other. Without one, items are picked when the lock is released.
@@ -323,7 +327,7 @@ impl Reading {
     /// enough nor a consumer with a fallback of its own.
     pub(super) fn serves_nothing(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        let is_old = |good: &Good<Arc<Items>>| now - good.began > self.pace.max_age;
+        let is_old = |good: &Good<Arc<Items>>| !good.may_be_served(self.pace.max_age, now);
         state.outage.is_some() && state.good.as_ref().is_none_or(is_old) && !state.notes.consumers.bring_fallback()
     }
 

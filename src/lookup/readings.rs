@@ -172,6 +172,12 @@ impl Readings {
         self.whole.well()
     }
 
+    /// Whether the whole was read twice, or its reads fail.
+    pub(super) fn has_rates(&self) -> bool {
+        let state = self.whole.state();
+        state.counts.good > 1 || state.outage.is_some()
+    }
+
     /// Begins or ends reads of the whole without requests.
     pub(super) fn stand(&self, standing: bool) {
         self.whole.stand(standing);

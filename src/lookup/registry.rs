@@ -82,8 +82,8 @@ impl Registry {
         let known = Arc::new(self.published.load().known());
         let (sources, lists) = (mem::take(&mut self.sources), mem::take(&mut self.lists));
         (self.named, self.listing) = Default::default();
-        self.metrics =
-            self.metrics.with(configs.iter().filter(|config| config.kind.chooses()).map(|config| &*config.name));
+        let chosen = configs.iter().filter(|config| config.kind.chooses());
+        self.metrics = self.metrics.with(chosen.map(|config| (&*config.name, config.kind.pods_of.is_some())));
         let kept: HashMap<&Key, &ListedSources> = lists.values().map(|list| (&*list.key, list)).collect();
         let mut ids: HashMap<Arc<Key>, ListId> = HashMap::new();
         for SourceConfig { name, kind, namespaces, timing, export, value_rules, items, definition, source } in configs {
@@ -189,7 +189,8 @@ impl Registry {
         // After those that are gone: readings may be in both.
         let exported: HashSet<_> = now.exported().map(|source| Arc::as_ptr(&source.readings)).collect();
         for source in &now.sources {
-            source.readings.stand(exported.contains(&Arc::as_ptr(&source.readings)));
+            let stands = source.readings.source.reads_from_start();
+            source.readings.stand(stands || exported.contains(&Arc::as_ptr(&source.readings)));
         }
         for (list, export) in lists {
             list.stand(export);

@@ -136,6 +136,11 @@ pub struct OutageState {
 // === impl Catalog ===
 
 impl Catalog {
+    /// Whether rates of sources that are read from the start are known, or their reads fail.
+    pub fn has_rates(&self) -> bool {
+        self.entries().have_rates()
+    }
+
     /// The limits that the sources share. Those of one reading are in its state.
     pub fn limits(&self) -> Vec<LimitState> {
         vec![self.parts(), self.reads()]
@@ -345,7 +350,7 @@ fn depths(source: &NamedSource) -> Vec<MetricName> {
 
 impl KnownState {
     fn of(good: &Good<Arc<Items>>, now: Instant) -> Self {
-        let age = now.saturating_duration_since(good.began);
+        let age = now.saturating_duration_since(good.oldest);
         Self { figures: good.value.clone(), timestamp: good.timestamp, age }
     }
 }

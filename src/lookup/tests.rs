@@ -22,6 +22,7 @@ mod gauges;
 mod lists;
 mod meters;
 mod parts;
+mod rates;
 mod replacing;
 mod turns;
 mod value_rules;

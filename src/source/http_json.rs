@@ -48,13 +48,14 @@ pub const HTTP_JSON: Kind = Kind {
         conflicts: service::conflicts,
         warn: |_| Vec::new(),
         connect: |_, context| {
-            let services = Services::new(context, Protocol::default());
+            let services = Services::new(context.clone(), Protocol::default());
             Ok(Arc::new(Origins { services, clock: context.clock }))
         },
     },
     environment: None,
     conflicts,
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |definition: &Definition| service::warnings(&definition.entry),
 };
 

@@ -15,6 +15,7 @@ pub struct Items {
     /// The items that have a label: by key, then by value. Empty for a single item.
     index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
     began: Option<Instant>,
+    oldest: Option<Instant>,
     /// See [`Self::left_out`].
     left_out: HashMap<Box<str>, Arc<str>>,
 }
@@ -55,7 +56,7 @@ impl Items {
                 }
             }
         }
-        Self { items, index, began: None, left_out: HashMap::new() }
+        Self { items, index, began: None, oldest: None, left_out: HashMap::new() }
     }
 
     /// A read with a single item, which needs no labels.
@@ -68,6 +69,12 @@ impl Items {
     #[must_use]
     pub fn read_at(self, began: Instant) -> Self {
         Self { began: Some(began), ..self }
+    }
+
+    /// The same, made of numbers of which some were read as long ago as this.
+    #[must_use]
+    pub fn with_oldest(self, oldest: Option<Instant>) -> Self {
+        Self { oldest, ..self }
     }
 
     /// The same, with the namespaces whose items are left out, and the reasons.
@@ -84,6 +91,11 @@ impl Items {
     /// When the request began, if it was not for this read.
     pub fn began(&self) -> Option<Instant> {
         self.began
+    }
+
+    /// When the oldest number was read that these items are made of, if it may be of an earlier read.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.oldest
     }
 
     /// All items, in the order of the read.

@@ -8,6 +8,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::keys::{Key, Values};
 use super::{Connection, Definition, OpenError};
+use crate::endpoints::{Endpoints, ServiceName};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName};
 
@@ -53,6 +54,9 @@ pub struct Kind {
     /// The next changes of an entry's value after this time, if they are known in advance. Needs no file and
     /// no request.
     pub changes: fn(&Values, Timestamp) -> Vec<Change>,
+    /// The Service whose pods an entry reads, for a kind that reads pods. Only depthgauge in its cluster reads
+    /// them. While a workload has no pods, such a metric has no value, so it can't scale up from zero.
+    pub pods_of: Option<fn(&Values) -> Option<ServiceName>>,
     /// Warnings about an entry that is valid. They need no file and no request.
     pub warn: fn(&Definition) -> Vec<String>,
 }
@@ -101,16 +105,18 @@ pub struct ConnectionType {
 pub const CONNECTION_NAME: &str = "connection name";
 
 /// Opens a connection with these keys.
-pub type Connect = fn(&Values, Context) -> Result<Arc<dyn Connection>, OpenError>;
+pub type Connect = fn(&Values, &Context) -> Result<Arc<dyn Connection>, OpenError>;
 
 /// What opens connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// Determines when credentials expire.
     pub clock: Clock,
     /// Whether this is the server. A command may run on any computer: it uses the identity of the
     /// computer only if the config says so.
     pub is_server: bool,
+    /// The Services of the cluster. A command has none.
+    pub endpoints: Endpoints,
 }
 
 /// Where the config defines connections of a type.

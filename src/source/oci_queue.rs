@@ -86,6 +86,7 @@ pub const OCI_QUEUE: Kind = Kind {
     }),
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 

@@ -60,6 +60,7 @@ pub const PROMETHEUS: Kind = Kind {
     environment: None,
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: warnings,
 };
 
@@ -116,7 +117,7 @@ fn of_connection(values: &Values) -> Vec<(&'static str, String)> {
     service::conflicts(values).into_iter().chain(own).collect()
 }
 
-fn connect(values: &Values, context: Context) -> Result<Arc<dyn Connection>, OpenError> {
+fn connect(values: &Values, context: &Context) -> Result<Arc<dyn Connection>, OpenError> {
     let protocol = Protocol {
         body_max: BODY_MAX,
         read_error: sentence::read_error,

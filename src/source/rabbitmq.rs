@@ -73,6 +73,7 @@ pub const RABBITMQ: Kind = Kind {
     environment: None,
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 

@@ -54,6 +54,7 @@ pub const SCHEDULE: Kind = Kind {
     environment: None,
     conflicts,
     changes,
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 

@@ -12,14 +12,16 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 mod failover;
+mod instances;
 mod keys;
 mod open;
 mod shared;
 mod trouble;
 
+pub use instances::{Instance, Instances};
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
 pub use open::{Way, conflicts, urls, warnings};
-pub use shared::Services;
+pub use shared::{Services, Shared};
 pub use trouble::source_error;
 
 use failover::Failover;
@@ -83,7 +85,7 @@ struct Call<'c> {
 impl Service {
     /// Opens the service of a connection or entry with these keys: reads the files that they name, and sends
     /// nothing.
-    pub fn open(values: &Values, context: Context, protocol: Protocol) -> Result<Self, OpenError> {
+    pub fn open(values: &Values, context: &Context, protocol: Protocol) -> Result<Self, OpenError> {
         open::open(values, context, protocol).map(|inner| Self::of(Arc::new(inner)))
     }
 

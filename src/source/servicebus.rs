@@ -75,6 +75,7 @@ pub const SERVICEBUS: Kind = Kind {
     environment: None,
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 

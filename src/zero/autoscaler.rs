@@ -4,7 +4,7 @@
 //! The label and the annotations are the whole interface: wishes are written by people, memory by
 //! us. Memory is on the object and nowhere else, so a restart or another leader goes on with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,7 @@ use super::metrics::{self, Metric};
 use super::size::Limit;
 use super::workload::Workload;
 use crate::hpa::reader::Hpa;
-use crate::metric::{MetricName, Namespace};
+use crate::metric::{MetricSet, Namespace};
 
 /// The label by which an HPA is looked after: `"true"`.
 pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
@@ -122,7 +122,7 @@ pub struct State {
 impl Autoscaler {
     /// Of the object, where these are the metrics of ours; `None` if it is none of our business: no
     /// label, no metric of ours, and nothing that we remember on it.
-    pub fn of(object: &HorizontalPodAutoscaler, known: &BTreeSet<MetricName>) -> Option<Self> {
+    pub fn of(object: &HorizontalPodAutoscaler, known: &MetricSet) -> Option<Self> {
         let (meta, hpa) = (&object.metadata, Hpa::new(object));
         let target = hpa.target()?;
         let labelled = is_labelled(hpa);
@@ -277,7 +277,7 @@ pub(super) mod tests {
                     "target": {"type": "AverageValue", "averageValue": "2"}}}]},
         });
         merge(&mut object, over);
-        Autoscaler::of(&serde_json::from_value(object).unwrap(), &fixed_metrics(KINDS)).unwrap()
+        Autoscaler::of(&serde_json::from_value(object).unwrap(), &fixed_metrics(KINDS).into()).unwrap()
     }
 
     fn merge(object: &mut Value, over: &Value) {
@@ -319,7 +319,9 @@ pub(super) mod tests {
         let object = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {
             "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 3,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]}});
-        assert!(Autoscaler::of(&serde_json::from_value(object.clone()).unwrap(), &fixed_metrics(KINDS)).is_none());
+        assert!(
+            Autoscaler::of(&serde_json::from_value(object.clone()).unwrap(), &fixed_metrics(KINDS).into()).is_none()
+        );
         let labelled = hpa(&object);
         assert_eq!((labelled.others, labelled.metrics.len()), (vec!["Resource cpu".to_owned()], 0));
     }

@@ -181,6 +181,19 @@ impl Finding {
                 ),
             ));
         }
+        if let Some(metric) = metrics.iter().find(|metric| metric.is_of_pods) {
+            let (title, native) = (metric.title(), hpa.is_native());
+            let (effect, remedy) = match native {
+                true => ("can't scale up from zero", "set minReplicas to 1"),
+                false => ("is never scaled to zero", "remove label depthgauge.dev/scale-to-zero"),
+            };
+            return Some(Self::new(
+                Problem::OtherMetrics,
+                format!(
+                    "{effect}: {title} is read from pods, and at zero there are none. Remove it from this HPA, or {remedy}"
+                ),
+            ));
+        }
         if hpa.is_native() {
             let of_pods = others.iter().find(|words| !words.starts_with("External") && !words.starts_with("Object"));
             return of_pods.map(|words| {
@@ -221,5 +234,33 @@ impl Finding {
     /// `None` for one that nobody wants to be scaled by us.
     pub(super) fn scale(hpa: &Autoscaler, why: &str) -> Option<Self> {
         hpa.is_ours().then(|| Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::autoscaler::tests::hpa;
+    use super::*;
+
+    #[test]
+    fn a_metric_that_is_read_from_pods_keeps_a_workload_from_zero() {
+        for (min, said) in [
+            (
+                1,
+                "is never scaled to zero: oci_queue_length{queue=orders} is read from pods, and at zero there are none. Remove it from this HPA, or remove label depthgauge.dev/scale-to-zero",
+            ),
+            (
+                0,
+                "can't scale up from zero: oci_queue_length{queue=orders} is read from pods, and at zero there are none. Remove it from this HPA, or set minReplicas to 1",
+            ),
+        ] {
+            let mut hpa = hpa(&json!({"spec": {"minReplicas": min}}));
+            assert_eq!(Finding::of_label(&hpa), None);
+            hpa.metrics[0].is_of_pods = true;
+            let found = Finding::of_label(&hpa).unwrap();
+            assert_eq!((found.problem, &*found.text), (Problem::OtherMetrics, said));
+        }
     }
 }

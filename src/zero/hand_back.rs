@@ -1,7 +1,6 @@
 //! The end of all this, when depthgauge goes: what sleeps by us is woken, for below 1.37 nobody
 //! else would.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -12,7 +11,7 @@ use super::autoscaler::{Autoscaler, Memory};
 use super::calls::{Calls, ScaleError, answered, in_time};
 use super::scale::Scales;
 use super::{LEASE, Lease, Object};
-use crate::metric::{Clock, MetricName};
+use crate::metric::{Clock, MetricSet};
 use crate::rbac::LATE;
 
 /// HPAs that are read at once: their objects are large, and of most nothing is kept.
@@ -75,7 +74,7 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 /// If the HPAs cannot be listed.
 pub async fn hand_back(
     client: &kube::Client,
-    metrics: &BTreeSet<MetricName>,
+    metrics: &MetricSet,
     dry_run: bool,
 ) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
     let asleep = asleep(&Api::all(client.clone()), metrics).await?;
@@ -89,7 +88,7 @@ pub async fn hand_back(
 }
 
 /// All that sleep by us, and those at 0 whose HPAs wake them by metrics of ours.
-async fn asleep(api: &Api<Object>, metrics: &BTreeSet<MetricName>) -> Result<Vec<Autoscaler>, HandBackError> {
+async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, HandBackError> {
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
@@ -202,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_pages_are_woken_and_what_is_gone_stands_in_nobodys_way() {
-        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS), false).await.unwrap();
+        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap();
         let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
         let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
@@ -215,8 +214,8 @@ mod tests {
             assert_eq!(method, Method::GET, "{path}");
             cluster(method, path, body)
         };
-        let planned = hand_back(&answering(read_only), &fixed_metrics(KINDS), true).await.unwrap();
-        assert_eq!(planned, hand_back(&answering(cluster), &fixed_metrics(KINDS), false).await.unwrap());
+        let planned = hand_back(&answering(read_only), &fixed_metrics(KINDS).into(), true).await.unwrap();
+        assert_eq!(planned, hand_back(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap());
     }
 
     #[tokio::test]
@@ -237,13 +236,13 @@ mod tests {
         });
         let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
         let told = ("shop/a".to_owned(), "deployment/a".to_owned(), HandedBack::Native(wake));
-        assert_eq!(hand_back(&client, &fixed_metrics(KINDS), false).await.unwrap(), [told]);
+        assert_eq!(hand_back(&client, &fixed_metrics(KINDS).into(), false).await.unwrap(), [told]);
     }
 
     #[tokio::test]
     async fn who_may_not_look_is_told_from_who_gets_no_answer() {
         for (code, forbidden) in [(403, true), (500, false)] {
-            let error = hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS), false)
+            let error = hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS).into(), false)
                 .await
                 .unwrap_err();
             assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");

@@ -1,7 +1,6 @@
 //! What decides whether an HPA may be at 0: its metrics that depthgauge serves, its Object metrics
 //! beside them, those that are never 0, and what a metric reads. Pure.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::workload::Workload;
 use crate::hpa::Target;
 use crate::hpa::reader::{Entry, Requested, Source};
 use crate::metric::quantity::Quantity;
-use crate::metric::{MetricName, names};
+use crate::metric::{MetricName, MetricSet, names};
 use crate::selector::ParseError;
 use crate::selector::label_selector::MetricSelector;
 
@@ -22,6 +21,8 @@ pub struct Metric {
     pub question: Question,
     /// `None` if it says none, and then it asks for nothing.
     pub target: Option<Target>,
+    /// Whether it is read from pods, see [`MetricSet::of_pods`].
+    pub is_of_pods: bool,
 }
 
 /// What an HPA asks by a metric.
@@ -84,7 +85,7 @@ impl Metric {
             Ok(selector) => question(selector),
             Err(why) => Question::Invalid { name: entry.name.clone(), why },
         };
-        Self { question, target: requested.target }
+        Self { question, target: requested.target, is_of_pods: false }
     }
 
     /// `oci_queue_length{queue=orders}`, `requests of ingress.networking.k8s.io/web`
@@ -150,13 +151,9 @@ impl fmt::Display for Told {
 }
 
 /// Those that we serve, with Object metrics beside them where these count, and the others in words.
-pub(super) fn of(
-    entries: &[Entry<'_>],
-    objects_count: bool,
-    known: &BTreeSet<MetricName>,
-) -> (Vec<Metric>, Vec<String>) {
+pub(super) fn of(entries: &[Entry<'_>], objects_count: bool, known: &MetricSet) -> (Vec<Metric>, Vec<String>) {
     let is_ours =
-        |entry: &Entry<'_>| matches!(entry.source, Source::External(_)) && known.contains(entry.name.as_str());
+        |entry: &Entry<'_>| matches!(entry.source, Source::External(_)) && known.all.contains(entry.name.as_str());
     let any_of_ours = entries.iter().any(is_ours);
     let (mut metrics, mut others) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -169,10 +166,12 @@ pub(super) fn of(
     (metrics, others)
 }
 
-fn ours(known: &BTreeSet<MetricName>, entry: &Entry<'_>) -> Option<Metric> {
+fn ours(known: &MetricSet, entry: &Entry<'_>) -> Option<Metric> {
     let Source::External(requested) = &entry.source else { return None };
-    let name = known.get(entry.name.as_str())?.clone();
-    Some(Metric::of(entry, requested, |selector| Question::Ours { name, selector }))
+    let name = known.all.get(entry.name.as_str())?.clone();
+    let is_of_pods = known.of_pods.contains(&name);
+    let metric = Metric::of(entry, requested, |selector| Question::Ours { name, selector });
+    Some(Metric { is_of_pods, ..metric })
 }
 
 fn object(entry: &Entry<'_>) -> Option<Metric> {
@@ -206,7 +205,7 @@ mod tests {
 
     fn metrics(specs: &[Value], objects_count: bool) -> (Vec<Metric>, Vec<String>) {
         let object: HorizontalPodAutoscaler = serde_json::from_value(json!({"spec": {"metrics": specs}})).unwrap();
-        of(&Hpa::new(&object).metrics(), objects_count, &fixed_metrics(KINDS))
+        of(&Hpa::new(&object).metrics(), objects_count, &fixed_metrics(KINDS).into())
     }
 
     fn read(specs: &[Value], objects_count: bool) -> (Vec<String>, Vec<String>) {
@@ -232,6 +231,18 @@ mod tests {
         lag["external"]["metric"]["name"] = json!("kafka_lag");
         let others = ["Pods busy", "Resource cpu", "External kafka_lag"].map(str::to_owned).to_vec();
         assert_eq!(read(&[pods, cpu, lag, queue()], true), (vec!["oci_queue_length".to_owned()], others));
+    }
+
+    #[test]
+    fn a_metric_that_is_read_from_pods_is_marked() {
+        let mut set = MetricSet::from(fixed_metrics(KINDS));
+        set.of_pods.insert(MetricName::new("oci_queue_length"));
+        let mut other = queue();
+        other["external"]["metric"]["name"] = json!("oci_queue_visible");
+        let object: HorizontalPodAutoscaler =
+            serde_json::from_value(json!({"spec": {"metrics": [queue(), other]}})).unwrap();
+        let (metrics, _) = of(&Hpa::new(&object).metrics(), true, &set);
+        assert_eq!(metrics.iter().map(|metric| metric.is_of_pods).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn apply(queries: &Queries, object: &HorizontalPodAutoscaler) {
-        let known = BTreeSet::from([MetricName::new("oci_queue_length")]);
+        let known = BTreeSet::from([MetricName::new("oci_queue_length")]).into();
         queries.apply(object, Autoscaler::of(object, &known).as_ref());
     }
 

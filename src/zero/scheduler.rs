@@ -20,7 +20,7 @@ use super::autoscaler::Autoscaler;
 use super::calls::answered;
 use super::reconciler::{Interest, Reconciler, URGENT};
 use super::{Object, Shared};
-use crate::metric::{MetricName, Namespace};
+use crate::metric::{MetricSet, Namespace};
 
 /// From a watch that failed to the next, within which replicas spread.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
@@ -38,7 +38,7 @@ type Work = BoxFuture<'static, Option<Ended>>;
 struct Scheduler {
     shared: Arc<Shared>,
     /// The metrics that HPAs were last compared with.
-    metrics: Arc<BTreeSet<MetricName>>,
+    metrics: Arc<MetricSet>,
     hpas: HashMap<Key, Entry>,
     /// The HPAs that wait, by the time at which they are due.
     due: BTreeSet<(Instant, Key)>,

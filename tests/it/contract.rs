@@ -33,6 +33,7 @@ mod http_json;
 mod oci_queue;
 mod prometheus;
 mod rabbitmq;
+mod scrape;
 mod servicebus;
 
 use message::Message;
@@ -46,6 +47,7 @@ const KINDS: &[&dyn Kind] = &[
     &rabbitmq::Rabbitmq,
     &servicebus::ServiceBus,
     &http_json::HttpJson,
+    &scrape::Scrape,
 ];
 
 /// A kind of source, as its service sees it.

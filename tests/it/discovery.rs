@@ -42,6 +42,33 @@ async fn every_document_is_as_recorded_with_and_without_trailing_slash() {
     assert_eq!(oci.queue("orders").reads(), 0);
 }
 
+/// By their category, clients know the metrics that can't scale from zero.
+#[tokio::test]
+async fn metrics_that_are_read_from_pods_have_a_category_of_their_own() {
+    let config = json!({"apiVersion": "depthgauge.dev/v1alpha1", "kind": "Config", "sources": [
+        {"type": "scrape", "metric": "rps", "service": "shop/web", "port": "metrics", "series": "a_total", "as": "rate", "namespaces": ["shop"]},
+        {"type": "schedule", "metric": "hours", "start": "0 8 * * *", "end": "0 18 * * *", "timezone": "UTC", "value": 1, "namespaces": ["shop"]},
+    ]});
+    let server = Server::start(&config.to_string()).await;
+    let list: Value = serde_json::from_str(&server.anyone().get(RESOURCES).await.body).unwrap();
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let aggregated = server.anyone().with_header("Accept", accept).get("/apis").await.body;
+    let aggregated: Value = serde_json::from_str(&aggregated).unwrap();
+    for (resources, key) in
+        [(&list["resources"], "name"), (&aggregated["items"][0]["versions"][0]["resources"], "resource")]
+    {
+        let categories = |name: &str| {
+            let mut all = resources.as_array().unwrap().iter();
+            all.find(|resource| resource[key] == name).unwrap()["categories"].clone()
+        };
+        assert_eq!(categories("rps"), json!(["depthgauge", "depthgauge-pods"]));
+        assert_eq!(
+            (categories("hours"), categories("oci_queue_length")),
+            (json!(["depthgauge"]), json!(["depthgauge"]))
+        );
+    }
+}
+
 #[tokio::test]
 async fn documents_are_had_in_yaml_and_protobuf_too() {
     let server = Server::start(NO_SOURCES).await;

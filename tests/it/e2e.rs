@@ -16,6 +16,8 @@ mod proxy;
 /// The queue, the server beside the cluster, and the workload that follows the queue.
 mod world;
 
+/// An application that scales on its own metrics.
+mod application;
 /// Callers who must not get in.
 mod attacks;
 /// One certificate for all replicas, handed over without a failed read.

@@ -21,7 +21,14 @@ const EXPOSITIONS: &[(&str, &str, &str)] = &[
     ("go-text", TEXT, include_str!("../golden/expositions/go.txt")),
     ("python-text", TEXT, include_str!("../golden/expositions/python.txt")),
     ("python-openmetrics", OPEN_METRICS, include_str!("../golden/expositions/python.om")),
+    ("by-hand", TEXT, BY_HAND),
 ];
+
+/// What is valid, and no client library writes.
+const BY_HAND: &str = concat!(
+    "#comment\n# \tTYPE a counter\n\n  \t\na 1\nb  { x = \"1\" , y=\"\", } \t+2.5e-3\n",
+    "c{p=\"C:\\\\DIR\\\\n\",q=\"\\\"x\\\"\\n\",r=\"\\d\",s=\"two\nlines\"} 7e-1\n",
+);
 
 /// Labels with the name, and the number as a text that is the same for equal ones.
 type Numbers = BTreeMap<BTreeMap<String, String>, String>;

@@ -3,6 +3,7 @@
 use std::ptr;
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::metric::MetricName;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{KINDS, Opened, Source, SourceError};
@@ -24,7 +25,7 @@ fn config(entries: &[impl AsRef<str>]) -> String {
 fn open(entries: &[impl AsRef<str>]) -> Vec<Box<dyn Source>> {
     crate::support::crypto();
     let config = Config::parse(&config(entries), KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let configs = config.open(jiff::Timestamp::now).unwrap();
+    let configs = config.open(jiff::Timestamp::now, Endpoints::none()).unwrap();
     let source = |opened| match opened {
         Opened::One(identified) => identified.source,
         Opened::Many(_) => panic!("a list"),

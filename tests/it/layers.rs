@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("azure", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from, and decodes
     // what a program exposes.
-    ("source", &["metric", "oci", "azure", "http", "upstream", "document", "exposition"]),
+    ("source", &["metric", "oci", "azure", "http", "upstream", "document", "exposition", "endpoints"]),
     ("lookup", &["metric", "selector", "source"]),
     ("api", &["request", "refusal", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Reads what the HPA would be told, past the API; it has no part in answering.
     ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac"]),
     // Follows its file and says how that goes.
-    ("config", &["metric", "source", "lookup", "document", "health", "watched"]),
+    ("config", &["metric", "source", "lookup", "document", "health", "watched", "endpoints"]),
     // `/status` shows what parts know of themselves; its facts come from the composition root.
     ("admin", &["health", "lookup", "source", "metric"]),
 ];
@@ -41,6 +41,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("lookup", "source::oci_queue"),
     ("lookup", "source::rabbitmq"),
     ("lookup", "source::servicebus"),
+    ("lookup", "source::scrape"),
     ("lookup", "source::NextRequest"),
     ("api", "lookup::reader::Reader"),
 ];

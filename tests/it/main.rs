@@ -113,6 +113,8 @@ mod prometheus;
 mod rabbitmq;
 /// Windows of time.
 mod schedule;
+/// The metrics of pods.
+mod scrape;
 
 /// Queues and subscriptions of Azure Service Bus.
 mod servicebus;

@@ -39,6 +39,13 @@ fn fields(document: &Value, path: &str, all: &mut BTreeSet<String>) {
     }
 }
 
+/// What can't scale from zero.
+const SCRAPE: &str = "apiVersion: depthgauge.dev/v1alpha1
+kind: Config
+sources:
+- {type: scrape, metric: requests, service: shop/web, port: metrics, series: requests_total, as: rate, namespaces: [shop]}
+";
+
 /// Those of the table below a heading.
 fn documented(heading: &str) -> BTreeSet<String> {
     let page = page::named("docs/reference/output.md");
@@ -86,6 +93,11 @@ async fn the_page_has_the_fields_of_every_document() {
     compare(&home, "## `depthgauge get` without a metric", &lists).await;
     home.write("wrong.yaml", "kind: Config\n");
     let base = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config.yaml");
-    let checks: [&[&str]; 2] = [&["config", "check", "init.yaml", base], &["config", "check", "wrong.yaml"]];
+    home.write("scrape.yaml", SCRAPE);
+    let checks: [&[&str]; 3] = [
+        &["config", "check", "init.yaml", base],
+        &["config", "check", "wrong.yaml"],
+        &["config", "check", "scrape.yaml"],
+    ];
     compare(&home, "## `depthgauge config check`", &checks).await;
 }

@@ -88,6 +88,20 @@ sources:
     proxy: none
     maxInFlight: 4
     namespaces: [shop]
+  - type: scrape
+    metric: app_requests_per_second
+    service: shop/web
+    port: metrics
+    path: /metrics
+    scheme: https
+    series: 'requests_total{code!~"4.."}'
+    as: rate
+    window: 1m
+    by: [path]
+    items: sum
+    auth: {type: bearer, tokenFile: /etc/token}
+    tls: {caFile: /etc/ca.pem, serverName: web.shop.svc}
+    namespaces: [shop]
   - {type: schedule, metric: hours, start: "0 8 * * 1-5", end: "0 18 * * MON-FRI", timezone: Europe/Berlin, value: 10, namespaces: [shop]}
 "#;
 

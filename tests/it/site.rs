@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::http::Protocol;
 use depthgauge::metric::MetricName;
 use depthgauge::metric::quantity::Quantity;
@@ -54,6 +55,7 @@ const PAGE: Kind = Kind {
     environment: None,
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 
@@ -114,7 +116,7 @@ fn config_of(keys: &str, path: &str) -> String {
 fn open_config(text: &str) -> Result<Box<dyn Source>, OpenError> {
     crate::support::crypto();
     let config = Config::parse(text, PAGES).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let mut configs = config.open(jiff::Timestamp::now)?;
+    let mut configs = config.open(jiff::Timestamp::now, Endpoints::none())?;
     match configs.remove(0).source {
         Opened::One(identified) => Ok(identified.source),
         Opened::Many(_) => panic!("a list"),

@@ -2,7 +2,7 @@
 //! [`oci`] that has queues, a [`server`] between the two, [`client`]s with or without
 //! certificates of some [`authority`], the [`program`] itself as a process, and [`files`] that a
 //! config names. The services that [`principals`] sign in by are [`double`]s, which check how they
-//! are [`signed`]; a [`relay`] stands between. Before a move [`keda`] asks.
+//! are [`signed`]; a [`relay`] stands between. Pods of Services are in [`slices`]. Before a move [`keda`] asks.
 //!
 //! Nothing here waits for a time to pass: [`eventually`] looks again until something is so.
 
@@ -31,10 +31,11 @@ pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod service_bus;
 pub(crate) mod signed;
+pub(crate) mod slices;
 
 /// How long something may take before a test gives it up: far more than it takes on a busy
 /// machine, for nothing waits for it but a test that fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(5);
 

@@ -3,6 +3,7 @@
 //! outside of this file, because no generic room names a kind.
 
 use depthgauge::config::{self, Config};
+use depthgauge::endpoints::Endpoints;
 use depthgauge::lookup::consumers::ConsumerState;
 use depthgauge::lookup::rules::Applied;
 use depthgauge::selector::Selector;
@@ -46,6 +47,7 @@ const TOY: Kind = Kind {
     environment: None,
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
+    pods_of: None,
     warn: |_| Vec::new(),
 };
 
@@ -429,6 +431,7 @@ fn a_fixed_name_can_not_be_chosen() {
 #[test]
 fn each_entry_that_can_not_be_opened_is_an_error_with_its_place() {
     let text = config(&["metric: a, colours: [red]", "metric: b, colours: [red=1]", "metric: c, colours: [blue]"]);
-    let error = Config::parse(&text, TOYS).unwrap().open(jiff::Timestamp::now).err().unwrap().to_string();
+    let error =
+        Config::parse(&text, TOYS).unwrap().open(jiff::Timestamp::now, Endpoints::none()).err().unwrap().to_string();
     assert_eq!(error, ":6:5: \"red\" has no count\n:8:5: \"blue\" has no count");
 }

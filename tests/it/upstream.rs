@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::metric::MetricName;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{Items, KINDS, Opened, Source, SourceError};
@@ -32,7 +33,7 @@ const LONG: Duration = Duration::from_secs(20);
 fn open_all(config: &str) -> Vec<Box<dyn Source>> {
     crate::support::crypto();
     let config = Config::parse(config, KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let bindings = config.open(Timestamp::now).unwrap().into_iter();
+    let bindings = config.open(Timestamp::now, Endpoints::none()).unwrap().into_iter();
     let sources = bindings.map(|binding| match binding.source {
         Opened::One(identified) => identified.source,
         Opened::Many(_) => panic!("a list"),

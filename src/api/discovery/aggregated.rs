@@ -9,16 +9,14 @@
 //! of whichever metric comes last. And the kind of the items is listed, with nothing to be done
 //! to it: `kubectl get -o yaml` looks up what it has got.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
-use super::VERBS;
+use super::{VERBS, categories};
 use crate::api::accept::{Conversion, Encoding};
 use crate::api::encode::EncodeError;
 use crate::api::encode::capitalised;
 use crate::api::fixed::Fixed;
-use crate::metric::{CATEGORY, MetricName};
+use crate::metric::{MetricName, MetricSet};
 use crate::request::{GROUP, VERSION};
 
 /// Whose type it is.
@@ -81,7 +79,7 @@ struct ResponseKind {
 // === impl Aggregated ===
 
 impl Aggregated {
-    pub(super) fn of(metrics: &BTreeSet<MetricName>) -> Result<Self, EncodeError> {
+    pub(super) fn of(metrics: &MetricSet) -> Result<Self, EncodeError> {
         let document = |api_version| Ok::<_, EncodeError>(Fixed::new(&GroupList::of(api_version, metrics))?.tagged());
         Ok(Self { v2: document("apidiscovery.k8s.io/v2")?, v2beta1: document("apidiscovery.k8s.io/v2beta1")? })
     }
@@ -112,9 +110,10 @@ impl Aggregated {
 // === impl GroupList ===
 
 impl<'m> GroupList<'m> {
-    fn of(api_version: &'static str, metrics: &'m BTreeSet<MetricName>) -> Self {
+    fn of(api_version: &'static str, metrics: &'m MetricSet) -> Self {
         let of_items = resource("externalmetricvalues", "ExternalMetricValue".into(), &[], &[]);
-        let resources = metrics.iter().map(metric).chain([of_items]).collect();
+        let metric = |name| metric(name, metrics.of_pods.contains(name));
+        let resources = metrics.all.iter().map(metric).chain([of_items]).collect();
         Self {
             kind: LIST,
             api_version,
@@ -127,8 +126,8 @@ impl<'m> GroupList<'m> {
     }
 }
 
-fn metric(metric: &MetricName) -> Resource<'_> {
-    resource(metric.as_str(), kind_of(metric), &VERBS, &[CATEGORY])
+fn metric(metric: &MetricName, is_of_pods: bool) -> Resource<'_> {
+    resource(metric.as_str(), kind_of(metric), &VERBS, categories(is_of_pods))
 }
 
 fn resource<'m>(

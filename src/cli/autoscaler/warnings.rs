@@ -66,6 +66,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
     found.extend(label(hpa));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, zero));
+    found.extend(from_zero(hpa));
     found.extend(rivals(hpa, all));
     found
 }
@@ -259,6 +260,17 @@ fn refused_zero(hpa: &Autoscaler<'_>, zero: Option<bool>) -> Option<Finding> {
             hpa.title()
         ))
     })
+}
+
+/// A metric that is read from pods. The label of depthgauge is reported by itself.
+fn from_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
+    let of_pods = hpa.questions().into_iter().find(|question| question.is_of_pods);
+    let question = of_pods.filter(|_| hpa.written().sizes().min == 0 && !hpa.is_labelled())?;
+    Some(Finding::warn(format!(
+        "{} has minReplicas 0, and {} can't scale up from zero: it is read from pods, and at zero there are none. Set minReplicas 1, or use a metric that exists without them",
+        hpa.title(),
+        question.title()
+    )))
 }
 
 /// Two HPAs on one workload undo what the other did. The controller refuses both (AmbiguousSelector)

@@ -2,6 +2,7 @@
 //! name which use them, so that none is forgotten here; a test holds them together with
 //! `apiservice/rbac.yaml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,6 +14,7 @@ use crate::auth::{DELEGATOR, IDENTITY_CONFIG_MAP, READER};
 use crate::certs::SecretRef;
 use crate::cli::finding::Finding;
 use crate::cli::wire::{Trouble, Wire};
+use crate::endpoints::{self, ServiceName};
 use crate::rbac::{Binding, Grant};
 use crate::zero;
 
@@ -48,6 +50,8 @@ enum Remedy<'a> {
     Bind(Binding<'a>),
     /// Component scale-to-zero.
     Component,
+    /// Component scrape, or this in one namespace.
+    Pods(Grant<'a>),
 }
 
 // === impl ServiceAccount ===
@@ -100,14 +104,23 @@ pub(super) enum Scales {
     Objects,
 }
 
-/// A line for each thing that it may not do; one if it may do everything, or is not there. What it
-/// `scales` to zero by decides what that is. Who answers from `beside` the cluster needs none.
+/// What is wanted of depthgauge beside its usual work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'w> {
+    /// By what HPAs it is to scale to zero.
+    pub(super) scales: Scales,
+    /// The Services whose pods it is to read.
+    pub(super) services: &'w [ServiceName],
+}
+
+/// A line for each thing that it may not do; one if it may do everything, or is not there. What is `wanted` of it
+/// decides what that is. Who answers from `beside` the cluster needs none.
 pub(super) async fn check(
     wire: &Wire,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
-    scales: Scales,
+    Wanted { scales, services }: Wanted<'_>,
     beside: bool,
 ) -> Vec<Finding> {
     let ServiceAccount { namespace, name } = account;
@@ -120,6 +133,7 @@ pub(super) async fn check(
     let [scale, objects] = needs_to_scale(&service.namespace);
     needs.extend((scales >= Scales::Queues).then_some(scale));
     needs.extend((scales >= Scales::Objects).then_some(objects));
+    needs.extend(needs_to_find_pods(services));
     let mut missing = Vec::new();
     for need in &needs {
         let asked = need.rights.iter().map(|right| is_allowed(wire, account, right));
@@ -180,6 +194,17 @@ fn needs_to_scale(namespace: &str) -> [Need<'_>; 2] {
     ]
 }
 
+/// One need for each namespace, because each may have a Role of its own.
+fn needs_to_find_pods(services: &[ServiceName]) -> impl Iterator<Item = Need<'_>> {
+    let by_namespace: BTreeMap<&str, &ServiceName> =
+        services.iter().map(|service| (service.namespace.as_str(), service)).collect();
+    by_namespace.into_values().map(|service| Need {
+        rights: Right::of(endpoints::rights(service)).collect(),
+        remedy: Remedy::Pods(endpoints::rights(service)),
+        only: Some("to read the pods of Services there"),
+    })
+}
+
 // === impl Need ===
 
 impl<'a> Need<'a> {
@@ -203,6 +228,10 @@ fn judge(account: &ServiceAccount, need: &Need<'_>, allowed: &[bool]) -> Option<
             "component scale-to-zero of depthgauge's manifests grants it, or scaleToZero.enabled of its chart"
                 .to_owned()
         }
+        Remedy::Pods(grant) => format!(
+            "component scrape of depthgauge's manifests grants it, or scrape.enabled of its chart; {}",
+            given(grant.yaml(&account.user()))
+        ),
     };
     let text = |only: &str| format!("ServiceAccount {account} may not {}{only}; {remedy}", said(&missing));
     Some(match need.only {
@@ -319,6 +348,23 @@ mod tests {
     }
 
     #[test]
+    fn what_finding_pods_takes_is_what_its_component_grants() {
+        let component = documents(include_str!("../../../manifests/components/scrape/rbac.yaml"));
+        let services: Vec<ServiceName> =
+            ["shop/web", "shop/api", "bills/web"].map(|service| service.parse().unwrap()).to_vec();
+        let needs: Vec<Need<'_>> = needs_to_find_pods(&services).collect();
+        // Everywhere, and not in one namespace only.
+        let all: BTreeSet<_> = needs.iter().flat_map(|need| needed(&need.rights)).collect();
+        let everywhere = |[group, resource, name, _, verb]: [String; 5]| [group, resource, name, String::new(), verb];
+        assert_eq!(all.into_iter().map(everywhere).collect::<BTreeSet<_>>(), granted(&component));
+        let account: ServiceAccount = "dg/reader".parse().unwrap();
+        let found: Vec<Finding> = needs.iter().filter_map(|need| judge(&account, need, &[true, false])).collect();
+        let text = "ServiceAccount dg/reader may not watch endpointslices in bills, which serve needs to read the pods of Services there; component scrape of ";
+        assert!(found.len() == 2 && found[0].level == Level::Warn && found[0].text.starts_with(text), "{found:?}");
+        assert!(found[1].text.contains("namespace: shop}"), "{}", found[1].text);
+    }
+
+    #[test]
     fn what_is_checked_is_what_rbac_yaml_grants() {
         let documents = documents(include_str!("../../../apiservice/rbac.yaml"));
         let mut bound = BTreeSet::new();
@@ -335,7 +381,7 @@ mod tests {
                 Remedy::Bind(Binding { role, namespace }) => {
                     needed_roles.insert((role.to_owned(), namespace.unwrap_or_default().to_owned()));
                 }
-                Remedy::Grant(_) | Remedy::Component => all.extend(needed(&rights)),
+                Remedy::Grant(_) | Remedy::Component | Remedy::Pods(_) => all.extend(needed(&rights)),
             }
         }
         assert_eq!((all, needed_roles), (granted(&documents), bound));

@@ -10,6 +10,7 @@ use crate::cli::clock;
 use crate::cli::config::warnings;
 use crate::cli::finding::Finding;
 use crate::config::{self, Config, ConfigError};
+use crate::endpoints::{Endpoints, ServiceName};
 use crate::lookup::{self, Single};
 use crate::source::{Item, Items, KINDS};
 
@@ -17,8 +18,8 @@ use crate::source::{Item, Items, KINDS};
 /// and a hundred dark ones are told of within a minute.
 const AT_ONCE: usize = 8;
 
-/// A line for each error of the file, or one for each source.
-pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
+/// A line for each error of the file, or one for each source. Returns the Services whose pods are read.
+pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) -> Vec<ServiceName> {
     let read = config::read_files(file).and_then(|files| Ok((Config::parse_files(&files, KINDS)?, files)));
     let (config, files) = match read {
         Ok(read) => read,
@@ -26,21 +27,25 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
             for line in lines.lines() {
                 report.add("config", &Finding::fail(line));
             }
-            return;
+            return Vec::new();
         }
-        Err(error) => return report.add("config", &Finding::fail(error.to_string())),
+        Err(error) => {
+            report.add("config", &Finding::fail(error.to_string()));
+            return Vec::new();
+        }
     };
     report.add("config", &counted(file, config.source_count()));
     for (place, warning) in warnings(&files, &config) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
-    let bindings = match config.open(clock) {
+    let services = config.services().map(|(.., service)| service).collect();
+    let bindings = match config.open(clock, Endpoints::none()) {
         Ok(bindings) => bindings,
         Err(error) => {
             for line in error.to_string().lines() {
                 report.add("sources", &Finding::fail(line));
             }
-            return;
+            return services;
         }
     };
     // In the order of the file, each as soon as it and those before it are read.
@@ -56,6 +61,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) {
     while let Some(finding) = read.next().await {
         report.add("sources", &finding);
     }
+    services
 }
 
 fn counted(file: &Path, count: usize) -> Finding {
@@ -81,6 +87,12 @@ fn items(title: &str, items: &Items) -> Finding {
 }
 
 async fn look(single: &Single) -> Finding {
+    if single.kind.pods_of.is_some() {
+        return Finding::ok(format!(
+            "{}: read by depthgauge in its cluster only: query it with `depthgauge get`. It can't scale from zero, because there are no pods then",
+            single.title
+        ));
+    }
     match lookup::read_once(single, clock).await {
         Ok(figures) if single.kind.chooses() => items(&single.title, &figures),
         Ok(figures) => {

@@ -15,8 +15,9 @@ use crate::cli::cluster::Flags;
 use crate::cli::wire::{Trouble, Wire};
 use crate::cli::{clock, told};
 use crate::config::Config;
+use crate::endpoints::Endpoints;
 use crate::lookup::{Catalog, LookupError};
-use crate::metric::{Namespace, Sample};
+use crate::metric::{CATEGORY, Namespace, Sample};
 use crate::request::{GROUP, PREFIX, VERSION};
 use crate::selector::Selector;
 use crate::source::KINDS;
@@ -40,7 +41,7 @@ impl Origin {
 
     /// Straight from the sources of this file.
     pub(super) fn of_config(file: &Path) -> Result<Self> {
-        let bindings = Config::read(file, KINDS)?.open(clock)?;
+        let bindings = Config::read(file, KINDS)?.open(clock, Endpoints::none())?;
         let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
         let mut reading = JoinSet::new();
         reading.spawn(reader.run());
@@ -86,10 +87,10 @@ impl Origin {
         match self {
             Self::Cluster(wire) => {
                 let list = wire.get(PREFIX).await?;
-                let names: BTreeSet<&str> = told::listed(&list).collect();
+                let names: BTreeSet<&str> = told::listed(&list, CATEGORY).collect();
                 Ok(names.into_iter().map(str::to_owned).collect())
             }
-            Self::Sources(catalog, _) => Ok(catalog.metrics().iter().map(ToString::to_string).collect()),
+            Self::Sources(catalog, _) => Ok(catalog.metrics().all.iter().map(ToString::to_string).collect()),
         }
     }
 }

@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 
 use crate::cli::{clock, pod_namespace};
 use crate::config::{Config, ConfigFiles, Opener, Reload, Warnings};
+use crate::endpoints::Endpoints;
 use crate::health::{Health, State};
 use crate::lookup::{Catalog, SourceConfig};
 use crate::source::KINDS;
@@ -46,7 +47,7 @@ pub(super) struct Followed(ConfigFiles, Opener);
 
 impl Args {
     /// Reads and opens; what is wrong ends the start.
-    pub(super) fn open(self) -> Result<Sources> {
+    pub(super) fn open(self, endpoints: Endpoints) -> Result<Sources> {
         let Self { config } = self;
         let var = |name: &str| std::env::var(name).ok();
         let environments = || KINDS.iter().filter_map(|kind| kind.environment.as_ref());
@@ -55,7 +56,7 @@ impl Args {
             let of_entry = of.variables.iter().filter(|variable| !variable.of_connection);
             of_entry.map(|variable| variable.name).chain([of.namespaces])
         });
-        let mut opener = Opener::new(clock);
+        let mut opener = Opener::new(clock, endpoints);
         let Some(path) = config else {
             let Some(config) = Config::from_variables(KINDS, &var, pod_namespace().as_deref()) else {
                 let firsts = environments().filter_map(|of| of.variables.first()).map(|variable| variable.name);

@@ -42,6 +42,11 @@ pub(in crate::lookup) trait Poll: Send + Sync + Sized + 'static {
         None
     }
 
+    /// When the oldest part of this value was read, if it may be of an earlier read.
+    fn oldest(_value: &Self::Value) -> Option<Instant> {
+        None
+    }
+
     /// Takes note of a good read.
     fn note(&self, _notes: &mut Self::Notes, _value: &Self::Value, _began: Instant) {}
 

@@ -120,7 +120,7 @@ struct OciConnection {
 // === impl OciConnection ===
 
 impl OciConnection {
-    fn new(values: &Values, context: Context) -> Result<Self, OpenError> {
+    fn new(values: &Values, context: &Context) -> Result<Self, OpenError> {
         let environment = Environment::of_process();
         let control_plane = values.parsed::<Endpoint>("endpoint")?;
         let settings = client_settings(values)?;
@@ -216,7 +216,7 @@ fn client_settings(values: &Values) -> Result<oci::Settings, OpenError> {
     Ok(settings)
 }
 
-fn credentials(values: &Values, roots: Roots, context: Context) -> Result<Credentials, OpenError> {
+fn credentials(values: &Values, roots: Roots, context: &Context) -> Result<Credentials, OpenError> {
     let environment = Environment::of_process();
     let of_config = values.choice("auth").and_then(|(name, values)| {
         let method = Method::ALL.into_iter().find(|method| method.as_str() == name)?;
@@ -284,10 +284,11 @@ mod tests {
 
     use super::*;
     use crate::document::{Node, Problems};
+    use crate::endpoints::Endpoints;
     use crate::source::facet::Facet;
     use crate::source::keys::Value;
 
-    const SERVER: Context = Context { clock: Timestamp::now, is_server: true };
+    const SERVER: Context = Context { clock: Timestamp::now, is_server: true, endpoints: Endpoints::none() };
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
 
     /// The keys of section `oci`, and of an entry.
@@ -318,7 +319,7 @@ mod tests {
         tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
         let file = profile.config_file.display();
         let section = format!("{{endpoint: \"{endpoint}\", auth: {{type: apiKey, configFile: {file}}}}}");
-        (OciConnection::new(&values(KEYS, &section), SERVER).unwrap(), emulator, dir)
+        (OciConnection::new(&values(KEYS, &section), &SERVER).unwrap(), emulator, dir)
     }
 
     #[tokio::test]

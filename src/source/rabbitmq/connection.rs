@@ -43,7 +43,7 @@ struct Broker {
 // === impl Broker ===
 
 impl Broker {
-    fn new(values: &Values, context: Context) -> Result<Self, OpenError> {
+    fn new(values: &Values, context: &Context) -> Result<Self, OpenError> {
         let protocol = Protocol { body_max: BODY_MAX, read_error: trouble::read_error, ..Protocol::default() };
         let service = Service::open(values, context, protocol)?;
         let host = values.parsed::<BaseUrl>(URL.name)?;

@@ -67,6 +67,8 @@ pub struct Fleet {
     rules: Rules,
     /// Sorted, because the sum of floats depends on their order.
     targets: BTreeMap<String, Target>,
+    /// Whether there were numbers of them before.
+    had_numbers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +99,7 @@ struct Group {
 impl Fleet {
     /// A fleet of which nothing is known.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, targets: BTreeMap::new() }
+        Self { rules, targets: BTreeMap::new(), had_numbers: false }
     }
 
     /// Adds a read of each target. All other targets have left.
@@ -128,18 +130,25 @@ impl Fleet {
         Err(SourceError::new(step, Verdict::Trouble, cause, remedy, ""))
     }
 
-    /// The numbers of all targets, one for each combination of the values of `by`.
-    pub fn points(&self, now: Instant) -> Result<Vec<Point>, SourceError> {
+    /// The numbers of all targets, one for each combination of the values of `by`. After the first read of all
+    /// targets, no rate is known, which is no failure.
+    pub fn points(&mut self, now: Instant) -> Result<Vec<Point>, SourceError> {
+        let window = self.rules.window();
         let is_fresh = |target: &&Target| target.is_fresh(now, self.rules.max_age);
         let (fresh, stale): (Vec<&Target>, Vec<&Target>) = self.targets.values().partition(is_fresh);
-        let young = fresh.iter().filter(|target| target.is_young(self.rules.window())).count();
-        self.check(&stale, young)?;
+        let young = fresh.iter().filter(|target| target.is_young(window)).count();
+        let has_none = fresh.iter().all(|target| target.series.is_empty() || target.is_young(window));
+        if self.had_numbers || !(young > 0 && has_none && stale.is_empty()) {
+            self.check(&stale, young)?;
+            self.had_numbers = true;
+        }
+        let fresh = self.targets.values().filter(is_fresh);
         let mut groups: BTreeMap<SeriesLabels, Option<Group>> = BTreeMap::new();
-        for (labels, known) in fresh.iter().flat_map(|target| &target.series) {
+        for (labels, known) in fresh.flat_map(|target| &target.series) {
             let labels = labels.iter().filter(|(label, _)| self.rules.by.contains(label));
             let labels = labels.map(|(label, value)| (label.clone(), value.clone())).collect();
             let group = groups.entry(labels).or_default();
-            if let Some(number) = known.number(self.rules.window()) {
+            if let Some(number) = known.number(window) {
                 *group = Some(group.map_or(Group::of(number), |group| group.with(number)));
             }
         }
@@ -148,6 +157,12 @@ impl Fleet {
             None => Number::Unusable("it was read once, and a rate needs two reads. Wait for the next one."),
         };
         Ok(groups.into_iter().map(|(labels, group)| Point { labels, number: number(group) }).collect())
+    }
+
+    /// When the oldest of the numbers was read that still count.
+    pub fn oldest(&self, now: Instant) -> Option<Instant> {
+        let fresh = self.targets.values().filter(|target| target.is_fresh(now, self.rules.max_age));
+        fresh.filter_map(|target| target.read_at).min()
     }
 
     /// Fails if there are too few targets with numbers. `young`: how many were read once.

@@ -17,6 +17,7 @@ use crate::http::oauth2::ClientCredentials;
 use crate::http::proxy::{self, Choice, Route};
 use crate::http::transport::{TlsFiles, Transport};
 use crate::http::{Client, Protocol};
+use crate::metric::Clock;
 use crate::source::keys::Values;
 use crate::source::{Context, OpenError};
 use crate::upstream::{Limits, Upstream};
@@ -52,7 +53,7 @@ pub fn warnings(values: &Values) -> Vec<String> {
     exposed.map(warning).collect()
 }
 
-pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Result<Inner, OpenError> {
+pub(super) fn open(values: &Values, context: &Context, protocol: Protocol) -> Result<Inner, OpenError> {
     let base = |url: &str| url.parse::<BaseUrl>().map_err(|error| wrong(&error));
     let bases = urls(values).map(base).collect::<Result<Vec<_>, _>>()?;
     let first = bases.first().ok_or_else(|| wrong(&"`url` is missing"))?.authority();
@@ -73,7 +74,7 @@ pub(super) fn open(values: &Values, context: Context, protocol: Protocol) -> Res
         Ok(Target { base, client })
     };
     let targets = bases.into_iter().map(target).collect::<Result<Vec<_>, OpenError>>()?;
-    let credentials = credentials(values, &way, context)?;
+    let credentials = credentials(values, &way, context.clock)?;
     let headers = values.map("headers").map(|(name, value)| {
         Ok((
             name.parse::<HeaderName>().map_err(|error| wrong(&error))?,
@@ -117,6 +118,11 @@ impl Way {
         Ok(Self { tls: tls(values), proxy: values.parsed::<Choice>("proxy")? })
     }
 
+    /// Whether requests have another name than the host of their URL.
+    pub(super) fn has_server_name(&self) -> bool {
+        self.tls.server_name.is_some()
+    }
+
     /// To the service itself.
     pub fn to(&self, base: &BaseUrl) -> Result<Transport, OpenError> {
         transport(base, &self.tls, self.proxy.as_ref())
@@ -156,7 +162,7 @@ fn route(base: &BaseUrl, proxy: Option<&Choice>) -> Result<Route, OpenError> {
     Ok(route)
 }
 
-fn credentials(values: &Values, way: &Way, context: Context) -> Result<Credentials, OpenError> {
+fn credentials(values: &Values, way: &Way, clock: Clock) -> Result<Credentials, OpenError> {
     let (name, auth) = auth(values);
     let text =
         |key: &str| auth.text(key).map(str::to_owned).ok_or_else(|| OpenError(format!("`auth.{key}` is missing")));
@@ -185,7 +191,7 @@ fn credentials(values: &Values, way: &Way, context: Context) -> Result<Credentia
                 secret_file: file("clientSecretFile")?,
                 scopes: auth.texts("scopes").to_vec(),
                 params: auth.map("params").map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-                clock: context.clock,
+                clock,
             }))
         }
         _ => Method::None,

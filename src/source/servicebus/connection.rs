@@ -180,7 +180,7 @@ fn warn(values: &Values) -> Vec<String> {
     exposed.map(|url| format!("credentials are sent to {url} without encryption: use https://")).collect()
 }
 
-fn bus(values: &Values, context: Context) -> Result<Bus, OpenError> {
+fn bus(values: &Values, context: &Context) -> Result<Bus, OpenError> {
     let missing = |key: &str| OpenError(format!("`{key}` is missing"));
     let namespace = values.parsed::<Namespace>("namespace")?.ok_or_else(|| missing("namespace"))?;
     let endpoint = match values.parsed::<BaseUrl>("endpoint")? {
@@ -211,7 +211,7 @@ fn auth(
     namespace: &Namespace,
     endpoint: &BaseUrl,
     way: &Way,
-    context: Context,
+    context: &Context,
 ) -> Result<Auth, OpenError> {
     let text = |key: &str| keys.text(key).map(str::to_owned);
     let file = |key: &str| keys.text(key).map(PathBuf::from);

@@ -24,7 +24,7 @@ struct Way {
     values: &'static str,
 }
 
-const WAYS: [Way; 9] = [
+const WAYS: [Way; 10] = [
     Way { overlay: "generic", components: &[], values: "{}" },
     Way { overlay: "oke", components: &[], values: "auth: {type: workloadIdentity}" },
     Way { overlay: "openshift", components: &[], values: "openshift: {enabled: true}" },
@@ -41,6 +41,7 @@ const WAYS: [Way; 9] = [
         values: "certManager: {enabled: true}\napiService: {create: true}",
     },
     Way { overlay: "generic", components: &["scale-to-zero"], values: "scaleToZero: {enabled: true}" },
+    Way { overlay: "generic", components: &["scrape"], values: "scrape: {enabled: true}" },
     Way {
         overlay: "oke",
         components: &["prometheus"],
@@ -255,7 +256,7 @@ fn the_chart_is_the_overlays_objects() {
 
 #[test]
 fn no_other_namespace_is_named_when_the_chart_goes_elsewhere() {
-    let all = "auth: {type: workloadIdentity}\ncertManager: {enabled: true}\nexporterCompat: {enabled: true}\nscaleToZero: {enabled: true}\nprometheus: {enabled: true}";
+    let all = "auth: {type: workloadIdentity}\ncertManager: {enabled: true}\nexporterCompat: {enabled: true}\nscaleToZero: {enabled: true}\nscrape: {enabled: true}\nprometheus: {enabled: true}";
     let objects = of_chart("elsewhere", all);
     for ((kind, namespace, name), object) in &objects {
         assert!(["", "elsewhere", "kube-system"].contains(&namespace.as_str()), "{kind} {name} in {namespace}");

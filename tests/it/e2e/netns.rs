@@ -1,4 +1,4 @@
-//! A network namespace with two addresses, which this machine reaches. Endpoints have to be in
+//! A network namespace with a few addresses, which this machine reaches. Endpoints have to be in
 //! one, because Kubernetes takes no loopback address for them; the reference adapter, because it
 //! binds a port that others like as well.
 
@@ -22,8 +22,14 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN.
+    /// With two addresses. Needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN.
     pub fn make() -> Self {
+        Self::with(2)
+    }
+
+    /// With so many addresses, at most five.
+    pub fn with(pods: u32) -> Self {
+        assert!(pods <= 5, "{pods} addresses in a net of 8");
         forget_the_dead();
         // Several tests of one process may have one each.
         let (process, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
@@ -36,7 +42,7 @@ impl Netns {
         ip(&format!("link add {link} type veth peer name pods netns {name}"));
         ip(&format!("address add {}/29 dev {link}", netns.host()));
         ip(&format!("link set {link} up"));
-        for pod in 0..2 {
+        for pod in 0..pods {
             ip(&format!("-netns {name} address add {}/29 dev pods", netns.pod(pod)));
         }
         ip(&format!("-netns {name} link set pods up"));
@@ -50,7 +56,7 @@ impl Netns {
         (self.net + 1).into()
     }
 
-    /// One of the two addresses inside.
+    /// One of the addresses inside.
     pub fn pod(&self, number: u32) -> Ipv4Addr {
         (self.net + 2 + number).into()
     }

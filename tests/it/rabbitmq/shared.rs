@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{KINDS, Opened};
 use serde_json::{Value, json};
@@ -102,7 +103,9 @@ async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
     let text = config(&url, &json!({"maxRequestsPerSecond": 1}), &json!({"refresh": SLOW}), &sources);
     crate::support::crypto();
     let config = Config::parse(&text, KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let Opened::Many(listing) = config.open(jiff::Timestamp::now).unwrap().remove(0).source else { panic!("one") };
+    let Opened::Many(listing) = config.open(jiff::Timestamp::now, Endpoints::none()).unwrap().remove(0).source else {
+        panic!("one")
+    };
     let by = || tokio::time::Instant::now() + LONG;
     let members = listing.list(tokio::time::Instant::now(), by()).await.unwrap().members;
     // Each list has two pages, so the next one has its turn 2 s later.

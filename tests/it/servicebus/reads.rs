@@ -1,6 +1,7 @@
 //! What is requested, and what is served.
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{KINDS, Opened};
 use serde_json::json;
@@ -166,7 +167,9 @@ async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
     config["connections"]["bus"]["maxRequestsPerSecond"] = json!(2);
     crate::support::crypto();
     let config = Config::parse(&config.to_string(), KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let Opened::Many(listing) = config.open(jiff::Timestamp::now).unwrap().remove(0).source else { panic!("one") };
+    let Opened::Many(listing) = config.open(jiff::Timestamp::now, Endpoints::none()).unwrap().remove(0).source else {
+        panic!("one")
+    };
     let list = async || listing.list(Instant::now(), Instant::now() + LONG).await.unwrap();
     let members = list().await.members;
     // Each list has three pages, so the next one has its turn 1.5 s later.

@@ -3,6 +3,7 @@
 use boon::{Compiler, Schemas};
 use depthgauge::config::{self as configs, Config, Opener};
 use depthgauge::document::{Node, Problems};
+use depthgauge::endpoints::Endpoints;
 use depthgauge::source::keys::{Key, Shape, Value};
 use depthgauge::source::servicebus::SERVICEBUS;
 use depthgauge::source::{KINDS, service};
@@ -210,7 +211,7 @@ fn a_server_logs_warnings() {
         let files = Files::new();
         let token = files.write("token", "t0k");
         let text = config(&format!("url: \"http://shop.example.com\", auth: {{type: bearer, tokenFile: {token}}}"));
-        let opened = Opener::new(jiff::Timestamp::now).open(Config::parse(&text, PAGES).unwrap());
+        let opened = Opener::new(jiff::Timestamp::now, Endpoints::none()).open(Config::parse(&text, PAGES).unwrap());
         assert_eq!(opened.unwrap().len(), 1);
         let line = ":4:3: credentials are sent to http://shop.example.com without encryption: use https://";
         assert!(log.text().contains(line), "{}", log.text());

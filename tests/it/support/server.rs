@@ -33,6 +33,7 @@ use super::authority::{Authority, Identity};
 use super::client::Client;
 use super::cluster::{Cluster, FRONT_PROXY, identity_config};
 use super::oci::{Oci, source};
+use super::slices::Slices;
 
 /// The value that most tests ask for.
 pub(crate) const VALUE: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/oci_queue_length";
@@ -100,7 +101,7 @@ impl Server {
     pub(crate) async fn start_within(config: &str, kinds: Kinds, limits: Limits) -> Self {
         super::crypto();
         let config = Config::parse(config, kinds).unwrap();
-        let configs = config.open(Timestamp::now).unwrap();
+        let configs = config.open(Timestamp::now, Slices::here().endpoints()).unwrap();
         let server = Self::assemble(configs, kinds, None, limits, MinVersion::default()).await;
         server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
         server
@@ -110,14 +111,15 @@ impl Server {
     pub(crate) async fn build(config: &str, limits: Limits, oldest: MinVersion) -> Self {
         super::crypto();
         let config = Config::parse(config, KINDS).unwrap();
-        Self::assemble(config.open(Timestamp::now).unwrap(), KINDS, None, limits, oldest).await
+        Self::assemble(config.open(Timestamp::now, Slices::here().endpoints()).unwrap(), KINDS, None, limits, oldest)
+            .await
     }
 
     /// Serves the config in this file and follows it; the identity ConfigMap has been read.
     pub(crate) async fn follow(file: &Path) -> Self {
         super::crypto();
         let (file, config) = ConfigFiles::open(file, KINDS).unwrap();
-        let mut opener = Opener::new(Timestamp::now);
+        let mut opener = Opener::new(Timestamp::now, Slices::here().endpoints());
         let bindings = opener.open(config).unwrap();
         let server =
             Self::assemble(bindings, KINDS, Some((file, opener)), Limits::default(), MinVersion::default()).await;

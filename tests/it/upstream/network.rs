@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use depthgauge::config::Config;
+use depthgauge::endpoints::Endpoints;
 use depthgauge::source::KINDS;
 use serde_json::json;
 use tempfile::TempDir;
@@ -75,7 +76,7 @@ async fn a_ca_file_that_is_none_ends_the_start_and_is_named() {
         let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
         config["oci"]["caFile"] = json!(file);
         let config = Config::parse(&config.to_string(), KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let error = config.open(jiff::Timestamp::now).map(|_| ()).unwrap_err().to_string();
+        let error = config.open(jiff::Timestamp::now, Endpoints::none()).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(&file) && error.contains(what) && error.contains("`oci.caFile`"), "{error}");
     }
 }

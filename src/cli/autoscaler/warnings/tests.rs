@@ -42,6 +42,26 @@ fn nothing_is_said_of_an_hpa_that_is_well() {
 }
 
 #[test]
+fn a_metric_that_is_read_from_pods_can_not_scale_from_zero() {
+    let resource = |name: &str, categories: &[&str]| json!({"name": name, "categories": categories});
+    let resources = [resource("rps", &["depthgauge", "depthgauge-pods"]), resource("jobs", &["depthgauge"])];
+    let ours = super::super::Metrics::of(&json!({ "resources": resources }));
+    for (name, min, label, warns) in
+        [("rps", 0, false, true), ("rps", 1, false, false), ("jobs", 0, false, false), ("rps", 1, true, true)]
+    {
+        let mut object = good("a");
+        object["spec"]["metrics"][0]["external"]["metric"] = json!({"name": name});
+        object["spec"]["minReplicas"] = json!(min);
+        object["metadata"]["labels"] = json!({"depthgauge.dev/scale-to-zero": label.to_string()});
+        let object = serde_json::from_value(object).unwrap();
+        let hpa = Autoscaler { object: &object, ours: &ours };
+        let found = of(&hpa, &[hpa], Some(true));
+        let said = found.iter().filter(|found| found.text.contains("read from pods, and at zero there are none"));
+        assert_eq!(said.count(), usize::from(warns), "{name} {min} {label}: {found:?}");
+    }
+}
+
+#[test]
 fn each_fault_is_said_once_with_its_remedy() {
     let unnamed = object("a", &Value::Null, &json!({"averageValue": "2"}));
     let of_target = |target: &Value| object("a", &json!({"matchLabels": {"queue": "orders"}}), target);

@@ -5,6 +5,8 @@ use crate::exposition::MetricType;
 use crate::metric::quantity::Quantity;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Why there is no rate after the first read.
+const UNKNOWN: &str = "it was read once, and a rate needs two reads. Wait for the next one.";
 
 fn rules(aggregation: Aggregation, by: &[&str]) -> Rules {
     let by = by.iter().map(|label| (*label).to_owned()).collect();
@@ -77,7 +79,9 @@ fn one(value: f64) -> Outcome {
 fn rates_of_all_targets_are_added_up() {
     let mut fleet = Clocked::new(Aggregation::Rate, &[]);
     let young = |young, all| Err(format!("{young} of {all} pods were read once, and a rate needs two reads"));
-    assert_eq!(fleet.number(0, &[("a", one(1e6)), ("b", one(0.0))]), young(2, 2));
+    // The first read is no failure, and there is no number.
+    let first = fleet.read(0, &[("a", one(1e6)), ("b", one(0.0))]);
+    assert_eq!(first, Ok(vec![(String::new(), Err(UNKNOWN))]));
     assert_eq!(fleet.number(10, &[("a", one(1e6 + 50.0)), ("b", one(20.0))]), Ok(7.0));
     // A new pod with an inherited number makes no spike: there is no number before its second read.
     let three = |c| [("a", one(1e6 + 100.0)), ("b", one(40.0)), ("c", one(c))];
@@ -179,21 +183,44 @@ fn nan_stays_nan_and_an_infinite_number_is_none() {
     }
 }
 
+#[test]
+fn some_pods_without_a_rate_are_a_failure_from_the_start() {
+    // What the counter of the first one grew by is known, and a sum of it alone would be too small.
+    let mut fleet = Clocked::new(Aggregation::Rate, &[]);
+    let created = Ok(vec![Series { created: Some(980.0), ..series(&[], 120.0) }]);
+    let error = fleet.number(0, &[("a", created), ("b", one(1e6))]);
+    assert_eq!(error, Err("1 of 2 pods were read once, and a rate needs two reads".to_owned()));
+    let mut fleet = Clocked::new(Aggregation::Rate, &[]);
+    let error = fleet.number(0, &[("a", one(1e6)), ("b", Err(down("connection refused")))]);
+    assert_eq!(error, Err("1 of 2 pods were read once, and a rate needs two reads".to_owned()));
+}
+
+#[test]
+fn numbers_are_as_old_as_the_oldest_of_them() {
+    let mut fleet = Clocked::new(Aggregation::Sum, &[]);
+    let lost = || Err(down("connection refused"));
+    fleet.read(0, &[("a", one(1.0)), ("b", one(1.0))]).unwrap();
+    fleet.read(60, &[("a", one(1.0)), ("b", lost())]).unwrap();
+    let oldest = |fleet: &Clocked, after| fleet.fleet.oldest(fleet.zero + SECOND * after).map(|at| at - fleet.zero);
+    assert_eq!(oldest(&fleet, 60), Some(Duration::ZERO));
+    assert_eq!(oldest(&fleet, 61), Some(60 * SECOND));
+    assert_eq!(oldest(&fleet, 121), None);
+}
+
 /// A label combination that appears later has no number yet; the others have theirs.
 #[test]
 fn a_new_series_of_a_known_target_is_unknown_until_its_second_read() {
     let mut fleet = Clocked::new(Aggregation::Rate, &["code"]);
     let ok = |value| series(&[("code", "200")], value);
     let failed = |value| series(&[("code", "500")], value);
-    assert!(fleet.read(0, &[("a", Ok(vec![ok(0.0)]))]).is_err());
-    let unknown = "it was read once, and a rate needs two reads. Wait for the next one.";
+    assert_eq!(fleet.read(0, &[("a", Ok(vec![ok(0.0)]))]), Ok(vec![("code=200".to_owned(), Err(UNKNOWN))]));
     let read = fleet.read(10, &[("a", Ok(vec![ok(10.0), failed(1e6)]))]);
-    assert_eq!(read, Ok(vec![("code=200".to_owned(), Ok(1000)), ("code=500".to_owned(), Err(unknown))]));
+    assert_eq!(read, Ok(vec![("code=200".to_owned(), Ok(1000)), ("code=500".to_owned(), Err(UNKNOWN))]));
     let read = fleet.read(20, &[("a", Ok(vec![ok(20.0), failed(1e6 + 5.0)]))]);
     assert_eq!(read, Ok(vec![("code=200".to_owned(), Ok(1000)), ("code=500".to_owned(), Ok(500))]));
     // One that is gone, and comes back, is new.
     assert_eq!(fleet.read(30, &[("a", Ok(vec![ok(30.0)]))]), Ok(vec![("code=200".to_owned(), Ok(1000))]));
-    assert_eq!(fleet.read(40, &[("a", Ok(vec![ok(40.0), failed(2e6)]))]).unwrap()[1].1, Err(unknown));
+    assert_eq!(fleet.read(40, &[("a", Ok(vec![ok(40.0), failed(2e6)]))]).unwrap()[1].1, Err(UNKNOWN));
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! Failures of a scrape as source errors: operation, cause and remedy. Addresses of pods are for the log only.
+
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use super::reading::Invalid;
+use crate::endpoints::Unavailable;
+use crate::endpoints::slices::NoTargets;
+use crate::exposition::Format;
+use crate::http::Response;
+use crate::http::error::Fault;
+use crate::source::service::{self, Failure};
+use crate::source::{OpenError, SourceError, Step, Verdict};
+
+/// The pods of the Service are unknown. A missing right is for the operator of depthgauge, and not for the
+/// HPA: its YAML is in the log.
+pub(super) fn unavailable(error: &Unavailable) -> SourceError {
+    match error {
+        Unavailable::Cluster(service, why) => SourceError::new(
+            Step::List,
+            Verdict::Trouble,
+            format!("the EndpointSlices of Service {service} can't be watched"),
+            "Install component scrape of depthgauge's manifests, or set scrape.enabled of its chart. The log has the cause.",
+            &**why,
+        ),
+        Unavailable::NoCluster => SourceError::new(
+            Step::List,
+            Verdict::Trouble,
+            error.to_string(),
+            "Query it with `depthgauge get`, without `--config`.",
+            "",
+        ),
+        Unavailable::NoTargets(error @ NoTargets::Port { .. }) => {
+            SourceError::new(Step::List, Verdict::Absent, error.to_string(), "Correct `port`.", "")
+        }
+        Unavailable::NoTargets(error @ NoTargets::Many(_)) => SourceError::new(
+            Step::List,
+            Verdict::Trouble,
+            error.to_string(),
+            "Use Prometheus and a source of type prometheus.",
+            "",
+        ),
+    }
+}
+
+/// A request to a pod failed.
+pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceError {
+    let error = service::source_error(Step::Read, format_args!("pod at {address}"), failure);
+    // A pod that refuses is one of many, so that the others still count.
+    let error = SourceError { verdict: Verdict::Trouble, ..error };
+    let Failure::Http(failed) = failure else { return error };
+    let remedy = match &failed.met().fault {
+        Fault::Unreachable(..) | Fault::TimedOut => {
+            "Check `port`, and that a NetworkPolicy lets depthgauge reach the pods."
+        }
+        Fault::Status(status) => match status.status {
+            401 | 403 => "Check `auth` of the source and the files that it names.",
+            404 => "Check `path` and `port`.",
+            300..=399 => "Correct `path`, `port` or `scheme`: redirects are not followed.",
+            _ => return error,
+        },
+        Fault::TooLong(_) => "Expose less: the response is too long.",
+        _ => return error,
+    };
+    SourceError { remedy, ..error }
+}
+
+/// A pod whose address can't be requested, or whose certificates can't be loaded.
+pub(super) fn no_instance(address: SocketAddr, error: &OpenError) -> SourceError {
+    let detail = format!("{error} (pod at {address})");
+    SourceError::new(Step::Read, Verdict::Trouble, "its address can't be requested", "The log has the cause.", detail)
+}
+
+/// Other requests of all sources took the time of the read.
+pub(super) fn crowded() -> SourceError {
+    SourceError::new(
+        Step::Read,
+        Verdict::Trouble,
+        "timed out while too many pods were requested",
+        "Raise `timeout` and `refresh` of the sources of type scrape.",
+        "",
+    )
+}
+
+/// The format of a response. As for Prometheus before version 3, every type but OpenMetrics is the text format,
+/// because programs exist that send another type, and a page of another kind does not parse.
+pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
+    if response.status != StatusCode::OK {
+        let cause = format!("{}, and only 200 has metrics", response.status.as_u16());
+        return Err(SourceError::new(Step::Read, Verdict::Trouble, cause, "Check `path` and `port`.", ""));
+    }
+    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Ok(content_type.and_then(Format::of).unwrap_or(Format::Text))
+}
+
+/// What a pod exposes can't be used.
+pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
+    let (cause, remedy) = match invalid {
+        Invalid::Syntax(_) => (
+            "the answer of a pod is no valid exposition".to_owned(),
+            "Check `path` and `port`, and the program: promtool check metrics.",
+        ),
+        Invalid::Twice => (invalid.to_string(), "Correct the program: a series has one number."),
+    };
+    SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, format!("{invalid} (pod at {address})"))
+}
