@@ -107,9 +107,11 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         descriptors::raise_limit();
-        // Makes no request, so that an error in the config is reported whether or not kube-apiserver answers.
-        let client = kube_client(self.kubeconfig).await?;
-        let Sources { bindings, followed, origin } = self.sources.open(Endpoints::of(client.clone()))?;
+        // Makes no request. Errors in the config come before those of the kubeconfig.
+        let client = kube_client(self.kubeconfig).await;
+        let endpoints = client.as_ref().map_or_else(|_| Endpoints::none(), |client| Endpoints::of(client.clone()));
+        let Sources { bindings, followed, origin } = self.sources.open(endpoints)?;
+        let client = client?;
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;
         let sources = bindings.len();
