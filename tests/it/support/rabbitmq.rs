@@ -161,7 +161,8 @@ impl Node {
             .process_group(0)
             .spawn()
             .unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        // A connection that RabbitMQ closes as it is used again fails a request that is not repeated.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         let url = format!("http://127.0.0.1:{management}{}", place.prefix);
         Self { url, amqp: format!("amqp://{OWNER}:{OWNER}@127.0.0.1:{amqp}/"), http, server, log }
     }
