@@ -98,6 +98,7 @@
 //!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
 //!                      failed; which part
 //!   source/shared_read.rs   one read that serves many sources
+//!   source/in_use.rs   what entries with equal keys use together
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,instances,shared,trouble}.rs: its keys;
 //!                      put to work; which of its URLs; its instances, one by one; shared by entries with equal keys; a failure as a source's error
 //!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure

@@ -17,15 +17,17 @@ use tokio::time::Instant;
 
 use super::chosen::ItemRules;
 use super::facet::Facet;
+use super::in_use::InUse;
 use super::items::Items;
 use super::keys::Values;
-use super::service::{self, Instances, Shared};
+use super::service::{self, Instances};
 use super::{
     Connection, ConnectionType, Context, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
     Source, SourceError,
 };
 use crate::endpoints::Watched;
 use crate::endpoints::slices::Target;
+use crate::exposition::ACCEPT;
 use crate::http::Protocol;
 use crate::metric::Clock;
 use crate::upstream::{Limits, Upstream};
@@ -84,7 +86,7 @@ pub const SCRAPE: Kind = Kind {
 /// What opens the entries.
 struct Scrapes {
     context: Context,
-    pods: Shared<Pods>,
+    pods: InUse<Values, Pods>,
     /// Bounds the requests of all sources together.
     all: Arc<Upstream>,
 }
@@ -111,7 +113,7 @@ struct Scraped {
 impl Scrapes {
     fn new(context: Context) -> Self {
         let limits = Limits { in_flight: ALL_IN_FLIGHT, ..Limits::new(ALL_PER_SECOND, "all sources of type scrape") };
-        Self { context, pods: Shared::default(), all: Arc::new(Upstream::new(limits)) }
+        Self { context, pods: InUse::default(), all: Arc::new(Upstream::new(limits)) }
     }
 }
 
@@ -119,10 +121,10 @@ impl Connection for Scrapes {
     fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
         let wanted = Wanted::of(entry)?;
         let keys = keys::service_keys(entry, &wanted);
-        let pods = self.pods.get(&keys, || {
+        let pods = self.pods.get_or_open(keys.clone(), || {
             // A failed request is repeated by the next read.
             let protocol = Protocol { attempts: 1, body_max: BYTES_MAX, ..Protocol::default() };
-            let instances = Instances::open(&keys, &self.context, protocol)?;
+            let instances = Instances::open(&keys, &self.context, protocol, ACCEPT)?;
             Ok(Pods { instances, watched: self.context.endpoints.watch(wanted.service.clone()) })
         })?;
         let rules = ItemRules::of(entry);

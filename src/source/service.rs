@@ -21,7 +21,7 @@ mod trouble;
 pub use instances::{Instance, Instances};
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
 pub use open::{Way, conflicts, urls, warnings};
-pub use shared::{Services, Shared};
+pub use shared::Services;
 pub use trouble::source_error;
 
 use failover::Failover;
@@ -225,10 +225,15 @@ impl Inner {
             None => Request::get(url),
             Some(form) => Request::post_form(url, encoded(form.iter().copied())),
         };
-        request.headers.extend(call.accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
-        request.headers.extend(self.headers.clone());
+        self.add_headers(&mut request, call.accept);
         let key = key_of(&request.url, call.key);
         Request { key, admitted: call.admitted, ..request }
+    }
+
+    /// Adds the headers of the config, and `accept` unless that is one of them.
+    fn add_headers(&self, request: &mut Request, accept: Option<&'static str>) {
+        request.headers.extend(accept.map(|accept| (ACCEPT, HeaderValue::from_static(accept))));
+        request.headers.extend(self.headers.clone());
     }
 
     /// Whether a URL answers. `None` if nothing was sent to it.

@@ -1,9 +1,6 @@
 //! The connection to a broker: it opens entries, and the entries of a vhost share its lists.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-
-use parking_lot::Mutex;
+use std::sync::Arc;
 
 use super::list::{COUNTS, ListRead, QueueList, RATES};
 use super::listing::QueueListing;
@@ -13,6 +10,7 @@ use super::{CONNECTION, QUEUE, VHOST, trouble};
 use crate::http::Protocol;
 use crate::http::base::BaseUrl;
 use crate::metric::names::escaped;
+use crate::source::in_use::InUse;
 use crate::source::keys::Values;
 use crate::source::service::{KEYS, Service, URL, conflicts, warnings};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
@@ -37,7 +35,7 @@ struct Broker {
     service: Service,
     is_near: bool,
     /// The lists in use, by path.
-    lists: Mutex<HashMap<String, Weak<Lists>>>,
+    lists: InUse<String, Lists>,
 }
 
 // === impl Broker ===
@@ -50,28 +48,21 @@ impl Broker {
         let is_near = host.is_some_and(|base| base.is_near());
         let is_direct = values.text("proxy").is_none_or(|proxy| proxy == "none");
         let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
-        Ok(Self { name, service, is_near: is_near && is_direct, lists: Mutex::default() })
+        Ok(Self { name, service, is_near: is_near && is_direct, lists: InUse::default() })
     }
 
     fn vhost(&self, vhost: &str) -> Arc<Vhost> {
         let labels = [(VHOST, &*path::label(vhost)), (CONNECTION, &*self.name)].into_iter().collect();
         let identity = format!("{} {} {}/", self.service.identity(), self.name, escaped(vhost));
-        let lists = self.lists(path::list_path(vhost, self.is_near));
+        let path = path::list_path(vhost, self.is_near);
+        let lists = self.lists.get(path.clone(), || self.lists_at(&path));
         Arc::new(Vhost { name: vhost.to_owned(), labels, identity, lists })
     }
 
-    /// The lists at a path: those that other entries use, if there are any.
-    fn lists(&self, path: String) -> Arc<Lists> {
-        let mut known = self.lists.lock();
-        known.retain(|_, lists| lists.strong_count() > 0);
-        if let Some(lists) = known.get(&path).and_then(Weak::upgrade) {
-            return lists;
-        }
+    fn lists_at(&self, path: &str) -> Lists {
         let list =
-            |query| Arc::new(QueueList::new(ListRead { service: self.service.clone(), path: path.clone(), query }));
-        let lists = Arc::new(Lists { counts: list(COUNTS), rates: list(RATES) });
-        known.insert(path, Arc::downgrade(&lists));
-        lists
+            |query| Arc::new(QueueList::new(ListRead { service: self.service.clone(), path: path.to_owned(), query }));
+        Lists { counts: list(COUNTS), rates: list(RATES) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fleet::{Aggregation, Rules};
 use crate::endpoints::ServiceName;
 use crate::endpoints::slices::Port;
-use crate::exposition::{ACCEPT, SeriesSelector};
+use crate::exposition::SeriesSelector;
 use crate::source::chosen::NAMESPACE_LABEL;
 use crate::source::keys::{Key, Shape, Text, Value, Values};
 use crate::source::{MAX_AGE, OpenError, service};
@@ -76,9 +76,6 @@ pub(super) const BY: Key = Key::new(
 )
 .examples(&[r#"["path"]"#]);
 
-/// The key of [`service::KEYS`] with the headers of requests.
-const HEADERS: &str = "headers";
-
 /// What an entry reads.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -110,19 +107,13 @@ impl Wanted {
     }
 }
 
-/// The keys of the service whose instances are the pods. Equal ones are one service. A program that has several
-/// formats must know which ones are read.
+/// The keys of the service whose instances are the pods. Equal ones are one service.
 pub(super) fn service_keys(entry: &Values, Wanted { service, port, .. }: &Wanted) -> Values {
     let keys = service::KEYS.iter().filter_map(|key| Some((key.name, entry.get(key.name)?.clone())));
     let keys: Values = keys.collect();
     let scheme = entry.text(SCHEME.name).unwrap_or("http");
     let url = format!("{scheme}://{}.{}.svc", service.name, service.namespace);
-    let keys = keys.with(service::URL.name, Value::Text(url)).with(PORT.name, Value::Text(port.to_string()));
-    let headers = entry.map(HEADERS).map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let accept = [("Accept".to_owned(), ACCEPT.to_owned())];
-    let has_accept = entry.map(HEADERS).any(|(name, _)| name.eq_ignore_ascii_case("accept"));
-    let headers = headers.chain(accept.into_iter().filter(|_| !has_accept)).collect();
-    keys.with(HEADERS, Value::Map(headers))
+    keys.with(service::URL.name, Value::Text(url)).with(PORT.name, Value::Text(port.to_string()))
 }
 
 /// An item without the label that names its namespace can be read by none.

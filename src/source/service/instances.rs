@@ -23,6 +23,8 @@ pub struct Instances {
     way: Way,
     protocol: Protocol,
     clock: Clock,
+    /// What requests accept, unless the config has this header.
+    accept: &'static str,
     /// The client of each instance if `tls.serverName` is set: a client reuses connections by their names, and
     /// all instances have the same one.
     named: Mutex<HashMap<SocketAddr, Arc<Client>>>,
@@ -40,11 +42,16 @@ pub struct Instance {
 
 impl Instances {
     /// Opens the service with these keys: reads the files that they name, and sends nothing. Its `url` names the
-    /// service. Instances have the scheme of it.
-    pub fn open(values: &Values, context: &Context, protocol: Protocol) -> Result<Self, OpenError> {
+    /// service. Instances have the scheme of it. `accept` is the header of each request, unless the config has it.
+    pub fn open(
+        values: &Values,
+        context: &Context,
+        protocol: Protocol,
+        accept: &'static str,
+    ) -> Result<Self, OpenError> {
         let clock = context.clock;
         let inner = open::open(values, context, protocol)?;
-        Ok(Self { inner, way: Way::of(values)?, protocol, clock, named: Mutex::default() })
+        Ok(Self { inner, way: Way::of(values)?, protocol, clock, accept, named: Mutex::default() })
     }
 
     /// The instance at this address, or why it can't be requested.
@@ -72,10 +79,11 @@ impl Instances {
         admitted: bool,
         by: Instant,
     ) -> Result<Response, Failure> {
-        let Inner { targets, credentials, headers, params, .. } = &self.inner;
+        let Inner { targets, credentials, params, .. } = &self.inner;
         let url = base.at(path, params.iter().map(|(name, value)| (&**name, &**value)));
         let key = key_of(&url, "");
-        let request = Request { key, admitted, headers: headers.clone(), ..Request::get(url) };
+        let mut request = Request { key, admitted, ..Request::get(url) };
+        self.inner.add_headers(&mut request, Some(self.accept));
         client.as_deref().unwrap_or(&targets[0].client).send(&request, credentials, by).await
     }
 

@@ -1,7 +1,6 @@
 //! What all sources of a connection share.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -12,6 +11,7 @@ use crate::azure::path::{EntityPath, FeedPath};
 use crate::metric::Labels;
 use crate::metric::selectable::selectable;
 use crate::source::Identified;
+use crate::source::in_use::InUse;
 
 /// A namespace as one connection reads it.
 pub(super) struct Bus {
@@ -21,7 +21,7 @@ pub(super) struct Bus {
     /// What distinguishes it from other connections, without secrets.
     pub(super) identity: String,
     /// The lists in use.
-    pub(super) lists: Mutex<HashMap<FeedPath, Weak<EntityList>>>,
+    pub(super) lists: InUse<FeedPath, EntityList>,
 }
 
 // === impl Bus ===
@@ -56,13 +56,6 @@ impl Bus {
     /// A list: that which other entries use, if there is one.
     pub(super) fn list(&self, feed: &FeedPath) -> Arc<EntityList> {
         let feed = feed.folded();
-        let mut known = self.lists.lock();
-        known.retain(|_, list| list.strong_count() > 0);
-        if let Some(list) = known.get(&feed).and_then(Weak::upgrade) {
-            return list;
-        }
-        let list = Arc::new(EntityList::new(ListRead { client: self.client.clone(), feed: feed.clone() }));
-        known.insert(feed, Arc::downgrade(&list));
-        list
+        self.lists.get(feed.clone(), || EntityList::new(ListRead { client: self.client.clone(), feed }))
     }
 }

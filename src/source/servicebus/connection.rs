@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::bus::Bus;
 use super::listing::EntityListing;
 use super::{DISABLED, QUEUE, SUBSCRIPTION, TOPIC};
@@ -15,6 +13,7 @@ use crate::azure::path::{EntityName, EntityPath, FeedPath};
 use crate::azure::workload_identity::{Overrides, Settings};
 use crate::azure::{managed_identity, workload_identity};
 use crate::http::base::BaseUrl;
+use crate::source::in_use::InUse;
 use crate::source::keys::{Key, Shape, Text, Values, Variant};
 use crate::source::service::{BASE, FILE, PROXY, TLS, Way, conflicts};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
@@ -202,7 +201,7 @@ fn bus(values: &Values, context: &Context) -> Result<Bus, OpenError> {
     // A secret is named by its file.
     let identity = format!("{endpoint} {namespace} {name} {method} {keys:?} ");
     let client = Client::new(namespace, endpoint, auth, upstream, transport, context.clock);
-    Ok(Bus { name, client: Arc::new(client), identity, lists: Mutex::default() })
+    Ok(Bus { name, client: Arc::new(client), identity, lists: InUse::default() })
 }
 
 fn auth(
