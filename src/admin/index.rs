@@ -6,6 +6,8 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, header};
 use maud::{DOCTYPE, html};
 
+use super::status::wants_html;
+
 /// A path of this port, and what it shows.
 type Page = (&'static str, &'static str);
 
@@ -23,8 +25,7 @@ pub fn index(has_status: bool) -> Router {
 
 fn show(has_status: bool, headers: &HeaderMap) -> Response {
     let pages = || has_status.then_some(STATUS).into_iter().chain(PAGES);
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if !accept.contains("text/html") {
+    if !wants_html(headers) {
         return pages().map(|(path, shows)| format!("{path}  {shows}\n")).collect::<String>().into_response();
     }
     let page = html! {

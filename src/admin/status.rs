@@ -151,8 +151,7 @@ pub fn local_routes(status: Arc<Status>) -> Router {
 async fn show(State(status): State<Arc<Status>>, uri: Uri, headers: HeaderMap) -> Response {
     let parameters: Parameters = Query::try_from_uri(&uri).map(|query| query.0).unwrap_or_default();
     let view = status.view(Filter::of(&parameters.filter));
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (kind, body) = if prefers_html(accept) {
+    let (kind, body) = if wants_html(&headers) {
         (HTML, page::render(&view).into_string())
     } else {
         match lines::to_string(&view) {
@@ -192,6 +191,12 @@ fn is_local_name(host: &str) -> bool {
     };
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a request is for the page.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    prefers_html(accept.unwrap_or_default())
 }
 
 /// A browser says so. Whoever takes anything is a program: `curl`, `kubectl get --raw`.

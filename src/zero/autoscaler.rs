@@ -5,6 +5,7 @@
 //! us. Memory is on the object and nowhere else, so a restart or another leader goes on with it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +42,9 @@ pub const ZERO_OF: &str = "depthgauge.dev/zero-of";
 /// The controller's default for `behavior.scaleDown.stabilizationWindowSeconds`
 /// (`--horizontal-pod-autoscaler-downscale-stabilization`).
 const STABILIZATION: Duration = Duration::from_secs(300);
+
+/// An HPA's namespace and name.
+pub(super) type Key = (Namespace, Arc<str>);
 
 /// An HPA.
 #[derive(Clone, Debug)]

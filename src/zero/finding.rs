@@ -182,17 +182,7 @@ impl Finding {
             ));
         }
         if let Some(metric) = metrics.iter().find(|metric| metric.is_of_pods) {
-            let (title, native) = (metric.title(), hpa.is_native());
-            let (effect, remedy) = match native {
-                true => ("can't scale up from zero", "set minReplicas to 1"),
-                false => ("is never scaled to zero", "remove label depthgauge.dev/scale-to-zero"),
-            };
-            return Some(Self::new(
-                Problem::OtherMetrics,
-                format!(
-                    "{effect}: {title} is read from pods, and at zero there are none. Remove it from this HPA, or {remedy}"
-                ),
-            ));
+            return Some(Self::read_from_pods(&metric.title(), hpa.is_native()));
         }
         if hpa.is_native() {
             let of_pods = others.iter().find(|words| !words.starts_with("External") && !words.starts_with("Object"));
@@ -225,6 +215,18 @@ impl Finding {
             return None;
         };
         Some(Self::new(Problem::OtherMetrics, format!("is never scaled to zero: {text}")))
+    }
+
+    /// `title` is a metric that has no value without pods.
+    fn read_from_pods(title: &str, is_native: bool) -> Self {
+        let (effect, remedy) = match is_native {
+            true => ("can't scale up from zero", "set minReplicas to 1".to_owned()),
+            false => ("is never scaled to zero", format!("remove label {LABEL}")),
+        };
+        let text = format!(
+            "{effect}: {title} is read from pods, and at zero there are none. Remove it from this HPA, or {remedy}"
+        );
+        Self::new(Problem::OtherMetrics, text)
     }
 
     pub(super) fn annotation(why: &str) -> Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use parking_lot::Mutex;
 
-use super::autoscaler::Autoscaler;
+use super::autoscaler::{Autoscaler, Key};
 use super::metrics::Question;
 use crate::hpa::reader::Hpa;
 use crate::metric::{MetricName, Namespace};
@@ -22,9 +22,6 @@ struct State {
     /// Those of a list that is being read.
     listed: Option<HashSet<Key>>,
 }
-
-/// An HPA's namespace and name.
-type Key = (Namespace, Box<str>);
 
 #[derive(Debug)]
 struct Known {
@@ -88,12 +85,11 @@ impl Queries {
     }
 
     /// Takes over an HPA as it is now; one without a metric of depthgauge is none of these.
-    pub(super) fn apply(&self, object: &HorizontalPodAutoscaler, hpa: Option<&Autoscaler>) {
-        let Some(key) = key(object) else { return };
+    pub(super) fn apply(&self, key: &Key, object: &HorizontalPodAutoscaler, hpa: Option<&Autoscaler>) {
         let mut state = self.0.lock();
         let requests: Box<[_]> = hpa.iter().flat_map(|hpa| &hpa.metrics).filter_map(request).collect();
         if requests.is_empty() {
-            state.hpas.remove(&key);
+            state.hpas.remove(key);
             return;
         }
         if let Some(listed) = &mut state.listed {
@@ -103,14 +99,12 @@ impl Queries {
         let count = |replicas: i32| u32::try_from(replicas).unwrap_or_default();
         let current = status.and_then(|status| status.current_replicas).map(count);
         let desired = status.map_or(0, |status| count(status.desired_replicas));
-        state.hpas.insert(key, Known { requests, current, desired });
+        state.hpas.insert(key.clone(), Known { requests, current, desired });
     }
 
     /// An HPA that was deleted.
-    pub(super) fn remove(&self, object: &HorizontalPodAutoscaler) {
-        if let Some(key) = key(object) {
-            self.0.lock().hpas.remove(&key);
-        }
+    pub(super) fn remove(&self, key: &Key) {
+        self.0.lock().hpas.remove(key);
     }
 }
 
@@ -119,11 +113,6 @@ fn request(metric: &super::metrics::Metric) -> Option<(MetricName, Box<str>)> {
         Question::Ours { name, selector } => Some((name.clone(), selector.selector.to_string().into())),
         Question::Object(_) | Question::Invalid { .. } => None,
     }
-}
-
-fn key(object: &HorizontalPodAutoscaler) -> Option<Key> {
-    let meta = &object.metadata;
-    Some((Namespace::new(meta.namespace.as_deref()?), meta.name.as_deref()?.into()))
 }
 
 #[cfg(test)]
@@ -152,9 +141,13 @@ mod tests {
         .unwrap()
     }
 
+    fn key(name: &str) -> Key {
+        (Namespace::new("shop"), name.into())
+    }
+
     fn apply(queries: &Queries, object: &HorizontalPodAutoscaler) {
         let known = BTreeSet::from([MetricName::new("oci_queue_length")]).into();
-        queries.apply(object, Autoscaler::of(object, &known).as_ref());
+        queries.apply(&key(Hpa::new(object).name()), object, Autoscaler::of(object, &known).as_ref());
     }
 
     fn titles(queries: &Queries) -> Vec<String> {
@@ -188,7 +181,7 @@ mod tests {
         assert_eq!(titles(&queries)[1], "shop/worker oci_queue_length{queue=orders} 1→4");
         apply(&queries, &hpa("worker", &[], 4));
         assert_eq!(titles(&queries), ["shop/mailer oci_queue_length{queue=mail} 1→2"]);
-        queries.remove(&hpa("mailer", &["mail"], 2));
+        queries.remove(&key("mailer"));
         assert!(titles(&queries).is_empty());
     }
 

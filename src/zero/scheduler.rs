@@ -16,7 +16,7 @@ use kube::api::Api;
 use kube::runtime::watcher;
 use tokio::time::{Instant, sleep_until};
 
-use super::autoscaler::Autoscaler;
+use super::autoscaler::{Autoscaler, Key};
 use super::calls::answered;
 use super::reconciler::{Interest, Reconciler, URGENT};
 use super::{Object, Shared};
@@ -30,8 +30,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// was killed takes to be replaced.
 const SUCCESSION: Duration = Duration::from_secs(15);
 
-/// An HPA's namespace and name.
-type Key = (Namespace, Arc<str>);
 type Events = BoxStream<'static, Result<watcher::Event<Object>, watcher::Error>>;
 type Work = BoxFuture<'static, Option<Ended>>;
 
@@ -243,8 +241,8 @@ impl Scheduler {
             }
             watcher::Event::Apply(object) => _ = self.apply(&object),
             watcher::Event::Delete(object) => {
-                self.shared.queries.remove(&object);
                 if let Some(key) = key(&object) {
+                    self.shared.queries.remove(&key);
                     self.remove(&key);
                 }
             }
@@ -255,7 +253,7 @@ impl Scheduler {
     fn apply(&mut self, object: &Object) -> Option<Key> {
         let key = key(object)?;
         let hpa = Autoscaler::of(object, &self.metrics);
-        self.shared.queries.apply(object, hpa.as_ref());
+        self.shared.queries.apply(&key, object, hpa.as_ref());
         let Some(hpa) = hpa.map(Arc::new) else {
             self.remove(&key);
             return None;

@@ -213,7 +213,7 @@ fn row<'s>(
     api_version: &'static str,
     include: Include,
 ) -> Row<'s> {
-    let cell = |label| sample.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
+    let cell = |label| label_cell(&sample.labels, label);
     let mut cells = Vec::with_capacity(layout.further.len() + 6);
     cells.push(layout.label.map_or_else(|| sample.metric.to_string(), cell));
     cells.extend(layout.further.iter().copied().map(cell));
@@ -222,11 +222,7 @@ fn row<'s>(
     let asked = asked.map_or_else(|| NONE.to_owned(), human);
     cells.extend([sample.value.to_string(), human(age), cell(VALUE_SOURCE), asked]);
     cells.extend(content.next_change.clone());
-    let metadata = Metadata {
-        name: layout.label.and_then(|label| sample.labels.value(label)).unwrap_or_default(),
-        namespace: content.namespace,
-        labels: &sample.labels,
-    };
+    let metadata = metadata(content, layout, &sample.labels);
     let object = match include {
         Include::None => None,
         Include::Metadata => Some(Object::Metadata(Partial { kind: "PartialObjectMetadata", api_version, metadata })),
@@ -248,15 +244,11 @@ fn unknown_row<'s>(
     api_version: &'static str,
     include: Include,
 ) -> Row<'s> {
-    let cell = |label| item.labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned();
-    let mut cells: Vec<String> = layout.label.into_iter().chain(layout.further.iter().copied()).map(cell).collect();
+    let labels = layout.label.into_iter().chain(layout.further.iter().copied());
+    let mut cells: Vec<String> = labels.map(|label| label_cell(&item.labels, label)).collect();
     cells.extend([UNKNOWN, UNKNOWN, NONE, NONE].map(str::to_owned));
     cells.extend(content.next_change.clone());
-    let metadata = Metadata {
-        name: layout.label.and_then(|label| item.labels.value(label)).unwrap_or_default(),
-        namespace: content.namespace,
-        labels: &item.labels,
-    };
+    let metadata = metadata(content, layout, &item.labels);
     // There is no item to include.
     let object = (include != Include::None).then_some(Object::Metadata(Partial {
         kind: "PartialObjectMetadata",
@@ -264,6 +256,16 @@ fn unknown_row<'s>(
         metadata,
     }));
     Row { cells, object }
+}
+
+fn label_cell(labels: &Labels, label: &str) -> String {
+    labels.value(label).filter(|value| !value.is_empty()).unwrap_or(NONE).to_owned()
+}
+
+/// The name of the object of a row is the value of its first label.
+fn metadata<'s>(content: &Content<'s>, layout: &Layout<'_>, labels: &'s Labels) -> Metadata<'s> {
+    let name = layout.label.and_then(|label| labels.value(label)).unwrap_or_default();
+    Metadata { name, namespace: content.namespace, labels }
 }
 
 /// `consumer-group` as a heading: `Consumer-Group`, which kubectl prints in capitals.
