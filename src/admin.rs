@@ -1,4 +1,4 @@
-//! Plain HTTP for whoever operates the process: `/livez`, `/readyz`, `/metrics`, [`status`], and an index at `/`.
+//! Plain HTTP for operators of the process: `/livez`, `/readyz`, `/metrics`, [`status`], and an index at `/`.
 //!
 //! Listens on loopback by default. On a wider address probes have no reasons, and there is no
 //! `/status`. The same is on the secure port: probes for all, without their reasons, the rest for

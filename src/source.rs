@@ -19,6 +19,7 @@ pub mod chosen;
 mod error;
 pub mod facet;
 pub mod http_json;
+mod in_use;
 pub mod items;
 pub mod keys;
 mod kind;

@@ -152,7 +152,7 @@ impl Zero {
         self.shared.findings.clone()
     }
 
-    /// The HPAs that request metrics of depthgauge, for whoever shows them.
+    /// What HPAs query, for the status page.
     pub fn queries(&self) -> Queries {
         self.shared.queries.clone()
     }
