@@ -337,20 +337,20 @@ sources:
             "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
             "2:1: unknown key `extra`; known here: apiVersion, connections, defaults, kind, oci, sources",
             "3:20: auth type \"magic\" is not supported; there is apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
-            "3:36: \"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
+            "3:36: \"atlantis-1\" is not a known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
             "3:48: unknown key `extra`; known here: auth, caFile, endpoint, maxRequestsPerSecond, region",
-            "3:80: a whole number from 1 to 10000 is expected here",
-            "4:21: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
+            "3:80: expected a whole number from 1 to 10000",
+            "4:21: expected a duration above zero and up to 24h, such as 5s, 500ms or 2m",
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
             "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
             "9:17: no namespace could read this source: name namespaces, or \"*\" for all",
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
-            "14:15: \"http://example.com\" is no endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
-            "15:18: a text is expected here: write \"7\" with quotes",
-            "15:21: \"Shop\" can be no namespace: small letters, digits and '-' within, and \"*\" for any part",
+            "14:15: \"http://example.com\" is not an endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
+            "15:18: expected a string: write \"7\" with quotes",
+            "15:21: \"Shop\" is not a valid namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
             "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, scrape, schedule",
-            "17:11: \"-x\" can be no label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
+            "17:11: \"-x\" is not a valid label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",
         ];
@@ -361,7 +361,7 @@ sources:
     fn a_value_rule_is_a_number() {
         for bad in ["-1", "-0.5", "x", "12x", "9200000000000001", "10000000000000000"] {
             let lines = lines(&GOOD.replace("fallback: 12", &format!("fallback: {bad}")));
-            let expected = "17:15: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
+            let expected = "17:15: expected a number from 0 to 9200000000000000, such as 12 or 0.5";
             assert_eq!(lines, [expected], "{bad}");
         }
     }
@@ -422,7 +422,7 @@ sources:
             "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
             "4:44: unknown key `name`; known here: activation, compartmentId, export, fallback, idleAfter, labels, match, maxAge, namespaces, refresh, timeout, type",
             "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
-            "4:97: true or false is expected here",
+            "4:97: expected true or false",
             "5:37: unknown key `match`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
         ];
         assert_eq!(lines(wrong), expected);
@@ -447,11 +447,9 @@ sources:
 
     #[test]
     fn what_is_no_config_at_all() {
-        for (text, line) in [
-            ("", "1:1: the file is empty"),
-            ("[]", "1:1: a mapping is expected here, not a list"),
-            ("a: [", "2:1: not YAML"),
-        ] {
+        for (text, line) in
+            [("", "1:1: the file is empty"), ("[]", "1:1: expected a mapping, got a list"), ("a: [", "2:1: not YAML")]
+        {
             let lines = lines(text);
             assert!(lines[0].starts_with(line), "{lines:?}");
         }

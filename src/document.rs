@@ -112,15 +112,15 @@ impl Node {
         match &self.value {
             Value::Text(text) => Some(text),
             Value::Integer(number) => {
-                problems.add(self.at, format!("a text is expected here: write \"{number}\" with quotes"));
+                problems.add(self.at, format!("expected a string: write \"{number}\" with quotes"));
                 None
             }
             Value::Other(text) => {
-                problems.add(self.at, format!("a text is expected here: write \"{text}\" with quotes"));
+                problems.add(self.at, format!("expected a string: write \"{text}\" with quotes"));
                 None
             }
             _ => {
-                problems.add(self.at, format!("a text is expected here, not {}", self.kind()));
+                problems.add(self.at, format!("expected a string, got {}", self.kind()));
                 None
             }
         }
@@ -164,7 +164,7 @@ impl Node {
         match written.map(Duration::try_from) {
             Some(Ok(duration)) if !duration.is_zero() && duration <= DURATION_MAX => Some(duration),
             _ => {
-                problems.add(self.at, "a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m");
+                problems.add(self.at, "expected a duration above zero and up to 24h, such as 5s, 500ms or 2m");
                 None
             }
         }
@@ -177,7 +177,7 @@ impl Node {
             _ => None,
         };
         if written.is_none() {
-            problems.add(self.at, format!("a whole number from 1 to {most} is expected here"));
+            problems.add(self.at, format!("expected a whole number from 1 to {most}"));
         }
         written
     }
@@ -189,7 +189,7 @@ impl Node {
             _ => None,
         };
         if truth.is_none() {
-            problems.add(self.at, "true or false is expected here");
+            problems.add(self.at, "expected true or false");
         }
         truth
     }
@@ -199,7 +199,7 @@ impl Node {
         match &self.value {
             Value::List(items) => Some(items),
             _ => {
-                problems.add(self.at, format!("a list is expected here, not {}", self.kind()));
+                problems.add(self.at, format!("expected a list, got {}", self.kind()));
                 None
             }
         }
@@ -210,7 +210,7 @@ impl Node {
         match &self.value {
             Value::Map(entries) => Some(Fields { at: self.at, entries, known: Vec::new(), misspelt: Vec::new() }),
             _ => {
-                problems.add(self.at, format!("a mapping is expected here, not {}", self.kind()));
+                problems.add(self.at, format!("expected a mapping, got {}", self.kind()));
                 None
             }
         }
@@ -232,7 +232,7 @@ impl Node {
         };
         if amount.is_none() {
             let most = Quantity::UNITS_MAX;
-            problems.add(self.at, format!("a number from 0 to {most} is expected here, such as 12 or 0.5"));
+            problems.add(self.at, format!("expected a number from 0 to {most}, such as 12 or 0.5"));
         }
         amount
     }
@@ -252,7 +252,7 @@ impl Node {
     fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
-            Value::Text(_) => "a text",
+            Value::Text(_) => "a string",
             Value::Integer(_) | Value::Other(_) => "a number or boolean",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",

@@ -92,7 +92,7 @@ impl FromStr for ServiceName {
             Some((namespace, name)) if is_name(namespace) && is_name(name) => {
                 Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
             }
-            _ => Err(format!("{text:?} is no Service of the form NAMESPACE/NAME, such as shop/web")),
+            _ => Err(format!("{text:?} is not a Service of the form NAMESPACE/NAME, such as shop/web")),
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn registry() -> Registry {
     let mut registry = Registry::default();
     let builds = Family::<Build, Gauge>::default();
     builds.get_or_create(&Build { version: VERSION }).set(1);
-    ours(&mut registry).register("build_info", "Which depthgauge this is; always 1", builds);
+    ours(&mut registry).register("build_info", "Version of depthgauge; always 1", builds);
     registry
 }
 

@@ -81,7 +81,7 @@ impl Answer {
             503 => "ServiceUnavailable",
             _ => "EmulatedFault",
         };
-        Self::error(status, code, "The emulator was told to fail")
+        Self::error(status, code, "The emulator fails as configured")
     }
 
     /// The request does not prove who sends it.

@@ -21,7 +21,7 @@ pub(crate) enum Malformed {
     OtherScheme,
     #[error("its parameters are not of the form name=\"value\",name=\"value\"")]
     NotAList,
-    #[error("parameter '{0}' is there twice")]
+    #[error("parameter '{0}' occurs twice")]
     Twice(&'static str),
     #[error("parameter '{0}' is missing")]
     Missing(&'static str),

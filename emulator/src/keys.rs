@@ -24,7 +24,7 @@ pub enum KeyError {
     #[error("the private key is protected by a passphrase: give its public key instead")]
     Encrypted,
     /// A PEM block of something else: a certificate, an EC key.
-    #[error("PEM block {0:?} is no RSA key: PUBLIC KEY, PRIVATE KEY and RSA PRIVATE KEY are")]
+    #[error("PEM block {0:?} is not an RSA key: PUBLIC KEY, PRIVATE KEY and RSA PRIVATE KEY are")]
     OtherBlock(String),
     /// The block is labelled as a key and holds none that OCI would take.
     #[error("the {0} block holds no usable RSA key: OCI signs with RSA of 2048 bits or more")]

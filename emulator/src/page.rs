@@ -38,7 +38,7 @@ fn start(token: &str) -> Result<usize, Answer> {
     let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix("from ")?.parse().ok());
     number
         .filter(|start| *start < usize::MAX - LARGE)
-        .ok_or_else(|| Answer::invalid("page is no token that was given out"))
+        .ok_or_else(|| Answer::invalid("page is not a token that was given out"))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct Profile {
 impl Profile {
     /// Makes a user and writes `config` and `key.pem` (mode 0600) into `dir`.
     pub fn make(dir: &Path, region: &str) -> io::Result<Self> {
-        let cannot = |what: &str| io::Error::other(format!("cannot make an RSA key: {what}"));
+        let cannot = |what: &str| io::Error::other(format!("cannot create an RSA key: {what}"));
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| cannot("generation failed"))?;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| cannot("no PKCS#8 form"))?;
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| cannot("no public form"))?;

@@ -87,7 +87,7 @@ pub(crate) fn all_to_delete(body: &[u8]) -> Result<Vec<String>, Answer> {
 /// JSON of this shape, or why not: 400 for both, but with different codes.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Answer> {
     serde_json::from_slice(body).map_err(|error| {
-        let message = format!("The request body is no {what}: {error}");
+        let message = format!("The request body is not valid {what}: {error}");
         if error.is_data() { Answer::invalid(&message) } else { Answer::unreadable(&message) }
     })
 }

@@ -112,7 +112,7 @@ impl Roots {
             return bad(FRONT_PROXY_CA, "there is none");
         }
         if !self.front_proxy_ca.iter().any(|anchor| anchor.valid.contains(&now.as_second())) {
-            return bad(FRONT_PROXY_CA, "no CA in it is in its time");
+            return bad(FRONT_PROXY_CA, "each CA in it is expired or not valid yet");
         }
         if self.user_headers.is_empty() {
             return bad(USER_HEADERS, "there are none");

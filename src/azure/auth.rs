@@ -164,7 +164,7 @@ impl SasAuth {
 
 fn no_header() -> SignInError {
     let remedy = "Check the files that `auth` names: ASCII characters only, in one line.";
-    SignInError::new("the credential can be no header", remedy, "")
+    SignInError::new("the credential is not a valid header", remedy, "")
 }
 
 /// What identifies a signature: a service may repeat it as it is, or the value of `sig` only, also decoded.
@@ -183,7 +183,7 @@ fn make(reading: &mut Reading, files: &SasFiles, namespace: &Namespace) -> Resul
         SasFiles::Key(name, _) => Ok(Sas::Key(Key::new(name.clone(), text))),
         SasFiles::Signature(_) => Signature::parse(text)
             .map(Sas::Signature)
-            .ok_or_else(|| wrong("it is no signature: it looks like SharedAccessSignature sr=…&sig=…&se=…&skn=…")),
+            .ok_or_else(|| wrong("it is not a signature: it looks like SharedAccessSignature sr=…&sig=…&se=…&skn=…")),
         SasFiles::ConnectionString(_) => {
             let string = ConnectionString::parse(text).map_err(|error| wrong(&error.to_string()))?;
             if string.namespace != *namespace {

@@ -30,7 +30,7 @@ const VARIABLE: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 /// How errors name the service.
 const NAME: &str = "instance metadata service";
 const METADATA: HeaderName = HeaderName::from_static("metadata");
-const NOT_HERE: &str = "Where this is no Azure machine, or pods may not reach its metadata service, use `auth: {type: azureWorkloadIdentity}`.";
+const NOT_HERE: &str = "Where this is not an Azure machine, or pods may not reach its metadata service, use `auth: {type: azureWorkloadIdentity}`.";
 
 struct MetadataService {
     http: Client,
@@ -46,7 +46,7 @@ pub fn tokens(
 ) -> Result<Sessions<Token>, String> {
     let host = var(VARIABLE).filter(|host| !host.is_empty()).unwrap_or(HOST.to_owned());
     let url = url(&host, client_id)
-        .ok_or_else(|| format!("{VARIABLE} is no URL: set it to http://HOST:PORT, or unset it"))?;
+        .ok_or_else(|| format!("{VARIABLE} is not a URL: set it to http://HOST:PORT, or unset it"))?;
     let upstream = Arc::new(Upstream::new(Limits::new(REQUESTS_PER_SECOND, "")));
     let http = Client::new(upstream, Transport::direct(Trust::Only(Roots::default())), token::protocol(), clock);
     Ok(Sessions::new(MetadataService { http, url, clock }, NAME, FORCED_EVERY))

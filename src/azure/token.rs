@@ -83,7 +83,7 @@ pub(super) fn session(service: &str, body: &[u8], now: Timestamp) -> Result<Sess
     let left = left.or(until).ok_or_else(|| unusable("an answer without expires_in"))?;
     let secret = response.access_token;
     let header = sensitive(&format!("Bearer {secret}")).filter(|_| !secret.is_empty());
-    let header = header.ok_or_else(|| unusable("its token can be no header"))?;
+    let header = header.ok_or_else(|| unusable("its token is not a valid header"))?;
     // Not used to the end: a request takes its time, and clocks differ.
     let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or_default()).min(LIFETIME_MAX) * 9 / 10;
     if lifetime.is_zero() {

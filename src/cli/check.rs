@@ -245,12 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_front_proxy_that_is_refused_is_a_failure_without_any_hpa() {
-        const WHY: &str = "Unauthorized: certificate shown as front proxy (common name \"x\") refused: it is a CA";
+        const WHY: &str = "Unauthorized: certificate presented as front proxy (common name \"x\") refused: it is a CA";
         for (value, said) in [
             ((404, "no metric"), Some("depthgauge accepts kube-apiserver's front-proxy certificate")),
             (
                 (401, WHY),
-                Some("so no HPA gets a value: Unauthorized: certificate shown as front proxy (common name \"x\")"),
+                Some("so no HPA gets a value: Unauthorized: certificate presented as front proxy (common name \"x\")"),
             ),
             // Who may not request it learns nothing.
             ((403, "forbidden"), None),

@@ -148,7 +148,7 @@ fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {
     let mut distinct: Vec<(String, QueueId)> = Vec::new();
     for QueueArg { name, id } in queues {
         if distinct.iter().any(|(other, other_id)| *other == name || *other_id == id) {
-            bail!("--queue {name}={id}: that name or OCID is given twice");
+            bail!("--queue {name}={id}: duplicate name or OCID");
         }
         distinct.push((name, id));
     }

@@ -38,8 +38,9 @@ Examples:
 /// Without a metric it lists the metrics. The columns are those of `kubectl get METRIC`, with the sum below
 /// several rows, which is what an HPA goes by.
 ///
-/// Exits with 0 if there is a value, with 1 and the server's error if there is none, with 2 for a wrong
-/// command line, and with 3 if the cluster or the source can't be reached. With -w, Ctrl-C ends it with 0.
+/// Exits with 0 if there is a value, and with 1 and the server's error if there is none. Exits with 2 for a
+/// wrong command line, and with 3 if the cluster or the source can't be reached. With -w, Ctrl-C ends it
+/// with 0.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

@@ -40,7 +40,7 @@ fn parse(file: &Path, text: io::Result<String>) -> Result<Kubeconfig> {
         return Err(anyhow!(lines.join("\n")));
     };
     let kubeconfig =
-        serde_json::from_value(node.to_json()).with_context(|| format!("{} is no kubeconfig", file.display()))?;
+        serde_json::from_value(node.to_json()).with_context(|| format!("{} is not a kubeconfig", file.display()))?;
     Ok(beside(file.parent().unwrap_or(Path::new("")), kubeconfig))
 }
 
@@ -251,7 +251,7 @@ contexts:
     fn what_is_wrong_with_a_file_has_its_name() {
         let folder = tempfile::tempdir().unwrap();
         for (text, words) in
-            [("a: [", "config:2:1: not YAML"), ("", "the file is empty"), ("clusters: 7", "is no kubeconfig")]
+            [("a: [", "config:2:1: not YAML"), ("", "the file is empty"), ("clusters: 7", "is not a kubeconfig")]
         {
             let file = folder.path().join("config");
             fs::write(&file, text).unwrap();

@@ -124,7 +124,7 @@ impl Connections {
         match self.sections.get(of.name) {
             Some((first, _)) => {
                 let first = report.place(*first, location);
-                report.add(location, format!("another `{}` is at {first}: there can be one", of.name));
+                report.add(location, format!("another `{}` is at {first}: the maximum is one", of.name));
             }
             None => {
                 report.warn(location, (of.warn)(&values));

@@ -29,7 +29,7 @@ fn a_slip_of_a_required_key_is_one_problem_and_its_value_is_read() {
         problems.lines().collect::<Vec<_>>(),
         [
             "1:1: unknown key `quueId`; did you mean `queueId`?",
-            "1:9: a text is expected here: write \"7\" with quotes",
+            "1:9: expected a string: write \"7\" with quotes",
             "2:1: unknown key `queue_id`; did you mean `queueId`? known here: queueId",
         ]
     );
@@ -51,11 +51,11 @@ fn every_problem_has_its_place() {
         problems.lines().collect::<Vec<_>>(),
         [
             "1:1: `needed` is missing here",
-            "1:7: a text is expected here: write \"7\" with quotes",
-            "2:7: a duration above zero and up to 24h is expected here, such as 5s, 500ms or 2m",
-            "3:7: a list is expected here, not a text",
+            "1:7: expected a string: write \"7\" with quotes",
+            "2:7: expected a duration above zero and up to 24h, such as 5s, 500ms or 2m",
+            "3:7: expected a list, got a string",
             "4:1: unknown key `extra`; known here: list, map, name, needed, wait",
-            "5:6: a mapping is expected here, not a list",
+            "5:6: expected a mapping, got a list",
         ]
     );
 }
@@ -65,7 +65,7 @@ fn a_tagged_value_has_a_place_too() {
     let mut problems = Problems::default();
     let node = Node::parse("\n!t x", &mut problems).unwrap();
     assert!(node.fields(&mut problems).is_none());
-    assert_eq!(problems.lines().collect::<Vec<_>>(), ["2:1: a mapping is expected here, not a text"]);
+    assert_eq!(problems.lines().collect::<Vec<_>>(), ["2:1: expected a mapping, got a string"]);
 }
 
 #[test]

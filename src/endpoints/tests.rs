@@ -218,6 +218,6 @@ fn a_service_has_a_namespace_and_a_name() {
     assert_eq!(service.to_string(), "shop/web-1");
     for text in ["", "web", "/web", "shop/", "shop/web/x", "Shop/web", "shop/-web", "shop/w_b", "shop/web."] {
         let error = text.parse::<ServiceName>().unwrap_err();
-        assert_eq!(error, format!("{text:?} is no Service of the form NAMESPACE/NAME, such as shop/web"));
+        assert_eq!(error, format!("{text:?} is not a Service of the form NAMESPACE/NAME, such as shop/web"));
     }
 }

@@ -31,13 +31,13 @@ pub enum BadUrl {
     #[error("a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`")]
     Query,
     /// The host is the metadata service of a cloud.
-    #[error("{0} is the metadata service of a cloud, which hands out credentials: it can be no source")]
+    #[error("{0} is the metadata service of a cloud, which serves credentials: it can't be a source")]
     Metadata(String),
     /// The host is kube-apiserver.
-    #[error("{0} is kube-apiserver, which can be no source")]
+    #[error("{0} is kube-apiserver, which can't be a source")]
     KubeApiserver(String),
     /// Anything else.
-    #[error("this is no URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX")]
+    #[error("this is not a URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX")]
     Other,
 }
 

@@ -151,7 +151,7 @@ fn make(reading: &mut Reading, method: &Method, headers: &[(HeaderName, PathBuf)
     Ok(made)
 }
 
-const NO_HEADER: &str = "it can be no value of a header: ASCII characters only, in one line";
+const NO_HEADER: &str = "it is not a valid value of a header: ASCII characters only, in one line";
 
 fn add(made: &mut Authorization, name: HeaderName, value: &str) -> Option<()> {
     made.headers.push((name, sensitive(value)?));
@@ -178,7 +178,7 @@ fn basic(made: &mut Authorization, user: &str, password: &str) -> Result<(), Str
 
 /// User and password of a URI, percent-decoded.
 fn user_of(uri: &str) -> Result<(String, String), &'static str> {
-    let url: Url = uri.trim().parse().map_err(|_| "it is no URI")?;
+    let url: Url = uri.trim().parse().map_err(|_| "it is not a URI")?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| "it is not UTF-8");
     match (url.username(), url.password()) {
         ("", _) | (_, None) => Err("it has no user and password: it looks like amqp://USER:PASSWORD@HOST"),

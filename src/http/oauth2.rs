@@ -133,7 +133,8 @@ impl TokenService {
             return Err(unusable("its token_type is not Bearer"));
         }
         let secret = token.access_token;
-        let header = sensitive(&format!("Bearer {secret}")).ok_or_else(|| unusable("its token can be no header"))?;
+        let header =
+            sensitive(&format!("Bearer {secret}")).ok_or_else(|| unusable("its token is not a valid header"))?;
         // Not used to the end: a request takes its time, and clocks differ.
         let lifetime = token.expires_in.map_or(LIFETIME, Duration::from_secs).min(LIFETIME_MAX) * 9 / 10;
         if lifetime.is_zero() {

@@ -41,7 +41,7 @@ pub enum Choice {
 /// This text is neither a proxy nor `none`. The message does not contain it, because it may contain a
 /// password.
 #[derive(Debug, thiserror::Error)]
-#[error("this is no proxy: write http://HOST:PORT or https://HOST:PORT, without user and path, or none")]
+#[error("this is not a proxy: write http://HOST:PORT or https://HOST:PORT, without user and path, or none")]
 pub struct BadChoice;
 
 /// How requests to a URL travel.

@@ -46,7 +46,7 @@ impl LookupError {
             return Ok(());
         }
         Err(Self::BadSelector(format!(
-            "the selector picks {count} items of {metric}; there can be {ITEMS_MAX} in an answer"
+            "the selector picks {count} items of {metric}; the maximum is {ITEMS_MAX} in an answer"
         )))
     }
 }

@@ -81,7 +81,7 @@ impl<'q> Query<'q> {
             };
             let number = number(requirement)?;
             if rule.replace(number).is_some_and(|other| other != number) {
-                return Err(LookupError::BadSelector(format!("{key} is there twice; it takes one number")));
+                return Err(LookupError::BadSelector(format!("{key} occurs twice; it takes one number")));
             }
         }
         let is_apart = kind.is_some_and(|kind| kind.apart.contains(&metric));
@@ -159,7 +159,7 @@ impl<'q> Query<'q> {
         }
         let (label, labels) = self.kind.map(|kind| (kind.label, kind.parts.join(" and "))).unwrap_or_default();
         Err(LookupError::BadSelector(format!(
-            "the selector names {parts} combinations of {label}, {labels}; there can be {PARTS_MAX} in an answer"
+            "the selector names {parts} combinations of {label}, {labels}; the maximum is {PARTS_MAX} in an answer"
         )))
     }
 
@@ -240,7 +240,7 @@ fn facets(
     if combinations > PARTS_PER_SELECTOR {
         let labels = kind.parts.join(" and ");
         return Err(LookupError::BadSelector(format!(
-            "the selector names {combinations} combinations of {labels}; there can be {PARTS_PER_SELECTOR} of one {}",
+            "the selector names {combinations} combinations of {labels}; the maximum is {PARTS_PER_SELECTOR} of one {}",
             kind.label
         )));
     }
@@ -328,7 +328,7 @@ mod tests {
         assert!(parse(&format!("channel in ({sixteen}),consumer-group in ({sixteen})")).is_ok());
         assert_eq!(
             parse(&format!("channel in ({seventeen}),consumer-group in ({sixteen})")).unwrap_err(),
-            "the selector names 272 combinations of channel and consumer-group; there can be 256 of one queue"
+            "the selector names 272 combinations of channel and consumer-group; the maximum is 256 of one queue"
         );
     }
 
@@ -363,7 +363,7 @@ mod tests {
             );
         }
         let twice = parse("depthgauge.dev/activation=1,depthgauge.dev/activation=2").unwrap_err();
-        assert_eq!(twice, "depthgauge.dev/activation is there twice; it takes one number");
+        assert_eq!(twice, "depthgauge.dev/activation occurs twice; it takes one number");
     }
 
     #[test]

@@ -351,7 +351,7 @@ impl Reading {
     fn crowded(&self) -> LookupError {
         let labels = self.poll.kind.parts.join(" and ");
         self.unavailable(&format!(
-            "was evicted for newer requests: there can be {PARTS_MAX} combinations of {labels}, shared by all namespaces"
+            "was evicted for newer requests: the maximum is {PARTS_MAX} combinations of {labels}, shared by all namespaces"
         ))
     }
 

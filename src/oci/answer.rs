@@ -43,7 +43,7 @@ impl Answer {
 /// A page that can't be requested is an error: a list that ends there would be taken for the whole.
 fn next_page(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     let Some(page) = headers.get(NEXT_PAGE) else { return Ok(None) };
-    let page = page.to_str().map_err(|_| "its next page is no text")?;
+    let page = page.to_str().map_err(|_| "its next page is not text")?;
     Ok(Some(page.to_owned()))
 }
 

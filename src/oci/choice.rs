@@ -46,7 +46,7 @@ impl Choice {
             (Method::WorkloadIdentity, why.to_owned())
         } else {
             let why =
-                format!("there is no OCI config file {}, and this is no pod with a service account", path.display());
+                format!("there is no OCI config file {}, and this is not a pod with a service account", path.display());
             (Method::InstancePrincipal, why)
         };
         (Self { method, config_file: None, profile: None }, why)

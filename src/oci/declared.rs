@@ -23,7 +23,7 @@ const DEFAULT_REALM: &str = "OCI_DEFAULT_REALM";
 pub enum RegionError {
     /// Nobody knows it.
     #[error(
-        "{0:?} is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in {VARIABLE}"
+        "{0:?} is not a known region; write its name, such as eu-frankfurt-1, or describe one that is new in {VARIABLE}"
     )]
     Unknown(String),
     /// What describes regions cannot be understood.
@@ -104,7 +104,8 @@ fn search(regions: &[Described], wanted: &str, place: &str) -> Result<Option<Hom
             domain: Some(realm_domain_component.to_ascii_lowercase()),
         };
         if all.iter().any(|text| text.is_empty()) || home.queue_control_plane().is_none() {
-            let problem = format!("region {region_identifier:?} of {realm_domain_component:?} can be no host name");
+            let problem =
+                format!("region {region_identifier:?} of {realm_domain_component:?} is not a valid host name");
             return Err(RegionError::Malformed { place: place.to_owned(), problem });
         }
         if found.is_none() && (home.region == wanted || region_key.to_ascii_lowercase() == wanted) {
@@ -162,7 +163,7 @@ mod tests {
     fn what_is_wrong_is_said_with_the_remedy() {
         assert_eq!(
             found(&[], "atlantis-1").unwrap_err(),
-            "\"atlantis-1\" is no known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA"
+            "\"atlantis-1\" is not a known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA"
         );
         let missing = SYDNEY_2.replace("realmKey", "realm");
         let empty = SYDNEY_2.replace("OC99", "");

@@ -76,7 +76,7 @@ impl InstancePrincipal {
         let (key, public) = made.map_err(|error| unusable(&error.to_string()))??;
         self.federating.store(true, Ordering::Relaxed);
         let token = self.federate(&identity, &STANDARD.encode(public), &home, by).await?;
-        let claims = Claims::of(&token).ok_or_else(|| unusable("its token is none that ends"))?;
+        let claims = Claims::of(&token).ok_or_else(|| unusable("its token has no expiry"))?;
         let lifetime = claims.left((self.clock)()).ok_or_else(|| token::expired(NAME, claims))?;
         let signer = Arc::new(Signer::new(token::key_id(&token), key));
         Ok(Session { granted: Granted { signer, home: Some(home) }, lifetime })
@@ -147,7 +147,8 @@ impl InstancePrincipal {
         let hash = content_hash(body.as_bytes());
         let headers = [(DATE, date), (CONTENT_SHA256, hash), (AUTHORIZATION, signed)];
         let headers = headers.into_iter().map(|(name, value)| Some((name, sensitive(&value)?)));
-        let headers = headers.collect::<Option<_>>().ok_or_else(|| unusable("the instance's key id is no header"))?;
+        let headers =
+            headers.collect::<Option<_>>().ok_or_else(|| unusable("the instance's key id is not a header"))?;
         let auth = Authorization { headers, query: None, secrets: vec![signer.key_id().to_owned()] };
         Ok((Request::post_json(url, body), auth))
     }

@@ -35,7 +35,8 @@ const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9f
 const TENANCY_MARKS: [&str; 2] = ["opc-tenant:", "opc-identity:"];
 /// How errors name the service.
 const NAME: &str = "instance metadata service";
-const NO_INSTANCE: &str = "Where this is no OCI instance, or pods can't reach its metadata service, set `oci.auth`.";
+const NO_INSTANCE: &str =
+    "Where this is not an OCI instance, or pods can't reach its metadata service, set `oci.auth`.";
 
 /// Where the services are that an instance signs in by.
 #[derive(Clone, Debug, Default)]

@@ -31,7 +31,7 @@ pub(super) fn sessions(issuer: impl Issuer<Granted = Granted>) -> Sessions<Grant
 ///
 /// 2048 bits as in the official SDKs. Takes a tenth of a second and more: blocks.
 pub(super) fn new_key() -> Result<(KeyPair, Vec<u8>), SignInError> {
-    let failed = || SignInError::new("cannot make an RSA key", "This should not happen: report it.", "");
+    let failed = || SignInError::new("cannot create an RSA key", "This should not happen: report it.", "");
     let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failed())?;
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| failed())?;
     let public = public.as_ref().to_vec();

@@ -135,7 +135,7 @@ impl TokenService {
             .map_err(|error| trouble("the service account's token cannot be read", error.to_string()))?;
         let text = text.trim();
         let Some(claims) = token::bare(text).and_then(Claims::of) else {
-            return Err(trouble("the service account's token is no token that ends", String::new()));
+            return Err(trouble("the service account's token has no expiry", String::new()));
         };
         if claims.left(now).is_none() {
             return Err(trouble("the service account's token has expired", format!("at {}", claims.ends())));

@@ -112,7 +112,7 @@ impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { purpose, common_name, cause } = self;
         let shown = match purpose {
-            Purpose::FrontProxy => "certificate shown as front proxy",
+            Purpose::FrontProxy => "certificate presented as front proxy",
             Purpose::Client => "client certificate",
         };
         write!(f, "{shown} (common name {common_name:?}) refused: ")?;
@@ -121,7 +121,7 @@ impl fmt::Display for Untrusted {
             Cause::LongChain => write!(f, "its chain has more than {CHAIN_MAX} certificates"),
             Cause::OldVersion => f.write_str("it is not of X.509 version 3"),
             Cause::IsCa => f.write_str("it is a CA certificate (CA:TRUE)"),
-            Cause::UnknownIssuer { issuer } => write!(f, "issuer {issuer:?} is no CA in {bundle} of {MAP}"),
+            Cause::UnknownIssuer { issuer } => write!(f, "issuer {issuer:?} is not a CA in {bundle} of {MAP}"),
             Cause::OtherKey { issuer } => {
                 write!(f, "its chain (issuer {issuer:?}) is signed by another key than the CA's in {bundle} of {MAP}")
             }

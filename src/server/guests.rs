@@ -63,7 +63,7 @@ impl Guests {
         while present.guests.len() >= self.max {
             let Some(id) = present.dispensable() else { break };
             if let Some(guest) = present.guests.remove(&id) {
-                tracing::debug!(address = %guest.address, "closing a connection to make room");
+                tracing::debug!(address = %guest.address, "closing a connection, because the limit on connections is reached");
                 guest.asked_to_go.cancel();
             }
         }

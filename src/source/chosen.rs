@@ -155,7 +155,7 @@ impl ItemRules {
             None => (points, HashMap::new()),
         };
         if points.len() > ITEMS_MAX {
-            let cause = format!("{} items, and there can be {ITEMS_MAX}", points.len());
+            let cause = format!("{} items, and the maximum is {ITEMS_MAX}", points.len());
             return Err(trouble(cause, "Aggregate in the query, so that it returns fewer items."));
         }
         let (mut items, mut known): (Vec<Item>, HashMap<Labels, usize>) = Default::default();
@@ -238,8 +238,8 @@ fn that_fit(mut points: Vec<Point>, label: &str) -> (Vec<Point>, HashMap<Box<str
     for (count, namespace) in by_count {
         total += count;
         let limit = match () {
-            () if count > ITEMS_PER_NAMESPACE => format!("there can be {ITEMS_PER_NAMESPACE}"),
-            () if total > ITEMS_MAX => format!("there can be {ITEMS_MAX} in all namespaces"),
+            () if count > ITEMS_PER_NAMESPACE => format!("the maximum is {ITEMS_PER_NAMESPACE}"),
+            () if total > ITEMS_MAX => format!("the maximum is {ITEMS_MAX} in all namespaces"),
             () => continue,
         };
         let reason = format!("has {count} items in this namespace, and {limit}: aggregate in the query");
@@ -364,7 +364,7 @@ mod tests {
         let points = |count: usize| (0..count).map(|n| point(&[("n", &n.to_string())], "1")).collect::<Vec<_>>();
         assert_eq!(rules(&[]).items(points(ITEMS_MAX), "").unwrap().iter().len(), ITEMS_MAX);
         let error = rules(&[]).items(points(ITEMS_MAX + 1), "").unwrap_err();
-        assert_eq!(error.cause, "10001 items, and there can be 10000");
+        assert_eq!(error.cause, "10001 items, and the maximum is 10000");
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
         let items = read(&[("shop", 2), ("large", 9_998), ("bank", ITEMS_PER_NAMESPACE), ("", 20_000)]);
         assert_eq!(items.iter().len(), 2 + ITEMS_PER_NAMESPACE, "the others can be read by no namespace");
         assert_eq!((left_out(&items, "shop"), left_out(&items, "bank")), (None, None));
-        let reason = "has 9998 items in this namespace, and there can be 1000: aggregate in the query";
+        let reason = "has 9998 items in this namespace, and the maximum is 1000: aggregate in the query";
         assert_eq!(left_out(&items, "large").as_deref(), Some(reason));
         // None has too many, and all together have.
         let names: Vec<String> = (0..11).map(|n| format!("team-{n}")).collect();
@@ -388,7 +388,7 @@ mod tests {
         let items = read(&counts);
         assert_eq!(items.iter().len(), (940..=949).sum::<usize>());
         let reason =
-            "has 950 items in this namespace, and there can be 10000 in all namespaces: aggregate in the query";
+            "has 950 items in this namespace, and the maximum is 10000 in all namespaces: aggregate in the query";
         assert_eq!((left_out(&items, "team-0").as_deref(), left_out(&items, "team-1")), (Some(reason), None));
     }
 

@@ -100,7 +100,7 @@ impl SourceError {
     /// the same outage.
     #[must_use]
     pub fn not_sent(self, retry_after: Option<Duration>) -> Self {
-        let why = if retry_after.is_some() { "the service wants no request yet" } else { "its host is down" };
+        let why = if retry_after.is_some() { "the service accepts no requests yet" } else { "its host is down" };
         let detail = format!("not sent, because {why} after this: {}", self.detail);
         // `Retry-After` counts from the earlier response.
         Self { detail, retry_after, ..self }

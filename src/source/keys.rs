@@ -119,11 +119,11 @@ const METRIC_NAME: Text = Text {
             text.len() <= LABEL_VALUE_MAX && text.bytes().all(legal) && text.as_bytes().first().is_some_and(first);
         match text {
             "status" | "finalize" => {
-                Err(format!("{text:?} can be no metric: it is a subresource of the Kubernetes API"))
+                Err(format!("{text:?} is not a valid metric: it is a subresource of the Kubernetes API"))
             }
             _ if is_name => Ok(()),
             _ => Err(format!(
-                "{text:?} can be no metric: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'"
+                "{text:?} is not a valid metric: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'"
             )),
         }
     },
@@ -208,7 +208,7 @@ impl Text {
     /// A text of at least one character.
     pub const NONEMPTY: Self = Self {
         check: |text| match text {
-            "" => Err("a text of at least one character is expected here".to_owned()),
+            "" => Err("expected a string of at least one character".to_owned()),
             _ => Ok(()),
         },
         nonempty: true,
@@ -219,7 +219,7 @@ impl Text {
     pub const LABEL_VALUE: Self = Self {
         check: |text| match is_label_value(text) {
             true => Ok(()),
-            false => Err(format!("{text:?} can be no label value: {LABEL_VALUE_RULE}")),
+            false => Err(format!("{text:?} is not a valid label value: {LABEL_VALUE_RULE}")),
         },
         pattern: Some("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
         max_length: Some(LABEL_VALUE_MAX),

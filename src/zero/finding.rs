@@ -91,7 +91,7 @@ impl Problem {
             }
             Self::Annotation => "An annotation of the HPA has an invalid value. The message names it.",
             Self::Scale => {
-                "The workload can't be read or scaled: it does not exist, it has no scale subresource, a right is missing, or kube-apiserver or a webhook has refused it for a minute. The message has the cause."
+                "The workload can't be read or scaled. The message has the cause: no such object, no scale subresource, a missing right, or a refusal of kube-apiserver or a webhook for a minute."
             }
         }
     }

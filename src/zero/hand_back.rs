@@ -146,7 +146,7 @@ async fn one(
     let forgotten = in_time(api.patch_metadata(&hpa.name, &PatchParams::default(), &forget)).await;
     // A mark on one that is awake does no harm.
     if !matches!(forgotten, Ok(Ok(_))) {
-        tracing::debug!(hpa = hpa.title(), "cannot take the mark away");
+        tracing::debug!(hpa = hpa.title(), "cannot remove the annotation");
     }
     Ok(done)
 }

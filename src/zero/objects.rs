@@ -177,12 +177,12 @@ fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &O
 /// Of a MetricValueList with one item, or what is wrong with it.
 fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
     let list: Value = serde_json::from_str(answer).unwrap_or_default();
-    let items = list["items"].as_array().ok_or("the answer is no list of values")?;
+    let items = list["items"].as_array().ok_or("the answer is not a list of values")?;
     let [item] = items.as_slice() else {
         return Err(format!("the response has {} values, and an HPA needs one", items.len()));
     };
     let written = item["value"].as_str().unwrap_or_default();
-    let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is no number"))?;
+    let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is not a number"))?;
     let measured = item["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
     // One that is of the future, or never, is of now.
     let at = measured.filter(|at| *at <= now).unwrap_or(now);

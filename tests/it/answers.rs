@@ -192,9 +192,9 @@ impl Scene {
             ("no such key of this metric", "shop", "oci_queue_size_bytes", "depthgauge.dev/fallback=1"),
             ("channels that are not named", "shop", length, "channel!=eu"),
             ("consumer groups that are not named", "shop", length, "consumer-group"),
-            ("a fallback that is no number", "shop", length, "depthgauge.dev/fallback=1.5.5"),
+            ("a fallback that is not a number", "shop", length, "depthgauge.dev/fallback=1.5.5"),
             ("two fallbacks", "shop", length, "depthgauge.dev/fallback=1,depthgauge.dev/fallback=2"),
-            ("an activation that is no number", "shop", length, "depthgauge.dev/activation in (1,2)"),
+            ("an activation that is not a number", "shop", length, "depthgauge.dev/activation in (1,2)"),
             ("two queues of one name", "office", length, "queue=twin"),
             ("two queues of one name among others", "office", length, ""),
         ] {

@@ -167,7 +167,7 @@ fn a_number_of_the_config_is_its_decimal_text() {
         let mut problems = Problems::default();
         let node = Node::parse(bad, &mut problems).unwrap();
         assert_eq!(node.amount(&mut problems), None, "{bad}");
-        let expected = "1:1: a number from 0 to 9200000000000000 is expected here, such as 12 or 0.5";
+        let expected = "1:1: expected a number from 0 to 9200000000000000, such as 12 or 0.5";
         assert_eq!(problems.lines().collect::<Vec<_>>(), [expected], "{bad}");
     }
 }

@@ -122,7 +122,7 @@ async fn a_selector_that_the_controller_refuses_is_never_requested() {
 
 #[tokio::test]
 async fn a_front_proxy_that_depthgauge_refuses_is_said_with_the_reason() {
-    const WHY: &str = "Unauthorized: certificate shown as front proxy (common name \"x\") refused: it is a CA certificate (CA:TRUE). Issue it";
+    const WHY: &str = "Unauthorized: certificate presented as front proxy (common name \"x\") refused: it is a CA certificate (CA:TRUE). Issue it";
     let hpas = [hpa("web", "web", "oci_queue_length", "orders")];
     let (_double, home) = apiserver_that(move |request| match request.target.starts_with(VALUES) {
         true => (401, json!({"kind": "Status", "status": "Failure", "code": 401, "message": WHY}).to_string()),

@@ -36,7 +36,7 @@ async fn expect_unauthorized(client: &Client, oci: &Oci, shown: &str, why: &str)
 
 async fn expect_refused_front_proxy(server: &Server, identity: &Identity, oci: &Oci, why: &str) {
     let client = server.holder(identity).with_header("X-Remote-User", HPA);
-    expect_unauthorized(&client, oci, "certificate shown as front proxy", why).await;
+    expect_unauthorized(&client, oci, "certificate presented as front proxy", why).await;
 }
 
 async fn expect_refused_user(server: &Server, identity: &Identity, oci: &Oci, why: &str) {
@@ -102,12 +102,12 @@ async fn a_certificate_of_another_ca_is_refused() {
         &server,
         &identity,
         &oci,
-        "issuer \"CN=others\" is no CA in requestheader-client-ca-file",
+        "issuer \"CN=others\" is not a CA in requestheader-client-ca-file",
     )
     .await;
     let users = Authority::named("others");
     let identity = users.client(HPA, &["system:masters"]);
-    expect_refused_user(&server, &identity, &oci, "issuer \"CN=others\" is no CA in client-ca-file").await;
+    expect_refused_user(&server, &identity, &oci, "issuer \"CN=others\" is not a CA in client-ca-file").await;
 }
 
 #[tokio::test]

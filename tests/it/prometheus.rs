@@ -309,7 +309,7 @@ async fn a_namespace_with_too_many_items_gets_the_error_alone() {
     assert_eq!(get(&server, "shop", "requests", "").await, Ok(vec!["3".to_owned()]));
     let (code, message) = get(&server, "large", "requests", "n=7").await.unwrap_err();
     let expected =
-        "metric \"requests\" has 10001 items in this namespace, and there can be 1000: aggregate in the query";
+        "metric \"requests\" has 10001 items in this namespace, and the maximum is 1000: aggregate in the query";
     assert_eq!((code, message.as_str()), (503, expected));
 }
 

@@ -202,7 +202,7 @@ async fn an_answer_above_128_kib_is_compressed_for_whoever_takes_that() {
     flate2::read::GzDecoder::new(&*small.bytes).read_to_string(&mut text).unwrap();
     assert_eq!(golden::undated(&text), golden::undated(&plain.body));
     let refused = server.aggregator("hpa").get(&VALUE.replace("/shop/", "/bank/")).await.refusal();
-    let too_many = "the selector picks 1001 items of oci_queue_length; there can be 1000 in an answer";
+    let too_many = "the selector picks 1001 items of oci_queue_length; the maximum is 1000 in an answer";
     assert_eq!(refused, (400, too_many.to_owned()));
 }
 

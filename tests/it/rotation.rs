@@ -77,7 +77,7 @@ async fn the_config_map_is_followed_through_rotation_deletion_and_a_broken_watch
     let mut expired = identity_config(&server.front_proxies, &server.clients);
     expired.insert("requestheader-client-ca-file".to_owned(), Authority::expired("front proxies").pem);
     map.set(Some(expired));
-    let none = "requestheader-client-ca-file: no CA in it is in its time";
+    let none = "requestheader-client-ca-file: each CA in it is expired or not valid yet";
     eventually("it is said", async || verbose().contains(none).then_some(())).await;
 
     map.set(None);
@@ -111,7 +111,7 @@ async fn knock(gate: &Gate<Nothing>, identity: &Identity) {
 
 #[test]
 fn a_front_proxy_that_is_refused_blocks_identity_until_one_is_accepted() {
-    const WHY: &str = "certificate shown as front proxy (common name \"front-proxy-client\") refused: it is a CA certificate (CA:TRUE). Issue kube-apiserver's --proxy-client-cert-file without CA:TRUE";
+    const WHY: &str = "certificate presented as front proxy (common name \"front-proxy-client\") refused: it is a CA certificate (CA:TRUE). Issue kube-apiserver's --proxy-client-cert-file without CA:TRUE";
     captured(async |log| {
         tokio::time::pause();
         let (proxies, users, health) =

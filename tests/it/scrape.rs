@@ -168,7 +168,7 @@ async fn a_smaller_sum_is_never_served_for_a_pod_that_fails() {
     slices.set(&[("c", broken.address)]);
     eventually("the other pod", async || {
         let cause = read(&*source).await.unwrap_err().cause;
-        (cause == "1 of 1 pods can't be read: the answer of a pod is no valid exposition").then_some(())
+        (cause == "1 of 1 pods can't be read: the answer of a pod is not a valid exposition").then_some(())
     })
     .await;
 }
@@ -275,8 +275,8 @@ async fn config_check_has_an_error_with_its_place_for_each_wrong_key() {
         ("as: rate, ", "", "4:5: `as` is missing here"),
         ("service: shop/web, ", "", "4:5: `service` is missing here"),
         ("port: metrics, ", "", "4:5: `port` is missing here"),
-        ("shop/web", "web", "\"web\" is no Service of the form NAMESPACE/NAME, such as shop/web"),
-        ("port: metrics", "port: 9100", "a text is expected here: write \"9100\" with quotes"),
+        ("shop/web", "web", "\"web\" is not a Service of the form NAMESPACE/NAME, such as shop/web"),
+        ("port: metrics", "port: 9100", "expected a string: write \"9100\" with quotes"),
         ("port: metrics", "port: \"0\"", "a port is a number from 1 to 65535, or the name of a port of the Service"),
         ("series: ops_total", "series: \"{a=\"", "a value between quotation marks"),
         ("as: rate", "as: quantile", "\"quantile\" is not supported; there is rate, sum, avg, max"),

@@ -386,13 +386,13 @@ async fn the_page_may_run_its_own_script_and_nothing_else_and_asks_nobody_else()
 #[tokio::test]
 async fn nothing_secret_is_shown_and_ocids_of_queues_only() {
     let scene = Scene::start().await;
-    let reason = format!("config.yaml:3: {} is there twice", ocid("orders"));
+    let reason = format!("config.yaml:3: {} occurs twice", ocid("orders"));
     scene.server.health.reporter("quotes", State::Degraded(reason));
     scene.fail().await;
     let (json, page) = (scene.json().await.to_string(), scene.page().await.body);
     let tail = &OCID_TAIL[OCID_TAIL.len() - 6..];
     for text in [&json, &page] {
-        assert!(text.contains(tail) && text.contains(&format!("…{tail} is there twice")), "{text}");
+        assert!(text.contains(tail) && text.contains(&format!("…{tail} occurs twice")), "{text}");
         let endpoint = scene.oci.address.to_string();
         let shown = ["orders", "bills", "calls"].map(ocid);
         let others = shown.iter().fold(text.clone(), |text, ocid| text.replace(ocid, ""));

@@ -20,7 +20,7 @@ const INTRODUCTION: &str = "\
 # Prometheus metrics
 
 `/metrics` has these on the admin port, and on the secure port for clients that RBAC allows to `get`
-the path. Prometheus gets OpenMetrics, other clients the text format. This page is made by the tests:
+the path. Prometheus gets OpenMetrics, other clients the text format. The tests generate this page:
 `UPDATE_GOLDEN=1 cargo test --test it -- telemetry::`.
 
 The gauges that begin with `oci_` are those of queues of Oracle Cloud Infrastructure (OCI) with

@@ -55,7 +55,7 @@ pub(crate) const TOYS: Kinds = &[&TOY];
 
 const COLOURS: Key = Key::new(
     "colours",
-    Shape::Texts(Text::ANY, "a box without colours is no source"),
+    Shape::Texts(Text::ANY, "a box without colours is not a source"),
     "Colours, perhaps with a size, and how many toys have them, as in red=2 or red/big=2; `?` is not known, and of `nothing` there are none.",
 )
 .required();
@@ -329,7 +329,7 @@ async fn an_item_belongs_to_the_namespace_that_its_label_names() {
     }
     let (code, message) = value("big", "").await.unwrap_err();
     assert_eq!(code, 503);
-    assert!(message.contains("has 1001 items in this namespace, and there can be 1000"), "{message}");
+    assert!(message.contains("has 1001 items in this namespace, and the maximum is 1000"), "{message}");
     // The only item belongs to a namespace, too.
     let server = serve(&["metric: toys, namespaceLabel: colour, colours: [bank=3]"]).await;
     assert_eq!(said(&server, "").await, refused(404, nothing));
@@ -372,16 +372,16 @@ fn its_keys_are_checked_and_in_the_schema() {
     let good = config(&["metric: toys, colours: [red=2], connection: attic"]);
     assert!(lines(&good).is_empty(), "{:?}", lines(&good));
     for (part, instead, line) in [
-        ("metric: toys", "metric: Toys", "\"Toys\" can be no metric: at most 63 of small letters"),
-        ("metric: toys", "metric: status", "\"status\" can be no metric: it is a subresource"),
+        ("metric: toys", "metric: Toys", "\"Toys\" is not a valid metric: at most 63 of small letters"),
+        ("metric: toys", "metric: status", "\"status\" is not a valid metric: it is a subresource"),
         ("metric: toys, ", "", "`metric` is missing here"),
         ("connection: attic", "connection: cellar", "there is no connection \"cellar\" of type box; there is attic"),
         ("connection: attic", "export: true", "unknown key `export`"),
         ("connection: attic", "items: average", "\"average\" is not supported; there is sum"),
-        ("connection: attic", "empty: nothing", "a number from 0 to 9200000000000000 is expected here"),
+        ("connection: attic", "empty: nothing", "expected a number from 0 to 9200000000000000"),
         ("connection: attic", "empty: error", ""),
         ("connection: attic", "empty: 0.5, nan: 2, negative: zero", ""),
-        ("connection: attic", "nan: -1", "a number from 0 to 9200000000000000 is expected here"),
+        ("connection: attic", "nan: -1", "expected a number from 0 to 9200000000000000"),
         ("connection: attic", "negative: one", "\"one\" is not supported; there is error, zero"),
         (
             "connection: attic",
@@ -389,7 +389,7 @@ fn its_keys_are_checked_and_in_the_schema() {
             "labels that begin with depthgauge.dev/ are depthgauge's own",
         ),
         ("connection: attic", "labels: {-x: y}", "invalid label key \"-x\""),
-        ("connection: attic", "labels: {a: b c}", "\"b c\" can be no label value"),
+        ("connection: attic", "labels: {a: b c}", "\"b c\" is not a valid label value"),
         ("connection: attic", "namespaceLabel: a, labels: {a: b}", "every item would belong to one namespace"),
         ("connection: attic", "namespaceLabel: a, empty: 0", "no namespace could read this item"),
         ("connection: attic", "namespaceLabel: a, empty: error, labels: {b: c}", ""),

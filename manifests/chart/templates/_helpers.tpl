@@ -1,14 +1,14 @@
-{{- /* Names are fixed, for a cluster has one external.metrics.k8s.io: the chart goes in once. */ -}}
+{{- /* Names are fixed, because a cluster has one external.metrics.k8s.io and so one release of the chart. */ -}}
 
 {{- define "depthgauge.labels" -}}
 {{- if has .Release.Namespace (list "default" "kube-system") }}
-{{- fail "depthgauge wants a namespace of its own, for a NetworkPolicy shuts it: helm install -n depthgauge" }}
+{{- fail "depthgauge needs its own namespace, because a NetworkPolicy denies all other traffic in it: helm install -n depthgauge" }}
 {{- end -}}
 app.kubernetes.io/name: depthgauge
 {{ include "depthgauge.helmLabels" . }}
 {{- end }}
 
-{{- /* Those of every object, whatever its name. */ -}}
+{{- /* The labels of every object. */ -}}
 {{- define "depthgauge.helmLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -61,7 +61,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* config.yaml: the user's config, and how to sign in. */ -}}
+{{- /* config.yaml: the user's config, and how to authenticate. */ -}}
 {{- define "depthgauge.config" -}}
 {{- $auth := dict "type" .Values.auth.type -}}
 {{- if eq .Values.auth.type "apiKey" }}{{ $_ := set $auth "configFile" "/etc/oci/config" }}{{ end -}}

@@ -194,7 +194,7 @@ pub(in crate::cli) fn slow(
         .is_some_and(|since| now.duration_since(since) < interval.saturating_mul(INTERVALS));
     (interval > SYNC + JITTER && !at_zero && !recent).then(|| {
         Finding::warn(format!(
-            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default: it is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer; with several replicas of depthgauge, another one may have served the requests in between",
+            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default. It is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer. With several replicas of depthgauge, another one may have served the requests in between",
             hpa.title(),
             question.title(),
             interval.as_secs(),

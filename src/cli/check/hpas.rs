@@ -109,7 +109,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
         }
     }
     Some(Finding::warn(format!(
-        "custom.metrics.k8s.io is not Available: {}; without it no HPA that has an Object metric beside a queue is scaled to zero, and at zero only its queue scales it up: install the adapter, or see its log",
+        "custom.metrics.k8s.io is not Available: {}. Without it no HPA that has an Object metric beside a queue is scaled to zero, and at zero only its queue scales it up. Install the adapter, or see its log",
         why?
     )))
 }

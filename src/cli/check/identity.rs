@@ -82,7 +82,7 @@ mod tests {
         let good: fn() -> Timestamp = made;
         for (found, clock, level, text) in [
             (Ok(map(ca)), good, Level::Ok, "names a front-proxy CA"),
-            (Ok(map(ca)), much_later, Level::Fail, "no CA in it is in its time"),
+            (Ok(map(ca)), much_later, Level::Fail, "each CA in it is expired or not valid yet"),
             (Ok(map("nonsense")), good, Level::Fail, "requestheader-client-ca-file: no certificate in it"),
             (
                 Ok(json!({"data": {"client-ca-file": ca}})),

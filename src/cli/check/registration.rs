@@ -31,7 +31,7 @@ const UNREACHABLE: [&str; 9] = [
 /// As it is, or why that is not known.
 pub(super) async fn read(wire: &Wire, name: &str) -> Result<APIService, Trouble> {
     let object = wire.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await?;
-    serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is no APIService: {error}")))
+    serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is not an APIService: {error}")))
 }
 
 /// The Service that it leads to, if that is one of ours.
@@ -142,10 +142,10 @@ fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Troubl
 /// network, and the error of the connection is all that they report.
 fn remedy(error: &str) -> &'static str {
     if error.contains(ADDRESS_NOT_ALLOWED) {
-        return "the control plane does not connect to addresses of pods, as on EKS with an overlay network: run depthgauge on the host network (chart value hostNetwork), see docs/how-to/your-cluster.md";
+        return "the control plane does not connect to addresses of pods, as on EKS with an overlay network. Run depthgauge on the host network (chart value hostNetwork), see docs/how-to/your-cluster.md";
     }
     if error.starts_with(LATE) || UNREACHABLE.iter().any(|text| error.contains(text)) {
-        return "kube-apiserver gets no response from the pods in time: check the firewall between control plane and nodes (port 6443 of the pods, or chart value securePort), whether the control plane reaches the overlay network of the pods (otherwise set chart value hostNetwork), and each NetworkPolicy that selects them, see docs/how-to/your-cluster.md; then see the lines below, and the log of depthgauge";
+        return "kube-apiserver gets no response from the pods in time. Check the firewall between control plane and nodes, for port 6443 of the pods or chart value securePort. Check each NetworkPolicy that selects the pods. If the control plane does not reach the overlay network of the pods, set chart value hostNetwork (docs/how-to/your-cluster.md). Then see the lines below, and the log of depthgauge";
     }
     SEE_BELOW
 }

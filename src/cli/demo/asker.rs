@@ -52,14 +52,14 @@ impl Asker {
         let success = response.status().is_success();
         let body = response.bytes().await?;
         if !success {
-            let status: Status = serde_json::from_slice(&body).context("an answer that is no Status")?;
+            let status: Status = serde_json::from_slice(&body).context("an answer that is not a Status")?;
             anyhow::bail!(status.message);
         }
-        let list: ValueList = serde_json::from_slice(&body).context("an answer that is no list")?;
+        let list: ValueList = serde_json::from_slice(&body).context("an answer that is not a list")?;
         ensure!(!list.items.is_empty(), "an empty list");
         let values = list.items.iter().map(|item| {
             let value = &item.value;
-            Quantity::parse(value).with_context(|| format!("a value of {value}, which is no number"))
+            Quantity::parse(value).with_context(|| format!("a value of {value}, which is not a number"))
         });
         let values: Vec<Quantity> = values.collect::<Result<_>>()?;
         Quantity::sum(values).context("values that an HPA can't add up")

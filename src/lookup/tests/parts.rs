@@ -102,7 +102,7 @@ async fn a_request_that_has_to_give_way_while_it_waits_is_an_error_at_once() {
     let ((error, ended), began) = tokio::join!(first, others);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "queue \"orders\", channel \"first\" was evicted for newer requests: there can be 1000 combinations of channel and consumer-group, shared by all namespaces"
+        "queue \"orders\", channel \"first\" was evicted for newer requests: the maximum is 1000 combinations of channel and consumer-group, shared by all namespaces"
     );
     assert!(ended - began < Duration::from_millis(10), "{:?}", ended - began);
 }
@@ -116,7 +116,7 @@ async fn one_answer_has_no_more_parts_than_there_can_be_and_a_refused_request_ta
     let scene = scene(&sources);
     let error = scene.ask("shop", &channels(0..PARTS_PER_SELECTOR)).await.unwrap_err();
     let message =
-        "the selector names 1280 combinations of queue, channel and consumer-group; there can be 1000 in an answer";
+        "the selector names 1280 combinations of queue, channel and consumer-group; the maximum is 1000 in an answer";
     assert_eq!(error, LookupError::BadSelector(message.to_owned()));
     assert_eq!((fake.reads(), parts(&scene)), (0, 0));
 }

@@ -108,8 +108,8 @@ fn a_value_that_cannot_be_right_is_named_by_key_and_line() {
 fn each_problem_says_what_it_is() {
     for (text, message) in [
         ("user=u", "line 1: a key before the first [profile]"),
-        ("[A]\nuser=u\nUSER=v", "line 3: `user` is there twice in [A]"),
-        ("[A]\n[A]", "line 2: profile [A] is there twice"),
+        ("[A]\nuser=u\nUSER=v", "line 3: `user` occurs twice in [A]"),
+        ("[A]\n[A]", "line 2: profile [A] occurs twice"),
         ("[A]\nuser", "line 2: expected `key = value`, [profile] or a comment"),
         ("[A]\n=u", "line 2: a value without a key"),
         ("[A]\n[]", "line 2: expected `key = value`, [profile] or a comment"),

@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str) -> Result<Sections, ConfigFileError> {
         if let Some(name) = header(line) {
             // The one section that may be there twice, as in Python.
             if sections.contains_key(name) && name != DEFAULT_PROFILE {
-                return Err(syntax(at, format!("profile [{name}] is there twice")));
+                return Err(syntax(at, format!("profile [{name}] occurs twice")));
             }
             sections.entry(name.to_owned()).or_default();
             section = Some(name.to_owned());
@@ -83,7 +83,7 @@ pub(super) fn parse(text: &str) -> Result<Sections, ConfigFileError> {
         }
         let value = Value { text: text.trim().to_owned(), line: at, continued: Vec::new() };
         if sections.entry(name.clone()).or_default().insert(key.clone(), value).is_some() {
-            return Err(syntax(at, format!("`{key}` is there twice in [{name}]")));
+            return Err(syntax(at, format!("`{key}` occurs twice in [{name}]")));
         }
         last_key = Some(key);
     }

@@ -89,10 +89,9 @@ impl Content {
         let (format, value) = (Format::of(entry), entry.text(VALUE.name).unwrap_or_default());
         match format {
             Format::Json | Format::Yaml => Ok(Self::Document(format, value.parse()?)),
-            Format::Prometheus => value
-                .parse()
-                .map(Self::Samples)
-                .map_err(|error| format!("{value:?} is no series selector, such as jobs{{queue=\"orders\"}}: {error}")),
+            Format::Prometheus => value.parse().map(Self::Samples).map_err(|error| {
+                format!("{value:?} is not a series selector, such as jobs{{queue=\"orders\"}}: {error}")
+            }),
         }
     }
 

@@ -57,7 +57,7 @@ impl FromStr for JsonPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no JSONPath (RFC 9535): it looks like $.queues[0].ready");
+        let wrong = || format!("{text:?} is not a JSONPath (RFC 9535): it looks like $.queues[0].ready");
         let whole = parse_json_path(text).map_err(|_| wrong())?;
         let has_descent = whole.segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)));
         if descents(text) > usize::from(has_descent) {
@@ -176,7 +176,7 @@ mod tests {
             ("$.queues.*.size", "$.queues.*.size matches nothing: $.queues.* matches 2 values"),
             (
                 "$.queues.orders.secret.x",
-                "$.queues.orders.secret.x matches nothing: $.queues.orders.secret is a text that is no number",
+                "$.queues.orders.secret.x matches nothing: $.queues.orders.secret is a text that is not a number",
             ),
             ("$.queues.orders.ready.x", "$.queues.orders.ready.x matches nothing: $.queues.orders.ready is a number"),
         ] {
@@ -190,7 +190,7 @@ mod tests {
     fn what_is_no_path_is_refused() {
         for text in ["", "queues", "$.", "$[", "$.a b", "data.0.x", "$.a..", "a.#(x==1)#.b", "$.a[?]", "@.a"] {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
-            assert!(error.contains("is no JSONPath"), "{error}");
+            assert!(error.contains("is not a JSONPath"), "{error}");
         }
         for text in ["$..a..b", "$..*..*", "$.a[?@..b]", "$..a[?$..b]"] {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));

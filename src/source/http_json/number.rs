@@ -31,7 +31,7 @@ pub(super) fn described(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => "a boolean".to_owned(),
         Value::Number(_) => "a number".to_owned(),
-        Value::String(_) => "a text that is no number".to_owned(),
+        Value::String(_) => "a text that is not a number".to_owned(),
         Value::Array(items) => counted("an array", items.len(), "item"),
         Value::Object(members) => counted("an object", members.len(), "member"),
     }
@@ -72,10 +72,10 @@ mod tests {
         for (json, described_as) in [
             (json!(null), "null"),
             (json!(true), "a boolean"),
-            (json!(""), "a text that is no number"),
-            (json!(" 7"), "a text that is no number"),
-            (json!("7 jobs"), "a text that is no number"),
-            (json!("1,5"), "a text that is no number"),
+            (json!(""), "a text that is not a number"),
+            (json!(" 7"), "a text that is not a number"),
+            (json!("7 jobs"), "a text that is not a number"),
+            (json!("1,5"), "a text that is not a number"),
             (json!([7]), "an array with 1 item"),
             (json!({"a": 7, "b": 8}), "an object with 2 members"),
         ] {

@@ -45,5 +45,5 @@ pub(super) fn media_type(media_type: &str, format: &str) -> SourceError {
 /// A document that can't be decoded. `at` is where, for the log.
 pub(super) fn invalid(format: &str, at: &str) -> SourceError {
     let remedy = "Check `url` and `format`, and that no proxy answers for the service.";
-    SourceError::new(Step::Decode, Verdict::Trouble, format!("the answer is no valid {format}"), remedy, at)
+    SourceError::new(Step::Decode, Verdict::Trouble, format!("the answer is not valid {format}"), remedy, at)
 }

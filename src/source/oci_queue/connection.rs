@@ -100,9 +100,9 @@ const PROFILE: &[Key] = &[
     Key::new(
         "configFile",
         Shape::Text(Text::ANY),
-        "The OCI config file, of apiKey and sessionToken only. Default: OCI_CONFIG_FILE, or ~/.oci/config.",
+        "The OCI config file. Only with apiKey or sessionToken. Default: OCI_CONFIG_FILE, or ~/.oci/config.",
     ),
-    Key::new("profile", Shape::Text(Text::ANY), "The profile in it, of apiKey and sessionToken only.")
+    Key::new("profile", Shape::Text(Text::ANY), "The profile in it. Only with apiKey or sessionToken.")
         .default("DEFAULT"),
 ];
 

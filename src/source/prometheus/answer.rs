@@ -90,7 +90,7 @@ pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable>
         "vector" => result.into_iter().map(Part::point).collect(),
         "scalar" => match <[Part; 2]>::try_from(result) {
             Ok([Part::Time, Part::Text(text)]) => {
-                let number = Number::parse(&text).ok_or_else(|| lacks("a scalar that is no number"))?;
+                let number = Number::parse(&text).ok_or_else(|| lacks("a scalar that is not a number"))?;
                 Ok(vec![Point { labels: BTreeMap::new(), number }])
             }
             _ => Err(lacks("a scalar without a value")),
@@ -111,7 +111,7 @@ impl Part {
         };
         let number = match (value, histogram) {
             (Some((_, text)), None) => {
-                Number::parse(&text).ok_or_else(|| Unusable::Invalid("a value that is no number".to_owned()))?
+                Number::parse(&text).ok_or_else(|| Unusable::Invalid("a value that is not a number".to_owned()))?
             }
             (None, Some(_)) => Number::Unusable(
                 "it is a native histogram. Make it a number, as by histogram_quantile() or histogram_count().",

@@ -22,7 +22,7 @@ pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
         // The sentence names a part of the service that no client of depthgauge knows, and another one each time.
         (422, Some(_)) if is_about_a_store(&status.message) => SourceError {
             cause: format!("{status}: a store behind this service failed"),
-            remedy: "Check the stores: the log has the sentence of the service.",
+            remedy: "Check the stores: the log has the message of the service.",
             ..error
         },
         (422, Some(_)) => SourceError { cause: with_sentence(status), remedy: "Correct `query`.", ..error },

@@ -71,7 +71,7 @@ pub(super) fn no_page(path: &str, error: &serde_json::Error) -> SourceError {
     let at = format!("line {} column {}", error.line(), error.column());
     trouble(
         Step::Decode,
-        "the answer is no list of queues",
+        "the answer is not a list of queues",
         NO_LIST,
         &format!("{path}: {:?} at {at}", error.classify()),
     )

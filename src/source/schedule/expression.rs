@@ -57,7 +57,7 @@ impl FromStr for Expression {
             ));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| format!("{text:?} is no cron expression: {error}"))?;
+        let cron = parser.parse(text).map_err(|error| format!("{text:?} is not a cron expression: {error}"))?;
         let [start, end] = YEARS;
         match cron.find_next_occurrence(&start, true) {
             Ok(time) if time < end => Ok(Self(cron)),

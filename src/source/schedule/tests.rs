@@ -119,9 +119,9 @@ fn what_is_no_schedule_is_refused() {
         ("0 0 8 * * 1", "has 6 fields"),
         ("@daily", "has 1 fields"),
         ("", "has 0 fields"),
-        ("60 8 * * *", "is no cron expression: "),
-        ("0 8 * * MONDAY", "is no cron expression: "),
-        ("0 8 * * 1-", "is no cron expression: "),
+        ("60 8 * * *", "is not a cron expression: "),
+        ("0 8 * * MONDAY", "is not a cron expression: "),
+        ("0 8 * * 1-", "is not a cron expression: "),
         ("0 0 30 2 *", "has no time: no month has that day"),
         ("0 0 31 4,6,9,11 *", "has no time: no month has that day"),
     ] {

@@ -16,7 +16,7 @@ impl FromStr for Zone {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = |_| format!("{text:?} is no known time zone: write an IANA name, such as Europe/Berlin");
+        let unknown = |_| format!("{text:?} is not a known time zone: write an IANA name, such as Europe/Berlin");
         ZONES.get(text).map(Self).map_err(unknown)
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
 pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
     let (cause, remedy) = match invalid {
         Invalid::Syntax(_) => (
-            "the answer of a pod is no valid exposition".to_owned(),
+            "the answer of a pod is not a valid exposition".to_owned(),
             "Check `path` and `port`, and the program: promtool check metrics.",
         ),
         Invalid::Twice => (invalid.to_string(), "Correct the program: a series has one number."),

@@ -26,7 +26,7 @@ pub const URLS: &[Key] = &[
     Key::new(
         "urls",
         Shape::Texts(BASE, "a service without a URL can't be reached: write one"),
-        "The URLs of equal services, in order: the first that answers is used. Requests return to an earlier one after it has been well for 5 minutes.",
+        "The URLs of equal services, in order: the first that answers is used. Requests return to an earlier one after it has been healthy for 5 minutes.",
     )
     .examples(&[r#"["http://prometheus-0.monitoring.svc:9090", "http://prometheus-1.monitoring.svc:9090"]"#]),
 ];
@@ -42,7 +42,7 @@ pub const TLS: Key = Key::new(
 pub const PROXY: Key = Key::new(
     "proxy",
     Shape::Text(PROXY_URL),
-    "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), except to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses.",
+    "The URL of a proxy for every request, or none. Default: the proxies of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY). Requests to names that end in `.svc` or in `.svc.` and the domain of the cluster, to loopback and to private addresses go through none.",
 )
 .examples(&["http://proxy.example.com:3128", "none"]);
 
@@ -55,11 +55,11 @@ pub const KEYS: &[Key] = &[
             METHODS,
             "none: no credentials. basic: user and password. bearer: a token. header, query: a secret in a header or a query parameter. oauth2: a token of a token service, by client credentials.",
         ),
-        "How to authenticate to the service. Secrets are files only, which are followed. Default: none.",
+        "How to authenticate to the service. Secrets are files only, which are read again when they change. Default: none.",
     ),
     Key::new("headers", Shape::Map(HEADER, HEADER_VALUE), "Headers of every request. A secret belongs in `headerFiles`.")
         .examples(&[r#"{"X-Scope-OrgID": "shop"}"#]),
-    Key::new("headerFiles", Shape::Map(HEADER, FILE), "Headers of every request whose values are in these files, which are followed."),
+    Key::new("headerFiles", Shape::Map(HEADER, FILE), "Headers of every request whose values are in these files, which are read again when they change."),
     Key::new("params", Shape::Map(PARAMETER, Text::ANY), "Query parameters of every request. A secret belongs in `auth: {type: query}`.")
         .examples(&[r#"{"dedup": "true"}"#]),
     PROXY,
@@ -74,9 +74,9 @@ pub const KEYS: &[Key] = &[
 ];
 
 const TLS_FILES: &[Key] = &[
-    Key::new("caFile", Shape::Text(FILE), "A PEM file of the certificates that are trusted instead of the system's. It is followed."),
-    Key::new("certFile", Shape::Text(FILE), "A PEM file of the client certificate and of those that vouch for it. It is followed."),
-    Key::new("keyFile", Shape::Text(FILE), "A PEM file of the private key of the client certificate. Default: the key is in `certFile`. It is followed."),
+    Key::new("caFile", Shape::Text(FILE), "A PEM file of the certificates that are trusted instead of the system's. It is read again when it changes."),
+    Key::new("certFile", Shape::Text(FILE), "A PEM file of the client certificate and of its intermediate CAs. It is read again when it changes."),
+    Key::new("keyFile", Shape::Text(FILE), "A PEM file of the private key of the client certificate. Default: the key is in `certFile`. It is read again when it changes."),
     Key::new("serverName", Shape::Text(SERVER_NAME), "The name that is requested by SNI and that the service's certificate must have. Default: the host of the URL. Such requests go through no proxy.")
         .examples(&["rabbitmq.example.com"]),
 ];
@@ -91,32 +91,33 @@ const METHODS: &[Variant] = &[
 ];
 
 const BASIC: &[Key] = &[
-    Key::new("username", Shape::Text(USER), "The user, of basic only.").or(&["usernameFile", "uriFile"]),
-    Key::new("usernameFile", Shape::Text(FILE), "The file with the user, of basic only."),
-    Key::new("passwordFile", Shape::Text(FILE), "The file with the password, of basic only.").or(&["uriFile"]),
+    Key::new("username", Shape::Text(USER), "The user. Only with basic.").or(&["usernameFile", "uriFile"]),
+    Key::new("usernameFile", Shape::Text(FILE), "The file with the user. Only with basic."),
+    Key::new("passwordFile", Shape::Text(FILE), "The file with the password. Only with basic.").or(&["uriFile"]),
     Key::new(
         "uriFile",
         Shape::Text(FILE),
-        "The file with a URI of which only user and password are used, of basic only: amqp://USER:PASSWORD@HOST.",
+        "The file with a URI such as amqp://USER:PASSWORD@HOST, of which only user and password are used. Only with basic.",
     ),
 ];
 
-const TOKEN_FILE: Key = Key::new("tokenFile", Shape::Text(FILE), "The file with the token, of bearer only.").required();
+const TOKEN_FILE: Key =
+    Key::new("tokenFile", Shape::Text(FILE), "The file with the token. Only with bearer.").required();
 const NAME: Key = Key::new(
     "name",
     Shape::Text(CREDENTIAL_NAME),
-    "The name of the header or of the query parameter, of header and query only.",
+    "The name of the header or of the query parameter. Only with header or query.",
 )
 .required();
 const VALUE_FILE: Key =
-    Key::new("valueFile", Shape::Text(FILE), "The file with the value, of header and query only.").required();
+    Key::new("valueFile", Shape::Text(FILE), "The file with the value. Only with header or query.").required();
 
 const OAUTH2: &[Key] = &[
-    Key::new("tokenUrl", Shape::Text(TOKEN_URL), "The URL of the token service, of oauth2 only. Its certificate may be signed by the system's CAs and by those of `tls.caFile`.").required(),
-    Key::new("clientId", Shape::Text(Text::NONEMPTY), "The client, of oauth2 only.").required(),
-    Key::new("clientSecretFile", Shape::Text(FILE), "The file with the secret of the client, of oauth2 only.").required(),
-    Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token, of oauth2 only."),
-    Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request, of oauth2 only.").examples(&[r#"{"audience": "rabbitmq"}"#]),
+    Key::new("tokenUrl", Shape::Text(TOKEN_URL), "The URL of the token service. Only with oauth2. Its certificate may be signed by the system's CAs and by those of `tls.caFile`.").required(),
+    Key::new("clientId", Shape::Text(Text::NONEMPTY), "The client. Only with oauth2.").required(),
+    Key::new("clientSecretFile", Shape::Text(FILE), "The file with the secret of the client. Only with oauth2.").required(),
+    Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token. Only with oauth2."),
+    Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request. Only with oauth2.").examples(&[r#"{"audience": "rabbitmq"}"#]),
 ];
 
 /// A user of basic authentication (RFC 7617), which puts ':' behind it.
@@ -131,7 +132,7 @@ const USER: Text = Text {
 
 /// The path of a file.
 pub const FILE: Text = Text {
-    check: |text| if text.is_empty() { Err("the path of a file is expected here".to_owned()) } else { Ok(()) },
+    check: |text| if text.is_empty() { Err("expected the path of a file".to_owned()) } else { Ok(()) },
     ..Text::NONEMPTY
 };
 
@@ -148,7 +149,7 @@ const SCOPE: Text = Text {
         if !text.is_empty() && text.bytes().all(legal) {
             return Ok(());
         }
-        Err(format!("{text:?} can be no scope: visible ASCII characters except '\"' and '\\'"))
+        Err(format!("{text:?} is not a valid scope: visible ASCII characters except '\"' and '\\'"))
     },
     pattern: Some(r"^[!#-\[\]-~]+$"),
     ..Text::ANY
@@ -157,7 +158,7 @@ const SCOPE: Text = Text {
 const SERVER_NAME: Text = Text {
     check: |text| {
         let is_name = rustls_pki_types::DnsName::try_from(text).is_ok() && text.parse::<std::net::IpAddr>().is_err();
-        if is_name { Ok(()) } else { Err(format!("{text:?} is no DNS name")) }
+        if is_name { Ok(()) } else { Err(format!("{text:?} is not a DNS name")) }
     },
     pattern: Some("^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$"),
     ..Text::ANY
@@ -179,7 +180,7 @@ const RESERVED: &[&str] = &[
 /// A header, or a query parameter of the same form, that may be one of credentials.
 const CREDENTIAL_NAME: Text = Text {
     check: |text| match text.parse::<HeaderName>() {
-        Err(_) => Err(format!("{text:?} can be no name of a header or parameter")),
+        Err(_) => Err(format!("{text:?} is not a valid name of a header or parameter")),
         Ok(name) if RESERVED.contains(&name.as_str()) => Err(format!("{text:?} can't be set: depthgauge sets it")),
         Ok(_) => Ok(()),
     },
@@ -198,7 +199,7 @@ const HEADER: Text = Text {
 const HEADER_VALUE: Text = Text {
     check: |text| match HeaderValue::from_str(text) {
         Ok(_) if text.is_ascii() => Ok(()),
-        _ => Err(format!("{text:?} can be no value of a header: ASCII characters only, and no line feed")),
+        _ => Err(format!("{text:?} is not a valid value of a header: ASCII characters only, and no line feed")),
     },
     pattern: Some("^[\\t -~]*$"),
     ..Text::ANY

@@ -64,7 +64,7 @@ const KEYS: &[Key] = &[
             METHODS,
             "sas: a shared access signature of a policy with the right Manage. azureWorkloadIdentity: the service account of the pod, by Microsoft Entra ID. azureManagedIdentity: the identity of the virtual machine.",
         ),
-        "How to authenticate to the service. Secrets are files only, which are followed.",
+        "How to authenticate to the service. Secrets are files only, which are read again when they change.",
     )
     .required(),
     TLS,
@@ -93,23 +93,23 @@ const OF_SAS: &[Key] = &[
     Key::new(
         "connectionStringFile",
         Shape::Text(FILE),
-        "The file with a connection string, of sas only. Its Endpoint must be `namespace`. EntityPath is ignored.",
+        "The file with a connection string. Only with sas. Its Endpoint must be `namespace`. EntityPath is ignored.",
     ),
-    Key::new("keyName", Shape::Text(Text::NONEMPTY), "The name of the policy, of sas only.")
+    Key::new("keyName", Shape::Text(Text::NONEMPTY), "The name of the policy. Only with sas.")
         .or(&["connectionStringFile", "signatureFile"]),
-    Key::new("keyFile", Shape::Text(FILE), "The file with a key of the policy, of sas only.")
+    Key::new("keyFile", Shape::Text(FILE), "The file with a key of the policy. Only with sas.")
         .or(&["connectionStringFile", "signatureFile"]),
     Key::new(
         "signatureFile",
         Shape::Text(FILE),
-        "The file with a signature that was made elsewhere, of sas only. It begins with SharedAccessSignature sr=.",
+        "The file with a signature that was made elsewhere. Only with sas. It begins with SharedAccessSignature sr=.",
     ),
 ];
 
 const CLIENT_ID: Key = Key::new(
     "clientId",
     Shape::Text(Text::NONEMPTY),
-    "The client ID of the application or managed identity, of azureWorkloadIdentity and azureManagedIdentity only. Default: AZURE_CLIENT_ID, or the only identity of the machine.",
+    "The client ID of the application or managed identity. Only with azureWorkloadIdentity or azureManagedIdentity. Default: AZURE_CLIENT_ID, or the only identity of the machine.",
 );
 
 const OF_WORKLOAD_IDENTITY: &[Key] = &[
@@ -117,17 +117,17 @@ const OF_WORKLOAD_IDENTITY: &[Key] = &[
     Key::new(
         "tenantId",
         Shape::Text(Text::parsed::<Tenant>().pattern("^[A-Za-z0-9.-]+$")),
-        "The tenant of the identity, of azureWorkloadIdentity only. Default: AZURE_TENANT_ID.",
+        "The tenant of the identity. Only with azureWorkloadIdentity. Default: AZURE_TENANT_ID.",
     ),
     Key::new(
         "tokenFile",
         Shape::Text(FILE),
-        "The file with the token of the service account, of azureWorkloadIdentity only. Default: AZURE_FEDERATED_TOKEN_FILE.",
+        "The file with the token of the service account. Only with azureWorkloadIdentity. Default: AZURE_FEDERATED_TOKEN_FILE.",
     ),
     Key::new(
         "authorityHost",
         Shape::Text(BASE),
-        "The URL of the token service, of azureWorkloadIdentity only. Default: AZURE_AUTHORITY_HOST, or that of the cloud of `namespace`.",
+        "The URL of the token service. Only with azureWorkloadIdentity. Default: AZURE_AUTHORITY_HOST, or that of the cloud of `namespace`.",
     )
     .examples(&["https://login.microsoftonline.us"]),
 ];
@@ -137,7 +137,7 @@ struct Tenant;
 
 /// A text is no tenant.
 #[derive(Debug, thiserror::Error)]
-#[error("this is no tenant: write its ID or one of its domains")]
+#[error("this is not a tenant: write its ID or one of its domains")]
 struct BadTenant;
 
 impl std::str::FromStr for Tenant {

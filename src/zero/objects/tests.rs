@@ -193,10 +193,10 @@ fn only_one_number_is_a_value() {
     for (items, text) in [
         (json!([]), "the response has 0 values"),
         (json!([two, two]), "the response has 2 values"),
-        (json!([item(json!("many"), &now)]), "its value is \"many\", which is no number"),
-        (json!([item(Value::Null, &now)]), "which is no number"),
-        (json!([{}]), "which is no number"),
-        (json!("0"), "the answer is no list of values"),
+        (json!([item(json!("many"), &now)]), "its value is \"many\", which is not a number"),
+        (json!([item(Value::Null, &now)]), "which is not a number"),
+        (json!([{}]), "which is not a number"),
+        (json!("0"), "the answer is not a list of values"),
         (
             json!([item(json!("0"), "2027-01-15T07:49:59Z")]),
             "it was 0 at 2027-01-15T07:49:59Z, and was not measured since",

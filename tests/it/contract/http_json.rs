@@ -106,7 +106,7 @@ impl Operation for Document {
             Shape::Negative => ("the number -1", ready(json!(-1))),
             Shape::Huge => ("the number 10^16", ready(json!(10_000_000_000_000_000_u64))),
             Shape::Overflow => ("the number 10^30", ready(json!(1e30))),
-            Shape::WrongType => ("a text that is no number", ready(json!(echo))),
+            Shape::WrongType => ("a text that is not a number", ready(json!(echo))),
             Shape::NotTheFormat => ("a text", "3 jobs".to_owned()),
         }
     }

@@ -271,7 +271,7 @@ fn get_queue(shape: Shape, endpoint: &str, echo: &str) -> (&'static str, String)
         Shape::Negative => ("`messagesEndpoint` is -1", with("-1")),
         Shape::Huge => ("`messagesEndpoint` is 10^16", with("10000000000000000")),
         Shape::Overflow => ("`messagesEndpoint` is 10^30", with("1000000000000000000000000000000")),
-        Shape::WrongType => ("`messagesEndpoint` is no URL", with(&json!(echo).to_string())),
+        Shape::WrongType => ("`messagesEndpoint` is not a URL", with(&json!(echo).to_string())),
         Shape::NotTheFormat => ("a text", endpoint.to_owned()),
     }
 }

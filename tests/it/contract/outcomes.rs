@@ -29,7 +29,7 @@ const POLLS_OF_A_REQUEST: u32 = 10;
 const INTRODUCTION: &str = "\
 # What is served when a source fails
 
-For each answer of a service, this page lists what an HPA gets. It is made by the tests:
+For each answer of a service, this page lists what an HPA gets. The tests generate it:
 `UPDATE_GOLDEN=1 cargo test --test it -- contract::`.
 
 A number is the value of the one item in the answer. Everything else is an error, and no number is

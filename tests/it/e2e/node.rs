@@ -197,7 +197,7 @@ fn environment(container: &Value, pod: &Value) -> Vec<String> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text")).to_owned()
 }
 
 impl Drop for Container {

@@ -263,7 +263,7 @@ impl State {
     fn create(&mut self, path: &str, request: &Received) -> Answer {
         let kind = ["Queue", "Topic", "Subscription"];
         let Some(kind) = kind.into_iter().find(|kind| request.body.contains(&format!("{kind}Description"))) else {
-            return error(400, "The body is no description.");
+            return error(400, "The body is not a description.");
         };
         let is_update = request.header("if-match") == "*";
         if self.entities.contains_key(&path.to_ascii_lowercase()) && !is_update {

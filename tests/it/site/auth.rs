@@ -52,7 +52,7 @@ async fn a_file_that_is_no_credential_ends_the_start_and_is_named_with_its_conne
     let files = Files::new();
     for (content, keys, what) in [
         ("", "type: bearer, tokenFile", "it is empty"),
-        ("a\nb", "type: bearer, tokenFile", "it can be no value of a header"),
+        ("a\nb", "type: bearer, tokenFile", "it is not a valid value of a header"),
         ("amqp://broker", "type: basic, uriFile", "it has no user and password"),
         ("jo:hidden", "type: basic, uriFile", "it has no user and password"),
     ] {

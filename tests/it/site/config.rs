@@ -60,7 +60,7 @@ fn an_error_has_its_place() {
             "4:28: a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`",
         ),
         ("urls: []", "4:27: a service without a URL can't be reached: write one"),
-        ("url: a", "4:26: this is no URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX"),
+        ("url: a", "4:26: this is not a URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX"),
         (
             "url: \"http://a\", auth: {type: magic}",
             "4:51: auth type \"magic\" is not supported; there is none, basic, bearer, header, query, oauth2",
@@ -85,16 +85,16 @@ fn an_error_has_its_place() {
             "url: \"http://a\", tls: {insecureSkipVerify: true}",
             "unknown key `insecureSkipVerify`; known here: caFile, certFile, keyFile, serverName",
         ),
-        ("url: \"http://a\", tls: {serverName: \"a/b\"}", "\"a/b\" is no DNS name"),
-        ("url: \"http://a\", headers: {\"a b\": x}", "\"a b\" can be no name of a header or parameter"),
-        ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "can be no value of a header"),
-        ("url: \"http://a\", proxy: maybe", "this is no proxy: write http://HOST:PORT"),
-        ("url: \"http://a\", proxy: \"http://user:hidden@proxy:3128\"", "this is no proxy: write http://HOST:PORT"),
+        ("url: \"http://a\", tls: {serverName: \"a/b\"}", "\"a/b\" is not a DNS name"),
+        ("url: \"http://a\", headers: {\"a b\": x}", "\"a b\" is not a valid name of a header or parameter"),
+        ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "is not a valid value of a header"),
+        ("url: \"http://a\", proxy: maybe", "this is not a proxy: write http://HOST:PORT"),
+        ("url: \"http://a\", proxy: \"http://user:hidden@proxy:3128\"", "this is not a proxy: write http://HOST:PORT"),
         (
             "url: \"http://a\", auth: {type: basic, username: \"a:b\", passwordFile: /a}",
             "a user with ':' can't be sent by basic authentication",
         ),
-        ("url: \"http://a\", maxInFlight: 129", "a whole number from 1 to 128 is expected here"),
+        ("url: \"http://a\", maxInFlight: 129", "expected a whole number from 1 to 128"),
         ("url: \"http://a\", password: hidden", "unknown key `password`"),
     ] {
         let (lines, schema_refuses) = wrong(&config(keys));

@@ -51,9 +51,9 @@ fn json_and_yaml() {
         let document = format!("# jobs\nqueues:\n  - name: orders\n    ready: {value}\n");
         assert_eq!(read(&yaml, &response(200, "application/yaml", &document)), expected, "{value}");
     }
-    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is no valid json".to_owned()));
+    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is not valid json".to_owned()));
     for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n"] {
-        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is no valid yaml".to_owned()), "{wrong}");
+        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is not valid yaml".to_owned()), "{wrong}");
     }
 }
 
@@ -63,15 +63,15 @@ fn what_is_no_number_is_described_without_its_text() {
     for (document, cause) in [
         (r#"{"a": {"b": null}}"#, "$.a.b is null"),
         (r#"{"a": {"b": false}}"#, "$.a.b is a boolean"),
-        (r#"{"a": {"b": "secret"}}"#, "$.a.b is a text that is no number"),
+        (r#"{"a": {"b": "secret"}}"#, "$.a.b is a text that is not a number"),
         (r#"{"a": {"b": {"secret": 1}}}"#, "$.a.b is an object with 1 member"),
         (r#"{"a": {"b": []}}"#, "$.a.b is an array with 0 items"),
         (r#"{"a": {"c": 1}}"#, "$.a.b matches nothing: $.a is an object with 1 member"),
         (r#"{"a": 7}"#, "$.a.b matches nothing: $.a is a number"),
         ("7", "$.a.b matches nothing: $ is a number"),
-        ("", "the answer is no valid json"),
-        ("{\"a\": {\"b\": 1}} x", "the answer is no valid json"),
-        ("{\"a\": {\"b\": NaN}}", "the answer is no valid json"),
+        ("", "the answer is not valid json"),
+        ("{\"a\": {\"b\": 1}} x", "the answer is not valid json"),
+        ("{\"a\": {\"b\": NaN}}", "the answer is not valid json"),
     ] {
         assert_eq!(read(&content, &response(200, "application/json", document)), Err(cause.to_owned()));
     }
@@ -154,7 +154,7 @@ fn samples_are_items() {
     }
     assert_eq!(of("up", "").map(|found| found.len()), Ok(1));
     // Without its end, OpenMetrics is incomplete.
-    assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is no valid prometheus".to_owned()));
+    assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is not valid prometheus".to_owned()));
     let html = "the Content-Type of the answer is \"text/html\", which is not prometheus".to_owned();
     assert_eq!(of("up", "text/html"), Err(html));
 }
@@ -184,7 +184,7 @@ fn texts_of_aliases_are_bounded() {
     };
     assert_eq!(with_aliases(3), of(7));
     // So few that their number alone does not matter: they would have 57 MiB.
-    assert_eq!(with_aliases(99), Err("the answer is no valid yaml".to_owned()));
+    assert_eq!(with_aliases(99), Err("the answer is not valid yaml".to_owned()));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_document_is_bounded() {
     let aliases = format!("a0: &a0 7\n{aliases}");
     for (format, document) in [("json", &deep), ("yaml", &deep), ("yaml", &aliases)] {
         let found = read(&content("$..b", format), &response(200, "text/plain", document));
-        assert_eq!(found, Err(format!("the answer is no valid {format}")));
+        assert_eq!(found, Err(format!("the answer is not valid {format}")));
     }
 }
 
@@ -214,11 +214,11 @@ fn the_value_fits_the_format() {
     let text = |text: &str| keys::Value::Text(text.to_owned());
     let error = |value: &str| Content::of(&[("value", text(value))].into_iter().collect()).err();
     assert_eq!(error("$.a"), None);
-    let gjson = "\"a.b.#\" is no JSONPath (RFC 9535): it looks like $.queues[0].ready";
+    let gjson = "\"a.b.#\" is not a JSONPath (RFC 9535): it looks like $.queues[0].ready";
     assert_eq!(error("a.b.#").as_deref(), Some(gjson));
     let selector = [("value", text("$.a")), ("format", text("prometheus"))].into_iter().collect();
     let error = Content::of(&selector).unwrap_err();
-    assert!(error.starts_with("\"$.a\" is no series selector, such as jobs{queue=\"orders\"}: "), "{error}");
+    assert!(error.starts_with("\"$.a\" is not a series selector, such as jobs{queue=\"orders\"}: "), "{error}");
     assert_eq!(Format::WORDS, Format::ALL.map(Format::as_str));
 }
 

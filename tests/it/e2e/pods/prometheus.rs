@@ -115,5 +115,5 @@ fn get(stage: &Stage, namespace: &str, words: &[&str]) -> Value {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text"))
 }
