@@ -32,7 +32,8 @@
 //!               images/, made by hack/browser
 //! .github/      workflows: hack/check for each change, and the release
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
-//!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics), docs (the documentation as a site)
+//!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics), docs (the documentation as a site),
+//!               words (Vale over Markdown and user-visible strings; its rules are in .vale/)
 //! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's
