@@ -42,6 +42,8 @@ mod install;
 mod outage;
 /// Each overlay's pods, through the ports that its policies open.
 mod pods;
+/// Values beside those of prometheus-adapter.
+mod prometheus_adapter;
 /// An APIService that others have a say in, too.
 mod registration;
 /// Two replicas, each restarted; kube-apiserver restarted.
