@@ -36,7 +36,8 @@
 //!               words (Vale over Markdown and user-visible strings; its rules are in .vale/)
 //! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
-//!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's
+//!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's;
+//!               servicebus-client/, that of Azure Service Bus
 //! fuzz/         one target a parser of foreign input; a workspace of its own
 //! ```
 //!

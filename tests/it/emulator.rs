@@ -31,13 +31,17 @@ pub(crate) async fn sdk_python() -> Command {
 
 /// Python with what `hack/setup` installs under this name.
 pub(crate) async fn python(name: &str) -> Command {
+    Command::new(format!("{}/bin/python", set_up(name).await))
+}
+
+/// The path that `hack/setup` prints for an official client.
+pub(crate) async fn set_up(name: &str) -> String {
     let mut setup = Command::new(hack("setup"));
     setup.arg(name);
     let setup = run(setup).await;
     let said = String::from_utf8_lossy(&setup.stderr);
     assert!(setup.status.success(), "no official client to compare with; hack/setup {name} says:\n{said}");
-    let venv = String::from_utf8(setup.stdout).unwrap();
-    Command::new(format!("{}/bin/python", venv.trim()))
+    String::from_utf8(setup.stdout).unwrap().trim().to_owned()
 }
 
 /// What a program that went well printed, as JSON.

@@ -1,6 +1,6 @@
 //! Queues and subscriptions of Azure Service Bus: what is requested and served, with a stub that verifies
-//! every signature and token, and keeps true counts. The official administration client for Python drives
-//! the same stub, so that client and stub can't be wrong together.
+//! every signature and token, and keeps true counts. The official administration clients for Python and Go
+//! drive the same stub, so that client and stub can't be wrong together.
 
 use serde_json::{Value, json};
 

@@ -269,15 +269,15 @@ impl State {
         if self.entities.contains_key(&path.to_ascii_lowercase()) && !is_update {
             return error(409, "SubCode=40900. The entity exists.");
         }
-        let status = request.body.split_once("Status>").and_then(|(_, rest)| rest.split_once('<'));
+        let status = request.body.split_once("<Status>").and_then(|(_, rest)| rest.split_once('<'));
         let entity = self.put(path, kind, status.map_or("Active", |(status, _)| status));
         (if is_update { 200 } else { 201 }, entity)
     }
 
     fn put(&mut self, path: &str, kind: &'static str, status: &str) -> String {
-        let name = path.split_once("/subscriptions/").map_or(&path[1..], |(_, name)| name);
-        let new = || Entity { kind, name: name.to_owned(), status: String::new(), messages: Messages::default() };
         let lower = path.to_ascii_lowercase();
+        let name = &path[lower.find("/subscriptions/").map_or(1, |at| at + "/subscriptions/".len())..];
+        let new = || Entity { kind, name: name.to_owned(), status: String::new(), messages: Messages::default() };
         status.clone_into(&mut self.entities.entry(lower.clone()).or_insert_with(new).status);
         self.describe(&self.entities[&lower])
     }

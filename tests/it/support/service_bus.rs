@@ -88,9 +88,11 @@ impl Signature {
     /// Whether it is for this URL: its resource is the beginning of it, whatever the case is.
     pub(crate) fn covers(&self, url: &str) -> bool {
         let Some(resource) = decoded(&self.resource) else { return false };
+        // The official client for Go signs the query as well.
+        let resource = resource.split('?').next().unwrap_or_default();
         let (resource, url) = (resource.to_ascii_lowercase(), url.to_ascii_lowercase());
         let (resource, url) = (resource.trim_end_matches('/'), url.trim_end_matches('/'));
-        url.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        url.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
