@@ -1,10 +1,11 @@
 //! HPAs as their controller has them: what is written in one, and the arithmetic for External
 //! metrics. Pure.
 //!
-//! What `k8s.io/kubernetes/pkg/controller/podautoscaler` (1.37) asks for, bit by bit, up to where
-//! its memory begins: stabilization windows and scaling policies depend on recommendations and
-//! changes that only the controller remembers. Numbers are the controller's own: `i32` replicas,
-//! `i64` thousandths of a unit, and ratios in `f64`, because its tolerance is compared in floats.
+//! What `k8s.io/kubernetes/pkg/controller/podautoscaler` requests, bit by bit. What its versions do
+//! differently is in [`Controller`]. The limit of this arithmetic is the controller's memory: stabilization
+//! windows and scaling policies depend on recommendations and changes that only the controller remembers.
+//! Numbers are the controller's own: `i32` replicas, `i64` thousandths of a unit, and ratios in `f64`, because
+//! its tolerance is compared in floats.
 //!
 //! [`proposal`] is one metric; this file is all of them. [`reader`] reads the object.
 
@@ -40,6 +41,17 @@ pub struct Spec {
     pub max: i32,
     /// Its `behavior`'s, else the controller's.
     pub tolerance: Tolerance,
+}
+
+/// What versions of the controller do differently. What differs with the workload at 0 is in
+/// [`Workload::scaled_to_zero`], and a tolerance of the HPA that a version does not obey is dropped by its
+/// kube-apiserver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Controller {
+    /// Whether the replicas that `Value` is for are at most the largest `i32`, while there are pods.
+    pub saturates: bool,
+    /// The same at 0 replicas.
+    pub saturates_at_zero: bool,
 }
 
 /// The scaled workload, as its scale subresource and its pods have it.
@@ -80,7 +92,8 @@ pub struct Metric {
 /// What the controller asks for, and how it comes to that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Before stabilization and policies, within `minReplicas` and `maxReplicas`.
+    /// Before stabilization and policies, within `minReplicas` and `maxReplicas`. What is wanted now where
+    /// the controller's wish is not known.
     pub replicas: i32,
     /// Where that comes from.
     pub why: Why,
@@ -99,6 +112,13 @@ pub enum Why {
     BelowMin,
     /// No metric has a value, or one lacks it and the others would scale down: it holds its size.
     Held,
+    /// A metric is for more replicas than an `i32` holds, and the controller does not check that. What it
+    /// asks for depends on its processor: on amd64 the conversion gives the smallest number, on arm64 the
+    /// largest.
+    Overflow {
+        /// Which metric.
+        by: usize,
+    },
     /// The highest proposal.
     Metrics {
         /// Which metric.
@@ -112,7 +132,7 @@ pub enum Why {
 
 /// What becomes of an HPA's metrics; mirrors `reconcileAutoscaler` with `normalizeDesiredReplicas`
 /// and `normalizeDesiredReplicasWithBehaviors`, as if nothing was remembered and no policy limits.
-pub fn desired(spec: &Spec, workload: &Workload, metrics: &[Metric]) -> Desired {
+pub fn desired(controller: Controller, spec: &Spec, workload: &Workload, metrics: &[Metric]) -> Desired {
     let unasked = |replicas, why| Desired { replicas, why, proposals: Vec::new() };
     if workload.wanted == 0 {
         if !workload.scaled_to_zero {
@@ -123,7 +143,11 @@ pub fn desired(spec: &Spec, workload: &Workload, metrics: &[Metric]) -> Desired 
     } else if workload.wanted < spec.min {
         return unasked(spec.min, Why::BelowMin);
     }
-    let proposals: Vec<_> = metrics.iter().map(|metric| metric.proposal(spec.tolerance, workload)).collect();
+    let proposal = |metric: &Metric| metric.proposal(controller, spec.tolerance, workload);
+    let proposals: Vec<_> = metrics.iter().map(proposal).collect();
+    if let Some(by) = proposals.iter().position(|proposal| *proposal == Err(NoProposal::Overflow)) {
+        return Desired { replicas: workload.wanted, why: Why::Overflow { by }, proposals };
+    }
     match highest(&proposals, workload.wanted) {
         Some((by, proposed)) => {
             let lower_bound = proposals.contains(&Err(NoProposal::NotAsked));
@@ -155,6 +179,22 @@ pub fn growth_limit(current: i32) -> i32 {
     current.saturating_mul(GROWTH).max(GROWTH_FROM)
 }
 
+// === impl Controller ===
+
+impl Controller {
+    /// That of the newest Kubernetes.
+    pub const NEWEST: Self = Self { saturates: true, saturates_at_zero: true };
+}
+
+// === impl Desired ===
+
+impl Desired {
+    /// Whether the replicas are what the controller arrives at.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.why, Why::Overflow { .. })
+    }
+}
+
 // === impl Tolerance ===
 
 impl Default for Tolerance {
@@ -182,9 +222,14 @@ impl Workload {
 // === impl Metric ===
 
 impl Metric {
-    fn proposal(&self, tolerance: Tolerance, workload: &Workload) -> Result<Proposal, NoProposal> {
+    fn proposal(
+        &self,
+        controller: Controller,
+        tolerance: Tolerance,
+        workload: &Workload,
+    ) -> Result<Proposal, NoProposal> {
         match self.answer {
-            Answer::Sum(sum) => proposal::of(self.target, sum, tolerance, workload),
+            Answer::Sum(sum) => proposal::of(controller, self.target, sum, tolerance, workload),
             Answer::Failed => Err(NoProposal::NoValue),
             Answer::NotAsked => Err(NoProposal::NotAsked),
         }

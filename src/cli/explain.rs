@@ -26,6 +26,7 @@ use super::output::Format;
 use super::told;
 use super::wire::{Trouble, Wire};
 use super::{clock, stop_signal};
+use crate::hpa::Controller;
 
 mod account;
 mod name;
@@ -245,7 +246,8 @@ impl Cluster {
             Some((question.title(), told::next_change(table.as_ref().ok()?)?.to_owned()))
         };
         let next_changes = questions.iter().zip(&tables).filter_map(next_change).collect();
-        let seen = Seen { hpa, workload, heard, next_changes, now: clock() };
+        let controller = self.version.map_or(Controller::NEWEST, Version::controller);
+        let seen = Seen { hpa, controller, workload, heard, next_changes, now: clock() };
         let zero = match hpa.written().sizes().min {
             0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,
             _ => None,

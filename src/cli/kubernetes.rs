@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::wire::Wire;
+use crate::hpa::Controller;
 
 /// What kube-apiserver says of the gate in its metrics, whatever its version; before the value
 /// there is the gate's stage.
@@ -12,6 +13,11 @@ const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
 /// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
 /// k8s.io/api, which v0.35 has not.
 const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
+/// From here on the HPA controller checks that the replicas of a target of type `Value` fit into 32 bits,
+/// while there are pods (`getUsageRatioReplicaCount`) ...
+const SATURATES: Version = Version { major: 1, minor: 35 };
+/// ... and at 0 replicas.
+const SATURATES_AT_ZERO: Version = Version { major: 1, minor: 38 };
 /// From here on kube-apiserver's probe of an APIService verifies the certificate, as its questions do.
 const PROBE_VERIFIES: Version = Version { major: 1, minor: 36 };
 
@@ -42,6 +48,11 @@ impl Version {
     /// Whether an APIService that is Available has a certificate that its caBundle vouches for.
     pub(super) fn probe_verifies(self) -> bool {
         self >= PROBE_VERIFIES
+    }
+
+    /// How its HPA controller counts.
+    pub(super) fn controller(self) -> Controller {
+        Controller { saturates: self >= SATURATES, saturates_at_zero: self >= SATURATES_AT_ZERO }
     }
 
     /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
@@ -77,6 +88,22 @@ mod tests {
             assert_eq!(Version::of(&answer).unwrap().scales_to_zero(), zero, "{major}.{minor}");
         }
         assert_eq!(Version::of(&json!({"major": "", "minor": ""})), None);
+    }
+
+    #[test]
+    fn each_version_counts_as_its_source_does() {
+        for (minor, saturates, saturates_at_zero, tells_scaled_to_zero) in [
+            ("33", false, false, false),
+            ("34", false, false, false),
+            ("35", true, false, false),
+            ("36", true, false, true),
+            ("37", true, false, true),
+            ("38", true, true, true),
+        ] {
+            let version = Version::of(&json!({"major": "1", "minor": minor})).unwrap();
+            assert_eq!(version.controller(), Controller { saturates, saturates_at_zero }, "{minor}");
+            assert_eq!(version.tells_scaled_to_zero(), tells_scaled_to_zero, "{minor}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One metric: from a sum to the replicas that it is for. Mirrors `replica_calculator.go`.
 
-use super::{Tolerance, Workload};
+use super::{Controller, Tolerance, Workload};
 
 /// What the metric should be, in thousandths of its unit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,15 +33,23 @@ pub enum NoProposal {
     NoValue,
     /// `Value` needs a pod of the workload, and its selector finds none.
     NoPods,
+    /// It is for more replicas than an `i32` holds, and the controller does not check that.
+    Overflow,
     /// Nobody asked for it.
     NotAsked,
 }
 
 /// What a metric proposes that has the value `sum`.
-pub(super) fn of(target: Target, sum: i64, tolerance: Tolerance, workload: &Workload) -> Result<Proposal, NoProposal> {
+pub(super) fn of(
+    controller: Controller,
+    target: Target,
+    sum: i64,
+    tolerance: Tolerance,
+    workload: &Workload,
+) -> Result<Proposal, NoProposal> {
     match target {
         Target::AverageValue(target) => Ok(per_pod(target, sum, tolerance, workload.exist)),
-        Target::Value(target) => in_all(target, sum, tolerance, workload),
+        Target::Value(target) => in_all(controller, target, sum, tolerance, workload),
     }
 }
 
@@ -58,23 +66,32 @@ fn per_pod(target: i64, sum: i64, tolerance: Tolerance, exist: i32) -> Proposal 
 /// Mirrors `GetExternalMetricReplicas` and `getUsageRatioReplicaCount`: at 0 replicas neither pods
 /// nor tolerance count.
 #[expect(clippy::cast_precision_loss, reason = "the controller loses it, too")]
-fn in_all(target: i64, sum: i64, tolerance: Tolerance, workload: &Workload) -> Result<Proposal, NoProposal> {
+fn in_all(
+    controller: Controller,
+    target: i64,
+    sum: i64,
+    tolerance: Tolerance,
+    workload: &Workload,
+) -> Result<Proposal, NoProposal> {
+    let checked = |replicas: f64, is_checked| {
+        let fits = replicas.ceil() <= f64::from(i32::MAX);
+        (fits || is_checked).then(|| whole(replicas)).ok_or(NoProposal::Overflow)
+    };
     let ratio = sum as f64 / target as f64;
     let mut proposal = Proposal { sum, ratio, within_tolerance: false, ready: None, replicas: workload.wanted };
     if workload.wanted == 0 {
-        proposal.replicas = whole(ratio);
+        proposal.replicas = checked(ratio, controller.saturates_at_zero)?;
     } else if tolerance.covers(ratio) {
         proposal.within_tolerance = true;
     } else {
         let ready = workload.ready.ok_or(NoProposal::NoPods)?;
         proposal.ready = Some(ready);
-        proposal.replicas = whole(ratio * f64::from(ready));
+        proposal.replicas = checked(ratio * f64::from(ready), controller.saturates)?;
     }
     Ok(proposal)
 }
 
-/// Rounded up, as far as an `i32` goes. (At 0 replicas the controller converts a `Value` beyond
-/// that without a check, which Go leaves to the processor: there only we have a rule.)
+/// Rounded up, as far as an `i32` goes.
 #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what is wanted")]
 fn whole(replicas: f64) -> i32 {
     replicas.ceil() as i32

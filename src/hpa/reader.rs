@@ -166,6 +166,13 @@ impl<'o> Hpa<'o> {
         self.condition("ScaledToZero").is_some_and(|condition| condition.status == "True")
     }
 
+    /// Whether its status is of an earlier change of the HPA. Known from Kubernetes 1.37 on, where
+    /// kube-apiserver counts the changes and the controller writes which one it has seen.
+    pub fn is_status_stale(self) -> bool {
+        let observed = self.status().and_then(|status| status.observed_generation);
+        observed.zip(self.0.metadata.generation).is_some_and(|(observed, generation)| observed < generation)
+    }
+
     /// `status`
     pub fn status(self) -> Option<&'o HorizontalPodAutoscalerStatus> {
         self.0.status.as_ref()
@@ -297,6 +304,23 @@ mod tests {
         let own = object(&json!({"minReplicas": 0, "maxReplicas": 5, "behavior": behavior}));
         assert_eq!(Hpa::new(&own).sizes(), Spec { min: 0, max: 5, tolerance: Tolerance { up: 0.05, down: 0.1 } });
         assert!(Hpa::new(&own).has_behavior() && !Hpa::new(&plain).has_behavior());
+    }
+
+    #[test]
+    fn a_status_is_stale_when_the_hpa_changed_after_the_sync() {
+        for (generation, observed, stale) in [
+            (Some(3), Some(2), true),
+            (Some(3), Some(3), false),
+            // Before 1.37.
+            (Some(3), None, false),
+            (None, Some(1), false),
+            (None, None, false),
+        ] {
+            let mut object = object(&json!({}));
+            object.metadata.generation = generation;
+            object.status = Some(HorizontalPodAutoscalerStatus { observed_generation: observed, ..Default::default() });
+            assert_eq!(Hpa::new(&object).is_status_stale(), stale, "{generation:?} {observed:?}");
+        }
     }
 
     #[test]

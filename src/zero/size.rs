@@ -3,7 +3,7 @@
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 
 use super::metrics::{Metric, Told};
-use crate::hpa::{self, Answer, Spec, Tolerance};
+use crate::hpa::{self, Answer, Controller, Spec, Tolerance, Workload};
 
 /// What `behavior.scaleUp` allows in one step from 0; `None` is no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,7 +22,7 @@ pub fn wanted(metrics: &[Metric], told: &[Told], max: u32) -> u32 {
         };
         Some(hpa::Metric { target: metric.target?, answer })
     });
-    let desired = hpa::desired(&spec, &hpa::Workload::settled(0), &asked.collect::<Vec<_>>());
+    let desired = hpa::desired(Controller::NEWEST, &spec, &Workload::settled(0), &asked.collect::<Vec<_>>());
     u32::try_from(desired.replicas).unwrap_or(0)
 }
 

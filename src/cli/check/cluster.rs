@@ -17,12 +17,14 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// What it says of itself.
 pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
     let Some(answer) = answer else {
-        return Finding::warn(format!("{server} does not report its version: before 1.37 `minReplicas: 0` is refused"));
+        return Finding::warn(format!(
+            "{server} does not report its version; before 1.37, `minReplicas: 0` needs feature gate HPAScaleToZero"
+        ));
     };
     let written = answer["gitVersion"].as_str().unwrap_or("an unknown version");
     match Version::of(answer) {
-        Some(version) if !version.scales_to_zero() => Finding::warn(format!(
-            "Kubernetes {written} on {server} refuses `minReplicas: 0` unless its feature gate HPAScaleToZero is on: use 1, or 1.37 and later"
+        Some(version) if !version.scales_to_zero() => Finding::ok(format!(
+            "Kubernetes {written} on {server}; before 1.37, `minReplicas: 0` needs feature gate HPAScaleToZero, and `serve --scale-to-zero` does without"
         )),
         _ => Finding::ok(format!("Kubernetes {written} on {server}")),
     }
@@ -57,13 +59,14 @@ mod tests {
     use crate::cli::finding::Level;
 
     #[test]
-    fn a_version_below_1_37_is_told_of() {
+    fn before_1_37_the_feature_gate_is_named() {
         for (major, minor, zero) in
             [("1", "36", false), ("1", "37", true), ("1", "37+", true), ("1", "100", true), ("2", "0", true)]
         {
             let answer = json!({"major": major, "minor": minor, "gitVersion": "v"});
-            let level = if zero { Level::Ok } else { Level::Warn };
-            assert_eq!(version("s", Some(&answer)).level, level);
+            let finding = version("s", Some(&answer));
+            assert_eq!(finding.level, Level::Ok);
+            assert_eq!(finding.text.contains("HPAScaleToZero"), !zero, "{}", finding.text);
         }
         assert_eq!(version("s", None).level, Level::Warn);
     }

@@ -10,7 +10,7 @@ use depthgauge_emulator::queue::EmulatedQueue;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::asker::Asker;
-use crate::hpa::{self, Answer, Metric, Spec, Target, Tolerance, Workload};
+use crate::hpa::{self, Answer, Controller, Metric, Spec, Target, Tolerance, Workload};
 use crate::metric::quantity::Quantity;
 
 /// A line is printed, the workers work and the HPA looks, once a second.
@@ -118,7 +118,7 @@ impl Script {
     fn take_in(&mut self, sum: Quantity) {
         self.count.answers += 1;
         let metric = Metric { target: TARGET, answer: Answer::Sum(sum.milli()) };
-        self.replicas = hpa::desired(&HPA, &Workload::settled(self.replicas), &[metric]).replicas;
+        self.replicas = hpa::desired(Controller::NEWEST, &HPA, &Workload::settled(self.replicas), &[metric]).replicas;
         self.count.most_replicas = self.count.most_replicas.max(self.replicas);
         if sum > Quantity::ZERO
             && let Some(burst) = self.count.unseen.take()

@@ -89,6 +89,8 @@ fn write_metric(
         write_steps(out, proposal, target, spec, workload);
     } else if proposal == Some(&Err(NoProposal::NoPods)) {
         let _ = writeln!(out, "  proposes  nothing: the workload's selector matches no pod");
+    } else if proposal == Some(&Err(NoProposal::Overflow)) {
+        let _ = writeln!(out, "  proposes  more replicas than fit into 32 bits");
     }
 }
 
@@ -156,9 +158,11 @@ fn write_steps(out: &mut String, proposal: &Proposal, target: Target, spec: &Spe
 }
 
 fn write_remembered(out: &mut String, seen: &Seen<'_>) {
+    let stale =
+        if seen.hpa.written().is_status_stale() { ", which was before the latest change of the HPA" } else { "" };
     let _ = writeln!(
         out,
-        "\nStabilization and scaling policies depend on the history of the controller. Its conditions at the last sync:"
+        "\nStabilization and scaling policies depend on the history of the controller. Its conditions at the last sync{stale}:"
     );
     let mut any = false;
     for condition in seen.hpa.written().conditions().filter(|condition| REMEMBERED.contains(&condition.name)) {

@@ -8,12 +8,14 @@ use crate::cli::autoscaler::warnings::Waiting;
 use crate::cli::autoscaler::{Autoscaler, Question};
 use crate::cli::told::Item;
 use crate::cli::wire::Trouble;
-use crate::hpa::{self, Answer, Desired, NoProposal, Proposal, Target, Workload};
+use crate::hpa::{self, Answer, Controller, Desired, NoProposal, Proposal, Target, Workload};
 use crate::metric::quantity::Quantity;
 
 /// An HPA, its workload and its metrics at one moment.
 pub(super) struct Seen<'o> {
     pub(super) hpa: &'o Autoscaler<'o>,
+    /// How the HPA controller of the cluster counts.
+    pub(super) controller: Controller,
     /// The workload, or why it is not known.
     pub(super) workload: Result<Workload, String>,
     /// One for each metric of the HPA.
@@ -49,7 +51,7 @@ impl Seen<'_> {
     pub(super) fn desired(&self) -> Result<Desired, &str> {
         let workload = self.workload.as_ref().map_err(String::as_str)?;
         let metrics: Vec<hpa::Metric> = self.heard.iter().map(Heard::metric).collect();
-        Ok(hpa::desired(&self.hpa.written().sizes(), workload, &metrics))
+        Ok(hpa::desired(self.controller, &self.hpa.written().sizes(), workload, &metrics))
     }
 
     /// Whether there are External metrics and each has a value.

@@ -7,7 +7,7 @@ use super::verdict;
 use crate::cli::failure::Failure;
 use crate::cli::finding::{Finding, Level, one_line};
 use crate::cli::told::{self, Item};
-use crate::hpa::Target;
+use crate::hpa::{Desired, Target};
 use crate::metric::quantity::Quantity;
 
 /// The verdict about an HPA that was listed before and is not any more.
@@ -29,7 +29,7 @@ pub(super) struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replicas: Option<i32>,
     /// The size that the metrics lead to, within `minReplicas` and `maxReplicas` and before stabilization and
-    /// scaling policies. Absent if the workload can't be read.
+    /// scaling policies. Absent if it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) desired: Option<i32>,
     /// What the HPA does, and why it does not scale.
@@ -79,7 +79,7 @@ impl Summary {
                 && !findings.iter().any(is_failure),
             metrics,
             replicas: seen.workload.as_ref().ok().map(|workload| workload.wanted),
-            desired: desired.map(|desired| desired.replicas),
+            desired: desired.filter(Desired::is_known).map(|desired| desired.replicas),
             verdict,
             findings,
         }

@@ -32,6 +32,7 @@ pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> 
             (None, Some(not_asked)) => format!("unknown: {not_asked} is not queried"),
             (None, None) => format!("stays at {now}: no usable metric"),
         },
+        Why::Overflow { by } => format!("unknown: {} is for more replicas than fit into 32 bits", title(seen, by)),
         Why::Metrics { proposed, lower_bound, .. } => {
             let limit = if proposed > spec.max {
                 format!(": maxReplicas limits {proposed}")
@@ -84,6 +85,10 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
             vec![format!("The desired size is {then}: {now} is fewer than minReplicas, whatever the metrics are.")]
         }
         Why::Held => vec![held(seen, now, desired)],
+        Why::Overflow { by } => vec![format!(
+            "The desired size is unknown: {} is for more replicas than fit into 32 bits, and the HPA controller of this version of Kubernetes does not check that. On amd64 it then goes by the other metrics or to minReplicas, on arm64 to maxReplicas. Use a larger target.",
+            title(seen, by)
+        )],
         Why::Metrics { by, proposed, lower_bound } => {
             let mut lines = vec![asks(now, then, lower_bound)];
             if desired.proposals.len() > 1 {

@@ -28,12 +28,14 @@ pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Vers
     Ok(Workload { wanted: number("spec"), exist: number("status"), ready, scaled_to_zero: looks_at_zero(hpa, version) })
 }
 
-/// Whether its controller looks at metrics while the workload is at 0. Before there was a condition
-/// for it, `minReplicas: 0` was enough (`reconcileAutoscaler` of Kubernetes 1.35).
+/// Whether its controller reads metrics while the workload is at 0: by a condition, and before 1.36, which has
+/// none, with `minReplicas: 0` (`reconcileAutoscaler` of Kubernetes 1.35).
 fn looks_at_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> bool {
     let written = hpa.written();
+    if version.is_some_and(|version| !version.tells_scaled_to_zero()) {
+        return written.sizes().min == 0;
+    }
     written.has_scaled_to_zero()
-        || (written.sizes().min == 0 && version.is_some_and(|version| !version.tells_scaled_to_zero()))
 }
 
 /// Where objects of its kind are, which only discovery knows.
@@ -84,7 +86,9 @@ mod tests {
             (0, None, "37", false),
             (0, None, "36", false),
             (0, None, "35", true),
+            (0, Some("False"), "35", true),
             (1, None, "35", false),
+            (1, Some("True"), "35", false),
             (0, None, "", false),
         ] {
             let conditions: Vec<_> =

@@ -8,6 +8,7 @@ use super::*;
 use crate::cli::autoscaler::{Autoscaler, Metric};
 use crate::cli::told;
 use crate::cli::wire::Trouble;
+use crate::hpa::Controller;
 
 fn object(target: &Value) -> Value {
     json!({
@@ -31,10 +32,16 @@ fn average() -> Value {
 }
 
 fn account(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
-    account_with(object, replicas, answers, &[])
+    account_with(Controller::NEWEST, object, replicas, answers, &[])
 }
 
-fn account_with(object: &Value, replicas: i32, answers: &[Result<Value, String>], changes: &[(&str, &str)]) -> String {
+fn account_with(
+    controller: Controller,
+    object: &Value,
+    replicas: i32,
+    answers: &[Result<Value, String>],
+    changes: &[(&str, &str)],
+) -> String {
     let hpa = Autoscaler::in_test(object);
     let workload = Workload { scaled_to_zero: hpa.written().has_scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
@@ -48,7 +55,7 @@ fn account_with(object: &Value, replicas: i32, answers: &[Result<Value, String>]
     let heard = heard.collect();
     let now = "2026-11-22T14:00:05Z".parse().unwrap();
     let next_changes = changes.iter().map(|(title, change)| ((*title).to_owned(), (*change).to_owned())).collect();
-    write(&Seen { hpa: &hpa, workload: Ok(workload), heard, next_changes, now }, &[])
+    write(&Seen { hpa: &hpa, controller, workload: Ok(workload), heard, next_changes, now }, &[])
 }
 
 fn value(value: &str) -> Result<Value, String> {
@@ -182,10 +189,39 @@ fn beside_another_apis_metric_the_number_is_a_lower_bound() {
 }
 
 #[test]
+fn more_replicas_than_fit_are_a_size_or_unknown_by_the_version() {
+    let object = object(&json!({"value": "1m"}));
+    let overflow = Controller { saturates: false, ..Controller::NEWEST };
+    let text = account_with(overflow, &object, 3, &[value("5M")], &[]);
+    assert!(text.contains("\n  proposes  more replicas than fit into 32 bits\n"), "{text}");
+    assert!(
+        text.contains("\nThe desired size is unknown: oci_queue_length{queue=orders} is for more replicas"),
+        "{text}"
+    );
+    let text = account(&object, 3, &[value("5M")]);
+    assert!(text.contains("\nThe desired size is 10; the current size is 3.\n"), "{text}");
+}
+
+#[test]
+fn conditions_of_an_earlier_change_are_said_to_be_so() {
+    let mut object = average();
+    object["metadata"]["generation"] = json!(2);
+    for (observed, stale) in [(1, true), (2, false)] {
+        object["status"]["observedGeneration"] = json!(observed);
+        let text = account(&object, 3, &[value("17")]);
+        assert_eq!(
+            text.contains("at the last sync, which was before the latest change of the HPA:\n"),
+            stale,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_change_that_is_known_in_advance_follows_the_answer() {
     let change = "0 at 2026-11-22T17:00:00Z (Sun 2026-11-22 18:00 Europe/Berlin)";
     let changes = [("oci_queue_length{queue=orders}", change)];
-    let text = account_with(&average(), 3, &[value("17")], &changes);
+    let text = account_with(Controller::NEWEST, &average(), 3, &[value("17")], &changes);
     assert!(text.contains(&format!("T14:00:04Z\n  next      {change}\n  ratio ")), "{text}");
 }
 
@@ -194,7 +230,8 @@ fn a_workload_that_cannot_be_read_leaves_the_answers() {
     let object = average();
     let hpa = Autoscaler::in_test(&object);
     let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
-    let seen = Seen { hpa: &hpa, workload: Err("forbidden".into()), heard: Vec::new(), next_changes, now };
+    let workload = Err("forbidden".into());
+    let seen = Seen { hpa: &hpa, controller: Controller::NEWEST, workload, heard: Vec::new(), next_changes, now };
     let text = write(&seen, &[]);
     assert!(text.contains("now         unknown: forbidden") && text.contains("The desired size is unknown"), "{text}");
 }
@@ -237,8 +274,8 @@ fn a_selector_that_the_controller_refuses_has_no_answer() {
     let [question] = &hpa.our_questions()[..] else { panic!("one question") };
     let heard = vec![Heard::Asked { answer: Err(question.path().unwrap_err()), question: question.clone() }];
     let workload = Ok(Workload::settled(3));
-    let (next_changes, now) = (HashMap::new(), Timestamp::UNIX_EPOCH);
-    let text = write(&Seen { hpa: &hpa, workload, heard, next_changes, now }, &[]);
+    let (controller, next_changes, now) = (Controller::NEWEST, HashMap::new(), Timestamp::UNIX_EPOCH);
+    let text = write(&Seen { hpa: &hpa, controller, workload, heard, next_changes, now }, &[]);
     assert!(
         text.contains("  answer    none: the HPA controller refuses its selector and requests nothing: "),
         "{text}"
