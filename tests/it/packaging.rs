@@ -136,3 +136,19 @@ fn workflows_run_scripts_that_exist() {
     }
     assert!(count >= 3, "{count}");
 }
+
+#[test]
+fn each_smoke_test_is_a_test() {
+    let list = read(&root("tests/it/e2e/smoke.txt"));
+    let names: Vec<&str> = list
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_once(' ').expect("a test, and what it is about").0)
+        .collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let (module, function) = name.rsplit_once("::").unwrap();
+        let code = read(&root(&format!("tests/it/{}.rs", module.replace("::", "/"))));
+        assert!(code.contains(&format!("]\nasync fn {function}() {{")), "{name}");
+    }
+}

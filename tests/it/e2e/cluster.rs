@@ -16,6 +16,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// Far more than kube-apiserver takes to serve a new kind.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The variable with the version of Kubernetes that clusters have, such as `1.34`. Without it, they have the
+/// newest that `hack/cluster` has.
+const VERSION: &str = "KUBERNETES_VERSION";
+
 /// kubectl, of which there is one version for all clusters.
 static KUBECTL: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = run(script("hack/cluster").arg("build"));
@@ -38,11 +42,19 @@ pub struct Said {
     pub stderr: String,
 }
 
+/// Whether clusters have this minor version of Kubernetes 1, or a newer one.
+pub fn is_at_least(minor: u32) -> bool {
+    let Ok(version) = std::env::var(VERSION) else { return true };
+    let has = version.strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+    has.unwrap_or_else(|| panic!("{VERSION}={version}")) >= minor
+}
+
 impl Cluster {
     /// Starts one of its own; the name tells tests apart, the flags are those of `hack/cluster up`.
     pub fn up(name: &str, flags: &[&str]) -> Self {
         let name = format!("e2e-{name}");
-        let up = run(script("hack/cluster").arg("up").arg(&name).args(flags));
+        let version = std::env::var(VERSION).map(|version| ["--version".to_owned(), version]);
+        let up = run(script("hack/cluster").arg("up").arg(&name).args(flags).args(version.iter().flatten()));
         if !up.ok {
             down(&name);
             panic!("hack/cluster up: {}", up.stderr);

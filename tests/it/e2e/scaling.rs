@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::{eventually, eventually_or, pause};
-use super::world::{Place, QUEUE_ID, World};
+use super::cluster::{eventually, eventually_or, is_at_least, pause};
+use super::world::{Place, QUEUE_ID, World, condition};
 
 /// The controller's default interval between two looks at an HPA.
 const SYNC: Duration = Duration::from_secs(15);
@@ -101,9 +101,16 @@ fn await_replicas(world: &World, name: &str, count: u64, within: Duration) {
     eventually_or(what, within, || (world.replicas_of(name) == count).then_some(()));
 }
 
+/// By the HPA itself, which has a condition for that from 1.36 on.
 fn await_scaled_to_zero(world: &World, name: &str) {
-    eventually("the HPA says ScaledToZero", SYNC * 2, || {
-        (world.condition_of(name, "ScaledToZero", "status") == "True").then_some(())
+    eventually("the HPA has scaled to zero", SYNC * 2, || {
+        let hpa = world.hpa(name);
+        let knows = if is_at_least(36) {
+            condition(&hpa, "ScaledToZero", "status") == "True"
+        } else {
+            hpa["status"]["desiredReplicas"] == 0 && condition(&hpa, "ScalingActive", "status") == "True"
+        };
+        knows.then_some(())
     });
 }
 

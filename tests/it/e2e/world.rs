@@ -190,12 +190,12 @@ impl World {
 
     /// A field of one of the conditions of the example's HPA.
     pub fn condition(&self, kind: &str, field: &str) -> String {
-        self.condition_of("dummy", kind, field)
+        condition(&self.hpa("dummy"), kind, field)
     }
 
-    /// The same for another HPA.
-    pub fn condition_of(&self, name: &str, kind: &str, field: &str) -> String {
-        condition(&self.cluster.read(&format!("{HPAS}/{name}")).expect("the HPA"), kind, field)
+    /// An HPA in namespace `shop`.
+    pub fn hpa(&self, name: &str) -> Value {
+        self.cluster.read(&format!("{HPAS}/{name}")).expect("the HPA")
     }
 
     /// The value that the aggregator answers with, if it is one.
