@@ -79,14 +79,20 @@ class Prometheus(Program):
             "prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/tsdb",
             f"--web.listen-address=127.0.0.1:{self.port}"])
 
-    def series(self, number):
-        """How many series a query has."""
+    def rates(self, number):
+        """The rates of a query by service, once there are any."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", f"/api/v1/query?query={quote(query(number))}")
-            return len(json.load(connection.getresponse())["data"]["result"])
+            result = json.load(connection.getresponse())["data"]["result"]
+            return {int(series["metric"]["service"][1:]): float(series["value"][1]) for series in result}
         except (OSError, ValueError, KeyError):
-            return 0
+            return {}
+
+    def has_constant_rates(self, services):
+        """Whether the range of the rates is full of samples: before, they grow."""
+        rates = self.rates(QUERIES - 1)
+        return len(rates) == services and all(rate > 0.95 * (service + 1) for service, rate in rates.items())
 
 
 class Queries(Front):
@@ -263,10 +269,9 @@ def measure(options, folder):
     running.append(prometheus)
     try:
         until = time.monotonic() + PATIENCE
-        # A rate needs two scrapes.
-        while prometheus.series(QUERIES - 1) < services:
+        while not prometheus.has_constant_rates(services):
             if time.monotonic() > until:
-                die(f"Prometheus has no series: {prometheus.log.read_text(errors='replace')[-2000:]}")
+                die(f"Prometheus has no constant rates: {prometheus.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.5)
         rows, seen = [], {}
         for title, kind in (("prometheus-adapter", Adapter), ("depthgauge", Depthgauge)):
