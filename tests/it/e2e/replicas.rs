@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::asker::{Asker, hpa_controller, hpa_controller_by_front_proxy};
-use super::cluster::{eventually, kubectl};
+use super::cluster::{eventually, is_at_least, kubectl};
 use super::netns::Netns;
 use super::proxy::{Proxy, watch_readiness};
 use super::world::{METRIC_PATH, Place, QUEUE_ID, Server, World};
@@ -195,8 +195,21 @@ fn publish_endpoints(cluster: &Path, pods: [Ipv4Addr; 2], ready: &[bool]) {
         "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
         "endpoints": endpoints.collect::<Vec<_>>(),
     });
+    // Before 1.34, the aggregator goes to what the Endpoints of the Service name.
+    let of = |is_ready: bool| {
+        let pods = pods.iter().zip(ready).filter(|(_, ready)| **ready == is_ready);
+        pods.map(|(pod, _)| serde_json::json!({"ip": pod})).collect::<Vec<_>>()
+    };
+    let endpoints = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": "depthgauge", "namespace": "depthgauge"},
+        "subsets": [{"addresses": of(true), "notReadyAddresses": of(false), "ports": [{"name": "https", "port": 6443}]}],
+    });
+    let items = if is_at_least(34) { vec![slice] } else { vec![slice, endpoints] };
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), slice.to_string()).unwrap();
+    std::fs::write(file.path(), list.to_string()).unwrap();
     let said = kubectl(cluster, &["apply", "-f", file.path().to_str().unwrap()]);
     assert!(said.ok, "{}", said.stderr);
 }
