@@ -375,6 +375,10 @@ mod tests {
             let error = own(key).current().await.err().unwrap();
             assert!(error.to_string().contains(wrong) && !error.may_pass(), "{error}");
         }
+        // A key in one line: no message repeats it.
+        std::fs::write(file("one-line.key"), "-----BEGIN PRIVATE KEY-----s3cr3t").unwrap();
+        let error = own("one-line.key").current().await.err().unwrap().to_string();
+        assert_eq!(error, "cannot serve the certificate: no private key in PEM form found");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 use crate::metric::quantity::Quantity;
 
@@ -237,6 +240,42 @@ impl Node {
         amount
     }
 
+    /// Its keys as a `T` of serde. A value that `T` does not have is a problem at its position. The message does
+    /// not repeat the value, because it can be a secret.
+    pub fn decoded<T: DeserializeOwned>(&self, problems: &mut Problems) -> Option<T> {
+        self.fields(problems)?;
+        let decoded: Result<T, serde_path_to_error::Error<serde_json::Error>> =
+            serde_path_to_error::deserialize(self.to_json());
+        let error = match decoded {
+            Ok(decoded) => return Some(decoded),
+            Err(error) => error,
+        };
+        let mut node = self;
+        for segment in error.path() {
+            let Some(inner) = node.inner(segment) else { break };
+            node = inner;
+        }
+        let path = error.path();
+        problems.add(
+            node.at,
+            match error.inner().to_string().strip_prefix("missing field ") {
+                Some(key) => format!("`{path}` has no {key}"),
+                None => format!("`{path}` must not be {}", node.kind()),
+            },
+        );
+        None
+    }
+
+    fn inner(&self, segment: &Segment) -> Option<&Self> {
+        match (&self.value, segment) {
+            (Value::List(items), Segment::Seq { index }) => items.get(*index),
+            (Value::Map(entries), Segment::Map { key }) => {
+                entries.iter().find(|(name, ..)| name == key).map(|(.., node)| node)
+            }
+            _ => None,
+        }
+    }
+
     /// As JSON, for values that have their own decoder and need no positions.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
@@ -363,6 +402,16 @@ impl<'n> Fields<'n> {
             }
         }
     }
+}
+
+/// What is wrong with JSON, and where, without the value that serde repeats: it can be a secret.
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Data => "not the expected JSON",
+        Category::Eof => "the JSON is incomplete",
+        Category::Io | Category::Syntax => "not JSON",
+    };
+    format!("{what} at line {}, column {}", error.line(), error.column())
 }
 
 fn unknown(key: &str, meant: Option<&str>) -> String {

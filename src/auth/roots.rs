@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::document::json_fault;
 use crate::request::{CHAIN_MAX, Cause, Peer, Purpose, Standing, Subject, Untrusted, shortened};
 
 /// The ConfigMap in which Kubernetes publishes what an aggregated API server needs: its namespace
@@ -253,7 +254,7 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 fn strings(data: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<String>, BadConfigMap> {
     // Empty is none, as in Go's library.
     let Some(json) = data.get(key).filter(|json| !json.is_empty()) else { return Ok(Vec::new()) };
-    serde_json::from_str(json).map_err(|error| BadConfigMap { key, problem: error.to_string() })
+    serde_json::from_str(json).map_err(|error| BadConfigMap { key, problem: json_fault(&error) })
 }
 
 #[cfg(test)]
@@ -300,6 +301,12 @@ mod tests {
 
     fn is_trusted(roots: &Roots, peer: &Peer, now: Timestamp) -> bool {
         roots.judge(Purpose::FrontProxy, peer, now).found.is_ok()
+    }
+
+    #[test]
+    fn a_fault_of_the_config_map_has_its_place_and_no_value() {
+        let data = [("names".to_owned(), "[7]".to_owned())].into();
+        assert_eq!(strings(&data, "names").unwrap_err().problem, "not the expected JSON at line 1, column 2");
     }
 
     #[test]

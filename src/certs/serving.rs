@@ -75,8 +75,10 @@ pub(super) fn serving(pair: &Pair, ca: Ca) -> Result<Serving, CertsError> {
 fn certified(pair: &Pair) -> Result<CertifiedKey, CertsError> {
     let serve = |error: String| CertsError::Serve(error);
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| serve(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| serve(error.to_string()))?;
+    // The errors of these decoders repeat lines of the file, which can be the key.
+    let chain = chain.map_err(|_| serve("the certificate is not PEM".to_owned()))?;
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes());
+    let key = key.map_err(|_| serve("no private key in PEM form found".to_owned()))?;
     CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|error| serve(error.to_string()))
 }

@@ -6,11 +6,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::{env, fs, io};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use kube::config::{Cluster, Kubeconfig};
 
 use super::failure::Failure;
 use crate::document::{Node, Problems};
+
+const NOT_A_KUBECONFIG: &str = "this file can't be used as a kubeconfig: correct it, or name another one";
 
 /// Which entries of the kubeconfig apply.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -35,12 +37,11 @@ pub(super) fn read(file: &Path) -> Result<Kubeconfig> {
 fn parse(file: &Path, text: io::Result<String>) -> Result<Kubeconfig> {
     let text = text.with_context(|| format!("cannot read {}", file.display()))?;
     let mut problems = Problems::default();
-    let Some(node) = Node::parse(&text, &mut problems) else {
+    let kubeconfig = Node::parse(&text, &mut problems).and_then(|node| node.decoded(&mut problems));
+    let Some(kubeconfig) = kubeconfig else {
         let lines: Vec<_> = problems.lines().map(|line| format!("{}:{line}", file.display())).collect();
-        return Err(anyhow!(lines.join("\n")));
+        return Err(Failure::new(lines.join("\n")).hint(NOT_A_KUBECONFIG).into());
     };
-    let kubeconfig =
-        serde_json::from_value(node.to_json()).with_context(|| format!("{} is not a kubeconfig", file.display()))?;
     Ok(beside(file.parent().unwrap_or(Path::new("")), kubeconfig))
 }
 
@@ -251,12 +252,22 @@ contexts:
     fn what_is_wrong_with_a_file_has_its_name() {
         let folder = tempfile::tempdir().unwrap();
         for (text, words) in
-            [("a: [", "config:2:1: not YAML"), ("", "the file is empty"), ("clusters: 7", "is not a kubeconfig")]
+            [("a: [", "config:2:1: not YAML"), ("", "the file is empty"), ("clusters: 7", "config:1:11: `clusters`")]
         {
             let file = folder.path().join("config");
             fs::write(&file, text).unwrap();
             let said = format!("{:#}", read(&file).unwrap_err());
             assert!(said.contains(words) && said.contains("config"), "{said}");
+        }
+        for (text, at) in [
+            ("s3cr3t", "config:1:1: expected a mapping"),
+            ("users: [{name: u, user: s3cr3t}]", "config:1:25: `users[0].user` must not be a string"),
+            ("users:\n- name: u\n  user: {token: [s3cr3t]}", "config:3:17: `users[0].user.token` "),
+        ] {
+            let file = folder.path().join("config");
+            fs::write(&file, text).unwrap();
+            let said = format!("{:#}", read(&file).unwrap_err());
+            assert!(said.contains(at) && !said.contains("s3cr3t"), "{said}");
         }
         let said = format!("{:#}", read(&folder.path().join("absent")).unwrap_err());
         assert!(said.starts_with("cannot read ") && said.contains("absent"), "{said}");

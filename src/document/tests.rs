@@ -112,3 +112,41 @@ fn what_is_no_single_document() {
         assert_eq!(problems.lines().collect::<Vec<_>>(), [line]);
     }
 }
+
+#[test]
+fn a_value_that_serde_refuses_is_named_by_its_key_and_never_repeated() {
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only decoded")]
+    struct Outer {
+        users: Vec<Inner>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only decoded")]
+    struct Inner {
+        name: String,
+        number: Option<u8>,
+    }
+    for (text, problem) in [
+        ("users: [{name: a, number: 7}]", None),
+        ("s3cr3t", Some("1:1: expected a mapping, got a string")),
+        ("users: s3cr3t", Some("1:8: `users` must not be a string")),
+        ("users:\n- name: a\n- s3cr3t", Some("3:3: `users[1]` must not be a string")),
+        ("users:\n- {name: a, number: s3cr3t}", Some("2:21: `users[0].number` must not be a string")),
+        ("users: [{number: 7}]", Some("1:9: `users[0]` has no `name`")),
+    ] {
+        let mut problems = Problems::default();
+        let decoded = Node::parse(text, &mut problems).unwrap().decoded::<Outer>(&mut problems);
+        assert_eq!((decoded.is_some(), problems.lines().next().as_deref()), (problem.is_none(), problem), "{text}");
+    }
+}
+
+#[test]
+fn a_fault_of_json_has_its_place_and_no_value() {
+    for (text, fault) in [
+        (r#"["a", "s3cr3t"]"#, "not the expected JSON at line 1, column 4"),
+        ("s3cr3t", "not JSON at line 1, column 1"),
+        ("[1,", "the JSON is incomplete at line 1, column 3"),
+    ] {
+        assert_eq!(json_fault(&serde_json::from_str::<Vec<u8>>(text).unwrap_err()), fault, "{text}");
+    }
+}

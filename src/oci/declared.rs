@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::config_file::expand_home;
 use super::environment::Environment;
 use super::region::{Home, Region};
+use crate::document::json_fault;
 
 const FILE: &str = "~/.oci/regions-config.json";
 const VARIABLE: &str = "OCI_REGION_METADATA";
@@ -92,7 +93,7 @@ pub(super) fn guessed(env: &Environment<'_>, text: &str) -> Option<Home> {
 
 fn parse<'t, T: Deserialize<'t>>(text: &'t str, place: &str) -> Result<T, RegionError> {
     serde_json::from_str(text)
-        .map_err(|error| RegionError::Malformed { place: place.to_owned(), problem: error.to_string() })
+        .map_err(|error| RegionError::Malformed { place: place.to_owned(), problem: json_fault(&error) })
 }
 
 fn search(regions: &[Described], wanted: &str, place: &str) -> Result<Option<Home>, RegionError> {
@@ -172,6 +173,9 @@ mod tests {
             let said = found(&[(VARIABLE, bad)], "ap-sydney-2").unwrap_err();
             assert!(said.starts_with("OCI_REGION_METADATA: ") && said.contains("regionIdentifier"), "{said}");
         }
+        let said = found(&[(VARIABLE, "\"s3cr3t\"")], "ap-sydney-2").unwrap_err();
+        assert!(said.starts_with("OCI_REGION_METADATA: not the expected JSON at line 1, column 8"), "{said}");
+        assert!(!said.contains("s3cr3t"), "{said}");
         for (realm, region) in [("e@vil.com", "atlantis-1"), ("example.com", "at/lantis"), ("example.com", "a..b")] {
             assert!(found(&[(DEFAULT_REALM, realm)], region).is_err(), "{realm} {region}");
         }

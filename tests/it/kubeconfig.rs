@@ -386,3 +386,20 @@ async fn a_refused_connection_names_the_address() {
         assert!(all.contains(reason) && !all.contains("ServiceError"), "{command:?}: {all}");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_no_kubeconfig_is_named_with_the_place_and_never_quoted() {
+    let home = good_home();
+    home.write("token", "s3cr3t-token-value\n");
+    home.write("wrong", "users:\n- name: u\n  user: s3cr3t-in-user\n");
+    let hint = "hint: this file can't be used as a kubeconfig: correct it, or name another one";
+    for (file, place) in
+        [("token", "1:1: expected a mapping, got a string"), ("wrong", "3:9: `users[0].user` must not be a string")]
+    {
+        let flag = format!("--kubeconfig={file}");
+        let ended = home.run(&["get", "oci_queue_length", &flag]).await;
+        assert_eq!(ended.stderr, format!("error: --kubeconfig: {file}:{place}\n{hint}"));
+        let refusal = expect_refusal(&serve_in(&home, &[], &["--config=config.yaml", &flag]).ended().await);
+        assert_eq!(refusal, format!("--kubeconfig: {file}:{place}\n{hint}"));
+    }
+}

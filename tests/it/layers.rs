@@ -9,13 +9,15 @@ use crate::imports::{Import, imports};
 /// `cli` may import from all modules and none from `cli`. A module without a line imports from none.
 const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["request"]),
-    ("auth", &["request", "refusal", "health", "rbac"]),
+    // What is wrong with JSON of the identity ConfigMap.
+    ("auth", &["request", "refusal", "health", "rbac", "document"]),
     ("selector", &["metric"]),
     // Reads values.
     ("document", &["metric"]),
     // Its credentials and certificates are files that are followed.
     ("http", &["upstream", "watched"]),
-    ("oci", &["http", "upstream", "watched"]),
+    // Its files with regions are JSON.
+    ("oci", &["http", "upstream", "watched", "document"]),
     ("azure", &["http", "upstream", "watched"]),
     // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from, and decodes
     // what a program exposes.

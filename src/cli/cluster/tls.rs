@@ -50,7 +50,8 @@ fn identity(user: &AuthInfo) -> Result<Option<CertifiedKey>> {
         (None, Some(_)) => bail!("the client key has no certificate"),
     };
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| anyhow!("client certificate: {error}"))?;
+    // The errors of these decoders repeat lines of the file.
+    let chain = chain.map_err(|_| anyhow!("client certificate: it is not PEM"))?;
     let leaf = chain.first().ok_or_else(|| anyhow!("client certificate: no PEM certificate in it"))?;
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| anyhow!("client certificate: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| anyhow!("client key: no PEM private key in it"))?;
@@ -65,7 +66,7 @@ fn identity(user: &AuthInfo) -> Result<Option<CertifiedKey>> {
 /// Inline data comes before a file.
 fn pem(data: Option<&str>, file: Option<&str>) -> Result<Option<Vec<u8>>> {
     match (data.filter(|data| !data.is_empty()), file.filter(|file| !file.is_empty())) {
-        (Some(data), _) => Ok(Some(BASE64_STANDARD.decode(data).context("it is not base64")?)),
+        (Some(data), _) => Ok(Some(BASE64_STANDARD.decode(data).map_err(|_| anyhow!("it is not base64"))?)),
         (None, Some(file)) => Ok(Some(fs::read(file).with_context(|| format!("cannot read {file}"))?)),
         (None, None) => Ok(None),
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::json_path::JsonPath;
 use super::{FORMAT, VALUE, number, trouble};
+use crate::document::json_fault;
 use crate::exposition::{self, SeriesSelector};
 use crate::http::Response;
 use crate::source::chosen::{Number, Point};
@@ -140,10 +141,7 @@ const TEXT_MAX: usize = 4 << 20;
 fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
     // Messages of serde repeat what they found, which may be a secret.
     if format == Format::Json {
-        return serde_json::from_slice(body).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            trouble::invalid("json", &format!("{:?} error at line {line}, column {column}", error.classify()))
-        });
+        return serde_json::from_slice(body).map_err(|error| trouble::invalid("json", &json_fault(&error)));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },

@@ -9,6 +9,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::sentence::{is_word, without_label_sets};
+use crate::document::json_fault;
 use crate::source::chosen::{Number, Point};
 
 /// How much of a warning the log shows, in bytes.
@@ -65,9 +66,7 @@ struct Series {
 /// The values of an answer. `partial`: also of one that has warnings.
 pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable> {
     // Serde's own messages repeat what they found, which may be a secret.
-    let invalid = |error: serde_json::Error| {
-        Unusable::Invalid(format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column()))
-    };
+    let invalid = |error: serde_json::Error| Unusable::Invalid(json_fault(&error));
     let Document { status, data, error_type, warnings, is_partial } = serde_json::from_slice(body).map_err(invalid)?;
     if status == "error" {
         let word = error_type.filter(|text| is_word(text));
