@@ -54,9 +54,9 @@
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{pre,report}.rs   before an install; lines, sections or a document
 //!   cli/get.rs; cli/get/{origin,list,print,watch}.rs   a metric as an HPA gets it; cluster or sources; all metrics; how they are printed
-//!   cli/explain.rs; cli/explain/{name,workload,seen,account,verdict}.rs   one HPA: how it is named; what it scales; what was read; its arithmetic, in text; what follows
+//!   cli/explain.rs; cli/explain/{name,seen,account,verdict}.rs   one HPA: how it is named; what was read; its arithmetic, in text; what follows
 //!   cli/explain/{summary,overview}.rs   all HPAs: one in a line; their lines, and what changes
-//!   cli/autoscaler.rs; cli/autoscaler/warnings.rs   an HPA as it is written; what is wrong with it; pure
+//!   cli/autoscaler.rs; cli/autoscaler/{warnings,workload}.rs   an HPA as it is written; what is wrong with it, pure; what it scales
 //!   cli/{finding,told,kubernetes,wire}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
 //!   cli/{failure,output,table,help}.rs   errors with hints and exit codes; `-o`; tables; groups of commands, and sections of manual pages
 //!   cli/{config,demo,emulate,unregister,version,completion,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs

@@ -16,6 +16,7 @@ use crate::zero;
 use crate::zero::workload::Workload;
 
 pub(super) mod warnings;
+pub(super) mod workload;
 
 /// An `autoscaling/v2` HorizontalPodAutoscaler.
 #[derive(Clone, Copy)]
@@ -26,7 +27,11 @@ pub(super) struct Autoscaler<'o> {
 }
 
 /// The metrics that depthgauge has, as discovery lists them.
-pub(super) struct Metrics(MetricSet);
+pub(super) struct Metrics {
+    set: MetricSet,
+    /// Whether depthgauge itself has listed them. Otherwise, those whose names the config chooses are missing.
+    is_complete: bool,
+}
 
 /// One entry of its `metrics`.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,14 +71,14 @@ impl Metrics {
     /// Those that each depthgauge has, and those of an `APIResourceList` that are in our category.
     fn of(list: &Value) -> Self {
         let of = |category| told::listed(list, category).map(MetricName::chosen);
-        Self(MetricSet {
-            all: of(CATEGORY).chain(fixed_metrics(KINDS)).collect(),
-            of_pods: of(PODS_CATEGORY).collect(),
-        })
+        // The list of depthgauge is never empty.
+        let is_complete = of(CATEGORY).next().is_some();
+        let all = of(CATEGORY).chain(fixed_metrics(KINDS)).collect();
+        Self { set: MetricSet { all, of_pods: of(PODS_CATEGORY).collect() }, is_complete }
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.all.contains(name)
+        self.set.all.contains(name)
     }
 }
 
@@ -127,7 +132,7 @@ impl<'o> Autoscaler<'o> {
         Metric::External(Question {
             namespace: self.namespace().to_owned(),
             is_ours: self.ours.has(&entry.name),
-            is_of_pods: self.ours.0.of_pods.contains(entry.name.as_str()),
+            is_of_pods: self.ours.set.of_pods.contains(entry.name.as_str()),
             metric: entry.name,
             selector: requested.selector(),
             target: requested.target,
@@ -149,6 +154,12 @@ impl<'o> Autoscaler<'o> {
         self.questions().into_iter().filter(Question::is_ours).collect()
     }
 
+    /// Whether depthgauge may have to do with it. That includes each External metric: its name can be misspelt,
+    /// and while another server has the API, or none, the names that the config chooses are not known.
+    pub(super) fn may_use_depthgauge(&self) -> bool {
+        !self.questions().is_empty() || self.is_labelled() || warnings::is_misplaced(self)
+    }
+
     /// Whether depthgauge is to scale its workload to zero and back.
     pub(super) fn is_labelled(&self) -> bool {
         zero::autoscaler::is_labelled(self.written())
@@ -164,9 +175,15 @@ impl<'o> Autoscaler<'o> {
         zero::autoscaler::is_paused(self.written())
     }
 
-    /// As scaling to zero reads it; `None` if that ignores it.
+    /// As scaling to zero reads it; `None` if that ignores it. Without the list of depthgauge, each External
+    /// metric can be one of depthgauge.
     pub(super) fn kept(&self) -> Option<zero::autoscaler::Autoscaler> {
-        zero::autoscaler::Autoscaler::of(self.object, &self.ours.0)
+        if self.ours.is_complete {
+            return zero::autoscaler::Autoscaler::of(self.object, &self.ours.set);
+        }
+        let mut possible = self.ours.set.clone();
+        possible.all.extend(self.questions().iter().map(|question| MetricName::chosen(&question.metric)));
+        zero::autoscaler::Autoscaler::of(self.object, &possible)
     }
 }
 
@@ -217,7 +234,10 @@ pub(super) fn has_objects(hpa: Hpa<'_>) -> bool {
 impl<'o> Autoscaler<'o> {
     /// In front of a depthgauge whose config chooses no names of metrics.
     pub(super) fn in_test(object: &Value) -> Self {
-        static METRICS: std::sync::LazyLock<Metrics> = std::sync::LazyLock::new(|| Metrics::of(&Value::Null));
+        static METRICS: std::sync::LazyLock<Metrics> = std::sync::LazyLock::new(|| {
+            let listed = serde_json::json!({"name": "oci_queue_length", "categories": [CATEGORY]});
+            Metrics::of(&serde_json::json!({"resources": [listed]}))
+        });
         let object = serde_json::from_value(object.clone()).unwrap();
         Self { object: Box::leak(Box::new(object)), ours: &METRICS }
     }

@@ -4,6 +4,7 @@
 //! It only reads. What the controller remembers (stabilization, policies) is not visible from outside. It is
 //! shown as the HPA's own conditions report it.
 
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::MissedTickBehavior;
 
-use super::autoscaler::{self, Autoscaler, Metric, Metrics, Question, warnings};
+use super::autoscaler::{self, Autoscaler, Metric, Metrics, Question, warnings, workload};
 use super::cluster::Flags;
 use super::failure::Failure;
 use super::finding::Finding;
 use super::kubernetes::{Version, may_scale_to_zero};
 use super::output::Format;
 use super::told;
-use super::wire::{Trouble, Wire};
+use super::wire::{CHECK, Trouble, Wire};
 use super::{clock, stop_signal};
 use crate::hpa::Controller;
 
@@ -34,7 +35,6 @@ mod overview;
 mod seen;
 mod summary;
 mod verdict;
-mod workload;
 
 use name::Name;
 use overview::Overview;
@@ -55,7 +55,7 @@ Examples:
 
 /// Explain an HPA's scaling decision, or list all HPAs that use depthgauge
 ///
-/// Without a name it prints a line for each HPA that uses depthgauge. READY is whether each of its metrics has
+/// Without a name it prints a line for each HPA with an External metric. READY is whether each of its metrics has
 /// a value. The other columns are the values and targets, the replicas, and what the HPA does.
 ///
 /// Exits with 0 if every HPA is ready, with 1 if one is not or can't be explained, and with 3 if the cluster
@@ -127,10 +127,20 @@ impl Args {
         if watch {
             return cluster.follow(&scope, output).await;
         }
-        let (explained, failure) =
-            cluster.each(&scope, |seen, findings| (account::write(seen, &findings), Summary::of(seen, findings))).await;
+        let is_without_api = Cell::new(false);
+        let make = |seen: &Seen<'_>, findings: Vec<Finding>| {
+            is_without_api.set(is_without_api.get() || seen.is_without_api());
+            (account::write(seen, &findings), Summary::of(seen, findings))
+        };
+        let (explained, failure) = cluster.each(&scope, make).await;
         let (accounts, summaries): (Vec<String>, Vec<Summary>) = explained.into_iter().unzip();
-        let bad = unready(&summaries);
+        // The account of an HPA that is named has the cause already.
+        let hint = match (is_without_api.get(), scope.names.is_empty()) {
+            (true, _) => Some(CHECK),
+            (false, true) => Some("depthgauge explain NAMESPACE/NAME shows the cause"),
+            (false, false) => None,
+        };
+        let bad = unready(&summaries, hint);
         if summaries.is_empty() && failure.is_none() {
             eprintln!("no HPA {}uses depthgauge", scope.place());
         }
@@ -213,7 +223,7 @@ impl Cluster {
                 list.iter().map(|object| Autoscaler { object, ours: &self.metrics }).collect();
             let is_meant = |hpa: &&Autoscaler<'_>| match name {
                 Some(name) => name.fits(hpa),
-                None => !hpa.our_questions().is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa),
+                None => hpa.may_use_depthgauge(),
             };
             let meant: Vec<&Autoscaler<'_>> = all.iter().filter(is_meant).collect();
             failed.extend(name.filter(|_| meant.is_empty()).map(|name| absent(name, namespace, &all)));
@@ -253,7 +263,8 @@ impl Cluster {
             _ => None,
         };
         let mut found = warnings::of(hpa, all, zero);
-        found.extend(warnings::asleep(hpa, seen.waiting(), seen.now));
+        let replicas = seen.workload.as_ref().ok().map(|workload| workload.wanted);
+        found.extend(warnings::asleep(hpa, seen.waiting(), replicas, seen.now));
         found.extend(warnings::contradicted(hpa, seen.has_all_values()));
         for (question, table) in questions.iter().zip(&tables) {
             let Ok(table) = table else { continue };
@@ -267,11 +278,15 @@ impl Cluster {
 
 /// The error of a name that fits no HPA.
 fn absent(name: &Name, namespace: Option<&str>, all: &[Autoscaler<'_>]) -> Failure {
-    let place = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+    let place = namespace.filter(|_| name.namespace.is_none());
+    let place = place.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
     let failure = Failure::new(format!("no HPA {name}{place}"));
-    match &all.iter().map(Autoscaler::name).collect::<Vec<_>>()[..] {
-        [] => failure.hint("name another namespace with -n, or list all HPAs with -A"),
-        names => failure.hint(format!("the HPAs there are {}", names.join(", "))),
+    match (&all.iter().map(Autoscaler::name).collect::<Vec<_>>()[..], name.meant()) {
+        ([], Some(meant)) => {
+            failure.hint(format!("did you mean {meant}? Another word before the slash is a namespace"))
+        }
+        ([], None) => failure.hint("name another namespace with -n, or list all HPAs with -A"),
+        (names, _) => failure.hint(format!("the HPAs there are {}", names.join(", "))),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::cluster::Flags;
 use super::failure::on_one_line;
 use super::output::Format;
-use super::wire::Wire;
+use super::wire::{CHECK, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 use crate::telemetry;
 
@@ -98,7 +98,8 @@ impl Versions {
                 self.server = Some(version.trim_start_matches('v').to_owned());
             }
             Ok(_) => self.error = Some(format!("{GROUP} is served by another server than depthgauge")),
-            Err(trouble) => self.error = Some(format!("{GROUP}: {}", trouble.message())),
+            Err(Trouble::Unserved) => self.error = Some(format!("no server serves {GROUP}; {CHECK}")),
+            Err(trouble) => self.error = Some(format!("{GROUP}: {}", trouble.advised())),
         }
     }
 

@@ -20,7 +20,12 @@ pub(super) const LATE: &str = "no response within";
 /// an APIService.
 const NOBODY: &str = "404 page not found";
 
+/// What kube-apiserver says in plain text, in full or at the begin, where it can't reach the server of a group.
+const AWAY: [&str; 2] = ["service unavailable", "error trying to reach service"];
+
 /// What to do then.
+pub(super) const CHECK: &str = "`depthgauge check` finds the cause";
+/// What to do where no server is registered.
 const UNSERVED: &str =
     "for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it";
 
@@ -111,15 +116,19 @@ impl Wire {
         let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
         match tokio::time::timeout(self.timeout, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-                404 if status.message.trim() == NOBODY => Trouble::Unserved,
-                404 => Trouble::Absent(status.message.clone()),
-                401 => Trouble::Unauthenticated(status.message.clone()),
-                403 => Trouble::Forbidden(status.message.clone()),
-                503 if !status.message.is_empty() => Trouble::Unreachable(status.message.clone()),
-                _ if status.message.is_empty() => Trouble::Other(format!("kube-apiserver answers {}", status.code)),
-                _ => Trouble::Other(status.message.clone()),
-            }),
+            Ok(Err(kube::Error::Api(status))) => {
+                let message = status.message.trim().to_owned();
+                Err(match status.code {
+                    // A document of a group that no server has is a 404 without a text.
+                    404 if ["", NOBODY].contains(&&*message) => Trouble::Unserved,
+                    404 => Trouble::Absent(message),
+                    code if message.is_empty() => Trouble::Other(format!("kube-apiserver answers {code}")),
+                    401 => Trouble::Unauthenticated(message),
+                    403 => Trouble::Forbidden(message),
+                    503 => Trouble::Unreachable(message),
+                    _ => Trouble::Other(message),
+                })
+            }
             Ok(Err(error @ kube::Error::SerdeError(_))) => Err(Trouble::Other(causes(&error))),
             Ok(Err(error)) => Err(Trouble::Unreachable(causes(&error))),
             Err(_) => Err(self.late()),
@@ -147,10 +156,20 @@ impl Trouble {
         }
     }
 
+    /// Whether kube-apiserver has no server for the API, or can't reach it, so that no request has an answer.
+    pub(super) fn is_of_api(&self) -> bool {
+        match self {
+            Self::Unserved => true,
+            Self::Unreachable(message) => AWAY.iter().any(|text| message.starts_with(text)),
+            Self::Absent(_) | Self::Unauthenticated(_) | Self::Forbidden(_) | Self::Other(_) => false,
+        }
+    }
+
     /// The same about a metric, with whom to ask further where `check` has not said it already.
     pub(super) fn advised(&self) -> String {
         let advice = match self {
             Self::Unserved => format!("; {UNSERVED}"),
+            _ if self.is_of_api() => format!("; {CHECK}"),
             _ => String::new(),
         };
         format!("{}{advice}", self.message())
@@ -160,6 +179,7 @@ impl Trouble {
     pub(super) fn failure(&self, what: &str) -> Failure {
         let text = if what.is_empty() { self.message().to_owned() } else { format!("{what}: {}", self.message()) };
         match self {
+            Self::Unreachable(_) if self.is_of_api() => Failure::unreachable(text).hint(CHECK),
             Self::Unreachable(_) => Failure::unreachable(text),
             Self::Unserved => Failure::new(text).hint(UNSERVED),
             Self::Forbidden(_) => Failure::new(text).hint("use a user that may read it: --user, --as or --kubeconfig"),

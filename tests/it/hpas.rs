@@ -7,6 +7,7 @@ use crate::support::double::{Answer, Double, Received};
 use crate::support::program::Home;
 
 const HPAS: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers";
+const API: &str = "/apis/external.metrics.k8s.io/v1beta1";
 const VALUES: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/";
 
 pub(crate) fn hpa(name: &str, workload: &str, metric: &str, queue: &str) -> Value {
@@ -48,6 +49,7 @@ pub(crate) fn answer(request: &Received, hpas: &[Value]) -> Answer {
     let deployments = json!({"resources": [{"kind": "Deployment", "name": "deployments"}]});
     let body = match path {
         "/version" => json!({"major": "1", "minor": "37", "gitVersion": "v1.37.2"}),
+        "/apis/autoscaling/v2/namespaces/dep/horizontalpodautoscalers" => json!({"items": []}),
         HPAS | "/apis/autoscaling/v2/horizontalpodautoscalers" => json!({ "items": hpas }),
         "/apis/apps/v1" => deployments,
         _ if path.ends_with("/scale") => json!({"spec": {"replicas": 3}, "status": {"replicas": 3}}),
@@ -141,16 +143,20 @@ async fn without_a_name_each_hpa_that_uses_depthgauge_is_a_line() {
     let hpas = vec![
         hpa("web", "worker", "oci_queue_length", "orders"),
         hpa("failing", "other", "oci_queue_size_bytes", "orders"),
-        hpa("foreign", "foreign", "sqs_length", "orders"),
+        hpa("typo", "third", "oci_queue_lenght", "orders"),
+        json!({"metadata": {"namespace": "shop", "name": "cpu"}, "spec": {"maxReplicas": 3,
+            "scaleTargetRef": {"kind": "Deployment", "name": "fourth"},
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]}}),
     ];
     let (_double, home) = apiserver(hpas).await;
     let expected = "\
 NAME      READY   VALUE   TARGET    REPLICAS   VERDICT
 failing   False   ?       2 (avg)   3          stays at 3: oci_queue_size_bytes{queue=orders} has no value
+typo      False   ?       2 (avg)   3          stays at 3: oci_queue_lenght{queue=orders} has no value
 web       True    5       2 (avg)   3          stays at 3";
     let listed = home.run(&["explain", "--kubeconfig=kubeconfig"]).await;
     assert_eq!(listed.stdout, expected);
-    let error = "error: HPA shop/failing is not ready\nhint: depthgauge explain NAMESPACE/NAME shows the cause";
+    let error = "error: 2 of 3 HPAs are not ready, the first is shop/failing\nhint: depthgauge explain NAMESPACE/NAME shows the cause";
     assert_eq!((listed.status.code(), listed.stderr.as_str()), (Some(1), error));
     let of_all = home.run(&["explain", "-A", "--kubeconfig=kubeconfig"]).await;
     assert!(
@@ -177,7 +183,17 @@ async fn an_hpa_is_found_by_what_it_scales_and_the_exit_code_says_whether_it_is_
         assert!(ended.stdout.starts_with("HPA shop/web scales Deployment worker "), "{name}: {ended:?}");
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{name}");
     }
-    assert_eq!(explain("deployment/other").await.status.code(), Some(1));
+    let failing = explain("deployment/other").await;
+    assert_eq!((failing.status.code(), failing.stderr.as_str()), (Some(1), "error: HPA shop/failing is not ready"));
+    for (name, error) in [
+        ("shop/none", "error: no HPA shop/none\nhint: the HPAs there are web, failing"),
+        (
+            "dep/web",
+            "error: no HPA dep/web\nhint: did you mean deployment/web? Another word before the slash is a namespace",
+        ),
+    ] {
+        assert_eq!(explain(name).await.stderr, error, "{name}");
+    }
     let absent = explain("deployment/web").await;
     let error = "error: no HPA deployment/web in namespace shop\nhint: the HPAs there are web, failing";
     assert_eq!((absent.status.code(), absent.stderr.as_str()), (Some(1), error));
@@ -251,4 +267,76 @@ async fn unregister_plans_first_and_on_a_terminal_it_needs_a_confirmation() {
     let confirmed = home.start_on_terminal(&[], &[&flags[..], &["--yes"]].concat()).ended().await;
     assert!(confirmed.stdout.contains(said) && !confirmed.stdout.contains("Continue?"), "{}", confirmed.stdout);
     assert_eq!((changes(true), changes(false)), (2, 1));
+}
+
+#[tokio::test]
+async fn where_the_api_has_no_server_the_hint_is_to_check() {
+    for (status, body, version) in [
+        (
+            503,
+            "service unavailable\n",
+            "external.metrics.k8s.io: service unavailable; `depthgauge check` finds the cause",
+        ),
+        (404, "", "no server serves external.metrics.k8s.io; `depthgauge check` finds the cause"),
+        (404, "404 page not found\n", "no server serves external.metrics.k8s.io; `depthgauge check` finds the cause"),
+    ] {
+        let hpas = [hpa("web", "web", "jobs_of_the_config", "orders")];
+        let (_double, home) = apiserver_that(move |request| match request.target.contains("external.metrics") {
+            true => (status, body.to_owned()),
+            false => answer(request, &hpas),
+        })
+        .await;
+        let listed = home.run(&["explain", "-A", "--kubeconfig=kubeconfig"]).await;
+        assert!(listed.stdout.contains("\nshop        web "), "{listed:?}");
+        let error = "error: HPA shop/web is not ready\nhint: `depthgauge check` finds the cause";
+        for explained in [listed, home.run(&["explain", "web", "--kubeconfig=kubeconfig"]).await] {
+            assert_eq!(explained.stderr, error, "{status} {body:?}");
+        }
+        let got = home.run(&["get", "oci_queue_length", "--kubeconfig=kubeconfig"]).await;
+        assert!(got.stderr.contains("`depthgauge check` finds "), "{}", got.stderr);
+        let versions = home.run(&["version", "--kubeconfig=kubeconfig"]).await;
+        assert!(versions.stdout.contains(&format!("server       unknown: {version}\n")), "{}", versions.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_is_older_than_the_replicas_is_no_finding() {
+    let mut woken = hpa("jobs", "jobs", "oci_queue_length", "orders");
+    woken["status"] = json!({"conditions": [
+        {"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled", "message": "scaling is disabled"},
+    ]});
+    // Without rights on the scale subresource, the condition is what is known.
+    for (status, stuck) in [(200, false), (403, true)] {
+        let hpas = [woken.clone()];
+        let (_double, home) =
+            apiserver_that(move |request| match request.target.ends_with("/scale") && status == 403 {
+                true => (403, json!({"kind": "Status", "code": 403, "message": "forbidden"}).to_string()),
+                false => answer(request, &hpas),
+            })
+            .await;
+        for command in [&["check", "--kubeconfig=kubeconfig"][..], &["explain", "jobs", "--kubeconfig=kubeconfig"]] {
+            let ended = home.run(command).await;
+            assert_eq!(ended.stdout.contains("is stuck at zero"), stuck, "{command:?} {status}: {}", ended.stdout);
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_the_server_cannot_be_read_no_metric_is_called_foreign() {
+    let mut labelled = hpa("jobs", "jobs", "jobs_of_the_config", "orders");
+    labelled["metadata"]["labels"] = json!({"depthgauge.dev/scale-to-zero": "true"});
+    for has_list in [false, true] {
+        let hpas = [labelled.clone()];
+        let (_double, home) = apiserver_that(move |request| match request.target == API && has_list {
+            true => {
+                let listed = json!({"name": "oci_queue_length", "categories": ["depthgauge"]});
+                (200, json!({"kind": "APIResourceList", "resources": [listed]}).to_string())
+            }
+            false => answer(request, &hpas),
+        })
+        .await;
+        let checked = home.run(&["check", "--kubeconfig=kubeconfig"]).await.stdout;
+        let said = checked.contains("has no effect: this HPA uses no metric of depthgauge");
+        assert_eq!(said, has_list, "{checked}");
+    }
 }

@@ -131,8 +131,17 @@ pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Opti
     )))
 }
 
-/// What keeps a workload at 0, for good or for now.
-pub(in crate::cli) fn asleep(hpa: &Autoscaler<'_>, waiting: Waiting, now: Timestamp) -> Option<Finding> {
+/// What keeps a workload at 0, for good or for now. `replicas` are those that the workload should have, if that is
+/// known: the conditions of the HPA are up to one sync older.
+pub(in crate::cli) fn asleep(
+    hpa: &Autoscaler<'_>,
+    waiting: Waiting,
+    replicas: Option<i32>,
+    now: Timestamp,
+) -> Option<Finding> {
+    if replicas.is_some_and(|replicas| replicas > 0) {
+        return None;
+    }
     let (title, wake) = (hpa.title(), hpa.wake_command());
     if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::rights::Scales;
 use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
-use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects};
+use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects, workload};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
 use crate::cli::kubernetes::{Version, may_scale_to_zero};
@@ -65,9 +65,7 @@ pub(super) async fn check(
     let metrics = Metrics::read(wire).await;
     let all: Vec<Autoscaler<'_>> = list.iter().map(|object| Autoscaler { object, ours: &metrics }).collect();
     let asked = all.iter().map(|hpa| (hpa, hpa.questions()));
-    let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked
-        .filter(|(hpa, questions)| !questions.is_empty() || hpa.is_labelled() || warnings::is_misplaced(hpa))
-        .collect();
+    let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked.filter(|(hpa, _)| hpa.may_use_depthgauge()).collect();
     if ours.is_empty() {
         return report.add("hpas", &Finding::ok("no HPA uses a metric of depthgauge"));
     }
@@ -129,9 +127,7 @@ async fn look(
         let answer = question.ask(wire).await;
         let items = answer.as_ref().map(told::items);
         all_read &= items.as_ref().is_ok_and(|items| !items.is_empty());
-        if question.is_ours() {
-            waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
-        }
+        waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
         findings.extend(warnings::unnamed(hpa, &question).filter(|_| answer.is_ok()));
         // An invalid selector is a finding already.
         if question.selector.is_ok() {
@@ -139,11 +135,14 @@ async fn look(
         }
     }
     findings.extend(warnings::contradicted(hpa, all_read));
-    findings.extend(warnings::asleep(hpa, waiting, clock()));
+    let at_zero = hpa.written().is_disabled() || hpa.written().has_scaled_to_zero();
+    // Who may not read it learns what the conditions say.
+    let replicas = if at_zero { workload::replicas(wire, hpa).await.ok() } else { None };
+    findings.extend(warnings::asleep(hpa, waiting, replicas, clock()));
     if hpa.is_labelled() || hpa.written().is_disabled() {
         // Whoever may not read Events has seen the rest.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
-        findings.extend(said(hpa, &events, &findings, clock()));
+        findings.extend(said(hpa, &events, &findings, replicas, clock()));
     }
     findings
 }
@@ -157,16 +156,29 @@ fn events_path(hpa: &Autoscaler<'_>) -> String {
 
 /// What only the server can find, such as a right that it lacks: its last Event that warns, if that
 /// is not said already.
-fn said(hpa: &Autoscaler<'_>, events: &Value, known: &[Finding], now: Timestamp) -> Option<Finding> {
+fn said(
+    hpa: &Autoscaler<'_>,
+    events: &Value,
+    known: &[Finding],
+    replicas: Option<i32>,
+    now: Timestamp,
+) -> Option<Finding> {
     let events = events["items"].as_array().into_iter().flatten();
     let warns = events.filter(|event| event["reportingComponent"] == "depthgauge" && event["type"] == "Warning");
     let dated = warns.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
     let (at, last) = dated.max_by_key(|(at, _)| *at)?;
     let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
+    let is_one_of = |problems: &[Problem]| problems.iter().any(|problem| problem.reason() == reason);
+    // The HPA itself shows these, so that the Event of one that is corrected is only old.
+    if is_one_of(&[Problem::NoMetric, Problem::InvalidSelector, Problem::OtherMetrics, Problem::Annotation]) {
+        return None;
+    }
     // Whoever is awake sleeps no more, whatever was said when he did.
-    let of_sleep =
-        [Problem::StuckAtZero, Problem::MetricUnavailableAtZero].iter().any(|problem| problem.reason() == reason);
-    if of_sleep && !hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero) {
+    let is_at_zero = || match replicas {
+        Some(replicas) => replicas == 0,
+        None => hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero),
+    };
+    if is_one_of(&[Problem::StuckAtZero, Problem::MetricUnavailableAtZero]) && !is_at_zero() {
         return None;
     }
     let new = now.duration_since(at) < STANDS && !known.iter().any(|found| found.text.contains(note));
@@ -247,8 +259,9 @@ mod tests {
             {"type": "Warning", "eventTime": "2026-11-22T13:59:00Z", "reason": "X", "message": "x", "reportingComponent": "other"},
         ]});
         let now = "2026-11-22T14:00:00Z".parse().unwrap();
-        let said =
-            |known: &[Finding], now| said(&Autoscaler::in_test(&object), &events, known, now).map(|found| found.text);
+        let said = |known: &[Finding], now| {
+            said(&Autoscaler::in_test(&object), &events, known, None, now).map(|found| found.text)
+        };
         assert_eq!(said(&[], now).unwrap(), "shop/web: CannotScale: no right (depthgauge, at 2026-11-22T13:50:00Z)");
         assert_eq!(said(&[Finding::warn("shop/web: no right")], now), None, "said already");
         assert_eq!(said(&[], now + SignedDuration::from_mins(30)), None, "it would have been repeated");
@@ -263,18 +276,21 @@ mod tests {
                 "metrics": [{"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value"}}}]},
         });
         let condition = json!({"type": "AbleToScale", "status": "True"});
-        for (reason, replicas, told) in [
-            ("StuckAtZero", 0, true),
-            ("StuckAtZero", 2, false),
-            ("MetricUnavailableAtZero", 0, true),
-            ("MetricUnavailableAtZero", 2, false),
-            ("CannotScale", 2, true),
+        for (reason, status, replicas, told) in [
+            ("StuckAtZero", 0, None, true),
+            ("StuckAtZero", 2, None, false),
+            ("StuckAtZero", 0, Some(3), false),
+            ("StuckAtZero", 2, Some(0), true),
+            ("MetricUnavailableAtZero", 0, None, true),
+            ("MetricUnavailableAtZero", 2, None, false),
+            ("CannotScale", 2, Some(2), true),
+            // The annotation was corrected, or it is a finding already.
+            ("BadAnnotation", 2, Some(2), false),
         ] {
-            object["status"] =
-                json!({"conditions": [condition], "currentReplicas": replicas, "desiredReplicas": replicas});
+            object["status"] = json!({"conditions": [condition], "currentReplicas": status, "desiredReplicas": status});
             let event = json!({"type": "Warning", "eventTime": "2026-11-22T13:50:00.5Z", "reason": reason, "message": "m", "reportingComponent": "depthgauge"});
-            let said = said(&Autoscaler::in_test(&object), &json!({"items": [event]}), &[], now);
-            assert_eq!(said.is_some(), told, "{reason} at {replicas}");
+            let said = said(&Autoscaler::in_test(&object), &json!({"items": [event]}), &[], replicas, now);
+            assert_eq!(said.is_some(), told, "{reason} at {status}, {replicas:?}");
         }
     }
 

@@ -36,6 +36,14 @@ enum What {
 // === impl Name ===
 
 impl Name {
+    /// The same with a kind, if what stands before the slash looks like the begin of one.
+    pub(super) fn meant(&self) -> Option<String> {
+        let (Some(first), What::Hpa(name)) = (&self.namespace, &self.what) else { return None };
+        let kinds = WORKLOADS.iter().flat_map(|(aliases, _)| aliases.iter());
+        let kind = HPA.iter().chain(kinds).find(|kind| kind.starts_with(&first.to_lowercase()))?;
+        Some(format!("{kind}/{name}"))
+    }
+
     /// Whether this HPA of its namespace is meant.
     pub(super) fn fits(&self, hpa: &Autoscaler<'_>) -> bool {
         match &self.what {
@@ -132,6 +140,11 @@ mod tests {
             let found: Vec<&str> =
                 hpas.iter().filter(fits).filter_map(|hpa| hpa["metadata"]["name"].as_str()).collect();
             assert_eq!((name.namespace.as_deref(), &found[..]), (namespace, fitting), "{text}");
+        }
+        for (text, meant) in
+            [("dep/jobs", Some("deployment/jobs")), ("shop/jobs", None), ("sts/jobs", None), ("jobs", None)]
+        {
+            assert_eq!(text.parse::<Name>().unwrap().meant().as_deref(), meant, "{text}");
         }
         for wrong in ["/dummy", "shop/", "a/b/c", ""] {
             assert!(wrong.parse::<Name>().is_err(), "{wrong}");

@@ -64,6 +64,12 @@ impl Seen<'_> {
         answers.next().is_some_and(is_value) && answers.all(is_value)
     }
 
+    /// Whether no answer comes from depthgauge, because kube-apiserver can't reach it.
+    pub(super) fn is_without_api(&self) -> bool {
+        let of_api = |heard: &Heard| matches!(heard, Heard::Asked { answer: Err(trouble), .. } if trouble.is_of_api());
+        self.heard.iter().any(of_api)
+    }
+
     /// The metrics that were not requested, in words.
     pub(super) fn not_asked(&self) -> Option<String> {
         let words = self.heard.iter().filter_map(|heard| match heard {

@@ -148,8 +148,8 @@ impl Metric {
     }
 }
 
-/// The error if HPAs are not ready.
-pub(super) fn unready(summaries: &[Summary]) -> Option<Failure> {
+/// The error if HPAs are not ready, with what shows the cause.
+pub(super) fn unready(summaries: &[Summary], hint: Option<&str>) -> Option<Failure> {
     let bad: Vec<String> = summaries
         .iter()
         .filter(|summary| !summary.ready)
@@ -161,7 +161,10 @@ pub(super) fn unready(summaries: &[Summary]) -> Option<Failure> {
         [one] => Some(Failure::new(format!("HPA {one} is not ready"))),
         [first, ..] => Some(Failure::new(format!("{} of {all} HPAs are not ready, the first is {first}", bad.len()))),
     }
-    .map(|failure| failure.hint("depthgauge explain NAMESPACE/NAME shows the cause"))
+    .map(|failure| match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
 }
 
 fn shown(quantity: Quantity) -> String {

@@ -90,17 +90,18 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
             title(seen, by)
         )],
         Why::Metrics { by, proposed, lower_bound } => {
-            let mut lines = vec![asks(now, then, lower_bound)];
+            let mut lines = Vec::new();
             if desired.proposals.len() > 1 {
                 lines.push(format!("The highest proposal counts: {proposed}, by {}.", title(seen, by)));
-            }
-            if let Some(not_asked) = seen.not_asked() {
-                lines.push(format!("It may be more: {not_asked} is not queried here."));
             }
             if proposed > spec.max {
                 lines.push(format!("{proposed} is more than maxReplicas {}.", spec.max));
             } else if proposed < spec.min {
                 lines.push(format!("{proposed} is fewer than minReplicas {}.", spec.min));
+            }
+            lines.push(asks(now, then, lower_bound));
+            if let Some(not_asked) = seen.not_asked() {
+                lines.push(format!("It may be more: {not_asked} is not queried here."));
             }
             if let Some(failure) = seen.first_failure(desired) {
                 lines.push(format!("It does not shrink now, because {failure}."));

@@ -103,6 +103,28 @@ fn each_fault_is_said_once_with_its_remedy() {
 }
 
 #[test]
+fn a_metric_that_can_be_of_depthgauge_is_not_called_foreign() {
+    let mut object = good("a");
+    object["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    object["spec"]["metrics"][0]["external"]["metric"] = json!({"name": "jobs"});
+    let object = serde_json::from_value(object).unwrap();
+    let list = |name: &str| json!({"resources": [{"name": name, "categories": ["depthgauge"]}]});
+    for (list, text) in [
+        (Value::Null, None),
+        (json!({"resources": [{"name": "s0-rabbitmq", "categories": ["all"]}]}), None),
+        (list("jobs"), None),
+        (list("other"), Some("has no effect: this HPA uses no metric of depthgauge")),
+    ] {
+        let ours = super::super::Metrics::of(&list);
+        let hpa = Autoscaler { object: &object, ours: &ours };
+        let found = of(&hpa, &[hpa], Some(true));
+        assert!(hpa.may_use_depthgauge());
+        assert_eq!(found.len(), usize::from(text.is_some()), "{list}: {found:?}");
+        assert!(found.iter().all(|found| found.text.contains(text.unwrap())), "{list}: {found:?}");
+    }
+}
+
+#[test]
 fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_zero() {
     let mut theirs = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
     theirs["spec"]["metrics"][0]["external"]["metric"]["name"] = json!("kafka_lag");
@@ -261,13 +283,17 @@ fn resting(annotations: &Value) -> Value {
 
 #[test]
 fn who_sleeps_for_good_is_told_how_to_wake() {
-    assert_eq!(asleep(&Autoscaler::in_test(&good("a")), Waiting::Yes, NOW), None);
+    for (replicas, found) in [(None, true), (Some(0), true), (Some(3), false)] {
+        let finding = asleep(&Autoscaler::in_test(&resting(&json!({}))), Waiting::Yes, replicas, NOW);
+        assert_eq!(finding.is_some(), found, "{replicas:?}: the condition is older than the replicas");
+    }
+    assert_eq!(asleep(&Autoscaler::in_test(&good("a")), Waiting::Yes, None, NOW), None);
     let object = resting(&json!({}));
-    let found = asleep(&Autoscaler::in_test(&object), Waiting::Yes, NOW).unwrap();
+    let found = asleep(&Autoscaler::in_test(&object), Waiting::Yes, None, NOW).unwrap();
     assert_eq!(found.level, Level::Fail);
     assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
-    assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, NOW).unwrap().level, Level::Warn);
-    let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, NOW).unwrap();
+    assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, None, NOW).unwrap().level, Level::Warn);
+    let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, None, NOW).unwrap();
     assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{}", blind.text);
 }
 
@@ -295,19 +321,19 @@ fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
         (&disabled, "but the HPA's own behavior.scaleUp allows no step from 0"),
         (&failing(90), "but the HPA itself cannot read its metrics"),
     ] {
-        let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, NOW).unwrap();
+        let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, None, NOW).unwrap();
         assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{found:?}");
-        assert_eq!(asleep(&Autoscaler::in_test(object), Waiting::No, NOW), None);
+        assert_eq!(asleep(&Autoscaler::in_test(object), Waiting::No, None, NOW), None);
     }
     for (object, waiting) in [(&well, Waiting::Yes), (&well, Waiting::No), (&failing(30), Waiting::Yes)] {
-        assert_eq!(asleep(&Autoscaler::in_test(object), waiting, NOW), None, "its HPA wakes it");
+        assert_eq!(asleep(&Autoscaler::in_test(object), waiting, None, NOW), None, "its HPA wakes it");
     }
-    let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, NOW).unwrap();
+    let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, None, NOW).unwrap();
     assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{blind:?}");
     let mut awake = disabled;
     awake["status"]["desiredReplicas"] = json!(2);
-    assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, NOW), None);
+    assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, None, NOW), None);
 }
 
 #[test]
@@ -352,7 +378,7 @@ fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
         (&paused, Waiting::Yes, Level::Warn, "Remove the annotation"),
         (&paused, Waiting::Unknown, Level::Warn, "its metric is unavailable"),
     ] {
-        let found = asleep(&Autoscaler::in_test(object), waiting, NOW).unwrap();
+        let found = asleep(&Autoscaler::in_test(object), waiting, None, NOW).unwrap();
         assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
         let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
         assert_eq!(helps, level == Level::Warn, "{}", found.text);

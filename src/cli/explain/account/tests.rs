@@ -121,6 +121,15 @@ fn the_steps_of_each_way_to_count() {
 }
 
 #[test]
+fn a_bound_stands_before_the_size_that_follows_from_it() {
+    let mut object = average();
+    object["spec"]["minReplicas"] = json!(1);
+    let text = account(&object, 1, &[value("0")]);
+    let lines = "\n0 is fewer than minReplicas 1.\nThe desired size is 1, as now: nothing to do.\n";
+    assert!(text.contains(lines), "{text}");
+}
+
+#[test]
 fn without_a_value_the_servers_own_sentence_is_shown_once() {
     const SENTENCE: &str = "queue \"orders\" cannot be read since 14:00";
     let mut object = average();

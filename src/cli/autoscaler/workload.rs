@@ -11,13 +11,12 @@ use crate::hpa::{Target, Workload};
 use crate::zero::workload::{Workload as Reference, is_kind};
 
 /// As it is, or why that is not known.
-pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Version>) -> Result<Workload, String> {
-    let workload = hpa.workload();
-    let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
-    let scale = format!("{}/scale", path(wire, hpa.namespace(), &workload).await?);
-    let scale = wire.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))?;
-    // A number that is left out is 0, as in any object of Kubernetes.
-    let number = |part: &str| i32::try_from(scale[part]["replicas"].as_i64().unwrap_or_default()).unwrap_or(i32::MAX);
+pub(in crate::cli) async fn read(
+    wire: &Wire,
+    hpa: &Autoscaler<'_>,
+    version: Option<Version>,
+) -> Result<Workload, String> {
+    let scale = scale(wire, hpa).await?;
     let counts_pods = hpa.metrics().iter().any(
         |metric| matches!(metric, Metric::External(question) if matches!(question.target, Some(Target::Value(_)))),
     );
@@ -25,7 +24,26 @@ pub(super) async fn read(wire: &Wire, hpa: &Autoscaler<'_>, version: Option<Vers
         Some(selector) => ready(wire, hpa.namespace(), selector).await?,
         None => None,
     };
-    Ok(Workload { wanted: number("spec"), exist: number("status"), ready, scaled_to_zero: looks_at_zero(hpa, version) })
+    let (wanted, exist) = (number(&scale, "spec"), number(&scale, "status"));
+    Ok(Workload { wanted, exist, ready, scaled_to_zero: looks_at_zero(hpa, version) })
+}
+
+/// The replicas that it should have, or why that is not known.
+pub(in crate::cli) async fn replicas(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<i32, String> {
+    Ok(number(&scale(wire, hpa).await?, "spec"))
+}
+
+/// Its scale subresource.
+async fn scale(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<Value, String> {
+    let workload = hpa.workload();
+    let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
+    let scale = format!("{}/scale", path(wire, hpa.namespace(), &workload).await?);
+    wire.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))
+}
+
+/// A number that is left out is 0, as in any object of Kubernetes.
+fn number(scale: &Value, part: &str) -> i32 {
+    i32::try_from(scale[part]["replicas"].as_i64().unwrap_or_default()).unwrap_or(i32::MAX)
 }
 
 /// Whether its controller reads metrics while the workload is at 0: by a condition, and before 1.36, which has
