@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -208,6 +209,11 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Ends the process with an error of the command line that clap doesn't find.
+fn usage_error(text: &str) -> ! {
+    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
 }
 
 /// For flags: `10s`, `1m30s`.

@@ -165,9 +165,8 @@ impl Client {
     /// pass.
     pub fn is_failure_of_host(&self, fault: &Fault) -> bool {
         match fault {
-            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut => true,
             Fault::Status(status) => status.status >= 500 && (self.protocol.is_transient)(status),
-            Fault::TooLong(_) | Fault::NotSent { .. } => false,
+            _ => fault.is_without_response(),
         }
     }
 

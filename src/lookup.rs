@@ -277,6 +277,11 @@ impl Catalog {
         self.entries().outages()
     }
 
+    /// Whether the service of a source that fails does not respond, so that nothing is known of it.
+    pub fn is_unreachable(&self) -> bool {
+        self.entries().are_unreachable()
+    }
+
     /// Whether sources are in use and no request gets a value of any of them.
     pub fn serves_nothing(&self) -> bool {
         self.entries().serves_nothing()

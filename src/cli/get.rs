@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use super::cluster::Flags;
 use super::output::Format;
 use super::wire::Trouble;
-use super::{clock, stop_signal};
+use super::{clock, stop_signal, usage_error};
 
 mod list;
 mod origin;
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Namespace of the HPA [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
+    /// Not a flag of this command: its error says so
+    #[arg(short = 'A', long, hide = true)]
+    all_namespaces: bool,
     /// Selector, such as queue=orders or 'queue in (a,b)' [default: all that the namespace may read]
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     selector: String,
@@ -101,7 +104,10 @@ pub(super) struct Question {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { metric, namespace, selector, watch, output, config, cluster } = self;
+        let Self { metric, namespace, all_namespaces, selector, watch, output, config, cluster } = self;
+        if all_namespaces {
+            usage_error("get reads a metric as the HPAs of one namespace do: name it with -n");
+        }
         let (origin, usual) = match config {
             Some(file) => (Origin::of_config(&file)?, "default".to_owned()),
             None => Origin::of_cluster(cluster).await?,
@@ -122,16 +128,23 @@ impl Args {
                 if watch {
                     return follow(&origin, &question, output).await;
                 }
-                match output.is_table() {
-                    true => print::table(&origin.table(&question).await.map_err(failure)?, output, clock()),
-                    false => print::list(&origin.ask(&question).await.map_err(failure)?, output)?,
+                if output.is_table() {
+                    let table = origin.table(&question).await.map_err(failure)?;
+                    let (text, has_sum) = print::table(&table, output, clock());
+                    write(&text);
+                    return if has_sum { Ok(()) } else { Err(origin.without_sum(&question).await.into()) };
                 }
+                print::list(&origin.ask(&question).await.map_err(failure)?, output)?
             }
         };
-        // The reader of a closed pipe has read enough.
-        let _ = io::stdout().write_all(text.as_bytes());
+        write(&text);
         Ok(())
     }
+}
+
+fn write(text: &str) {
+    // The reader of a closed pipe has read enough.
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Until Ctrl-C, or until nobody reads any more.

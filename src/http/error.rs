@@ -152,6 +152,13 @@ impl From<Fault> for Error {
 
 // === impl Fault ===
 
+impl Fault {
+    /// Whether the service itself did not respond.
+    pub fn is_without_response(&self) -> bool {
+        matches!(self, Self::Unreachable(..) | Self::Proxy(..) | Self::TimedOut)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -45,6 +45,8 @@ pub struct FailureState {
     pub at: Timestamp,
     /// The operation that failed: `read`.
     pub step: &'static str,
+    /// Whether the service responded.
+    pub responded: bool,
     /// The cause, without secrets.
     pub cause: String,
     /// What the user can do about it.
@@ -65,8 +67,9 @@ impl ReadCounts {
     pub(super) fn fail(&mut self, error: &SourceError, at: Timestamp) {
         self.failed = self.failed.saturating_add(1);
         let request_id = error.request_id.as_ref().map(|id| id[..id.floor_char_boundary(REQUEST_ID_MAX)].to_owned());
-        let SourceError { step, cause, remedy, .. } = error;
-        let failure = FailureState { at, step: step.as_str(), cause: cause.clone(), remedy, request_id };
+        let SourceError { step, responded, cause, remedy, .. } = error;
+        let (step, responded, cause) = (step.as_str(), *responded, cause.clone());
+        let failure = FailureState { at, step, responded, cause, remedy, request_id };
         self.last_failure = Some(Box::new(failure));
     }
 }

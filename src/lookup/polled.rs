@@ -191,6 +191,13 @@ impl<P: Poll> Polled<P> {
         outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::current)
     }
 
+    /// Whether reads fail because the service does not respond.
+    pub(super) fn is_unreachable(&self) -> bool {
+        let state = self.state();
+        let failure = state.counts.last_failure.as_ref().filter(|_| state.outage.is_some());
+        failure.is_some_and(|failure| !failure.responded)
+    }
+
     /// How much longer than its pace says the value is kept, while it is in use.
     pub(super) fn throttled(&self) -> Duration {
         let state = self.state();

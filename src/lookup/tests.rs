@@ -129,6 +129,7 @@ impl Source for Arc<Fake> {
             let judged = |cause: &str, verdict| SourceError {
                 step: Step::Read,
                 verdict,
+                responded: true,
                 cause: cause.into(),
                 remedy: "Wait.",
                 detail: String::new(),

@@ -37,6 +37,8 @@ pub struct SourceError {
     pub step: Step,
     /// What it says about the source.
     pub verdict: Verdict,
+    /// Whether the service responded, or was not requested. Otherwise it can't be reached.
+    pub responded: bool,
     /// The cause: `500 InternalServerError`, `connection refused`. The same failure has the same text,
     /// byte for byte. It contains no secret.
     pub cause: String,
@@ -87,7 +89,8 @@ impl SourceError {
         detail: impl Into<String>,
     ) -> Self {
         let (cause, detail) = (cause.into(), detail.into());
-        Self { step, verdict, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
+        let responded = true;
+        Self { step, verdict, responded, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
 
     /// The error of a list that is also read for its members, whose messages name another operation.

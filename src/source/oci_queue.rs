@@ -367,6 +367,7 @@ fn items(stats: &QueueStats) -> Result<Items, SourceError> {
     let nonsense = |what: &str| SourceError {
         step: Step::Decode,
         verdict: Verdict::Trouble,
+        responded: true,
         cause: format!("GetStats answered with {what}"),
         remedy: "This is a failure on the OCI side: see its status page.",
         detail: format!("{:?} {:?}", stats.queue, stats.dlq),

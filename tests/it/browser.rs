@@ -53,6 +53,7 @@ impl Source for Scripted {
             let length = (self.script)(hour()).ok_or_else(|| SourceError {
                 step: Step::Read,
                 verdict: Verdict::Trouble,
+                responded: true,
                 cause: "503 ServiceUnavailable".to_owned(),
                 remedy: "This is a failure on the OCI side: see its status page.",
                 detail: String::new(),

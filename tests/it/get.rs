@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::hpas::apiserver_that;
+use crate::support::double::Double;
 use crate::support::eventually;
 use crate::support::oci::{Oci, source};
 use crate::support::program::Home;
@@ -39,9 +41,43 @@ async fn a_read_that_fails_is_one_sentence() {
     let home = Home::new();
     home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
     let ended = home.run(&["get", "--config=config.yaml", "oci_queue_length", "-n", "shop"]).await;
-    assert_eq!(ended.status.code(), Some(3));
+    // The service responds with 404, so it can be reached.
+    assert_eq!(ended.status.code(), Some(1));
     let [line] = ended.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ended.stderr) };
     assert!(line.starts_with("error: queue \"gone\" cannot be read since "), "{line}");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_respond_has_another_exit_code_than_one_that_refuses() {
+    let refuses = Double::start(None, |_| (400, "no".to_owned())).await;
+    let home = Home::new();
+    for (address, code) in [(refuses.address.to_string(), 1), ("127.0.0.1:1".to_owned(), 3)] {
+        let source = json!({"type": "http-json", "metric": "jobs", "url": format!("http://{address}/stats"),
+            "value": "$.n", "namespaces": ["shop"]});
+        let config = json!({"apiVersion": "depthgauge.dev/v1alpha1", "kind": "Config", "sources": [source]});
+        home.write("config.yaml", &config.to_string());
+        let ended = home.run(&["get", "--config=config.yaml", "jobs", "-n", "shop"]).await;
+        assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn through_the_cluster_a_row_without_a_value_is_an_error_with_its_cause() {
+    const CAUSE: &str = "queue \"ghost\" cannot be read since 2026-11-22T14:00:00Z";
+    let (_double, home) = apiserver_that(|request| {
+        if request.header("accept").contains("as=Table") {
+            let columns = json!([{"name": "Queue", "priority": 0}, {"name": "Value", "priority": 0}]);
+            let rows = json!([{"cells": ["ghost", "?"]}, {"cells": ["orders", "3"]}]);
+            return (200, json!({"kind": "Table", "columnDefinitions": columns, "rows": rows}).to_string());
+        }
+        (503, json!({"kind": "Status", "status": "Failure", "code": 503, "message": CAUSE}).to_string())
+    })
+    .await;
+    let ended = home.run(&["get", "oci_queue_length", "--kubeconfig=kubeconfig"]).await;
+    assert_eq!(ended.stdout, "QUEUE    VALUE\nghost    ?\norders   3\nsum      ?");
+    let error = "error: an HPA gets no value: a row has none, so the sum is unknown";
+    assert_eq!(ended.stderr, format!("warning: {CAUSE}\n{error}"));
+    assert_eq!(ended.status.code(), Some(1));
 }
 
 #[tokio::test]
@@ -134,9 +170,9 @@ async fn of_several_queues_one_without_a_value_is_a_question_mark_for_people_and
     let begins = ["QUEUE    VALUE ", "orders   3 ", "gone     ? ", "sum      ?"];
     assert!(lines.len() == 4 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
     assert!(table.stderr.starts_with("warning: queue \"gone\" cannot be read since "), "{}", table.stderr);
-    assert_eq!(table.status.code(), Some(0));
+    assert_eq!(table.status.code(), Some(1));
     let list = get(&["-o", "json"]).await;
-    assert_eq!((list.status.code(), list.stdout.as_str()), (Some(3), ""));
+    assert_eq!((list.status.code(), list.stdout.as_str()), (Some(1), ""));
     // If none has a value there is nothing to show.
-    assert_eq!(get(&["-l", "queue=gone"]).await.status.code(), Some(3));
+    assert_eq!(get(&["-l", "queue=gone"]).await.status.code(), Some(1));
 }

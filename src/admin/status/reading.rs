@@ -343,7 +343,7 @@ impl MarkedDownView {
 // === impl Failure ===
 
 impl Failure {
-    fn of(FailureState { at, step, cause, remedy, request_id }: FailureState) -> Self {
+    fn of(FailureState { at, step, cause, remedy, request_id, .. }: FailureState) -> Self {
         Self { at, operation: step, cause: redacted(&cause), remedy, request_id }
     }
 }

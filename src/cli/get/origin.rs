@@ -12,6 +12,7 @@ use super::Question;
 use super::print::VALUE;
 use crate::api;
 use crate::cli::cluster::Flags;
+use crate::cli::failure::Failure;
 use crate::cli::wire::{Trouble, Wire};
 use crate::cli::{clock, told};
 use crate::config::Config;
@@ -56,7 +57,7 @@ impl Origin {
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
                 let samples = catalog.answer(&namespace, &metric, &selector).await;
-                samples.map(|samples| list(&samples)).map_err(trouble)
+                samples.map(|samples| list(&samples)).map_err(|error| trouble(error, catalog))
             }
         }
     }
@@ -74,12 +75,24 @@ impl Origin {
             }
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
-                let rows = catalog.rows(&namespace, &metric, &selector).await.map_err(trouble)?;
+                let rows = catalog.rows(&namespace, &metric, &selector).await;
+                let rows = rows.map_err(|error| trouble(error, catalog))?;
                 rows.unknown.iter().for_each(|item| eprintln!("warning: {}", item.message));
                 let table = api::table(catalog, &namespace, &metric, &selector, &rows);
                 table.map_err(|error| Trouble::Other(error.to_string()))
             }
         }
+    }
+
+    /// After a Table with a row that has no value: the error, and the cause as a warning, as kubectl prints it.
+    pub(super) async fn without_sum(&self, question: &Question) -> Failure {
+        // Of sources, the Table came with the causes.
+        if matches!(self, Self::Cluster(_))
+            && let Err(trouble) = self.ask(question).await
+        {
+            eprintln!("warning: {}", trouble.message());
+        }
+        Failure::new("an HPA gets no value: a row has none, so the sum is unknown")
     }
 
     /// The names of all metrics, sorted.
@@ -102,9 +115,9 @@ fn parsed(question: &Question) -> Result<(Namespace, String, Selector), Trouble>
     Ok((Namespace::new(question.namespace.as_str()), question.metric.to_lowercase(), selector))
 }
 
-fn trouble(error: LookupError) -> Trouble {
+fn trouble(error: LookupError, catalog: &Catalog) -> Trouble {
     match error {
-        LookupError::Unavailable(message) => Trouble::Unreachable(message.to_string()),
+        LookupError::Unavailable(message) if catalog.is_unreachable() => Trouble::Unreachable(message.to_string()),
         other => Trouble::Other(other.to_string()),
     }
 }

@@ -34,16 +34,17 @@ pub(super) fn names(list: &Value) -> String {
 }
 
 /// What kubectl prints of a Table, and the sum of several rows. `wide` has the columns of lower priority. A list
-/// of another server is printed in the same way.
-pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> String {
+/// of another server is printed in the same way. Also whether each row has a value, so that there is a sum.
+pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> (String, bool) {
     let (columns, mut rows) = match table["columnDefinitions"].as_array() {
         Some(columns) => cells(columns, &table["rows"], form == Form::Wide),
         None => of_list(&told::items(table), now),
     };
     let value = columns.iter().position(|column| column.eq_ignore_ascii_case(VALUE));
+    let all = |value: usize| rows.iter().map(|row| Quantity::parse(&row[value])).collect::<Option<Vec<_>>>();
+    let sum = value.and_then(all).and_then(Quantity::sum);
     if let (Some(value), true) = (value.filter(|value| *value > 0), rows.len() > 1) {
-        let all = rows.iter().map(|row| Quantity::parse(&row[value])).collect::<Option<Vec<_>>>();
-        let sum = all.and_then(Quantity::sum).map_or_else(|| "?".to_owned(), |sum| sum.to_string());
+        let sum = sum.map_or_else(|| "?".to_owned(), |sum| sum.to_string());
         let cell = |at| {
             if at == 0 {
                 "sum"
@@ -56,7 +57,7 @@ pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> String {
         rows.push((0..columns.len()).map(|at| cell(at).to_owned()).collect());
     }
     rows.insert(0, columns);
-    Table::default().lines(&rows)
+    (Table::default().lines(&rows), sum.is_some())
 }
 
 /// Headings and cells of a Table.
@@ -112,11 +113,21 @@ orders   1k         7s
 b        1500m      0s
 sum      1001500m
 ";
-        assert_eq!(table(&both, Form::Table, now()), expected);
-        let wide = table(&both, Form::Wide, now());
+        assert_eq!(table(&both, Form::Table, now()), (expected.to_owned(), true));
+        let (wide, _) = table(&both, Form::Wide, now());
         assert!(wide.starts_with("QUEUE    VALUE      AGE   QUERIED\n"), "{wide}");
         let one = json!({"columnDefinitions": columns, "rows": [rows[0]]});
-        assert_eq!(table(&one, Form::Table, now()), "QUEUE    VALUE   AGE\norders   1k      7s\n");
+        assert_eq!(table(&one, Form::Table, now()).0, "QUEUE    VALUE   AGE\norders   1k      7s\n");
+    }
+
+    #[test]
+    fn a_row_without_a_value_leaves_no_sum() {
+        let columns = json!([{"name": "Queue", "priority": 0}, {"name": "Value", "priority": 0}]);
+        let one = json!({"columnDefinitions": columns, "rows": [{"cells": ["ghost", "?"]}]});
+        assert_eq!(table(&one, Form::Table, now()), ("QUEUE   VALUE\nghost   ?\n".to_owned(), false));
+        let rows = json!([{"cells": ["ghost", "?"]}, {"cells": ["orders", "3"]}]);
+        let (text, has_sum) = table(&json!({"columnDefinitions": columns, "rows": rows}), Form::Table, now());
+        assert!(text.ends_with("sum      ?\n") && !has_sum, "{text}");
     }
 
     #[test]
@@ -127,7 +138,7 @@ queue=orders   1k         7s
 queue=b        1500m      ?
 sum            1001500m
 ";
-        assert_eq!(table(&of_two(), Form::Table, now()), expected);
+        assert_eq!(table(&of_two(), Form::Table, now()), (expected.to_owned(), true));
     }
 
     #[test]

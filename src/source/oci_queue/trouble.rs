@@ -49,7 +49,8 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
         _ => (None, None),
     };
     let request_id = request_id.map(Box::from);
-    SourceError { step, verdict: verdict(error), cause, remedy, detail, grant, request_id, retry_after }
+    let responded = !matches!(error, oci::Error::Http(error) if error.fault.is_without_response());
+    SourceError { step, verdict: verdict(error), responded, cause, remedy, detail, grant, request_id, retry_after }
 }
 
 /// The same for one queue. It also detects a request to another region than that of the OCID.

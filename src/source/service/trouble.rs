@@ -44,6 +44,7 @@ fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
     let request_id = error.request_id.as_deref();
     let id = request_id.map(|id| format!(", request ID {id}")).unwrap_or_default();
     SourceError {
+        responded: !error.fault.is_without_response(),
         request_id: request_id.map(Box::from),
         retry_after,
         ..SourceError::new(

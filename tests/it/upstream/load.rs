@@ -229,6 +229,7 @@ impl Source for Paced {
         let error = || SourceError {
             step: Step::Read,
             verdict: Verdict::Trouble,
+            responded: true,
             cause: "500".to_owned(),
             remedy: "Wait.",
             detail: String::new(),
