@@ -46,7 +46,7 @@ const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a w
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
-/// External metrics API server for Kubernetes: HPAs scale workloads on queues, queries and schedules.
+/// Serve external metrics to HorizontalPodAutoscalers from queues, PromQL queries, JSON documents, pods and schedules
 #[derive(Debug, Parser)]
 #[command(name = "depthgauge", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
