@@ -154,6 +154,14 @@ impl Reporter {
         check.state = state;
     }
 
+    /// Not ready yet, which is normal at a start.
+    pub fn starting(&self, reason: &str) {
+        let mut checks = self.health.0.lock();
+        let Some(check) = checks.iter_mut().find(|check| check.name == self.name) else { return };
+        tracing::info!(check = self.name, reason, "starting");
+        check.state = State::Failed(reason.to_owned());
+    }
+
     /// All is well.
     pub fn ok(&self) {
         self.report(State::Ok);

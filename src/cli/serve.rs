@@ -189,7 +189,9 @@ async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter) {
     // Or not in time: that is said by its own check, or by the answers.
     let trusted = async {
         let _ = tokio::time::timeout(IDENTITY_TIMEOUT, trust.learnt()).await;
-        listening.failed(NO_RATES);
+        if !catalog.has_rates() {
+            listening.starting(NO_RATES);
+        }
     };
     let _ = tokio::join!(trusted, tokio::time::timeout(RATES_TIMEOUT, rates));
     listening.ok();
