@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
+use crate::metric::names::nearest;
 use crate::metric::quantity::Quantity;
 
 /// The maximum duration of any key: a value that is a day old is not current.
@@ -381,7 +382,7 @@ impl<'n> Fields<'n> {
         if let Some(node) = self.take(key) {
             return Some(node);
         }
-        let Some((slip, at, node)) = self.entries.iter().find(|(name, ..)| nearest(name, &[key]).is_some()) else {
+        let Some((slip, at, node)) = self.entries.iter().find(|(name, ..)| nearest(name, [key]).is_some()) else {
             problems.add(self.at, format!("`{key}` is missing here"));
             return None;
         };
@@ -397,7 +398,7 @@ impl<'n> Fields<'n> {
         known.dedup();
         for (key, at, _) in self.entries {
             if !known.contains(&key.as_str()) && !self.misspelt.contains(&key.as_str()) {
-                let unknown = unknown(key, nearest(key, &known));
+                let unknown = unknown(key, nearest(key, known.iter().copied()));
                 problems.add(*at, format!("{unknown} known here: {}", known.join(", ")));
             }
         }
@@ -417,14 +418,6 @@ pub fn json_fault(error: &serde_json::Error) -> String {
 fn unknown(key: &str, meant: Option<&str>) -> String {
     let guess = meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
     format!("unknown key `{key}`;{guess}")
-}
-
-/// The closest key of `known`: it differs by at most two letters, or in case.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let key = key.to_ascii_lowercase();
-    let off = |meant: &str| strsim::damerau_levenshtein(&key, &meant.to_ascii_lowercase());
-    let (off, meant) = known.iter().map(|meant| (off(meant), *meant)).min()?;
-    (off <= 2 && off < meant.len() / 2).then_some(meant)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ fn a_slip_is_told_from_another_word() {
         ("extra", None),
         ("", None),
     ] {
-        assert_eq!(nearest(key, &known), meant, "{key}");
+        assert_eq!(nearest(key, known), meant, "{key}");
     }
 }
 

@@ -9,10 +9,12 @@ use crate::metric::MetricName;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LookupError {
     /// No kind of source has such a metric.
-    #[error("there is no metric {requested:?}; there are {exist}")]
+    #[error("there is no metric {requested:?};{meant} there are {exist}")]
     NoSuchMetric {
         /// As requested.
         requested: String,
+        /// A question for the one that is meant, or empty.
+        meant: String,
         /// Those that exist, sorted.
         exist: String,
     },

@@ -41,10 +41,11 @@ impl Metrics {
     pub(super) fn find(&self, requested: &str) -> Result<(Option<&'static Kind>, MetricName), LookupError> {
         let Some(metric) = self.set.all.get(requested) else {
             let exist: Vec<&str> = self.set.all.iter().map(MetricName::as_str).collect();
-            return Err(LookupError::NoSuchMetric {
-                requested: shortened(requested, 63).to_owned(),
-                exist: names::that_fit(&exist, NAMES_BYTES, NAMES_MAX),
-            });
+            let requested = shortened(requested, 63).to_owned();
+            let meant = names::nearest(&requested, exist.iter().copied());
+            let meant = meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
+            let exist = names::that_fit(&exist, NAMES_BYTES - meant.len(), NAMES_MAX);
+            return Err(LookupError::NoSuchMetric { requested, meant, exist });
         };
         Ok((kind_of(self.kinds, requested), metric.clone()))
     }

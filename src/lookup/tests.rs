@@ -299,6 +299,10 @@ async fn namespaces_see_their_own_sources_and_no_others() {
     ] {
         assert_eq!(scene.ask(namespace, selector).await.unwrap_err().to_string(), message);
     }
+    let misspelt = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_lenght", &Selector::default()).await;
+    let (misspelt, meant) = (misspelt.unwrap_err().to_string(), "did you mean `oci_queue_length`? there are azure_");
+    assert!(misspelt.starts_with(&format!("there is no metric \"oci_queue_lenght\"; {meant}")), "{misspelt}");
+    assert!(misspelt.len() <= 400, "{misspelt}");
     let none = scene.catalog.answer(&Namespace::new("shop"), "oci_queue_len", &Selector::default()).await;
     assert_eq!(
         none.unwrap_err().to_string(),

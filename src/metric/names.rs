@@ -15,6 +15,14 @@ pub fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
+/// The name that is meant by a misspelt one: it differs by at most two letters, or in case.
+pub fn nearest<'n>(misspelt: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let misspelt = misspelt.to_ascii_lowercase();
+    let off = |name: &str| strsim::damerau_levenshtein(&misspelt, &name.to_ascii_lowercase());
+    let (off, meant) = names.into_iter().map(|name| (off(name), name)).min()?;
+    (off <= 2 && off < meant.len() / 2).then_some(meant)
+}
+
 /// At most `most` names, and no more than fit `bytes` with the words that say how many are left
 /// out: `a, b and 3 more`.
 pub fn that_fit(names: &[&str], bytes: usize, most: usize) -> String {
@@ -40,6 +48,20 @@ pub fn that_fit(names: &[&str], bytes: usize, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_name_is_at_most_two_letters_away() {
+        let names = ["oci_queue_length", "oci_queue_visible", "jobs"];
+        for (misspelt, meant) in [
+            ("oci_queue_lenght", Some("oci_queue_length")),
+            ("OCI_QUEUE_VISIBLE", Some("oci_queue_visible")),
+            ("oci_queue_depth", None),
+            ("job", Some("jobs")),
+            ("logs", None),
+        ] {
+            assert_eq!(nearest(misspelt, names), meant, "{misspelt}");
+        }
+    }
 
     #[test]
     fn what_does_not_fit_is_counted() {
