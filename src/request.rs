@@ -26,6 +26,9 @@ pub const VERSION: &str = "v1beta1";
 /// Where its resources live.
 pub const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
+/// A metric that depthgauge does not have. `check` requests it, because that is authenticated and reads no source.
+pub const PROBE: &str = "depthgauge_check";
+
 /// Who has not said who they are, and the group they are in.
 const NOBODY: &str = "system:anonymous";
 const NOBODYS_GROUP: &str = "system:unauthenticated";

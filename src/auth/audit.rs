@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::meters::{Decision, Meters};
 use crate::refusal::Said;
-use crate::request::{Attributes, Caller, PREFIX, Peer, Target};
+use crate::request::{Attributes, Caller, PREFIX, PROBE, Peer, Target};
 
 /// What the log's filter calls these lines.
 const TARGET: &str = "depthgauge::audit";
@@ -144,6 +144,11 @@ impl Audit {
             Target::Values { namespace, metric } => (Some(&**namespace), Some(&**metric), None),
             Target::Path => (None, None, Some(trail.uri.path())),
         };
+        // An answer that `check` expects.
+        if (metric, status) == (Some(PROBE), StatusCode::NOT_FOUND) {
+            tracing::debug!(target: TARGET, user, "request of `depthgauge check`");
+            return;
+        }
         let may_write = match (user.filter(|_| identified), namespace) {
             (None, _) => self.strangers.may_write(&Owner::Address(trail.peer.ip())),
             (Some(user), namespace) => {

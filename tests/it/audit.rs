@@ -94,6 +94,8 @@ async fn a_failed_read_is_written_with_its_reason_and_a_good_one_is_not() {
     let hpa = server.aggregator("hpa");
     assert_eq!(hpa.get(VALUE).await.status, 200);
     assert_eq!(server.anyone().get("/apis").await.status, 200);
+    // `check` requests a metric that is not there.
+    assert_eq!(hpa.get(&VALUE.replace("oci_queue_length", "depthgauge_check")).await.status, 404);
     assert_eq!(log.text(), "");
     assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=colour")).await.status, 400);
 

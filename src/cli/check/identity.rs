@@ -10,10 +10,9 @@ use crate::cli::finding::Finding;
 use crate::cli::told;
 use crate::cli::wire::{Trouble, Wire};
 use crate::metric::Clock;
+use crate::request::PROBE;
 
 const CONSEQUENCE: &str = "only bearer tokens work, so no HPA gets a value";
-/// A metric that depthgauge does not have: a request for it is authenticated and reads no source.
-const PROBE: &str = "depthgauge_check";
 
 pub(super) async fn check(wire: &Wire, clock: Clock) -> Finding {
     let (namespace, name) = IDENTITY_CONFIG_MAP;
