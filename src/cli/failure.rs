@@ -80,12 +80,24 @@ fn described(error: &Error) -> (String, Exit) {
     (format!("error: {}{hint}", text(error)), failure.map_or(Exit::Failed, |failure| failure.exit))
 }
 
+/// A text without the numbers that the standard library adds to errors of the operating system: `(os error 2)`.
+pub(super) fn without_os_error(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once(')') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => text + rest,
+        _ => format!("{text} (os error {part}"),
+    })
+}
+
 /// What failed, and why. A cause that the text before it contains is not repeated.
 fn text(error: &Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
-        "" => cause,
-        _ if text.contains(&cause) => text,
-        _ => format!("{text}: {cause}"),
+    error.chain().map(|cause| without_os_error(&cause.to_string())).fold(String::new(), |text, cause| {
+        match text.as_str() {
+            "" => cause,
+            _ if text.contains(&cause) => text,
+            _ => format!("{text}: {cause}"),
+        }
     })
 }
 
@@ -115,6 +127,21 @@ mod tests {
             assert_eq!(described(&error), (text.to_owned(), exit));
         }
         assert_eq!(on_one_line(&failed().into()), "cannot connect to https://a: refused; start it");
+    }
+
+    #[test]
+    fn numbers_of_the_operating_system_are_left_out() {
+        for (text, shown) in [
+            (
+                "cannot read a: No such file or directory (os error 2); set b",
+                "cannot read a: No such file or directory; set b",
+            ),
+            ("refused (os error 111): again (os error 111)", "refused: again"),
+            ("a (os error x)", "a (os error x)"),
+            ("a", "a"),
+        ] {
+            assert_eq!(without_os_error(text), shown);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::{Failure, without_os_error};
 use super::finding::Finding;
 
 /// Longest answer to GET /version that is read.
@@ -217,6 +217,8 @@ fn causes(error: &kube::Error) -> String {
 
 /// Texts in their order, without one that those before it contain.
 pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
-    let joined = texts.reduce(|all, next| if all.contains(&next) { all } else { format!("{all}: {next}") });
+    let joined = texts
+        .map(|text| without_os_error(&text))
+        .reduce(|all, next| if all.contains(&next) { all } else { format!("{all}: {next}") });
     joined.unwrap_or_default()
 }

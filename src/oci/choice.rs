@@ -127,8 +127,8 @@ mod tests {
             opened.map(|_| ()).map_err(|error| error.to_string())
         };
         for (method, said) in [
-            (Method::ApiKey, "OCI config file /absent/config: cannot read"),
-            (Method::SessionToken, "OCI config file /absent/config: cannot read"),
+            (Method::ApiKey, "OCI config file /absent/config: cannot be read: "),
+            (Method::SessionToken, "OCI config file /absent/config: cannot be read: "),
             (Method::WorkloadIdentity, "KUBERNETES_SERVICE_HOST is not set"),
             (Method::ResourcePrincipal, "OCI_RESOURCE_PRINCIPAL_VERSION is not set"),
         ] {

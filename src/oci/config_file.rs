@@ -72,7 +72,7 @@ struct Profile<'f> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     /// Not readable.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot be read: {source}")]
     Read {
         /// The file.
         path: PathBuf,

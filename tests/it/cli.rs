@@ -259,8 +259,14 @@ async fn the_demo_ends_in_order_when_it_is_asked_to() {
 async fn flags_for_namespaces_that_a_command_does_not_have_are_explained() {
     let home = Home::new();
     for (command, error) in [
-        (&["get", "oci_queue_length", "-A"][..], "error: get reads a metric as the HPAs of one namespace do: name it with -n"),
-        (&["check", "-n", "shop"], "error: check checks all namespaces: for the HPAs of one, use depthgauge explain -n"),
+        (
+            &["get", "oci_queue_length", "-A"][..],
+            "error: get reads a metric as the HPAs of one namespace do: name it with -n",
+        ),
+        (
+            &["check", "-n", "shop"],
+            "error: check checks all namespaces: for the HPAs of one, use depthgauge explain -n",
+        ),
     ] {
         let ended = home.run(command).await;
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(2), error), "{command:?}");

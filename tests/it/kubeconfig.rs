@@ -148,7 +148,7 @@ async fn a_proxy_that_makes_no_connection_is_named_with_its_setting() {
         (refusing_proxy("407 Proxy Authentication Required").await.to_string(), "407 Proxy Authentication Required"),
         (refusing_proxy("502 Bad Gateway").await.to_string(), "it refuses to connect to the endpoint"),
         (refusing_proxy("").await.to_string(), "it closes the connection before it is connected to the endpoint"),
-        ("127.0.0.1:1".to_owned(), "tcp connect error: Connection refused (os error 111)"),
+        ("127.0.0.1:1".to_owned(), "tcp connect error: Connection refused"),
     ] {
         let url = format!("http://user:hidden@{proxy}");
         let text =
