@@ -2,9 +2,12 @@
 //!
 //! A number below the one before means that the program restarted and counted from 0. A restart after
 //! which the counter is above the one before shows only in the time at which the counter or the process
-//! began. Nothing is extrapolated: the rate is the increase in the window, divided by the window, or by
-//! the time since the first read while that is shorter. So it needs two reads, or a counter that is known
-//! to have been 0 within the window.
+//! began. If only the process is another one, this is the first read of it: an exporter that restarts goes
+//! on with the counters of another program, which did not begin at 0.
+//!
+//! Nothing is extrapolated: the rate is the increase in the window, divided by the window, or by the time
+//! since the first read while that is shorter. So it needs two reads, or a counter that is known to have
+//! been 0 within the window.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -91,7 +94,13 @@ impl Counter {
             *self = Self::new(read, window);
             return;
         }
-        let restarted = read.value < self.value || self.is_other_process(read.start, last.at);
+        let fell = read.value < self.value;
+        let is_other = self.is_other_process(read.start, last.at);
+        if is_other && !fell && read.age.is_none() {
+            *self = Self::new(read, window);
+            return;
+        }
+        let restarted = fell || is_other;
         let increase = if restarted { read.value } else { read.value - self.value };
         let seen = self.start.filter(|_| !restarted).map_or(read.at, |start| start.seen);
         self.start = read.start.map(|time| Start { time, seen });
@@ -149,15 +158,28 @@ mod tests {
 
     const WINDOW: Window = Window { length: Duration::from_secs(60), gap_max: Duration::from_secs(120) };
 
+    /// A counter that was 0 at this start, long before the window.
     fn read(at: Instant, value: f64, start: Option<f64>) -> Read {
-        Read { at, value, start, age: None }
+        Read { at, value, start, age: start.map(|_| WINDOW.length * 10) }
     }
 
-    /// The rate after each of these reads: seconds since the first one, the number, and the start.
-    fn rates(reads: &[(f64, f64, Option<f64>)]) -> Vec<Option<f64>> {
+    /// A counter of a process with this start.
+    fn read_of_process(at: Instant, value: f64, start: Option<f64>) -> Read {
+        Read { age: None, ..read(at, value, start) }
+    }
+
+    /// Seconds since the first read, the number, and the start.
+    type Step = (f64, f64, Option<f64>);
+
+    /// The rate after each of these reads.
+    fn rates(reads: &[Step]) -> Vec<Option<f64>> {
+        rates_of(reads, read)
+    }
+
+    fn rates_of(reads: &[Step], read: fn(Instant, f64, Option<f64>) -> Read) -> Vec<Option<f64>> {
         let zero = Instant::now();
         let mut counter: Option<Counter> = None;
-        let one = |(after, value, start): &(f64, f64, Option<f64>)| {
+        let one = |(after, value, start): &Step| {
             let read = read(zero + Duration::from_secs_f64(*after), *value, *start);
             match &mut counter {
                 Some(counter) => counter.add(&read, WINDOW),
@@ -168,7 +190,7 @@ mod tests {
         reads.iter().map(one).collect()
     }
 
-    fn last(reads: &[(f64, f64, Option<f64>)]) -> Option<f64> {
+    fn last(reads: &[Step]) -> Option<f64> {
         rates(reads).pop().flatten()
     }
 
@@ -196,7 +218,7 @@ mod tests {
         // A fall is a restart.
         assert_eq!(last(&[(0.0, 1000.0, None), (10.0, 30.0, None)]), Some(3.0));
         assert_eq!(last(&[(0.0, 1000.0, None), (10.0, 0.0, None), (20.0, 40.0, None)]), Some(2.0));
-        // Without a fall, the start of the process shows it.
+        // Without a fall, the start of the counter shows it.
         for (start, rate) in [
             (Some(5_000.0), 100.0),
             // The clock was corrected: the process is the same.
@@ -211,6 +233,20 @@ mod tests {
         let seen = [(0.0, 50.0, Some(1_000.0)), (50.0, 50.0, Some(1_000.0))];
         let then = |start| last(&[&seen[..], &[(60.0, 110.0, Some(start))]].concat());
         assert_eq!((then(1_040.0), then(1_055.0)), (Some(1.0), Some(110.0 / 60.0)));
+    }
+
+    #[test]
+    fn a_process_that_restarts_without_a_fall_may_be_an_exporter() {
+        let rates =
+            |second: Step| rates_of(&[(0.0, 990.0, Some(1_000.0)), second, (20.0, 1020.0, second.2)], read_of_process);
+        // It was read once.
+        assert_eq!(rates((10.0, 1000.0, Some(5_000.0))), [None, None, Some(2.0)]);
+        // A fall is a restart of what counts.
+        assert_eq!(rates((10.0, 10.0, Some(5_000.0))), [None, Some(1.0), Some(51.0)]);
+        // The same process, after its clock was corrected, and one without a time.
+        for start in [Some(1_000.9), Some(999.0), None] {
+            assert_eq!(rates((10.0, 1000.0, start)), [None, Some(1.0), Some(1.5)], "{start:?}");
+        }
     }
 
     #[test]

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::exposition::{Format, MetricType, ParseError, Sample, SeriesSelector, parse};
 
-/// The metric with the time at which a process began. Client libraries for all languages have it.
+/// The metric with the time at which a process began, in the client libraries for most languages. Some
+/// programs put a prefix before it.
 const PROCESS_START: &str = "process_start_time_seconds";
 /// What the names of samples of counters, histograms and summaries end in.
 const SUFFIXES: [&str; 4] = ["_total", "_bucket", "_count", "_sum"];
+
+/// The most processes that the series of one target are searched for. With more, none is known.
+const PROCESSES_MAX: usize = 16;
 
 /// The labels of a series, by name. None of them is empty.
 pub type SeriesLabels = BTreeMap<String, String>;
@@ -43,7 +47,7 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
     let created_name = created_name(selector.name());
     let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
     let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
-    let mut process = None;
+    let mut processes = Vec::new();
     for sample in parse(body, format)? {
         let sample = sample?;
         if selector.matches(&sample) {
@@ -53,12 +57,17 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
             if selected.insert(labels, series).is_some() {
                 return Err(Invalid::Twice);
             }
-        } else if sample.name == created_name {
+        } else if sample.name == created_name && is_time(&sample, format) {
             created.insert(labels(&sample), sample.value);
-        } else if sample.name == PROCESS_START {
-            process = Some(sample.value);
+        } else if let Some(process) = Process::of(&sample) {
+            processes.push(process);
         }
     }
+    if processes.len() > PROCESSES_MAX {
+        processes.clear();
+    }
+    // The most specific one last.
+    processes.sort_by_key(|process| (process.labels.len(), !process.has_prefix));
     let series = selected.into_values().map(|series| {
         // The buckets of a histogram have been created with it.
         let of_histogram = || {
@@ -66,9 +75,38 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
             labels.remove("le").and_then(|_| created.get(&labels))
         };
         let created = created.get(&series.labels).or_else(of_histogram).copied();
-        Series { created, process, ..series }
+        let process = processes.iter().rev().find(|process| process.has(&series.labels));
+        Series { created, process: process.map(|process| process.start), ..series }
     });
     Ok(series.collect())
+}
+
+/// When a process began. What it exposes has its labels: those that a program adds to all series, or those
+/// that distinguish the targets of a federating Prometheus.
+struct Process {
+    labels: SeriesLabels,
+    has_prefix: bool,
+    start: f64,
+}
+
+// === impl Process ===
+
+impl Process {
+    fn of(sample: &Sample<'_>) -> Option<Self> {
+        let prefix = sample.name.strip_suffix(PROCESS_START)?;
+        let is_one = prefix.is_empty() || prefix.ends_with('_');
+        is_one.then(|| Self { labels: labels(sample), has_prefix: !prefix.is_empty(), start: sample.value })
+    }
+
+    fn has(&self, series: &SeriesLabels) -> bool {
+        self.labels.iter().all(|(label, value)| series.get(label) == Some(value))
+    }
+}
+
+/// Whether a `_created` sample has a time. In the text format, it is a gauge of its own, and a counter with
+/// this name counts what was created.
+fn is_time(created: &Sample<'_>, format: Format) -> bool {
+    format == Format::OpenMetrics || created.metric_type != MetricType::Counter
 }
 
 /// The name of the sample with the time at which a series was 0.
@@ -128,6 +166,37 @@ mod tests {
         assert_eq!(created("h_count"), [Some(9.0)]);
         assert_eq!(created("h_sum"), [Some(9.0)]);
         assert_eq!(created("h"), []);
+    }
+
+    #[test]
+    fn a_counter_of_what_was_created_has_no_times() {
+        let created = |kind| {
+            let text = format!("# TYPE jobs gauge\njobs 3\n# TYPE jobs_created {kind}\njobs_created 1.79e9\n");
+            read(&text, "jobs").unwrap().remove(0).2
+        };
+        assert_eq!((created("counter"), created("gauge"), created("untyped")), (None, Some(1.79e9), Some(1.79e9)));
+    }
+
+    #[test]
+    fn a_series_is_of_the_process_whose_labels_it_has() {
+        for (text, expected) in [
+            ("m 1\n", None),
+            ("m 1\nprocess_start_time_seconds 5\n", Some(5.0)),
+            ("m{a=\"b\"} 1\nprocess_start_time_seconds{x=\"\"} 5\n", Some(5.0)),
+            ("m{a=\"b\"} 1\nprocess_start_time_seconds{a=\"b\"} 5\nprocess_start_time_seconds{a=\"c\"} 6\n", Some(5.0)),
+            ("m{a=\"b\"} 1\nprocess_start_time_seconds{a=\"b\"} 5\nprocess_start_time_seconds 6\n", Some(5.0)),
+            ("m 1\nprocess_start_time_seconds{a=\"b\"} 5\n", None),
+            ("m 1\nshop_process_start_time_seconds 5\n", Some(5.0)),
+            ("m 1\nprocess_start_time_seconds 5\nshop_process_start_time_seconds 6\n", Some(5.0)),
+            ("m 1\nsubprocess_start_time_seconds 5\n", None),
+        ] {
+            assert_eq!(read(text, "m").unwrap().remove(0).3, expected, "{text:?}");
+        }
+        let of = |count| {
+            let all: String = (0..count).map(|at| format!("process_start_time_seconds{{a=\"{at}\"}} {at}\n")).collect();
+            read(&format!("m{{a=\"1\"}} 1\n{all}"), "m").unwrap().remove(0).3
+        };
+        assert_eq!((of(PROCESSES_MAX), of(PROCESSES_MAX + 1)), (Some(1.0), None));
     }
 
     #[test]

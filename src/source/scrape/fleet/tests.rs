@@ -103,11 +103,19 @@ fn a_series_that_was_0_within_the_window_counts_at_once() {
 }
 
 #[test]
-fn a_restart_shows_in_the_start_of_the_process() {
+fn a_restart_shows_in_the_start_of_the_counter_or_the_process() {
+    let mut fleet = Clocked::new(Aggregation::Rate, &[]);
+    let created = |value, created| Ok(vec![Series { created: Some(created), ..series(&[], value) }]);
+    assert!(fleet.number(0, &[("a", created(100.0, 500.0))]).is_err());
+    assert_eq!(fleet.number(10, &[("a", created(110.0, 1005.0))]), Ok(11.0));
+    // The number of another process is that of the first read.
     let mut fleet = Clocked::new(Aggregation::Rate, &[]);
     let process = |value, process| Ok(vec![Series { process: Some(process), ..series(&[], value) }]);
     assert!(fleet.number(0, &[("a", process(100.0, 500.0))]).is_err());
-    assert_eq!(fleet.number(10, &[("a", process(110.0, 1005.0))]), Ok(11.0));
+    assert_eq!(fleet.number(10, &[("a", process(110.0, 500.0))]), Ok(1.0));
+    let young = "1 of 1 pods were read once, and a rate needs two reads".to_owned();
+    assert_eq!(fleet.number(20, &[("a", process(120.0, 1015.0))]), Err(young));
+    assert_eq!(fleet.number(30, &[("a", process(140.0, 1015.0))]), Ok(2.0));
 }
 
 #[test]
