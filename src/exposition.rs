@@ -2,8 +2,13 @@
 //! OpenMetrics 1.0. Pure.
 //!
 //! [`parse`] reads what Prometheus' own parser reads, and as strictly: one line with a syntax error makes
-//! the whole exposition invalid. There are three differences. Lines may end with `\r\n`, OpenMetrics may
-//! have comments, blank lines and several spaces, and labels are separated by commas.
+//! the whole exposition invalid. These are the differences:
+//!
+//! - Lines may begin with blanks and end with `\r\n`.
+//! - OpenMetrics may have comments, blank lines and several spaces.
+//! - The types of each format are read in both, because programs send OpenMetrics as `text/plain`.
+//! - Timestamps of the text format may be negative, as its specification has them.
+//! - Labels are separated by commas.
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>
@@ -221,11 +226,18 @@ impl<'t> Samples<'t> {
     /// A comment, without its `#`. A declared type holds up to the next one.
     fn comment(&mut self, comment: &'t str) -> Result<(), &'static str> {
         let mut line = Cursor::new(comment);
-        if !line.blanks() || !line.eat("TYPE") || !line.blanks() {
+        if !line.blanks() {
+            return Ok(());
+        }
+        let is_type = line.eat("TYPE");
+        if !(is_type || line.eat("HELP")) || !line.blanks() {
             return Ok(());
         }
         let name = line.quoted(Newlines::Escaped).or_else(|| line.metric_name().map(Cow::Borrowed));
-        let name = name.ok_or("expected the name of a metric after # TYPE")?;
+        let name = name.ok_or("expected the name of a metric after # TYPE or # HELP")?;
+        if !is_type {
+            return Ok(());
+        }
         let metric_type = MetricType::parse(line.rest().trim()).ok_or("expected the type of a metric")?;
         self.family = Some((name, metric_type));
         Ok(())
@@ -313,6 +325,9 @@ impl<'t> Samples<'t> {
                 self.cursor.blanks();
                 let value = self.cursor.quoted(self.format.newlines());
                 let value = value.ok_or("expected a label value between quotation marks")?;
+                if label == "__name__" {
+                    return Err("__name__ is no label: the name of a metric is before its labels");
+                }
                 if labels.iter().any(|(known, _)| *known == label) {
                     return Err("a label occurs twice");
                 }
