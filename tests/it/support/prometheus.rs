@@ -22,17 +22,20 @@ impl Prometheus {
     /// One that scrapes these addresses every second, each with the name of its job. It may not be ready
     /// yet.
     pub(crate) fn start(jobs: &[(&str, SocketAddr)], flags: &[&str]) -> Self {
-        let setup =
-            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/setup")).arg("prometheus").output().unwrap();
-        assert!(setup.status.success(), "hack/setup prometheus: {}", String::from_utf8_lossy(&setup.stderr));
-        let dir = tempfile::tempdir().unwrap();
         let job = |(name, address): &(&str, SocketAddr)| json!({"job_name": name, "honor_labels": true, "static_configs": [{"targets": [address.to_string()]}]});
         let jobs: Vec<Value> = jobs.iter().map(job).collect();
-        Self::run(dir, &json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}), flags)
+        Self::run(
+            tempfile::tempdir().unwrap(),
+            &json!({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}),
+            flags,
+        )
     }
 
     /// One with this config, which reads and writes files in this directory. It may not be ready yet.
     pub(crate) fn run(dir: TempDir, config: &Value, flags: &[&str]) -> Self {
+        let setup =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/setup")).arg("prometheus").output().unwrap();
+        assert!(setup.status.success(), "hack/setup prometheus: {}", String::from_utf8_lossy(&setup.stderr));
         // JSON is YAML.
         std::fs::write(dir.path().join("prometheus.yaml"), config.to_string()).unwrap();
         // Prometheus does not print the port that it takes.
