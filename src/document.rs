@@ -16,6 +16,8 @@ use serde_path_to_error::Segment;
 use crate::metric::names::nearest;
 use crate::metric::quantity::Quantity;
 
+/// How serde begins its message about a value of the right type.
+const INVALID: [&str; 2] = ["unknown variant", "invalid value"];
 /// The maximum duration of any key: a value that is a day old is not current.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -256,11 +258,12 @@ impl Node {
             let Some(inner) = node.inner(segment) else { break };
             node = inner;
         }
-        let path = error.path();
+        let (path, cause) = (error.path(), error.inner().to_string());
         problems.add(
             node.at,
-            match error.inner().to_string().strip_prefix("missing field ") {
+            match cause.strip_prefix("missing field ") {
                 Some(key) => format!("`{path}` has no {key}"),
+                None if INVALID.iter().any(|text| cause.starts_with(text)) => format!("`{path}` has an invalid value"),
                 None => format!("`{path}` must not be {}", node.kind()),
             },
         );

@@ -81,6 +81,8 @@ pub struct Sample<'t> {
     /// The type of the metric that it belongs to, as the preceding `# TYPE` line declares it. Sums, counts
     /// and creation times belong to their metric too.
     pub metric_type: MetricType,
+    /// Whether its name is longer than that of the declared metric, as that of a sum or a creation time is.
+    pub is_part: bool,
 }
 
 /// Why a text is no exposition. The message contains nothing of the text.
@@ -256,7 +258,8 @@ impl<'t> Samples<'t> {
         let written = self.word();
         let value = number(written).filter(|_| is_apart).ok_or("expected a number as the value of a sample")?;
         self.cursor.blanks();
-        let mut sample = Sample { name, labels, value, written, timestamp: None, metric_type: MetricType::Unknown };
+        let mut sample =
+            Sample { name, labels, value, written, timestamp: None, metric_type: MetricType::Unknown, is_part: false };
         if !self.rest_is_over() {
             sample.timestamp = Some(self.timestamp()?);
         }
@@ -266,7 +269,7 @@ impl<'t> Samples<'t> {
         if !self.cursor.end_of_line() {
             return Err("expected the end of the line after a sample");
         }
-        sample.metric_type = self.type_of(&sample.name);
+        (sample.metric_type, sample.is_part) = self.type_of(&sample.name);
         Ok(sample)
     }
 
@@ -326,7 +329,7 @@ impl<'t> Samples<'t> {
                 let value = self.cursor.quoted(self.format.newlines());
                 let value = value.ok_or("expected a label value between quotation marks")?;
                 if label == "__name__" {
-                    return Err("__name__ is no label: the name of a metric is before its labels");
+                    return Err("__name__ is not a label: the name of a metric is before its labels");
                 }
                 if labels.iter().any(|(known, _)| *known == label) {
                     return Err("a label occurs twice");
@@ -350,12 +353,13 @@ impl<'t> Samples<'t> {
         self.cursor.take(|c| !matches!(c, ' ' | '\t' | '\r' | '\n'))
     }
 
-    fn type_of(&self, name: &str) -> MetricType {
+    /// The type of a sample of this name, and whether the name is longer than the declared one.
+    fn type_of(&self, name: &str) -> (MetricType, bool) {
         let declared = self
             .family
             .as_ref()
             .filter(|(family, metric_type)| name.strip_prefix(&**family).is_some_and(|suffix| metric_type.has(suffix)));
-        declared.map_or(MetricType::Unknown, |(_, metric_type)| *metric_type)
+        declared.map_or((MetricType::Unknown, false), |(family, metric_type)| (*metric_type, name != family))
     }
 }
 

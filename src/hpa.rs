@@ -48,6 +48,8 @@ pub struct Spec {
 /// kube-apiserver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Controller {
+    /// Whether the replicas that `AverageValue` is for are at most the largest `i32`.
+    pub saturates_average: bool,
     /// Whether the replicas that `Value` is for are at most the largest `i32`, while there are pods.
     pub saturates: bool,
     /// The same at 0 replicas.
@@ -183,7 +185,7 @@ pub fn growth_limit(current: i32) -> i32 {
 
 impl Controller {
     /// That of the newest Kubernetes.
-    pub const NEWEST: Self = Self { saturates: true, saturates_at_zero: true };
+    pub const NEWEST: Self = Self { saturates_average: true, saturates: true, saturates_at_zero: true };
 }
 
 // === impl Desired ===

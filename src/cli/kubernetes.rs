@@ -13,8 +13,10 @@ const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
 /// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
 /// k8s.io/api, which v0.35 has not.
 const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
-/// From here on the HPA controller checks that the replicas of a target of type `Value` fit into 32 bits,
-/// while there are pods (`getUsageRatioReplicaCount`) ...
+/// From here on the HPA controller checks that the replicas of a target of type `AverageValue` fit into 32 bits
+/// (`GetExternalPerPodMetricReplicas`).
+const SATURATES_AVERAGE: Version = Version { major: 1, minor: 34 };
+/// From here on it checks those of a target of type `Value`, while there are pods (`getUsageRatioReplicaCount`) ...
 const SATURATES: Version = Version { major: 1, minor: 35 };
 /// ... and at 0 replicas.
 const SATURATES_AT_ZERO: Version = Version { major: 1, minor: 38 };
@@ -52,7 +54,11 @@ impl Version {
 
     /// How its HPA controller counts.
     pub(super) fn controller(self) -> Controller {
-        Controller { saturates: self >= SATURATES, saturates_at_zero: self >= SATURATES_AT_ZERO }
+        Controller {
+            saturates_average: self >= SATURATES_AVERAGE,
+            saturates: self >= SATURATES,
+            saturates_at_zero: self >= SATURATES_AT_ZERO,
+        }
     }
 
     /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
@@ -92,16 +98,16 @@ mod tests {
 
     #[test]
     fn each_version_counts_as_its_source_does() {
-        for (minor, saturates, saturates_at_zero, tells_scaled_to_zero) in [
-            ("33", false, false, false),
-            ("34", false, false, false),
-            ("35", true, false, false),
-            ("36", true, false, true),
-            ("37", true, false, true),
-            ("38", true, true, true),
+        for (minor, saturates_average, saturates, saturates_at_zero, tells_scaled_to_zero) in [
+            ("33", false, false, false, false),
+            ("34", true, false, false, false),
+            ("35", true, true, false, false),
+            ("36", true, true, false, true),
+            ("37", true, true, false, true),
+            ("38", true, true, true, true),
         ] {
             let version = Version::of(&json!({"major": "1", "minor": minor})).unwrap();
-            assert_eq!(version.controller(), Controller { saturates, saturates_at_zero }, "{minor}");
+            assert_eq!(version.controller(), Controller { saturates_average, saturates, saturates_at_zero }, "{minor}");
             assert_eq!(version.tells_scaled_to_zero(), tells_scaled_to_zero, "{minor}");
         }
     }

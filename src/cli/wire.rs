@@ -60,6 +60,10 @@ pub(super) struct Hello {
     pub(super) date: Option<Timestamp>,
 }
 
+fn is_away(message: &str) -> bool {
+    AWAY.iter().any(|text| message.starts_with(text))
+}
+
 // === impl Wire ===
 
 impl Wire {
@@ -125,7 +129,7 @@ impl Wire {
                     code if message.is_empty() => Trouble::Other(format!("kube-apiserver answers {code}")),
                     401 => Trouble::Unauthenticated(message),
                     403 => Trouble::Forbidden(message),
-                    503 => Trouble::Unreachable(message),
+                    503 if is_away(&message) => Trouble::Unreachable(message),
                     _ => Trouble::Other(message),
                 })
             }
@@ -160,7 +164,7 @@ impl Trouble {
     pub(super) fn is_of_api(&self) -> bool {
         match self {
             Self::Unserved => true,
-            Self::Unreachable(message) => AWAY.iter().any(|text| message.starts_with(text)),
+            Self::Unreachable(message) => is_away(message),
             Self::Absent(_) | Self::Unauthenticated(_) | Self::Forbidden(_) | Self::Other(_) => false,
         }
     }

@@ -125,6 +125,11 @@ fn a_value_that_serde_refuses_is_named_by_its_key_and_never_repeated() {
     struct Inner {
         name: String,
         number: Option<u8>,
+        mode: Option<Mode>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    enum Mode {
+        Always,
     }
     for (text, problem) in [
         ("users: [{name: a, number: 7}]", None),
@@ -132,6 +137,7 @@ fn a_value_that_serde_refuses_is_named_by_its_key_and_never_repeated() {
         ("users: s3cr3t", Some("1:8: `users` must not be a string")),
         ("users:\n- name: a\n- s3cr3t", Some("3:3: `users[1]` must not be a string")),
         ("users:\n- {name: a, number: s3cr3t}", Some("2:21: `users[0].number` must not be a string")),
+        ("users: [{name: a, mode: s3cr3t}]", Some("1:25: `users[0].mode` has an invalid value")),
         ("users: [{number: 7}]", Some("1:9: `users[0]` has no `name`")),
     ] {
         let mut problems = Problems::default();

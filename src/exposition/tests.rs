@@ -204,7 +204,7 @@ fn one_wrong_line_makes_the_whole_text_invalid() {
         ("a 1 x\n", (1, "expected a timestamp or the end of the line after a value")),
         ("a 1 # {b=\"c\"} 1\n", (1, "expected a timestamp or the end of the line after a value")),
         ("a 1 2 3\n", (1, "expected the end of the line after a sample")),
-        ("a{__name__=\"b\"} 1\n", (1, "__name__ is no label: the name of a metric is before its labels")),
+        ("a{__name__=\"b\"} 1\n", (1, "__name__ is not a label: the name of a metric is before its labels")),
         ("# TYPE #\n", (1, "expected the name of a metric after # TYPE or # HELP")),
         ("# HELP 9 Nine.\n", (1, "expected the name of a metric after # TYPE or # HELP")),
         ("# HELP \n", (1, "expected the name of a metric after # TYPE or # HELP")),

@@ -48,7 +48,7 @@ pub(super) fn of(
     workload: &Workload,
 ) -> Result<Proposal, NoProposal> {
     match target {
-        Target::AverageValue(target) => Ok(per_pod(target, sum, tolerance, workload.exist)),
+        Target::AverageValue(target) => per_pod(controller, target, sum, tolerance, workload.exist),
         Target::Value(target) => in_all(controller, target, sum, tolerance, workload),
     }
 }
@@ -56,11 +56,18 @@ pub(super) fn of(
 /// Mirrors `GetExternalPerPodMetricReplicas`. Without pods the ratio is infinite or no number, and
 /// so never within the tolerance.
 #[expect(clippy::cast_precision_loss, reason = "the controller loses it, too")]
-fn per_pod(target: i64, sum: i64, tolerance: Tolerance, exist: i32) -> Proposal {
+fn per_pod(
+    controller: Controller,
+    target: i64,
+    sum: i64,
+    tolerance: Tolerance,
+    exist: i32,
+) -> Result<Proposal, NoProposal> {
     let ratio = sum as f64 / (target as f64 * f64::from(exist));
     let within_tolerance = tolerance.covers(ratio);
-    let replicas = if within_tolerance { exist } else { whole(sum as f64 / target as f64) };
-    Proposal { sum, ratio, within_tolerance, ready: None, replicas }
+    let replicas =
+        if within_tolerance { exist } else { checked(sum as f64 / target as f64, controller.saturates_average)? };
+    Ok(Proposal { sum, ratio, within_tolerance, ready: None, replicas })
 }
 
 /// Mirrors `GetExternalMetricReplicas` and `getUsageRatioReplicaCount`: at 0 replicas neither pods
@@ -73,10 +80,6 @@ fn in_all(
     tolerance: Tolerance,
     workload: &Workload,
 ) -> Result<Proposal, NoProposal> {
-    let checked = |replicas: f64, is_checked| {
-        let fits = replicas.ceil() <= f64::from(i32::MAX);
-        (fits || is_checked).then(|| whole(replicas)).ok_or(NoProposal::Overflow)
-    };
     let ratio = sum as f64 / target as f64;
     let mut proposal = Proposal { sum, ratio, within_tolerance: false, ready: None, replicas: workload.wanted };
     if workload.wanted == 0 {
@@ -89,6 +92,12 @@ fn in_all(
         proposal.replicas = checked(ratio * f64::from(ready), controller.saturates)?;
     }
     Ok(proposal)
+}
+
+/// Rounded up. Beyond an `i32` it is the largest, if the controller checks that.
+fn checked(replicas: f64, is_checked: bool) -> Result<i32, NoProposal> {
+    let fits = replicas.ceil() <= f64::from(i32::MAX);
+    (fits || is_checked).then(|| whole(replicas)).ok_or(NoProposal::Overflow)
 }
 
 /// Rounded up, as far as an `i32` goes.

@@ -132,8 +132,11 @@ fn items_are_added_up_as_the_controller_does() {
 #[test]
 fn replicas_beyond_32_bits_are_the_largest_number_or_not_known() {
     let newest = Controller::NEWEST;
-    let (since_1_35, before) =
-        (Controller { saturates_at_zero: false, ..newest }, Controller { saturates: false, saturates_at_zero: false });
+    let (since_1_35, before) = (
+        Controller { saturates_at_zero: false, ..newest },
+        Controller { saturates: false, saturates_at_zero: false, ..newest },
+    );
+    let oldest = Controller { saturates_average: false, ..before };
     let overflow = Why::Overflow { by: 1 };
     let largest = Why::Metrics { by: 1, proposed: i32::MAX, lower_bound: false };
     // 2³¹ and one less.
@@ -147,7 +150,8 @@ fn replicas_beyond_32_bits_are_the_largest_number_or_not_known() {
         (before, 0, more, 0, overflow),
         (before, 1, fits, 10, largest),
         (before, 0, fits, 10, largest),
-        // `AverageValue` is checked by all versions.
+        (oldest, 1, average(1, 1 << 31), 1, overflow),
+        (oldest, 1, average(1, (1 << 31) - 1), 10, largest),
         (before, 1, average(1, 1 << 31), 10, largest),
         (before, 0, average(1, i64::MAX), 10, largest),
     ] {
@@ -179,7 +183,7 @@ proptest! {
         let spec = Spec { min, max, tolerance: Tolerance { up, down } };
         let workload = Workload { wanted, exist, ready, scaled_to_zero };
         let target = if per_pod { Target::AverageValue(target) } else { Target::Value(target) };
-        let controller = Controller { saturates: checks.0, saturates_at_zero: checks.1 };
+        let controller = Controller { saturates: checks.0, saturates_at_zero: checks.1, ..Controller::NEWEST };
         let told = desired(controller, &spec, &workload, &[Metric { target, answer: Answer::Sum(sum) }]);
         if matches!(told.why, Why::Metrics { .. }) && min <= max {
             prop_assert!((min..=max).contains(&told.replicas));

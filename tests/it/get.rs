@@ -75,7 +75,7 @@ async fn through_the_cluster_a_row_without_a_value_is_an_error_with_its_cause() 
     .await;
     let ended = home.run(&["get", "oci_queue_length", "--kubeconfig=kubeconfig"]).await;
     assert_eq!(ended.stdout, "QUEUE    VALUE\nghost    ?\norders   3\nsum      ?");
-    let error = "error: an HPA gets no value: a row has none, so the sum is unknown";
+    let error = "error: an HPA gets no value: the sum is unknown";
     assert_eq!(ended.stderr, format!("warning: {CAUSE}\n{error}"));
     assert_eq!(ended.status.code(), Some(1));
 }

@@ -165,20 +165,20 @@ fn said(
 ) -> Option<Finding> {
     let events = events["items"].as_array().into_iter().flatten();
     let warns = events.filter(|event| event["reportingComponent"] == "depthgauge" && event["type"] == "Warning");
-    let dated = warns.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
+    let is_one_of =
+        |event: &Value, problems: &[Problem]| problems.iter().any(|problem| event["reason"] == problem.reason());
+    // The HPA itself shows these, so that the Event of one that is corrected is only old.
+    let shown = [Problem::NoMetric, Problem::InvalidSelector, Problem::OtherMetrics, Problem::Annotation];
+    let other = warns.filter(|event| !is_one_of(event, &shown));
+    let dated = other.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
     let (at, last) = dated.max_by_key(|(at, _)| *at)?;
     let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
-    let is_one_of = |problems: &[Problem]| problems.iter().any(|problem| problem.reason() == reason);
-    // The HPA itself shows these, so that the Event of one that is corrected is only old.
-    if is_one_of(&[Problem::NoMetric, Problem::InvalidSelector, Problem::OtherMetrics, Problem::Annotation]) {
-        return None;
-    }
     // Whoever is awake sleeps no more, whatever was said when he did.
     let is_at_zero = || match replicas {
         Some(replicas) => replicas == 0,
         None => hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero),
     };
-    if is_one_of(&[Problem::StuckAtZero, Problem::MetricUnavailableAtZero]) && !is_at_zero() {
+    if is_one_of(last, &[Problem::StuckAtZero, Problem::MetricUnavailableAtZero]) && !is_at_zero() {
         return None;
     }
     let new = now.duration_since(at) < STANDS && !known.iter().any(|found| found.text.contains(note));

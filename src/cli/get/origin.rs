@@ -92,7 +92,7 @@ impl Origin {
         {
             eprintln!("warning: {}", trouble.message());
         }
-        Failure::new("an HPA gets no value: a row has none, so the sum is unknown")
+        Failure::new("an HPA gets no value: the sum is unknown")
     }
 
     /// The names of all metrics, sorted.

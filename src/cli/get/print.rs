@@ -42,7 +42,7 @@ pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> (String, bool)
     };
     let value = columns.iter().position(|column| column.eq_ignore_ascii_case(VALUE));
     let all = |value: usize| rows.iter().map(|row| Quantity::parse(&row[value])).collect::<Option<Vec<_>>>();
-    let sum = value.and_then(all).and_then(Quantity::sum);
+    let sum = value.filter(|_| !rows.is_empty()).and_then(all).and_then(Quantity::sum);
     if let (Some(value), true) = (value.filter(|value| *value > 0), rows.len() > 1) {
         let sum = sum.map_or_else(|| "?".to_owned(), |sum| sum.to_string());
         let cell = |at| {
@@ -125,6 +125,8 @@ sum      1001500m
         let columns = json!([{"name": "Queue", "priority": 0}, {"name": "Value", "priority": 0}]);
         let one = json!({"columnDefinitions": columns, "rows": [{"cells": ["ghost", "?"]}]});
         assert_eq!(table(&one, Form::Table, now()), ("QUEUE   VALUE\nghost   ?\n".to_owned(), false));
+        let none = table(&json!({"columnDefinitions": columns, "rows": []}), Form::Table, now());
+        assert_eq!(none, ("QUEUE   VALUE\n".to_owned(), false));
         let rows = json!([{"cells": ["ghost", "?"]}, {"cells": ["orders", "3"]}]);
         let (text, has_sum) = table(&json!({"columnDefinitions": columns, "rows": rows}), Form::Table, now());
         assert!(text.ends_with("sum      ?\n") && !has_sum, "{text}");

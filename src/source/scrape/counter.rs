@@ -39,6 +39,8 @@ pub struct Read {
     pub value: f64,
     /// When the counter or its process began, in seconds since 1970 by the clock of the program.
     pub start: Option<f64>,
+    /// Whether `start` is that of the process, because the counter has none of its own.
+    pub is_of_process: bool,
     /// How long ago the counter was 0, if that is known.
     pub age: Option<Duration>,
 }
@@ -50,6 +52,7 @@ pub struct Counter {
     points: VecDeque<Point>,
     value: f64,
     start: Option<Start>,
+    is_of_new_process: bool,
 }
 
 /// How much was counted up to a time, since the first point.
@@ -72,7 +75,7 @@ impl Counter {
     /// A counter that is read for the first time. If it was 0 within the window, then nothing was counted
     /// before, and everything since.
     pub fn new(read: &Read, window: Window) -> Self {
-        let Read { at, value, start, age } = *read;
+        let Read { at, value, start, age, .. } = *read;
         let began = age.filter(|age| *age <= window.length).and_then(|age| at.checked_sub(age));
         let points = match (began, at.checked_sub(window.length)) {
             (Some(began), Some(before)) => {
@@ -81,7 +84,7 @@ impl Counter {
             }
             _ => [Point { at, total: 0.0 }].into(),
         };
-        Self { points, value, start: start.map(|time| Start { time, seen: at }) }
+        Self { points, value, start: start.map(|time| Start { time, seen: at }), is_of_new_process: false }
     }
 
     /// Adds a number. One that was read earlier than the last one is ignored.
@@ -96,10 +99,11 @@ impl Counter {
         }
         let fell = read.value < self.value;
         let is_other = self.is_other_process(read.start, last.at);
-        if is_other && !fell && read.age.is_none() {
-            *self = Self::new(read, window);
+        if is_other && !fell && read.is_of_process {
+            *self = Self { is_of_new_process: true, ..Self::new(read, window) };
             return;
         }
+        self.is_of_new_process = false;
         let restarted = fell || is_other;
         let increase = if restarted { read.value } else { read.value - self.value };
         let seen = self.start.filter(|_| !restarted).map_or(read.at, |start| start.seen);
@@ -114,6 +118,11 @@ impl Counter {
         let first = self.at_begin(last.at.checked_sub(window.length))?;
         let elapsed = last.at.duration_since(first.at);
         (!elapsed.is_zero()).then(|| (last.total - first.total) / elapsed.as_secs_f64())
+    }
+
+    /// Whether the process is another one since the last read, so that there is no rate until the next.
+    pub fn is_of_new_process(&self) -> bool {
+        self.is_of_new_process
     }
 
     /// Whether another process than that of the last read reports this start. It began after that read,
@@ -160,12 +169,12 @@ mod tests {
 
     /// A counter that was 0 at this start, long before the window.
     fn read(at: Instant, value: f64, start: Option<f64>) -> Read {
-        Read { at, value, start, age: start.map(|_| WINDOW.length * 10) }
+        Read { at, value, start, is_of_process: false, age: start.map(|_| WINDOW.length * 10) }
     }
 
     /// A counter of a process with this start.
     fn read_of_process(at: Instant, value: f64, start: Option<f64>) -> Read {
-        Read { age: None, ..read(at, value, start) }
+        Read { is_of_process: true, age: None, ..read(at, value, start) }
     }
 
     /// Seconds since the first read, the number, and the start.

@@ -242,9 +242,16 @@ impl Target {
         self.read_at.is_some_and(|at| now.saturating_duration_since(at) <= max_age)
     }
 
-    /// Whether it has series, and no number of any of them is known yet.
+    /// Whether it has series, and no number of any of them is known yet. Those of a new process become known
+    /// together.
     fn is_young(&self, window: Window) -> bool {
-        !self.series.is_empty() && self.series.values().all(|known| known.number(window).is_none())
+        let is_of_new_process = |known: &Known| match known {
+            Known::Counter(counter) => counter.is_of_new_process(),
+            Known::Value(_) => false,
+        };
+        let mut series = self.series.values();
+        !self.series.is_empty()
+            && (self.series.values().any(is_of_new_process) || series.all(|known| known.number(window).is_none()))
     }
 }
 
@@ -289,7 +296,7 @@ impl Series {
     /// As a read of a counter, at this time in seconds since 1970.
     fn read(&self, at: Instant, time: f64) -> Read {
         let age = self.created.and_then(|created| Duration::try_from_secs_f64(time - created).ok());
-        Read { at, value: self.value, start: self.created.or(self.process), age }
+        Read { at, value: self.value, start: self.created.or(self.process), is_of_process: self.created.is_none(), age }
     }
 }
 

@@ -59,7 +59,9 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
             }
         } else if sample.name == created_name && is_time(&sample, format) {
             created.insert(labels(&sample), sample.value);
-        } else if let Some(process) = Process::of(&sample) {
+        } else if processes.len() <= PROCESSES_MAX
+            && let Some(process) = Process::of(&sample)
+        {
             processes.push(process);
         }
     }
@@ -67,7 +69,7 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
         processes.clear();
     }
     // The most specific one last.
-    processes.sort_by_key(|process| (process.labels.len(), !process.has_prefix));
+    processes.sort_by_cached_key(|process| (process.labels.len(), process.prefix.is_empty(), process.prefix.clone()));
     let series = selected.into_values().map(|series| {
         // The buckets of a histogram have been created with it.
         let of_histogram = || {
@@ -85,7 +87,7 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
 /// that distinguish the targets of a federating Prometheus.
 struct Process {
     labels: SeriesLabels,
-    has_prefix: bool,
+    prefix: String,
     start: f64,
 }
 
@@ -95,7 +97,7 @@ impl Process {
     fn of(sample: &Sample<'_>) -> Option<Self> {
         let prefix = sample.name.strip_suffix(PROCESS_START)?;
         let is_one = prefix.is_empty() || prefix.ends_with('_');
-        is_one.then(|| Self { labels: labels(sample), has_prefix: !prefix.is_empty(), start: sample.value })
+        is_one.then(|| Self { labels: labels(sample), prefix: prefix.to_owned(), start: sample.value })
     }
 
     fn has(&self, series: &SeriesLabels) -> bool {
@@ -106,7 +108,7 @@ impl Process {
 /// Whether a `_created` sample has a time. In the text format, it is a gauge of its own, and a counter with
 /// this name counts what was created.
 fn is_time(created: &Sample<'_>, format: Format) -> bool {
-    format == Format::OpenMetrics || created.metric_type != MetricType::Counter
+    format == Format::OpenMetrics || created.metric_type != MetricType::Counter || created.is_part
 }
 
 /// The name of the sample with the time at which a series was 0.
@@ -175,6 +177,9 @@ mod tests {
             read(&text, "jobs").unwrap().remove(0).2
         };
         assert_eq!((created("counter"), created("gauge"), created("untyped")), (None, Some(1.79e9), Some(1.79e9)));
+        // OpenMetrics that is sent as text.
+        let text = "# TYPE jobs counter\njobs_total 3\njobs_created 1.79e9\n";
+        assert_eq!(read(text, "jobs_total").unwrap()[0].2, Some(1.79e9));
     }
 
     #[test]

@@ -114,8 +114,18 @@ fn a_restart_shows_in_the_start_of_the_counter_or_the_process() {
     assert!(fleet.number(0, &[("a", process(100.0, 500.0))]).is_err());
     assert_eq!(fleet.number(10, &[("a", process(110.0, 500.0))]), Ok(1.0));
     let young = "1 of 1 pods were read once, and a rate needs two reads".to_owned();
-    assert_eq!(fleet.number(20, &[("a", process(120.0, 1015.0))]), Err(young));
+    assert_eq!(fleet.number(20, &[("a", process(120.0, 1015.0))]), Err(young.clone()));
     assert_eq!(fleet.number(30, &[("a", process(140.0, 1015.0))]), Ok(2.0));
+    // A sum without the one that has not fallen would be too small.
+    let mut fleet = Clocked::new(Aggregation::Rate, &[]);
+    let two = |a, b, process| {
+        let of = |path, value| Series { process: Some(process), ..series(&[("path", path)], value) };
+        Ok(vec![of("a", a), of("b", b)])
+    };
+    assert!(fleet.number(0, &[("a", two(100.0, 10.0, 500.0))]).is_err());
+    assert_eq!(fleet.number(10, &[("a", two(110.0, 20.0, 500.0))]), Ok(2.0));
+    assert_eq!(fleet.number(20, &[("a", two(5.0, 30.0, 1015.0))]), Err(young));
+    assert_eq!(fleet.number(30, &[("a", two(15.0, 40.0, 1015.0))]).map(|rate| rate > 1.0), Ok(true));
 }
 
 #[test]
