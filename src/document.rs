@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
-use crate::metric::names::nearest;
+use crate::metric::names::{did_you_mean, nearest};
 use crate::metric::quantity::Quantity;
 
 /// How serde begins its message about a value of the right type.
@@ -419,8 +419,7 @@ pub fn json_fault(error: &serde_json::Error) -> String {
 }
 
 fn unknown(key: &str, meant: Option<&str>) -> String {
-    let guess = meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
-    format!("unknown key `{key}`;{guess}")
+    format!("unknown key `{key}`;{}", did_you_mean(meant))
 }
 
 #[cfg(test)]

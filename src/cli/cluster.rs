@@ -28,9 +28,9 @@ pub(super) use self::flags::Flags;
 
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
-use super::failure::Failure;
+use super::failure::{Failure, each_once};
 use super::kubeconfig;
-use super::wire::{Wire, each_once};
+use super::wire::Wire;
 use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.

@@ -1,6 +1,6 @@
 //! `config`: what can be said about a config file without serving it.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::clock;
 use super::failure::Failure;
-use super::output::Format;
+use super::output::{self, Format};
 use crate::config::{self, Config, ConfigError, File};
 use crate::source::KINDS;
 
@@ -99,21 +99,16 @@ impl Args {
                     Some(format) => format.print(&report)?,
                     None => report.print(),
                 }
-                report.result()
+                report.result()?;
             }
-            Command::Init => print(INIT),
+            Command::Init => output::print(INIT),
             Command::Schema => {
                 let schema = config::schema(KINDS).context("cannot make the schema")?;
-                print(&format!("{schema:#}\n"))
+                output::print(&format!("{schema:#}\n"));
             }
         }
+        Ok(())
     }
-}
-
-fn print(text: &str) -> Result<()> {
-    // The reader of a closed pipe has read enough.
-    let _ = io::stdout().write_all(text.as_bytes());
-    Ok(())
 }
 
 // === impl Report ===

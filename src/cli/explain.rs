@@ -4,7 +4,6 @@
 //! It only reads. What the controller remembers (stabilization, policies) is not visible from outside. It is
 //! shown as the HPA's own conditions report it.
 
-use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::cluster::Flags;
 use super::failure::Failure;
 use super::finding::Finding;
 use super::kubernetes::{Version, may_scale_to_zero};
-use super::output::Format;
+use super::output::{self, Format};
 use super::told;
 use super::wire::{CHECK, Trouble, Wire};
 use super::{clock, stop_signal};
@@ -127,15 +126,14 @@ impl Args {
         if watch {
             return cluster.follow(&scope, output).await;
         }
-        let is_without_api = Cell::new(false);
         let make = |seen: &Seen<'_>, findings: Vec<Finding>| {
-            is_without_api.set(is_without_api.get() || seen.is_without_api());
-            (account::write(seen, &findings), Summary::of(seen, findings))
+            (seen.is_without_api(), (account::write(seen, &findings), Summary::of(seen, findings)))
         };
         let (explained, failure) = cluster.each(&scope, make).await;
+        let (without_api, explained): (Vec<bool>, Vec<_>) = explained.into_iter().unzip();
         let (accounts, summaries): (Vec<String>, Vec<Summary>) = explained.into_iter().unzip();
         // The account of an HPA that is named has the cause already.
-        let hint = match (is_without_api.get(), scope.names.is_empty()) {
+        let hint = match (without_api.contains(&true), scope.names.is_empty()) {
             (true, _) => Some(CHECK),
             (false, true) => Some("depthgauge explain NAMESPACE/NAME shows the cause"),
             (false, false) => None,
@@ -149,8 +147,7 @@ impl Args {
             None if scope.names.is_empty() => Overview::new(all_namespaces, None).changes(&summaries)?,
             None => accounts.join("\n"),
         };
-        // The reader of a closed pipe has read enough.
-        let _ = io::stdout().write_all(text.as_bytes());
+        output::print(&text);
         match Failure::all(failure.into_iter().chain(bad)) {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
@@ -264,7 +261,7 @@ impl Cluster {
         };
         let mut found = warnings::of(hpa, all, zero);
         let replicas = seen.workload.as_ref().ok().map(|workload| workload.wanted);
-        found.extend(warnings::asleep(hpa, seen.waiting(), replicas, seen.now));
+        found.extend(warnings::at_zero(hpa, seen.waiting(), replicas, seen.now));
         found.extend(warnings::contradicted(hpa, seen.has_all_values()));
         for (question, table) in questions.iter().zip(&tables) {
             let Ok(table) = table else { continue };

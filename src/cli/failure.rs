@@ -80,8 +80,17 @@ fn described(error: &Error) -> (String, Exit) {
     (format!("error: {}{hint}", text(error)), failure.map_or(Exit::Failed, |failure| failure.exit))
 }
 
+/// Texts in their order, without one that those before it contain.
+pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
+    texts.map(|text| without_os_error(&text)).fold(String::new(), |all, next| match all.as_str() {
+        "" => next,
+        _ if all.contains(&next) => all,
+        _ => format!("{all}: {next}"),
+    })
+}
+
 /// A text without the numbers that the standard library adds to errors of the operating system: `(os error 2)`.
-pub(super) fn without_os_error(text: &str) -> String {
+fn without_os_error(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| match part.split_once(')') {
@@ -92,13 +101,7 @@ pub(super) fn without_os_error(text: &str) -> String {
 
 /// What failed, and why. A cause that the text before it contains is not repeated.
 fn text(error: &Error) -> String {
-    error.chain().map(|cause| without_os_error(&cause.to_string())).fold(String::new(), |text, cause| {
-        match text.as_str() {
-            "" => cause,
-            _ if text.contains(&cause) => text,
-            _ => format!("{text}: {cause}"),
-        }
-    })
+    each_once(error.chain().map(ToString::to_string))
 }
 
 fn failure(error: &Error) -> Option<&Failure> {

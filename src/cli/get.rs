@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::Flags;
-use super::output::Format;
+use super::output::{self, Format};
 use super::wire::Trouble;
 use super::{clock, stop_signal, usage_error};
 
@@ -131,20 +131,15 @@ impl Args {
                 if output.is_table() {
                     let table = origin.table(&question).await.map_err(failure)?;
                     let (text, has_sum) = print::table(&table, output, clock());
-                    write(&text);
+                    output::print(&text);
                     return if has_sum { Ok(()) } else { Err(origin.without_sum(&question).await.into()) };
                 }
                 print::list(&origin.ask(&question).await.map_err(failure)?, output)?
             }
         };
-        write(&text);
+        output::print(&text);
         Ok(())
     }
-}
-
-fn write(text: &str) {
-    // The reader of a closed pipe has read enough.
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Until Ctrl-C, or until nobody reads any more.

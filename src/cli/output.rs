@@ -14,14 +14,18 @@ pub(super) enum Format {
     Yaml,
 }
 
+/// Writes to standard output.
+pub(super) fn print(text: &str) {
+    // The reader of a closed pipe has read enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
 // === impl Format ===
 
 impl Format {
     /// Prints the document.
     pub(super) fn print(self, document: &impl Serialize) -> Result<()> {
-        let text = self.text(document)?;
-        // The reader of a closed pipe has read enough.
-        let _ = io::stdout().write_all(text.as_bytes());
+        print(&self.text(document)?);
         Ok(())
     }
 

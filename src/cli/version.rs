@@ -1,13 +1,11 @@
 //! `version`: of this program, of the server that HPAs use, and of Kubernetes.
 
-use std::io::{self, Write as _};
-
 use anyhow::Result;
 use serde::Serialize;
 
 use super::cluster::Flags;
 use super::failure::on_one_line;
-use super::output::Format;
+use super::output::{self, Format};
 use super::wire::{CHECK, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 use crate::telemetry;
@@ -68,8 +66,7 @@ impl Args {
         match output {
             Some(format) => format.print(&versions),
             None => {
-                // The reader of a closed pipe has read enough.
-                let _ = io::stdout().write_all(versions.text(client).as_bytes());
+                output::print(&versions.text(client));
                 Ok(())
             }
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::Value;
 
-use super::failure::{Failure, without_os_error};
+use super::failure::{Failure, each_once};
 use super::finding::Finding;
 
 /// Longest answer to GET /version that is read.
@@ -217,12 +217,4 @@ fn causes(error: &kube::Error) -> String {
         other => other,
     };
     each_once(std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string))
-}
-
-/// Texts in their order, without one that those before it contain.
-pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
-    let joined = texts
-        .map(|text| without_os_error(&text))
-        .reduce(|all, next| if all.contains(&next) { all } else { format!("{all}: {next}") });
-    joined.unwrap_or_default()
 }

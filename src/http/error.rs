@@ -155,7 +155,10 @@ impl From<Fault> for Error {
 impl Fault {
     /// Whether the service itself did not respond.
     pub fn is_without_response(&self) -> bool {
-        matches!(self, Self::Unreachable(..) | Self::Proxy(..) | Self::TimedOut)
+        match self {
+            Self::Unreachable(..) | Self::Proxy(..) | Self::TimedOut => true,
+            Self::Status(_) | Self::TooLong(_) | Self::NotSent { .. } => false,
+        }
     }
 }
 

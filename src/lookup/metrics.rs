@@ -42,8 +42,7 @@ impl Metrics {
         let Some(metric) = self.set.all.get(requested) else {
             let exist: Vec<&str> = self.set.all.iter().map(MetricName::as_str).collect();
             let requested = shortened(requested, 63).to_owned();
-            let meant = names::nearest(&requested, exist.iter().copied());
-            let meant = meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default();
+            let meant = names::did_you_mean(names::nearest(&requested, exist.iter().copied()));
             let exist = names::that_fit(&exist, NAMES_BYTES - meant.len(), NAMES_MAX);
             return Err(LookupError::NoSuchMetric { requested, meant, exist });
         };

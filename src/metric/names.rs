@@ -23,6 +23,11 @@ pub fn nearest<'n>(misspelt: &str, names: impl IntoIterator<Item = &'n str>) -> 
     (off <= 2 && off < meant.len() / 2).then_some(meant)
 }
 
+/// The question for it, after a blank; empty without one.
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default()
+}
+
 /// At most `most` names, and no more than fit `bytes` with the words that say how many are left
 /// out: `a, b and 3 more`.
 pub fn that_fit(names: &[&str], bytes: usize, most: usize) -> String {

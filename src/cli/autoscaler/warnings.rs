@@ -133,7 +133,7 @@ pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Opti
 
 /// What keeps a workload at 0, for good or for now. `replicas` are those that the workload should have, if that is
 /// known: the conditions of the HPA are up to one sync older.
-pub(in crate::cli) fn asleep(
+pub(in crate::cli) fn at_zero(
     hpa: &Autoscaler<'_>,
     waiting: Waiting,
     replicas: Option<i32>,

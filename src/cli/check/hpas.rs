@@ -138,7 +138,7 @@ async fn look(
     let at_zero = hpa.written().is_disabled() || hpa.written().has_scaled_to_zero();
     // Who may not read it learns what the conditions say.
     let replicas = if at_zero { workload::replicas(wire, hpa).await.ok() } else { None };
-    findings.extend(warnings::asleep(hpa, waiting, replicas, clock()));
+    findings.extend(warnings::at_zero(hpa, waiting, replicas, clock()));
     if hpa.is_labelled() || hpa.written().is_disabled() {
         // Whoever may not read Events has seen the rest.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::page::Incomplete;
 use super::queue::Unknown;
+use crate::document::json_fault;
 use crate::http::error::{ErrorText, Fault};
 use crate::source::service::{Failure, source_error};
 use crate::source::{SourceError, Step, Verdict};
@@ -68,13 +69,7 @@ pub(super) fn incomplete(path: &str, incomplete: Incomplete) -> SourceError {
 
 /// An answer that is no page. What is wrong with it may repeat a part of it, so it is not in the message.
 pub(super) fn no_page(path: &str, error: &serde_json::Error) -> SourceError {
-    let at = format!("line {} column {}", error.line(), error.column());
-    trouble(
-        Step::Decode,
-        "the answer is not a list of queues",
-        NO_LIST,
-        &format!("{path}: {:?} at {at}", error.classify()),
-    )
+    trouble(Step::Decode, "the answer is not a list of queues", NO_LIST, &format!("{path}: {}", json_fault(error)))
 }
 
 /// A queue that is not listed.

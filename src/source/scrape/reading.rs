@@ -42,6 +42,14 @@ pub enum Invalid {
     Twice,
 }
 
+/// When a process began. What it exposes has its labels: those that a program adds to all series, or those
+/// that distinguish the targets of a federating Prometheus.
+struct Process {
+    labels: SeriesLabels,
+    prefix: String,
+    start: f64,
+}
+
 /// The selected series of an exposition, sorted by their labels. Every line of it is checked.
 pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<Vec<Series>, Invalid> {
     let created_name = created_name(selector.name());
@@ -81,14 +89,6 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
         Series { created, process: process.map(|process| process.start), ..series }
     });
     Ok(series.collect())
-}
-
-/// When a process began. What it exposes has its labels: those that a program adds to all series, or those
-/// that distinguish the targets of a federating Prometheus.
-struct Process {
-    labels: SeriesLabels,
-    prefix: String,
-    start: f64,
 }
 
 // === impl Process ===

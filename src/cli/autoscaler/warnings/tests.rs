@@ -284,16 +284,16 @@ fn resting(annotations: &Value) -> Value {
 #[test]
 fn who_sleeps_for_good_is_told_how_to_wake() {
     for (replicas, found) in [(None, true), (Some(0), true), (Some(3), false)] {
-        let finding = asleep(&Autoscaler::in_test(&resting(&json!({}))), Waiting::Yes, replicas, NOW);
+        let finding = at_zero(&Autoscaler::in_test(&resting(&json!({}))), Waiting::Yes, replicas, NOW);
         assert_eq!(finding.is_some(), found, "{replicas:?}: the condition is older than the replicas");
     }
-    assert_eq!(asleep(&Autoscaler::in_test(&good("a")), Waiting::Yes, None, NOW), None);
+    assert_eq!(at_zero(&Autoscaler::in_test(&good("a")), Waiting::Yes, None, NOW), None);
     let object = resting(&json!({}));
-    let found = asleep(&Autoscaler::in_test(&object), Waiting::Yes, None, NOW).unwrap();
+    let found = at_zero(&Autoscaler::in_test(&object), Waiting::Yes, None, NOW).unwrap();
     assert_eq!(found.level, Level::Fail);
     assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{}", found.text);
-    assert_eq!(asleep(&Autoscaler::in_test(&object), Waiting::No, None, NOW).unwrap().level, Level::Warn);
-    let blind = asleep(&Autoscaler::in_test(&object), Waiting::Unknown, None, NOW).unwrap();
+    assert_eq!(at_zero(&Autoscaler::in_test(&object), Waiting::No, None, NOW).unwrap().level, Level::Warn);
+    let blind = at_zero(&Autoscaler::in_test(&object), Waiting::Unknown, None, NOW).unwrap();
     assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{}", blind.text);
 }
 
@@ -321,19 +321,19 @@ fn who_goes_to_zero_by_himself_is_told_of_where_he_does_not_come_back() {
         (&disabled, "but the HPA's own behavior.scaleUp allows no step from 0"),
         (&failing(90), "but the HPA itself cannot read its metrics"),
     ] {
-        let found = asleep(&Autoscaler::in_test(object), Waiting::Yes, None, NOW).unwrap();
+        let found = at_zero(&Autoscaler::in_test(object), Waiting::Yes, None, NOW).unwrap();
         assert!(found.level == Level::Fail && found.text.contains(text), "{found:?}");
         assert!(found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1"), "{found:?}");
-        assert_eq!(asleep(&Autoscaler::in_test(object), Waiting::No, None, NOW), None);
+        assert_eq!(at_zero(&Autoscaler::in_test(object), Waiting::No, None, NOW), None);
     }
     for (object, waiting) in [(&well, Waiting::Yes), (&well, Waiting::No), (&failing(30), Waiting::Yes)] {
-        assert_eq!(asleep(&Autoscaler::in_test(object), waiting, None, NOW), None, "its HPA wakes it");
+        assert_eq!(at_zero(&Autoscaler::in_test(object), waiting, None, NOW), None, "its HPA wakes it");
     }
-    let blind = asleep(&Autoscaler::in_test(&well), Waiting::Unknown, None, NOW).unwrap();
+    let blind = at_zero(&Autoscaler::in_test(&well), Waiting::Unknown, None, NOW).unwrap();
     assert!(blind.level == Level::Warn && blind.text.contains("its metric is unavailable"), "{blind:?}");
     let mut awake = disabled;
     awake["status"]["desiredReplicas"] = json!(2);
-    assert_eq!(asleep(&Autoscaler::in_test(&awake), Waiting::Yes, None, NOW), None);
+    assert_eq!(at_zero(&Autoscaler::in_test(&awake), Waiting::Yes, None, NOW), None);
 }
 
 #[test]
@@ -378,7 +378,7 @@ fn what_depthgauge_put_to_sleep_is_well_only_while_nothing_waits() {
         (&paused, Waiting::Yes, Level::Warn, "Remove the annotation"),
         (&paused, Waiting::Unknown, Level::Warn, "its metric is unavailable"),
     ] {
-        let found = asleep(&Autoscaler::in_test(object), waiting, None, NOW).unwrap();
+        let found = at_zero(&Autoscaler::in_test(object), waiting, None, NOW).unwrap();
         assert!(found.level == level && found.text.contains(text), "{waiting:?}: {found:?}");
         let helps = found.text.ends_with("kubectl scale -n shop deployment/web --replicas=1");
         assert_eq!(helps, level == Level::Warn, "{}", found.text);
