@@ -52,7 +52,7 @@ Examples:
   depthgauge explain shop/web
   depthgauge explain deployment/worker -n shop";
 
-/// Explain an HPA's scaling decision, or list all HPAs that use depthgauge
+/// Explain an HPA's scaling decision, or list all HPAs with External metrics
 ///
 /// Without a name it prints a line for each HPA with an External metric. READY is whether each of its metrics has
 /// a value. The other columns are the values and targets, the replicas, and what the HPA does.
@@ -93,7 +93,7 @@ struct Document {
 struct Scope {
     /// Of names without a namespace, and of the list; `None` for all namespaces.
     namespace: Option<String>,
-    /// Without one, all HPAs that use depthgauge.
+    /// Without one, all HPAs with External metrics.
     names: Vec<Name>,
 }
 

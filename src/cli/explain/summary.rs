@@ -11,7 +11,7 @@ use crate::hpa::{Desired, Target};
 use crate::metric::quantity::Quantity;
 
 /// The verdict about an HPA that was listed before and is not any more.
-pub(super) const GONE: &str = "deleted, or uses no metric of depthgauge any more";
+pub(super) const GONE: &str = "deleted, or has no External metric any more";
 
 /// What is explained about one HPA.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
