@@ -119,12 +119,11 @@ impl Reconciler {
 
     /// One reconcile, which puts what it writes into `hpa`. Returns the pause until the next.
     pub(super) async fn reconcile(&mut self, hpa: &mut Autoscaler) -> Duration {
-        let interest = Interest::of(hpa);
-        let pause = interest.pause();
-        let (finding, pause) = match interest {
-            Interest::Label | Interest::None => (Finding::of_label(hpa), pause),
+        let (finding, pause) = match Interest::of(hpa) {
+            interest @ (Interest::Label | Interest::None) => (Finding::of_label(hpa), interest.pause()),
             _ => match self.act(hpa).await {
-                Ok(finding) => (finding, pause),
+                // What was written may be the first of two steps.
+                Ok(finding) => (finding, Interest::of(hpa).pause()),
                 // Until it is corrected.
                 Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), ROUTINE),
                 // Nothing is known, so there is nothing to report.
@@ -363,7 +362,7 @@ impl Interest {
         let at_zero = hpa.state.rests || hpa.state.at_zero || hpa.memory != Memory::default();
         match (hpa.is_kept(), at_zero) {
             (true, _) => Self::Always,
-            (false, true) if hpa.labelled => Self::Urgent,
+            (false, true) if hpa.labelled || hpa.memory.asleep_since.is_some() => Self::Urgent,
             (false, true) => Self::AtZero,
             (false, false) if hpa.labelled => Self::Label,
             (false, false) => Self::None,

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::zero::LEASE;
-use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE};
+use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE, ZERO_SINCE};
 use crate::zero::reconciler::tests::{Requests, at_zero, shared};
 
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
@@ -139,5 +139,29 @@ async fn a_workload_that_a_deleted_hpa_leaves_at_zero_is_reported_by_who_acts_so
         assert_eq!(events.len(), reports, "{events:?}");
         let command = "kubectl scale -n shop deployment/dummy --replicas=1";
         assert!(events.iter().all(|event| event["note"].as_str().unwrap_or_default().ends_with(command)), "{events:?}");
+    }
+}
+
+/// The label may be removed before the end of the cooldown is written, or together with the annotation: then
+/// something else is written first.
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_no_longer_managed_is_scaled_up_at_once_whatever_is_written_before() {
+    let of = |labelled: bool, version: &str, annotations: &[&str]| {
+        let mut object = object("dummy", "u", labelled, 0);
+        object.metadata.resource_version = Some(version.to_owned());
+        let annotations = annotations.iter().map(|key| ((*key).to_owned(), "2026-11-23T10:00:00Z".to_owned()));
+        object.metadata.annotations = Some(annotations.collect());
+        watcher::Event::Apply(object)
+    };
+    for annotations in [&[SCALED_TO_ZERO_SINCE, ZERO_SINCE][..], &[]] {
+        let (mut scheduler, requests) = scheduler();
+        scheduler.take(of(true, "2", &[SCALED_TO_ZERO_SINCE]));
+        run_for(&mut scheduler, URGENT * 4).await;
+        let scaled =
+            || requests.lock().iter().any(|(method, path, _)| method == Method::PATCH && path.ends_with("/scale"));
+        assert!(!scaled(), "it is at zero, and nothing reads above 0");
+        scheduler.take(of(false, "3", annotations));
+        run_for(&mut scheduler, URGENT * 3).await;
+        assert!(scaled(), "{annotations:?}: {:?}", requests.lock());
     }
 }
