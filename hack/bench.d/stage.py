@@ -164,18 +164,18 @@ class Front:
     it gets, resets included, and counts the requests and the handshakes. Can be gone, or show another
     certificate."""
 
-    def __init__(self, target, context=None):
+    def __init__(self, target, context=None, address="127.0.0.1", port=0):
         self.target, self.context = target, context
         self.requests = self.connections = 0
         self.open, self.lock = set(), threading.Lock()
-        self.listener, self.port = None, 0
+        self.listener, self.address, self.port = None, address, port
         self.listen()
 
     def url(self):
-        return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.context else 'http'}://{self.address}:{self.port}"
 
     def listen(self):
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        listener = socket.create_server((self.address, self.port), backlog=64)
         self.listener, self.port = listener, listener.getsockname()[1]
         threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
 
