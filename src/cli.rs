@@ -95,8 +95,9 @@ enum Command {
 
 impl Cli {
     /// Parses the command line; ends the process with usage when asked to, or when it is wrong.
-    /// As a plugin of kubectl the usage is what is typed there.
+    /// As a plugin of kubectl the usage is what is typed there. Where a shell asks for candidates, prints them instead.
     pub fn of_process() -> Self {
+        completion::answer();
         let mut command = help::grouped(Self::command());
         let called = std::env::args_os().next().map(PathBuf::from);
         if called.as_deref().and_then(Path::file_stem).is_some_and(|name| name == PLUGIN) {
@@ -139,10 +140,7 @@ impl Cli {
                 Command::Config(args) => args.run(),
                 Command::Unregister(args) => args.run().await,
                 Command::Version(args) => args.run().await,
-                Command::Completion(args) => {
-                    args.run();
-                    Ok(())
-                }
+                Command::Completion(args) => args.run(),
                 Command::Man(args) => args.run(),
             }
         });

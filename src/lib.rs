@@ -59,7 +59,8 @@
 //!   cli/autoscaler.rs; cli/autoscaler/{warnings,workload}.rs   an HPA as it is written; what is wrong with it, pure; what it scales
 //!   cli/{finding,told,kubernetes,wire}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
 //!   cli/{failure,output,table,help}.rs   errors with hints and exit codes; `-o`; tables; groups of commands, and sections of manual pages
-//!   cli/{config,demo,emulate,unregister,version,completion,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
+//!   cli/{config,demo,emulate,unregister,version,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
+//!   cli/completion.rs; cli/completion/{candidates,kubectl}.rs   shell completion; values of a cluster; the plugin of kubectl
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
 //!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2

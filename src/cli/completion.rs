@@ -1,19 +1,38 @@
-//! `completion`: what a shell needs to complete commands and flags.
+//! `completion`: what a shell needs to complete commands, flags and values.
+//!
+//! The script of a shell runs the program again at each completion, with [`VARIABLE`] in its environment. The
+//! candidates and their order are those of clap.
 
 use std::io::{self, Write as _};
 
+use anyhow::Result;
 use clap::CommandFactory as _;
-use clap_complete::Shell;
+use clap_complete::CompleteEnv;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
 
-use super::Cli;
+use super::{Cli, PLUGIN, help};
+
+mod candidates;
+mod kubectl;
+
+use kubectl::Kubectl;
+
+/// Its value is the shell that asks for candidates.
+const VARIABLE: &str = "DEPTHGAUGE_COMPLETE";
+const PROGRAM: &str = "depthgauge";
+const SHELLS: Shells<'_> = Shells(&[&Bash, &Elvish, &Fish, &Powershell, &Zsh, &Kubectl]);
 
 const EXAMPLES: &str = "\
 Examples:
-  depthgauge completion bash > /etc/bash_completion.d/depthgauge
-  depthgauge completion zsh > ~/.zfunc/_depthgauge
-  depthgauge completion fish > ~/.config/fish/completions/depthgauge.fish";
+  source <(depthgauge completion bash)
+  source <(depthgauge completion zsh)
+  depthgauge completion fish | source
+  depthgauge completion kubectl > /usr/local/bin/kubectl_complete-depthgauge";
 
 /// Generate shell completion
+///
+/// Metrics, selectors, namespaces, HPAs and contexts are completed from the cluster and the kubeconfig. `kubectl`
+/// is the script with which kubectl completes `kubectl depthgauge`. It must be executable.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -22,14 +41,55 @@ pub(super) struct Args {
     shell: Shell,
 }
 
+/// For what a script is.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shell {
+    /// Bash
+    Bash,
+    /// Elvish
+    Elvish,
+    /// Fish
+    Fish,
+    /// PowerShell
+    #[value(name = "powershell")]
+    PowerShell,
+    /// Z shell
+    Zsh,
+    /// The plugin of kubectl
+    Kubectl,
+}
+
+/// Prints the candidates and ends the process, if a shell asks for them.
+pub(super) fn answer() {
+    let command = || candidates::with_values(help::grouped(Cli::command()));
+    CompleteEnv::with_factory(command).var(VARIABLE).shells(SHELLS).complete();
+}
+
 // === impl Args ===
 
 impl Args {
-    pub(super) fn run(self) {
-        let Self { shell } = self;
+    pub(super) fn run(self) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "depthgauge", &mut script);
+        let (shell, program) = self.shell.completer();
+        shell.write_registration(VARIABLE, PROGRAM, PROGRAM, program, &mut script)?;
         // Whoever closes the pipe has read enough.
         let _ = io::stdout().write_all(&script);
+        Ok(())
+    }
+}
+
+// === impl Shell ===
+
+impl Shell {
+    /// What writes its script, and the program that the script runs.
+    fn completer(self) -> (&'static dyn EnvCompleter, &'static str) {
+        match self {
+            Self::Bash => (&Bash, PROGRAM),
+            Self::Elvish => (&Elvish, PROGRAM),
+            Self::Fish => (&Fish, PROGRAM),
+            Self::PowerShell => (&Powershell, PROGRAM),
+            Self::Zsh => (&Zsh, PROGRAM),
+            Self::Kubectl => (&Kubectl, PLUGIN),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `get`: a metric as an HPA would be told it, through the cluster or straight from the source.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::cluster::Flags;
 use super::output::{self, Format};
-use super::wire::Trouble;
+use super::wire::{Trouble, Wire};
 use super::{clock, stop_signal, usage_error};
 
 mod list;
@@ -91,6 +91,16 @@ impl Form {
     fn is_table(self) -> bool {
         matches!(self, Self::Table | Self::Wide)
     }
+}
+
+/// The names of the metrics of a config file, for shell completion.
+pub(super) async fn metrics_of_config(file: &Path) -> Option<Vec<String>> {
+    Origin::of_config(file).ok()?.metrics().await.ok()
+}
+
+/// The names of the metrics that a cluster has, for shell completion.
+pub(super) async fn metrics_of_cluster(wire: Wire) -> Option<Vec<String>> {
+    Origin::Cluster(wire).metrics().await.ok()
 }
 
 /// What is asked.

@@ -150,6 +150,7 @@ mod emulator;
 
 /// The program's commands.
 mod cli;
+mod completion;
 
 /// `check` without a cluster.
 mod check;
