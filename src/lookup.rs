@@ -357,7 +357,7 @@ fn summed(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupEr
     if query.kind.is_none() {
         chosen::check(query, &shares)?;
     }
-    in_range(&query.metric, chosen::samples(query, shares)?)
+    in_range(&query.metric, chosen::samples(query, shares, true)?)
 }
 
 /// The samples, unless the HPA controller can't add them up.

@@ -282,8 +282,7 @@ def main():
         summary.append(summarize(kind, figures, memory))
         if options.type:
             print_rows(options, table, figures)
-    print(f"| type | faults for {options.seconds} s | requests | wrong values | error messages of one fault, at most "
-          "| correct again after, at most, s | resident at most, MiB |")
+    print(f"| type | faults for {options.seconds} s | requests | wrong values | error messages for a fault, at most | correct again, s, at most | resident at most, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for line in summary:
         print(line)

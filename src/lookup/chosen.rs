@@ -47,8 +47,9 @@ pub(super) struct Answered {
     pub(super) applied: Option<Applied>,
 }
 
-/// The samples of an answer, if all of its values are known.
-pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sample>, LookupError> {
+/// The samples of an answer, if all of its values are known. An activation threshold applies to a sum, so only if
+/// these are all items.
+pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>, are_all: bool) -> Result<Vec<Sample>, LookupError> {
     let (mut samples, mut falls_back) = (Vec::new(), false);
     for Share { items, timestamp, activation, .. } in shares {
         let share_falls_back = items.iter().any(|item| item.applied == Some(Applied::Fallback));
@@ -62,11 +63,11 @@ pub(super) fn samples(query: &Query<'_>, shares: Vec<Share>) -> Result<Vec<Sampl
             samples.push(Sample { metric: query.metric.clone(), labels, timestamp, value });
         }
         // A fallback is not a read value.
-        if let Some(threshold) = activation.filter(|_| !share_falls_back) {
+        if let Some(threshold) = activation.filter(|_| are_all && !share_falls_back) {
             hold(&mut samples[first..], threshold);
         }
     }
-    if let (None, Some(threshold), false) = (query.kind, query.value_rules.activation, falls_back) {
+    if let (None, Some(threshold), false, true) = (query.kind, query.value_rules.activation, falls_back, are_all) {
         hold(&mut samples, threshold);
     }
     Ok(samples)

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::chosen::Share;
+use super::chosen::{self, Share};
 use super::query::Query;
-use super::{LookupError, summed};
+use super::{LookupError, in_range};
 use crate::metric::{Labels, Sample};
 
 /// The rows of a table.
@@ -42,19 +42,20 @@ impl Rows {
                 Err(error) => return Err(error),
             }
         }
-        if query.kind.is_some() {
-            for share in &mut shares {
-                for item in std::mem::take(&mut share.items) {
-                    match &item.value {
-                        Ok(_) => share.items.push(item),
-                        Err(message) => {
-                            unknown.push(Unknown { message: message.clone(), labels: item.labels });
-                        }
-                    }
+        if query.kind.is_none() {
+            chosen::check(query, &shares)?;
+        }
+        for share in &mut shares {
+            for item in std::mem::take(&mut share.items) {
+                match &item.value {
+                    Ok(_) => share.items.push(item),
+                    Err(message) => unknown.push(Unknown { message: message.clone(), labels: item.labels }),
                 }
             }
         }
-        let samples = summed(query, shares)?;
+        // The activation threshold of a queue applies to that queue alone.
+        let are_all = unknown.is_empty() || query.kind.is_some();
+        let samples = in_range(&query.metric, chosen::samples(query, shares, are_all)?)?;
         match unknown.first() {
             Some(Unknown { message, .. }) if samples.is_empty() => Err(LookupError::Unavailable(message.clone())),
             _ => Ok(Self { samples, unknown }),

@@ -196,7 +196,7 @@ fn tables_of_figures_have_the_columns_that_the_scripts_print() {
             count += 1;
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 /// The fixed pieces of each message are in the program.

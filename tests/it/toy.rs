@@ -363,6 +363,25 @@ async fn discovery_status_and_tables_name_the_chosen_metric() {
     assert_eq!(cells, ["toys", "red", "2"]);
 }
 
+#[tokio::test]
+async fn a_table_has_the_items_that_are_known_beside_one_that_is_not() {
+    let server = serve(&["metric: toys, items: sum, activation: 4, colours: [red=2, blue=3, grey=?]"]).await;
+    let client = server.aggregator("hpa").with_header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let rows = async |selector: &str| -> Vec<Vec<String>> {
+        let table = client.get(&format!("{PREFIX}/namespaces/shop/toys?labelSelector={selector}")).await.json();
+        let cells = |row: &Value| -> Vec<String> {
+            let cells = row["cells"].as_array().unwrap().iter().take(3);
+            cells.map(|cell| cell.as_str().unwrap_or_default().to_owned()).collect()
+        };
+        table["rows"].as_array().unwrap_or_else(|| panic!("{table}")).iter().map(cells).collect()
+    };
+    // Nobody knows whether their sum is above the threshold.
+    assert_eq!(rows("").await, [["toys", "red", "2"], ["toys", "blue", "3"], ["toys", "grey", "?"]]);
+    assert_eq!(rows("colour=red").await, [["toys", "red", "0"]]);
+    let none = client.get(&format!("{PREFIX}/namespaces/shop/toys?labelSelector=colour%3Dgrey")).await;
+    assert_eq!(none.refusal().0, 503, "there is no row with a value");
+}
+
 #[test]
 fn its_keys_are_checked_and_in_the_schema() {
     let lines = |text: &str| match Config::parse(text, TOYS) {

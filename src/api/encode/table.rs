@@ -244,8 +244,11 @@ fn unknown_row<'s>(
     api_version: &'static str,
     include: Include,
 ) -> Row<'s> {
-    let labels = layout.label.into_iter().chain(layout.further.iter().copied());
-    let mut cells: Vec<String> = labels.map(|label| label_cell(&item.labels, label)).collect();
+    let cell = |label| label_cell(&item.labels, label);
+    // A table has a row with a value, or it would be an error.
+    let metric = || content.samples.first().map(|sample| sample.metric.to_string()).unwrap_or_default();
+    let mut cells = vec![layout.label.map_or_else(metric, cell)];
+    cells.extend(layout.further.iter().copied().map(cell));
     cells.extend([UNKNOWN, UNKNOWN, NONE, NONE].map(str::to_owned));
     cells.extend(content.next_change.clone());
     let metadata = metadata(content, layout, &item.labels);
