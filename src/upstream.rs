@@ -26,8 +26,7 @@ pub mod retry;
 pub use breaker::PROBE_EVERY;
 use breaker::{Breaker, OPEN_AFTER};
 use pauses::Pauses;
-pub use places::Place;
-use places::Places;
+pub use places::{Place, Places};
 use rate_limiter::RateLimiter;
 use retry::RetryBudget;
 

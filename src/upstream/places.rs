@@ -13,7 +13,7 @@ use super::line::{Line, least};
 
 /// The places at one host.
 #[derive(Debug)]
-pub(super) struct Places {
+pub struct Places {
     limit: usize,
     state: Mutex<State>,
 }
@@ -36,12 +36,13 @@ pub struct Place {
 // === impl Places ===
 
 impl Places {
-    pub(super) fn new(limit: usize) -> Self {
+    /// So many places, all free.
+    pub fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::default() }
     }
 
     /// Adds up how many reads of each owner are in flight or wait.
-    pub(super) fn count(&self, owners: &mut BTreeMap<String, usize>) {
+    pub fn count(&self, owners: &mut BTreeMap<String, usize>) {
         let state = self.state.lock();
         let taken = state.owners.iter().map(|(owner, taken)| (&**owner, *taken));
         for (owner, reads) in taken.chain(state.line.owners()) {
@@ -51,7 +52,7 @@ impl Places {
 
     /// Waits for a place. A read of several owners takes it for the one that has the fewest reads in
     /// flight and waiting. `None` never comes while the places exist.
-    pub(super) async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Place> {
+    pub async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Place> {
         let waiting = {
             let mut state = self.state.lock();
             let owner = least(owners, |owner| state.taken_by(owner) + state.line.waiting(owner));

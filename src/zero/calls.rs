@@ -1,26 +1,28 @@
-//! Calls to kube-apiserver: how many at once, their deadline, and why one failed.
+//! Calls to kube-apiserver: how many at once and for whom, their deadline, and why one failed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::Status;
-use tokio::sync::Semaphore;
 
+use crate::metric::Namespace;
 use crate::rbac::{Grant, LATE};
+use crate::upstream::{Place, Places};
 
 /// The deadline of a call: kube-apiserver answers in milliseconds or is in trouble. What a holder of
 /// the Lease has begun is over before another one may act.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Calls in flight on behalf of HPAs: 1,000 scales that are read every 15 s are 67 calls a second, of a
-/// few milliseconds each. With those to adapters, the Lease and the watch they are 16.
+/// few milliseconds each. With those to adapters, the Lease and the watch they are 16. One namespace gets
+/// half of them.
 const IN_FLIGHT_MAX: usize = 10;
 /// Calls in flight to the adapters of Object metrics. A slow adapter holds these and no others.
 const OBJECTS_IN_FLIGHT_MAX: usize = 4;
 
-/// The calls that may be in flight at once; clones share them.
+/// The calls that may be in flight at once, round-robin over namespaces; clones share them.
 #[derive(Clone)]
-pub(super) struct Calls(Arc<Semaphore>);
+pub(super) struct Calls(Arc<Places>);
 
 /// Why a call changed nothing, or read nothing.
 #[derive(Debug, thiserror::Error)]
@@ -44,19 +46,29 @@ pub(super) enum ScaleError {
 impl Calls {
     /// For scales, HPAs and Events.
     pub(super) fn of_hpas() -> Self {
-        Self(Arc::new(Semaphore::new(IN_FLIGHT_MAX)))
+        Self::new(IN_FLIGHT_MAX)
     }
 
     /// For Object metrics.
     pub(super) fn of_objects() -> Self {
-        Self(Arc::new(Semaphore::new(OBJECTS_IN_FLIGHT_MAX)))
+        Self::new(OBJECTS_IN_FLIGHT_MAX)
     }
 
-    /// Makes a call as soon as it may be in flight. Its deadline begins then.
-    pub(super) async fn make<T>(&self, call: impl Future<Output = T>) -> Result<T, ScaleError> {
-        // The semaphore is never closed.
-        let _permit = self.0.acquire().await.ok();
+    fn new(in_flight: usize) -> Self {
+        Self(Arc::new(Places::new(in_flight)))
+    }
+
+    /// Makes a call for a namespace as soon as it may be in flight. Its deadline begins then. Calls of a
+    /// namespace that hang leave places to others.
+    pub(super) async fn make<T>(&self, namespace: &Namespace, call: impl Future<Output = T>) -> Result<T, ScaleError> {
+        let _place = self.place(namespace).await;
         in_time(call).await
+    }
+
+    /// Waits until a call for this namespace may be in flight, for as long as the place is held. `None`
+    /// never comes while these exist.
+    async fn place(&self, namespace: &Namespace) -> Option<Place> {
+        self.0.take(&[namespace.as_str()], false).await
     }
 }
 
@@ -111,20 +123,45 @@ pub(super) fn answered(error: &kube::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::time::Instant;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_thousand_calls_are_made_a_few_at_a_time_and_each_has_its_whole_deadline() {
-        let (calls, now, most) = (Calls::of_hpas(), AtomicUsize::new(0), AtomicUsize::new(0));
-        let call = async || {
-            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-            tokio::time::sleep(CALL_TIMEOUT / 2).await;
-            now.fetch_sub(1, Ordering::Relaxed);
-        };
-        let made = futures_util::future::join_all((0..1_000).map(|_| calls.make(call()))).await;
-        assert!(made.iter().all(Result::is_ok));
-        assert_eq!(most.into_inner(), IN_FLIGHT_MAX);
+        for (namespaces, in_flight) in [(1, IN_FLIGHT_MAX / 2), (100, IN_FLIGHT_MAX)] {
+            let (calls, now, most) = (Calls::of_hpas(), AtomicUsize::new(0), AtomicUsize::new(0));
+            let call = async |at: usize| {
+                let call = async {
+                    most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    tokio::time::sleep(CALL_TIMEOUT / 2).await;
+                    now.fetch_sub(1, Ordering::Relaxed);
+                };
+                calls.make(&Namespace::new(format!("team-{}", at % namespaces)), call).await
+            };
+            let made = join_all((0..1_000).map(call)).await;
+            assert!(made.iter().all(Result::is_ok));
+            assert_eq!(most.into_inner(), in_flight, "{namespaces} namespaces");
+        }
+    }
+
+    /// One namespace with 100 workloads whose calls hung delayed each call of another by 30 s.
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_a_namespace_that_hang_do_not_delay_those_of_another() {
+        for calls in [Calls::of_hpas(), Calls::of_objects()] {
+            let (a, b) = (Namespace::new("a"), Namespace::new("b"));
+            let hanging = join_all((0..50).map(|_| calls.make(&b, pending::<()>())));
+            let began = Instant::now();
+            tokio::select! {
+                biased;
+                _ = hanging => panic!("the other call waits for all of these"),
+                made = calls.make(&a, tokio::time::sleep(CALL_TIMEOUT / 2)) => made.unwrap(),
+            }
+            assert!(began.elapsed() < CALL_TIMEOUT * 2, "{:?}", began.elapsed());
+        }
     }
 }

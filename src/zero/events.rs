@@ -11,7 +11,7 @@ use kube::api::{Api, PostParams};
 use super::autoscaler::Autoscaler;
 use super::calls::{Calls, answered};
 use super::finding::Problem;
-use crate::metric::Clock;
+use crate::metric::{Clock, Namespace};
 
 /// Longest note of an Event (Kubernetes' own limit).
 const NOTE_MAX: usize = 1024;
@@ -119,7 +119,7 @@ impl Events {
             resource_version: Some(hpa.resource_version.clone()),
             ..ObjectReference::default()
         };
-        self.write(regarding, reason, note).await;
+        self.write(&hpa.namespace, regarding, reason, note).await;
     }
 
     /// On the workload of an HPA that is gone.
@@ -132,14 +132,13 @@ impl Events {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        self.write(regarding, reason, note).await;
+        self.write(&hpa.namespace, regarding, reason, note).await;
     }
 
     /// An Event that cannot be written is lost; what it says is in the log.
-    async fn write(&self, regarding: ObjectReference, kind: EventReason, note: &str) {
+    async fn write(&self, namespace: &Namespace, regarding: ObjectReference, kind: EventReason, note: &str) {
         let (reason, severity) = (kind.as_str(), kind.severity());
-        let (namespace, name) =
-            (regarding.namespace.clone().unwrap_or_default(), regarding.name.clone().unwrap_or_default());
+        let name = regarding.name.clone().unwrap_or_default();
         let object = format!("{namespace}/{name}");
         if severity == "Warning" {
             tracing::warn!(object, reason, "{note}");
@@ -152,7 +151,7 @@ impl Events {
             event_time: Some(MicroTime(now)),
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{:x}", now.as_nanosecond())),
-                namespace: Some(namespace.clone()),
+                namespace: Some(namespace.to_string()),
                 ..ObjectMeta::default()
             },
             note: Some(fitting(note)),
@@ -163,8 +162,8 @@ impl Events {
             type_: Some(severity.to_owned()),
             ..Event::default()
         };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let trouble = match self.calls.make(api.create(&PostParams::default(), &event)).await {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let trouble = match self.calls.make(namespace, api.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) => answered(&error),
             Err(error) => error.to_string(),

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::calls::{Calls, ScaleError, answered};
 use super::workload::{Workload, is_kind};
+use crate::metric::Namespace;
 
 /// The kinds that were asked for.
 pub(super) struct Kinds {
@@ -32,15 +33,15 @@ impl Kinds {
         Self { client, calls, known: Mutex::default() }
     }
 
-    /// Of this object.
-    pub(super) async fn of(&self, object: &Workload) -> Result<Kind, ScaleError> {
+    /// Of this object, which is in this namespace.
+    pub(super) async fn of(&self, namespace: &Namespace, object: &Workload) -> Result<Kind, ScaleError> {
         let Workload { api_version, kind, .. } = object;
         let key = (api_version.clone(), kind.clone());
         let known = self.known.lock().get(&key).cloned();
         match known {
             Some(known) => Ok(known),
             None => {
-                let found = self.discover(api_version, kind).await?;
+                let found = self.discover(namespace, api_version, kind).await?;
                 self.known.lock().insert(key, found.clone());
                 Ok(found)
             }
@@ -52,12 +53,12 @@ impl Kinds {
         self.known.lock().remove(&(object.api_version.clone(), object.kind.clone()));
     }
 
-    async fn discover(&self, api_version: &str, kind: &str) -> Result<Kind, ScaleError> {
+    async fn discover(&self, namespace: &Namespace, api_version: &str, kind: &str) -> Result<Kind, ScaleError> {
         // Left out, it is the core group, as for the controller.
         let api_version = if api_version.is_empty() { "v1" } else { api_version };
         let listed = match api_version.contains('/') {
-            true => self.calls.make(self.client.list_api_group_resources(api_version)).await?,
-            false => self.calls.make(self.client.list_core_api_resources(api_version)).await?,
+            true => self.calls.make(namespace, self.client.list_api_group_resources(api_version)).await?,
+            false => self.calls.make(namespace, self.client.list_core_api_resources(api_version)).await?,
         };
         let absent = || {
             ScaleError::Gone(format!(

@@ -99,7 +99,7 @@ impl Objects {
 
     /// As it is now.
     async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Answer {
-        let asked = self.calls.make(self.ask(namespace, metric)).await;
+        let asked = self.calls.make(namespace, self.ask(namespace, metric)).await;
         let asked = asked.unwrap_or_else(|_| trouble(format!("{GROUP} does not answer in time; {ADAPTER}")));
         let said = |why: String| format!("depthgauge cannot read {}: {why}", metric.title()).into();
         match asked {
@@ -111,7 +111,7 @@ impl Objects {
     }
 
     async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Told, ScaleError> {
-        let resource = self.resource(metric).await?;
+        let resource = self.resource(namespace, metric).await?;
         let wrong = |why| Err(ScaleError::Wrong(why));
         let older = self.older.load(Ordering::Relaxed);
         for version in if older { [OLDER, NEWER] } else { VERSIONS } {
@@ -145,12 +145,12 @@ impl Objects {
 
     /// `ingresses.networking.k8s.io`; `None` is the namespace itself, whose metrics have a path of
     /// their own.
-    async fn resource(&self, metric: &ObjectMetric) -> Result<Option<String>, ScaleError> {
+    async fn resource(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Option<String>, ScaleError> {
         let object = &metric.object;
         if object.kind == "Namespace" && !object.api_version.contains('/') {
             return Ok(None);
         }
-        let kind = self.kinds.of(object).await?.resource;
+        let kind = self.kinds.of(namespace, object).await?.resource;
         Ok(Some(if kind.group.is_empty() { kind.plural } else { format!("{}.{}", kind.plural, kind.group) }))
     }
 }

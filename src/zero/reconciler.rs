@@ -329,7 +329,7 @@ impl Reconciler {
         let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let of = ("autoscaling", "horizontalpodautoscalers");
-        match self.shared.calls.make(api.patch_metadata(&hpa.name, &params, &patch)).await? {
+        match self.shared.calls.make(&hpa.namespace, api.patch_metadata(&hpa.name, &params, &patch)).await? {
             Ok(written) => Ok(written.metadata.resource_version.unwrap_or_default()),
             // Or the HPA is gone, which the watch will bring.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(ScaleError::Conflict),

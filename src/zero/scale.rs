@@ -40,7 +40,7 @@ impl Scales {
     /// As it is now.
     pub(super) async fn read(&self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
         let (api, kind) = self.api(hpa).await?;
-        let read = self.calls.make(api.get_scale(&hpa.workload.name)).await?;
+        let read = self.calls.make(&hpa.namespace, api.get_scale(&hpa.workload.name)).await?;
         read.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
@@ -58,12 +58,12 @@ impl Scales {
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let call =
             async { if may() { Some(api.patch_scale(&hpa.workload.name, &params, &patch).await) } else { None } };
-        let written = self.calls.make(call).await?.ok_or(ScaleError::Conflict)?;
+        let written = self.calls.make(&hpa.namespace, call).await?.ok_or(ScaleError::Conflict)?;
         written.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
     async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {
-        let Kind { resource, has_scale } = self.kinds.of(&hpa.workload).await?;
+        let Kind { resource, has_scale } = self.kinds.of(&hpa.namespace, &hpa.workload).await?;
         if !has_scale {
             self.kinds.forget(&hpa.workload);
             let kind = &hpa.workload.kind;

@@ -30,8 +30,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hpa", &["metric", "selector"]),
     // Its embedded manifest is YAML.
     ("apiservice", &["certs", "health", "rbac", "document"]),
-    // Reads what the HPA would be told, past the API; it has no part in answering.
-    ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac"]),
+    // Reads what the HPA would be told, past the API; it has no part in answering. Its calls take places.
+    ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac", "upstream"]),
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health", "watched", "endpoints"]),
     // `/status` shows what parts know of themselves; its facts come from the composition root.
