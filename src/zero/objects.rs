@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::autoscaler::Autoscaler;
 use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, is_passing, is_rbac, may_not};
@@ -60,11 +62,7 @@ pub(super) struct Objects {
 
 /// What the Object metrics of one HPA read.
 #[derive(Default)]
-pub(super) struct Readings {
-    all: BTreeMap<ObjectMetric, Reading>,
-    /// Those that are on their way.
-    calls: JoinSet<(ObjectMetric, Answer, Instant)>,
-}
+pub(super) struct Readings(BTreeMap<ObjectMetric, Reading>);
 
 /// What a reading brought.
 enum Answer {
@@ -77,9 +75,14 @@ enum Answer {
 #[derive(Default)]
 struct Reading {
     asked: Option<Instant>,
+    /// The call that is under way or waits for others: one at most, which ends with this.
+    call: Option<AbortOnDropHandle<(Answer, Instant)>>,
+    /// When a call ended last.
+    answered: Option<Instant>,
+    /// What one brought last, and when.
     last: Option<(Told, Instant)>,
-    /// When a value was read.
-    known: Option<Instant>,
+    /// Why a later one brought nothing.
+    trouble: Option<Arc<str>>,
 }
 
 // === impl Objects ===
@@ -100,13 +103,11 @@ impl Objects {
     /// As it is now.
     async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Answer {
         let asked = self.calls.make(namespace, self.ask(namespace, metric)).await;
-        let asked = asked.unwrap_or_else(|_| trouble(format!("{GROUP} does not answer in time; {ADAPTER}")));
-        let said = |why: String| format!("depthgauge cannot read {}: {why}", metric.title()).into();
-        match asked {
-            Ok(Told::Absent(why)) => Answer::Told(Told::Absent(said(why.to_string()))),
+        match asked.unwrap_or_else(|_| trouble(late())) {
+            Ok(Told::Absent(why)) => Answer::Told(Told::Absent(unread(metric, &why))),
             Ok(told) => Answer::Told(told),
-            Err(ScaleError::Trouble(why)) => Answer::Trouble(said(why)),
-            Err(lasting) => Answer::Told(Told::Unknown(said(lasting.to_string()))),
+            Err(ScaleError::Trouble(why)) => Answer::Trouble(unread(metric, &why)),
+            Err(lasting) => Answer::Told(Told::Unknown(unread(metric, &lasting.to_string()))),
         }
     }
 
@@ -159,6 +160,14 @@ fn trouble<T>(why: String) -> Result<T, ScaleError> {
     Err(ScaleError::Trouble(why))
 }
 
+fn late() -> String {
+    format!("{GROUP} does not answer in time; {ADAPTER}")
+}
+
+fn unread(metric: &ObjectMetric, why: &str) -> Arc<str> {
+    format!("depthgauge cannot read {}: {why}", metric.title()).into()
+}
+
 /// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. Of a namespace the HPA's own is asked,
 /// whatever it names: the controller lets no HPA look elsewhere.
 fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &ObjectMetric) -> String {
@@ -195,72 +204,89 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
 // === impl Readings ===
 
 impl Readings {
-    /// Asks for those of `hpa` that are due. Waits for an answer only where there is none that can be
-    /// used, at first and after a time without looks, and a cooldown would end for it.
+    /// Asks for those of `hpa` that are due and are not being asked for. Waits for an answer only where
+    /// there is none that can be used, at first and after a time without looks, and a cooldown would end
+    /// for it; not for longer than a call takes, which may have to wait for others of its namespace.
     pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
         let mut wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
         // Who is not to be scaled whatever they read needs none.
         if !wanted.is_empty() && (hpa.paused || Finding::obstacle(hpa).is_some()) {
             wanted.clear();
         }
-        self.all.retain(|metric, _| wanted.contains(&metric));
+        self.0.retain(|metric, _| wanted.contains(&metric));
         for metric in wanted {
-            let reading = self.all.entry(metric.clone()).or_default();
-            if reading.asked.is_none_or(|asked| asked.elapsed() >= REFRESH) {
-                reading.asked = Some(Instant::now());
-                let (objects, namespace, metric) = (objects.clone(), hpa.namespace.clone(), metric.clone());
-                self.calls.spawn(async move {
-                    let answer = objects.read(&namespace, &metric).await;
-                    (metric, answer, Instant::now())
-                });
+            let reading = self.0.entry(metric.clone()).or_default();
+            reading.take_ended();
+            if reading.call.is_none() && reading.asked.is_none_or(|asked| asked.elapsed() >= REFRESH) {
+                reading.ask(objects.clone(), hpa.namespace.clone(), metric.clone());
             }
         }
-        loop {
-            let usable = hpa.memory.asleep_since.is_some() || self.all.values().all(Reading::is_usable);
-            let ended = if usable { self.calls.try_join_next() } else { self.calls.join_next().await };
-            match ended {
-                Some(ended) => self.take(ended),
-                None => return,
-            }
-        }
-    }
-
-    fn take(&mut self, ended: Result<(ObjectMetric, Answer, Instant), JoinError>) {
-        match ended {
-            Ok((metric, answer, at)) => {
-                if let Some(reading) = self.all.get_mut(&metric) {
-                    reading.take(answer, at);
-                }
-            }
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => {}
+        if hpa.memory.asleep_since.is_none() {
+            let unusable = self.0.values_mut().filter(|reading| !reading.is_usable());
+            // If it is late, the next look takes it.
+            _ = timeout(CALL_TIMEOUT, join_all(unusable.map(Reading::ended))).await;
         }
     }
 
     pub(super) fn told(&self, metric: &ObjectMetric) -> Told {
-        let last = self.all.get(metric).and_then(|reading| reading.last.as_ref());
-        last.map_or_else(|| Told::Unknown("not read yet.".into()), |(told, _)| told.clone())
+        let told = self.0.get(metric).map(|reading| reading.told(metric));
+        told.unwrap_or_else(|| Told::Unknown("not read yet.".into()))
     }
 }
 
 // === impl Reading ===
 
 impl Reading {
+    fn ask(&mut self, objects: Arc<Objects>, namespace: Namespace, metric: ObjectMetric) {
+        self.asked = Some(Instant::now());
+        self.call = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let answer = objects.read(&namespace, &metric).await;
+            (answer, Instant::now())
+        })));
+    }
+
+    /// Waits for the end of the call, if there is one.
+    async fn ended(&mut self) {
+        let Some(call) = &mut self.call else { return };
+        let ended = call.await;
+        self.call = None;
+        match ended {
+            Ok((answer, at)) => self.take(answer, at),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
+        }
+    }
+
+    fn take_ended(&mut self) {
+        if self.call.as_ref().is_some_and(AbortOnDropHandle::is_finished) {
+            _ = self.ended().now_or_never();
+        }
+    }
+
     fn take(&mut self, answer: Answer, at: Instant) {
-        let told = match (answer, &self.last) {
-            (Answer::Trouble(_), Some((last, _))) if self.known.is_some_and(|known| at < known + GRACE) => last.clone(),
-            (Answer::Trouble(why), _) => Told::Unknown(why),
-            (Answer::Told(told), _) => {
-                self.known = matches!(told, Told::Value { .. }).then_some(at);
-                told
-            }
-        };
-        self.last = Some((told, at));
+        self.answered = Some(at);
+        match answer {
+            Answer::Told(told) => (self.last, self.trouble) = (Some((told, at)), None),
+            Answer::Trouble(why) => self.trouble = Some(why),
+        }
     }
 
     /// It is replaced when the next call ends.
     fn is_usable(&self) -> bool {
-        self.last.as_ref().is_some_and(|(_, at)| at.elapsed() < REFRESH + CALL_TIMEOUT)
+        self.answered.is_some_and(|at| at.elapsed() < REFRESH + CALL_TIMEOUT)
+    }
+
+    /// A value is too old after a time, whether a call has failed since or does not end.
+    fn told(&self, metric: &ObjectMetric) -> Told {
+        match (&self.last, &self.trouble) {
+            (Some((told @ Told::Value { .. }, at)), _) if at.elapsed() < GRACE => told.clone(),
+            (_, Some(why)) => Told::Unknown(why.clone()),
+            (Some((told @ (Told::Unknown(_) | Told::Absent(_)), _)), None) => told.clone(),
+            (None, None) if self.asked.is_none_or(|asked| asked.elapsed() < CALL_TIMEOUT) => {
+                Told::Unknown("not read yet.".into())
+            }
+            _ => Told::Unknown(unread(metric, &late())),
+        }
     }
 }
 

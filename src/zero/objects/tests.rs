@@ -68,7 +68,11 @@ async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)])
 fn said(answer: Answer) -> Told {
     let mut reading = Reading::default();
     reading.take(answer, Instant::now());
-    reading.last.unwrap().0
+    reading.told(&ingress())
+}
+
+fn calls(readings: &Readings) -> usize {
+    readings.0.values().filter(|reading| reading.call.is_some()).count()
 }
 
 fn read(sum: &str) -> Told {
@@ -161,7 +165,7 @@ async fn no_answer_is_unknown_by_the_deadline() {
     );
     let (objects, began) = (Objects::new(client, || NOW), Instant::now());
     let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
-    let told = tokio::time::timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
+    let told = timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
     let Told::Unknown(why) = said(told) else { panic!("a value") };
     assert!(
         why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
@@ -346,7 +350,7 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     let objects = adapter(&Arc::new(AtomicI64::new(0)));
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&noted(SCALED_TO_ZERO_SINCE, &NOW.to_string()))).await;
-    assert_eq!((began.elapsed(), readings.calls.len()), (Duration::ZERO, 1));
+    assert_eq!((began.elapsed(), calls(&readings)), (Duration::ZERO, 1));
     assert!(matches!(readings.told(&metric), Told::Unknown(_)));
     // A cooldown would end, so who is awake does, up to the deadline.
     let mut readings = Readings::default();
@@ -355,5 +359,74 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     // Who is left alone asks nobody.
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&noted(PAUSED, "true"))).await;
-    assert_eq!((began.elapsed(), readings.calls.len()), (CALL_TIMEOUT, 0));
+    assert_eq!((began.elapsed(), calls(&readings)), (CALL_TIMEOUT, 0));
+}
+
+/// Every 4.5 s each HPA added a call to those that waited, for as long as the adapter hung.
+#[tokio::test(start_paused = true)]
+async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
+    use crate::zero::autoscaler::SCALED_TO_ZERO_SINCE;
+    let hangs = Arc::new(AtomicBool::default());
+    let hung = hangs.clone();
+    let client = kube::Client::new(
+        tower::service_fn(move |request: Request<kube::client::Body>| {
+            let hangs = hung.load(Ordering::Relaxed) && request.uri().path().contains("/namespaces/shop/");
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                let body = kube::client::Body::from(list("0").to_string().into_bytes());
+                Ok::<_, std::io::Error>(http::Response::new(body))
+            }
+        }),
+        "default",
+    );
+    let objects = Arc::new(Objects::new(client, || NOW));
+    let annotations = json!({SCALED_TO_ZERO_SINCE: NOW.to_string()});
+    let asleep =
+        |namespace: &str| with_namespace(&json!({"metadata": {"namespace": namespace, "annotations": annotations}}));
+    let (hpa, metric) = (asleep("shop"), requests_of("v1/Namespace/shop"));
+    let mut all: Vec<Readings> = (0..50).map(|_| Readings::default()).collect();
+    let mut hung_at = None;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_mins(10) {
+        for readings in &mut all {
+            readings.refresh(&objects, &hpa).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let told: Vec<Told> = all.iter().map(|readings| readings.told(&metric)).collect();
+        let known = told.iter().filter(|told| told.is_zero()).count();
+        match hung_at {
+            None if known == 50 => {
+                hangs.store(true, Ordering::Relaxed);
+                hung_at = Some(Instant::now());
+            }
+            None => assert!(began.elapsed() < REFRESH * 2, "{known} of 50 are known"),
+            Some(at) => {
+                assert!(known == 0 || at.elapsed() <= GRACE, "{known} of 50 are still known after {:?}", at.elapsed());
+                let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                assert!(tasks < 60, "{tasks} tasks after {:?}", at.elapsed());
+            }
+        }
+    }
+    let Told::Unknown(why) = all[0].told(&metric) else { panic!("a value") };
+    assert!(
+        why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
+        "{why}"
+    );
+    let (mut other, began) = (Readings::default(), Instant::now());
+    while !other.told(&metric).is_zero() {
+        assert!(began.elapsed() < REFRESH * 2, "it waits for another namespace");
+        other.refresh(&objects, &asleep("team-a")).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Whoever is awake waits no longer than for a call of its own.
+    let began = Instant::now();
+    let mut awake = Readings::default();
+    awake.refresh(&objects, &with_namespace(&json!({}))).await;
+    assert!(began.elapsed() <= CALL_TIMEOUT * 2, "{:?}", began.elapsed());
+    drop((all, other, awake));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert!(tasks < 10, "{tasks} tasks are for nobody");
 }
