@@ -128,7 +128,7 @@ impl ObjectMetric {
 impl Told {
     /// Whether the value is known and is 0.
     pub fn is_zero(&self) -> bool {
-        matches!(self, Self::Value { sum, .. } if *sum <= Quantity::ZERO)
+        matches!(self, Self::Value { sum, .. } if *sum == Quantity::ZERO)
     }
 
     /// What is served, known or not.

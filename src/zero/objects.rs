@@ -192,10 +192,14 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
     };
     let written = item["value"].as_str().unwrap_or_default();
     let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is not a number"))?;
+    // As for a metric that we serve: 0 is 0, and below it nobody knows what is meant.
+    if sum < Quantity::ZERO {
+        return Err(format!("its value is {written}, which is negative: correct it at its source or adapter"));
+    }
     let measured = item["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
     // One that is of the future, or never, is of now.
     let at = measured.filter(|at| *at <= now).unwrap_or(now);
-    if sum <= Quantity::ZERO && now.duration_since(at) > MAX_AGE {
+    if sum == Quantity::ZERO && now.duration_since(at) > MAX_AGE {
         return Err(format!("it was 0 at {at:.0}, and was not measured since"));
     }
     Ok(Told::Value { sum, first: at, last: at })
