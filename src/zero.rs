@@ -25,6 +25,7 @@ use crate::metric::Clock;
 use crate::rbac::Grant;
 
 pub mod autoscaler;
+mod breaker;
 mod calls;
 mod cooldown;
 pub mod decide;

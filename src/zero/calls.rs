@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::core::Status;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::breaker::Breaker;
 use crate::metric::Namespace;
 use crate::rbac::{Grant, LATE};
 use crate::upstream::{Place, Places};
@@ -22,7 +25,11 @@ const OBJECTS_IN_FLIGHT_MAX: usize = 4;
 
 /// The calls that may be in flight at once, round-robin over namespaces; clones share them.
 #[derive(Clone)]
-pub(super) struct Calls(Arc<Places>);
+pub(super) struct Calls {
+    places: Arc<Places>,
+    /// `None` where a failure is not kube-apiserver's, or each call is made once.
+    breaker: Option<Arc<Mutex<Breaker>>>,
+}
 
 /// Why a call changed nothing, or read nothing.
 #[derive(Debug, thiserror::Error)]
@@ -46,29 +53,48 @@ pub(super) enum ScaleError {
 impl Calls {
     /// For scales, HPAs and Events.
     pub(super) fn of_hpas() -> Self {
-        Self::new(IN_FLIGHT_MAX)
+        Self { breaker: Some(Arc::default()), ..Self::with_places(IN_FLIGHT_MAX) }
     }
 
     /// For Object metrics.
     pub(super) fn of_objects() -> Self {
-        Self::new(OBJECTS_IN_FLIGHT_MAX)
+        Self::with_places(OBJECTS_IN_FLIGHT_MAX)
     }
 
-    fn new(in_flight: usize) -> Self {
-        Self(Arc::new(Places::new(in_flight)))
+    /// So many in flight, half of them for one namespace.
+    pub(super) fn with_places(in_flight: usize) -> Self {
+        Self { places: Arc::new(Places::new(in_flight)), breaker: None }
     }
 
     /// Makes a call for a namespace as soon as it may be in flight. Its deadline begins then. Calls of a
-    /// namespace that hang leave places to others.
-    pub(super) async fn make<T>(&self, namespace: &Namespace, call: impl Future<Output = T>) -> Result<T, ScaleError> {
+    /// namespace that hang leave places to others. While kube-apiserver is in trouble, most calls fail
+    /// without a request, as the last one of their namespace did.
+    pub(super) async fn make<T>(
+        &self,
+        namespace: &Namespace,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<kube::Result<T>, ScaleError> {
         let _place = self.place(namespace).await;
-        in_time(call).await
+        let Some(breaker) = &self.breaker else { return in_time(call).await };
+        let admitted = breaker.lock().admit(namespace, Instant::now());
+        admitted.map_err(|why| ScaleError::Trouble(why.to_string()))?;
+        let ended = in_time(call).await;
+        let failure = match &ended {
+            Ok(Err(error)) if is_of_apiserver(error) => Some(answered(error)),
+            Ok(_) => None,
+            Err(late) => Some(late.to_string()),
+        };
+        match failure {
+            Some(why) => breaker.lock().failed(namespace, why.into(), Instant::now()),
+            None => breaker.lock().succeeded(namespace),
+        }
+        ended
     }
 
     /// Waits until a call for this namespace may be in flight, for as long as the place is held. `None`
     /// never comes while these exist.
-    async fn place(&self, namespace: &Namespace) -> Option<Place> {
-        self.0.take(&[namespace.as_str()], false).await
+    pub(super) async fn place(&self, namespace: &Namespace) -> Option<Place> {
+        self.places.take(&[namespace.as_str()], false).await
     }
 }
 
@@ -98,6 +124,17 @@ pub(super) fn refused(
 /// failing server.
 pub(super) fn is_passing(refused: &Status) -> bool {
     matches!(refused.code, 401 | 408 | 429 | 500..)
+}
+
+/// Whether all calls may fail so: kube-apiserver, or a load balancer before it, is overloaded or down, or
+/// the token has expired. A 500 may be of one webhook or of one object.
+fn is_of_apiserver(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 401 | 408 | 429 | 502..=504),
+        // An answer that is not understood.
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => false,
+        _ => true,
+    }
 }
 
 /// Whether a right is missing. An admission webhook also refuses with 403, for reasons of its own.
@@ -140,6 +177,7 @@ mod tests {
                     most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     tokio::time::sleep(CALL_TIMEOUT / 2).await;
                     now.fetch_sub(1, Ordering::Relaxed);
+                    Ok(())
                 };
                 calls.make(&Namespace::new(format!("team-{}", at % namespaces)), call).await
             };
@@ -154,14 +192,65 @@ mod tests {
     async fn calls_of_a_namespace_that_hang_do_not_delay_those_of_another() {
         for calls in [Calls::of_hpas(), Calls::of_objects()] {
             let (a, b) = (Namespace::new("a"), Namespace::new("b"));
-            let hanging = join_all((0..50).map(|_| calls.make(&b, pending::<()>())));
+            let hanging = join_all((0..50).map(|_| calls.make(&b, pending::<kube::Result<()>>())));
+            let call = async {
+                tokio::time::sleep(CALL_TIMEOUT / 2).await;
+                Ok(())
+            };
             let began = Instant::now();
             tokio::select! {
                 biased;
                 _ = hanging => panic!("the other call waits for all of these"),
-                made = calls.make(&a, tokio::time::sleep(CALL_TIMEOUT / 2)) => made.unwrap(),
+                made = calls.make(&a, call) => made.unwrap().unwrap(),
             }
             assert!(began.elapsed() < CALL_TIMEOUT * 2, "{:?}", began.elapsed());
+        }
+    }
+
+    #[test]
+    fn what_all_calls_may_meet_differs_from_what_is_of_one() {
+        let of = |code| is_of_apiserver(&kube::Error::Api(Status::failure("", "").with_code(code).boxed()));
+        assert!([401, 408, 429, 502, 503, 504].into_iter().all(of));
+        assert!(![400, 403, 404, 409, 410, 422, 500].into_iter().any(of));
+        assert!(is_of_apiserver(&kube::Error::Service("cannot connect".into())));
+        let unread = serde_json::from_str::<Status>("").unwrap_err();
+        assert!(!is_of_apiserver(&kube::Error::SerdeError(unread)));
+    }
+
+    /// Such as one whose scales are served by a server of its own that fails or hangs.
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_whose_calls_all_fail_delays_no_call_of_another() {
+        for takes in [Duration::ZERO, CALL_TIMEOUT * 2] {
+            let (calls, a, b) = (Calls::of_hpas(), Namespace::new("a"), Namespace::new("b"));
+            let fail = async |namespace, takes| {
+                let call = async {
+                    tokio::time::sleep(takes).await;
+                    Err::<(), _>(kube::Error::Api(Status::failure("service unavailable", "").with_code(503).boxed()))
+                };
+                let made = calls.make(namespace, call).await;
+                assert!(!matches!(made, Ok(Ok(()))));
+            };
+            let failing = join_all((0..100).map(async |_| {
+                for _ in 0..1_000 {
+                    fail(&b, takes).await;
+                    tokio::time::sleep(CALL_TIMEOUT).await;
+                }
+            }));
+            let of_a = async {
+                tokio::time::sleep(CALL_TIMEOUT * 10).await;
+                // Nothing has succeeded since.
+                fail(&a, Duration::ZERO).await;
+                for _ in 0..10 {
+                    tokio::time::sleep(CALL_TIMEOUT).await;
+                    let made = calls.make(&a, async { Ok(()) }).await;
+                    assert!(matches!(made, Ok(Ok(()))), "{made:?}");
+                }
+            };
+            let began = Instant::now();
+            tokio::select! {
+                _ = failing => panic!("they fail all the time"),
+                () = of_a => assert!(began.elapsed() < CALL_TIMEOUT * 24, "{:?}", began.elapsed()),
+            }
         }
     }
 }

@@ -78,7 +78,8 @@ pub async fn hand_back(
     dry_run: bool,
 ) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
     let asleep = asleep(&Api::all(client.clone()), metrics).await?;
-    let scales = Scales::new(client.clone(), Calls::of_hpas());
+    // One namespace gets half of the places.
+    let scales = Scales::new(client.clone(), Calls::with_places(2 * AT_ONCE));
     let wake = async |hpa: Autoscaler| {
         let done =
             one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::autoscaler::Autoscaler;
-use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, is_passing, is_rbac, may_not};
+use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
 use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric, Told};
@@ -102,7 +102,8 @@ impl Objects {
 
     /// As it is now.
     async fn read(&self, namespace: &Namespace, metric: &ObjectMetric) -> Answer {
-        let asked = self.calls.make(namespace, self.ask(namespace, metric)).await;
+        let _place = self.calls.place(namespace).await;
+        let asked = in_time(self.ask(namespace, metric)).await;
         match asked.unwrap_or_else(|_| trouble(late())) {
             Ok(Told::Absent(why)) => Answer::Told(Told::Absent(unread(metric, &why))),
             Ok(told) => Answer::Told(told),

@@ -32,8 +32,8 @@ pub(super) const URGENT: Duration = Duration::from_millis(500);
 /// Between reconciles where nothing is urgent, and the age up to which a scale is used for the first
 /// decision: the HPA controller's sync period.
 const ROUTINE: Duration = Duration::from_secs(15);
-/// The longest pause after failed calls, after pauses that double: kube-apiserver may be overloaded, and
-/// a workload at zero is scaled up soon after it has recovered.
+/// The longest pause after failed calls, after pauses that double: a workload at zero is scaled up soon
+/// after kube-apiserver has recovered. Until then [`super::calls`] makes few of the calls.
 const FAILING_MAX: Duration = Duration::from_secs(4);
 /// The longest pause after conflicts, after pauses that double. A conflict means that the watch is late;
 /// what it brings is reconciled at once.

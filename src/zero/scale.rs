@@ -56,10 +56,11 @@ impl Scales {
         let (api, kind) = self.api(hpa).await?;
         let patch = json!({"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let call =
-            async { if may() { Some(api.patch_scale(&hpa.workload.name, &params, &patch).await) } else { None } };
-        let written = self.calls.make(&hpa.namespace, call).await?.ok_or(ScaleError::Conflict)?;
-        written.map(of).map_err(|error| wrong(hpa, &kind, &error))
+        let call = async {
+            if may() { api.patch_scale(&hpa.workload.name, &params, &patch).await.map(Some) } else { Ok(None) }
+        };
+        let written = self.calls.make(&hpa.namespace, call).await?.map_err(|error| wrong(hpa, &kind, &error))?;
+        written.map(of).ok_or(ScaleError::Conflict)
     }
 
     async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {

@@ -22,8 +22,11 @@ use super::reconciler::{Interest, Reconciler, URGENT};
 use super::{Object, Shared};
 use crate::metric::{MetricSet, Namespace};
 
-/// From a watch that failed to the next, within which replicas spread.
+/// From a watch that failed to the next, within which replicas spread. Doubles with each that fails.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
+/// The longest time from a watch that failed to the next: each begins with a list of all HPAs. Also how
+/// long a watch must have lasted for its end to be none of a row of failures.
+const WATCH_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// The longest time between two comparisons of the Lease and of the config's metrics with what they were.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the report of an orphan waits for this replica to act: as long as a holder of the Lease that
@@ -78,11 +81,18 @@ struct Ended {
     pause: Duration,
 }
 
+/// How long to wait between watches that fail.
+struct WatchPauses {
+    next: Duration,
+    /// When all HPAs were listed, if the watch is after that.
+    listed: Option<Instant>,
+}
+
 /// For as long as the process runs; reports what prevents it.
 pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<String>)) {
     let mut scheduler = Scheduler::new(shared);
     let mut events = scheduler.events();
-    let mut watch_from = Instant::now();
+    let (mut watch_from, mut pauses) = (Instant::now(), WatchPauses::default());
     loop {
         if scheduler.tick() {
             events = scheduler.events();
@@ -95,12 +105,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
                 Some(Ok(event)) => {
                     if matches!(event, watcher::Event::InitDone) {
                         report(None);
+                        pauses.listed();
                     }
                     scheduler.take(event);
                 }
                 failed => {
                     report(Some(format!("cannot watch the HPAs: {}", why(failed.and_then(Result::err)))));
-                    watch_from = Instant::now() + WATCH_AGAIN.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    watch_from = Instant::now() + pauses.failed();
                     events = scheduler.events();
                 }
             },
@@ -111,6 +122,30 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
             }
             () = sleep_until(next) => {}
         }
+    }
+}
+
+// === impl WatchPauses ===
+
+impl Default for WatchPauses {
+    fn default() -> Self {
+        Self { next: WATCH_AGAIN, listed: None }
+    }
+}
+
+impl WatchPauses {
+    fn listed(&mut self) {
+        self.listed = Some(Instant::now());
+    }
+
+    /// The watch has failed or ended. Returns how long to wait until the next.
+    fn failed(&mut self) -> Duration {
+        if self.listed.take().is_some_and(|at| at.elapsed() >= WATCH_AGAIN_MAX) {
+            self.next = WATCH_AGAIN;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(WATCH_AGAIN_MAX);
+        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 

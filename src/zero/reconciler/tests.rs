@@ -1,11 +1,14 @@
 //! One HPA and a kube-apiserver that answers as a test wants.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use futures_util::future::join_all;
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::*;
 use crate::lookup::Catalog;
@@ -304,4 +307,51 @@ async fn a_long_failure_is_reported_until_a_reconcile_succeeds() {
     *down.lock() = false;
     reconciler.reconcile(&mut hpa).await;
     assert_eq!((findings.all().len(), events()), (0, 1));
+}
+
+/// 1,000 HPAs made 285 requests a second while kube-apiserver answered 429, and 67 otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_kube_apiserver_that_refuses_gets_few_requests_and_all_hpas_are_served_soon_afterwards() {
+    for namespaces in [1, 1_000] {
+        let refuses = Arc::new(AtomicBool::default());
+        let refused = refuses.clone();
+        let (shared, requests) = shared(move |method, path, body| match refused.load(Ordering::Relaxed) {
+            true => (429, json!("Too many requests, please try again later.")),
+            false => at_zero(method, path, body),
+        });
+        let reconciled = (0..1_000).map(|at| {
+            let (namespace, name) = (format!("team-{}", at % namespaces), format!("app-{at}"));
+            let mut hpa = hpa(&json!({"metadata": {"namespace": namespace, "name": name},
+                "spec": {"scaleTargetRef": {"name": name}, "metrics": []}}));
+            let mut reconciler = Reconciler::new(shared.clone());
+            async move {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_mins(5) {
+                    let pause = reconciler.reconcile(&mut hpa).await;
+                    sleep(pause).await;
+                }
+            }
+        });
+        let got_in = async |time: Duration| {
+            requests.lock().clear();
+            sleep(time).await;
+            std::mem::take(&mut *requests.lock())
+        };
+        let script = async {
+            // What was found is reported in the beginning.
+            sleep(ROUTINE).await;
+            let usual = got_in(ROUTINE * 2).await.len() * 2;
+            refuses.store(true, Ordering::Relaxed);
+            let meanwhile = got_in(ROUTINE * 4).await.len();
+            assert!(meanwhile < usual / 2, "{namespaces} namespaces: {meanwhile} requests, and usually {usual}");
+            refuses.store(false, Ordering::Relaxed);
+            let served = got_in(FAILING_MAX * 2).await;
+            let served: BTreeSet<String> = served.into_iter().map(|(_, path, _)| path).collect();
+            assert_eq!(served.iter().filter(|path| path.ends_with("/scale")).count(), 1_000, "{namespaces} namespaces");
+        };
+        tokio::select! {
+            _ = join_all(reconciled) => panic!("it takes longer than 5 minutes"),
+            () = script => {}
+        }
+    }
 }

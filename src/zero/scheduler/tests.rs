@@ -165,3 +165,32 @@ async fn a_workload_that_is_no_longer_managed_is_scaled_up_at_once_whatever_is_w
         assert!(scaled(), "{annotations:?}: {:?}", requests.lock());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_is_tried_less_often_until_one_has_lasted() {
+    let mut pauses = WatchPauses::default();
+    let fails = |pauses: &mut WatchPauses, most: u64| {
+        let (pause, most) = (pauses.failed(), Duration::from_secs(most));
+        assert!((most / 2..=most).contains(&pause), "{pause:?}, and at most {most:?}");
+    };
+    for most in [3, 6, 12, 24, 30, 30, 30] {
+        fails(&mut pauses, most);
+    }
+    for (lasts, most) in [(WATCH_AGAIN_MAX / 2, 30), (WATCH_AGAIN_MAX, 3)] {
+        pauses.listed();
+        sleep(lasts).await;
+        fails(&mut pauses, most);
+    }
+}
+
+/// Each watch begins with a list of all HPAs. 10,000 of them were listed every 2 s.
+#[tokio::test(start_paused = true)]
+async fn a_kube_apiserver_that_refuses_gets_few_lists() {
+    let (shared, requests) = shared(|_, _, _| (429, json!("too much to do")));
+    tokio::select! {
+        () = run(shared, |_| ()) => {}
+        () = sleep(Duration::from_mins(10)) => {}
+    }
+    let lists = requests.lock().iter().filter(|(_, path, _)| path.ends_with("/horizontalpodautoscalers")).count();
+    assert!((20..=45).contains(&lists), "{lists}");
+}

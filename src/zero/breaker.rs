@@ -1,0 +1,155 @@
+//! Whether kube-apiserver is in trouble, from how calls to it ended. Pure.
+//!
+//! Failures in a row, those of all namespaces together, open the breaker, and a success closes it. While
+//! it is open, a namespace that has failed makes a call from time to time, and one that hasn't is not
+//! limited. So a namespace whose calls all fail, such as by a server of its own that hangs, delays no
+//! other: a success of another one closes the breaker, and each has its own turns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metric::Namespace;
+
+/// Failures in a row until it opens: as many as calls may be in flight. They may have ended together.
+const OPEN_AFTER: u32 = 10;
+/// While it is open, a namespace makes a call so often: kube-apiserver sends `Retry-After: 1` when it
+/// begins to refuse.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// From one such call to the next, if many namespaces make them. Five a second are few beside those
+/// that 1,000 HPAs make otherwise, and the first success closes the breaker for all.
+const SPACING: Duration = Duration::from_millis(200);
+/// The longest time between two calls of a namespace.
+const PROBE_MAX: Duration = Duration::from_secs(60);
+
+/// What is known of kube-apiserver.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Failures since the last success.
+    streak: u32,
+    /// The namespaces that have failed since their last success. They may not have failed in a row.
+    failed: HashMap<Namespace, Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    /// When the last call was made, or failed.
+    last: Instant,
+    why: Arc<str>,
+}
+
+// === impl Breaker ===
+
+impl Breaker {
+    /// Whether a call for this namespace may be made now; if not, why its last one failed.
+    pub(super) fn admit(&mut self, namespace: &Namespace, now: Instant) -> Result<(), Arc<str>> {
+        if self.streak < OPEN_AFTER {
+            return Ok(());
+        }
+        let pause = self.pause();
+        let Some(failure) = self.failed.get_mut(namespace) else { return Ok(()) };
+        if now < failure.last + pause {
+            return Err(failure.why.clone());
+        }
+        failure.last = now;
+        Ok(())
+    }
+
+    /// A call has failed, and it was not the call's fault.
+    pub(super) fn failed(&mut self, namespace: &Namespace, why: Arc<str>, now: Instant) {
+        self.streak = self.streak.saturating_add(1);
+        // Older ones refuse nothing, so there are never more than namespaces in use.
+        self.failed.retain(|_, failure| now < failure.last + PROBE_MAX);
+        self.failed.insert(namespace.clone(), Failure { last: now, why });
+    }
+
+    /// Any other end of a call.
+    pub(super) fn succeeded(&mut self, namespace: &Namespace) {
+        self.streak = 0;
+        self.failed.remove(namespace);
+    }
+
+    /// From one call of a namespace to its next.
+    fn pause(&self) -> Duration {
+        let failed = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
+        SPACING.saturating_mul(failed).clamp(PROBE_EVERY, PROBE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(10);
+
+    fn failing(namespaces: &[Namespace], now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for at in 0..namespaces.len().max(OPEN_AFTER as usize) {
+            breaker.failed(&namespaces[at % namespaces.len()], "429".into(), now);
+        }
+        breaker
+    }
+
+    fn namespaces(count: usize) -> Vec<Namespace> {
+        (0..count).map(|at| Namespace::new(format!("team-{at}"))).collect()
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_for_namespaces_that_have_failed() {
+        let (a, b, now) = (Namespace::new("a"), Namespace::new("b"), Instant::now());
+        let mut breaker = Breaker::default();
+        for _ in 1..OPEN_AFTER {
+            breaker.failed(&a, "503".into(), now);
+            assert_eq!(breaker.admit(&a, now), Ok(()));
+        }
+        breaker.failed(&a, "429".into(), now);
+        assert_eq!((breaker.admit(&a, now), breaker.admit(&b, now)), (Err("429".into()), Ok(())));
+        breaker.succeeded(&b);
+        assert_eq!(breaker.admit(&a, now), Ok(()), "closed by a success of any");
+    }
+
+    #[test]
+    fn namespaces_that_fail_make_few_calls_in_all() {
+        // All try all the time, for two minutes.
+        for (count, least, most) in [(1, 115, 120), (5, 500, 600), (100, 500, 600), (1_000, 1_900, 2_000)] {
+            let (namespaces, mut now, mut calls) = (namespaces(count), Instant::now(), 0);
+            let mut breaker = failing(&namespaces, now);
+            for _ in 0..12_000 {
+                now += STEP;
+                for namespace in &namespaces {
+                    if breaker.admit(namespace, now).is_ok() {
+                        calls += 1;
+                        breaker.failed(namespace, "429".into(), now);
+                    }
+                }
+            }
+            assert!((least..=most).contains(&calls), "{count} namespaces: {calls}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_has_its_turns_though_another_one_tries_all_the_time() {
+        let (a, b, mut now) = (Namespace::new("a"), Namespace::new("b"), Instant::now());
+        let mut breaker = failing(&[a.clone(), b.clone()], now);
+        for step in 1..2_000 {
+            now += STEP;
+            if breaker.admit(&b, now).is_ok() {
+                breaker.failed(&b, "503".into(), now);
+            }
+            if step % 400 == 0 {
+                assert_eq!(breaker.admit(&a, now), Ok(()), "after {step} steps");
+                breaker.failed(&a, "503".into(), now);
+            }
+        }
+    }
+
+    #[test]
+    fn it_remembers_no_more_namespaces_than_are_in_use() {
+        let now = Instant::now();
+        let mut breaker = failing(&namespaces(1_000), now);
+        breaker.failed(&Namespace::new("a"), "429".into(), now + PROBE_MAX);
+        assert_eq!(breaker.failed.len(), 1);
+    }
+}
