@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -35,8 +35,8 @@ const ROUTINE: Duration = Duration::from_secs(15);
 /// The longest pause after failed calls, after pauses that double: a workload at zero is scaled up soon
 /// after kube-apiserver has recovered. Until then [`super::calls`] makes few of the calls.
 const FAILING_MAX: Duration = Duration::from_secs(4);
-/// The longest pause after conflicts, after pauses that double. A conflict means that the watch is late;
-/// what it brings is reconciled at once.
+/// The longest pause after conflicts, after pauses that double. A conflict means that the watch is late,
+/// or that another client writes the scale. What the watch brings is reconciled at once.
 const CONFLICT_MAX: Duration = Duration::from_secs(30);
 /// How long calls may fail before the HPA's owner is notified. A short failure is kube-apiserver's, and
 /// a long one may be of this workload alone, such as a webhook that is down.
@@ -127,7 +127,7 @@ impl Reconciler {
                 // Until it is corrected.
                 Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), ROUTINE),
                 // Nothing is known, so there is nothing to report.
-                Err(ScaleError::Conflict) => return self.conflict(hpa),
+                Err(ScaleError::Conflict) => return self.conflict(hpa).await,
                 Err(ScaleError::Trouble(trouble)) => return self.failing(hpa, &trouble).await,
             },
         };
@@ -136,15 +136,38 @@ impl Reconciler {
         pause
     }
 
-    fn conflict(&mut self, hpa: &Autoscaler) -> Duration {
+    /// A second conflict on the same version of the HPA: the watch may bring the next one in minutes.
+    async fn conflict(&mut self, hpa: &mut Autoscaler) -> Duration {
         self.scale = None;
-        let before = match &self.progress {
-            Progress::Conflict(version, pause) if *version == hpa.resource_version => *pause * 2,
-            _ => URGENT,
-        };
+        let before =
+            match self.progress {
+                Progress::Conflict(ref version, pause) if *version == hpa.resource_version => {
+                    if self.catch_up(hpa).await { URGENT } else { pause * 2 }
+                }
+                _ => URGENT,
+            };
         let pause = before.min(CONFLICT_MAX);
         self.progress = Progress::Conflict(hpa.resource_version.clone(), pause);
         with_jitter(pause)
+    }
+
+    /// Reads the HPA past the watch. Returns whether it is another version. One that scales another
+    /// workload, or was made again, is left to the watch.
+    async fn catch_up(&self, hpa: &mut Autoscaler) -> bool {
+        let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
+        // A list, because the right to list them is needed anyway, and the right to get one is not.
+        let this = ListParams::default().fields(&format!("metadata.name={}", hpa.name));
+        let Ok(Ok(listed)) = self.shared.calls.make(&hpa.namespace, api.list(&this)).await else { return false };
+        let metrics = self.shared.catalog.metrics();
+        let found = listed.items.first().and_then(|object| Autoscaler::of(object, &metrics));
+        let same = |found: &Autoscaler| found.uid == hpa.uid && found.workload == hpa.workload;
+        match found.filter(same).filter(|found| found.resource_version != hpa.resource_version) {
+            Some(found) => {
+                *hpa = found;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Nothing is known, and what was known stays until this has lasted.

@@ -355,3 +355,35 @@ async fn a_kube_apiserver_that_refuses_gets_few_requests_and_all_hpas_are_served
         }
     }
 }
+
+/// A connection may be alive, and its watch silent for minutes.
+#[tokio::test(start_paused = true)]
+async fn an_hpa_that_the_watch_does_not_bring_is_read_after_two_conflicts() {
+    const HPAS: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers";
+    for (uid, deployment, read) in [("u", "dummy", true), ("made-again", "dummy", false), ("u", "other", false)] {
+        let (mut reconciler, requests) = reconciler(move |method, path, body| match (method, path) {
+            (&Method::PATCH, HPA) if body["metadata"]["resourceVersion"] == "7" => (409, json!("changed")),
+            (&Method::GET, HPAS) => {
+                let found = json!({
+                    "metadata": {"namespace": "shop", "name": "dummy", "uid": uid, "resourceVersion": "8",
+                        "labels": {"depthgauge.dev/scale-to-zero": "true"},
+                        "annotations": {"depthgauge.dev/zero-since": "2026-11-23T10:00:00Z"}},
+                    "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment},
+                        "maxReplicas": 10},
+                });
+                (
+                    200,
+                    json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscalerList", "metadata": {}, "items": [found]}),
+                )
+            }
+            _ => at_zero(method, path, body),
+        });
+        let (mut hpa, began) = (cooling(), Instant::now());
+        while began.elapsed() < URGENT * 5 {
+            let pause = reconciler.reconcile(&mut hpa).await;
+            tokio::time::advance(pause).await;
+        }
+        let written = remembered(&requests).len();
+        assert_eq!((hpa.memory == Memory::default(), written), (read, 3), "{uid} {deployment}: {:?}", requests.lock());
+    }
+}
