@@ -175,6 +175,20 @@ async fn a_smaller_sum_is_never_served_for_a_pod_that_fails() {
 
 #[tokio::test]
 async fn one_pod_of_ten_that_fails_keeps_its_number() {
+#[tokio::test]
+async fn a_smaller_sum_is_never_served_for_a_pod_that_exposes_nothing() {
+    let well = pod(|| "jobs 1\n".to_owned()).await;
+    for exposed in ["", "# HELP jobs Jobs that wait.\n# TYPE jobs gauge\n"] {
+        let empty = pod(move || exposed.to_owned()).await;
+        let slices = Slices::of(&[("a", well.address), ("b", empty.address)]);
+        // Not even where the config has a number for no series.
+        for keys in ["series: jobs, as: sum", "series: jobs, as: sum, empty: 0"] {
+            let error = read(&*open(keys, &slices)).await.unwrap_err();
+            assert_eq!(error.cause, "1 of 2 pods can't be read: the answer of a pod has no sample", "{exposed:?}");
+        }
+    }
+}
+
     let fails = Arc::new(AtomicU64::new(0));
     let is_down = fails.clone();
     let last = Double::start(None, move |_| match is_down.load(Relaxed) {

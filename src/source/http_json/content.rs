@@ -213,14 +213,19 @@ fn samples(
     now: Timestamp,
 ) -> Result<Points, SourceError> {
     let oldest = (now.as_duration() - SAMPLE_AGE_MAX).as_secs_f64();
-    let invalid = |error: exposition::ParseError| trouble::invalid("prometheus", &error.to_string());
-    let mut found = Vec::new();
+    let name = match format {
+        exposition::Format::Text => "Prometheus text format",
+        exposition::Format::OpenMetrics => "OpenMetrics",
+    };
+    let invalid = |error: exposition::ParseError| trouble::invalid(name, &error.to_string());
+    let (mut found, mut is_empty) = (Vec::new(), true);
     for sample in exposition::parse(body, format).map_err(invalid)? {
         let sample = sample.map_err(invalid)?;
         if selector.matches(&sample) {
             let number = match sample.timestamp {
                 Some(timestamp) if timestamp < oldest => Number::Unusable(TOO_OLD),
-                _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid("prometheus", "a number"))?,
+        is_empty = false;
+                _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid(name, "a number"))?,
             };
             let labels = sample.labels.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned()));
             found.push(Point { labels: labels.collect(), number });
@@ -229,5 +234,9 @@ fn samples(
     Ok(Points { found, nothing: format!("no sample of {} matches `value`", selector.name()) })
 }
 
+    // As of a proxy or of a program that starts. `empty` is for metrics without the selected ones.
+    if is_empty {
+        return Err(trouble::no_sample());
+    }
 #[cfg(test)]
 mod tests;

@@ -47,3 +47,9 @@ pub(super) fn invalid(format: &str, at: &str) -> SourceError {
     let remedy = "Check `url` and `format`, and that no proxy answers for the service.";
     SourceError::new(Step::Decode, Verdict::Trouble, format!("the answer is not valid {format}"), remedy, at)
 }
+
+/// Metrics of a program that has none.
+pub(super) fn no_sample() -> SourceError {
+    let remedy = "Check `url`, and that no proxy answers for the program.";
+    SourceError::new(Step::Decode, Verdict::Trouble, "the answer has no sample", remedy, "")
+}

@@ -40,6 +40,9 @@ pub enum Invalid {
     /// Two samples of one series.
     #[error("a selected series occurs twice")]
     Twice,
+    /// No sample at all, as of a proxy or of a program that starts. So it does not count as 0.
+    #[error("the answer of a pod has no sample")]
+    Empty,
 }
 
 /// When a process began. What it exposes has its labels: those that a program adds to all series, or those
@@ -50,14 +53,17 @@ struct Process {
     start: f64,
 }
 
-/// The selected series of an exposition, sorted by their labels. Every line of it is checked.
+/// The selected series of an exposition, sorted by their labels. Every line of it is checked. An exposition
+/// without any sample is not one without the selected series: a proxy may have sent it, or a program that starts.
 pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<Vec<Series>, Invalid> {
     let created_name = created_name(selector.name());
     let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
     let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
     let mut processes = Vec::new();
+    let mut is_empty = true;
     for sample in parse(body, format)? {
         let sample = sample?;
+        is_empty = false;
         if selector.matches(&sample) {
             let (labels, value) = (labels(&sample), sample.value);
             let series =
@@ -72,6 +78,9 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
         {
             processes.push(process);
         }
+    }
+    if is_empty {
+        return Err(Invalid::Empty);
     }
     if processes.len() > PROCESSES_MAX {
         processes.clear();
@@ -213,5 +222,10 @@ mod tests {
         // A later line makes all of it invalid.
         let error = read("m 1\nbroken\n", "m").unwrap_err();
         assert_eq!(error.to_string(), "line 2: expected a number as the value of a sample");
+        for text in ["", "\n", "# HELP m x\n# TYPE m gauge\n", "# EOF\n"] {
+            assert_eq!(read(text, "m"), Err(Invalid::Empty), "{text:?}");
+        }
+        // It has counted nothing.
+        assert_eq!(read("up 1\n", "m"), Ok(vec![]));
     }
 }

@@ -154,7 +154,7 @@ fn samples_are_items() {
     }
     assert_eq!(of("up", "").map(|found| found.len()), Ok(1));
     // Without its end, OpenMetrics is incomplete.
-    assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is not valid prometheus".to_owned()));
+    assert_eq!(of("up", "application/openmetrics-text"), Err("the answer is not valid OpenMetrics".to_owned()));
     let html = "the Content-Type of the answer is \"text/html\", which is not prometheus".to_owned();
     assert_eq!(of("up", "text/html"), Err(html));
 }
@@ -174,6 +174,17 @@ fn an_old_sample_is_no_value() {
     assert!(TOO_OLD.contains("5 minutes"));
     assert_eq!(SAMPLE_AGE_MAX, SignedDuration::from_mins(5));
 }
+#[test]
+fn metrics_without_any_sample_are_not_metrics_without_the_selected_ones() {
+    for (media_type, exposition) in
+        [("text/plain", ""), ("text/plain", "# TYPE up gauge\n"), ("application/openmetrics-text", "# EOF\n")]
+    {
+        // An error, which `empty` does not replace.
+        let points = content("up", "prometheus").points(&response(200, media_type, exposition), now());
+        assert_eq!(points.map(|points| points.nothing).unwrap_err().cause, "the answer has no sample", "{exposition}");
+    }
+}
+
 
 #[test]
 fn texts_of_aliases_are_bounded() {
