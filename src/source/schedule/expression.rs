@@ -50,18 +50,30 @@ impl FromStr for Expression {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fields = text.split_whitespace().count();
-        if fields != 5 {
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let [minute, hour, day, month, weekday] = fields[..] else {
             return Err(format!(
-                "{text:?} has {fields} fields; a cron expression has five: minute, hour, day of month, month, day of week"
+                "{text:?} has {} fields; a cron expression has five: minute, hour, day of month, month, day of week",
+                fields.len()
             ));
+        };
+        if weekday.starts_with('+') {
+            return Err(format!("{text:?} is not a cron expression: a day of week can't begin with +"));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| format!("{text:?} is not a cron expression: {error}"))?;
+        // The parser takes every day by a step of 1 for a restriction, and then a day of the other field counts, too.
+        let pattern = [minute, hour, every_day(day), month, every_day(weekday)].join(" ");
+        let cron = parser.parse(&pattern).map_err(|error| format!("{text:?} is not a cron expression: {error}"))?;
         let [start, end] = YEARS;
         match cron.find_next_occurrence(&start, true) {
             Ok(time) if time < end => Ok(Self(cron)),
             _ => Err(format!("{text:?} has no time: no month has that day")),
         }
     }
+}
+
+/// The field of a day, as `*` if it is every day by a step of 1.
+fn every_day(field: &str) -> &str {
+    let step = field.strip_prefix("*/").or_else(|| field.strip_prefix("?/"));
+    if step.is_some_and(|step| step.parse() == Ok(1_u16)) { "*" } else { field }
 }

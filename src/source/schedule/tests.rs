@@ -112,6 +112,59 @@ fn a_window_may_last_for_years() {
     assert_eq!(changes_of(&years, "2027-06-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z 0"]);
 }
 
+/// March 2026 begins on a Sunday.
+#[test]
+fn days_of_a_month() {
+    let weekdays: Vec<i8> = (1..=31).filter(|day| ![0, 1].contains(&(day % 7))).collect();
+    let fridays = [6, 13, 20, 27];
+    let sundays = [1, 8, 15, 22, 29];
+    for (text, expected) in [
+        ("0 8 10 * *", &[10][..]),
+        ("0 8 10 * ?", &[10]),
+        ("0 8 ? * 5", &fridays),
+        // If both are restricted, a day that matches either counts.
+        ("0 8 10 * 5", &[6, 10, 13, 20, 27]),
+        ("0 8 10 * FRI", &[6, 10, 13, 20, 27]),
+        // Every day by a step of 1 is no restriction.
+        ("0 8 * * 1-5", &weekdays),
+        ("0 8 */1 * 1-5", &weekdays),
+        ("0 8 ?/1 * 1-5", &weekdays),
+        ("0 8 */01 * MON-FRI", &weekdays),
+        ("0 8 10 * */1", &[10]),
+        ("0 8 10 * ?/1", &[10]),
+        ("0 8 */10 * *", &[1, 11, 21, 31]),
+        ("0 8 */10 * ?", &[1, 11, 21, 31]),
+        ("0 8 * * 0", &sundays),
+        ("0 8 * * 7", &sundays),
+        ("0 8 * * SUN", &sundays),
+        ("0 8 * * 5-7", &[1, 6, 7, 8, 13, 14, 15, 20, 21, 22, 27, 28, 29]),
+        ("0 8 * * FRI-SUN", &[1, 6, 7, 8, 13, 14, 15, 20, 21, 22, 27, 28, 29]),
+        ("0 8 L * *", &[31]),
+        ("0 8 LW * *", &[31]),
+        // The weekday next to a Sunday at the beginning, to a Saturday and to a Sunday.
+        ("0 8 1W * *", &[2]),
+        ("0 8 7W * *", &[6]),
+        ("0 8 15W * *", &[16]),
+        ("0 8 * * 5#3", &[20]),
+        ("0 8 * * 5L", &[27]),
+        ("0 8 * * 7#1", &[1]),
+        ("0 8 * * 7L", &[29]),
+    ] {
+        let expression: Expression = text.parse().unwrap_or_else(|error| panic!("{error}"));
+        let first = jiff::civil::date(2026, 2, 28).at(23, 59, 0, 0);
+        let all = std::iter::successors(expression.after(first), |time| expression.after(*time));
+        let days: Vec<i8> = all.take_while(|time| time.month() == 3).map(|time| time.day()).collect();
+        assert_eq!(days, expected, "{text}");
+    }
+}
+
+#[test]
+fn every_day_by_a_step_of_1_restricts_no_day() {
+    let of = |start, end| changes_of(&schedule(start, end, "Europe/Berlin"), "2026-03-27T12:00:00Z", 20);
+    assert_eq!(of("0 8 */1 * 1-5", "0 18 */1 * 1-5"), of("0 8 * * 1-5", "0 18 * * 1-5"));
+    assert_eq!(of("0 8 1 * */1", "0 18 1 * ?/1"), of("0 8 1 * *", "0 18 1 * *"));
+}
+
 #[test]
 fn what_is_no_schedule_is_refused() {
     for (text, error) in [
@@ -122,6 +175,11 @@ fn what_is_no_schedule_is_refused() {
         ("60 8 * * *", "is not a cron expression: "),
         ("0 8 * * MONDAY", "is not a cron expression: "),
         ("0 8 * * 1-", "is not a cron expression: "),
+        ("0 8 1 * +1", "is not a cron expression: a day of week can't begin with +"),
+        ("0 8 L5 * *", "is not a cron expression: "),
+        ("0 8 5#3 * *", "is not a cron expression: "),
+        ("0 8 * * 1W", "is not a cron expression: "),
+        ("0 ? * * *", "is not a cron expression: "),
         ("0 0 30 2 *", "has no time: no month has that day"),
         ("0 0 31 4,6,9,11 *", "has no time: no month has that day"),
     ] {
