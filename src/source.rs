@@ -53,14 +53,16 @@ pub const KINDS: Kinds = &[
     &schedule::SCHEDULE,
 ];
 
+/// The key of every entry with the minimum interval between reads.
+pub const REFRESH: &str = "refresh";
 /// The key of every entry with the time that a value may be served after it was read.
 pub const MAX_AGE: &str = "maxAge";
 
 /// An open connection. It opens entries, and stays open over config reloads while its keys are the
 /// same.
 pub trait Connection: Send + Sync {
-    /// Opens an entry of the form whose key is `form`: the values of its own keys, and its [`MAX_AGE`].
-    /// Everything that can fail at start fails here.
+    /// Opens an entry of the form whose key is `form`: the values of its own keys, its [`REFRESH`] and its
+    /// [`MAX_AGE`]. Everything that can fail at start fails here.
     fn open(&self, form: &str, entry: &Values) -> Result<Opened, OpenError>;
 }
 

@@ -10,7 +10,7 @@ use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds, MAX_AGE, Place, chosen, kind_of};
+use crate::source::{Definition, Form, Kind, Kinds, MAX_AGE, Place, REFRESH, chosen, kind_of};
 
 /// The default deadline of reads that may take long: a service of several nodes may wait for one that is
 /// down.
@@ -173,7 +173,7 @@ pub(super) fn name(kind: &Kind, form: &str, own: &Values) -> String {
 /// The timing of these values, with defaults for missing values.
 pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: &mut Problems) -> Timing {
     let timing = Timing {
-        refresh: values.duration("refresh").unwrap_or(defaults.refresh),
+        refresh: values.duration(REFRESH).unwrap_or(defaults.refresh),
         timeout: values.duration("timeout").unwrap_or(defaults.timeout),
         max_age: values.duration(MAX_AGE).unwrap_or(defaults.max_age),
         idle_after: values.duration("idleAfter").unwrap_or(defaults.idle_after),

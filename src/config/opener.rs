@@ -10,7 +10,7 @@ use crate::endpoints::Endpoints;
 use crate::lookup::SourceConfig;
 use crate::metric::Clock;
 use crate::source::keys::{Value, Values};
-use crate::source::{Connection, Context, MAX_AGE, OpenError};
+use crate::source::{Connection, Context, MAX_AGE, OpenError, REFRESH};
 
 /// Opens successive configs.
 pub struct Opener {
@@ -76,7 +76,8 @@ impl Opener {
                 }
             });
             let Some(connection) = connection else { continue };
-            let values = definition.entry.clone().with(MAX_AGE, Value::Duration(timing.max_age));
+            let [refresh, max_age] = [timing.refresh, timing.max_age].map(Value::Duration);
+            let values = definition.entry.clone().with(REFRESH, refresh).with(MAX_AGE, max_age);
             let source = match connection.open(definition.form, &values) {
                 Ok(source) => source,
                 Err(OpenError(error)) => {

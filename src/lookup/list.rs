@@ -185,9 +185,12 @@ impl SourceList {
             (_, Some(outage)) if need == Need::Newest => Err(outage.message()),
             (Some(good), _) if good.may_be_served(self.pace.max_age, now) => Ok(()),
             (_, Some(outage)) => Err(outage.message()),
-            (_, None) => {
-                Err(format!("{}: not listed yet. If this stays, the log of depthgauge says why.", self.poll.title)
-                    .into())
+            (good, None) => {
+                let what = match good {
+                    None => "not listed yet",
+                    Some(_) => "the last list is too old, and the next one is not read yet",
+                };
+                Err(format!("{}: {what}. If this stays, the log of depthgauge says why.", self.poll.title).into())
             }
         }
     }

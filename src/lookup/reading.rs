@@ -250,8 +250,8 @@ impl Reading {
                 _ => Err(outage.error()),
             },
             None if state.evicted => Err(self.crowded()),
-            // Not read yet is no outage: the first answer must not be a fallback.
-            None => Err(self.overdue()),
+            // A read that has not ended is no outage: the first answer must not be a fallback.
+            None => Err(self.overdue(state.good.is_some())),
         }
     }
 
@@ -340,8 +340,14 @@ impl Reading {
             || (self.clock)().duration_since(outage.since()) > self.pace.max_age.try_into().unwrap_or_default()
     }
 
-    fn overdue(&self) -> LookupError {
-        self.unavailable("is not read yet. If this stays, the log of depthgauge says why.")
+    /// The request has waited for as long as it may. `was_read`: there is a value, which is too old.
+    fn overdue(&self, was_read: bool) -> LookupError {
+        self.unavailable(match was_read {
+            false => "is not read yet. If this stays, the log of depthgauge says why.",
+            true => {
+                "has a value that is older than `maxAge`, and the next read has not ended. If this stays, the log of depthgauge says why."
+            }
+        })
     }
 
     fn lacks(&self, metric: &MetricName) -> LookupError {

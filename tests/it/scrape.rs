@@ -18,6 +18,8 @@ use crate::support::files::Files;
 use crate::support::program::Home;
 use crate::support::slices::Slices;
 
+mod ages;
+
 /// The deadline of a read that succeeds.
 const LONG: Duration = Duration::from_secs(20);
 
@@ -174,8 +176,6 @@ async fn a_smaller_sum_is_never_served_for_a_pod_that_fails() {
 }
 
 #[tokio::test]
-async fn one_pod_of_ten_that_fails_keeps_its_number() {
-#[tokio::test]
 async fn a_smaller_sum_is_never_served_for_a_pod_that_exposes_nothing() {
     let well = pod(|| "jobs 1\n".to_owned()).await;
     for exposed in ["", "# HELP jobs Jobs that wait.\n# TYPE jobs gauge\n"] {
@@ -189,6 +189,8 @@ async fn a_smaller_sum_is_never_served_for_a_pod_that_exposes_nothing() {
     }
 }
 
+#[tokio::test]
+async fn one_pod_of_ten_that_fails_keeps_its_number() {
     let fails = Arc::new(AtomicU64::new(0));
     let is_down = fails.clone();
     let last = Double::start(None, move |_| match is_down.load(Relaxed) {

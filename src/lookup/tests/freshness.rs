@@ -147,6 +147,26 @@ async fn a_hanging_source_delays_nobody_and_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_has_not_ended_has_a_message_that_is_true() {
+    let fake = Fake::new();
+    let timing = Timing { timeout: Duration::from_secs(30), ..Timing::default() };
+    let scene = catalog_of(vec![SourceConfig { timing, ..config_of("orders", &fake) }]);
+    let rest = "If this stays, the log of depthgauge says why.";
+    fake.set(Mood::Hangs);
+    assert_eq!(scene.sentence().await, format!("queue \"orders\" is not read yet. {rest}"));
+    fake.set(Mood::Answers);
+    seconds(60.0).await;
+    scene.age().await;
+    seconds(600.0).await;
+    fake.set(Mood::Hangs);
+    let old = "queue \"orders\" has a value that is older than `maxAge`, and the next read has not ended.";
+    assert_eq!(scene.sentence().await, format!("{old} {rest}"));
+    seconds(30.0).await;
+    let sentence = scene.sentence().await;
+    assert!(sentence.contains("timed out"), "{sentence}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_says_when_to_come_back_is_not_read_before() {
     let fake = Fake::new();
     let scene = scene(&[("orders", "shop", fake.clone())]);

@@ -471,3 +471,24 @@ async fn a_list_is_as_old_as_the_request_that_brought_it() {
         seconds(3600.0).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_not_read_in_time_has_a_message_that_is_true() {
+    let listing = FakeListing::of(&[("orders", "1")]);
+    let scene = catalog_of(vec![listed("*", "shop", &listing)]);
+    let set_turn = |turn| *listing.turn.lock().unwrap() = Duration::from_secs(turn);
+    let rest = ". If this stays, the log of depthgauge says why.";
+    set_turn(60);
+    let message = scene.refusal("").await.to_string();
+    assert!(message.ends_with(&format!(": not listed yet{rest}")), "{message}");
+    set_turn(0);
+    seconds(100.0).await;
+    assert_eq!(scene.names("").await, Ok("orders".to_owned()));
+    seconds(3600.0).await;
+    set_turn(60);
+    let message = scene.refusal("").await.to_string();
+    assert!(
+        message.ends_with(&format!(": the last list is too old, and the next one is not read yet{rest}")),
+        "{message}"
+    );
+}

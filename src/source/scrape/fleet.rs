@@ -3,8 +3,8 @@
 //!
 //! A target is known by its UID, and not by its address, because addresses are used again. A target that
 //! has left counts no longer, because its traffic goes to others. A target that could not be read keeps
-//! its last numbers up to `maxAge`. If more than a tenth of the targets have none, no sum is right: it
-//! would be smaller than it is, and the HPA would scale down.
+//! its last numbers while they will not be older than `maxAge` before the next read. If more than a tenth
+//! of the targets have none, no sum is right: it would be smaller than it is, and the HPA would scale down.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use crate::source::{SourceError, Step, Verdict};
 /// Of so many targets one may be missing. The tolerance of the HPA controller is a tenth as well, so that
 /// it does not scale because of the missing ones alone.
 const TARGETS_PER_MISSING: usize = 10;
+/// How much later than `refresh` after a read the next one may begin.
+const LATE: Duration = Duration::from_secs(1);
 /// The most series of all targets. Each takes about a kilobyte.
 pub const SERIES_MAX: usize = 10_000;
 
@@ -44,7 +46,9 @@ pub struct Rules {
     pub by: Vec<String>,
     /// The time that rates are averaged over.
     pub window: Duration,
-    /// How long a target keeps its numbers while it can't be read.
+    /// The interval between reads.
+    pub refresh: Duration,
+    /// How old a number may be and still be served.
     pub max_age: Duration,
 }
 
@@ -134,7 +138,7 @@ impl Fleet {
     /// targets, no rate is known, which is no failure.
     pub fn points(&mut self, now: Instant) -> Result<Vec<Point>, SourceError> {
         let window = self.rules.window();
-        let is_fresh = |target: &&Target| target.is_fresh(now, self.rules.max_age);
+        let is_fresh = |target: &&Target| target.is_fresh(now, &self.rules);
         let (fresh, stale): (Vec<&Target>, Vec<&Target>) = self.targets.values().partition(is_fresh);
         let young = fresh.iter().filter(|target| target.is_young(window)).count();
         let has_none = fresh.iter().all(|target| target.series.is_empty() || target.is_young(window));
@@ -161,7 +165,7 @@ impl Fleet {
 
     /// When the oldest of the numbers was read that still count.
     pub fn oldest(&self, now: Instant) -> Option<Instant> {
-        let fresh = self.targets.values().filter(|target| target.is_fresh(now, self.rules.max_age));
+        let fresh = self.targets.values().filter(|target| target.is_fresh(now, &self.rules));
         fresh.filter_map(|target| target.read_at).min()
     }
 
@@ -207,6 +211,13 @@ impl Rules {
     fn window(&self) -> Window {
         Window { length: self.window, gap_max: self.max_age.saturating_add(self.window) }
     }
+
+    /// How old the numbers of a target may be at a read that does not bring new ones. All numbers of the read are
+    /// served until the next one, and an answer is as old as its oldest number: with older ones, it would be too
+    /// old before the next read may begin. They are kept for half of `maxAge` at least.
+    fn kept(&self) -> Duration {
+        self.max_age - self.refresh.saturating_add(LATE).min(self.max_age / 2)
+    }
 }
 
 // === impl Target ===
@@ -238,8 +249,8 @@ impl Target {
         (self.read_at, self.failure) = (Some(at), None);
     }
 
-    fn is_fresh(&self, now: Instant, max_age: Duration) -> bool {
-        self.read_at.is_some_and(|at| now.saturating_duration_since(at) <= max_age)
+    fn is_fresh(&self, now: Instant, rules: &Rules) -> bool {
+        self.read_at.is_some_and(|at| now.saturating_duration_since(at) <= rules.kept())
     }
 
     /// Whether it has series, and no number of any of them is known yet. Those of a new process become known

@@ -8,7 +8,7 @@ use crate::endpoints::slices::Port;
 use crate::exposition::SeriesSelector;
 use crate::source::chosen::NAMESPACE_LABEL;
 use crate::source::keys::{Key, Shape, Text, Value, Values};
-use crate::source::{MAX_AGE, OpenError, service};
+use crate::source::{MAX_AGE, OpenError, REFRESH, service};
 
 /// The default of `window`: 12 reads at the default `refresh`.
 const WINDOW_DEFAULT: Duration = Duration::from_mins(1);
@@ -101,6 +101,7 @@ impl Wanted {
                 aggregation,
                 by: entry.texts(BY.name).to_vec(),
                 window: entry.duration(WINDOW.name).unwrap_or(WINDOW_DEFAULT),
+                refresh: entry.duration(REFRESH).ok_or_else(|| missing(REFRESH))?,
                 max_age: entry.duration(MAX_AGE).ok_or_else(|| missing(MAX_AGE))?,
             },
         })

@@ -70,7 +70,8 @@ fn when_a_counter_and_its_process_began_is_found_in_what_each_client_exposes() {
 
 /// The number of a pod that exposes this twice, 10 s apart, soon after it began.
 fn number(name: &str, selector: &str, aggregation: Aggregation) -> Number {
-    let rules = Rules { aggregation, by: Vec::new(), window: 60 * SECOND, max_age: 60 * SECOND };
+    let minute = 60 * SECOND;
+    let rules = Rules { aggregation, by: Vec::new(), window: minute, refresh: 5 * SECOND, max_age: minute };
     let (mut fleet, now, series) = (Fleet::new(rules), Instant::now(), select(name, selector));
     let began = series.iter().find_map(|series| series.created).unwrap_or_default();
     let [_, second] = [1, 11].map(|after| {

@@ -10,7 +10,7 @@ const UNKNOWN: &str = "it was read once, and a rate needs two reads. Wait for th
 
 fn rules(aggregation: Aggregation, by: &[&str]) -> Rules {
     let by = by.iter().map(|label| (*label).to_owned()).collect();
-    Rules { aggregation, by, window: 60 * SECOND, max_age: 60 * SECOND }
+    Rules { aggregation, by, window: 60 * SECOND, refresh: 5 * SECOND, max_age: 60 * SECOND }
 }
 
 fn series(labels: &[(&str, &str)], value: f64) -> Series {
@@ -129,15 +129,23 @@ fn a_restart_shows_in_the_start_of_the_counter_or_the_process() {
 }
 
 #[test]
-fn a_target_that_can_not_be_read_keeps_its_numbers_up_to_max_age() {
+fn numbers_are_kept_while_they_are_not_too_old_before_the_next_read() {
+    for (refresh, max_age, kept) in [(5, 60, 54), (15, 60, 44), (28, 60, 31), (40, 60, 30), (60, 60, 30), (5, 8, 4)] {
+        let rules = Rules { refresh: refresh * SECOND, max_age: max_age * SECOND, ..rules(Aggregation::Sum, &[]) };
+        assert_eq!(rules.kept(), kept * SECOND, "{refresh} {max_age}");
+    }
+}
+
+#[test]
+fn a_target_that_can_not_be_read_keeps_its_numbers() {
     let mut fleet = Clocked::new(Aggregation::Rate, &[]);
     let lost = || Err(down("connection refused"));
     assert!(fleet.number(0, &[("a", one(0.0)), ("b", one(0.0))]).is_err());
     assert_eq!(fleet.number(10, &[("a", one(10.0)), ("b", one(20.0))]), Ok(3.0));
     assert_eq!(fleet.number(20, &[("a", one(20.0)), ("b", lost())]), Ok(3.0));
-    assert_eq!(fleet.number(70, &[("a", one(70.0)), ("b", lost())]), Ok(3.0));
+    assert_eq!(fleet.number(64, &[("a", one(64.0)), ("b", lost())]), Ok(3.0));
     let error = Err("1 of 2 pods can't be read: connection refused".to_owned());
-    assert_eq!(fleet.number(71, &[("a", one(71.0)), ("b", lost())]), error);
+    assert_eq!(fleet.number(65, &[("a", one(65.0)), ("b", lost())]), error);
     // A pod that was never read has no number to keep.
     let mut fleet = Clocked::new(Aggregation::Sum, &[]);
     assert_eq!(fleet.number(0, &[("a", one(1.0)), ("b", lost())]), error);
@@ -218,11 +226,11 @@ fn numbers_are_as_old_as_the_oldest_of_them() {
     let mut fleet = Clocked::new(Aggregation::Sum, &[]);
     let lost = || Err(down("connection refused"));
     fleet.read(0, &[("a", one(1.0)), ("b", one(1.0))]).unwrap();
-    fleet.read(60, &[("a", one(1.0)), ("b", lost())]).unwrap();
+    fleet.read(54, &[("a", one(1.0)), ("b", lost())]).unwrap();
     let oldest = |fleet: &Clocked, after| fleet.fleet.oldest(fleet.zero + SECOND * after).map(|at| at - fleet.zero);
-    assert_eq!(oldest(&fleet, 60), Some(Duration::ZERO));
-    assert_eq!(oldest(&fleet, 61), Some(60 * SECOND));
-    assert_eq!(oldest(&fleet, 121), None);
+    assert_eq!(oldest(&fleet, 54), Some(Duration::ZERO));
+    assert_eq!(oldest(&fleet, 55), Some(54 * SECOND));
+    assert_eq!(oldest(&fleet, 109), None);
 }
 
 /// A label combination that appears later has no number yet; the others have theirs.
