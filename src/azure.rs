@@ -127,6 +127,10 @@ impl Client {
         }
     }
 
+            // A topic that does not exist has the same list as one without subscriptions.
+            Document::Feed(entities) if entities.is_empty() && skip == 0 && feed.is_of_topic() => {
+                Err(Error::NoSuchEntity)
+            }
     async fn get(&self, path: &str, query: String, admitted: bool, by: Instant) -> Result<Document, Error> {
         let mut url = self.endpoint.at(path, []);
         // As it is, because the clients send `$` so.

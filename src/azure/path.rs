@@ -110,6 +110,11 @@ impl FeedPath {
         }
     }
 
+    /// Whether it is the list of a topic, which may not exist.
+    pub fn is_of_topic(&self) -> bool {
+        matches!(self, Self::Subscriptions(_))
+    }
+
     /// Equal for two spellings of one list.
     #[must_use]
     pub fn folded(&self) -> Self {

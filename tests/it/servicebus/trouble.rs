@@ -29,6 +29,21 @@ async fn what_does_not_exist_is_an_error_that_names_host_path_and_reader() {
 }
 
 #[tokio::test]
+async fn a_topic_without_subscriptions_is_an_error_that_names_host_path_and_reader() {
+    let scene = Scene::new().await;
+    scene.bus.add_subscription("orders", "worker");
+    scene.bus.remove("/orders/subscriptions/worker");
+    let sources = [json!({"topic": "gone", "match": "*"}), json!({"topic": "orders", "match": "*"})];
+    let server = scene.serve(&once(), &sources).await;
+    let host = scene.bus.host();
+    for topic in ["gone", "orders"] {
+        let text = message(&server, 503, &format!("topic={topic}")).await;
+        assert!(text.contains(&format!("{host} has no /{topic}/subscriptions for policy \"manager\"")), "{text}");
+        assert!(text.contains("Check the name, `namespace` and the right to read it."), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn after_the_service_limits_its_clients_no_request_is_sent_for_two_seconds() {
     for trouble in [Trouble::Throttled(429), Trouble::Throttled(503), Trouble::ThrottledInText] {
         let scene = Scene::new().await;
