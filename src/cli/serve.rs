@@ -20,10 +20,10 @@ use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
 use crate::endpoints::Endpoints;
 use crate::health::{Health, Reporter, State};
-use crate::lookup::Catalog;
+use crate::lookup::{Catalog, SourceConfig, Timing};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
-use crate::source::KINDS;
+use crate::source::{KINDS, Opened};
 use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
@@ -48,9 +48,11 @@ const NO_RATES: &str = "the first rates are not known yet: they need two reads";
 /// traffic from replicas that know: a second try of the watch is in it. Without kube-apiserver
 /// nobody can ask anyway.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a start waits for rates, which need two reads, while other replicas take traffic: two reads at the
-/// default `refresh`, and their time.
-const RATES_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a start waits for rates at least, while other replicas take traffic: two reads at the default
+/// `refresh`, and their time.
+const RATES_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+/// The same at most: a rollout does not wait for sources that are read less often.
+const RATES_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// From one look at them to the next.
 const RATES_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it is asked which sources fail: a look into memory.
@@ -114,7 +116,7 @@ impl Args {
         let client = client?;
         let service = service_or_default(self.service, self.register)?;
         let scaling = self.scaling.place(service.as_ref())?;
-        let sources = bindings.len();
+        let (sources, rates_timeout) = (bindings.len(), rates_timeout(timings_from_start(&bindings)));
         let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
         let catalog = Arc::new(catalog);
 
@@ -156,7 +158,8 @@ impl Args {
         }
 
         let delay = self.shutdown_delay.unwrap_or(if in_pod() { SHUTDOWN_DELAY_IN_POD } else { Duration::ZERO });
-        parts.until_stopped(begin(&trust, &catalog, &listening), &listening, delay, &drain).await
+        let begun = begin(&trust, &catalog, &listening, rates_timeout);
+        parts.until_stopped(begun, &listening, delay, &drain).await
     }
 }
 
@@ -180,7 +183,7 @@ fn keep_registered(
 
 /// Takes traffic once it is known whom to believe, and rates are known. A replacement of another replica would
 /// answer the first requests for a rate with an error otherwise.
-async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter) {
+async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter, rates_timeout: Duration) {
     let rates = async {
         while !catalog.has_rates() {
             tokio::time::sleep(RATES_INTERVAL).await;
@@ -193,8 +196,24 @@ async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter) {
             listening.starting(NO_RATES);
         }
     };
-    let _ = tokio::join!(trusted, tokio::time::timeout(RATES_TIMEOUT, rates));
+    let _ = tokio::join!(trusted, tokio::time::timeout(rates_timeout, rates));
     listening.ok();
+}
+
+/// The timing of the sources that are read from the start of the process.
+fn timings_from_start(bindings: &[SourceConfig]) -> impl Iterator<Item = Timing> {
+    let from_start = bindings.iter().filter(|config| match &config.source {
+        Opened::One(opened) => opened.source.reads_from_start(),
+        Opened::Many(_) => false,
+    });
+    from_start.map(|config| config.timing)
+}
+
+/// How long a start waits for the rates of these sources: the second read of each begins `refresh` after the first
+/// one, and takes at most `timeout`.
+fn rates_timeout(timings: impl Iterator<Item = Timing>) -> Duration {
+    let needed = timings.map(|timing| timing.refresh.saturating_add(timing.timeout)).max();
+    needed.unwrap_or_default().clamp(RATES_TIMEOUT_MIN, RATES_TIMEOUT_MAX)
 }
 
 fn waiting() -> State {
@@ -286,6 +305,23 @@ mod tests {
         ] {
             let instead = instead.map(|instead| instead.parse().unwrap());
             assert_eq!(without_ipv6(address.parse().unwrap(), error), instead, "{address} {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_start_waits_for_two_reads_of_the_slowest_rate() {
+        let seconds = Duration::from_secs;
+        let timing =
+            |refresh, timeout| Timing { refresh: seconds(refresh), timeout: seconds(timeout), ..Timing::default() };
+        for (timings, expected) in [
+            (vec![], 10),
+            (vec![timing(5, 3)], 10),
+            (vec![timing(30, 3)], 33),
+            (vec![timing(5, 3), timing(20, 10), timing(25, 3)], 30),
+            (vec![timing(55, 3), timing(58, 3)], 60),
+            (vec![timing(3600, 3), timing(30, 3)], 60),
+        ] {
+            assert_eq!(rates_timeout(timings.iter().copied()), seconds(expected), "{timings:?}");
         }
     }
 

@@ -4,8 +4,10 @@
 use serde_json::json;
 
 use crate::serve::{admin, expect_refusal, good_home, serve_in};
+use crate::support::double::Double;
 use crate::support::oci::{Oci, ocid, source};
 use crate::support::program::{Home, Program};
+use crate::support::slices::Slices;
 use crate::support::{eventually, keda};
 
 /// What OCI's user is known by to a process whose home this is.
@@ -80,6 +82,44 @@ async fn variables_are_enough_to_serve_a_queue() {
     program.terminate();
     let ended = program.ended().await;
     assert!(ended.stderr.contains("OCI_QUEUE_ID, OCI_QUEUE_ENDPOINT"), "{}", ended.stderr);
+}
+
+/// While it replaces another replica, which has rates, that one takes the requests.
+#[tokio::test]
+async fn a_replica_is_ready_when_it_has_rates() {
+    let home = good_home();
+    let pod = Double::start(None, |_| (200, "# TYPE ops_total counter\nops_total 1\n".to_owned())).await;
+    let slices = Slices::of(&[("a", pod.address)]).list().to_string();
+    let api = Double::start(None, move |request| match request.target.split_once("/endpointslices") {
+        Some((_, query)) if !query.contains("watch=true") => (200, slices.clone()),
+        // A watch without changes.
+        Some(_) => (0, String::new()),
+        None => (404, "{}".to_owned()),
+    })
+    .await;
+    let kubeconfig = std::fs::read_to_string(home.path("kubeconfig")).unwrap();
+    home.write("kubeconfig", &kubeconfig.replace("https://127.0.0.1:1", &format!("http://{}", api.address)));
+    let config = json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        // Longer than the time that a start waits in any case.
+        "defaults": {"refresh": "11s"},
+        "sources": [{
+            "type": "scrape", "metric": "ops", "service": "shop/web", "port": "metrics", "series": "ops_total",
+            "as": "rate", "namespaces": ["shop"],
+        }],
+    });
+    home.write("config.yaml", &config.to_string());
+    let mut program = start(&home, &[], &["--config=config.yaml"]);
+    let operator = program.said("admin on ").await;
+    let reads = eventually("ready", async || {
+        let (code, _) = admin(&operator, "/readyz").await;
+        (code == 200).then(|| pod.count())
+    })
+    .await;
+    assert!(reads >= 2, "{reads}");
+    program.terminate();
+    assert!(program.ended().await.status.success());
 }
 
 #[tokio::test]

@@ -57,15 +57,17 @@ impl Slices {
         Endpoints::of(kube::Client::new(service, "default"))
     }
 
+    /// What a list of them is.
+    pub(crate) fn list(&self) -> Value {
+        let items: Vec<Value> = self.0.borrow().iter().map(|(uid, address)| slice(uid, *address)).collect();
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": items})
+    }
+
     fn respond(&self, request: &Request<Body>) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
         assert!(request.uri().path().ends_with("/endpointslices"), "{}", request.uri());
         let body = match request.uri().query().unwrap_or_default().contains("watch=true") {
             true => self.changes(),
-            false => {
-                let items: Vec<Value> = self.0.borrow().iter().map(|(uid, address)| slice(uid, *address)).collect();
-                let list = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": items});
-                Full::from(list.to_string()).map_err(|never| match never {}).boxed_unsync()
-            }
+            false => Full::from(self.list().to_string()).map_err(|never| match never {}).boxed_unsync(),
         };
         Response::new(body)
     }
