@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::number::described;
 
+mod unsupported;
+
 /// How much of a path an error message repeats, in bytes: the path, and the part of it that has a match.
 const PATH_BYTES: usize = 80;
 
@@ -62,6 +64,9 @@ impl FromStr for JsonPath {
         let has_descent = whole.segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)));
         if descents(text) > usize::from(has_descent) {
             return Err(format!("{text:?} has `..` more than once, or in a filter, which may match too much"));
+        }
+        if let Some(what) = unsupported::in_query(&whole) {
+            return Err(format!("{text:?} has {what}"));
         }
         let mut steps = Vec::new();
         for (end, character) in text.char_indices() {
@@ -196,7 +201,15 @@ mod tests {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(error.contains("more than once"), "{error}");
         }
-        for text in ["$..a", "$['a..b']..c", r#"$["a\"..b"]"#] {
+        for (text, what) in [
+            ("$.a[?count(@.b) == 0].c", "count(), which is not supported; there is length, value, match and search"),
+            ("$.a[?nin(@.b, $.c)].d", "nin(), which is no function of JSONPath (RFC 9535)"),
+            ("$.a[?@[?@.x > 1]].y", "a filter right after `@`, which is not supported"),
+        ] {
+            let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(error.starts_with(&format!("{text:?} has {what}")), "{error}");
+        }
+        for text in ["$..a", "$['a..b']..c", r#"$["a\"..b"]"#, "$['count(@)'].in[?@.count == 'nin(1, 2)']"] {
             assert_eq!(path(text).text(), text);
         }
     }
