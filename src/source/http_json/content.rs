@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use serde_saphyr::NonFiniteFloatPolicy;
 
 use super::json_path::JsonPath;
 use super::{FORMAT, VALUE, number, trouble};
@@ -141,14 +142,16 @@ const TEXT_MAX: usize = 4 << 20;
 fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
     // Messages of serde repeat what they found, which may be a secret.
     if format == Format::Json {
-        return serde_json::from_slice(body).map_err(|error| trouble::invalid("json", &json_fault(&error)));
+        return serde_json::from_slice(body).map_err(|error| trouble::invalid("JSON", &json_fault(&error)));
     }
     let options = serde_saphyr::options! {
+        // JSON has no such numbers. One that is not read is in the way of none that is.
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },
     };
     serde_saphyr::from_slice_with_options(body, options).map_err(|error| {
         let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
-        trouble::invalid("yaml", &at.unwrap_or_default())
+        trouble::invalid("YAML", &at.unwrap_or_default())
     })
 }
 
@@ -221,22 +224,22 @@ fn samples(
     let (mut found, mut is_empty) = (Vec::new(), true);
     for sample in exposition::parse(body, format).map_err(invalid)? {
         let sample = sample.map_err(invalid)?;
+        is_empty = false;
         if selector.matches(&sample) {
             let number = match sample.timestamp {
                 Some(timestamp) if timestamp < oldest => Number::Unusable(TOO_OLD),
-        is_empty = false;
                 _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid(name, "a number"))?,
             };
             let labels = sample.labels.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned()));
             found.push(Point { labels: labels.collect(), number });
         }
     }
-    Ok(Points { found, nothing: format!("no sample of {} matches `value`", selector.name()) })
-}
-
     // As of a proxy or of a program that starts. `empty` is for metrics without the selected ones.
     if is_empty {
         return Err(trouble::no_sample());
     }
+    Ok(Points { found, nothing: format!("no sample of {} matches `value`", selector.name()) })
+}
+
 #[cfg(test)]
 mod tests;

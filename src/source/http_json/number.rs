@@ -9,9 +9,19 @@ use crate::source::chosen::Number;
 pub(super) fn of(value: &Value) -> Option<Number> {
     match value {
         Value::Number(number) => Number::parse(&number.to_string()),
-        Value::String(text) => Number::parse(text).or_else(|| quantity(text)),
+        Value::String(text) => Number::parse(text).or_else(|| quantity(text)).or_else(|| non_finite(text)),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// A number that YAML has and JSON has not, in the one way that the decoder writes it.
+fn non_finite(text: &str) -> Option<Number> {
+    Number::parse(match text {
+        ".nan" => "NaN",
+        ".inf" => "+Inf",
+        "-.inf" => "-Inf",
+        _ => return None,
+    })
 }
 
 /// `10Mi`
@@ -65,10 +75,13 @@ mod tests {
             (json!("-0Mi"), value(0)),
             (json!("100E"), Some(Number::TOO_LARGE)),
             (json!("NaN"), Some(Number::NotANumber)),
+            (json!(".nan"), Some(Number::NotANumber)),
         ] {
             assert_eq!(of(&json), expected, "{json}");
         }
-        assert!(matches!(of(&json!("+Inf")), Some(Number::Unusable(_))));
+        for text in ["+Inf", "-Inf", ".inf", "-.inf"] {
+            assert!(matches!(of(&json!(text)), Some(Number::Unusable(_))), "{text}");
+        }
         for (json, described_as) in [
             (json!(null), "null"),
             (json!(true), "a boolean"),

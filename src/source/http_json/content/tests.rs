@@ -51,9 +51,24 @@ fn json_and_yaml() {
         let document = format!("# jobs\nqueues:\n  - name: orders\n    ready: {value}\n");
         assert_eq!(read(&yaml, &response(200, "application/yaml", &document)), expected, "{value}");
     }
-    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is not valid json".to_owned()));
+    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is not valid JSON".to_owned()));
     for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n"] {
-        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is not valid yaml".to_owned()), "{wrong}");
+        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is not valid YAML".to_owned()), "{wrong}");
+    }
+}
+
+#[test]
+fn numbers_that_only_yaml_has_are_unknown_and_in_the_way_of_no_other() {
+    let read = |value: &str, document: &str| {
+        read(&content(value, "yaml"), &response(200, "application/yaml", document)).unwrap().unwrap()
+    };
+    for text in [".nan", ".NaN", "+.NAN", "-.nan"] {
+        assert_eq!(read("$.ready", &format!("ready: {text}\n")), Number::NotANumber, "{text}");
+    }
+    for text in [".inf", "-.Inf", "+.INF", "1e999", "-1e999"] {
+        let document = format!("load: [{text}, .nan]\n{text}: 1\nready: 7\n");
+        assert!(matches!(read("$.load[0]", &document), Number::Unusable(_)), "{text}");
+        assert_eq!(read("$.ready", &document), Number::Value(Quantity::from_units(7)), "{text}");
     }
 }
 
@@ -69,9 +84,9 @@ fn what_is_no_number_is_described_without_its_text() {
         (r#"{"a": {"c": 1}}"#, "$.a.b matches nothing: $.a is an object with 1 member"),
         (r#"{"a": 7}"#, "$.a.b matches nothing: $.a is a number"),
         ("7", "$.a.b matches nothing: $ is a number"),
-        ("", "the answer is not valid json"),
-        ("{\"a\": {\"b\": 1}} x", "the answer is not valid json"),
-        ("{\"a\": {\"b\": NaN}}", "the answer is not valid json"),
+        ("", "the answer is not valid JSON"),
+        ("{\"a\": {\"b\": 1}} x", "the answer is not valid JSON"),
+        ("{\"a\": {\"b\": NaN}}", "the answer is not valid JSON"),
     ] {
         assert_eq!(read(&content, &response(200, "application/json", document)), Err(cause.to_owned()));
     }
@@ -160,6 +175,17 @@ fn samples_are_items() {
 }
 
 #[test]
+fn metrics_without_any_sample_are_not_metrics_without_the_selected_ones() {
+    for (media_type, exposition) in
+        [("text/plain", ""), ("text/plain", "# TYPE up gauge\n"), ("application/openmetrics-text", "# EOF\n")]
+    {
+        // An error, which `empty` does not replace.
+        let points = content("up", "prometheus").points(&response(200, media_type, exposition), now());
+        assert_eq!(points.map(|points| points.nothing).unwrap_err().cause, "the answer has no sample", "{exposition}");
+    }
+}
+
+#[test]
 fn an_old_sample_is_no_value() {
     let now = now().as_millisecond();
     for (age, is_old) in [(-3_600_000, false), (0, false), (300_000, false), (300_001, true), (86_400_000, true)] {
@@ -174,17 +200,6 @@ fn an_old_sample_is_no_value() {
     assert!(TOO_OLD.contains("5 minutes"));
     assert_eq!(SAMPLE_AGE_MAX, SignedDuration::from_mins(5));
 }
-#[test]
-fn metrics_without_any_sample_are_not_metrics_without_the_selected_ones() {
-    for (media_type, exposition) in
-        [("text/plain", ""), ("text/plain", "# TYPE up gauge\n"), ("application/openmetrics-text", "# EOF\n")]
-    {
-        // An error, which `empty` does not replace.
-        let points = content("up", "prometheus").points(&response(200, media_type, exposition), now());
-        assert_eq!(points.map(|points| points.nothing).unwrap_err().cause, "the answer has no sample", "{exposition}");
-    }
-}
-
 
 #[test]
 fn texts_of_aliases_are_bounded() {
@@ -195,7 +210,7 @@ fn texts_of_aliases_are_bounded() {
     };
     assert_eq!(with_aliases(3), of(7));
     // So few that their number alone does not matter: they would have 57 MiB.
-    assert_eq!(with_aliases(99), Err("the answer is not valid yaml".to_owned()));
+    assert_eq!(with_aliases(99), Err("the answer is not valid YAML".to_owned()));
 }
 
 #[test]
@@ -203,8 +218,9 @@ fn a_document_is_bounded() {
     let deep = format!("{}7{}", "[".repeat(100_000), "]".repeat(100_000));
     let aliases: String = (0..40).map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1)).collect();
     let aliases = format!("a0: &a0 7\n{aliases}");
-    for (format, document) in [("json", &deep), ("yaml", &deep), ("yaml", &aliases)] {
-        let found = read(&content("$..b", format), &response(200, "text/plain", document));
+    for (format, document) in [("JSON", &deep), ("YAML", &deep), ("YAML", &aliases)] {
+        let content = content("$..b", &format.to_ascii_lowercase());
+        let found = read(&content, &response(200, "text/plain", document));
         assert_eq!(found, Err(format!("the answer is not valid {format}")));
     }
 }
