@@ -216,6 +216,36 @@ fn before_a_move_keda_asks_where_exporter_compat_answers() {
     }
 }
 
+/// In both, the old replicas stay while a new one reads what it needs for rates.
+#[test]
+fn a_rollout_waits_for_new_replicas() {
+    let (objects, _) = generic();
+    assert_eq!(one(&objects, "Deployment", "depthgauge")["spec"]["minReadySeconds"], 10);
+    let chart = read(&root("manifests/chart/templates/deployment.yaml"));
+    assert!(chart.contains("\n  minReadySeconds: 10\n"), "{chart}");
+}
+
+/// In both, the pods of Services are found by two rights and no other.
+#[test]
+fn scrape_has_the_right_to_list_and_watch_endpointslices_only() {
+    let rules = serde_json::json!([
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+    ]);
+    let component = documents(&root("manifests/components/scrape/rbac.yaml"));
+    let kinds: Vec<&str> = component.iter().filter_map(|object| object["kind"].as_str()).collect();
+    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding"]);
+    assert_eq!(one(&component, "ClusterRole", "depthgauge:scrape")["rules"], rules);
+    let role = &one(&component, "ClusterRoleBinding", "depthgauge:scrape")["roleRef"];
+    assert_eq!((&role["kind"], &role["name"]), (&"ClusterRole".into(), &"depthgauge:scrape".into()));
+    let chart = read(&root("manifests/chart/templates/scrape.yaml"));
+    let kinds: Vec<&str> = chart.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding"]);
+    let (_, of_role) = chart.split_once("\nrules:\n").unwrap();
+    let (of_role, binding) = of_role.split_once("\n---\n").unwrap();
+    assert_eq!(serde_saphyr::from_str::<Value>(of_role).unwrap(), rules);
+    assert!(binding.contains("\n  kind: ClusterRole\n  name: depthgauge:scrape\n"), "{binding}");
+}
+
 /// Every object that a kustomization has as a file.
 fn all_objects() -> Vec<(PathBuf, Value)> {
     let mut folders =
