@@ -108,6 +108,11 @@ impl Client {
         self.auth.principal()
     }
 
+    /// What the host resolves to, for an answer that did not come in time. `None` if it is not known at once.
+    pub async fn reach(&self) -> Option<Reach> {
+        Reach::of(self.endpoint.url(), Instant::now()).await
+    }
+
     /// A queue or subscription. Its turn was waited for.
     pub async fn entity(&self, path: &EntityPath, by: Instant) -> Result<Entity, Error> {
         match self.get(&path.to_string(), String::new(), true, by).await? {
@@ -122,15 +127,15 @@ impl Client {
     pub async fn page(&self, feed: &FeedPath, skip: usize, admitted: bool, by: Instant) -> Result<Vec<Entity>, Error> {
         let page = format!("$skip={skip}&$top={PAGE_SIZE}&");
         match self.get(&feed.to_string(), page, admitted, by).await? {
+            // A topic that does not exist has the same list as one without subscriptions.
+            Document::Feed(entities) if entities.is_empty() && skip == 0 && feed.is_of_topic() => {
+                Err(Error::NoSuchEntity)
+            }
             Document::Feed(entities) => Ok(entities),
             Document::Entry(_) => Err(Error::InvalidResponse("an entry instead of a list".to_owned())),
         }
     }
 
-            // A topic that does not exist has the same list as one without subscriptions.
-            Document::Feed(entities) if entities.is_empty() && skip == 0 && feed.is_of_topic() => {
-                Err(Error::NoSuchEntity)
-            }
     async fn get(&self, path: &str, query: String, admitted: bool, by: Instant) -> Result<Document, Error> {
         let mut url = self.endpoint.at(path, []);
         // As it is, because the clients send `$` so.
@@ -151,7 +156,7 @@ impl Client {
         };
         let reach = match &error.met().fault {
             Fault::Unreachable(Unreachable::NoSuchHost, _) => None,
-            Fault::Unreachable(..) => Reach::of(url, by).await,
+            Fault::Unreachable(..) | Fault::TimedOut => Reach::of(url, by).await,
             _ => None,
         };
         let is_skewed = match &error.met().fault {

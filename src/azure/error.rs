@@ -19,7 +19,7 @@ pub enum Error {
     Http {
         /// What was met.
         error: transport::Error,
-        /// What the host resolves to, if there was no connection.
+        /// What the host resolves to, if there was no connection or no answer in time.
         reach: Option<Reach>,
         /// Whether it is a 401 and the service's clock differs.
         is_skewed: bool,

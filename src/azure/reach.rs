@@ -1,4 +1,4 @@
-//! Where a host is that could not be connected to.
+//! Where a host is that could not be connected to, or that gave no answer in time.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use crate::http::url::{Url, is_near};
 
 /// How long the address is looked up, which was found a moment ago.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// The same after the deadline of the read, which may end so much later.
+const OVERTIME: Duration = Duration::from_millis(200);
 
 /// What the name of a host resolves to here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +28,8 @@ impl Reach {
     /// That of the host of a URL. `None` if it is not known in time.
     pub(super) async fn of(url: &Url, by: Instant) -> Option<Self> {
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let by = by.min(Instant::now() + TIMEOUT);
+        let now = Instant::now();
+        let by = by.clamp(now + OVERTIME, now + TIMEOUT);
         let found = tokio::time::timeout_at(by, tokio::net::lookup_host((host, 0))).await.ok()?.ok()?;
         Self::of_addresses(found.map(|address| address.ip()))
     }

@@ -30,7 +30,7 @@ pub(super) trait SharedRead: Send + Sync + 'static {
     fn read(&self, turn: Turn<Self::Value>) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
 
     /// The failure of a source that waited for a read until its own deadline.
-    fn late(&self) -> SourceError;
+    fn late(&self) -> impl Future<Output = SourceError> + Send;
 }
 
 /// The turn of a read.
@@ -120,7 +120,9 @@ impl<R: SharedRead> Shared<R> {
                 Known::Read(result) => return result,
                 Known::UnderWay(_, progress) => progress,
             };
-            drop(tokio::time::timeout_at(by, progress.changed()).await.map_err(|_| self.read.late())?);
+            if tokio::time::timeout_at(by, progress.changed()).await.is_err() {
+                return Err(self.read.late().await);
+            }
         }
     }
 

@@ -59,7 +59,7 @@ impl SharedRead for ListRead {
         Ok(Snapshot::new(queues, turn.began, turn.before.as_deref(), turn.is_next, turn.refresh))
     }
 
-    fn late(&self) -> SourceError {
+    async fn late(&self) -> SourceError {
         trouble::late(&self.path)
     }
 }

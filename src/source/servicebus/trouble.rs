@@ -52,9 +52,7 @@ fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
         Error::Authenticate(error) => source_error(Step::Read, about, &Failure::Authorize(error.clone())),
         Error::Http { error, reach, is_skewed } => {
             let mut translated = source_error(Step::Read, about, &Failure::Http(error.clone()));
-            if let Some(reach) = reach {
-                translated.cause = format!("{}, at {reach}", translated.cause);
-            }
+            translated.cause = located(translated.cause, *reach);
             if let Some(remedy) = remedy(&error.met().fault, *reach, *is_skewed) {
                 translated.remedy = remedy;
             }
@@ -82,13 +80,12 @@ fn remedy(fault: &Fault, reach: Option<Reach>, is_skewed: bool) -> Option<&'stat
     Some(match fault {
         Fault::Unreachable(Unreachable::NoSuchHost, _) => NO_SUCH_HOST,
         Fault::Unreachable(Unreachable::Tls, _) => CERTIFICATE,
-        Fault::Unreachable(..) => match reach {
+        Fault::Unreachable(..) | Fault::TimedOut => match reach {
             Some(Reach::Private) => PRIVATE,
             Some(Reach::Public) => PUBLIC,
             None => NETWORK,
         },
         Fault::Status(status) => return of_status(status, is_skewed),
-        Fault::TimedOut => NETWORK,
         _ => return None,
     })
 }
@@ -130,8 +127,9 @@ pub(super) fn no_number(path: &EntityPath, name: &'static str) -> SourceError {
 }
 
 /// A read that waited for another one until its own deadline.
-pub(super) fn late(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "timed out", NETWORK, &feed.to_string())
+pub(super) fn late(feed: &FeedPath, reach: Option<Reach>) -> SourceError {
+    let remedy = remedy(&Fault::TimedOut, reach, false).unwrap_or(NETWORK);
+    trouble(Step::Read, located("timed out".to_owned(), reach), remedy, &feed.to_string())
 }
 
 /// A list that changed each time between two of its pages.
@@ -144,6 +142,80 @@ pub(super) fn too_long(feed: &FeedPath) -> SourceError {
     trouble(Step::Read, "the list has more than 10,000 entities", TOO_LONG, &feed.to_string())
 }
 
+fn located(cause: String, reach: Option<Reach>) -> String {
+    match reach {
+        Some(reach) => format!("{cause}, at {reach}"),
+        None => cause,
+    }
+}
+
 fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
     SourceError::new(step, Verdict::Trouble, cause, remedy, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn unreachable(kind: Unreachable) -> Fault {
+        Fault::Unreachable(kind, Arc::new(io::Error::other("no")))
+    }
+
+    fn status(status: u16, code: Option<&str>, message: &str) -> Fault {
+        Fault::Status(Box::new(StatusError {
+            status,
+            code: code.map(str::to_owned),
+            message: message.to_owned(),
+            location: None,
+            retry_after: None,
+            headers: HeaderMap::new(),
+        }))
+    }
+
+    #[test]
+    fn a_connection_without_an_answer_is_private_or_public() {
+        let reaches = [(Some(Reach::Private), PRIVATE), (Some(Reach::Public), PUBLIC), (None, NETWORK)];
+        for (reach, expected) in reaches {
+            let kinds = [Unreachable::Refused, Unreachable::Late, Unreachable::Lost, Unreachable::LostNearby];
+            for fault in kinds.map(unreachable).into_iter().chain([Fault::TimedOut]) {
+                assert_eq!(remedy(&fault, reach, false), Some(expected), "{fault:?} {reach:?}");
+            }
+            assert_eq!(remedy(&unreachable(Unreachable::NoSuchHost), reach, false), Some(NO_SUCH_HOST));
+            assert_eq!(remedy(&unreachable(Unreachable::Tls), reach, false), Some(CERTIFICATE));
+        }
+        assert_eq!(remedy(&Fault::TooLong(1), None, false), None);
+        let late = |reach| {
+            let SourceError { cause, remedy, .. } = late(&FeedPath::Queues, reach);
+            (cause, remedy)
+        };
+        assert_eq!(late(Some(Reach::Public)), ("timed out, at a public address".to_owned(), PUBLIC));
+        assert_eq!(late(None), ("timed out".to_owned(), NETWORK));
+    }
+
+    #[test]
+    fn each_status_has_its_remedy() {
+        let ip = "Ip has been prevented to connect to the endpoint.";
+        for (code, own, message, is_skewed, expected) in [
+            (401, None, "claim is empty or token is invalid.", false, Some(UNAUTHORIZED)),
+            (401, None, "ExpiredToken: the token is expired.", true, Some(CLOCK)),
+            (401, None, ip, true, Some(IP)),
+            (403, None, "", false, Some(UNAUTHORIZED)),
+            (403, None, ip, false, Some(IP)),
+            (404, None, "", false, Some(NOT_FOUND)),
+            (429, None, "", false, Some(THROTTLED)),
+            (503, None, "", false, Some(THROTTLED)),
+            (500, Some("50009"), "", false, Some(THROTTLED)),
+            (500, Some("40000"), "", false, None),
+            (302, None, "", false, Some(REDIRECT)),
+            (400, None, "Bad Request", false, None),
+        ] {
+            let found = remedy(&status(code, own, message), None, is_skewed);
+            assert_eq!(found, expected, "{code} {own:?} {message:?} {is_skewed}");
+        }
+    }
 }

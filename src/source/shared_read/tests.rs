@@ -43,7 +43,7 @@ impl SharedRead for Fake {
         if began + takes > by { Err(error("timed out")) } else { Ok(number) }
     }
 
-    fn late(&self) -> SourceError {
+    async fn late(&self) -> SourceError {
         error("late")
     }
 }

@@ -113,6 +113,17 @@ async fn a_host_that_is_not_reached_is_private_or_public() {
     assert!(text.contains("the private endpoint of the namespace"), "{text}");
 }
 
+#[tokio::test]
+async fn a_host_that_does_not_answer_in_time_is_private_or_public() {
+    let scene = Scene::new().await;
+    scene.bus.add_queue("orders");
+    scene.bus.set_trouble(Some(Trouble::Silent));
+    let server = scene.serve(&json!({"refresh": "60s", "timeout": "300ms"}), &[json!({"queue": "orders"})]).await;
+    let text = message(&server, 503, "queue=orders").await;
+    assert!(text.contains("timed out, at a private address (operation: read)"), "{text}");
+    assert!(text.contains("the private endpoint of the namespace"), "{text}");
+}
+
 #[test]
 fn messages_that_no_receiver_gets_are_said_or_unknown() {
     captured(async |log| {
