@@ -58,6 +58,9 @@ pub const REFRESH: &str = "refresh";
 /// The key of every entry with the time that a value may be served after it was read.
 pub const MAX_AGE: &str = "maxAge";
 
+/// The key of every entry with the value that is served while the source can't be read.
+pub const FALLBACK: &str = "fallback";
+
 /// An open connection. It opens entries, and stays open over config reloads while its keys are the
 /// same.
 pub trait Connection: Send + Sync {

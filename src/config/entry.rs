@@ -10,7 +10,7 @@ use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
 use crate::source::keys::{ITEMS, Key, MATCH, METRIC, NAME, Values};
-use crate::source::{Definition, Form, Kind, Kinds, MAX_AGE, Place, REFRESH, chosen, kind_of};
+use crate::source::{Definition, FALLBACK, Form, Kind, Kinds, MAX_AGE, Place, REFRESH, chosen, kind_of};
 
 /// The default deadline of reads that may take long: a service of several nodes may wait for one that is
 /// down.
@@ -93,7 +93,11 @@ impl Written {
             problems.add(at, format!("{label:?} is a label that {} has itself: use another one", kind.name));
         }
         let of_connection = Some(&kind.connection).filter(|of| of.place == Place::Entry).map(|of| (of.conflicts)(&own));
-        let conflicts = chosen::conflicts(&own).into_iter().chain((kind.conflicts)(&own));
+        let with_fallback = match common.get(FALLBACK) {
+            Some(fallback) => own.clone().with(FALLBACK, fallback.clone()),
+            None => own.clone(),
+        };
+        let conflicts = chosen::conflicts(&own).into_iter().chain((kind.conflicts)(&with_fallback));
         add_conflicts(&fields, conflicts.chain(of_connection.into_iter().flatten()), problems);
         // Entries may share a metric whose name the config chooses.
         let names = [Some(NAME.name), Some(kind.label_of(form.key)).filter(|_| !kind.chooses())];
@@ -157,7 +161,7 @@ impl Written {
                 namespace_label: definition.entry.text(chosen::NAMESPACE_LABEL.name).map(Box::from),
                 place: Some(report.title(location).into()),
             },
-            value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount("fallback") },
+            value_rules: ValueRules { activation: common.amount("activation"), fallback: common.amount(FALLBACK) },
             definition,
             connection_place,
         })

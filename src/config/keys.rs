@@ -1,7 +1,7 @@
 //! The keys that entries of every kind have.
 
 use crate::source::keys::{Key, Shape, Text};
-use crate::source::{Form, Kind, Place, chosen};
+use crate::source::{FALLBACK, Form, Kind, Place, chosen};
 
 /// How fresh values are kept. Used in entries and in `defaults`.
 pub(super) const TIMING: &[Key] = &timing("3s");
@@ -53,7 +53,7 @@ pub(super) const ENTRY: &[Key] = &[
     )
     .examples(&["1", "0.5"]),
     Key::new(
-        "fallback",
+        FALLBACK,
         Shape::Amount,
         "Served while the source can't be read and the last value is older than `maxAge`. It applies to requests that bring no number of their own. Without it, such a request gets an error. A decimal is allowed, as a number or in Kubernetes' form: 1.5, 1500m.",
     )

@@ -49,7 +49,8 @@ pub struct Kind {
     pub connection: ConnectionType,
     /// How the environment defines one source. Used only if there is no config file.
     pub environment: Option<Environment>,
-    /// Errors in an entry whose keys are valid one by one: the key, and the message.
+    /// Errors in an entry whose keys are valid one by one: the key, and the message. The entry has its own keys,
+    /// and its [`super::FALLBACK`].
     pub conflicts: fn(&Values) -> Vec<(&'static str, String)>,
     /// The next changes of an entry's value after this time, if they are known in advance. Needs no file and
     /// no request.

@@ -13,8 +13,8 @@ use super::facet::Facet;
 use super::items::Items;
 use super::keys::{Key, Shape, Text, Values};
 use super::{
-    Change, Connection, ConnectionType, Form, Identified, Kind, NextRequest, OpenError, Opened, Place, Source,
-    SourceError,
+    Change, Connection, ConnectionType, FALLBACK, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
+    Source, SourceError,
 };
 use crate::metric::Clock;
 use crate::metric::quantity::Quantity;
@@ -154,11 +154,12 @@ impl Source for Scheduled {
     }
 }
 
-/// A time at which a window would begin and end: no order of the two is right.
+/// Keys for what can't happen, because a read can't fail and brings one number. And a time at which a window would
+/// begin and end: no order of the two is right.
 fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
     let mut conflicts = chosen::without_effect(
         entry,
-        &[chosen::NAMESPACE_LABEL.name, chosen::EMPTY.name, chosen::NAN.name, chosen::NEGATIVE.name],
+        &[chosen::NAMESPACE_LABEL.name, chosen::EMPTY.name, chosen::NAN.name, chosen::NEGATIVE.name, FALLBACK],
     );
     // Keys that are not valid are reported one by one.
     let Ok(Schedule { windows, .. }) = Schedule::of(entry) else { return conflicts };

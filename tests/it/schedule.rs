@@ -85,6 +85,7 @@ async fn config_check_refuses_what_is_no_schedule() {
         ("value: 2.5", "connection: x, value: 2.5", "unknown key `connection`"),
         ("value: 2.5", "namespaceLabel: ns, value: 2.5", "`namespaceLabel` has no effect here: remove it"),
         ("value: 2.5", "empty: 0, value: 2.5", "`empty` has no effect here: remove it"),
+        ("value: 2.5", "fallback: 3, value: 2.5", "`fallback` has no effect here: remove it"),
     ] {
         assert!(good.contains(part), "{part}");
         home.write("config.yaml", &good.replacen(part, instead, 1));
