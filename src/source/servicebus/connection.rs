@@ -72,7 +72,7 @@ const KEYS: &[Key] = &[
     Key::new(
         "maxRequestsPerSecond",
         Shape::Count(REQUESTS_PER_SECOND_MAX),
-        "The most requests to the namespace in a second. Each costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
+        "The most requests of this connection in a second. Each costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
     )
     .default("4"),
     Key::new(
