@@ -1,4 +1,4 @@
-//! Azure Service Bus: a queue, a subscription, and the token of workload identity.
+//! Azure Service Bus: a queue, a subscription, the list of queues, and the token of workload identity.
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ pub(super) struct ServiceBus;
 enum Op {
     Queue,
     Subscription,
+    Queues,
     Token,
 }
 
@@ -30,7 +31,7 @@ impl Kind for ServiceBus {
     }
 
     fn operations(&self) -> &'static [&'static dyn Operation] {
-        &[&Op::Queue, &Op::Subscription, &Op::Token]
+        &[&Op::Queue, &Op::Subscription, &Op::Queues, &Op::Token]
     }
 
     fn error(&self, status: u16, echo: &str) -> String {
@@ -85,6 +86,7 @@ impl Operation for Op {
         match self {
             Self::Queue => "GET /{queue}",
             Self::Subscription => "GET /{topic}/subscriptions/{subscription}",
+            Self::Queues => "GET /$Resources/queues",
             Self::Token => "POST /{tenant}/oauth2/v2.0/token",
         }
     }
@@ -95,6 +97,10 @@ impl Operation for Op {
         match self {
             Self::Queue => config(place, &sas(place), &[queue("orders")]),
             Self::Subscription => config(place, &sas(place), &[subscription]),
+            Self::Queues => {
+                let queues = json!({"type": "azure-servicebus", "match": "*", "namespaces": ["shop"]});
+                config(place, &sas(place), &[queues])
+            }
             Self::Token => {
                 let file = place.files.write("assertion", ASSERTION);
                 let auth = json!({
@@ -123,6 +129,7 @@ impl Operation for Op {
         match self {
             Self::Queue => described("Queue", shape, echo),
             Self::Subscription => described("Subscription", shape, echo),
+            Self::Queues => queues(shape, echo),
             Self::Token => token(shape, echo),
         }
     }
@@ -146,7 +153,9 @@ impl Op {
     fn expected_of(self, shape: Shape) -> Expected {
         match shape {
             Shape::Value => Expected::Value(GOOD),
-            Shape::Zero if self != Self::Token => Expected::Value("0"),
+            Shape::Zero if matches!(self, Self::Queue | Self::Subscription) => Expected::Value("0"),
+            // A list without the name that the selector has.
+            Shape::Empty if self == Self::Queues => Expected::NotFound,
             // Longer than a token is used.
             Shape::Huge if self == Self::Token => Expected::Value(GOOD),
             Shape::Zero
@@ -199,6 +208,27 @@ fn described(kind: &str, shape: Shape, echo: &str) -> (&'static str, String) {
         Shape::Overflow => ("`ActiveMessageCount` is 10^30", with("1000000000000000000000000000000")),
         Shape::WrongType => ("`ActiveMessageCount` is a text", with(&escaped(echo))),
         Shape::NotTheFormat => ("a text", "3 messages".to_owned()),
+    }
+}
+
+/// A page of the list of queues.
+fn queues(shape: Shape, echo: &str) -> (&'static str, String) {
+    let orders = || entry("Queue", "orders", "Active", GOOD);
+    match shape {
+        Shape::Value => ("one queue", feed(&[orders()])),
+        Shape::Zero => ("the number 0", "0".to_owned()),
+        Shape::Decimal => ("the number 1.5", "1.5".to_owned()),
+        Shape::Empty => ("no queues", feed(&[])),
+        Shape::MissingField => {
+            ("a queue without a title", feed(&[orders().replacen(r#"<title type="text">orders</title>"#, "", 1)]))
+        }
+        Shape::Null => ("null", "null".to_owned()),
+        Shape::NotANumber => ("NaN", "NaN".to_owned()),
+        Shape::Negative => ("the number -1", "-1".to_owned()),
+        Shape::Huge => ("the number 10^16", "10000000000000000".to_owned()),
+        Shape::Overflow => ("the number 10^30", "1000000000000000000000000000000".to_owned()),
+        Shape::WrongType => ("a queue instead of a list", entry("Queue", "orders", &escaped(echo), GOOD)),
+        Shape::NotTheFormat => ("a text", "orders".to_owned()),
     }
 }
 
