@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -30,6 +31,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
 /// How long targets count while the watch is broken. A new kube-apiserver starts within this time.
 const BROKEN_MAX: Duration = Duration::from_mins(1);
+/// Watches that share a connection. kube-apiserver allows 100 streams on each connection of HTTP/2, and hyper
+/// opens no second connection for more: further requests wait. Half of them leaves room for other servers' limits.
+const WATCHES_MAX: usize = 50;
 
 /// A Service: `NAMESPACE/NAME`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -42,7 +46,14 @@ pub struct ServiceName {
 
 /// The Services of a cluster, or of none: a command may run without one.
 #[derive(Clone)]
-pub struct Endpoints(Option<kube::Client>);
+pub struct Endpoints(Option<Arc<Connections>>);
+
+/// The connections of watches. No other request uses them, so that watches keep none waiting.
+struct Connections {
+    open: Box<dyn Fn() -> Result<kube::Client, String> + Send + Sync>,
+    /// Each watch holds one of them.
+    clients: Mutex<Vec<Weak<kube::Client>>>,
+}
 
 /// A Service whose EndpointSlices are watched until this is dropped.
 #[derive(Debug)]
@@ -113,9 +124,9 @@ fn is_name(text: &str) -> bool {
 // === impl Endpoints ===
 
 impl Endpoints {
-    /// Those of the cluster of this client.
-    pub fn of(client: kube::Client) -> Self {
-        Self(Some(client))
+    /// Those of a cluster. Each client that `open` returns has a connection of its own.
+    pub fn of(open: impl Fn() -> Result<kube::Client, String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(Connections { open: Box::new(open), clients: Mutex::default() })))
     }
 
     /// Those of no cluster.
@@ -125,9 +136,9 @@ impl Endpoints {
 
     /// Begins to watch a Service, which need not exist. Without a cluster, that is an error of each read.
     pub fn watch(&self, service: ServiceName) -> Watched {
-        let followed = self.0.clone().map(|client| {
+        let followed = self.0.clone().map(|connections| {
             let (sender, state) = watch::channel(State::default());
-            let task = tokio::spawn(follow(client, service.clone(), sender)).abort_handle();
+            let task = tokio::spawn(follow(connections, service.clone(), sender)).abort_handle();
             Followed { state, task }
         });
         Watched { service, followed }
@@ -137,6 +148,23 @@ impl Endpoints {
 impl fmt::Debug for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Endpoints(cluster)" } else { "Endpoints(none)" })
+    }
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// The client for one more watch, to be held as long as it lasts.
+    fn client(&self) -> Result<Arc<kube::Client>, String> {
+        let mut clients = self.clients.lock();
+        clients.retain(|client| client.strong_count() > 0);
+        let mut with_room = clients.iter().filter(|client| client.strong_count() < WATCHES_MAX);
+        if let Some(client) = with_room.find_map(Weak::upgrade) {
+            return Ok(client);
+        }
+        let client = Arc::new((self.open)()?);
+        clients.push(Arc::downgrade(&client));
+        Ok(client)
     }
 }
 
@@ -185,9 +213,13 @@ pub fn rights(service: &ServiceName) -> Grant<'_> {
 }
 
 /// Follows the EndpointSlices of a Service for as long as it is watched.
-async fn follow(client: kube::Client, service: ServiceName, state: watch::Sender<State>) {
+async fn follow(connections: Arc<Connections>, service: ServiceName, state: watch::Sender<State>) {
     loop {
-        let why: Arc<str> = follow_once(client.clone(), &service, &state).await.into();
+        let why = match connections.client() {
+            Ok(client) => follow_once(&client, &service, &state).await,
+            Err(why) => why,
+        };
+        let why: Arc<str> = why.into();
         tracing::warn!("can't watch the EndpointSlices of Service {service}: {why}");
         state.send_modify(|state| {
             let since = state.broken.as_ref().map_or_else(Instant::now, |(since, _)| *since);
@@ -198,8 +230,8 @@ async fn follow(client: kube::Client, service: ServiceName, state: watch::Sender
 }
 
 /// One watch, until it breaks; returns why it did.
-async fn follow_once(client: kube::Client, service: &ServiceName, state: &watch::Sender<State>) -> String {
-    let api = kube::Api::<EndpointSlice>::namespaced(client, &service.namespace);
+async fn follow_once(client: &kube::Client, service: &ServiceName, state: &watch::Sender<State>) -> String {
+    let api = kube::Api::<EndpointSlice>::namespaced(client.clone(), &service.namespace);
     let config = watcher::Config::default().labels(&format!("{SERVICE_NAME}={}", service.name));
     let mut events = std::pin::pin!(watcher(api, config));
     let mut slices: HashMap<String, Slice> = HashMap::new();

@@ -47,20 +47,35 @@ const NO_KUBECONFIG: &str = "no kubeconfig found";
 const NAME_KUBECONFIG: &str = "name one with --kubeconfig or KUBECONFIG";
 const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
 
-/// Never `~/.kube/config`: a server must not start with a person's rights by accident.
-pub(super) async fn kube_client(named: Option<PathBuf>) -> Result<kube::Client> {
-    let (config, proxy) = match kubeconfig(named)? {
-        Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
-        None => match kube::Config::incluster() {
-            Ok(config) => (config, None),
-            // Outside of a pod; its own words name a variable that nobody sets.
-            Err(InClusterError::ReadEnvironmentVariable(_)) => {
-                return Err(Failure::new(NO_KUBECONFIG).hint(format!("{NAME_KUBECONFIG}, or run in a pod")).into());
-            }
-            Err(error) => return Err(error).context("the pod's own ServiceAccount cannot be used"),
-        },
-    };
-    client(config, proxy)
+/// Where a server's kube-apiserver is, and how it is reached.
+pub(super) struct Route {
+    config: kube::Config,
+    proxy: Option<Proxy>,
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Never by `~/.kube/config`: a server must not start with a person's rights by accident.
+    pub(super) async fn of_server(named: Option<PathBuf>) -> Result<Self> {
+        let (config, proxy) = match kubeconfig(named)? {
+            Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
+            None => match kube::Config::incluster() {
+                Ok(config) => (config, None),
+                // Outside of a pod; its own words name a variable that nobody sets.
+                Err(InClusterError::ReadEnvironmentVariable(_)) => {
+                    return Err(Failure::new(NO_KUBECONFIG).hint(format!("{NAME_KUBECONFIG}, or run in a pod")).into());
+                }
+                Err(error) => return Err(error).context("the pod's own ServiceAccount cannot be used"),
+            },
+        };
+        Ok(Self { config, proxy })
+    }
+
+    /// A client with a connection of its own, which is opened by the first request.
+    pub(super) fn client(&self) -> Result<kube::Client> {
+        client(self.config.clone(), self.proxy.clone())
+    }
 }
 
 /// The connection of a command that people run.

@@ -14,7 +14,8 @@ use anyhow::{Result, bail};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::kube_client;
+use super::cluster::Route;
+use super::failure::on_one_line;
 use super::{clock, duration, in_pod, listen, pod_namespace};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
@@ -110,8 +111,11 @@ impl Args {
     pub(super) async fn run(self) -> Result<()> {
         descriptors::raise_limit();
         // Makes no request. Errors in the config come before those of the kubeconfig.
-        let client = kube_client(self.kubeconfig).await;
-        let endpoints = client.as_ref().map_or_else(|_| Endpoints::none(), |client| Endpoints::of(client.clone()));
+        let route = Route::of_server(self.kubeconfig).await;
+        let (client, endpoints) = match route.and_then(|route| Ok((route.client()?, route))) {
+            Ok((client, route)) => (Ok(client), Endpoints::of(move || route.client().map_err(|e| on_one_line(&e)))),
+            Err(error) => (Err(error), Endpoints::none()),
+        };
         let Sources { bindings, followed, origin } = self.sources.open(endpoints)?;
         let client = client?;
         let service = service_or_default(self.service, self.register)?;

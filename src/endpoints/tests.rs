@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -54,12 +55,17 @@ impl Api {
     }
 
     fn watched(&self) -> Watched {
+        let client = self.client();
+        Endpoints::of(move || Ok(client.clone())).watch("shop/web".parse().unwrap())
+    }
+
+    fn client(&self) -> kube::Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let response = api.respond(&request);
             async move { Ok::<_, Infallible>(response) }
         });
-        Endpoints::of(kube::Client::new(service, "default")).watch("shop/web".parse().unwrap())
+        kube::Client::new(service, "default")
     }
 
     fn respond(&self, request: &Request<Body>) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
@@ -186,8 +192,8 @@ async fn a_missing_right_is_reported_at_once_and_with_what_grants_it() {
 #[tokio::test(start_paused = true)]
 async fn a_kubernetes_that_does_not_answer_is_waited_for_up_to_the_deadline() {
     let service = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
-    let endpoints = Endpoints::of(kube::Client::new(service, "default"));
-    let watched = endpoints.watch("shop/web".parse().unwrap());
+    let client = kube::Client::new(service, "default");
+    let watched = Endpoints::of(move || Ok(client.clone())).watch("shop/web".parse().unwrap());
     let before = Instant::now();
     assert!(uids(&watched).await.unwrap_err().ends_with(LATE));
     assert_eq!(before.elapsed(), Duration::from_secs(5));
@@ -209,6 +215,41 @@ async fn a_watch_ends_when_it_is_dropped() {
     while api.0.receiver_count() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_share_connections_up_to_a_limit() {
+    let api = Api::new();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let endpoints = Endpoints::of({
+        let (client, opened) = (api.client(), opened.clone());
+        move || {
+            opened.fetch_add(1, Ordering::Relaxed);
+            Ok(client.clone())
+        }
+    });
+    let watch = async |count: usize| {
+        let watched: Vec<Watched> = (0..count).map(|_| endpoints.watch("shop/web".parse().unwrap())).collect();
+        for watched in &watched {
+            eventually(watched, Ok(&[])).await;
+        }
+        watched
+    };
+    let mut first = watch(2 * WATCHES_MAX + 1).await;
+    assert_eq!(opened.load(Ordering::Relaxed), 3);
+    // A watch that ends leaves its place to another one.
+    first.drain(..WATCHES_MAX);
+    while api.0.receiver_count() > first.len() {
+        tokio::task::yield_now().await;
+    }
+    let _second = watch(2 * WATCHES_MAX - 1).await;
+    assert_eq!(opened.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_can_not_be_opened_is_the_cause() {
+    let watched = Endpoints::of(|| Err("no token".to_owned())).watch("shop/web".parse().unwrap());
+    assert_eq!(uids(&watched).await.unwrap_err(), "can't watch the EndpointSlices of Service shop/web: no token");
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! The connection to kube-apiserver: HTTP/2, shared by all requests, and given up when nothing answers.
+//! The connections to kube-apiserver: HTTP/2, one of them shared by all requests but those that watch Services,
+//! and given up when nothing answers.
 
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,20 +22,25 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::serve::good_home;
+use crate::serve::{client, good_home, serve_in};
 use crate::support::authority::Authority;
 use crate::support::crypto;
+use crate::support::eventually;
 use crate::support::program::Home;
+use crate::support::server::VALUE;
 
+/// Streams that kube-apiserver allows on a connection.
+const STREAMS: u32 = 100;
 /// An empty SETTINGS frame, with which each side of HTTP/2 begins.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// What a cluster gives to its clients.
-struct ApiServer {
+pub(crate) struct ApiServer {
     listener: TcpListener,
     tls: TlsAcceptor,
 }
@@ -41,7 +49,7 @@ struct ApiServer {
 
 impl ApiServer {
     /// One that speaks only HTTP/2, and a home whose kubeconfig leads to it.
-    async fn start() -> (Self, Home) {
+    pub(crate) async fn start() -> (Self, Home) {
         crypto();
         let authority = Authority::named("cluster");
         let (certificate, key) = authority.server_pem("localhost");
@@ -70,31 +78,52 @@ impl ApiServer {
         let (stream, _) = self.listener.accept().await.unwrap();
         self.tls.accept(stream).await.unwrap()
     }
+
+    /// Answers requests, as many of a connection at a time as kube-apiserver does. Returns also the number of
+    /// connections.
+    pub(crate) fn serve<F>(
+        self,
+        respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> (JoinHandle<()>, Arc<AtomicUsize>)
+    where
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let opened = connections.clone();
+        let serving = tokio::spawn(async move {
+            loop {
+                let stream = self.accept().await;
+                opened.fetch_add(1, Ordering::Relaxed);
+                let respond = respond.clone();
+                let service = service_fn(move |request| respond(request).map(Ok::<_, Infallible>));
+                let mut connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                connection.max_concurrent_streams(STREAMS);
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        (serving, connections)
+    }
+}
+
+/// What a client may not do.
+pub(crate) fn forbidden() -> Response<Full<Bytes>> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden",
+        "message": "forbidden", "code": 403});
+    let mut response = Response::new(Full::from(status.to_string()));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
 }
 
 #[tokio::test]
 async fn all_requests_share_a_connection() {
     let (server, home) = ApiServer::start().await;
-    let (connections, requests): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
-    let serving = tokio::spawn({
-        let (connections, requests) = (connections.clone(), requests.clone());
-        async move {
-            loop {
-                let stream = server.accept().await;
-                connections.fetch_add(1, Ordering::Relaxed);
-                let requests = requests.clone();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    assert_eq!(request.version(), Version::HTTP_2);
-                    requests.fetch_add(1, Ordering::Relaxed);
-                    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden",
-                        "message": "forbidden", "code": 403});
-                    let mut response = Response::new(Full::new(Bytes::from(status.to_string())));
-                    *response.status_mut() = StatusCode::FORBIDDEN;
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
-            }
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (serving, connections) = server.serve({
+        let requests = requests.clone();
+        move |request| {
+            assert_eq!(request.version(), Version::HTTP_2);
+            requests.fetch_add(1, Ordering::Relaxed);
+            async { forbidden() }
         }
     });
     let ended = home.run(&["check", "--config=config.yaml", "--kubeconfig=kubeconfig"]).await;
@@ -104,12 +133,57 @@ async fn all_requests_share_a_connection() {
     assert!((1..=4).contains(&connections), "{connections} connections for {requests} requests");
 }
 
+/// kube-apiserver allows so many streams on each connection, and a watch takes one of them for good.
+#[tokio::test]
+async fn watches_of_many_services_keep_no_review_waiting() {
+    const SERVICES: usize = 120;
+    let (server, home) = ApiServer::start().await;
+    let source = |n| {
+        format!(
+            "- {{type: scrape, metric: rps_{n}, service: shop/web-{n}, port: metrics, series: rps, as: avg, namespaces: [shop]}}\n"
+        )
+    };
+    let sources: String = (0..SERVICES).map(source).collect();
+    home.write("config.yaml", &format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{sources}"));
+    let watches = Arc::new(AtomicUsize::new(0));
+    let (serving, _) = server.serve({
+        let watches = watches.clone();
+        move |request| {
+            let watches = watches.clone();
+            async move {
+                let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+                let answer = match path.rsplit_once('/').map(|(_, resource)| resource) {
+                    Some("endpointslices") if query.contains("watch=true") => {
+                        watches.fetch_add(1, Ordering::Relaxed);
+                        return std::future::pending().await;
+                    }
+                    Some("endpointslices") => {
+                        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": []})
+                    }
+                    Some("subjectaccessreviews") => {
+                        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {}, "status": {"allowed": false}})
+                    }
+                    _ => return forbidden(),
+                };
+                Response::new(Full::from(answer.to_string()))
+            }
+        }
+    });
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
+    let mut program = serve_in(&home, &[], &flags);
+    let address = program.said("serving on https://").await;
+    eventually("all Services are watched", async || (watches.load(Ordering::Relaxed) == SERVICES).then_some(())).await;
+    let answer = client(&home, &address).get(VALUE).await;
+    assert_eq!(answer.status, 403, "a review is answered: {}", answer.body);
+    serving.abort();
+}
+
 /// As long as the real time-outs are.
 #[tokio::test]
 async fn a_connection_without_answers_ends_and_has_a_successor() {
     let (server, home) = ApiServer::start().await;
     let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
-    let _program = crate::serve::serve_in(&home, &[], &flags);
+    let _program = serve_in(&home, &[], &flags);
     let (ended, mut ends) = mpsc::channel(16);
     let serving = tokio::spawn(async move {
         loop {

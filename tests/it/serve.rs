@@ -95,7 +95,7 @@ async fn until_ready(operator: &str) {
 }
 
 /// A client of the secure port, which trusts the CA in the certificate directory.
-fn client(home: &Home, address: &str) -> Client {
+pub(crate) fn client(home: &Home, address: &str) -> Client {
     crypto();
     let ca = std::fs::read_to_string(home.path("certs").join("ca.crt")).unwrap();
     Client::new(address.parse().unwrap(), roots(&ca))

@@ -54,7 +54,8 @@ impl Slices {
             let response = slices.respond(&request);
             async move { Ok::<_, Infallible>(response) }
         });
-        Endpoints::of(kube::Client::new(service, "default"))
+        let client = kube::Client::new(service, "default");
+        Endpoints::of(move || Ok(client.clone()))
     }
 
     /// What a list of them is.
