@@ -215,6 +215,12 @@ impl Question {
         self.is_ours
     }
 
+    /// Whether it is how much waits in a queue. Of a metric whose name a config chooses, that is not known.
+    fn is_depth(&self) -> bool {
+        let kind = kind_of(KINDS, &self.metric).filter(|_| self.is_ours);
+        kind.is_some_and(|kind| kind.depths.iter().any(|depth| depth.as_str() == self.metric))
+    }
+
     /// The label that picks sources, if this question leaves open which. Metrics whose names a config
     /// chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {

@@ -81,29 +81,34 @@ fn invalid(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
     )))
 }
 
-/// A target that is not per pod, or of another type than the field that it sets.
+/// The depth of a queue that is not divided among the pods, or a target of another type than the field that it
+/// sets.
 fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
+    let (target, written) = (question.target?, question.target_type.as_str());
+    let (kind, field) = match target {
+        Target::Value(_) => ("Value", "value"),
+        Target::AverageValue(_) => ("AverageValue", "averageValue"),
+    };
     let title = format!("{} {}", hpa.title(), question.title());
-    let by_field = |field: &str| {
-        let written = &question.target_type;
-        format!("{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field")
+    let is_other = !written.is_empty() && written != kind;
+    let by_field = || {
+        format!(
+            "{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field: it counts as type {kind}"
+        )
     };
     let multiplies =
         "which multiplies the ready pods by the backlog at each sync, up to maxReplicas or down to minReplicas";
-    match (question.target?, question.target_type.as_str()) {
-        (Target::Value(_), "Value" | "") => Some(Finding::warn(format!(
+    let text = match (kind == "Value" && question.is_depth(), is_other) {
+        (true, false) => format!(
             "{title} has a target of type Value, {multiplies}: for a queue's depth use AverageValue, the messages for each pod"
-        ))),
-        (Target::Value(_), _) => Some(Finding::warn(format!(
-            "{}: it counts as type Value, {multiplies}; for a queue's depth write averageValue instead of value",
-            by_field("value")
-        ))),
-        (Target::AverageValue(_), "AverageValue" | "") => None,
-        (Target::AverageValue(_), _) => Some(Finding::warn(format!(
-            "{}: it counts as type AverageValue; write type: AverageValue",
-            by_field("averageValue")
-        ))),
-    }
+        ),
+        (true, true) => {
+            format!("{}, {multiplies}; for a queue's depth write averageValue instead of value", by_field())
+        }
+        (false, true) => format!("{}; write type: {kind}", by_field()),
+        (false, false) => return None,
+    };
+    Some(Finding::warn(text))
 }
 
 /// The controller's own status against what is read here; `all_read` if each External metric has a

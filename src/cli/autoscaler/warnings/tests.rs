@@ -103,6 +103,40 @@ fn each_fault_is_said_once_with_its_remedy() {
 }
 
 #[test]
+fn a_target_of_type_value_is_a_warning_for_the_depth_of_a_queue_only() {
+    let resources = ["rps", "oci_queue_length"].map(|name| json!({"name": name, "categories": ["depthgauge"]}));
+    let ours = super::super::Metrics::of(&json!({ "resources": resources }));
+    let (multiplies, counts_as) = ("which multiplies the ready pods", "and the HPA controller goes by the field");
+    for (metric, target, words) in [
+        ("oci_queue_length", json!({"type": "Value", "value": "2"}), &[multiplies][..]),
+        ("rabbitmq_queue_ready", json!({"value": "2"}), &[multiplies]),
+        ("oci_queue_length", json!({"type": "AverageValue", "value": "2"}), &[counts_as, multiplies]),
+        ("oci_queue_length", json!({"type": "Value", "averageValue": "2"}), &[counts_as, "; write type: AverageValue"]),
+        ("oci_queue_size_bytes", json!({"type": "Value", "value": "2"}), &[]),
+        ("rps", json!({"type": "Value", "value": "2"}), &[]),
+        ("rps", json!({"value": "2"}), &[]),
+        (
+            "rps",
+            json!({"type": "AverageValue", "value": "2"}),
+            &[counts_as, "it counts as type Value; write type: Value"],
+        ),
+        ("rps", json!({"type": "Value", "averageValue": "2"}), &[counts_as, "; write type: AverageValue"]),
+    ] {
+        let mut object = good("a");
+        let external = &mut object["spec"]["metrics"][0]["external"];
+        external["metric"]["name"] = json!(metric);
+        external["target"] = target.clone();
+        let object = serde_json::from_value(object).unwrap();
+        let hpa = Autoscaler { object: &object, ours: &ours };
+        let found = of(&hpa, &[hpa], Some(true));
+        assert_eq!(found.len(), usize::from(!words.is_empty()), "{metric} {target}: {found:?}");
+        let missing = words.iter().find(|words| !found[0].text.contains(**words));
+        assert_eq!(missing, None, "{metric} {target}: {found:?}");
+        assert!(words.contains(&multiplies) || !found.iter().any(|found| found.text.contains(multiplies)), "{found:?}");
+    }
+}
+
+#[test]
 fn a_metric_that_can_be_of_depthgauge_is_not_called_foreign() {
     let mut object = good("a");
     object["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
