@@ -292,11 +292,10 @@ fn from_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
 /// beyond its own bounds sets it back without metrics, so it never comes that far.
 fn rivals(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>]) -> Option<Finding> {
     let workload = hpa.workload();
+    // The controller takes a kind in lower case, too, and each version of its group.
+    let reference = workload.reference();
     let same = |other: &&Autoscaler<'_>| {
-        let theirs = other.workload();
-        other.namespace() == hpa.namespace()
-            && other.name() != hpa.name()
-            && (&theirs.kind, &theirs.name) == (&workload.kind, &workload.name)
+        other.namespace() == hpa.namespace() && other.name() != hpa.name() && other.workload().reference() == reference
     };
     let mut others: Vec<&str> = all.iter().filter(same).map(Autoscaler::name).collect();
     others.sort_unstable();

@@ -300,11 +300,15 @@ fn two_hpas_on_one_workload_are_told_of_each_other() {
     elsewhere["metadata"]["namespace"] = json!("lab");
     let mut other = good("d");
     other["spec"]["scaleTargetRef"]["name"] = json!("api");
-    let all = [&a, &b, &elsewhere, &other].map(Autoscaler::in_test);
+    // In lower case and by another version it is the same workload, and in another group it is not.
+    let (mut lower, mut group) = (good("e"), good("f"));
+    lower["spec"]["scaleTargetRef"] = json!({"apiVersion": "apps/v1beta2", "kind": "deployment", "name": "web"});
+    group["spec"]["scaleTargetRef"]["apiVersion"] = json!("example.com/v1");
+    let all = [&a, &b, &elsewhere, &other, &lower, &group].map(Autoscaler::in_test);
     let texts = |at: usize| of(&all[at], &all, None);
-    assert!(texts(0)[0].text.contains("Deployment web, there is also b: they conflict."), "{:?}", texts(0));
-    assert!(texts(1)[0].text.contains("there is also a:"));
-    assert!(texts(2).is_empty() && texts(3).is_empty());
+    assert!(texts(0)[0].text.contains("Deployment web, there is also b, e: they conflict."), "{:?}", texts(0));
+    assert!(texts(1)[0].text.contains("there is also a, e:") && texts(4)[0].text.contains("there is also a, b:"));
+    assert!([2, 3, 5].iter().all(|at| texts(*at).is_empty()));
 }
 
 fn resting(annotations: &Value) -> Value {
