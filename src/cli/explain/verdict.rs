@@ -3,8 +3,6 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
-
 use super::seen::{Heard, Seen};
 use crate::hpa::{Desired, Why, Workload, growth_limit};
 
@@ -42,10 +40,13 @@ pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> 
                 String::new()
             };
             let or_more = if lower_bound { " or more" } else { "" };
-            match then.cmp(&now) {
-                Ordering::Equal => format!("stays at {now}{or_more}{limit}"),
-                Ordering::Greater => format!("scales up to {then}{or_more}{limit}"),
-                Ordering::Less => format!("scales down to {then}{or_more}{limit}"),
+            match (then.cmp(&now), disabled(seen, now, then)) {
+                (_, Some(direction)) => {
+                    format!("stays at {now}: {direction} is Disabled, and the desired size is {then}{or_more}")
+                }
+                (Ordering::Equal, None) => format!("stays at {now}{or_more}{limit}"),
+                (Ordering::Greater, None) => format!("scales up to {then}{or_more}{limit}"),
+                (Ordering::Less, None) => format!("scales down to {then}{or_more}{limit}"),
             }
         }
     }
@@ -136,19 +137,27 @@ fn asks(now: i32, then: i32, lower_bound: bool) -> String {
     }
 }
 
+/// The direction from one size to another, if the HPA disables it.
+fn disabled(seen: &Seen<'_>, now: i32, then: i32) -> Option<&'static str> {
+    let written = seen.hpa.written();
+    let (direction, rules) = match then.cmp(&now) {
+        Ordering::Greater => ("scaleUp", written.scale_up()),
+        Ordering::Less => ("scaleDown", written.scale_down()),
+        Ordering::Equal => return None,
+    };
+    rules.filter(|rules| rules.select_policy.as_deref() == Some("Disabled")).map(|_| direction)
+}
+
 /// What stands between the number and the size, as far as it can be told from outside; what the
 /// controller remembers is in its conditions.
 fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
-    let written = seen.hpa.written();
-    let is_disabled =
-        |rules: Option<&HPAScalingRules>| rules.is_some_and(|rules| rules.select_policy.as_deref() == Some("Disabled"));
-    if then > now && is_disabled(written.scale_up()) {
-        return Some(format!("It stays at {now}: behavior.scaleUp.selectPolicy is Disabled, so it does not grow."));
+    if let Some(direction) = disabled(seen, now, then) {
+        let change = if then > now { "grow" } else { "shrink" };
+        return Some(format!(
+            "It stays at {now}: behavior.{direction}.selectPolicy is Disabled, so it does not {change}."
+        ));
     }
-    if then < now && is_disabled(written.scale_down()) {
-        return Some(format!("It stays at {now}: behavior.scaleDown.selectPolicy is Disabled, so it does not shrink."));
-    }
-    (then > now && !written.has_behavior() && then > growth_limit(now)).then(|| {
+    (then > now && !seen.hpa.written().has_behavior() && then > growth_limit(now)).then(|| {
         format!(
             "Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to {} at the next.",
             growth_limit(now)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::autoscaler::{Autoscaler, Metric};
+use crate::cli::explain::summary::Summary;
 use crate::cli::told;
 use crate::cli::wire::Trouble;
 use crate::hpa::Controller;
@@ -42,6 +43,23 @@ fn account_with(
     answers: &[Result<Value, String>],
     changes: &[(&str, &str)],
 ) -> String {
+    with_seen(controller, object, replicas, answers, changes, |seen| write(seen, &[]))
+}
+
+/// The same in a few words.
+fn short(object: &Value, replicas: i32, answers: &[Result<Value, String>]) -> String {
+    let verdict = |seen: &Seen<'_>| Summary::of(seen, Vec::new()).verdict;
+    with_seen(Controller::NEWEST, object, replicas, answers, &[], verdict)
+}
+
+fn with_seen(
+    controller: Controller,
+    object: &Value,
+    replicas: i32,
+    answers: &[Result<Value, String>],
+    changes: &[(&str, &str)],
+    of: impl FnOnce(&Seen<'_>) -> String,
+) -> String {
     let hpa = Autoscaler::in_test(object);
     let workload = Workload { scaled_to_zero: hpa.written().has_scaled_to_zero(), ..Workload::settled(replicas) };
     let mut answers = answers.iter();
@@ -55,7 +73,7 @@ fn account_with(
     let heard = heard.collect();
     let now = "2026-11-22T14:00:05Z".parse().unwrap();
     let next_changes = changes.iter().map(|(title, change)| ((*title).to_owned(), (*change).to_owned())).collect();
-    write(&Seen { hpa: &hpa, controller, workload: Ok(workload), heard, next_changes, now }, &[])
+    of(&Seen { hpa: &hpa, controller, workload: Ok(workload), heard, next_changes, now })
 }
 
 fn value(value: &str) -> Result<Value, String> {
@@ -264,14 +282,19 @@ fn a_metric_that_is_not_queried_may_ask_for_more() {
 fn a_direction_that_is_disabled_is_named() {
     let up = "It stays at 3: behavior.scaleUp.selectPolicy is Disabled";
     let down = "It stays at 3: behavior.scaleDown.selectPolicy is Disabled";
-    for (direction, waiting, line) in
-        [("scaleUp", "17", Some(up)), ("scaleDown", "1", Some(down)), ("scaleUp", "1", None), ("scaleDown", "17", None)]
-    {
+    for (direction, waiting, line, verdict) in [
+        ("scaleUp", "17", Some(up), "stays at 3: scaleUp is Disabled, and the desired size is 9"),
+        ("scaleDown", "1", Some(down), "stays at 3: scaleDown is Disabled, and the desired size is 1"),
+        ("scaleUp", "1", None, "scales down to 1"),
+        ("scaleDown", "17", None, "scales up to 9"),
+        ("scaleUp", "6", None, "stays at 3"),
+    ] {
         let mut object = average();
         object["spec"]["behavior"] = json!({direction: {"selectPolicy": "Disabled"}});
         let text = account(&object, 3, &[value(waiting)]);
         assert_eq!(text.contains("is Disabled"), line.is_some(), "{text}");
         assert!(line.is_none_or(|line| text.contains(line)), "{text}");
+        assert_eq!(short(&object, 3, &[value(waiting)]), verdict);
     }
 }
 
