@@ -339,3 +339,29 @@ fn bearer(request: &Parts) -> Option<&str> {
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
+
+/// Whom a limit counts for this user. Service accounts of a namespace are counted together: who may create one
+/// may create many.
+fn owner(user: &str) -> &str {
+    const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+    let account = user.strip_prefix(SERVICE_ACCOUNT).and_then(|account| account.split_once(':'));
+    account.map_or(user, |(namespace, _)| &user[..SERVICE_ACCOUNT.len() + namespace.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::owner;
+
+    #[test]
+    fn service_accounts_of_a_namespace_are_one_owner() {
+        for (user, expected) in [
+            ("system:serviceaccount:shop:a", "system:serviceaccount:shop"),
+            ("system:serviceaccount:shop2:a", "system:serviceaccount:shop2"),
+            ("system:serviceaccount:shop", "system:serviceaccount:shop"),
+            ("alice:shop:a", "alice:shop:a"),
+            ("", ""),
+        ] {
+            assert_eq!(owner(user), expected);
+        }
+    }
+}

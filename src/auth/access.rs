@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
 use super::decisions::{Decisions, Lifetime, Side};
-use super::{Authorizer, Object, Question, Undecided, Verdict};
+use super::{Authorizer, Object, Question, Undecided, Verdict, owner};
 use crate::health::Reporter;
 use crate::rbac::Binding;
 use crate::request::{Caller, GROUP, VERSION};
@@ -59,7 +59,7 @@ impl Authorizer for SubjectAccessReviews {
         }
         let ask = || review(self.client.clone(), question.clone(), self.reporter.clone()).boxed();
         let caller = &question.caller;
-        let side = if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(&caller.user) };
+        let side = if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(owner(&caller.user)) };
         if size(question) > REMEMBERED_MAX {
             return self.decisions.unremembered(side, ask).boxed();
         }

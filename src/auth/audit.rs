@@ -6,8 +6,9 @@
 //! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
 //! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
 //! over and the next request of any kind arrives, the number of those left out. Clients without an
-//! identity do not use up the lines of clients with one. Among each kind an owner takes no more lines than
-//! it leaves to others: a namespace, where the client may read it, else the client.
+//! identity do not use up the lines of clients with one. Among each kind a client takes no more lines than
+//! it leaves to others. Among the lines of a client that may read there, a namespace does the same: the HPA
+//! controller requests for all namespaces.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::meters::{Decision, Meters};
+use super::owner;
 use crate::refusal::Said;
 use crate::request::{Attributes, Caller, PREFIX, PROBE, Peer, Target};
 
@@ -31,8 +33,8 @@ const TARGET: &str = "depthgauge::audit";
 /// As the Go library has it: taken from the request, or made where it brings none, and told in the
 /// answer.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Of all owners; one alone has half of them. Where more HPAs begin to fail in a second, the rest is
-/// told of at their next looks.
+/// Of all clients. One alone has half of them, and one namespace of it a quarter. Where more HPAs begin to fail in
+/// a second, the rest is written at their next requests.
 const LINES_PER_SECOND: usize = 20;
 /// A question that was not asked for so long is a new one. Longer than any pause between the looks of
 /// HPAs, or of a Prometheus.
@@ -67,7 +69,7 @@ pub(super) struct Trail {
 
 /// Says which lines are written.
 struct Sampler {
-    owners: RandomState,
+    names: RandomState,
     second: Mutex<Second>,
     /// Whether there is something that was left out and not told: most requests look no further.
     owes: AtomicBool,
@@ -85,16 +87,23 @@ struct Times {
 
 struct Second {
     began: Instant,
-    /// The owner of each line.
-    written: Vec<u64>,
+    /// Whom each line is charged to.
+    written: Vec<Charged>,
     left_out: u32,
 }
 
-/// Whom a line is charged to.
+/// A client, and one of its namespaces if it may read there. A client can make up names of namespaces, so
+/// lines are never charged to a namespace alone.
+#[derive(Clone, Copy)]
+struct Charged {
+    client: u64,
+    namespace: Option<u64>,
+}
+
+/// Who sends requests.
 #[derive(Hash)]
-enum Owner<'r> {
-    /// The client may read there.
-    Namespace(&'r str),
+enum Client<'r> {
+    /// As [`owner`] returns it.
     User(&'r str),
     Address(IpAddr),
 }
@@ -150,12 +159,12 @@ impl Audit {
             return;
         }
         let may_write = match (user.filter(|_| identified), namespace) {
-            (None, _) => self.strangers.may_write(&Owner::Address(trail.peer.ip())),
+            (None, _) => self.strangers.may_write(&Client::Address(trail.peer.ip()), None),
             (Some(user), namespace) => {
                 let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-                let owner = namespace.filter(|_| !denied).map_or(Owner::User(user), Owner::Namespace);
+                let (client, namespace) = (Client::User(owner(user)), namespace.filter(|_| !denied));
                 let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
-                self.told.lock().is_news(answer, || self.callers.may_write(&owner))
+                self.told.lock().is_news(answer, || self.callers.may_write(&client, namespace))
             }
         };
         if !may_write {
@@ -219,20 +228,24 @@ impl Trail {
 impl Sampler {
     fn new() -> Self {
         let second = Second { began: Instant::now(), written: Vec::new(), left_out: 0 };
-        Self { owners: RandomState::new(), second: Mutex::new(second), owes: AtomicBool::new(false) }
+        Self { names: RandomState::new(), second: Mutex::new(second), owes: AtomicBool::new(false) }
     }
 
-    fn may_write(&self, owner: &Owner<'_>) -> bool {
-        let owner = self.owners.hash_one(owner);
+    fn may_write(&self, client: &Client<'_>, namespace: Option<&str>) -> bool {
+        let client = self.names.hash_one(client);
+        let namespace = namespace.map(|namespace| self.names.hash_one((client, namespace)));
         let mut second = self.second.lock();
         if second.is_over() {
             second.began = Instant::now();
             second.written.clear();
         }
-        let own = second.written.iter().filter(|other| **other == owner).count();
-        let may = LINES_PER_SECOND - second.written.len() > own;
+        let own = second.written.iter().filter(|line| line.client == client);
+        let of_namespace = own.clone().filter(|line| namespace.is_some() && line.namespace == namespace).count();
+        // As many lines as the client still gets, if others write none.
+        let left = (LINES_PER_SECOND - second.written.len()).saturating_sub(own.count()).div_ceil(2);
+        let may = left > of_namespace;
         if may {
-            second.written.push(owner);
+            second.written.push(Charged { client, namespace });
         } else {
             second.left_out = second.left_out.saturating_add(1);
             self.owes.store(true, Ordering::Relaxed);
@@ -301,7 +314,7 @@ mod tests {
     async fn a_flood_is_so_many_lines_a_second_and_then_a_number() {
         let sampler = Sampler::new();
         for second in 0..5 {
-            let written = (0..1000).filter(|_| sampler.may_write(&Owner::User("eve"))).count();
+            let written = (0..1000).filter(|_| sampler.may_write(&Client::User("eve"), None)).count();
             assert_eq!(written, LINES_PER_SECOND / 2, "{second}");
             assert_eq!(sampler.settle(), None, "not before the second is over");
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -311,15 +324,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_one_owner_leaves_lines_to_the_others() {
+    async fn a_flood_of_one_client_leaves_lines_to_the_others() {
         let sampler = Sampler::new();
-        let written = |owner: Owner<'_>| (0..1000).filter(|_| sampler.may_write(&owner)).count();
-        assert_eq!(written(Owner::User("eve")), 10);
-        assert_eq!(written(Owner::Namespace("shop")), 5);
-        // A user is no namespace of that name.
-        assert_eq!(written(Owner::User("shop")), 3);
-        let all: usize = ["a", "b", "c", "d"].map(|name| written(Owner::Namespace(name))).iter().sum();
-        assert_eq!(10 + 5 + 3 + all, LINES_PER_SECOND);
+        let written = |user, namespace: &str| {
+            (0..1000).filter(|_| sampler.may_write(&Client::User(user), Some(namespace))).count()
+        };
+        let denied = |user| (0..1000).filter(|_| sampler.may_write(&Client::User(user), None)).count();
+        assert_eq!(denied("eve"), 10);
+        assert_eq!((written("hpa", "shop"), written("hpa", "office"), written("hpa", "lab")), (3, 1, 1));
+        // A namespace of another client is another one.
+        assert_eq!((written("web", "shop"), denied("web"), denied("mallory")), (2, 1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_gains_nothing_by_names_of_namespaces() {
+        let sampler = Sampler::new();
+        let written = (0..1000).filter(|n| sampler.may_write(&Client::User("eve"), Some(&n.to_string()))).count();
+        assert_eq!(written, LINES_PER_SECOND / 2);
+        assert!(sampler.may_write(&Client::User("hpa"), Some("shop")));
     }
 
     #[tokio::test(start_paused = true)]

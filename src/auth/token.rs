@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{REHEARSE_AGAIN, Unreviewed, create};
 use super::decisions::{Decisions, Lifetime, Side};
-use super::{Tokens, Unauthenticated, Undecided};
+use super::{Tokens, Unauthenticated, Undecided, owner};
 use crate::health::Reporter;
 use crate::request::{Caller, Peer};
 
@@ -81,7 +81,7 @@ impl Tokens for TokenReviews {
         async move {
             match self.decisions.about(&key, self.side(&key, peer), ask).await {
                 Ok(Some(caller)) => {
-                    self.remember(key, self.decisions.caller(&caller.user));
+                    self.remember(key, self.decisions.caller(owner(&caller.user)));
                     Ok(caller)
                 }
                 Ok(None) => Err(Unauthenticated::Rejected),

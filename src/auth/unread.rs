@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
+use super::owner;
 use crate::refusal::Refusal;
 
 /// Bytes of all answers that are charged. The longest answer of a value is 2 MiB; five workers of the
@@ -161,14 +162,6 @@ impl HttpBody for Charged {
     }
 }
 
-/// Who is charged for this user's answers. Service accounts of a namespace are charged together: who may
-/// create one may create many.
-fn owner(user: &str) -> &str {
-    const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
-    let account = user.strip_prefix(SERVICE_ACCOUNT).and_then(|account| account.split_once(':'));
-    account.map_or(user, |(namespace, _)| &user[..SERVICE_ACCOUNT.len() + namespace.len()])
-}
-
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -229,8 +222,6 @@ mod tests {
         assert_eq!(scene.fill("system:serviceaccount:shop:a"), 64);
         assert!(!scene.answers("system:serviceaccount:shop:b", 128 * KIB));
         assert!(scene.answers("system:serviceaccount:shop2:b", 128 * KIB));
-        assert_eq!(owner("system:serviceaccount:shop"), "system:serviceaccount:shop");
-        assert_eq!(owner("alice:shop:a"), "alice:shop:a");
     }
 
     #[tokio::test]

@@ -77,6 +77,30 @@ async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_a
     }
 }
 
+#[tokio::test]
+async fn service_accounts_of_a_namespace_have_places_for_one_caller() {
+    let (server, _oci) = start().await;
+    let hpa = server.aggregator("hpa").connect().await.unwrap();
+    server.cluster.hold();
+    let (mut accounts, mut asked) = (Vec::new(), Vec::new());
+    for n in 0..8 {
+        let account = server.proxy().with_header("X-Remote-User", &format!("system:serviceaccount:lab:a{n}"));
+        let account = account.connect().await.unwrap();
+        let path = |n| VALUE.replace("/shop/", &format!("/shop-{n}/"));
+        asked.extend((0..10).map(|n| tokio::spawn(account.begin("GET", &path(n)))));
+        accounts.push(account);
+    }
+    // One caller has half of the 64 places.
+    eventually("the rest is refused", async || {
+        (asked.iter().filter(|asked| asked.is_finished()).count() == 80 - 32).then_some(())
+    })
+    .await;
+    let other = tokio::spawn(hpa.begin("GET", VALUE));
+    eventually("another caller's review", async || (server.cluster.reviewed().len() == 33).then_some(())).await;
+    server.cluster.release();
+    assert_eq!(other.await.unwrap().unwrap().status, 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_bad_tokens_does_not_shut_out_who_has_shown_a_good_one() {
     let cluster = Cluster::new();

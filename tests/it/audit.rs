@@ -243,3 +243,21 @@ async fn one_client_that_is_denied_much_does_not_use_up_the_lines_of_others() {
     assert!((1..200).contains(&count("user", "eve")) && count("namespace", "office") == 1, "{}", log.text());
     assert!((1..200).contains(&count("namespace", "shop")), "{}", log.text());
 }
+
+#[tokio::test]
+async fn a_client_gains_no_lines_by_made_up_namespaces_or_by_many_service_accounts() {
+    let (server, _oci) = start().await;
+    let (log, _guard) = Log::capture(true);
+    let eve = server.aggregator("eve").connect().await.unwrap();
+    let absent = VALUE.replace("oci_queue_length", "oci_queue_size");
+    for n in 0..40 {
+        assert_eq!(eve.get(&absent.replace("/shop/", &format!("/made-up-{n}/"))).await.status, 404);
+    }
+    for n in 0..40 {
+        let account = server.proxy().with_header("X-Remote-User", &format!("system:serviceaccount:lab:a{n}"));
+        assert_eq!(account.get(VALUE).await.status, 403);
+    }
+    assert_eq!(server.aggregator("hpa").get(&absent).await.status, 404);
+    let written = |user: &str| log.lines().iter().filter(|line| line["user"] == user).count();
+    assert!((1..40).contains(&written("eve")) && written("hpa") == 1, "{}", log.text());
+}
