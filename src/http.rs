@@ -23,6 +23,7 @@ pub mod proxy;
 mod retry_after;
 pub mod secret;
 pub mod session;
+pub mod sockets;
 pub mod transport;
 pub mod url;
 
@@ -279,6 +280,7 @@ impl Client {
             builder = builder.body(request.body.clone());
         }
         let proxy = || self.transport.proxy_for(&request.url);
+        let _socket = sockets::take().await;
         let sent = builder.send().await.map_err(|error| without_secret(error, &request.url));
         let mut response = sent.map_err(|error| lost_by(proxy, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));

@@ -11,6 +11,7 @@ use reqwest::{Certificate, ClientBuilder};
 use super::error::with_causes;
 use super::proxy::{Proxy, Route};
 use super::secret::{content, wrong};
+use super::sockets;
 use super::url::{Url, is_loopback};
 use crate::watched::{OnUse, Reading};
 
@@ -244,7 +245,9 @@ impl Resolve for Instead {
 }
 
 fn builder() -> ClientBuilder {
+    let idle = if sockets::are_few() { 0 } else { usize::MAX };
     reqwest::Client::builder()
+        .pool_max_idle_per_host(idle)
         .http1_only()
         // Credentials must not leave their host.
         .redirect(reqwest::redirect::Policy::none())

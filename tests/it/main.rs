@@ -62,8 +62,11 @@ mod output;
 /// The way to kube-apiserver: kubeconfigs, proxies, credentials.
 mod kubeconfig;
 
-/// The connection to kube-apiserver: HTTP/2, and its end when nothing answers.
+/// The connections to kube-apiserver: HTTP/2, and their end when nothing answers.
 mod kube_connection;
+
+/// Few descriptors, and many hosts.
+mod descriptors;
 
 /// What `check` and `explain` say of HPAs, and what they request for that.
 mod hpas;

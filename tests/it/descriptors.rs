@@ -1,0 +1,133 @@
+//! The descriptors of a process that may open few files: sources leave enough of them to the listeners.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::kube_connection::{ApiServer, forbidden};
+use crate::serve::admin;
+use crate::support::eventually;
+
+const SERVICES: u8 = 4;
+/// Of each Service. All of them are more than the descriptors.
+const PODS: u8 = 110;
+/// How long a pod takes, so that requests meet.
+const TAKES: Duration = Duration::from_millis(50);
+
+/// What pods on all addresses of loopback have seen.
+#[derive(Default)]
+struct Pods {
+    read: HashSet<IpAddr>,
+    in_flight: usize,
+    most: usize,
+}
+
+// === impl Pods ===
+
+impl Pods {
+    fn begin(&mut self) {
+        self.in_flight += 1;
+        self.most = self.most.max(self.in_flight);
+    }
+
+    fn end(&mut self, address: IpAddr) {
+        self.in_flight -= 1;
+        self.read.insert(address);
+    }
+}
+
+/// All pods, by one listener. Each keeps a connection until its client closes it.
+async fn pods() -> (u16, Arc<Mutex<Pods>>) {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let (port, pods) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Pods::default())));
+    let all = pods.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (all, address) = (all.clone(), stream.local_addr().unwrap().ip());
+            let service = service_fn(move |_: Request<Incoming>| {
+                let all = all.clone();
+                async move {
+                    all.lock().unwrap().begin();
+                    tokio::time::sleep(TAKES).await;
+                    all.lock().unwrap().end(address);
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("# TYPE ops_total counter\nops_total 1\n")))
+                }
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (port, pods)
+}
+
+/// The EndpointSlice of the Service that a query names by its number.
+fn slices(query: &str, port: u16) -> Value {
+    let service: u8 = query.split("service-name%3Dweb-").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
+    let endpoint = |pod| json!({"addresses": [Ipv4Addr::new(127, 0, service, pod)], "targetRef": {"uid": format!("{service}-{pod}")}});
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "one", "namespace": "shop", "resourceVersion": "1"},
+        "addressType": "IPv4",
+        "ports": [{"name": "metrics", "port": port, "protocol": "TCP"}],
+        "endpoints": (1..=PODS).map(endpoint).collect::<Vec<_>>(),
+    });
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {"resourceVersion": "1"}, "items": [slice]})
+}
+
+#[tokio::test]
+async fn pods_of_many_addresses_leave_descriptors_for_the_listeners() {
+    let (port, pods) = pods().await;
+    let (server, home) = ApiServer::start().await;
+    let source = |n| {
+        format!(
+            "- {{type: scrape, metric: ops_{n}, service: shop/web-{n}, port: metrics, series: ops_total, as: rate, maxRequestsPerSecond: 1000, namespaces: [shop]}}\n"
+        )
+    };
+    let sources: String = (0..SERVICES).map(source).collect();
+    home.write("config.yaml", &format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{sources}"));
+    let (serving, _) = server.serve(move |request| async move {
+        let query = request.uri().query().unwrap_or_default();
+        match (request.uri().path().ends_with("/endpointslices"), query.contains("watch=true")) {
+            (true, true) => std::future::pending().await,
+            (true, false) => Response::new(Full::from(slices(query, port).to_string())),
+            (false, _) => forbidden(),
+        }
+    });
+    let mut program = home.start_limited(
+        "-n 400",
+        &[
+            "serve",
+            "--config=config.yaml",
+            "--kubeconfig=kubeconfig",
+            "--register=false",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            "--admin-address=127.0.0.1:0",
+        ],
+    );
+    let operator = program.said("admin on ").await;
+    let all = usize::from(SERVICES) * usize::from(PODS);
+    eventually("all pods are read", async || (pods.lock().unwrap().read.len() == all).then_some(())).await;
+    let live = timeout(Duration::from_secs(10), admin(&operator, "/livez")).await;
+    assert_eq!(live.expect("no answer").0, 200);
+    // Half of what 360 descriptors for the rest leave.
+    let most = pods.lock().unwrap().most;
+    assert!((1..=20).contains(&most), "{most} requests at once");
+    program.terminate();
+    let ended = program.ended().await;
+    assert!(!ended.stderr.contains("Too many open files"), "{}", ended.stderr);
+    serving.abort();
+}
