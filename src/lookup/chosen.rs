@@ -100,7 +100,7 @@ pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupErr
 
 /// The error of two entries that have an item of the same labels.
 fn twice(query: &Query<'_>, labels: &Labels, shares: [&Share; 2]) -> LookupError {
-    let places = shares.map(|share| share.place.as_deref().map_or("?", |place| shortened(place, PLACE_BYTES)));
+    let places = shares.map(|share| share.place.as_deref().map_or("?".into(), |place| shortened(place, PLACE_BYTES)));
     let [first, second] = places;
     let message = format!(
         "two entries of depthgauge's config have {}: {first} and {second}. Set `labels` in one of them, or another `metric`.",
@@ -165,5 +165,5 @@ fn no_match_of(query: &Query<'_>, keys: &BTreeSet<&str>) -> LookupError {
 fn titled(query: &Query<'_>, labels: &Labels) -> String {
     let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let pairs = pairs.join(",");
-    names::title(query.metric.as_str(), shortened(&pairs, LABELS_BYTES))
+    names::title(query.metric.as_str(), &shortened(&pairs, LABELS_BYTES))
 }

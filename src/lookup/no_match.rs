@@ -32,13 +32,13 @@ pub(super) fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, 
             message.push_str(&reason);
         }
     }
-    LookupError::NoMatch(shortened(&message, NAMES_BYTES).to_owned())
+    LookupError::NoMatch(shortened(&message, NAMES_BYTES).into_owned())
 }
 
 /// Names, sorted, as many as fit, "and N more" for the rest.
 fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]) -> String {
     let namespace = shortened(namespace, 63);
-    let selector = if selector.is_empty() { "any selector" } else { shortened(selector, 100) };
+    let selector = if selector.is_empty() { "any selector".into() } else { shortened(selector, 100) };
     let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
     message.push_str("; it may read ");
     message.push_str(&names::that_fit(names, NAMES_BYTES.saturating_sub(message.len()), NAMES_MAX));

@@ -271,7 +271,7 @@ fn no_such_key<'k>(
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
     }
     let keys = keys.into_iter().map(str::to_owned).collect();
-    LookupError::NoSuchKey { metric: metric.clone(), key: shortened(key, REPEATED).to_owned(), keys }
+    LookupError::NoSuchKey { metric: metric.clone(), key: shortened(key, REPEATED).into_owned(), keys }
 }
 
 #[cfg(test)]
