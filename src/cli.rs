@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -43,6 +43,11 @@ mod wire;
 
 /// Of every command.
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line; 3 the cluster or the source can't be reached.";
+/// Flags that other commands have: a command, the flag that it has not, and why.
+const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 2] = [
+    ("get", ["-A", "--all-namespaces"], "get reads a metric as the HPAs of one namespace do: name it with -n"),
+    ("check", ["-n", "--namespace"], "check checks all namespaces: for the HPAs of one, use depthgauge explain -n"),
+];
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
@@ -103,7 +108,11 @@ impl Cli {
         if called.as_deref().and_then(Path::file_stem).is_some_and(|name| name == PLUGIN) {
             command = command.bin_name("kubectl depthgauge");
         }
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            let mut words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
+            explained(error, words.find(|word| !word.starts_with('-')).as_deref()).exit()
+        })
     }
 
     /// Runs the command to its end.
@@ -209,9 +218,16 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends the process with an error of the command line that clap doesn't find.
-fn usage_error(text: &str) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
+/// The error of a flag that another command has says why this command has not.
+fn explained(error: clap::Error, command: Option<&str>) -> clap::Error {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let is_it = |of: &str, flags: &[&str]| Some(of) == command && flags.contains(&unknown.as_str());
+    match FOREIGN_FLAGS.iter().find(|(of, flags, _)| is_it(of, flags)) {
+        Some((.., why)) if error.kind() == ErrorKind::UnknownArgument => {
+            clap::Error::raw(ErrorKind::UnknownArgument, format!("{why}\n"))
+        }
+        _ => error,
+    }
 }
 
 /// For flags: `10s`, `1m30s`.

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
+use super::clock;
 use super::cluster::Flags;
 use super::failure::{Exit, Failure, on_one_line};
 use super::finding::Finding;
 use super::kubernetes::Version;
 use super::output::Format;
 use super::wire::{Trouble, Wire};
-use super::{clock, usage_error};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
 use crate::endpoints::ServiceName;
@@ -54,9 +54,6 @@ pub(super) struct Args {
     /// Check before an install: the cluster, your rights, and which server has the external metrics API
     #[arg(long, conflicts_with_all = ["service", "service_account", "cert_secret"])]
     pre: bool,
-    /// Not a flag of this command: its error says so
-    #[arg(short, long, hide = true)]
-    namespace: Option<String>,
     #[command(flatten)]
     names: Names,
     /// Output format [default: a line for each check]
@@ -86,10 +83,7 @@ struct Names {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { config, pre, namespace, names, output, cluster } = self;
-        if namespace.is_some() {
-            usage_error("check checks all namespaces: for the HPAs of one, use depthgauge explain -n");
-        }
+        let Self { config, pre, names, output, cluster } = self;
         let mut report = Report::new(anstream::stdout(), output);
         if pre {
             report = report.in_sections();

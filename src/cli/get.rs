@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use super::cluster::Flags;
 use super::output::{self, Format};
 use super::wire::{Trouble, Wire};
-use super::{clock, stop_signal, usage_error};
+use super::{clock, stop_signal};
 
 mod list;
 mod origin;
@@ -49,9 +49,6 @@ pub(super) struct Args {
     /// Namespace of the HPA [default: the kubeconfig's, or default]
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Not a flag of this command: its error says so
-    #[arg(short = 'A', long, hide = true)]
-    all_namespaces: bool,
     /// Selector, such as queue=orders or 'queue in (a,b)' [default: all that the namespace may read]
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     selector: String,
@@ -114,10 +111,7 @@ pub(super) struct Question {
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { metric, namespace, all_namespaces, selector, watch, output, config, cluster } = self;
-        if all_namespaces {
-            usage_error("get reads a metric as the HPAs of one namespace do: name it with -n");
-        }
+        let Self { metric, namespace, selector, watch, output, config, cluster } = self;
         let (origin, usual) = match config {
             Some(file) => (Origin::of_config(&file)?, "default".to_owned()),
             None => Origin::of_cluster(cluster).await?,

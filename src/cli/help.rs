@@ -127,6 +127,17 @@ mod tests {
         }
     }
 
+    /// A shell completes flags that are in no help, too.
+    #[test]
+    fn no_flag_is_hidden() {
+        let mut command = Cli::command();
+        command.build();
+        for command in command.get_subcommands() {
+            let hidden = command.get_arguments().find(|argument| argument.is_hide_set());
+            assert_eq!(hidden, None, "{}", command.get_name());
+        }
+    }
+
     #[test]
     fn a_description_is_broken_at_the_width() {
         let text = wrapped(&"word ".repeat(30));

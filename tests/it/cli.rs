@@ -254,17 +254,17 @@ async fn the_demo_ends_in_order_when_it_is_asked_to() {
 #[tokio::test]
 async fn flags_for_namespaces_that_a_command_does_not_have_are_explained() {
     let home = Home::new();
+    let of_get = "error: get reads a metric as the HPAs of one namespace do: name it with -n";
+    let of_check = "error: check checks all namespaces: for the HPAs of one, use depthgauge explain -n";
     for (command, error) in [
-        (
-            &["get", "oci_queue_length", "-A"][..],
-            "error: get reads a metric as the HPAs of one namespace do: name it with -n",
-        ),
-        (
-            &["check", "-n", "shop"],
-            "error: check checks all namespaces: for the HPAs of one, use depthgauge explain -n",
-        ),
+        (&["get", "oci_queue_length", "-A"][..], of_get),
+        (&["-v", "get", "--all-namespaces"], of_get),
+        (&["check", "-n", "shop"], of_check),
+        (&["check", "--namespace=shop"], of_check),
     ] {
         let ended = home.run(command).await;
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(2), error), "{command:?}");
     }
+    let other = home.run(&["check", "-A"]).await;
+    assert!(other.stderr.starts_with("error: unexpected argument '-A' found"), "{}", other.stderr);
 }
