@@ -280,7 +280,8 @@ fn absent(name: &Name, namespace: Option<&str>, all: &[Autoscaler<'_>]) -> Failu
     let failure = Failure::new(format!("no HPA {name}{place}"));
     match (&all.iter().map(Autoscaler::name).collect::<Vec<_>>()[..], name.meant()) {
         ([], Some(meant)) => {
-            failure.hint(format!("did you mean {meant}? Another word before the slash is a namespace"))
+            let word = name.namespace.as_deref().unwrap_or_default();
+            failure.hint(format!("did you mean {meant}? {word} is not a kind, so it counts as a namespace"))
         }
         ([], None) => failure.hint("name another namespace with -n, or list all HPAs with -A"),
         (names, _) => failure.hint(format!("the HPAs there are {}", names.join(", "))),

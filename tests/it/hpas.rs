@@ -189,7 +189,7 @@ async fn an_hpa_is_found_by_what_it_scales_and_the_exit_code_says_whether_it_is_
         ("shop/none", "error: no HPA shop/none\nhint: the HPAs there are web, failing"),
         (
             "dep/web",
-            "error: no HPA dep/web\nhint: did you mean deployment/web? Another word before the slash is a namespace",
+            "error: no HPA dep/web\nhint: did you mean deployment/web? dep is not a kind, so it counts as a namespace",
         ),
     ] {
         assert_eq!(explain(name).await.stderr, error, "{name}");
