@@ -9,9 +9,10 @@ use crate::source::service::Service;
 use crate::source::shared_read::{Shared, SharedRead, Turn};
 use crate::source::{NextRequest, SourceError};
 
-/// Counts, which each queue's own node is requested for. Those of classic queues are live.
+/// Counts, which each queue's own node is requested for. Those of classic queues are live. A queue without a
+/// leader is missing: no running node has it as its own.
 pub(super) const COUNTS: Query =
-    Query { parameters: &[("disable_stats", "true"), ("enable_queue_totals", "true")], key: "counts" };
+    Query { parameters: &[("disable_stats", "true"), ("enable_queue_totals", "true")], key: "counts", is_whole: false };
 
 /// Averages over a minute of samples that are 5 s apart. The rate between two samples is at times far off.
 pub(super) const RATES: Query = Query {
@@ -24,15 +25,22 @@ pub(super) const RATES: Query = Query {
         ("msg_rates_incr", "5"),
     ],
     key: "rates",
+    is_whole: true,
 };
+
+/// The names of all queues.
+const NAMES: Query =
+    Query { parameters: &[("disable_stats", "true"), ("columns", "name,vhost")], key: "names", is_whole: true };
 
 /// Which list it is.
 #[derive(Clone, Copy)]
 pub(super) struct Query {
     /// Besides the page.
     parameters: &'static [(&'static str, &'static str)],
-    /// Requests of one list may fail while those of the other do not.
+    /// Requests of one list may fail while those of the others do not.
     key: &'static str,
+    /// Whether a queue that is missing is gone.
+    is_whole: bool,
 }
 
 /// A list of queues, and what is known of it.
@@ -55,8 +63,16 @@ impl SharedRead for ListRead {
     }
 
     async fn read(&self, turn: Turn<Snapshot>) -> Result<Snapshot, SourceError> {
-        let queues = self.list(turn.by).await?;
-        Ok(Snapshot::new(queues, turn.began, turn.before.as_deref(), turn.is_next, turn.refresh))
+        let before = turn.before.as_deref();
+        let queues = self.list(self.query, true, turn.by).await?;
+        let mut snapshot = Snapshot::new(queues, turn.began, before, turn.is_next, turn.refresh);
+        if let Some(before) = before.filter(|before| !self.query.is_whole && snapshot.lacks_some_of(before)) {
+            let now = Instant::now();
+            // Queues that are listed wait for this, too. So it has half of the time that is left.
+            let names = self.list(NAMES, false, now + turn.by.saturating_duration_since(now) / 2).await;
+            snapshot.keep_missing(before, names.ok().as_deref());
+        }
+        Ok(snapshot)
     }
 
     async fn late(&self) -> SourceError {
@@ -65,17 +81,22 @@ impl SharedRead for ListRead {
 }
 
 impl ListRead {
-    /// Reads the list, and once more if it changes meanwhile.
-    async fn list(&self, by: Instant) -> Result<Vec<Queue>, SourceError> {
-        let mut listed = self.pages(true, by).await?;
+    /// Reads a list, and once more if it changes meanwhile. `admitted`: its first page has waited for its turn.
+    async fn list(&self, query: Query, admitted: bool, by: Instant) -> Result<Vec<Queue>, SourceError> {
+        let mut listed = self.pages(query, admitted, by).await?;
         if listed.as_ref().err() == Some(&Incomplete::Changed) {
-            listed = self.pages(false, by).await?;
+            listed = self.pages(query, false, by).await?;
         }
         listed.map_err(|incomplete| trouble::incomplete(&self.path, incomplete))
     }
 
-    /// Reads all pages. `admitted`: the first one has waited for its turn.
-    async fn pages(&self, admitted: bool, by: Instant) -> Result<Result<Vec<Queue>, Incomplete>, SourceError> {
+    /// Reads all pages.
+    async fn pages(
+        &self,
+        query: Query,
+        admitted: bool,
+        by: Instant,
+    ) -> Result<Result<Vec<Queue>, Incomplete>, SourceError> {
         let mut pages = Pages::default();
         loop {
             let number = match pages.next() {
@@ -83,7 +104,7 @@ impl ListRead {
                 Ok(None) => return Ok(pages.finish()),
                 Err(incomplete) => return Ok(Err(incomplete)),
             };
-            match self.page(number, admitted && number == 1, by).await? {
+            match self.page(query, number, admitted && number == 1, by).await? {
                 Some(page) => pages.add(page),
                 None => return Ok(Err(Incomplete::Changed)),
             }
@@ -92,14 +113,20 @@ impl ListRead {
 
     /// Reads a page. `None` if there is none of that number, although there was one when the first page was
     /// read.
-    async fn page(&self, number: u32, admitted: bool, by: Instant) -> Result<Option<Page>, SourceError> {
+    async fn page(
+        &self,
+        Query { parameters, key, .. }: Query,
+        number: u32,
+        admitted: bool,
+        by: Instant,
+    ) -> Result<Option<Page>, SourceError> {
         let is_first = number == 1;
         let (number, size) = (number.to_string(), PAGE_SIZE.to_string());
         let page = [("page", &*number), ("page_size", &*size)];
-        let query: Vec<(&str, &str)> = page.into_iter().chain(self.query.parameters.iter().copied()).collect();
+        let query: Vec<(&str, &str)> = page.into_iter().chain(parameters.iter().copied()).collect();
         let response = match admitted {
-            true => self.service.get(&self.path, self.query.key, &query, by).await,
-            false => self.service.get_more(&self.path, self.query.key, &query, by).await,
+            true => self.service.get(&self.path, key, &query, by).await,
+            false => self.service.get_more(&self.path, key, &query, by).await,
         };
         let response = match response {
             Err(failure) if !is_first && trouble::is_out_of_range(&failure) => return Ok(None),

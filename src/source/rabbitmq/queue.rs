@@ -46,11 +46,6 @@ pub(super) enum Unknown {
 // === impl Queue ===
 
 impl Queue {
-    /// Whether its state shows that a node is down.
-    pub(super) fn is_down(&self) -> bool {
-        self.not_running().is_some()
-    }
-
     fn not_running(&self) -> Option<&'static str> {
         NOT_RUNNING.iter().copied().find(|state| self.state.as_deref() == Some(*state))
     }

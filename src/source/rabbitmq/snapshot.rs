@@ -5,10 +5,10 @@
 //! listed without a break for longer than that. A failed list is a break, and so is another leader: in
 //! totals mode the counts of a quorum queue are those of its leader's node, which has none until its next tick.
 //!
-//! A queue that is missing while a node of the cluster is down may be on that node. It stays known, without
-//! values.
+//! In totals mode a queue without a leader is missing. It stays known, without values, as long as another list
+//! has it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(120);
 /// Reads had stopped when two lists are so many times further apart than `refresh`, and than the two before.
 const STOPPED: u32 = 2;
-/// How long a queue stays known that is missing while a node is down. Clients may declare and delete queues
+/// How long a missing queue stays known while no other list can be read. Clients may declare and delete queues
 /// all the time, so there must be an end.
 const LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -45,7 +45,7 @@ pub(super) struct Listed {
     /// Whether a 0 of this queue counts.
     pub(super) is_settled: bool,
     since: Instant,
-    /// Since when it is missing, if it is.
+    /// Since when it has not been known to exist, if it is missing.
     lost: Option<Instant>,
 }
 
@@ -63,7 +63,6 @@ impl Snapshot {
     ) -> Self {
         let pause = before.map_or(Duration::ZERO, |before| began - before.began);
         let unbroken = before.filter(|before| is_next && before.continues(pause, refresh));
-        let is_node_down = queues.iter().any(Queue::is_down);
         let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
         for queue in queues {
             let known = unbroken.and_then(|before| before.queue(&queue.vhost, &queue.name));
@@ -73,15 +72,6 @@ impl Snapshot {
             let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
             of_vhost.insert(listed.queue.name.clone(), listed);
         }
-        if let Some(before) = before.filter(|_| is_node_down) {
-            for (vhost, name, listed) in before.iter() {
-                let since = listed.lost.unwrap_or(began);
-                if began - since <= LOST_MAX {
-                    let lost = || Listed { is_settled: false, lost: Some(since), ..listed.clone() };
-                    by_vhost.entry(vhost.to_owned()).or_default().entry(name.to_owned()).or_insert_with(lost);
-                }
-            }
-        }
         Self { began, pause, queues: by_vhost }
     }
 
@@ -89,6 +79,29 @@ impl Snapshot {
     /// are rare where `refresh` is long, and where requests are rare.
     fn continues(&self, pause: Duration, refresh: Duration) -> bool {
         pause <= PAUSE_MAX.max(refresh.max(self.pause) * STOPPED)
+    }
+
+    /// Whether a queue that was known before is missing.
+    pub(super) fn lacks_some_of(&self, before: &Self) -> bool {
+        before.iter().any(|(vhost, name, _)| self.queue(vhost, name).is_none())
+    }
+
+    /// Keeps the queues that were known before and are missing, unless another list does not have them either.
+    /// `others`: the queues of that list, if it could be read.
+    pub(super) fn keep_missing(&mut self, before: &Self, others: Option<&[Queue]>) {
+        let others: Option<HashSet<(&str, &str)>> =
+            others.map(|queues| queues.iter().map(|queue| (&*queue.vhost, &*queue.name)).collect());
+        for (vhost, name, listed) in before.iter() {
+            let since = match &others {
+                None => listed.lost.unwrap_or(self.began),
+                Some(others) if others.contains(&(vhost, name)) => self.began,
+                Some(_) => continue,
+            };
+            if self.began - since <= LOST_MAX {
+                let lost = || Listed { is_settled: false, lost: Some(since), ..listed.clone() };
+                self.queues.entry(vhost.to_owned()).or_default().entry(name.to_owned()).or_insert_with(lost);
+            }
+        }
     }
 
     /// A queue, if it is known.
@@ -112,7 +125,7 @@ impl Snapshot {
 // === impl Listed ===
 
 impl Listed {
-    /// Whether it is missing in the list, and may be on a node that is down.
+    /// Whether it is missing in the list, and may have no leader.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
@@ -123,11 +136,11 @@ mod tests {
     use super::*;
 
     fn queue(name: &str) -> Queue {
-        let state = if name == "down" { "down" } else { "running" };
-        serde_json::from_value(serde_json::json!({"name": name, "vhost": "/", "state": state})).unwrap()
+        serde_json::from_value(serde_json::json!({"name": name, "vhost": "/", "state": "running"})).unwrap()
     }
 
-    /// Names in a list that began after so many seconds. `None` is a list that failed.
+    /// Names in a list that began after so many seconds. One that ends in `!` has no leader, and is only in the
+    /// other list. That one fails if there is a `?`. `None` is a list that failed.
     type List = (u64, Option<&'static [&'static str]>);
 
     /// What is known of queue `a` after each of these lists.
@@ -141,8 +154,15 @@ mod tests {
         let (mut good, mut is_next): (Option<Snapshot>, bool) = (None, false);
         let list = |(seconds, names): &List| {
             let began = start + Duration::from_secs(*seconds);
-            let queues = |names: &[&str]| names.iter().map(|name| queue(name)).collect();
-            let snapshot = names.map(|names| Snapshot::new(queues(names), began, good.as_ref(), is_next, refresh));
+            let snapshot = names.map(|names| {
+                let queues = names.iter().filter(|name| !name.ends_with(['!', '?'])).map(|name| queue(name)).collect();
+                let others: Vec<Queue> = names.iter().map(|name| queue(name.trim_end_matches('!'))).collect();
+                let mut snapshot = Snapshot::new(queues, began, good.as_ref(), is_next, refresh);
+                if let Some(before) = good.as_ref().filter(|before| snapshot.lacks_some_of(before)) {
+                    snapshot.keep_missing(before, (!names.contains(&"?")).then_some(&*others));
+                }
+                snapshot
+            });
             is_next = snapshot.is_some();
             let known = snapshot.as_ref().and_then(|snapshot| snapshot.queue("/", "a").cloned());
             good = snapshot.or(good.take());
@@ -164,8 +184,8 @@ mod tests {
     const A: Option<&[&str]> = Some(&["a"]);
     const B: Option<&[&str]> = Some(&["b"]);
     const NONE: Option<&[&str]> = Some(&[]);
-    const DOWN: Option<&[&str]> = Some(&["down"]);
-    const A_AND_DOWN: Option<&[&str]> = Some(&["a", "down"]);
+    const LEADERLESS: Option<&[&str]> = Some(&["a!"]);
+    const FAILS: Option<&[&str]> = Some(&["?"]);
 
     #[test]
     fn a_zero_counts_after_ten_seconds() {
@@ -194,8 +214,8 @@ mod tests {
         assert_eq!(settled(&lists), expected);
         // Reads had stopped.
         assert_eq!(settled(&[(0, A), (15, A), (200, A), (210, A)]), [false, true, false, true].map(Some));
-        // On a node that was down.
-        let lists = [(0, A), (10, A), (12, DOWN), (14, A), (20, A), (24, A)];
+        // Without a leader.
+        let lists = [(0, A), (10, A), (12, LEADERLESS), (14, A), (20, A), (24, A)];
         let expected = [Some(false), Some(true), Some(false), Some(false), Some(false), Some(true)];
         assert_eq!(settled(&lists), expected);
     }
@@ -215,8 +235,8 @@ mod tests {
         assert_eq!(settled(300, &stopped), [false, true, false, true].map(Some));
         let failed = [(0, A), (300, A), (600, None), (900, A)];
         assert_eq!(settled(300, &failed), [Some(false), Some(true), None, Some(false)]);
-        // A queue that is missing while a node is down stays known.
-        let lost = known_with(Duration::from_secs(3600), &[(0, A), (3600, DOWN), (7200, DOWN)]);
+        // A missing queue stays known at least until the next list.
+        let lost = known_with(Duration::from_secs(3600), &[(0, A), (3600, FAILS), (7200, FAILS)]);
         assert_eq!(
             lost.iter().map(|known| known.as_ref().map(Listed::is_lost)).collect::<Vec<_>>(),
             [Some(false), Some(true), None]
@@ -238,17 +258,22 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_missing_while_a_node_is_down_stays_known() {
-        assert_eq!(
-            lost(&[(0, A_AND_DOWN), (5, DOWN), (10, DOWN), (15, A_AND_DOWN)]),
-            [false, true, true, false].map(Some)
-        );
+    fn a_queue_that_is_missing_is_lost_as_long_as_another_list_has_it() {
+        let lists = [(0, A), (5, LEADERLESS), (5000, LEADERLESS), (5005, A)];
+        assert_eq!(lost(&lists), [false, true, true, false].map(Some), "without an end");
         // A list may fail first.
-        assert_eq!(lost(&[(0, A), (10, None), (15, DOWN)]), [Some(false), None, Some(true)]);
-        // The node is up again, and the queue is not there.
-        assert_eq!(lost(&[(0, A), (5, DOWN), (10, B)]), [Some(false), Some(true), None]);
-        assert_eq!(lost(&[(0, DOWN), (5, DOWN)]), [None, None], "it was never listed");
-        let lists: Vec<List> = std::iter::once((0, A)).chain((1..=11).map(|n| (n * 100, DOWN))).collect();
+        assert_eq!(lost(&[(0, A), (10, None), (15, LEADERLESS)]), [Some(false), None, Some(true)]);
+        // It was deleted: at once, or while it had no leader.
+        assert_eq!(lost(&[(0, A), (5, NONE)]), [Some(false), None]);
+        assert_eq!(lost(&[(0, A), (5, LEADERLESS), (10, B)]), [Some(false), Some(true), None]);
+        assert_eq!(lost(&[(0, LEADERLESS), (5, LEADERLESS)]), [None, None], "it never had counts");
+    }
+
+    #[test]
+    fn a_queue_that_is_missing_is_lost_for_a_while_when_no_other_list_can_be_read() {
+        let lists: Vec<List> = std::iter::once((0, A)).chain((1..=11).map(|n| (n * 100, FAILS))).collect();
         assert_eq!(lost(&lists)[1..], [[Some(true); 10].as_slice(), &[None]].concat());
+        // The time begins again when it is listed somewhere.
+        assert_eq!(lost(&[(0, A), (100, FAILS), (900, LEADERLESS), (1800, FAILS)])[1..], [Some(true); 3]);
     }
 }

@@ -77,9 +77,9 @@ pub(super) fn not_listed(path: &str) -> SourceError {
     SourceError::new(Step::Read, Verdict::Absent, "no such queue", NOT_LISTED, path)
 }
 
-/// A queue that was listed, and may be on a node that is down.
+/// A queue that was listed, and may have no leader.
 pub(super) fn lost(path: &str) -> SourceError {
-    trouble(Step::Read, "RabbitMQ does not list it, and a node of the cluster is down", NOT_RUNNING, path)
+    trouble(Step::Read, "RabbitMQ lists no counts of it: its leader may be on a node that is down", NOT_RUNNING, path)
 }
 
 /// A queue whose counts are unknown.

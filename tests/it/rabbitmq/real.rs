@@ -291,6 +291,44 @@ async fn a_cluster_that_loses_a_node_never_has_a_false_zero() {
     let count = eventually("more messages", async || messages("orders").await.filter(|count| *count > 7)).await;
     assert!(count <= 7 + published.get(), "{count} of 7 + {}", published.get());
     let (_, message) = eventually("a queue that is down", async || length(&server, "queue=bills").await.err()).await;
-    let is_down = message.contains("its state is down") || message.contains("RabbitMQ does not list it");
+    let is_down = message.contains("its state is down") || message.contains("RabbitMQ lists no counts of it");
     assert!(is_down || message.contains("timed out"), "{message}");
+    a_queue_without_a_leader_is_not_missing(broker).await;
+}
+
+/// Of a cluster that has lost a node, and now loses another one.
+async fn a_queue_without_a_leader_is_not_missing(mut broker: Broker) {
+    broker.make_vhost("alone").await;
+    broker.make_user("reader", "reader", "management", &["alone"]).await;
+    // No other queue of the vhost shows that a node is down.
+    broker.node(1).declare("alone", "orders", "quorum").await;
+    broker.node(1).publish("alone", "orders", 7).await;
+    let timing = json!({"refresh": "500ms", "maxAge": "2s"});
+    let auth = json!({"auth": {"type": "basic", "username": "reader", "passwordFile": broker.dir().join("password")}});
+    let serve = async |key: &str| {
+        let sources = [source(&json!({"vhost": "alone", key: "orders"}))];
+        Server::start(&config(&broker.url, &auth, &timing, &sources)).await
+    };
+    let servers = [serve("queue").await, serve("match").await];
+    for server in &servers {
+        let seven = async || (length(server, "queue=orders").await == one("7")).then_some(());
+        eventually("seven messages", seven).await;
+    }
+    broker.kill(1);
+    let killed = Instant::now();
+    // Longer than `match` needs to list the queues again.
+    eventually("a minority for a while", async || {
+        let mut is_lost = true;
+        for server in &servers {
+            match length(server, "queue=orders").await {
+                Ok(values) => assert_eq!(values, ["7"]),
+                Err((code, message)) => {
+                    assert!(code == 503 && !message.contains("no such queue"), "{message}");
+                    is_lost &= message.contains("RabbitMQ lists no counts of it");
+                }
+            }
+        }
+        (is_lost && killed.elapsed() > Duration::from_secs(20)).then_some(())
+    })
+    .await;
 }
