@@ -201,11 +201,9 @@ mod tests {
         queue.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let queue: Queue = serde_json::from_value(queue).unwrap();
         let start = Instant::now();
-        let first = Snapshot::new(vec![queue.clone()], start, None, false, Duration::ZERO);
-        match is_settled {
-            true => Snapshot::new(vec![queue], start + snapshot::SETTLED_AFTER, Some(&first), true, Duration::ZERO),
-            false => first,
-        }
+        let first = Snapshot::new(vec![queue.clone()], start, start, None);
+        let later = start + snapshot::SETTLED_AFTER;
+        if is_settled { Snapshot::new(vec![queue], later, later, Some(&first)) } else { first }
     }
 
     /// Values in units; `None` is unknown.

@@ -35,6 +35,8 @@ pub(super) trait SharedRead: Send + Sync + 'static {
 
 /// The turn of a read.
 pub(super) struct Turn<V> {
+    /// When a source began it. It has waited for its turn since then.
+    pub(super) wanted: Instant,
     pub(super) began: Instant,
     /// The deadline.
     pub(super) by: Instant,
@@ -149,6 +151,7 @@ impl<R: SharedRead> Shared<R> {
 
     /// A read, begun by a source that waits so long. `is_only`: no other one hangs.
     async fn run(self: Arc<Self>, own: Duration, refresh: Duration, is_only: bool, _held: Arc<()>) {
+        let wanted = Instant::now();
         let urgent = self.state.lock().good.is_none();
         let next = self.next_request();
         let _admission = next.upstream.admit(next.host.as_deref(), &next.key, &[], urgent).await;
@@ -156,7 +159,7 @@ impl<R: SharedRead> Shared<R> {
             let (mut state, began) = (self.state.lock(), Instant::now());
             state.under_way = Some(Stage::Begun(began));
             let patience = if is_only { std::mem::replace(&mut state.patience, own) } else { own };
-            (began, state.turn(began, patience, refresh, is_only), patience)
+            (began, state.turn(wanted, began, patience, refresh, is_only), patience)
         };
         self.progress.send_replace(());
         let result = self.read.read(turn).await;
@@ -176,11 +179,11 @@ impl<V> State<V> {
         good.or_else(|| Some(Err(failed?.error.clone())))
     }
 
-    fn turn(&self, began: Instant, patience: Duration, refresh: Duration, is_only: bool) -> Turn<V> {
+    fn turn(&self, wanted: Instant, began: Instant, patience: Duration, refresh: Duration, is_only: bool) -> Turn<V> {
         let before = self.good.as_ref();
         let has_failed = self.failed.as_ref().is_some_and(|failed| before.is_none_or(|(good, _)| *good < failed.began));
         let before = before.map(|(_, value)| value.clone());
-        Turn { began, by: began + patience, before, is_next: is_only && !has_failed, refresh }
+        Turn { wanted, began, by: began + patience, before, is_next: is_only && !has_failed, refresh }
     }
 
     fn end(&mut self, began: Instant, patience: Duration, result: Result<V, SourceError>) {

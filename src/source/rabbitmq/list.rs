@@ -63,13 +63,15 @@ impl SharedRead for ListRead {
     }
 
     async fn read(&self, turn: Turn<Snapshot>) -> Result<Snapshot, SourceError> {
-        let before = turn.before.as_deref();
-        let queues = self.list(self.query, true, turn.by).await?;
-        let mut snapshot = Snapshot::new(queues, turn.began, before, turn.is_next, turn.refresh);
+        let Turn { wanted, began, by, before, is_next, refresh } = turn;
+        let before = before.as_deref();
+        let queues = self.list(self.query, true, by).await?;
+        let unbroken = before.filter(|before| is_next && before.is_continued(wanted, refresh));
+        let mut snapshot = Snapshot::new(queues, began, Instant::now(), unbroken);
         if let Some(before) = before.filter(|before| !self.query.is_whole && snapshot.lacks_some_of(before)) {
             let now = Instant::now();
             // Queues that are listed wait for this, too. So it has half of the time that is left.
-            let names = self.list(NAMES, false, now + turn.by.saturating_duration_since(now) / 2).await;
+            let names = self.list(NAMES, false, now + by.saturating_duration_since(now) / 2).await;
             snapshot.keep_missing(before, names.ok().as_deref());
         }
         Ok(snapshot)

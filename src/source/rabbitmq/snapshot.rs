@@ -18,10 +18,10 @@ use super::page::Queue;
 /// How long a queue must have been listed until a 0 counts. RabbitMQ 3.10 reports a false 0 up to 9 s after a
 /// queue was declared.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// A longer time between two lists is a break, because reads had stopped, unless they are as far apart by
-/// themselves: see [`Snapshot::continues`].
-const PAUSE_MAX: Duration = Duration::from_secs(120);
-/// Reads had stopped when two lists are so many times further apart than `refresh`, and than the two before.
+/// Reads had stopped when none was wanted for longer than this: a queue may have been deleted and declared again
+/// meanwhile. The HPA controller requests a metric every 15 s.
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+/// And for longer than so many times `refresh`.
 const STOPPED: u32 = 2;
 /// How long a missing queue stays known while no other list can be read. Clients may declare and delete queues
 /// all the time, so there must be an end.
@@ -32,8 +32,8 @@ const LOST_MAX: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Snapshot {
     /// When its first request began.
     pub(super) began: Instant,
-    /// The time since the good list before it.
-    pause: Duration,
+    /// When its last page was read.
+    ended: Instant,
     /// By vhost and name.
     queues: HashMap<String, HashMap<String, Listed>>,
 }
@@ -52,17 +52,8 @@ pub(super) struct Listed {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// A list that began at this time. `before`: the last good list. `is_next`: no list has failed since.
-    /// `refresh`: the shortest time between two lists for the reader of this one.
-    pub(super) fn new(
-        queues: Vec<Queue>,
-        began: Instant,
-        before: Option<&Self>,
-        is_next: bool,
-        refresh: Duration,
-    ) -> Self {
-        let pause = before.map_or(Duration::ZERO, |before| began - before.began);
-        let unbroken = before.filter(|before| is_next && before.continues(pause, refresh));
+    /// A list that was read at this time. `unbroken`: the list before, unless something came between.
+    pub(super) fn new(queues: Vec<Queue>, began: Instant, ended: Instant, unbroken: Option<&Self>) -> Self {
         let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
         for queue in queues {
             let known = unbroken.and_then(|before| before.queue(&queue.vhost, &queue.name));
@@ -72,13 +63,13 @@ impl Snapshot {
             let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
             of_vhost.insert(listed.queue.name.clone(), listed);
         }
-        Self { began, pause, queues: by_vhost }
+        Self { began, ended, queues: by_vhost }
     }
 
-    /// Whether a list that comes so long after this one continues it: reads have not stopped in between. Reads
-    /// are rare where `refresh` is long, and where requests are rare.
-    fn continues(&self, pause: Duration, refresh: Duration) -> bool {
-        pause <= PAUSE_MAX.max(refresh.max(self.pause) * STOPPED)
+    /// Whether reads have not stopped between this list and one that a source wanted at this time. The turn of a
+    /// read and the read itself may take long. `refresh` is that of the source.
+    pub(super) fn is_continued(&self, wanted: Instant, refresh: Duration) -> bool {
+        wanted.saturating_duration_since(self.ended) <= PAUSE_MAX.max(refresh * STOPPED)
     }
 
     /// Whether a queue that was known before is missing.
@@ -157,7 +148,8 @@ mod tests {
             let snapshot = names.map(|names| {
                 let queues = names.iter().filter(|name| !name.ends_with(['!', '?'])).map(|name| queue(name)).collect();
                 let others: Vec<Queue> = names.iter().map(|name| queue(name.trim_end_matches('!'))).collect();
-                let mut snapshot = Snapshot::new(queues, began, good.as_ref(), is_next, refresh);
+                let unbroken = good.as_ref().filter(|before| is_next && before.is_continued(began, refresh));
+                let mut snapshot = Snapshot::new(queues, began, began, unbroken);
                 if let Some(before) = good.as_ref().filter(|before| snapshot.lacks_some_of(before)) {
                     snapshot.keep_missing(before, (!names.contains(&"?")).then_some(&*others));
                 }
@@ -198,7 +190,7 @@ mod tests {
     fn each_queue_has_a_time_of_its_own() {
         assert_eq!(settled(&[(0, B), (8, A), (15, A), (18, A)]), [None, Some(false), Some(false), Some(true)]);
         let queues = vec![queue("a"), Queue { vhost: "shop".to_owned(), ..queue("b") }];
-        let listed = Snapshot::new(queues, Instant::now(), None, false, Duration::ZERO);
+        let listed = Snapshot::new(queues, Instant::now(), Instant::now(), None);
         assert!(listed.queue("shop", "b").is_some() && listed.queue("shop", "a").is_none());
         assert_eq!(listed.names("shop").collect::<Vec<_>>(), ["b"]);
     }
@@ -221,20 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn lists_may_be_far_apart() {
+    fn lists_may_be_as_far_apart_as_refresh() {
         let far = [(0, A), (300, A), (600, A), (900, A)];
         let settled = |refresh, lists: &[List]| {
             let known = known_with(Duration::from_secs(refresh), lists);
             known.into_iter().map(|known| known.map(|known| known.is_settled)).collect::<Vec<_>>()
         };
-        // Because of `refresh`, or because requests are as far apart.
         assert_eq!(settled(300, &far), [false, true, true, true].map(Some));
-        assert_eq!(settled(5, &far), [false, false, true, true].map(Some));
         // A pause is a break there, too, and so is a failure.
         let stopped = [(0, A), (300, A), (901, A), (1200, A)];
         assert_eq!(settled(300, &stopped), [false, true, false, true].map(Some));
         let failed = [(0, A), (300, A), (600, None), (900, A)];
         assert_eq!(settled(300, &failed), [Some(false), Some(true), None, Some(false)]);
+        // Requests that are far apart are none: the queue may have been deleted and declared again.
+        for (refresh, seconds, is_settled) in
+            [(5, 15, true), (5, 20, true), (5, 21, false), (5, 90, false), (30, 60, true), (30, 61, false)]
+        {
+            let lists = [(0, A), (seconds, A), (2 * seconds, A)];
+            assert_eq!(settled(refresh, &lists)[1..], [Some(is_settled); 2], "{refresh} {seconds}");
+        }
         // A missing queue stays known at least until the next list.
         let lost = known_with(Duration::from_secs(3600), &[(0, A), (3600, FAILS), (7200, FAILS)]);
         assert_eq!(
@@ -244,11 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_takes_long_or_waits_for_its_turn_is_no_pause() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let slow = Snapshot::new(vec![queue("a")], start, after(50), None);
+        for (wanted, is_continued) in [(0, true), (50, true), (70, true), (71, false)] {
+            assert_eq!(slow.is_continued(after(wanted), Duration::from_secs(5)), is_continued, "{wanted}");
+        }
+    }
+
+    #[test]
     fn another_leader_begins_the_ten_seconds_again() {
         let start = Instant::now();
         let list = |seconds, node: &str, before: Option<&Snapshot>| {
             let queue = Queue { node: Some(node.to_owned()), ..queue("a") };
-            Snapshot::new(vec![queue], start + Duration::from_secs(seconds), before, true, Duration::ZERO)
+            let began = start + Duration::from_secs(seconds);
+            Snapshot::new(vec![queue], began, began, before)
         };
         let is_settled = |snapshot: &Snapshot| snapshot.queue("/", "a").unwrap().is_settled;
         let settled = list(10, "one", Some(&list(0, "one", None)));
