@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ::http::Uri;
 
-use super::url::{Url, address, host, is_loopback, is_near};
+use super::url::{Url, address, host, is_inside, is_loopback};
 
 /// The addresses of the metadata services of clouds that are not link-local: Alibaba Cloud, Azure, Oracle
 /// Cloud and AWS. They hand out credentials to every client.
@@ -71,9 +71,9 @@ impl BaseUrl {
         host(&self.0)
     }
 
-    /// Whether its host is out of the reach of proxies, see [`is_near`].
-    pub fn is_near(&self) -> bool {
-        self.0.host_str().is_some_and(is_near)
+    /// Whether its host is inside the cluster, see [`is_inside`].
+    pub fn is_inside(&self) -> bool {
+        self.0.host_str().is_some_and(is_inside)
     }
 
     /// Whether credentials cross a network without encryption on the way there.

@@ -37,14 +37,19 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || address(host).is_some_and(|address| address.is_loopback())
 }
 
-/// Whether a host, as it stands in a URL, is out of the reach of proxies: this machine, a Service of this
-/// cluster by its full name, or a private address.
+/// Whether a host, as it stands in a URL, is out of the reach of proxies: inside, or a private address.
 pub fn is_near(host: &str) -> bool {
+    is_inside(host) || address(host).is_some_and(is_private)
+}
+
+/// Whether a host, as it stands in a URL, is this machine, or a Service of this cluster by its full name. A
+/// private address may be anywhere in the network around the cluster.
+pub fn is_inside(host: &str) -> bool {
     static DOMAIN: LazyLock<String> = LazyLock::new(|| {
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         cluster_domain(&text).unwrap_or("cluster.local").to_owned()
     });
-    is_loopback(host) || is_service(host, &DOMAIN) || address(host).is_some_and(is_private)
+    is_loopback(host) || is_service(host, &DOMAIN)
 }
 
 /// The address that a host is, if it is none by name.
@@ -108,6 +113,9 @@ mod tests {
         ] {
             assert_eq!(is_service(host, "k8s.example"), is_near, "{host}");
         }
+        for host in ["localhost", "127.0.0.1", "[::1]", "a.b.svc"] {
+            assert!(is_near(host) && is_inside(host), "{host}");
+        }
         for (host, near) in [
             ("10.1.2.3", true),
             ("172.31.0.1", true),
@@ -120,7 +128,7 @@ mod tests {
             ("[2001:db8::1]", false),
             ("10.0.0.1.example.com", false),
         ] {
-            assert_eq!(is_near(host), near, "{host}");
+            assert_eq!((is_near(host), is_inside(host)), (near, false), "{host}");
         }
     }
 

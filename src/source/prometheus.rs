@@ -225,8 +225,8 @@ const SAFE_ZERO: &str = "Write … or (0 * max(up{job=\"x\"} == 1)), which is 0 
 fn may_be_shared(connection: &Values) -> bool {
     let mut urls = service::urls(connection);
     let mut headers = connection.map("headers").chain(connection.map("headerFiles"));
-    let is_near = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.is_near());
-    urls.any(|url| !is_near(url))
+    let is_inside = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.is_inside());
+    urls.any(|url| !is_inside(url))
         || headers.any(|(name, _)| name.eq_ignore_ascii_case("X-Scope-OrgID"))
         || connection.map("params").any(|(name, _)| name == "dedup")
 }

@@ -33,7 +33,8 @@ struct Broker {
     /// The name of the connection.
     name: String,
     service: Service,
-    is_near: bool,
+    /// See [`path::list_path`].
+    is_direct: bool,
     /// The lists in use, by path.
     lists: InUse<String, Lists>,
 }
@@ -45,16 +46,16 @@ impl Broker {
         let protocol = Protocol { body_max: BODY_MAX, read_error: trouble::read_error, ..Protocol::default() };
         let service = Service::open(values, context, protocol)?;
         let host = values.parsed::<BaseUrl>(URL.name)?;
-        let is_near = host.is_some_and(|base| base.is_near());
-        let is_direct = values.text("proxy").is_none_or(|proxy| proxy == "none");
+        let is_inside = host.is_some_and(|base| base.is_inside());
+        let has_no_proxy = values.text("proxy").is_none_or(|proxy| proxy == "none");
         let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
-        Ok(Self { name, service, is_near: is_near && is_direct, lists: InUse::default() })
+        Ok(Self { name, service, is_direct: is_inside && has_no_proxy, lists: InUse::default() })
     }
 
     fn vhost(&self, vhost: &str) -> Arc<Vhost> {
         let labels = [(VHOST, &*path::label(vhost)), (CONNECTION, &*self.name)].into_iter().collect();
         let identity = format!("{} {} {}/", self.service.identity(), self.name, escaped(vhost));
-        let path = path::list_path(vhost, self.is_near);
+        let path = path::list_path(vhost, self.is_direct);
         let lists = self.lists.get(path.clone(), || self.lists_at(&path));
         Arc::new(Vhost { name: vhost.to_owned(), labels, identity, lists })
     }

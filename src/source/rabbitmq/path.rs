@@ -13,15 +13,15 @@ const DEFAULT_LABEL: &str = "default";
 /// The path of the list of all queues that the user may see.
 const ALL_QUEUES: &str = "/api/queues";
 
-/// The path, at the management API, of the list that has the queues of a vhost. `is_near`: there is no
+/// The path, at the management API, of the list that has the queues of a vhost. `is_direct`: there is no
 /// foreign proxy on the way to the broker.
 ///
 /// Many proxies decode `%2F` in a path, and then RabbitMQ finds no such vhost. And no URL can have a segment
 /// `.` or `..`, not even percent-encoded. Then it is the list of all queues.
-pub(super) fn list_path(vhost: &str, is_near: bool) -> String {
+pub(super) fn list_path(vhost: &str, is_direct: bool) -> String {
     match vhost {
         "." | ".." => ALL_QUEUES.to_owned(),
-        _ if vhost.contains('/') && !is_near => ALL_QUEUES.to_owned(),
+        _ if vhost.contains('/') && !is_direct => ALL_QUEUES.to_owned(),
         _ => format!("{ALL_QUEUES}/{}", escaped(vhost)),
     }
 }
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn every_vhost_has_a_path() {
-        for (vhost, near, path) in [
+        for (vhost, is_direct, path) in [
             ("/", true, "/api/queues/%2F"),
             ("shop", true, "/api/queues/shop"),
             ("shop", false, "/api/queues/shop"),
@@ -53,7 +53,7 @@ mod tests {
             (".", true, "/api/queues"),
             ("..", true, "/api/queues"),
         ] {
-            assert_eq!(list_path(vhost, near), path, "{vhost}");
+            assert_eq!(list_path(vhost, is_direct), path, "{vhost}");
         }
     }
 

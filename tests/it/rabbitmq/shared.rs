@@ -239,6 +239,28 @@ async fn a_path_on_the_way_to_a_foreign_host_has_no_encoded_slash() {
 }
 
 #[tokio::test]
+async fn only_a_host_inside_the_cluster_gets_an_encoded_slash() {
+    crate::support::crypto();
+    for (url, connection, path) in [
+        ("http://rabbitmq.shop.svc:15672", json!({}), "/api/queues/%2F"),
+        ("http://127.0.0.1:15672", json!({}), "/api/queues/%2F"),
+        ("http://127.0.0.1:15672", json!({"proxy": "none"}), "/api/queues/%2F"),
+        ("http://rabbitmq.shop.svc:15672", json!({"proxy": "http://proxy:3128"}), "/api/queues"),
+        // A load balancer of the network around the cluster may be there.
+        ("http://10.1.2.3:15672", json!({}), "/api/queues"),
+        ("http://[fd00::1]:15672", json!({}), "/api/queues"),
+        ("https://rabbitmq.example.com", json!({}), "/api/queues"),
+        ("https://rabbitmq.example.com", json!({"proxy": "none"}), "/api/queues"),
+    ] {
+        let text = config(url, &connection, &json!({}), &[source(&json!({"queue": "orders"}))]);
+        let config = Config::parse(&text, KINDS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let opened = config.open(jiff::Timestamp::now, Endpoints::none()).unwrap().remove(0).source;
+        let Opened::One(identified) = opened else { panic!("many") };
+        assert_eq!(identified.source.upstream().unwrap().key, format!("{path} counts"), "{url}, {connection}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_that_is_not_there_is_no_zero() {
     let broker = broker(SHOP).await;
     let server = serve(&broker, &[source(&json!({"queue": "missing"})), source(&json!({"match": "orders-*"}))]).await;
