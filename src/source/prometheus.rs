@@ -220,6 +220,9 @@ fn warnings(definition: &Definition) -> Vec<String> {
 
 const SAFE_ZERO: &str = "Write … or (0 * max(up{job=\"x\"} == 1)), which is 0 only while the target is up.";
 
+/// Parameters of a querier of Thanos, which reads several stores.
+const OF_THANOS: [&str; 3] = ["dedup", "replicaLabels[]", "storeMatch[]"];
+
 /// Whether several clusters may write to this store: it is outside of the cluster, or it has tenants or
 /// replicas.
 fn may_be_shared(connection: &Values) -> bool {
@@ -228,5 +231,5 @@ fn may_be_shared(connection: &Values) -> bool {
     let is_inside = |url: &str| url.parse().is_ok_and(|url: BaseUrl| url.is_inside());
     urls.any(|url| !is_inside(url))
         || headers.any(|(name, _)| name.eq_ignore_ascii_case("X-Scope-OrgID"))
-        || connection.map("params").any(|(name, _)| name == "dedup")
+        || connection.map("params").any(|(name, _)| OF_THANOS.contains(&name))
 }

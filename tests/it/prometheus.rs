@@ -362,30 +362,43 @@ async fn series_of_another_cluster_are_an_error() {
 #[tokio::test]
 async fn a_query_that_may_surprise_is_a_warning_of_the_config() {
     let home = Home::new();
-    let config = |url: &str, entry: &str| {
+    let config = |connection: &str, entry: &str| {
         format!(
-            "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  store: {{type: prometheus, url: \"{url}\"}}\nsources:\n  - {{type: prometheus, metric: m, namespaces: [shop], {entry}}}\n"
+            "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  store: {{type: prometheus, {connection}}}\nsources:\n  - {{type: prometheus, metric: m, namespaces: [shop], {entry}}}\n"
         )
     };
-    let near = "http://prometheus.monitoring.svc:9090";
-    for (url, entry, warning) in [
-        (near, "query: sum(http_requests_total)", Some("http_requests_total is a counter")),
-        (near, "query: sum(x) or vector(0)", Some("`or vector(0)` serves 0 also while the exporter is down")),
-        (near, "query: sum(x), empty: 0", Some("`empty: 0` serves 0 also while the exporter is down")),
-        ("https://mimir.example.com", "query: x, namespaceLabel: namespace", Some("`namespaceLabel` without `only`")),
-        (near, "query: x, namespaceLabel: namespace", None),
-        (near, "query: \"sum(rate(http_requests_total[2m]))\", empty: 7", None),
+    let inside = "url: \"http://prometheus.monitoring.svc:9090\"";
+    let with = |keys: &str| format!("{inside}, {keys}");
+    let tenant = home.write("tenant", "shop");
+    let (namespaced, shared) = ("query: x, namespaceLabel: namespace", Some("`namespaceLabel` without `only`"));
+    for (connection, entry, warning) in [
+        (inside, "query: sum(http_requests_total)", Some("http_requests_total is a counter")),
+        (inside, "query: sum(x) or vector(0)", Some("`or vector(0)` serves 0 also while the exporter is down")),
+        (inside, "query: sum(x), empty: 0", Some("`empty: 0` serves 0 also while the exporter is down")),
+        (inside, namespaced, None),
+        (&with("params: {timezone: UTC}"), namespaced, None),
+        ("url: \"https://mimir.example.com\"", namespaced, shared),
+        ("url: \"http://10.1.2.3:9090\"", namespaced, shared),
+        ("urls: [\"http://127.0.0.1:9090\", \"http://10.1.2.3:9090\"]", namespaced, shared),
+        (&with("headers: {X-Scope-OrgID: shop}"), namespaced, shared),
+        (&with(&format!("headerFiles: {{x-scope-orgid: {tenant}}}")), namespaced, shared),
+        (&with("params: {dedup: \"true\"}"), namespaced, shared),
+        (&with("params: {\"replicaLabels[]\": replica}"), namespaced, shared),
+        (&with("params: {\"storeMatch[]\": \"{a=\\\"b\\\"}\"}"), namespaced, shared),
+        (&with("params: {dedup: \"true\"}, only: {cluster: prod-eu}"), namespaced, None),
+        (&with("headers: {X-Scope-OrgID: shop}"), "query: x", None),
+        (inside, "query: \"sum(rate(http_requests_total[2m]))\", empty: 7", None),
     ] {
-        let file = home.write("config.yaml", &config(url, entry));
+        let file = home.write("config.yaml", &config(connection, entry));
         let ended = home.run(&["config", "check", &file]).await;
-        assert_eq!(ended.status.code(), Some(0), "{entry}: {}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{connection}, {entry}: {}", ended.stderr);
         match warning {
             Some(warning) => {
                 let line = ended.stderr.lines().find(|line| line.contains(warning));
-                let line = line.unwrap_or_else(|| panic!("{entry}: {}", ended.stderr));
+                let line = line.unwrap_or_else(|| panic!("{connection}, {entry}: {}", ended.stderr));
                 assert!(line.starts_with(&format!("{file}:6:5: warning: ")), "{line}");
             }
-            None => assert_eq!(ended.stderr, "", "{entry}"),
+            None => assert_eq!(ended.stderr, "", "{connection}, {entry}"),
         }
     }
 }
