@@ -5,6 +5,7 @@
 //! without an [`Upstream`], so that no source can step around its rate limit and circuit breaker:
 //! `reqwest` is private to this module. Inside it, `::http` is the crate of HTTP's types.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +92,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Of a POST.
     pub body: Bytes,
+    /// The parameter of the form that limits how long the service may take, such as `timeout=900ms`. Each
+    /// attempt adds it.
+    pub time_limit: Option<&'static str>,
     /// Its turn was waited for, see [`Upstream::admit`]; another one is charged.
     pub admitted: bool,
 }
@@ -130,7 +134,8 @@ impl Request {
     /// A GET.
     pub fn get(url: Url) -> Self {
         let key = url.path().to_owned();
-        Self { method: Method::GET, url, key, headers: HeaderMap::new(), body: Bytes::new(), admitted: false }
+        let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+        Self { method, url, key, headers, body, time_limit: None, admitted: false }
     }
 
     /// A POST of a JSON document.
@@ -146,6 +151,16 @@ impl Request {
     fn post(url: Url, content_type: &'static str, body: String) -> Self {
         let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
         Self { method: Method::POST, headers, body: body.into(), ..Self::get(url) }
+    }
+
+    /// As it is sent by an attempt with this deadline. The service gives up shortly before depthgauge does, so
+    /// that its answer says that it takes too long: the service is well.
+    fn limited(&self, by: Instant) -> Cow<'_, Self> {
+        let Some(parameter) = self.time_limit else { return Cow::Borrowed(self) };
+        let left = by.saturating_duration_since(Instant::now()) * 9 / 10;
+        let limit = format!("&{parameter}={}ms", left.as_millis().max(1));
+        let body = [&*self.body, limit.as_bytes()].concat().into();
+        Cow::Owned(Self { body, ..self.clone() })
     }
 }
 
@@ -239,7 +254,8 @@ impl Client {
         by: Instant,
     ) -> Result<Response, Failure<A::Error>> {
         let mut id = self.protocol.request_id.and_then(|id| id.make).map(|make| make());
-        let sent = tokio::time::timeout_at(by, self.exchange(request, auth, credential, &mut id)).await;
+        let request = request.limited(by);
+        let sent = tokio::time::timeout_at(by, self.exchange(&request, auth, credential, &mut id)).await;
         let result = sent.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
         result.map_err(|failure| match failure {
             Failure::Http(Error { fault, .. }) => Failure::Http(Error { fault, request_id: id }),

@@ -144,12 +144,10 @@ impl Connection for Store {
 
 impl Query {
     async fn items(&self, by: Instant) -> Result<Items, SourceError> {
-        // Without `time`, because the clock of the service applies. It gives up shortly before depthgauge does,
-        // so that its answer says that the query takes too long: the service is well.
-        let left = by.saturating_duration_since(Instant::now());
-        let timeout = format!("{}ms", (left * 9 / 10).as_millis().max(1));
-        let form = [("query", &*self.query), ("timeout", &*timeout), ("partial_response", "false")];
-        let response = self.store.service.post_form(PATH, &self.identity, &form, by).await;
+        // Without `time`, because the clock of the service applies.
+        let parameters = [("query", &*self.query), ("partial_response", "false")];
+        let form = service::FormBody { parameters: &parameters, time_limit: Some("timeout") };
+        let response = self.store.service.post_form(PATH, &self.identity, form, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.query, &failure))?;
         let points = self.points(&response)?;
         self.rules.items(points, "the query returns no series")

@@ -68,13 +68,22 @@ struct Target {
     client: Client,
 }
 
+/// What is posted.
+#[derive(Clone, Copy)]
+pub struct FormBody<'c> {
+    /// Its parameters.
+    pub parameters: &'c [(&'c str, &'c str)],
+    /// See [`Request::time_limit`].
+    pub time_limit: Option<&'static str>,
+}
+
 /// A request to any of the URLs.
 #[derive(Clone, Copy)]
 struct Call<'c> {
     path: &'c str,
     key: &'c str,
     query: &'c [(&'c str, &'c str)],
-    form: Option<&'c [(&'c str, &'c str)]>,
+    form: Option<FormBody<'c>>,
     accept: Option<&'static str>,
     /// [`Request::admitted`]
     admitted: bool,
@@ -121,13 +130,7 @@ impl Service {
 
     /// The same as [`Self::get`] as a POST of `application/x-www-form-urlencoded`. The service must take it
     /// as a read, because it may be sent more than once.
-    pub async fn post_form(
-        &self,
-        path: &str,
-        key: &str,
-        form: &[(&str, &str)],
-        by: Instant,
-    ) -> Result<Response, Failure> {
+    pub async fn post_form(&self, path: &str, key: &str, form: FormBody<'_>, by: Instant) -> Result<Response, Failure> {
         self.send(Call { path, key, query: &[], form: Some(form), accept: self.accept, admitted: true }, by).await
     }
 
@@ -223,7 +226,9 @@ impl Inner {
         let url = self.targets[index].base.at(call.path, params.chain(call.query.iter().copied()));
         let mut request = match call.form {
             None => Request::get(url),
-            Some(form) => Request::post_form(url, encoded(form.iter().copied())),
+            Some(FormBody { parameters, time_limit }) => {
+                Request { time_limit, ..Request::post_form(url, encoded(parameters.iter().copied())) }
+            }
         };
         self.add_headers(&mut request, call.accept);
         let key = key_of(&request.url, call.key);

@@ -2,13 +2,14 @@
 //! front of a stand-in, what is requested, and answers that Thanos, Mimir and VictoriaMetrics give.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::client::{Served, values_path};
-use crate::support::double::Double;
+use crate::support::double::{Double, Received};
 use crate::support::eventually;
 use crate::support::program::Home;
 use crate::support::prometheus::Prometheus;
@@ -212,13 +213,55 @@ async fn one_query_serves_every_request() {
     assert_eq!((&*received[0].method, &*received[0].target), ("POST", "/prefix/api/v1/query?dedup=true"));
     assert_eq!(received[0].header("content-type"), "application/x-www-form-urlencoded");
     assert_eq!(received[0].header("x-scope-orgid"), "a|b");
-    let parameters: Vec<(&str, &str)> = received[0].body.split('&').map(|pair| pair.split_once('=').unwrap()).collect();
-    let names: Vec<&str> = parameters.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["query", "timeout", "partial_response"]);
-    assert_eq!(parameters[0].1, "sum%20by%20%28service%29%20%28a%7Bb%3D%22c%22%7D%29%20%2B%201");
-    let timeout: u64 = parameters[1].1.strip_suffix("ms").unwrap().parse().unwrap();
+    let query = "query=sum%20by%20%28service%29%20%28a%7Bb%3D%22c%22%7D%29%20%2B%201&partial_response=false";
+    assert!(received[0].body.starts_with(&format!("{query}&timeout=")), "{}", received[0].body);
+    let timeout = timeout_of(&received[0]);
     assert!((10_000..=18_000).contains(&timeout), "{timeout}");
-    assert_eq!(parameters[2].1, "false");
+}
+
+/// The milliseconds that a query may take.
+fn timeout_of(request: &Received) -> u64 {
+    let (_, timeout) = request.body.rsplit_once("&timeout=").unwrap();
+    timeout.strip_suffix("ms").unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_url_and_a_retry_have_the_time_that_is_left() {
+    const SLOW: Duration = Duration::from_secs(1);
+    let good = vector(&[(json!({}), "3")]).to_string();
+    for is_retry in [false, true] {
+        let (answer, gate) = std::sync::mpsc::channel::<()>();
+        let (gate, requests, value) = (std::sync::Mutex::new(gate), AtomicUsize::new(0), good.clone());
+        // The first request is refused when the test says so.
+        let first = Double::start(None, move |_| match requests.fetch_add(1, Relaxed) {
+            0 => {
+                gate.lock().unwrap().recv().unwrap();
+                (503, "busy".to_owned())
+            }
+            _ => (200, value.clone()),
+        })
+        .await;
+        let value = good.clone();
+        let second = Double::start(None, move |_| (200, value.clone())).await;
+        let urls = [&first, &second].map(|double| format!("http://{}", double.address));
+        let connection = match is_retry {
+            true => store(&urls[0]),
+            false => json!({"store": {"type": "prometheus", "urls": urls}}),
+        };
+        let server = serve(connection, &[json!({"metric": "requests", "query": "a"})], "60s", "60s").await;
+        let began = Instant::now();
+        let release = async {
+            eventually("a slow answer", async || (began.elapsed() > SLOW && first.count() == 1).then_some(())).await;
+            answer.send(()).unwrap();
+        };
+        let (served, ()) = tokio::join!(get(&server, "shop", "requests", ""), release);
+        assert_eq!(served, Ok(vec!["3".to_owned()]));
+        let before = first.received().remove(0);
+        let after = if is_retry { first.last() } else { second.last() };
+        // Nine tenths of a second less, and a bit because the first one takes a moment to be sent.
+        let (before, after) = (timeout_of(&before), timeout_of(&after));
+        assert!(after + 700 < before, "{is_retry}: {before} and then {after}");
+    }
 }
 
 #[tokio::test]
