@@ -144,6 +144,38 @@ async fn rates_are_read_while_they_are_requested() {
 }
 
 #[tokio::test]
+async fn rates_are_not_read_when_they_are_no_longer_requested() {
+    let broker = broker(&[("/", "orders", 3)]).await;
+    let timing = json!({"refresh": "20ms", "idleAfter": "3s"});
+    let url = format!("http://{}", broker.address);
+    let server = Server::start(&config(&url, &json!({}), &timing, &[source(&json!({"queue": "orders"}))])).await;
+    let lists = || {
+        let (rates, counts): (Vec<_>, Vec<_>) =
+            targets(&broker).into_iter().partition(|target| target.contains("msg_rates_age="));
+        (rates.len(), counts.len())
+    };
+    let began = Instant::now();
+    // A second request, more than a second after the first, begins reads without requests.
+    eventually("two requests", async || {
+        assert_eq!(values(&server, "rabbitmq_queue_publish_rate", "queue=orders").await, one("3"));
+        (began.elapsed() > Duration::from_millis(1500)).then_some(())
+    })
+    .await;
+    let (before, _) = lists();
+    eventually("rates without a request", async || (lists().0 > before + 5).then_some(())).await;
+    let mut last = lists();
+    eventually("counts without rates", async || {
+        assert_eq!(length(&server, "queue=orders").await, one("3"));
+        let now = lists();
+        if now.0 > last.0 {
+            last = now;
+        }
+        (now.1 > last.1 + 50).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_item_has_the_labels_of_its_queue() {
     let broker = broker(&[("/", "My Queue", 3)]).await;
     let server = serve(&broker, &[source(&json!({"queue": "My Queue"}))]).await;

@@ -12,6 +12,8 @@ async fn each_type_is_on_the_wire() {
     let (user, password) = (files.write("user", "jo\n"), files.write("password", "p:ä/1\r\n"));
     let (uri, token) = (files.write("uri", "amqp://jo:p%3A%C3%A4%2F1@broker:5672/%2F\n"), files.write("token", "t0k"));
     let value = files.write("value", "s3 cr+t\n");
+    // `host` of KEDA, whose last segment is the vhost.
+    let of_api = files.write("of-api", "http://jo:p%3A%C3%A4%2F1@broker:15672/shop");
     // printf 'jo:p:ä/1' | base64
     let basic = ("authorization", "Basic am86cDrDpC8x");
     for (keys, header, target) in [
@@ -20,6 +22,7 @@ async fn each_type_is_on_the_wire() {
         (format!("auth: {{type: basic, username: jo, passwordFile: {password}}}"), basic, "/page?q=a%20b"),
         (format!("auth: {{type: basic, usernameFile: {user}, passwordFile: {password}}}"), basic, "/page?q=a%20b"),
         (format!("auth: {{type: basic, uriFile: {uri}}}"), basic, "/page?q=a%20b"),
+        (format!("auth: {{type: basic, uriFile: {of_api}}}"), basic, "/page?q=a%20b"),
         (format!("auth: {{type: bearer, tokenFile: {token}}}"), ("authorization", "Bearer t0k"), "/page?q=a%20b"),
         (
             format!("auth: {{type: header, name: X-Api-Key, valueFile: {value}}}"),

@@ -40,12 +40,19 @@ async fn a_client_certificate_goes_with_any_auth() {
     let ca = files.write("ca.pem", &authority.pem);
     let both = files.write("both.pem", &format!("{certificate}{key}"));
     let (certificate, key) = (files.write("tls.crt", &certificate), files.write("tls.key", &key));
-    let token = files.write("token", "t0k");
+    let secret = files.write("secret", "t0k");
     let url = format!("url: \"https://{}\"", double.address);
     for tls in [format!("certFile: {certificate}, keyFile: {key}"), format!("certFile: {both}")] {
-        let keys = format!("{url}, tls: {{caFile: {ca}, {tls}}}, auth: {{type: bearer, tokenFile: {token}}}");
-        assert_eq!(read(&*open(&keys)).await.unwrap(), "7", "{keys}");
-        assert_eq!(double.last().header("authorization"), "Bearer t0k");
+        for (auth, sent) in [
+            ("type: none".to_owned(), ""),
+            (format!("type: bearer, tokenFile: {secret}"), "Bearer t0k"),
+            // printf 'jo:t0k' | base64
+            (format!("type: basic, username: jo, passwordFile: {secret}"), "Basic am86dDBr"),
+        ] {
+            let keys = format!("{url}, tls: {{caFile: {ca}, {tls}}}, auth: {{{auth}}}");
+            assert_eq!(read(&*open(&keys)).await.unwrap(), "7", "{keys}");
+            assert_eq!(double.last().header("authorization"), sent, "{keys}");
+        }
     }
     let error = read(&*open(&format!("{url}, tls: {{caFile: {ca}}}"))).await.unwrap_err();
     assert_eq!(error.cause, "TLS handshake failed");
