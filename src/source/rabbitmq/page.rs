@@ -36,9 +36,12 @@ pub(super) struct Queue {
     pub(super) kind: Option<String>,
     #[serde(default, deserialize_with = "short")]
     pub(super) state: Option<String>,
-    /// Where its leader is. Only in totals mode.
+    /// Where it is. Only in totals mode, and not of a quorum queue.
     #[serde(default, deserialize_with = "short")]
     pub(super) node: Option<String>,
+    /// Where the leader of a quorum queue is. Only in totals mode.
+    #[serde(default, deserialize_with = "short")]
+    pub(super) leader: Option<String>,
     #[serde(default)]
     pub(super) messages_ready: Field,
     #[serde(default)]

@@ -46,6 +46,11 @@ pub(super) enum Unknown {
 // === impl Queue ===
 
 impl Queue {
+    /// Whether it has the same leader as before.
+    pub(super) fn is_led_as(&self, before: &Self) -> bool {
+        (&self.node, &self.leader) == (&before.node, &before.leader)
+    }
+
     fn not_running(&self) -> Option<&'static str> {
         NOT_RUNNING.iter().copied().find(|state| self.state.as_deref() == Some(*state))
     }
