@@ -38,12 +38,12 @@ Examples:
 pub(super) struct Args {
     /// Shell
     #[arg(value_enum)]
-    shell: Shell,
+    shell: Script,
 }
 
-/// For what a script is.
+/// The scripts that there are.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Shell {
+enum Script {
     /// Bash
     Bash,
     /// Elvish
@@ -78,10 +78,10 @@ impl Args {
     }
 }
 
-// === impl Shell ===
+// === impl Script ===
 
-impl Shell {
-    /// What writes its script, and the program that the script runs.
+impl Script {
+    /// What writes it, and the program that it runs.
     fn completer(self) -> (&'static dyn EnvCompleter, &'static str) {
         match self {
             Self::Bash => (&Bash, PROGRAM),
