@@ -168,7 +168,8 @@ async fn the_version_of_the_program_needs_no_cluster() {
 #[tokio::test]
 async fn the_demo_shows_the_main_job_and_its_curl_line_works_as_printed() {
     let home = Home::new();
-    let mut demo = home.start(&["demo", "--for", "5s"]);
+    // The burst is in the fourth second.
+    let mut demo = home.start(&["demo", "--for", "10s"]);
     let head = demo.said("OCI Queue emulator on ").await;
     assert!(head.contains("an HPA for 2 messages per replica"), "{head}");
     let page = format!("http://{}", demo.said("  http://").await);
