@@ -340,8 +340,8 @@ fn bearer(request: &Parts) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Whom a limit counts for this user. Service accounts of a namespace are counted together: who may create one
-/// may create many.
+/// The owner that limits charge for a user. Service accounts of a namespace share one, because a client that may
+/// create one may create many.
 fn owner(user: &str) -> &str {
     const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
     let account = user.strip_prefix(SERVICE_ACCOUNT).and_then(|account| account.split_once(':'));

@@ -43,10 +43,18 @@ mod wire;
 
 /// Of every command.
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line; 3 the cluster or the source can't be reached.";
-/// Flags that other commands have: a command, the flag that it has not, and why.
+/// Flags that only other commands have: the command, the flag, and why it is missing.
 const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 2] = [
-    ("get", ["-A", "--all-namespaces"], "get reads a metric as the HPAs of one namespace do: name it with -n"),
-    ("check", ["-n", "--namespace"], "check checks all namespaces: for the HPAs of one, use depthgauge explain -n"),
+    (
+        "get",
+        ["-A", "--all-namespaces"],
+        "get reads a metric as the HPAs of one namespace do: name the namespace with -n",
+    ),
+    (
+        "check",
+        ["-n", "--namespace"],
+        "check checks all namespaces: for the HPAs of one namespace, use depthgauge explain -n NAMESPACE",
+    ),
 ];
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
@@ -100,7 +108,8 @@ enum Command {
 
 impl Cli {
     /// Parses the command line; ends the process with usage when asked to, or when it is wrong.
-    /// As a plugin of kubectl the usage is what is typed there. Where a shell asks for candidates, prints them instead.
+    /// As a plugin of kubectl the usage is what is typed there. If a shell requests candidates, prints them
+    /// instead.
     pub fn of_process() -> Self {
         completion::answer();
         let mut command = help::grouped(Self::command());
@@ -218,7 +227,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// The error of a flag that another command has says why this command has not.
+/// Replaces clap's error about a flag that only other commands have.
 fn explained(error: clap::Error, command: Option<&str>) -> clap::Error {
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return error };
     let is_it = |of: &str, flags: &[&str]| Some(of) == command && flags.contains(&unknown.as_str());

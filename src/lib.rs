@@ -112,7 +112,7 @@
 //!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
 //!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in our words
 //!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
-//!                      numbers in JSON; its errors; pure
+//!                      numbers in JSON; its errors; pure; http_json/json_path/unsupported.rs: what of a JSONPath is refused
 //!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
 //!   source/scrape.rs   the metrics of all pods of a Service; scrape/{reading,counter,fleet}.rs: the selected series of one; the rate of a
 //!                      counter; the numbers of all pods; scrape/{keys,trouble}.rs: its keys; its errors; pure
@@ -160,7 +160,7 @@
 //!   zero/{scheduler,reconciler}.rs   all HPAs and when each is due; one of them
 //!   zero/cooldown.rs   how long its cooldown has lasted, by a clock that nobody sets
 //!   zero/{values,scale}.rs   what its metrics read; its workload's scale subresource
-//!   zero/{objects,kinds,calls}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails
+//!   zero/{objects,kinds,calls,breaker}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails; when few are made
 //!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
 //!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero

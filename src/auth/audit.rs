@@ -87,7 +87,7 @@ struct Times {
 
 struct Second {
     began: Instant,
-    /// Whom each line is charged to.
+    /// The owner of each line.
     written: Vec<Charged>,
     left_out: u32,
 }

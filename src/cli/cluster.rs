@@ -56,7 +56,7 @@ pub(super) struct Route {
 // === impl Route ===
 
 impl Route {
-    /// Never by `~/.kube/config`: a server must not start with a person's rights by accident.
+    /// Does not use `~/.kube/config`: a server must not get a user's rights by accident.
     pub(super) async fn of_server(named: Option<PathBuf>) -> Result<Self> {
         let (config, proxy) = match kubeconfig(named)? {
             Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,

@@ -17,7 +17,7 @@ mod kubectl;
 
 use kubectl::Kubectl;
 
-/// Its value is the shell that asks for candidates.
+/// Its value is the shell that requests candidates.
 const VARIABLE: &str = "DEPTHGAUGE_COMPLETE";
 const PROGRAM: &str = "depthgauge";
 const SHELLS: Shells<'_> = Shells(&[&Bash, &Elvish, &Fish, &Powershell, &Zsh, &Kubectl]);
@@ -27,12 +27,14 @@ Examples:
   source <(depthgauge completion bash)
   source <(depthgauge completion zsh)
   depthgauge completion fish | source
-  depthgauge completion kubectl > /usr/local/bin/kubectl_complete-depthgauge";
+  depthgauge completion kubectl > /usr/local/bin/kubectl_complete-depthgauge
+  chmod +x /usr/local/bin/kubectl_complete-depthgauge";
 
 /// Generate shell completion
 ///
-/// Metrics, selectors, namespaces, HPAs and contexts are completed from the cluster and the kubeconfig. `kubectl`
-/// is the script with which kubectl completes `kubectl depthgauge`. It must be executable.
+/// Metrics, selectors, namespaces, HPAs and contexts are completed from the cluster, the kubeconfig or --config.
+/// SHELL kubectl prints the script that completes `kubectl depthgauge`. Save it as kubectl_complete-depthgauge in a
+/// directory of PATH, and make it executable.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -55,11 +57,11 @@ enum Script {
     PowerShell,
     /// Z shell
     Zsh,
-    /// The plugin of kubectl
+    /// kubectl, for its plugin depthgauge
     Kubectl,
 }
 
-/// Prints the candidates and ends the process, if a shell asks for them.
+/// Prints the candidates and ends the process, if a shell requests them.
 pub(super) fn answer() {
     let command = || candidates::with_values(help::grouped(Cli::command()));
     CompleteEnv::with_factory(command).var(VARIABLE).shells(SHELLS).complete();

@@ -7,10 +7,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 static SOCKETS: OnceLock<Semaphore> = OnceLock::new();
 
-/// From now on at most so many requests are in flight, and a connection ends with its request. To be called before
-/// a client is made, and once.
+/// Limits the requests in flight to this number, and closes each connection after its request. Call it once, before
+/// a client is made.
 pub fn limit(requests: usize) {
-    // A second limit is none.
+    // A second call has no effect.
     let _ = SOCKETS.set(Semaphore::new(requests));
 }
 

@@ -154,8 +154,8 @@ impl Source for Scheduled {
     }
 }
 
-/// Keys for what can't happen, because a read can't fail and brings one number. And a time at which a window would
-/// begin and end: no order of the two is right.
+/// Keys that have no effect, because a read can't fail and brings one number, and a time that `start` and `end` have
+/// in common.
 fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
     let mut conflicts = chosen::without_effect(
         entry,

@@ -1,9 +1,8 @@
-//! Whether kube-apiserver is in trouble, from how calls to it ended. Pure.
+//! Whether most calls to kube-apiserver fail. Pure.
 //!
-//! Failures in a row, those of all namespaces together, open the breaker, and a success closes it. While
-//! it is open, a namespace that has failed makes a call from time to time, and one that hasn't is not
-//! limited. So a namespace whose calls all fail, such as by a server of its own that hangs, delays no
-//! other: a success of another one closes the breaker, and each has its own turns.
+//! Consecutive failures of all namespaces together open the breaker, and a success closes it. While it is open, a
+//! namespace that has failed makes a call from time to time. Other namespaces are not limited. So a namespace whose
+//! calls all fail, for example because its own server hangs, delays no other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +56,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// A call has failed, and it was not the call's fault.
+    /// A call failed because of kube-apiserver.
     pub(super) fn failed(&mut self, namespace: &Namespace, why: Arc<str>, now: Instant) {
         self.streak = self.streak.saturating_add(1);
         // Older ones refuse nothing, so there are never more than namespaces in use.

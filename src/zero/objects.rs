@@ -193,7 +193,7 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
     };
     let written = item["value"].as_str().unwrap_or_default();
     let sum = Quantity::parse(written).ok_or_else(|| format!("its value is {written:?}, which is not a number"))?;
-    // As for a metric that we serve: 0 is 0, and below it nobody knows what is meant.
+    // As for a metric that depthgauge serves: the meaning of a negative value is unknown.
     if sum < Quantity::ZERO {
         return Err(format!("its value is {written}, which is negative: correct it at its source or adapter"));
     }
@@ -209,9 +209,8 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
 // === impl Readings ===
 
 impl Readings {
-    /// Asks for those of `hpa` that are due and are not being asked for. Waits for an answer only where
-    /// there is none that can be used, at first and after a time without looks, and a cooldown would end
-    /// for it; not for longer than a call takes, which may have to wait for others of its namespace.
+    /// Requests those of `hpa` that are due and have no call under way. Above zero it waits for a first or too
+    /// old value, for at most [`CALL_TIMEOUT`].
     pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
         let mut wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
         // Who is not to be scaled whatever they read needs none.
@@ -228,7 +227,7 @@ impl Readings {
         }
         if hpa.memory.asleep_since.is_none() {
             let unusable = self.0.values_mut().filter(|reading| !reading.is_usable());
-            // If it is late, the next look takes it.
+            // If it is late, the next reconcile takes it.
             _ = timeout(CALL_TIMEOUT, join_all(unusable.map(Reading::ended))).await;
         }
     }

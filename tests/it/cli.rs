@@ -255,8 +255,9 @@ async fn the_demo_ends_in_order_when_it_is_asked_to() {
 #[tokio::test]
 async fn flags_for_namespaces_that_a_command_does_not_have_are_explained() {
     let home = Home::new();
-    let of_get = "error: get reads a metric as the HPAs of one namespace do: name it with -n";
-    let of_check = "error: check checks all namespaces: for the HPAs of one, use depthgauge explain -n";
+    let of_get = "error: get reads a metric as the HPAs of one namespace do: name the namespace with -n";
+    let of_check =
+        "error: check checks all namespaces: for the HPAs of one namespace, use depthgauge explain -n NAMESPACE";
     for (command, error) in [
         (&["get", "oci_queue_length", "-A"][..], of_get),
         (&["-v", "get", "--all-namespaces"], of_get),

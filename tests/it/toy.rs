@@ -375,7 +375,7 @@ async fn a_table_has_the_items_that_are_known_beside_one_that_is_not() {
         };
         table["rows"].as_array().unwrap_or_else(|| panic!("{table}")).iter().map(cells).collect()
     };
-    // Nobody knows whether their sum is above the threshold.
+    // Their sum is unknown, so the activation does not apply.
     assert_eq!(rows("").await, [["toys", "red", "2"], ["toys", "blue", "3"], ["toys", "grey", "?"]]);
     assert_eq!(rows("colour=red").await, [["toys", "red", "0"]]);
     let none = client.get(&format!("{PREFIX}/namespaces/shop/toys?labelSelector=colour%3Dgrey")).await;

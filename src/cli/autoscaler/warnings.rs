@@ -93,19 +93,18 @@ fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
     let is_other = !written.is_empty() && written != kind;
     let by_field = || {
         format!(
-            "{title} has a target of type {written} that sets {field}, and the HPA controller goes by the field: it counts as type {kind}"
+            "{title} has a target of type {written} that sets {field}. The HPA controller uses the field, so the target counts as type {kind}"
         )
     };
-    let multiplies =
-        "which multiplies the ready pods by the backlog at each sync, up to maxReplicas or down to minReplicas";
+    let multiplies = "At each sync it multiplies the ready pods by the backlog divided by the target, up to maxReplicas or down to minReplicas";
     let text = match (kind == "Value" && question.is_depth(), is_other) {
         (true, false) => format!(
-            "{title} has a target of type Value, {multiplies}: for a queue's depth use AverageValue, the messages for each pod"
+            "{title} has a target of type Value. {multiplies}. For a queue's depth use AverageValue, the messages for each pod"
         ),
         (true, true) => {
-            format!("{}, {multiplies}; for a queue's depth write averageValue instead of value", by_field())
+            format!("{}. {multiplies}. For a queue's depth, write averageValue instead of value", by_field())
         }
-        (false, true) => format!("{}; write type: {kind}", by_field()),
+        (false, true) => format!("{}. Write type: {kind}", by_field()),
         (false, false) => return None,
     };
     Some(Finding::warn(text))

@@ -1,5 +1,5 @@
-//! The values that are completed from a cluster or a kubeconfig. What can't be read completes nothing, without a
-//! word: it would stand between what is being typed.
+//! Values that are completed from a cluster, a kubeconfig or a config. A failure completes nothing and prints
+//! nothing, because its text would appear in the line that is typed.
 
 use std::env;
 use std::ffi::OsStr;

@@ -9,7 +9,7 @@ use crate::http::sockets;
 const PLENTY: u64 = 16 << 10;
 /// The listeners need 256 and 64, and sources several hundred.
 const ENOUGH: u64 = 1024;
-/// What requests to sources leave: the listeners' connections, and what is open all the time, such as connections to
+/// Descriptors that requests to sources must not use: the listeners' connections, and what is open all the time, such as connections to
 /// kube-apiserver.
 const RESERVE: u64 = 256 + 64 + 40;
 /// What a request may need: both IP families are tried at once.

@@ -145,7 +145,7 @@ fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
         return serde_json::from_slice(body).map_err(|error| trouble::invalid("JSON", &json_fault(&error)));
     }
     let options = serde_saphyr::options! {
-        // JSON has no such numbers. One that is not read is in the way of none that is.
+        // JSON has no such numbers. As texts, they don't make the rest of the document invalid.
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },
     };

@@ -202,8 +202,8 @@ mod tests {
             assert!(error.contains("more than once"), "{error}");
         }
         for (text, what) in [
-            ("$.a[?count(@.b) == 0].c", "count(), which is not supported; there is length, value, match and search"),
-            ("$.a[?nin(@.b, $.c)].d", "nin(), which is no function of JSONPath (RFC 9535)"),
+            ("$.a[?count(@.b) == 0].c", "count(), which is not supported: use length, value, match or search"),
+            ("$.a[?nin(@.b, $.c)].d", "nin(), which is not a function of JSONPath (RFC 9535)"),
             ("$.a[?@[?@.x > 1]].y", "a filter right after `@`, which is not supported"),
         ] {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));

@@ -14,7 +14,7 @@ pub(super) fn of(value: &Value) -> Option<Number> {
     }
 }
 
-/// A number that YAML has and JSON has not, in the one way that the decoder writes it.
+/// A number that only YAML has, in the form that the decoder writes.
 fn non_finite(text: &str) -> Option<Number> {
     Number::parse(match text {
         ".nan" => "NaN",

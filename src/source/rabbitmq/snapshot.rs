@@ -18,10 +18,10 @@ use super::page::Queue;
 /// How long a queue must have been listed until a 0 counts. RabbitMQ 3.10 reports a false 0 up to 9 s after a
 /// queue was declared.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// Reads had stopped when none was wanted for longer than this: a queue may have been deleted and declared again
-/// meanwhile. The HPA controller requests a metric every 15 s.
+/// Reads count as stopped if none was wanted for longer than this and for longer than [`STOPPED`] × `refresh`. A
+/// queue may have been deleted and declared again meanwhile. The HPA controller requests a metric every 15 s.
 const PAUSE_MAX: Duration = Duration::from_secs(20);
-/// And for longer than so many times `refresh`.
+/// See [`PAUSE_MAX`].
 const STOPPED: u32 = 2;
 /// How long a missing queue stays known while no other list can be read. Clients may declare and delete queues
 /// all the time, so there must be an end.

@@ -78,7 +78,7 @@ const KEYS: &[Key] = &[
     Key::new(
         "maxInFlight",
         Shape::Count(IN_FLIGHT_MAX),
-        "The most reads in flight at the namespace. One Kubernetes namespace gets half of them, and so do all lists together.",
+        "The most reads of this connection in flight. One Kubernetes namespace gets half of them, and so do all lists together.",
     )
     .default("8"),
 ];

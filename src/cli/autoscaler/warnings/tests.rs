@@ -76,16 +76,16 @@ fn each_fault_is_said_once_with_its_remedy() {
     metrics.push(json!({"type": "Resource", "resource": {"name": "cpu"}}));
     for (object, zero, text) in [
         (&unnamed, true, "names no queue: it is the sum over every queue that fits and that namespace shop may read"),
-        (&value, true, "has a target of type Value, which multiplies"),
+        (&value, true, "has a target of type Value. At each sync it multiplies"),
         (
             &other_field,
             true,
-            "has a target of type AverageValue that sets value, and the HPA controller goes by the field: it counts as type Value",
+            "has a target of type AverageValue that sets value. The HPA controller uses the field, so the target counts as type Value",
         ),
         (
             &other_type,
             true,
-            "has a target of type Value that sets averageValue, and the HPA controller goes by the field: it counts as type AverageValue",
+            "has a target of type Value that sets averageValue. The HPA controller uses the field, so the target counts as type AverageValue",
         ),
         (
             &invalid,
@@ -106,21 +106,21 @@ fn each_fault_is_said_once_with_its_remedy() {
 fn a_target_of_type_value_is_a_warning_for_the_depth_of_a_queue_only() {
     let resources = ["rps", "oci_queue_length"].map(|name| json!({"name": name, "categories": ["depthgauge"]}));
     let ours = super::super::Metrics::of(&json!({ "resources": resources }));
-    let (multiplies, counts_as) = ("which multiplies the ready pods", "and the HPA controller goes by the field");
+    let (multiplies, counts_as) = ("it multiplies the ready pods", "The HPA controller uses the field");
     for (metric, target, words) in [
         ("oci_queue_length", json!({"type": "Value", "value": "2"}), &[multiplies][..]),
         ("rabbitmq_queue_ready", json!({"value": "2"}), &[multiplies]),
         ("oci_queue_length", json!({"type": "AverageValue", "value": "2"}), &[counts_as, multiplies]),
-        ("oci_queue_length", json!({"type": "Value", "averageValue": "2"}), &[counts_as, "; write type: AverageValue"]),
+        ("oci_queue_length", json!({"type": "Value", "averageValue": "2"}), &[counts_as, ". Write type: AverageValue"]),
         ("oci_queue_size_bytes", json!({"type": "Value", "value": "2"}), &[]),
         ("rps", json!({"type": "Value", "value": "2"}), &[]),
         ("rps", json!({"value": "2"}), &[]),
         (
             "rps",
             json!({"type": "AverageValue", "value": "2"}),
-            &[counts_as, "it counts as type Value; write type: Value"],
+            &[counts_as, "the target counts as type Value. Write type: Value"],
         ),
-        ("rps", json!({"type": "Value", "averageValue": "2"}), &[counts_as, "; write type: AverageValue"]),
+        ("rps", json!({"type": "Value", "averageValue": "2"}), &[counts_as, ". Write type: AverageValue"]),
     ] {
         let mut object = good("a");
         let external = &mut object["spec"]["metrics"][0]["external"];

@@ -1,12 +1,12 @@
-//! What the library that evaluates a JSONPath takes, and evaluates in another way than RFC 9535. Such a path
-//! would match another value without an error. Pure.
+//! Paths that the library evaluates differently from RFC 9535. Without an error, they would match another value.
+//! Pure.
 
 use jsonpath_rust::parser::model::{
     Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Segment, Selector, Test, TestFunction,
 };
 
 /// The functions of the RFC whose results are right.
-const FUNCTIONS: &str = "there is length, value, match and search";
+const FUNCTIONS: &str = "use length, value, match or search";
 
 /// What of a path is not supported, as it continues an error message.
 pub(super) fn in_query(query: &JpQuery) -> Option<String> {
@@ -40,7 +40,7 @@ fn in_filter(filter: &Filter) -> Option<String> {
         Filter::Atom(FilterAtom::Test { expr, .. }) => match &**expr {
             // Never true. The RFC has no such test either.
             Test::Function(function) if function.is_comparable() => {
-                Some("a function that is compared with nothing: its result is a value, and no condition".to_owned())
+                Some("a function without a comparison: its result is a value and not a condition".to_owned())
             }
             test => in_test(test),
         },
@@ -59,9 +59,10 @@ fn in_comparison(comparison: &Comparison) -> Option<String> {
 fn in_test(test: &Test) -> Option<String> {
     match test {
         // It is applied to the item itself, and not to the values in it.
-        Test::RelQuery(segments) if segments.first().is_some_and(has_filter) => {
-            Some("a filter right after `@`, which is not supported: name the member that it is for".to_owned())
-        }
+        Test::RelQuery(segments) if segments.first().is_some_and(has_filter) => Some(
+            "a filter right after `@`, which is not supported: name a member first, as in `@.jobs[?@.x > 1]`"
+                .to_owned(),
+        ),
         Test::RelQuery(segments) => in_segments(segments),
         Test::AbsQuery(query) => in_query(query),
         Test::Function(function) => in_function(function),
@@ -75,10 +76,10 @@ fn has_filter(segment: &Segment) -> bool {
 fn in_function(function: &TestFunction) -> Option<String> {
     match function {
         TestFunction::Custom(name, _) => {
-            Some(format!("{name}(), which is no function of JSONPath (RFC 9535); {FUNCTIONS}"))
+            Some(format!("{name}(), which is not a function of JSONPath (RFC 9535): {FUNCTIONS}"))
         }
         // Of no nodes, it is nothing instead of 0.
-        TestFunction::Count(_) => Some(format!("count(), which is not supported; {FUNCTIONS}")),
+        TestFunction::Count(_) => Some(format!("count(), which is not supported: {FUNCTIONS}")),
         TestFunction::Length(argument) => in_argument(argument),
         TestFunction::Value(argument) => in_argument(argument),
         TestFunction::Search(left, right) | TestFunction::Match(left, right) => {
