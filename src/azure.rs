@@ -108,11 +108,6 @@ impl Client {
         self.auth.principal()
     }
 
-    /// What the host resolves to, for an answer that did not come in time. `None` if it is not known at once.
-    pub async fn reach(&self) -> Option<Reach> {
-        Reach::of(self.endpoint.url(), Instant::now()).await
-    }
-
     /// A queue or subscription. Its turn was waited for.
     pub async fn entity(&self, path: &EntityPath, by: Instant) -> Result<Entity, Error> {
         match self.get(&path.to_string(), String::new(), true, by).await? {
@@ -156,7 +151,8 @@ impl Client {
         };
         let reach = match &error.met().fault {
             Fault::Unreachable(Unreachable::NoSuchHost, _) => None,
-            Fault::Unreachable(..) | Fault::TimedOut => Reach::of(url, by).await,
+            // A proxy resolves the host itself.
+            Fault::Unreachable(..) | Fault::TimedOut if !self.http.is_proxied(url) => Reach::of(url, by).await,
             _ => None,
         };
         let is_skewed = match &error.met().fault {

@@ -172,6 +172,11 @@ impl Client {
         Self { upstream, transport, protocol, clock }
     }
 
+    /// Whether requests to this URL go through a proxy.
+    pub fn is_proxied(&self, url: &Url) -> bool {
+        self.transport.proxy_for(url).is_some()
+    }
+
     /// What its requests are counted by.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream

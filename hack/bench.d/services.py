@@ -295,7 +295,7 @@ class Scrape(Kind):
     """Two pods: one that fails, and a sound one. Without the first, the sum would be too small."""
 
     name, content = "scrape", "text/plain; version=0.0.4"
-    beside = 1000
+    beside = 1003
     # Any number of a pod is added, and a pod need not have the series.
     negative, missing = (beside - 1,), (beside,)
     # It reads addresses.

@@ -110,7 +110,9 @@ struct QueueSource {
 impl QueueSource {
     async fn items(&self, facet: &Facet, since: Instant, by: Instant) -> Result<Items, SourceError> {
         let Vhost { name: vhost, lists, .. } = &*self.vhost;
-        let snapshot = lists.of(facet).get(since, by).await?;
+        let list = lists.of(facet);
+        list.read().request(vhost, &self.name);
+        let snapshot = list.get(since, by).await?;
         let about = self.about();
         let listed = snapshot.queue(vhost, &self.name).ok_or_else(|| trouble::not_listed(&about))?;
         if listed.is_lost() {

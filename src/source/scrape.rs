@@ -129,7 +129,8 @@ impl Connection for Scrapes {
         })?;
         let rules = ItemRules::of(entry);
         let Wanted { port, path, series, rules: numbers, .. } = &wanted;
-        let identity = rules.identity(&format!("{} {port} {path} {series} {numbers:?}", pods.instances.identity()));
+        let identity =
+            rules.identity(&format!("{} {port} {path} {series} {}", pods.instances.identity(), numbers.identity()));
         let source = Scraped {
             pods,
             all: self.all.clone(),

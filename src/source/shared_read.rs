@@ -30,7 +30,7 @@ pub(super) trait SharedRead: Send + Sync + 'static {
     fn read(&self, turn: Turn<Self::Value>) -> impl Future<Output = Result<Self::Value, SourceError>> + Send;
 
     /// The failure of a source that waited for a read until its own deadline.
-    fn late(&self) -> impl Future<Output = SourceError> + Send;
+    fn late(&self) -> SourceError;
 }
 
 /// The turn of a read.
@@ -101,6 +101,11 @@ impl<R: SharedRead> Shared<R> {
         Self { read, progress: watch::Sender::new(()), held: Arc::default(), state: state.into() }
     }
 
+    /// What reads it.
+    pub(super) fn read(&self) -> &R {
+        &self.read
+    }
+
     /// See [`SharedRead::next_request`].
     pub(super) fn next_request(&self) -> NextRequest<'_> {
         self.read.next_request()
@@ -123,7 +128,7 @@ impl<R: SharedRead> Shared<R> {
                 Known::UnderWay(_, progress) => progress,
             };
             if tokio::time::timeout_at(by, progress.changed()).await.is_err() {
-                return Err(self.read.late().await);
+                return Err(self.read.late());
             }
         }
     }

@@ -75,10 +75,31 @@ impl Calls {
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>, ScaleError> {
         let _place = self.place(namespace).await;
-        let Some(breaker) = &self.breaker else { return in_time(call).await };
-        let admitted = breaker.lock().admit(namespace, Instant::now());
-        admitted.map_err(|why| ScaleError::Trouble(why.to_string()))?;
+        if let Some(breaker) = &self.breaker {
+            let admitted = breaker.lock().admit(namespace, Instant::now());
+            admitted.map_err(|why| ScaleError::Trouble(why.to_string()))?;
+        }
+        self.end(namespace, call).await
+    }
+
+    /// Makes a call also while most calls fail, for what is written once: the Event that says why they fail.
+    pub(super) async fn make_once<T>(
+        &self,
+        namespace: &Namespace,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<kube::Result<T>, ScaleError> {
+        let _place = self.place(namespace).await;
+        self.end(namespace, call).await
+    }
+
+    /// Awaits a call, and notes how it ended.
+    async fn end<T>(
+        &self,
+        namespace: &Namespace,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<kube::Result<T>, ScaleError> {
         let ended = in_time(call).await;
+        let Some(breaker) = &self.breaker else { return ended };
         let failure = match &ended {
             Ok(Err(error)) if is_of_apiserver(error) => Some(answered(error)),
             Ok(_) => None,

@@ -163,7 +163,7 @@ impl Events {
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace.as_str());
-        let trouble = match self.calls.make(namespace, api.create(&PostParams::default(), &event)).await {
+        let trouble = match self.calls.make_once(namespace, api.create(&PostParams::default(), &event)).await {
             Ok(Ok(_)) => return,
             Ok(Err(error)) => answered(&error),
             Err(error) => error.to_string(),

@@ -61,8 +61,7 @@ impl Broker {
     }
 
     fn lists_at(&self, path: &str) -> Lists {
-        let list =
-            |query| Arc::new(QueueList::new(ListRead { service: self.service.clone(), path: path.to_owned(), query }));
+        let list = |query| Arc::new(QueueList::new(ListRead::new(self.service.clone(), path.to_owned(), query)));
         Lists { counts: list(COUNTS), rates: list(RATES) }
     }
 }

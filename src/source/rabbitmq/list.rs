@@ -1,9 +1,13 @@
 //! A list of queues, which many sources share: all queues of a vhost cost one read.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::page::{Incomplete, PAGE_SIZE, Page, Pages, Queue};
-use super::snapshot::Snapshot;
+use super::snapshot::{LOST_MAX, Snapshot};
 use super::trouble;
 use crate::source::service::Service;
 use crate::source::shared_read::{Shared, SharedRead, Turn};
@@ -32,6 +36,9 @@ pub(super) const RATES: Query = Query {
 const NAMES: Query =
     Query { parameters: &[("disable_stats", "true"), ("columns", "name,vhost")], key: "names", is_whole: true };
 
+/// How long the list of names may take. Sources of queues that are listed wait for it, too.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Which list it is.
 #[derive(Clone, Copy)]
 pub(super) struct Query {
@@ -48,9 +55,11 @@ pub(super) type QueueList = Shared<ListRead>;
 
 /// How a list of queues is read.
 pub(super) struct ListRead {
-    pub(super) service: Service,
-    pub(super) path: String,
-    pub(super) query: Query,
+    service: Service,
+    path: String,
+    query: Query,
+    /// When a source requested each queue last. A queue that nothing requests may come and go.
+    requested: Mutex<HashMap<(String, String), Instant>>,
 }
 
 // === impl ListRead ===
@@ -68,21 +77,42 @@ impl SharedRead for ListRead {
         let queues = self.list(self.query, true, by).await?;
         let unbroken = before.filter(|before| is_next && before.is_continued(wanted, refresh));
         let mut snapshot = Snapshot::new(queues, began, Instant::now(), unbroken);
-        if let Some(before) = before.filter(|before| !self.query.is_whole && snapshot.lacks_some_of(before)) {
+        let missing = match before {
+            Some(before) if !self.query.is_whole => {
+                snapshot.missing(before, |vhost, name| self.is_requested(vhost, name))
+            }
+            _ => Vec::new(),
+        };
+        if !missing.is_empty() {
             let now = Instant::now();
-            // Queues that are listed wait for this, too. So it has half of the time that is left.
-            let names = self.list(NAMES, false, now + by.saturating_duration_since(now) / 2).await;
-            snapshot.keep_missing(before, names.ok().as_deref());
+            let half = by.saturating_duration_since(now) / 2;
+            let names = self.list(NAMES, false, now + half.min(NAMES_TIMEOUT)).await;
+            snapshot.keep(missing, names.ok().as_deref());
         }
         Ok(snapshot)
     }
 
-    async fn late(&self) -> SourceError {
+    fn late(&self) -> SourceError {
         trouble::late(&self.path)
     }
 }
 
 impl ListRead {
+    pub(super) fn new(service: Service, path: String, query: Query) -> Self {
+        Self { service, path, query, requested: Mutex::default() }
+    }
+
+    /// Notes that a source requests a queue.
+    pub(super) fn request(&self, vhost: &str, name: &str) {
+        let (now, mut requested) = (Instant::now(), self.requested.lock());
+        requested.retain(|_, last| now - *last <= LOST_MAX);
+        requested.insert((vhost.to_owned(), name.to_owned()), now);
+    }
+
+    fn is_requested(&self, vhost: &str, name: &str) -> bool {
+        self.requested.lock().contains_key(&(vhost.to_owned(), name.to_owned()))
+    }
+
     /// Reads a list, and once more if it changes meanwhile. `admitted`: its first page has waited for its turn.
     async fn list(&self, query: Query, admitted: bool, by: Instant) -> Result<Vec<Queue>, SourceError> {
         let mut listed = self.pages(query, admitted, by).await?;

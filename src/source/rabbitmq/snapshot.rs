@@ -25,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(20);
 const STOPPED: u32 = 2;
 /// How long a missing queue stays known while no other list can be read. Clients may declare and delete queues
 /// all the time, so there must be an end.
-const LOST_MAX: Duration = Duration::from_secs(15 * 60);
+pub(super) const LOST_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The queues of a list.
 #[derive(Debug)]
@@ -72,25 +72,29 @@ impl Snapshot {
         wanted.saturating_duration_since(self.ended) <= PAUSE_MAX.max(refresh * STOPPED)
     }
 
-    /// Whether a queue that was known before is missing.
-    pub(super) fn lacks_some_of(&self, before: &Self) -> bool {
-        before.iter().any(|(vhost, name, _)| self.queue(vhost, name).is_none())
+    /// The queues that were known before, are missing, and for which this holds.
+    pub(super) fn missing(&self, before: &Self, is_requested: impl Fn(&str, &str) -> bool) -> Vec<Listed> {
+        let all =
+            before.queues.iter().flat_map(|(vhost, queues)| queues.iter().map(move |(name, of)| (vhost, name, of)));
+        let missing = all.filter(|(vhost, name, _)| self.queue(vhost, name).is_none() && is_requested(vhost, name));
+        missing.map(|(.., listed)| listed.clone()).collect()
     }
 
-    /// Keeps the queues that were known before and are missing, unless another list does not have them either.
-    /// `others`: the queues of that list, if it could be read.
-    pub(super) fn keep_missing(&mut self, before: &Self, others: Option<&[Queue]>) {
+    /// Keeps missing queues, unless another list does not have them either. `others`: the queues of that list, if
+    /// it could be read.
+    pub(super) fn keep(&mut self, missing: Vec<Listed>, others: Option<&[Queue]>) {
         let others: Option<HashSet<(&str, &str)>> =
             others.map(|queues| queues.iter().map(|queue| (&*queue.vhost, &*queue.name)).collect());
-        for (vhost, name, listed) in before.iter() {
+        for listed in missing {
+            let Queue { vhost, name, .. } = &listed.queue;
             let since = match &others {
                 None => listed.lost.unwrap_or(self.began),
-                Some(others) if others.contains(&(vhost, name)) => self.began,
+                Some(others) if others.contains(&(&**vhost, &**name)) => self.began,
                 Some(_) => continue,
             };
             if self.began - since <= LOST_MAX {
-                let lost = || Listed { is_settled: false, lost: Some(since), ..listed.clone() };
-                self.queues.entry(vhost.to_owned()).or_default().entry(name.to_owned()).or_insert_with(lost);
+                let of_vhost = self.queues.entry(vhost.clone()).or_default();
+                of_vhost.insert(name.clone(), Listed { is_settled: false, lost: Some(since), ..listed });
             }
         }
     }
@@ -103,13 +107,6 @@ impl Snapshot {
     /// The names of all queues of a vhost.
     pub(super) fn names(&self, vhost: &str) -> impl Iterator<Item = &str> {
         self.queues.get(vhost).into_iter().flat_map(HashMap::keys).map(String::as_str)
-    }
-
-    /// All queues by vhost and name.
-    fn iter(&self) -> impl Iterator<Item = (&str, &str, &Listed)> {
-        self.queues.iter().flat_map(|(vhost, queues)| {
-            queues.iter().map(move |(name, listed)| (vhost.as_str(), name.as_str(), listed))
-        })
     }
 }
 
@@ -150,8 +147,9 @@ mod tests {
                 let others: Vec<Queue> = names.iter().map(|name| queue(name.trim_end_matches('!'))).collect();
                 let unbroken = good.as_ref().filter(|before| is_next && before.is_continued(began, refresh));
                 let mut snapshot = Snapshot::new(queues, began, began, unbroken);
-                if let Some(before) = good.as_ref().filter(|before| snapshot.lacks_some_of(before)) {
-                    snapshot.keep_missing(before, (!names.contains(&"?")).then_some(&*others));
+                if let Some(before) = good.as_ref() {
+                    let missing = snapshot.missing(before, |_, name| name != "unrequested");
+                    snapshot.keep(missing, (!names.contains(&"?")).then_some(&*others));
                 }
                 snapshot
             });

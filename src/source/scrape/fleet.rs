@@ -208,6 +208,11 @@ impl Fleet {
 // === impl Rules ===
 
 impl Rules {
+    /// What the numbers are. Equal for rules that differ only in how fresh they are.
+    pub fn identity(&self) -> String {
+        format!("{:?} {:?} {:?}", self.aggregation, self.by, self.window)
+    }
+
     fn window(&self) -> Window {
         Window { length: self.window, gap_max: self.max_age.saturating_add(self.window) }
     }

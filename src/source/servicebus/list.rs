@@ -60,8 +60,8 @@ impl SharedRead for ListRead {
         Ok(Snapshot { began: turn.began, entities: self.pages(turn.by).await? })
     }
 
-    async fn late(&self) -> SourceError {
-        trouble::late(&self.feed, self.client.reach().await)
+    fn late(&self) -> SourceError {
+        trouble::late(&self.feed)
     }
 }
 

@@ -127,9 +127,8 @@ pub(super) fn no_number(path: &EntityPath, name: &'static str) -> SourceError {
 }
 
 /// A read that waited for another one until its own deadline.
-pub(super) fn late(feed: &FeedPath, reach: Option<Reach>) -> SourceError {
-    let remedy = remedy(&Fault::TimedOut, reach, false).unwrap_or(NETWORK);
-    trouble(Step::Read, located("timed out".to_owned(), reach), remedy, &feed.to_string())
+pub(super) fn late(feed: &FeedPath) -> SourceError {
+    trouble(Step::Read, "timed out", NETWORK, &feed.to_string())
 }
 
 /// A list that changed each time between two of its pages.
@@ -189,12 +188,6 @@ mod tests {
             assert_eq!(remedy(&unreachable(Unreachable::Tls), reach, false), Some(CERTIFICATE));
         }
         assert_eq!(remedy(&Fault::TooLong(1), None, false), None);
-        let late = |reach| {
-            let SourceError { cause, remedy, .. } = late(&FeedPath::Queues, reach);
-            (cause, remedy)
-        };
-        assert_eq!(late(Some(Reach::Public)), ("timed out, at a public address".to_owned(), PUBLIC));
-        assert_eq!(late(None), ("timed out".to_owned(), NETWORK));
     }
 
     #[test]

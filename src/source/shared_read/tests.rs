@@ -43,7 +43,7 @@ impl SharedRead for Fake {
         if began + takes > by { Err(error("timed out")) } else { Ok(number) }
     }
 
-    async fn late(&self) -> SourceError {
+    fn late(&self) -> SourceError {
         error("late")
     }
 }

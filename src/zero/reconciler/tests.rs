@@ -282,31 +282,33 @@ async fn a_refused_write_differs_from_a_failed_one() {
     }
 }
 
+/// A 503 may be of this workload alone, or of kube-apiserver, to which few calls are made then.
 #[tokio::test(start_paused = true)]
 async fn a_long_failure_is_reported_until_a_reconcile_succeeds() {
     const SCALE: &str = "/apis/apps/v1/namespaces/shop/deployments/dummy/scale";
-    let down = Arc::new(Mutex::new(true));
-    let (is_down, refused) = (down.clone(), but((Method::GET, SCALE), 500, "failed calling webhook"));
-    let (mut reconciler, requests) = reconciler(move |method, path, body| match *is_down.lock() {
-        true => refused(method, path, body),
-        false => at_zero(method, path, body),
-    });
-    let (mut hpa, findings) = (cooling(), reconciler.shared.findings.clone());
-    let began = Instant::now();
-    while began.elapsed() < FAILING_PATIENCE + FAILING_MAX * 5 {
-        assert!(began.elapsed() > FAILING_PATIENCE || findings.all().is_empty(), "{:?}", began.elapsed());
-        let pause = reconciler.reconcile(&mut hpa).await;
-        tokio::time::advance(pause).await;
+    for (code, message) in [(500, "failed calling webhook"), (503, "conversion webhook is down")] {
+        let down = Arc::new(Mutex::new(true));
+        let (is_down, refused) = (down.clone(), but((Method::GET, SCALE), code, message));
+        let (mut reconciler, requests) = reconciler(move |method, path, body| match *is_down.lock() {
+            true => refused(method, path, body),
+            false => at_zero(method, path, body),
+        });
+        let (mut hpa, findings) = (cooling(), reconciler.shared.findings.clone());
+        let began = Instant::now();
+        while began.elapsed() < FAILING_PATIENCE + FAILING_MAX * 5 {
+            assert!(began.elapsed() > FAILING_PATIENCE || findings.all().is_empty(), "{:?}", began.elapsed());
+            let pause = reconciler.reconcile(&mut hpa).await;
+            tokio::time::advance(pause).await;
+        }
+        let [found] = &findings.all()[..] else { panic!("{:?}", findings.all()) };
+        let text = format!("cannot scale its workload: kube-apiserver answers {code}: {message}");
+        assert!(found.finding.text.contains(&text), "{}", found.finding.text);
+        let events = || requests.lock().iter().filter(|(_, path, _)| path == EVENTS).count();
+        assert_eq!(events(), 1, "{code}");
+        *down.lock() = false;
+        reconciler.reconcile(&mut hpa).await;
+        assert_eq!((findings.all().len(), events()), (0, 1), "{code}");
     }
-    let [found] = &findings.all()[..] else { panic!("{:?}", findings.all()) };
-    assert!(
-        found.finding.text.contains("cannot scale its workload: kube-apiserver answers 500: failed calling webhook")
-    );
-    let events = || requests.lock().iter().filter(|(_, path, _)| path == EVENTS).count();
-    assert_eq!(events(), 1);
-    *down.lock() = false;
-    reconciler.reconcile(&mut hpa).await;
-    assert_eq!((findings.all().len(), events()), (0, 1));
 }
 
 /// 1,000 HPAs made 285 requests a second while kube-apiserver answered 429, and 67 otherwise.

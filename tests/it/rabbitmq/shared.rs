@@ -58,6 +58,8 @@ fn targets(broker: &Double) -> Vec<String> {
 }
 
 const SHOP: Queues = &[("/", "orders-eu", 3), ("/", "orders-us", 4), ("/", "invoices", 5)];
+/// The same without a queue that nothing requests.
+const WITHOUT_US: Queues = &[("/", "orders-eu", 3), ("/", "invoices", 5)];
 
 #[tokio::test]
 async fn one_read_serves_every_queue_and_every_entry_of_a_vhost() {
@@ -430,6 +432,7 @@ async fn a_queue_without_a_leader_is_lost_and_not_gone() {
     const LEADERLESS: usize = 1;
     const UNREADABLE: usize = 2;
     const DELETED: usize = 3;
+    const ONE_DELETED: usize = 4;
     let (phase, names) = (Arc::new(AtomicUsize::new(COUNTED)), Arc::new(AtomicUsize::new(0)));
     let (current, read) = (phase.clone(), names.clone());
     let broker = Double::start(None, move |request| {
@@ -437,6 +440,7 @@ async fn a_queue_without_a_leader_is_lost_and_not_gone() {
         read.fetch_add(usize::from(is_names), Relaxed);
         match current.load(Relaxed) {
             COUNTED => (200, page(request, SHOP)),
+            ONE_DELETED => (200, page(request, WITHOUT_US)),
             LEADERLESS if is_names => (200, page(request, SHOP)),
             UNREADABLE if is_names => (500, "down".to_owned()),
             _ => (200, page(request, &[])),
@@ -451,6 +455,10 @@ async fn a_queue_without_a_leader_is_lost_and_not_gone() {
     for selector in both {
         eventually("a value", async || length(&server, selector).await.ok()).await;
     }
+    // A queue that nothing requests may be deleted.
+    phase.store(ONE_DELETED, Relaxed);
+    let before = broker.count();
+    eventually("more lists", async || (broker.count() > before + 3).then_some(())).await;
     assert_eq!(names.load(Relaxed), 0, "nothing is missing");
     for next in [LEADERLESS, UNREADABLE] {
         phase.store(next, Relaxed);
