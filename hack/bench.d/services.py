@@ -295,7 +295,8 @@ class Scrape(Kind):
     """Two pods: one that fails, and a sound one. Without the first, the sum would be too small."""
 
     name, content = "scrape", "text/plain; version=0.0.4"
-    beside = 1003
+    # Even, so that a float has its sum with `long`.
+    beside = 1002
     # Any number of a pod is added, and a pod need not have the series.
     negative, missing = (beside - 1,), (beside,)
     # It reads addresses.
