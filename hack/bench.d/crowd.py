@@ -346,7 +346,7 @@ class Bench:
         self.leader.front.hang_up()
         self.leader.front.passes.set()
 
-        for what, begin, end in [("429 to every request", self.refuse, self.admit),
+        for what, begin, end in [("429 to most requests", self.refuse, self.admit),
                                  ("etcd stopped", self.stop_etcd, self.start_etcd)]:
             say(what)
             since = time.time()
