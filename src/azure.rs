@@ -138,13 +138,19 @@ impl Client {
         let request = Request { key: KEY.to_owned(), admitted, ..Request::get(url) };
         let response = match self.http.send(&request, &self.auth, by).await {
             Ok(response) => response,
-            Err(failure) => return Err(self.failed(failure, &request.url, by).await),
+            Err(failure) => return Err(self.failed(failure, &request.url, !query.is_empty(), by).await),
         };
         let text = String::from_utf8(response.body).map_err(|_| Error::InvalidResponse("no UTF-8".to_owned()))?;
         Document::parse(&text).map_err(|error| Error::InvalidResponse(error.to_string()))
     }
 
-    async fn failed(&self, failure: Failure<crate::http::session::SignInError>, url: &Url, by: Instant) -> Error {
+    async fn failed(
+        &self,
+        failure: Failure<crate::http::session::SignInError>,
+        url: &Url,
+        is_list: bool,
+        by: Instant,
+    ) -> Error {
         let error = match failure {
             Failure::Authorize(error) => return Error::Authenticate(error),
             Failure::Http(error) => error,
@@ -152,7 +158,10 @@ impl Client {
         let reach = match &error.met().fault {
             Fault::Unreachable(Unreachable::NoSuchHost, _) => None,
             // A proxy resolves the host itself.
-            Fault::Unreachable(..) | Fault::TimedOut if !self.http.is_proxied(url) => Reach::of(url, by).await,
+            _ if self.http.is_proxied(url) => None,
+            Fault::Unreachable(..) => Reach::of(url, by).await,
+            // Sources that wait for a list have the same deadline, and would not wait for this.
+            Fault::TimedOut if !is_list => Reach::of(url, by).await,
             _ => None,
         };
         let is_skewed = match &error.met().fault {

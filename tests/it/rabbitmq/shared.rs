@@ -458,7 +458,11 @@ async fn a_queue_without_a_leader_is_lost_and_not_gone() {
     // A queue that nothing requests may be deleted.
     phase.store(ONE_DELETED, Relaxed);
     let before = broker.count();
-    eventually("more lists", async || (broker.count() > before + 3).then_some(())).await;
+    eventually("more lists", async || {
+        length(&server, both[0]).await.unwrap();
+        (broker.count() > before + 3).then_some(())
+    })
+    .await;
     assert_eq!(names.load(Relaxed), 0, "nothing is missing");
     for next in [LEADERLESS, UNREADABLE] {
         phase.store(next, Relaxed);
