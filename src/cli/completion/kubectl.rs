@@ -34,7 +34,7 @@ impl EnvCompleter for Kubectl {
     ) -> Result<(), Error> {
         let name = self.name();
         writeln!(buf, "#!/bin/sh")?;
-        writeln!(buf, "# kubectl runs this as kubectl_complete-depthgauge, which it looks for in PATH.")?;
+        writeln!(buf, "# kubectl runs this as kubectl_complete-depthgauge, which must be in PATH.")?;
         writeln!(buf, "{var}={name} exec {completer} -- {completer} \"$@\"")
     }
 
