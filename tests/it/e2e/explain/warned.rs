@@ -59,7 +59,12 @@ pub(super) fn each(world: &World, made: Instant) {
     let total = queue(TRIALS + 1);
     for (at, text) in [
         (1, "lab/sum oci_queue_length{queue} names no queue: it is the sum over every queue that fits"),
-        (2, &format!("lab/total oci_queue_length{{queue={total}}} has a target of type Value, which multiplies")),
+        (
+            2,
+            &format!(
+                "lab/total oci_queue_length{{queue={total}}} has a target of type Value. At each sync it multiplies"
+            ),
+        ),
         (3, "lab/cpu has minReplicas 0 and never gets there, because it also scales on Resource cpu"),
     ] {
         assert!(but_slow(at).iter().any(|found| found.starts_with(text)), "{text}: {found:#?}");
