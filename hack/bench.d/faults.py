@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from services import KINDS, Slices
-from stage import MIB, Authority, Cluster, Front, Serve, die, say
+from services import KINDS
+from stage import MIB, Authority, Cluster, Front, Serve, Slices, die, say
 
 BEFORE, AFTER = 3, 7  # of each service, before the faults begin and since
 SECONDS = 30  # of the faults
@@ -201,7 +201,7 @@ def run(options, kind, folder):
             row.front = Front(services.port(row), row.good)
             services.put(row, BEFORE)
             services.stand_beside(row, own)
-        cluster.ports = {row.name: row.front.port for row in table}
+        cluster.slices = services.slices
         serve = Serve(options.depthgauge, folder, cluster, settings(services, table))
         askers = [threading.Thread(target=row.ask, args=(serve, stop), daemon=True) for row in table]
         for asker in askers:

@@ -5,9 +5,7 @@ whose requests are sent from here, scales on the rate of all of them.
 """
 
 import argparse
-import http.server
 import json
-import socketserver
 import tempfile
 import threading
 import time
@@ -16,10 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 import stage
-from stage import MIB, Authority, Cluster, Serve, die, percentile, say
+from stage import MIB, Authority, Cluster, Serve, Server, Slices, die, endpoint_slice, percentile, say
 
 API = "/apis/external.metrics.k8s.io/v1beta1/namespaces/bench/app_requests_per_second"
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/bench/endpointslices"
 REFRESH = 5
 WINDOW = 30  # seconds that the rate is averaged over
 EVERY = 0.5  # seconds between two requests of the HPA, to see how old values become
@@ -37,15 +34,8 @@ FIRST_BYTES = (127, 77)
 SUFFIXES = {"m": 0.001, "k": 1e3, "M": 1e6}  # of quantities
 
 
-class Pod(http.server.BaseHTTPRequestHandler):
+class Pod(stage.Handler):
     """What a pod exposes."""
-
-    protocol_version = "HTTP/1.1"
-    # Head and body are two segments. The second would wait until the client acknowledges the first.
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         server = self.server
@@ -64,12 +54,6 @@ class Pod(http.server.BaseHTTPRequestHandler):
         with server.totals.lock:
             server.totals.in_flight -= 1
         self.wfile.write(body)
-
-
-class Server(socketserver.ThreadingTCPServer):
-    """One pod. HTTPServer would look up the name of its address, which takes seconds where no resolver answers."""
-
-    allow_reuse_address = daemon_threads = True
 
 
 class Totals:
@@ -96,28 +80,10 @@ class Pods:
             self.servers.append(server)
         self.port = port
 
-    def slices(self):
+    def slices(self, _):
         """As the endpoint slice controller has them: at most 100 endpoints in each."""
-        endpoints = [{"addresses": [server.server_address[0]],
-                      "conditions": {"ready": True, "serving": True, "terminating": False},
-                      "targetRef": {"kind": "Pod", "uid": f"uid-{number}"}}
-                     for number, server in enumerate(self.servers)]
-        return [{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                 "metadata": {"name": f"web-{start}", "namespace": "bench", "resourceVersion": "1"},
-                 "ports": [{"name": "metrics", "port": self.port, "protocol": "TCP"}],
-                 "endpoints": endpoints[start:start + 100]} for start in range(0, len(endpoints), 100)]
-
-
-class Kubernetes(stage.Reviews):
-    """With the EndpointSlices of the Service, which never change."""
-
-    def do_GET(self):
-        if not self.path.startswith(SLICES):
-            return super().do_GET()
-        if "watch=true" in self.path:
-            return self.hang()
-        return self.answer(200, {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList",
-                                 "metadata": {"resourceVersion": "1"}, "items": self.server.slices})
+        pods = [(f"uid-{number}", server.server_address[0]) for number, server in enumerate(self.servers)]
+        return [endpoint_slice(f"web-{start}", self.port, pods[start:start + 100]) for start in range(0, len(pods), 100)]
 
 
 class Controller(threading.Thread):
@@ -156,8 +122,8 @@ class Controller(threading.Thread):
 
 def run(options, folder):
     pods = Pods(options.pods)
-    cluster = Cluster(folder, Authority(folder, "clients").pem.read_text(), Kubernetes)
-    cluster.slices = pods.slices()
+    cluster = Cluster(folder, Authority(folder, "clients").pem.read_text(), Slices)
+    cluster.slices = pods.slices
     serve = None
     try:
         serve = Serve(options.depthgauge, folder, cluster, {

@@ -5,30 +5,20 @@ servers of this file, one for each row. A type adds what its service answers, an
 """
 
 import gzip
-import http.server
 import json
 import socket
-import socketserver
 import struct
 import threading
 import time
-from urllib.parse import parse_qs, urlsplit
 
-from stage import MIB, Emulator, Front, Reviews, ocid
+from stage import MIB, Emulator, Front, Handler, Server, endpoint_slice, ocid
 
 BLANKS = b" " * MIB
 SOUND = "127.0.0.2"  # the address of the second pod
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Answers(Handler):
     """Answers with the number, or fails as the rule says."""
-
-    protocol_version = "HTTP/1.1"
-    # Head and body are two segments. The second would wait until the client acknowledges the first.
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -141,14 +131,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(self.server.document(str(2**63)))
 
 
-class Service(socketserver.ThreadingTCPServer):
-    """One number. HTTPServer would look up the name of its address, which takes seconds without a resolver."""
-
-    allow_reuse_address = daemon_threads = True
-    request_queue_size = 64
+class Service(Server):
+    """One number."""
 
     def __init__(self, kind, row):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Answers)
         self.kind, self.row, self.value = kind, row, 0
         self.rule, self.over = None, threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -171,7 +158,7 @@ class Service(socketserver.ThreadingTCPServer):
 
 
 class Kind:
-    """A type whose services are of this file. Its subclasses have what distinguishes one from another."""
+    """A type of source, with a service for each row. Its subclasses have what distinguishes one from another."""
 
     content, wrong, label = "application/json", '"many"', "fault"
     metric = "bench_value"
@@ -185,7 +172,7 @@ class Kind:
     without = ("401, clock",)
 
     def __init__(self, options, folder, table):
-        self.folder = folder
+        self.folder, self.fronts = folder, {}
         self.services = {row.name: Service(self, row) for row in table}
 
     def port(self, row):
@@ -196,6 +183,10 @@ class Kind:
 
     def stand_beside(self, row, own):
         """Starts what is sound beside the service of a row, which has its front now."""
+
+    def slices(self, _):
+        """The EndpointSlices of a Service."""
+        return []
 
     def begin(self, table):
         for row in table:
@@ -303,9 +294,15 @@ class Scrape(Kind):
     without = (*Kind.without, "DNS failure")
 
     def stand_beside(self, row, own):
+        self.fronts[row.name] = row.front
         sound = self.services[f"{row.name}, sound"] = Service(self, row)
         sound.value = self.beside
         Front(sound.server_address[1], own.context(SOUND) if row.tls else None, SOUND, row.front.port)
+
+    def slices(self, name):
+        """Both pods of a row, which is a Service."""
+        pods = [(f"{name}-{address}", address) for address in ("127.0.0.1", SOUND)]
+        return [endpoint_slice(name, self.fronts[name].port, pods)]
 
     def entry(self, row):
         return None, {"metric": self.metric, "service": f"bench/{row.name}", "port": "metrics",
@@ -316,33 +313,13 @@ class Scrape(Kind):
         return "jobs_done 3\n" if text is None else f"# TYPE jobs_waiting gauge\njobs_waiting {text}\n"
 
 
-class Slices(Reviews):
-    """The Kubernetes API, with an EndpointSlice for each row."""
-
-    def do_GET(self):
-        parts = urlsplit(self.path)
-        if not parts.path.endswith("/namespaces/bench/endpointslices"):
-            return super().do_GET()
-        if "watch=true" in parts.query:
-            return self.hang()
-        name = parse_qs(parts.query)["labelSelector"][0].removeprefix("kubernetes.io/service-name=")
-        endpoints = [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False},
-                      "targetRef": {"kind": "Pod", "uid": f"{name}-{address}"}} for address in ("127.0.0.1", SOUND)]
-        item = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": {"name": name, "namespace": "bench", "resourceVersion": "1"},
-                "ports": [{"name": "metrics", "port": self.server.ports[name], "protocol": "TCP"}],
-                "endpoints": endpoints}
-        return self.answer(200, {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList",
-                                 "metadata": {"resourceVersion": "1"}, "items": [item]})
-
-
-class Oci:
+class Oci(Kind):
     """`depthgauge emulate`, which has a queue for each row."""
 
     name, metric, label = "oci-queue", "oci_queue_length", "queue"
     # The visible messages of a queue that has any, and so its length: no double has it.
     long = 2**53 + 1
-    beside, negative, missing, without = 0, (), (), ()
+    without = ()
 
     def __init__(self, options, folder, table):
         self.emulator = Emulator(options.depthgauge, folder, [row.name for row in table])
@@ -354,9 +331,6 @@ class Oci:
     def put(self, row, value):
         self.emulator.put(row.name, value - self.counts[row.name])
         self.counts[row.name] = value
-
-    def stand_beside(self, row, own):
-        pass
 
     def begin(self, table):
         self.emulator.ask("PUT", "/faults", [

@@ -14,13 +14,14 @@ import json
 import re
 import secrets
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 MIB = 1024 * 1024
 PATIENCE = 30  # seconds until something has started
@@ -65,13 +66,26 @@ def wait_for(what, look, log):
 # === the Kubernetes API ===
 
 
-class Reviews(http.server.BaseHTTPRequestHandler):
-    """Who a token is, whether he may, and the identity ConfigMap, which never changes."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers without a line of log."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two segments. The second would wait until the client acknowledges the first.
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """HTTPServer would look up the name of its address, which takes seconds without a resolver."""
+
+    allow_reuse_address = daemon_threads = True
+    request_queue_size = 64
+
+
+class Reviews(Handler):
+    """Who a token is, whether he may, and the identity ConfigMap, which never changes."""
 
     def answer(self, status, document):
         body = json.dumps(document).encode()
@@ -109,6 +123,29 @@ class Reviews(http.server.BaseHTTPRequestHandler):
         else:
             review["status"] = {"allowed": review["spec"].get("user") == "reader"}
         self.answer(201, review)
+
+
+class Slices(Reviews):
+    """With EndpointSlices that never change: `server.slices` has those of a Service, by its name."""
+
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        if not parts.path.endswith("/namespaces/bench/endpointslices"):
+            return super().do_GET()
+        if "watch=true" in parts.query:
+            return self.hang()
+        service = parse_qs(parts.query)["labelSelector"][0].removeprefix("kubernetes.io/service-name=")
+        return self.answer(200, {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList",
+                                 "metadata": {"resourceVersion": "1"}, "items": self.server.slices(service)})
+
+
+def endpoint_slice(name, port, pods):
+    """The EndpointSlice of ready pods, by UID and address."""
+    endpoints = [{"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False},
+                  "targetRef": {"kind": "Pod", "uid": uid}} for uid, address in pods]
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name, "namespace": "bench", "resourceVersion": "1"},
+            "ports": [{"name": "metrics", "port": port, "protocol": "TCP"}], "endpoints": endpoints}
 
 
 class Cluster(http.server.ThreadingHTTPServer):

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::kube_connection::{ApiServer, forbidden};
-use crate::serve::admin;
+use crate::kube_connection::{ApiServer, forbidden, scrape_services};
+use crate::serve::{admin, serve_limited};
 use crate::support::eventually;
 
 const SERVICES: u8 = 4;
@@ -91,13 +91,7 @@ fn slices(query: &str, port: u16) -> Value {
 async fn pods_of_many_addresses_leave_descriptors_for_the_listeners() {
     let (port, pods) = pods().await;
     let (server, home) = ApiServer::start().await;
-    let source = |n| {
-        format!(
-            "- {{type: scrape, metric: ops_{n}, service: shop/web-{n}, port: metrics, series: ops_total, as: rate, maxRequestsPerSecond: 1000, namespaces: [shop]}}\n"
-        )
-    };
-    let sources: String = (0..SERVICES).map(source).collect();
-    home.write("config.yaml", &format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{sources}"));
+    scrape_services(&home, SERVICES.into(), "series: ops_total, as: rate, maxRequestsPerSecond: 1000");
     let (serving, _) = server.serve(move |request| async move {
         let query = request.uri().query().unwrap_or_default();
         match (request.uri().path().ends_with("/endpointslices"), query.contains("watch=true")) {
@@ -106,18 +100,7 @@ async fn pods_of_many_addresses_leave_descriptors_for_the_listeners() {
             (false, _) => forbidden(),
         }
     });
-    let mut program = home.start_limited(
-        "-n 400",
-        &[
-            "serve",
-            "--config=config.yaml",
-            "--kubeconfig=kubeconfig",
-            "--register=false",
-            "--bind-address=127.0.0.1",
-            "--secure-port=0",
-            "--admin-address=127.0.0.1:0",
-        ],
-    );
+    let mut program = serve_limited(&home, "-n 400");
     let operator = program.said("admin on ").await;
     let all = usize::from(SERVICES) * usize::from(PODS);
     eventually("all pods are read", async || (pods.lock().unwrap().read.len() == all).then_some(())).await;

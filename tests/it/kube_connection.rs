@@ -133,18 +133,23 @@ async fn all_requests_share_a_connection() {
     assert!((1..=4).contains(&connections), "{connections} connections for {requests} requests");
 }
 
+/// Writes a config that reads the pods of so many Services: `shop/web-0`, `shop/web-1`, and so on.
+pub(crate) fn scrape_services(home: &Home, count: usize, keys: &str) {
+    let source = |n| {
+        format!(
+            "- {{type: scrape, metric: rps_{n}, service: shop/web-{n}, port: metrics, namespaces: [shop], {keys}}}\n"
+        )
+    };
+    let sources: String = (0..count).map(source).collect();
+    home.write("config.yaml", &format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{sources}"));
+}
+
 /// kube-apiserver allows so many streams on each connection, and a watch takes one of them for good.
 #[tokio::test]
 async fn watches_of_many_services_keep_no_review_waiting() {
     const SERVICES: usize = 120;
     let (server, home) = ApiServer::start().await;
-    let source = |n| {
-        format!(
-            "- {{type: scrape, metric: rps_{n}, service: shop/web-{n}, port: metrics, series: rps, as: avg, namespaces: [shop]}}\n"
-        )
-    };
-    let sources: String = (0..SERVICES).map(source).collect();
-    home.write("config.yaml", &format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources:\n{sources}"));
+    scrape_services(&home, SERVICES, "series: rps, as: avg");
     let watches = Arc::new(AtomicUsize::new(0));
     let (serving, _) = server.serve({
         let watches = watches.clone();

@@ -230,22 +230,27 @@ async fn asked_to_stop_it_is_unready_and_serves_on_for_the_delay() {
     assert!(ended.stderr.ends_with("error: stopped immediately by a second signal"), "{}", ended.stderr);
 }
 
+/// `serve` with the files of its folder, within these limits in the words of `ulimit`.
+pub(crate) fn serve_limited(home: &Home, limits: &str) -> Program {
+    home.start_limited(
+        limits,
+        &[
+            "serve",
+            "--config=config.yaml",
+            "--kubeconfig=kubeconfig",
+            "--register=false",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            "--admin-address=127.0.0.1:0",
+        ],
+    )
+}
+
 #[tokio::test]
 async fn the_limit_on_open_files_is_raised_and_a_low_one_is_said() {
     for (limits, raised) in [("-Sn 200", true), ("-n 500", false)] {
         let home = good_home();
-        let mut program = home.start_limited(
-            limits,
-            &[
-                "serve",
-                "--config=config.yaml",
-                "--kubeconfig=kubeconfig",
-                "--register=false",
-                "--bind-address=127.0.0.1",
-                "--secure-port=0",
-                "--admin-address=127.0.0.1:0",
-            ],
-        );
+        let mut program = serve_limited(&home, limits);
         let _ = program.said("admin on ").await;
         let (soft, hard) = program.open_files();
         assert_eq!(soft, hard);

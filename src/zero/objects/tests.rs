@@ -323,7 +323,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
     code.store(503, Ordering::Relaxed);
     let began = Instant::now();
     while readings.told(&metric) == read("0") {
-        assert!(began.elapsed() < GRACE + REFRESH * 2, "nobody knows it any more");
+        assert!(began.elapsed() < GRACE + REFRESH * 2, "it is unknown");
         tokio::time::sleep(Duration::from_millis(500)).await;
         readings.refresh(&objects, &hpa).await;
     }
@@ -421,7 +421,7 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
         other.refresh(&objects, &asleep("team-a")).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // Whoever is awake waits no longer than for a call of its own.
+    // Above zero, a reconcile waits no longer than for one call.
     let began = Instant::now();
     let mut awake = Readings::default();
     awake.refresh(&objects, &with_namespace(&json!({}))).await;
@@ -429,5 +429,5 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
     drop((all, other, awake));
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    assert!(tasks < 10, "{tasks} tasks are for nobody");
+    assert!(tasks < 10, "{tasks} tasks are left over");
 }
