@@ -68,6 +68,8 @@ pub(crate) enum Trouble {
     Firewall,
     /// It gives no answer.
     Silent,
+    /// It gives no answer to the next request.
+    SilentOnce,
 }
 
 // === impl Stub ===
@@ -173,6 +175,10 @@ impl State {
                 return error(401, "Ip has been prevented to connect to the endpoint. TrackingId:1_G1");
             }
             Some(Trouble::Silent) => return (0, String::new()),
+            Some(Trouble::SilentOnce) => {
+                self.trouble = None;
+                return (0, String::new());
+            }
             Some(Trouble::NoCounts) | None => {}
         }
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));

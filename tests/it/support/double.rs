@@ -46,7 +46,7 @@ impl Received {
 // === impl Double ===
 
 impl Double {
-    /// Plain HTTP, or HTTPS with an acceptor. An answer of status 0 is none: it hangs.
+    /// Plain HTTP, or HTTPS with an acceptor. An answer of status 0 is none: it hangs. A closure may block.
     pub(crate) async fn start(
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
@@ -69,9 +69,13 @@ impl Double {
             while let Ok((stream, _)) = listener.accept().await {
                 let (answer, kept, tls, more) = (answer.clone(), kept.clone(), tls.clone(), more.clone());
                 tokio::spawn(async move {
-                    let answer = |request: Received| {
-                        kept.lock().unwrap().push(request.clone());
-                        let (status, body) = answer(&request);
+                    let answer = async |request: Received| {
+                        // It may wait for the test, which must not keep a worker of the runtime.
+                        let answer = tokio::task::spawn_blocking(move || {
+                            kept.lock().unwrap().push(request.clone());
+                            answer(&request)
+                        });
+                        let (status, body) = answer.await.unwrap();
                         (status, more.lock().unwrap().clone(), body)
                     };
                     match tls {
@@ -115,9 +119,9 @@ impl Drop for Double {
 /// One request a connection; `None` when the client hung up.
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    answer: impl FnOnce(Received) -> (u16, String, String),
+    answer: impl AsyncFnOnce(Received) -> (u16, String, String),
 ) -> Option<()> {
-    let (status, header, body) = answer(read_request(&mut stream).await?);
+    let (status, header, body) = answer(read_request(&mut stream).await?).await;
     if status == 0 {
         std::future::pending::<()>().await;
     }
