@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use crate::support::client::{Served, values_path};
 use crate::support::double::{Double, Received};
-use crate::support::eventually;
 use crate::support::program::Home;
 use crate::support::prometheus::Prometheus;
 use crate::support::server::Server;
+use crate::support::{PATIENCE, eventually};
 
 /// Two series of one label set, and of another one, for a query that Prometheus refuses.
 const TWO: &str =
@@ -126,12 +126,43 @@ async fn what_a_real_prometheus_refuses() {
     let server = serve(connections, &entries, "50ms", "20s").await;
     ready(&server, &mut prometheus).await;
     for (metric, _, cause) in rows {
-        let (code, message) = get(&server, "shop", metric, "").await.unwrap_err();
+        let (code, message) = eventually("a read that failed", async || {
+            let error = get(&server, "shop", metric, "").await.unwrap_err();
+            (!error.1.contains("not read yet")).then_some(error)
+        })
+        .await;
         assert!(code == 503 && message.contains(&format!("Z: {cause}")), "{metric}: {message}");
         assert!(message.len() <= 400 && message.ends_with('.') && !message.contains("ledger"), "{metric}: {message}");
     }
     let (_, message) = get(&server, "shop", "lost", "").await.unwrap_err();
     assert!(message.contains("Z: 404 (operation: read). Check the path in `url`"), "{message}");
+}
+
+/// What a read of depthgauge never meets or does not distinguish, as Prometheus says it.
+#[tokio::test]
+async fn a_real_prometheus_reads_forms_only_and_has_a_queue_of_queries() {
+    let mut prometheus = Prometheus::start(&[], &["--query.max-concurrency=1"]);
+    let server =
+        serve(store(&prometheus.base), &[json!({"metric": "ready", "query": "vector(1)"})], "60s", "60s").await;
+    ready(&server, &mut prometheus).await;
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    let post = async |media: &str, body: String| {
+        let request = client.post(format!("{}/api/v1/query", prometheus.base)).header("content-type", media);
+        let answer = request.body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, text) = post("application/json", json!({"query": "vector(1)"}).to_string()).await;
+    assert!(status == 400 && text.contains("no expression found in input"), "{status} {text}");
+    let slow = |timeout: &str| {
+        let query = "count_over_time(vector(1)[10h:10ms])%2Bvector(1)";
+        post("application/x-www-form-urlencoded", format!("query={query}&timeout={timeout}"))
+    };
+    eventually("a query that waited for another one", async || {
+        let (_, (status, text)) = join(slow("1500ms"), slow("300ms")).await;
+        assert!(status == 503 && text.contains(r#""errorType":"timeout""#), "{status} {text}");
+        text.contains("query timed out in query queue").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -50,6 +50,9 @@ async fn debians_rabbitmq() {
         a_vhost_without_queues(&broker),
         a_client_without_credentials(&broker),
         pages_are_as_they_are_read(&broker),
+        names_are_expressions_without_anchors(&broker),
+        fields_of_a_new_queue_are_missing_at_first(&broker),
+        the_exporter_has_no_queue_unless_asked(&broker),
     );
 }
 
@@ -197,6 +200,59 @@ async fn pages_are_as_they_are_read(broker: &Broker) {
         let (status, body) = get(query).await;
         assert_eq!((status, body["error"].as_str()), (400, Some(error)), "{query}: {body}");
     }
+}
+
+/// So depthgauge matches names itself.
+async fn names_are_expressions_without_anchors(broker: &Broker) {
+    broker.make_vhost("names").await;
+    for queue in ["orders", "Orders-EU", "bills"] {
+        broker.declare("names", queue, "classic").await;
+    }
+    let get = async |name: &str| {
+        let path = format!(
+            "queues/names?page=1&page_size=500&use_regex=true&disable_stats=true&enable_queue_totals=true&name={name}"
+        );
+        let (status, text) = broker.get(&path, Some("owner")).await;
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    for (name, expected) in [("orders", &["Orders-EU", "orders"][..]), ("%5E(%3F-i:orders)%24", &["orders"])] {
+        let (status, page) = get(name).await;
+        let items = page["items"].as_array().unwrap().iter();
+        let mut found: Vec<&str> = items.map(|item| item["name"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!((status, &*found), (200, expected), "{name}");
+    }
+    let (status, body) = get("%5B").await;
+    assert_eq!(status, 400, "not an expression: {body}");
+    // An empty vhost is no vhost.
+    assert_eq!(broker.get("queues//orders", Some("owner")).await.0, 404);
+}
+
+/// So a queue without counts is unknown, and not empty.
+async fn fields_of_a_new_queue_are_missing_at_first(broker: &Broker) {
+    broker.declare("/", "fields", "classic").await;
+    let fields = async || {
+        let (status, text) = broker.get("queues/%2F/fields", Some("owner")).await;
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    assert_eq!(fields().await.get("messages"), None);
+    eventually("counts", async || (fields().await["messages"] == 0).then_some(())).await;
+}
+
+/// So depthgauge doesn't read it.
+async fn the_exporter_has_no_queue_unless_asked(broker: &Broker) {
+    broker.declare("/", "exported", "classic").await;
+    broker.publish("/", "exported", 3).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("{}/metrics{path}", broker.exporter)).await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let series = r#"rabbitmq_detailed_queue_messages{vhost="/",queue="exported"} 3"#;
+    let detailed = async || get("/detailed?family=queue_coarse_metrics&vhost=%2F").await.contains(series).then_some(());
+    eventually("counts", detailed).await;
+    let totals = get("").await;
+    assert!(totals.contains("\nrabbitmq_queue_messages ") && !totals.contains("queue=\"exported\""), "{totals}");
 }
 
 async fn rates_are_known_after_the_first_message(broker: &Broker) {

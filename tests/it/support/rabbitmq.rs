@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{crypto, eventually_within, lasting_port};
+use super::{PATIENCE, crypto, eventually_within, lasting_port};
 
 /// The program itself: the one in `/usr/sbin` becomes another user first.
 const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) url: String,
     /// Of AMQP, with the owner's credentials.
     pub(crate) amqp: String,
+    /// Of its exporter for Prometheus, which requires no authentication.
+    pub(crate) exporter: String,
     http: reqwest::Client,
     server: Child,
     log: PathBuf,
@@ -130,14 +132,14 @@ impl Node {
     fn start(place: &Place<'_>, number: usize) -> Self {
         let dir = place.dir.join(format!("node-{number}"));
         fs::create_dir(&dir).unwrap();
-        let [management, amqp, distribution] = lasting_ports();
+        let [management, amqp, distribution, exporter] = lasting_ports();
         let config = format!(
-            "listeners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\ndefault_user = {OWNER}\ndefault_pass = {OWNER}\ndisk_free_limit.absolute = 1MB\n{}",
+            "listeners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\nprometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {exporter}\ndefault_user = {OWNER}\ndefault_pass = {OWNER}\ndisk_free_limit.absolute = 1MB\n{}",
             place.settings
         );
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
         write("rabbitmq.conf", &config);
-        write("plugins", "[rabbitmq_management].");
+        write("plugins", "[rabbitmq_management,rabbitmq_prometheus].");
         let log = dir.join("output");
         let output = fs::File::create(&log).unwrap();
         let server = Command::new(PROGRAM)
@@ -162,9 +164,10 @@ impl Node {
             .spawn()
             .unwrap();
         // A connection that RabbitMQ closes as it is used again fails a request that is not repeated.
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0).build().unwrap();
         let url = format!("http://127.0.0.1:{management}{}", place.prefix);
-        Self { url, amqp: format!("amqp://{OWNER}:{OWNER}@127.0.0.1:{amqp}/"), http, server, log }
+        let exporter = format!("http://127.0.0.1:{exporter}");
+        Self { url, amqp: format!("amqp://{OWNER}:{OWNER}@127.0.0.1:{amqp}/"), exporter, http, server, log }
     }
 
     /// Waits until it answers, in a cluster of so many nodes.
