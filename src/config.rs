@@ -5,6 +5,7 @@
 //! errors of all files are reported at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -127,7 +128,7 @@ impl Config {
 
     /// Opens every source for a command: loads credentials and sends nothing. A command has no `endpoints`.
     pub fn open(self, clock: Clock, endpoints: Endpoints) -> Result<Vec<SourceConfig>, OpenError> {
-        Opener::of(Context { clock, is_server: false, endpoints }).open(self)
+        Opener::of(Context { clock, is_server: false, endpoints, upstreams: Arc::default() }).open(self)
     }
 
     /// Warnings about what is valid and probably not meant, each after its place, `FILE:LINE:COLUMN`.

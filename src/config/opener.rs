@@ -39,7 +39,7 @@ impl Warnings {
 impl Opener {
     /// An opener of the server, without open connections.
     pub fn new(clock: Clock, endpoints: Endpoints) -> Self {
-        Self::of(Context { clock, is_server: true, endpoints })
+        Self::of(Context { clock, is_server: true, endpoints, upstreams: Arc::default() })
     }
 
     /// An opener without open connections.

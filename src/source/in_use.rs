@@ -10,19 +10,19 @@ use parking_lot::Mutex;
 
 /// What is in use, by its key.
 #[derive(Debug)]
-pub(super) struct InUse<K, T>(Mutex<HashMap<K, Weak<T>>>);
+pub struct InUse<K, T>(Mutex<HashMap<K, Weak<T>>>);
 
 // === impl InUse ===
 
 impl<K: Eq + Hash, T> InUse<K, T> {
     /// What is in use under this key. Otherwise it is made.
-    pub(super) fn get(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
+    pub fn get(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
         let Ok(known) = self.get_or_open(key, || Ok::<_, Infallible>(make()));
         known
     }
 
     /// The same for what may fail to open.
-    pub(super) fn get_or_open<E>(&self, key: K, open: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+    pub fn get_or_open<E>(&self, key: K, open: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         let mut all = self.0.lock();
         if let Some(known) = all.get(&key).and_then(Weak::upgrade) {
             return Ok(known);

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, Zoned};
 
+use super::in_use::InUse;
 use super::keys::{Key, Values};
 use super::{Connection, Definition, OpenError};
 use crate::endpoints::{Endpoints, ServiceName};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, MetricName};
+use crate::upstream::Upstream;
 
 /// A set of kinds. It is an argument everywhere, because tests pass their own.
 pub type Kinds = &'static [&'static Kind];
@@ -118,6 +120,9 @@ pub struct Context {
     pub is_server: bool,
     /// The Services of the cluster. A command has none.
     pub endpoints: Endpoints,
+    /// Services that limit the requests of all connections to them together. The key is the name of the service,
+    /// and the limits of its connections: requests per second, and reads in flight.
+    pub upstreams: Arc<InUse<(String, u32, usize), Upstream>>,
 }
 
 /// Where the config defines connections of a type.

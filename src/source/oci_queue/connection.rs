@@ -288,7 +288,6 @@ mod tests {
     use crate::source::facet::Facet;
     use crate::source::keys::Value;
 
-    const SERVER: Context = Context { clock: Timestamp::now, is_server: true, endpoints: Endpoints::none() };
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
 
     /// The keys of section `oci`, and of an entry.
@@ -319,7 +318,9 @@ mod tests {
         tokio::spawn(async move { serving.serve(listener, std::future::pending()).await });
         let file = profile.config_file.display();
         let section = format!("{{endpoint: \"{endpoint}\", auth: {{type: apiKey, configFile: {file}}}}}");
-        (OciConnection::new(&values(KEYS, &section), &SERVER).unwrap(), emulator, dir)
+        let endpoints = Endpoints::none();
+        let server = Context { clock: Timestamp::now, is_server: true, endpoints, upstreams: Arc::default() };
+        (OciConnection::new(&values(KEYS, &section), &server).unwrap(), emulator, dir)
     }
 
     #[tokio::test]

@@ -72,13 +72,13 @@ const KEYS: &[Key] = &[
     Key::new(
         "maxRequestsPerSecond",
         Shape::Count(REQUESTS_PER_SECOND_MAX),
-        "The most requests of this connection in a second. Each costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
+        "The most requests to the namespace in a second. Connections to one namespace share them, unless their limits differ. Each request costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
     )
     .default("4"),
     Key::new(
         "maxInFlight",
         Shape::Count(IN_FLIGHT_MAX),
-        "The most reads of this connection in flight. One Kubernetes namespace gets half of them, and so do all lists together.",
+        "The most reads of the namespace in flight. One Kubernetes namespace gets half of them, and so do all lists together.",
     )
     .default("8"),
 ];
@@ -193,10 +193,12 @@ fn bus(values: &Values, context: &Context) -> Result<Bus, OpenError> {
         in_flight: values.count("maxInFlight").unwrap_or(IN_FLIGHT) as usize,
         ..Limits::new(
             values.count("maxRequestsPerSecond").unwrap_or(REQUESTS_PER_SECOND),
-            format!("maxRequestsPerSecond of the connection to {namespace}"),
+            format!("maxRequestsPerSecond of connections to {namespace}"),
         )
     };
-    let (upstream, transport) = (Arc::new(Upstream::new(limits)), way.to(&endpoint)?);
+    // A namespace has one account of credits for all of its clients.
+    let shared = (namespace.to_string(), limits.requests_per_second, limits.in_flight);
+    let (upstream, transport) = (context.upstreams.get(shared, || Upstream::new(limits)), way.to(&endpoint)?);
     let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
     // A secret is named by its file.
     let identity = format!("{endpoint} {namespace} {name} {method} {keys:?} ");

@@ -4,12 +4,14 @@ use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{KINDS, Opened};
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::stub::Trouble;
 use super::{ACTIVE, DEAD_LETTER, POLICY, SCHEDULED, Scene, active, get, message, often, once, one, values};
 use crate::support::eventually;
+use crate::support::server::Server;
 
 #[tokio::test]
 async fn counts_follow_what_is_sent_and_received() {
@@ -43,6 +45,30 @@ async fn counts_follow_what_is_sent_and_received() {
 }
 
 #[tokio::test]
+async fn connections_to_one_namespace_share_its_requests() {
+    let scene = Scene::new().await;
+    let sources: Vec<Value> = (0..6)
+        .map(|number| {
+            let queue = format!("q{number}");
+            scene.bus.add_queue(&queue);
+            json!({"queue": queue, "connection": if number % 2 == 0 { "bus" } else { "other" }})
+        })
+        .collect();
+    let mut config = scene.config(&scene.sas(POLICY), &once(), &sources);
+    config["connections"]["bus"]["maxRequestsPerSecond"] = json!(1);
+    config["connections"]["other"] = config["connections"]["bus"].clone();
+    let server = Server::start(&config.to_string()).await;
+    let began = Instant::now();
+    let selectors: Vec<String> = (0..6).map(|number| format!("queue=q{number}")).collect();
+    let _answers = tokio::spawn(async move { join_all(selectors.iter().map(|queue| active(&server, queue))).await });
+    let count = async || Some(scene.bus.targets().len()).filter(|count| *count >= 4);
+    let requests = eventually("four requests", count).await;
+    // Each connection alone would have sent three of them within two seconds.
+    let seconds = began.elapsed().as_secs() + 1;
+    assert!(requests as u64 <= 1 + seconds, "{requests} requests in {seconds} s");
+}
+
+#[tokio::test]
 async fn requests_and_labels_are_those_of_the_entities() {
     let scene = Scene::new().await;
     scene.bus.add_queue("invoices");
@@ -52,7 +78,7 @@ async fn requests_and_labels_are_those_of_the_entities() {
     scene.bus.send("/invoices", 4);
     let answer = get(&server, ACTIVE, "queue=bills").await;
     let labels = |body: &str| {
-        let list: serde_json::Value = serde_json::from_str(body).unwrap();
+        let list: Value = serde_json::from_str(body).unwrap();
         list["items"][0]["metricLabels"].clone()
     };
     assert_eq!(labels(&answer.body), json!({"queue": "bills", "connection": "bus"}));
@@ -144,10 +170,9 @@ async fn a_source_with_little_time_takes_none_from_others() {
     }
     let sources = [json!({"match": "orders", "timeout": "300ms"}), json!({"match": "invoices"})];
     let server = scene.serve(&once(), &sources).await;
-    scene.bus.set_trouble(Some(Trouble::Silent));
+    scene.bus.set_trouble(Some(Trouble::SilentOnce));
     let other = async {
         eventually("the list is read", async || (scene.bus.count() == 1).then_some(())).await;
-        scene.bus.set_trouble(None);
         active(&server, "queue=invoices").await
     };
     let (impatient, other) = tokio::join!(active(&server, "queue=orders"), other);
