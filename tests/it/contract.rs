@@ -115,6 +115,11 @@ trait Operation: Sync {
     /// a wrong string must repeat it.
     fn answer(&self, shape: Shape, place: &Place, echo: &str) -> (&'static str, String);
 
+    /// The Content-Type of its answers.
+    fn content_type(&self) -> &'static str {
+        "application/json"
+    }
+
     /// What depthgauge must serve.
     fn expected(&self, outcome: Outcome) -> Expected;
 

@@ -1,12 +1,19 @@
-//! Documents over HTTP: one operation, a GET. The document is JSON, as in most services.
+//! Documents over HTTP: one operation, a GET, in each format.
 
 use serde_json::{Value, json};
 
+use super::scrape::gauge;
 use super::{Expected, Kind, Operation, Outcome, Place, Query, Received, Shape};
 
 pub(super) struct HttpJson;
 
-struct Document;
+/// The format of the document.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Document {
+    Json,
+    Yaml,
+    Prometheus,
+}
 
 const METRIC: &str = "jobs";
 /// What a good answer has.
@@ -20,7 +27,7 @@ impl Kind for HttpJson {
     }
 
     fn operations(&self) -> &'static [&'static dyn Operation] {
-        &[&Document]
+        &[&Document::Json, &Document::Yaml, &Document::Prometheus]
     }
 
     fn error(&self, _: u16, echo: &str) -> String {
@@ -60,7 +67,7 @@ impl Kind for HttpJson {
     }
 
     fn renewable(&self, place: &Place) -> Option<(Value, Query)> {
-        Some((Document.config(place), Document.query()))
+        Some((Document::Json.config(place), Document::Json.query()))
     }
 
     fn renew(&self, place: &Place) {
@@ -74,11 +81,24 @@ impl Kind for HttpJson {
 
 impl Operation for Document {
     fn name(&self) -> &'static str {
-        "GET"
+        match self {
+            Self::Json => "GET",
+            Self::Yaml => "GET, `format: yaml`",
+            Self::Prometheus => "GET, `format: prometheus`",
+        }
     }
 
     fn config(&self, place: &Place) -> Value {
-        json!({"sources": [source(place, 0)]})
+        let mut source = source(place, 0);
+        match self {
+            Self::Json => {}
+            Self::Yaml => source["format"] = json!("yaml"),
+            Self::Prometheus => {
+                source["format"] = json!("prometheus");
+                source["value"] = json!("jobs_waiting");
+            }
+        }
+        json!({"sources": [source]})
     }
 
     fn query(&self) -> Query {
@@ -94,20 +114,18 @@ impl Operation for Document {
     }
 
     fn answer(&self, shape: Shape, _: &Place, echo: &str) -> (&'static str, String) {
-        let ready = |ready: Value| json!({"queues": {"ready": ready}}).to_string();
-        match shape {
-            Shape::Value => ("a number", ready(json!(3))),
-            Shape::Zero => ("the number 0", ready(json!(0))),
-            Shape::Decimal => ("a text with 1.5", ready(json!("1.5"))),
-            Shape::Empty => ("an empty document", json!({}).to_string()),
-            Shape::MissingField => ("a document without the field", json!({"queues": {"size": 3}}).to_string()),
-            Shape::Null => ("the field is null", ready(Value::Null)),
-            Shape::NotANumber => ("a text with NaN", ready(json!("NaN"))),
-            Shape::Negative => ("the number -1", ready(json!(-1))),
-            Shape::Huge => ("the number 10^16", ready(json!(10_000_000_000_000_000_u64))),
-            Shape::Overflow => ("the number 10^30", ready(json!(1e30))),
-            Shape::WrongType => ("a text that is not a number", ready(json!(echo))),
-            Shape::NotTheFormat => ("a text", "3 jobs".to_owned()),
+        match self {
+            Self::Json => json_document(shape, echo),
+            Self::Yaml => yaml_document(shape, echo),
+            Self::Prometheus => gauge(shape, echo),
+        }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Prometheus => "text/plain; version=0.0.4",
         }
     }
 
@@ -127,6 +145,42 @@ impl Operation for Document {
 
     fn is_requested_by_every_read(&self) -> bool {
         true
+    }
+}
+
+fn json_document(shape: Shape, echo: &str) -> (&'static str, String) {
+    let ready = |ready: Value| json!({"queues": {"ready": ready}}).to_string();
+    match shape {
+        Shape::Value => ("a number", ready(json!(3))),
+        Shape::Zero => ("the number 0", ready(json!(0))),
+        Shape::Decimal => ("a text with 1.5", ready(json!("1.5"))),
+        Shape::Empty => ("an empty document", json!({}).to_string()),
+        Shape::MissingField => ("a document without the field", json!({"queues": {"size": 3}}).to_string()),
+        Shape::Null => ("the field is null", ready(Value::Null)),
+        Shape::NotANumber => ("a text with NaN", ready(json!("NaN"))),
+        Shape::Negative => ("the number -1", ready(json!(-1))),
+        Shape::Huge => ("the number 10^16", ready(json!(10_000_000_000_000_000_u64))),
+        Shape::Overflow => ("the number 10^30", ready(json!(1e30))),
+        Shape::WrongType => ("a text that is not a number", ready(json!(echo))),
+        Shape::NotTheFormat => ("a text", "3 jobs".to_owned()),
+    }
+}
+
+fn yaml_document(shape: Shape, echo: &str) -> (&'static str, String) {
+    let ready = |ready: &str| format!("queues:\n  ready: {ready}\n");
+    match shape {
+        Shape::Value => ("a number", ready("3")),
+        Shape::Zero => ("the number 0", ready("0")),
+        Shape::Decimal => ("the number 1.5", ready("1.5")),
+        Shape::Empty => ("an empty document", "---\n".to_owned()),
+        Shape::MissingField => ("a document without the field", "queues:\n  size: 3\n".to_owned()),
+        Shape::Null => ("the field is null", ready("~")),
+        Shape::NotANumber => ("the number NaN", ready(".nan")),
+        Shape::Negative => ("the number -1", ready("-1")),
+        Shape::Huge => ("the number 10^16", ready("10000000000000000")),
+        Shape::Overflow => ("an infinite number", ready(".inf")),
+        Shape::WrongType => ("a text that is not a number", ready(&format!("{echo:?}"))),
+        Shape::NotTheFormat => ("no YAML", "queues: [3".to_owned()),
     }
 }
 

@@ -94,21 +94,7 @@ impl Operation for Metrics {
     }
 
     fn answer(&self, shape: Shape, _: &Place, echo: &str) -> (&'static str, String) {
-        let waiting = |number: &str| format!("# TYPE jobs_waiting gauge\njobs_waiting {number}\n");
-        match shape {
-            Shape::Value => ("a gauge", waiting("3")),
-            Shape::Zero => ("the number 0", waiting("0")),
-            Shape::Decimal => ("the number 1.5", waiting("1.5")),
-            Shape::Empty => ("no metrics", "\n".to_owned()),
-            Shape::MissingField => ("another metric", "jobs_done 3\n".to_owned()),
-            Shape::Null => ("a metric without a number", "jobs_waiting\n".to_owned()),
-            Shape::NotANumber => ("NaN", waiting("NaN")),
-            Shape::Negative => ("the number -1", waiting("-1")),
-            Shape::Huge => ("the number 10^16", waiting("1e16")),
-            Shape::Overflow => ("an infinite number", waiting("+Inf")),
-            Shape::WrongType => ("a text instead of a number", waiting(&format!("{echo:?}"))),
-            Shape::NotTheFormat => ("JSON", json!({"jobs_waiting": 3}).to_string()),
-        }
+        gauge(shape, echo)
     }
 
     fn expected(&self, outcome: Outcome) -> Expected {
@@ -127,6 +113,25 @@ impl Operation for Metrics {
 
     fn is_requested_by_every_read(&self) -> bool {
         true
+    }
+}
+
+/// An exposition with gauge `jobs_waiting`.
+pub(super) fn gauge(shape: Shape, echo: &str) -> (&'static str, String) {
+    let waiting = |number: &str| format!("# TYPE jobs_waiting gauge\njobs_waiting {number}\n");
+    match shape {
+        Shape::Value => ("a gauge", waiting("3")),
+        Shape::Zero => ("the number 0", waiting("0")),
+        Shape::Decimal => ("the number 1.5", waiting("1.5")),
+        Shape::Empty => ("no metrics", "\n".to_owned()),
+        Shape::MissingField => ("another metric", "jobs_done 3\n".to_owned()),
+        Shape::Null => ("a metric without a number", "jobs_waiting\n".to_owned()),
+        Shape::NotANumber => ("NaN", waiting("NaN")),
+        Shape::Negative => ("the number -1", waiting("-1")),
+        Shape::Huge => ("the number 10^16", waiting("1e16")),
+        Shape::Overflow => ("an infinite number", waiting("+Inf")),
+        Shape::WrongType => ("a text instead of a number", waiting(&format!("{echo:?}"))),
+        Shape::NotTheFormat => ("JSON", json!({"jobs_waiting": 3}).to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Azure Service Bus: a queue, a subscription, the list of queues, and the token of workload identity.
+//! Azure Service Bus: a queue, a subscription, the lists of both, and the token of workload identity.
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ enum Op {
     Queue,
     Subscription,
     Queues,
+    Subscriptions,
     Token,
 }
 
@@ -31,7 +32,7 @@ impl Kind for ServiceBus {
     }
 
     fn operations(&self) -> &'static [&'static dyn Operation] {
-        &[&Op::Queue, &Op::Subscription, &Op::Queues, &Op::Token]
+        &[&Op::Queue, &Op::Subscription, &Op::Queues, &Op::Subscriptions, &Op::Token]
     }
 
     fn error(&self, status: u16, echo: &str) -> String {
@@ -87,6 +88,7 @@ impl Operation for Op {
             Self::Queue => "GET /{queue}",
             Self::Subscription => "GET /{topic}/subscriptions/{subscription}",
             Self::Queues => "GET /$Resources/queues",
+            Self::Subscriptions => "GET /{topic}/subscriptions",
             Self::Token => "POST /{tenant}/oauth2/v2.0/token",
         }
     }
@@ -101,6 +103,11 @@ impl Operation for Op {
                 let queues = json!({"type": "azure-servicebus", "match": "*", "namespaces": ["shop"]});
                 config(place, &sas(place), &[queues])
             }
+            Self::Subscriptions => {
+                let subscriptions =
+                    json!({"type": "azure-servicebus", "topic": "orders", "match": "*", "namespaces": ["shop"]});
+                config(place, &sas(place), &[subscriptions])
+            }
             Self::Token => {
                 let file = place.files.write("assertion", ASSERTION);
                 let auth = json!({
@@ -113,7 +120,10 @@ impl Operation for Op {
     }
 
     fn query(&self) -> Query {
-        let selector = if *self == Self::Subscription { "topic=orders,subscription=worker" } else { "queue=orders" };
+        let selector = match self {
+            Self::Subscription | Self::Subscriptions => "topic=orders,subscription=worker",
+            Self::Queue | Self::Queues | Self::Token => "queue=orders",
+        };
         (ACTIVE, selector.to_owned())
     }
 
@@ -129,7 +139,8 @@ impl Operation for Op {
         match self {
             Self::Queue => described("Queue", shape, echo),
             Self::Subscription => described("Subscription", shape, echo),
-            Self::Queues => queues(shape, echo),
+            Self::Queues => list("Queue", "orders", shape, echo),
+            Self::Subscriptions => list("Subscription", "worker", shape, echo),
             Self::Token => token(shape, echo),
         }
     }
@@ -211,23 +222,22 @@ fn described(kind: &str, shape: Shape, echo: &str) -> (&'static str, String) {
     }
 }
 
-/// A page of the list of queues.
-fn queues(shape: Shape, echo: &str) -> (&'static str, String) {
-    let orders = || entry("Queue", "orders", "Active", GOOD);
+/// A page of the list of queues, or of the subscriptions of a topic. It has one of them.
+fn list(kind: &str, name: &str, shape: Shape, echo: &str) -> (&'static str, String) {
+    let one = || entry(kind, name, "Active", GOOD);
+    let title = format!(r#"<title type="text">{name}</title>"#);
     match shape {
-        Shape::Value => ("one queue", feed(&[orders()])),
+        Shape::Value => ("a list of one", feed(&[one()])),
         Shape::Zero => ("the number 0", "0".to_owned()),
         Shape::Decimal => ("the number 1.5", "1.5".to_owned()),
-        Shape::Empty => ("no queues", feed(&[])),
-        Shape::MissingField => {
-            ("a queue without a title", feed(&[orders().replacen(r#"<title type="text">orders</title>"#, "", 1)]))
-        }
+        Shape::Empty => ("an empty list", feed(&[])),
+        Shape::MissingField => ("a list of one without a title", feed(&[one().replacen(&title, "", 1)])),
         Shape::Null => ("null", "null".to_owned()),
         Shape::NotANumber => ("NaN", "NaN".to_owned()),
         Shape::Negative => ("the number -1", "-1".to_owned()),
         Shape::Huge => ("the number 10^16", "10000000000000000".to_owned()),
         Shape::Overflow => ("the number 10^30", "1000000000000000000000000000000".to_owned()),
-        Shape::WrongType => ("a queue instead of a list", entry("Queue", "orders", &escaped(echo), GOOD)),
+        Shape::WrongType => ("one of them instead of a list", entry(kind, name, &escaped(echo), GOOD)),
         Shape::NotTheFormat => ("a text", "orders".to_owned()),
     }
 }

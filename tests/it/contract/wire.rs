@@ -35,8 +35,9 @@ pub(super) fn reply(
     let echo = format!("{} of {}", authorization(request), request.target);
     let error = |status| Reply::status(status, kind.error(status, &echo));
     let good = || operation.answer(Shape::Value, place, &echo).1;
+    let ok = |body: Vec<u8>| Reply::Whole(200, format!("content-type: {}\r\n", operation.content_type()), body);
     let wire = match outcome {
-        Outcome::Shape(shape) => return Reply::json(operation.answer(shape, place, &echo).1),
+        Outcome::Shape(shape) => return ok(operation.answer(shape, place, &echo).1.into()),
         Outcome::Wire(wire) => wire,
     };
     match wire {
@@ -53,7 +54,7 @@ pub(super) fn reply(
             let page = format!("<!doctype html><title>Sign in</title><p>3</p><!-- {echo} -->");
             Reply::Whole(200, "content-type: text/html; charset=utf-8\r\n".to_owned(), page.into())
         }
-        Wire::NoBody => Reply::json(""),
+        Wire::NoBody => ok(Vec::new()),
         Wire::WrongContentType => Reply::Whole(200, "content-type: text/plain\r\n".to_owned(), good().into()),
         Wire::Redirect => {
             let location = format!("location: {}{ELSEWHERE}\r\n", place.base);
@@ -63,7 +64,7 @@ pub(super) fn reply(
         Wire::Reset => Reply::Reset,
         Wire::HalfBody => Reply::Half(good()),
         Wire::EndlessBody => Reply::Endless,
-        Wire::GzipBomb => Reply::json(bomb(&good())).with_header("content-encoding: gzip"),
+        Wire::GzipBomb => ok(bomb(&good())).with_header("content-encoding: gzip"),
     }
 }
 
