@@ -173,7 +173,7 @@ fn counts(listed: &Listed) -> Result<Vec<(MetricName, Value)>, Unknown> {
 fn rates(listed: &Listed) -> Result<Vec<(MetricName, Value)>, Unknown> {
     let Rates { publish, deliver } = listed.queue.rates();
     if let (Err(unknown), Err(_)) = (&publish, &deliver) {
-        return Err(*unknown);
+        return Err(unknown.clone());
     }
     let value = |rate: Result<Quantity, Unknown>| match rate {
         Ok(rate) => settled(listed, rate),

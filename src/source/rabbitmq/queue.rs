@@ -6,9 +6,9 @@ use super::field::Field;
 use super::page::Queue;
 use crate::metric::quantity::Quantity;
 
-/// States in which a queue has no counts, or those of the last time that it worked: its node is down, or
-/// a majority of its nodes.
-const NOT_RUNNING: [&str; 5] = ["crashed", "down", "minority", "stopped", "terminated"];
+/// States in which a queue has its counts. In others it has none, those of the last time that it worked, or 0: its
+/// node or a majority of its nodes is down, or it recovers.
+const RUNNING: [&str; 4] = ["flow", "idle", "running", "syncing"];
 
 /// How many messages there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,14 +27,14 @@ pub(super) struct Rates {
 }
 
 /// Why a value is unknown although the queue is listed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unknown {
     /// It has no backlog.
     #[error("it is a stream, whose messages stay after they are consumed")]
     Stream,
     /// The queue is in this state.
     #[error("its state is {0}")]
-    NotRunning(&'static str),
+    NotRunning(String),
     /// This field is missing.
     #[error("RabbitMQ reports no {0}")]
     Missing(&'static str),
@@ -51,8 +51,13 @@ impl Queue {
         (&self.node, &self.leader) == (&before.node, &before.leader)
     }
 
-    fn not_running(&self) -> Option<&'static str> {
-        NOT_RUNNING.iter().copied().find(|state| self.state.as_deref() == Some(*state))
+    /// An error if its state is one without counts.
+    pub(super) fn running(&self) -> Result<(), Unknown> {
+        // A classic queue that synchronizes its mirrors has an object as its state.
+        match &self.state {
+            Some(state) if !RUNNING.contains(&&**state) => Err(Unknown::NotRunning(state.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// How many messages it has.
@@ -60,9 +65,7 @@ impl Queue {
         if self.kind.as_deref() == Some("stream") {
             return Err(Unknown::Stream);
         }
-        if let Some(state) = self.not_running() {
-            return Err(Unknown::NotRunning(state));
-        }
+        self.running()?;
         let ready = count("messages_ready", &self.messages_ready)?;
         let unacknowledged = count("messages_unacknowledged", &self.messages_unacknowledged)?;
         let length = Quantity::sum([ready, unacknowledged]).filter(|length| length.is_value());
@@ -73,9 +76,8 @@ impl Queue {
     /// acknowledgement, and each `basic.get`.
     pub(super) fn rates(&self) -> Rates {
         // The averages of a queue whose node is down go to 0.
-        if let Some(state) = self.not_running() {
-            let unknown = Err(Unknown::NotRunning(state));
-            return Rates { publish: unknown, deliver: unknown };
+        if let Err(unknown) = self.running() {
+            return Rates { publish: Err(unknown.clone()), deliver: Err(unknown) };
         }
         let stats = &self.message_stats.0;
         Rates {
@@ -163,8 +165,11 @@ mod tests {
         };
         assert_eq!(with("type", "stream"), Err(Unknown::Stream));
         assert_eq!(with("type", "quorum"), Ok([0, 0, 0]));
-        for state in NOT_RUNNING {
-            assert_eq!(with("state", state), Err(Unknown::NotRunning(state)));
+        for state in RUNNING {
+            assert_eq!(with("state", state), Ok([0, 0, 0]), "{state}");
+        }
+        for state in ["crashed", "down", "minority", "noproc", "recovering", "stopped", "terminated", ""] {
+            assert_eq!(with("state", state), Err(Unknown::NotRunning(state.to_owned())));
         }
     }
 
@@ -191,10 +196,8 @@ mod tests {
             assert_eq!(rates(&json!({"publish_details": {"avg_rate": rate}})).publish, Err(unknown), "{rate}");
         }
         let down = queue(&json!({"state": "down", "message_stats": both})).rates();
-        assert_eq!(
-            down,
-            Rates { publish: Err(Unknown::NotRunning("down")), deliver: Err(Unknown::NotRunning("down")) }
-        );
+        let unknown = || Err(Unknown::NotRunning("down".to_owned()));
+        assert_eq!(down, Rates { publish: unknown(), deliver: unknown() });
         // Never used, or `rates_mode none`: a rate at one moment is no average.
         for stats in [json!(null), json!({}), json!({"publish": 5}), json!({"publish_details": {"rate": 1.0}})] {
             assert_eq!(rates(&stats).publish, Err(Unknown::Missing(field)), "{stats}");

@@ -2,8 +2,9 @@
 //!
 //! For seconds after a queue was declared, RabbitMQ reports 0 while messages are in it: in totals mode for
 //! quorum queues, and in the ordinary list for classic ones. So a 0 counts only when the queue has been
-//! listed without a break for longer than that. A failed list is a break, and so is another leader: in
-//! totals mode the counts of a quorum queue are those of its leader's node, which has none until its next tick.
+//! listed without a break for longer than that. A failed list is a break, and so is a state that is not running, or
+//! another leader: in totals mode the counts of a quorum queue are those of its leader's node, which has none until
+//! its next tick.
 //!
 //! In totals mode a queue without a leader is missing. It stays known, without values, as long as another list
 //! has it.
@@ -57,7 +58,7 @@ impl Snapshot {
         let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
         for queue in queues {
             let known = unbroken.and_then(|before| before.queue(&queue.vhost, &queue.name));
-            let known = known.filter(|known| !known.is_lost() && queue.is_led_as(&known.queue));
+            let known = known.filter(|known| known.is_running() && queue.is_led_as(&known.queue));
             let since = known.map_or(began, |known| known.since);
             let listed = Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue };
             let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
@@ -116,6 +117,10 @@ impl Listed {
     /// Whether it is missing in the list, and may have no leader.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.is_some()
+    }
+
+    fn is_running(&self) -> bool {
+        !self.is_lost() && self.queue.running().is_ok()
     }
 }
 
@@ -245,6 +250,23 @@ mod tests {
         let slow = Snapshot::new(vec![queue("a")], start, after(50), None);
         for (wanted, is_continued) in [(0, true), (50, true), (70, true), (71, false)] {
             assert_eq!(slow.is_continued(after(wanted), Duration::from_secs(5)), is_continued, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_not_running_begins_the_ten_seconds_again() {
+        let start = Instant::now();
+        let list = |seconds, state: &str, before: Option<&Snapshot>| {
+            let queue = serde_json::json!({"name": "a", "vhost": "/", "state": state});
+            let began = start + Duration::from_secs(seconds);
+            Snapshot::new(vec![serde_json::from_value(queue).unwrap()], began, began, before)
+        };
+        for state in ["down", "recovering"] {
+            let down = list(20, state, Some(&list(0, "running", None)));
+            let up = list(25, "running", Some(&down));
+            let settled = list(35, "running", Some(&up));
+            let is_settled = |snapshot: &Snapshot| snapshot.queue("/", "a").unwrap().is_settled;
+            assert_eq!([&up, &settled].map(is_settled), [false, true], "{state}");
         }
     }
 
