@@ -120,9 +120,8 @@ pub struct Context {
     pub is_server: bool,
     /// The Services of the cluster. A command has none.
     pub endpoints: Endpoints,
-    /// Services that limit the requests of all connections to them together. The key is the name of the service,
-    /// and the limits of its connections: requests per second, and reads in flight.
-    pub upstreams: Arc<InUse<(String, u32, usize), Upstream>>,
+    /// Services that several connections share, by those keys of the connections that must be equal for that.
+    pub upstreams: Arc<InUse<Values, Upstream>>,
 }
 
 /// Where the config defines connections of a type.

@@ -14,7 +14,7 @@ use crate::azure::workload_identity::{Overrides, Settings};
 use crate::azure::{managed_identity, workload_identity};
 use crate::http::base::BaseUrl;
 use crate::source::in_use::InUse;
-use crate::source::keys::{Key, Shape, Text, Values, Variant};
+use crate::source::keys::{Key, Shape, Text, Value, Values, Variant};
 use crate::source::service::{BASE, FILE, PROXY, TLS, Way, conflicts};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
 use crate::upstream::{Limits, Upstream};
@@ -28,6 +28,11 @@ const REQUESTS_PER_SECOND_MAX: u32 = 100;
 const IN_FLIGHT: u32 = 8;
 /// The maximum: what the rate allows with 1 s a read.
 const IN_FLIGHT_MAX: u32 = 100;
+
+const NAMESPACE: &str = "namespace";
+const ENDPOINT: &str = "endpoint";
+const RATE: &str = "maxRequestsPerSecond";
+const PLACES: &str = "maxInFlight";
 
 const SAS: &str = "sas";
 const WORKLOAD_IDENTITY: &str = "azureWorkloadIdentity";
@@ -46,14 +51,14 @@ pub(super) const SERVICEBUS: ConnectionType = ConnectionType {
 
 const KEYS: &[Key] = &[
     Key::new(
-        "namespace",
+        NAMESPACE,
         Shape::Text(Text::parsed::<Namespace>()),
         "The host of the namespace: NAME.servicebus.windows.net, or NAME and the suffix of another cloud.",
     )
     .required()
     .examples(&["shop.servicebus.windows.net"]),
     Key::new(
-        "endpoint",
+        ENDPOINT,
         Shape::Text(BASE),
         "The URL that requests are sent to, if it is another one than https:// and `namespace`, such as that of the emulator of Service Bus.",
     )
@@ -70,13 +75,13 @@ const KEYS: &[Key] = &[
     TLS,
     PROXY,
     Key::new(
-        "maxRequestsPerSecond",
+        RATE,
         Shape::Count(REQUESTS_PER_SECOND_MAX),
-        "The most requests to the namespace in a second. Connections to one namespace share them, unless their limits differ. Each request costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
+        "The most requests to the namespace in a second. Connections to one namespace share them, unless their limits, `endpoint`, `tls` or `proxy` differ. Each request costs as much as ten messages. When more reads are due, values are read less often, and the log says so.",
     )
     .default("4"),
     Key::new(
-        "maxInFlight",
+        PLACES,
         Shape::Count(IN_FLIGHT_MAX),
         "The most reads of the namespace in flight. One Kubernetes namespace gets half of them, and so do all lists together.",
     )
@@ -173,7 +178,7 @@ impl Connection for Namespaced {
 }
 
 fn warn(values: &Values) -> Vec<String> {
-    let urls = [values.text("endpoint"), values.choice("auth").and_then(|(_, auth)| auth.text("authorityHost"))];
+    let urls = [values.text(ENDPOINT), values.choice("auth").and_then(|(_, auth)| auth.text("authorityHost"))];
     let exposed = urls.into_iter().flatten();
     let exposed = exposed.filter(|url| url.parse().is_ok_and(|url: BaseUrl| url.exposes_credentials()));
     exposed.map(|url| format!("credentials are sent to {url} without encryption: use https://")).collect()
@@ -181,23 +186,21 @@ fn warn(values: &Values) -> Vec<String> {
 
 fn bus(values: &Values, context: &Context) -> Result<Bus, OpenError> {
     let missing = |key: &str| OpenError(format!("`{key}` is missing"));
-    let namespace = values.parsed::<Namespace>("namespace")?.ok_or_else(|| missing("namespace"))?;
-    let endpoint = match values.parsed::<BaseUrl>("endpoint")? {
+    let namespace = values.parsed::<Namespace>(NAMESPACE)?.ok_or_else(|| missing(NAMESPACE))?;
+    let endpoint = match values.parsed::<BaseUrl>(ENDPOINT)? {
         Some(endpoint) => endpoint,
         None => namespace.url().parse().map_err(|error| OpenError(format!("{namespace}: {error}")))?,
     };
     let (method, keys) = values.choice("auth").ok_or_else(|| missing("auth"))?;
     let way = Way::of(values)?;
     let auth = auth(method, keys, &namespace, &endpoint, &way, context)?;
-    let limits = Limits {
-        in_flight: values.count("maxInFlight").unwrap_or(IN_FLIGHT) as usize,
-        ..Limits::new(
-            values.count("maxRequestsPerSecond").unwrap_or(REQUESTS_PER_SECOND),
-            format!("maxRequestsPerSecond of connections to {namespace}"),
-        )
-    };
-    // A namespace has one account of credits for all of its clients.
-    let shared = (namespace.to_string(), limits.requests_per_second, limits.in_flight);
+    let rate = values.count(RATE).unwrap_or(REQUESTS_PER_SECOND);
+    let in_flight = values.count(PLACES).unwrap_or(IN_FLIGHT);
+    let limits =
+        Limits { in_flight: in_flight as usize, ..Limits::new(rate, format!("{RATE} of connections to {namespace}")) };
+    // A namespace has one account of credits for all of its clients. A proxy that is down must not stop others.
+    let shared = values.only(&[NAMESPACE, ENDPOINT, TLS.name, PROXY.name]);
+    let shared = shared.with(RATE, Value::Count(rate)).with(PLACES, Value::Count(in_flight));
     let (upstream, transport) = (context.upstreams.get(shared, || Upstream::new(limits)), way.to(&endpoint)?);
     let name = values.text(CONNECTION_NAME).unwrap_or_default().to_owned();
     // A secret is named by its file.

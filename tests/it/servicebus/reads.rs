@@ -69,6 +69,24 @@ async fn connections_to_one_namespace_share_its_requests() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_down_stops_no_other_connection() {
+    let scene = Scene::new().await;
+    scene.bus.add_queue("good");
+    scene.bus.send("/good", 3);
+    let mut sources = vec![json!({"queue": "good", "connection": "bus"})];
+    sources.extend((0..20).map(|number| json!({"queue": format!("q{number}"), "connection": "other"})));
+    let mut config = scene.config(&scene.sas(POLICY), &once(), &sources);
+    config["connections"]["other"] = config["connections"]["bus"].clone();
+    config["connections"]["other"]["proxy"] = json!("http://127.0.0.1:1");
+    let server = Server::start(&config.to_string()).await;
+    for number in 0..20 {
+        let text = message(&server, 503, &format!("queue=q{number}")).await;
+        assert!(text.contains("proxy http://127.0.0.1:1"), "{text}");
+    }
+    assert_eq!(active(&server, "queue=good").await, one("3"));
+}
+
+#[tokio::test]
 async fn requests_and_labels_are_those_of_the_entities() {
     let scene = Scene::new().await;
     scene.bus.add_queue("invoices");
