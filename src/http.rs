@@ -34,7 +34,7 @@ use proxy::ProxyFailure;
 use transport::{Transport, TrustError};
 use url::{Url, host};
 
-use crate::upstream::{Cause, Host, Outcome, Upstream, retry};
+use crate::upstream::{Cause, Host, Outcome, Places, Upstream, retry};
 
 /// Longest answer that is read unless the protocol says otherwise: a page of a list, or a document
 /// of a few fields.
@@ -49,6 +49,8 @@ pub struct Client {
     transport: Transport,
     protocol: Protocol,
     clock: fn() -> Timestamp,
+    /// Of the requests of all clients, see [`sockets`].
+    sockets: Option<Arc<Places>>,
 }
 
 /// What a protocol adds to requests and reads out of errors.
@@ -97,6 +99,8 @@ pub struct Request {
     pub time_limit: Option<&'static str>,
     /// Its turn was waited for, see [`Upstream::admit`]; another one is charged.
     pub admitted: bool,
+    /// Whose requests share the sockets of one host where sockets are few, see [`sockets`]: the host's unless set.
+    pub owner: Option<String>,
 }
 
 /// An answer of 2xx.
@@ -135,7 +139,7 @@ impl Request {
     pub fn get(url: Url) -> Self {
         let key = url.path().to_owned();
         let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
-        Self { method, url, key, headers, body, time_limit: None, admitted: false }
+        Self { method, url, key, headers, body, time_limit: None, admitted: false, owner: None }
     }
 
     /// A POST of a JSON document.
@@ -169,7 +173,7 @@ impl Request {
 impl Client {
     /// A client of `upstream`. `clock` reads dates in `Retry-After`.
     pub fn new(upstream: Arc<Upstream>, transport: Transport, protocol: Protocol, clock: fn() -> Timestamp) -> Self {
-        Self { upstream, transport, protocol, clock }
+        Self { upstream, transport, protocol, clock, sockets: sockets::places() }
     }
 
     /// Whether requests to this URL go through a proxy.
@@ -258,7 +262,15 @@ impl Client {
         credential: &A::Credential,
         by: Instant,
     ) -> Result<Response, Failure<A::Error>> {
+        let _socket = match &self.sockets {
+            Some(places) => {
+                let owner = request.owner.clone().unwrap_or_else(|| host(&request.url));
+                Some(sockets::take(places, &owner, by).await.map_err(|fault| Failure::Http(fault.into()))?)
+            }
+            None => None,
+        };
         let mut id = self.protocol.request_id.and_then(|id| id.make).map(|make| make());
+        // After the wait, so that the service knows the time that is left.
         let request = request.limited(by);
         let sent = tokio::time::timeout_at(by, self.exchange(&request, auth, credential, &mut id)).await;
         let result = sent.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
@@ -301,7 +313,6 @@ impl Client {
             builder = builder.body(request.body.clone());
         }
         let proxy = || self.transport.proxy_for(&request.url);
-        let _socket = sockets::take().await;
         let sent = builder.send().await.map_err(|error| without_secret(error, &request.url));
         let mut response = sent.map_err(|error| lost_by(proxy, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
@@ -354,7 +365,7 @@ impl Client {
         }
         let outcome = match &error.fault {
             fault if self.is_failure_of_host(fault) => Outcome::Failed(cause),
-            Fault::NotSent { .. } => Outcome::NotSent,
+            Fault::NoSocket | Fault::NotSent { .. } => Outcome::NotSent,
             // A conflict asks for fewer requests, too.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
             _ => Outcome::Answered,
@@ -371,7 +382,7 @@ impl Client {
             Fault::Unreachable(kind, _) => kind.may_pass(),
             Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
             // It takes a change of the proxy, or of what the environment says of it.
-            Fault::Proxy(..) | Fault::TooLong(_) | Fault::NotSent { .. } => false,
+            Fault::Proxy(..) | Fault::TooLong(_) | Fault::NoSocket | Fault::NotSent { .. } => false,
         }
     }
 }

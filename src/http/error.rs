@@ -15,6 +15,8 @@ use crate::upstream::{Cause, Refusal};
 const EXCERPT_MAX: usize = 300;
 /// What a proxy answers that wants credentials.
 pub(super) const CREDENTIALS_WANTED: &str = "407 Proxy Authentication Required";
+/// What to do about [`Fault::NoSocket`].
+pub const OPEN_FILES: &str = "Raise the hard limit on open files of depthgauge to 16384 or more: `ulimit -Hn`, or `LimitNOFILE` of what starts it.";
 /// How much of a secret makes it recognizable.
 const PIECE: usize = 24;
 
@@ -41,6 +43,8 @@ pub enum Fault {
     TooLong(usize),
     /// An error of the service.
     Status(Box<StatusError>),
+    /// Not sent, because the process may open too few files for one more connection.
+    NoSocket,
     /// Not sent, because an earlier request met this.
     NotSent {
         /// What that one met.
@@ -157,7 +161,7 @@ impl Fault {
     pub fn is_without_response(&self) -> bool {
         match self {
             Self::Unreachable(..) | Self::Proxy(..) | Self::TimedOut => true,
-            Self::Status(_) | Self::TooLong(_) | Self::NotSent { .. } => false,
+            Self::Status(_) | Self::TooLong(_) | Self::NoSocket | Self::NotSent { .. } => false,
         }
     }
 }
@@ -170,6 +174,7 @@ impl fmt::Display for Fault {
             Self::TimedOut => f.write_str("timed out"),
             Self::TooLong(max) => write!(f, "the answer is not understood: it is longer than {max} bytes"),
             Self::Status(status) => status.fmt(f),
+            Self::NoSocket => f.write_str("not sent, because the limit on open files allows no further connection"),
             Self::NotSent { met, .. } => met.fmt(f),
         }
     }
@@ -180,7 +185,7 @@ impl Fault {
         match self {
             Self::Unreachable(_, cause) | Self::Proxy(_, cause) => Some(&**cause),
             Self::NotSent { met, .. } => met.fault.source(),
-            Self::TimedOut | Self::TooLong(_) | Self::Status(_) => None,
+            Self::TimedOut | Self::TooLong(_) | Self::Status(_) | Self::NoSocket => None,
         }
     }
 }

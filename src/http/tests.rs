@@ -197,3 +197,41 @@ async fn a_deadline_ends_a_request_that_hangs() {
     let sent = client(1000).send(&request, &tokens(false), Instant::now() + Duration::from_millis(100)).await;
     assert!(matches!(sent, Err(Failure::Http(Error { fault: Fault::TimedOut, .. }))), "{sent:?}");
 }
+
+#[tokio::test]
+async fn a_request_that_gets_no_socket_is_not_sent_and_says_nothing_of_the_host() {
+    let (url, received) = service(&[&answer("200 OK", "", "{}")]).await;
+    let places = Arc::new(Places::new(1));
+    let client = Client { sockets: Some(places.clone()), ..client(1000) };
+    let request = Request::get(url.clone());
+    let held = places.take(&["another host"], false).await;
+    for _ in 0..12 {
+        let failure =
+            client.send(&request, &tokens(false), Instant::now() + Duration::from_millis(20)).await.unwrap_err();
+        let Failure::Http(Error { fault: Fault::NoSocket, .. }) = failure else { panic!("{failure:?}") };
+    }
+    assert!(received.lock().unwrap().is_empty() && !client.upstream().breaker_open(&host(&url)));
+    drop(held);
+    client.send(&request, &tokens(false), soon()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_has_the_time_that_is_left_after_the_wait_for_a_socket() {
+    const TIME: Duration = Duration::from_secs(10);
+    const WAIT: Duration = Duration::from_millis(50);
+    let (url, received) = service(&[&answer("200 OK", "", "{}")]).await;
+    let places = Arc::new(Places::new(1));
+    let client = Client { sockets: Some(places.clone()), ..client(1000) };
+    let request = Request { time_limit: Some("timeout"), ..Request::post_form(url, "query=up".to_owned()) };
+    let held = places.take(&["another host"], false).await;
+    let (auth, by) = (tokens(false), Instant::now() + TIME);
+    let release = async {
+        tokio::time::sleep(WAIT).await;
+        drop(held);
+    };
+    let (sent, ()) = tokio::join!(client.send(&request, &auth, by), release);
+    sent.unwrap();
+    let sent = received.lock().unwrap()[0].clone();
+    let limit: u128 = sent.split("&timeout=").nth(1).unwrap().strip_suffix("ms").unwrap().parse().unwrap();
+    assert!(limit <= ((TIME - WAIT) * 9 / 10).as_millis(), "{limit}");
+}

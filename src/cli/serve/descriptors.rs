@@ -9,8 +9,8 @@ use crate::http::sockets;
 const PLENTY: u64 = 16 << 10;
 /// The listeners need 256 and 64, and sources several hundred.
 const ENOUGH: u64 = 1024;
-/// Descriptors that requests to sources must not use: the listeners' connections, and what is open all the time, such
-/// as connections to kube-apiserver.
+/// Descriptors that requests to sources must not use: the listeners' connections, and what is open all the time. That
+/// is some 15, and a connection to kube-apiserver for each 50 Services whose pods are read: 20 for 1,000 of them.
 const RESERVE: u64 = 256 + 64 + 40;
 /// What a request may need: both IP families are tried at once.
 const EACH: u64 = 2;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Arguments;
 
-use crate::http::error::{Fault, Unreachable};
+use crate::http::error::{Fault, OPEN_FILES, Unreachable};
 use crate::http::proxy::PROXY_REMEDY;
 use crate::oci;
 use crate::oci::endpoint::Endpoint;
@@ -78,6 +78,7 @@ fn connection_remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Unreachable(Unreachable::Tls, _) => "Check that the endpoint's certificate is trusted here.",
         Fault::Proxy(..) => PROXY_REMEDY,
+        Fault::NoSocket => OPEN_FILES,
         Fault::Unreachable(..) => {
             "Check the network path from this pod to the endpoint: DNS, NetworkPolicy, service gateway."
         }

@@ -82,7 +82,9 @@ impl Instances {
         let Inner { targets, credentials, params, .. } = &self.inner;
         let url = base.at(path, params.iter().map(|(name, value)| (&**name, &**value)));
         let key = key_of(&url, "");
-        let mut request = Request { key, admitted, ..Request::get(url) };
+        // Otherwise the instances of a service that hangs could take all sockets, one each.
+        let owner = Some(self.service().authority());
+        let mut request = Request { key, admitted, owner, ..Request::get(url) };
         self.inner.add_headers(&mut request, Some(self.accept));
         client.as_deref().unwrap_or(&targets[0].client).send(&request, credentials, by).await
     }
