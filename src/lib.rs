@@ -50,7 +50,7 @@
 //!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
 //!   cli/serve/descriptors.rs   the limit on open files
 //!   cli/{cluster,kubeconfig}.rs   the client of kube-apiserver; which kubeconfig
-//!   cli/cluster/{flags,proxy,credentials,tls}.rs   kubectl's flags; which proxy; tokens and exec plugins; certificates
+//!   cli/cluster/{flags,proxy,credentials,tls,retry_after}.rs   kubectl's flags; which proxy; tokens and exec plugins; certificates; when it wants requests
 //!   cli/check.rs; cli/check/{sources,cluster,identity,rights,registration,service,certificate,hpas}.rs   a look a file
 //!   cli/check/{pre,report}.rs   before an install; lines, sections or a document
 //!   cli/get.rs; cli/get/{origin,list,print,watch}.rs   a metric as an HPA gets it; cluster or sources; all metrics; how they are printed

@@ -3,6 +3,7 @@
 mod credentials;
 mod flags;
 mod proxy;
+mod retry_after;
 mod tls;
 
 use std::io;
@@ -142,7 +143,8 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<P
 
 /// As `kube::Client::try_from`, with these differences: requests share a connection of HTTP/2 where the
 /// server has it, and a dead one ends. Proxies and certificates are those that kubectl accepts. No request
-/// is silently repeated, because what handles a 503 reads it now, and what retries has its own interval.
+/// is silently repeated, because what handles a 503 reads it now, and what retries has its own interval. The error
+/// of a refusal says when kube-apiserver wants the next request.
 /// No error contains a secret.
 fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
     let token = TokenFile::take(&mut config.auth_info).context(NO_CREDENTIALS)?;
@@ -172,6 +174,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
     let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
     let route: Arc<str> = format!("{}{through}", config.cluster_url.to_string().trim_end_matches('/')).into();
     let service = ServiceBuilder::new()
+        .and_then(retry_after::into_body)
         .map_err(move |error: BoxError| match error.downcast::<AuthError>() {
             Ok(error) => BoxError::from(credentials::reason(&error, &user)),
             Err(error) => error,

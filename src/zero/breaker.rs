@@ -3,6 +3,8 @@
 //! Consecutive failures of all namespaces together open the breaker, and a success closes it. While it is open, a
 //! namespace that has failed makes a call from time to time. Other namespaces are not limited. So a namespace whose
 //! calls all fail, for example because its own server hangs, delays no other.
+//!
+//! A namespace whose call was refused with `Retry-After` makes none until then, however many calls succeed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) struct Breaker {
 struct Failure {
     /// When the last call was made, or failed.
     last: Instant,
+    /// When kube-apiserver wants the next call.
+    until: Instant,
     why: Arc<str>,
 }
 
@@ -44,30 +48,36 @@ struct Failure {
 impl Breaker {
     /// Whether a call for this namespace may be made now; if not, why its last one failed.
     pub(super) fn admit(&mut self, namespace: &Namespace, now: Instant) -> Result<(), Arc<str>> {
-        if self.streak < OPEN_AFTER {
-            return Ok(());
-        }
-        let pause = self.pause();
+        let pause = if self.streak < OPEN_AFTER { Duration::ZERO } else { self.pause() };
         let Some(failure) = self.failed.get_mut(namespace) else { return Ok(()) };
-        if now < failure.last + pause {
+        if now < failure.until.max(failure.last + pause) {
             return Err(failure.why.clone());
         }
         failure.last = now;
         Ok(())
     }
 
-    /// A call failed because of kube-apiserver.
-    pub(super) fn failed(&mut self, namespace: &Namespace, why: Arc<str>, now: Instant) {
+    /// A call failed because of kube-apiserver, which wants no further one for this long.
+    pub(super) fn failed(&mut self, namespace: &Namespace, why: Arc<str>, wait: Option<Duration>, now: Instant) {
         self.streak = self.streak.saturating_add(1);
         // Older ones refuse nothing, so there are never more than namespaces in use.
-        self.failed.retain(|_, failure| now < failure.last + PROBE_MAX);
-        self.failed.insert(namespace.clone(), Failure { last: now, why });
+        self.failed.retain(|_, failure| now < failure.until.max(failure.last + PROBE_MAX));
+        let before = self.paused_until(namespace).unwrap_or(now);
+        let until = before.max(now + wait.unwrap_or_default());
+        self.failed.insert(namespace.clone(), Failure { last: now, until, why });
     }
 
-    /// Any other end of a call.
-    pub(super) fn succeeded(&mut self, namespace: &Namespace) {
+    /// Any other end of a call. It may have been in flight when another one was refused.
+    pub(super) fn succeeded(&mut self, namespace: &Namespace, now: Instant) {
         self.streak = 0;
-        self.failed.remove(namespace);
+        if self.paused_until(namespace).is_none_or(|until| until <= now) {
+            self.failed.remove(namespace);
+        }
+    }
+
+    /// When kube-apiserver wants the next call of this namespace. It may be in the past.
+    pub(super) fn paused_until(&self, namespace: &Namespace) -> Option<Instant> {
+        self.failed.get(namespace).map(|failure| failure.until)
     }
 
     /// From one call of a namespace to its next.
@@ -86,7 +96,7 @@ mod tests {
     fn failing(namespaces: &[Namespace], now: Instant) -> Breaker {
         let mut breaker = Breaker::default();
         for at in 0..namespaces.len().max(OPEN_AFTER as usize) {
-            breaker.failed(&namespaces[at % namespaces.len()], "429".into(), now);
+            breaker.failed(&namespaces[at % namespaces.len()], "429".into(), None, now);
         }
         breaker
     }
@@ -100,12 +110,12 @@ mod tests {
         let (a, b, now) = (Namespace::new("a"), Namespace::new("b"), Instant::now());
         let mut breaker = Breaker::default();
         for _ in 1..OPEN_AFTER {
-            breaker.failed(&a, "503".into(), now);
+            breaker.failed(&a, "503".into(), None, now);
             assert_eq!(breaker.admit(&a, now), Ok(()));
         }
-        breaker.failed(&a, "429".into(), now);
+        breaker.failed(&a, "429".into(), None, now);
         assert_eq!((breaker.admit(&a, now), breaker.admit(&b, now)), (Err("429".into()), Ok(())));
-        breaker.succeeded(&b);
+        breaker.succeeded(&b, now);
         assert_eq!(breaker.admit(&a, now), Ok(()), "closed by a success of any");
     }
 
@@ -120,7 +130,7 @@ mod tests {
                 for namespace in &namespaces {
                     if breaker.admit(namespace, now).is_ok() {
                         calls += 1;
-                        breaker.failed(namespace, "429".into(), now);
+                        breaker.failed(namespace, "429".into(), None, now);
                     }
                 }
             }
@@ -135,20 +145,35 @@ mod tests {
         for step in 1..2_000 {
             now += STEP;
             if breaker.admit(&b, now).is_ok() {
-                breaker.failed(&b, "503".into(), now);
+                breaker.failed(&b, "503".into(), None, now);
             }
             if step % 400 == 0 {
                 assert_eq!(breaker.admit(&a, now), Ok(()), "after {step} steps");
-                breaker.failed(&a, "503".into(), now);
+                breaker.failed(&a, "503".into(), None, now);
             }
         }
+    }
+
+    #[test]
+    fn retry_after_counts_whatever_else_ends() {
+        let (a, b, now) = (Namespace::new("a"), Namespace::new("b"), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut breaker = Breaker::default();
+        breaker.failed(&a, "429".into(), Some(Duration::from_secs(10)), now);
+        // Calls that were in flight.
+        breaker.failed(&a, "503".into(), Some(Duration::from_secs(1)), after(1));
+        breaker.succeeded(&a, after(2));
+        assert_eq!((breaker.admit(&a, after(9)), breaker.admit(&b, after(9))), (Err("503".into()), Ok(())));
+        assert_eq!(breaker.admit(&a, after(10)), Ok(()));
+        breaker.succeeded(&a, after(11));
+        assert!(breaker.failed.is_empty());
     }
 
     #[test]
     fn it_remembers_no_more_namespaces_than_are_in_use() {
         let now = Instant::now();
         let mut breaker = failing(&namespaces(1_000), now);
-        breaker.failed(&Namespace::new("a"), "429".into(), now + PROBE_MAX);
+        breaker.failed(&Namespace::new("a"), "429".into(), None, now + PROBE_MAX);
         assert_eq!(breaker.failed.len(), 1);
     }
 }

@@ -20,6 +20,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// few milliseconds each. With those to adapters, the Lease and the watch they are 16. One namespace gets
 /// half of them.
 const IN_FLIGHT_MAX: usize = 10;
+/// The longest pause that kube-apiserver may ask for. It asks for one second, and a proxy before it may ask for more.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Calls in flight to the adapters of Object metrics. A slow adapter holds these and no others.
 const OBJECTS_IN_FLIGHT_MAX: usize = 4;
 
@@ -68,7 +70,8 @@ impl Calls {
 
     /// Makes a call for a namespace as soon as it may be in flight. Its deadline begins then. Calls of a
     /// namespace that hang leave places to others. While kube-apiserver is in trouble, most calls fail
-    /// without a request, as the last one of their namespace did.
+    /// without a request, as the last one of their namespace did. So do all calls of a namespace until the
+    /// end of its `Retry-After`.
     pub(super) async fn make<T>(
         &self,
         namespace: &Namespace,
@@ -97,17 +100,22 @@ impl Calls {
         &self,
         namespace: &Namespace,
         call: impl Future<Output = kube::Result<T>>,
+    /// It waits for the end of `Retry-After`.
     ) -> Result<kube::Result<T>, ScaleError> {
         let ended = in_time(call).await;
         let Some(breaker) = &self.breaker else { return ended };
         let failure = match &ended {
-            Ok(Err(error)) if is_of_apiserver(error) => Some(answered(error)),
+            Ok(Err(error)) if is_of_apiserver(error) => Some((answered(error), retry_after(error))),
+        if let Some(breaker) = &self.breaker {
+            let until = breaker.lock().paused_until(namespace);
+            tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
+        }
             Ok(_) => None,
-            Err(late) => Some(late.to_string()),
+            Err(late) => Some((late.to_string(), None)),
         };
         match failure {
-            Some(why) => breaker.lock().failed(namespace, why.into(), Instant::now()),
-            None => breaker.lock().succeeded(namespace),
+            Some((why, wait)) => breaker.lock().failed(namespace, why.into(), wait, Instant::now()),
+            None => breaker.lock().succeeded(namespace, Instant::now()),
         }
         ended
     }
@@ -172,6 +180,13 @@ pub(super) fn may_not(group: &str, resource: &str, namespace: &str, verbs: &[&st
 }
 
 /// Why a call failed: the same text for the same failure.
+/// How long kube-apiserver wants no further call, if it says so.
+pub(super) fn retry_after(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else { return None };
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(RETRY_AFTER_MAX))
+}
+
 pub(super) fn answered(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
@@ -242,6 +257,42 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_namespace_whose_calls_all_fail_delays_no_call_of_another() {
         for takes in [Duration::ZERO, CALL_TIMEOUT * 2] {
+    fn refusal(code: u16, seconds: u32) -> kube::Error {
+        let details = serde_json::json!({"retryAfterSeconds": seconds});
+        let status = serde_json::json!({"code": code, "message": "later", "details": details});
+        kube::Error::Api(serde_json::from_value(status).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_is_made_before_the_end_of_retry_after() {
+        for (seconds, wait) in [(1, 1), (10, 10), (3600, 60)] {
+            let (calls, a, b) = (Calls::of_hpas(), Namespace::new("a"), Namespace::new("b"));
+            let (made, began) = (AtomicUsize::new(0), Instant::now());
+            let make = async |namespace| {
+                let call = async {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                };
+                calls.make(namespace, call).await
+            };
+            // One that was sent before the refusal came, and succeeds after it.
+            let earlier = calls.make(&a, async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(())
+            });
+            let refused = calls.make(&a, async { Err::<(), _>(refusal(429, seconds)) });
+            let _ = tokio::join!(earlier, refused);
+            assert!(matches!(make(&b).await, Ok(Ok(()))), "another namespace is not concerned");
+            let tried = make(&a).await;
+            assert!(matches!(&tried, Err(ScaleError::Trouble(why)) if why.contains("429")), "{tried:?}");
+            assert_eq!(made.load(Ordering::Relaxed), 1);
+            // An Event is written after it.
+            calls.make_once(&a, async { Ok(()) }).await.unwrap().unwrap();
+            assert_eq!(began.elapsed(), Duration::from_secs(wait));
+            assert!(matches!(make(&a).await, Ok(Ok(()))));
+        }
+    }
+
             let (calls, a, b) = (Calls::of_hpas(), Namespace::new("a"), Namespace::new("b"));
             let fail = async |namespace, takes| {
                 let call = async {

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::calls::CALL_TIMEOUT;
+use super::calls::{CALL_TIMEOUT, retry_after};
 use crate::metric::Clock;
 use crate::rbac::{Grant, LATE};
 
@@ -132,6 +132,7 @@ impl Lease {
         let mut seen = None;
         loop {
             let looked = tokio::time::timeout(CALL_TIMEOUT, self.step(&mut seen)).await;
+            let wanted = looked.as_ref().ok().and_then(|looked| retry_after(looked.as_ref().err()?));
             report(match looked {
                 Ok(Ok(hindered)) => hindered.map(str::to_owned),
                 // Somebody was faster.
@@ -139,7 +140,7 @@ impl Lease {
                 Ok(Err(error)) => Some(format!("cannot hold Lease {}: {}", self.title(), self.grant().trouble(&error))),
                 Err(_) => Some(format!("cannot hold Lease {}: {LATE}", self.title())),
             });
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(INTERVAL.max(wanted.unwrap_or_default())).await;
         }
     }
 

@@ -119,7 +119,7 @@ pub(super) mod tests {
     use crate::zero::autoscaler::tests::hpa;
     use crate::zero::calls::may_not;
 
-    /// A kube-apiserver that answers so: a code and an object, or the message of a failure.
+    /// A kube-apiserver that answers so: a code and an object, or the message of a failure or its Status.
     pub(in crate::zero) fn answering(
         answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
     ) -> kube::Client {
@@ -132,7 +132,7 @@ pub(super) mod tests {
                     answer(&parts.method, &parts.uri.to_string(), &serde_json::from_slice(&body).unwrap_or_default());
                 let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
                     "reason": "", "message": said});
-                let body = if code == 200 { said } else { status };
+                let body = if said.is_object() { said } else { status };
                 let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
                 response.map_err(std::io::Error::other)
             }

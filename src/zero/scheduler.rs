@@ -17,7 +17,7 @@ use kube::runtime::watcher;
 use tokio::time::{Instant, sleep_until};
 
 use super::autoscaler::{Autoscaler, Key};
-use super::calls::answered;
+use super::calls::{answered, retry_after};
 use super::reconciler::{Interest, Reconciler, URGENT};
 use super::{Object, Shared};
 use crate::metric::{MetricSet, Namespace};
@@ -110,8 +110,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
                     scheduler.take(event);
                 }
                 failed => {
-                    report(Some(format!("cannot watch the HPAs: {}", why(failed.and_then(Result::err)))));
-                    watch_from = Instant::now() + pauses.failed();
+                    let error = failed.and_then(Result::err);
+                    let wanted = error.as_ref().and_then(of_request).and_then(retry_after);
+                    report(Some(format!("cannot watch the HPAs: {}", why(error.as_ref()))));
+                    watch_from = Instant::now() + pauses.failed().max(wanted.unwrap_or_default());
                     events = scheduler.events();
                 }
             },
@@ -362,22 +364,26 @@ fn key(object: &Object) -> Option<Key> {
     Some((Namespace::new(meta.namespace.as_deref()?), meta.name.as_deref()?.into()))
 }
 
-/// The same for the same failure; `None` is the end of the watch.
-fn why(error: Option<watcher::Error>) -> String {
+/// The error of the request that failed, if one did.
+fn of_request(error: &watcher::Error) -> Option<&kube::Error> {
     match error {
-        Some(
-            watcher::Error::InitialListFailed(error)
-            | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error),
-        ) => match error {
-            kube::Error::Api(status) if status.code == 403 => {
-                format!("{}; component scale-to-zero of depthgauge's manifests grants it", status.message)
-            }
-            error => answered(&error),
-        },
-        Some(watcher::Error::WatchError(status)) => format!("kube-apiserver answers {}", status.code),
-        Some(watcher::Error::NoResourceVersion) => "kube-apiserver answers without a resourceVersion".to_owned(),
-        None => "the watch ended".to_owned(),
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Some(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// The same for the same failure; `None` is the end of the watch.
+fn why(error: Option<&watcher::Error>) -> String {
+    match (error.and_then(of_request), error) {
+        (Some(kube::Error::Api(status)), _) if status.code == 403 => {
+            format!("{}; component scale-to-zero of depthgauge's manifests grants it", status.message)
+        }
+        (Some(error), _) => answered(error),
+        (None, Some(watcher::Error::WatchError(status))) => format!("kube-apiserver answers {}", status.code),
+        (None, Some(_)) => "kube-apiserver answers without a resourceVersion".to_owned(),
+        (None, None) => "the watch ended".to_owned(),
     }
 }
 

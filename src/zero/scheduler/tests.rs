@@ -183,6 +183,23 @@ async fn a_watch_that_fails_is_tried_less_often_until_one_has_lasted() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_lease_and_the_watch_wait_for_retry_after() {
+    let (shared, requests) = shared(|_, _, _| {
+        let details = json!({"retryAfterSeconds": 10});
+        (429, json!({"kind": "Status", "code": 429, "message": "Too many requests", "details": details}))
+    });
+    let lease = shared.lease.clone();
+    tokio::select! {
+        () = lease.keep(|_| ()) => {}
+        () = run(shared, |_| ()) => {}
+        () = sleep(Duration::from_secs(25)) => {}
+    }
+    let requests = requests.lock();
+    let of_lease = requests.iter().filter(|(_, path, _)| path.contains("/leases/")).count();
+    assert_eq!((of_lease, requests.len() - of_lease), (3, 3), "after 0, 10 and 20 s: {requests:?}");
+}
+
 /// Each watch begins with a list of all HPAs. 10,000 of them were listed every 2 s.
 #[tokio::test(start_paused = true)]
 async fn a_kube_apiserver_that_refuses_gets_few_lists() {
