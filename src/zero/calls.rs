@@ -42,7 +42,7 @@ pub(super) enum ScaleError {
     /// Reported to the HPA's owner: there is no such workload, or no such kind.
     #[error("{0}")]
     Gone(String),
-    /// The object has changed since it was read.
+    /// The object has changed since it was read, or this replica may not act any more.
     #[error("another client has changed it at the same moment")]
     Conflict,
     /// kube-apiserver does not answer, or fails: no fault of the HPA.
@@ -77,7 +77,21 @@ impl Calls {
         namespace: &Namespace,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>, ScaleError> {
+        self.make_if(namespace, || true, call).await
+    }
+
+    /// The same, if this replica `may` act when there is a place: a call may wait for those in flight.
+    /// Otherwise nothing is sent, and nothing is learned about kube-apiserver.
+    pub(super) async fn make_if<T>(
+        &self,
+        namespace: &Namespace,
+        may: impl Fn() -> bool,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<kube::Result<T>, ScaleError> {
         let _place = self.place(namespace).await;
+        if !may() {
+            return Err(ScaleError::Conflict);
+        }
         if let Some(breaker) = &self.breaker {
             let admitted = breaker.lock().admit(namespace, Instant::now());
             admitted.map_err(|why| ScaleError::Trouble(why.to_string()))?;
@@ -86,11 +100,16 @@ impl Calls {
     }
 
     /// Makes a call also while most calls fail, for what is written once: the Event that says why they fail.
+    /// It waits for the end of `Retry-After`.
     pub(super) async fn make_once<T>(
         &self,
         namespace: &Namespace,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>, ScaleError> {
+        if let Some(breaker) = &self.breaker {
+            let until = breaker.lock().paused_until(namespace);
+            tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
+        }
         let _place = self.place(namespace).await;
         self.end(namespace, call).await
     }
@@ -100,16 +119,11 @@ impl Calls {
         &self,
         namespace: &Namespace,
         call: impl Future<Output = kube::Result<T>>,
-    /// It waits for the end of `Retry-After`.
     ) -> Result<kube::Result<T>, ScaleError> {
         let ended = in_time(call).await;
         let Some(breaker) = &self.breaker else { return ended };
         let failure = match &ended {
             Ok(Err(error)) if is_of_apiserver(error) => Some((answered(error), retry_after(error))),
-        if let Some(breaker) = &self.breaker {
-            let until = breaker.lock().paused_until(namespace);
-            tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
-        }
             Ok(_) => None,
             Err(late) => Some((late.to_string(), None)),
         };
@@ -166,6 +180,13 @@ fn is_of_apiserver(error: &kube::Error) -> bool {
     }
 }
 
+/// How long kube-apiserver wants no further call, if it says so.
+pub(super) fn retry_after(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else { return None };
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(RETRY_AFTER_MAX))
+}
+
 /// Whether a right is missing. An admission webhook also refuses with 403, for reasons of its own.
 pub(super) fn is_rbac(refused: &Status) -> bool {
     refused.message.contains("User \"") && refused.message.contains(" cannot ")
@@ -180,13 +201,6 @@ pub(super) fn may_not(group: &str, resource: &str, namespace: &str, verbs: &[&st
 }
 
 /// Why a call failed: the same text for the same failure.
-/// How long kube-apiserver wants no further call, if it says so.
-pub(super) fn retry_after(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else { return None };
-    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(RETRY_AFTER_MAX))
-}
-
 pub(super) fn answered(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("kube-apiserver answers {}: {}", status.code, status.message),
@@ -243,20 +257,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_all_calls_may_meet_differs_from_what_is_of_one() {
-        let of = |code| is_of_apiserver(&kube::Error::Api(Status::failure("", "").with_code(code).boxed()));
-        assert!([401, 408, 429, 502, 503, 504].into_iter().all(of));
-        assert!(![400, 403, 404, 409, 410, 422, 500].into_iter().any(of));
-        assert!(is_of_apiserver(&kube::Error::Service("cannot connect".into())));
-        let unread = serde_json::from_str::<Status>("").unwrap_err();
-        assert!(!is_of_apiserver(&kube::Error::SerdeError(unread)));
-    }
-
-    /// Such as one whose scales are served by a server of its own that fails or hangs.
-    #[tokio::test(start_paused = true)]
-    async fn a_namespace_whose_calls_all_fail_delays_no_call_of_another() {
-        for takes in [Duration::ZERO, CALL_TIMEOUT * 2] {
     fn refusal(code: u16, seconds: u32) -> kube::Error {
         let details = serde_json::json!({"retryAfterSeconds": seconds});
         let status = serde_json::json!({"code": code, "message": "later", "details": details});
@@ -293,6 +293,34 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_may_not_be_made_changes_nothing() {
+        let (calls, a) = (Calls::of_hpas(), Namespace::new("a"));
+        let fail = async || calls.make(&a, async { Err::<(), _>(refusal(503, 0)) }).await;
+        while !matches!(fail().await, Err(ScaleError::Trouble(_))) {}
+        let unsent = calls.make_if(&a, || false, async { Ok::<(), _>(()) }).await;
+        assert!(matches!(unsent, Err(ScaleError::Conflict)), "{unsent:?}");
+        assert!(matches!(fail().await, Err(ScaleError::Trouble(_))), "most calls still fail without a request");
+        tokio::time::advance(CALL_TIMEOUT).await;
+        let unsent = calls.make_if(&a, || false, async { Ok::<(), _>(()) }).await;
+        assert!(matches!(unsent, Err(ScaleError::Conflict)), "{unsent:?}");
+        assert!(matches!(calls.make(&a, async { Ok(()) }).await, Ok(Ok(()))), "it has not taken the turn");
+    }
+
+    #[test]
+    fn what_all_calls_may_meet_differs_from_what_is_of_one() {
+        let of = |code| is_of_apiserver(&kube::Error::Api(Status::failure("", "").with_code(code).boxed()));
+        assert!([401, 408, 429, 502, 503, 504].into_iter().all(of));
+        assert!(![400, 403, 404, 409, 410, 422, 500].into_iter().any(of));
+        assert!(is_of_apiserver(&kube::Error::Service("cannot connect".into())));
+        let unread = serde_json::from_str::<Status>("").unwrap_err();
+        assert!(!is_of_apiserver(&kube::Error::SerdeError(unread)));
+    }
+
+    /// Such as one whose scales are served by a server of its own that fails or hangs.
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_whose_calls_all_fail_delays_no_call_of_another() {
+        for takes in [Duration::ZERO, CALL_TIMEOUT * 2] {
             let (calls, a, b) = (Calls::of_hpas(), Namespace::new("a"), Namespace::new("b"));
             let fail = async |namespace, takes| {
                 let call = async {

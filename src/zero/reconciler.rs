@@ -157,7 +157,9 @@ impl Reconciler {
         let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
         // A list, because the right to list them is needed anyway, and the right to get one is not.
         let this = ListParams::default().fields(&format!("metadata.name={}", hpa.name));
-        let Ok(Ok(listed)) = self.shared.calls.make(&hpa.namespace, api.list(&this)).await else { return false };
+        let may = || self.shared.lease.is_held();
+        let listed = self.shared.calls.make_if(&hpa.namespace, may, api.list(&this)).await;
+        let Ok(Ok(listed)) = listed else { return false };
         let metrics = self.shared.catalog.metrics();
         let found = listed.items.first().and_then(|object| Autoscaler::of(object, &metrics));
         let same = |found: &Autoscaler| found.uid == hpa.uid && found.workload == hpa.workload;

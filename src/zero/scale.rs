@@ -44,8 +44,8 @@ impl Scales {
         read.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
-    /// Scales it, if it still is what was read, and if this replica `may` when the call is made: a call may
-    /// wait for those in flight. Returns what it is then.
+    /// Scales it, if it still is what was read, and if this replica `may`, see [`Calls::make_if`]. Returns what
+    /// it is then.
     pub(super) async fn write(
         &self,
         hpa: &Autoscaler,
@@ -56,11 +56,9 @@ impl Scales {
         let (api, kind) = self.api(hpa).await?;
         let patch = json!({"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let call = async {
-            if may() { api.patch_scale(&hpa.workload.name, &params, &patch).await.map(Some) } else { Ok(None) }
-        };
-        let written = self.calls.make(&hpa.namespace, call).await?.map_err(|error| wrong(hpa, &kind, &error))?;
-        written.map(of).ok_or(ScaleError::Conflict)
+        let call = api.patch_scale(&hpa.workload.name, &params, &patch);
+        let written = self.calls.make_if(&hpa.namespace, may, call).await?;
+        written.map(of).map_err(|error| wrong(hpa, &kind, &error))
     }
 
     async fn api(&self, hpa: &Autoscaler) -> Result<(Api<DynamicObject>, ApiResource), ScaleError> {

@@ -362,7 +362,13 @@ async fn a_kube_apiserver_that_refuses_gets_few_requests_and_all_hpas_are_served
 #[tokio::test(start_paused = true)]
 async fn an_hpa_that_the_watch_does_not_bring_is_read_after_two_conflicts() {
     const HPAS: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers";
-    for (uid, deployment, read) in [("u", "dummy", true), ("made-again", "dummy", false), ("u", "other", false)] {
+    for (uid, deployment, held, read) in [
+        ("u", "dummy", true, true),
+        ("made-again", "dummy", true, false),
+        ("u", "other", true, false),
+        // Another replica may act by now.
+        ("u", "dummy", false, false),
+    ] {
         let (mut reconciler, requests) = reconciler(move |method, path, body| match (method, path) {
             (&Method::PATCH, HPA) if body["metadata"]["resourceVersion"] == "7" => (409, json!("changed")),
             (&Method::GET, HPAS) => {
@@ -378,8 +384,19 @@ async fn an_hpa_that_the_watch_does_not_bring_is_read_after_two_conflicts() {
                     json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscalerList", "metadata": {}, "items": [found]}),
                 )
             }
+            (_, path) if path.contains("/leases/") => {
+                let mut lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1"});
+                lease["metadata"] = json!({"name": LEASE, "resourceVersion": "1"});
+                (200, lease)
+            }
             _ => at_zero(method, path, body),
         });
+        let lease = reconciler.shared.lease.clone();
+        if held {
+            // Its first step.
+            _ = tokio::time::timeout(URGENT, lease.keep(|_| ())).await;
+        }
+        assert_eq!(lease.is_held(), held);
         let (mut hpa, began) = (cooling(), Instant::now());
         while began.elapsed() < URGENT * 5 {
             let pause = reconciler.reconcile(&mut hpa).await;
@@ -387,5 +404,7 @@ async fn an_hpa_that_the_watch_does_not_bring_is_read_after_two_conflicts() {
         }
         let written = remembered(&requests).len();
         assert_eq!((hpa.memory == Memory::default(), written), (read, 3), "{uid} {deployment}: {:?}", requests.lock());
+        let lists = requests.lock().iter().filter(|(_, path, _)| path == HPAS).count();
+        assert_eq!(lists > 0, held, "{uid} {deployment}");
     }
 }
