@@ -278,9 +278,15 @@ impl Catalog {
         self.entries().outages()
     }
 
-    /// Whether the service of a source that fails does not respond, so that nothing is known of it.
-    pub fn is_unreachable(&self) -> bool {
-        self.entries().are_unreachable()
+    /// Whether the service of a source or list on which this query depends does not respond, so that nothing is
+    /// known of it.
+    pub fn is_unreachable(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> bool {
+        let Ok(query) = self.query(metric, selector) else { return false };
+        let view = self.entries().view(namespace);
+        let names = query.kind.and_then(|kind| view.names(kind));
+        let items = items(&view, namespace, &query, Instant::now());
+        names.is_some_and(|names| names.lists_are_unreachable(&query))
+            || items.is_ok_and(|items| items.iter().any(|item| item.reading.is_unreachable()))
     }
 
     /// Whether sources are in use and no request gets a value of any of them.

@@ -153,13 +153,6 @@ impl Entries {
         lists.chain(self.refused.duplicates.iter().map(|name| name.error())).collect()
     }
 
-    /// Whether the service of a reading or list that fails does not respond.
-    pub(super) fn are_unreachable(&self) -> bool {
-        let mut readings = self.sources.iter().flat_map(|source| source.readings.all());
-        readings.any(|reading| reading.is_unreachable())
-            || self.lists().into_iter().any(|(list, _)| list.is_unreachable())
-    }
-
     /// Whether sources are in use and no request gets a value of any of them.
     pub(super) fn serves_nothing(&self) -> bool {
         let (rules, mut in_use) = (self.rules(), false);

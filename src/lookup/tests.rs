@@ -52,10 +52,15 @@ enum Mood {
     /// Only as a whole.
     LacksParts,
     Fails(&'static str),
+    /// Does not respond.
+    Lost,
     /// Says that it is not there.
     Refuses,
     Hangs,
 }
+
+/// The failure of a service that does not respond.
+const LOST: &str = "connection lost";
 
 /// A source with a mood.
 struct Fake {
@@ -151,6 +156,7 @@ impl Source for Arc<Fake> {
                 Mood::LacksParts if !facet.is_whole() => Err(judged("no such group", Verdict::NoSuchPart)),
                 Mood::LacksParts => Ok(self.figures(1)),
                 Mood::Fails(cause) => Err(error(cause)),
+                Mood::Lost => Err(SourceError { responded: false, ..error(LOST) }),
                 Mood::Refuses => Err(judged("404 NotAuthorizedOrNotFound", Verdict::Absent)),
                 Mood::Hangs => {
                     tokio::time::sleep_until(by).await;

@@ -212,6 +212,23 @@ impl Names {
     /// sources depends on lists only for those that are not known, or not at the place of the list: a known
     /// source is read by itself. Any other query depends on all of them.
     pub(super) async fn wait_for_lists(&self, query: &Query<'_>, by: Requester) -> Result<bool, Arc<str>> {
+        let needed = self.needed(query);
+        futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
+        let mut has_waited = false;
+        for (list, need) in needed.into_iter().filter(|(_, need)| *need != Need::Nothing) {
+            list.check(need)?;
+            has_waited = true;
+        }
+        Ok(has_waited)
+    }
+
+    /// Whether a list on which a query depends can't be read because its service does not respond.
+    pub(super) fn lists_are_unreachable(&self, query: &Query<'_>) -> bool {
+        self.needed(query).into_iter().any(|(list, need)| need != Need::Nothing && list.is_unreachable())
+    }
+
+    /// The lists that a query concerns, and what it needs of each.
+    fn needed(&self, query: &Query<'_>) -> Vec<(&Arc<SourceList>, Need)> {
         let named = query.named();
         let is_selected = |meaning: &Meaning| query.may_be_at(meaning.labels(), meaning.label());
         let need = |list: &SourceList| {
@@ -231,20 +248,12 @@ impl Names {
                 Need::Nothing
             })
         };
-        let needed: Vec<_> = self
-            .lists
+        self.lists
             .iter()
             .filter(|(list, _)| query.may_be_at(&list.poll.labels, list.poll.label))
             .filter(|(_, statics)| statics.iter().any(|labels| query.may_have(labels)))
             .filter_map(|(list, _)| Some((list, need(list)?)))
-            .collect();
-        futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;
-        let mut has_waited = false;
-        for (list, need) in needed.into_iter().filter(|(_, need)| *need != Need::Nothing) {
-            list.check(need)?;
-            has_waited = true;
-        }
-        Ok(has_waited)
+            .collect()
     }
 }
 

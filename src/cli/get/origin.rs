@@ -57,7 +57,8 @@ impl Origin {
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
                 let samples = catalog.answer(&namespace, &metric, &selector).await;
-                samples.map(|samples| list(&samples)).map_err(|error| trouble(error, catalog))
+                let is_unreachable = || catalog.is_unreachable(&namespace, &metric, &selector);
+                samples.map(|samples| list(&samples)).map_err(|error| trouble(error, is_unreachable))
             }
         }
     }
@@ -76,7 +77,8 @@ impl Origin {
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
                 let rows = catalog.rows(&namespace, &metric, &selector).await;
-                let rows = rows.map_err(|error| trouble(error, catalog))?;
+                let is_unreachable = || catalog.is_unreachable(&namespace, &metric, &selector);
+                let rows = rows.map_err(|error| trouble(error, is_unreachable))?;
                 rows.unknown.iter().for_each(|item| eprintln!("warning: {}", item.message));
                 let table = api::table(catalog, &namespace, &metric, &selector, &rows);
                 table.map_err(|error| Trouble::Other(error.to_string()))
@@ -115,9 +117,10 @@ fn parsed(question: &Question) -> Result<(Namespace, String, Selector), Trouble>
     Ok((Namespace::new(question.namespace.as_str()), question.metric.to_lowercase(), selector))
 }
 
-fn trouble(error: LookupError, catalog: &Catalog) -> Trouble {
+/// The error of a question; `is_unreachable`: whether that is because a service that it needs does not respond.
+fn trouble(error: LookupError, is_unreachable: impl Fn() -> bool) -> Trouble {
     match error {
-        LookupError::Unavailable(message) if catalog.is_unreachable() => Trouble::Unreachable(message.to_string()),
+        LookupError::Unavailable(message) if is_unreachable() => Trouble::Unreachable(message.to_string()),
         other => Trouble::Other(other.to_string()),
     }
 }

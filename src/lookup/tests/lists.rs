@@ -87,7 +87,7 @@ impl Listing for Arc<FakeListing> {
             let listed = listed.map_err(|cause| SourceError {
                 step: Step::List,
                 verdict: Verdict::Trouble,
-                responded: true,
+                responded: cause != LOST,
                 cause: cause.to_owned(),
                 remedy: "Wait.",
                 detail: String::new(),

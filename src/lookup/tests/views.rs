@@ -214,3 +214,33 @@ async fn a_series_is_there_once() {
     // team-a is the first that requests.
     assert_eq!((bills.as_str(), orders.as_str(), since), ("bills", "orders", first));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_respond_concerns_the_queries_that_need_it() {
+    let (lost, refuses, listing) = (Fake::new(), Fake::new(), FakeListing::of(&[]));
+    lost.set(Mood::Lost);
+    refuses.set(Mood::Refuses);
+    listing.set(Err(LOST));
+    let scene = catalog_of(vec![
+        named("lost", "1", &["shop"], &lost),
+        named("refuses", "2", &["shop", "team-*"], &refuses),
+        listed("*", "team-a", &listing),
+    ]);
+    let queries = [
+        ("shop", "queue=refuses", false),
+        ("shop", "queue=lost", true),
+        ("shop", "", true),
+        ("team-a", "queue=refuses", false),
+        ("team-a", "queue=listed", true),
+        ("team-a", "", true),
+        ("team-b", "", false),
+    ];
+    for (namespace, selector, _) in queries {
+        assert!(scene.ask(namespace, selector).await.is_err(), "{namespace} {selector}");
+    }
+    for (namespace, selector, expected) in queries {
+        let (namespace, parsed) = (Namespace::new(namespace), Selector::parse(selector).unwrap());
+        let is_unreachable = scene.catalog.is_unreachable(&namespace, "oci_queue_length", &parsed);
+        assert_eq!(is_unreachable, expected, "{namespace} {selector}");
+    }
+}
