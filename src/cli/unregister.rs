@@ -27,7 +27,8 @@ Examples:
 
 /// Delete the APIService or restore its previous owner, and scale up what --scale-to-zero scaled to zero
 ///
-/// On a terminal it prints what it is going to do and prompts for confirmation.
+/// On a terminal it prints what it is going to do and prompts for confirmation. Elsewhere, as in a script, it needs
+/// --yes.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -90,12 +91,17 @@ struct Step {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { restore, service, dry_run, yes, output, cluster } = self;
+        let must_ask = !dry_run && !yes;
+        // An answer that is piped is not read: without --yes, nothing is confirmed.
+        if must_ask && !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+            return Err(not_confirmed("there is no terminal for a prompt").into());
+        }
         let connection = cluster.connect().await?;
         // Otherwise each of the requests below would fail with this.
         let reached = connection.wire().hello().await;
         reached.map_err(|trouble| trouble.failure(&format!("cannot query kube-apiserver {}", connection.server)))?;
         let plan = Plan { client: connection.client, restore, service };
-        if !dry_run && !yes && io::stdin().is_terminal() && io::stdout().is_terminal() {
+        if must_ask {
             let planned = plan.carry_out(true).await;
             planned.print();
             planned.result()?;
@@ -118,8 +124,12 @@ fn confirm() -> Result<()> {
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::new("not confirmed: nothing was changed").hint("--yes confirms in a script").into()),
+        _ => Err(not_confirmed("nothing was changed").into()),
     }
+}
+
+fn not_confirmed(why: &str) -> Failure {
+    Failure::new(format!("not confirmed: {why}")).hint("--yes confirms in a script")
 }
 
 // === impl Plan ===

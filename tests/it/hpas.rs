@@ -258,6 +258,11 @@ async fn unregister_plans_first_and_on_a_terminal_it_needs_a_confirmation() {
     assert_eq!(planned.stdout, format!("{said} (dry run)"), "{}", planned.stderr);
     assert_eq!((planned.status.code(), changes(true), changes(false)), (Some(0), 1, 0));
 
+    let refused = home.run(&flags).await;
+    let error = "error: not confirmed: there is no terminal for a prompt\nhint: --yes confirms in a script";
+    assert_eq!((refused.stdout.as_str(), refused.stderr.as_str()), ("", error));
+    assert_eq!((refused.status.code(), changes(true), changes(false)), (Some(1), 1, 0));
+
     let unanswered = home.start_on_terminal(&[], &flags).ended().await;
     assert!(unanswered.stdout.contains(&format!("{said} (dry run)")), "{}", unanswered.stdout);
     assert!(unanswered.stdout.contains("Continue? [y/N]"), "{}", unanswered.stdout);

@@ -25,7 +25,7 @@ const COMMANDS: [&[&str]; 4] = [
     GET,
     &["check", "--kubeconfig=kubeconfig"],
     &["explain", "web", "--kubeconfig=kubeconfig"],
-    &["unregister", "--kubeconfig=kubeconfig"],
+    &["unregister", "--yes", "--kubeconfig=kubeconfig"],
 ];
 const SERVE: &[&str] = &["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
 

@@ -181,7 +181,7 @@ fn apiservice(world: &World) -> Option<Value> {
 
 fn unregister(world: &World, flags: &[&str]) -> Said {
     run(Command::new(env!("CARGO_BIN_EXE_depthgauge"))
-        .arg("unregister")
+        .args(["unregister", "--yes"])
         .args(flags)
         .env("KUBECONFIG", world.cluster.kubeconfig()))
 }

@@ -100,7 +100,7 @@ fn everything_that_it_does(stage: &Stage) {
     eventually_or(|| format!("no APIService\n{}", stage.world.log()), SETTLE, || gone().then_some(()));
 
     cluster.told(&["apply", "-f", "apiservice/apiservice.yaml"]);
-    let unregister = ["unregister", "--service=depthgauge/depthgauge:443", "--kubeconfig"];
+    let unregister = ["unregister", "--yes", "--service=depthgauge/depthgauge:443", "--kubeconfig"];
     let said = run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).args(unregister).arg(cluster.own_kubeconfig()));
     assert!(said.ok && said.stdout.contains("is deleted") && said.stdout.contains("is scaled from 0 to"), "{said:?}");
 }

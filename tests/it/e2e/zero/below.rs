@@ -412,7 +412,9 @@ fn an_uninstall_wakes_what_sleeps(stage: &Stage) {
     stage.annotate(STATE, "depthgauge.dev/paused=true");
     let unregister = || {
         let kubeconfig = stage.world.cluster.own_kubeconfig();
-        run(Command::new(env!("CARGO_BIN_EXE_depthgauge")).arg("unregister").arg("--kubeconfig").arg(kubeconfig))
+        run(Command::new(env!("CARGO_BIN_EXE_depthgauge"))
+            .args(["unregister", "--yes", "--kubeconfig"])
+            .arg(kubeconfig))
     };
     // One that nobody may scale is not passed over in silence.
     stage.world.cluster.told(&["delete", "rolebinding", "-n", "shop", "--all"]);
