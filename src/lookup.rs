@@ -10,7 +10,6 @@
 //! and listed sources, and publishes [`entries`], from which requests are answered. The [`readings`] of a
 //! source are kept. [`history`] and [`consumers`] are shown on `/status`, through [`state`].
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -382,14 +381,6 @@ fn in_range(metric: &MetricName, samples: Vec<Sample>) -> Result<Vec<Sample>, Lo
 /// A source as it appears in an error message: `queue "orders"`.
 pub fn title(label: &str, name: &str) -> String {
     format!("{label} {name:?}")
-}
-
-/// At most so many bytes of a text. It ends with `…` if that is not all.
-fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
-    if text.len() <= bytes {
-        return text.into();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(bytes.saturating_sub('…'.len_utf8()))]).into()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::LookupError;
 use super::query::Query;
 use super::rules::{self, Applied};
-use super::{LookupError, shortened};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, Namespace, Sample, names};
 
@@ -100,7 +100,8 @@ pub(super) fn check(query: &Query<'_>, shares: &[Share]) -> Result<(), LookupErr
 
 /// The error of two entries that have an item of the same labels.
 fn twice(query: &Query<'_>, labels: &Labels, shares: [&Share; 2]) -> LookupError {
-    let places = shares.map(|share| share.place.as_deref().map_or("?".into(), |place| shortened(place, PLACE_BYTES)));
+    let places =
+        shares.map(|share| share.place.as_deref().map_or("?".into(), |place| names::shortened(place, PLACE_BYTES)));
     let [first, second] = places;
     let message = format!(
         "two entries of depthgauge's config have {}: {first} and {second}. Set `labels` in one of them, or another `metric`.",
@@ -116,7 +117,7 @@ pub(super) fn unknown(query: &Query<'_>, labels: &Labels, cause: &str) -> Arc<st
 
 /// The error of a namespace that may read no source of the metric.
 pub(super) fn not_readable(query: &Query<'_>, namespace: &Namespace) -> LookupError {
-    let (metric, namespace) = (&query.metric, shortened(namespace.as_str(), 63));
+    let (metric, namespace) = (&query.metric, names::shortened(namespace.as_str(), 63));
     LookupError::NoMatch(format!(
         "namespace {namespace:?} may not read {metric}: see `namespaces` in depthgauge's config"
     ))
@@ -140,7 +141,7 @@ fn no_match(query: &Query<'_>, shares: &[Share]) -> LookupError {
         Some(label) if keys.is_empty() => LookupError::NoMatch(format!(
             "no item of {} belongs to this namespace: the label `{}` of an item names the namespace that may read it",
             query.metric,
-            shortened(label, LABELS_BYTES)
+            names::shortened(label, LABELS_BYTES)
         )),
         _ => no_match_of(query, &keys),
     }
@@ -158,12 +159,15 @@ fn no_match_of(query: &Query<'_>, keys: &BTreeSet<&str>) -> LookupError {
         true => "its items have no labels".to_owned(),
         false => format!("its items have the labels {}", names::that_fit(&keys, KEYS_BYTES, KEYS_MAX)),
     };
-    LookupError::NoMatch(format!("no item of {metric} matches {:?}; {labels}", shortened(&selector, LABELS_BYTES)))
+    LookupError::NoMatch(format!(
+        "no item of {metric} matches {:?}; {labels}",
+        names::shortened(&selector, LABELS_BYTES)
+    ))
 }
 
 /// `http_requests_per_second{pod=a,service=web}`
 fn titled(query: &Query<'_>, labels: &Labels) -> String {
     let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let pairs = pairs.join(",");
-    names::title(query.metric.as_str(), &shortened(&pairs, LABELS_BYTES))
+    names::title(query.metric.as_str(), &names::shortened(&pairs, LABELS_BYTES))
 }

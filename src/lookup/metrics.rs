@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LookupError, shortened};
+use super::LookupError;
 use crate::metric::{MetricName, MetricSet, names};
 use crate::source::{Kind, Kinds, fixed_metrics, kind_of};
 
@@ -41,7 +41,7 @@ impl Metrics {
     pub(super) fn find(&self, requested: &str) -> Result<(Option<&'static Kind>, MetricName), LookupError> {
         let Some(metric) = self.set.all.get(requested) else {
             let exist: Vec<&str> = self.set.all.iter().map(MetricName::as_str).collect();
-            let requested = shortened(requested, 63).into_owned();
+            let requested = names::shortened(requested, 63).into_owned();
             let meant = names::did_you_mean(names::nearest(&requested, exist.iter().copied()));
             let exist = names::that_fit(&exist, NAMES_BYTES - meant.len(), NAMES_MAX);
             return Err(LookupError::NoSuchMetric { requested, meant, exist });

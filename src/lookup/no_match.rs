@@ -1,7 +1,7 @@
 //! The error of a selector that picks no source.
 
 use super::view::{Meaning, View};
-use super::{LookupError, refused, shortened};
+use super::{LookupError, refused};
 use crate::metric::{Namespace, names};
 use crate::selector::Selector;
 use crate::source::Kind;
@@ -20,25 +20,25 @@ pub(super) fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, 
     let mut known: Vec<&str> = meanings.map(Meaning::name).collect();
     known.dedup();
     if known.is_empty() {
-        let namespace = shortened(namespace.as_str(), 63);
+        let namespace = names::shortened(namespace.as_str(), 63);
         let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
         return LookupError::NoMatch(message);
     }
     let mut message = no_match_message(label, namespace.as_str(), &selector.to_string(), &known);
     if let Some(hidden) = names.and_then(|names| names.hidden().iter().find(|entry| entry.source.label == label)) {
-        let name = shortened(hidden.source.true_name(), 63);
+        let name = names::shortened(hidden.source.true_name(), 63);
         let reason = format!("; another {label} {name:?} can't be selected: {}", refused::hidden_reason(hidden));
         if message.len() + reason.len() <= NAMES_BYTES {
             message.push_str(&reason);
         }
     }
-    LookupError::NoMatch(shortened(&message, NAMES_BYTES).into_owned())
+    LookupError::NoMatch(names::shortened(&message, NAMES_BYTES).into_owned())
 }
 
 /// Names, sorted, as many as fit, "and N more" for the rest.
 fn no_match_message(label: &str, namespace: &str, selector: &str, names: &[&str]) -> String {
-    let namespace = shortened(namespace, 63);
-    let selector = if selector.is_empty() { "any selector".into() } else { shortened(selector, 100) };
+    let namespace = names::shortened(namespace, 63);
+    let selector = if selector.is_empty() { "any selector".into() } else { names::shortened(selector, 100) };
     let mut message = format!("no {label} that namespace {namespace:?} may read matches {selector}");
     message.push_str("; it may read ");
     message.push_str(&names::that_fit(names, NAMES_BYTES.saturating_sub(message.len()), NAMES_MAX));

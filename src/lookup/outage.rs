@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::LookupError;
+use crate::metric::names;
 use crate::source::{SourceError, Verdict};
 
 /// Longest message, in bytes; an HPA's condition is read in a terminal.
@@ -156,16 +157,13 @@ fn seconds(since: Timestamp) -> String {
 
 fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
-    let mut text = match error.verdict {
+    let text = match error.verdict {
         Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
         Verdict::Trouble | Verdict::Absent => {
             format!("{title} cannot be read since {}: {cause} (operation: {step}). {remedy}", seconds(since))
         }
     };
-    if text.len() > MESSAGE_MAX {
-        text.truncate(text.floor_char_boundary(MESSAGE_MAX));
-    }
-    text.into()
+    names::shortened(&text, MESSAGE_MAX).into()
 }
 
 #[cfg(test)]
@@ -227,6 +225,6 @@ mod tests {
     #[test]
     fn the_message_is_bounded() {
         let outage = Outage::begin("queue", &error(&"ü".repeat(400)), Timestamp::UNIX_EPOCH);
-        assert!(outage.message().len() <= MESSAGE_MAX);
+        assert!(outage.message().len() <= MESSAGE_MAX && outage.message().ends_with('…'));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::rules::{ACTIVATION_KEY, FALLBACK_KEY, NAME, ValueRules};
-use super::{LookupError, Metrics, shortened};
+use super::{LookupError, Metrics};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName, OWN_PREFIX, names};
 use crate::selector::{Condition, Requirement, Selector};
@@ -74,7 +74,7 @@ impl<'q> Query<'q> {
                 (_, None) if key.starts_with(OWN_PREFIX) && key != NAME => {
                     return Err(LookupError::BadSelector(format!(
                         "no such selector key: {}; there are {ACTIVATION_KEY} and {FALLBACK_KEY}",
-                        shortened(key, REPEATED)
+                        names::shortened(key, REPEATED)
                     )));
                 }
                 (_, None) => continue,
@@ -207,7 +207,7 @@ fn narrow<'q>(
 
 fn not_named(label: &str, requirement: &Requirement) -> LookupError {
     let requirement = requirement.to_string();
-    let asked = shortened(&requirement, REPEATED);
+    let asked = names::shortened(&requirement, REPEATED);
     LookupError::BadSelector(format!(
         "{asked:?} names no {label}, and nothing lists them: name the {label}s, as in {label}=a or {label} in (a,b)"
     ))
@@ -220,7 +220,7 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
     };
     one.and_then(|text| Quantity::parse_value(text)).ok_or_else(|| {
         let (key, requirement) = (requirement.key(), requirement.to_string());
-        let asked = shortened(&requirement, REPEATED);
+        let asked = names::shortened(&requirement, REPEATED);
         LookupError::BadSelector(format!(
             "{asked:?}: {key} takes one number from 0 to 9200000000000000, as in {key}=12 or {key}=0.5"
         ))
@@ -271,7 +271,7 @@ fn no_such_key<'k>(
         keys.extend([ACTIVATION_KEY, FALLBACK_KEY]);
     }
     let keys = keys.into_iter().map(str::to_owned).collect();
-    LookupError::NoSuchKey { metric: metric.clone(), key: shortened(key, REPEATED).into_owned(), keys }
+    LookupError::NoSuchKey { metric: metric.clone(), key: names::shortened(key, REPEATED).into_owned(), keys }
 }
 
 #[cfg(test)]

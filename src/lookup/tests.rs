@@ -315,12 +315,3 @@ async fn namespaces_see_their_own_sources_and_no_others() {
         "there is no metric \"oci_queue_len\"; there are azure_servicebus_active_messages, azure_servicebus_dead_letter_messages, azure_servicebus_scheduled_messages, oci_queue_dead_letters, oci_queue_in_flight, oci_queue_length, oci_queue_size_bytes, oci_queue_visible, rabbitmq_queue_deliver_rate, rabbitmq_queue_length and 3 more"
     );
 }
-
-#[test]
-fn a_text_that_is_cut_says_so() {
-    for (text, bytes, shown) in
-        [("", 5, ""), ("short", 5, "short"), ("longer", 5, "lo…"), ("üü", 4, "üü"), ("üüü", 5, "ü…"), ("long", 3, "…")]
-    {
-        assert_eq!(shortened(text, bytes), shown, "{text:?} {bytes}");
-    }
-}

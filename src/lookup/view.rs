@@ -9,12 +9,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::LookupError;
 use super::entry::{ConfigEntry, Entry, NamedSource};
 use super::list::SourceList;
 use super::polled::Need;
 use super::query::Query;
 use super::schedule::Requester;
-use super::{LookupError, shortened};
 use crate::metric::{Labels, MetricName, names};
 use crate::source::Kind;
 
@@ -306,7 +306,7 @@ impl Several {
         let (count, label, name) = (sources.len(), sources[0].label, &sources[0].name);
         let true_names: BTreeSet<&str> = sources.iter().map(|source| source.true_name()).collect();
         let true_names: Vec<String> =
-            true_names.into_iter().map(|name| format!("{:?}", shortened(name, TRUE_NAME_BYTES))).collect();
+            true_names.into_iter().map(|name| format!("{:?}", names::shortened(name, TRUE_NAME_BYTES))).collect();
         let message = if true_names.len() == 1 {
             format!(
                 "{count} {label}s are called {name:?}: rename all but one, or give each a source of its own in depthgauge's config"

@@ -1,5 +1,7 @@
 //! Names in a sentence, and in a URL. Pure.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What names of Kubernetes are made of stays readable.
@@ -13,6 +15,14 @@ pub fn title(metric: &str, selector: &str) -> String {
 /// A name or a selector as it stands in the path or the query of a URL.
 pub fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// At most so many bytes of a text. It ends with `…` if that is not all.
+pub fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes.saturating_sub('…'.len_utf8()))]).into()
 }
 
 /// The name that is meant by a misspelt one: it differs by at most two letters, or in case.
@@ -65,6 +75,20 @@ mod tests {
             ("logs", None),
         ] {
             assert_eq!(nearest(misspelt, names), meant, "{misspelt}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_so() {
+        for (text, bytes, shown) in [
+            ("", 5, ""),
+            ("short", 5, "short"),
+            ("longer", 5, "lo…"),
+            ("üü", 4, "üü"),
+            ("üüü", 5, "ü…"),
+            ("long", 3, "…"),
+        ] {
+            assert_eq!(shortened(text, bytes), shown, "{text:?} {bytes}");
         }
     }
 

@@ -22,7 +22,7 @@ use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, in_time, is_passin
 use super::finding::Finding;
 use super::kinds::Kinds;
 use super::metrics::{Metric, ObjectMetric, Told};
-use crate::metric::names::escaped;
+use crate::metric::names::{self, escaped};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
 use crate::rbac::Grant;
@@ -31,6 +31,8 @@ use crate::rbac::Grant;
 pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", namespace: None, verbs: &["get"] };
 
 const GROUP: &str = "custom.metrics.k8s.io";
+/// How much of an adapter's message is repeated.
+const SAID_BYTES: usize = 200;
 const ADAPTER: &str = "see its adapter: kubectl get apiservices";
 /// The versions that there are, the newer first: adapters may serve either, and are asked first for
 /// what they served last.
@@ -133,7 +135,7 @@ impl Objects {
                     return trouble(format!("{GROUP} answers {}; {ADAPTER}", status.code));
                 }
                 Err(kube::Error::Api(status)) => {
-                    let said: String = status.message.lines().take(1).flat_map(str::chars).take(200).collect();
+                    let said = names::shortened(status.message.lines().next().unwrap_or_default(), SAID_BYTES);
                     let why = format!("{GROUP} answers {}: {said}", status.code);
                     return if status.code == 404 { Ok(Told::Absent(why.into())) } else { wrong(why) };
                 }

@@ -1,5 +1,6 @@
 //! A JSONPath, RFC 9535. Pure.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +10,7 @@ use jsonpath_rust::query::js_path_process;
 use serde_json::Value;
 
 use super::number::described;
+use crate::metric::names;
 
 mod unsupported;
 
@@ -89,7 +91,7 @@ impl FromStr for JsonPath {
 impl fmt::Display for JsonPath {
     /// As written, shortened.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(shortened(self.text()))
+        f.write_str(&shortened(self.text()))
     }
 }
 
@@ -128,8 +130,8 @@ fn has_blank(segment: &Segment) -> bool {
 }
 
 /// The beginning of a long path.
-fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(PATH_BYTES)]
+fn shortened(text: &str) -> Cow<'_, str> {
+    names::shortened(text, PATH_BYTES)
 }
 
 #[cfg(test)]
@@ -188,7 +190,8 @@ mod tests {
             assert_eq!(path(text).reach(&document), expected);
         }
         let long = format!("$.{}", "x".repeat(300));
-        assert!(path(&long).reach(&document).len() < 150);
+        let said = path(&long).reach(&document);
+        assert!(said.len() < 150 && said.contains("xx… matches nothing"), "{said}");
     }
 
     #[test]

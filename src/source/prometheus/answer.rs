@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::sentence::{is_word, without_label_sets};
 use crate::document::json_fault;
+use crate::metric::names;
 use crate::source::chosen::{Number, Point};
 
 /// How much of a warning the log shows, in bytes.
@@ -80,7 +81,7 @@ pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable>
     let mut warnings = warnings.into_iter().chain(inner).flatten();
     if !partial && let Some(warning) = warnings.next() {
         let warning = without_label_sets(warning.as_str().unwrap_or("no text"));
-        return Err(Unusable::Partial(warning[..warning.floor_char_boundary(WARNING_BYTES)].to_owned()));
+        return Err(Unusable::Partial(names::shortened(&warning, WARNING_BYTES).into_owned()));
     }
     if !partial && is_partial == Some(true) {
         return Err(Unusable::Partial("isPartial".to_owned()));

@@ -6,6 +6,7 @@ use crate::azure::atom::{EntityKind, Unknown};
 use crate::azure::path::{EntityPath, FeedPath};
 use crate::azure::{Client, Error, Reach, THROTTLED_PAUSE};
 use crate::http::error::{Fault, StatusError, Unreachable};
+use crate::metric::names;
 use crate::source::service::{Failure, source_error};
 use crate::source::{SourceError, Step, Verdict};
 
@@ -59,13 +60,7 @@ fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
             translated
         }
         Error::NoSuchEntity => {
-            let text = path.to_string();
-            let cause = format!(
-                "{} has no {} for {}",
-                client.namespace(),
-                &text[..text.floor_char_boundary(PATH_MAX)],
-                client.principal()
-            );
+            let cause = absent(client.namespace(), &path.to_string(), client.principal());
             SourceError::new(Step::Read, Verdict::Absent, cause, NO_ENTITY, about.to_string())
         }
         Error::InvalidResponse(what) => {
@@ -73,6 +68,10 @@ fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
             trouble(Step::Decode, cause, NO_RESPONSE, &format!("{what} ({about})"))
         }
     }
+}
+
+fn absent(namespace: impl Display, path: &str, principal: impl Display) -> String {
+    format!("{namespace} has no {} for {principal}", names::shortened(path, PATH_MAX))
 }
 
 /// Where it is another one than that of any service.
@@ -174,6 +173,13 @@ mod tests {
             retry_after: None,
             headers: HeaderMap::new(),
         }))
+    }
+
+    #[test]
+    fn a_long_path_is_cut_visibly() {
+        let said = absent("shop", &format!("/{}", "x".repeat(300)), "identity");
+        assert!(said.starts_with("shop has no /xxx") && said.ends_with("xxx… for identity"), "{said}");
+        assert_eq!(absent("shop", "/orders", "identity"), "shop has no /orders for identity");
     }
 
     #[test]
