@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Answer, Served, values_path};
 use crate::support::server::Server;
 
+mod leaderless;
 mod real;
 mod shared;
 

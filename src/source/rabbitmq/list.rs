@@ -77,11 +77,9 @@ impl SharedRead for ListRead {
         let queues = self.list(self.query, true, by).await?;
         let unbroken = before.filter(|before| is_next && before.is_continued(wanted, refresh));
         let mut snapshot = Snapshot::new(queues, began, Instant::now(), unbroken);
-        let missing = match before {
-            Some(before) if !self.query.is_whole => {
-                snapshot.missing(before, |vhost, name| self.is_requested(vhost, name))
-            }
-            _ => Vec::new(),
+        let missing = match self.query.is_whole {
+            true => Vec::new(),
+            false => snapshot.missing(before, self.requested.lock().keys()),
         };
         if !missing.is_empty() {
             let now = Instant::now();
@@ -107,10 +105,6 @@ impl ListRead {
         let (now, mut requested) = (Instant::now(), self.requested.lock());
         requested.retain(|_, last| now - *last <= LOST_MAX);
         requested.insert((vhost.to_owned(), name.to_owned()), now);
-    }
-
-    fn is_requested(&self, vhost: &str, name: &str) -> bool {
-        self.requested.lock().contains_key(&(vhost.to_owned(), name.to_owned()))
     }
 
     /// Reads a list, and once more if it changes meanwhile. `admitted`: its first page has waited for its turn.

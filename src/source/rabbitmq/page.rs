@@ -26,7 +26,7 @@ pub(super) struct Page {
 
 /// One queue of a list. All fields except its names may be missing or anything: what is wrong with one queue
 /// must not hurt the others.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Queue {
     #[serde(deserialize_with = "name")]
     pub(super) name: String,

@@ -6,8 +6,8 @@
 //! another leader: in totals mode the counts of a quorum queue are those of its leader's node, which has none until
 //! its next tick.
 //!
-//! In totals mode a queue without a leader is missing. It stays known, without values, as long as another list
-//! has it.
+//! In totals mode a queue without a leader is missing. If it is requested, it is known, without values, as long as
+//! another list has it. A queue that the other list does not have either is absent until it is listed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(super) struct Snapshot {
     ended: Instant,
     /// By vhost and name.
     queues: HashMap<String, HashMap<String, Listed>>,
+    /// Requested queues that no list had, by vhost and name. They are not looked for again.
+    absent: HashSet<(String, String)>,
 }
 
 /// A queue in a list.
@@ -64,7 +66,7 @@ impl Snapshot {
             let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
             of_vhost.insert(listed.queue.name.clone(), listed);
         }
-        Self { began, ended, queues: by_vhost }
+        Self { began, ended, queues: by_vhost, absent: HashSet::new() }
     }
 
     /// Whether reads have not stopped between this list and one that a source wanted at this time. The turn of a
@@ -73,29 +75,44 @@ impl Snapshot {
         wanted.saturating_duration_since(self.ended) <= PAUSE_MAX.max(refresh * STOPPED)
     }
 
-    /// The queues that were known before, are missing, and for which this holds.
-    pub(super) fn missing(&self, before: &Self, is_requested: impl Fn(&str, &str) -> bool) -> Vec<Listed> {
-        let all =
-            before.queues.iter().flat_map(|(vhost, queues)| queues.iter().map(move |(name, of)| (vhost, name, of)));
-        let missing = all.filter(|(vhost, name, _)| self.queue(vhost, name).is_none() && is_requested(vhost, name));
-        missing.map(|(.., listed)| listed.clone()).collect()
+    /// The requested queues, by vhost and name, that are missing and were not absent before. Some may never have
+    /// been listed.
+    pub(super) fn missing<'r>(
+        &mut self,
+        before: Option<&Self>,
+        requested: impl Iterator<Item = &'r (String, String)>,
+    ) -> Vec<Listed> {
+        let missing = requested.filter(|(vhost, name)| self.queue(vhost, name).is_none());
+        let is_absent = |queue: &&(String, String)| before.is_some_and(|before| before.absent.contains(*queue));
+        let (absent, missing): (Vec<_>, Vec<_>) = missing.partition(is_absent);
+        self.absent = absent.into_iter().cloned().collect();
+        let known = |(vhost, name): &(String, String)| match before.and_then(|before| before.queue(vhost, name)) {
+            Some(known) => known.clone(),
+            None => {
+                let queue = Queue { name: name.clone(), vhost: vhost.clone(), ..Queue::default() };
+                Listed { queue, is_settled: false, since: self.began, lost: None }
+            }
+        };
+        missing.into_iter().map(known).collect()
     }
 
-    /// Keeps missing queues, unless another list does not have them either. `others`: the queues of that list, if
-    /// it could be read.
+    /// Keeps missing queues, unless another list does not have them either: then they are absent. `others`: the
+    /// queues of that list, if it could be read.
     pub(super) fn keep(&mut self, missing: Vec<Listed>, others: Option<&[Queue]>) {
         let others: Option<HashSet<(&str, &str)>> =
             others.map(|queues| queues.iter().map(|queue| (&*queue.vhost, &*queue.name)).collect());
         for listed in missing {
-            let Queue { vhost, name, .. } = &listed.queue;
+            let (vhost, name) = (listed.queue.vhost.clone(), listed.queue.name.clone());
             let since = match &others {
-                None => listed.lost.unwrap_or(self.began),
-                Some(others) if others.contains(&(&**vhost, &**name)) => self.began,
-                Some(_) => continue,
+                None => Some(listed.lost.unwrap_or(self.began)).filter(|since| self.began - *since <= LOST_MAX),
+                Some(others) => others.contains(&(&*vhost, &*name)).then_some(self.began),
             };
-            if self.began - since <= LOST_MAX {
-                let of_vhost = self.queues.entry(vhost.clone()).or_default();
-                of_vhost.insert(name.clone(), Listed { is_settled: false, lost: Some(since), ..listed });
+            match since {
+                None => _ = self.absent.insert((vhost, name)),
+                since => {
+                    let listed = Listed { is_settled: false, lost: since, ..listed };
+                    self.queues.entry(vhost).or_default().insert(name, listed);
+                }
             }
         }
     }
@@ -133,7 +150,7 @@ mod tests {
     }
 
     /// Names in a list that began after so many seconds. One that ends in `!` has no leader, and is only in the
-    /// other list. That one fails if there is a `?`. `None` is a list that failed.
+    /// other list. That one fails if there is a `?`. `None` is a list that failed. Queue `a` is requested.
     type List = (u64, Option<&'static [&'static str]>);
 
     /// What is known of queue `a` after each of these lists.
@@ -145,6 +162,7 @@ mod tests {
     fn known_with(refresh: Duration, lists: &[List]) -> Vec<Option<Listed>> {
         let start = Instant::now();
         let (mut good, mut is_next): (Option<Snapshot>, bool) = (None, false);
+        let requested = [("/".to_owned(), "a".to_owned())];
         let list = |(seconds, names): &List| {
             let began = start + Duration::from_secs(*seconds);
             let snapshot = names.map(|names| {
@@ -152,10 +170,8 @@ mod tests {
                 let others: Vec<Queue> = names.iter().map(|name| queue(name.trim_end_matches('!'))).collect();
                 let unbroken = good.as_ref().filter(|before| is_next && before.is_continued(began, refresh));
                 let mut snapshot = Snapshot::new(queues, began, began, unbroken);
-                if let Some(before) = good.as_ref() {
-                    let missing = snapshot.missing(before, |_, name| name != "unrequested");
-                    snapshot.keep(missing, (!names.contains(&"?")).then_some(&*others));
-                }
+                let missing = snapshot.missing(good.as_ref(), requested.iter());
+                snapshot.keep(missing, (!names.contains(&"?")).then_some(&*others));
                 snapshot
             });
             is_next = snapshot.is_some();
@@ -297,7 +313,33 @@ mod tests {
         // It was deleted: at once, or while it had no leader.
         assert_eq!(lost(&[(0, A), (5, NONE)]), [Some(false), None]);
         assert_eq!(lost(&[(0, A), (5, LEADERLESS), (10, B)]), [Some(false), Some(true), None]);
-        assert_eq!(lost(&[(0, LEADERLESS), (5, LEADERLESS)]), [None, None], "it never had counts");
+        // It never had counts.
+        let expected = [Some(true), Some(true), Some(false), Some(true)];
+        assert_eq!(lost(&[(0, LEADERLESS), (5000, LEADERLESS), (5005, A), (5010, LEADERLESS)]), expected);
+        assert_eq!(lost(&[(0, FAILS), (5, LEADERLESS), (10, NONE)]), [Some(true), Some(true), None]);
+    }
+
+    #[test]
+    fn a_queue_that_no_list_has_is_absent_until_it_is_listed() {
+        // The other list is not read again.
+        assert_eq!(lost(&[(0, NONE), (5, LEADERLESS), (10, FAILS)]), [None; 3]);
+        assert_eq!(lost(&[(0, B), (5, None), (10, LEADERLESS)]), [None; 3]);
+        assert_eq!(lost(&[(0, NONE), (5, A), (10, LEADERLESS)]), [None, Some(false), Some(true)]);
+        let names =
+            |queues: &[&str]| queues.iter().map(|name| ("/".to_owned(), (*name).to_owned())).collect::<Vec<_>>();
+        let of = |requested: &[&str], before: Option<&Snapshot>| {
+            let mut snapshot = Snapshot::new(vec![queue("b")], Instant::now(), Instant::now(), None);
+            let missing = snapshot.missing(before, names(requested).iter());
+            let looked_for: Vec<String> = missing.iter().map(|listed| listed.queue.name.clone()).collect();
+            snapshot.keep(missing, Some(&[]));
+            (snapshot, looked_for)
+        };
+        let (first, looked_for) = of(&["a", "b", "c"], None);
+        assert_eq!(looked_for, ["a", "c"]);
+        let (second, looked_for) = of(&["c", "d"], Some(&first));
+        assert_eq!(looked_for, ["d"]);
+        let (_, looked_for) = of(&["a", "c", "d"], Some(&second));
+        assert_eq!(looked_for, ["a"], "it was not requested meanwhile");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn not_listed(path: &str) -> SourceError {
     SourceError::new(Step::Read, Verdict::Absent, "no such queue", NOT_LISTED, path)
 }
 
-/// A queue that was listed, and may have no leader.
+/// A queue that is only in the list of names, and may have no leader.
 pub(super) fn lost(path: &str) -> SourceError {
     trouble(Step::Read, "RabbitMQ lists no counts of it: its leader may be on a node that is down", NOT_RUNNING, path)
 }

@@ -366,9 +366,10 @@ async fn a_queue_without_a_leader_is_not_missing(mut broker: Broker) {
     broker.node(1).publish("alone", "orders", 7).await;
     let timing = json!({"refresh": "500ms", "maxAge": "2s"});
     let auth = json!({"auth": {"type": "basic", "username": "reader", "passwordFile": broker.dir().join("password")}});
+    let url = broker.url.clone();
     let serve = async |key: &str| {
         let sources = [source(&json!({"vhost": "alone", key: "orders"}))];
-        Server::start(&config(&broker.url, &auth, &timing, &sources)).await
+        Server::start(&config(&url, &auth, &timing, &sources)).await
     };
     let servers = [serve("queue").await, serve("match").await];
     for server in &servers {
@@ -392,4 +393,8 @@ async fn a_queue_without_a_leader_is_not_missing(mut broker: Broker) {
         (is_lost && killed.elapsed() > Duration::from_secs(20)).then_some(())
     })
     .await;
+    // One that has never read its counts. Its first read may take too long.
+    let (code, message) = length(&serve("queue").await, "queue=orders").await.unwrap_err();
+    let is_lost = message.contains("RabbitMQ lists no counts of it") || message.contains("timed out");
+    assert!(code == 503 && is_lost, "{message}");
 }

@@ -19,14 +19,14 @@ use crate::support::server::Server;
 const SLOW: &str = "60s";
 
 /// The queues of the broker: vhost, name and messages.
-type Queues = &'static [(&'static str, &'static str, u32)];
+pub(super) type Queues = &'static [(&'static str, &'static str, u32)];
 
 /// A broker with these queues. Its pages have two queues.
 async fn broker(queues: Queues) -> Double {
     Double::start(None, move |request| (200, page(request, queues))).await
 }
 
-fn page(request: &Received, queues: Queues) -> String {
+pub(super) fn page(request: &Received, queues: Queues) -> String {
     let (path, query) = request.target.split_once('?').unwrap();
     let path = &path[path.find("/api/queues").unwrap()..];
     let vhost = path.strip_prefix("/api/queues/").map(|vhost| vhost.replace("%2F", "/"));
@@ -53,13 +53,13 @@ async fn serve(broker: &Double, sources: &[Value]) -> Server {
     Server::start(&config(&url, &json!({}), &json!({"refresh": SLOW, "timeout": "20s"}), sources)).await
 }
 
-fn targets(broker: &Double) -> Vec<String> {
+pub(super) fn targets(broker: &Double) -> Vec<String> {
     broker.received().into_iter().map(|request| request.target).collect()
 }
 
-const SHOP: Queues = &[("/", "orders-eu", 3), ("/", "orders-us", 4), ("/", "invoices", 5)];
+pub(super) const SHOP: Queues = &[("/", "orders-eu", 3), ("/", "orders-us", 4), ("/", "invoices", 5)];
 /// The same without a queue that nothing requests.
-const WITHOUT_US: Queues = &[("/", "orders-eu", 3), ("/", "invoices", 5)];
+pub(super) const WITHOUT_US: Queues = &[("/", "orders-eu", 3), ("/", "invoices", 5)];
 
 #[tokio::test]
 async fn one_read_serves_every_queue_and_every_entry_of_a_vhost() {
@@ -424,74 +424,4 @@ async fn after_an_outage_a_zero_counts_only_after_ten_seconds() {
         message.contains("RabbitMQ reports 0, which counts after").then_some(())
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_queue_without_a_leader_is_lost_and_not_gone() {
-    const COUNTED: usize = 0;
-    const LEADERLESS: usize = 1;
-    const UNREADABLE: usize = 2;
-    const DELETED: usize = 3;
-    const ONE_DELETED: usize = 4;
-    let (phase, names) = (Arc::new(AtomicUsize::new(COUNTED)), Arc::new(AtomicUsize::new(0)));
-    let (current, read) = (phase.clone(), names.clone());
-    let broker = Double::start(None, move |request| {
-        let is_names = !request.target.contains("enable_queue_totals");
-        read.fetch_add(usize::from(is_names), Relaxed);
-        match current.load(Relaxed) {
-            COUNTED => (200, page(request, SHOP)),
-            ONE_DELETED => (200, page(request, WITHOUT_US)),
-            LEADERLESS if is_names => (200, page(request, SHOP)),
-            UNREADABLE if is_names => (500, "down".to_owned()),
-            _ => (200, page(request, &[])),
-        }
-    })
-    .await;
-    let url = format!("http://{}", broker.address);
-    let sources = [source(&json!({"queue": "invoices"})), source(&json!({"match": "orders-*"}))];
-    let timing = json!({"refresh": "20ms", "maxAge": "200ms"});
-    let server = Server::start(&config(&url, &json!({}), &timing, &sources)).await;
-    let both = ["queue=invoices", "queue=orders-eu"];
-    for selector in both {
-        eventually("a value", async || length(&server, selector).await.ok()).await;
-    }
-    // A queue that nothing requests may be deleted.
-    phase.store(ONE_DELETED, Relaxed);
-    let before = broker.count();
-    eventually("more lists", async || {
-        length(&server, both[0]).await.unwrap();
-        (broker.count() > before + 3).then_some(())
-    })
-    .await;
-    assert_eq!(names.load(Relaxed), 0, "nothing is missing");
-    for next in [LEADERLESS, UNREADABLE] {
-        phase.store(next, Relaxed);
-        let before = broker.count();
-        // `match` takes its queues from a list now and then.
-        eventually("many lists", async || {
-            for selector in both {
-                if let Err((code, message)) = length(&server, selector).await {
-                    assert!(code == 503 && message.contains("RabbitMQ lists no counts of it"), "{selector}: {message}");
-                }
-            }
-            (broker.count() > before + 60).then_some(())
-        })
-        .await;
-        for selector in both {
-            length(&server, selector).await.unwrap_err();
-        }
-    }
-    let columns = "page=1&page_size=500&disable_stats=true&columns=name%2Cvhost";
-    assert!(targets(&broker).contains(&format!("/api/queues/%2F?{columns}")), "{:?}", broker.last());
-    phase.store(DELETED, Relaxed);
-    // The message about the other queue keeps its first cause.
-    eventually("no queue", async || (length(&server, both[1]).await.unwrap_err().0 == 404).then_some(())).await;
-    // Each list without them would read the names again.
-    let (counts, before) = (broker.count(), names.load(Relaxed));
-    eventually("more lists", async || {
-        length(&server, both[0]).await.unwrap_err();
-        (broker.count() > counts + 5).then_some(())
-    })
-    .await;
-    assert_eq!(names.load(Relaxed), before);
 }
