@@ -1,7 +1,8 @@
 //! `check`: what stands between a queue and an HPA, looked at in the order in which it is passed.
 //!
 //! Looks only: nothing is written but reviews of rights, which kube-apiserver does not keep. No
-//! line depends on another one's success; without kube-apiserver the rest is left out.
+//! line depends on another one's success; without kube-apiserver the rest is left out. Outside of a pod, config and
+//! sources are looked at in one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,13 +10,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use super::clock;
 use super::cluster::Flags;
 use super::failure::{Exit, Failure, on_one_line};
 use super::finding::Finding;
 use super::kubernetes::Version;
 use super::output::Format;
 use super::wire::{Trouble, Wire};
+use super::{clock, in_pod};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
 use crate::endpoints::ServiceName;
@@ -24,6 +25,7 @@ mod certificate;
 mod cluster;
 mod hpas;
 mod identity;
+mod pod;
 mod pre;
 mod registration;
 mod report;
@@ -31,6 +33,7 @@ mod rights;
 mod service;
 mod sources;
 
+use pod::{Kubectl, NAME_FILE};
 use report::Report;
 use rights::ServiceAccount;
 
@@ -39,21 +42,26 @@ Examples:
   depthgauge check
   depthgauge check --pre
   depthgauge check --config config.yaml
+  depthgauge check --sources-only --config config.yaml
   depthgauge check --context prod -o json";
 
 /// Check config, sources, cluster and HPAs, and print one line for each with the remedy
 ///
-/// Exits with 0 if nothing failed, whatever the warnings are, with 1 if a check failed, and with 3 if the
-/// cluster can't be reached.
+/// Config and sources are checked in a ready pod of depthgauge, by kubectl exec, unless --config names a file. Exits
+/// with 0 if nothing failed, whatever the warnings are, with 1 if a check failed, and with 3 if the cluster can't be
+/// reached.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Config file of the server; without it sources are not checked
+    /// Config file to check here, with its sources [default: that of the server, checked in its pod]
     #[arg(long, env = "DEPTHGAUGE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check before an install: the cluster, your rights, and which server has the external metrics API
     #[arg(long, conflicts_with_all = ["service", "service_account", "cert_secret"])]
     pre: bool,
+    /// Check the config and its sources only, and not the cluster
+    #[arg(long, conflicts_with = "pre")]
+    sources_only: bool,
     #[command(flatten)]
     names: Names,
     /// Output format [default: a line for each check]
@@ -79,33 +87,44 @@ struct Names {
     cert_secret: Option<SecretRef>,
 }
 
+/// Where config and sources are checked.
+enum Sources {
+    /// Here, or nowhere. The Services whose pods are read.
+    Checked(Vec<ServiceName>),
+    InPod(Kubectl),
+}
+
 // === impl Args ===
 
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
-        let Self { config, pre, names, output, cluster } = self;
+        let Self { config, pre, sources_only, names, output, cluster } = self;
         let mut report = Report::new(anstream::stdout(), output);
         if pre {
             report = report.in_sections();
         }
-        let services = match config {
-            Some(file) => sources::check(&file, &mut report).await,
+        let sources = match config {
+            Some(file) => Sources::Checked(sources::check(&file, &mut report).await),
             // There may be none before an install.
-            None if pre => Vec::new(),
-            None => {
-                let finding = Finding::warn("not checked, and neither are sources: name the file with --config");
-                report.add("config", &finding);
-                Vec::new()
+            None if pre => Sources::Checked(Vec::new()),
+            None if sources_only || in_pod() => {
+                sources::unchecked(NAME_FILE, &mut report);
+                Sources::Checked(Vec::new())
             }
+            None => Sources::InPod(Kubectl::new(&cluster)),
         };
-        let reached = match cluster.connect().await {
-            Ok(connection) => {
-                let names = (!pre).then_some(names);
-                check_cluster(&connection.wire(), &connection.server, names, &services, &mut report).await
-            }
-            Err(error) => {
-                without_cluster(&on_one_line(&error), pre, &mut report);
-                Ok(())
+        let reached = if sources_only {
+            Ok(())
+        } else {
+            match cluster.connect().await {
+                Ok(connection) => {
+                    let names = (!pre).then_some(names);
+                    check_cluster(&connection.wire(), &connection.server, names, &sources, &mut report).await
+                }
+                Err(error) => {
+                    without_cluster(&on_one_line(&error), pre, &sources, &mut report);
+                    Ok(())
+                }
             }
         };
         let text = match report.end()? {
@@ -121,12 +140,11 @@ impl Args {
 }
 
 /// Checks an install, or without `names` the cluster before one. An error if kube-apiserver refuses the user or can't be reached, so that the rest is not checked.
-/// `services`: those whose pods are read.
 async fn check_cluster(
     wire: &Wire,
     server: &str,
     names: Option<Names>,
-    services: &[ServiceName],
+    sources: &Sources,
     report: &mut Report<impl Write>,
 ) -> Result<(), Exit> {
     let hello = match wire.hello().await {
@@ -134,7 +152,8 @@ async fn check_cluster(
         Err(trouble) => {
             let remedy = "check the kubeconfig, the local clock, and the network";
             let why = trouble.message();
-            without_cluster(&format!("cannot query kube-apiserver {server}: {why}; {remedy}"), names.is_none(), report);
+            let why = format!("cannot query kube-apiserver {server}: {why}; {remedy}");
+            without_cluster(&why, names.is_none(), sources, report);
             return Err(if matches!(trouble, Trouble::Unreachable(_)) { Exit::Unreachable } else { Exit::Failed });
         }
     };
@@ -148,9 +167,16 @@ async fn check_cluster(
     let found = registration::read(wire, NAME).await;
     let may_be_beside = names.service_account.is_none();
     let (service, account, secret) = names.resolve(found.as_ref().ok());
+    let led = service::read(wire, &service).await;
+    let services = match sources {
+        Sources::Checked(services) => services.as_slice(),
+        Sources::InPod(kubectl) => {
+            pod::check(wire, kubectl, &service, &led, report).await;
+            &[]
+        }
+    };
     let hpas = hpas::read(wire).await;
     let scales = hpas.as_ref().map(|hpas| hpas::scales(hpas)).unwrap_or_default();
-    let led = service::read(wire, &service).await;
     let answers = found.as_ref().is_ok_and(|found| registration::answers(found, &service));
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);
     let wanted = rights::Wanted { scales, services };
@@ -172,13 +198,17 @@ async fn check_cluster(
     Ok(())
 }
 
-fn without_cluster(why: &str, pre: bool, report: &mut Report<impl Write>) {
+fn without_cluster(why: &str, pre: bool, sources: &Sources, report: &mut Report<impl Write>) {
+    if let Sources::InPod(_) = sources {
+        sources::unchecked(NAME_FILE, report);
+    }
     let (check, rest) = match pre {
-        true => ("kubernetes", "aggregation, external-metrics-api, rights"),
-        false => ("cluster", "clock, identity, rbac, apiservice, service, certificate, hpas"),
+        true => ("kubernetes", &["aggregation", "external-metrics-api", "rights"][..]),
+        false => ("cluster", &["clock", "identity", "rbac", "apiservice", "service", "certificate", "hpas"][..]),
     };
     report.add(check, &Finding::fail(why));
-    report.add(check, &Finding::warn(format!("not checked without it: {rest}")));
+    report.add(check, &Finding::warn(format!("not checked without it: {}", rest.join(", "))));
+    report.leave_out(rest);
 }
 
 // === impl Names ===
@@ -234,7 +264,8 @@ mod tests {
         let mut out = Vec::new();
         let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
         let wire = Wire::new(kube::Client::new(service, "default"), Duration::from_secs(10));
-        check_cluster(&wire, "kube", Some(names), &[], &mut Report::new(&mut out, None)).await.unwrap();
+        let sources = Sources::Checked(Vec::new());
+        check_cluster(&wire, "kube", Some(names), &sources, &mut Report::new(&mut out, None)).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -1,9 +1,9 @@
 //! One thing that was found, how bad it is, and what to do: for every command that looks.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How bad.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Ok,
@@ -14,7 +14,7 @@ pub(super) enum Level {
 }
 
 /// One line: how bad, and what, with the remedy.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Finding {
     /// `ok`, `warn` or `fail`.
     pub(super) level: Level,

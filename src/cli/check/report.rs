@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::builder::styling::{AnsiColor, Style};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::finding::{Finding, Level, one_line};
 use crate::cli::output::Format;
@@ -14,6 +14,8 @@ use crate::cli::output::Format;
 pub(super) struct Report<W> {
     out: W,
     counts: [usize; 3],
+    /// The checks that were left out.
+    not_checked: Vec<String>,
     form: Form,
 }
 
@@ -28,9 +30,9 @@ enum Form {
 }
 
 /// All that was checked.
-#[derive(Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+pub(super) struct Document {
     /// Number of findings of level `ok`.
     ok: usize,
     /// Number of findings of level `warn`.
@@ -39,10 +41,13 @@ struct Document {
     failures: usize,
     /// In the order of the checks.
     findings: Vec<Checked>,
+    /// The checks that were left out. The findings have the cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    not_checked: Vec<String>,
 }
 
 /// One finding.
-#[derive(Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Checked {
     /// What was checked, such as `apiservice`.
     check: String,
@@ -56,7 +61,7 @@ impl<W: Write> Report<W> {
     /// In colour: what `out` is decides whether they are shown.
     pub(super) fn new(out: W, format: Option<Format>) -> Self {
         let form = format.map_or(Form::Lines, |format| Form::Document(format, Vec::new()));
-        Self { out, counts: [0; 3], form }
+        Self { out, counts: [0; 3], not_checked: Vec::new(), form }
     }
 
     /// The same with headings in the place of lines.
@@ -97,18 +102,36 @@ impl<W: Write> Report<W> {
         }
     }
 
+    /// What was found in another place.
+    pub(super) fn merge(&mut self, place: &str, document: Document) {
+        for Checked { check, finding: Finding { level, text } } in document.findings {
+            self.add(&one_line(&check), &Finding { level, text: format!("in {place}: {text}") });
+        }
+        self.not_checked.extend(document.not_checked);
+    }
+
+    /// These checks are left out.
+    pub(super) fn leave_out(&mut self, checks: &[&str]) {
+        self.not_checked.extend(checks.iter().map(|&check| check.to_owned()));
+    }
+
     /// Prints the count, or the document. Returns how many failed.
     pub(super) fn end(mut self) -> Result<usize> {
         let [ok, warnings, failures] = self.counts;
         let gap = if matches!(self.form, Form::Sections(_)) { "\n" } else { "" };
         if let Form::Document(format, findings) = self.form {
-            let text = format.text(&Document { ok, warnings, failures, findings })?;
+            let text = format.text(&Document { ok, warnings, failures, findings, not_checked: self.not_checked })?;
             // The reader of a closed pipe has read enough.
             let _ = self.out.write_all(text.as_bytes());
             return Ok(failures);
         }
         let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        self.print(format_args!("{gap}{ok} ok, {}, {}", many(warnings, "warning"), many(failures, "failure")));
+        let not_checked = match self.not_checked.as_slice() {
+            [] => String::new(),
+            checks => format!(", not checked: {}", one_line(&checks.join(", "))),
+        };
+        let counts = format!("{ok} ok, {}, {}", many(warnings, "warning"), many(failures, "failure"));
+        self.print(format_args!("{gap}{counts}{not_checked}"));
         Ok(failures)
     }
 
@@ -175,6 +198,32 @@ mod tests {
             {"check": "apiservice", "level": "fail", "text": "bad"},
         ]});
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_left_out_is_at_the_end() {
+        let reports = [None, Some(Format::Json)].map(|format| {
+            let mut out = Vec::new();
+            let mut report = Report::new(&mut out, format);
+            report.leave_out(&["config", "sources"]);
+            assert_eq!(report.end().unwrap(), 0);
+            String::from_utf8(out).unwrap()
+        });
+        assert_eq!(reports[0], "0 ok, 0 warnings, 0 failures, not checked: config, sources\n");
+        let document: Document = serde_json::from_str(&reports[1]).unwrap();
+        assert_eq!(document.not_checked, ["config", "sources"]);
+    }
+
+    #[test]
+    fn what_is_found_in_another_place_has_it_and_is_counted() {
+        let mut out = Vec::new();
+        let mut report = Report::new(anstream::StripStream::new(&mut out), None);
+        report.add("cluster", &Finding::ok("good"));
+        let there = r#"{"ok": 0, "warnings": 0, "failures": 1, "findings": [{"check": "sources", "level": "fail", "text": "bad"}], "notChecked": ["a\nb"]}"#;
+        report.merge("pod a/b", serde_json::from_str(there).unwrap());
+        assert_eq!(report.end().unwrap(), 1);
+        let expected = "ok    cluster      good\nfail  sources      in pod a/b: bad\n1 ok, 0 warnings, 1 failure, not checked: a b\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -64,6 +64,12 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) -> Vec<S
     services
 }
 
+/// Says why neither the config nor a source is checked.
+pub(super) fn unchecked(why: &str, report: &mut Report<impl Write>) {
+    report.add("config", &Finding::warn(format!("not checked, and neither are sources: {why}")));
+    report.leave_out(&["config", "sources"]);
+}
+
 fn counted(file: &Path, count: usize) -> Finding {
     let file = file.display();
     match count {

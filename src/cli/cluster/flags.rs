@@ -1,5 +1,6 @@
 //! kubectl's flags for the connection to a cluster, which each command that connects to one has.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,33 @@ pub(in crate::cli) struct Impersonation {
     as_groups: Vec<String>,
 }
 
+// === impl Flags ===
+
+impl Flags {
+    /// As kubectl has them, for the same connection. The time of one request is not among them: kubectl would end
+    /// an exec by it.
+    pub(in crate::cli) fn for_kubectl(&self) -> Vec<OsString> {
+        let Self { kubeconfig, choice, impersonation, request_timeout: _ } = self;
+        let Choice { context, cluster, user } = choice;
+        let Impersonation { as_user, as_groups } = impersonation;
+        let named = [("context", context), ("cluster", cluster), ("user", user), ("as", as_user)];
+        let named = named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        let groups = as_groups.iter().map(|group| ("as-group", group));
+        let words = named.chain(groups).map(|(flag, value)| OsString::from(format!("--{flag}={value}")));
+        let kubeconfig = kubeconfig.as_ref().map(|file| {
+            let mut word = OsString::from("--kubeconfig=");
+            word.push(file);
+            word
+        });
+        kubeconfig.into_iter().chain(words).collect()
+    }
+
+    /// The time for one request.
+    pub(in crate::cli) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+}
+
 // === impl Impersonation ===
 
 impl Impersonation {
@@ -61,6 +89,22 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubectl_connects_by_the_same_flags() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let all =
+            ["--kubeconfig=a b", "--context=x", "--cluster=c", "--user=u", "--as=me", "--as-group=g", "--as-group=h"];
+        for words in [&all[..], &all[1..2], &[]] {
+            let line = ["depthgauge", "--request-timeout=1s"].iter().chain(words);
+            let Line { flags } = clap::Parser::parse_from(line);
+            assert_eq!(flags.for_kubectl(), words);
+        }
+    }
 
     #[test]
     fn a_request_timeout_is_written_as_for_kubectl() {
