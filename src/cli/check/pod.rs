@@ -246,13 +246,22 @@ async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The begin of an error, on one line.
+/// The end of an error, where the cause is, on one line. kubectl may log before it, for example that the external
+/// metrics API has no server.
 fn shortened(text: &str) -> String {
-    let text = one_line(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(ERROR_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+    let lines: Vec<String> = text.lines().filter(|line| !is_logged(line)).map(one_line).collect();
+    let text = lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth_back(ERROR_SHOWN) {
+        Some((at, cut)) => format!("…{}", &text[at + cut.len_utf8()..]),
         None => text,
     }
+}
+
+/// Whether a line begins as those of klog: `E1130 `.
+fn is_logged(line: &str) -> bool {
+    let mut bytes = line.bytes();
+    bytes.next().is_some_and(|level| b"IWEF".contains(&level))
+        && bytes.by_ref().take_while(u8::is_ascii_digit).count() == 4
 }
 
 /// In quotes, if a shell would take the word for more than one, or for something else.
@@ -334,7 +343,8 @@ mod tests {
         let report = r#"{"ok": 0, "warnings": 0, "failures": 1, "findings": [{"check": "config", "level": "fail", "text": "bad", "since": 1}], "more": []}"#;
         assert!(judged(1, report, "command terminated with exit code 1").is_ok());
         let long = "x ".repeat(ERROR_SHOWN);
-        let cut = format!("kubectl exec in pod dg/p fails: {}…; to try it: ", &long[..ERROR_SHOWN]);
+        let end = &long.trim_end()[long.len() - 1 - ERROR_SHOWN..];
+        let cut = format!("kubectl exec in pod dg/p fails: …{end}; to try it: ");
         for (code, stdout, stderr, begin, only) in [
             (
                 2,
@@ -365,6 +375,13 @@ mod tests {
                 " --sources-only",
             ),
             (1, "", long.as_str(), cut.as_str(), " --sources-only"),
+            (
+                1,
+                "",
+                "E1130 04:40:39.005927   32194 memcache.go:265] \"Unhandled Error\"\nError from server: no pod\nE113",
+                "kubectl exec in pod dg/p fails: Error from server: no pod E113; to try it: ",
+                " --sources-only",
+            ),
         ] {
             let begin = begin.replace("VERSION", env!("CARGO_PKG_VERSION"));
             let expected = format!("{begin}{RUN}{only} '--config=/etc/a b.yaml'");
