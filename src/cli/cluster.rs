@@ -30,7 +30,7 @@ pub(super) use self::flags::Flags;
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
 use super::failure::{Failure, each_once};
-use super::kubeconfig;
+use super::kubeconfig::{self, Choice};
 use super::wire::Wire;
 use crate::http::error::tunnel_failure;
 
@@ -60,7 +60,7 @@ impl Route {
     /// Does not use `~/.kube/config`: a server must not get a user's rights by accident.
     pub(super) async fn of_server(named: Option<PathBuf>) -> Result<Self> {
         let (config, proxy) = match kubeconfig(named)? {
-            Some(kubeconfig) => of_kubeconfig(kubeconfig).await?,
+            Some(kubeconfig) => of_kubeconfig(kubeconfig::choose(kubeconfig, &Choice::default())?).await?,
             None => match kube::Config::incluster() {
                 Ok(config) => (config, None),
                 // Outside of a pod; its own words name a variable that nobody sets.

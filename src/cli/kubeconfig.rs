@@ -88,41 +88,54 @@ pub(super) fn cluster(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
     cluster.cluster.as_ref()
 }
 
-/// The same kubeconfig with another current context, or with another cluster or user in it.
+/// The same kubeconfig with another current context, or with another cluster or user in it. Its context and the
+/// cluster of that are there. As for kubectl, only a user that is chosen must be.
 pub(super) fn choose(mut kubeconfig: Kubeconfig, choice: &Choice) -> Result<Kubeconfig> {
     let Choice { context, cluster, user } = choice;
-    if let Some(name) = context {
-        expect("context", name, kubeconfig.contexts.iter().map(|named| &named.name))?;
-        kubeconfig.current_context = Some(name.clone());
-    }
-    if cluster.is_none() && user.is_none() {
-        return Ok(kubeconfig);
-    }
-    let current = kubeconfig.current_context.as_ref();
-    let context = kubeconfig.contexts.iter_mut().find(|named| Some(&named.name) == current);
-    let Some(context) = context.and_then(|named| named.context.as_mut()) else {
-        return Err(Failure::new("the kubeconfig has no current context").hint("name one with --context").into());
+    let Some(current) = context.clone().or(kubeconfig.current_context.take()) else {
+        let contexts = kubeconfig.contexts.iter().map(|named| &named.name);
+        let failure = Failure::new("the kubeconfig has no current context");
+        return Err(match joined(contexts) {
+            Some(names) => failure.hint(format!("choose one of {names}: kubectl config use-context NAME")),
+            None => failure.hint("it has no contexts: name another file with --kubeconfig"),
+        }
+        .into());
     };
-    if let Some(name) = cluster {
-        expect("cluster", name, kubeconfig.clusters.iter().map(|named| &named.name))?;
-        context.cluster.clone_from(name);
+    expect("no context", &current, kubeconfig.contexts.iter().map(|named| &named.name))?;
+    let named = kubeconfig.contexts.iter_mut().find(|named| named.name == current);
+    if let Some(context) = named.map(|named| named.context.get_or_insert_default()) {
+        if let Some(name) = cluster {
+            context.cluster.clone_from(name);
+        }
+        if let Some(name) = user {
+            expect("no user", name, kubeconfig.auth_infos.iter().map(|named| &named.name))?;
+            context.user = Some(name.clone());
+        }
+        let names = kubeconfig.clusters.iter().map(|named| &named.name);
+        let missing =
+            if cluster.is_some() { "no cluster".to_owned() } else { format!("context {current:?}: no cluster") };
+        expect(&missing, &context.cluster, names)?;
     }
-    if let Some(name) = user {
-        expect("user", name, kubeconfig.auth_infos.iter().map(|named| &named.name))?;
-        context.user = Some(name.clone());
-    }
+    kubeconfig.current_context = Some(current);
     Ok(kubeconfig)
 }
 
 /// An error that lists the names, unless `name` is one of them.
-fn expect<'k>(what: &str, name: &str, mut names: impl Iterator<Item = &'k String> + Clone) -> Result<()> {
+fn expect<'k>(missing: &str, name: &str, names: impl Iterator<Item = &'k String> + Clone) -> Result<()> {
     if names.clone().any(|known| known == name) {
         return Ok(());
     }
-    let failure = Failure::new(format!("no {what} {name:?} in the kubeconfig"));
-    let first = names.next().ok_or_else(|| failure.clone())?;
-    let known = names.fold(first.clone(), |all, next| format!("{all}, {next}"));
-    Err(failure.hint(format!("choose one of {known}")).into())
+    let failure = Failure::new(format!("{missing} {name:?} in the kubeconfig"));
+    Err(match joined(names) {
+        Some(names) => failure.hint(format!("choose one of {names}")),
+        None => failure,
+    }
+    .into())
+}
+
+/// `None` if there are none.
+fn joined<'k>(names: impl Iterator<Item = &'k String>) -> Option<String> {
+    names.cloned().reduce(|all, next| format!("{all}, {next}"))
 }
 
 /// `~/.kube/config`, if it is there.
@@ -165,6 +178,8 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::failure::on_one_line;
+
     use super::*;
 
     const TEXT: &str = r#"
@@ -229,6 +244,39 @@ contexts:
         ] {
             assert_eq!(choose(context, cluster, user).unwrap_err().to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_context_and_its_cluster_are_there() {
+        let chosen = |text: &str| {
+            let mut problems = Problems::default();
+            let kubeconfig = Node::parse(text, &mut problems).and_then(|node| node.decoded(&mut problems)).unwrap();
+            choose(kubeconfig, &Choice::default()).map(|_| ()).map_err(|error| on_one_line(&error))
+        };
+        for (from, to, error) in [
+            (
+                "cluster: c, ",
+                "cluster: gone, ",
+                "context \"here\": no cluster \"gone\" in the kubeconfig; choose one of c",
+            ),
+            (
+                "current-context: here",
+                "current-context: gone",
+                "no context \"gone\" in the kubeconfig; choose one of here",
+            ),
+            (
+                "current-context: here\n",
+                "",
+                "the kubeconfig has no current context; choose one of here: kubectl config use-context NAME",
+            ),
+        ] {
+            assert_eq!(chosen(&TEXT.replace(from, to)), Err(error.to_owned()));
+        }
+        for (from, to) in [(", user: u", ""), ("user: u", "user: gone")] {
+            assert_eq!(chosen(&TEXT.replace(from, to)), Ok(()), "as for kubectl, a user need not be there");
+        }
+        let error = "the kubeconfig has no current context; it has no contexts: name another file with --kubeconfig";
+        assert_eq!(chosen("kind: Config\n"), Err(error.to_owned()));
     }
 
     #[test]

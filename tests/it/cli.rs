@@ -135,7 +135,8 @@ async fn config_check_names_objects_of_keda_and_checks_several_files() {
     let scaled =
         "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\n---\napiVersion: v1\nkind: Secret\n";
     let file = home.write("web.yaml", scaled);
-    let said = "this is a ScaledObject of KEDA, not a Config: see docs/how-to/migrate-from-keda.md for what replaces it";
+    let said =
+        "this is a ScaledObject of KEDA, not a Config: see docs/how-to/migrate-from-keda.md for what replaces it";
     let ended = home.run(&["config", "check", &file]).await;
     assert_eq!((ended.status.code(), ended.stderr), (Some(1), format!("{file}:1:1: {said}\nerror: {file}: 1 error")));
 
