@@ -3,14 +3,12 @@
 //! The script of a shell runs the program again at each completion, with [`VARIABLE`] in its environment. The
 //! candidates and their order are those of clap.
 
-use std::io::{self, Write as _};
-
 use anyhow::Result;
 use clap::CommandFactory as _;
 use clap_complete::CompleteEnv;
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
 
-use super::{Cli, PLUGIN, help};
+use super::{Cli, PLUGIN, help, output};
 
 mod candidates;
 mod kubectl;
@@ -74,8 +72,7 @@ impl Args {
         let mut script = Vec::new();
         let (shell, program) = self.shell.completer();
         shell.write_registration(VARIABLE, PROGRAM, PROGRAM, program, &mut script)?;
-        // Whoever closes the pipe has read enough.
-        let _ = io::stdout().write_all(&script);
+        output::print(&String::from_utf8_lossy(&script));
         Ok(())
     }
 }

@@ -140,11 +140,16 @@ impl Report {
 
     /// For people.
     fn print(&self) {
-        self.errors.iter().for_each(|Placed { place, text }| eprintln!("{place}: {text}"));
-        self.warnings.iter().for_each(|Placed { place, text }| eprintln!("{place}: warning: {text}"));
+        for Placed { place, text } in &self.errors {
+            output::print_error(format_args!("{place}: {text}"));
+        }
+        for Placed { place, text } in &self.warnings {
+            output::print_error(format_args!("{place}: warning: {text}"));
+        }
         if self.errors.is_empty() {
-            self.changes.iter().chain(&self.notes).for_each(|Placed { place, text }| println!("{place}: {text}"));
-            println!("{}, no errors", self.counted(self.sources, "source"));
+            let lines = self.changes.iter().chain(&self.notes);
+            let lines: String = lines.map(|Placed { place, text }| format!("{place}: {text}\n")).collect();
+            output::print(&format!("{lines}{}, no errors\n", self.counted(self.sources, "source")));
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{clock, listen, stop_signal};
+use super::{clock, listen, output, stop_signal};
 use crate::admin::status::{self, Facts, Status};
 use crate::api::Metrics;
 use crate::auth::{Audit, Auth, Authorizer, Gate, Question, Trust, Undecided, Verdict};
@@ -160,13 +160,12 @@ async fn start(
     let path = format!(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/oci_queue_length?labelSelector=queue%3D{QUEUE}"
     );
-    println!(
+    let head = format!(
         "OCI Queue emulator on http://{emulator_address}, depthgauge on https://{address}, and an HPA for {MESSAGES_PER_REPLICA} messages per replica. To query it yourself:"
     );
-    println!("  http://{admin_address}/status");
-    println!("  {}", user.curl(&path));
-    println!("  {}", user.kubectl(&format!("oci_queue_length -l queue={QUEUE}")));
-    println!();
+    let kubectl = user.kubectl(&format!("oci_queue_length -l queue={QUEUE}"));
+    let status = format!("http://{admin_address}/status");
+    output::print(&format!("{head}\n  {status}\n  {}\n  {kubectl}\n\n", user.curl(&path)));
     let asker = Asker::new(ca, &user, format!("https://{address}{path}"))?;
     Ok((queue, asker))
 }

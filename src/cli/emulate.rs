@@ -1,5 +1,6 @@
 //! `emulate`: the OCI Queue emulator alone.
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use depthgauge_emulator::queue_id::QueueId;
 use depthgauge_emulator::{Emulator, Options};
 
 use self::wave::Wave;
-use super::{clock, listen, stop_signal};
+use super::{clock, listen, output, stop_signal};
 use crate::metric::is_label_value;
 
 mod wave;
@@ -90,17 +91,15 @@ impl Args {
         let dir = profile_dir.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
         let profile = dir.map(make_profile).transpose()?;
         let listener = listen(address, "--address").await?;
-        println!("OCI Queue emulator on http://{}", listener.local_addr()?);
+        let mut head = format!("OCI Queue emulator on http://{}\n", listener.local_addr()?);
         if let Some(profile) = profile {
-            println!("OCI config {}", profile.config_file.display());
-            if let Some(line) = tried_by(&profile, listener.local_addr()?, &queues)? {
-                println!("{line}");
-            }
+            let line = tried_by(&profile, listener.local_addr()?, &queues)?;
+            let lines = iter::once(format!("OCI config {}", profile.config_file.display())).chain(line);
+            head.extend(lines.map(|line| line + "\n"));
             known.push((profile.key_id, profile.key));
         }
-        for (name, id) in &queues {
-            println!("queue {name} {id}");
-        }
+        head.extend(queues.iter().map(|(name, id)| format!("queue {name} {id}\n")));
+        output::print(&head);
         let emulator = Emulator::new(Options { visibility, dead_letter_after, queues, keys: known }, clock);
         let load = async {
             match wave {

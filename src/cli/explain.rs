@@ -140,7 +140,7 @@ impl Args {
         };
         let bad = unready(&summaries, hint);
         if summaries.is_empty() && failure.is_none() {
-            eprintln!("no HPA {}uses depthgauge", scope.place());
+            output::print_error(format_args!("no HPA {}uses depthgauge", scope.place()));
         }
         let text = match output {
             Some(format) => format.text(&Document { hpas: summaries })?,
@@ -190,7 +190,7 @@ impl Cluster {
                 if failure != error
                     && let Some(failure) = &failure
                 {
-                    eprintln!("error: {failure}");
+                    output::print_error(format_args!("error: {failure}"));
                 }
                 let text = if failure.is_none() { overview.changes(&summaries)? } else { String::new() };
                 error = failure;

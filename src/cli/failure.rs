@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
+use super::output;
+
 /// What scripts distinguish. Usage errors end with 2, by clap.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Exit {
@@ -62,7 +64,7 @@ impl std::error::Error for Failure {}
 /// Prints why a command failed. Returns the exit code.
 pub fn report(error: &Error) -> ExitCode {
     let (text, exit) = described(error);
-    eprintln!("{text}");
+    output::print_error(text);
     ExitCode::from(exit as u8)
 }
 

@@ -160,7 +160,7 @@ async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> 
             match watch.look(answer.map_err(|trouble| trouble.advised()), clock()) {
                 Ok(text) if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() => return,
                 Ok(_) => {}
-                Err(sentence) => eprintln!("error: {sentence}"),
+                Err(sentence) => output::print_error(format_args!("error: {sentence}")),
             }
         }
     };

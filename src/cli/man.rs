@@ -1,12 +1,12 @@
 //! `man`: the manual pages, made of what `--help` says.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
 
 use super::help::sections;
-use super::{Cli, EXIT_CODES};
+use super::{Cli, EXIT_CODES, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +35,7 @@ impl Args {
                 None => bail!("depthgauge has no command {}: see depthgauge --help", command.join(" ")),
             };
         }
-        // Whoever closes the pipe has read enough.
-        let _ = io::stdout().write_all(text(&page)?.as_bytes());
+        output::print(&text(&page)?);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `-o`: documents for scripts. docs/reference/output.md describes their fields.
 
+use std::fmt;
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
@@ -18,6 +19,12 @@ pub(super) enum Format {
 pub(super) fn print(text: &str) {
     // The reader of a closed pipe has read enough.
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a line to standard error.
+pub(super) fn print_error(line: impl fmt::Display) {
+    // As above. `eprintln!` panics then.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 // === impl Format ===

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Route;
 use super::failure::on_one_line;
-use super::{clock, duration, in_pod, listen, pod_namespace};
+use super::{clock, duration, in_pod, listen, output, pod_namespace};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
 use crate::endpoints::Endpoints;
@@ -255,8 +255,7 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
 async fn listeners(address: IpAddr, port: u16, admin: SocketAddr) -> Result<(TcpListener, TcpListener)> {
     let secure = listen_wide(SocketAddr::new(address, port), "--bind-address or --secure-port").await?;
     let admin = listen_wide(admin, "--admin-address").await?;
-    println!("serving on https://{}", secure.local_addr()?);
-    println!("admin on http://{}", admin.local_addr()?);
+    output::print(&format!("serving on https://{}\nadmin on http://{}\n", secure.local_addr()?, admin.local_addr()?));
     Ok((secure, admin))
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::cluster::Flags;
 use super::failure::Failure;
-use super::output::Format;
+use super::output::{self, Format};
 use super::{clock, pod_namespace};
 use crate::apiservice::{GivenUp, NAME, ServiceRef, UnregisterError, Unregistered, unregister};
 use crate::source::{KINDS, fixed_metrics};
@@ -238,7 +238,7 @@ impl Report {
             // The reader of a closed pipe has read enough.
             let _ = writeln!(out, "{}{end}", step.message);
         }
-        self.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        self.warnings.iter().for_each(|warning| output::print_error(format_args!("warning: {warning}")));
     }
 
     /// All that failed, as one error.

@@ -107,6 +107,27 @@ async fn config_check_reads_standard_input() {
     }
 }
 
+/// As of `| head`, which has read enough.
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let home = Home::new();
+    let good = home.write("config.yaml", "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n");
+    let wrong = home.write("wrong.yaml", "sources: []\n");
+    for (command, code) in [
+        (&["config", "check", &good][..], 0),
+        (&["config", "check", &wrong], 1),
+        (&["config", "init"], 0),
+        (&["completion", "bash"], 0),
+        (&["man"], 0),
+        (&["get", "--config", &wrong], 1),
+    ] {
+        let closed = || std::io::pipe().unwrap().1;
+        let mut program = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
+        let ended = program.args(command).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(ended.code(), Some(code), "{command:?}");
+    }
+}
+
 #[tokio::test]
 async fn config_check_of_a_good_file_opens_nothing() {
     let home = Home::new();

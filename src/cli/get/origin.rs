@@ -14,7 +14,7 @@ use crate::api;
 use crate::cli::cluster::Flags;
 use crate::cli::failure::Failure;
 use crate::cli::wire::{Trouble, Wire};
-use crate::cli::{clock, told};
+use crate::cli::{clock, output, told};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::lookup::{Catalog, LookupError};
@@ -79,7 +79,7 @@ impl Origin {
                 let rows = catalog.rows(&namespace, &metric, &selector).await;
                 let is_unreachable = || catalog.is_unreachable(&namespace, &metric, &selector);
                 let rows = rows.map_err(|error| trouble(error, is_unreachable))?;
-                rows.unknown.iter().for_each(|item| eprintln!("warning: {}", item.message));
+                rows.unknown.iter().for_each(|item| output::print_error(format_args!("warning: {}", item.message)));
                 let table = api::table(catalog, &namespace, &metric, &selector, &rows);
                 table.map_err(|error| Trouble::Other(error.to_string()))
             }
@@ -92,7 +92,7 @@ impl Origin {
         if matches!(self, Self::Cluster(_))
             && let Err(trouble) = self.ask(question).await
         {
-            eprintln!("warning: {}", trouble.message());
+            output::print_error(format_args!("warning: {}", trouble.message()));
         }
         Failure::new("an HPA gets no value: the sum is unknown")
     }
