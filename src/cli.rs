@@ -14,7 +14,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::telemetry;
+use crate::telemetry::{self, TelemetryError};
+
+use failure::Failure;
 
 pub use failure::report;
 
@@ -56,6 +58,8 @@ const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 2] = [
         "check checks all namespaces: for the HPAs of one namespace, use depthgauge explain -n NAMESPACE",
     ),
 ];
+/// What a log filter is.
+const FILTER: &str = "write a level, or comma-separated target=level pairs: warn,depthgauge=debug";
 /// What kubectl looks for as its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
@@ -145,7 +149,10 @@ impl Cli {
             LogFormat::Text => false,
             LogFormat::Auto => in_pod(),
         };
-        telemetry::init(filter, json)?;
+        telemetry::init(filter, json).map_err(|error| match error {
+            TelemetryError::Filter(..) => Failure::usage(error.to_string()).hint(FILTER).into(),
+            TelemetryError::Init(_) => anyhow::Error::from(error),
+        })?;
         let runtime = runtime().context("cannot start the async runtime")?;
         let result = runtime.block_on(async {
             match command {

@@ -25,7 +25,7 @@ struct Build {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter does not parse.
-    #[error("log filter {0:?} is wrong ({1}); write a level, or target=level pairs with commas: warn,depthgauge=debug")]
+    #[error("log filter {0:?}: {1}")]
     Filter(String, ParseError),
     /// Somebody has set one up before.
     #[error("{0}")]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use depthgauge_emulator::keys::VerifyingKey;
 use depthgauge_emulator::profile::Profile;
 use depthgauge_emulator::queue_id::QueueId;
 use depthgauge_emulator::{Emulator, Options};
 
 use self::wave::Wave;
+use super::failure::Failure;
 use super::{clock, listen, output, stop_signal};
 use crate::metric::is_label_value;
 
@@ -147,7 +148,7 @@ fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {
     let mut distinct: Vec<(String, QueueId)> = Vec::new();
     for QueueArg { name, id } in queues {
         if distinct.iter().any(|(other, other_id)| *other == name || *other_id == id) {
-            bail!("--queue {name}={id}: duplicate name or OCID");
+            return Err(Failure::usage(format!("--queue {name}={id}: duplicate name or OCID")).into());
         }
         distinct.push((name, id));
     }

@@ -7,11 +7,13 @@ use anyhow::Error;
 
 use super::output;
 
-/// What scripts distinguish. Usage errors end with 2, by clap.
+/// What scripts distinguish.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Exit {
     /// A finding or a failure.
     Failed = 1,
+    /// A wrong command line. clap uses the same code.
+    Usage = 2,
     /// The cluster or the source can't be reached, so nothing is known.
     Unreachable = 3,
 }
@@ -30,6 +32,11 @@ impl Failure {
     /// `text` is `<what>: <cause>`.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None, exit: Exit::Failed }
+    }
+
+    /// The same for a command line that only the command finds wrong.
+    pub(super) fn usage(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new(text) }
     }
 
     /// The same for a cluster or a source that can't be reached.
@@ -92,7 +99,7 @@ pub(super) fn each_once(texts: impl Iterator<Item = String>) -> String {
 }
 
 /// A text without the numbers that the standard library adds to errors of the operating system: `(os error 2)`.
-fn without_os_error(text: &str) -> String {
+pub(super) fn without_os_error(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| match part.split_once(')') {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::without_os_error;
+
 /// How bad.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,15 +41,15 @@ impl Level {
 
 impl Finding {
     pub(super) fn ok(text: impl Into<String>) -> Self {
-        Self { level: Level::Ok, text: text.into() }
+        Self { level: Level::Ok, text: without_os_error(&text.into()) }
     }
 
     pub(super) fn warn(text: impl Into<String>) -> Self {
-        Self { level: Level::Warn, text: text.into() }
+        Self { level: Level::Warn, text: without_os_error(&text.into()) }
     }
 
     pub(super) fn fail(text: impl Into<String>) -> Self {
-        Self { level: Level::Fail, text: text.into() }
+        Self { level: Level::Fail, text: without_os_error(&text.into()) }
     }
 }
 

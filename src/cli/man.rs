@@ -2,9 +2,10 @@
 
 use std::io;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 
+use super::failure::Failure;
 use super::help::sections;
 use super::{Cli, EXIT_CODES, output};
 
@@ -32,7 +33,10 @@ impl Args {
         for name in &command {
             page = match page.find_subcommand(name) {
                 Some(found) => found.clone(),
-                None => bail!("depthgauge has no command {}: see depthgauge --help", command.join(" ")),
+                None => {
+                    let failure = Failure::usage(format!("depthgauge has no command {}", command.join(" ")));
+                    return Err(failure.hint("depthgauge --help lists the commands").into());
+                }
             };
         }
         output::print(&text(&page)?);

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Route;
-use super::failure::on_one_line;
+use super::failure::{Failure, on_one_line};
 use super::{clock, duration, in_pod, listen, output, pod_namespace};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
@@ -246,7 +246,8 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
     let own = || pod_namespace().map(|namespace| ServiceRef { namespace, name: "depthgauge".to_owned(), port: 443 });
     let service = named.or_else(own);
     if service.is_none() && register {
-        bail!("outside of a pod, set what to register: --service NAMESPACE/NAME:PORT, or --register=false");
+        let failure = Failure::usage("nothing to register: there is no Service");
+        return Err(failure.hint("outside of a pod, set --service NAMESPACE/NAME:PORT, or --register=false").into());
     }
     Ok(service)
 }

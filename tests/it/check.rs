@@ -89,6 +89,13 @@ async fn a_wrong_config_is_a_line_for_each_error_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_config_that_is_not_there_has_no_number_of_the_operating_system() {
+    let ended = home().run(&["check", "--config=absent.yaml", "--kubeconfig=kubeconfig"]).await;
+    let [failed] = lines(&ended, "config")[..] else { panic!("{}", ended.stdout) };
+    assert_eq!(failed, "fail  config       config file absent.yaml: No such file or directory");
+}
+
+#[tokio::test]
 async fn an_ocid_that_nobody_has_written_yet_is_told_of() {
     let ended = check(&home(), include_str!("../../manifests/base/config.yaml")).await;
     let [_, placeholder] = lines(&ended, "config")[..] else { panic!("{}", ended.stdout) };

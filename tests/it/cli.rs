@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::serve::good_home;
 use crate::support::crypto;
 use crate::support::oci::ocid;
 use crate::support::program::Home;
@@ -61,7 +62,39 @@ async fn manuals_are_made_of_the_help() {
     for wrong in [&["frobnicate"][..], &["config", "frobnicate"]] {
         let ended = home.run(&[&["man"], wrong].concat()).await;
         assert!(ended.stderr.contains(&format!("no command {}", wrong.join(" "))), "{}", ended.stderr);
-        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(ended.status.code(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_2_whoever_finds_it() {
+    let home = good_home();
+    let serve = ["serve", "--config=config.yaml", "--kubeconfig=kubeconfig"];
+    let with = |flag| [&serve[..], &[flag]].concat();
+    for (command, error) in [
+        (
+            vec!["version", "--client", "--log=foo=bar=baz"],
+            "error: log filter \"foo=bar=baz\": invalid filter directive\nhint: write a level, or ",
+        ),
+        (
+            vec!["emulate", "--queue=a=ocid1.queue.oc1.fra.a", "--queue=a=ocid1.queue.oc1.fra.b"],
+            "error: --queue a=ocid1.queue.oc1.fra.b: duplicate name or OCID",
+        ),
+        (
+            with("--register=true"),
+            "error: nothing to register: there is no Service\nhint: outside of a pod, set --service ",
+        ),
+        (
+            [&with("--scale-to-zero")[..], &["--register=false"]].concat(),
+            "error: --scale-to-zero needs a namespace for its Lease\nhint: outside of a pod, set --service ",
+        ),
+        (
+            [&with("--cert-lifetime=1s")[..], &["--register=false"]].concat(),
+            "error: --cert-lifetime must be at least 1m: a third of it is for renewal",
+        ),
+    ] {
+        let ended = home.run(&command).await;
+        assert!(ended.status.code() == Some(2) && ended.stderr.starts_with(error), "{command:?}: {}", ended.stderr);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::serve::{admin, expect_refusal, good_home, serve_in};
+use crate::serve::{admin, good_home, serve_in};
 use crate::support::double::Double;
 use crate::support::oci::{Oci, ocid, source};
 use crate::support::program::{Home, Program};
@@ -125,8 +125,9 @@ async fn a_replica_is_ready_when_it_has_rates() {
 #[tokio::test]
 async fn without_a_file_and_without_variables_both_ways_are_named() {
     let home = good_home();
-    let refusal = expect_refusal(&start(&home, &[], &[]).ended().await);
-    assert_eq!(refusal, "no sources: name a config file with --config, or one source with OCI_QUEUE_ID");
+    let ended = start(&home, &[], &[]).ended().await;
+    let error = "error: no sources\nhint: name a config file with --config, or one source with OCI_QUEUE_ID";
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(2), error));
     let variables = [("OCI_QUEUE_ID", "orders"), ("OCI_REGION", "atlantis-1")];
     let ended = start(&home, &variables, &[]).ended().await;
     for variable in ["OCI_QUEUE_ID: \"orders\" is not the OCID of a queue", "OCI_REGION: ", "OCI_QUEUE_NAMESPACES: "] {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::apiservice::ServiceRef;
 use crate::certs::{Certificates, Lifetimes, SecretRef, Serving};
+use crate::cli::failure::Failure;
 use crate::cli::{clock, duration, pod_namespace};
 use crate::health::{Health, Reporter, State};
 use crate::rbac::LATE;
@@ -86,7 +87,8 @@ impl Args {
         }
         let names = service.map(ServiceRef::host_names).unwrap_or_default();
         let names = names.into_iter().chain(["localhost".to_owned()]).collect();
-        let lifetimes = Lifetimes::new(cert_lifetime, ca_lifetime)?;
+        let lifetimes =
+            Lifetimes::new(cert_lifetime, ca_lifetime).map_err(|error| Failure::usage(error.to_string()))?;
         let in_pod = || pod_namespace().map(|namespace| SecretRef { namespace, name: "depthgauge-certs".to_owned() });
         if let Some(dir) = cert_dir {
             return Ok((Certificates::in_dir(&dir, names, lifetimes, clock)?, None));

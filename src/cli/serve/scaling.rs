@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use prometheus_client::registry::Registry;
 
 use crate::admin::status::{Finding, Hpa};
 use crate::apiservice::ServiceRef;
+use crate::cli::failure::Failure;
 use crate::cli::{clock, host_name, pod_namespace};
 use crate::health::{Health, State};
 use crate::lookup::Catalog;
@@ -45,11 +46,9 @@ impl Args {
         }
         match service.map(|service| service.namespace.clone()).or_else(pod_namespace) {
             Some(namespace) => Ok(Some(Place { namespace })),
-            None => {
-                bail!(
-                    "--scale-to-zero needs a namespace for its Lease: outside of a pod, set --service NAMESPACE/NAME:PORT"
-                )
-            }
+            None => Err(Failure::usage("--scale-to-zero needs a namespace for its Lease")
+                .hint("outside of a pod, set --service NAMESPACE/NAME:PORT")
+                .into()),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use prometheus_client::registry::Registry;
 
+use crate::cli::failure::Failure;
 use crate::cli::{clock, pod_namespace};
 use crate::config::{Config, ConfigFiles, Opener, Reload, Warnings};
 use crate::endpoints::Endpoints;
@@ -60,7 +61,8 @@ impl Args {
         let Some(path) = config else {
             let Some(config) = Config::from_variables(KINDS, &var, pod_namespace().as_deref()) else {
                 let firsts = environments().filter_map(|of| of.variables.first()).map(|variable| variable.name);
-                bail!("no sources: name a config file with --config, or one source with {}", list(firsts));
+                let hint = format!("name a config file with --config, or one source with {}", list(firsts));
+                return Err(Failure::usage("no sources").hint(hint).into());
             };
             let bindings = opener.open(config?)?;
             let set = variables.filter(|name| var(name).is_some());
