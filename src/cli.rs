@@ -133,9 +133,9 @@ impl Cli {
         let Self { log, verbose, log_format, command } = self;
         // These print to people; their log would run into what they print.
         let quiet = match command {
-            Command::Demo(_) | Command::Check(_) | Command::Explain(_) => Some("warn"),
-            // A read that fails is the sentence that it ends with.
-            Command::Get(_) => Some("warn,depthgauge::lookup::outage=error"),
+            Command::Demo(_) | Command::Explain(_) => Some("warn"),
+            // A failed read is in what they print.
+            Command::Get(_) | Command::Check(_) => Some("warn,depthgauge::lookup::outage=error"),
             _ => None,
         };
         let filter = match (log.as_deref(), verbose) {

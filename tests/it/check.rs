@@ -52,6 +52,11 @@ async fn every_source_is_read_once_and_says_what_an_hpa_would_be_told() {
     assert!(bad.ends_with(POLICY) && !good.contains("Allow "), "{good} {bad}");
     assert!(!ended.stdout.contains("ocid1."), "{}", ended.stdout);
     assert_eq!(oci.queue("orders").reads(), 1);
+    assert!(
+        !ended.stderr.contains("cannot be read"),
+        "a failure is a finding, and no line of the log: {}",
+        ended.stderr
+    );
 }
 
 #[tokio::test]
