@@ -21,8 +21,8 @@ pub(super) fn no_match(view: &View, kind: &'static Kind, namespace: &Namespace, 
     known.dedup();
     if known.is_empty() {
         let namespace = names::shortened(namespace.as_str(), 63);
-        let message = format!("namespace {namespace:?} may read no {label}: see `namespaces` in depthgauge's config");
-        return LookupError::NoMatch(message);
+        let of_kind = format!("there is no {label} of type {} that namespace {namespace:?} may read", kind.name);
+        return LookupError::NoMatch(format!("{of_kind}: see `namespaces` in depthgauge's config"));
     }
     let mut message = no_match_message(label, namespace.as_str(), &selector.to_string(), &known);
     if let Some(hidden) = names.and_then(|names| names.hidden().iter().find(|entry| entry.source.label == label)) {

@@ -296,7 +296,11 @@ async fn namespaces_see_their_own_sources_and_no_others() {
     assert_eq!(scene.ask("team-a", "").await.unwrap()[0].labels.value("queue"), Some("bills"));
     for (namespace, selector, message) in [
         ("shop", "queue=bills", "no queue that namespace \"shop\" may read matches queue=bills; it may read orders"),
-        ("other", "queue=orders", "namespace \"other\" may read no queue: see `namespaces` in depthgauge's config"),
+        (
+            "other",
+            "queue=orders",
+            "there is no queue of type oci-queue that namespace \"other\" may read: see `namespaces` in depthgauge's config",
+        ),
         (
             "shop",
             "que=orders",

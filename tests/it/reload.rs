@@ -122,7 +122,7 @@ async fn sources_come_change_and_go_and_what_stays_is_not_read_again() {
     eventually("the other queue", async || (scene.connection.get(VALUE).await.values()[0].1 == "0").then_some(()))
         .await;
     scene.write(&[]);
-    scene.until_it_is("namespace \"shop\" may read no queue: see `namespaces` in depthgauge's config").await;
+    scene.until_it_is("there is no queue of type oci-queue that namespace \"shop\" may read: see `namespaces` in depthgauge's config").await;
     assert_eq!(scene.health(), "[+]config ok");
     assert_eq!((scene.reads(), scene.oci.queue("bills").reads()), (1, 2));
 }

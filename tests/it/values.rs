@@ -116,7 +116,11 @@ async fn a_namespace_reads_its_own_queues_and_learns_no_other_name() {
         ("shop", "queue%3Dc", r#"no queue that namespace "shop" may read matches queue=c; it may read a, b"#),
         ("shop", "%21queue", r#"no queue that namespace "shop" may read matches !queue; it may read a, b"#),
         ("bank", "queue%3Da", r#"no queue that namespace "bank" may read matches queue=a; it may read c"#),
-        ("other", "", r#"namespace "other" may read no queue: see `namespaces` in depthgauge's config"#),
+        (
+            "other",
+            "",
+            r#"there is no queue of type oci-queue that namespace "other" may read: see `namespaces` in depthgauge's config"#,
+        ),
     ] {
         let answer = scene.ask(namespace, "oci_queue_length", selector).await;
         assert_eq!(answer.refusal(), (404, expected.to_owned()));

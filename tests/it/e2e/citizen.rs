@@ -159,7 +159,7 @@ fn a_stranger_may_not_read(world: &World) {
     let said = world.cluster.kubectl(&["get", "--raw", METRIC_PATH, "--as=stranger"]);
     assert!(!said.ok && said.stderr.contains("Forbidden"), "{}", said.stderr);
     let namespaces = world.cluster.kubectl(&["get", "--raw", &METRIC_PATH.replace("/shop/", "/default/")]);
-    assert!(namespaces.stderr.contains("may read no queue: see `namespaces`"), "{}", namespaces.stderr);
+    assert!(namespaces.stderr.contains("may read: see `namespaces`"), "{}", namespaces.stderr);
 }
 
 /// By the role that is aggregated to `view`.

@@ -172,7 +172,7 @@ async fn a_queue_that_is_not_there(broker: &Broker) {
 async fn a_vhost_without_queues(broker: &Broker) {
     let server = read(broker, &[source(&json!({"vhost": "empty"}))]).await;
     let (code, message) = length(&server, "vhost=empty").await.unwrap_err();
-    assert!(code == 404 && message.contains("may read no queue"), "{message}");
+    assert!(code == 404 && message.contains("there is no queue of type rabbitmq that namespace"), "{message}");
 }
 
 async fn a_client_without_credentials(broker: &Broker) {
