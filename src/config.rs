@@ -137,11 +137,13 @@ impl Config {
     }
 
     /// The next changes of entries whose changes are known in advance: the place and the metric of each, and
-    /// the changes after this time.
+    /// the changes after this time, of the value that is served.
     pub fn changes(&self, now: Timestamp) -> impl Iterator<Item = (&str, &str, Vec<Change>)> {
         self.entries.iter().map(move |entry| {
             let place = entry.items.place.as_deref().unwrap_or_default();
-            (place, entry.name.as_str(), (entry.kind.changes)(&entry.definition.entry, now))
+            let changes = (entry.kind.changes)(&entry.definition.entry, now);
+            let served = changes.into_iter().map(|change| entry.value_rules.served(change));
+            (place, entry.name.as_str(), served.collect())
         })
     }
 

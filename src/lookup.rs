@@ -262,7 +262,10 @@ impl Catalog {
         let query = self.query(metric, selector).ok()?;
         let view = self.entries().view(namespace);
         let items = items(&view, namespace, &query, Instant::now()).ok()?;
-        let changes = items.iter().filter_map(|item| item.entry.source.readings.source.next_change());
+        let changes = items.iter().filter_map(|item| {
+            let change = item.entry.source.readings.source.next_change()?;
+            Some(query.value_rules.or(item.entry.rules.value_rules).served(change))
+        });
         changes.min_by_key(|change| change.at.timestamp())
     }
 

@@ -11,6 +11,7 @@ use super::clock;
 use super::failure::Failure;
 use super::output::{self, Format};
 use crate::config::{self, Config, ConfigError, File};
+use crate::metric::quantity::Quantity;
 use crate::source::KINDS;
 
 /// What our manifests have in the place of a user's OCID.
@@ -127,9 +128,17 @@ impl Report {
         };
         report.sources = config.source_count();
         report.warnings = warnings(&files, &config).into_iter().map(|(place, text)| Placed { place, text }).collect();
+        if let Some(file) = files.first().filter(|_| report.sources == 0) {
+            let place = format!("{}:1:1", file.path.display());
+            report.warnings.push(Placed { place, text: "no sources: every request gets 404".to_owned() });
+        }
         for (place, name, changes) in config.changes(clock()) {
-            let placed = |change| Placed { place: place.to_owned(), text: format!("{name} becomes {change}") };
-            report.changes.extend(changes.into_iter().map(placed));
+            let placed = |text: String| Placed { place: place.to_owned(), text };
+            if !changes.is_empty() && changes.iter().all(|change| change.value == Quantity::ZERO) {
+                report.warnings.push(placed(format!("{name} is always 0: its values are not above `activation`")));
+                continue;
+            }
+            report.changes.extend(changes.into_iter().map(|change| placed(format!("{name} becomes {change}"))));
         }
         for (place, name, _) in config.services() {
             let text = format!("{name} can't scale from zero: it is read from pods, and at zero there are none");
@@ -149,7 +158,11 @@ impl Report {
         if self.errors.is_empty() {
             let lines = self.changes.iter().chain(&self.notes);
             let lines: String = lines.map(|Placed { place, text }| format!("{place}: {text}\n")).collect();
-            output::print(&format!("{lines}{}, no errors\n", self.counted(self.sources, "source")));
+            let found = match self.warnings.len() {
+                0 => "no errors".to_owned(),
+                count => counted(count, "warning"),
+            };
+            output::print(&format!("{lines}{}, {found}\n", self.counted(self.sources, "source")));
         }
     }
 
@@ -161,8 +174,13 @@ impl Report {
     }
 
     fn counted(&self, count: usize, what: &str) -> String {
-        format!("{}: {count} {what}{}", self.files.join(", "), if count == 1 { "" } else { "s" })
+        format!("{}: {}", self.files.join(", "), counted(count, what))
     }
+}
+
+/// `1 source`, `2 sources`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 // === impl Placed ===
@@ -192,11 +210,17 @@ pub(super) fn warnings(files: &[File], config: &Config) -> Vec<(String, String)>
     files.iter().flat_map(placeholders).chain(config.warnings().iter().cloned()).collect()
 }
 
-/// Where an OCID is still what our manifests have for it (`config.yaml:8`), and what to do.
+/// Where an OCID is still what our manifests have for it (`config.yaml:8:14`), and what to do.
 fn placeholders(file: &File) -> Vec<(String, String)> {
-    let lines = (1..).zip(file.text.lines()).filter(|(_, line)| line.contains(PLACEHOLDER) && !line.starts_with('#'));
-    let place = |(number, _): (usize, &str)| format!("{}:{number}", file.path.display());
-    lines.map(|line| (place(line), "a placeholder: write the OCID of your queue here".to_owned())).collect()
+    let place = |(number, line): (usize, &str)| {
+        let before = line.split_once(PLACEHOLDER).map(|(before, _)| before)?;
+        // The OCID begins after the last blank or quote.
+        let start = before.rfind([' ', '"', '\'']).map_or(0, |blank| blank + 1);
+        let column = before[..start].chars().count() + 1;
+        (!line.trim_start().starts_with('#')).then(|| format!("{}:{number}:{column}", file.path.display()))
+    };
+    let text = "a placeholder: write the OCID of your queue here";
+    (1..).zip(file.text.lines()).filter_map(place).map(|place| (place, text.to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::metric::pattern::Pattern;
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, Namespace};
-use crate::source::Substitute;
+use crate::source::{Change, Substitute};
 
 /// The label of a sample that says which rule made its value.
 pub const LABEL: &str = "depthgauge.dev/value-source";
@@ -73,6 +73,16 @@ impl ValueRules {
     #[must_use]
     pub fn or(self, others: Self) -> Self {
         Self { activation: self.activation.or(others.activation), fallback: self.fallback.or(others.fallback) }
+    }
+
+    /// A change of the value that is served. Types whose changes are known are active exactly while above
+    /// `activation`.
+    #[must_use]
+    pub fn served(self, change: Change) -> Change {
+        match self.activation {
+            Some(activation) if change.value <= activation => Change { value: Quantity::ZERO, ..change },
+            _ => change,
+        }
     }
 }
 

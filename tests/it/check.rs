@@ -104,7 +104,10 @@ async fn a_config_that_is_not_there_has_no_number_of_the_operating_system() {
 async fn an_ocid_that_nobody_has_written_yet_is_told_of() {
     let ended = check(&home(), include_str!("../../manifests/base/config.yaml")).await;
     let [_, placeholder] = lines(&ended, "config")[..] else { panic!("{}", ended.stdout) };
-    assert!(placeholder.starts_with("warn ") && placeholder.contains("config.yaml:8: a placeholder"), "{placeholder}");
+    assert!(
+        placeholder.starts_with("warn ") && placeholder.contains("config.yaml:8:14: a placeholder"),
+        "{placeholder}"
+    );
 }
 
 #[tokio::test]

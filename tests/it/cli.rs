@@ -131,7 +131,7 @@ async fn config_check_reads_standard_input() {
     let good = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config.yaml");
     let wrong = home.write("config.yaml", "kind: Config\napiVersion: depthgauge.dev/v1alpha1\nsource: []\n");
     for (file, code, said) in [
-        (good, 0, "<stdin>:8: warning: a placeholder: write the OCID of your queue here\n"),
+        (good, 0, "<stdin>:8:14: warning: a placeholder: write the OCID of your queue here\n"),
         (&*wrong, 1, "<stdin>:3:1: unknown key `source`; did you mean `sources`?\nerror: <stdin>: 1 error\n"),
     ] {
         let mut check = Command::new(env!("CARGO_BIN_EXE_depthgauge"));
@@ -176,8 +176,13 @@ async fn config_check_of_a_good_file_opens_nothing() {
     assert_eq!(ended.stdout, format!("{file}: 1 source, no errors"));
     let base = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config.yaml");
     let ended = home.run(&["config", "check", base]).await;
-    let warning = format!("{base}:8: warning: a placeholder: write the OCID of your queue here");
+    let warning = format!("{base}:8:14: warning: a placeholder: write the OCID of your queue here");
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), warning));
+    assert_eq!(ended.stdout, format!("{base}: 1 source, 1 warning"));
+    let none = home.write("none.yaml", "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\n");
+    let ended = home.run(&["config", "check", &none]).await;
+    let warning = format!("{none}:1:1: warning: no sources: every request gets 404");
+    assert_eq!((ended.stderr, ended.stdout), (warning, format!("{none}: 0 sources, 1 warning")));
     let absent = home.run(&["config", "check", "absent.yaml"]).await;
     assert_eq!(absent.status.code(), Some(1));
     assert!(absent.stderr.starts_with("error: config file absent.yaml: "), "{}", absent.stderr);

@@ -43,8 +43,13 @@ async fn schedules_of_one_metric_are_items() {
 
 #[tokio::test]
 async fn a_table_has_the_next_change() {
-    let server = Server::start(&config(&[OPEN])).await;
     let path = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/hours";
+    let server = Server::start(&config(&[&format!("{CLOSED}, activation: 2.5")])).await;
+    let kubectl = server.aggregator("hpa").with_header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let row = kubectl.get(path).await.json()["rows"][0].to_string();
+    assert!(row.contains("\"0 at 20") && !row.contains("2.5 at"), "with its activation: {row}");
+
+    let server = Server::start(&config(&[OPEN])).await;
     let kubectl = server.aggregator("hpa").with_header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     let table = kubectl.get(path).await.json();
     let columns = table["columnDefinitions"].as_array().unwrap();
@@ -68,6 +73,18 @@ async fn config_check_prints_three_changes() {
         assert!(is_right && line.ends_with(&format!("-{time} Europe/Berlin)")), "{line}");
     }
     assert_eq!(summary, "config.yaml: 1 source, no errors");
+
+    for (activation, value) in [("2.4", Some("2.5")), ("2.5", None)] {
+        let active = config(&[CLOSED]).replacen("value: 2.5", &format!("value: 2.5, activation: {activation}"), 1);
+        home.write("config.yaml", &active);
+        let checked = home.run(&["config", "check", "config.yaml", "-o", "json"]).await;
+        let document: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+        let first = document["changes"][0]["text"].as_str();
+        let becomes = value.map(|value| format!("hours becomes {value} at "));
+        assert!(first.map(|text| text.split_inclusive(" at ").next().unwrap()) == becomes.as_deref(), "{document}");
+        let always = (value.is_none()).then_some("hours is always 0: its values are not above `activation`");
+        assert_eq!(document["warnings"][0]["text"].as_str(), always);
+    }
 }
 
 #[tokio::test]
