@@ -250,11 +250,12 @@ fn decode_file(
 }
 
 fn exactly(fields: &mut Fields<'_>, key: &'static str, wanted: &str, problems: &mut Problems) {
-    if let Some(node) = fields.require(key, problems)
-        && let Some(text) = node.text(problems)
-        && text != wanted
-    {
-        problems.add(node.at(), format!("{text:?} is not supported; write `{key}: {wanted}`"));
+    if let Some(node) = fields.require(key, problems) {
+        let check = |text: &str| match text == wanted {
+            true => Ok(()),
+            false => Err(format!("{text:?} is not supported; write `{key}: {wanted}`")),
+        };
+        node.checked_text(check, problems);
     }
 }
 
@@ -339,7 +340,7 @@ sources:
             "1:1: `kind` is missing here",
             "1:13: \"depthgauge.dev/v2\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
             "2:1: unknown key `extra`; known here: apiVersion, connections, defaults, kind, oci, sources",
-            "3:20: auth type \"magic\" is not supported; there is apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
+            "3:20: auth type \"magic\" is not supported; choose one of apiKey, sessionToken, workloadIdentity, instancePrincipal, resourcePrincipal",
             "3:36: \"atlantis-1\" is not a known region; write its name, such as eu-frankfurt-1, or describe one that is new in OCI_REGION_METADATA",
             "3:48: unknown key `extra`; known here: auth, caFile, endpoint, maxRequestsPerSecond, region",
             "3:80: expected a whole number from 1 to 10000",
@@ -352,7 +353,7 @@ sources:
             "15:18: expected a string: write \"7\" with quotes",
             "15:21: \"Shop\" is not a valid namespace: small letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
-            "16:11: unknown type \"kafka\"; there is oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, scrape, schedule",
+            "16:11: unknown type \"kafka\"; choose one of oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, scrape, schedule",
             "17:11: \"-x\" is not a valid label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",

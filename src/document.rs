@@ -137,14 +137,35 @@ impl Node {
         matches!(&self.value, Value::Text(text) if text == word)
     }
 
-    /// Its text as a `T`, or a problem with the error message of `T`.
-    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self, problems: &mut Problems) -> Option<T> {
-        let parsed = self.text(problems)?.parse::<T>();
-        parsed.map_err(|error| problems.add(self.at, error.to_string())).ok()
+    /// Its text, if `check` accepts it. Where quotes would not make a number or boolean valid, the problem is the
+    /// error message of `check`.
+    pub fn checked_text(
+        &self,
+        check: impl FnOnce(&str) -> Result<(), String>,
+        problems: &mut Problems,
+    ) -> Option<&str> {
+        let checked = match &self.value {
+            Value::Text(text) | Value::Other(text) => check(text),
+            Value::Integer(number) => check(&number.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) => Ok(()),
+        };
+        match checked {
+            Ok(()) => self.text(problems),
+            Err(message) => {
+                problems.add(self.at, message);
+                None
+            }
+        }
     }
 
-    /// The one of these whose name is its text. Any other text is a problem: what is `wrong`, and the
-    /// names that there are.
+    /// Its text as a `T`, or a problem with the error message of `T`.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self, problems: &mut Problems) -> Option<T> {
+        let check = |text: &str| text.parse::<T>().map(drop).map_err(|error| error.to_string());
+        self.checked_text(check, problems)?.parse().ok()
+    }
+
+    /// The one of these whose name is its text. Any other text, number or boolean is a problem: what is `wrong`,
+    /// and the names that there are.
     pub fn one_of<'k, T>(
         &self,
         known: &'k [T],
@@ -152,13 +173,12 @@ impl Node {
         wrong: impl Fn(&str) -> String,
         problems: &mut Problems,
     ) -> Option<&'k T> {
-        let text = self.text(problems)?;
-        let found = known.iter().find(|known| name(known) == text);
-        if found.is_none() {
-            let names: Vec<&str> = known.iter().map(name).collect();
-            problems.add(self.at, format!("{}; there is {}", wrong(text), names.join(", ")));
-        }
-        found
+        let find = |text: &str| known.iter().find(|known| name(known) == text);
+        let check = |text: &str| match find(text) {
+            Some(_) => Ok(()),
+            None => Err(format!("{}; {}", wrong(text), one_of(known.iter().map(|known| name(known))))),
+        };
+        find(self.checked_text(check, problems)?)
     }
 
     /// A duration above zero, at most one day, such as `5s`, `500ms` or `2m`.
@@ -416,6 +436,14 @@ pub fn json_fault(error: &serde_json::Error) -> String {
         Category::Io | Category::Syntax => "not JSON",
     };
     format!("{what} at line {}, column {}", error.line(), error.column())
+}
+
+/// What to write: one of these names.
+pub fn one_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    match names.into_iter().collect::<Vec<_>>()[..] {
+        [name] => format!("write {name}"),
+        ref names => format!("choose one of {}", names.join(", ")),
+    }
 }
 
 fn unknown(key: &str, meant: Option<&str>) -> String {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Location, Report, keys};
-use crate::document::{Fields, Node, Position, Problems};
+use crate::document::{Fields, Node, Position, Problems, one_of};
 use crate::source::keys::{Text, Value, Values};
 use crate::source::{CONNECTION_NAME, ConnectionType, Kind, Kinds, Place};
 
@@ -104,7 +104,11 @@ impl Connections {
         let found = known.iter().find(|(known, _)| *known == name).and_then(|(_, named)| found_at(report, named));
         if found.is_none() && !self.wrong.contains(name) {
             let what = format!("there is no connection {name:?} of type {of}");
-            let message = if known.is_empty() { what } else { format!("{what}; there is {}", names()) };
+            let message = if known.is_empty() {
+                what
+            } else {
+                format!("{what}; {}", one_of(known.iter().map(|(name, _)| name.as_str())))
+            };
             report.add(Location { at: *at, ..location }, message);
         }
         found

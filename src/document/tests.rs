@@ -36,6 +36,44 @@ fn a_slip_of_a_required_key_is_one_problem_and_its_value_is_read() {
 }
 
 #[test]
+fn quotes_are_advised_only_where_they_help() {
+    let (words, even) = (["sum", "true"], |text: &str| match text.len() % 2 {
+        0 => Ok(()),
+        _ => Err(format!("{text:?} is odd")),
+    });
+    for (value, of_words, of_check) in [
+        ("0", "1:4: \"0\" is not supported; choose one of sum, true", "1:4: \"0\" is odd"),
+        (
+            "12",
+            "1:4: \"12\" is not supported; choose one of sum, true",
+            "1:4: expected a string: write \"12\" with quotes",
+        ),
+        (
+            "true",
+            "1:4: expected a string: write \"true\" with quotes",
+            "1:4: expected a string: write \"true\" with quotes",
+        ),
+        ("[]", "1:4: expected a string, got a list", "1:4: expected a string, got a list"),
+        ("sum", "", "1:4: \"sum\" is odd"),
+        ("\"12\"", "1:4: \"12\" is not supported; choose one of sum, true", ""),
+    ] {
+        let said = |read: &dyn Fn(&Node, &mut Problems)| {
+            let mut problems = Problems::default();
+            let node = Node::parse(&format!("k: {value}\n"), &mut problems).unwrap();
+            read(node.fields(&mut problems).unwrap().take("k").unwrap(), &mut problems);
+            problems.lines().collect::<Vec<_>>().join("\n")
+        };
+        let wrong = |text: &str| format!("{text:?} is not supported");
+        assert_eq!(
+            said(&|node, problems| drop(node.one_of(&words, |word| word, wrong, problems))),
+            of_words,
+            "{value}"
+        );
+        assert_eq!(said(&|node, problems| drop(node.checked_text(even, problems))), of_check, "{value}");
+    }
+}
+
+#[test]
 fn every_problem_has_its_place() {
     let text = "name: 7\nwait: soon\nlist: no list\nextra: 1\nmap: [a]\n";
     let mut problems = Problems::default();

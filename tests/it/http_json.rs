@@ -133,7 +133,7 @@ async fn config_check_has_an_error_with_its_place_for_each_wrong_key() {
         ("https://a", "https://u:p@a", "a URL has no user and no password here"),
         ("https://a", "ftp://a", "this is not a URL of a service"),
         ("a.example.com", "169.254.169.254", "is the metadata service of a cloud"),
-        ("format: json", "format: xml", "\"xml\" is not supported; there is json, yaml, prometheus"),
+        ("format: json", "format: xml", "\"xml\" is not supported; choose one of json, yaml, prometheus"),
         ("format: json", "connection: x", "unknown key `connection`"),
         ("format: json", "auth: {type: sas}", "auth type \"sas\" is not supported"),
         ("format: json", "tls: {verify: false}", "unknown key `verify`"),

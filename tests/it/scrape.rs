@@ -295,11 +295,11 @@ async fn config_check_has_an_error_with_its_place_for_each_wrong_key() {
         ("port: metrics", "port: 9100", "expected a string: write \"9100\" with quotes"),
         ("port: metrics", "port: \"0\"", "a port is a number from 1 to 65535, or the name of a port of the Service"),
         ("series: ops_total", "series: \"{a=\"", "a value between quotation marks"),
-        ("as: rate", "as: quantile", "\"quantile\" is not supported; there is rate, sum, avg, max"),
+        ("as: rate", "as: quantile", "\"quantile\" is not supported; choose one of rate, sum, avg, max"),
         ("window: 1m", "path: metrics", "a path begins with / and has no query: write parameters into `params`"),
         ("window: 1m", "path: \"/metrics?x=y\"", "a path begins with / and has no query"),
         ("window: 1m", "namespaceLabel: ns, by: [path]", "items have labels of `by` only: add \"ns\" to it"),
-        ("window: 1m", "scheme: ftp", "\"ftp\" is not supported; there is http, https"),
+        ("window: 1m", "scheme: ftp", "\"ftp\" is not supported; choose one of http, https"),
         ("window: 1m", "by: []", "leave `by` out for one number, or name the labels that distinguish several"),
         ("window: 1m", "connection: x", "unknown key `connection`"),
     ] {

@@ -227,14 +227,7 @@ impl Value {
 
 impl Text {
     fn decode(&self, node: &Node, problems: &mut Problems) -> Option<String> {
-        let text = node.text(problems)?;
-        match (self.check)(text) {
-            Ok(()) => Some(text.to_owned()),
-            Err(message) => {
-                problems.add(node.at(), message);
-                None
-            }
-        }
+        node.checked_text(self.check, problems).map(str::to_owned)
     }
 }
 

@@ -63,7 +63,7 @@ fn an_error_has_its_place() {
         ("url: a", "4:26: this is not a URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX"),
         (
             "url: \"http://a\", auth: {type: magic}",
-            "4:51: auth type \"magic\" is not supported; there is none, basic, bearer, header, query, oauth2",
+            "4:51: auth type \"magic\" is not supported; choose one of none, basic, bearer, header, query, oauth2",
         ),
         ("url: \"http://a\", auth: {type: bearer}", "4:44: `tokenFile` is missing here"),
         ("url: \"http://a\", auth: {type: basic}", "4:44: `passwordFile` or `uriFile` is missing here"),
