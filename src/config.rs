@@ -424,12 +424,33 @@ sources:
 "#;
         let expected = [
             "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
-            "4:44: unknown key `name`; known here: activation, compartmentId, export, fallback, idleAfter, labels, match, maxAge, namespaces, refresh, timeout, type",
+            "4:50: `compartmentId` is here, too: write either `compartmentId` or `name`",
             "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
             "4:97: expected true or false",
-            "5:37: unknown key `match`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
+            "5:44: `queueId` is here, too: write either `queueId` or `match`",
         ];
         assert_eq!(lines(wrong), expected);
+    }
+
+    #[test]
+    fn a_key_of_another_form_is_no_unknown_key() {
+        let entry = |keys: &str| {
+            let connections = "connections: {r: {type: rabbitmq, url: \"https://r\"}}";
+            let entry = format!("sources:\n  - {{namespaces: [shop], {keys}}}\n");
+            lines(&format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n{connections}\n{entry}"))
+        };
+        for (keys, expected) in [
+            ("type: rabbitmq, queue: a", &[][..]),
+            ("type: rabbitmq, queue: a, match: b", &["5:59: `queue` is here, too: write either `queue` or `match`"]),
+            ("type: rabbitmq, match: b, name: a", &["5:58: `match` is here, too: write either `match` or `name`"]),
+            ("type: rabbitmq, name: a", &["5:48: `name` has no effect without `queue`"]),
+            (
+                "type: oci-queue, match: a",
+                &["5:5: `queueId` is missing here", "5:50: `match` has no effect without `compartmentId`"],
+            ),
+        ] {
+            assert_eq!(entry(keys), expected, "{keys}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Decodes one entry of `sources`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::connections::{ConnectionName, Connections, Found, add_conflicts};
 use super::{Entry, Location, Report, keys};
-use crate::document::{Node, Position, Problems};
+use crate::document::{Fields, Node, Position, Problems};
 use crate::lookup::Timing;
 use crate::lookup::rules::{ItemAccess, ValueRules};
 use crate::metric::pattern::Pattern;
@@ -80,6 +81,7 @@ impl Written {
         for other in kind.forms.iter().take_while(|other| other.key != form.key) {
             fields.take(other.key);
         }
+        refuse_keys_of_other_forms(kind, form, &mut fields, problems);
         let connection = ConnectionName::decode(kind, &mut fields, problems);
         let own = Values::decode(&mut fields, &keys::own(kind, form), problems);
         if let (Some(metric), Some(at)) = (own.text(METRIC.name), fields.place(METRIC.name))
@@ -165,6 +167,24 @@ impl Written {
             definition,
             connection_place,
         })
+    }
+}
+
+/// Problems of keys that belong to another form of the kind. A key of a form alone selects it.
+fn refuse_keys_of_other_forms(kind: &Kind, form: &Form, fields: &mut Fields<'_>, problems: &mut Problems) {
+    let others = kind.forms.iter().filter(|other| other.key != form.key);
+    let of_others = others.flat_map(|other| other.keys.iter().map(|key| (key.name, other.key)));
+    let mut refused = BTreeSet::new();
+    for (key, owner) in of_others.filter(|(key, _)| form.keys.iter().all(|own| own.name != *key)) {
+        let Some(at) = fields.place(key).filter(|_| refused.insert(key)) else { continue };
+        fields.take(key);
+        problems.add(
+            at,
+            match form.key {
+                first if fields.has(first) => format!("`{first}` is here, too: write either `{first}` or `{key}`"),
+                _ => format!("`{key}` has no effect without `{owner}`"),
+            },
+        );
     }
 }
 
