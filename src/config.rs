@@ -351,10 +351,10 @@ sources:
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
             "14:15: \"http://example.com\" is not an endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: expected a string: write \"7\" with quotes",
-            "15:21: \"Shop\" is not a valid namespace: small letters, digits and '-' within, and \"*\" for any part",
+            "15:21: invalid namespace \"Shop\": lowercase letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
             "16:11: unknown type \"kafka\"; choose one of oci-queue, prometheus, rabbitmq, azure-servicebus, http-json, scrape, schedule",
-            "17:11: \"-x\" is not a valid label value: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
+            "17:11: invalid label value \"-x\": at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
             "18:5: `namespaces` is missing here",
             "18:5: `type` is missing here",
         ];
@@ -430,6 +430,13 @@ sources:
             "5:44: `queueId` is here, too: write either `queueId` or `match`",
         ];
         assert_eq!(lines(wrong), expected);
+    }
+
+    #[test]
+    fn the_name_of_a_connection_is_a_label_value() {
+        let text = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  a b: {type: rabbitmq, url: \"https://r\"}\nsources: []\n";
+        let expected = "4:3: invalid connection name \"a b\": at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
+        assert_eq!(lines(text), [expected]);
     }
 
     #[test]

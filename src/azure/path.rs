@@ -15,7 +15,7 @@ pub struct EntityName(String);
 /// A text is no name of an entity.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{0:?} is not a valid name of an entity: at most 260 of letters, digits, '.', '-', '_' and '/', the first and last a letter or digit"
+    "invalid name {0:?} of an entity: at most 260 of letters, digits, '.', '-', '_' and '/', the first and last a letter or digit"
 )]
 pub struct BadName(String);
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::{Location, Report, keys};
 use crate::document::{Fields, Node, Position, Problems, one_of};
-use crate::source::keys::{Text, Value, Values};
+use crate::metric::{LABEL_VALUE_RULE, is_label_value};
+use crate::source::keys::{Value, Values};
 use crate::source::{CONNECTION_NAME, ConnectionType, Kind, Kinds, Place};
 
 /// The connections of all files.
@@ -57,8 +58,8 @@ impl Connections {
         }
         let entries = top.take("connections").and_then(|node| node.entries(report.of(file)));
         for (name, at, node) in entries.unwrap_or_default() {
-            if let Err(message) = (Text::LABEL_VALUE.check)(name) {
-                report.of(file).add(*at, message);
+            if !is_label_value(name) {
+                report.of(file).add(*at, format!("invalid connection name {name:?}: {LABEL_VALUE_RULE}"));
             }
             self.decode_named(name, Location { file, at: *at }, node, &types, report);
         }

@@ -161,6 +161,6 @@ mod tests {
         assert!(none[0].starts_with("OCI_QUEUE_NAMESPACES: no namespace could read"), "{none:?}");
         let illegal =
             read_in(None, &[("OCI_QUEUE_ID", OCID), ("OCI_QUEUE_NAMESPACES", "Shop")]).unwrap().err().unwrap();
-        assert!(illegal[0].starts_with("OCI_QUEUE_NAMESPACES: \"Shop\" is not a valid namespace"), "{illegal:?}");
+        assert!(illegal[0].starts_with("OCI_QUEUE_NAMESPACES: invalid namespace \"Shop\""), "{illegal:?}");
     }
 }

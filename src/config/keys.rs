@@ -86,7 +86,7 @@ pub(super) const NAMESPACE: Text = Text {
         if bytes.iter().copied().all(legal) && edge(bytes.first().copied()) && edge(bytes.last().copied()) {
             return Ok(());
         }
-        Err(format!("{text:?} is not a valid namespace: small letters, digits and '-' within, and \"*\" for any part"))
+        Err(format!("invalid namespace {text:?}: lowercase letters, digits and '-' within, and \"*\" for any part"))
     },
     pattern: Some("^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$"),
     ..Text::ANY

@@ -98,7 +98,7 @@ pub const NAME: Key = Key::new(
 pub const METRIC: Key = Key::new(
     "metric",
     Shape::Text(METRIC_NAME),
-    "The name of the metric in the API: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'.",
+    "The name of the metric in the API: at most 63 of lowercase letters, digits, '_', '.', ':' and '-', the first a letter or '_'.",
 )
 .required()
 .examples(&["http_requests_per_second"]);
@@ -118,12 +118,10 @@ const METRIC_NAME: Text = Text {
         let is_name =
             text.len() <= LABEL_VALUE_MAX && text.bytes().all(legal) && text.as_bytes().first().is_some_and(first);
         match text {
-            "status" | "finalize" => {
-                Err(format!("{text:?} is not a valid metric: it is a subresource of the Kubernetes API"))
-            }
+            "status" | "finalize" => Err(format!("invalid metric {text:?}: it is a subresource of the Kubernetes API")),
             _ if is_name => Ok(()),
             _ => Err(format!(
-                "{text:?} is not a valid metric: at most 63 of small letters, digits, '_', '.', ':' and '-', the first a letter or '_'"
+                "invalid metric {text:?}: at most 63 of lowercase letters, digits, '_', '.', ':' and '-', the first a letter or '_'"
             )),
         }
     },
@@ -219,7 +217,7 @@ impl Text {
     pub const LABEL_VALUE: Self = Self {
         check: |text| match is_label_value(text) {
             true => Ok(()),
-            false => Err(format!("{text:?} is not a valid label value: {LABEL_VALUE_RULE}")),
+            false => Err(format!("invalid label value {text:?}: {LABEL_VALUE_RULE}")),
         },
         pattern: Some("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
         max_length: Some(LABEL_VALUE_MAX),

@@ -391,8 +391,8 @@ fn its_keys_are_checked_and_in_the_schema() {
     let good = config(&["metric: toys, colours: [red=2], connection: attic"]);
     assert!(lines(&good).is_empty(), "{:?}", lines(&good));
     for (part, instead, line) in [
-        ("metric: toys", "metric: Toys", "\"Toys\" is not a valid metric: at most 63 of small letters"),
-        ("metric: toys", "metric: status", "\"status\" is not a valid metric: it is a subresource"),
+        ("metric: toys", "metric: Toys", "invalid metric \"Toys\": at most 63 of lowercase letters"),
+        ("metric: toys", "metric: status", "invalid metric \"status\": it is a subresource"),
         ("metric: toys, ", "", "`metric` is missing here"),
         ("connection: attic", "connection: cellar", "there is no connection \"cellar\" of type box; write attic"),
         ("connection: attic", "export: true", "unknown key `export`"),
@@ -408,7 +408,7 @@ fn its_keys_are_checked_and_in_the_schema() {
             "labels that begin with depthgauge.dev/ are depthgauge's own",
         ),
         ("connection: attic", "labels: {-x: y}", "invalid label key \"-x\""),
-        ("connection: attic", "labels: {a: b c}", "\"b c\" is not a valid label value"),
+        ("connection: attic", "labels: {a: b c}", "invalid label value \"b c\""),
         ("connection: attic", "namespaceLabel: a, labels: {a: b}", "every item would belong to one namespace"),
         ("connection: attic", "namespaceLabel: a, empty: 0", "no namespace could read this item"),
         ("connection: attic", "namespaceLabel: a, empty: error, labels: {b: c}", ""),

@@ -149,7 +149,7 @@ const SCOPE: Text = Text {
         if !text.is_empty() && text.bytes().all(legal) {
             return Ok(());
         }
-        Err(format!("{text:?} is not a valid scope: visible ASCII characters except '\"' and '\\'"))
+        Err(format!("invalid scope {text:?}: visible ASCII characters except '\"' and '\\'"))
     },
     pattern: Some(r"^[!#-\[\]-~]+$"),
     ..Text::ANY
@@ -180,7 +180,7 @@ const RESERVED: &[&str] = &[
 /// A header, or a query parameter of the same form, that may be one of credentials.
 const CREDENTIAL_NAME: Text = Text {
     check: |text| match text.parse::<HeaderName>() {
-        Err(_) => Err(format!("{text:?} is not a valid name of a header or parameter")),
+        Err(_) => Err(format!("invalid name {text:?} of a header or parameter")),
         Ok(name) if RESERVED.contains(&name.as_str()) => Err(format!("{text:?} can't be set: depthgauge sets it")),
         Ok(_) => Ok(()),
     },
@@ -199,7 +199,7 @@ const HEADER: Text = Text {
 const HEADER_VALUE: Text = Text {
     check: |text| match HeaderValue::from_str(text) {
         Ok(_) if text.is_ascii() => Ok(()),
-        _ => Err(format!("{text:?} is not a valid value of a header: ASCII characters only, and no line feed")),
+        _ => Err(format!("invalid value {text:?} of a header: ASCII characters only, and no line feed")),
     },
     pattern: Some("^[\\t -~]*$"),
     ..Text::ANY

@@ -86,8 +86,8 @@ fn an_error_has_its_place() {
             "unknown key `insecureSkipVerify`; known here: caFile, certFile, keyFile, serverName",
         ),
         ("url: \"http://a\", tls: {serverName: \"a/b\"}", "\"a/b\" is not a DNS name"),
-        ("url: \"http://a\", headers: {\"a b\": x}", "\"a b\" is not a valid name of a header or parameter"),
-        ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "is not a valid value of a header"),
+        ("url: \"http://a\", headers: {\"a b\": x}", "invalid name \"a b\" of a header or parameter"),
+        ("url: \"http://a\", headers: {X-A: \"a\\nb\"}", "invalid value \"a\\nb\" of a header"),
         ("url: \"http://a\", proxy: maybe", "this is not a proxy: write http://HOST:PORT"),
         ("url: \"http://a\", proxy: \"http://user:hidden@proxy:3128\"", "this is not a proxy: write http://HOST:PORT"),
         (
