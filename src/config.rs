@@ -4,6 +4,7 @@
 //! own. An unknown key is an error with its line and column, and the JSON Schema has the same keys. All
 //! errors of all files are reported at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ use crate::lookup::{SourceConfig, Timing};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::source::keys::Values;
-use crate::source::{Change, Context, Definition, Kind, Kinds, OpenError};
+use crate::source::{Change, Context, Definition, Kind, Kinds, OpenError, fixed_metrics, kind_of};
 
 /// The only version of the format.
 const API_VERSION: &str = "depthgauge.dev/v1alpha1";
@@ -153,6 +154,27 @@ impl Config {
             let service = entry.kind.pods_of.and_then(|pods_of| pods_of(&entry.definition.entry))?;
             Some((entry.items.place.as_deref().unwrap_or_default(), entry.name.as_str(), service))
         })
+    }
+
+    /// The metrics that it serves with these kinds, sorted.
+    pub fn metrics(&self, kinds: Kinds) -> BTreeSet<String> {
+        let fixed = fixed_metrics(kinds).into_iter().map(|metric| metric.to_string());
+        let chosen = self.entries.iter().filter(|entry| entry.kind.chooses()).map(|entry| entry.name.clone());
+        fixed.chain(chosen).collect()
+    }
+
+    /// The entries that an answer about this metric depends on. A metric that it does not have keeps all.
+    #[must_use]
+    pub fn only(mut self, metric: &str, kinds: Kinds) -> Self {
+        let kind = kind_of(kinds, metric).map(|kind| kind.name);
+        let is_of = |entry: &Entry| match kind {
+            Some(kind) => entry.kind.name == kind,
+            None => entry.kind.chooses() && entry.name == metric,
+        };
+        if self.entries.iter().any(is_of) {
+            self.entries.retain(is_of);
+        }
+        self
     }
 
     /// The number of entries.

@@ -56,10 +56,10 @@ pub(super) struct Args {
     #[arg(short, long, requires = "metric")]
     watch: bool,
     /// Output format
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Form,
-    /// Config file of the server: query its sources directly, without a cluster
-    #[arg(long, value_name = "FILE")]
+    /// Config file of the server, or a directory of them: query its sources directly, without a cluster
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["context", "cluster", "user", "as_user", "request_timeout"])]
     config: Option<PathBuf>,
     #[command(flatten)]
     cluster: Flags,
@@ -91,13 +91,19 @@ impl Form {
 }
 
 /// The names of the metrics of a config file, for shell completion.
-pub(super) async fn metrics_of_config(file: &Path) -> Option<Vec<String>> {
-    Origin::of_config(file).ok()?.metrics().await.ok()
+pub(super) fn metrics_of_config(file: &Path) -> Option<Vec<String>> {
+    origin::metrics_of_config(file).ok()
+}
+
+/// The items that a namespace reads from the sources of a config file, for shell completion.
+pub(super) async fn items_of_config(file: &Path, namespace: &str, metric: &str) -> Option<Value> {
+    let (namespace, metric, selector) = (namespace.to_owned(), metric.to_owned(), String::new());
+    Origin::of_config(file, &metric).ok()?.ask(&Question { namespace, metric, selector }).await.ok()
 }
 
 /// The names of the metrics that a cluster has, for shell completion.
 pub(super) async fn metrics_of_cluster(wire: Wire) -> Option<Vec<String>> {
-    Origin::Cluster(wire).metrics().await.ok()
+    origin::metrics_of_cluster(&wire).await.ok()
 }
 
 /// What is asked.
@@ -112,36 +118,35 @@ pub(super) struct Question {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { metric, namespace, selector, watch, output, config, cluster } = self;
+        let failure = |trouble: Trouble| trouble.failure("");
+        let Some(metric) = metric else {
+            let metrics = Metrics::of(match config {
+                Some(file) => origin::metrics_of_config(&file)?,
+                None => origin::metrics_of_cluster(&cluster.connect().await?.wire()).await.map_err(failure)?,
+            });
+            output::print(&match output {
+                Form::Table | Form::Wide => metrics.table(output == Form::Wide),
+                Form::Name => metrics.names(),
+                Form::Json => Format::Json.text(&metrics)?,
+                Form::Yaml => Format::Yaml.text(&metrics)?,
+            });
+            return Ok(());
+        };
         let (origin, usual) = match config {
-            Some(file) => (Origin::of_config(&file)?, "default".to_owned()),
+            Some(file) => (Origin::of_config(&file, &metric)?, "default".to_owned()),
             None => Origin::of_cluster(cluster).await?,
         };
-        let failure = |trouble: Trouble| trouble.failure("");
-        let text = match metric {
-            None => {
-                let metrics = Metrics::of(origin.metrics().await.map_err(failure)?);
-                match output {
-                    Form::Table | Form::Wide => metrics.table(output == Form::Wide),
-                    Form::Name => metrics.names(),
-                    Form::Json => Format::Json.text(&metrics)?,
-                    Form::Yaml => Format::Yaml.text(&metrics)?,
-                }
-            }
-            Some(metric) => {
-                let question = Question { namespace: namespace.unwrap_or(usual), metric, selector };
-                if watch {
-                    return follow(&origin, &question, output).await;
-                }
-                if output.is_table() {
-                    let table = origin.table(&question).await.map_err(failure)?;
-                    let (text, has_sum) = print::table(&table, output, clock());
-                    output::print(&text);
-                    return if has_sum { Ok(()) } else { Err(origin.without_sum(&question).await.into()) };
-                }
-                print::list(&origin.ask(&question).await.map_err(failure)?, output)?
-            }
-        };
-        output::print(&text);
+        let question = Question { namespace: namespace.unwrap_or(usual), metric, selector };
+        if watch {
+            return follow(&origin, &question, output).await;
+        }
+        if output.is_table() {
+            let table = origin.table(&question).await.map_err(failure)?;
+            let (text, has_sum) = print::table(&table, output, clock());
+            output::print(&text);
+            return if has_sum { Ok(()) } else { Err(origin.without_sum(&question).await.into()) };
+        }
+        output::print(&print::list(&origin.ask(&question).await.map_err(failure)?, output)?);
         Ok(())
     }
 }

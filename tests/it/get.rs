@@ -135,6 +135,27 @@ async fn a_config_file_is_read_whatever_kubeconfig_the_shell_names() {
 }
 
 #[tokio::test]
+async fn credentials_of_other_sources_are_not_needed() {
+    let home = Home::new();
+    let hours = "{type: schedule, metric: hours, timezone: UTC, start: '0 8 * * *', end: '0 8 * * *', value: 1, namespaces: [shop]}";
+    let hours = hours.replace("end: '0 8 * * *'", "end: '0 0 * * *'");
+    let queue = "{type: rabbitmq, queue: a, namespaces: [shop]}";
+    let connection =
+        "r: {type: rabbitmq, url: 'https://r', auth: {type: basic, usernameFile: gone, passwordFile: gone}}";
+    let config = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n";
+    home.write("config.yaml", &format!("{config}connections: {{{connection}}}\nsources: [{queue}, {hours}]\n"));
+    let get = async |more: &[&str]| home.run(&[&["get", "--config=config.yaml", "-n", "shop"], more].concat()).await;
+    let hours = get(&["HOURS"]).await;
+    assert!(hours.status.success(), "{hours:?}");
+    let queue = get(&["rabbitmq_queue_length"]).await;
+    assert!(queue.status.code() == Some(1) && queue.stderr.contains("gone"), "{queue:?}");
+    let names = get(&["-o", "name"]).await;
+    assert!(names.stdout.lines().any(|name| name == "hours"), "{names:?}");
+    let both = get(&["hours", "--context=c"]).await;
+    assert!(both.status.code() == Some(2) && both.stderr.contains("cannot be used with"), "{both:?}");
+}
+
+#[tokio::test]
 async fn a_watch_prints_changes_and_stops_well() {
     let oci = Oci::with_queues(&["orders"]).await;
     let home = Home::new();

@@ -40,9 +40,11 @@ impl Origin {
         Ok((Self::Cluster(connection.wire()), namespace))
     }
 
-    /// Straight from the sources of this file.
-    pub(super) fn of_config(file: &Path) -> Result<Self> {
-        let bindings = Config::read(file, KINDS)?.open(clock, Endpoints::none())?;
+    /// Straight from the sources of this file that the metric depends on. Others may have credentials that are
+    /// not on this machine.
+    pub(super) fn of_config(file: &Path, metric: &str) -> Result<Self> {
+        let config = Config::read(file, KINDS)?.only(&metric.to_lowercase(), KINDS);
+        let bindings = config.open(clock, Endpoints::none())?;
         let (catalog, reader) = Catalog::new(bindings, KINDS, clock);
         let mut reading = JoinSet::new();
         reading.spawn(reader.run());
@@ -96,18 +98,18 @@ impl Origin {
         }
         Failure::new("an HPA gets no value: the sum is unknown")
     }
+}
 
-    /// The names of all metrics, sorted.
-    pub(super) async fn metrics(&self) -> Result<Vec<String>, Trouble> {
-        match self {
-            Self::Cluster(wire) => {
-                let list = wire.get(PREFIX).await?;
-                let names: BTreeSet<&str> = told::listed(&list, CATEGORY).collect();
-                Ok(names.into_iter().map(str::to_owned).collect())
-            }
-            Self::Sources(catalog, _) => Ok(catalog.metrics().all.iter().map(ToString::to_string).collect()),
-        }
-    }
+/// The names of all metrics of a cluster, sorted.
+pub(super) async fn metrics_of_cluster(wire: &Wire) -> Result<Vec<String>, Trouble> {
+    let list = wire.get(PREFIX).await?;
+    let names: BTreeSet<&str> = told::listed(&list, CATEGORY).collect();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// The names of all metrics of a config, sorted. Opens nothing.
+pub(super) fn metrics_of_config(file: &Path) -> Result<Vec<String>> {
+    Ok(Config::read(file, KINDS)?.metrics(KINDS).into_iter().collect())
 }
 
 /// The question as the catalog takes it.
