@@ -35,6 +35,8 @@ mod seen;
 mod summary;
 mod verdict;
 
+pub(super) use name::is_kind;
+
 use name::Name;
 use overview::Overview;
 use seen::{Heard, Seen};
@@ -52,7 +54,7 @@ Examples:
   depthgauge explain shop/web
   depthgauge explain deployment/worker -n shop";
 
-/// Explain an HPA's scaling decision, or list all HPAs with External metrics
+/// Explain an HPA's scaling decision, or list all HPAs with an External metric
 ///
 /// Without a name it prints a line for each HPA with an External metric. READY is whether each of its metrics has
 /// a value. The other columns are the values and targets, the replicas, and what the HPA does.
@@ -62,8 +64,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// HPAs by name or by what they scale, such as web, shop/web, hpa/web or deployment/web [default: all that
-    /// use depthgauge]
+    /// HPAs by name or by what they scale, such as web, shop/web, hpa/web or deployment/web [default: all
+    /// with an External metric]
     #[arg(value_name = "[NAMESPACE/]NAME|KIND/NAME")]
     names: Vec<Name>,
     /// Namespace of HPAs that are named without one [default: the kubeconfig's, or default]
@@ -140,7 +142,7 @@ impl Args {
         };
         let bad = unready(&summaries, hint);
         if summaries.is_empty() && failure.is_none() {
-            output::print_error(format_args!("no HPA {}uses depthgauge", scope.place()));
+            output::print_error(format_args!("no HPA {}has an External metric", scope.place()));
         }
         let text = match output {
             Some(format) => format.text(&Document { hpas: summaries })?,
@@ -283,6 +285,8 @@ fn absent(name: &Name, namespace: Option<&str>, all: &[Autoscaler<'_>]) -> Failu
             let word = name.namespace.as_deref().unwrap_or_default();
             failure.hint(format!("did you mean {meant}? {word} is not a kind, so it counts as a namespace"))
         }
+        // -n has no effect on a name that has a namespace.
+        ([], None) if name.namespace.is_some() => failure.hint("list all HPAs with -A"),
         ([], None) => failure.hint("name another namespace with -n, or list all HPAs with -A"),
         (names, _) => failure.hint(format!("the HPAs there are {}", names.join(", "))),
     }

@@ -53,14 +53,22 @@ async fn values_are_those_of_the_cluster_that_the_command_names() {
     assert_eq!(of("explain", &["w"]).await, ["web"]);
     assert_eq!(of("explain", &["-n", "bank", "t"]).await, ["teller"]);
     assert_eq!(of("explain", &["bank/"]).await, ["bank/teller"]);
+    assert_eq!(of("explain", &["deployment/"]).await, [""; 0]);
     for (flag, name) in [("--context", "double"), ("--cluster", "double"), ("--user", "user")] {
         assert_eq!(of("check", &[flag, ""]).await, [name]);
     }
 }
 
 #[tokio::test]
-async fn metrics_of_a_config_need_no_cluster_and_what_is_away_completes_nothing() {
+async fn values_of_a_config_need_no_cluster_and_what_is_away_completes_nothing() {
     let home = Home::new();
+    let config = json!({"apiVersion": "depthgauge.dev/v1alpha1", "kind": "Config", "sources": [
+        {"type": "schedule", "metric": "hours", "labels": {"team": "red"}, "timezone": "UTC", "start": "0 8 * * *",
+            "end": "0 9 * * *", "value": 1, "namespaces": ["shop"]},
+    ]});
+    home.write("hours.yaml", &config.to_string());
+    let get = ["get", "--config", "hours.yaml", "hours", "-n", "shop", "-l", "te"];
+    assert_eq!(candidates(&home, &get).await, ["team=red"]);
     let source = json!({"type": "http-json", "metric": "jobs_waiting", "url": "http://127.0.0.1:1/stats",
         "value": "$.n", "namespaces": ["shop"]});
     let config = json!({"apiVersion": "depthgauge.dev/v1alpha1", "kind": "Config", "sources": [source]});

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::runtime::Builder;
 
 use crate::cli::cluster::Flags;
+use crate::cli::explain::is_kind;
 use crate::cli::{Cli, get, kubeconfig, told};
 
 /// How long a shell waits for candidates.
@@ -92,8 +93,13 @@ impl Values {
     async fn query(self, word: &str, typed: &ArgMatches) -> Option<Vec<String>> {
         let text = |name: &str| typed.try_get_one::<String>(name).ok().flatten();
         let flags = Flags::from_arg_matches(typed).ok()?;
-        if let (Self::Metrics, Some(file)) = (self, typed.try_get_one::<PathBuf>("config").ok().flatten()) {
-            return get::metrics_of_config(file).await;
+        match (self, typed.try_get_one::<PathBuf>("config").ok().flatten()) {
+            (Self::Metrics, Some(file)) => return get::metrics_of_config(file),
+            (Self::Selectors, Some(file)) => {
+                let namespace = text("namespace").map_or("default", String::as_str);
+                return Some(selectors(word, &get::items_of_config(file, namespace, text("metric")?).await?));
+            }
+            _ => {}
         }
         let connection = flags.connect().await.ok()?;
         let usual = connection.client.default_namespace();
@@ -105,16 +111,12 @@ impl Values {
             Self::Metrics => get::metrics_of_cluster(wire).await,
             Self::Selectors => {
                 let list = wire.get(&told::path(namespace, text("metric")?, "")).await.ok()?;
-                // What is before the last comma is complete.
-                let before = word.rfind(',').map_or("", |comma| &word[..=comma]);
-                let labels = told::items(&list).into_iter().flat_map(|item| item.labels);
-                let mut selectors: Vec<String> = labels.map(|label| format!("{before}{label}")).collect();
-                selectors.sort_unstable();
-                selectors.dedup();
-                Some(selectors)
+                Some(selectors(word, &list))
             }
             Self::Namespaces => Some(names(&wire.get(&format!("/api/v1/namespaces?{LIMIT}")).await.ok()?)),
             Self::Hpas => match word.split_once('/') {
+                // What such a workload is called is not known.
+                Some((first, _)) if is_kind(first) => None,
                 Some((namespace, _)) => {
                     let list = wire.get(&hpas(namespace)).await.ok()?;
                     Some(names(&list).iter().map(|name| format!("{namespace}/{name}")).collect())
@@ -133,6 +135,17 @@ fn typed() -> Option<ArgMatches> {
     words.pop();
     let mut typed = Cli::command().ignore_errors(true).try_get_matches_from(words).ok()?;
     typed.remove_subcommand().map(|(_, command)| command)
+}
+
+/// Selectors that pick the items of a list and begin with the word.
+fn selectors(word: &str, list: &Value) -> Vec<String> {
+    // What is before the last comma is complete.
+    let before = word.rfind(',').map_or("", |comma| &word[..=comma]);
+    let labels = told::items(list).into_iter().flat_map(|item| item.labels);
+    let mut selectors: Vec<String> = labels.map(|label| format!("{before}{label}")).collect();
+    selectors.sort_unstable();
+    selectors.dedup();
+    selectors
 }
 
 /// Of the objects of a list.

@@ -93,6 +93,11 @@ fn of_two(first: &str, name: &str) -> (Option<String>, What) {
     (None, What::Workload { kind, group: group.map(str::to_owned), name })
 }
 
+/// Whether this is what stands before the slash of `deployment/web`, and no namespace.
+pub(in crate::cli) fn is_kind(word: &str) -> bool {
+    of_two(word, "").0.is_none()
+}
+
 /// Whether a kind is written as its name, in lower case, or as its plural.
 fn is_called(kind: &str, written: &str) -> bool {
     let (kind, written) = (kind.to_lowercase(), written.to_lowercase());
