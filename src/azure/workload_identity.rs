@@ -159,7 +159,7 @@ fn failed(error: &Error) -> SignInError {
         Fault::Status(status) => remedy(status),
         Fault::Proxy(failure, _) => failure.remedy(),
         Fault::Unreachable(Unreachable::Tls, _) => "Check that the certificate of the token service is trusted here.",
-        _ => "Check the network path from this pod to the token service: DNS, NetworkPolicy, proxy.",
+        _ => "Check the network path from depthgauge to the token service: DNS, NetworkPolicy, proxy.",
     };
     SignInError::refused(NAME, remedy, error)
 }

@@ -208,7 +208,7 @@ fn failed(error: &Error) -> SignInError {
     let remedy = match &error.met().fault {
         Fault::Status(status) => status_remedy(status.status),
         Fault::Proxy(failure, _) => failure.remedy(),
-        _ => "Check the network path from this pod to `auth.tokenUrl`: DNS, NetworkPolicy, certificate, proxy.",
+        _ => "Check the network path from depthgauge to `auth.tokenUrl`: DNS, NetworkPolicy, certificate, proxy.",
     };
     SignInError::refused(NAME, remedy, error)
 }

@@ -214,7 +214,7 @@ pub(super) async fn list_sources(listing: &dyn Listing, refresh: Duration, by: I
             Step::List,
             Verdict::Trouble,
             "timed out",
-            "Check the network path from this pod to the source.",
+            "Check the network path from depthgauge to the source.",
             "the listing went on after its deadline",
         ))
     })

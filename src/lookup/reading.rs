@@ -387,7 +387,7 @@ pub(super) async fn read_source(
             Step::Read,
             Verdict::Trouble,
             "timed out",
-            "Check the network path from this pod to the source.",
+            "Check the network path from depthgauge to the source.",
             "the read went on after its deadline",
         ))
     })

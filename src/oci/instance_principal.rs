@@ -200,7 +200,9 @@ fn failed(error: &Error) -> SignInError {
 fn lost(error: &Error) -> SignInError {
     let remedy = match &error.met().fault {
         Fault::Proxy(..) => PROXY_REMEDY,
-        _ => "Check the network path from this pod to the region's auth endpoint: DNS, NetworkPolicy, service gateway.",
+        _ => {
+            "Check the network path from depthgauge to the region's auth endpoint: DNS, NetworkPolicy, service gateway."
+        }
     };
     SignInError::lost(NAME, remedy, error)
 }

@@ -225,7 +225,7 @@ fn unreachable(error: &Error) -> SignInError {
             "Check that OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH is the CA of this cluster's API server."
         }
         _ => {
-            "Workload identity needs an enhanced OKE cluster, and the way from this pod to port 12250 of the API server."
+            "Workload identity needs an enhanced OKE cluster, and the way from depthgauge to port 12250 of the API server."
         }
     };
     SignInError::lost(NAME, remedy, error)

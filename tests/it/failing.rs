@@ -140,8 +140,7 @@ async fn a_service_that_hangs_is_one_sentence_although_the_steps_differ() {
     scene.until_it_is("3").await;
     scene.oci.set_fault(Some(Fault::Hang));
     let sentence = scene.until_it_fails().await;
-    let expected =
-        "timed out (operation: read). Check the network path from this pod to the endpoint, and the service's status.";
+    let expected = "timed out (operation: read). Check the network path from depthgauge to the endpoint, and the service's status.";
     assert_eq!(cause(&sentence), expected);
     // Also while GetQueue hangs beside it, for the queue may have moved once nothing answers there.
     let second_failure = Instant::now() + Duration::from_millis(1500);
@@ -252,7 +251,7 @@ async fn an_endpoint_where_nobody_listens_delays_no_other_queue() {
     let server = Server::start(&oci.config(&json!({}), &[dark, source("orders", &["shop"])])).await;
     let hpa = server.aggregator("hpa");
     let (code, message) = hpa.get(&format!("{VALUE}?labelSelector=queue%3Ddark")).await.refusal();
-    let expected = ": connection refused (operation: read). Check the network path from this pod to the endpoint: DNS, NetworkPolicy, service gateway.";
+    let expected = ": connection refused (operation: read). Check the network path from depthgauge to the endpoint: DNS, NetworkPolicy, service gateway.";
     assert_eq!((code, message.ends_with(expected)), (503, true), "{message}");
     assert_eq!(hpa.get(&format!("{VALUE}?labelSelector=queue%3Dorders")).await.values()[0].1, "3");
 }

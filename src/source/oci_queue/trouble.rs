@@ -80,9 +80,9 @@ fn connection_remedy(fault: &Fault) -> &'static str {
         Fault::Proxy(..) => PROXY_REMEDY,
         Fault::NoSocket => OPEN_FILES,
         Fault::Unreachable(..) => {
-            "Check the network path from this pod to the endpoint: DNS, NetworkPolicy, service gateway."
+            "Check the network path from depthgauge to the endpoint: DNS, NetworkPolicy, service gateway."
         }
-        _ => "Check the network path from this pod to the endpoint, and the service's status.",
+        _ => "Check the network path from depthgauge to the endpoint, and the service's status.",
     }
 }
 

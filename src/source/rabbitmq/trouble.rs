@@ -14,7 +14,7 @@ const NOT_FOUND: &str = "There is no such vhost or queue, the user has no permis
 const NOT_LISTED: &str =
     "Check `queue` and `vhost`: RabbitMQ lists no such queue, or the user has no permission on the vhost.";
 const LATE: &str =
-    "Check the network path from this pod to RabbitMQ, and its nodes: a list waits for a node that is down.";
+    "Check the network path from depthgauge to RabbitMQ, and its nodes: a list waits for a node that is down.";
 const CHANGED: &str = "Wait. If this stays, clients declare and delete queues all the time: use another vhost.";
 const NO_LIST: &str = "Check that `url` is the management API of RabbitMQ 3.10 or newer. The log has more.";
 const NO_COUNTS: &str = "A queue has counts some seconds after it was declared. If this stays, check that the management plugin runs on its node.";

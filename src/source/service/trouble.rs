@@ -72,10 +72,10 @@ fn remedy(fault: &Fault) -> &'static str {
         }
         Fault::Proxy(failure, _) => failure.remedy(),
         Fault::Unreachable(Unreachable::LostNearby, _) => {
-            "Let this pod in: a NetworkPolicy there, or STRICT mTLS of a service mesh, may refuse it. Check the service."
+            "Let depthgauge in: a NetworkPolicy there, or STRICT mTLS of a service mesh, may refuse it. Check the service."
         }
-        Fault::Unreachable(..) => "Check the network path from this pod to the service: DNS, NetworkPolicy, `url`.",
-        Fault::TimedOut => "Check the network path from this pod to the service, and the service's status.",
+        Fault::Unreachable(..) => "Check the network path from depthgauge to the service: DNS, NetworkPolicy, `url`.",
+        Fault::TimedOut => "Check the network path from depthgauge to the service, and the service's status.",
         Fault::TooLong(_) => "Request less: the response is too long.",
         Fault::Status(status) => status_remedy(status.status),
         Fault::NoSocket => OPEN_FILES,

@@ -20,10 +20,9 @@ const CLOCK: &str = "Set the clock of this node (NTP): it differs from that of t
 const IP: &str = "The firewall of the namespace refuses this cluster: allow its outbound address under Networking, or use a private endpoint.";
 const NO_SUCH_HOST: &str =
     "Check `namespace`: it is gone, or its name can't be resolved here, as with a private DNS zone that is not linked.";
-const PRIVATE: &str =
-    "Check the network path from this pod to the private endpoint of the namespace: NetworkPolicy, peering, firewall.";
+const PRIVATE: &str = "Check the network path from depthgauge to the private endpoint of the namespace: NetworkPolicy, peering, firewall.";
 const PUBLIC: &str = "If the namespace has a private endpoint, its DNS zone is not used here. Otherwise check NetworkPolicy, firewall and proxy.";
-const NETWORK: &str = "Check the network path from this pod to the namespace: DNS, NetworkPolicy, firewall, proxy.";
+const NETWORK: &str = "Check the network path from depthgauge to the namespace: DNS, NetworkPolicy, firewall, proxy.";
 const CERTIFICATE: &str = "Check that the service's certificate is trusted here: `tls.caFile`, `tls.serverName`.";
 const THROTTLED: &str =
     "Service Bus limits its clients: raise `refresh`, or lower `maxRequestsPerSecond`. Messages need the same credits.";
