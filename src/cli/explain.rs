@@ -120,8 +120,7 @@ impl Args {
         let scope = Scope { namespace: (!all_namespaces).then_some(usual), names };
         let wire = connection.wire();
         let hello = wire.hello().await;
-        let hello =
-            hello.map_err(|trouble| trouble.failure(&format!("cannot query kube-apiserver {}", connection.server)))?;
+        let hello = hello.map_err(|trouble| trouble.failure_of(&connection.server))?;
         let version = hello.version.as_ref().and_then(Version::of);
         let metrics = Metrics::read(&wire).await;
         let cluster = Cluster { wire, version, metrics, zero: OnceCell::new() };

@@ -1,11 +1,16 @@
 //! How a command fails: its error message, what to do about it, and the exit code.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use anyhow::Error;
 
 use super::output;
+use crate::config::ConfigError;
+
+/// What to do without a config.
+const INIT: &str = "depthgauge config init prints one to begin with";
 
 /// What scripts distinguish.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -77,15 +82,13 @@ pub fn report(error: &Error) -> ExitCode {
 
 /// `<what>: <cause>; <what to do>`, for output that has one line for each finding.
 pub(super) fn on_one_line(error: &Error) -> String {
-    let hint = failure(error).and_then(|failure| failure.hint.as_ref());
-    format!("{}{}", text(error), hint.map(|hint| format!("; {hint}")).unwrap_or_default())
+    format!("{}{}", text(error), hint(error).map(|hint| format!("; {hint}")).unwrap_or_default())
 }
 
 /// `error: <what>: <cause>`, with `hint: <what to do>` in the next line where there is one.
 fn described(error: &Error) -> (String, Exit) {
     let failure = failure(error);
-    let hint = failure.and_then(|failure| failure.hint.as_ref());
-    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let hint = hint(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     (format!("error: {}{hint}", text(error)), failure.map_or(Exit::Failed, |failure| failure.exit))
 }
 
@@ -111,6 +114,17 @@ pub(super) fn without_os_error(text: &str) -> String {
 /// What failed, and why. A cause that the text before it contains is not repeated.
 fn text(error: &Error) -> String {
     each_once(error.chain().map(ToString::to_string))
+}
+
+fn hint(error: &Error) -> Option<&str> {
+    let without_config = || {
+        error.chain().find_map(|cause| match cause.downcast_ref()? {
+            ConfigError::Read { source, .. } if source.kind() == ErrorKind::NotFound => Some(INIT),
+            ConfigError::Empty(_) => Some(INIT),
+            ConfigError::Read { .. } | ConfigError::Wrong(_) => None,
+        })
+    };
+    failure(error).and_then(|failure| failure.hint.as_deref()).or_else(without_config)
 }
 
 fn failure(error: &Error) -> Option<&Failure> {

@@ -99,7 +99,7 @@ impl Args {
         let connection = cluster.connect().await?;
         // Otherwise each of the requests below would fail with this.
         let reached = connection.wire().hello().await;
-        reached.map_err(|trouble| trouble.failure(&format!("cannot query kube-apiserver {}", connection.server)))?;
+        reached.map_err(|trouble| trouble.failure_of(&connection.server))?;
         let plan = Plan { client: connection.client, restore, service };
         if must_ask {
             let planned = plan.carry_out(true).await;

@@ -25,6 +25,8 @@ const AWAY: [&str; 2] = ["service unavailable", "error trying to reach service"]
 
 /// What to do then.
 pub(super) const CHECK: &str = "`depthgauge check` finds the cause";
+/// How the error of a request begins that has no response of kube-apiserver.
+const NO_WAY: [&str; 3] = ["cannot connect to ", "no response from ", LATE];
 /// What to do where no server is registered.
 const UNSERVED: &str =
     "for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it";
@@ -184,10 +186,21 @@ impl Trouble {
         let text = if what.is_empty() { self.message().to_owned() } else { format!("{what}: {}", self.message()) };
         match self {
             Self::Unreachable(_) if self.is_of_api() => Failure::unreachable(text).hint(CHECK),
+            Self::Unreachable(message) if NO_WAY.iter().any(|begin| message.starts_with(begin)) => {
+                Failure::unreachable(text).hint("check the kubeconfig and the network")
+            }
             Self::Unreachable(_) => Failure::unreachable(text),
             Self::Unserved => Failure::new(text).hint(UNSERVED),
             Self::Forbidden(_) => Failure::new(text).hint("use a user that may read it: --user, --as or --kubeconfig"),
             Self::Absent(_) | Self::Unauthenticated(_) | Self::Other(_) => Failure::new(text),
+        }
+    }
+
+    /// The error of a command whose first request to kube-apiserver failed. The URL is in it once.
+    pub(super) fn failure_of(&self, server: &str) -> Failure {
+        match self.message().contains(server.trim_end_matches('/')) {
+            true => self.failure(""),
+            false => self.failure(&format!("cannot query kube-apiserver {server}")),
         }
     }
 

@@ -99,6 +99,22 @@ async fn a_wrong_command_line_ends_with_2_whoever_finds_it() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_has_its_flag_or_a_hint() {
+    let home = good_home();
+    let files = ["--tls-cert-file=a", "--tls-private-key-file=b"];
+    let serve = ["serve", "--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false"];
+    let (serve, explain) = ([&serve[..], &files].concat(), ["explain", "--kubeconfig=kubeconfig"]);
+    let no_files = home.run(&serve).await.stderr;
+    assert!(no_files.contains("error: --tls-cert-file: a: No such file or directory"), "{no_files}");
+    home.write("a", "");
+    let no_key = home.run(&serve).await.stderr;
+    assert!(no_key.contains("error: --tls-private-key-file: b: No such file or directory"), "{no_key}");
+    let no_cluster = home.run(&explain).await.stderr;
+    let hint = "\nhint: check the kubeconfig and the network";
+    assert!(no_cluster.starts_with("error: cannot connect to ") && no_cluster.ends_with(hint), "{no_cluster}");
+}
+
+#[tokio::test]
 async fn as_a_plugin_of_kubectl_the_usage_is_what_is_typed() {
     let home = Home::new();
     let plugin = home.path("kubectl-depthgauge");
@@ -185,7 +201,8 @@ async fn config_check_of_a_good_file_opens_nothing() {
     assert_eq!((ended.stderr, ended.stdout), (warning, format!("{none}: 0 sources, 1 warning")));
     let absent = home.run(&["config", "check", "absent.yaml"]).await;
     assert_eq!(absent.status.code(), Some(1));
-    assert!(absent.stderr.starts_with("error: config file absent.yaml: "), "{}", absent.stderr);
+    let hint = "depthgauge config init prints one to begin with";
+    assert_eq!(absent.stderr, format!("error: config file absent.yaml: No such file or directory\nhint: {hint}"));
 }
 
 #[tokio::test]

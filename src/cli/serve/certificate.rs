@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
 use crate::apiservice::ServiceRef;
-use crate::certs::{Certificates, Lifetimes, SecretRef, Serving};
+use crate::certs::{Certificates, CertsError, Lifetimes, SecretRef, Serving};
 use crate::cli::failure::Failure;
 use crate::cli::{clock, duration, pod_namespace};
 use crate::health::{Health, Reporter, State};
@@ -62,12 +62,21 @@ impl Args {
         service: Option<&ServiceRef>,
         health: &Health,
     ) -> Result<Certificate> {
+        let own = self.tls_cert_file.clone().zip(self.tls_private_key_file.clone());
         let (certificates, private) = self.certificates(client, service)?;
         let looked = tokio::time::timeout(FIRST_LOOK_TIMEOUT, certificates.current()).await;
         let (first, trouble) = match looked {
             Ok(Ok(serving)) => (serving, None),
             Ok(Err(error)) if error.may_pass() => (Serving::throwaway(clock)?, Some(error.to_string())),
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => {
+                return Err(match (own, &error) {
+                    (Some((_, key)), CertsError::File { path, .. }) if *path == key => {
+                        anyhow::Error::from(error).context("--tls-private-key-file")
+                    }
+                    (Some(_), _) => anyhow::Error::from(error).context("--tls-cert-file"),
+                    (None, _) => error.into(),
+                });
+            }
             Err(_) => (Serving::throwaway(clock)?, Some(LATE.to_owned())),
         };
         let reporter = health.reporter("certificate", State::Ok);
