@@ -13,6 +13,15 @@ pub(super) struct Expression(Cron);
 /// In these 28 years, each date falls on each day of the week.
 const YEARS: [DateTime; 2] = [date(2024, 1, 1).at(0, 0, 0, 0), date(2052, 1, 1).at(0, 0, 0, 0)];
 
+/// The fields, and what to write in each.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "write 0 to 59, *, or lists, ranges and steps of them"),
+    ("hour", "write 0 to 23, *, or lists, ranges and steps of them"),
+    ("day of month", "write 1 to 31, L, *, or lists, ranges and steps of them"),
+    ("month", "write 1 to 12, JAN to DEC, *, or lists, ranges and steps of them"),
+    ("day of week", "write 0 to 7, SUN to SAT, *, or lists, ranges and steps of them"),
+];
+
 // === impl Expression ===
 
 impl Expression {
@@ -52,9 +61,12 @@ impl FromStr for Expression {
     fn from_str(text: &str) -> Result<Self, String> {
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
+            let count = match fields.len() {
+                1 => "1 field".to_owned(),
+                count => format!("{count} fields"),
+            };
             return Err(format!(
-                "{text:?} has {} fields; a cron expression has five: minute, hour, day of month, month, day of week",
-                fields.len()
+                "{text:?} has {count}; a cron expression has five: minute, hour, day of month, month, day of week"
             ));
         };
         if weekday.starts_with('+') {
@@ -62,8 +74,20 @@ impl FromStr for Expression {
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         // The parser takes every day by a step of 1 for a restriction, and then a day of the other field counts, too.
-        let pattern = [minute, hour, every_day(day), month, every_day(weekday)].join(" ");
-        let cron = parser.parse(&pattern).map_err(|error| format!("{text:?} is not a cron expression: {error}"))?;
+        let fields = [minute, hour, every_day(day), month, every_day(weekday)];
+        let cron = parser.parse(&fields.join(" ")).map_err(|_| {
+            // The text of the parser names no field.
+            let is_wrong = |(at, field): (usize, &str)| {
+                let mut alone = ["*"; 5];
+                alone[at] = field;
+                parser.parse(&alone.join(" ")).is_err().then(|| format!("{} {field:?}; {}", FIELDS[at].0, FIELDS[at].1))
+            };
+            let fault = fields.into_iter().enumerate().find_map(is_wrong);
+            format!(
+                "{text:?} is not a cron expression: {}",
+                fault.as_deref().unwrap_or("write such as \"0 8 * * 1-5\"")
+            )
+        })?;
         let [start, end] = YEARS;
         match cron.find_next_occurrence(&start, true) {
             Ok(time) if time < end => Ok(Self(cron)),
