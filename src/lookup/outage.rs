@@ -3,7 +3,7 @@
 //! The HPA controller writes the message into a condition and an Event, and writes both again
 //! whenever it changes. So the message has an absolute start and no request ids, and keeps its
 //! first cause for the whole outage: a dying service resets, refuses and times out by turns. The
-//! log has every change, and the operator is shown the current cause.
+//! log has every change at level debug, and the operator is shown the current cause.
 
 use std::sync::Arc;
 
@@ -143,7 +143,13 @@ pub(super) fn message_with_grant(title: &str, error: &SourceError, since: Timest
 /// Logs a failed read. Unlike the message, the detail names the request and where it went.
 pub(super) fn log_failure(title: &str, error: &SourceError) {
     let SourceError { step, cause, detail, .. } = error;
-    tracing::warn!(source = title, step = step.as_str(), cause, detail, "cannot be read");
+    tracing::warn!(source = title, operation = step.as_str(), cause, detail, "cannot be read");
+}
+
+/// Logs another cause of the same outage, of which a dying service has many.
+pub(super) fn log_change(title: &str, error: &SourceError) {
+    let SourceError { step, cause, detail, .. } = error;
+    tracing::debug!(source = title, operation = step.as_str(), cause, detail, "cannot be read for another cause");
 }
 
 fn current(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
@@ -225,6 +231,6 @@ mod tests {
     #[test]
     fn the_message_is_bounded() {
         let outage = Outage::begin("queue", &error(&"ü".repeat(400)), Timestamp::UNIX_EPOCH);
-        assert!(outage.message().len() <= MESSAGE_MAX && outage.message().ends_with('…'));
+        assert!(outage.message().len() <= MESSAGE_MAX && outage.message().ends_with("ü…"));
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::outage::{Outage, ReadCounts, log_failure};
+use super::outage::{Outage, ReadCounts, log_change, log_failure};
 use super::schedule::{self, Activity, LastRead, Next, Pace, Requester};
 use crate::metric::{Clock, Namespace};
 use crate::source::{SourceError, Verdict};
@@ -384,15 +384,16 @@ impl<P: Poll> Polled<P> {
                 state.last_read = Some(LastRead { began, retry_after: Some(retry_after) });
                 state.counts.fail(&error, timestamp);
                 let title = self.poll.title();
-                let is_new = match &mut state.outage {
-                    Some(outage) => outage.go_on(title, &error, timestamp),
+                match &mut state.outage {
+                    Some(outage) => {
+                        if outage.go_on(title, &error, timestamp) {
+                            log_change(self.poll.log_title(), &error);
+                        }
+                    }
                     None => {
                         state.outage = Some(Outage::begin(title, &error, timestamp));
-                        true
+                        log_failure(self.poll.log_title(), &error);
                     }
-                };
-                if is_new {
-                    log_failure(self.poll.log_title(), &error);
                 }
             }
         }

@@ -118,6 +118,8 @@ async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
     let good = reads("ok", 3).await;
     oci.set_fault(Some(Fault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
     reads("read", 10).await;
+    oci.set_fault(Some(Fault::Status(StatusCode::BAD_GATEWAY)));
+    reads("read", 20).await;
     for line in ["depthgauge_sources{state=\"failing\"} 1", "depthgauge_breaker_open_sources 1"] {
         sample(&operator, line).await;
     }
