@@ -455,34 +455,6 @@ sources:
     }
 
     #[test]
-    fn the_name_of_a_connection_is_a_label_value() {
-        let text = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  a b: {type: rabbitmq, url: \"https://r\"}\nsources: []\n";
-        let expected = "4:3: invalid connection name \"a b\": at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
-        assert_eq!(lines(text), [expected]);
-    }
-
-    #[test]
-    fn a_key_of_another_form_is_no_unknown_key() {
-        let entry = |keys: &str| {
-            let connections = "connections: {r: {type: rabbitmq, url: \"https://r\"}}";
-            let entry = format!("sources:\n  - {{namespaces: [shop], {keys}}}\n");
-            lines(&format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n{connections}\n{entry}"))
-        };
-        for (keys, expected) in [
-            ("type: rabbitmq, queue: a", &[][..]),
-            ("type: rabbitmq, queue: a, match: b", &["5:59: `queue` is here, too: write either `queue` or `match`"]),
-            ("type: rabbitmq, match: b, name: a", &["5:58: `match` is here, too: write either `match` or `name`"]),
-            ("type: rabbitmq, name: a", &["5:48: `name` has no effect without `queue`"]),
-            (
-                "type: oci-queue, match: a",
-                &["5:5: `queueId` is missing here", "5:50: `match` has no effect without `compartmentId`"],
-            ),
-        ] {
-            assert_eq!(entry(keys), expected, "{keys}");
-        }
-    }
-
-    #[test]
     fn definitions_are_the_same_while_what_they_mean_is() {
         let definitions = |text: &str| {
             let Config { entries, .. } = Config::parse(text, KINDS).unwrap();

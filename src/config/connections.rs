@@ -218,3 +218,43 @@ pub(super) fn types(kinds: Kinds) -> Vec<&'static ConnectionType> {
     }
     types
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::source::KINDS;
+
+    fn lines(text: &str) -> Vec<String> {
+        Config::parse(text, KINDS).err().iter().flat_map(|problems| problems.lines().collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn the_name_of_a_connection_is_a_label_value() {
+        let text = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nconnections:\n  a b: {type: rabbitmq, url: \"https://r\"}\nsources: []\n";
+        let expected = "4:3: invalid connection name \"a b\": at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit";
+        assert_eq!(lines(text), [expected]);
+    }
+
+    #[test]
+    fn keys_that_belong_together_are_missing_once() {
+        let of = |auth: &str| {
+            let connection =
+                format!("{{type: azure-servicebus, namespace: a.servicebus.windows.net, auth: {{{auth}}}}}");
+            let text = "apiVersion: depthgauge.dev/v1alpha1\nkind: Config\nsources: []\nconnections:\n";
+            let after = |line: &String| line[line.find(": ").unwrap_or_default()..].to_owned();
+            lines(&format!("{text}  a: {connection}\n")).iter().map(after).collect::<Vec<_>>()
+        };
+        let missing = ": `keyName` with `keyFile` or `connectionStringFile` or `signatureFile` is missing here";
+        let half = ": `keyFile` or `connectionStringFile` or `signatureFile` is missing here";
+        let both = ": `keyName` is here, too: write either `keyName` or `signatureFile`";
+        for (auth, expected) in [
+            ("type: sas", &[missing][..]),
+            ("type: sas, signatureFile: s", &[]),
+            ("type: sas, keyName: n, keyFile: f", &[]),
+            ("type: sas, keyName: n", &[half]),
+            ("type: sas, keyName: n, keyFile: f, signatureFile: s", &[both]),
+        ] {
+            assert_eq!(of(auth), expected, "{auth}");
+        }
+    }
+}

@@ -212,3 +212,34 @@ pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: 
     }
     timing
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::source::KINDS;
+
+    fn lines(text: &str) -> Vec<String> {
+        Config::parse(text, KINDS).err().iter().flat_map(|problems| problems.lines().collect::<Vec<_>>()).collect()
+    }
+
+    #[test]
+    fn a_key_of_another_form_is_no_unknown_key() {
+        let entry = |keys: &str| {
+            let connections = "connections: {r: {type: rabbitmq, url: \"https://r\"}}";
+            let entry = format!("sources:\n  - {{namespaces: [shop], {keys}}}\n");
+            lines(&format!("apiVersion: depthgauge.dev/v1alpha1\nkind: Config\n{connections}\n{entry}"))
+        };
+        for (keys, expected) in [
+            ("type: rabbitmq, queue: a", &[][..]),
+            ("type: rabbitmq, queue: a, match: b", &["5:59: `queue` is here, too: write either `queue` or `match`"]),
+            ("type: rabbitmq, match: b, name: a", &["5:58: `match` is here, too: write either `match` or `name`"]),
+            ("type: rabbitmq, name: a", &["5:48: `name` has no effect without `queue`"]),
+            (
+                "type: oci-queue, match: a",
+                &["5:5: `queueId` is missing here", "5:50: `match` has no effect without `compartmentId`"],
+            ),
+        ] {
+            assert_eq!(entry(keys), expected, "{keys}");
+        }
+    }
+}

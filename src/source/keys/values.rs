@@ -47,8 +47,8 @@ impl Values {
         for key in tables.iter().copied().flatten() {
             let node = if key.required { fields.require(key.name, problems) } else { fields.take(key.name) };
             values.extend(node.and_then(|node| Some((key.name, Value::decode(key, node, problems)?))));
-            check_alternatives(key, fields, problems);
         }
+        check_alternatives(tables, fields, problems);
         Self(values)
     }
 
@@ -231,22 +231,31 @@ impl Text {
     }
 }
 
-/// A problem if a mapping has none of a key and its alternatives, or more than one.
-fn check_alternatives(key: &Key, fields: &Fields<'_>, problems: &mut Problems) {
-    if key.or.is_empty() {
-        return;
+/// A problem if a mapping has none of a key and its alternatives, or more than one. Keys with the same alternatives
+/// belong together.
+fn check_alternatives(tables: &[&'static [Key]], fields: &Fields<'_>, problems: &mut Problems) {
+    let mut missing: Vec<(&[&str], Vec<String>)> = Vec::new();
+    let mut chosen: Vec<&str> = Vec::new();
+    for key in tables.iter().copied().flatten().filter(|key| !key.or.is_empty()) {
+        let all = std::iter::once(key.name).chain(key.or.iter().copied());
+        match all.filter(|name| fields.has(name)).collect::<Vec<_>>()[..] {
+            [] => match missing.iter_mut().find(|(or, _)| *or == key.or) {
+                Some((_, keys)) => keys.push(format!("`{}`", key.name)),
+                None => missing.push((key.or, vec![format!("`{}`", key.name)])),
+            },
+            [_] => {}
+            // Of two alternatives, one problem is enough.
+            [_, second, ..] if chosen.contains(&second) => {}
+            [first, second, ..] => {
+                chosen.push(second);
+                let at = fields.place(second).unwrap_or(fields.at());
+                problems.add(at, format!("`{first}` is here, too: write either `{first}` or `{second}`"));
+            }
+        }
     }
-    let all = || std::iter::once(key.name).chain(key.or.iter().copied());
-    match all().filter(|name| fields.has(name)).collect::<Vec<_>>()[..] {
-        [] => {
-            let names: Vec<String> = all().map(|name| format!("`{name}`")).collect();
-            problems.add(fields.at(), format!("{} is missing here", names.join(" or ")));
-        }
-        [_] => {}
-        [first, second, ..] => {
-            let at = fields.place(second).unwrap_or(fields.at());
-            problems.add(at, format!("`{first}` is here, too: write either `{first}` or `{second}`"));
-        }
+    for (or, keys) in missing {
+        let or: String = or.iter().map(|name| format!(" or `{name}`")).collect();
+        problems.add(fields.at(), format!("{}{or} is missing here", keys.join(" with ")));
     }
 }
 
