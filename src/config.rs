@@ -368,10 +368,10 @@ sources:
             "3:80: expected a whole number from 1 to 10000",
             "4:21: expected a duration above zero and up to 24h, such as 5s, 500ms or 2m",
             "4:25: unknown key `extra`; known here: idleAfter, maxAge, refresh, timeout",
-            "8:14: \"orders\" is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>",
+            "8:14: \"orders\" is not the OCID of a queue: write ocid1.queue.oc1.<region>.<unique id>",
             "9:17: no namespace could read this source: name namespaces, or \"*\" for all",
             "10:5: unknown key `extra`; known here: activation, channels, compartmentId, consumerGroups, endpoint, export, fallback, idleAfter, labels, maxAge, name, namespaces, queueId, refresh, timeout, type",
-            "14:15: \"http://example.com\" is not an endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
+            "14:15: \"http://example.com\" is not an endpoint: write https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only",
             "15:18: expected a string: write \"7\" with quotes",
             "15:21: invalid namespace \"Shop\": lowercase letters, digits and '-' within, and \"*\" for any part",
             "16:5: `namespaces` is missing here",
@@ -445,7 +445,7 @@ sources:
   - {type: oci-queue, name: orders, match: "*", queueId: ocid1.queue.oc1.fra.amaaaa, namespaces: [shop]}
 "#;
         let expected = [
-            "4:38: \"shop\" is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>",
+            "4:38: \"shop\" is not the OCID of a compartment: write ocid1.compartment.oc1..<unique id>",
             "4:50: `compartmentId` is here, too: write either `compartmentId` or `name`",
             "4:65: no name is empty: leave `match` out for all names, or write one such as \"orders-*\"",
             "4:97: expected true or false",

@@ -10,7 +10,7 @@ pub struct QueueId(String);
 
 /// This text is not a queue's OCID.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not the OCID of a queue: it looks like ocid1.queue.oc1.<region>.<unique id>")]
+#[error("{0:?} is not the OCID of a queue: write ocid1.queue.oc1.<region>.<unique id>")]
 pub struct BadQueueId(String);
 
 // === impl QueueId ===

@@ -183,7 +183,7 @@ fn make(reading: &mut Reading, files: &SasFiles, namespace: &Namespace) -> Resul
         SasFiles::Key(name, _) => Ok(Sas::Key(Key::new(name.clone(), text))),
         SasFiles::Signature(_) => Signature::parse(text)
             .map(Sas::Signature)
-            .ok_or_else(|| wrong("it is not a signature: it looks like SharedAccessSignature sr=…&sig=…&se=…&skn=…")),
+            .ok_or_else(|| wrong("it is not a signature: write SharedAccessSignature sr=…&sig=…&se=…&skn=…")),
         SasFiles::ConnectionString(_) => {
             let string = ConnectionString::parse(text).map_err(|error| wrong(&error.to_string()))?;
             if string.namespace != *namespace {

@@ -23,7 +23,7 @@ pub enum BadNamespace {
     #[error("{0:?} is the name only: write the host, as in {0}.servicebus.windows.net")]
     Name(String),
     /// It can be no host.
-    #[error("this is not a host of a namespace: it looks like NAME.servicebus.windows.net, without https:// and path")]
+    #[error("this is not a host of a namespace: write NAME.servicebus.windows.net, without https:// and path")]
     Other,
 }
 

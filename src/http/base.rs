@@ -37,7 +37,7 @@ pub enum BadUrl {
     #[error("{0} is kube-apiserver, which can't be a source")]
     KubeApiserver(String),
     /// Anything else.
-    #[error("this is not a URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX")]
+    #[error("this is not a URL of a service: write https://HOST:PORT or http://HOST:PORT/PREFIX")]
     Other,
 }
 

@@ -181,7 +181,7 @@ fn user_of(uri: &str) -> Result<(String, String), &'static str> {
     let url: Url = uri.trim().parse().map_err(|_| "it is not a URI")?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8().map(String::from).map_err(|_| "it is not UTF-8");
     match (url.username(), url.password()) {
-        ("", _) | (_, None) => Err("it has no user and password: it looks like amqp://USER:PASSWORD@HOST"),
+        ("", _) | (_, None) => Err("it has no user and password: write amqp://USER:PASSWORD@HOST"),
         (user, Some(password)) => Ok((decode(user)?, decode(password)?)),
     }
 }

@@ -46,7 +46,7 @@ struct Page {
 
 /// This text is not a compartment's OCID.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not the OCID of a compartment: it looks like ocid1.compartment.oc1..<unique id>")]
+#[error("{0:?} is not the OCID of a compartment: write ocid1.compartment.oc1..<unique id>")]
 pub struct BadCompartmentId(String);
 
 // === impl CompartmentId ===

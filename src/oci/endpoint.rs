@@ -15,7 +15,7 @@ pub struct Endpoint(Url);
 /// This text is no such address.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is not an endpoint: it looks like https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only"
+    "{0:?} is not an endpoint: write https://messaging.eu-frankfurt-1.oci.oraclecloud.com, without path or user; http:// is for loopback addresses only"
 )]
 pub struct BadEndpoint(String);
 

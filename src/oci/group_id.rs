@@ -14,7 +14,7 @@ pub struct GroupId(Arc<str>);
 
 /// This text is not a consumer group's OCID.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not the OCID of a consumer group: it looks like ocid1.consumergroup.oc1.<region>.<unique id>")]
+#[error("{0:?} is not the OCID of a consumer group: write ocid1.consumergroup.oc1.<region>.<unique id>")]
 pub struct BadGroupId(String);
 
 // === impl GroupId ===

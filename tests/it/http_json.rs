@@ -126,7 +126,7 @@ async fn config_check_has_an_error_with_its_place_for_each_wrong_key() {
     let checked = home.run(&["config", "check", "config.yaml"]).await;
     assert_eq!((checked.stdout.as_str(), checked.stderr.as_str()), ("config.yaml: 1 source, no errors", ""));
     for (part, instead, message) in [
-        ("value: $.a", "value: a.0.b", "4:96: \"a.0.b\" is not a JSONPath (RFC 9535): it looks like $.queues[0].ready"),
+        ("value: $.a", "value: a.0.b", "4:96: \"a.0.b\" is not a JSONPath (RFC 9535): write $.queues[0].ready"),
         ("value: $.a, ", "", "4:5: `value` is missing here"),
         ("url: \"https://a.example.com/x\", ", "", "4:5: `url` is missing here"),
         ("/x\"", "/x?key=hunter2\"", "a URL has no query and no fragment here: write parameters into `params`"),

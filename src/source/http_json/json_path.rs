@@ -61,7 +61,7 @@ impl FromStr for JsonPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a JSONPath (RFC 9535): it looks like $.queues[0].ready");
+        let wrong = || format!("{text:?} is not a JSONPath (RFC 9535): write $.queues[0].ready");
         let whole = parse_json_path(text).map_err(|_| wrong())?;
         let has_descent = whole.segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)));
         if descents(text) > usize::from(has_descent) {

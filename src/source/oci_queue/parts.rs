@@ -209,7 +209,7 @@ mod tests {
                 "1:13: invalid label value \"a b\": at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit",
                 "1:24: the channel's id is missing here",
                 "1:31: expected a string: write \"7\" with quotes",
-                "1:61: \"ocid1.queue.oc1.fra.aaaa\" is not the OCID of a consumer group: it looks like ocid1.consumergroup.oc1.<region>.<unique id>",
+                "1:61: \"ocid1.queue.oc1.fra.aaaa\" is not the OCID of a consumer group: write ocid1.consumergroup.oc1.<region>.<unique id>",
             ]
         );
     }

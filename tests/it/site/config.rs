@@ -60,7 +60,7 @@ fn an_error_has_its_place() {
             "4:28: a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`",
         ),
         ("urls: []", "4:27: a service without a URL can't be reached: write one"),
-        ("url: a", "4:26: this is not a URL of a service: it looks like https://HOST:PORT or http://HOST:PORT/PREFIX"),
+        ("url: a", "4:26: this is not a URL of a service: write https://HOST:PORT or http://HOST:PORT/PREFIX"),
         (
             "url: \"http://a\", auth: {type: magic}",
             "4:51: auth type \"magic\" is not supported; choose one of none, basic, bearer, header, query, oauth2",

@@ -241,7 +241,7 @@ fn the_value_fits_the_format() {
     let text = |text: &str| keys::Value::Text(text.to_owned());
     let error = |value: &str| Content::of(&[("value", text(value))].into_iter().collect()).err();
     assert_eq!(error("$.a"), None);
-    let gjson = "\"a.b.#\" is not a JSONPath (RFC 9535): it looks like $.queues[0].ready";
+    let gjson = "\"a.b.#\" is not a JSONPath (RFC 9535): write $.queues[0].ready";
     assert_eq!(error("a.b.#").as_deref(), Some(gjson));
     let selector = [("value", text("$.a")), ("format", text("prometheus"))].into_iter().collect();
     let error = Content::of(&selector).unwrap_err();
