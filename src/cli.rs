@@ -46,7 +46,7 @@ mod wire;
 /// Of every command.
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line; 3 the cluster or the source can't be reached.";
 /// Flags that only other commands have: the command, the flag, and why it is missing.
-const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 2] = [
+const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 3] = [
     (
         "get",
         ["-A", "--all-namespaces"],
@@ -57,6 +57,7 @@ const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 2] = [
         ["-n", "--namespace"],
         "check checks all namespaces: for the HPAs of one namespace, use depthgauge explain -n NAMESPACE",
     ),
+    ("check", ["-A", "--all-namespaces"], "check checks all namespaces: leave this flag out"),
 ];
 /// What a log filter is.
 const FILTER: &str = "write a level, or comma-separated target=level pairs: warn,depthgauge=debug";
@@ -244,6 +245,16 @@ fn explained(error: clap::Error, command: Option<&str>) -> clap::Error {
         }
         _ => error,
     }
+}
+
+/// For flags: `127.0.0.1:8080`, `[::]:8080`.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write IP:PORT, such as 127.0.0.1:8080 or [::]:8080".to_owned())
+}
+
+/// For flags: `6443`.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "write a port from 0 to 65535".to_owned())
 }
 
 /// For flags: `10s`, `1m30s`.

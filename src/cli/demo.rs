@@ -68,7 +68,7 @@ pub(super) struct Args {
     #[arg(long = "for", env = "DEPTHGAUGE_FOR", value_name = "DURATION", value_parser = super::duration)]
     time: Option<Duration>,
     /// Port of the API; 0 chooses a free one
-    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT")]
+    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 0, value_name = "PORT", value_parser = super::port)]
     secure_port: u16,
 }
 

@@ -34,7 +34,7 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Address to listen on; port 0 chooses a free one
-    #[arg(long, env = "DEPTHGAUGE_ADDRESS", default_value = "127.0.0.1:0", value_name = "IP:PORT")]
+    #[arg(long, env = "DEPTHGAUGE_ADDRESS", default_value = "127.0.0.1:0", value_name = "IP:PORT", value_parser = super::socket_address)]
     address: SocketAddr,
     /// Display name and OCID of a queue; may repeat
     #[arg(long = "queue", env = "DEPTHGAUGE_QUEUE", default_value = DEFAULT_QUEUE, value_name = "NAME=OCID", value_delimiter = ',')]
@@ -47,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, env = "DEPTHGAUGE_VISIBILITY", default_value = "30s", value_name = "DURATION", value_parser = super::duration)]
     visibility: Duration,
     /// Deliveries before a message is a dead letter; 0 is unlimited
-    #[arg(long, env = "DEPTHGAUGE_DEAD_LETTER_AFTER", default_value = "0", value_name = "N")]
+    #[arg(long, env = "DEPTHGAUGE_DEAD_LETTER_AFTER", default_value = "0", value_name = "N", value_parser = deliveries)]
     dead_letter_after: u32,
     /// Directory for the new key and its OCI config, which are kept [default: a temporary directory]
     #[arg(long, env = "DEPTHGAUGE_PROFILE_DIR", value_name = "DIR", conflicts_with = "keys")]
@@ -153,6 +153,10 @@ fn distinct(queues: Vec<QueueArg>) -> Result<Vec<(String, QueueId)>> {
         distinct.push((name, id));
     }
     Ok(distinct)
+}
+
+fn deliveries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("write a whole number from 0 to {}", u32::MAX))
 }
 
 impl FromStr for QueueArg {

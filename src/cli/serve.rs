@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Route;
 use super::failure::{Failure, on_one_line};
-use super::{clock, duration, in_pod, listen, output, pod_namespace};
+use super::{clock, duration, in_pod, listen, output, pod_namespace, port, socket_address};
 use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
 use crate::endpoints::Endpoints;
@@ -77,10 +77,10 @@ pub(super) struct Args {
     #[arg(long, env = "DEPTHGAUGE_BIND_ADDRESS", default_value = "::", value_name = "IP", value_parser = ip_address)]
     bind_address: IpAddr,
     /// Port of the API; 0 chooses a free one
-    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT")]
+    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT", value_parser = port)]
     secure_port: u16,
     /// Address of the admin port: probes and metrics over plain HTTP; /status and causes of probes only on loopback
-    #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
+    #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = socket_address)]
     admin_address: SocketAddr,
     /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
     #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]

@@ -340,10 +340,26 @@ async fn flags_for_namespaces_that_a_command_does_not_have_are_explained() {
         (&["-v", "get", "--all-namespaces"], of_get),
         (&["check", "-n", "shop"], of_check),
         (&["check", "--namespace=shop"], of_check),
+        (&["check", "-A"], "error: check checks all namespaces: leave this flag out"),
     ] {
         let ended = home.run(command).await;
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(2), error), "{command:?}");
     }
-    let other = home.run(&["check", "-A"]).await;
+    let other = home.run(&["serve", "-A"]).await;
     assert!(other.stderr.starts_with("error: unexpected argument '-A' found"), "{}", other.stderr);
+}
+
+#[tokio::test]
+async fn a_wrong_value_of_a_flag_is_told_with_what_to_write() {
+    let home = Home::new();
+    for (command, message) in [
+        (["serve", "--admin-address=8080"], "write IP:PORT, such as 127.0.0.1:8080 or [::]:8080"),
+        (["serve", "--secure-port=99999"], "write a port from 0 to 65535"),
+        (["demo", "--secure-port=x"], "write a port from 0 to 65535"),
+        (["emulate", "--address=localhost:1"], "write IP:PORT, such as 127.0.0.1:8080 or [::]:8080"),
+        (["emulate", "--dead-letter-after=-1"], "write a whole number from 0 to 4294967295"),
+    ] {
+        let ended = home.run(&command).await;
+        assert!(ended.status.code() == Some(2) && ended.stderr.contains(message), "{command:?}: {}", ended.stderr);
+    }
 }
