@@ -25,6 +25,17 @@ Examples:
   depthgauge config check config.yaml
   depthgauge config schema > schema.json";
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  depthgauge config check config.yaml
+  depthgauge config check config.d -o json";
+const INIT_EXAMPLES: &str = "\
+Examples:
+  depthgauge config init > config.yaml";
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  depthgauge config schema > schema.json";
+
 /// Check config files, print one to begin with, or print the JSON Schema
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -42,6 +53,7 @@ enum Command {
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, but can't
     /// read the queue. For a schedule, the next three changes of its value are printed. For a metric that is read
     /// from pods, a line says that it can't scale from zero.
+    #[command(after_long_help = CHECK_EXAMPLES)]
     Check {
         /// Files, and directories of files (*.yaml), that form one config; - is standard input
         #[arg(required = true, value_name = "FILE")]
@@ -51,13 +63,13 @@ enum Command {
         output: Option<Format>,
     },
     /// Print a config to begin with, which has comments for each type of source
-    ///
-    /// For example: depthgauge config init > config.yaml
+    #[command(after_long_help = INIT_EXAMPLES)]
     Init,
     /// Print the JSON Schema of a config file, for editors
     ///
     /// Editors with the YAML language server take it from a comment at the top of the config:
     /// after `depthgauge config schema > schema.json`, `# yaml-language-server: $schema=schema.json`.
+    #[command(after_long_help = SCHEMA_EXAMPLES)]
     Schema,
 }
 

@@ -114,7 +114,10 @@ mod tests {
     fn each_command_has_examples_that_the_program_accepts() {
         let mut command = Cli::command();
         command.build();
-        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let of = |command: &Command| {
+            command.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect::<Vec<_>>()
+        };
+        for command in of(&command).into_iter().flat_map(|command| [of(&command), vec![command]].concat()) {
             let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
             let lines: Vec<&str> = examples.lines().filter_map(|line| line.strip_prefix("  depthgauge ")).collect();
             assert!(!lines.is_empty(), "{}", command.get_name());
