@@ -236,7 +236,11 @@ mod tests {
             ("type: rabbitmq, name: a", &["5:48: `name` has no effect without `queue`"]),
             (
                 "type: oci-queue, match: a",
-                &["5:5: `queueId` is missing here", "5:50: `match` has no effect without `compartmentId`"],
+                &[
+                    "5:5: `name` is missing here",
+                    "5:5: `queueId` is missing here",
+                    "5:50: `match` has no effect without `compartmentId`",
+                ],
             ),
         ] {
             assert_eq!(entry(keys), expected, "{keys}");

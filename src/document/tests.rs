@@ -64,12 +64,8 @@ fn quotes_are_advised_only_where_they_help() {
             problems.lines().collect::<Vec<_>>().join("\n")
         };
         let wrong = |text: &str| format!("{text:?} is not supported");
-        assert_eq!(
-            said(&|node, problems| drop(node.one_of(&words, |word| word, wrong, problems))),
-            of_words,
-            "{value}"
-        );
-        assert_eq!(said(&|node, problems| drop(node.checked_text(even, problems))), of_check, "{value}");
+        assert_eq!(said(&|node, problems| _ = node.one_of(&words, |word| word, wrong, problems)), of_words, "{value}");
+        assert_eq!(said(&|node, problems| _ = node.checked_text(even, problems)), of_check, "{value}");
     }
 }
 

@@ -143,7 +143,8 @@ async fn colours_are_for_a_terminal_whose_owner_wants_them() {
     let oci = Oci::with_queues(&[]).await;
     let home = home();
     home.write("config.yaml", &oci.config(&json!({}), &[source("gone", &["shop"])]));
-    let (arguments, terminal) = (["check", "--config=config.yaml", "--kubeconfig=kubeconfig"], ("TERM", "xterm"));
+    let arguments = ["check", "--config=config.yaml", "--kubeconfig=kubeconfig", "--log=warn"];
+    let terminal = ("TERM", "xterm");
     let plain = home.start_in(&[terminal], &arguments).ended().await;
     assert!(plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN cannot be read "), "{plain:?}");
     assert!(!(plain.stdout + &plain.stderr).contains('\u{1b}'), "in a pipe");

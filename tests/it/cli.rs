@@ -74,7 +74,7 @@ async fn a_wrong_command_line_ends_with_2_whoever_finds_it() {
     for (command, error) in [
         (
             vec!["version", "--client", "--log=foo=bar=baz"],
-            "error: log filter \"foo=bar=baz\": invalid filter directive\nhint: write a level, or ",
+            "error: log filter \"foo=bar=baz\": invalid filter directive: too many '=' ",
         ),
         (
             vec!["emulate", "--queue=a=ocid1.queue.oc1.fra.a", "--queue=a=ocid1.queue.oc1.fra.b"],
@@ -94,7 +94,7 @@ async fn a_wrong_command_line_ends_with_2_whoever_finds_it() {
         ),
     ] {
         let ended = home.run(&command).await;
-        assert!(ended.status.code() == Some(2) && ended.stderr.starts_with(error), "{command:?}: {}", ended.stderr);
+        assert!(ended.status.code() == Some(2) && ended.stderr.contains(error), "{command:?}: {}", ended.stderr);
     }
 }
 
