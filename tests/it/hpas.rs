@@ -187,7 +187,6 @@ async fn an_hpa_is_found_by_what_it_scales_and_the_exit_code_says_whether_it_is_
     assert_eq!((failing.status.code(), failing.stderr.as_str()), (Some(1), "error: HPA shop/failing is not ready"));
     for (name, error) in [
         ("shop/none", "error: no HPA shop/none\nhint: the HPAs there are web, failing"),
-        ("shpo/web", "error: no HPA shpo/web\nhint: list all HPAs with -A"),
         (
             "dep/web",
             "error: no HPA dep/web\nhint: did you mean deployment/web? dep is not a kind, so it counts as a namespace",

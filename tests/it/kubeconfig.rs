@@ -151,8 +151,11 @@ async fn a_proxy_that_makes_no_connection_is_named_with_its_setting() {
         ("127.0.0.1:1".to_owned(), "tcp connect error: Connection refused"),
     ] {
         let url = format!("http://user:hidden@{proxy}");
-        let text =
-            |setting: &str| format!("error: cannot connect to {FAR} through proxy http://{proxy} ({setting}): {what}");
+        let text = |setting: &str| {
+            format!(
+                "error: cannot connect to {FAR} through proxy http://{proxy} ({setting}): {what}\nhint: check the kubeconfig and the network"
+            )
+        };
         assert_eq!(expect_failure(&by_variable, &[("https_proxy", &url)]).await, text("https_proxy"));
         kubeconfig["clusters"][0]["cluster"]["proxy-url"] = json!(url);
         let by_kubeconfig = home_with(&kubeconfig);
