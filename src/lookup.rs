@@ -184,7 +184,7 @@ impl Catalog {
     /// The same for scale to zero, which requests the metrics of an HPA again and again. Values are
     /// kept as fresh, from the first request on. It does not count as a consumer: the intervals shown
     /// are those of the HPA. A fallback is served only after a source has failed for longer than
-    /// `maxAge`, because a process that has just started knows no last value.
+    /// `maxAge`, because a process that has just started has no last value.
     pub async fn observe(
         &self,
         namespace: &Namespace,
@@ -303,7 +303,7 @@ impl Catalog {
     }
 
     /// How much longer than their `refresh` values are kept now, because more reads are due than the
-    /// service may be sent: the longest of all sources in use, zero while everything fits.
+    /// service allows. It is the longest of all sources in use, and zero while all reads fit.
     pub fn throttled(&self) -> Duration {
         self.entries().throttled()
     }

@@ -1,11 +1,15 @@
 //! Scales to zero and back where the HPA cannot, or is slow, and finds workloads that are stuck at zero.
 //!
 //! Off unless `serve --scale-to-zero`: the one part of the process that changes workloads. All replicas
-//! follow the HPAs, and one acts: the holder of the [`lease`]. Its [`scheduler`] has one queue of HPAs by
-//! the time at which they are due, and for each of them a [`reconciler`], which gets the values of its
-//! metrics from the catalog ([`values`]) and from other servers ([`objects`]), [`decide`]s, changes the
-//! [`scale`] of its workload and writes [`events`]. All that is remembered is on the HPA, as annotations
-//! ([`autoscaler`]), so that the removal of depthgauge can [`hand_back`] workloads at zero.
+//! follow the HPAs, and one acts: the holder of the [`lease`].
+//!
+//! Its [`scheduler`] has one queue of HPAs by the time at which they are due, and a [`reconciler`] for
+//! each of them. A reconciler gets the values of its metrics from the catalog ([`values`]) and from other
+//! servers ([`objects`]). Then it [`decide`]s, changes the [`scale`] of its workload and writes
+//! [`events`].
+//!
+//! All state is on the HPA, as annotations ([`autoscaler`]), so that the removal of depthgauge can
+//! [`hand_back`] workloads at zero.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +62,12 @@ type Object = HorizontalPodAutoscaler;
 /// The name of the Lease by which one replica acts; component scale-to-zero grants it by this name.
 pub const LEASE: &str = "depthgauge-scale-to-zero";
 
-/// How often the check is told how things are: a look into memory.
+/// How often the check gets the current state: a read from memory.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What all this takes, with the Lease in this namespace, as component scale-to-zero grants it, and
-/// [`OBJECT_RIGHTS`] beside it: whoever adds kinds to scale grants those himself.
+/// All rights that scale to zero needs, with the Lease in this namespace, as component
+/// scale-to-zero grants them, and [`OBJECT_RIGHTS`] beside it. Users who scale other kinds grant
+/// those rights themselves.
 pub fn rights(namespace: &str) -> [Grant<'_>; 5] {
     let all = |group, resource, verbs| Grant { group, resource, name: "", namespace: None, verbs };
     [
@@ -74,7 +79,7 @@ pub fn rights(namespace: &str) -> [Grant<'_>; 5] {
     ]
 }
 
-/// Puts workloads to sleep and wakes them.
+/// Scales workloads to and from zero.
 pub struct Zero {
     shared: Arc<Shared>,
     reporter: Reporter,
@@ -95,7 +100,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// What is done to a workload, besides what there is a [`Why`] for.
+/// The action on a workload that no [`Why`] stands for.
 const SCALE_TO_ZERO: &str = "scale_to_zero";
 
 /// What was done so far.
@@ -135,8 +140,8 @@ impl Shared {
 // === impl Zero ===
 
 impl Zero {
-    /// Will act by what the catalog says, while it holds the Lease; `instance` is who its Events
-    /// are by.
+    /// Acts on the values of the catalog while it holds the Lease. `instance` is the reporter of
+    /// its Events.
     pub fn new(
         client: kube::Client,
         catalog: Arc<Catalog>,
@@ -148,7 +153,7 @@ impl Zero {
         Self { shared: Arc::new(Shared::new(client, catalog, lease, instance, clock)), reporter }
     }
 
-    /// What is wrong with which HPA, for whoever shows it.
+    /// What is wrong with which HPA.
     pub fn findings(&self) -> Findings {
         self.shared.findings.clone()
     }
@@ -158,12 +163,12 @@ impl Zero {
         self.shared.queries.clone()
     }
 
-    /// By which it acts; to be released when it does no more.
+    /// The Lease by which it acts. Release it when it does not run any more.
     pub fn lease(&self) -> Arc<Lease> {
         self.shared.lease.clone()
     }
 
-    /// What was done, and what is wrong.
+    /// Registers the metrics of its actions and findings.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.shared.findings.clone()));
         let help = "Workloads scaled to zero or from zero";

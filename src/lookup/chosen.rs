@@ -39,7 +39,7 @@ pub(super) struct Share {
 
 /// An item that is served.
 pub(super) struct Answered {
-    /// Without the one that says which rule made the value.
+    /// Without the label that says which rule made the value.
     pub(super) labels: Labels,
     /// Or the error message of one that is unknown.
     pub(super) value: Result<Quantity, Arc<str>>,

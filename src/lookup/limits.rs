@@ -14,6 +14,6 @@ pub(super) const PARTS_PER_SELECTOR: usize = 256;
 pub(super) const ACTIVATIONS_PER_READING: usize = 16;
 /// Consumers that are listed for one reading: more than a page shows.
 pub(super) const CONSUMERS_PER_READING: usize = 16;
-/// Namespaces that are remembered for one reading, so that its reads take their turns. With more of
-/// them, the last ones: each of them wants the same read.
+/// Namespaces that are kept for one reading, so that its reads take their turns. With more of them,
+/// the last ones: each of them needs the same read.
 pub(super) const OWNERS_PER_READING: usize = 16;

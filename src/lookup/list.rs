@@ -170,7 +170,7 @@ impl SourceList {
         Self::new(read, Pace { refresh, every, timeout, max_age: every + max_age, idle_after }, clock, tasks)
     }
 
-    /// Waits until the list is known, as far as a request needs it.
+    /// Waits until the list has been read, as far as a request needs it.
     pub(super) async fn wait(self: &Arc<Self>, by: Requester, need: Need) {
         if let Some(read) = self.request(by, need, Instant::now(), |()| {}) {
             read.wait().await;
@@ -208,7 +208,7 @@ impl SourceList {
 /// One list, which ends soon after the deadline at the latest.
 pub(super) async fn list_sources(listing: &dyn Listing, refresh: Duration, by: Instant) -> Result<List, SourceError> {
     let listed = listing.list(before(refresh), by);
-    // A listing keeps its deadline itself, and knows the operation; this is for one that does not.
+    // A listing keeps its deadline itself, and names the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, listed).await.unwrap_or_else(|_| {
         Err(SourceError::new(
             Step::List,

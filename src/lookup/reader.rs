@@ -8,7 +8,7 @@ use super::SourceConfig;
 use super::list::Report;
 use super::registry::Registry;
 
-/// Sources that take the place of all others, and where to report that requests see them.
+/// Sources that replace all others, and where to report that requests see them.
 pub(super) type Replacement = (Vec<SourceConfig>, oneshot::Sender<()>);
 
 /// Runs the reads of a catalog. The owner of the catalog runs this concurrently.

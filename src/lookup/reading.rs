@@ -93,7 +93,7 @@ pub(super) enum Condition {
     Failing(Timestamp),
 }
 
-/// What a request wants of a reading.
+/// What a request needs from a reading.
 pub(super) struct AnswerOptions<'q> {
     pub(super) namespace: &'q Namespace,
     /// Only items whose label of this name is the namespace may be served.
@@ -381,7 +381,7 @@ pub(super) async fn read_source(
     by: Instant,
 ) -> Result<Items, SourceError> {
     let read = source.read_since(facet, before(refresh), by);
-    // A source keeps its deadline itself, and knows the operation; this is for one that does not.
+    // A source keeps its deadline itself, and names the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, read).await.unwrap_or_else(|_| {
         Err(SourceError::new(
             Step::Read,

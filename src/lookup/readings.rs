@@ -64,7 +64,7 @@ impl ReadingsMaker {
         Self { context, parts: Arc::new(Mutex::new(Shares::new(PARTS_MAX))), sources: Arc::default() }
     }
 
-    /// The readings of a source of which nothing is known.
+    /// New readings of a source, without a value.
     pub(super) fn make(
         &self,
         kind: &'static Kind,

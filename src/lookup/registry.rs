@@ -202,8 +202,8 @@ impl Registry {
 // === impl ListedSources ===
 
 impl ListedSources {
-    /// This one, whose members also know what is known of the same sources under other names, which
-    /// may be gone.
+    /// This one. Its members inherit readings of the same sources under other names, which may be
+    /// gone.
     fn knowing(self, known: &Known) -> Self {
         for member in self.members.iter() {
             member.readings.inherit(known);

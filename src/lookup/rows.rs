@@ -1,5 +1,5 @@
-//! An answer for people: a partial sum is wrong for an HPA, and a table of all queues is right for a person although
-//! one of them has no value.
+//! An answer for users: a partial sum is wrong for an HPA, but a table of all queues is correct although one of them
+//! has no value.
 
 use std::sync::Arc;
 

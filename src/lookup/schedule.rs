@@ -19,8 +19,8 @@ const JITTER: f64 = 0.2;
 /// No value is kept for longer than this without a request.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How many equal intervals in a row make a rhythm. With fewer, several HPAs with one period and
-/// different phases look regular by chance: of three equal intervals of 5 s and more, nothing is
-/// left of 15 s for a request out of step.
+/// different phases look regular by chance. Three equal intervals of 5 s and more leave nothing of
+/// 15 s for a request out of step.
 const RHYTHM: usize = 3;
 /// Consumers that are distinguished before their second request. With more of them within `idleAfter`
 /// the value is popular, and every further one counts as continuing.
@@ -340,7 +340,7 @@ mod tests {
         };
         let mut activity = Activity::default();
         activity.record(Requester::Continuing, start, &pace());
-        // Somebody activity more often than it is read.
+        // Requests come more often than reads.
         assert_eq!(at(5.0, &activity, read, true), Next::Now);
         activity.served();
         assert_eq!(at(1.0, &activity, read, true), Next::At(start + seconds(5.0)));

@@ -2,9 +2,9 @@
 //!
 //! An owner is a namespace. It is charged for each item that it has used lately, and an item of
 //! several owners is charged to each of them. When there is no room for a new item, the owner with the
-//! most gives up the item that it used least recently, and so on until an item has no owner left: that
-//! one is evicted. So a new item always has room, and no owner loses anything to another one while it
-//! has no more than an equal share.
+//! most gives up the item that it used least recently. This repeats until an item has no owner left:
+//! that one is evicted. So a new item always has room, and no owner loses anything to another one
+//! while it has no more than an equal share.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -274,7 +274,7 @@ mod tests {
         at(&mut shares, 1, 0);
         assert_eq!(at(&mut shares, 3, 8), Some(1));
         assert_eq!(at(&mut shares, 2, 9), Some(2));
-        // Of equal owners the one that wants more.
+        // Of owners with equal shares, the one that requests more.
         assert_eq!(at(&mut shares, 2, 10), Some(6));
         assert_eq!(at(&mut shares, 1, 11), Some(3));
         assert_eq!(keys(&shares), [0, 4, 5, 7, 8, 9, 10, 11]);

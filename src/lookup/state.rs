@@ -80,7 +80,7 @@ pub struct ReadingState {
     pub history: Vec<Option<Quantity>>,
 }
 
-/// How much of a limit is used, and by whom.
+/// How much of a limit is used, and by which namespaces.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LimitState {
     /// What is limited.

@@ -173,7 +173,7 @@ struct Scene {
     _reader: tokio::task::JoinHandle<()>,
 }
 
-/// A source of the config, read by everybody.
+/// A source of the config, which all namespaces read.
 fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
     SourceConfig {
         name: name.to_owned(),

@@ -1,8 +1,9 @@
-//! What is known of an HPA, as far as going to zero and back depends on it: its spec, its own
-//! word on how it is, what its owner wishes, and what we remember on it. Pure.
+//! What scale to zero reads from an HPA: its spec and conditions, the annotations of its owner, and
+//! the annotations that depthgauge writes. Pure.
 //!
-//! The label and the annotations are the whole interface: wishes are written by people, memory by
-//! us. Memory is on the object and nowhere else, so a restart or another leader goes on with it.
+//! The label and the annotations are the whole interface: users write the options, depthgauge
+//! writes the state. The state is on the object and nowhere else, so a restart or another leader
+//! continues with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,21 +23,21 @@ pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
 /// For how long all its metrics must read 0: `60s`. Default: the HPA's own scale-down
 /// stabilization.
 pub const COOLDOWN: &str = "depthgauge.dev/cooldown";
-/// `"true"`: neither put to sleep nor woken.
+/// `"true"`: scaled neither to nor from zero.
 pub const PAUSED: &str = "depthgauge.dev/paused";
-/// `"true"`, where the HPA itself scales from zero: woken at once instead of at its next look.
+/// `"true"`, where the HPA itself scales from zero: scale up at once instead of at its next sync.
 pub const FAST_ACTIVATION: &str = "depthgauge.dev/fast-activation";
-/// `"true"`: woken also when somebody else has set its workload to 0.
+/// `"true"`: scale up also when another client has scaled its workload to 0.
 pub const RECOVER_STUCK: &str = "depthgauge.dev/recover-stuck";
-/// `"external"`: External and Object metrics alone decide about 0, and metrics of pods, such as CPU,
-/// beside them do not keep the workload from it. As with KEDA, whose triggers of these kinds do not
-/// activate a workload.
+/// `"external"`: External and Object metrics alone decide about 0. Metrics of pods beside them, such
+/// as CPU, do not prevent it. In KEDA, too, triggers of these kinds do not activate a workload.
 pub const ZERO_BY: &str = "depthgauge.dev/zero-by";
-/// Written by us: since when the workload is at 0 because we put it there.
+/// Written by depthgauge: since when the workload is at 0 because depthgauge scaled it to zero.
 pub const SCALED_TO_ZERO_SINCE: &str = "depthgauge.dev/scaled-to-zero-since";
-/// Written by us: since when all its metrics read 0, while the workload is awake.
+/// Written by depthgauge: since when all its metrics read 0, while the workload has replicas.
 pub const ZERO_SINCE: &str = "depthgauge.dev/zero-since";
-/// Written by us: what has read 0 since then. A cooldown of other metrics is none of these.
+/// Written by depthgauge: the metrics that have read 0 since then. If the metrics change, the
+/// cooldown starts again.
 pub const ZERO_OF: &str = "depthgauge.dev/zero-of";
 
 /// The controller's default for `behavior.scaleDown.stabilizationWindowSeconds`
@@ -55,7 +56,7 @@ pub struct Autoscaler {
     pub name: String,
     /// Which one of that name.
     pub uid: String,
-    /// Which version of it this is: the precondition of what we write on it.
+    /// The version that was read: the precondition of each write.
     pub resource_version: String,
     /// Whether it carries [`LABEL`].
     pub labelled: bool,
@@ -65,15 +66,17 @@ pub struct Autoscaler {
     pub min: u32,
     /// `maxReplicas`
     pub max: u32,
-    /// Its External metrics that we serve and, if we put it to sleep, its Object metrics beside them.
+    /// Its External metrics that depthgauge serves and, if depthgauge scales it to zero, its Object
+    /// metrics beside them.
     pub metrics: Vec<Metric>,
     /// Its other metrics, in words: `Resource cpu`.
     pub others: Vec<String>,
     /// What `behavior.scaleUp` allows from 0.
     pub limit: Limit,
-    /// How long its metrics must read 0, or why the annotation does not say.
+    /// How long its metrics must read 0, or what is wrong with the annotation.
     pub cooldown: Result<Duration, String>,
-    /// Whether [`ZERO_BY`] leaves the metrics of pods out of account, or why the annotation does not say.
+    /// Whether [`ZERO_BY`] leaves the metrics of pods out of account, or what is wrong with the
+    /// annotation.
     pub external_only: Result<bool, String>,
     /// [`PAUSED`]
     pub paused: bool,
@@ -81,24 +84,24 @@ pub struct Autoscaler {
     pub fast_wake: bool,
     /// [`RECOVER_STUCK`]
     pub rescue: bool,
-    /// What we remember.
+    /// The state that depthgauge keeps on it.
     pub memory: Memory,
-    /// What the controller says of it.
+    /// Its conditions, as the HPA controller writes them.
     pub state: State,
 }
 
-/// What we remember on an HPA.
+/// The state that depthgauge keeps on an HPA.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
     /// [`SCALED_TO_ZERO_SINCE`]
     pub asleep_since: Option<Timestamp>,
-    /// [`ZERO_SINCE`]; after every time if it is about other metrics than the HPA has now, so
-    /// that nobody believes it and it is written anew.
+    /// [`ZERO_SINCE`]. If the HPA has other metrics now, it is later than every time: it is not
+    /// trusted, and is written again.
     pub zero_since: Option<Timestamp>,
 }
 
 impl Memory {
-    /// Whether this is what is remembered `now`, and not something newer.
+    /// Whether this is what the HPA holds `now`, and not something newer.
     pub(super) fn is_still_in(self, now: Self) -> bool {
         match self.asleep_since {
             Some(_) => now.asleep_since == self.asleep_since,
@@ -107,11 +110,11 @@ impl Memory {
     }
 }
 
-/// The controller's word.
+/// The conditions of an HPA.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct State {
-    /// `ScalingActive=False` for `ScalingDisabled`: the workload is at 0, and the HPA will not
-    /// look at a metric until somebody scales it up.
+    /// `ScalingActive=False` for `ScalingDisabled`: the workload is at 0, and the HPA reads no
+    /// metric until a client scales it up.
     pub rests: bool,
     /// `ScaledToZero=True`: it scaled to 0 itself, and will scale up itself.
     pub scaled_to_zero: bool,
@@ -124,15 +127,15 @@ pub struct State {
 // === impl Autoscaler ===
 
 impl Autoscaler {
-    /// Of the object, where these are the metrics of ours; `None` if it is none of our business: no
-    /// label, no metric of ours, and nothing that we remember on it.
+    /// Reads the object. `known` are the metrics of depthgauge. `None` if the HPA has no label, no
+    /// metric of depthgauge and no state of depthgauge.
     pub fn of(object: &HorizontalPodAutoscaler, known: &MetricSet) -> Option<Self> {
         let (meta, hpa) = (&object.metadata, Hpa::new(object));
         let target = hpa.target()?;
         let labelled = is_labelled(hpa);
         let sizes = hpa.sizes();
         let (min, max) = (u32::try_from(sizes.min).unwrap_or_default(), u32::try_from(sizes.max).unwrap_or_default());
-        // Where the HPA goes to zero itself, it looks at them itself.
+        // Where the HPA goes to zero itself, it reads them itself.
         let objects_count = labelled && min > 0;
         let (metrics, others) = metrics::of(&hpa.metrics(), objects_count, known);
         let same = hpa.annotation(ZERO_OF).is_none_or(|of| of == titles(&metrics));
@@ -187,25 +190,25 @@ impl Autoscaler {
         .into()
     }
 
-    /// What wakes its workload by hand.
+    /// The command that scales its workload up from zero.
     pub fn wake_command(&self) -> String {
         self.workload.wake_command(self.namespace.as_str(), self.min)
     }
 
-    /// Whether we may have to scale its workload, or have done so.
+    /// Whether depthgauge may have to scale its workload, or has done so.
     pub fn is_ours(&self) -> bool {
         self.labelled || self.memory != Memory::default()
     }
 
-    /// Whether the HPA scales to zero and back itself. kube-apiserver takes a `minReplicas` of 0
-    /// only where feature gate HPAScaleToZero is on (the default from 1.37), so the HPA says it
-    /// itself: no version has to be asked for, which would be wrong where the gate was set. An
-    /// HPA with 1 does not go to zero on any cluster.
+    /// Whether the HPA scales to zero and back itself. kube-apiserver accepts a `minReplicas` of 0
+    /// only where feature gate HPAScaleToZero is on (the default from 1.37), so the field is
+    /// enough. A version would be wrong where the feature gate was set. An HPA with 1 does not go
+    /// to zero on any cluster.
     pub fn is_native(&self) -> bool {
         self.min == 0
     }
 
-    /// Whether we put it to sleep and wake it.
+    /// Whether depthgauge scales it to and from zero.
     pub fn is_kept(&self) -> bool {
         self.labelled && !self.is_native()
     }
@@ -257,7 +260,7 @@ fn titles(metrics: &[Metric]) -> String {
     metrics.iter().map(Metric::title).collect::<Vec<_>>().join(", ")
 }
 
-/// What is no time is no memory.
+/// A text that is not a time counts as none.
 fn moment(text: Option<&str>) -> Option<Timestamp> {
     text?.parse().ok()
 }

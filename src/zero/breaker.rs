@@ -25,7 +25,7 @@ const SPACING: Duration = Duration::from_millis(200);
 /// The longest time between two calls of a namespace.
 const PROBE_MAX: Duration = Duration::from_secs(60);
 
-/// What is known of kube-apiserver.
+/// The failures of calls to kube-apiserver.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// Failures since the last success.

@@ -1,4 +1,5 @@
-//! Calls to kube-apiserver: how many at once and for whom, their deadline, and why one failed.
+//! Calls to kube-apiserver: how many run at once, and for which namespace; their deadline, and why
+//! one failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::metric::Namespace;
 use crate::rbac::{Grant, LATE};
 use crate::upstream::{Place, Places};
 
-/// The deadline of a call: kube-apiserver answers in milliseconds or is in trouble. What a holder of
-/// the Lease has begun is over before another one may act.
+/// The deadline of a call: kube-apiserver answers within milliseconds unless it fails. What a holder
+/// of the Lease has begun is over before another one may act.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Calls in flight on behalf of HPAs: 1,000 scales that are read every 15 s are 67 calls a second, of a
@@ -45,7 +46,7 @@ pub(super) enum ScaleError {
     /// The object has changed since it was read, or this replica may not act any more.
     #[error("another client has changed it at the same moment")]
     Conflict,
-    /// kube-apiserver does not answer, or fails: no fault of the HPA.
+    /// kube-apiserver does not answer, or fails: the HPA is not the cause.
     #[error("{0}")]
     Trouble(String),
 }
@@ -163,8 +164,8 @@ pub(super) fn refused(
     }
 }
 
-/// Whether the request is not at fault and may succeed the next time: an expired token, a busy or a
-/// failing server.
+/// Whether the request itself is correct and may succeed the next time: an expired token, a
+/// saturated or a failing server.
 pub(super) fn is_passing(refused: &Status) -> bool {
     matches!(refused.code, 401 | 408 | 429 | 500..)
 }
@@ -174,7 +175,7 @@ pub(super) fn is_passing(refused: &Status) -> bool {
 fn is_of_apiserver(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 401 | 408 | 429 | 502..=504),
-        // An answer that is not understood.
+        // A response that cannot be decoded.
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => false,
         _ => true,
     }

@@ -8,8 +8,8 @@
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// How old values may be that begin a cooldown, by the time of day: they are found at the next reconcile.
-/// So much can a step add.
+/// The maximum age of values that begin a cooldown, by the time of day: they are found at the next
+/// reconcile. A step of the clock can add this much.
 const AGE_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// The times on an HPA have milliseconds.
 const WRITTEN: SignedDuration = SignedDuration::from_millis(1);

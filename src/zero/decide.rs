@@ -1,8 +1,9 @@
-//! What to do about an HPA, from what is known of it. Pure.
+//! What to do about an HPA, from its state and the values of its metrics. Pure.
 //!
-//! Unknown is neither zero nor not zero: it puts nobody to sleep and wakes nobody. A fallback may
-//! wake. What happened before is in [`Facts::memory`], which is on the HPA, so whoever decides
-//! next decides the same. Only what we put to sleep is woken, unless its owner wants more.
+//! Unknown is neither zero nor above zero: no workload is scaled to or from zero because of it. A
+//! fallback may scale up from zero. The history is in [`Facts::memory`], which is on the HPA, so
+//! another replica decides the same. Only a workload that depthgauge scaled to zero is scaled up,
+//! unless its owner chose more.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,30 +13,30 @@ use super::metrics::{Metric, Told};
 use super::size;
 use crate::metric::quantity::Quantity;
 
-/// For how long the HPA itself may fail to read its metrics before it is not going to act.
+/// For how long the HPA itself may fail to read its metrics until it counts as stuck.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is known.
+/// The input of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'f> {
     /// The HPA.
     pub hpa: &'f Autoscaler,
     /// What was remembered on it last.
     pub memory: Memory,
-    /// How many replicas its workload shall have.
+    /// How many replicas its workload is to have.
     pub replicas: u32,
     /// What its metrics read, in their order.
     pub told: &'f [Told],
-    /// Since when somebody looks without a break: what was remembered before may have missed
-    /// something. `None` if nobody knows of a break.
+    /// Since when a replica has reconciled without a break: state from before may have missed
+    /// something. `None` if no break is on record.
     pub unbroken: Option<Timestamp>,
-    /// For how long what is remembered as [`Memory::zero_since`] has lasted, by a clock that nobody sets.
+    /// For how long [`Memory::zero_since`] has lasted, by a clock that cannot be set.
     pub lasted: SignedDuration,
     /// The time of day.
     pub now: Timestamp,
 }
 
-/// What to do, and what to say.
+/// What to do, and what to report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision {
     /// What to do.
@@ -58,7 +59,7 @@ pub enum Action {
         /// All its metrics have read 0 since then.
         since: Timestamp,
     },
-    /// Scale to so many, then forget what is on the HPA.
+    /// Scale to this number, then remove the annotations from the HPA.
     Wake {
         /// How many: what the HPA would ask for.
         replicas: u32,
@@ -67,16 +68,16 @@ pub enum Action {
     },
 }
 
-/// Why somebody is woken.
+/// Why a workload is scaled up from zero.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
-    /// We put it to sleep, and there is something to do.
+    /// depthgauge scaled it to zero, and a metric is above zero.
     Work,
-    /// The HPA would wake it by itself, later.
+    /// The HPA would scale it up itself, later.
     Fast,
-    /// Somebody else put it to sleep, and its HPA would leave it there.
+    /// Another client scaled it to zero, and its HPA would leave it there.
     Rescue,
-    /// We put it to sleep, and are no longer to look after it.
+    /// depthgauge scaled it to zero, and no longer manages it.
     HandBack,
 }
 
@@ -109,8 +110,8 @@ impl Decision {
 pub fn decide(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, memory, replicas, .. } = facts;
     if hpa.paused {
-        // Not even a cooldown goes on. Who is awake was woken by somebody else, and if he is at 0
-        // again it is not by us.
+        // Not even a cooldown goes on. If the workload has replicas, another client scaled it up,
+        // and if it is at 0 again, depthgauge did not do that.
         let asleep_since = memory.asleep_since.filter(|_| *replicas == 0);
         return Decision::of(facts.remember(Memory { asleep_since, zero_since: None }), None);
     }
@@ -142,14 +143,14 @@ fn awake(facts: &Facts<'_>) -> Decision {
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(told)) else {
         return Decision::of(facts.remember(Memory::default()), finding);
     };
-    // Covered by readings to its end: a source that has not been read since puts nobody to sleep.
+    // Covered by readings to its end: without a read since then, a workload is not scaled to zero.
     let (since, covered) = match facts.zero_since() {
         Some(since) => (since, lasted.saturating_sub(now.duration_since(first).max(SignedDuration::ZERO))),
         None => (last, first.duration_since(last)),
     };
     let cooldown = SignedDuration::try_from(*cooldown).unwrap_or(SignedDuration::MAX);
     let action = if covered >= cooldown {
-        // Kept until it sleeps: if the scale is not written, the cooldown is over all the same.
+        // Kept until it is at zero: if writing the scale fails, the cooldown is over all the same.
         Action::Sleep { memory: Memory { asleep_since: Some(*now), zero_since: Some(since) }, since }
     } else {
         facts.remember(Memory { asleep_since: None, zero_since: Some(since) })
@@ -161,7 +162,7 @@ fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, .. } = facts;
     let obstacle = if hpa.is_kept() { Finding::obstacle(hpa) } else { None };
     if !hpa.is_kept() || obstacle.is_some() {
-        // Nobody else knows that it sleeps, and its HPA would leave it there.
+        // No other client would scale it up, and its HPA would leave it there.
         return Decision::of(facts.wake(facts.wanted().max(1), Why::HandBack), obstacle);
     }
     let annotation = hpa.cooldown.as_ref().err().map(|why| Finding::annotation(why));
@@ -191,7 +192,7 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
             };
             Decision::of(rest, Some(finding))
         }
-        // The HPA wakes it, or has not looked since it was set to 0.
+        // The HPA scales it up, or has not synced since it was set to 0.
         _ => Decision::of(rest, None),
     }
 }
@@ -199,13 +200,13 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
 // === impl Facts ===
 
 impl Facts<'_> {
-    /// What the HPA would ask for, by those metrics of which something is said.
+    /// The replicas that the HPA would compute from the metrics that have a value.
     fn wanted(&self) -> u32 {
         size::wanted(&self.hpa.metrics, self.told, self.hpa.max)
     }
 
-    /// First of all the end of a cooldown is written: if we died between waking and forgetting it,
-    /// the workload would sleep at once again.
+    /// The end of a cooldown is written first. If the process died between scaling up and removing
+    /// the annotation, the workload would be scaled to zero again at once.
     fn wake(&self, wanted: u32, why: Why) -> Action {
         if self.memory.zero_since.is_some() {
             return self.end_of_cooldown();
@@ -224,7 +225,7 @@ impl Facts<'_> {
         if memory == self.memory { Action::Nothing } else { Action::Remember(memory) }
     }
 
-    /// As remembered, if it can be believed.
+    /// The annotation's value, if it can be trusted.
     fn zero_since(&self) -> Option<Timestamp> {
         let since = self.memory.zero_since?;
         let missed = self.unbroken.is_some_and(|unbroken| since < unbroken);
@@ -235,18 +236,18 @@ impl Facts<'_> {
         let (metric, told, why) = self.unknown().next()?;
         let slept = self.memory.asleep_since.is_some() || self.hpa.state.scaled_to_zero;
         Some(match told {
-            // It read 0 before, or nobody would have scaled it to 0.
+            // It read 0 before. Otherwise the workload would not have been scaled to 0.
             Told::Absent(_) if slept => Finding::own_pods(self.hpa, &metric.title(), why),
             _ => Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()),
         })
     }
 
-    /// Of what we serve it is known elsewhere that it cannot be read.
+    /// Object metrics only: an outage of a metric that depthgauge serves is reported elsewhere.
     fn awake_blind(&self) -> Option<Finding> {
         self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::awake_blind(why))
     }
 
-    /// Those of which nobody knows anything, and why.
+    /// The metrics without a value, and why.
     fn unknown(&self) -> impl Iterator<Item = (&Metric, &Told, &str)> {
         self.hpa.metrics.iter().zip(self.told).filter_map(|(metric, told)| match told {
             Told::Unknown(why) | Told::Absent(why) => Some((metric, told, why.as_ref())),

@@ -17,7 +17,7 @@ use crate::metric::{Clock, Namespace};
 const NOTE_MAX: usize = 1024;
 /// At the end of a longer one.
 const CUT: &str = "… (in full in depthgauge's log)";
-/// Who reports.
+/// The reporting controller.
 const CONTROLLER: &str = "depthgauge";
 
 /// Writes Events.
@@ -122,7 +122,7 @@ impl Events {
         self.write(&hpa.namespace, regarding, reason, note).await;
     }
 
-    /// On the workload of an HPA that is gone.
+    /// Writes an Event on the workload of an HPA that was deleted.
     pub(super) async fn on_workload(&self, hpa: &Autoscaler, uid: &str, reason: EventReason, note: &str) {
         let regarding = ObjectReference {
             api_version: Some(hpa.workload.api_version.clone()),
@@ -135,7 +135,7 @@ impl Events {
         self.write(&hpa.namespace, regarding, reason, note).await;
     }
 
-    /// An Event that cannot be written is lost; what it says is in the log.
+    /// An Event that cannot be written is lost; its note is in the log.
     async fn write(&self, namespace: &Namespace, regarding: ObjectReference, kind: EventReason, note: &str) {
         let (reason, severity) = (kind.as_str(), kind.severity());
         let name = regarding.name.clone().unwrap_or_default();
@@ -172,7 +172,8 @@ impl Events {
     }
 }
 
-/// What does not fit is not cut in the middle of a command without a word.
+/// Shortens a note that is too long, and marks the end: a command that is cut must not look
+/// complete.
 pub(super) fn fitting(note: &str) -> String {
     if note.len() <= NOTE_MAX {
         return note.to_owned();

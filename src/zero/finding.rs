@@ -1,8 +1,7 @@
-//! What is wrong with an HPA, for those who can put it right: each with the command or the
-//! change that helps. Pure.
+//! What is wrong with an HPA, each with the command or the change that helps. Pure.
 //!
-//! The same text for as long as the trouble lasts: it becomes an Event on the HPA, a gauge, a
-//! line in `/readyz?verbose`, and plain data for whoever shows it.
+//! The text stays the same while the problem lasts. It becomes an Event on the HPA, a gauge, a line
+//! in `/readyz?verbose`, and data for the status page.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::metrics::Metric;
 pub struct Finding {
     /// What it is.
     pub problem: Problem,
-    /// What is wrong and what helps, for people.
+    /// What is wrong and what helps, for users.
     pub text: Arc<str>,
 }
 
@@ -23,20 +22,20 @@ pub struct Finding {
 pub enum Problem {
     /// 0 replicas, messages are waiting, and the HPA is not going to act.
     StuckAtZero,
-    /// 0 replicas, and nobody knows whether messages are waiting.
+    /// 0 replicas, and a metric is unavailable, so messages may be waiting.
     MetricUnavailableAtZero,
-    /// Labelled, and none of its metrics is ours.
+    /// Labelled, and depthgauge serves none of its metrics.
     NoMetric,
     /// Labelled, and the HPA controller refuses the selector of a metric.
     InvalidSelector,
-    /// Labelled, and another metric beside ours never lets it be 0.
+    /// Labelled, and another metric never allows 0 replicas.
     OtherMetrics,
-    /// Labelled, and nobody knows an Object metric beside ours.
+    /// Labelled, and an Object metric is unavailable.
     MetricUnavailable,
     /// Labelled, and an annotation is not what it should be.
     Annotation,
-    /// Its workload cannot be read or scaled: it is not there, it has no scale subresource, we have
-    /// no right to, or kube-apiserver or a webhook keeps us from it for a minute.
+    /// Its workload cannot be read or scaled. It does not exist, has no scale subresource, or a
+    /// right is missing, or kube-apiserver or a webhook has refused for a minute.
     Scale,
 }
 
@@ -70,7 +69,7 @@ impl Problem {
     }
 
     /// What it means and what helps, for the reference in the documentation. `text` of a [`Finding`] has
-    /// what is known of one HPA.
+    /// the details of one HPA.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::StuckAtZero => {
@@ -152,7 +151,7 @@ impl Finding {
         )
     }
 
-    /// It is awake, and as long as nobody knows an Object metric it stays so.
+    /// It has replicas, and keeps them while an Object metric is unavailable.
     pub(super) fn awake_blind(why: &str) -> Self {
         Self::new(Problem::MetricUnavailable, format!("is not scaled to zero while a metric is unavailable: {why}"))
     }
@@ -233,7 +232,7 @@ impl Finding {
         Self::new(Problem::Annotation, format!("is not scaled to zero: {why}"))
     }
 
-    /// `None` for one that nobody wants to be scaled by us.
+    /// `None` for an HPA that depthgauge is not to scale.
     pub(super) fn scale(hpa: &Autoscaler, why: &str) -> Option<Self> {
         hpa.is_ours().then(|| Self::new(Problem::Scale, format!("depthgauge cannot scale its workload: {why}")))
     }

@@ -16,10 +16,10 @@ use super::autoscaler::Autoscaler;
 use super::finding::{Finding, Problem};
 use crate::metric::Namespace;
 
-/// How long something must be wrong before it is told: a look at an HPA that has changed a moment
-/// ago, and the first read of a source, are no news.
+/// How long a problem must last before it is reported. The reconcile of an HPA that has just
+/// changed, and the first read of a source, are not problems yet.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// When it is told again: kube-apiserver forgets Events after an hour.
+/// When it is reported again: kube-apiserver removes Events after an hour.
 const AGAIN: Duration = Duration::from_secs(30 * 60);
 /// HPAs that have a gauge of their own; all are counted.
 const NAMED_MAX: usize = 100;
@@ -35,7 +35,7 @@ struct Standing {
     told: Option<Instant>,
 }
 
-/// What is wrong with an HPA, for those who want to look.
+/// What is wrong with an HPA, for the status page and the checks.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Where the HPA is.
@@ -63,7 +63,7 @@ impl Findings {
             .collect()
     }
 
-    /// What is wrong with this HPA now; returns whether it is time to tell.
+    /// Records what is wrong with this HPA now; returns whether it is time to report it.
     pub(super) fn note(&self, hpa: &Autoscaler, finding: Option<&Finding>) -> bool {
         let (key, now) = ((hpa.namespace.clone(), hpa.name.clone()), Instant::now());
         let mut standing = self.0.lock();

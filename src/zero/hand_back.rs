@@ -1,5 +1,5 @@
-//! The end of all this, when depthgauge goes: what sleeps by us is woken, for below 1.37 nobody
-//! else would.
+//! Restores workloads when depthgauge is removed: it scales up what depthgauge scaled to zero,
+//! because below Kubernetes 1.37 no other controller would.
 
 use std::time::Duration;
 
@@ -18,41 +18,43 @@ use crate::rbac::LATE;
 const PAGE: u32 = 500;
 /// Of one such page, over a person's line.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Workloads that are woken at once.
+/// Workloads that are scaled up at the same time.
 const AT_ONCE: usize = 8;
-/// Somebody else may scale a workload at the same moment: then it is read again, so often.
+/// Another client may scale a workload at the same moment: then it is read again, at most this
+/// often.
 const TRIES: usize = 3;
 
-/// What became of a workload that was asleep.
+/// The result for a workload that was at zero.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HandedBack {
     /// It has so many replicas now.
     Woken(u32),
-    /// Somebody had woken it already.
+    /// Another client has scaled it up already.
     Awake,
     /// It is to be left as it is.
     Paused,
     /// There is no such workload any more.
     Gone,
-    /// Its HPA has it at 0, and wakes it only while somebody answers for its metrics. What wakes it.
+    /// Its HPA scaled it to zero, and scales it up only while its metrics are served. The command
+    /// that scales it up.
     Native(String),
-    /// It still sleeps. Why.
+    /// It is still at zero. Why.
     Asleep(String),
 }
 
-/// Why nothing is known of what sleeps.
+/// Why the workloads at zero cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandBackError {
-    /// Whoever asks may not see HPAs.
+    /// The user may not list HPAs.
     #[error("{0}")]
     Forbidden(String),
-    /// kube-apiserver does not answer, or not well.
+    /// kube-apiserver does not answer, or fails.
     #[error("cannot list the HPAs: {0}")]
     Trouble(String),
 }
 
-/// Has no replica that runs now scale any more, by the Lease in `namespace`, and waits until what
-/// one has begun is over; whether there is such a Lease, or why it cannot be written.
+/// Stops all running replicas from scaling, by the Lease in `namespace`, and waits until what one
+/// has begun is over. Returns whether there is such a Lease, or why it cannot be written.
 pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Result<bool, String> {
     let lease = Lease::new(client.clone(), namespace.to_owned(), LEASE.to_owned(), "unregister", clock);
     match in_time(lease.retire()).await {
@@ -66,8 +68,9 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
     }
 }
 
-/// Wakes all that sleeps by us, and forgets it; what sleeps by its HPA is told of. For each HPA (`shop/dummy`) what became of its
-/// workload (`deployment/web`), in the order of their names. `metrics` are those of depthgauge. With `dry_run` nothing is written.
+/// Scales up all that depthgauge scaled to zero, and removes its annotations; what an HPA scaled to zero is only
+/// reported. Returns for each HPA (`shop/dummy`) its workload (`deployment/web`) and the result, in the order of their
+/// names. `metrics` are those of depthgauge. With `dry_run` nothing is written.
 ///
 /// # Errors
 ///
@@ -88,7 +91,8 @@ pub async fn hand_back(
     Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
 }
 
-/// All that sleep by us, and those at 0 whose HPAs wake them by metrics of ours.
+/// The HPAs whose workloads depthgauge scaled to zero, and those at 0 whose HPAs scale them up by
+/// metrics of depthgauge.
 async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, HandBackError> {
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
@@ -145,7 +149,7 @@ async fn one(
     let forget = Patch::Merge(json!({"metadata": {"annotations": hpa.annotations(Memory::default())}}));
     let api: Api<Object> = Api::namespaced(client.clone(), hpa.namespace.as_str());
     let forgotten = in_time(api.patch_metadata(&hpa.name, &PatchParams::default(), &forget)).await;
-    // A mark on one that is awake does no harm.
+    // The annotation does no harm on one that has replicas.
     if !matches!(forgotten, Ok(Ok(_))) {
         tracing::debug!(hpa = hpa.title(), "cannot remove the annotation");
     }
@@ -164,7 +168,7 @@ mod tests {
 
     const HPAS: &str = "/apis/autoscaling/v2/horizontalpodautoscalers";
 
-    /// One that sleeps by us.
+    /// One that depthgauge scaled to zero.
     fn sleeper(name: &str, kind: &str) -> Value {
         json!({"metadata": {"namespace": "shop", "name": name, "annotations": {SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"}},
             "spec": {"scaleTargetRef": {"apiVersion": "example.com/v1", "kind": kind, "name": name}, "maxReplicas": 3}})
@@ -174,7 +178,8 @@ mod tests {
         json!({"kind": "HorizontalPodAutoscalerList", "apiVersion": "autoscaling/v2", "metadata": {"continue": next}, "items": items})
     }
 
-    /// Two pages of HPAs: a worker at 0, one that is gone, and one of a kind that is gone.
+    /// Two pages of HPAs: a worker at 0, one that does not exist, and one of a kind that does not
+    /// exist.
     fn cluster(method: &Method, path: &str, body: &Value) -> (u16, Value) {
         let worker = |name: &str| json!({"name": name, "kind": "Worker", "namespaced": true, "singularName": "", "verbs": ["get"]});
         let scale = |replicas: &Value| {

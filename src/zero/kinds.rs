@@ -11,7 +11,7 @@ use super::calls::{Calls, ScaleError, answered};
 use super::workload::{Workload, is_kind};
 use crate::metric::Namespace;
 
-/// The kinds that were asked for.
+/// The kinds that were discovered.
 pub(super) struct Kinds {
     client: kube::Client,
     calls: Calls,
@@ -48,7 +48,7 @@ impl Kinds {
         }
     }
 
-    /// Asked for again the next time: it may get what it lacks.
+    /// Removes it, so that it is discovered again: it may get what it lacks.
     pub(super) fn forget(&self, object: &Workload) {
         self.known.lock().remove(&(object.api_version.clone(), object.kind.clone()));
     }

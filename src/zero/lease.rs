@@ -1,13 +1,13 @@
 //! One of several replicas acts: the holder of a Lease.
 //!
-//! As in client-go, nobody's clock is compared with another's: a replica takes the Lease when it
-//! has seen it unchanged for as long as a holder may be silent, and a holder stops acting some time
-//! before. Every change has the version that was read as its precondition. Server-side apply,
-//! because a Role can name the object that may be made only for apply.
+//! As in client-go, clocks of different replicas are never compared. A replica takes the Lease when
+//! it has seen it unchanged for as long as a holder may be silent. A holder stops acting some time
+//! before. Every change has the version that was read as its precondition. It uses server-side
+//! apply, because only for apply a Role can name the object that may be created.
 //!
-//! The Lease also remembers since when somebody has held it without a break. What was remembered
-//! on an HPA before a break may have missed a message. And it says when nobody shall hold it any more:
-//! whoever runs at that moment obeys, until the next start.
+//! The Lease also records since when it was held without a break. State that was written on an HPA
+//! before a break may have missed a message. A retired Lease may not be held any more: replicas that
+//! run at that moment obey until they restart.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -34,33 +34,34 @@ const FIELD_MANAGER: &str = "depthgauge";
 /// A holder that is silent for so long has lost it. With the look after it, a killed holder is
 /// replaced within 13 s.
 const DURATION: Duration = Duration::from_secs(10);
-/// A holder that could not renew for so long does nothing more: what it has begun until then
-/// is over before somebody else acts.
+/// A holder that could not renew for this long stops acting: what it has begun until then is over
+/// before another replica acts.
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 /// From a look to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// So long a silence is no break, but for a cooldown that is shorter: a killed holder has been
-/// replaced, or a restart is over.
+/// A silence up to this long is no break, except for a cooldown that is shorter: a killed holder
+/// has been replaced, or a restart is over.
 const BREAK: SignedDuration = SignedDuration::from_secs(30);
-/// How long after it was retired its holder has ended what it did: nobody can have renewed since, and
-/// what was begun by the last renewal's deadline is one call.
+/// How long after the retirement its holder has ended what it did. No replica can have renewed since,
+/// and what began before the deadline of the last renewal is one call.
 const OBEYED: Duration = RENEW_DEADLINE.saturating_add(CALL_TIMEOUT);
-/// What one that obeys says of itself.
+/// What a replica that obeys a retirement reports.
 const RETIREMENT: &str = "retired by `depthgauge unregister`, and scales nothing any more: restart it to scale again";
 const VERBS: &[&str] = &["get", "create", "patch"];
 
-/// A Lease, and whether we hold it.
+/// A Lease, and whether this process holds it.
 pub struct Lease {
     api: Api<Object>,
     namespace: String,
     name: String,
-    /// Who we are among its holders: nobody else, not even ourselves after a restart.
+    /// This process among its holders: unique, even after a restart.
     identity: String,
     clock: Clock,
     held: Mutex<Option<Held>>,
-    /// Who held it when we last looked.
+    /// The holder at the last read.
     holder: Mutex<Option<String>>,
-    /// The retirement that was there before us, if any, as we first saw it: we obey others only.
+    /// The retirement from before the start of this process, if any, at the first read: only later
+    /// ones are obeyed.
     former: OnceLock<Option<String>>,
 }
 
@@ -68,19 +69,19 @@ pub struct Lease {
 struct Held {
     until: Instant,
     unbroken: Timestamp,
-    /// Since when it is we.
+    /// Since when this process holds it.
     since: Timestamp,
-    /// For how long nobody held it before that.
+    /// For how long it had no holder before that.
     silence: SignedDuration,
 }
 
-/// What the Lease itself remembers.
+/// An annotation of the Lease.
 struct Annotation {
     name: &'static str,
     value: String,
 }
 
-/// What somebody else's Lease looked like, and since when.
+/// The version of another replica's Lease, and since when it has it.
 struct Seen {
     version: Option<String>,
     at: Instant,
@@ -89,7 +90,7 @@ struct Seen {
 // === impl Lease ===
 
 impl Lease {
-    /// Will hold `namespace/name`, in the name of `host` and a number drawn by lot.
+    /// Will hold `namespace/name`, with `host` and a random number as its identity.
     pub fn new(client: kube::Client, namespace: String, name: String, host: &str, clock: Clock) -> Self {
         let identity = format!("{host}_{:08x}", fastrand::u32(..));
         let api = Api::namespaced(client, &namespace);
@@ -105,29 +106,29 @@ impl Lease {
         }
     }
 
-    /// Whether we may act.
+    /// Whether this process may act.
     pub fn is_held(&self) -> bool {
         self.held.lock().is_some_and(|held| Instant::now() < held.until)
     }
 
-    /// Who we are among its holders.
+    /// This process among its holders.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Who held it at the last look, a host's name and a number; `None` if nobody did.
+    /// The holder at the last read, a host's name and a number; `None` if there was none.
     pub fn holder(&self) -> Option<String> {
         self.holder.lock().clone()
     }
 
-    /// Since when somebody has held it without a break, for somebody who waits for as long as
-    /// `cooldown`: a silence that is longer is one, too.
+    /// Since when the Lease has been held without a break. A silence that is longer than `cooldown`
+    /// is a break, too.
     pub fn unbroken(&self, cooldown: Duration) -> Option<Timestamp> {
         let cooldown = SignedDuration::try_from(cooldown).unwrap_or(SignedDuration::MAX);
         self.held.lock().map(|held| if held.silence > cooldown { held.since } else { held.unbroken })
     }
 
-    /// Takes it, or keeps it, for as long as the process runs; tells what hinders.
+    /// Takes it, or renews it, for as long as the process runs; reports what prevents that.
     pub async fn keep(&self, mut report: impl FnMut(Option<String>)) {
         let mut seen = None;
         loop {
@@ -135,7 +136,7 @@ impl Lease {
             let wanted = looked.as_ref().ok().and_then(|looked| retry_after(looked.as_ref().err()?));
             report(match looked {
                 Ok(Ok(hindered)) => hindered.map(str::to_owned),
-                // Somebody was faster.
+                // Another replica was faster.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => None,
                 Ok(Err(error)) => Some(format!("cannot hold Lease {}: {}", self.title(), self.grant().trouble(&error))),
                 Err(_) => Some(format!("cannot hold Lease {}: {LATE}", self.title())),
@@ -144,8 +145,8 @@ impl Lease {
         }
     }
 
-    /// Has nobody hold it any more, of those who run now; how long until what its holder has begun
-    /// is over. `None` if there is no such Lease.
+    /// Ends the Lease for all replicas that run now. Returns how long it takes until what its
+    /// holder has begun is over. `None` if there is no such Lease.
     ///
     /// # Errors
     ///
@@ -170,7 +171,8 @@ impl Lease {
         }
     }
 
-    /// Gives it up, so that the next one need not wait. Errors cost that wait and nothing else.
+    /// Releases it, so that the next holder does not have to wait. An error costs that wait and
+    /// nothing else.
     pub async fn release(&self) {
         if self.held.lock().take().is_none() {
             return;
@@ -188,7 +190,7 @@ impl Lease {
         }
     }
 
-    /// One look; what hinders, but for errors.
+    /// Reads the Lease once, and takes or renews it. Returns what prevents that, except for errors.
     async fn step(&self, seen: &mut Option<Seen>) -> kube::Result<Option<&'static str>> {
         let (began, now) = (Instant::now(), (self.clock)());
         let found = self.api.get_opt(&self.name).await?;
@@ -255,7 +257,8 @@ impl Lease {
         if let Some(renewed) = renewed {
             spec["renewTime"] = json!(format!("{renewed:.6}"));
         }
-        // Whichever is not said goes: what is retired has no memory, and what is held is not retired.
+        // An annotation that is left out is removed: a retired Lease has no history, and a held one
+        // is not retired.
         if let Some(Annotation { name, value }) = annotation {
             metadata["annotations"] = json!({name: value});
         }

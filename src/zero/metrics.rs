@@ -17,27 +17,27 @@ use crate::selector::label_selector::MetricSelector;
 /// A metric that may read 0, and how much of it one pod takes.
 #[derive(Clone, Debug)]
 pub struct Metric {
-    /// What is asked.
+    /// What is read.
     pub question: Question,
-    /// `None` if it says none, and then it asks for nothing.
+    /// `None` if the spec has none. Such a metric needs no replicas.
     pub target: Option<Target>,
     /// Whether it is read from pods, see [`MetricSet::of_pods`].
     pub is_of_pods: bool,
 }
 
-/// What an HPA asks by a metric.
+/// What an HPA reads for a metric.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// An External metric of ours.
+    /// An External metric of depthgauge.
     Ours {
         /// Which one.
         name: MetricName,
         /// As the controller requests it.
         selector: MetricSelector,
     },
-    /// An Object metric, which another server answers.
+    /// An Object metric, which another server serves.
     Object(ObjectMetric),
-    /// One of these whose selector the HPA controller refuses: it is never read.
+    /// One of these whose selector the HPA controller rejects: it is never read.
     Invalid {
         /// `oci_queue_length`
         name: String,
@@ -51,9 +51,9 @@ pub enum Question {
 pub struct ObjectMetric {
     /// `requests-per-second`
     pub name: String,
-    /// As the controller asks with it; empty for none.
+    /// As the controller sends it; empty for none.
     pub selector: String,
-    /// What it is about, in the HPA's namespace or that namespace itself.
+    /// The described object: in the HPA's namespace, or that namespace itself.
     pub object: Workload,
 }
 
@@ -69,9 +69,9 @@ pub enum Told {
         /// When the last item was read.
         last: Timestamp,
     },
-    /// The value is not known; the configured fallback is served.
+    /// The value is unknown; the configured fallback is served.
     Fallback(Quantity),
-    /// The value is not known: the error message.
+    /// The value is unknown: the error message.
     Unknown(Arc<str>),
     /// Nor this one: the server has no such metric now, or none of its items is selected.
     Absent(Arc<str>),
@@ -97,7 +97,7 @@ impl Metric {
         }
     }
 
-    /// What it asks of others.
+    /// The metric, if another server serves it.
     pub fn object(&self) -> Option<&ObjectMetric> {
         match &self.question {
             Question::Ours { .. } | Question::Invalid { .. } => None,
@@ -131,7 +131,7 @@ impl Told {
         matches!(self, Self::Value { sum, .. } if *sum == Quantity::ZERO)
     }
 
-    /// What is served, known or not.
+    /// The value that is served: measured, or the fallback.
     pub fn said(&self) -> Option<Quantity> {
         match self {
             Self::Value { sum, .. } | Self::Fallback(sum) => Some(*sum),
@@ -150,7 +150,8 @@ impl fmt::Display for Told {
     }
 }
 
-/// Those that we serve, with Object metrics beside them where these count, and the others in words.
+/// The metrics that depthgauge serves, with Object metrics beside them where these count, and the
+/// titles of the others.
 pub(super) fn of(entries: &[Entry<'_>], objects_count: bool, known: &MetricSet) -> (Vec<Metric>, Vec<String>) {
     let is_ours =
         |entry: &Entry<'_>| matches!(entry.source, Source::External(_)) && known.all.contains(entry.name.as_str());

@@ -1,8 +1,8 @@
-//! What Object metrics read: `custom.metrics.k8s.io`, asked as the HPA controller asks it.
+//! Values of Object metrics: `custom.metrics.k8s.io`, requested as the HPA controller requests it.
 //!
-//! For HPAs that we put to sleep, and only beside metrics of ours: while their workload sleeps the
-//! HPA rests and asks nobody. Whoever is asleep does not wait for an adapter that is slow, or a
-//! message would.
+//! For HPAs that depthgauge scales to zero, and only beside metrics of depthgauge: while their
+//! workload is at zero, the HPA is disabled and reads nothing. A workload at zero does not wait for
+//! a slow adapter, because otherwise a message would wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,29 +27,29 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
 use crate::rbac::Grant;
 
-/// All that is needed to read them: which, the HPAs say.
+/// All rights that reading them needs. The HPAs name the metrics.
 pub const RIGHTS: Grant<'_> = Grant { group: GROUP, resource: "*", name: "", namespace: None, verbs: &["get"] };
 
 const GROUP: &str = "custom.metrics.k8s.io";
 /// How much of an adapter's message is repeated.
 const SAID_BYTES: usize = 200;
 const ADAPTER: &str = "see its adapter: kubectl get apiservices";
-/// The versions that there are, the newer first: adapters may serve either, and are asked first for
-/// what they served last.
+/// The versions of the API, the newer first. Adapters may serve either; the version that an adapter
+/// served last is requested first.
 pub const VERSIONS: [&str; 2] = [NEWER, OLDER];
 const NEWER: &str = "v1beta2";
 const OLDER: &str = "v1beta1";
-/// What kube-apiserver says in plain text of a path that nobody serves.
+/// What kube-apiserver returns in plain text for a path that no server serves.
 const NOBODY: &str = "404 page not found";
-/// From one reading to the next: the default `refresh` of a source less the look that takes it, so
-/// that these wake as fast. What we serve ourselves is in memory at every look; this costs an
+/// From one reading to the next: the default `refresh` of a source less one reconcile, so that
+/// these scale up as fast. What depthgauge serves is in memory at every reconcile; this costs an
 /// adapter and kube-apiserver a request.
 const REFRESH: Duration = Duration::from_millis(4500);
 /// How long what was read stands in for what cannot be read: the default `maxAge` of a source. It
 /// keeps its own time, so it ends no cooldown.
 const GRACE: Duration = Duration::from_secs(60);
-/// How old a 0 may be by its own word: adapters pass on what was measured some minutes ago, but one
-/// that never moves tells nothing.
+/// How old a 0 may be by its own timestamp. Adapters pass on what was measured some minutes ago,
+/// but a timestamp that never changes proves nothing.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The way to every object's metrics.
@@ -68,7 +68,7 @@ pub(super) struct Readings(BTreeMap<ObjectMetric, Reading>);
 
 /// What a reading brought.
 enum Answer {
-    /// A value, or why there is none, which lasts until somebody does something about it.
+    /// A value, or why there is none, if that lasts until a user acts on it.
     Told(Told),
     /// Nothing, and the next reading may bring something.
     Trouble(Arc<str>),
@@ -77,7 +77,8 @@ enum Answer {
 #[derive(Default)]
 struct Reading {
     asked: Option<Instant>,
-    /// The call that is under way or waits for others: one at most, which ends with this.
+    /// The call that is in flight or waits for others: at most one. It is aborted when this is
+    /// dropped.
     call: Option<AbortOnDropHandle<(Answer, Instant)>>,
     /// When a call ended last.
     answered: Option<Instant>,
@@ -130,7 +131,7 @@ impl Objects {
                 Err(kube::Error::Api(status)) if status.code == 403 && is_rbac(&status) => {
                     return wrong(may_not(GROUP, RIGHTS.resource, namespace.as_str(), RIGHTS.verbs, &status));
                 }
-                // What is behind it has trouble, which it words as it likes.
+                // The server behind it fails, with a message of its own.
                 Err(kube::Error::Api(status)) if is_passing(&status) => {
                     return trouble(format!("{GROUP} answers {}; {ADAPTER}", status.code));
                 }
@@ -171,8 +172,9 @@ fn unread(metric: &ObjectMetric, why: &str) -> Arc<str> {
     format!("depthgauge cannot read {}: {why}", metric.title()).into()
 }
 
-/// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. Of a namespace the HPA's own is asked,
-/// whatever it names: the controller lets no HPA look elsewhere.
+/// As `k8s.io/metrics/pkg/client/custom_metrics` writes it. For a metric of a namespace, the HPA's
+/// own namespace is requested, whatever the HPA names: the controller does not read other
+/// namespaces.
 fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &ObjectMetric) -> String {
     let name = escaped(&metric.name);
     let of = match resource {
@@ -186,7 +188,7 @@ fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &O
     format!("/apis/{GROUP}/{version}/namespaces/{namespace}/{of}{query}")
 }
 
-/// Of a MetricValueList with one item, or what is wrong with it.
+/// The value of a MetricValueList with one item, or what is wrong with it.
 fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
     let list: Value = serde_json::from_str(answer).unwrap_or_default();
     let items = list["items"].as_array().ok_or("the answer is not a list of values")?;
@@ -215,7 +217,7 @@ impl Readings {
     /// old value, for at most [`CALL_TIMEOUT`].
     pub(super) async fn refresh(&mut self, objects: &Arc<Objects>, hpa: &Autoscaler) {
         let mut wanted: Vec<&ObjectMetric> = hpa.metrics.iter().filter_map(Metric::object).collect();
-        // Who is not to be scaled whatever they read needs none.
+        // An HPA that is not to be scaled whatever they read needs none.
         if !wanted.is_empty() && (hpa.paused || Finding::obstacle(hpa).is_some()) {
             wanted.clear();
         }

@@ -76,7 +76,7 @@ impl Queries {
         self.0.lock().listed = Some(HashSet::new());
     }
 
-    /// Those that the list did not have are gone.
+    /// HPAs that the list did not have were deleted.
     pub(super) fn end_list(&self) {
         let mut state = self.0.lock();
         if let Some(listed) = state.listed.take() {
@@ -84,7 +84,7 @@ impl Queries {
         }
     }
 
-    /// Takes over an HPA as it is now; one without a metric of depthgauge is none of these.
+    /// Applies an HPA as it is now. One without a metric of depthgauge is not kept.
     pub(super) fn apply(&self, key: &Key, object: &HorizontalPodAutoscaler, hpa: Option<&Autoscaler>) {
         let mut state = self.0.lock();
         let requests: Box<[_]> = hpa.iter().flat_map(|hpa| &hpa.metrics).filter_map(request).collect();

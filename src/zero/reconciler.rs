@@ -66,7 +66,7 @@ enum Progress {
     Settled,
     /// Calls to kube-apiserver fail since then; the last pause.
     Failing(Instant, Duration),
-    /// The HPA or the scale was another version than this replica knows; the HPA's version here, and
+    /// The HPA or the scale had another version than this replica has; the HPA's version here, and
     /// the last pause.
     Conflict(String, Duration),
 }
@@ -80,7 +80,7 @@ pub(super) enum Interest {
     Urgent,
     /// Its workload is at zero. It may be stuck there.
     AtZero,
-    /// Its label has no effect, and its owner is to know why.
+    /// Its label has no effect, and its owner must learn why.
     Label,
     /// Nothing.
     None,
@@ -126,7 +126,7 @@ impl Reconciler {
                 Ok(finding) => (finding, Interest::of(hpa).pause()),
                 // Until it is corrected.
                 Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), ROUTINE),
-                // Nothing is known, so there is nothing to report.
+                // The scale is unknown, so there is nothing to report.
                 Err(ScaleError::Conflict) => return self.conflict(hpa).await,
                 Err(ScaleError::Trouble(trouble)) => return self.failing(hpa, &trouble).await,
             },
@@ -172,7 +172,7 @@ impl Reconciler {
         }
     }
 
-    /// Nothing is known, and what was known stays until this has lasted.
+    /// The state is unknown. The last report stays until this has lasted.
     async fn failing(&mut self, hpa: &Autoscaler, trouble: &str) -> Duration {
         tracing::debug!(hpa = %hpa.title(), trouble, "cannot reconcile");
         let (since, before) = match self.progress {
@@ -356,7 +356,7 @@ impl Reconciler {
         let of = ("autoscaling", "horizontalpodautoscalers");
         match self.shared.calls.make(&hpa.namespace, api.patch_metadata(&hpa.name, &params, &patch)).await? {
             Ok(written) => Ok(written.metadata.resource_version.unwrap_or_default()),
-            // Or the HPA is gone, which the watch will bring.
+            // Or the HPA was deleted. The watch reports that.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(ScaleError::Conflict),
             Err(error) => Err(match refused(&error, of, hpa.namespace.as_str(), &["patch"]) {
                 ScaleError::Wrong(why) => ScaleError::Wrong(format!("it cannot write on this HPA: {why}")),
@@ -365,10 +365,10 @@ impl Reconciler {
         }
     }
 
-    /// Reports an HPA that is gone, or scales another workload now, and leaves a workload at zero. The
-    /// workload stays there: an app that is being removed must not be started again.
+    /// Reports an HPA that was deleted, or scales another workload now, and leaves a workload at zero.
+    /// The workload stays there: an app that is being removed must not be started again.
     pub(super) async fn report_orphan(shared: Arc<Shared>, hpa: Arc<Autoscaler>, what: String) {
-        // Gone as well, or unreachable: there is nothing to report on.
+        // The workload was deleted as well, or is unreachable: there is nothing to report on.
         let Ok(scale) = shared.scales.read(&hpa).await else { return };
         if scale.replicas > 0 {
             return;

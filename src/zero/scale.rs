@@ -1,8 +1,8 @@
 //! The scale subresource of whatever an HPA's `scaleTargetRef` names: Deployments, StatefulSets,
 //! and custom resources that have one.
 //!
-//! Read before it is written, and written only if nobody else has written since: a leader that
-//! has been replaced and does not know it yet cannot undo what its successor did.
+//! Read before it is written, and written only if no other client has written since. A leader that
+//! was replaced, and has not yet noticed, cannot undo what its successor did.
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::json;
@@ -76,7 +76,7 @@ impl Scales {
 // === impl Scale ===
 
 impl Scale {
-    /// As an HPA that rests tells it: to be looked at, not to be written by.
+    /// As implied by an HPA that is disabled: to be read, not to be the precondition of a write.
     pub(super) fn at_zero() -> Self {
         Self { replicas: 0, uid: String::new(), resource_version: String::new() }
     }
@@ -98,7 +98,7 @@ fn wrong(hpa: &Autoscaler, kind: &ApiResource, error: &kube::Error) -> ScaleErro
         kube::Error::Api(status) if status.code == 404 => {
             ScaleError::Gone(format!("there is no {reference}, or it has no scale subresource"))
         }
-        // As kube-apiserver says it of a custom resource without that field.
+        // The error of kube-apiserver for a custom resource without that field.
         kube::Error::Api(status) if status.code == 500 && status.message.contains("does not exist") => {
             ScaleError::Wrong(answered(error))
         }

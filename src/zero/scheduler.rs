@@ -1,8 +1,8 @@
 //! Follows all HPAs, and reconciles those that need it when they are due, while this replica acts.
 //!
 //! One task and one queue of times serve all HPAs. Only HPAs that carry the label, have annotations of
-//! depthgauge or are at zero are kept: a cluster has many others, and their objects are large. What
-//! they change to comes by the watch.
+//! depthgauge or are at zero are kept: a cluster has many others, and their objects are large. Changes
+//! to the others arrive by the watch.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -43,7 +43,8 @@ struct Scheduler {
     hpas: HashMap<Key, Entry>,
     /// The HPAs that wait, by the time at which they are due.
     due: BTreeSet<(Instant, Key)>,
-    /// HPAs that are gone, or scale another workload now, until they are reported or it is too late.
+    /// HPAs that were deleted, or scale another workload now, until they are reported or it is too
+    /// late.
     orphans: Vec<Orphan>,
     work: FuturesUnordered<Work>,
     acts: bool,
@@ -99,7 +100,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
         }
         let next = scheduler.start_due();
         tokio::select! {
-            // The news first: what is known may be older.
+            // Events of the watch first: the state here may be older.
             biased;
             event = events.next(), if watch_from <= Instant::now() => match event {
                 Some(Ok(event)) => {
@@ -286,7 +287,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes over an HPA as it is now; its key, if it is kept.
+    /// Applies an HPA as it is now; returns its key, if it is kept.
     fn apply(&mut self, object: &Object) -> Option<Key> {
         let key = key(object)?;
         let hpa = Autoscaler::of(object, &self.metrics);

@@ -9,8 +9,8 @@ use crate::hpa::{self, Answer, Controller, Spec, Tolerance, Workload};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limit(Option<u32>);
 
-/// What the HPA would ask for at 0 if it looked, of at most `max`, by those metrics of which
-/// something is said; 0 if that is nothing.
+/// The replicas that the HPA would compute at 0 if it were active: at most `max`, by the metrics
+/// that have a value; 0 if there is none.
 pub fn wanted(metrics: &[Metric], told: &[Told], max: u32) -> u32 {
     // At 0 no tolerance counts.
     let max = i32::try_from(max).unwrap_or(i32::MAX);
@@ -29,10 +29,11 @@ pub fn wanted(metrics: &[Metric], told: &[Told], max: u32) -> u32 {
 // === impl Limit ===
 
 impl Limit {
-    /// Of `behavior.scaleUp`, as the controller would count it from 0 with no scaling in the
-    /// period before. kube-apiserver writes the default rule (4 pods or 100 %, the larger one)
-    /// into every HPA that has any `behavior`: it is nobody's wish, and it would make a burst wait
-    /// for the controller's next looks. What somebody has chosen is obeyed.
+    /// The limit of `behavior.scaleUp`, as the controller would compute it from 0 with no scaling
+    /// in the period before. kube-apiserver writes the default rule (4 pods or 100 %, the larger
+    /// one) into every HPA that has any `behavior`. No user chose that rule, and it would make a
+    /// burst wait for the controller's next syncs, so it is ignored. A rule that a user chose is
+    /// obeyed.
     pub fn of(rules: Option<&HPAScalingRules>) -> Self {
         let Some(rules) = rules else { return Self(None) };
         let select = rules.select_policy.as_deref().unwrap_or("Max");
@@ -56,12 +57,13 @@ impl Limit {
         })
     }
 
-    /// Whether the controller itself never leaves 0 by it.
+    /// Whether the controller itself never scales up from 0 with it.
     pub fn keeps_zero(self) -> bool {
         self.0 == Some(0)
     }
 
-    /// So many, or as many as are allowed; at least one, or nobody would ever wake.
+    /// This number, or as many as are allowed. At least one, because otherwise no workload would
+    /// scale up.
     pub fn bound(self, replicas: u32) -> u32 {
         self.0.map_or(replicas, |limit| replicas.min(limit)).max(1)
     }

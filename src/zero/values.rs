@@ -1,6 +1,6 @@
-//! What an HPA's metrics read, as the HPA itself would be told: the same catalog, the same
-//! namespace, the same selector. Asking has the values kept fresh, every `refresh`; what others
-//! serve is read by [`super::objects`].
+//! The values of an HPA's metrics, as the HPA itself would get them: the same catalog, the same
+//! namespace, the same selector. These queries keep the values fresh, every `refresh`.
+//! [`super::objects`] reads what other servers serve.
 
 use futures_util::future::join_all;
 

@@ -38,8 +38,8 @@ impl From<&CrossVersionObjectReference> for Workload {
     }
 }
 
-/// Whether `written` in an HPA is the kind `served`: the controller's RESTMapper also knows each kind by
-/// its lower-cased name (`restmapper.NewDiscoveryRESTMapper` of client-go).
+/// Whether `written` in an HPA is the kind `served`: the controller's RESTMapper also accepts each kind
+/// by its lower-cased name (`restmapper.NewDiscoveryRESTMapper` of client-go).
 pub fn is_kind(served: &str, written: &str) -> bool {
     served == written || served.to_lowercase() == written
 }

@@ -19,7 +19,7 @@ struct Counter {
     takes: Duration,
     /// How long a read waits for admission, unless it is urgent.
     queue: Mutex<Duration>,
-    /// For whom it is read. With one owner, a read waits for a minute.
+    /// The namespaces that it is read for. With one owner, a read waits for a minute.
     owners: Mutex<Vec<Namespace>>,
 }
 

@@ -197,7 +197,7 @@ async fn five_hpas_out_of_step_never_see_more_than_refresh_and_a_second_and_neve
             let asked = Instant::now();
             let age = scene.age().await;
             assert!(age <= 6.0, "round {round}, {phases:?} at {at}: {age}");
-            // The very first one waits, for there is nothing yet.
+            // The very first one waits, because there is no value yet.
             assert!(asked.elapsed().is_zero() || at < 15.0, "round {round}, {phases:?} at {at}: waited");
         }
         let most = began.elapsed().as_secs() / 5 + 2;

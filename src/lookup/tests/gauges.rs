@@ -1,4 +1,4 @@
-//! `export: true`: read without being asked for, and a gap where there is no value.
+//! `export: true`: read without a request, and a gap where there is no value.
 
 use prometheus_client::registry::Registry;
 
@@ -44,7 +44,7 @@ async fn a_source_that_fails_or_is_not_read_yet_has_no_sample() {
     assert!(scrape().contains("oci_queue_length{queue=\"orders\"} 0.0"));
     fake.set(Mood::Fails("500"));
     seconds(5.0).await;
-    // Its last value could still be told to an HPA.
+    // Its last value could still be served to an HPA.
     assert_eq!(scrape(), "");
     fake.set(Mood::Answers);
     seconds(7.0).await;

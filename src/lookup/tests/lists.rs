@@ -287,7 +287,7 @@ async fn a_source_of_the_config_wins_over_the_list_by_name_and_by_what_it_is() {
     let told: Vec<_> = unreachable.iter().map(|one| (one.name.as_str(), one.identity.as_str())).collect();
     assert_eq!(told, [("a", "1")]);
     assert_eq!(scene.names("queue=My_Queue").await.unwrap(), "My_Queue");
-    // An alias takes the place of the name that it is listed under.
+    // An alias replaces the name that it is listed under.
     let identity = |identity: &str| Identified { identity: identity.to_owned(), source: Box::new(own.clone()) };
     let alias = SourceConfig { source: Opened::One(identity("2")), ..config_of("my-queue", &own) };
     scene.catalog.replace(configs().into_iter().chain([alias]).collect()).await;
@@ -328,7 +328,7 @@ async fn one_that_is_listed_has_parts_and_policies_as_any_other() {
     let scene = catalog_of(vec![SourceConfig { value_rules, ..listed("*", "shop", &listing) }]);
     listing.fake.set(Mood::Fails("500"));
     assert_eq!(scene.told("queue=a,channel=x").await, (12, Some("fallback".to_owned())));
-    // Whatever else is asked, a name of two sources is none.
+    // Whatever else is requested, a name of two sources is none.
     let refusal = scene.refusal("queue=b,channel=x,depthgauge.dev/fallback=1").await;
     assert!(refusal.to_string().starts_with("2 queues are called \"b\""), "{refusal}");
 }
@@ -365,7 +365,7 @@ async fn what_is_listed_in_another_way_goes_on_with_what_is_known_and_no_longer(
     }
     seconds(1.0).await;
     assert!(after.fake.reads() >= 2 && after.lists() == 1, "both in the new way from then on");
-    // Of other names nobody knows whether they are all there, but those that are have their values.
+    // Whether the list has all other names is unknown, but those that it has have their values.
     scene.catalog.replace(vec![replaced("a*")]).await;
     assert!(matches!(scene.refusal("").await, LookupError::Unavailable(_)));
     assert_eq!(scene.names("queue=a").await.unwrap(), "a");

@@ -1,4 +1,4 @@
-//! What is measured of asking and reading.
+//! Metrics of requests and reads.
 
 use prometheus_client::registry::Registry;
 
@@ -83,7 +83,7 @@ async fn each_source_that_no_question_can_name_counts() {
     let shop = Namespace::new("shop");
     let all = Selector::parse("queue!=x").unwrap();
     let told = async || catalog.answer(&shop, "oci_queue_length", &all).await;
-    // Of the twins it is said why.
+    // For the duplicates the cause is shown.
     told().await.unwrap_err();
     assert_has(&registry, "unselectable_sources 3");
     listing.set(Ok(&[("b", "5")]));

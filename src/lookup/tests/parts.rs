@@ -1,4 +1,4 @@
-//! Channels and groups: read when somebody names them, bounded, and gone when nobody does.
+//! Channels and groups: read when a request names them, bounded, and evicted when no request does.
 
 use super::*;
 
@@ -21,7 +21,7 @@ async fn each_combination_is_an_item_with_its_labels_and_a_read_of_its_own() {
         ]
     );
     assert_eq!(fake.reads(), 2);
-    // Asked again, by somebody else, in other words: the same readings.
+    // Requested again, by another client, in other words: the same readings.
     scene.ask("shop", "consumer-group=g,channel=a,queue=orders").await.unwrap();
     assert_eq!(fake.reads(), 2);
     // The queue as a whole is another one.

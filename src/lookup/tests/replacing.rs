@@ -104,7 +104,7 @@ async fn one_that_goes_is_read_no_more_and_questions_get_the_names_that_stay() {
     assert!(refusal.ends_with("matches queue=orders; it may read bills"), "{refusal}");
     seconds(600.0).await;
     assert_eq!(orders.reads(), reads);
-    // What fails is no trouble any more, either.
+    // A source that failed is no failure any more, either.
     bills.set(Mood::Fails("500"));
     let _ = scene.ask("shop", "queue=bills").await;
     seconds(10.0).await;

@@ -1,4 +1,4 @@
-//! Activation and fallback as an HPA meets them, and what is told of them to those who look.
+//! Activation and fallback as an HPA gets them, and what `/status` and the metrics show of them.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn activation_holds_a_queue_at_0_until_it_is_above_the_number_and_then_unt
     let fake = Fake::new();
     let scene = scene_with(activation(5), &[("orders", "shop", fake.clone())]);
     for (has, told) in [
-        // Open after a start.
+        // Active after a start.
         (3, (3, None)),
         (0, (0, None)),
         (3, held()),
@@ -44,7 +44,7 @@ async fn an_activation_goes_on_between_two_requests() {
     seconds(2.0).await;
     assert_eq!(scene.told("queue=orders").await, (0, None));
     for (between, then, told) in [(9, 2, (2, None)), (0, 2, held())] {
-        // Read every 5 s, asked after 20.
+        // Read every 5 s, requested after 20.
         fake.set(Mood::Has(between));
         seconds(10.0).await;
         fake.set(Mood::Has(then));

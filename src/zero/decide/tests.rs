@@ -26,7 +26,7 @@ fn unknown() -> Told {
     Told::Unknown("queue \"orders\" cannot be read since 10:00.".into())
 }
 
-/// At second 100, nothing broken, by a clock that nobody has set.
+/// At second 100, without a break, by a clock that was not set.
 fn facts<'f>(hpa: &'f Autoscaler, replicas: u32, told: &'f [Told]) -> Facts<'f> {
     let (memory, now) = (hpa.memory, at(100));
     let lasted = memory.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
@@ -90,7 +90,8 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
     let asleep = Memory { asleep_since: Some(at(100)), zero_since: Some(at(35)) };
     let sleep = Action::Sleep { memory: asleep, since: at(35) };
     assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
-    // The mark was made, and the workload not scaled: somebody changed it at that moment.
+    // The annotation was written, and the workload not scaled: another client changed it at that
+    // moment.
     let told = [value(0, 99)];
     let facts = Facts { memory: asleep, now: at(101), ..facts(&hpa, 3, &told) };
     assert!(matches!(decide(&facts).action, Action::Sleep { since, .. } if since == at(35)));
@@ -167,7 +168,7 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
         assert_eq!(wakes(&decision), expected, "{told:?}");
         assert_eq!(problem(&decision), matches!(told, Told::Unknown(_)).then_some(Problem::MetricUnavailableAtZero));
     }
-    // Somebody has scaled it up.
+    // Another client has scaled it up.
     assert_eq!(decided(&hpa, 2, &[value(5, 99)]).action, Action::Remember(Memory::default()));
 }
 
@@ -188,7 +189,7 @@ fn from_any_min_replicas_it_goes_to_zero_and_back_to_no_fewer() {
 fn what_others_put_to_sleep_is_only_told_of() {
     let manual = noted(&json!({}));
     assert_eq!(decided(&manual, 0, &[value(5, 99)]), Decision { action: Action::Nothing, finding: None });
-    // The HPA has seen it, and rests.
+    // The HPA has synced at zero, and is disabled.
     let rests = decided(&resting(&json!({})), 0, &[value(5, 99)]);
     assert_eq!((rests.action.clone(), problem(&rests)), (Action::Nothing, Some(Problem::StuckAtZero)));
     let text = rests.finding.unwrap().text;
@@ -217,7 +218,7 @@ fn where_the_hpa_scales_to_zero_itself_it_is_left_alone() {
     assert_eq!(wakes(&decided(&fast, 0, &[value(5, 99)])), Some((3, Why::Fast)));
     assert_eq!(wakes(&decided(&fast, 0, &[unknown()])), None);
     assert_eq!(wakes(&decided(&fast, 3, &[value(5, 99)])), None);
-    // It was changed to be native while it slept by us: its HPA would leave it there.
+    // It became native while depthgauge had it at zero: its HPA would leave it there.
     let mut changed = noted(&asleep_by_us());
     changed.min = 0;
     assert_eq!(wakes(&decided(&changed, 0, &[value(0, 99)])), Some((1, Why::HandBack)));
@@ -276,7 +277,7 @@ fn whom_we_may_no_longer_look_after_is_handed_back() {
     // Its HPA reads nothing, so it would stay at 0.
     let decision = decided(&selecting(&asleep_by_us(), "orders "), 0, &[unknown()]);
     assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::InvalidSelector)));
-    // A bad cooldown keeps nobody from waking.
+    // A bad cooldown does not prevent a scale up from zero.
     let mut soon = noted(&asleep_by_us());
     soon.cooldown = Err("soon".to_owned());
     assert_eq!(wakes(&decided(&soon, 0, &[value(5, 99)])), Some((3, Why::Work)));

@@ -1,4 +1,4 @@
-//! A kube-apiserver with an adapter behind it that answers as it is told to.
+//! A kube-apiserver with an adapter behind it that returns what a test sets.
 
 use std::sync::atomic::AtomicI64;
 
@@ -35,7 +35,7 @@ fn list(value: &str) -> Value {
             "timestamp": NOW.to_string()}]})
 }
 
-/// Knows Ingresses, and Services of the core group; all else is answered so, by its path.
+/// Serves Ingresses, and Services of the core group; `answer` serves all other paths.
 fn objects(answer: impl Fn(&str) -> (u16, Value) + Clone + Send + 'static) -> Arc<Objects> {
     let named = |version: &str, name: &str, kind: &str| {
         let resource = json!({"name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": ["get"]});
@@ -49,7 +49,7 @@ fn objects(answer: impl Fn(&str) -> (u16, Value) + Clone + Send + 'static) -> Ar
     Arc::new(Objects::new(client, || NOW))
 }
 
-/// What is told of it where each path that is asked is answered so, and the paths.
+/// The value with these responses for the requested paths, and the paths.
 async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (Told, Vec<String>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
@@ -261,7 +261,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
     }
     seen.dedup();
     assert_eq!((seen, asked.load(Ordering::Relaxed)), (["1", "2", "3", "4"].map(str::to_owned).to_vec(), 4));
-    // Nobody has looked for a while, but for one who did not stay: what was read before says nothing.
+    // There was no request for two minutes: a value from before does not count.
     tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!(look(&mut readings, &objects, &ingress()).await, read("5"));
     // Another metric, and none of it yet.
@@ -281,7 +281,7 @@ fn a_missing_right_fits_into_an_event() {
     }
 }
 
-/// An adapter that answers so, for as long as nobody changes it; 0 is no answer at all.
+/// An adapter that returns this code, until a test changes it; at 0 it does not respond.
 fn adapter(code: &Arc<AtomicI64>) -> Arc<Objects> {
     let code = code.clone();
     let client = kube::Client::new(
@@ -353,11 +353,11 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     readings.refresh(&objects, &with_namespace(&noted(SCALED_TO_ZERO_SINCE, &NOW.to_string()))).await;
     assert_eq!((began.elapsed(), calls(&readings)), (Duration::ZERO, 1));
     assert!(matches!(readings.told(&metric), Told::Unknown(_)));
-    // A cooldown would end, so who is awake does, up to the deadline.
+    // A cooldown would end, so a workload with replicas waits, up to the deadline.
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&json!({}))).await;
     assert_eq!(began.elapsed(), CALL_TIMEOUT);
-    // Who is left alone asks nobody.
+    // A paused HPA reads nothing.
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&noted(PAUSED, "true"))).await;
     assert_eq!((began.elapsed(), calls(&readings)), (CALL_TIMEOUT, 0));

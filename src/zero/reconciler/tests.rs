@@ -1,4 +1,4 @@
-//! One HPA and a kube-apiserver that answers as a test wants.
+//! One HPA and a kube-apiserver that returns what a test sets.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -25,7 +25,8 @@ pub(in crate::zero) type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 const HPA: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/dummy";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
-/// What all reconcilers share, with a kube-apiserver that answers so, and what it is asked.
+/// What all reconcilers share, with a kube-apiserver that responds like this, and the requests that
+/// it gets.
 pub(in crate::zero) fn shared(
     answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
 ) -> (Arc<Shared>, Requests) {

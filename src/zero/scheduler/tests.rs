@@ -1,5 +1,5 @@
-//! The scheduler, with HPAs given to it as the watch would, and a kube-apiserver that answers as a test
-//! wants.
+//! The scheduler, with HPAs given to it as the watch would, and a kube-apiserver that returns what a
+//! test sets.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Random histories. What must hold is found from what happened, and never by asking the code that
+//! Random histories. What must hold is derived from what happened, and never from the code that
 //! decides.
 
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ enum Reading {
     },
     Fallback(i32),
     Unknown,
-    /// The value of the last good reading goes on being told: nobody has read since.
+    /// The value of the last good reading is still served: there was no read since.
     Stale,
 }
 
@@ -33,7 +33,7 @@ enum Known {
     Unknown,
 }
 
-/// What else happens in that second, before somebody decides.
+/// What else happens in that second, before the decision.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Nothing,
@@ -41,7 +41,7 @@ enum Event {
     Leader {
         silent: i64,
     },
-    /// Somebody scales by hand.
+    /// A user scales by hand.
     Scaled(u32),
     /// For so many seconds.
     Paused(i64),
@@ -58,7 +58,7 @@ struct Nature {
     native: bool,
     fast_wake: bool,
     rescue: bool,
-    /// Where we put it to sleep.
+    /// With an Object metric, where depthgauge scales it to zero.
     object: bool,
 }
 
@@ -73,11 +73,11 @@ struct History {
     paused_until: i64,
     unlabelled_until: i64,
     known: [Known; 2],
-    /// Since when all have read 0 while it was awake, and somebody looked.
+    /// Since when all have read 0 while it had replicas and was reconciled.
     zero: Option<i64>,
-    /// Whether it was we who brought it to 0, as far as one who looks can tell.
+    /// Whether depthgauge scaled it to 0, as far as the annotations and the scale show.
     by_us: bool,
-    /// How many looks in a row have left it asleep that should have woken it.
+    /// How many reconciles in a row have left it at zero that should have scaled it up.
     late: u32,
 }
 
@@ -130,7 +130,7 @@ fn two_metrics(object: bool) -> Autoscaler {
 // === impl Known ===
 
 impl Known {
-    /// A value is told until it is too old; after that there is none to be told again.
+    /// A value is served until it is too old; after that there is none to serve.
     fn after(self, reading: Reading, second: i64) -> Self {
         match reading {
             Reading::Value { sum, span } => Self::Value { sum, first: second - span, last: second },
@@ -234,7 +234,7 @@ impl History {
         (covered - since >= self.nature.cooldown).then_some(since)
     }
 
-    /// Why it must be woken, and why it may be.
+    /// Why it must be scaled up, and why it may be.
     fn wakes(&self) -> (Option<Why>, Option<Why>) {
         if self.replicas > 0 || self.hpa.paused {
             return (None, None);
@@ -305,9 +305,9 @@ impl History {
     }
 }
 
-/// Asleep after a cooldown of zeros that were read to its end, of all metrics, and only then; woken
-/// at the first look that knows of work, or at the second; never moved by what nobody knows, by what
-/// others did, or while paused. And all of it happens.
+/// A workload is scaled to zero after a cooldown of zeros of all metrics that were read to its end,
+/// and only then. It is scaled up at the first or second reconcile that reads a value above zero. An
+/// unknown value, a change by another client or a pause never scales it. And all of this happens.
 #[test]
 fn histories() {
     let happened = RefCell::new(BTreeMap::<&str, u32>::new());

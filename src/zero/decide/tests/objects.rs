@@ -56,7 +56,7 @@ fn an_object_metric_that_nobody_knows_is_not_0() {
     );
     let asleep = decided(&with_object(&asleep_by_us(), &target), 0, &told);
     assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
-    // Of a queue it is told elsewhere.
+    // That of a queue is reported elsewhere.
     let queue = decided(&with_object(&zero_since(10), &target), 3, &[unknown(), value(0, 99)]);
     assert_eq!(problem(&queue), None);
 }
