@@ -32,13 +32,14 @@ pub use index::index;
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections at once: kubelet, Prometheus and whoever looks hold a few. It is not always loopback.
+/// Connections at once: kubelet, Prometheus and users hold a few. The listener is not always on
+/// loopback.
 const CONNECTIONS_MAX: usize = 64;
 /// A peer that takes nothing of an answer for so long does not want it; as on the secure port.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own. Reasons name Services, files
-/// and users: where anybody may ask they are withheld.
+/// and users: they are withheld from unauthenticated clients.
 pub fn probes(health: Health, reasons: Reasons) -> Router {
     Router::new()
         .route("/livez", get(live))
@@ -47,7 +48,7 @@ pub fn probes(health: Health, reasons: Reasons) -> Router {
         .with_state((health, reasons))
 }
 
-/// `/metrics`. On the secure port whoever lays it out also guards it.
+/// `/metrics`, without a guard: on the secure port the caller adds one.
 pub fn metrics(registry: Arc<Registry>) -> Router {
     Router::new().route("/metrics", get(exposed)).with_state(registry)
 }
@@ -80,7 +81,8 @@ pub async fn serve(listener: TcpListener, routes: Router) {
     }
 }
 
-/// The oldest goes: whoever fills the house keeps no probe out, which asks on a connection of its own.
+/// Closes the oldest connection: a client that opens many does not keep a probe out, which uses a
+/// connection of its own.
 fn make_room(by_age: &mut VecDeque<AbortHandle>) {
     by_age.retain(|connection| !connection.is_finished());
     if by_age.len() >= CONNECTIONS_MAX
@@ -106,7 +108,7 @@ async fn live(uri: Uri) -> Response {
     if !is_verbose(&uri) {
         return "ok".into_response();
     }
-    // In the words of Kubernetes: alive is whoever answers.
+    // In the words of Kubernetes: a process that responds is alive.
     format!("[+]ping ok\n{} check passed\n", uri.path().trim_matches('/')).into_response()
 }
 
@@ -118,7 +120,7 @@ async fn ready(State((health, reasons)): State<(Health, Reasons)>, uri: Uri) -> 
     match (health.is_ready(), is_verbose(&uri)) {
         (true, false) => "ok".into_response(),
         (true, true) => health.verbose(reasons).into_response(),
-        // What failed is said in both forms: nobody asks for the reason in advance.
+        // Both forms have the failed checks: no client requests the reason in advance.
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, health.verbose(reasons)).into_response(),
     }
 }

@@ -30,7 +30,7 @@ pub use values::{Metrics, table};
 use discovery::Discovery;
 use openapi::OpenApi;
 
-/// All routes but that of values, which [`crate::auth`] asks of [`Metrics`] by itself.
+/// All routes except that of values, which [`crate::auth`] requests from [`Metrics`] itself.
 pub fn routes(catalog: Arc<Catalog>) -> Router {
     let openapi = OpenApi::of(&catalog.fixed_metrics());
     let discovery = Discovery::new(catalog);
@@ -62,8 +62,8 @@ pub fn routes(catalog: Arc<Catalog>) -> Router {
         .fallback(not_found)
 }
 
-/// As the Go library does for discovery: what a caller says it sends must be what could be read, though
-/// nobody reads it. Whoever sends nothing, as every client does, names no type.
+/// As the Go library does for discovery: the type of a request body must be a known one, although the
+/// body is not read. A request without a body, as every client sends it, names no type.
 async fn of_known_type(request: Request, next: Next) -> Result<Response, Refusal> {
     const KNOWN: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
     let sent = request.headers().get(header::CONTENT_TYPE).and_then(|sent| sent.to_str().ok()).unwrap_or_default();

@@ -1,12 +1,13 @@
-//! Who is calling, and may they.
+//! Authentication and authorization of requests.
 //!
-//! Stands between the listener and the API, as its [`Gate`]. Only values are guarded; discovery,
-//! health and whatever is no metric pass through unasked, for they must be answered at all times
-//! and say nothing that the API server does not already know. Paths that tell of this process and
-//! are no resource are guarded by a layer of their own ([`path_layer`]).
+//! Stands between the listener and the API, as its [`Gate`]. Only values are guarded. Discovery,
+//! health and other paths that are not metrics pass without a check: they must be served at all
+//! times, and have nothing that the API server does not have. Paths that show this process and are
+//! not resources are guarded by a layer of their own ([`path_layer`]).
 //!
-//! Who: the front proxy's headers behind its certificate ([`front_proxy`]), a client certificate
-//! ([`client_cert`]), a bearer token ([`token`]), or nobody. May they: [`access`].
+//! Authentication: the front proxy's headers behind its certificate ([`front_proxy`]), a client
+//! certificate ([`client_cert`]), a bearer token ([`token`]), or anonymous. Authorization:
+//! [`access`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,24 +48,24 @@ pub use token::TokenReviews;
 pub use trust::{READER, Trust};
 use unread::Unread;
 
-/// Everything that the layer asks.
+/// All that the layer decides by.
 pub struct Auth {
     trust: Arc<Trust>,
-    /// `None`: nobody here can judge tokens, so none is accepted.
+    /// `None`: tokens cannot be reviewed here, so none is accepted.
     tokens: Option<Box<dyn Tokens>>,
     authorizer: Box<dyn Authorizer>,
     audit: Audit,
     unread: Arc<Unread>,
 }
 
-/// What a listener serves: values for those who may have them, and all else for everybody.
+/// What a listener serves: values for authorized callers, and all other paths for every client.
 pub struct Gate<V> {
     auth: Arc<Auth>,
     values: V,
     routes: Router,
 }
 
-/// Says whose token this is.
+/// Authenticates bearer tokens.
 pub trait Tokens: Send + Sync {
     /// The caller, [authenticated](Caller::authenticated), or why not; it came over this connection.
     fn authenticate<'a>(
@@ -74,16 +75,16 @@ pub trait Tokens: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<Caller>, Unauthenticated>>;
 }
 
-/// Says whether a caller may do something.
+/// Decides whether a caller may do something.
 pub trait Authorizer: Send + Sync {
     /// Whether, or why it cannot be said.
     fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>>;
 }
 
-/// Who wants to do what to what.
+/// A caller, a verb and an object.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Question {
-    /// Who; shared, because it is remembered and asked about many times.
+    /// Shared, because it is cached and reviewed many times.
     pub caller: Arc<Caller>,
     /// `list` of a metric, `get` of a path, in practice.
     pub verb: &'static str,
@@ -114,16 +115,16 @@ pub enum Verdict {
     Denied(String),
 }
 
-/// Nobody was authenticated.
+/// Why a token has no caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unauthenticated {
-    /// Whoever judges has judged: the token is no good.
+    /// The API server has refused the token.
     Rejected,
-    /// Whoever judges could not be asked.
+    /// The token could not be reviewed.
     Undecided(Undecided),
 }
 
-/// Whoever decides could not be asked; the text is the same for the same trouble.
+/// The request could not be reviewed; the text is the same for the same failure.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Undecided(pub &'static str);
 
@@ -141,7 +142,7 @@ impl Auth {
         Self { trust, tokens, authorizer, audit, unread }
     }
 
-    /// Who asks, if that could be made out, and whether they may.
+    /// The caller, if the client could be authenticated, and whether the request is allowed.
     async fn admit(
         &self,
         peer: &Peer,
@@ -208,7 +209,7 @@ impl Auth {
         }
     }
 
-    /// In the order of the Go library: proxy headers, client certificate, token, nobody.
+    /// In the order of the Go library: proxy headers, client certificate, token, anonymous.
     async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, (Decision, Refusal)> {
         if let Some(caller) = self.certified(peer, request) {
             return Ok(Arc::new(caller.authenticated()));
@@ -232,7 +233,7 @@ impl Auth {
         if peer.chain.is_empty() {
             return Ok(Arc::new(Caller::anonymous()));
         }
-        // Whoever shows a certificate has claimed to be somebody; the aggregator always does.
+        // A client that shows a certificate has claimed an identity; the aggregator always does.
         let roots = self.trust.roots();
         Err(if roots.know_a_front_proxy() {
             let why = front_proxy::refusal(&roots, peer, self.trust.now(), &request.headers);
@@ -245,7 +246,7 @@ impl Auth {
         })
     }
 
-    /// Whom a certificate speaks for, if one was shown.
+    /// The user that a certificate stands for, if one was shown.
     fn certified(&self, peer: &Peer, request: &Parts) -> Option<Caller> {
         if peer.chain.is_empty() {
             return None;
@@ -270,7 +271,7 @@ impl fmt::Display for Object {
 // === impl Gate ===
 
 impl<V: Values> Gate<V> {
-    /// Values from `values`, all else from `routes`.
+    /// Values from `values`, all other paths from `routes`.
     pub fn new(auth: Arc<Auth>, values: V, routes: Router) -> Self {
         Self { auth, values, routes }
     }
@@ -327,8 +328,9 @@ pub async fn path_layer(
     response
 }
 
-/// Asks kube-apiserver a question of each kind, until it has answered: the reporters are those of
-/// [`TokenReviews`] and [`SubjectAccessReviews`], which else say nothing before the first caller.
+/// Sends a review of each kind to kube-apiserver until it has answered. The reporters are those of
+/// [`TokenReviews`] and [`SubjectAccessReviews`], which otherwise report nothing before the first
+/// caller.
 pub async fn rehearse(client: kube::Client, tokens: Reporter, access: Reporter) {
     tokio::join!(token::rehearse(client.clone(), tokens), access::rehearse(client, access));
 }

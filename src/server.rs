@@ -1,4 +1,4 @@
-//! Listener, TLS, HTTP, and then whatever service it is given. Knows no route.
+//! Listener, TLS, HTTP, and then the service that it is given. It has no routes.
 //!
 //! HTTP/1.1 or HTTP/2 is chosen by ALPN, never by sniffing: a peer that sends nothing after its
 //! handshake would hold a sniffing server for ever. Every phase of a connection has a deadline
@@ -32,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For requests in flight at the end: the longest is one source read, 3 s by default.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves TLS on `listener` until `drain` is cancelled; then says goodbye to every connection,
+/// Serves TLS on `listener` until `drain` is cancelled. Then it closes every connection gracefully,
 /// lets requests in flight finish, and returns.
 pub async fn serve<S: Answer>(
     listener: TcpListener,
@@ -102,7 +102,7 @@ async fn converse<S: Answer>(stream: TcpStream, guest: &Arc<Guest>, house: &Arc<
     let service = service_fn(|request: Request<Incoming>| {
         guest.asks();
         let (house, peer) = (house.clone(), peer.clone());
-        // Nobody reads a body. Without its reader it is not taken from the network, either.
+        // A body is never read. Without its reader it is not taken from the network, either.
         let request = request.map(|_unread| Body::empty());
         async move {
             let only_headers = request.method() == Method::HEAD;

@@ -161,8 +161,8 @@ pub trait Source: Send + Sync {
         self.read(facet, by)
     }
 
-    /// What the service itself calls it, for people who look for it there: an OCID. `None` if that is no more
-    /// than the name and the labels.
+    /// The service's own identifier, such as an OCID, to find the source in the console of the service.
+    /// `None` if that is no more than the name and the labels.
     fn identifier(&self) -> Option<&str> {
         None
     }

@@ -1,5 +1,5 @@
-//! The two forms of `/metrics`. OpenMetrics is what is written, and for those who ask for it; the
-//! text format of Prometheus, which everybody else reads, is made of it. Pure.
+//! The two forms of `/metrics`. OpenMetrics is written, and served if the client requests it. The
+//! text format of Prometheus, for all other clients, is made from it. Pure.
 //!
 //! They differ in the end, in units, and in the name of a counter: OpenMetrics calls the family
 //! `requests` and its samples `requests_total`, the text format calls both `requests_total`.
@@ -11,7 +11,7 @@ pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
 pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether whoever accepts this takes OpenMetrics. Prometheus names it, if it can read it.
+/// Whether a client with this header accepts OpenMetrics. Prometheus names it, if it can read it.
 pub(super) fn is_open_metrics(accept: &HeaderValue) -> bool {
     accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text"))
 }

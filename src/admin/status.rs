@@ -1,8 +1,8 @@
-//! `/status`: what the process knows, for people as a page and for programs as JSON.
+//! `/status`: the state of the process, as a page and as JSON.
 //!
-//! Rendered here, with no file from anywhere else: the page works behind `kubectl port-forward`
-//! and without a way to the internet. It shows who asks for what and how that is going, and so is
-//! for those who operate the process: on loopback, or behind the question who asks.
+//! Rendered here, without files from other servers: the page works behind `kubectl port-forward`
+//! and without internet access. It shows the consumers of each source and their state, and so is
+//! for those who operate the process: on loopback, or behind authentication.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -47,14 +47,14 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-/// Whom to ask.
+/// Where the page gets its data.
 pub struct Status {
     catalog: Arc<Catalog>,
     health: Health,
     facts: Box<dyn Fn() -> Facts + Send + Sync>,
 }
 
-/// What neither the catalog nor the checks tell.
+/// Facts that neither the catalog nor the checks have.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Of the program.
@@ -67,13 +67,13 @@ pub struct Facts {
     pub started: Timestamp,
     /// When the serving certificate is of no use any more.
     pub certificate_expires: Timestamp,
-    /// Whether kube-apiserver reaches us, as far as that is known.
+    /// Whether kube-apiserver reaches depthgauge, as far as that is known.
     pub api_service_available: Option<bool>,
     /// Where the sources are from: a file, or variables.
     pub config: String,
     /// Which replica scales to zero and back, if one is to.
     pub scale_to_zero: Option<String>,
-    /// What a person should look at and no check is about.
+    /// What a user should see and no check is about.
     pub findings: Vec<Finding>,
     /// What HPAs query, sorted; `None` without the right to read HPAs.
     pub hpas: Option<Vec<Hpa>>,
@@ -104,10 +104,10 @@ struct Parameters {
     filter: String,
 }
 
-/// Something that goes wrong for somebody although all is well here: a workload asleep for good.
+/// A problem of a workload although this process is healthy: a workload stuck at zero.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// Whom it concerns: `shop/worker`.
+    /// The object that it concerns: `shop/worker`.
     pub object: String,
     /// What is so, and what to do.
     pub message: String,
@@ -116,7 +116,7 @@ pub struct Finding {
 // === impl Status ===
 
 impl Status {
-    /// Of this catalog and these checks; `facts` is asked for each page.
+    /// Of this catalog and these checks; `facts` is called for each page.
     pub fn new(catalog: Arc<Catalog>, health: Health, facts: impl Fn() -> Facts + Send + Sync + 'static) -> Self {
         Self { catalog, health, facts: Box::new(facts) }
     }
@@ -137,13 +137,13 @@ impl Status {
     }
 }
 
-/// `/status`. Whoever lays it out guards it.
+/// `/status`, without a guard: the caller adds one.
 pub fn routes(status: Arc<Status>) -> Router {
     Router::new().route("/status", get(show)).with_state(status)
 }
 
-/// `/status` for a listener on loopback, where nobody is asked who they are: not for a web site
-/// that has its own name resolve to this address and then lets a browser ask.
+/// `/status` for a listener on loopback, without authentication. It refuses a web site whose name
+/// resolves to this address, and which lets a browser request the page.
 pub fn local_routes(status: Arc<Status>) -> Router {
     routes(status).layer(from_fn(under_a_local_name))
 }
@@ -183,7 +183,7 @@ async fn under_a_local_name(request: Request, next: Next) -> Response {
     (StatusCode::MISDIRECTED_REQUEST, sentence).into_response()
 }
 
-/// Names that nobody else can own: `localhost`, and addresses; with a port or without.
+/// Names that another site cannot own: `localhost`, and addresses; with a port or without.
 fn is_local_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -199,7 +199,8 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     prefers_html(accept.unwrap_or_default())
 }
 
-/// A browser says so. Whoever takes anything is a program: `curl`, `kubectl get --raw`.
+/// A browser names HTML. A client that accepts everything is a program: `curl`, `kubectl get
+/// --raw`.
 fn prefers_html(accept: &str) -> bool {
     let quality = |wanted: &str| {
         let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));

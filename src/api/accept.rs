@@ -1,12 +1,12 @@
 //! What the caller takes: `Accept` headers against what an endpoint offers. Pure.
 //!
-//! As `k8s.io/apiserver/pkg/endpoints/handlers/negotiation` does it: clauses are tried from the
-//! best to the worst, each against the encodings in [`Encoding`]'s order, and one that asks for
-//! something the endpoint does not have (`as=Table` of an unknown version) is passed over. So
-//! kubectl, which asks for a Table first, gets plain JSON wherever there is no Table.
+//! As in `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`: clauses are tried from the best to
+//! the worst, each against the encodings in [`Encoding`]'s order. A clause that requests something
+//! the endpoint does not have (`as=Table` of an unknown version) is skipped. So kubectl, which
+//! requests a Table first, gets plain JSON wherever there is no Table.
 //!
-//! Three things are as the HTTP standard says and not as the Go library does: `q=0` refuses,
-//! letters' case does not matter in a media type, and a second Accept header counts.
+//! Three things follow the HTTP standard and not the Go library. `q=0` refuses, media types are
+//! case-insensitive, and a second Accept header counts.
 
 /// How an answer is written. The order is that in which a wildcard picks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,7 +35,7 @@ pub struct Conversion<'h> {
 pub struct Accepted<T> {
     /// The endpoint's offer.
     pub offer: T,
-    /// Whether the clause asked for indentation (`pretty=1`).
+    /// Whether the clause requested indentation (`pretty=1`).
     pub pretty: bool,
 }
 
@@ -53,7 +53,7 @@ struct Clause<'h> {
 const PRECISE: u8 = 2;
 const ENCODINGS: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
 
-/// The best offer that these headers accept; `offer` says what there is of an encoding, for a
+/// The best offer that these headers accept. `offer` returns what there is of an encoding, for a
 /// caller that may want it converted. Without any header it is the first.
 pub fn negotiate<'h, T, H: IntoIterator<Item = &'h str>>(
     headers: impl Fn() -> H,
@@ -122,8 +122,8 @@ impl<'h> Clause<'h> {
         Some(clause)
     }
 
-    /// Takes in one parameter; `None` if it asks for what no endpoint here has. Unknown ones
-    /// (`charset`, `profile`) say nothing.
+    /// Applies one parameter; `None` if it requests what no endpoint here has. Unknown ones
+    /// (`charset`, `profile`) have no effect.
     fn set(&mut self, name: &str, value: &'h str) -> Option<()> {
         match name {
             "q" | "Q" => {
@@ -134,7 +134,7 @@ impl<'h> Clause<'h> {
             "g" => self.conversion.get_or_insert_default().group = value,
             "v" => self.conversion.get_or_insert_default().version = value,
             "pretty" => self.pretty = value == "1",
-            // Only says how a watch would be written.
+            // Only sets how a watch would be written.
             "stream" if !matches!(value, "" | "watch") => return None,
             // Another version of the whole group.
             "sv" if !value.is_empty() => return None,
@@ -153,7 +153,7 @@ impl<'h> Clause<'h> {
         }
     }
 
-    /// By quality, then the more precise one; else the earlier one stays.
+    /// By quality, then the more precise one; otherwise the earlier one stays.
     fn is_before(&self, other: &Self) -> bool {
         self.quality > other.quality || (self.quality >= other.quality && self.precision() > other.precision())
     }
@@ -225,7 +225,7 @@ mod tests {
             ("application", None),
             ("application/json/x", None),
             (",", None),
-            // Parameters that say nothing, and those that ask for what there is not.
+            // Parameters without an effect, and those that request what there is not.
             ("application/json;charset=utf-8", JSON),
             ("application/json;profile=nopeer;", JSON),
             ("application/json;stream=watch", JSON),

@@ -42,7 +42,7 @@ pub(super) struct ValueList<'s> {
     items: &'s [Sample],
 }
 
-/// A `metadata` that says nothing.
+/// An empty `metadata`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Empty {}
 

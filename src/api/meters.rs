@@ -45,7 +45,7 @@ impl Meters {
         Self { ages, applied: Applied::ALL.into_iter().map(counter).collect() }
     }
 
-    /// These values are told now.
+    /// Counts values that are served now.
     pub(super) fn told(&self, samples: &[Sample], now: Timestamp) {
         let mut oldest = None;
         for sample in samples {

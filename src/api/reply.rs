@@ -1,5 +1,5 @@
-//! How an answer leaves: what the caller asked for besides the thing itself (encoding,
-//! indentation, compression), and the headers that say what it got.
+//! The form of a response: the encoding, indentation and compression that the client requested, and
+//! the headers that state them.
 
 use std::io::Write as _;
 
@@ -23,7 +23,7 @@ const GZIP_MIN: usize = 128 << 10;
 const HEADERS: usize = 6;
 /// Warnings of a response: kubectl prints each of them, of up to 400 bytes.
 const WARNINGS_MAX: usize = 5;
-/// Programs behind which somebody reads, as the Go library knows them by their User-Agent.
+/// Programs whose output users read, by their User-Agent, as in the Go library.
 const READERS: [&[u8]; 3] = [b"curl", b"Wget", b"Mozilla/5.0"];
 
 /// What is to be had of this, or a 406 that lists `available`.
@@ -42,7 +42,7 @@ pub(super) fn negotiate<'r, T>(
     }
 }
 
-/// 200 with this body, compressed if that was asked for and is worth it.
+/// 200 with this body, compressed if that was requested and saves enough.
 pub(super) fn ok(request: &Parts, content_type: &'static str, body: Bytes) -> Response {
     let Some(small) = compressed(&request.headers, &body) else { return uncompressed(content_type, body) };
     let mut response = uncompressed(content_type, small);
@@ -88,7 +88,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|coding| coding.trim() == "gzip")
 }
 
-/// Whether somebody is going to read it: `pretty=true`, or a browser and its like.
+/// Whether a user is going to read it: `pretty=true`, or a browser or a similar program.
 fn is_pretty(request: &Parts) -> bool {
     match query_value(request.uri.query(), "pretty") {
         // What Go's ParseBool takes for true.

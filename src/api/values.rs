@@ -29,7 +29,7 @@ const ANSWER_MAX: usize = 2 << 20;
 /// The `apiVersion` of the Table that kubectl requests.
 const TABLE_V1: &str = "meta.k8s.io/v1";
 
-/// As what the values are told.
+/// The form in which the values are served.
 #[derive(Clone, Copy)]
 enum Form {
     /// `ExternalMetricValueList`
@@ -47,7 +47,7 @@ pub struct Metrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Tells what this catalog knows, and counts in a registry whose metrics begin with our name.
+    /// Serves this catalog, and counts in a registry whose metrics begin with `depthgauge_`.
     pub fn new(catalog: Arc<Catalog>, registry: &mut Registry) -> Self {
         Self { catalog, meters: Meters::new(registry) }
     }

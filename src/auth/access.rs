@@ -19,22 +19,22 @@ use crate::health::Reporter;
 use crate::rbac::Binding;
 use crate::request::{Caller, GROUP, VERSION};
 
-/// Deadline of one review. The API server answers in milliseconds or is in trouble; whoever
-/// asked waits for it in one of the HPA controller's five workers.
+/// Deadline of one review. The API server answers within milliseconds unless it fails; meanwhile
+/// one of the HPA controller's five workers waits for it.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(3);
-/// Allowed: an HPA asks every 15 s, so this never lets it wait, and a right that is taken away
-/// is gone at the second ask.
+/// Allowed: an HPA requests every 15 s, so it never waits for this, and a right that is revoked
+/// ends with the second request.
 const ALLOWED: Lifetime = Lifetime { fresh: Duration::from_secs(10), usable: Duration::from_secs(60) };
 /// Denied: short, so that a right that is given works at once.
 const DENIED: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
 
-/// Between two questions of a rehearsal: what is missing is granted by somebody who types.
+/// Between two reviews of a rehearsal: a missing right is granted by hand.
 pub(super) const REHEARSE_AGAIN: Duration = Duration::from_secs(5);
-/// Names in a question that is remembered, in bytes: a user in a hundred groups. 4,096 of them are
-/// 16 MiB; one that is longer is asked each time.
+/// The length of the names in a review whose result is cached, in bytes: a user in a hundred
+/// groups. 4,096 of them are 16 MiB; a longer one is reviewed each time.
 const REMEMBERED_MAX: usize = 4 << 10;
 
-/// Asks the API server, and remembers what it said.
+/// Sends reviews to the API server, and caches the results.
 pub struct SubjectAccessReviews {
     client: kube::Client,
     decisions: Decisions<Question, Verdict>,
@@ -44,7 +44,7 @@ pub struct SubjectAccessReviews {
 // === impl SubjectAccessReviews ===
 
 impl SubjectAccessReviews {
-    /// Asks through `client`; `tasks` runs what goes on in the background.
+    /// Sends reviews through `client`; `tasks` runs those in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |verdict: &Verdict| if *verdict == Verdict::Allowed { ALLOWED } else { DENIED };
         Self { client, decisions: Decisions::new(lifetime, tasks), reporter }
@@ -53,7 +53,7 @@ impl SubjectAccessReviews {
 
 impl Authorizer for SubjectAccessReviews {
     fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>> {
-        // The API server's own superusers, allowed there without a question, too.
+        // The API server's own superusers: it allows them without a review, too.
         if question.caller.groups.iter().any(|group| group == "system:masters") {
             return async { Ok(Verdict::Allowed) }.boxed();
         }
@@ -67,8 +67,8 @@ impl Authorizer for SubjectAccessReviews {
     }
 }
 
-/// Asks one question that nobody has, again until there is an answer: so that a right that is
-/// missing is said before somebody waits for it.
+/// Sends one review that no request needs, again until there is an answer, to report a missing
+/// right before the first request.
 pub(super) async fn rehearse(client: kube::Client, reporter: Reporter) {
     let object = Object::Path("/metrics".into());
     let question = Question { caller: Arc::new(Caller::anonymous()), verb: "get", object };
@@ -112,7 +112,7 @@ async fn review(client: kube::Client, question: Question, reporter: Reporter) ->
         Ok(answer) => {
             reporter.ok();
             let status = answer.status.unwrap_or_default();
-            // Denied wins over allowed, should an authorizer ever say both.
+            // Denied wins over allowed, if an authorizer returns both.
             let allowed = status.allowed && status.denied != Some(true);
             Ok(if allowed { Verdict::Allowed } else { Verdict::Denied(status.reason.unwrap_or_default()) })
         }
@@ -139,13 +139,13 @@ pub const DELEGATOR: Binding<'static> = Binding { role: "system:auth-delegator",
 
 /// There was no answer to a review.
 pub(super) struct Unreviewed {
-    /// For whoever asked.
+    /// For the client.
     pub(super) undecided: Undecided,
-    /// For whoever runs the server: at length where there is more to say.
+    /// For the log, with more details if there are any.
     pub(super) line: String,
 }
 
-/// Creates a review object within [`REVIEW_TIMEOUT`]; the error is the same for the same trouble.
+/// Creates a review object within [`REVIEW_TIMEOUT`]; the error is the same for the same failure.
 pub(super) async fn create<T>(api: &kube::Api<T>, review: &T) -> Result<T, Unreviewed>
 where
     T: Clone + Serialize + DeserializeOwned + std::fmt::Debug,

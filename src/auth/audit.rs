@@ -1,11 +1,11 @@
 //! One line in the log for each request that was denied or refused or has failed, and counters for all.
 //!
-//! An HPA asks again every 15 s: what a caller is told once more of the same question is a line only
-//! every half an hour.
-//! What callers send is written as quoted text, of bounded length, and never a header but the id
-//! that kube-apiserver gave the request: with it, this line and its audit log tell one story.
-//! So that a flood cannot fill a disk, there are so many lines in a second and then, when it is
-//! over and the next request of any kind arrives, the number of those left out. Clients without an
+//! An HPA sends the same request every 15 s. The same answer to the same request is logged again only every
+//! half an hour. What clients send is written as quoted text of bounded length. No header is written except
+//! the ID that kube-apiserver gave the request, which connects this line with its audit log.
+//!
+//! The number of lines in a second is limited, so that a flood cannot fill a disk. When the second is over
+//! and the next request of any kind arrives, the number of omitted lines is logged. Clients without an
 //! identity do not use up the lines of clients with one. Among each kind a client takes no more lines than
 //! it leaves to others. Among the lines of a client that may read there, a namespace does the same: the HPA
 //! controller requests for all namespaces.
@@ -30,16 +30,16 @@ use crate::request::{Attributes, Caller, PREFIX, PROBE, Peer, Target};
 
 /// What the log's filter calls these lines.
 const TARGET: &str = "depthgauge::audit";
-/// As the Go library has it: taken from the request, or made where it brings none, and told in the
-/// answer.
+/// As in the Go library: taken from the request, or made if it has none, and returned in the
+/// response.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Of all clients. One alone has half of them, and one namespace of it a quarter. Where more HPAs begin to fail in
 /// a second, the rest is written at their next requests.
 const LINES_PER_SECOND: usize = 20;
-/// A question that was not asked for so long is a new one. Longer than any pause between the looks of
-/// HPAs, or of a Prometheus.
+/// A request that was not repeated for this long counts as new. Longer than any pause between the
+/// syncs of HPAs, or the scrapes of a Prometheus.
 const SAME_FOR: Duration = Duration::from_secs(300);
-/// And what goes on is told again, for whoever looks into the log of today.
+/// A failure that lasts is logged again, for users who read the log of today.
 const AGAIN: Duration = Duration::from_secs(30 * 60);
 /// So many answers are remembered, all that can be written within [`SAME_FOR`]; beyond it each is a
 /// line, as fast as lines may be written.
@@ -67,19 +67,19 @@ pub(super) struct Trail {
     began: Instant,
 }
 
-/// Says which lines are written.
+/// Decides which lines are written.
 struct Sampler {
     names: RandomState,
     second: Mutex<Second>,
-    /// Whether there is something that was left out and not told: most requests look no further.
+    /// Whether omitted lines are still to be reported: most requests check only this.
     owes: AtomicBool,
 }
 
-/// What callers were told, hashed with who asked what from where.
+/// The answers to callers, hashed with the caller, the request and the address.
 #[derive(Default)]
 struct Told(HashMap<u64, Times>);
 
-/// When the same was written, and when it was told last.
+/// When the same was written, and when it occurred last.
 struct Times {
     written: Instant,
     last: Instant,
@@ -117,7 +117,7 @@ impl Audit {
         Self { meters: Meters::new(registry), callers: Sampler::new(), strangers: Sampler::new(), told }
     }
 
-    /// Tells what a flood has left out, once its second is over. For every request.
+    /// Reports what a flood has left out, once its second is over. For every request.
     pub(super) fn settle(&self) {
         for (sampler, identified) in [(&self.callers, true), (&self.strangers, false)] {
             if let Some(left_out) = sampler.settle() {
@@ -131,12 +131,12 @@ impl Audit {
         self.meters.unread.clone()
     }
 
-    /// Takes note of what became of the question who asks, and may they.
+    /// Counts a decision about authentication and authorization.
     pub(super) fn decided(&self, decision: Decision) {
         self.meters.decided(decision);
     }
 
-    /// Takes note of an answer. `caller` is `None` where nobody could be made out.
+    /// Records an answer. `caller` is `None` if the client could not be authenticated.
     pub(super) fn record(&self, trail: &Trail, caller: Option<&Caller>, response: &Response) {
         let status = response.status();
         if trail.asks_for_values {
@@ -202,12 +202,12 @@ impl Trail {
         Self { method, uri, id, peer: peer.address, asks_for_values, began: Instant::now() }
     }
 
-    /// Whether it is about our group, and so perhaps meant for a value.
+    /// Whether it is about the API group of depthgauge, and so perhaps meant for a value.
     pub(super) fn is_of_group(&self) -> bool {
         self.uri.path().starts_with(PREFIX)
     }
 
-    /// Puts the id into the request: whoever looks at it again finds the same one.
+    /// Puts the ID into the request, so that later layers find the same one.
     pub(super) fn mark<B>(&self, request: &mut Request<B>) {
         if let Some(id) = &self.id {
             request.headers_mut().insert(AUDIT_ID, id.clone());
@@ -270,8 +270,8 @@ impl Sampler {
 // === impl Told ===
 
 impl Told {
-    /// Whether this is told for the first time, or again after a while, and `may_write` lets it be
-    /// written: what is not written is told next time.
+    /// Whether this is new, or is due again, and `may_write` allows the line. What is not written
+    /// is due at the next request.
     fn is_news(&mut self, answer: impl Hash, may_write: impl FnOnce() -> bool) -> bool {
         let (key, now) = (self.0.hasher().hash_one(answer), Instant::now());
         let is_same = |times: &Times| now - times.last < SAME_FOR && now - times.written < AGAIN;
@@ -300,7 +300,7 @@ impl Second {
     }
 }
 
-/// A UUID, as kube-apiserver makes them. It tells requests apart, and need not be hard to guess.
+/// A UUID, as kube-apiserver makes them. It distinguishes requests, and need not be hard to guess.
 fn made_up_id() -> Option<HeaderValue> {
     let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).ok()

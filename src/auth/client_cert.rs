@@ -1,6 +1,5 @@
-//! Who a client certificate says its holder is: the common name is the user, organizations are
-//! the groups, and so on, as everywhere in Kubernetes (`CommonNameUserConversion` of
-//! k8s.io/apiserver).
+//! The user of a client certificate: the common name is the user, organizations are the groups, and
+//! so on, as everywhere in Kubernetes (`CommonNameUserConversion` of k8s.io/apiserver).
 
 use jiff::Timestamp;
 
@@ -18,7 +17,7 @@ pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp) -> Option<Calle
     let uid = match uids.as_slice() {
         [] => String::new(),
         [uid] if !uid.is_empty() => uid.clone(),
-        // Whoever signed that did not mean one user.
+        // Several UIDs, or an empty one, do not identify one user.
         _ => return None,
     };
     let extra = [(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={sha256}")])].into();

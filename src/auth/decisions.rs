@@ -1,8 +1,8 @@
 //! What the API server decided lately.
 //!
-//! One question at a time for each key, answers kept for a stated time, and renewed in the
-//! background while they are in use: an HPA asks every 15 s, so a plain cache of 10 s, as the Go
-//! library has, would miss every time and put an API call into each answer.
+//! At most one review runs for each key. Answers are kept for a fixed time, and are renewed in the
+//! background while they are in use. An HPA requests every 15 s, so a plain cache of 10 s, as in
+//! the Go library, would always miss and add an API call to each answer.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash};
@@ -22,19 +22,20 @@ use super::places::{Place, Places, Room};
 /// Entries kept at most. A cluster has tens of callers; a flood of made-up ones (a kilobyte each,
 /// by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
-/// Questions of callers: the HPA controller asks in five workers, each for one metric at a time,
-/// and a review takes milliseconds. 200 a second are what the Go library lets through.
+/// Reviews for callers: the HPA controller requests in five workers, each one metric at a time, and
+/// a review takes milliseconds. The Go library allows 200 a second.
 const CALLERS: Room = Room { at_once: 64, lately: 400, shared: true };
-/// The same for all strangers together, who could otherwise drive reviews as fast as
-/// kube-apiserver gives them, and by them use up what it has for us.
+/// The same for all unauthenticated clients together. Otherwise they could send reviews as fast as
+/// kube-apiserver answers, and use up depthgauge's share there.
 const STRANGERS: Room = Room { at_once: 8, lately: 100, shared: false };
 
-/// Whose question it is: strangers cannot use up what callers have, nor one caller what others have.
+/// What a review is charged to: unauthenticated clients cannot use up the places of callers, nor one
+/// caller those of others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Side {
-    /// Somebody who has been made out, by any number that is his alone.
+    /// An authenticated caller, by any number that is unique to it.
     Caller(u64),
-    /// Nobody, or a token that may be anybody's.
+    /// No identity, or a token of unknown origin.
     Stranger,
 }
 
@@ -45,7 +46,7 @@ const TOO_MANY: Undecided = Undecided("too many concurrent reviews");
 pub(super) struct Lifetime {
     /// Younger than this it is simply used.
     pub(super) fresh: Duration,
-    /// Younger than this it is used, and asked for again in the background.
+    /// Younger than this it is used, and renewed in the background.
     pub(super) usable: Duration,
 }
 
@@ -56,7 +57,7 @@ pub(super) struct Decisions<K, V> {
     tasks: TaskTracker,
     callers: Arc<Places>,
     strangers: Arc<Places>,
-    /// For decisions that are in use: what new questions take is not theirs.
+    /// For decisions that are in use: new reviews do not take these places.
     renewals: Arc<Places>,
     numbers: RandomState,
 }
@@ -82,7 +83,7 @@ where
         Self { slots: Arc::default(), lifetime, tasks, callers, strangers, renewals, numbers }
     }
 
-    /// A side of his own for whoever this is said of.
+    /// The side of one caller, by what identifies it.
     pub(super) fn caller(&self, who: impl Hash) -> Side {
         Side::Caller(self.numbers.hash_one(who))
     }
@@ -140,7 +141,7 @@ where
         place: Option<Place>,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
-        // Refused and not queued: whoever has many questions would fill the queue as well.
+        // Refused and not queued: a client with many requests would fill the queue as well.
         let Some(place) = place else {
             return async { Err(TOO_MANY) }.boxed().shared();
         };
@@ -150,7 +151,7 @@ where
         let flight = self.flight(key.clone(), place, ask()).boxed().shared();
         let slot = slots.entry(key.clone()).or_insert(Slot { decided: None, flight: None });
         slot.flight = Some(flight.clone());
-        // Run to its end even if whoever asked hangs up: others may wait for it.
+        // Runs to its end even if the client disconnects: others may wait for it.
         self.tasks.spawn(flight.clone());
         flight
     }
@@ -179,8 +180,9 @@ where
         }
     }
 
-    /// Forgets what ends first: a flood of denials pushes out denials, and never the longer lived
-    /// allowance of somebody who asks again and again. What is being asked is a few, by its limit.
+    /// Evicts what ends first. So a flood of denials evicts denials, and never the longer lived
+    /// allowance of a caller that requests again and again. Reviews in flight stay; they are few,
+    /// by their limit.
     fn make_room(&self, slots: &mut Slots<K, V>) {
         let end = |slot: &Slot<V>| slot.decided.as_ref().map(|(value, at)| *at + (self.lifetime)(value).usable);
         let idle = slots.iter().filter(|(_, slot)| slot.flight.is_none());
@@ -194,7 +196,7 @@ where
 // === impl Side ===
 
 impl Side {
-    /// All strangers are one.
+    /// All unauthenticated clients count as one.
     fn number(self) -> u64 {
         match self {
             Self::Caller(number) => number,
@@ -213,7 +215,7 @@ mod tests {
 
     const LIFETIME: Lifetime = Lifetime { fresh: Duration::from_secs(10), usable: Duration::from_secs(60) };
     const SHORT: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
-    /// A question, in time that is not real.
+    /// How long a review takes, in paused time.
     const TAKES: Duration = Duration::from_micros(10);
 
     struct Scene {
@@ -231,7 +233,7 @@ mod tests {
             Self { decisions: Decisions::new(lifetime, TaskTracker::new()), asked: Arc::default() }
         }
 
-        /// The answer is the number of the question, if there is one.
+        /// The answer is the number of the review, if there is one.
         async fn about(&self, key: &'static str, answers: bool) -> Result<u32, Undecided> {
             let asked = self.asked.clone();
             let ask = move || {
@@ -354,7 +356,7 @@ mod tests {
     async fn a_flood_of_denials_pushes_out_no_allowance() {
         let scene = Scene::new();
         for (n, key) in keys(ENTRIES_MAX + 100).into_iter().enumerate() {
-            // As fast as it may be, and the HPA goes on asking.
+            // As fast as it may be, and the HPA continues to request.
             tokio::time::sleep(Duration::from_millis(20)).await;
             scene.ask(key, Side::Stranger, DENIED).await.unwrap();
             if n % 500 == 0 {

@@ -1,4 +1,4 @@
-//! Who the aggregator says is asking, believed only behind the aggregator's own certificate.
+//! The user that the aggregator names, trusted only behind the aggregator's own certificate.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub(super) fn refusal(roots: &Roots, peer: &Peer, now: Timestamp, headers: &Head
     }
 }
 
-/// `None` also when a header is no UTF-8: dropping one group would make another person of him.
+/// `None` also when a header is not UTF-8: without one of its groups it would be another user.
 fn named(roots: &Roots, headers: &HeaderMap) -> Option<Caller> {
     let user = first(&roots.user_headers, headers).ok()?.filter(|user| !user.is_empty())?;
     let uid = first(&roots.uid_headers, headers).ok()?.unwrap_or_default();
@@ -51,7 +51,7 @@ fn named(roots: &Roots, headers: &HeaderMap) -> Option<Caller> {
     Some(Caller { user, uid, groups, extra })
 }
 
-/// The first value of the first of these headers that says anything.
+/// The first value of the first of these headers that is not empty.
 fn first(names: &[String], headers: &HeaderMap) -> Result<Option<String>, Utf8Error> {
     let values = names.iter().filter_map(|name| headers.get(name));
     values.filter(|value| !value.is_empty()).map(text).next().transpose()
@@ -71,8 +71,8 @@ fn extra(prefixes: &[String], headers: &HeaderMap) -> Result<BTreeMap<String, Ve
     Ok(extra)
 }
 
-/// As in the Go library: malformed encoding anywhere, and the whole key stands for itself; only
-/// what the header itself says is lower-cased, not what was encoded.
+/// As in the Go library: if any encoding is malformed, the whole key stays as it is. Only what the
+/// header itself has is lower-cased, not what was encoded.
 fn unescaped(key: &str) -> String {
     let well_formed = key.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().first_chunk::<2>();

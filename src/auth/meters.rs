@@ -26,16 +26,16 @@ pub(super) struct Meters {
     pub(super) unread: Gauge,
 }
 
-/// What became of the question who asks, and may they.
+/// The result of authentication and authorization.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Decision {
     /// May.
     Allowed,
     /// Is known, and may not.
     Denied,
-    /// Is not who they say.
+    /// The identity was refused.
     Unauthenticated,
-    /// Whoever decides could not be asked.
+    /// kube-apiserver could not review it.
     Undecided,
 }
 

@@ -1,5 +1,5 @@
-//! How many questions may be under way at once, and how many there were lately: bounded for each
-//! kind of asker, so that none takes what is another's, and among askers of one kind.
+//! How many reviews may be in flight at once, and how many there were lately. Both are bounded for
+//! each kind of client, so that none takes the places of another, and among clients of one kind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ const LATELY: Duration = Duration::from_secs(2);
 /// How much of it there is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// Questions under way at once.
+    /// Reviews in flight at once.
     pub(super) at_once: usize,
-    /// Questions begun within [`LATELY`].
+    /// Reviews begun within [`LATELY`].
     pub(super) lately: usize,
-    /// Nobody takes more than he leaves to others: one alone has half, two have a third each.
+    /// No client takes more than it leaves to others: one alone has half, two have a third each.
     pub(super) shared: bool,
 }
 
-/// The places of one kind of asker.
+/// The places of one kind of client.
 pub(super) struct Places {
     room: Room,
     taken: Mutex<Taken>,
@@ -34,7 +34,7 @@ struct Taken {
     lately: VecDeque<(u64, Instant)>,
 }
 
-/// One of them; given back when it is dropped.
+/// One of them; it is free again when this is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
     who: u64,
@@ -47,7 +47,7 @@ impl Places {
         Arc::new(Self { room, taken: Mutex::default() })
     }
 
-    /// A place for this asker, if there is one for him.
+    /// A place for this client, if there is one.
     pub(super) fn enter(self: &Arc<Self>, who: u64) -> Option<Place> {
         let mut taken = self.taken.lock();
         while taken.lately.front().is_some_and(|(_, at)| at.elapsed() >= LATELY) {

@@ -1,9 +1,9 @@
 //! The CAs and names of one version of the identity ConfigMap, and whether a certificate chain
 //! leads to one of them.
 //!
-//! Whoever connects may show any certificates: a look at them is bounded by the length of the
-//! chain, which the listener limits ([`crate::request::CHAIN_MAX`]), and happens once for a
-//! connection, however much is asked on it.
+//! Any client may show any certificates. The check is bounded by the length of the chain, which the
+//! listener limits ([`crate::request::CHAIN_MAX`]). It happens once for a connection, however many
+//! requests it has.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -30,14 +30,14 @@ const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 const USER_HEADERS: &str = "requestheader-username-headers";
 /// Of a subject: the user's uid (`certificateUID` of k8s.io/apiserver).
 const UID: Oid<'static> = oid!(1.3.6.1.4.1.57683.2);
-/// How long a "no" holds, in seconds: a certificate whose time begins in a moment, by a clock
-/// that is ahead of ours, is not refused for as long as its connection lives.
+/// How long a refusal holds, in seconds. A certificate may become valid in a moment, by a clock
+/// that is ahead of this one: it is not refused for the whole life of its connection.
 const NO_HOLDS: i64 = 10;
 
 /// One version of the ConfigMap.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roots {
-    /// Unlike that of all others, but for 0, which trusts nobody.
+    /// Unique, except for 0, which trusts no CA.
     pub(super) version: u64,
     /// Signs the certificate of the aggregator, which may name other users in headers.
     pub(super) front_proxy_ca: Vec<Anchor>,
@@ -72,10 +72,9 @@ type Validity = RangeInclusive<i64>;
 // === impl Roots ===
 
 impl Roots {
-    /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header. What
-    /// is said of users' certificates and what is said of the front proxy stand apart: of the one
-    /// that cannot be read, what was `before` stays, and the other is taken; as in Go's library, which
-    /// has a controller for each.
+    /// Reads the ConfigMap. An absent key means that there is no such CA, or no such header. The CA of
+    /// clients and the settings of the front proxy are independent. If one cannot be read, its part of
+    /// `before` stays, and the other is applied; Go's library has a controller for each.
     pub(super) fn parse(version: u64, data: &BTreeMap<String, String>, before: &Self) -> (Self, Option<BadConfigMap>) {
         let (mut roots, mut misread) = match Self::front_proxy(data) {
             Ok(roots) => (roots, None),
@@ -126,8 +125,8 @@ impl Roots {
         !self.front_proxy_ca.is_empty()
     }
 
-    /// What the peer's chain is worth now: whom it names if it leads to a CA of these, or why it is
-    /// refused. A front proxy also needs an allowed name.
+    /// What the peer's chain is worth now: the user that it names if it leads to a CA of these, or
+    /// why it is refused. A front proxy also needs an allowed name.
     pub(super) fn judge(&self, purpose: Purpose, peer: &Peer, now: Timestamp) -> Arc<Standing> {
         let (version, now) = (self.version, now.as_second());
         peer.standing(purpose, version, now, || match self.check(purpose, &peer.chain, now) {
@@ -169,8 +168,8 @@ impl Roots {
             let by_all = || end_entity.verify_for_usage(algorithms, &all, intermediates, time, usage, None, None);
             if all.len() > trusted.len() && by_all().is_ok() { Cause::CaOutOfTime } else { cause(&error, leaf) }
         })?;
-        // It holds for as long as all that it leads by are in their time; what else was sent, or
-        // is in the bundle, has no say. Of a CA that is there twice, the first counts.
+        // It holds while all certificates of the path are valid. Other certificates that were sent,
+        // or that are in the bundle, do not count. Of a CA that is there twice, the first counts.
         let unreadable = || unverifiable("unreadable");
         let anchor = current.iter().find(|anchor| anchor.anchor == *path.anchor()).ok_or_else(unreadable)?;
         let mut valid = both(&anchor.valid, &validity(leaf).ok_or_else(unreadable)?);
@@ -186,7 +185,7 @@ impl Roots {
     }
 }
 
-/// What an error of the verifier means for whoever issued the leaf.
+/// What an error of the verifier means for the issuer of the leaf.
 fn cause(error: &webpki::Error, leaf: &CertificateDer<'_>) -> Cause {
     let issuer = || shortened(&issuer(leaf).unwrap_or_default());
     let at = |time: &UnixTime| {
@@ -361,7 +360,7 @@ mod tests {
         let (purpose, common_name, cause) = (Purpose::FrontProxy, "proxy".to_owned(), Cause::OtherKey { issuer });
         assert_eq!(first.found, Err(Untrusted { purpose, common_name, cause }));
         assert!(Arc::ptr_eq(&first, &roots.judge(Purpose::FrontProxy, &peer, at(2026))));
-        // Not where something else is trusted.
+        // Not by roots that trust another CA.
         let renewed = Roots { version: 2, ..self::roots(&[&ca, &other]) };
         assert!(is_trusted(&renewed, &peer, at(2026)));
     }

@@ -17,21 +17,21 @@ use super::{Tokens, Unauthenticated, Undecided, owner};
 use crate::health::Reporter;
 use crate::request::{Caller, Peer};
 
-/// A token that was good is believed for the 10 s of the Go library, so that one that is
-/// revoked is refused as soon here as there; renewed before that while it is in use.
+/// A valid token is trusted for the 10 s of the Go library, so that a revoked one is refused as
+/// soon as there. It is renewed before that while it is in use.
 const GOOD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(10) };
 /// A bad token does not become good; this spares the API server a client that keeps trying.
 const BAD: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Duration::from_secs(5) };
 
-/// Many times what a cluster has of those who ask directly.
+/// Many times the number of clients that a cluster has that connect directly.
 const ONCE_GOOD_MAX: usize = 1024;
 
-/// Asks the API server, and remembers what it said.
+/// Sends reviews to the API server, and caches the results.
 pub struct TokenReviews {
     client: kube::Client,
     decisions: Decisions<Digest, Option<Arc<Caller>>>,
-    /// Tokens that have once been good, and whose they were: who asks with one more rarely than
-    /// decisions last is no stranger, and a flood of bad ones does not shut him out.
+    /// Tokens that were valid once, and their callers. A client that requests more rarely than
+    /// decisions last is not unauthenticated, and a flood of bad tokens does not lock it out.
     once_good: Mutex<HashMap<Digest, Side>>,
     reporter: Reporter,
 }
@@ -42,7 +42,7 @@ type Digest = [u8; 32];
 // === impl TokenReviews ===
 
 impl TokenReviews {
-    /// Asks through `client`; `tasks` runs what goes on in the background.
+    /// Sends reviews through `client`; `tasks` runs those in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |caller: &Option<Arc<Caller>>| if caller.is_some() { GOOD } else { BAD };
         Self { client, decisions: Decisions::new(lifetime, tasks), once_good: Mutex::default(), reporter }
@@ -52,15 +52,15 @@ impl TokenReviews {
 impl TokenReviews {
     fn remember(&self, key: Digest, whose: Side) {
         let mut known = self.once_good.lock();
-        // Tokens are replaced each hour. Those that are forgotten are strangers once more.
+        // Tokens are replaced each hour. An evicted one counts as unauthenticated again.
         if known.len() >= ONCE_GOOD_MAX && !known.contains_key(&key) {
             known.clear();
         }
         known.insert(key, whose);
     }
 
-    /// Whose it is nobody knows, if it has never been good: unless it comes over a connection on which
-    /// somebody was allowed something, who has a new token now.
+    /// A token that was never valid has no known caller. On a connection on which a caller was allowed
+    /// a request, it may be that caller's new token.
     fn side(&self, key: &Digest, peer: &Peer) -> Side {
         let known = self.once_good.lock().get(key).copied();
         let by_connection = || if peer.is_known() { self.decisions.caller(peer.address.ip()) } else { Side::Stranger };
@@ -92,8 +92,8 @@ impl Tokens for TokenReviews {
     }
 }
 
-/// Asks about a token that is nobody's, again until there is an answer: so that a right that is
-/// missing is said before somebody shows one.
+/// Reviews a token that does not exist, again until there is an answer, to report a missing right
+/// before the first client with a token.
 pub(super) async fn rehearse(client: kube::Client, reporter: Reporter) {
     while review(client.clone(), "depthgauge-rehearsal".to_owned(), reporter.clone()).await.is_err() {
         tokio::time::sleep(REHEARSE_AGAIN).await;
@@ -101,7 +101,7 @@ pub(super) async fn rehearse(client: kube::Client, reporter: Reporter) {
 }
 
 async fn review(client: kube::Client, token: String, reporter: Reporter) -> Result<Option<Arc<Caller>>, Undecided> {
-    // No audiences: the API server's own, as the Go library asks.
+    // No audiences: the API server's own, as in the Go library.
     let spec = TokenReviewSpec { token: Some(token), ..TokenReviewSpec::default() };
     let review = TokenReview { spec, ..TokenReview::default() };
     let api = kube::Api::<TokenReview>::all(client);

@@ -1,7 +1,7 @@
 //! The CAs and names of now, from ConfigMap `kube-system/extension-apiserver-authentication`.
 //!
 //! The ConfigMap changes when the cluster's certificates rotate, so it is watched, and every
-//! request is judged by what it says at that moment ([`roots`](super::roots)).
+//! request is checked against its content at that moment ([`roots`](super::roots)).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,15 +46,14 @@ pub struct Trust {
 // === impl Trust ===
 
 impl Trust {
-    /// Trusts nobody, until told.
+    /// Trusts no CA until the ConfigMap is read.
     pub fn new(clock: fn() -> Timestamp) -> Self {
         let learnt = watch::Sender::new(false);
         let (current, versions) = (ArcSwap::default(), AtomicU64::default());
         Self { current, versions, clock, front_proxies: Seen::new(), learnt }
     }
 
-    /// Replaces what is trusted by what the ConfigMap's data say; of what cannot be read, it stays
-    /// as it was.
+    /// Applies the ConfigMap's data; a part that cannot be read stays as it was.
     pub fn apply(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
         let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
         let (roots, misread) = Roots::parse(version, data, &self.roots());
@@ -62,7 +61,7 @@ impl Trust {
         misread.map_or(Ok(()), Err)
     }
 
-    /// Whether kube-apiserver could name its callers to us by what the ConfigMap's data say now.
+    /// Whether kube-apiserver could pass on its callers with these data of the ConfigMap now.
     pub fn usable(&self, data: &BTreeMap<String, String>) -> Result<(), BadConfigMap> {
         match Roots::parse(0, data, &Roots::default()) {
             (_, Some(misread)) => Err(misread),
@@ -72,7 +71,7 @@ impl Trust {
 
     /// Ends when the watch has learnt what is there.
     pub async fn learnt(&self) {
-        // The sender is ours: it cannot be gone.
+        // The sender is in `self`: the channel cannot be closed.
         let _ = self.learnt.subscribe().wait_for(|learnt| *learnt).await;
     }
 
@@ -89,7 +88,7 @@ impl Trust {
         }
     }
 
-    /// One watch, until it breaks; says why it did.
+    /// Watches until the watch ends; returns why it did.
     async fn follow(&self, client: kube::Client, reporter: &Reporter) -> String {
         let api = kube::Api::<ConfigMap>::namespaced(client, NAMESPACE);
         // By name: the narrow Role grants nothing wider.
@@ -129,7 +128,7 @@ impl Trust {
         }
     }
 
-    /// What to say of what is trusted now, where the ConfigMap is there.
+    /// The state of the trusted CAs, if the ConfigMap exists.
     fn state(&self, misread: Option<&BadConfigMap>) -> State {
         match (misread, self.roots().usable(self.now()), self.front_proxies.trouble()) {
             (Some(error), ..) => State::Degraded(format!("{error}; the previous value stays active")),
@@ -141,7 +140,7 @@ impl Trust {
         }
     }
 
-    /// The CAs and names of now: the same ones for all questions about one request.
+    /// The CAs and names of now: the same ones for all checks of one request.
     pub(super) fn roots(&self) -> Arc<Roots> {
         self.current.load_full()
     }
@@ -151,7 +150,7 @@ impl Trust {
     }
 }
 
-/// The same for the same trouble, so that a repetition is not news.
+/// The same text for the same failure, so that a repetition is not reported again.
 fn why(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)

@@ -1,10 +1,13 @@
-//! Who is connected, and who goes when the house is full.
+//! The open connections, and which one is closed when the limit is reached.
 //!
-//! A newcomer is always let in: the aggregator must be, and cannot be told from a stranger before
-//! it has spoken. What goes instead is, of the strangers (nobody has vouched for them, see
-//! [`Peer::is_known`]), the one that was quiet for longest among those of the address with the most.
-//! So a flood from one address pushes out only itself, one from many addresses only strangers,
-//! and nobody who is known goes before the last stranger has gone.
+//! A new connection is always accepted: it may be the aggregator's, which cannot be distinguished
+//! from others before its handshake. Another one is closed instead. It is taken from those without
+//! an authenticated caller (see [`Peer::is_known`]), and there from the address with the most: the
+//! one that was idle for longest.
+//!
+//! So a flood from one address closes only its own connections, and one from many addresses only
+//! unauthenticated ones. No connection of an authenticated caller is closed before the last other
+//! one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -56,7 +59,7 @@ impl Guests {
         Self { max, present: Mutex::default() }
     }
 
-    /// A place for a newcomer, at the cost of somebody else's if there is none.
+    /// A place for a new connection. If there is none, another connection is closed.
     pub(super) fn admit(self: &Arc<Self>, address: SocketAddr) -> Place {
         let guest = Arc::new(Guest::new(address));
         let mut present = self.present.lock();
@@ -106,12 +109,12 @@ impl Guest {
         }
     }
 
-    /// Who it is, as far as the handshake tells.
+    /// Sets the peer that the handshake has authenticated.
     pub(super) fn is(&self, peer: Peer) -> Arc<Peer> {
         self.peer.get_or_init(|| Arc::new(peer)).clone()
     }
 
-    /// Ends when the place is wanted for somebody else.
+    /// Ends when another connection needs the place.
     pub(super) async fn asked_to_go(&self) {
         self.asked_to_go.cancelled().await;
     }
@@ -174,7 +177,7 @@ mod tests {
             Self { guests: Arc::new(Guests::new(max)), places: Vec::new() }
         }
 
-        /// Somebody comes, a second after the last one.
+        /// A connection opens, a second after the last one.
         async fn comes(&mut self, address: &str) -> usize {
             tokio::time::advance(Duration::from_secs(1)).await;
             self.places.push(self.guests.admit((address.parse::<IpAddr>().unwrap(), 1).into()));

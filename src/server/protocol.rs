@@ -95,7 +95,7 @@ where
     let mut connection = std::pin::pin!(connection);
     let wanted = tokio::select! {
         result = connection.as_mut() => return result,
-        // hyper says goodbye only after the preface, and has no deadline for it.
+        // hyper sends GOAWAY only after the preface, and has no deadline for it.
         () = drain.cancelled() => guest.has_asked(),
         () = idle(guest, limits) => false,
     };
@@ -126,8 +126,8 @@ where
     }
 }
 
-/// Ends when nothing was asked for too long. The longest answer takes seconds, so that nobody
-/// can be waiting for one then.
+/// Ends after too long a time without a request. The longest answer takes seconds, so no request
+/// can be in flight then.
 async fn idle(guest: &Guest, limits: &Limits) {
     loop {
         let allowed = if guest.has_asked() { limits.idle } else { limits.next_request };

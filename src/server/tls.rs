@@ -1,9 +1,9 @@
-//! The TLS side of the listener: versions, protocols, the certificate of now, and client
-//! certificates that are asked for but not judged.
+//! The TLS side of the listener: versions, protocols, the current certificate, and client
+//! certificates, which are requested but not checked.
 //!
-//! A client certificate is checked here for one thing only: that the peer holds its key (and that
-//! there are not too many). Who signed it is judged per request, in [`crate::auth`], against the CAs of that moment: a
-//! handshake can be resumed, and a connection can outlive the CA that its certificate came from.
+//! A client certificate is checked here for one thing only: that the peer holds its key (and that there are not too
+//! many). Its issuer is checked for each request, in [`crate::auth`], against the CAs of that moment. A handshake can
+//! be resumed, and a connection can outlive the CA that its certificate came from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +26,9 @@ use crate::request::CHAIN_MAX;
 /// Sessions that may be resumed. Go's clients resume none; of others there are few, and a
 /// session holds its client's certificates, about 2 KiB and at most [`CHAIN_BYTES_MAX`].
 const SESSIONS_MAX: usize = 256;
-/// What a client's certificates may weigh together: [`CHAIN_MAX`] with keys of RSA-4096 are 8 KiB.
-/// A connection and a session hold them each, so that strangers can fill 8 MiB by them.
+/// The maximum size of a client's certificates together: [`CHAIN_MAX`] with keys of RSA-4096 are 8
+/// KiB. A connection and a session hold them each, so unauthenticated clients can fill 8 MiB with
+/// them.
 const CHAIN_BYTES_MAX: usize = 16 << 10;
 
 /// The oldest version that is spoken.
@@ -36,7 +37,7 @@ pub enum MinVersion {
     /// Still what the Go library begins with.
     #[default]
     Tls12,
-    /// Every kube-apiserver since 1.19 speaks it.
+    /// Every kube-apiserver since 1.19 supports it.
     Tls13,
 }
 
@@ -54,7 +55,8 @@ impl MinVersion {
     }
 }
 
-/// TLS from `min` on, HTTP/2 and HTTP/1.1, serving whatever `certificate` says at the handshake.
+/// TLS from `min` on, HTTP/2 and HTTP/1.1, with the certificate that `certificate` returns at the
+/// handshake.
 pub fn acceptor(
     certificate: impl Fn() -> Arc<CertifiedKey> + Send + Sync + 'static,
     min: MinVersion,
@@ -139,9 +141,9 @@ impl ClientCertVerifier for ProofOfPossession {
     }
 }
 
-/// A leaf that cannot be read, such as one of X.509 version 1. It proves nothing and nobody is ever
-/// believed for it, because chains are held against CAs by the same reader; but its holder may read
-/// discovery, or show a token, like anybody else.
+/// A leaf that cannot be read, such as one of X.509 version 1. It proves nothing and is never
+/// trusted, because chains are held against CAs by the same reader. Its holder may read discovery,
+/// or show a token, like any other client.
 fn is_unreadable(leaf: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(leaf).is_err()
 }

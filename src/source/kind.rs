@@ -44,8 +44,8 @@ pub struct Kind {
     /// The ways to write an entry. The first whose key is present applies, otherwise the last. A key with
     /// the name of the form's label is the name of a source that has no other one.
     pub forms: &'static [Form],
-    /// Whether a read may take long although the service is well. Its `timeout` is 10 s then, unless the
-    /// config says otherwise.
+    /// Whether a read may take long although the service is healthy. Its `timeout` is 10 s then, unless
+    /// the config says otherwise.
     pub slow: bool,
     /// The connection that its sources are read through.
     pub connection: ConnectionType,

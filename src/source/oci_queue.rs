@@ -1,4 +1,4 @@
-//! Queues of Oracle Cloud Infrastructure (OCI) as a kind of source: the only module that knows both the
+//! Queues of Oracle Cloud Infrastructure (OCI) as a kind of source: the only module that uses both the
 //! OCI Queue API and depthgauge's metrics.
 
 use std::pin::pin;

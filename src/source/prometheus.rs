@@ -183,7 +183,7 @@ impl Source for Query {
     }
 }
 
-/// Whether it is a page for people, such as that of a proxy that wants a login.
+/// Whether it is a web page, such as that of a proxy that needs a login.
 fn is_html(response: &Response) -> bool {
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.trim_start().to_ascii_lowercase().starts_with("text/html")

@@ -222,7 +222,8 @@ impl Source for Scraped {
     }
 }
 
-/// Random moments for so many requests, in order: pods and depthgauge are not busy all at once.
+/// Random moments for this many requests, in order, so that the load on pods and depthgauge is
+/// spread.
 fn moments(count: usize, now: Instant, by: Instant) -> Vec<Instant> {
     let most = by.saturating_duration_since(now) / SPREAD_SHARE;
     let time = SPREAD.saturating_mul(u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX)).min(most);

@@ -1,5 +1,5 @@
-//! Reads that many sources share, as that of a list of all queues: one is sent for all of them, and what it
-//! brought serves every source for which it is new enough.
+//! Reads that many sources share, such as the list of all queues. One read is sent for all of them, and its
+//! result serves every source for which it is new enough.
 //!
 //! A read belongs to no source, and goes on when the source that began it gives up. Its deadline begins with
 //! its turn at the service, so no read fails because it had to wait. It has the time of the source that

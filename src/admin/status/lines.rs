@@ -1,4 +1,4 @@
-//! JSON for people: a line for each field, and a list in one, since an hour of readings is 120
+//! Readable JSON: a line for each field, and a list in one, because an hour of readings is 120
 //! numbers. Pure.
 
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ pub(super) fn to_string(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// serde_json's own, but for lists.
+/// serde_json's own, except for lists.
 #[derive(Default)]
 struct Lines(PrettyFormatter<'static>);
 

@@ -23,7 +23,7 @@ pub(super) fn render(view: &View) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "depthgauge status" }
-                // None, so that no browser asks for one.
+                // An empty icon, so that browsers do not request one.
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
             }
@@ -116,7 +116,7 @@ fn owners(owners: &[Owner]) -> Markup {
     }
 }
 
-/// Certificate, APIService, config and health, on top of all else.
+/// Certificate, APIService, config and health, above all the rest.
 fn facts(view: &View) -> Markup {
     let in_trouble = view.states.get(Condition::FAILING).copied().unwrap_or_default();
     let all: usize = view.states.values().sum();
@@ -187,7 +187,7 @@ fn time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// A duration, in the unit that people use.
+/// A duration, in a readable unit.
 fn lasting(seconds: f64) -> String {
     match seconds {
         s if s < 9.95 => format!("{s:.1} s"),

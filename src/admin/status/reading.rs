@@ -254,7 +254,7 @@ impl Owner {
 // === impl Condition ===
 
 impl Condition {
-    /// The word of all that is trouble.
+    /// The name of every failing state.
     pub(super) const FAILING: &str = "failing";
 
     fn of(state: &ReadingState, is_fresh: bool) -> Self {
@@ -304,8 +304,8 @@ impl ServedView {
         Self { value: value.map(Quantity::decimal), value_source, error }
     }
 
-    /// Each answer once: what consumers of the main metric are served, or else of any metric, or else
-    /// what a request would be served.
+    /// Each answer once: what consumers of the main metric are served. Without them, what consumers
+    /// of any metric are served, or what a request would be served.
     fn all(state: &ReadingState) -> Vec<Self> {
         let main = state.depths.first();
         let mut of_main: Vec<&ConsumerState> = state.consumers.iter().collect();

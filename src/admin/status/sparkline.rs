@@ -1,5 +1,5 @@
-//! The last hour of a reading as a line, for those who look. A gap in it is a time without a
-//! reading, which is not a time of zeros. Pure.
+//! The last hour of a reading as a line. A gap in it is a time without a reading, which is not a
+//! time of zeros. Pure.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,8 @@ const HEIGHT: f64 = 24.0;
 /// Above and below the line, so that it is not cut off.
 const MARGIN: f64 = 2.0;
 
-/// An inline SVG with its times and its largest value, and a text for those who do not see it. The bottom is
-/// 0, the top the largest value. It begins with the first span that has one; the last span ends `now`.
+/// An inline SVG with its times and its largest value, and a text for screen readers. The bottom is 0, the
+/// top the largest value. It begins with the first span that has one; the last span ends `now`.
 pub(super) fn draw(hour: &[Option<Quantity>], now: Timestamp) -> Markup {
     let hour = &hour[hour.iter().take_while(|value| value.is_none()).count()..];
     let text = describe(hour);

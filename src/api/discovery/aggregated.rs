@@ -1,8 +1,8 @@
-//! Aggregated discovery: groups, versions and resources in one document, asked for at `/apis`
-//! by its type (`as=APIGroupDiscoveryList`).
+//! Aggregated discovery: groups, versions and resources in one document, requested at `/apis` by
+//! its type (`as=APIGroupDiscoveryList`).
 //!
-//! kube-apiserver asks for it every minute, and takes only an answer whose Content-Type names
-//! the type. `v2beta1`, for API servers before 1.30, has the same fields.
+//! kube-apiserver requests it every minute, and accepts only an answer whose Content-Type names the
+//! type. `v2beta1`, for API servers before 1.30, has the same fields.
 //!
 //! kubectl goes from a resource to its kind and from there back to a resource. So each metric has
 //! a kind of its own here: with one kind for all, `kubectl get oci_queue_length` shows the values

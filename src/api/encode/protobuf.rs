@@ -1,17 +1,17 @@
-//! `application/vnd.kubernetes.protobuf`, in which the HPA controller asks.
+//! `application/vnd.kubernetes.protobuf`, which the HPA controller requests.
 //!
-//! The messages of `k8s.io/metrics` and `k8s.io/apimachinery`, as far as they are used. Go
-//! writes fields that are empty, too, so here they are `required`: that is how prost is told.
+//! The messages of `k8s.io/metrics` and `k8s.io/apimachinery`, as far as they are used. Go writes
+//! empty fields, too, so here they are `required`: only then prost writes them.
 
 use bytes::Bytes;
 use prost::Message;
 
 use crate::metric::Sample;
 
-/// Stands before every object, so that it cannot be taken for anything else.
+/// Precedes every object, so that it cannot be confused with other data.
 const MAGIC: [u8; 4] = *b"k8s\0";
 
-/// `runtime.Unknown`: the envelope that says what is in it.
+/// `runtime.Unknown`: the envelope, with the type of its content.
 #[derive(Message)]
 struct Unknown {
     #[prost(message, required, tag = "1")]

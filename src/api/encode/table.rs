@@ -76,7 +76,7 @@ struct Partial<'s> {
     metadata: Metadata<'s>,
 }
 
-/// An item that stands alone says what it is, and what it is called.
+/// An item that is not in a list has its type and name.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed<'s> {
@@ -105,9 +105,9 @@ pub(in crate::api) struct Content<'s> {
     pub(in crate::api) samples: &'s [Sample],
     /// The rows below, without a value.
     pub(in crate::api) unknown: &'s [Unknown],
-    /// When it is asked.
+    /// When it is requested.
     pub(in crate::api) now: Timestamp,
-    /// How far apart the last questions like this one were at most, if that is known.
+    /// How far apart the last requests like this one were at most, if that is known.
     pub(in crate::api) asked_every: Option<Duration>,
     /// The next change of the values, if that is known in advance.
     pub(in crate::api) next_change: Option<String>,

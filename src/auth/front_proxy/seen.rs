@@ -1,9 +1,9 @@
 //! The front proxies of the last minutes: when one was accepted, and which were refused and why.
 //!
-//! A refused certificate proves nothing about who shows it: any client that reaches the port can
-//! show one, with the headers of a front proxy. So a refusal counts as a problem of this server only
-//! while no front proxy is accepted. kube-apiserver asks for discovery at least every 30 s, whether or
-//! not an HPA requests a value. A client that shows many certificates is a bounded number of lines in the log.
+//! A refused certificate proves nothing about the client: any client that reaches the port can show one, with
+//! the headers of a front proxy. So a refusal counts as a problem of this server only while no front proxy is
+//! accepted. kube-apiserver requests discovery at least every 30 s, whether or not an HPA requests a value. A
+//! client that shows many certificates causes a bounded number of lines in the log.
 
 use std::net::IpAddr;
 use std::time::Duration;

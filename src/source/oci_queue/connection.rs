@@ -303,9 +303,9 @@ mod tests {
         Values::from_iter([(QUEUE, Value::Text(OCID.to_owned()))])
     }
 
-    /// An emulator with one queue, and how to sign in there.
+    /// An emulator with one queue, and the files to authenticate there.
     async fn scene() -> (OciConnection, Emulator, tempfile::TempDir) {
-        // Fails only if somebody was faster, and then there is one.
+        // Fails only if another test was faster, and then there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile::make(dir.path(), "eu-frankfurt-1").unwrap();

@@ -263,7 +263,7 @@ mod tests {
         known.update(Err(SourceError { retry_after: said, ..failure() }), start);
         assert!(!known.is_due("billing", start + LIST_REST * 2 - Duration::from_millis(1)));
         assert!(known.is_due("billing", start + LIST_REST * 2));
-        // Whoever asks meanwhile is told how much of it is left.
+        // A request meanwhile gets how much of it is left.
         assert_eq!(known.lacks(start + LIST_REST).retry_after, Some(LIST_REST));
         known.update(Err(SourceError { retry_after: Some(Duration::from_secs(1)), ..failure() }), start);
         assert!(!known.is_due("billing", start + LIST_REST - Duration::from_millis(1)));
@@ -273,7 +273,7 @@ mod tests {
     fn a_list_that_fails_is_news_once_and_only_where_no_answer_tells_it() {
         let (mut known, now) = (KnownGroups::default(), Instant::now());
         let lists = [
-            (Err(failure()), false), // it is the answer to whoever asked
+            (Err(failure()), false), // the request gets the failure
             (Ok(vec![group("billing", 1)]), false),
             (Ok(vec![group("billing", 1)]), false),
             (Err(failure()), true),

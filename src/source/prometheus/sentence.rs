@@ -50,8 +50,8 @@ pub(super) fn shortened(sentence: &str) -> String {
     line
 }
 
-/// Whether a sentence is about a service behind this one, such as a store of Thanos or a remote read: it names
-/// the address, or the protocol by which that was requested.
+/// Whether an error message is about a service behind this one, such as a store of Thanos or a remote read.
+/// Such a message names an address, or the protocol of that request.
 pub(super) fn is_about_a_store(sentence: &str) -> bool {
     let is_edge = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '[' | ']');
     let is_address = |word: &str| {

@@ -19,7 +19,8 @@ pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
         (400, Some(_)) => {
             SourceError { verdict: Verdict::Absent, cause: with_sentence(status), remedy: "Correct `query`.", ..error }
         }
-        // The sentence names a part of the service that no client of depthgauge knows, and another one each time.
+        // The message names a part of the service that depthgauge has no connection to, and another one each
+        // time.
         (422, Some(_)) if is_about_a_store(&status.message) => SourceError {
             cause: format!("{status}: a store behind this service failed"),
             remedy: "Check the stores: the log has the message of the service.",
@@ -48,7 +49,7 @@ fn with_sentence(status: &StatusError) -> String {
     format!("{status}: {}", shortened(&status.message))
 }
 
-/// A page for people instead of an answer.
+/// A web page instead of an answer.
 pub(super) fn html() -> SourceError {
     let remedy = "Check `url` and `auth`: a login page or a proxy answers there.";
     SourceError::new(Step::Decode, Verdict::Trouble, "the answer is a web page (HTML)", remedy, "")

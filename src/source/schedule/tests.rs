@@ -245,7 +245,7 @@ const ZONES: [&str; 7] = [
     "UTC",
 ];
 
-/// Whether a window is open, by a walk over every minute from an instant at which none is: a time of the local
+/// Whether a window is open, by a walk over every minute from an instant at which none is. A time of the local
 /// clock counts when the clock first shows it, or when the clock jumps over it.
 struct Walk {
     at: Timestamp,

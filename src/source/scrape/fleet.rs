@@ -218,7 +218,7 @@ impl Rules {
     }
 
     /// How old the numbers of a target may be at a read that does not bring new ones. All numbers of the read are
-    /// served until the next one, and an answer is as old as its oldest number: with older ones, it would be too
+    /// served until the next one, and an answer is as old as its oldest number. With older ones, it would be too
     /// old before the next read may begin. They are kept for half of `maxAge` at least.
     fn kept(&self) -> Duration {
         self.max_age - self.refresh.saturating_add(LATE).min(self.max_age / 2)

@@ -149,8 +149,8 @@ mod tests {
         assert_eq!((alone.order(), alone.probes(now)), (vec![0], 0..0));
     }
 
-    /// Reads every 10 s of a service whose first URL is well at these seconds. Returns when it is used
-    /// again.
+    /// Reads every 10 s of a service whose first URL is healthy at these seconds. Returns when it is
+    /// used again.
     fn returns(well: impl Fn(u64) -> bool, reads: impl Fn(u64) -> bool) -> Option<u64> {
         let start = Instant::now();
         let now = start;

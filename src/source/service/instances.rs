@@ -96,7 +96,7 @@ impl Instances {
         NextRequest { upstream: &self.inner.upstream, host: Some(host), key: String::new() }
     }
 
-    /// Forgets what is known of all other instances.
+    /// Removes the state of all other instances.
     pub fn retain(&self, addresses: &HashSet<SocketAddr>) {
         self.named.lock().retain(|address, _| addresses.contains(address));
         let service = self.service().authority();

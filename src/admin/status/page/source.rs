@@ -10,10 +10,10 @@ use crate::admin::status::reading::{Consumer, Failure, MarkedDownView, Reading, 
 use crate::admin::status::sparkline;
 use crate::admin::status::view::View;
 
-/// `number` tells it from the others on this page.
+/// `number` distinguishes it from the others on this page.
 pub(super) fn reading(reading: &Reading, number: usize, view: &View) -> Markup {
-    // By what it is and not by its place: whatever else comes or goes, it stays open.
-    // Sources of several namespaces may have one name, and one source several value rules.
+    // The ID does not depend on its position, so it stays open when others come or go. Sources of
+    // several namespaces may have one name, and one source several value rules.
     let namespaces = reading.namespaces.join("-");
     let id = format!("{}-{}-{}-{namespaces}", reading.label, reading.name, reading.identity_ends_with);
     let id = reading.part.iter().fold(id, |id, (label, value)| format!("{id}-{label}-{value}"));
