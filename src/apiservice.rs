@@ -1,9 +1,12 @@
-//! Keeps the APIService in step: it points at our Service and carries our CA.
+//! Keeps the APIService in step: it points at depthgauge's Service and carries its CA.
 //!
-//! Reads before it writes. One that points at somebody else's Service is only named, unless a
-//! take-over was asked for; one that somebody deletes or takes while we run stays so until the
-//! next start; one that has drifted is put right; and it goes when the install goes. One that
-//! garbage collection deletes together with a former ClusterRole of the install is registered again.
+//! Reads before it writes:
+//! - An APIService that points at another Service is only reported, except with `--takeover`.
+//! - One that another client deletes or takes while the process runs stays so until the next start.
+//! - One that has drifted is corrected.
+//! - It is deleted together with the install.
+//! - One that garbage collection deletes together with a former ClusterRole of the install is
+//!   registered again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,19 +37,19 @@ use object::Whose;
 
 /// The name that Kubernetes derives from version and group.
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
-/// Who we are among an object's field managers.
+/// The name of depthgauge among an object's field managers.
 const FIELD_MANAGER: &str = "depthgauge";
-/// How often it is looked at. Drift is rare, and kube-apiserver's own probe runs every 30 s; one
-/// small read each 10 s is nothing to it.
+/// How often it is read. Drift is rare, and kube-apiserver's own probe runs every 30 s. One small
+/// read each 10 s is no load.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// From a drift that was seen to the look that puts it right: in between it is read again what
-/// other replicas want.
+/// From a drift that was seen to the correction: in between, what other replicas have written is
+/// read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Who changes it so often within this time goes on doing so: each time questions fail until it is
-/// put right.
+/// A client that changes it this often within this time is expected to continue: each time requests
+/// fail until it is corrected.
 const REPAIRS: (usize, Duration) = (3, Duration::from_secs(60));
-/// Deadline of one look, a few calls to kube-apiserver, which answers in milliseconds or is in
-/// trouble.
+/// Deadline of one reconcile, a few calls to kube-apiserver, which answers within milliseconds
+/// unless it fails.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// All that is ever done to it.
 pub const RIGHTS: Grant<'static> = Grant {
@@ -61,18 +64,18 @@ pub const RIGHTS: Grant<'static> = Grant {
 pub struct Registration {
     api: Api<APIService>,
     install: Arc<Install>,
-    /// The embedded manifest, pointing at our Service, without a CA.
+    /// The embedded manifest, pointing at depthgauge's Service, without a CA.
     manifest: APIService,
     takeover: bool,
     serving: watch::Receiver<Serving>,
     publication: Publication,
     reporter: Reporter,
     availability: Availability,
-    /// Whether it was ours, at some time since we started.
+    /// Whether it has pointed at depthgauge's Service at some time since the start.
     registered: bool,
     /// When it was first seen out of step, while it is.
     drifted: Option<Instant>,
-    /// When it was lately put right after somebody else had changed it, and who that was.
+    /// When it was lately corrected after another client had changed it, and which client that was.
     repairs: Vec<(Instant, String)>,
     /// The ClusterRole of now, which the APIService goes with; `None` if there is none. It can be
     /// made again with another UID while the process runs.
@@ -87,7 +90,7 @@ pub struct Registration {
 pub struct Certificate {
     /// The CA of now.
     pub serving: watch::Receiver<Serving>,
-    /// Told what is in the `caBundle`.
+    /// Gets the content of the `caBundle`.
     pub publication: Publication,
 }
 
@@ -123,7 +126,7 @@ impl Registration {
         })
     }
 
-    /// Looks at the APIService again and again, and at once when the CA changes.
+    /// Reconciles the APIService periodically, and at once when the CA changes.
     pub async fn keep(mut self) {
         loop {
             match tokio::time::timeout(LOOK_TIMEOUT, self.step()).await {
@@ -147,7 +150,7 @@ impl Registration {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.serving.changed() => if changed.is_err() {
-                    // Nobody renews certificates any more: the process is stopping.
+                    // Certificates are not renewed any more: the process is stopping.
                     return;
                 }
             }
@@ -221,7 +224,7 @@ impl Registration {
         }
         let drifted = *self.drifted.get_or_insert_with(Instant::now);
         if self.serving.borrow().looked_at <= drifted {
-            // Another replica may know of a newer CA than we do: what it wrote is read first.
+            // Another replica may have a newer CA: what it wrote is read first.
             self.publication.read_again();
             return Ok(());
         }
@@ -246,7 +249,7 @@ impl Registration {
         } else if self.takeover {
             object::remember(&mut wanted, found).map_err(kube::Error::SerdeError)?;
             let taken = self.apply(wanted, Some(found)).await?;
-            // With somebody else's certificate the injection is what is wanted.
+            // With a foreign certificate the injection is intended.
             let is_our_ca = matches!(self.serving.borrow().ca, Ca::Bundle(_));
             if let Some(patch) = object::without_injection(&taken).filter(|_| is_our_ca) {
                 let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -261,8 +264,8 @@ impl Registration {
         Ok(())
     }
 
-    /// Server-side apply. One that was read is taken in full, if it is still the one that was
-    /// read; one that was not there is made, and a foreign one that has come up since is a
+    /// Server-side apply. An APIService that was read is taken in full, if it has not changed
+    /// since. One that did not exist is created; a foreign one that was created since is a
     /// conflict.
     async fn apply(&mut self, mut wanted: APIService, found: Option<&APIService>) -> kube::Result<APIService> {
         let mut params = PatchParams::apply(FIELD_MANAGER);
@@ -277,7 +280,7 @@ impl Registration {
         Ok(applied)
     }
 
-    /// Whoever installed us by hand has no ClusterRole; then it goes with nothing.
+    /// An install by hand has no ClusterRole; then the APIService has no owner.
     async fn look_for_owner(&mut self) {
         match self.install.owner().await {
             Ok(owner) => (self.owner, self.owner_trouble) = (owner, None),
@@ -285,7 +288,7 @@ impl Registration {
         }
     }
 
-    /// Who changes it again and again.
+    /// The client that changes it again and again.
     fn opponent(&mut self) -> Option<&str> {
         let (many, lately) = REPAIRS;
         self.repairs.retain(|(at, _)| at.elapsed() < lately);

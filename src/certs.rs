@@ -1,9 +1,10 @@
-//! The certificate that the server serves: issued by a CA of our own, kept where all replicas
-//! share it, and renewed long before it expires; or somebody else's, read again when it changes.
+//! The certificate that the server serves. It is issued by a CA of depthgauge, kept where all
+//! replicas share it, and renewed long before it expires. Or it is made elsewhere, and read again
+//! when it changes.
 //!
-//! Our CA goes into the APIService's `caBundle`, so kube-apiserver trusts this server and
-//! nothing else by it. See `certs/README.md` for who trusts whom, and [`rotation`] for how one CA
-//! hands over to the next.
+//! The CA goes into the APIService's `caBundle`, so kube-apiserver trusts this server and nothing
+//! else by it. See `certs/README.md` for the trust relations, and [`rotation`] for the rotation of
+//! a CA.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,12 +42,12 @@ use store::Store;
 use store::dir::Dir;
 use store::secret::SharedSecret;
 
-/// How often it is looked at what other replicas wrote, and at the dates. A retired CA stays in
-/// the bundle for much longer.
+/// How often changes by other replicas are read, and dates are checked. A retired CA stays in the
+/// bundle for much longer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Somebody else's files, and a Secret that could not be read yet, are looked at so often.
+/// How often files of `--tls-cert-file`, and a Secret that could not be read yet, are read.
 const LOOK_SOON: Duration = Duration::from_secs(1);
-/// Deadline of one call to kube-apiserver, which answers in milliseconds or is in trouble.
+/// Deadline of one call to kube-apiserver, which answers within milliseconds unless it fails.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Replicas that all write at once: each loses at most to each of the others.
 const ATTEMPTS: usize = 5;
@@ -63,11 +64,11 @@ enum Origin {
     Files(OwnFiles),
 }
 
-/// A CA of our own.
+/// A CA of depthgauge.
 struct Own {
     store: Store,
     rules: Rules,
-    /// What is served: whoever empties the store does not make kube-apiserver distrust us.
+    /// What is served. If the store is emptied, kube-apiserver still trusts depthgauge.
     last: Mutex<Option<Held>>,
 }
 
@@ -82,7 +83,7 @@ pub enum CertsError {
         /// Why.
         source: std::io::Error,
     },
-    /// A Secret that cannot be read or written, now; it says what to do.
+    /// A Secret that cannot be read or written now, with the remedy.
     #[error("cannot store certificates in Secret {secret}: {trouble}")]
     Cluster {
         /// Which.
@@ -90,12 +91,12 @@ pub enum CertsError {
         /// Why.
         trouble: String,
     },
-    /// Somebody else's, which is never overwritten.
+    /// A Secret of another owner, which is never overwritten.
     #[error(
         "Secret {0} was not created by depthgauge (it has no label app.kubernetes.io/managed-by: depthgauge) and is not changed: name another with --cert-secret, or delete it"
     )]
     ForeignSecret(SecretRef),
-    /// Others write faster than we read.
+    /// Other replicas write faster than this one reads.
     #[error("other replicas keep changing the certificates at the same time")]
     Contended,
     /// A certificate could not be made.
@@ -109,7 +110,7 @@ pub enum CertsError {
 // === impl CertsError ===
 
 impl CertsError {
-    /// Whether it may pass without anybody changing what we were told.
+    /// Whether it may pass without a change of the configuration.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Cluster { .. } | Self::ForeignSecret(_) | Self::Contended)
     }
@@ -118,7 +119,7 @@ impl CertsError {
 // === impl Certificates ===
 
 impl Certificates {
-    /// A CA of our own, kept in a directory that is created when absent, for a server of these
+    /// A CA of depthgauge, kept in a directory that is created when absent, for a server of these
     /// names; the first is its own.
     pub fn in_dir(
         dir: &Path,
@@ -129,7 +130,7 @@ impl Certificates {
         Ok(Self::own(Store::Dir(Dir::open(dir)?), names, lifetimes, clock))
     }
 
-    /// A CA of our own, shared by all replicas through this Secret.
+    /// A CA of depthgauge, shared by all replicas through this Secret.
     pub fn in_secret(
         client: kube::Client,
         secret: SecretRef,
@@ -140,7 +141,7 @@ impl Certificates {
         Self::own(Store::Secret(Box::new(SharedSecret::new(client, secret))), names, lifetimes, clock)
     }
 
-    /// Somebody else's certificate and key, in PEM.
+    /// A certificate and a key from other files, in PEM.
     pub fn in_files(certificate: PathBuf, key: PathBuf, clock: fn() -> Timestamp) -> Self {
         let origin = Origin::Files(OwnFiles::new(certificate, key));
         Self { origin, clock, publication: Publication::default() }
@@ -152,13 +153,13 @@ impl Certificates {
         Self { origin: Origin::Own(Box::new(own)), clock, publication: Publication::default() }
     }
 
-    /// To be told by whoever publishes our CA.
+    /// For the task that publishes the CA.
     pub fn publication(&self) -> Publication {
         self.publication.clone()
     }
 
-    /// The certificate to serve now: what is there while it is good for long enough, else a new
-    /// one, kept before it is served.
+    /// The certificate to serve now: the current one while it is valid for long enough, otherwise a
+    /// new one, kept before it is served.
     pub async fn current(&self) -> Result<Serving, CertsError> {
         // Before it is read: what others write from now on may be missed.
         let looked_at = Instant::now();
@@ -169,7 +170,7 @@ impl Certificates {
         Ok(Serving { looked_at, ..current })
     }
 
-    /// What to say of a certificate that is served, where there was this trouble with the next.
+    /// The state of a certificate that is served, with the failure to get the next, if any.
     pub fn state(&self, serving: &Serving, trouble: Option<&str>) -> State {
         let expired = serving.expires <= (self.clock)();
         let (because, trouble) = (if trouble.is_some() { ": " } else { "" }, trouble.unwrap_or_default());
@@ -312,7 +313,7 @@ mod tests {
                     .collect::<Vec<_>>(),
             );
             if after.ca == held.next {
-                // One that nobody has trusted yet in its place, after a Secret that was lost.
+                // One in its place that no client has trusted yet, after a Secret that was lost.
                 let lost = Held { next: None, ..held.clone() };
                 assert!(changes(&lost, &after).next().unwrap().starts_with("created a new CA;"));
             }

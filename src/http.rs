@@ -60,15 +60,15 @@ pub struct Protocol {
     pub attempts: u32,
     /// Longest answer that is read, in bytes.
     pub body_max: usize,
-    /// What identifies a request to the people who run the service.
+    /// Identifies a request for the operators of the service.
     pub request_id: Option<RequestId>,
     /// Reads the body of an error.
     pub read_error: fn(&[u8]) -> ErrorText,
     /// Whether an error status may pass within a moment. One of 5xx that may not is about this request, and
     /// no failure of its host.
     pub is_transient: fn(&StatusError) -> bool,
-    /// How long a service that answers with this status wants no request at least, whatever its
-    /// `Retry-After` says.
+    /// How long a service needs a pause at least after this status, whatever its `Retry-After`
+    /// says.
     pub least_pause: fn(&StatusError) -> Option<Duration>,
 }
 
@@ -112,7 +112,7 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Vec<u8>,
-    /// The service's own name of the request, or else the one that was sent.
+    /// The service's own name of the request; without one, the name that was sent.
     pub request_id: Option<String>,
 }
 
@@ -157,8 +157,8 @@ impl Request {
         Self { method: Method::POST, headers, body: body.into(), ..Self::get(url) }
     }
 
-    /// As it is sent by an attempt with this deadline. The service gives up shortly before depthgauge does, so
-    /// that its answer says that it takes too long: the service is well.
+    /// As an attempt with this deadline sends it. The service gives up shortly before depthgauge does, so that
+    /// its answer says that it takes too long: the service is healthy.
     fn limited(&self, by: Instant) -> Cow<'_, Self> {
         let Some(parameter) = self.time_limit else { return Cow::Borrowed(self) };
         let left = by.saturating_duration_since(Instant::now()) * 9 / 10;
@@ -373,8 +373,8 @@ impl Client {
         host.record(key, &outcome, now)
     }
 
-    /// Whether an error may pass within a moment. A service that says when to come back gets no
-    /// request before, so none within this read.
+    /// Whether an error may pass within a moment. A service with a `Retry-After` gets no request
+    /// before that, so none within this read.
     fn may_pass(&self, error: &Error) -> bool {
         match &error.fault {
             Fault::TimedOut => true,

@@ -1,12 +1,12 @@
 //! A service that depthgauge queries. This module limits the requests per second to the service and the
-//! concurrent reads at each host, and decides whether a host is down and whether a failed request may be
+//! concurrent reads at each host. It decides whether a host is down and whether a failed request may be
 //! repeated. It depends on no protocol: [`crate::http`] reports how each request ended, and can't send
 //! one without an [`Upstream`].
 //!
 //! A poller waits for the turn of a read by [`Upstream::admit`]. Reads have owners, which are any
-//! texts, and turns and places go round-robin over them. Every further request of that read
-//! (a page, a retry, a second host) is charged to the same rate by [`Upstream::charge`] and does not
-//! wait, because the deadline of the read is running.
+//! texts, and turns and places go round-robin over them. Further requests of that read (a page, a
+//! retry, a second host) are charged to the same rate by [`Upstream::charge`]. They do not wait,
+//! because the deadline of the read is running.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -123,10 +123,10 @@ impl Upstream {
     }
 
     /// Waits until a read may begin: for its turn, and for a place at the `host` that it queries
-    /// first, if that is known. A read that is refused there needs neither, because it sends
-    /// nothing. `owners`: for whom it is read. It waits among the reads of the one with the fewest, so
-    /// that none of them delays what it shares with others. `urgent`: there is no value to serve
-    /// meanwhile.
+    /// first, if that is known. A read that is refused there needs neither, because it sends nothing.
+    /// `owners`: the namespaces that it is read for. It waits among the reads of the one with the
+    /// fewest, so that none of them delays what it shares with others. `urgent`: there is no value to
+    /// serve meanwhile.
     pub async fn admit(&self, host: Option<&str>, key: &str, owners: &[&str], urgent: bool) -> Admission {
         let host = host.map(|host| self.host(host));
         if host.as_ref().is_some_and(|host| host.state().refusal(key, Instant::now()).is_some()) {
@@ -174,7 +174,7 @@ impl Upstream {
         state.breaker.failures(key).map(|(failures, cause)| (failures, cause.clone()))
     }
 
-    /// Forgets all other hosts. A request or read that is under way keeps its host.
+    /// Removes all other hosts. A request or read in flight keeps its host.
     pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
         self.hosts.lock().retain(|name, _| is_kept(name));
     }

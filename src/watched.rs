@@ -1,6 +1,6 @@
 //! Watches the content of files.
 //!
-//! It compares the content, because times, sizes and file system events are not reliable: a Secret's
+//! It compares the content, because times, sizes and file system events are not reliable. A Secret's
 //! volume swaps a symlink next to the file, an editor writes in place or renames, and a network volume
 //! sends no events. Reading a few KiB is cheap. There are two ways to use it: a task checks [`Watched`],
 //! and [`OnUse`] is checked when its value is used.

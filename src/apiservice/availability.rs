@@ -1,4 +1,5 @@
-//! Whether kube-apiserver reaches us, as the condition of our APIService says: for metrics and status.
+//! Whether kube-apiserver reaches depthgauge, by the condition of its APIService: for metrics and
+//! status.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ impl Availability {
         self.set(None);
     }
 
-    /// It was read; one that is not there, or leads to somebody else, does not lead to us.
+    /// The APIService was read. If it does not exist, or leads to another Service, it does not lead
+    /// to depthgauge.
     pub(super) fn seen(&self, found: Option<&APIService>, service: &ServiceRef) {
         let ours = found.filter(|_| look(found, service) == Whose::Ours);
         self.set(Some(ours.and_then(condition).is_some_and(|condition| condition.status == "True")));

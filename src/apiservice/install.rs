@@ -1,8 +1,8 @@
 //! The install that the APIService belongs to, and goes with.
 //!
-//! Its objects carry the name of our Service: ClusterRole, Deployment. An APIService that is left
-//! behind without a server makes discovery fail in the whole cluster, and namespace deletion
-//! hang; `kubectl delete` of our namespace does not take it along.
+//! Its objects carry the name of depthgauge's Service: ClusterRole, Deployment. An APIService that
+//! is left behind without a server makes discovery fail in the whole cluster, and namespace
+//! deletion hang. `kubectl delete` of the namespace does not delete it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,18 +26,19 @@ use crate::rbac::{Grant, LATE};
 /// From a watch that broke, or a Deployment that was not there, to the next look.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Deadline of a call or two, also of the last ones before the process drains: kube-apiserver
-/// answers in milliseconds or is in trouble.
+/// answers within milliseconds unless it fails.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What we were installed with.
+/// The objects that depthgauge was installed with.
 pub struct Install {
     client: kube::Client,
     pub(super) service: ServiceRef,
-    /// Whether our Deployment was there at some time: one that never was can't have gone.
+    /// Whether the install's Deployment existed at some time: one that never existed cannot have
+    /// been deleted.
     deployed: AtomicBool,
 }
 
-/// All that is ever asked of an install's objects: its ClusterRole, Namespace and Deployment.
+/// All rights on an install's objects: its ClusterRole, Namespace and Deployment.
 pub fn rights(service: &ServiceRef) -> [Grant<'_>; 3] {
     let ServiceRef { namespace, name, .. } = service;
     [
@@ -59,8 +60,8 @@ impl Install {
         Api::all(self.client.clone())
     }
 
-    /// Our ClusterRole as an owner, if there is one that stays: garbage collection deletes the
-    /// APIService with it.
+    /// The install's ClusterRole as an owner, if there is one that is not being deleted: garbage
+    /// collection deletes the APIService with it.
     pub(super) async fn owner(&self) -> Result<Option<OwnerReference>, String> {
         let name = &self.service.name;
         let [rights, ..] = rights(&self.service);
@@ -76,8 +77,8 @@ impl Install {
         }))
     }
 
-    /// Deletes the APIService as soon as our namespace begins to go: a moment later we may have
-    /// no ServiceAccount any more. Reports what keeps it from seeing that. Runs until dropped.
+    /// Deletes the APIService as soon as the deletion of the namespace begins: a moment later the
+    /// ServiceAccount may be deleted. Reports what keeps it from seeing that. Runs until dropped.
     pub async fn watch(&self, reporter: &Reporter) {
         loop {
             let trouble = self.follow_namespace(reporter).await;
@@ -86,8 +87,8 @@ impl Install {
         }
     }
 
-    /// Called when the process is asked to stop: if that is because our Deployment goes, the
-    /// APIService goes first.
+    /// Called when the process is to stop: if that is because the Deployment is being deleted, the
+    /// APIService is deleted first.
     pub async fn leave(&self) {
         let gone = async {
             let deployment = self.deployment().await?;
@@ -104,7 +105,7 @@ impl Install {
         }
     }
 
-    /// One watch, until it breaks; says why it did.
+    /// Watches until the watch ends; returns why it did.
     async fn follow_namespace(&self, reporter: &Reporter) -> String {
         // By name: the narrow Role grants nothing wider.
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.service.namespace));
@@ -112,7 +113,7 @@ impl Install {
         let mut events = std::pin::pin!(watcher(namespaces, config));
         let mut listed = false;
         loop {
-            // Looked for from time to time, as it may be made after we start.
+            // Read from time to time, because it may be created after the start.
             if let Err(trouble) = self.look_for_deployment().await {
                 return trouble;
             }

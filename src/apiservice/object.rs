@@ -22,7 +22,7 @@ pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 pub(super) const FORMER_ANNOTATIONS: &str = "depthgauge.dev/former-annotations";
 /// On one that `unregister --restore` has restored: `--takeover` leaves it alone.
 pub(super) const RESTORED: &str = "depthgauge.dev/restored";
-/// What has cert-manager write somebody else's CA into it.
+/// Makes cert-manager write another CA into it.
 const INJECTED: &str = "cert-manager.io/inject-";
 
 /// The embedded manifest does not parse: a bug.
@@ -34,9 +34,9 @@ pub struct BadManifest(String);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Whose {
     Absent,
-    /// Points at our Service.
+    /// Points at depthgauge's Service.
     Ours,
-    /// Points elsewhere; the owner, for people.
+    /// Points elsewhere; the owner, as text.
     Foreign(String),
 }
 
@@ -71,12 +71,13 @@ pub(super) fn wanted(
         spec.ca_bundle = match ca {
             Ca::Bundle(pem) => Some(ByteString(pem.as_bytes().to_vec())),
             Ca::Nobody => return None,
-            // Somebody else fills it in. Until they do, what is there is held: to leave out a
-            // field that nobody else owns takes it away.
+            // Another controller owns caBundle. Until it sets it, the current value is sent back:
+            // server-side apply removes a field that depthgauge owns and omits.
             Ca::Foreign if found.is_some_and(others_own_ca_bundle) => None,
             Ca::Foreign => found_spec.and_then(|spec| spec.ca_bundle.clone()),
         };
-        // Another adapter's, which we take over: beside a caBundle it is not allowed.
+        // Another adapter has set it, and depthgauge takes it over: beside a caBundle it is not
+        // allowed.
         if found_spec.is_some_and(|spec| spec.insecure_skip_tls_verify == Some(true)) {
             spec.insecure_skip_tls_verify = Some(false);
         }
@@ -95,7 +96,8 @@ pub(super) fn wanted(
     Some(object)
 }
 
-/// Remembers what it was, for `unregister --restore`: somebody else's, whatever it was before that.
+/// Records the spec of before, another adapter's, for `unregister --restore`. A record from before
+/// that is replaced.
 pub(super) fn remember(object: &mut APIService, found: &APIService) -> serde_json::Result<()> {
     annotate(object, FORMER_SPEC, serde_json::to_string(&found.spec)?);
     let injected: Annotations = injected(found).collect();
@@ -114,11 +116,11 @@ fn injected(found: &APIService) -> impl Iterator<Item = (String, String)> {
     annotations.filter(|(key, _)| key.starts_with(INJECTED)).map(|(key, value)| (key.clone(), value.clone()))
 }
 
-/// A merge patch that takes those annotations from it which have another CA put into it: `None`
-/// where there are none. Server-side apply takes nothing away that is somebody else's.
+/// A merge patch that removes the annotations which have another CA put into it: `None` if there
+/// are none. Server-side apply removes nothing that another client owns.
 pub(super) fn without_injection(found: &APIService) -> Option<Value> {
     let gone: Map<String, Value> = injected(found).map(|(key, _)| (key, Value::Null)).collect();
-    // Whatever its version: who injects writes at the same moment.
+    // Whatever its version: the injector writes at the same moment.
     (!gone.is_empty()).then(|| json!({"metadata": {"annotations": gone}}))
 }
 
@@ -142,7 +144,7 @@ pub fn restored(found: &APIService) -> Option<String> {
     ))
 }
 
-/// Who wrote it last, if that was somebody else.
+/// The client that wrote it last, if that was not depthgauge.
 pub(super) fn intruder(found: &APIService) -> Option<&str> {
     let entries = found.metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
     let is_other = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() != Some(FIELD_MANAGER);
@@ -151,7 +153,7 @@ pub(super) fn intruder(found: &APIService) -> Option<&str> {
     last.filter(is_other).and_then(|entry| entry.manager.as_deref())
 }
 
-/// Whether what was found is as wanted, as far as we have a say.
+/// Whether what was found is as wanted, as far as depthgauge owns it.
 pub(super) fn in_step(found: &APIService, wanted: &APIService) -> bool {
     let comparable = |object: &APIService| {
         let mut spec = object.spec.clone().unwrap_or_default();
@@ -173,7 +175,7 @@ pub(super) fn is_our_role(owner: &OwnerReference, install: &str) -> bool {
     owner.kind == CLUSTER_ROLE && owner.name == install
 }
 
-/// The UID of the ClusterRole that it goes with, if it goes with ours.
+/// The UID of the ClusterRole that owns it, if that is the install's.
 pub(super) fn owned_by(found: &APIService, service: &ServiceRef) -> Option<String> {
     let mut owners = found.metadata.owner_references.iter().flatten();
     owners.rfind(|owner| is_our_role(owner, &service.name)).map(|owner| owner.uid.clone())
@@ -195,13 +197,13 @@ pub fn leads_to(found: &APIService, service: &ServiceRef) -> bool {
     named == Some((Some(&service.namespace), Some(&service.name)))
 }
 
-/// Whether it says that depthgauge made it, or took it over.
+/// Whether it has the marks of depthgauge: its label, or the record of a take-over.
 pub fn is_labelled_ours(found: &APIService) -> bool {
     let label = found.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/name"));
     label.is_some_and(|label| label == "depthgauge") || annotation(found, FORMER_SPEC).is_some()
 }
 
-/// Whom it belongs to, for people.
+/// Its owner, as text.
 pub fn owner(found: &APIService) -> String {
     let by = last_manager(found).map(|manager| format!(" (applied by {manager})")).unwrap_or_default();
     match found.spec.as_ref().and_then(|spec| spec.service.as_ref()) {
@@ -213,13 +215,14 @@ pub fn owner(found: &APIService) -> String {
     }
 }
 
-/// Who wrote it last, as far as field managers tell; kube-apiserver itself only sets the status.
+/// The client that wrote it last, as far as field managers show; kube-apiserver itself only sets
+/// the status.
 fn last_manager(found: &APIService) -> Option<&str> {
     let managers = found.metadata.managed_fields.iter().flatten();
     managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref()).next_back()
 }
 
-/// Whether somebody but us has written the CA, and so keeps it when we leave it out.
+/// Whether another client has written the CA, so that it stays when depthgauge leaves it out.
 fn others_own_ca_bundle(found: &APIService) -> bool {
     found.metadata.managed_fields.iter().flatten().any(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]["f:caBundle"]);
@@ -321,7 +324,7 @@ mod tests {
 
         let again = wanted(&manifest, Some(&taken), &Ca::Bundle("next".into()), None).unwrap();
         assert_eq!(former_spec(&again).unwrap().unwrap(), before.spec.clone().unwrap(), "every apply carries it on");
-        // Somebody else had it meanwhile: what he had is what he gets back.
+        // Another adapter had it meanwhile: its spec is the one that is restored.
         let mut between = again;
         between.spec = object("prometheus/adapter:443", "theirs").spec;
         between.metadata.annotations.get_or_insert_default().insert(format!("{INJECTED}ca-from"), "a/b".into());

@@ -1,4 +1,4 @@
-//! Gives the APIService up: deleted, or given back to whom it was taken from.
+//! Gives the APIService up: deleted, or restored to the adapter that it was taken from.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::object::{
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
 
-/// For one call to kube-apiserver, which answers in milliseconds or is in trouble; somebody waits.
+/// For one call to kube-apiserver, which answers within milliseconds unless it fails; a user waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of it.
@@ -24,9 +24,9 @@ pub enum Unregistered {
     Absent,
     /// It is gone.
     Deleted,
-    /// It is gone: there was nobody to give it back to.
+    /// It is gone: there was no former adapter to restore it to.
     NothingToRestore,
-    /// It is what it was before the take-over; the owner, for people.
+    /// It is what it was before the take-over; the owner, as text.
     Restored(String),
 }
 
@@ -42,7 +42,7 @@ pub struct GivenUp {
 /// Why it was left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum UnregisterError {
-    /// It is somebody else's.
+    /// It is another adapter's.
     #[error("APIService {NAME} belongs to {0}, not to depthgauge: nothing was changed")]
     Foreign(String),
     /// See the text.
@@ -50,7 +50,7 @@ pub enum UnregisterError {
         "annotation {FORMER_SPEC} or {FORMER_ANNOTATIONS} of APIService {NAME} cannot be read: {0}; the APIService was not changed"
     )]
     BadMemory(serde_json::Error),
-    /// kube-apiserver would not; the text says what to do.
+    /// kube-apiserver refused or failed; the text has the remedy.
     #[error("cannot change APIService {NAME}: {0}")]
     Cluster(String),
 }
@@ -103,7 +103,7 @@ async fn give_up(
     Ok(Unregistered::Restored(owner(&restored)))
 }
 
-/// This very object, as it was read; that somebody else was faster is as good.
+/// Deletes this very object, as it was read. If another client was faster, that is as good.
 pub(super) async fn delete(api: &Api<APIService>, found: &APIService, dry_run: bool) -> kube::Result<()> {
     let preconditions =
         Preconditions { uid: found.metadata.uid.clone(), resource_version: found.metadata.resource_version.clone() };
@@ -114,7 +114,7 @@ pub(super) async fn delete(api: &Api<APIService>, found: &APIService, dry_run: b
     }
 }
 
-/// A merge patch: what we added goes, by null, if the former spec does not have it.
+/// A merge patch: what depthgauge added is removed, by null, if the former spec does not have it.
 fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<Value> {
     let mut spec = json!({"caBundle": null, "insecureSkipTLSVerify": null, "service": null});
     if let (Value::Object(spec), Value::Object(former)) = (&mut spec, serde_json::to_value(former)?) {

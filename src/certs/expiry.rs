@@ -1,4 +1,4 @@
-//! When the certificate that is served is of no use any more, for whoever scrapes us.
+//! When the certificate that is served expires, as a metric.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is to be known of a certificate that somebody serves, without serving it.
+//! Facts about a certificate that a server uses, read without serving it.
 
 use jiff::Timestamp;
 
@@ -11,9 +11,9 @@ pub struct Inspection {
     pub expires: Timestamp,
     /// Whether its dates include now.
     pub is_in_its_time: bool,
-    /// Whether whoever keeps it should have renewed it by now.
+    /// Whether it should have been renewed by now.
     pub is_due: bool,
-    /// Whether it is good for every name asked about.
+    /// Whether it is valid for each of the given names.
     pub is_for_names: bool,
     /// Whether a CA of the bundle made it.
     pub is_vouched_for: bool,

@@ -1,4 +1,4 @@
-//! Makes certificates, and reads what is to be known of them. ECDSA P-256, nothing else.
+//! Makes and reads certificates. ECDSA P-256, nothing else.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl Life {
         Timestamp::from_second(self.not_after).unwrap_or(Timestamp::MAX)
     }
 
-    /// Seconds since 1970; of a certificate that is not ours a guess.
+    /// Seconds since 1970; a guess for a certificate that depthgauge did not issue.
     fn made(self) -> i64 {
         (self.not_before + BACKDATED.as_secs()).min(self.not_after)
     }
@@ -115,14 +115,14 @@ pub(super) fn is_for(pem: &str, names: &[String]) -> bool {
     held.is_some_and(|held| names.iter().all(|name| held.contains(name)))
 }
 
-/// Whether one of the CAs in this bundle made that signature, whatever the dates say.
+/// Whether one of the CAs in this bundle made that signature, whatever their validity.
 pub(super) fn signed_by(leaf: &str, bundle: &str) -> bool {
     let Ok(leaf) = CertificateDer::from_pem_slice(leaf.as_bytes()) else { return false };
     let Ok(end_entity) = webpki::EndEntityCert::try_from(&leaf) else { return false };
     let cas: Vec<_> = CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok).collect();
     let anchors: Vec<_> = cas.iter().filter_map(|ca| webpki::anchor_from_trusted_cert(ca).ok()).collect();
     let Ok((_, parsed)) = X509Certificate::from_der(&leaf) else { return false };
-    // Asked about a moment at which it was surely valid.
+    // Verified for a moment at which it was certainly valid.
     let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or_default();
     let then = UnixTime::since_unix_epoch(Duration::from_secs(begin));
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
@@ -136,7 +136,7 @@ fn with_parsed<T>(pem: &str, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Op
     Some(read(&parsed))
 }
 
-/// A name as it was asked for: DNS, or an IP address.
+/// A name as it was requested: DNS, or an IP address.
 fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),

@@ -6,11 +6,11 @@ use jiff::SignedDuration;
 
 /// A year: renewal is automatic, so this only bounds how long a stolen key is of use.
 const SERVING_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// Ten years: a CA's key signs nothing but our own serving certificates.
+/// Ten years: a CA's key signs nothing but the serving certificates of depthgauge.
 const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// Half of it is for the hand-over ([`super::rotation::HAND_OVER`]): a CA signs for as long as it is made known.
+/// Half of it is for the rotation ([`super::rotation::HAND_OVER`]): a CA signs for as long as it is published.
 const CA_LIFETIME_MIN: Duration = Duration::from_secs(4 * 60);
-/// The last third of a certificate's life must hold some looks at the Secret.
+/// The last third of a certificate's life must hold some reads of the Secret.
 const SERVING_LIFETIME_MIN: Duration = Duration::from_secs(60);
 
 /// What certificates are made for, and for how long.
@@ -36,7 +36,7 @@ pub enum BadLifetimes {
 // === impl Lifetimes ===
 
 impl Lifetimes {
-    /// Fails when there would be no time for a hand-over.
+    /// Fails if there would be no time for a rotation.
     pub fn new(serving: Duration, ca: Duration) -> Result<Self, BadLifetimes> {
         if serving < SERVING_LIFETIME_MIN {
             return Err(BadLifetimes::Serving);

@@ -1,4 +1,5 @@
-//! A certificate and a key that somebody else makes and renews: cert-manager, or a person.
+//! A certificate and a key that another controller or a user makes and renews, such as
+//! cert-manager.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,8 @@ impl OwnFiles {
         Self { certificate, key }
     }
 
-    /// As they are now. Read whole each time: whoever mounts them swaps a link, and times of
-    /// files say nothing then.
+    /// As they are now. Read whole each time: mounts swap a symlink, and times of files prove
+    /// nothing then.
     pub(super) fn read(&self) -> Result<Pair, CertsError> {
         Ok(Pair { certificate: read(&self.certificate)?, key: read(&self.key)? })
     }

@@ -1,4 +1,4 @@
-//! Since when a CA has been known to those who verify.
+//! Since when a CA has been published to the clients that verify.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 /// that the contract of this project states.
 const KNOWN_AFTER: Duration = Duration::from_secs(60);
 
-/// What stands between whoever writes the `caBundle` and whoever signs by what is in it. Clones
+/// Connects the task that writes the `caBundle` with the one that signs by its content. Clones
 /// share it.
 ///
-/// Seen by this process itself, and for as long as it lives: no clock but its own has a say.
+/// Seen by this process itself, and for as long as it lives: no other clock counts.
 #[derive(Clone, Debug, Default)]
 pub struct Publication(Arc<Shared>);
 
@@ -42,7 +42,8 @@ impl Publication {
         }
     }
 
-    /// Asks whoever keeps the certificates to look at once whether another replica changed them.
+    /// Requests an immediate read of the certificates, because another replica may have changed
+    /// them.
     pub fn read_again(&self) {
         self.0.read_again.notify_one();
     }

@@ -1,8 +1,10 @@
-//! What becomes of CA and certificate as time goes by; pure.
+//! How CA and certificate change over time. Pure.
 //!
-//! A CA hands over in three steps, so that whoever verifies always trusts what is served: the
-//! next CA goes into the bundle; when it has been published for a minute it takes over and signs
-//! a new serving certificate; the one before stays in the bundle, without its key, for a day.
+//! A CA rotates in three steps, so that clients always trust the certificate that is served:
+//! - The next CA goes into the bundle.
+//! - When it has been published for a minute, it replaces the CA and signs a new serving
+//!   certificate.
+//! - The CA before stays in the bundle, without its key, for a day.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,9 +15,10 @@ use super::issue::{Pair, is_for, life, signed_by};
 /// replicas that could not reach kube-apiserver and serve the certificate of before.
 const RETIRED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// A CA hands over when a third of its life is left, but no later than this before its end, in seconds: 10
-/// until the date is looked at, 10 until the next CA is seen in the caBundle, 60 until it counts as
-/// known, 10 until that is looked at, 10 until the other replicas follow; and 20 to spare.
+/// A CA rotates when a third of its life is left, but no later than this before its end, in seconds. It
+/// takes 10 until the date is checked, 10 until the next CA is seen in the caBundle, and 60 until it
+/// counts as published. It takes 10 until that is checked, and 10 until the other replicas follow; 20 are
+/// spare.
 pub(super) const HAND_OVER: i64 = 120;
 
 /// All that is kept, in PEM.
@@ -48,8 +51,8 @@ impl Held {
         signing.chain(self.previous.as_deref()).collect()
     }
 
-    /// What should be kept from now on. `is_published` says of a CA whether it has been known to
-    /// those who verify for long enough.
+    /// What is to be kept from now on. `is_published` returns whether clients have had a CA for
+    /// long enough.
     pub(super) fn advance(
         &self,
         rules: &Rules,
@@ -60,7 +63,7 @@ impl Held {
         held.next = held.next.filter(|next| next.is_one() && in_time(&next.certificate, now));
         let can_sign = self.can_sign(now);
         if self.is_lost(now) {
-            // Nobody can verify what is there: nothing is gained by waiting.
+            // No client can verify the current state: waiting does not help.
             let ca = held.next.take().map_or_else(|| Pair::ca(rules.ca_lifetime, now), Ok)?;
             held.hand_over(ca, now);
         } else if !can_sign || !held.ca.as_ref().is_some_and(|ca| is_left(&ca.certificate, now, HAND_OVER)) {
@@ -75,7 +78,7 @@ impl Held {
         Ok(held)
     }
 
-    /// Whether there is nothing to hand over from: no CA that signs, and nothing served that can be
+    /// Whether there is nothing to rotate from: no CA that signs, and nothing served that can be
     /// verified.
     pub(super) fn is_lost(&self, now: Timestamp) -> bool {
         !self.can_sign(now) && !self.serves(now)
@@ -85,7 +88,7 @@ impl Held {
         self.ca.as_ref().is_some_and(|ca| ca.is_one() && in_time(&ca.certificate, now))
     }
 
-    /// Whether what is served can be verified, now, by somebody who knows the bundle.
+    /// Whether a client with the bundle can verify now what is served.
     pub(super) fn serves(&self, now: Timestamp) -> bool {
         let Some(serving) = &self.serving else { return false };
         serving.is_one() && in_time(&serving.certificate, now) && signed_by(&serving.certificate, &self.bundle())
@@ -111,7 +114,7 @@ impl Held {
     }
 
     fn forget_previous(&mut self, rules: &Rules, now: Timestamp) {
-        // Reached before the serving certificate is renewed, and its age starts anew.
+        // Reached before the serving certificate is renewed, and its age starts again.
         let retired_for = RETIRED_FOR.min(rules.serving_lifetime / 2);
         let served_since = self.serving.as_ref().and_then(|serving| life(&serving.certificate));
         let over = served_since.is_some_and(|life| life.age(now) >= retired_for);
@@ -256,7 +259,7 @@ mod tests {
             assert!(next.serves(hour(now)), "at {now}");
             // Replicas that have not looked yet serve the certificate of before.
             assert!(signed_by(certificate(&held.serving), &next.bundle()), "at {now}");
-            // And whoever verifies may not have heard of what is new.
+            // And clients may not have the new one yet.
             let serving = certificate(&next.serving);
             assert!(signed_by(serving, &bundle_before), "at {now}: served before it was made known");
             held = next;

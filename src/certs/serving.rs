@@ -1,4 +1,4 @@
-//! The certificate as the listener serves it, and who vouches for it.
+//! The certificate as the listener serves it, and its CA.
 
 use std::sync::Arc;
 
@@ -24,21 +24,21 @@ pub struct Serving {
     pub looked_at: Instant,
 }
 
-/// Who vouches for the certificate.
+/// The CA of the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ca {
-    /// Our own: one or more certificates in PEM, all of which must be trusted.
+    /// That of depthgauge: one or more certificates in PEM, all of which must be trusted.
     Bundle(String),
-    /// Somebody else's: whoever made the files sees to it that it is trusted.
+    /// A foreign one: the author of the files makes clients trust it.
     Foreign,
-    /// Nobody yet: the certificate only lets people in who do not verify it, such as a kubelet.
+    /// None yet: the certificate serves only clients that do not verify it, such as a kubelet.
     Nobody,
 }
 
 // === impl Ca ===
 
 impl Ca {
-    /// Ours, in PEM.
+    /// The CA of depthgauge, in PEM.
     pub fn bundle(&self) -> Option<&str> {
         match self {
             Self::Bundle(pem) => Some(pem),
@@ -50,7 +50,7 @@ impl Ca {
 // === impl Serving ===
 
 impl Serving {
-    /// A certificate that nobody vouches for, for the time until there is one.
+    /// A certificate without a CA, for the time until there is one.
     pub fn throwaway(clock: fn() -> Timestamp) -> Result<Self, CertsError> {
         let (now, day) = (clock(), SignedDuration::from_hours(24));
         let pair = Pair::ca(day, now)?.sign(&["depthgauge".to_owned()], day, now)?;

@@ -1,6 +1,6 @@
 //! Where CA and certificate are kept: a Secret that all replicas share, or a directory.
 //!
-//! Under the names of a Secret of type `kubernetes.io/tls`, and a few of our own.
+//! Under the names of a Secret of type `kubernetes.io/tls`, and a few more.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Whether it is kept now; not so when somebody else wrote since it was read.
+    /// Whether it is kept now; not if another client has written since it was read.
     pub(super) async fn replace(&self, read: &Read, by: &Held) -> Result<bool, CertsError> {
         match self {
             // One process has it for its own.

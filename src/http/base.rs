@@ -66,7 +66,7 @@ impl BaseUrl {
         self.0.origin().ascii_serialization()
     }
 
-    /// Name and port, by which [`crate::upstream`] knows the host.
+    /// Name and port, by which [`crate::upstream`] identifies the host.
     pub fn authority(&self) -> String {
         host(&self.0)
     }

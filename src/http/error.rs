@@ -13,7 +13,7 @@ use crate::upstream::{Cause, Refusal};
 
 /// What the log shows of an answer: a sentence or two.
 const EXCERPT_MAX: usize = 300;
-/// What a proxy answers that wants credentials.
+/// The answer of a proxy that needs credentials.
 pub(super) const CREDENTIALS_WANTED: &str = "407 Proxy Authentication Required";
 /// What to do about [`Fault::NoSocket`].
 pub const OPEN_FILES: &str = "Raise the hard limit on open files of depthgauge to 16384 or more: `ulimit -Hn`, or `LimitNOFILE` of what starts it.";
@@ -25,7 +25,7 @@ const PIECE: usize = 24;
 pub struct Error {
     /// Why.
     pub fault: Fault,
-    /// The service's own name of the request, or else the one that was sent.
+    /// The service's own name of the request; without one, the name that was sent.
     pub request_id: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub enum Fault {
     NotSent {
         /// What that one met.
         met: Box<Error>,
-        /// How long the service still wants no request, if it said so. Otherwise its host is down.
+        /// How long the service still needs a pause, if it said so. Otherwise its host is down.
         retry_after: Option<Duration>,
     },
 }
@@ -66,7 +66,7 @@ pub enum Unreachable {
     /// The certificate is not trusted, or the handshake failed.
     #[error("TLS handshake failed")]
     Tls,
-    /// No connection in time; one that is there and brings no answer is [`Fault::TimedOut`].
+    /// No connection in time. An open connection without an answer is [`Fault::TimedOut`].
     #[error("timed out")]
     Late,
     /// Closed before or within the answer.
@@ -90,7 +90,7 @@ pub struct StatusError {
     /// Of a redirect: where to, to be written into the config. Redirects are never followed, because
     /// credentials must not leave their host.
     pub location: Option<String>,
-    /// When the service wants the next request: from now, half a minute at most.
+    /// When the service allows the next request: from now, half a minute at most.
     pub retry_after: Option<Duration>,
     /// The headers of the answer.
     pub headers: HeaderMap,
@@ -127,7 +127,7 @@ impl Error {
         }
     }
 
-    /// How long the service wants no request, if this answer says so.
+    /// How long the service needs a pause, if this answer says so.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match &self.fault {
             Fault::Status(status) => status.retry_after,

@@ -32,9 +32,9 @@ use crate::watched::{OnUse, Reading};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest token response: some services put a few KiB of claims into a token.
 const BODY_MAX: usize = 64 << 10;
-/// The lifetime of a token whose service does not say it.
+/// The lifetime of a token whose service does not return one.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// The longest lifetime that is used, whatever the service says.
+/// The longest lifetime that is used, whatever the service returns.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The shortest interval between two tokens that are requested because of a 401.
 const FORCED_EVERY: Duration = Duration::from_secs(60);

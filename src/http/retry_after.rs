@@ -1,15 +1,15 @@
-//! When a service wants the next request. Pure.
+//! When a service allows the next request. Pure.
 
 use std::time::Duration;
 
 use ::http::header::{DATE, HeaderMap, RETRY_AFTER};
 use jiff::Timestamp;
 
-/// The longest that a service is obeyed which says when to come back.
+/// The longest `Retry-After` that is obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
-/// What `Retry-After` says beside a status that passes, in seconds or as a date by the service's
-/// own clock; half a minute at most.
+/// The pause of `Retry-After` with a transient status, in seconds or as a date by the service's own
+/// clock; half a minute at most.
 pub(super) fn retry_after(status: u16, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &::http::HeaderValue| value.to_str().ok()).map(str::trim);
     let date = |text: &str| httpdate::parse_http_date(text).ok().and_then(|date| Timestamp::try_from(date).ok());

@@ -1,6 +1,6 @@
-//! Credentials that a service grants and that expire after minutes: requested when first needed,
-//! renewed in the background at half of their life, and kept while they are valid, whatever happens
-//! to the service.
+//! Credentials that a service grants and that expire after minutes. They are requested when first
+//! needed, renewed in the background at half of their life, and kept while they are valid, whatever
+//! happens to the service.
 //!
 //! There is one request to the service at a time, however many requests need its answer. A session
 //! that no request needs is not renewed.
@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Fault, with_causes};
 
-/// How long a failed attempt is the answer for everybody: as long as a source waits that reads
+/// How long a failed attempt is the answer for all callers: as long as a source waits that reads
 /// every few seconds, and far less than an HPA's interval.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same while there is a valid session to go on with; at most a tenth of its life.
@@ -54,15 +54,15 @@ pub struct Session<T> {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{cause}")]
 pub struct SignInError {
-    /// What happened, byte for byte the same for the same trouble, and nothing secret.
+    /// What happened, byte for byte the same for the same failure, and nothing secret.
     pub cause: String,
     /// What the reader can do about it.
     pub remedy: &'static str,
     /// For the log only.
     pub detail: String,
-    /// By which the service's own people find the request, where one was sent.
+    /// Identifies the request for the operators of the service, if one was sent.
     pub request_id: Option<String>,
-    /// When the service wants to be asked again: from now, half a minute at most.
+    /// When the service allows the next request: from now, half a minute at most.
     pub retry_after: Option<Duration>,
 }
 
@@ -108,7 +108,8 @@ impl SignInError {
         Self { request_id: error.met().request_id.clone(), ..lost }
     }
 
-    /// The same, also with what an answer says: its message, which only the log has, and when to come back.
+    /// The same, also with the content of an answer: its message, which only the log has, and its
+    /// `Retry-After`.
     pub fn refused(service: &str, remedy: &'static str, error: &Error) -> Self {
         let lost = Self::lost(service, remedy, error);
         let Fault::Status(status) = &error.met().fault else { return lost };
@@ -164,7 +165,7 @@ impl<T: Send + Sync + 'static> Sessions<T> {
             let now = Instant::now();
             if let Some(held) = state.held.clone().filter(|held| now < held.ends) {
                 if now >= held.stale && !state.rests(held.pause, now) {
-                    // In the background: it lands when somebody looks.
+                    // In the background: its result is taken by the next caller.
                     drop(self.flight(&mut state));
                 }
                 return Ok(held);
@@ -182,7 +183,7 @@ impl<T: Send + Sync + 'static> Sessions<T> {
     /// What is known by now: a flight that has landed is taken in first.
     fn state(&self) -> MutexGuard<'_, State<T>> {
         let mut state = self.state.lock();
-        // Asked rather than waited for: nobody waits for a renewal in the background.
+        // Polled instead of awaited: no caller waits for a renewal in the background.
         let landed = state.flight.as_ref().and_then(|flight| flight.clone().now_or_never());
         if let Some(landed) = landed {
             state.flight = None;
@@ -194,7 +195,7 @@ impl<T: Send + Sync + 'static> Sessions<T> {
     /// The flight that is on its way, or a new one.
     fn flight(&self, state: &mut State<T>) -> Flight<T> {
         let start = || {
-            // A task of its own: the deadline of the one who asked first is not that of the others.
+            // A task of its own: the deadline of the first caller is not that of the others.
             let issuer = self.issuer.clone();
             let task = AbortOnDropHandle::new(tokio::spawn(async move {
                 let issued = tokio::time::timeout(issuer.timeout(), issuer.issue()).await;
@@ -231,7 +232,7 @@ impl<T> State<T> {
                 (self.held, self.failed) = (Some(held), None);
             }
             Err(error) => {
-                // One line for one trouble, however long it lasts.
+                // One line for one failure, however long it lasts.
                 if self.failed.as_ref().is_none_or(|(_, before)| before.cause != error.cause) {
                     let left = self.held.as_ref().map(|held| held.left().as_secs());
                     tracing::warn!(cause = %error, detail = %error.detail, request_id = error.request_id, old_good_for_s = left, "cannot authenticate to {title}: {}", error.remedy);

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::line::{Line, least};
 
-/// What turns may catch up on: the timer fires up to a millisecond late, on a busy machine later.
+/// How much turns may catch up: the timer fires up to a millisecond late, and later on a machine
+/// under load.
 const SLIP: Duration = Duration::from_millis(10);
 /// A wait that is worth a line in the log: what an answer may be older than `refresh` anyway.
 const LONG: Duration = Duration::from_secs(1);
@@ -134,9 +135,9 @@ impl RateLimiter {
 // === impl State ===
 
 impl State {
-    /// Whether reads are throttled, if that changes now: they are when they begin to wait for longer than
-    /// the time from one turn to the next, until they no longer do, which a short wait of one owner does
-    /// not show while others wait.
+    /// Whether reads are throttled, if that changes now. It begins when reads wait for longer than the
+    /// time from one turn to the next, and ends when they no longer do. A short wait of one owner does
+    /// not end it while others wait.
     fn throttles(&mut self, waited: Duration) -> Option<bool> {
         let throttled = match self.throttled {
             false => waited >= LONG,

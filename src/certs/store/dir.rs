@@ -25,7 +25,7 @@ impl Dir {
             let path = self.0.join(name);
             match std::fs::read_to_string(&path) {
                 Ok(text) => drop(entries.insert((*name).to_owned(), text)),
-                // Text that is none is as good as absent: it is made anew.
+                // A file that is not text counts as absent: it is made again.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {}
                 Err(source) => return Err(CertsError::File { path, source }),
             }

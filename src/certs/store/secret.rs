@@ -11,11 +11,11 @@ use super::Entries;
 use crate::certs::{CertsError, SecretRef};
 
 const FIELD_MANAGER: &str = "depthgauge";
-/// Another one makes the Secret, empty and without our label: what a field manager leaves out it
-/// takes away, and a replica that is late must not take away what a faster one has put in since;
-/// nor may a Secret that somebody else makes at the same moment be called ours.
+/// This field manager creates the Secret, empty and without depthgauge's label. Server-side apply
+/// removes what a field manager leaves out, and a late replica must not remove what a faster one
+/// has added since. Nor may a Secret that another client creates at the same moment get the label.
 const MAKER: &str = "depthgauge-maker";
-/// Says that the content is ours to replace.
+/// Marks content that depthgauge may replace.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "depthgauge");
 
 /// The Secret.
@@ -36,8 +36,8 @@ impl SharedSecret {
         let found = self.api.get_opt(&self.name.name).await.map_err(|error| self.trouble(&error))?;
         let secret = match found {
             Some(secret) => secret,
-            // Apply can't say "only if it is absent": replicas that start at once all make it, and
-            // one of them fills it.
+            // Apply has no condition "only if it is absent". Replicas that start at once all create
+            // it, and one of them fills it.
             None => self.apply(MAKER, Secret::default()).await.map_err(|error| self.trouble(&error))?,
         };
         let is_ours =
@@ -46,12 +46,12 @@ impl SharedSecret {
         if !is_ours && !data.is_empty() {
             return Err(CertsError::ForeignSecret(self.name.clone()));
         }
-        // Text that is none is as good as absent: it is made anew.
+        // A value that is not text counts as absent: it is made again.
         let texts = data.into_iter().filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes.0).ok()?)));
         Ok((texts.collect(), secret.metadata.resource_version))
     }
 
-    /// Whether it was written; not when somebody else has since this version.
+    /// Whether it was written; not if another client has written since this version.
     pub(super) async fn write(&self, entries: Entries, version: Option<&str>) -> Result<bool, CertsError> {
         let data = entries.into_iter().map(|(name, text)| (name, ByteString(text.into_bytes())));
         let mut secret = Secret { data: Some(data.collect()), ..Secret::default() };

@@ -1,4 +1,4 @@
-//! Sessions in simulated time, of a service that does as it is told.
+//! Sessions in simulated time, with a service that returns what a test sets.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const LIFE: Duration = Duration::from_secs(1200);
 
-/// Issues sessions after a second, unless told to fail.
+/// Issues sessions after a second, unless it is set to fail.
 #[derive(Clone, Default)]
 struct Fake(Arc<Told>);
 
