@@ -1,5 +1,5 @@
-//! A client of Azure Service Bus's management API: authenticates, sends and decodes. It knows nothing of
-//! metrics.
+//! A client of Azure Service Bus's management API: authenticates, sends and decodes. It is independent
+//! of metrics.
 //!
 //! Requests are sent by [`crate::http`]. An answer is decoded strictly: a missing count is an error, and
 //! never a zero. An answer also has the keys of the entity's access policies, so no message and no log
@@ -103,7 +103,7 @@ impl Client {
         &self.namespace
     }
 
-    /// Who reads, for messages: `key "reader"`.
+    /// The identity that reads, for messages: `key "reader"`.
     pub fn principal(&self) -> String {
         self.auth.principal()
     }

@@ -14,8 +14,8 @@ pub mod reader;
 
 pub use proposal::{NoProposal, Proposal, Target};
 
-/// Deviation of the ratio from 1 within which nothing changes, where the HPA says nothing: the
-/// controller's `--horizontal-pod-autoscaler-tolerance`, as it is unless somebody set it.
+/// Deviation of the ratio from 1 within which nothing changes, unless the HPA sets it: the default
+/// of the controller's `--horizontal-pod-autoscaler-tolerance`.
 pub const TOLERANCE: f64 = 0.1;
 
 /// The controller's own limit of growth for an HPA without `behavior`: twice what there is, ...
@@ -32,14 +32,14 @@ pub struct Tolerance {
     pub down: f64,
 }
 
-/// What an HPA says about sizes.
+/// The sizes of an HPA.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
     /// `minReplicas`, 1 where it is left out.
     pub min: i32,
     /// `maxReplicas`
     pub max: i32,
-    /// Its `behavior`'s, else the controller's.
+    /// Its `behavior`'s; without one, the controller's.
     pub tolerance: Tolerance,
 }
 
@@ -59,26 +59,26 @@ pub struct Controller {
 /// The scaled workload, as its scale subresource and its pods have it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Workload {
-    /// `spec.replicas`: what somebody wants. `Value` counts from here.
+    /// `spec.replicas`: the desired size. `Value` counts from here.
     pub wanted: i32,
     /// `status.replicas`: the pods that exist. `AverageValue` counts from here.
     pub exist: i32,
     /// Pods that are Running and Ready; `None` if the selector finds no pod at all. Only `Value`
     /// uses it.
     pub ready: Option<i32>,
-    /// Whether the HPA goes on looking at metrics at 0: its own condition `ScaledToZero` is True, or
+    /// Whether the HPA continues to read metrics at 0: its own condition `ScaledToZero` is True, or
     /// it is one of Kubernetes before 1.36 with `minReplicas: 0`.
     pub scaled_to_zero: bool,
 }
 
-/// What is known of a metric's value.
+/// What is known about a metric's value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// The items, summed by [`Target::sum`].
     Sum(i64),
     /// There was none, or it had no items.
     Failed,
-    /// Not asked for by us (CPU, for example): what comes out is then a lower bound.
+    /// Not requested by depthgauge (CPU, for example): the result is then a lower bound.
     NotAsked,
 }
 
@@ -91,31 +91,32 @@ pub struct Metric {
     pub answer: Answer,
 }
 
-/// What the controller asks for, and how it comes to that.
+/// What the controller computes, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Before stabilization and policies, within `minReplicas` and `maxReplicas`. What is wanted now where
-    /// the controller's wish is not known.
+    /// Before stabilization and policies, within `minReplicas` and `maxReplicas`. [`Workload::wanted`] if
+    /// the controller's result is not known.
     pub replicas: i32,
     /// Where that comes from.
     pub why: Why,
-    /// One for each metric, in their order; empty where the metrics were not looked at.
+    /// One for each metric, in their order; empty if the metrics were not read.
     pub proposals: Vec<Result<Proposal, NoProposal>>,
 }
 
 /// Which way the controller went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
-    /// At 0 replicas, and not by this HPA: it rests (`ScalingDisabled`) until somebody else scales.
+    /// At 0 replicas, and not by this HPA: it is disabled (`ScalingDisabled`) until another client
+    /// scales.
     Asleep,
-    /// More replicas than `maxReplicas`: metrics are not looked at.
+    /// More replicas than `maxReplicas`: metrics are not read.
     AboveMax,
-    /// Fewer than `minReplicas`: metrics are not looked at.
+    /// Fewer than `minReplicas`: metrics are not read.
     BelowMin,
     /// No metric has a value, or one lacks it and the others would scale down: it holds its size.
     Held,
-    /// A metric is for more replicas than an `i32` holds, and the controller does not check that. What it
-    /// asks for depends on its processor: on amd64 the conversion gives the smallest number, on arm64 the
+    /// A metric is for more replicas than an `i32` holds, and the controller does not check that. Its
+    /// result depends on its processor: on amd64 the conversion gives the smallest number, on arm64 the
     /// largest.
     Overflow {
         /// Which metric.

@@ -1,4 +1,4 @@
-//! Vocabulary: the words that every other module speaks.
+//! Vocabulary: the terms that every other module uses.
 //!
 //! A source reads [`Sample`]s, the API prints them; neither has to know the other. Nothing
 //! here does I/O, and nothing here depends on another module.
@@ -24,7 +24,8 @@ use quantity::Quantity;
 /// Only `cli` names the real clock; it is passed down from there.
 pub type Clock = fn() -> Timestamp;
 
-/// The category of all metrics in discovery, by which clients tell them from those of other servers.
+/// The category of all metrics in discovery, by which clients distinguish them from those of other
+/// servers.
 pub const CATEGORY: &str = "depthgauge";
 
 /// The category of the metrics that are read from pods, see [`MetricSet::of_pods`].
@@ -68,7 +69,7 @@ pub struct MetricSet {
     pub of_pods: BTreeSet<MetricName>,
 }
 
-/// A Kubernetes namespace, the unit of "who may read this".
+/// A Kubernetes namespace, the unit of read access.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Namespace(Arc<str>);
 
@@ -82,7 +83,7 @@ pub struct Labels(Arc<BTreeMap<String, String>>);
 pub struct Sample {
     /// Which metric this is a value of.
     pub metric: MetricName,
-    /// What tells it from the other items of the same answer.
+    /// What distinguishes it from the other items of the same answer.
     pub labels: Labels,
     /// When the source was read, not when the answer was given.
     pub timestamp: Timestamp,

@@ -1,8 +1,8 @@
-//! A client of OCI's Queue service: sign, send, decode. Knows nothing of metrics.
+//! A client of OCI's Queue service: sign, send, decode. It is independent of metrics.
 //!
 //! Requests are sent by [`crate::http`]. An answer is decoded strictly: a missing figure is an
-//! error, never a zero. Errors carry two texts: a cause that is the same for the same failure and
-//! names no endpoint and no OCID, for the people who read an HPA's condition; and details for the
+//! error, never a zero. Errors carry two texts. The cause is for users who read an HPA's condition:
+//! it is the same for the same failure and names no endpoint and no OCID. The details are for the
 //! log.
 
 use std::sync::Arc;
@@ -55,7 +55,7 @@ use crate::upstream::{Limits, Upstream};
 
 /// The service refuses dates that are further off than this.
 const CLOCK_SKEW_MAX: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
-/// Chosen by the service for every answer, errors included; support asks for it.
+/// Chosen by the service for every answer, errors included; its support needs it.
 const REQUEST_ID: &str = "opc-request-id";
 /// The config key of [`Settings::reads_per_second`].
 const RATE_KEY: &str = "oci.maxRequestsPerSecond";
@@ -147,7 +147,7 @@ impl Client {
         self.get(control, &id.queue_path(), by).await
     }
 
-    /// Where the principal is at home, for one that learns it when it signs in.
+    /// The home of the principal, for a method that learns it when it authenticates.
     pub async fn home(&self, by: Instant) -> Result<Option<Home>, Error> {
         self.signing.credentials().home(by).await.map_err(Error::SignIn)
     }
@@ -229,8 +229,8 @@ fn read_error(body: &[u8]) -> ErrorText {
     ErrorText { code: is_word.then_some(code), message }
 }
 
-/// The same list as in the official SDKs, but for 429: a client that sends too much repeats with the
-/// next read.
+/// The same list as in the official SDKs, except for 429: a client that sends too much repeats with
+/// the next read.
 fn is_transient(error: &StatusError) -> bool {
     match error.status {
         409 => matches!(error.code.as_deref(), Some("IncorrectState" | "LockConflict")),

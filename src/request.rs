@@ -1,4 +1,4 @@
-//! What arrived, parsed once: who is at the other end of the connection, and what is asked.
+//! A request, parsed once: the peer of the connection, and what is requested.
 //!
 //! The vocabulary between the listener, the authentication layer and the API. Nothing here
 //! decides anything: whether a certificate is trusted is [`crate::auth`]'s business, what a
@@ -29,18 +29,18 @@ pub const PREFIX: &str = "/apis/external.metrics.k8s.io/v1beta1";
 /// A metric that depthgauge does not have. `check` requests it, because that is authenticated and reads no source.
 pub const PROBE: &str = "depthgauge_check";
 
-/// Who has not said who they are, and the group they are in.
+/// The user without an identity, and its group.
 const NOBODY: &str = "system:anonymous";
 const NOBODYS_GROUP: &str = "system:unauthenticated";
-/// Longest name of a namespace, a DNS label. A longer one exists nowhere, and what a stranger
-/// sends must not be remembered at any length.
+/// Longest name of a namespace, a DNS label. A longer one cannot exist, and what an unauthenticated
+/// client sends must be kept at a bounded length only.
 const NAMESPACE_MAX: usize = 63;
 /// Longest name of a resource, a DNS subdomain; the same for metrics.
 const METRIC_MAX: usize = 253;
 
-/// Certificates that a client may show: its own and three CAs, which is one more than clusters
-/// have between a client and the CA that they trust. The search for a path grows fast with them,
-/// so a longer chain is refused at the handshake, and nobody looks at it.
+/// Certificates that a client may show: its own and three CAs, which is one more than clusters have
+/// between a client and the CA that they trust. The search for a path grows fast with them, so a
+/// longer chain is refused at the handshake without a check.
 pub const CHAIN_MAX: usize = 4;
 
 /// An authenticated user, in the words of Kubernetes' `UserInfo`.
@@ -56,13 +56,13 @@ pub struct Caller {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What is asked, as far as authorization has to know.
+/// A request, as far as authorization needs it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attributes {
     /// Kubernetes' request verb (`list` for a GET of a metric); lower-case HTTP method for paths
     /// that are no resource.
     pub verb: &'static str,
-    /// What it is asked of.
+    /// Its object.
     pub target: Target,
 }
 
@@ -80,8 +80,8 @@ pub enum Target {
     Path,
 }
 
-/// A question about a metric that its caller may ask. Only [`crate::auth`] makes one, and no
-/// value is told without it.
+/// A request for a metric that its caller may read. Only [`crate::auth`] makes one, and no value is
+/// served without it.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     /// Whose metric.
@@ -94,31 +94,31 @@ pub struct Admitted {
 
 /// What a listener serves.
 pub trait Answer: Send + Sync + 'static {
-    /// The answer to a request of this peer, who may be anybody.
+    /// The answer to a request of this peer, which may be any client.
     fn answer(&self, peer: &Arc<Peer>, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// What tells the values of metrics, and relies on whoever calls it for who may have them.
+/// Serves the values of metrics, and relies on its caller for authorization.
 pub trait Values: Send + Sync + 'static {
-    /// The answer to an admitted question; headers and query say how it is to be told.
+    /// The answer to an admitted request; headers and query choose its form.
     fn tell(&self, question: Admitted, request: &Parts) -> impl Future<Output = Response<Body>> + Send;
 }
 
 // === impl Caller ===
 
 impl Caller {
-    /// Who has said nothing of themselves.
+    /// A caller without an identity.
     pub fn anonymous() -> Self {
         Self { user: NOBODY.into(), groups: vec![NOBODYS_GROUP.into()], ..Self::default() }
     }
 
-    /// Whether nobody knows who it is; also when the front proxy says so.
+    /// Whether it has no identity, also if the front proxy says so.
     pub fn is_anonymous(&self) -> bool {
         self.user == NOBODY
     }
 
-    /// Adds the group that every authenticated user is in. Not to somebody whom the front proxy
-    /// calls anonymous, as in the Go library.
+    /// Adds the group that every authenticated user is in. Not to a user that the front proxy calls
+    /// anonymous, as in the Go library.
     #[must_use]
     pub fn authenticated(mut self) -> Self {
         const ALL: &str = "system:authenticated";

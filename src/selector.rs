@@ -11,8 +11,8 @@ use crate::metric::{LABEL_VALUE_MAX, Labels, is_label_key, is_label_value};
 
 pub mod label_selector;
 
-/// Most requirements and values together. What a person writes has ten, what a controller makes
-/// of its queues a hundred; ten thousand would cost as much as a thousand answers.
+/// Most requirements and values together. A hand-written selector has ten, and one that a
+/// controller makes of its queues a hundred; ten thousand would cost as much as a thousand answers.
 const TERMS_MAX: usize = 1000;
 
 /// All requirements must hold; none at all matches everything.
@@ -175,7 +175,7 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// What the next characters are. `in` and `notin` are words: only their place tells whether
+/// What the next characters are. `in` and `notin` are words: only their position decides whether
 /// they are operators.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Token<'t> {
@@ -275,7 +275,7 @@ impl<'t> Parser<'t> {
 
     fn exact_value(&mut self) -> Result<String, ParseError> {
         match self.peek() {
-            // `key=` asks for the empty value.
+            // `key=` requests the empty value.
             Token::End | Token::Symbol(",") => Ok(String::new()),
             Token::Word(word) => {
                 self.next();

@@ -78,7 +78,7 @@ impl Auth {
         Self(Inner::Token { tokens: Box::new(tokens), principal })
     }
 
-    /// Who reads, for messages: `key "reader"`.
+    /// The identity that reads, for messages: `key "reader"`.
     pub(super) fn principal(&self) -> String {
         match &self.0 {
             Inner::Sas(sas) => match &*sas.files.made() {

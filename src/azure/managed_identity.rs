@@ -1,6 +1,6 @@
 //! Managed identity: a token of the virtual machine's own identity, from its metadata service.
 //!
-//! Plain HTTP, because that is what the service speaks: its address is the machine's own link, and no
+//! Plain HTTP, because the service has nothing else: its address is the machine's own link, and no
 //! proxy reaches it. Header `Metadata` keeps out requests that a browser or server was tricked into.
 
 use std::sync::Arc;

@@ -31,7 +31,7 @@ pub struct Signature {
     text: String,
     /// When it expires, in seconds.
     expires: i64,
-    /// The name of the policy, if it says it.
+    /// The name of the policy, if it has it.
     name: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Signature {
         self.expires <= now.as_second()
     }
 
-    /// The name of the policy, if it says it.
+    /// The name of the policy, if it has it.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -102,7 +102,7 @@ mod tests {
                 1_578_099_723,
                 "SharedAccessSignature sr=audience&sig=8UM0iIfFCfeBSqxSdBMW8pUbhAm7mnjSUaIZTZx8V0g%3D&se=1578099723&skn=keyName",
             ),
-            // The test of Perl module Net::Azure::EventHubs, which signs in the same way.
+            // The test of Perl module Net::Azure::EventHubs, which authenticates in the same way.
             (
                 "mykey",
                 "AexamplekeyAEXAMPLEKEYAexamplekeyAEXAMPLEKEY=",

@@ -29,7 +29,7 @@ use crate::watched::{OnUse, Reading};
 const NAME: &str = "Microsoft Entra ID";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Who reads, and how that is proved.
+/// The identity that reads, and how it is proved.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// The application or managed identity.
@@ -42,7 +42,7 @@ pub struct Settings {
     pub authority: String,
 }
 
-/// What the config says instead of the environment.
+/// Values of the config, which replace those of the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// See [`Settings::client_id`].

@@ -35,7 +35,7 @@ pub enum NoProposal {
     NoPods,
     /// It is for more replicas than an `i32` holds, and the controller does not check that.
     Overflow,
-    /// Nobody asked for it.
+    /// No request was made for it.
     NotAsked,
 }
 

@@ -100,8 +100,8 @@ impl<'o> Hpa<'o> {
         Some(&self.spec()?.scale_target_ref)
     }
 
-    /// Sizes and tolerance. kube-apiserver drops a `tolerance` that it does not know, so one that is
-    /// there is obeyed.
+    /// Sizes and tolerance. kube-apiserver drops a `tolerance` if it does not have that field, so a
+    /// `tolerance` in the object is obeyed.
     pub fn sizes(self) -> Spec {
         let usual = Tolerance::default();
         let tolerance = |rules: Option<&HPAScalingRules>, usual| {

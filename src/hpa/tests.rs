@@ -1,4 +1,4 @@
-//! Against what the controller's sources say, and what it was seen to do.
+//! Against the controller's sources, and against its observed behavior.
 
 use proptest::prelude::*;
 

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// What names of Kubernetes are made of stays readable.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// `oci_queue_length{queue=orders}`: a metric, and with which selector it is asked for, if any.
+/// `oci_queue_length{queue=orders}`: a metric, and the selector of the request, if any.
 pub fn title(metric: &str, selector: &str) -> String {
     if selector.is_empty() { metric.to_owned() } else { format!("{metric}{{{selector}}}") }
 }
@@ -33,13 +33,13 @@ pub fn nearest<'n>(misspelt: &str, names: impl IntoIterator<Item = &'n str>) -> 
     (off <= 2 && off < meant.len() / 2).then_some(meant)
 }
 
-/// The question for it, after a blank; empty without one.
+/// The suggestion of it, after a blank; empty without one.
 pub fn did_you_mean(meant: Option<&str>) -> String {
     meant.map(|meant| format!(" did you mean `{meant}`?")).unwrap_or_default()
 }
 
-/// At most `most` names, and no more than fit `bytes` with the words that say how many are left
-/// out: `a, b and 3 more`.
+/// At most `most` names, and no more than fit `bytes` with the note how many are left out: `a, b
+/// and 3 more`.
 pub fn that_fit(names: &[&str], bytes: usize, most: usize) -> String {
     // Room for " and N more".
     let limit = bytes.saturating_sub(20);

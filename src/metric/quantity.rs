@@ -21,7 +21,7 @@ pub struct Quantity {
     milli: i64,
 }
 
-/// A quantity as people write it: `0.4`, `20000`. In JSON it is a number.
+/// A quantity as users write it: `0.4`, `20000`. In JSON it is a number.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Decimal(Quantity);
 
@@ -93,7 +93,7 @@ impl Quantity {
         if self.milli % 1000 == 0 { (self.milli / 1000) as f64 } else { self.milli as f64 / 1000.0 }
     }
 
-    /// As people write it.
+    /// As users write it.
     pub const fn decimal(self) -> Decimal {
         Decimal(self)
     }

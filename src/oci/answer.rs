@@ -30,7 +30,7 @@ impl Answer {
         next_page(&self.0.headers).map_err(|what| self.invalid(what.to_owned()))
     }
 
-    /// By which the service's own people find the request.
+    /// Identifies the request for the operators of the service.
     pub(super) fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
@@ -47,8 +47,8 @@ fn next_page(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     Ok(Some(page.to_owned()))
 }
 
-/// What a decoder says of an answer, without the strings that it quotes of it: they may be as long
-/// as the answer, and a token.
+/// A decoder's error message, without the strings that it quotes from the answer: they may be as
+/// long as the answer, and a token.
 fn without_quotes(text: &str) -> String {
     match (text.find('"'), text.rfind('"')) {
         (Some(first), Some(last)) if first < last => format!("{}\"…{}", &text[..first], &text[last..]),

@@ -1,9 +1,8 @@
-//! Which way to sign in: the one that the config names, or else the first for which there is
-//! evidence. Pure but for [`Choice::open`].
+//! The authentication method: the one that the config names, otherwise the first one that the
+//! environment supports. Pure, except for [`Choice::open`].
 //!
-//! The order is that of how sure the evidence is. Every pod has a service account, and every
-//! address may be an instance's, so these two come last: a profile was put where it is by
-//! somebody who meant it.
+//! The most specific one comes first. Every pod has a service account, and every address may be an
+//! instance's, so these two come last. A profile exists only if a user has put it there.
 
 use std::path::PathBuf;
 
@@ -17,10 +16,10 @@ use super::resource_principal::{REGION, RPST, ResourcePrincipal};
 use super::workload_identity::TokenService;
 use crate::http::transport::Roots;
 
-/// A way to sign in, and the profile of those ways that have one.
+/// An authentication method, and the profile of those methods that have one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Choice {
-    /// The way.
+    /// The method.
     pub method: Method,
     /// Config file of `apiKey` and `sessionToken`; `None` is the default one.
     pub config_file: Option<PathBuf>,
@@ -31,7 +30,7 @@ pub struct Choice {
 // === impl Choice ===
 
 impl Choice {
-    /// The way for which there is evidence, and the evidence.
+    /// The method of the default credential chain, and the reason for it.
     pub fn by_evidence(env: &Environment<'_>) -> (Self, String) {
         let path = default_path(env);
         let (method, why) = if env.var(RPST).is_some() {
@@ -52,8 +51,8 @@ impl Choice {
         (Self { method, config_file: None, profile: None }, why)
     }
 
-    /// Credentials that sign in so. Files are read; no service is asked.
-    /// Services that are asked with the system's trust are asked with `roots` as well.
+    /// Credentials of this method. Files are read; no request is sent. `roots` are trusted beside
+    /// the system's, for services that are trusted by the system's.
     pub fn open(
         self,
         env: &Environment<'_>,
@@ -98,7 +97,7 @@ mod tests {
         std::fs::write(&session, "[DEFAULT]\nsecurity_token_file=/t\n").unwrap();
         let token = Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token");
         let pod = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
-        // Set for workload identity, too: no evidence of a resource principal.
+        // Set for workload identity, too: it does not indicate a resource principal.
         let version = ("OCI_RESOURCE_PRINCIPAL_VERSION", "2.2");
         let named = |path: &'_ Path| path.to_str().unwrap().to_owned();
         let (key_name, session_name) = (named(&key), named(&session));

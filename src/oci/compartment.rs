@@ -23,16 +23,16 @@ const PAGES_MAX: usize = 100;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct CompartmentId(Arc<str>);
 
-/// What a list says of a queue: the fields that somebody here reads.
+/// An entry of a list: the fields of a queue that depthgauge reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueSummary {
     /// Its OCID.
     pub id: String,
-    /// The name people know it by.
+    /// Its name for users.
     pub display_name: Option<String>,
-    /// `ACTIVE`, `UPDATING`, `DELETED`, …; new ones may come. A list without it says nothing of
-    /// which queues there are, and is none.
+    /// `ACTIVE`, `UPDATING`, `DELETED`, …; new ones may come. A list without it does not show which
+    /// queues exist, and is an error.
     pub lifecycle_state: String,
     /// As in [`super::queue::Queue`].
     pub messages_endpoint: Option<String>,
@@ -111,7 +111,7 @@ impl Client {
             query.extend(next.as_deref().map(|token| ("page", token)));
             let answer = self.page(control, &path, &query, &compartment, by).await?;
             queues.extend(answer.decode::<Page>()?.items);
-            // An empty page may come before the last one: only the header tells.
+            // An empty page may come before the last one: only the header marks the last page.
             next = answer.next_page()?;
             if next.is_none() {
                 return Ok(queues);

@@ -56,7 +56,7 @@ pub struct KeyFile {
     pub path: PathBuf,
     /// What names it: "`key_file` of profile \[DEFAULT] (line 4)".
     pub named_by: String,
-    /// What protects it, if the profile says anything.
+    /// What protects it, if the profile names it.
     pub passphrase: Option<Passphrase>,
 }
 

@@ -11,17 +11,17 @@ use super::{Client, Error};
 
 /// Entries of a page. Oracle states no limit; the examples of its SDKs ask for up to 350.
 const PAGE_SIZE: &str = "100";
-/// Pages of a list: a thousand groups, far more than people tell apart. A list that goes on
+/// Pages of a list: a thousand groups, far more than users can distinguish. A list that continues
 /// after that has no end.
 const PAGES_MAX: usize = 10;
 
-/// What a list says of a consumer group: the fields that somebody here reads.
+/// An entry of a list: the fields of a consumer group that depthgauge reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupSummary {
     /// Its OCID.
     pub id: String,
-    /// The name people know it by: unique in its queue, whatever the case.
+    /// Its name for users: unique in its queue, whatever the case.
     pub display_name: String,
     /// `ACTIVE`, `INACTIVE` (disabled), `DELETED`, …; new ones may come.
     pub lifecycle_state: Option<String>,
@@ -67,7 +67,7 @@ impl Client {
             query.extend([("sortOrder", "ASC"), ("sortBy", "timeCreated")]);
             let answer = self.page(control, &path, &query, queue.as_str(), by).await?;
             groups.extend(answer.decode::<Page>()?.items);
-            // An empty page may come before the last one: only the header tells.
+            // An empty page may come before the last one: only the header marks the last page.
             next = answer.next_page()?;
             if next.is_none() {
                 return Ok(groups);

@@ -1,8 +1,8 @@
-//! Who we are towards OCI: whoever signs a request asks here for the signer of now.
+//! The identity towards OCI: it provides the current signer for each request.
 //!
-//! Two sorts: signers made of [files](super::files), and [sessions](crate::http::session) that a
-//! service grants for minutes. What can be wrong with files is found at the start; a service that
-//! is down is found when somebody wants to sign, and keeps nobody from starting.
+//! There are two sorts: signers made of [files](super::files), and [sessions](crate::http::session)
+//! that a service grants for minutes. Errors in files are found at the start. A service that is
+//! down is found when a request is to be signed, and does not prevent the start.
 
 use std::io;
 use std::path::Path;
@@ -32,7 +32,7 @@ use crate::watched::Reading;
 pub(super) mod material;
 pub(super) mod method;
 
-/// A way to sign in, ready to use; clones share what they hold.
+/// An authentication method, ready to use; clones share what they hold.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     method: Method,
@@ -61,7 +61,7 @@ impl Credentials {
             let signer = profile_signer(reading, key_id, &found.key)?;
             Ok(Made { signer: Arc::new(signer), region: found.region, ends: None })
         };
-        // An API key does not end, so nobody asks this clock.
+        // An API key does not expire, so this clock is never read.
         Self::of_files(Method::ApiKey, Box::new(make), || Timestamp::MIN)
     }
 
@@ -163,7 +163,7 @@ impl Credentials {
         }
     }
 
-    /// Where the principal is at home, for one that learns it when it signs in.
+    /// The home of the principal, for a method that learns it when it authenticates.
     pub async fn home(&self, by: Instant) -> Result<Option<Home>, SignInError> {
         match &self.source {
             Source::Files(_) => Ok(None),
@@ -171,12 +171,12 @@ impl Credentials {
         }
     }
 
-    /// The IAM statement that would let these read queues, as far as it can be told from here.
+    /// The IAM statement that would let these read queues, as far as it is known here.
     pub fn policy(&self) -> &Arc<str> {
         &self.policy
     }
 
-    /// How these sign in.
+    /// The authentication method of these.
     pub fn method(&self) -> Method {
         self.method
     }

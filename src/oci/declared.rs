@@ -1,4 +1,4 @@
-//! Regions that the table does not know: where somebody says that they are.
+//! Regions that the table does not have: their places as the environment describes them.
 //!
 //! Places and order are those of the official SDKs: `~/.oci/regions-config.json`, the variable
 //! `OCI_REGION_METADATA`, (for an instance, its metadata service), a region with a dot, which is
@@ -19,10 +19,10 @@ const FILE: &str = "~/.oci/regions-config.json";
 const VARIABLE: &str = "OCI_REGION_METADATA";
 const DEFAULT_REALM: &str = "OCI_DEFAULT_REALM";
 
-/// Why a region is nowhere. Each says what to do.
+/// Why the place of a region is unknown. Each has its remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionError {
-    /// Nobody knows it.
+    /// Neither the table nor the environment has it.
     #[error(
         "{0:?} is not a known region; write its name, such as eu-frankfurt-1, or describe one that is new in {VARIABLE}"
     )]
@@ -58,7 +58,7 @@ struct Described {
     region_identifier: String,
 }
 
-/// Where a region is, by the table or else by what the environment says of it.
+/// The place of a region: from the table, otherwise from the environment.
 pub fn find(env: &Environment<'_>, text: &str) -> Result<Home, RegionError> {
     if let Some(region) = Region::find(text) {
         return Ok(Home { region: region.name.to_owned(), domain: Some(region.domain.to_owned()) });
@@ -156,7 +156,7 @@ mod tests {
                 "{region}"
             );
         }
-        // Not even looked at.
+        // It is not even read.
         assert!(found(&[(VARIABLE, "nonsense")], "fra").is_ok());
     }
 

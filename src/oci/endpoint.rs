@@ -39,7 +39,7 @@ impl Endpoint {
         self.host().is_some_and(is_loopback)
     }
 
-    /// Name and port, by which [`crate::upstream`] knows it.
+    /// Name and port, by which [`crate::upstream`] identifies it.
     pub fn authority(&self) -> String {
         host(&self.0)
     }

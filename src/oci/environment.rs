@@ -1,5 +1,5 @@
-//! What the process was started with, as far as signing in depends on it: variables and files
-//! that are there. An argument, so that tests can say what there is.
+//! The environment of the process, as far as authentication depends on it: variables and existing
+//! files. It is an argument, so that tests can set it.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl<'e> Environment<'e> {
         (self.var)(name).filter(|value| !value.is_empty())
     }
 
-    /// What to say of variables that are set for the OCI CLI only, if there are some.
+    /// The warning about variables that only the OCI CLI reads, if some are set.
     pub fn unread(&self) -> Option<String> {
         let set: Vec<&str> = CLI_VARIABLES.into_iter().filter(|name| self.var(name).is_some()).collect();
         (!set.is_empty()).then(|| {

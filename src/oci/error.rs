@@ -1,5 +1,5 @@
-//! Why a request brought no answer, in two layers: what [`crate::http`] met, and what only OCI's
-//! protocol knows, such as signing and documents.
+//! Why a request has no answer, in two layers: what [`crate::http`] met, and what is specific to
+//! OCI's protocol, such as signing and documents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum Error {
     /// An answer of 2xx that is not what it should be, and the id of its request.
     #[error("the answer is not understood: {0}")]
     InvalidResponse(String, Option<String>),
-    /// Not sent, because an earlier request met this. The service wants no request for this long if
+    /// Not sent, because an earlier request met this. The service needs a pause of this length if
     /// it said so; otherwise its host is down.
     #[error("{0}")]
     NotSent(Box<Error>, Option<Duration>),
@@ -44,11 +44,11 @@ pub struct ServiceError {
     pub message: String,
     /// For the log and for support.
     pub request_id: Option<String>,
-    /// The service's clock and ours differ by more than it accepts.
+    /// The service's clock and depthgauge's differ by more than it accepts.
     pub clock_skewed: bool,
     /// How the request was signed.
     pub method: Method,
-    /// When the service wants the next request: from now, half a minute at most.
+    /// When the service allows the next request: from now, half a minute at most.
     pub retry_after: Option<Duration>,
     /// Of a refusal: the IAM statement that would grant it, for the log.
     pub policy: Option<Arc<str>>,
@@ -62,7 +62,7 @@ impl Error {
         Self::Http(http::error::Fault::TimedOut.into())
     }
 
-    /// By which the service's own people find the request.
+    /// Identifies the request for the operators of the service.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Service(error) => error.request_id.as_deref(),

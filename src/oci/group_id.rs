@@ -8,7 +8,7 @@ use super::ocid::is_ocid;
 
 /// The OCID of a consumer group, checked in form.
 ///
-/// No document says how Oracle spells the type in it, so any but a queue's will do.
+/// The spelling of the type in it is not documented, so any except a queue's is accepted.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct GroupId(Arc<str>);
 

@@ -3,8 +3,8 @@
 //! region.
 //!
 //! The request is the one recorded from the official Python SDK 2.189.0, but with a SHA-256
-//! fingerprint, as the Go SDK sends it. Certificate and key are read anew for every session, for
-//! the platform rotates them.
+//! fingerprint, as the Go SDK sends it. Certificate and key are read again for every session,
+//! because the platform rotates them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub(super) struct InstancePrincipal {
     upstreams: [Arc<Upstream>; 2],
     clock: fn() -> Timestamp,
     known: Mutex<Known>,
-    /// Which of the two services is asked just now.
+    /// Whether the current request goes to the second of the two services.
     federating: AtomicBool,
 }
 
@@ -82,7 +82,7 @@ impl InstancePrincipal {
         Ok(Session { granted: Granted { signer, home: Some(home) }, lifetime })
     }
 
-    /// Asked once: an instance does not move.
+    /// Requested once: an instance does not move.
     async fn home(&self, http: &Client, by: Instant) -> Result<Home, SignInError> {
         if let Some(home) = self.known().home.clone() {
             return Ok(home);
@@ -92,7 +92,7 @@ impl InstancePrincipal {
         Ok(home)
     }
 
-    /// A certificate of another tenancy would read other people's queues.
+    /// With a certificate of another tenancy it would read that tenancy's queues.
     fn same_tenancy(&self, tenancy: &str) -> Result<(), SignInError> {
         if self.known().tenancy.get_or_insert_with(|| tenancy.to_owned()) == tenancy {
             return Ok(());

@@ -49,7 +49,7 @@ pub enum KeyError {
     /// Encrypted with another passphrase.
     #[error("the passphrase is not the private key's")]
     WrongPassphrase,
-    /// The same, and the passphrase looks like one with a comment after it.
+    /// The same, and the passphrase seems to have a comment after it.
     #[error(
         "the passphrase is not the private key's: a comment after `pass_phrase` is part of it, so move it to a line of its own"
     )]
@@ -189,7 +189,7 @@ fn legacy_key(passphrase: &[u8], salt: &[u8], length: usize) -> Vec<u8> {
     key
 }
 
-/// Whether a value looks like one with a comment after it, which the format does not have.
+/// Whether a value seems to have a comment after it, which the format does not have.
 pub(super) fn has_comment(value: &str) -> bool {
     [" #", "\t#", " ;", "\t;"].iter().any(|mark| value.contains(mark))
 }

@@ -1,7 +1,7 @@
-//! The metadata service of a compute instance: who the instance is, and where.
+//! The metadata service of a compute instance: its identity and its region.
 //!
-//! Requests as recorded from the official Python SDK 2.189.0. Plain HTTP, because that is what it
-//! speaks: its address is the instance's own link, and no proxy is asked.
+//! Requests as recorded from the official Python SDK 2.189.0. Plain HTTP, because the service has
+//! nothing else: its address is the instance's own link, and no proxy is used.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,14 +31,14 @@ use crate::upstream::Upstream;
 
 /// Where it is, and where on networks without IPv4.
 const BASES: [&str; 2] = ["http://169.254.169.254/opc/v2", "http://[fd00:c1::a9fe:a9fe]/opc/v2"];
-/// What a certificate's subject says of its tenancy.
+/// Marks of the tenancy in a certificate's subject.
 const TENANCY_MARKS: [&str; 2] = ["opc-tenant:", "opc-identity:"];
 /// How errors name the service.
 const NAME: &str = "instance metadata service";
 const NO_INSTANCE: &str =
     "Where this is not an OCI instance, or pods can't reach its metadata service, set `oci.auth`.";
 
-/// Where the services are that an instance signs in by.
+/// The addresses of the services by which an instance authenticates.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
     /// Instead of the usual ones: `http://127.0.0.1:1234/opc/v2`.
@@ -49,7 +49,7 @@ pub struct Metadata {
     pub roots: Roots,
 }
 
-/// What the metadata service says of the instance.
+/// The instance's identity, from the metadata service.
 pub(super) struct Identity {
     /// The certificate, base64 of its DER.
     pub(super) leaf: String,
@@ -112,7 +112,7 @@ impl Metadata {
     }
 
     /// Where the instance is: region, and its realm's domain for a region that the table does not
-    /// know. Asked of the service unless the environment describes the region.
+    /// have. Requested from the service unless the environment describes the region.
     pub(super) async fn home(&self, http: &Client, by: Instant) -> Result<Home, SignInError> {
         let region = self.get(http, "instance/region", by).await?.trim().to_ascii_lowercase();
         if Region::find(&region).is_some() {
@@ -166,7 +166,7 @@ pub(super) fn client(upstream: Arc<Upstream>, clock: fn() -> Timestamp) -> Clien
     Client::new(upstream, Transport::direct(Trust::Only(Roots::default())), token_protocol(None), clock)
 }
 
-/// What to say when the service does not answer in time.
+/// The error of a service that does not answer in time.
 pub(super) fn too_slow() -> SignInError {
     lost(&Fault::TimedOut.into())
 }

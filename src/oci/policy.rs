@@ -1,17 +1,17 @@
-//! The IAM statement that lets a principal read queues, as somebody would write it who knows as
-//! much as we do. Pure; for the log, where whoever may write policies looks.
+//! The IAM statement that lets a principal read queues, with a placeholder for each part that
+//! depthgauge does not have. Pure; for the log, where those who may write policies find it.
 //!
 //! By Oracle's policy reference for Queue: `read queues` covers GetQueue, ListQueues and GetStats.
-//! `use` would also let us take messages, which this program never does.
+//! `use` would also allow taking messages, which this program never does.
 
 use super::credentials::method::Method;
 use super::token::ServiceAccount;
 
-/// The service does not say, least of all to whom it refuses the queue.
+/// The service does not return it, least of all to a principal that it refuses the queue.
 const COMPARTMENT: &str = "<compartment of the queue>";
 
-/// The statement for a principal that signs in this way; of a workload as much as its service
-/// account's token says.
+/// The statement for a principal that authenticates by this method; for a workload with what its
+/// service account's token contains.
 pub(super) fn statement(method: Method, workload: Option<&ServiceAccount>) -> String {
     let subject = match method {
         Method::ApiKey | Method::SessionToken => "group <a group of this user>",

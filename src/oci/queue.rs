@@ -25,7 +25,7 @@ pub struct QueueId(Arc<str>);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStats {
-    /// The queue itself (or the channel that was asked for).
+    /// The queue itself (or the requested channel).
     #[serde(deserialize_with = "object")]
     pub queue: Stats,
     /// Its dead-letter queue.
@@ -57,7 +57,8 @@ pub struct Part<'p> {
     pub group: Option<&'p GroupId>,
 }
 
-/// Whose figures GetStats says that it tells: only there if somebody was named.
+/// The channel or group whose figures GetStats returns, by its own fields: only there if one was
+/// requested.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Named {
@@ -65,14 +66,14 @@ pub(super) struct Named {
     consumer_group_id: Option<String>,
 }
 
-/// Answer of GetQueue: the fields that somebody here reads.
+/// Answer of GetQueue: the fields that depthgauge reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Queue {
     /// Where its messages and statistics are, without the base path:
     /// `https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com`. Not derivable.
     pub messages_endpoint: String,
-    /// The name people know it by.
+    /// Its name for users.
     pub display_name: Option<String>,
 }
 
@@ -90,7 +91,7 @@ pub struct ErrorBody {
 #[error("{0:?} is not the OCID of a queue: write ocid1.queue.oc1.<region>.<unique id>")]
 pub struct BadQueueId(String);
 
-/// Takes an object and nothing else for a struct.
+/// Decodes a struct from an object only.
 struct Object<D>(D);
 
 // === impl QueueId ===
@@ -141,8 +142,8 @@ impl Part<'_> {
         channel.into_iter().chain(group).collect()
     }
 
-    /// Whether an answer is about this part, as far as it says: the queue's figure must not be
-    /// taken for a channel's.
+    /// Whether an answer is about this part, as far as it shows: the queue's figure must not be
+    /// served as a channel's.
     pub(super) fn is_named_by(&self, named: &Named) -> bool {
         let fits = |asked: Option<&str>, named: Option<&str>| named.is_none() || named == asked;
         fits(self.channel, named.channel_id.as_deref())
@@ -189,8 +190,8 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(document: 
     Ok(Vec::<Item<T>>::deserialize(document)?.into_iter().map(|of| of.item).collect())
 }
 
-/// A document whose fields have names. serde would take an array for one as well, and numbers by
-/// their places in it, which nobody called anything.
+/// A document whose fields have names. Without this, serde would accept an array as well, with
+/// numbers by their position instead of a name.
 pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(document: D) -> Result<T, D::Error> {
     T::deserialize(Object(document))
 }

@@ -1,6 +1,6 @@
 //! Which host serves a region: the table of regions, short codes, realms and domains.
 //!
-//! Pure. Data in `regions.tsv`; a region that it does not list is where somebody
+//! Pure. Data in `regions.tsv`; a region that it does not list is where the environment
 //! [declares](super::declared) it to be.
 
 use super::endpoint::Endpoint;
@@ -16,13 +16,13 @@ pub struct Region {
     pub domain: &'static str,
 }
 
-/// Where a principal is at home, or its queues are, as its platform or the environment says it.
+/// The home of a principal, or of its queues, from its platform or the environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Home {
     /// A region's name or short code, in lower case; not necessarily one of the table. One with
     /// a dot is a whole domain.
     pub region: String,
-    /// Second-level domain of its realm, if somebody said it.
+    /// Second-level domain of its realm, if it was given.
     pub domain: Option<String>,
 }
 
@@ -68,8 +68,8 @@ impl Home {
         })
     }
 
-    /// Name of the region and domain of its realm, by the table or else by what was said; both
-    /// fit for a host name. A region that is a domain has no other.
+    /// Name of the region and domain of its realm, from the table, otherwise as given; both fit for
+    /// a host name. A region that is a domain has no other.
     fn resolve(&self) -> Option<(&str, Option<&str>)> {
         let (region, domain) = match Region::find(&self.region) {
             Some(region) => (region.name, Some(region.domain)),

@@ -13,7 +13,7 @@ use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A private key and the name under which the service knows its public half.
+/// A private key and the name under which the service has its public half.
 pub struct Signer {
     key_id: String,
     key: KeyPair,
@@ -22,7 +22,7 @@ pub struct Signer {
 /// What of a request is signed.
 #[derive(Clone, Copy, Debug)]
 pub struct Signable<'r> {
-    /// Any case; signed in lower case.
+    /// Any case; signatures use lower case.
     pub method: &'r str,
     /// Path and query as sent, percent-encoding included; never empty.
     pub target: &'r str,
@@ -66,7 +66,7 @@ impl Signer {
     pub fn authorization(&self, request: &Signable<'_>) -> Result<String, Unsigned> {
         let message = request.string_to_sign();
         let mut signature = vec![0; self.key.public_modulus_len()];
-        // PKCS#1 v1.5 uses no randomness; the interface wants a source of it all the same.
+        // PKCS#1 v1.5 uses no randomness; the interface needs a source of it all the same.
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
             .map_err(|_| Unsigned)?;
@@ -147,7 +147,7 @@ mod tests {
         for vector in vectors {
             let text = |key: &str| vector[key].as_str().unwrap_or_default().to_owned();
             let header = |name: &str| vector["headers_sent"][name].as_str().unwrap_or_default().to_owned();
-            // Hand-made rather than by a URL parser: the vector says what was on the wire.
+            // Made by hand instead of by a URL parser: the vector has what was on the wire.
             let wire = text("url_on_the_wire");
             let after_scheme = wire.split_once("://").unwrap().1;
             let (host, path) = after_scheme.split_at(after_scheme.find('/').unwrap_or(after_scheme.len()));

@@ -1,5 +1,5 @@
-//! The tokens that stand for a principal: what is read out of one, and how the token service of
-//! a cluster wraps it. Pure; no signature is checked, for the one who believes a token is OCI.
+//! The tokens that stand for a principal: what is read from one, and how the token service of a
+//! cluster wraps it. Pure; no signature is checked, because only OCI trusts a token.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::http::session::SignInError;
 /// What a key id that is a token begins with.
 const PREFIX: &str = "ST$";
 
-/// The claims that somebody here reads.
+/// The claims that depthgauge reads.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 pub struct Claims {
     /// When it ends, in seconds since 1970.
     pub exp: i64,
-    /// When it began, if it says so.
+    /// When it began, if it has that.
     pub iat: Option<i64>,
 }
 
-/// Whom a token of Kubernetes stands for.
+/// The service account of a Kubernetes token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceAccount {
     /// Its namespace.
@@ -83,7 +83,7 @@ impl ServiceAccount {
     }
 }
 
-/// What the middle part of a JWT says.
+/// The claims in the middle part of a JWT.
 fn claims<T: DeserializeOwned>(jwt: &str) -> Option<T> {
     let mut parts = jwt.split('.');
     let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -119,7 +119,7 @@ pub fn from_json(answer: &[u8]) -> Option<String> {
     bare(&token).map(str::to_owned)
 }
 
-/// What to say of a session that is over when it comes from `service`.
+/// The error of a session from `service` that has expired already.
 pub(super) fn expired(service: &str, claims: Claims) -> SignInError {
     let cause = format!("{service}: its token has expired already");
     SignInError::new(cause, "Set the clock of this node (NTP).", format!("it ended at {}", claims.ends()))

@@ -1,8 +1,10 @@
-//! OKE workload identity: a pod's service account, changed for a session at the token service of
-//! its cluster, which every enhanced cluster has on port 12250 of the Kubernetes API's address.
+//! OKE workload identity: a pod's service account, exchanged for a session at the token service of
+//! its cluster. Every enhanced cluster has that service on port 12250 of the Kubernetes API's
+//! address.
 //!
 //! Request and answer as recorded from the official Python SDK 2.189.0. The service is trusted by
-//! the service account's CA and nothing else, and no proxy is asked: it is in the cluster.
+//! the service account's CA and nothing else. No proxy is used, because the service is in the
+//! cluster.
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -70,7 +72,7 @@ struct Prepared {
 // === impl TokenService ===
 
 impl TokenService {
-    /// Where a pod's environment says it is.
+    /// The service as the environment of a pod names it.
     pub fn from_env(env: &Environment<'_>) -> Result<Self, CredentialsError> {
         let host = env.var("KUBERNETES_SERVICE_HOST").ok_or_else(|| {
             let text = "KUBERNETES_SERVICE_HOST is not set: workload identity is for pods";

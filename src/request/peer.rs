@@ -1,8 +1,8 @@
 //! The other end of a TLS connection, and what was found of it so far.
 //!
-//! What is found is kept here, with the connection that it is about, and not in a table that all
-//! share: so nobody's certificates can push out what is known of somebody else's, and it ends
-//! with the connection.
+//! Results are kept here, with the connection that they are about, and not in a table that all
+//! share. So the certificates of one client cannot evict what is known about another one, and a
+//! result ends with the connection.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -19,9 +19,9 @@ use super::untrusted::{Purpose, Untrusted};
 pub struct Peer {
     /// Where it comes from, as far as one sees from here.
     pub address: SocketAddr,
-    /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved
-    /// that the peer holds the leaf's key (if it can be read; see `server/tls.rs`), and nothing else: no
-    /// one has looked at who signed it.
+    /// The client's certificates, leaf first; empty if it sent none. The TLS handshake proved that the
+    /// peer holds the leaf's key (if it can be read; see `server/tls.rs`), and nothing else: the issuer
+    /// was not checked.
     pub chain: Vec<CertificateDer<'static>>,
     known: AtomicBool,
     as_front_proxy: ArcSwapOption<Standing>,
@@ -35,7 +35,7 @@ pub struct Standing {
     pub version: u64,
     /// How long it holds: seconds since 1970, both ends included.
     pub valid: RangeInclusive<i64>,
-    /// Whom the leaf names, or why it is not trusted.
+    /// The user that the leaf names, or why it is not trusted.
     pub found: Result<Subject, Untrusted>,
 }
 
@@ -46,7 +46,8 @@ pub struct Subject {
     pub common_name: String,
     /// As many as there are.
     pub organizations: Vec<String>,
-    /// Values of 1.3.6.1.4.1.57683.2, by which Kubernetes tells users apart; what is no text is empty.
+    /// Values of 1.3.6.1.4.1.57683.2, by which Kubernetes distinguishes users; one that is not text is
+    /// empty.
     pub uids: Vec<String>,
     /// Of the certificate, in hex.
     pub sha256: String,
@@ -55,26 +56,26 @@ pub struct Subject {
 // === impl Peer ===
 
 impl Peer {
-    /// A stranger.
+    /// A connection without an authenticated caller.
     pub fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>) -> Self {
         let (as_front_proxy, as_client) = (ArcSwapOption::empty(), ArcSwapOption::empty());
         Self { address, chain, known: AtomicBool::new(false), as_front_proxy, as_client }
     }
 
-    /// It is the aggregator, or was allowed to read something. Says nothing about any request:
-    /// it counts when there are more connections than the listener keeps, and when there are more new
-    /// tokens than are looked at at once.
+    /// Marks the aggregator, or a client that was allowed to read something. It decides about no
+    /// request. It counts when there are more connections than the listener keeps, and when there are
+    /// more new tokens than may be reviewed at once.
     pub fn vouch(&self) {
         self.known.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody has vouched for it.
+    /// Whether [`Self::vouch`] was called.
     pub fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// What the chain is worth, if it was looked at by this version and that still holds `now`; else
-    /// what `look` finds, which is kept.
+    /// What the chain is worth, if this version has checked it and the result still holds `now`.
+    /// Otherwise the result of `look`, which is kept.
     pub fn standing(&self, purpose: Purpose, version: u64, now: i64, look: impl FnOnce() -> Standing) -> Arc<Standing> {
         let kept = match purpose {
             Purpose::FrontProxy => &self.as_front_proxy,

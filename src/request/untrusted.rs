@@ -39,7 +39,7 @@ pub enum Cause {
     LongChain,
     /// It is of X.509 version 1 or 2. Go verifies it, webpki does not.
     OldVersion,
-    /// It says `CA:TRUE`. Go verifies it as a leaf, webpki does not.
+    /// It has `CA:TRUE`. Go verifies it as a leaf, webpki does not.
     IsCa,
     /// No CA of this name is trusted.
     UnknownIssuer {
@@ -67,7 +67,7 @@ pub enum Cause {
     NotForClients,
     /// A front proxy has another common name.
     NameNotAllowed,
-    /// Anything else; the words of the verifier.
+    /// Anything else; the message of the verifier.
     Other(String),
 }
 

@@ -1,4 +1,4 @@
-//! Profiles as people write them, and what is said of those that cannot be used.
+//! Profiles as users write them, and the errors of those that cannot be used.
 
 use proptest::prelude::*;
 

@@ -1,9 +1,9 @@
 //! The text of an OCI config file: sections, keys, and values with their lines. Pure.
 //!
-//! Read as the official SDK reads it, which is Python's configparser without interpolation:
-//! `=` or `:` as delimiter, keys in lower case, values stripped, comments only on lines of
-//! their own (what follows a value on its line is part of it), and a duplicate key or section is
-//! an error. A line continues the value above it if it is indented more than the line of that
+//! Read as the official SDK reads it, which is Python's configparser without interpolation. The
+//! delimiter is `=` or `:`, keys are in lower case, values are stripped, and a duplicate key or
+//! section is an error. Comments are only on lines of their own: what follows a value on its line
+//! is part of it. A line continues the value above it if it is indented more than the line of that
 //! value's key. So a file whose lines are all indented alike is read like one without indentation.
 
 use std::collections::BTreeMap;
@@ -123,8 +123,8 @@ fn why_continued(key: &str, line: usize) -> String {
 // === impl Value ===
 
 impl Value {
-    /// What is wrong with a value that has to be one line, if something is: `is_well_formed` looks
-    /// at a single line, and `expected` says what it looks for.
+    /// What is wrong with a value that must be one line, if something is: `is_well_formed` checks a
+    /// single line, and `expected` describes a correct one.
     pub(super) fn fault(&self, key: &str, is_well_formed: fn(&str) -> bool, expected: &str) -> Option<String> {
         if let Some(continued) = self.continued.first() {
             return Some(format!("line {} {}", continued.line, why_continued(key, self.line)));

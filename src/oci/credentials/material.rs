@@ -10,7 +10,7 @@ use crate::oci::key::KeyError;
 use crate::oci::token::{self, Claims};
 use crate::watched::Reading;
 
-/// Why there is nothing to sign with. Each says what to do.
+/// Why there is nothing to sign with. Each has its remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// The config file or its profile.
@@ -52,12 +52,12 @@ pub enum CredentialsError {
     /// A token that could not go into a header.
     #[error("{0} holds no token")]
     NotAToken(String),
-    /// The environment does not have what this way to sign in needs.
+    /// The environment lacks what this authentication method needs.
     #[error("{0}")]
     Environment(String),
 }
 
-/// Reads a file that somebody else names, who is to blame when it cannot be read.
+/// Reads a file that a setting names. `named_by` is that setting, which the error is about.
 pub(in crate::oci) fn read_file(
     reading: &mut Reading,
     what: &'static str,
@@ -68,7 +68,7 @@ pub(in crate::oci) fn read_file(
     reading.read(path).map_err(failed)
 }
 
-/// The key id of a token, and when it ends if it says so. `place` is where it was found.
+/// The key ID of a token, and when it expires if it has that. `place` is where it was found.
 pub(in crate::oci) fn token_key_id(
     content: &[u8],
     place: impl FnOnce() -> String,
