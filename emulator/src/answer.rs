@@ -57,7 +57,7 @@ impl Answer {
         answer
     }
 
-    /// 204, for what has nothing to say.
+    /// 204, for an answer without a body.
     pub(crate) fn done() -> Self {
         Self::new(StatusCode::NO_CONTENT, Vec::new())
     }
@@ -68,7 +68,7 @@ impl Answer {
         Self { status, headers: Box::new(headers), payload: Payload::Whole(body.into()) }
     }
 
-    /// Somebody ordered this failure.
+    /// A failure that was ordered.
     pub(crate) fn fault(status: StatusCode) -> Self {
         let code = match status.as_u16() {
             400 => "InvalidParameter",
@@ -84,12 +84,12 @@ impl Answer {
         Self::error(status, code, "The emulator fails as configured")
     }
 
-    /// The request does not prove who sends it.
+    /// The request does not prove its identity.
     pub(crate) fn not_authenticated(why: &Refused) -> Self {
         Self::error(StatusCode::UNAUTHORIZED, "NotAuthenticated", &why.to_string())
     }
 
-    /// The service does not tell a missing queue from a missing policy.
+    /// The service does not distinguish a missing queue from a missing policy.
     pub(crate) fn no_such_queue() -> Self {
         let message = "Authorization failed or requested resource not found.";
         Self::error(StatusCode::NOT_FOUND, "NotAuthorizedOrNotFound", message)
@@ -99,7 +99,7 @@ impl Answer {
         Self::error(StatusCode::NOT_FOUND, "NotFound", Self::NO_SUCH_MESSAGE)
     }
 
-    /// Says the same as for a queue, for the same reason.
+    /// The same as for a queue, for the same reason.
     pub(crate) fn no_such_group() -> Self {
         Self::no_such_queue()
     }
@@ -113,7 +113,7 @@ impl Answer {
         Self::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
-    /// The request is understood and asks for something that cannot be.
+    /// The request is understood and requests something that cannot be.
     pub(crate) fn invalid(message: &str) -> Self {
         Self::error(StatusCode::BAD_REQUEST, "InvalidParameter", message)
     }
@@ -159,8 +159,8 @@ impl Answer {
     }
 }
 
-/// The id of an answer: one of our own, after the first part of the caller's if that has the
-/// form that the service allows (parts of at most 32 characters, separated by slashes).
+/// The ID of an answer: the emulator's own, after the first part of the client's if that has the
+/// form that the service allows. That is parts of at most 32 characters, separated by slashes.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let own = format!("{:032X}", fastrand::u128(..));
     let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();

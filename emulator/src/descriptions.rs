@@ -12,7 +12,7 @@ use crate::settings::Lifecycle;
 /// Every emulated queue has consumer groups, if only the primary one.
 const CAPABILITY: &str = "CONSUMER_GROUPS";
 
-/// What lists say of a queue.
+/// The fields of a queue in lists.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QueueSummary<'a> {
@@ -35,7 +35,7 @@ pub(crate) struct QueueDocument<'a> {
     capabilities: [Capability; 1],
 }
 
-/// What both say.
+/// The fields that both have.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct QueueIdentity<'a> {
@@ -57,7 +57,7 @@ struct Capability {
     is_primary_consumer_group_enabled: bool,
 }
 
-/// What lists say of a consumer group.
+/// The fields of a consumer group in lists.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GroupSummary {

@@ -13,7 +13,7 @@ use crate::group::Selection;
 use crate::message::{Delivery, Message, Stored, Updated};
 use crate::stats::QueueStats;
 
-/// Answer of GetStats: says whose figures they are only if somebody was named.
+/// Answer of GetStats. It names the channel or group of its figures only if the request named one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StatsDocument<'a> {
@@ -25,7 +25,7 @@ pub(crate) struct StatsDocument<'a> {
     consumer_group_id: Option<&'a str>,
 }
 
-/// Answer of GetMessages and of PutMessages, which differ in what they say of a message.
+/// Answer of GetMessages and of PutMessages, which have different fields of a message.
 #[derive(Serialize)]
 pub(crate) struct MessagesDocument<T> {
     messages: Vec<T>,
@@ -60,7 +60,7 @@ pub(crate) struct UpdatedDocument {
     visible_after: String,
 }
 
-/// Answer of the batch forms, in the order of what was asked.
+/// Answer of the batch forms, in the order of the request.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BatchDocument<T> {
@@ -81,7 +81,7 @@ enum EntryResult<T> {
     },
 }
 
-/// What DeleteMessages says of an entry that went well: `{}`.
+/// The entry of DeleteMessages for a success: `{}`.
 #[derive(Serialize)]
 pub(crate) struct Gone {}
 

@@ -1,7 +1,7 @@
 //! Failures made to order: what a client must survive, on demand.
 //!
-//! A [`Fault`] says what goes wrong, a [`Rule`] also for whom and how often. Rules hold until
-//! they are lifted or used up; of those that fit a request the first one counts.
+//! A [`Fault`] is what goes wrong, a [`Rule`] also for which requests and how often. Rules hold
+//! until they are lifted or used up; of those that fit a request the first one counts.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ pub(crate) use document::rules;
 pub(crate) use sabotage::{distort, instead};
 pub(crate) use switch::FaultSwitch;
 
-/// What happens to a request. Those up to [`Garbage`](Self::Garbage) happen before it is looked
-/// at, for a broken service does not check signatures first; the others happen to its answer.
+/// What happens to a request. Those up to [`Garbage`](Self::Garbage) happen before it is read,
+/// because a broken service does not check signatures first; the others happen to its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// This status and an error body.
     Status(StatusCode),
-    /// Holds the request: no answer until the fault is lifted or replaced, and none at all if
-    /// the caller or the server goes first.
+    /// Holds the request: no answer until the fault is lifted or replaced, and none at all if the
+    /// client disconnects or the server stops first.
     Hang,
     /// The connection is reset: a TCP RST and no answer.
     Reset,
@@ -52,7 +52,7 @@ pub enum Fault {
     Huge,
     /// Each number is a string, each string a number.
     WrongTypes,
-    /// Objects lose all that is neither an object nor a list, but for their first field.
+    /// Objects lose all fields that are neither an object nor a list, except for their first field.
     MissingFields,
     /// Each number is below zero.
     Negative,
@@ -63,7 +63,7 @@ pub enum Fault {
     AboveI64,
 }
 
-/// A fault, for whom, and how often.
+/// A fault, the requests that it is for, and how often.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// What happens.
@@ -74,14 +74,13 @@ pub struct Rule {
     pub queue: Option<String>,
     /// So many times only.
     pub times: Option<u32>,
-    /// Set in the answer, in place of what it would say: `retry-after`, `location`,
-    /// `opc-request-id`.
+    /// Set in the answer instead of its own: `retry-after`, `location`, `opc-request-id`.
     pub headers: HeaderMap,
     /// The text of the answer, in place of its own.
     pub body: Option<String>,
 }
 
-/// How long a fault takes that does not say: longer than a caller in a hurry waits.
+/// The duration of a fault without one: longer than a client with a short deadline waits.
 const SECOND: Duration = Duration::from_secs(1);
 
 // === impl Fault ===
@@ -114,7 +113,7 @@ impl Fault {
 // === impl Rule ===
 
 impl From<Fault> for Rule {
-    /// For everybody, until it is lifted.
+    /// For every request, until it is lifted.
     fn from(fault: Fault) -> Self {
         Self { fault, operation: None, queue: None, times: None, headers: HeaderMap::new(), body: None }
     }

@@ -1,7 +1,7 @@
 //! A consumer group: its name, and its own view of the queue's messages.
 //!
 //! Each message is delivered to every group, so each group has a [`Store`]. There is always a
-//! primary one, which those are who name none.
+//! primary one, for consumers that name none.
 
 use jiff::Timestamp;
 
@@ -49,7 +49,7 @@ pub struct NoSuchGroup;
 impl Group {
     /// The `index`th group of this queue.
     pub(crate) fn new(queue: &QueueId, index: usize, name: &str, created_at: Timestamp) -> Self {
-        // Of its queue's region, and nobody else's: the queue's own tail is part of it.
+        // Unique, and of its queue's region: the queue's own tail is part of it.
         let rest = queue.as_str().split_once(".queue.").map_or("oc1..emulated", |(_, rest)| rest);
         let description = Description {
             id: format!("ocid1.consumergroup.{rest}-{index}"),

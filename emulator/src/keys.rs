@@ -1,4 +1,4 @@
-//! The public keys that callers sign with, read from the PEM files people have.
+//! The public keys that clients sign with, read from PEM files.
 //!
 //! A private key is accepted for convenience, since that is the file an OCI config points at;
 //! its public part is kept and the rest forgotten at once. Never makes a key, and nothing here

@@ -2,10 +2,10 @@
 //! stands in for OCI in tests.
 //!
 //! Real where it matters to a client: messages are put to channels, delivered to each consumer
-//! group, hidden, updated, redelivered, deleted, become dead letters and expire; lists come in
-//! pages, requests must be signed, and failures can be ordered. Not emulated: taking dead
-//! letters, filters of consumer groups, consumption limits, and the operations that change
-//! queues, in whose place there is [`setup`]. Memory is the only storage.
+//! group, hidden, updated, redelivered, deleted, become dead letters and expire. Lists come in
+//! pages, requests must be signed, and failures can be ordered. Not emulated: taking dead letters,
+//! filters of consumer groups, consumption limits, and the operations that change queues, which
+//! [`setup`] replaces. Memory is the only storage.
 //!
 //! A request goes [`server`] → [`routes`] → ([`fault`], [`signature`]) → [`operation`] →
 //! ([`control_plane`], [`data_plane`]) → [`queue`] → [`group`] → [`store`], and comes back as
@@ -62,26 +62,26 @@ use settings::Settings;
 /// What an emulator is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long a message is hidden after its delivery when the consumer does not say; 30
-    /// seconds, the service's default. At most 12 hours.
+    /// How long a message is hidden after its delivery if the consumer does not set it; 30 seconds,
+    /// the service's default. At most 12 hours.
     pub visibility: Duration,
     /// How often a message is delivered before it is a dead letter; 0, the service's default, is
     /// without end.
     pub dead_letter_after: u32,
     /// Display name and OCID of each queue. Where two are equal, the first one answers.
     pub queues: Vec<(String, QueueId)>,
-    /// Who may ask: key id (`tenancy/user/fingerprint`, or `ST$` and a token) and public key.
+    /// The clients: key ID (`tenancy/user/fingerprint`, or `ST$` and a token) and public key.
     pub keys: Vec<(String, VerifyingKey)>,
 }
 
-/// The emulator: queues, keys, and the fault of the moment. Clones share all of it.
+/// The emulator: queues, keys, and the current faults. Clones share all of it.
 #[derive(Clone)]
 pub struct Emulator {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// What a queue is that nobody says more about.
+    /// The settings of a queue that has none of its own.
     settings: Settings,
     /// A std lock, because it is held for looking up and changing only.
     queues: RwLock<Vec<Arc<EmulatedQueue>>>,
@@ -128,7 +128,7 @@ impl Emulator {
         queue
     }
 
-    /// Takes a queue away with its messages, as if it had never been; says whether it was there.
+    /// Removes a queue with its messages, as if it had never existed; returns whether it existed.
     pub fn remove_queue(&self, id: &QueueId) -> bool {
         let mut queues = self.shared.queues.write();
         let before = queues.len();

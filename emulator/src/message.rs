@@ -13,9 +13,9 @@ pub struct Message {
     /// Its text.
     pub content: String,
     /// The channel it is put to. A message without one counts for the queue only; the service's
-    /// documents do not say what becomes of it among channels.
+    /// documents do not state how it counts among channels.
     pub channel: Option<String>,
-    /// What the producer said about it; handed out with it, and not looked at.
+    /// Properties that the producer set; they are delivered with it, and not read.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -24,7 +24,7 @@ pub struct Message {
 pub struct Stored {
     /// Its id, the same in every consumer group.
     pub id: u64,
-    /// When it is dropped if nobody deletes it.
+    /// When it is dropped if it is not deleted.
     pub expire_after: Timestamp,
 }
 
@@ -35,13 +35,14 @@ pub struct Delivery {
     pub id: u64,
     /// What was put.
     pub message: Arc<Message>,
-    /// What deletes or updates it; void once the message has been delivered again or is dead.
+    /// The receipt that deletes or updates it; void once the message has been delivered again or is
+    /// dead.
     pub receipt: String,
     /// How often it was delivered, this time included.
     pub delivery_count: u32,
     /// When it becomes visible again.
     pub visible_after: Timestamp,
-    /// When it is dropped if nobody deletes it.
+    /// When it is dropped if it is not deleted.
     pub expire_after: Timestamp,
     /// When it was put.
     pub created_at: Timestamp,

@@ -82,8 +82,8 @@ impl Operation {
 // === impl Call ===
 
 impl<'a> Call<'a> {
-    /// What a request asks for. Nothing is percent-decoded: neither OCIDs nor our receipts have
-    /// a character that a client would encode.
+    /// The operation of a request. Nothing is percent-decoded: neither OCIDs nor the emulator's
+    /// receipts have a character that a client would encode.
     pub(crate) fn parse(method: &Method, path: &'a str) -> Result<Self, Answer> {
         let path = path.strip_prefix(BASE_PATH).ok_or_else(Answer::no_such_path)?;
         let mut known = false;
@@ -98,7 +98,7 @@ impl<'a> Call<'a> {
         Err(if known { Answer::wrong_method() } else { Answer::no_such_path() })
     }
 
-    /// OCID of the queue that is asked for in the path.
+    /// OCID of the queue in the path.
     pub(crate) fn queue(&self) -> Option<&'a str> {
         let is_queue = !self.id.is_empty() && self.operation != Operation::GetConsumerGroup;
         is_queue.then_some(self.id)

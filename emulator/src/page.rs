@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::parameters::Parameters;
 
-/// How many entries a page has when the caller does not say: few, so that a caller that forgets
-/// to ask for the next page is found out by a dozen queues.
+/// How many entries a page has if the client does not set it. They are few, so that a dozen queues
+/// expose a client that does not request the next page.
 const SMALL: usize = 10;
 /// How many it has at most.
 const LARGE: usize = 1000;
@@ -19,8 +19,8 @@ struct Page<T> {
     items: Vec<T>,
 }
 
-/// The page that is asked for. The token says at which entry it begins, so what comes and goes
-/// between two pages may be seen twice or not at all, as with the service.
+/// The requested page. The token has the entry at which it begins. What comes and goes between two
+/// pages may be seen twice or not at all, as with the service.
 pub(crate) fn answer<T: Serialize>(
     parameters: &Parameters,
     all: impl IntoIterator<Item = T>,

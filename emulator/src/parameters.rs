@@ -1,4 +1,4 @@
-//! The query of a request: what it may say, and between which limits.
+//! The query of a request: its parameters and their limits.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ pub(crate) struct Order {
 // === impl Parameters ===
 
 impl Parameters {
-    /// Reads a query. A name that stands there with nothing behind it is a mistake: taken for
-    /// absent it would make the queue's figure look like a channel's.
+    /// Reads a query. A name with nothing behind it is a mistake: if it counted as absent, the
+    /// queue's figure would look like a channel's.
     pub(crate) fn parse(uri: &Uri) -> Result<Self, Answer> {
         let Query(parameters) =
             Query::<Self>::try_from_uri(uri).map_err(|error| Answer::invalid(&error.body_text()))?;
@@ -60,12 +60,12 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Whose figures are asked for.
+    /// The channel and group of the requested figures.
     pub(crate) fn counted(&self) -> Selection {
         Selection { group: self.consumer_group_id.clone(), channel: self.channel_id.clone() }
     }
 
-    /// Whose messages are asked for.
+    /// The channel and group of the requested messages.
     pub(crate) fn wanted(&self) -> Selection {
         Selection { group: self.consumer_group_id.clone(), channel: self.channel_filter.clone() }
     }
@@ -97,7 +97,7 @@ impl Parameters {
         lifecycle(self.lifecycle_state.as_deref())
     }
 
-    /// By time the newest first, by name the alphabetically first, unless they say otherwise.
+    /// By time the newest first, by name the alphabetically first, unless the request sets it.
     pub(crate) fn order(&self) -> Result<Order, Answer> {
         let by_name = match self.sort_by.as_deref() {
             None | Some("timeCreated") => false,

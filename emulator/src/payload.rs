@@ -23,7 +23,7 @@ pub(crate) enum Payload {
     CutOff(Bytes),
     /// This many times the first bytes, then the others.
     Repeat(Bytes, u64, Bytes),
-    /// Blanks for as long as somebody reads.
+    /// Blanks for as long as the client reads.
     Endless,
 }
 

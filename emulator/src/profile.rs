@@ -1,5 +1,5 @@
-//! A made-up user of the emulator: a new key, and an OCI config with which the official CLI,
-//! the SDKs and we ourselves can sign in.
+//! A made-up user of the emulator: a new key, and an OCI config with which the official CLI, the
+//! SDKs and depthgauge can authenticate.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::keys::VerifyingKey;
 
-/// OCIDs that cannot be anybody's: the real ones end in 60 characters.
+/// OCIDs that cannot exist: the real ones end in 60 characters.
 const TENANCY: &str = "ocid1.tenancy.oc1..emulated";
 const USER: &str = "ocid1.user.oc1..emulated";
 
@@ -54,8 +54,8 @@ impl Profile {
         Ok(Self { key_id: format!("{TENANCY}/{USER}/{fingerprint}"), key, config_file })
     }
 
-    /// The config of depthgauge that asks an emulator there as this user: these queues, by name and
-    /// OCID, in this namespace. JSON is YAML, and quotes whatever a path may hold.
+    /// The config with which depthgauge queries an emulator there as this user: these queues, by
+    /// name and OCID, in this namespace. JSON is YAML, and quotes whatever a path may hold.
     pub fn config(&self, emulator: SocketAddr, queues: &[(&str, &str)], namespace: &str) -> Value {
         let source = |(name, id): &(&str, &str)| json!({"type": "oci-queue", "name": name, "queueId": id, "namespaces": [namespace]});
         json!({

@@ -1,8 +1,8 @@
 //! One emulated queue: its settings, its consumer groups, and everything that producers and
 //! consumers can do to them.
 //!
-//! The way in for those without HTTP, like a load script; the operations use the same methods.
-//! Adds to [`store`](crate::store) what a state machine has not: a lock, receipts, and waiting.
+//! The interface for callers without HTTP, like a load script; the operations use the same methods.
+//! It adds a lock, receipts and waiting to [`store`](crate::store), which is a state machine.
 //! Waiting runs on tokio's clock, the dates on messages come from the injected clock.
 
 use std::collections::BTreeSet;
@@ -87,8 +87,8 @@ impl EmulatedQueue {
         state.spread_policy();
     }
 
-    /// Adds a consumer group, or says of the one that has this name whether it is enabled;
-    /// [`PRIMARY`] names the one that is always there.
+    /// Adds a consumer group, or sets whether the one with this name is enabled; [`PRIMARY`] names
+    /// the one that always exists.
     pub fn set_group(&self, name: &str, enabled: bool) -> Description {
         let mut state = self.state.lock();
         let known = state.groups.iter().position(|group| group.description.name.eq_ignore_ascii_case(name));
@@ -112,8 +112,8 @@ impl EmulatedQueue {
         self.created_at
     }
 
-    /// Adds messages in this order, to each enabled consumer group, and wakes the consumers
-    /// that wait.
+    /// Adds messages in this order, to each enabled consumer group, and notifies the consumers that
+    /// wait.
     pub fn put<T: Into<Message>>(&self, messages: impl IntoIterator<Item = T>) -> Vec<Stored> {
         // Run the caller's iterator before the lock is held: it may use this queue.
         let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
@@ -173,7 +173,7 @@ impl EmulatedQueue {
     }
 
     /// Hides the message that this receipt is for, from now on for `visibility`; `None` where
-    /// [`delete`](Self::delete) says false.
+    /// [`delete`](Self::delete) returns false.
     pub fn update(
         &self,
         group: Option<&str>,
@@ -193,9 +193,9 @@ impl EmulatedQueue {
         Ok(hidden.then(|| Updated { id: message, visible_after: later((self.clock)(), visibility) }))
     }
 
-    /// Removes the message that this receipt is for from this group; false for an unknown or
-    /// used one, one of another group, and when the message has been delivered again since or
-    /// is dead.
+    /// Removes the message that this receipt is for from this group. It is false for an unknown or
+    /// used one, and for one of another group. So it is when the message has been delivered again
+    /// since or is dead.
     pub fn delete(&self, group: Option<&str>, receipt: &str) -> Result<bool, NoSuchGroup> {
         let mut state = self.state.lock();
         let index = state.index_of(group)?;
@@ -204,7 +204,7 @@ impl EmulatedQueue {
         Ok(receipt.is_some_and(|receipt| store.delete(Instant::now(), receipt.message, receipt.delivery)))
     }
 
-    /// Takes and deletes up to `limit` visible messages of the primary group in one step; says
+    /// Takes and deletes up to `limit` visible messages of the primary group in one step; returns
     /// how many there were.
     pub fn consume(&self, limit: usize) -> usize {
         self.state.lock().groups[0].store.consume(Instant::now(), limit)

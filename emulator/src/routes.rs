@@ -1,8 +1,8 @@
 //! From a request to its answer: faults, body, signature, path, operation, in this order.
 //!
-//! Everything under the service's base path is signed. `/faults` and `/queues/OCID`, which are
-//! no part of the service, are not, so they are for this machine only. Knows nothing of
-//! listeners and connections: that is [`server`](crate::server).
+//! Everything under the service's base path is signed. `/faults` and `/queues/OCID`, which are no
+//! part of the service, are not, so they are for this machine only. Listeners and connections are
+//! in [`server`](crate::server).
 
 use std::net::SocketAddr;
 
@@ -33,8 +33,8 @@ pub(crate) enum Severed {
     Reset,
 }
 
-/// Answers one request. `closing` is cancelled when the server stops: whoever waits for a
-/// message then gets none, and whoever hangs is let go without an answer.
+/// Answers one request. `closing` is cancelled when the server stops: a request that waits for a
+/// message then gets none, and one that hangs ends without an answer.
 pub(crate) async fn respond(
     emulator: &Emulator,
     peer: SocketAddr,
@@ -123,7 +123,7 @@ async fn perform(
     let Call { operation, id, receipt } = Call::parse(&parts.method, parts.uri.path())?;
     let parameters = &Parameters::parse(&parts.uri)?;
     let queue = || emulator.queue_with_id(id).ok_or_else(Answer::no_such_queue);
-    // Whoever puts and takes cannot tell a queue that does not work from none.
+    // For producers and consumers, a queue that does not work is the same as none.
     let working = || {
         let queue = queue()?;
         if queue.settings().lifecycle.works() { Ok(queue) } else { Err(Answer::no_such_queue()) }
@@ -146,7 +146,7 @@ async fn perform(
 
 async fn read(request: Request<Incoming>) -> Result<(Parts, Bytes), Answer> {
     let (parts, body) = request.into_parts();
-    // What says that it is too large is not waited for.
+    // A body whose length is already too large is not read.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Answer::too_large(MAX_BODY));
     }

@@ -1,6 +1,6 @@
-//! The listener's loop: accept, serve HTTP/1.1, stop when told to.
+//! The listener's loop: accept, serve HTTP/1.1, stop when cancelled.
 //!
-//! Knows no route; what a request gets is [`routes`](crate::routes)' business.
+//! It has no routes; [`routes`](crate::routes) answers requests.
 
 use std::error::Error as _;
 use std::io;
@@ -23,8 +23,8 @@ use crate::routes::{self, Severed};
 /// others take milliseconds, so only a client that stopped reading or writing is cut off.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Pause after a failed accept. Failures that pass (a peer gone already, no file descriptor
-/// left) have passed after a hundred of them, ten seconds; what is left is a dead listener.
+/// Pause after a failed accept. Transient failures (a peer that has gone already, no file
+/// descriptor left) have passed after a hundred of them, ten seconds; then the listener is dead.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ACCEPT_FAILURES: u32 = 100;
 
@@ -86,7 +86,7 @@ async fn converse(emulator: Emulator, stream: TcpStream, peer: SocketAddr, closi
     tracing::debug!(%error, "connection ended");
     if matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(Severed::Reset)) {
         let stream = connection.into_parts().io.into_inner();
-        // Closed with nothing left to say, which for TCP is a reset.
+        // Closed with nothing left to send, which for TCP is a reset.
         if let Err(error) = stream.set_zero_linger() {
             tracing::debug!(%error, "SO_LINGER refused");
         }

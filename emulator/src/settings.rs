@@ -12,7 +12,7 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The longest that a message may be kept, by the service's limits: 7 days.
 pub(crate) const LONGEST_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The compartment of a queue of which nobody says another.
+/// The compartment of a queue that names no other.
 pub(crate) const COMPARTMENT: &str = "ocid1.compartment.oc1..emulated";
 
 /// How a queue behaves; may be changed at any time, see [`EmulatedQueue::change`].
@@ -24,10 +24,10 @@ pub struct Settings {
     pub compartment: String,
     /// Its messages and figures are reached while this is ACTIVE or UPDATING.
     pub lifecycle: Lifecycle,
-    /// How long a message is hidden after its delivery when the consumer does not say; 12 hours
-    /// at most.
+    /// How long a message is hidden after its delivery if the consumer does not set it; 12 hours at
+    /// most.
     pub visibility: Duration,
-    /// How long a consumer who does not say waits for a message; 30 seconds at most.
+    /// How long a consumer waits for a message if it does not set that; 30 seconds at most.
     pub timeout: Duration,
     /// How long a message is kept, dead or alive; 7 days at most.
     pub retention: Duration,
@@ -38,7 +38,7 @@ pub struct Settings {
 /// The states of a queue, by the names that the service has for them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lifecycle {
-    /// Asked for and not there yet.
+    /// Requested and not there yet.
     Creating,
     /// Works while it is changed or purged.
     Updating,
@@ -67,7 +67,7 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// What the service gives a queue that asks for nothing else.
+    /// The service's settings of a queue that sets nothing else.
     fn default() -> Self {
         Self {
             compartment: COMPARTMENT.to_owned(),

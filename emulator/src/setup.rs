@@ -1,5 +1,5 @@
-//! `/queues/OCID`, beside the service's own paths: queues made, changed and taken away while
-//! the emulator runs, which the service does with work requests that nobody here needs.
+//! `/queues/OCID`, beside the service's own paths: queues made, changed and removed while the
+//! emulator runs. The service does that with work requests, which are not needed here.
 //!
 //! `PUT` with a JSON object makes a queue or changes the one there is; what the object does not
 //! name stays. `DELETE` takes it away with its messages.

@@ -1,9 +1,9 @@
-//! Whether a request is signed the way OCI wants it: version 1, which is RSA over the headers
-//! that the `Authorization` header lists (draft-cavage-http-signatures-08).
+//! Whether a request is signed as OCI requires it: version 1, which is RSA over the headers that
+//! the `Authorization` header lists (draft-cavage-http-signatures-08).
 //!
 //! Written from the wire contract alone and on purpose shares nothing with the client's signing
-//! code: one misunderstanding in both would cancel out. Says no more than yes or why not; the
-//! keys come from [`keys`](crate::keys), the answer is made by [`answer`](crate::answer).
+//! code: one misunderstanding in both would cancel out. It returns only yes or why not; the keys
+//! come from [`keys`](crate::keys), the answer is made by [`answer`](crate::answer).
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -25,7 +25,7 @@ const SIGNED_ALWAYS: [&str; 2] = ["(request-target)", "host"];
 /// What requests with a body must sign as well.
 const SIGNED_WITH_BODY: [&str; 3] = ["content-length", "content-type", "x-content-sha256"];
 
-/// Why a request is not believed; the text is what the caller gets to read.
+/// Why a request is refused; the client gets this text.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub(crate) enum Refused {
     #[error("The required information to complete authentication was not provided: there is no Authorization header")]
@@ -80,8 +80,8 @@ pub(crate) fn verify(parts: &Parts, body: &[u8], keys: &KeyRing, now: Timestamp)
     if key.verifies(&text, &signature) { Ok(()) } else { Err(Refused::Signature) }
 }
 
-/// Checks that the signature covers all that it must, and says which date header it covers:
-/// browsers cannot set `date` and sign `x-date` in its place.
+/// Checks that the signature covers all that it must, and returns the date header that it covers:
+/// browsers cannot set `date` and sign `x-date` instead.
 fn check_covered(covered: &[&str], method: &Method) -> Result<&'static str, Refused> {
     let with_body = if has_body(method) { &SIGNED_WITH_BODY[..] } else { &[] };
     if let Some(missing) = SIGNED_ALWAYS.iter().chain(with_body).find(|name| !covered.contains(name)) {
@@ -185,7 +185,7 @@ mod tests {
             };
             accepted += usize::from(expected.is_ok());
             assert_eq!(outcome(&vector, test_util::clock()), expected, "{}", vector.name);
-            // A token signs like a key: once the emulator knows its id, the rest is the same.
+            // A token signs like a key: once the emulator has its ID, the rest is the same.
             let keys = KeyRing::new([(vector.key_id.clone(), golden.key())]);
             let (parts, body) = vector.request().into_parts();
             let outcome = verify(&parts, &body, &keys, test_util::clock());

@@ -1,8 +1,8 @@
 //! The messages of one consumer group as a state machine: ready, in flight, dead, gone.
 //!
-//! Every step takes the moment at which it happens, and first lets happen whatever fell due
-//! since the last one. Nothing here waits, locks, or knows of receipts and HTTP: that is
-//! [`queue`](crate::queue), its only caller but for [`group`](crate::group), which names it.
+//! Every step takes the moment at which it happens, and first applies whatever fell due since the
+//! last one. Nothing here waits, locks, or uses receipts and HTTP: that is [`queue`](crate::queue),
+//! its only caller except for [`group`](crate::group), which names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct Store {
     in_flight: BTreeSet<(Instant, u64)>,
 }
 
-/// What becomes of messages that nobody deletes.
+/// What becomes of messages that are not deleted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Policy {
     /// How long one is kept.
@@ -90,7 +90,7 @@ impl Store {
             .collect()
     }
 
-    /// Hides a message for `visibility` from now on, if `delivery` was its latest; says whether
+    /// Hides a message for `visibility` from now on, if `delivery` was its latest; returns whether
     /// it was.
     pub(crate) fn update(&mut self, now: Instant, id: u64, delivery: u32, visibility: Duration) -> bool {
         let latest = self.is_latest(now, id, delivery);
@@ -100,7 +100,7 @@ impl Store {
         latest
     }
 
-    /// Removes a message for good, if `delivery` was its latest; says whether it was.
+    /// Removes a message permanently, if `delivery` was its latest; returns whether it was.
     pub(crate) fn delete(&mut self, now: Instant, id: u64, delivery: u32) -> bool {
         let latest = self.is_latest(now, id, delivery);
         if latest {
@@ -109,7 +109,7 @@ impl Store {
         latest
     }
 
-    /// Removes up to `limit` ready messages for good, oldest first; says how many there were.
+    /// Removes up to `limit` ready messages permanently, oldest first; returns how many there were.
     pub(crate) fn consume(&mut self, now: Instant, limit: usize) -> usize {
         let ids = self.oldest(now, None, limit);
         ids.iter().for_each(|id| self.remove(*id));
@@ -123,7 +123,7 @@ impl Store {
         let mut stats = QueueStats::default();
         for kept in self.messages.values().filter(|kept| kept.is_in(channel)) {
             let part = if kept.place == Place::Dead { &mut stats.dlq } else { &mut stats.queue };
-            // Nobody takes dead letters here, so none is ever in flight.
+            // Dead letters cannot be taken here, so none is ever in flight.
             match kept.place {
                 Place::InFlight(_) => part.in_flight_messages += 1,
                 Place::Ready | Place::Dead => part.visible_messages += 1,
@@ -141,7 +141,7 @@ impl Store {
         alive.filter_map(|kept| kept.message.channel.clone()).collect()
     }
 
-    /// When the next message in flight becomes visible again, if nobody deletes it.
+    /// When the next message in flight becomes visible again, if it is not deleted.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.in_flight.first().map(|(due, _)| *due)
     }

@@ -129,7 +129,7 @@ impl Vector {
         &mut self.headers.iter_mut().find(|(known, _)| known == name).unwrap().1
     }
 
-    /// All vectors do, but for the two that other services want otherwise.
+    /// All vectors do, except for the two of other services, which require another set.
     pub(crate) fn signs_all_it_must(&self) -> bool {
         !["post-without-content-headers", "post-federation-x509"].contains(&self.name.as_str())
     }

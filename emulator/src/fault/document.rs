@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::operation::Operation;
 use crate::requests;
 
-/// Longer than anybody waits, and no more than a timer can hold.
+/// Longer than any client waits, and no more than a timer can hold.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// One rule, e.g. `{"fault": "status", "status": 429, "operation": "GetStats", "times": 2}`.

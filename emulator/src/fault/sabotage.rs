@@ -19,7 +19,7 @@ const PACKED_TIMES: u64 = 1024;
 const BLANKS: &[u8] = &[b' '; 16 * 1024];
 const HUGE_TIMES: u64 = 6400;
 
-/// The answer that a fault gives without a look at the request, if it is such a fault.
+/// The answer that a fault gives without reading the request, if it is such a fault.
 pub(crate) fn instead(fault: Fault) -> Option<Answer> {
     let with = |status, name: HeaderName, value: &'static str, body: &'static [u8]| {
         let mut answer = Answer::new(status, body);

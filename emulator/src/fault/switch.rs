@@ -1,4 +1,4 @@
-//! The rules of the moment, and those who wait for one to be lifted.
+//! The current rules, and the requests that wait for one to be lifted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,8 +31,8 @@ impl FaultSwitch {
         self.0.send_replace(rules.into_iter().map(Armed::new).collect());
     }
 
-    /// Says which rule a request meets; `queue` is by what names its queue is known. Holds the
-    /// request while the fault is [`Fault::Hang`], and as long as a [`Fault::Delay`] says.
+    /// Returns the rule that a request meets; `queue` has the names of its queue. Holds the request
+    /// while the fault is [`Fault::Hang`], and for the time of a [`Fault::Delay`].
     pub(crate) async fn pass(&self, operation: Option<Operation>, queue: &[&str]) -> Option<Arc<Rule>> {
         let mut rules = self.0.subscribe();
         loop {
@@ -63,7 +63,7 @@ impl Armed {
         Self { left: rule.times.map(AtomicU32::new), rule: Arc::new(rule) }
     }
 
-    /// Uses it once; says whether it was not used up before.
+    /// Uses it once; returns whether it was not used up before.
     fn take(&self) -> bool {
         let less = |left: u32| left.checked_sub(1);
         self.left.as_ref().is_none_or(|left| left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok())

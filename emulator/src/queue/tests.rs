@@ -1,4 +1,4 @@
-//! A queue without sockets, on a clock that only moves when it is told to.
+//! A queue without sockets, on a clock that only moves when a test moves it.
 
 use super::*;
 use crate::settings::Lifecycle;

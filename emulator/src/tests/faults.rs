@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 
 use super::*;
 
-/// Asks for the figures of the queue, which has none, while this fault holds; the answer as
-/// bytes, up to a MiB of them.
+/// Requests the figures of the queue, which has none, while this fault holds; the answer as bytes,
+/// up to a MiB of them.
 async fn under(fault: &str) -> io::Result<Vec<u8>> {
     let running = start().await;
     order(&running, fault).await;
