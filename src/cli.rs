@@ -112,9 +112,9 @@ enum Command {
 // === impl Cli ===
 
 impl Cli {
-    /// Parses the command line; ends the process with usage when asked to, or when it is wrong.
-    /// As a plugin of kubectl the usage is what is typed there. If a shell requests candidates, prints them
-    /// instead.
+    /// Parses the command line; ends the process with usage when that is requested, or when it is wrong. As
+    /// a plugin of kubectl the usage has the command as the user types it. If a shell requests candidates,
+    /// prints them instead.
     pub fn of_process() -> Self {
         completion::answer();
         let mut command = help::grouped(Self::command());
@@ -132,7 +132,7 @@ impl Cli {
     /// Runs the command to its end.
     pub fn run(self) -> Result<()> {
         let Self { log, verbose, log_format, command } = self;
-        // These print to people; their log would run into what they print.
+        // These print for users; their log would run into the output.
         let quiet = match command {
             Command::Demo(_) | Command::Explain(_) => Some("warn"),
             // A failed read is in what they print.
@@ -176,8 +176,8 @@ impl Cli {
     }
 }
 
-/// A thread for each core; on one core, which is what a pod with `limits: {cpu: "1"}` has, workers
-/// beside this thread would only wake one another.
+/// A thread for each core. On one core, which is what a pod with `limits: {cpu: "1"}` has, workers
+/// beside this thread would only notify one another.
 fn runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = if cores == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
@@ -217,7 +217,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A listener, or an error that says which flag to change.
+/// A listener, or an error that names the flag to change.
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: choose another {flag}"))
 }

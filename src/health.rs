@@ -29,7 +29,7 @@ pub struct Reporter {
     name: &'static str,
 }
 
-/// What a part says of itself. The text is for people: what is wrong and what to do.
+/// The state of a part. The text is for users: what is wrong and what to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum State {
     /// As it should be.
@@ -43,12 +43,12 @@ pub enum State {
     Failed(String),
 }
 
-/// Whether whoever asks is told why.
+/// Whether an unhealthy check is shown with its reason.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reasons {
-    /// Whoever may ask at all operates the process.
+    /// All clients of this port may operate the process.
     Told,
-    /// It may be anybody: names and states of checks only, in the words of Kubernetes.
+    /// Clients may be unauthenticated: names and states of checks only, in the words of Kubernetes.
     Withheld,
 }
 
@@ -162,17 +162,17 @@ impl Reporter {
         check.state = State::Failed(reason.to_owned());
     }
 
-    /// All is well.
+    /// The part works.
     pub fn ok(&self) {
         self.report(State::Ok);
     }
 
-    /// Something is missing; say what and what to do.
+    /// Something is missing; `reason` has that and the remedy.
     pub fn degraded(&self, reason: impl Into<String>) {
         self.report(State::Degraded(reason.into()));
     }
 
-    /// Something is missing, and without it HPAs get no values; say what and what to do.
+    /// Something is missing, and without it HPAs get no values; `reason` has that and the remedy.
     pub fn blocking(&self, reason: impl Into<String>) {
         self.report(State::Blocking(reason.into()));
     }
@@ -226,8 +226,8 @@ mod tests {
     #[test]
     fn a_change_is_one_line_of_the_log_and_a_repetition_is_none() {
         let log = Log::default();
-        // With one subscriber in the process, tracing lets the thread that is first at a place
-        // decide for all whether anybody listens there; other tests have none.
+        // With one subscriber in the process, the first thread at a place decides for all threads
+        // whether tracing is on there; other tests have none.
         let _second = Dispatch::new(tracing_subscriber::registry());
         let _logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
         let part = Health::default().reporter("part", State::Ok);

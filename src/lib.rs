@@ -11,12 +11,12 @@
 //!                                          ◀── Sample ──┘ (from memory; a reader fills it)
 //! ```
 //!
-//! One way only: server → auth → api → selector → lookup → source → oci → http; values come back as
-//! [`metric::Sample`]. Only [`api`] knows Kubernetes' list types, only [`oci`] knows OCI's JSON,
-//! only [`azure`] knows Atom feeds, and only the kinds in `source` know both sides. [`lookup`] names the [`source::Source`] trait
-//! and no kind of source: a new one is one file in `source/` and one line in [`source::KINDS`].
+//! One way only: server → auth → api → selector → lookup → source → oci → http; values come back as [`metric::Sample`].
+//! Only [`api`] has Kubernetes' list types, only [`oci`] has OCI's JSON, only [`azure`] has Atom feeds, and only the
+//! kinds in `source` use both sides. [`lookup`] names the [`source::Source`] trait and no kind of source: a new one is
+//! one file in `source/` and one line in [`source::KINDS`].
 //!
-//! # The house
+//! # Layout
 //!
 //! ```text
 //! Cargo.toml    workspace: depthgauge (library + binary) and emulator; lints, profiles
@@ -25,7 +25,7 @@
 //! emulator/     OCI Queue over HTTP, for `emulate`, `demo` and tests: a crate of its own, with wire types of its own; never uses depthgauge
 //! apiservice/   data: APIService (no caBundle: the server owns it), RBAC, kustomization;
 //!               src/apiservice.rs embeds the same yaml, so manifest and registration cannot differ
-//! certs/        data: who signs and who trusts whom; never a key
+//! certs/        data: issuers and trust relations; never a key
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
 //! docs/         tutorials, how-to, reference (generated where possible), explanation and contributing; tests compare it with the program;
@@ -33,7 +33,7 @@
 //! .github/      workflows: hack/check for each change, and the release
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics), docs (the documentation as a site),
-//!               words (Vale over Markdown and user-visible strings; its rules are in .vale/)
+//!               words (Vale over Markdown, user-visible strings and comments; its rules are in .vale/)
 //! benches/      what hack/bench scale simulates
 //! tests/        one integration binary (tests/it/main.rs), golden/; prometheus/, tests of the alerts; e2e on the real control plane;
 //!               external-client/, the API's official Go client, which e2e reads through; rabbitmq-client/, RabbitMQ's;
@@ -62,25 +62,25 @@
 //!   cli/{config,demo,emulate,unregister,version,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
 //!   cli/completion.rs; cli/completion/{candidates,kubectl}.rs   shell completion; values of a cluster; the plugin of kubectl
 //!   # the request path, top to bottom
-//!   server.rs          listener -> TLS -> HTTP -> given service; drain; knows no route
-//!   server/{limits,guests,protocol}.rs   what a peer may have; who goes when it is full; HTTP/1.1 or 2
-//!   server/tls.rs      rustls config, the certificate of now, client certificates (proof of possession)
-//!   request.rs         what arrived, parsed once: caller, verb, namespace, metric; request/peer.rs: whose connection
+//!   server.rs          listener -> TLS -> HTTP -> given service; drain; no routes
+//!   server/{limits,guests,protocol}.rs   limits of a peer; which connection is closed at the limit; HTTP/1.1 or 2
+//!   server/tls.rs      rustls config, the current certificate, client certificates (proof of possession)
+//!   request.rs         a request, parsed once: caller, verb, namespace, metric; request/peer.rs: its connection
 //!   request/untrusted.rs   why a client certificate is refused, with the remedy; pure
-//!   auth.rs            layer: who is calling, and may they
+//!   auth.rs            layer: authentication and authorization
 //!   auth/{front_proxy,client_cert,token,access}.rs   one authenticator or authorizer each
 //!   auth/front_proxy/seen.rs   front proxies that were accepted or refused lately
-//!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its CAs of now, and chains held against them
+//!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its current CAs, and chains checked against them
 //!   auth/audit.rs      a line for each request that is newly denied or refused or fails, sampled when flooded
-//!   auth/meters.rs     what is counted of requests and of decisions
+//!   auth/meters.rs     metrics of requests and of decisions
 //!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
-//!   auth/places.rs     how many questions at once, and lately; nobody takes what is others'
+//!   auth/places.rs     limits of reviews in flight and lately, shared by clients
 //!   auth/unread.rs     memory of answers that clients have not taken, and each user's share of it
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
-//!   api/accept.rs      what the caller takes, by its Accept headers; pure
+//!   api/accept.rs      the forms that the client accepts, by its Accept headers; pure
 //!   api/values.rs      selector in; api/encode.rs, encode/{protobuf,table}.rs: list or Table out
-//!   api/{discovery,openapi}.rs   what there is; made when the metrics change, by api/fixed.rs
-//!   api/meters.rs      how old the values are that are told
+//!   api/{discovery,openapi}.rs   the documents of discovery; made when the metrics change, by api/fixed.rs
+//!   api/meters.rs      how old the served values are
 //!   api/reply.rs       indentation, compression and headers of an answer
 //!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
@@ -90,12 +90,12 @@
 //!   lookup/polled/poll.rs   what can be polled
 //!   lookup/{reading,readings,list}.rs   the values of a source or part, polled; all readings of a source; a list of sources, polled
 //!   lookup/{query,entry,entries}.rs   what a request means, pure; a source under its name; all sources of a moment
-//!   lookup/{item,rows}.rs   an item of an answer; an answer for people, with rows that have no value
+//!   lookup/{item,rows}.rs   an item of an answer; an answer for users, with rows that have no value
 //!   lookup/{metrics,chosen}.rs   which metrics there are; answers about those whose names the config chooses; pure
 //!   lookup/{view,refused}.rs   what a namespace may read, by name; what can't be selected somewhere, for the operator
 //!   lookup/{registry,reader}.rs   what the config names and what is listed; the task that owns it and runs all reads
-//!   lookup/{rules,activation,consumers,history}.rs   who may read, activation, fallback; who requests; an hour, gaps kept; pure
-//!   lookup/{limits,shares}.rs   how much there can be of what; how namespaces share it; pure
+//!   lookup/{rules,activation,consumers,history}.rs   access, activation, fallback; consumers; an hour, gaps kept; pure
+//!   lookup/{limits,shares}.rs   the limits; how namespaces share them; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Connection, Source and Listing (traits), KINDS; source/kind.rs: Kind (data)
 //!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
@@ -105,74 +105,74 @@
 //!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,instances,shared,trouble}.rs: its keys;
 //!                      put to work; which of its URLs; its instances, one by one; shared by entries with equal keys; a failure as a source's error
 //!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure
-//!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, sentences about a query, warnings about one, pure;
-//!                      prometheus/trouble.rs: its errors in our words
+//!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, error messages about a query, warnings about one, pure;
+//!                      prometheus/trouble.rs: its errors in depthgauge's words
 //!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share
-//!   source/rabbitmq/{page,field,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in our words; pure
+//!   source/rabbitmq/{page,field,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in depthgauge's words; pure
 //!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
-//!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in our words
+//!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in depthgauge's words
 //!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
 //!                      numbers in JSON; its errors; pure; http_json/json_path/unsupported.rs: what of a JSONPath is refused
 //!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
 //!   source/scrape.rs   the metrics of all pods of a Service; scrape/{reading,counter,fleet}.rs: the selected series of one; the rate of a
 //!                      counter; the numbers of all pods; scrape/{keys,trouble}.rs: its keys; its errors; pure
-//!   source/oci_queue.rs   the one place that knows both sides; oci_queue/connection.rs: credentials, and what an entry opens;
-//!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are asked;
-//!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in our words
-//!   oci.rs             client: sign, send, decode; knows nothing of metrics; oci/signing.rs: what authenticates a request
-//!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group,group_id,ocid}.rs, oci/regions.tsv   declared: regions that the table does not know
-//!   oci/{answer,error}.rs   what is read out of an answer; why there is none
-//!   oci/credentials.rs  who signs: the signer of now, of files or of a session
-//!   oci/{choice,environment,config_file,key,token,policy}.rs   which way to sign in; profiles; PEM forms; JWTs; IAM; pure
+//!   source/oci_queue.rs   the one place that uses both sides; oci_queue/connection.rs: credentials, and what an entry opens;
+//!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are requested;
+//!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in depthgauge's words
+//!   oci.rs             client: sign, send, decode; independent of metrics; oci/signing.rs: what authenticates a request
+//!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group,group_id,ocid}.rs, oci/regions.tsv   declared: regions that the table does not have
+//!   oci/{answer,error}.rs   what is read from an answer; why there is none
+//!   oci/credentials.rs  the current signer, of files or of a session
+//!   oci/{choice,environment,config_file,key,token,policy}.rs   authentication method; profiles; PEM forms; JWTs; IAM; pure
 //!   oci/config_file/text.rs   sections, keys and values with their lines; pure
 //!   oci/files.rs       signers made of files that are watched; oci/resource_principal.rs
 //!   oci/session.rs     keys for minutes; oci/{workload_identity,instance_principal,metadata}.rs
-//!   azure.rs           client of Azure Service Bus's management API; knows nothing of metrics
-//!   azure/{atom,error,path,namespace}.rs   what is read out of an answer, and of an error; where entities are; the host, and its cloud; pure
+//!   azure.rs           client of Azure Service Bus's management API; independent of metrics
+//!   azure/{atom,error,path,namespace}.rs   what is read from an answer, and from an error; where entities are; the host, and its cloud; pure
 //!   azure/{auth,sas,connection_string}.rs   what authenticates a request; shared access signatures; pure
 //!   azure/{token,workload_identity,managed_identity}.rs   tokens of Microsoft Entra ID; azure/reach.rs: at what address a host is
 //!   http.rs            client of every service: no request without an upstream; deadline, retries, 401, body limit
-//!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to come back
+//!   http/{authorize,error,retry_after}.rs   what authenticates; kinds of failures that have different remedies; when to retry
 //!   http/{credentials,secret,oauth2,session}.rs   credentials that are files; a file with a secret; tokens; what a service grants for minutes
 //!   http/{transport,url,base}.rs   connections and trust; what of a URL is sent, and which hosts are near; the URL of a service in a config
 //!   http/proxy.rs      the proxy of the config or of the environment, and why it made no connection
 //!   http/sockets.rs    how many there may be where the process may open few files
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
-//!   upstream/{breaker,pauses,retry}.rs   which hosts are down; what it wants no request for; the budget of retries
+//!   upstream/{breaker,pauses,retry}.rs   which hosts are down; pauses that it requires; the budget of retries
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
-//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a sentence and in a URL; pure
+//!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a message and in a URL; pure
 //!   metric/selectable.rs   label values for names that no label value can hold; pure
 //!   exposition.rs      metrics as programs expose them: text format and OpenMetrics; pure
 //!   exposition/{cursor,selector}.rs   names and strings that they are written with; series selectors of PromQL; pure
 //!   # beside the request path
-//!   rbac.rs            a right that we lack, said with the YAML that grants it; pure
-//!   endpoints.rs       the ready pods of Services, watched; endpoints/slices.rs: out of EndpointSlices, pure
-//!   certs.rs           the serving certificate of now (ECDSA P-256)
-//!   certs/{rotation,issue,publication,inspection}.rs   what becomes of it, pure; making it; since when its CA is known; one seen from outside
-//!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or somebody else's
+//!   rbac.rs            a missing right, with the YAML that grants it; pure
+//!   endpoints.rs       the ready pods of Services, watched; endpoints/slices.rs: from EndpointSlices, pure
+//!   certs.rs           the current serving certificate (ECDSA P-256)
+//!   certs/{rotation,issue,publication,inspection}.rs   its rotation, pure; making it; since when its CA is published; one seen from outside
+//!   certs/store.rs; certs/store/{dir,secret}.rs; certs/own_files.rs   where it is kept; or files of another issuer
 //!   certs/{serving,lifetimes,expiry,secret_ref}.rs   as the listener has it; for how long; as a metric; `NAMESPACE/NAME`
 //!   apiservice.rs      keep APIService and caBundle in step
-//!   apiservice/{object,install,unregister,service_ref,availability}.rs   whose it is, pure; what it goes with; giving it up; as a metric
-//!   zero.rs            0 <-> N where the HPA cannot, or is slow; what sleeps for good; off unless asked for
-//!   zero/{decide,autoscaler,workload,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it scales; what it asks and reads; how many pods; what is wrong; pure
+//!   apiservice/{object,install,unregister,service_ref,availability}.rs   its owner, pure; what it is deleted with; giving it up; as a metric
+//!   zero.rs            0 <-> N where the HPA cannot, or is slow; workloads stuck at zero; off by default
+//!   zero/{decide,autoscaler,workload,metrics,size,finding}.rs   what to do; an HPA as far as it matters; what it scales; what it requests and reads; how many pods; what is wrong; pure
 //!   zero/{scheduler,reconciler}.rs   all HPAs and when each is due; one of them
-//!   zero/cooldown.rs   how long its cooldown has lasted, by a clock that nobody sets
+//!   zero/cooldown.rs   how long its cooldown has lasted, by a clock that cannot be set
 //!   zero/{values,scale}.rs   what its metrics read; its workload's scale subresource
-//!   zero/{objects,kinds,calls,breaker}.rs   what its Object metrics read, by custom.metrics.k8s.io; what kube-apiserver calls the kinds it names; why a call fails; when few are made
-//!   zero/{lease,events,findings}.rs   which replica acts; what is said on the HPA; all that is wrong now
-//!   zero/hand_back.rs  what sleeps is woken when depthgauge goes
+//!   zero/{objects,kinds,calls,breaker}.rs   values of its Object metrics, by custom.metrics.k8s.io; resource names of its kinds; why a call fails; when few are made
+//!   zero/{lease,events,findings}.rs   which replica acts; Events on the HPA; all that is wrong now
+//!   zero/hand_back.rs  workloads are scaled up from zero when depthgauge is removed
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
 //!   hpa/{proposal,reader}.rs   one metric; the one reader of HPA objects, for check, explain and zero
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
-//!   admin/status.rs    what the process knows; status/{view,reading,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
+//!   admin/status.rs    the state of the process; status/{view,reading,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector
 //!   config.rs          files -> typed entries; the only reader of them
-//!   config/keda.rs     objects of KEDA in the place of a config; pure
-//!   config/{files,opener,reload,environment}.rs   a file or a folder, and is it new; put to work; followed while it is served; a start without it
+//!   config/keda.rs     objects of KEDA instead of a config; pure
+//!   config/{files,opener,reload,environment}.rs   a file or a folder, and its changes; opened; followed while it is served; a start without it
 //!   config/{entry,connections,keys,unique,schema}.rs   an entry; what entries are read through; keys of every entry; which may have one name; its JSON Schema
 //! ```
 //!

@@ -1,4 +1,5 @@
-//! What to say when kube-apiserver refuses us a right: which one, and the YAML that grants it.
+//! The message if kube-apiserver refuses depthgauge a right: the missing right, and the YAML that
+//! grants it.
 //!
 //! On one line, for it stands in a log that may be JSON and in `/readyz?verbose`:
 //! `kubectl apply -f -` takes it as it is.
@@ -8,14 +9,15 @@ use kube::core::Status;
 /// What went wrong with a call that had no answer by its deadline.
 pub const LATE: &str = "kube-apiserver does not answer in time";
 
-/// Rights on one object, by name, or on all of a kind that we may not know the names of.
+/// Rights on one object, by name, or on all of a kind if their names may be unknown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Grant<'a> {
     /// `apiregistration.k8s.io`; empty for the core group.
     pub group: &'a str,
     /// `apiservices`; `*` for all of the group.
     pub resource: &'a str,
-    /// The object's name: nothing wider is asked for, but for what its owner names. Empty for all.
+    /// The object's name: the narrowest right, except where the owner chooses the names. Empty for
+    /// all.
     pub name: &'a str,
     /// The object's namespace, if it has one.
     pub namespace: Option<&'a str>,
@@ -35,12 +37,12 @@ pub struct Binding<'a> {
 // === impl Grant ===
 
 impl Grant<'_> {
-    /// What went wrong with a call that needs this, the same for the same trouble.
+    /// The error of a call that needs this; it is the same for the same failure.
     pub fn trouble(&self, error: &kube::Error) -> String {
         trouble(error, |user| self.yaml(user))
     }
 
-    /// What gives all of this to whom kube-apiserver refused it, after a `;`.
+    /// The YAML that grants all of this to the user that kube-apiserver refused, after a `;`.
     pub fn remedy(&self, refused: &Status) -> String {
         remedy(&self.yaml(refused_user(refused)))
     }
@@ -68,7 +70,7 @@ impl Grant<'_> {
 // === impl Binding ===
 
 impl Binding<'_> {
-    /// What went wrong with a call that needs this, the same for the same trouble.
+    /// The error of a call that needs this; it is the same for the same failure.
     pub fn trouble(&self, error: &kube::Error) -> String {
         trouble(error, |user| self.yaml(user))
     }
@@ -118,7 +120,7 @@ fn binding(name: &str, role: &str, namespace: Option<&str>, user: &str) -> Strin
     )
 }
 
-/// Whom kube-apiserver refused, by its own words: `… is forbidden: User "u" cannot …`.
+/// The user that kube-apiserver refused, by its message: `… is forbidden: User "u" cannot …`.
 fn refused_user(status: &Status) -> &str {
     let user = status.message.split_once("User \"").and_then(|(_, rest)| rest.split_once('"'));
     user.map_or("the-user-that-depthgauge-runs-as", |(user, _)| user)

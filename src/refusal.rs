@@ -1,9 +1,9 @@
 //! `metav1.Status`: the one place where an API error gets its HTTP code.
 //!
-//! Constructors are named for the case. The HPA controller shows the message word for word to
-//! whoever is paged, so each says what to do, names nothing secret, and is the same for the
-//! same trouble. There is never a `Retry-After`, and never a 429: client-go would sleep on
-//! either inside a worker that other HPAs wait for.
+//! Constructors are named for the case. The HPA controller shows the message word for word to the
+//! person on call. So each has a remedy, names nothing secret, and is the same for the same
+//! failure. There is never a `Retry-After`, and never a 429: client-go would pause on either inside
+//! a worker that other HPAs wait for.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -11,10 +11,10 @@ use serde::Serialize;
 
 /// Of answers that hold for one caller and now: the words of the Go library.
 pub const NO_CACHE: &str = "no-cache, private";
-/// The answer to somebody who has the document already. No refusal; here because every code is.
+/// The answer to a client that has the document already. No refusal; here because every code is.
 pub const NOT_MODIFIED: StatusCode = StatusCode::NOT_MODIFIED;
-/// Longest message, in bytes: an HPA's condition is read in a terminal, and what is asked comes
-/// back in some messages.
+/// Longest message, in bytes: an HPA's condition is read in a terminal, and some messages repeat
+/// parts of the request.
 const MESSAGE_MAX: usize = 400;
 
 /// An answer other than success. Can only be 4xx or 5xx.
@@ -57,18 +57,19 @@ pub struct Said(pub String);
 // === impl Refusal ===
 
 impl Refusal {
-    /// 400: the question itself is wrong.
+    /// 400: the request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
-    /// 401: the token is not accepted. Says no more than that, as in Kubernetes.
+    /// 401: the token is not accepted. It has no more details, as in Kubernetes.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
     }
 
-    /// 401: the client certificate is not accepted, and why. What the message says of it the client
-    /// knows; an operator reads it in the condition of an HPA, where the front proxy's is refused.
+    /// 401: the client certificate is not accepted, and why. The client has all that the message
+    /// says about it. An operator reads it in the condition of an HPA if the front proxy's
+    /// certificate is refused.
     pub fn unauthorized_because(why: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", format!("Unauthorized: {why}"))
     }
@@ -96,13 +97,13 @@ impl Refusal {
         refusal
     }
 
-    /// 404: the path names nothing here; the message tells what to type instead.
+    /// 404: the path names nothing here; the message has the right one.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
-    /// 405: metrics can be read, and nothing else. Says which methods can, as it must (RFC 9110,
-    /// section 15.5.6).
+    /// 405: metrics can be read, and nothing else. It names the allowed methods, as it must (RFC
+    /// 9110, section 15.5.6).
     pub fn method_not_allowed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
@@ -113,7 +114,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
-    /// 415: nobody reads what was sent, but it is of no type that is known here.
+    /// 415: the body is not read, but its type is not known here.
     pub fn unsupported_media_type() -> Self {
         let code = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(code, "UnsupportedMediaType", "415: Unsupported Media Type")

@@ -1,4 +1,4 @@
-//! How the process speaks of itself: the log's form and filter, and the registry of its metrics.
+//! The log's form and filter, and the registry of the process's metrics.
 
 use anstream::{AutoStream, ColorChoice};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,8 +9,8 @@ use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// What is logged when nothing else is said: our own state changes, others' trouble. What kube
-/// has to say of a failed call is said by the check that the caller reports into, and once.
+/// What is logged by default: state changes of depthgauge, and failures of other programs. Errors
+/// of kube about a failed call are reported once, by the check of the caller.
 const DEFAULT_FILTER: &str = "warn,depthgauge=info,kube_client=off,kube_runtime=off";
 
 /// Of this program.
@@ -27,12 +27,12 @@ pub enum TelemetryError {
     /// The filter does not parse.
     #[error("log filter {0:?}: {1}")]
     Filter(String, ParseError),
-    /// Somebody has set one up before.
+    /// A log has been started before.
     #[error("{0}")]
     Init(#[from] TryInitError),
 }
 
-/// Starts the log on standard error, as JSON or as text for people. `filter` is a level or
+/// Starts the log on standard error, as JSON or as readable text. `filter` is a level or
 /// `target=level` pairs; `None` is the default.
 pub fn init(filter: Option<&str>, json: bool) -> Result<(), TelemetryError> {
     let written = filter.unwrap_or(DEFAULT_FILTER);
@@ -59,7 +59,7 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Where parts register what they say of themselves, all of which begins with `depthgauge_`.
+/// Where parts register their metrics, all of which begin with `depthgauge_`.
 pub fn ours(registry: &mut Registry) -> &mut Registry {
     registry.sub_registry_with_prefix("depthgauge")
 }

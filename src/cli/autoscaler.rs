@@ -1,4 +1,4 @@
-//! An HPA as kube-apiserver has it, for what `check` and `explain` say of it. Pure.
+//! An HPA as kube-apiserver has it, for `check` and `explain`. Pure.
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
@@ -68,7 +68,8 @@ impl Metrics {
         Self::of(&list)
     }
 
-    /// Those that each depthgauge has, and those of an `APIResourceList` that are in our category.
+    /// Those that each depthgauge has, and those of an `APIResourceList` that are in depthgauge's
+    /// category.
     fn of(list: &Value) -> Self {
         let of = |category| told::listed(list, category).map(MetricName::chosen);
         // The list of depthgauge is never empty.
@@ -221,8 +222,8 @@ impl Question {
         kind.is_some_and(|kind| kind.depths.iter().any(|depth| depth.as_str() == self.metric))
     }
 
-    /// The label that picks sources, if this question leaves open which. Metrics whose names a config
-    /// chooses have none.
+    /// The label that picks sources, if this request has no requirement for it. Metrics whose names a
+    /// config chooses have none.
     fn unnamed_source(&self) -> Option<&'static str> {
         let kind = kind_of(KINDS, &self.metric)?;
         let selector = &self.selector.as_ref().ok()?.selector;

@@ -43,7 +43,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The time to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// There is no setting that says where kube-apiserver is.
+/// No setting has the address of kube-apiserver.
 const NO_KUBECONFIG: &str = "no kubeconfig found";
 const NAME_KUBECONFIG: &str = "name one with --kubeconfig or KUBECONFIG";
 const NO_CREDENTIALS: &str = "cannot use the credentials for kube-apiserver";
@@ -63,7 +63,7 @@ impl Route {
             Some(kubeconfig) => of_kubeconfig(kubeconfig::choose(kubeconfig, &Choice::default())?).await?,
             None => match kube::Config::incluster() {
                 Ok(config) => (config, None),
-                // Outside of a pod; its own words name a variable that nobody sets.
+                // Outside of a pod; its own message names a variable that users do not set.
                 Err(InClusterError::ReadEnvironmentVariable(_)) => {
                     return Err(Failure::new(NO_KUBECONFIG).hint(format!("{NAME_KUBECONFIG}, or run in a pod")).into());
                 }
@@ -79,7 +79,7 @@ impl Route {
     }
 }
 
-/// The connection of a command that people run.
+/// The connection of a command that users run.
 pub(super) struct Connection {
     pub(super) client: kube::Client,
     /// The URL of kube-apiserver.
@@ -197,7 +197,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-/// Why there is no connection: what the errors below this one say, each once.
+/// Why there is no connection: the causes below this error, each once.
 fn cause(error: &legacy::Error) -> String {
     let below: Vec<_> = iter::successors(error::Error::source(error), |error| error.source()).collect();
     let is_late = |error: &&(dyn error::Error + 'static)| {

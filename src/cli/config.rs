@@ -14,7 +14,7 @@ use crate::config::{self, Config, ConfigError, File};
 use crate::metric::quantity::Quantity;
 use crate::source::KINDS;
 
-/// What our manifests have in the place of a user's OCID.
+/// The placeholder for an OCID in depthgauge's manifests.
 const PLACEHOLDER: &str = ".replace-with-";
 /// A config to begin with. A test parses it, and each part of it that is a comment.
 const INIT: &str = include_str!("config/init.yaml");
@@ -87,7 +87,7 @@ struct Report {
     warnings: Vec<Placed>,
     /// The next changes of values that are known in advance.
     changes: Vec<Placed>,
-    /// What is so, and no fault.
+    /// Facts that are no fault.
     notes: Vec<Placed>,
 }
 
@@ -159,7 +159,7 @@ impl Report {
         Ok(report)
     }
 
-    /// For people.
+    /// As lines of text.
     fn print(&self) {
         for Placed { place, text } in &self.errors {
             output::print_error(format_args!("{place}: {text}"));

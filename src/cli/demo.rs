@@ -1,8 +1,8 @@
 //! `demo`: emulator, server, its status page and a load script in one process on loopback; no cluster and no
 //! account.
 //!
-//! Every part is the real one but two: the load script stands in for producers and workers,
-//! and a fixed authorizer for kube-apiserver. That authorizer is private to this file, so that
+//! Every part is the real one except for two: the load script replaces producers and workers, and a
+//! fixed authorizer replaces kube-apiserver. That authorizer is private to this file, so that
 //! nothing else can be built with it.
 
 use std::io::{self, Write as _};
@@ -47,7 +47,7 @@ use user::DemoUser;
 
 /// The queue's name, which is what an HPA selects by.
 const QUEUE: &str = "orders";
-/// Its OCID: nobody's, the real ones end in 60 characters.
+/// Its OCID, which cannot exist: the real ones end in 60 characters.
 const QUEUE_ID: &str = "ocid1.queue.oc1.eu-frankfurt-1.demo";
 /// Where a user's HPA would be.
 const NAMESPACE: &str = "shop";
@@ -117,9 +117,9 @@ impl Args {
         };
         drain.cancel();
         let finished = async { while parts.join_next().await.is_some() {} };
-        // Whatever is still open then belongs to nobody who waits for it.
+        // What is still open then has no client that waits for it.
         let _ = tokio::time::timeout(STOP_TIMEOUT, finished).await;
-        // Whoever closed our output does not want it, either.
+        // A reader that has closed the output does not need it, either.
         let _ = writeln!(io::stdout(), "{}", script.summary());
         ended
     }
@@ -193,8 +193,8 @@ fn start_emulator(
     Ok(queue)
 }
 
-/// What is on the API's port, and what is on the admin port, as `serve` has them but for who may
-/// read.
+/// The services of the API's port and of the admin port, as `serve` has them except for the
+/// authorization.
 fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestamp) -> (Gate<Metrics>, Router) {
     let (health, started) = (Health::default(), clock());
     health.reporter("listener", State::Ok);
@@ -231,7 +231,7 @@ async fn until(drain: CancellationToken, part: impl Future<Output = ()>) {
     }
 }
 
-/// Whoever holds a certificate of the demo's CA may read, and nobody else.
+/// Allows clients with a certificate of the demo's CA to read, and no others.
 struct DemoUserMayRead;
 
 impl Authorizer for DemoUserMayRead {

@@ -19,9 +19,9 @@ use crate::metric::is_label_value;
 
 mod wave;
 
-/// Named when none is: somebody wants to try it.
+/// The default, for a first try.
 const DEFAULT_QUEUE: &str = "orders=ocid1.queue.oc1.eu-frankfurt-1.emulated";
-/// Of the made-up profile; nothing is asked of the region itself.
+/// Of the made-up profile; no request goes to the region itself.
 const REGION: &str = "eu-frankfurt-1";
 
 const EXAMPLES: &str = "\
@@ -88,7 +88,7 @@ impl Args {
             None if known.is_empty() => Some(tempfile::Builder::new().prefix("depthgauge-oci-").tempdir()?),
             _ => None,
         };
-        // Before it listens: whoever waits for the port finds the profile.
+        // Before it listens: a client that waits for the port finds the profile.
         let dir = profile_dir.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
         let profile = dir.map(make_profile).transpose()?;
         let listener = listen(address, "--address").await?;
@@ -115,7 +115,7 @@ impl Args {
     }
 }
 
-/// From this machine: over plain HTTP depthgauge asks only there.
+/// From this machine: over plain HTTP depthgauge reads only there.
 fn reached_at(listening: SocketAddr) -> Option<SocketAddr> {
     let ip = match listening.ip() {
         ip if ip.is_loopback() => ip,
@@ -126,8 +126,8 @@ fn reached_at(listening: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, listening.port()))
 }
 
-/// Writes a config of depthgauge beside the profile: these queues, in every namespace. What asks
-/// with it; `None` where it cannot.
+/// Writes a config of depthgauge beside the profile: these queues, in every namespace. Returns the
+/// command that reads with it; `None` if there is none.
 fn tried_by(profile: &Profile, listening: SocketAddr, queues: &[(String, QueueId)]) -> Result<Option<String>> {
     // The emulator takes any name, and a config those that can be label values.
     let named = queues.iter().filter(|(name, _)| is_label_value(name));

@@ -1,7 +1,7 @@
 //! `explain`: why an HPA has the size it has: what it requests, what it is served, and the controller's
 //! arithmetic with both, step by step. Without a name, a line for each HPA that uses depthgauge.
 //!
-//! It only reads. What the controller remembers (stabilization, policies) is not visible from outside. It is
+//! It only reads. The history of the controller (stabilization, policies) is not visible from outside. It is
 //! shown as the HPA's own conditions report it.
 
 use std::io::{self, Write as _};
@@ -300,7 +300,7 @@ async fn hear(wire: &Wire, metric: Metric) -> Heard {
     Heard::Asked { answer: answer.map(|list| told::items(&list)), question }
 }
 
-/// The Table of depthgauge that says at which intervals this is requested.
+/// The Table of depthgauge with the intervals at which this is requested.
 async fn table(wire: &Wire, question: &Question) -> Result<Value, Trouble> {
     wire.table(&question.path()?).await
 }

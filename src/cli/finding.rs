@@ -9,7 +9,7 @@ use super::failure::without_os_error;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Ok,
-    /// Works, or cannot be told from here.
+    /// Works, or cannot be checked from here.
     Warn,
     /// Does not work.
     Fail,
@@ -53,7 +53,7 @@ impl Finding {
     }
 }
 
-/// On one line, whatever somebody's message holds: it may come from another server.
+/// On one line, whatever the message holds: it may come from another server.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

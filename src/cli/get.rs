@@ -1,4 +1,4 @@
-//! `get`: a metric as an HPA would be told it, through the cluster or straight from the source.
+//! `get`: a metric as an HPA would get it, through the cluster or straight from the source.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use list::Metrics;
 use origin::Origin;
 use watch::Watch;
 
-/// Between two looks of `-w`. A source is still read only as often as its `refresh` says.
+/// Between two requests of `-w`. A source is still read only as often as its `refresh` allows.
 const LOOK: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
@@ -84,7 +84,7 @@ pub(super) enum Form {
 // === impl Form ===
 
 impl Form {
-    /// Whether people read it.
+    /// Whether it is a table.
     fn is_table(self) -> bool {
         matches!(self, Self::Table | Self::Wide)
     }
@@ -106,7 +106,7 @@ pub(super) async fn metrics_of_cluster(wire: Wire) -> Option<Vec<String>> {
     origin::metrics_of_cluster(&wire).await.ok()
 }
 
-/// What is asked.
+/// What is requested.
 pub(super) struct Question {
     namespace: String,
     metric: String,
@@ -151,7 +151,7 @@ impl Args {
     }
 }
 
-/// Until Ctrl-C, or until nobody reads any more.
+/// Until Ctrl-C, or until the output is closed.
 async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> {
     let stop = stop_signal()?;
     let mut out = io::stdout();

@@ -75,7 +75,7 @@ pub(super) fn sections(page: &Command, exit_codes: &str) -> String {
     if !variables.is_empty() {
         let _ = write!(text, ".SH ENVIRONMENT\n{variables}");
     }
-    // A server never uses the kubeconfig of a person.
+    // A server never uses the kubeconfig of a user.
     if kubeconfig && page.get_name() != "serve" {
         text.push_str(".SH FILES\n.TP\n\\fI~/.kube/config\\fR\nThe kubeconfig, if no other is named and there is no ServiceAccount of a pod.\n");
     }

@@ -45,7 +45,7 @@ fn parse(file: &Path, text: io::Result<String>) -> Result<Kubeconfig> {
     Ok(beside(file.parent().unwrap_or(Path::new("")), kubeconfig))
 }
 
-/// The files that KUBECONFIG names, with colons between; the first to say something wins. As in
+/// The files that KUBECONFIG names, with colons between; the first to set something wins. As in
 /// kubectl, a file that is missing or empty adds nothing. If all do, that is an error.
 pub(super) fn of_environment() -> Result<Option<Kubeconfig>> {
     of_files(&env::var_os("KUBECONFIG").unwrap_or_default()).context("KUBECONFIG")
@@ -67,7 +67,7 @@ fn of_files(list: &OsStr) -> Result<Option<Kubeconfig>> {
         });
     }
     match (merged, skipped) {
-        // Fails, and says why.
+        // Fails, with the cause.
         (None, Some((file, text))) => parse(&file, text).map(Some),
         (merged, _) => Ok(merged),
     }

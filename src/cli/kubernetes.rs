@@ -5,13 +5,13 @@ use serde_json::Value;
 use super::wire::Wire;
 use crate::hpa::Controller;
 
-/// What kube-apiserver says of the gate in its metrics, whatever its version; before the value
-/// there is the gate's stage.
+/// The feature gate in kube-apiserver's metrics, whatever its version; before the value there is
+/// its stage.
 const GATE: &str = "kubernetes_feature_enabled{name=\"HPAScaleToZero\"";
 /// From here on an HPA may have `minReplicas: 0` without a feature gate.
 const SCALES_TO_ZERO: Version = Version { major: 1, minor: 37 };
-/// From here on an HPA says that it brought the workload to 0 itself: condition `ScaledToZero` of
-/// k8s.io/api, which v0.35 has not.
+/// From here on an HPA reports that it brought the workload to 0 itself: condition `ScaledToZero`
+/// of k8s.io/api, which v0.35 has not.
 const TELLS_SCALED_TO_ZERO: Version = Version { major: 1, minor: 36 };
 /// From here on the HPA controller checks that the replicas of a target of type `AverageValue` fit into 32 bits
 /// (`GetExternalPerPodMetricReplicas`).
@@ -20,7 +20,7 @@ const SATURATES_AVERAGE: Version = Version { major: 1, minor: 34 };
 const SATURATES: Version = Version { major: 1, minor: 35 };
 /// ... and at 0 replicas.
 const SATURATES_AT_ZERO: Version = Version { major: 1, minor: 38 };
-/// From here on kube-apiserver's probe of an APIService verifies the certificate, as its questions do.
+/// From here on kube-apiserver's probe of an APIService verifies the certificate, as its requests do.
 const PROBE_VERIFIES: Version = Version { major: 1, minor: 36 };
 
 /// Of Kubernetes.
@@ -61,14 +61,14 @@ impl Version {
         }
     }
 
-    /// Whether an HPA has the condition `ScaledToZero`, which it goes by at 0.
+    /// Whether an HPA has the condition `ScaledToZero`, which it follows at 0.
     pub(super) fn tells_scaled_to_zero(self) -> bool {
         self >= TELLS_SCALED_TO_ZERO
     }
 }
 
-/// Whether an HPA may scale to zero here: by the feature gate, for those who may read
-/// kube-apiserver's metrics, else by its version, if that is known.
+/// Whether an HPA may scale to zero here: by the feature gate, if the user may read
+/// kube-apiserver's metrics. Otherwise by its version, if that is known.
 pub(super) async fn may_scale_to_zero(wire: &Wire, version: Option<Version>) -> Option<bool> {
     let metrics = wire.text("/metrics").await.unwrap_or_default();
     gate(&metrics).or_else(|| version.map(Version::scales_to_zero))

@@ -1,4 +1,4 @@
-//! `man`: the manual pages, made of what `--help` says.
+//! `man`: the manual pages, made from `--help`.
 
 use std::io;
 

@@ -45,9 +45,9 @@ const SHUTDOWN_DELAY_IN_POD: Duration = Duration::from_secs(10);
 const STARTING: &str = "front-proxy CA not loaded yet (ConfigMap kube-system/extension-apiserver-authentication)";
 /// What it is unready for after that.
 const NO_RATES: &str = "the first rates are not known yet: they need two reads";
-/// How long a start waits to learn whom the aggregator's certificate is by, before it takes
-/// traffic from replicas that know: a second try of the watch is in it. Without kube-apiserver
-/// nobody can ask anyway.
+/// How long a start waits for the CA of the aggregator's certificate, before it takes traffic from
+/// replicas that have it: a second try of the watch is in it. Without kube-apiserver there are no
+/// requests anyway.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a start waits for rates at least, while other replicas take traffic: two reads at the default
 /// `refresh`, and their time.
@@ -56,7 +56,7 @@ const RATES_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 const RATES_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// From one look at them to the next.
 const RATES_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it is asked which sources fail: a look into memory.
+/// How often the failing sources are read from memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
@@ -167,7 +167,7 @@ impl Args {
     }
 }
 
-/// Until the process is asked to stop; in a pod, also until its Deployment or Namespace goes.
+/// Until the process is to stop; in a pod, also until its Deployment or Namespace is deleted.
 fn keep_registered(
     parts: &mut Parts,
     install: Arc<Install>,
@@ -185,8 +185,8 @@ fn keep_registered(
     Ok(())
 }
 
-/// Takes traffic once it is known whom to believe, and rates are known. A replacement of another replica would
-/// answer the first requests for a rate with an error otherwise.
+/// Takes traffic once the front-proxy CA is loaded, and rates are known. A replacement of another replica
+/// would answer the first requests for a rate with an error otherwise.
 async fn begin(trust: &Trust, catalog: &Catalog, listening: &Reporter, rates_timeout: Duration) {
     let rates = async {
         while !catalog.has_rates() {
@@ -252,7 +252,8 @@ fn service_or_default(named: Option<ServiceRef>, register: bool) -> Result<Optio
     Ok(service)
 }
 
-/// Of the secure port and of the admin port; their addresses are told, for a port of 0 is any.
+/// Of the secure port and of the admin port; their addresses are printed, because a port of 0 is
+/// any.
 async fn listeners(address: IpAddr, port: u16, admin: SocketAddr) -> Result<(TcpListener, TcpListener)> {
     let secure = listen_wide(SocketAddr::new(address, port), "--bind-address or --secure-port").await?;
     let admin = listen_wide(admin, "--admin-address").await?;
@@ -294,7 +295,8 @@ fn tls_version(text: &str) -> Result<MinVersion, String> {
 mod tests {
     use super::*;
 
-    /// Before the delay: 3 s to give the lease up, 5 s to see whether we are being uninstalled.
+    /// Before the delay: 3 s to release the Lease, 5 s to find out whether depthgauge is being
+    /// uninstalled.
     const LAST_CALLS: Duration = Duration::from_secs(8);
 
     #[test]

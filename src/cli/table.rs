@@ -1,10 +1,10 @@
-//! Tables for people, as kubectl prints them: columns from the left, with three spaces in between. Pure.
+//! Tables as kubectl prints them: columns from the left, with three spaces in between. Pure.
 
 /// Between columns.
 const GAP: &str = "   ";
 
 /// Prints rows one after the other. A column keeps the width of its widest cell so far, so that the rows of
-/// `-w` stand below one another.
+/// `-w` are aligned.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     widths: Vec<usize>,

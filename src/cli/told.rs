@@ -1,5 +1,5 @@
-//! A question to `external.metrics.k8s.io` and its answer, as plain data: what an HPA asks, and
-//! what it is told, whoever serves it.
+//! A request to `external.metrics.k8s.io` and its answer, as plain data: what an HPA requests, and
+//! what it gets, whichever server serves it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -52,12 +52,12 @@ pub(super) fn sum(items: &[Item]) -> Option<Quantity> {
     Quantity::sum(all).filter(|_| !items.is_empty())
 }
 
-/// How far apart the last questions were at most, by a Table of ours.
+/// How far apart the last requests were at most, by a Table of depthgauge.
 pub(super) fn asked_every(table: &Value) -> Option<SignedDuration> {
     cells(table, "Queried").filter_map(|cell| cell.parse().ok()).max()
 }
 
-/// The next change of a metric whose changes are known in advance, by a Table of ours.
+/// The next change of a metric whose changes are known in advance, by a Table of depthgauge.
 pub(super) fn next_change(table: &Value) -> Option<&str> {
     cells(table, "Next Change").next()
 }
@@ -91,7 +91,7 @@ impl Item {
         })
     }
 
-    /// The value as people read it: as written, and a fraction as a decimal, `0.4` instead of `400m`.
+    /// The readable value: as written, and a fraction as a decimal, `0.4` instead of `400m`.
     pub(super) fn shown(&self) -> String {
         match self.quantity {
             Some(quantity) if quantity.milli() % 1000 != 0 => quantity.decimal().to_string(),

@@ -82,7 +82,7 @@ struct Step {
     /// `absent`, `deleted`, `restored` or `notOwned` for the APIService; `scaledUp`, `notAtZero`, `paused`, `absent`
     /// or `atZero` for an HPA.
     result: &'static str,
-    /// The same for people.
+    /// The same as text.
     message: String,
 }
 
@@ -230,7 +230,7 @@ impl Report {
         self.steps.push(Step { object: format!("hpa/{hpa}"), result, message: format!("HPA {hpa}: {text}") });
     }
 
-    /// For people.
+    /// As lines of text.
     fn print(&self) {
         let end = if self.dry_run { " (dry run)" } else { "" };
         let mut out = io::stdout();

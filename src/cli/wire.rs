@@ -1,5 +1,5 @@
-//! Questions to kube-apiserver. Answers are taken as JSON as they come: a look from outside needs
-//! a few fields of many kinds of object.
+//! Requests to kube-apiserver. Answers are taken as JSON as they come: checks from outside need a
+//! few fields of many kinds of object.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::finding::Finding;
 const VERSION_BYTES: usize = 64 << 10;
 /// How the error of a request that exceeds its deadline begins.
 pub(super) const LATE: &str = "no response within";
-/// What kube-apiserver says in plain text of a path that nobody serves, and so of a group without
-/// an APIService.
+/// What kube-apiserver returns in plain text for a path that no server serves, and so for a group
+/// without an APIService.
 const NOBODY: &str = "404 page not found";
 
-/// What kube-apiserver says in plain text, in full or at the begin, where it can't reach the server of a group.
+/// What kube-apiserver returns in plain text, in full or at the begin, if it can't reach the server of a group.
 const AWAY: [&str; 2] = ["service unavailable", "error trying to reach service"];
 
 /// What to do then.
@@ -42,12 +42,12 @@ pub(super) struct Wire {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Trouble {
     Absent(String),
-    /// Nobody serves the API.
+    /// No server serves the API.
     Unserved,
-    /// Status 401. [`Wire::hello`] reports a user whom kube-apiserver refuses. After it, the server behind
+    /// Status 401. [`Wire::hello`] reports a user that kube-apiserver refuses. After it, the server behind
     /// kube-apiserver refuses kube-apiserver's own certificate.
     Unauthenticated(String),
-    /// Whoever asks may not; that says nothing about what was asked for.
+    /// The user lacks the right; that shows nothing about what was requested.
     Forbidden(String),
     /// No response, or a 503: kube-apiserver, or the server behind it, can't be reached or has no value.
     Unreachable(String),
@@ -56,7 +56,7 @@ pub(super) enum Trouble {
 
 /// The first answer.
 pub(super) struct Hello {
-    /// `None` for those who may not see it.
+    /// `None` if the user may not read it.
     pub(super) version: Option<Value>,
     /// The other side's clock, to the second.
     pub(super) date: Option<Timestamp>,
@@ -171,7 +171,7 @@ impl Trouble {
         }
     }
 
-    /// The same about a metric, with whom to ask further where `check` has not said it already.
+    /// The same about a metric, with the next command to run if `check` has not named it already.
     pub(super) fn advised(&self) -> String {
         let advice = match self {
             Self::Unserved => format!("; {UNSERVED}"),
@@ -181,7 +181,8 @@ impl Trouble {
         format!("{}{advice}", self.message())
     }
 
-    /// The same as the error of a command; `what` says what failed, and is left out if it is empty.
+    /// The same as the error of a command; `what` is the failed action, and is left out if it is
+    /// empty.
     pub(super) fn failure(&self, what: &str) -> Failure {
         let text = if what.is_empty() { self.message().to_owned() } else { format!("{what}: {}", self.message()) };
         match self {
@@ -222,7 +223,7 @@ fn http_date(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 
-/// What happened, and why; a cause that the text before it tells already is not told again.
+/// What happened, and why; a cause that the text before it has already is not repeated.
 fn causes(error: &kube::Error) -> String {
     let error: &dyn std::error::Error = match error {
         // Adds nothing to the error inside.

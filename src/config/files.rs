@@ -126,7 +126,7 @@ mod tests {
             std::fs::remove_file(self.dir.path().join("config.yaml")).unwrap();
         }
 
-        /// The number of sources, or the error, if a look brings news.
+        /// The number of sources, or the error, if the file has changed.
         fn look(&mut self) -> Option<Result<usize, String>> {
             let news = self.file.look()?;
             Some(news.map(|config| config.source_count()).map_err(|error| error.to_string()))

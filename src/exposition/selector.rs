@@ -11,7 +11,7 @@ use regex::{Regex, RegexBuilder};
 use super::cursor::Cursor;
 use super::{LABELS_MAX, Sample};
 
-/// The most bytes of a selector. What a person writes has 100.
+/// The most bytes of a selector. A hand-written one has 100.
 const LENGTH_MAX: usize = 4096;
 /// The most memory of a compiled regular expression, in bytes. It is linear in the length of the
 /// expression, except for repetitions such as `(a{1000}){1000}`.

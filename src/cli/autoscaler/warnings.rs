@@ -24,7 +24,7 @@ const INTERVALS: i32 = 3;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(in crate::cli) enum Waiting {
     No,
-    /// A metric has no value that says so.
+    /// The metric has no value that shows it.
     Unknown,
     Yes,
 }
@@ -32,8 +32,8 @@ pub(in crate::cli) enum Waiting {
 // === impl Waiting ===
 
 impl Waiting {
-    /// By one answer to what `hpa` asks. A fallback wakes whom depthgauge put to sleep, and who wakes
-    /// by himself; it tells nothing of anybody else's messages.
+    /// By one answer to a request of `hpa`. A fallback counts if depthgauge scaled the workload to
+    /// zero, or the HPA scales up itself. It is no evidence of messages otherwise.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
         let wakes = hpa.asleep_since().is_some() || hpa.written().has_scaled_to_zero();
         let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
@@ -48,7 +48,7 @@ impl Waiting {
     }
 }
 
-/// What can be seen in the HPA itself, and in the others of its namespace; `zero` tells whether this
+/// Problems that the HPA itself shows, or the others of its namespace. `zero` is whether this
 /// cluster's HPAs may scale to zero, if that is known.
 pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Option<bool>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -125,7 +125,7 @@ pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, all_read: bool) -> Opti
     })
 }
 
-/// Of a question that has an answer.
+/// For a request that has an answer.
 pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
     let (label, namespace) = (question.unnamed_source()?, hpa.namespace());
     Some(Finding::warn(format!(
@@ -135,8 +135,8 @@ pub(in crate::cli) fn unnamed(hpa: &Autoscaler<'_>, question: &Question) -> Opti
     )))
 }
 
-/// What keeps a workload at 0, for good or for now. `replicas` are those that the workload should have, if that is
-/// known: the conditions of the HPA are up to one sync older.
+/// What keeps a workload at 0, permanently or for now. `replicas` are those that the workload should have, if that
+/// is known: the conditions of the HPA are up to one sync older.
 pub(in crate::cli) fn at_zero(
     hpa: &Autoscaler<'_>,
     waiting: Waiting,
@@ -216,18 +216,19 @@ pub(in crate::cli) fn slow(
     })
 }
 
-/// Whether it asks for a metric of ours where it is not.
+/// Whether it requests a metric of depthgauge by a metric type that depthgauge does not serve.
 pub(in crate::cli) fn is_misplaced(hpa: &Autoscaler<'_>) -> bool {
     hpa.metrics().iter().any(|metric| of_another_type(hpa, metric).is_some())
 }
 
-/// Type and name of a metric of ours that is asked for where it is not.
+/// Type and name of a metric of depthgauge in a metric type that depthgauge does not serve.
 fn of_another_type<'m>(hpa: &Autoscaler<'_>, metric: &'m Metric) -> Option<(&'m str, &'m str)> {
     let Metric::Other(words) = metric else { return None };
     words.split_once(' ').filter(|(_, name)| hpa.ours.has(&name.to_lowercase()))
 }
 
-/// What the controller says that it cannot do, but for metrics that are asked for here as well.
+/// What the controller reports that it cannot do, except for metrics that are requested here as
+/// well.
 fn unable(hpa: &Autoscaler<'_>, condition: Condition<'_>) -> Option<Finding> {
     let (title, Condition { reason, message, .. }) = (hpa.title(), condition);
     match (condition.name, condition.status, reason) {
@@ -245,7 +246,7 @@ fn unable(hpa: &Autoscaler<'_>, condition: Condition<'_>) -> Option<Finding> {
     }
 }
 
-/// What keeps one that carries our label from going to zero.
+/// What prevents an HPA with depthgauge's label from scaling to zero.
 fn label(hpa: &Autoscaler<'_>) -> Option<Finding> {
     let found = zero::finding::Finding::of_label(&hpa.kept()?)?;
     Some(Finding::warn(format!("{}: {}", hpa.title(), found.text)))

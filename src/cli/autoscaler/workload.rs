@@ -56,7 +56,7 @@ fn looks_at_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> bool {
     written.has_scaled_to_zero()
 }
 
-/// Where objects of its kind are, which only discovery knows.
+/// The path of objects of its kind, which only discovery has.
 async fn path(wire: &Wire, namespace: &str, workload: &Reference) -> Result<String, String> {
     let Reference { api_version, kind, name } = workload;
     let root = if api_version.contains('/') { "/apis" } else { "/api" };

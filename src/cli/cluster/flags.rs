@@ -27,7 +27,7 @@ pub(in crate::cli) struct Flags {
     pub(super) request_timeout: Duration,
 }
 
-/// As whom kube-apiserver treats the requests, if the user may impersonate.
+/// The user that kube-apiserver takes the requests as, if the user may impersonate.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub(in crate::cli) struct Impersonation {
@@ -69,7 +69,7 @@ impl Flags {
 // === impl Impersonation ===
 
 impl Impersonation {
-    /// Replaces what the kubeconfig says.
+    /// Replaces the settings of the kubeconfig.
     pub(super) fn apply(self, user: &mut kube::config::AuthInfo) {
         if let Some(name) = self.as_user {
             user.impersonate = Some(name);

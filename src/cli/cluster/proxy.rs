@@ -80,7 +80,7 @@ fn is_direct(server: &Uri, port: u16, exceptions: &str) -> bool {
     if server.host().is_some_and(is_loopback) || entries.clone().any(|entry| entry == "*") {
         return true;
     }
-    // As the matcher reads them: it knows no ports, no `*.`, and IPv6 addresses without brackets only.
+    // In the form that the matcher reads: no ports, no `*.`, and IPv6 addresses without brackets only.
     let entries: Vec<&str> = entries.filter_map(|entry| host_of(entry, port)).collect();
     // Any proxy: only whether there is one counts.
     let matcher = Matcher::builder().all("http://proxy").no(entries.join(",")).build();

@@ -1,4 +1,4 @@
-//! Asks the server as an HPA controller would: over TLS, with a certificate, for a sum.
+//! Sends requests as an HPA controller would: over TLS, with a certificate, for a sum.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::metric::quantity::Quantity;
 /// Longer than the server may take: its own deadline for a read is 3 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One question, asked again and again.
+/// One request, sent again and again.
 pub(super) struct Asker {
     http: Client,
     url: String,

@@ -81,7 +81,7 @@ impl Script {
             let replicas = self.replicas;
             let bar = "#".repeat(usize::try_from(replicas).unwrap_or_default());
             let line = format!("{second:>6}  {depth:>5}  {answer:>6}  {replicas:>8}  {bar:<10}  {event}");
-            // Fails when nobody reads any more, as in `demo | head`: then there is nothing left to do.
+            // Fails when the output is closed, as in `demo | head`: then there is nothing left to do.
             writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Script {
         text
     }
 
-    /// Lets workers and producer act; says what is worth a remark.
+    /// Lets workers and producer act; returns a remark, if there is one.
     fn work(&mut self, second: u32) -> String {
         let workers = usize::try_from(self.replicas).unwrap_or_default();
         self.count.done += self.queue.consume(workers.div_ceil(WORKERS_PER_MESSAGE));

@@ -52,7 +52,7 @@ impl DemoUser {
         Ok(made)
     }
 
-    /// A command line that asks, as it is.
+    /// A complete command line that requests the path.
     pub(super) fn curl(&self, path: &str) -> String {
         let (ca, client) = (self.file("server-ca.crt"), self.file("client.pem"));
         format!("curl --cacert {} --cert {} 'https://{}{path}'", ca.display(), client.display(), self.address)

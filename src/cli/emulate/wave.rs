@@ -1,5 +1,4 @@
-//! A load without a producer and a consumer, so that a workload goes up and down while somebody
-//! looks.
+//! A load without a producer and a consumer, so that a workload visibly scales up and down.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -9,7 +8,8 @@ use depthgauge_emulator::Emulator;
 
 use crate::cli::duration;
 
-/// What `--wave` says: nothing for half of the time, then messages, which are consumed at its end.
+/// The load of `--wave`: nothing for half of the time, then messages, which are consumed at its
+/// end.
 #[derive(Clone, Debug)]
 pub(super) struct Wave {
     /// That come together, to each queue.
@@ -20,7 +20,7 @@ pub(super) struct Wave {
 
 /// What the memory of a small pod holds.
 const MOST_MESSAGES: usize = 10_000;
-/// Each half is then seen by whoever looks every second; anything shorter shows nothing.
+/// Each half is then visible to a client that reads every second; anything shorter shows nothing.
 const SHORTEST: Duration = Duration::from_secs(2);
 
 // === impl Wave ===

@@ -1,5 +1,5 @@
-//! The account of one HPA in text: each metric with its steps, what comes out, and what only the
-//! controller knows. Pure.
+//! The account of one HPA in text: each metric with its steps, the result, and what only the
+//! controller has. Pure.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::lookup::rules::Applied;
 use crate::metric::quantity::{Decimal, Quantity};
 use crate::source::Substitute;
 
-/// Conditions that say what the controller did by what it remembers.
+/// Conditions that report what the controller did because of its history.
 const REMEMBERED: [&str; 4] = ["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"];
 
 /// Writing to a String cannot fail, so results are dropped throughout.

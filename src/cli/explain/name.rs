@@ -76,8 +76,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// What stands before the slash is a kind that kubectl knows, or a kind and its group, because no namespace
-/// has a dot. Otherwise it is a namespace.
+/// What stands before the slash is a kind of kubectl, or a kind and its group, because no namespace has a
+/// dot. Otherwise it is a namespace.
 fn of_two(first: &str, name: &str) -> (Option<String>, What) {
     let lower = first.to_lowercase();
     let (kind, group) = lower.split_once('.').map_or((lower.as_str(), None), |(kind, group)| (kind, Some(group)));

@@ -11,7 +11,7 @@ use crate::cli::table::Table;
 
 const COLUMNS: [&str; 6] = ["NAME", "READY", "VALUE", "TARGET", "REPLICAS", "VERDICT"];
 
-/// Prints summaries, and remembers them for the next time.
+/// Prints summaries, and keeps them for the next time.
 pub(super) struct Overview {
     table: Table,
     /// Whether there is a column for the namespace.
@@ -36,7 +36,7 @@ impl Overview {
         let before = self.last.take().unwrap_or_default();
         let gone = before.values().filter(|last| !now.contains_key(&key(last))).map(Summary::gone);
         let changed: Vec<Summary> = match self.format {
-            // What people don't see, such as the text of an error, is no change for them.
+            // What the table does not show, such as the text of an error, is no change here.
             None => now
                 .values()
                 .filter(|is| before.get(&key(is)).map(Summary::cells) != Some(is.cells()))

@@ -20,7 +20,7 @@ pub(super) struct Seen<'o> {
     pub(super) workload: Result<Workload, String>,
     /// One for each metric of the HPA.
     pub(super) heard: Vec<Heard>,
-    /// The next change of metrics whose changes are known in advance, by the title of the question.
+    /// The next change of metrics whose changes are known in advance, by the title of the request.
     pub(super) next_changes: HashMap<String, String>,
     pub(super) now: Timestamp,
 }

@@ -55,7 +55,7 @@ pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> 
 fn asleep(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
     if hpa.written().is_disabled() {
-        // Who did that, and what wakes it, is a finding.
+        // A finding names the client that did it, and the command that scales up.
         return "It does not scale: the workload is at 0, so the HPA controller reads no metrics.".to_owned();
     }
     match hpa.asleep_since() {
@@ -148,8 +148,8 @@ fn disabled(seen: &Seen<'_>, now: i32, then: i32) -> Option<&'static str> {
     rules.filter(|rules| rules.select_policy.as_deref() == Some("Disabled")).map(|_| direction)
 }
 
-/// What stands between the number and the size, as far as it can be told from outside; what the
-/// controller remembers is in its conditions.
+/// What stands between the number and the size, as far as it is visible from outside; the
+/// controller reports its history in its conditions.
 fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
     if let Some(direction) = disabled(seen, now, then) {
         let change = if then > now { "grow" } else { "shrink" };

@@ -37,7 +37,7 @@ impl Metrics {
         self.metrics.iter().map(|metric| format!("{}\n", metric.name)).collect()
     }
 
-    /// For people; `wide` adds the labels.
+    /// As a table; `wide` adds the labels.
     pub(super) fn table(&self, wide: bool) -> String {
         let header: &[&str] = if wide { &["NAME", "TYPE", "LABELS"] } else { &["NAME", "TYPE"] };
         let mut rows = vec![header.iter().map(|title| (*title).to_owned()).collect()];

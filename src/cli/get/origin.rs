@@ -1,4 +1,4 @@
-//! Who answers: the metrics server of a cluster, or the sources of a config file.
+//! Where values come from: the metrics server of a cluster, or the sources of a config file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::request::{GROUP, PREFIX, VERSION};
 use crate::selector::Selector;
 use crate::source::KINDS;
 
-/// Answers questions.
+/// Answers requests.
 pub(super) enum Origin {
     Cluster(Wire),
     /// As the server would answer, without one; the task keeps values fresh, and ends with it.
@@ -112,7 +112,7 @@ pub(super) fn metrics_of_config(file: &Path) -> Result<Vec<String>> {
     Ok(Config::read(file, KINDS)?.metrics(KINDS).into_iter().collect())
 }
 
-/// The question as the catalog takes it.
+/// The request as the catalog takes it.
 fn parsed(question: &Question) -> Result<(Namespace, String, Selector), Trouble> {
     let selector = Selector::parse(&question.selector).map_err(|error| Trouble::Other(error.to_string()))?;
     // In lower case, as client-go requests it.

@@ -1,5 +1,5 @@
-//! `-w`: what is printed look by look. Changes only; on a terminal the last line is drawn anew at
-//! each look, with the course of the value. Pure.
+//! `-w`: the output of each request. Changes only; on a terminal the last line is drawn again each
+//! time, with the course of the value. Pure.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,8 @@ const COURSE: usize = 60;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Back to the begin of the line, and erase it.
 const REDRAW: &str = "\r\u{1b}[K";
-/// A line of a terminal that breaks cannot be drawn anew: room for the sentence beside time and value.
+/// A line of a terminal that breaks cannot be drawn again: room for the error message beside time and
+/// value.
 const SENTENCE: usize = 60;
 
 /// What was seen so far.

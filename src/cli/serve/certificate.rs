@@ -1,4 +1,4 @@
-//! Where the serving certificate comes from: somebody's files, a Secret, or a directory.
+//! Where the serving certificate comes from: files of another issuer, a Secret, or a directory.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::cli::{clock, duration, pod_namespace};
 use crate::health::{Health, Reporter, State};
 use crate::rbac::LATE;
 
-/// For the first look at a Secret, before anything is served; after it the listener opens all
-/// the same, for a kubelet to see that we are there.
+/// For the first read of a Secret, before anything is served. After it the listener opens all the
+/// same, so that a kubelet finds the process alive.
 const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) struct Args {
     ca_lifetime: Duration,
 }
 
-/// The certificate of now, and who keeps it.
+/// The current certificate, and what keeps it.
 pub(super) struct Certificate {
     pub(super) certificates: Certificates,
     pub(super) publish: watch::Sender<Serving>,

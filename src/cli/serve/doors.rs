@@ -1,4 +1,4 @@
-//! What is behind the two ports: who may have it, and what is counted of it.
+//! What is behind the two ports, with its authorization and its metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::{admin, api, auth, telemetry};
 /// A decision of kube-apiserver is used for at most this long, see [`SubjectAccessReviews`].
 const DECISIONS_LAST: Duration = Duration::from_secs(60);
 
-/// All that has a say in it.
+/// All that the ports are built from.
 pub(super) struct Doors<'p> {
     pub(super) client: &'p kube::Client,
     pub(super) trust: &'p Arc<Trust>,
@@ -34,16 +34,16 @@ pub(super) struct Doors<'p> {
     /// For the certificate that is served.
     pub(super) serving: &'p watch::Receiver<Serving>,
     pub(super) availability: &'p Availability,
-    /// Runs what goes on after whoever asked has his answer.
+    /// Runs reviews that continue after the client has its answer.
     pub(super) reviews: &'p TaskTracker,
 }
 
 // === impl Doors ===
 
 impl Doors<'_> {
-    /// What is on the secure port (the API and what tells of the process, behind the question who
-    /// asks, and the probes), and what is on the admin port. `config` is where the sources are
-    /// from; `scaling`, what can be seen of scaling to zero; `admin_is_local`, that nobody but this machine reaches the admin port.
+    /// Returns what the two ports serve. The secure port has the API, the state of the process behind authorization,
+    /// and the probes. `config` is where the sources come from. `scaling` shows scaling to zero. `admin_is_local` means
+    /// that only this machine reaches the admin port.
     pub(super) fn open(
         self,
         catalog: Arc<Catalog>,
@@ -80,7 +80,7 @@ impl Doors<'_> {
         (Gate::new(auth, values, routes), operators)
     }
 
-    /// What is told besides values and checks.
+    /// What is shown besides values and checks.
     fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<Outlook>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
         let (pod, node) = (pod_name(), node_name());

@@ -21,13 +21,13 @@ pub(super) const API_LISTENER: &str = "API listener";
 #[derive(Default)]
 pub(super) struct Parts {
     tasks: JoinSet<&'static str>,
-    /// Reviews that go on after whoever asked has his answer.
+    /// Reviews that continue after the client has its answer.
     pub(super) reviews: TaskTracker,
-    /// Ended at once when asked to stop, before the drain.
+    /// Ended at once when the process is to stop, before the drain.
     until_asked: Vec<AbortHandle>,
     /// Whose end is the APIService's end, too.
     install: Option<Arc<Install>>,
-    /// Given up as soon as nobody acts on it any more.
+    /// Released as soon as nothing acts by it any more.
     lease: Option<Arc<Lease>>,
 }
 
@@ -41,7 +41,7 @@ impl Parts {
         })
     }
 
-    /// A part that does nothing more once the process is asked to stop.
+    /// A part that ends as soon as the process is to stop.
     pub(super) fn run_until_asked(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         let handle = self.run(name, part);
         self.until_asked.push(handle);
@@ -54,8 +54,8 @@ impl Parts {
         self.install = Some(install);
     }
 
-    /// Scales to zero and back until the process is asked to stop; then another one does. What can
-    /// be seen of it.
+    /// Scales to zero and back until the process is to stop; then another replica does. Returns
+    /// what shows its state.
     pub(super) fn scale(&mut self, zero: Zero) -> Outlook {
         let outlook = Outlook::of(&zero);
         self.lease = Some(zero.lease());
@@ -81,7 +81,7 @@ impl Parts {
             () = ready => {}
             Some(ended) = self.tasks.join_next() => bail!("{} ended", ended.context("a part of the server panicked")?),
         }
-        // Whoever comes after us registers now: it must not be undone while we still serve.
+        // The next replica registers now: that must not be undone while this one still serves.
         for handle in &self.until_asked {
             handle.abort();
         }

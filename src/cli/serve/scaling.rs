@@ -79,7 +79,7 @@ impl Outlook {
         Self { findings: zero.findings(), queries: zero.queries(), lease: zero.lease() }
     }
 
-    /// Who acts: another replica than this one has the findings.
+    /// The replica that acts: another one than this has the findings.
     pub(super) fn who(&self) -> String {
         match self.lease.holder() {
             _ if self.lease.is_held() => "by this replica".to_owned(),

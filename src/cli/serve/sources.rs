@@ -83,7 +83,7 @@ impl Args {
 // === impl Followed ===
 
 impl Followed {
-    /// Keeps this catalog as the file says.
+    /// Keeps this catalog as the file defines it.
     pub(super) fn by(self, catalog: &Arc<Catalog>, health: &Health, registry: &mut Registry) -> Reload {
         let Self(file, opener) = self;
         let reporter = health.reporter("config", State::Ok);
