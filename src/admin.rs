@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections at once: kubelet, Prometheus and users hold a few. The listener is not always on
 /// loopback.
 const CONNECTIONS_MAX: usize = 64;
-/// A peer that takes nothing of an answer for so long does not want it; as on the secure port.
+/// A peer that takes nothing of an answer for this long has abandoned it; as on the secure port.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `/livez`, `/healthz` and `/readyz`, in the form of Kubernetes' own. Reasons name Services, files

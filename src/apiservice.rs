@@ -77,8 +77,8 @@ pub struct Registration {
     drifted: Option<Instant>,
     /// When it was lately corrected after another client had changed it, and which client that was.
     repairs: Vec<(Instant, String)>,
-    /// The ClusterRole of now, which the APIService goes with; `None` if there is none. It can be
-    /// made again with another UID while the process runs.
+    /// The current ClusterRole, which owns the APIService; `None` if there is none. It can be
+    /// created again with another UID while the process runs.
     owner: Option<OwnerReference>,
     /// Why it can't be read; `owner` is what was read before.
     owner_trouble: Option<String>,
@@ -88,7 +88,7 @@ pub struct Registration {
 
 /// What is published, and how it is to be known.
 pub struct Certificate {
-    /// The CA of now.
+    /// The current CA.
     pub serving: watch::Receiver<Serving>,
     /// Gets the content of the `caBundle`.
     pub publication: Publication,
@@ -97,7 +97,7 @@ pub struct Certificate {
 // === impl Registration ===
 
 impl Registration {
-    /// Will register the install's Service with the CA of now, and report into `reporter`;
+    /// Will register the install's Service with the current CA, and report into `reporter`;
     /// `takeover` also if it is another adapter's. Fails only if the embedded manifest is no
     /// APIService.
     pub fn new(

@@ -182,8 +182,8 @@ impl Auth {
         (Some(caller), outcome)
     }
 
-    /// Vouches for the aggregator's connections, most of which only ever ask for discovery, and
-    /// notes which front proxies are accepted or refused.
+    /// Vouches for the aggregator's connections, most of which only ever request discovery, and
+    /// records which front proxies are accepted or refused.
     fn recognise(&self, peer: &Peer, headers: &HeaderMap) {
         if peer.chain.is_empty() {
             return;

@@ -50,7 +50,8 @@ const BODY_MAX: usize = 4 << 20;
 pub const PAGE_SIZE: usize = 100;
 /// The shortest pause after the service has limited its clients. Error 50009 says the same.
 pub const THROTTLED_PAUSE: Duration = Duration::from_secs(2);
-/// What all requests to a namespace are remembered by: limits are those of the namespace.
+/// The key by which failures of all requests to a namespace are kept: limits are those of the
+/// namespace.
 const KEY: &str = "management";
 /// A clock that differs more is the likely cause of a 401.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
@@ -93,7 +94,8 @@ impl Client {
         self.http.upstream()
     }
 
-    /// The host that requests go to, by name and port, and what their failures are remembered by.
+    /// The host that requests go to, by name and port, and the key by which their failures are
+    /// kept.
     pub fn next_request(&self) -> (String, String) {
         (self.endpoint.authority(), KEY.to_owned())
     }

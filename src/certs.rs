@@ -210,7 +210,7 @@ impl Certificates {
         Err(CertsError::Contended)
     }
 
-    /// Looks again and again, and publishes what has changed.
+    /// Reads the certificates periodically, and publishes what has changed.
     pub async fn keep(self, held: watch::Sender<Serving>, reporter: Reporter) {
         loop {
             let soon = matches!(self.origin, Origin::Files(_)) || held.borrow().ca == Ca::Nobody;

@@ -171,7 +171,7 @@ impl Connections {
 // === impl Watched ===
 
 impl Watched {
-    /// The targets of now. Waits for the first list up to the deadline.
+    /// The current targets. Waits for the first list up to the deadline.
     pub async fn targets(&self, port: &Port, by: Instant) -> Result<Vec<Target>, Unavailable> {
         let unavailable = |why| Unavailable::Cluster(self.service.clone(), why);
         let Some(Followed { state, .. }) = &self.followed else { return Err(Unavailable::NoCluster) };

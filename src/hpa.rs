@@ -133,8 +133,8 @@ pub enum Why {
     },
 }
 
-/// What becomes of an HPA's metrics; mirrors `reconcileAutoscaler` with `normalizeDesiredReplicas`
-/// and `normalizeDesiredReplicasWithBehaviors`, as if nothing was remembered and no policy limits.
+/// The result of an HPA's metrics; mirrors `reconcileAutoscaler` with `normalizeDesiredReplicas`
+/// and `normalizeDesiredReplicasWithBehaviors`, as if there was no history and no policy limits.
 pub fn desired(controller: Controller, spec: &Spec, workload: &Workload, metrics: &[Metric]) -> Desired {
     let unasked = |replicas, why| Desired { replicas, why, proposals: Vec::new() };
     if workload.wanted == 0 {

@@ -88,7 +88,7 @@ pub struct Request {
     pub method: Method,
     /// Where.
     pub url: Url,
-    /// What failures are remembered by, see [`Host::admit`]: the path unless set.
+    /// The key by which failures are kept, see [`Host::admit`]: the path unless set.
     pub key: String,
     /// Headers besides those that authenticate it.
     pub headers: HeaderMap,

@@ -198,8 +198,8 @@ impl Host {
         Self { name: name.to_owned(), state: Mutex::default(), places: Arc::new(Places::new(in_flight)) }
     }
 
-    /// Lets a request through, or gives the reason why it must not be sent. `key` is what failures
-    /// are remembered by: equal for requests that fail together, such as a path.
+    /// Lets a request through, or returns why it must not be sent. Failures are kept by `key`: it
+    /// is equal for requests that fail together, such as a path.
     pub fn admit(&self, key: &str, now: Instant) -> Result<(), Refusal> {
         let mut state = self.state();
         if let Some(refusal) = state.refusal(key, now) {

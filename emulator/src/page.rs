@@ -1,4 +1,4 @@
-//! Lists come in pages: so many entries, and a token with which to ask for the next ones.
+//! Lists come in pages: a number of entries, and a token with which to request the next ones.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -158,7 +158,7 @@ impl EmulatedQueue {
         let patience = patience.unwrap_or_else(|| self.settings().timeout);
         let give_up = Instant::now() + patience.min(LONGEST_WAIT);
         loop {
-            // Listens before it looks, or it would sleep through a put between the two.
+            // Subscribes before it reads, because otherwise it would miss a put between the two.
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable();
             let (taken, due) = self.take_or_due(from, limit, visibility)?;

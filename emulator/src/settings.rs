@@ -31,7 +31,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long a message is kept, dead or alive; 7 days at most.
     pub retention: Duration,
-    /// A message that was delivered so often and came back is a dead letter; 0 is never.
+    /// A message that was delivered this often and came back is a dead letter; 0 is never.
     pub dead_letter_after: u32,
 }
 

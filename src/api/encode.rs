@@ -58,7 +58,7 @@ struct Value<'s> {
     value: Quantity,
 }
 
-/// An answer of these samples has at least so many bytes in every form: it has each label once.
+/// An answer of these samples has at least this many bytes in every form: it has each label once.
 pub(super) fn least_bytes(samples: &[Sample]) -> usize {
     let labels = samples.iter().flat_map(|sample| sample.labels.iter());
     labels.map(|(key, value)| key.len() + value.len()).sum()

@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::lookup::rules::{Applied, LABEL};
 use crate::metric::Sample;
 
-/// In seconds: a second before the ask, `refresh` and a second, `maxAge`, by default.
+/// In seconds: a second before the request, `refresh` and a second, `maxAge`, by default.
 const AGES: [f64; 9] = [0.5, 1.0, 1.5, 2.5, 6.0, 10.0, 20.0, 30.0, 60.0];
 
 /// One that counts in a registry.

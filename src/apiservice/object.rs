@@ -1,5 +1,5 @@
-//! The APIService as an object: what it should be, whose the one that is there is, and what of
-//! it others have a hand in; pure.
+//! The APIService as an object: its desired content, the owner of the existing one, and the fields
+//! that other clients write. Pure.
 
 use std::collections::BTreeMap;
 
@@ -124,7 +124,7 @@ pub(super) fn without_injection(found: &APIService) -> Option<Value> {
     (!gone.is_empty()).then(|| json!({"metadata": {"annotations": gone}}))
 }
 
-/// What it was before a take-over, if that is remembered.
+/// What it was before a take-over, if an annotation has it.
 pub(super) fn former_spec(found: &APIService) -> Option<serde_json::Result<APIServiceSpec>> {
     annotation(found, FORMER_SPEC).map(serde_json::from_str)
 }

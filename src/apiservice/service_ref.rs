@@ -22,7 +22,8 @@ pub struct BadServiceRef(String);
 // === impl ServiceRef ===
 
 impl ServiceRef {
-    /// The names that kube-apiserver may ask for in the handshake; the first is the one it does.
+    /// The names that kube-apiserver may require in the handshake; the first is the one that it
+    /// does require.
     pub fn host_names(&self) -> Vec<String> {
         let Self { namespace, name, .. } = self;
         vec![format!("{name}.{namespace}.svc"), format!("{name}.{namespace}.svc.cluster.local")]

@@ -41,7 +41,7 @@ const LINES_PER_SECOND: usize = 20;
 const SAME_FOR: Duration = Duration::from_secs(300);
 /// A failure that lasts is logged again, for users who read the log of today.
 const AGAIN: Duration = Duration::from_secs(30 * 60);
-/// So many answers are remembered, all that can be written within [`SAME_FOR`]; beyond it each is a
+/// The answers that are kept: all that can be written within [`SAME_FOR`]. Beyond that each is a
 /// line, as fast as lines may be written.
 const ANSWERS: usize = 8192;
 /// Longest user name in a line, in bytes: a service account's with the longest of both names.

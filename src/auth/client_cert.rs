@@ -9,7 +9,7 @@ use crate::request::{Caller, Peer, Purpose, Subject};
 /// Of [`Caller::extra`]: by which certificate, for authorizers and for audit logs.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
-/// The subject of the leaf, if its chain leads to the cluster's client CA of now.
+/// The subject of the leaf, if its chain leads to the cluster's current client CA.
 pub(super) fn caller(roots: &Roots, peer: &Peer, now: Timestamp) -> Option<Caller> {
     let standing = roots.judge(Purpose::Client, peer, now);
     let subject = standing.found.as_ref().ok().filter(|it| !it.common_name.is_empty())?;

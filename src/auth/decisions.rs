@@ -88,7 +88,7 @@ where
         Side::Caller(self.numbers.hash_one(who))
     }
 
-    /// The decision about `key`, from memory or by `ask`.
+    /// The decision about `key`, from the cache or by `ask`.
     pub(super) async fn about(
         &self,
         key: &K,
@@ -116,7 +116,7 @@ where
         flight.await
     }
 
-    /// The decision by `ask`, which is not remembered: for keys that are too big to keep.
+    /// The decision by `ask`, which is not cached: for keys that are too big to keep.
     pub(super) async fn unremembered(
         &self,
         side: Side,

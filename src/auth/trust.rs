@@ -1,4 +1,4 @@
-//! The CAs and names of now, from ConfigMap `kube-system/extension-apiserver-authentication`.
+//! The current CAs and names, from ConfigMap `kube-system/extension-apiserver-authentication`.
 //!
 //! The ConfigMap changes when the cluster's certificates rotate, so it is watched, and every
 //! request is checked against its content at that moment ([`roots`](super::roots)).
@@ -39,7 +39,7 @@ pub struct Trust {
     clock: fn() -> Timestamp,
     /// The front proxies that came lately.
     pub(super) front_proxies: Seen,
-    /// Whether the watch has learnt what is there, if only that nothing is.
+    /// Whether the watch has a first result: the ConfigMap, or that there is none.
     learnt: watch::Sender<bool>,
 }
 
@@ -69,7 +69,7 @@ impl Trust {
         }
     }
 
-    /// Ends when the watch has learnt what is there.
+    /// Ends when the watch has a first result: the ConfigMap, or that there is none.
     pub async fn learnt(&self) {
         // The sender is in `self`: the channel cannot be closed.
         let _ = self.learnt.subscribe().wait_for(|learnt| *learnt).await;
@@ -140,7 +140,7 @@ impl Trust {
         }
     }
 
-    /// The CAs and names of now: the same ones for all checks of one request.
+    /// The current CAs and names: the same ones for all checks of one request.
     pub(super) fn roots(&self) -> Arc<Roots> {
         self.current.load_full()
     }

@@ -10,7 +10,7 @@ use crate::http::url::{Url, is_near};
 
 /// How long the address is looked up, which was found a moment ago.
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// The same after the deadline of the read, which may end so much later.
+/// The same after the deadline of the read, which may end this much later.
 const OVERTIME: Duration = Duration::from_millis(200);
 
 /// What the name of a host resolves to here.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Serving;
 
-/// Of the certificate of now.
+/// Of the current certificate.
 pub struct Expiry(watch::Receiver<Serving>);
 
 // === impl Expiry ===

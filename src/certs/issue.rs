@@ -62,8 +62,8 @@ impl Pair {
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// Whether the two belong together. A crash between two writes, or a hand that edits, leaves
-    /// a certificate beside another one's key.
+    /// Whether the two belong together. A crash between two writes, or an edit by hand, leaves a
+    /// certificate beside another one's key.
     pub(super) fn is_one(&self) -> bool {
         let public = with_parsed(&self.certificate, |parsed| parsed.public_key().subject_public_key.data.to_vec());
         KeyPair::from_pem(&self.key).is_ok_and(|key| Some(key.public_key_raw()) == public.as_deref())
@@ -77,7 +77,8 @@ impl Life {
         (self.not_before..=self.not_after).contains(&now.as_second())
     }
 
-    /// Whether a third of the time from its making to its end is left, and so many seconds, or more.
+    /// Whether a third of the time from its making to its end is left, and at least this many
+    /// seconds.
     pub(super) fn is_left(self, now: Timestamp, least: i64) -> bool {
         self.not_after - now.as_second() >= ((self.not_after - self.made()) / 3).max(least)
     }

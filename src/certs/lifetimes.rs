@@ -20,7 +20,7 @@ pub struct Lifetimes {
     pub(super) ca: SignedDuration,
 }
 
-/// These lifetimes leave no time to hand over.
+/// These lifetimes leave no time for a rotation.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadLifetimes {
     /// See the text.

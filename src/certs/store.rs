@@ -28,7 +28,7 @@ pub(super) enum Store {
     Secret(Box<SharedSecret>),
 }
 
-/// What was read, and what a write has to name so that it replaces this and nothing else.
+/// What was read, and what a write must name so that it replaces this and nothing else.
 pub(super) struct Read {
     pub(super) held: Held,
     version: Option<String>,

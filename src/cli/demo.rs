@@ -125,7 +125,7 @@ impl Args {
     }
 }
 
-/// Starts every part and prints the lines with which a user can ask for himself.
+/// Starts every part and prints the commands with which a user can send requests.
 async fn start(
     dir: &Path,
     ports: Ports,

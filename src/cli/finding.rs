@@ -1,4 +1,4 @@
-//! One thing that was found, how bad it is, and what to do: for every command that looks.
+//! A finding of a command: its severity, and what to do.
 
 use serde::{Deserialize, Serialize};
 

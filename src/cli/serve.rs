@@ -54,7 +54,7 @@ const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 const RATES_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 /// The same at most: a rollout does not wait for sources that are read less often.
 const RATES_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// From one look at them to the next.
+/// From one check of the rates to the next.
 const RATES_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the failing sources are read from memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);

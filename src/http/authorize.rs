@@ -15,7 +15,7 @@ pub trait Authorize: Sync {
     /// Why there is none, or why it can't be used.
     type Error: Send;
 
-    /// The credential of now; waits for it until the deadline.
+    /// The current credential; waits for it until the deadline.
     fn credential(&self, by: Instant) -> impl Future<Output = Result<Self::Credential, Self::Error>> + Send;
 
     /// What to add to this attempt. It may depend on method, URL, body and date.

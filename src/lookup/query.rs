@@ -151,7 +151,7 @@ impl<'q> Query<'q> {
         label_requirements(self.selector)
     }
 
-    /// Whether an answer can have the named parts of so many sources.
+    /// Whether an answer can have the named parts of this many sources.
     pub(super) fn check_parts(&self, sources: usize) -> Result<(), LookupError> {
         let parts = self.facets.iter().filter(|facet| facet.iter().len() > 0).count() * sources;
         if parts <= PARTS_MAX {

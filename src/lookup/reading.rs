@@ -230,7 +230,7 @@ impl Reading {
         })
     }
 
-    /// The value of now, or the error message that explains why there is none.
+    /// The current value, or the error message that explains why there is none.
     pub(super) fn answer(&self, options: &AnswerOptions<'_>, now: Instant) -> Result<Answer, LookupError> {
         let state = self.state();
         let is_fresh = |good: &&Good<Arc<Items>>| good.may_be_served(self.pace.max_age, now);
@@ -366,7 +366,7 @@ impl Reading {
     }
 }
 
-/// The time so long before now.
+/// The time this long before now.
 pub(super) fn before(time: Duration) -> Instant {
     let now = Instant::now();
     // The clock may have started later.

@@ -68,7 +68,7 @@ impl FromStr for Endpoint {
             ("http", Some(host)) => is_loopback(&host.to_string()),
             _ => false,
         };
-        // Some hosts are a URL to browsers and nothing that HTTP can ask: `https://a{b`.
+        // Some hosts are a URL to browsers, but cannot be requested over HTTP: `https://a{b`.
         let askable = url.as_str().parse::<Uri>().is_ok();
         if is_bare(&url) && safe && askable { Ok(Self(url)) } else { Err(bad()) }
     }

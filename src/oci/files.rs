@@ -22,7 +22,7 @@ pub(super) struct Made {
 /// Makes a signer of files.
 pub(super) type Make = watched::Make<Made, CredentialsError>;
 
-/// The signer of now.
+/// The current signer.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     files: OnUse<Made, CredentialsError>,

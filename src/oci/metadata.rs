@@ -78,7 +78,7 @@ impl Metadata {
         self.base.as_deref().unwrap_or(BASES[0])
     }
 
-    /// The instance's certificate and key of now.
+    /// The instance's current certificate and key.
     pub(super) async fn identity(&self, http: &Client, by: Instant) -> Result<Identity, SignInError> {
         // Rotated between two of the reads: the next three belong together.
         match self.try_identity(http, by).await? {

@@ -16,7 +16,7 @@ use crate::http::authorize::{Authorization, Authorize, sensitive};
 use crate::http::error::StatusError;
 use crate::http::url::{host, target};
 
-/// Signs with the signer of now.
+/// Signs with the current signer.
 #[derive(Debug)]
 pub(super) struct Signing {
     credentials: Credentials,
@@ -52,7 +52,7 @@ impl Signing {
                 content: None,
             })
         });
-        // A thread that ends without an answer has panicked, and the log says so.
+        // A thread that ends without an answer has panicked, and the panic is in the log.
         signed.await.ok()?.ok()
     }
 }

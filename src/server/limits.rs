@@ -48,13 +48,13 @@ pub struct Limits {
     /// HTTP/2: without a request, however many frames of other kinds there are. It is what
     /// kube-apiserver allows its own clients; its availability probe requests every 30 s.
     pub idle: Duration,
-    /// A peer that takes nothing of an answer for so long does not want it.
+    /// A peer that takes nothing of an answer for this long has abandoned it.
     pub write: Duration,
     /// For a request over HTTP/2, from its header until the client has taken the answer. An answer takes
     /// a few seconds when a source and kube-apiserver are slow, and the rest is for slow networks.
     pub stream: Duration,
-    /// HTTP/2 peers are pinged so often, and must answer within [`Self::pong`]: a peer whose node
-    /// died would otherwise hold its connection for as long as it is idle.
+    /// HTTP/2 peers are pinged at this interval, and must answer within [`Self::pong`]. Otherwise a
+    /// peer whose node died would hold its connection for as long as it is idle.
     pub ping: Duration,
     /// The time to answer a ping.
     pub pong: Duration,

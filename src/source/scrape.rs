@@ -50,7 +50,7 @@ const IN_FLIGHT: usize = 16;
 const ALL_IN_FLIGHT: usize = 64;
 /// The most requests of all sources in a second: more than one core can send.
 const ALL_PER_SECOND: u32 = 10_000;
-/// The requests of a read are sent at random moments in so much time for each of them.
+/// The requests of a read are sent at random moments, within this time for each of them.
 const SPREAD: Duration = Duration::from_millis(5);
 /// The greatest share of the time of a read in which its requests are sent: a fourth.
 const SPREAD_SHARE: u32 = 4;

@@ -251,7 +251,7 @@ impl Inner {
     }
 }
 
-/// What failures of a request to this URL are remembered by.
+/// The key by which failures of a request to this URL are kept.
 fn key_of(url: &Url, key: &str) -> String {
     if key.is_empty() { url.path().to_owned() } else { format!("{} {key}", url.path()) }
 }

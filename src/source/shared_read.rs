@@ -133,7 +133,7 @@ impl<R: SharedRead> Shared<R> {
         }
     }
 
-    /// What is known for a source that waits so long. Begins a read if there is none to wait for.
+    /// The result for a source with this deadline. Begins a read if there is none to wait for.
     fn known(self: &Arc<Self>, since: Instant, patience: Duration) -> Known<R::Value> {
         let (now, patience) = (Instant::now(), in_seconds(patience));
         let mut state = self.state.lock();
@@ -154,7 +154,7 @@ impl<R: SharedRead> Shared<R> {
         Known::UnderWay(stage, self.progress.subscribe())
     }
 
-    /// A read, begun by a source that waits so long. `is_only`: no other one hangs.
+    /// A read, begun by a source with this deadline. `is_only`: no other one hangs.
     async fn run(self: Arc<Self>, own: Duration, refresh: Duration, is_only: bool, _held: Arc<()>) {
         let wanted = Instant::now();
         let urgent = self.state.lock().good.is_none();
@@ -176,8 +176,8 @@ impl<R: SharedRead> Shared<R> {
 // === impl State ===
 
 impl<V> State<V> {
-    /// What is new enough for a source that waits so long. A read that had less time may have failed because
-    /// of that.
+    /// The result that is new enough for a source with this deadline. A read that had less time may have
+    /// failed because of that.
     fn serves(&self, since: Instant, patience: Duration) -> Option<Result<Arc<V>, SourceError>> {
         let good = self.good.as_ref().filter(|(began, _)| *began >= since).map(|(_, value)| Ok(value.clone()));
         let failed = self.failed.as_ref().filter(|failed| failed.began >= since && patience <= failed.patience);

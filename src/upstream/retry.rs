@@ -12,8 +12,8 @@ const BUDGET: u32 = 100;
 const FAILURE_COSTS: u32 = 10;
 const SUCCESS_GIVES: u32 = 5;
 
-/// Requests that are worth repeating are sent so often in all: what is still broken after three,
-/// 300 ms apart, is broken for longer than a read's deadline.
+/// Requests that are worth repeating are sent this often in all: a failure that persists after
+/// three, 300 ms apart, lasts longer than a read's deadline.
 pub const ATTEMPTS: u32 = 3;
 /// The pause before the second attempt; doubled before the third.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -348,7 +348,7 @@ pub(super) mod tests {
         }
     }
 
-    /// An HPA on which this is remembered, written by one like [`hpa`]'s.
+    /// An HPA with these annotations, written by one like [`hpa`]'s.
     fn remembering(memory: Memory) -> Value {
         let written = hpa(&json!({})).annotations(memory);
         let there: BTreeMap<_, _> = written.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();

@@ -21,7 +21,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 pub struct Facts<'f> {
     /// The HPA.
     pub hpa: &'f Autoscaler,
-    /// What was remembered on it last.
+    /// The state that was last written on it.
     pub memory: Memory,
     /// How many replicas its workload is to have.
     pub replicas: u32,
@@ -48,7 +48,7 @@ pub struct Decision {
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Look again.
+    /// Reconcile again.
     Nothing,
     /// Write this on the HPA.
     Remember(Memory),
@@ -61,7 +61,7 @@ pub enum Action {
     },
     /// Scale to this number, then remove the annotations from the HPA.
     Wake {
-        /// How many: what the HPA would ask for.
+        /// How many: what the HPA would compute.
         replicas: u32,
         /// Why.
         why: Why,

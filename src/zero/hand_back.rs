@@ -27,7 +27,7 @@ const TRIES: usize = 3;
 /// The result for a workload that was at zero.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HandedBack {
-    /// It has so many replicas now.
+    /// It has this many replicas now.
     Woken(u32),
     /// Another client has scaled it up already.
     Awake,

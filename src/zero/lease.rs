@@ -28,16 +28,16 @@ use crate::rbac::{Grant, LATE};
 const HELD_SINCE: &str = "depthgauge.dev/held-since";
 /// That it is retired, and since when.
 const RETIRED: &str = "depthgauge.dev/retired";
-/// Others may renew it at the same moment: then it is read again, so often.
+/// Others may renew it at the same moment: then it is read again, at most this often.
 const TRIES: usize = 5;
 const FIELD_MANAGER: &str = "depthgauge";
-/// A holder that is silent for so long has lost it. With the look after it, a killed holder is
+/// A holder that is silent for this long has lost it. With the read after it, a killed holder is
 /// replaced within 13 s.
 const DURATION: Duration = Duration::from_secs(10);
 /// A holder that could not renew for this long stops acting: what it has begun until then is over
 /// before another replica acts.
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
-/// From a look to the next.
+/// From one read to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A silence up to this long is no break, except for a cooldown that is shorter: a killed holder
 /// has been replaced, or a restart is over.

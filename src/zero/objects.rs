@@ -202,7 +202,7 @@ fn value(answer: &str, now: Timestamp) -> Result<Told, String> {
         return Err(format!("its value is {written}, which is negative: correct it at its source or adapter"));
     }
     let measured = item["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    // One that is of the future, or never, is of now.
+    // A time in the future, or a missing one, counts as now.
     let at = measured.filter(|at| *at <= now).unwrap_or(now);
     if sum == Quantity::ZERO && now.duration_since(at) > MAX_AGE {
         return Err(format!("it was 0 at {at:.0}, and was not measured since"));

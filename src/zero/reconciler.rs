@@ -51,8 +51,8 @@ pub(super) struct Reconciler {
     /// Since when depthgauge has it at zero, as last seen on the HPA. A client that writes an HPA whole,
     /// as `kubectl replace` does, removes the annotation.
     scaled_to_zero: Option<Timestamp>,
-    /// What was remembered on the HPA when it was pointed at another workload. While its annotations are
-    /// still these, they are about the workload before.
+    /// The annotations of the HPA when it was pointed at another workload. While they are still these,
+    /// they are about the workload before.
     moved: Option<Memory>,
     cooldown: Cooldown,
     /// When a reconcile last failed. A message may have come and gone in a cooldown that began before.
@@ -107,7 +107,7 @@ impl Reconciler {
         self.scale = None;
     }
 
-    /// The HPA was pointed at another workload; `before` is what was remembered on it.
+    /// The HPA was pointed at another workload; `before` has the annotations from then.
     pub(super) fn moved(&mut self, before: Memory) {
         *self = Self { moved: Some(before), ..Self::new(self.shared.clone()) };
     }
@@ -199,7 +199,7 @@ impl Reconciler {
 
     async fn act(&mut self, hpa: &mut Autoscaler) -> Result<Option<Finding>, ScaleError> {
         if let Some(before) = self.moved {
-            // Another replica may have removed it already, and remembered something of its own.
+            // Another replica may have removed it already, and written an annotation of its own.
             if before.is_still_in(hpa.memory) {
                 self.remember(hpa, Memory::default()).await?;
             }

@@ -1,4 +1,4 @@
-//! How many replicas an HPA would ask for at 0, and how many of them at once. Pure.
+//! How many replicas an HPA would need at 0, and how many of them at once. Pure.
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 

@@ -4,7 +4,7 @@
 
 /// How every OCID begins.
 const OCID: &str = "ocid1.";
-/// Of each, so many characters are shown.
+/// Of each, this many characters are shown.
 const TAIL: usize = 6;
 
 /// The text, with `…` and the last six characters for every OCID in it.

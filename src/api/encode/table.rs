@@ -123,8 +123,8 @@ struct Layout<'s> {
     has_next_change: bool,
 }
 
-/// A table of these samples has at least so many bytes in cells of labels that a sample does not have.
-/// With labels of many names, most of the table is such cells.
+/// A table of these samples has at least this many bytes in cells of labels that a sample does not
+/// have. With labels of many names, most of the table is such cells.
 pub(in crate::api) fn least_bytes(samples: &[Sample]) -> usize {
     let keys = || samples.iter().flat_map(|sample| sample.labels.iter()).map(|(key, _)| key);
     let cells = keys().collect::<BTreeSet<_>>().len() * samples.len();

@@ -15,7 +15,7 @@ use crate::request::Untrusted;
 
 /// What happened within this time counts as happening now: two of kube-apiserver's checks.
 const RECENT: Duration = Duration::from_secs(60);
-/// A refusal that did not recur for so long is a new one.
+/// A refusal that did not recur for this long counts as new.
 const SAME_FOR: Duration = Duration::from_secs(300);
 /// How often one that goes on is written to the log.
 const AGAIN: Duration = Duration::from_secs(30 * 60);

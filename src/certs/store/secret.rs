@@ -67,7 +67,7 @@ impl SharedSecret {
 
     async fn apply(&self, manager: &str, mut secret: Secret) -> kube::Result<Secret> {
         secret.metadata.name = Some(self.name.name.clone());
-        // By force: what an administrator edited by hand is put right, too.
+        // By force: what an administrator edited by hand is corrected, too.
         let params = PatchParams::apply(manager).force();
         self.api.patch(&self.name.name, &params, &Patch::Apply(&secret)).await
     }

@@ -61,7 +61,7 @@ fn bearer(file: &Path, reading: &mut Reading) -> Result<HeaderValue> {
     Ok(header)
 }
 
-/// Only on a terminal can an exec plugin ask for input. Elsewhere its standard error is collected, for
+/// Only on a terminal can an exec plugin read input. Elsewhere its standard error is collected, for
 /// the message of [`reason`].
 pub(super) fn set_interactive_mode(user: &mut AuthInfo) {
     let Some(exec) = &mut user.exec else { return };

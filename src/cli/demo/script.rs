@@ -13,7 +13,7 @@ use super::asker::Asker;
 use crate::hpa::{self, Answer, Controller, Metric, Spec, Target, Tolerance, Workload};
 use crate::metric::quantity::Quantity;
 
-/// A line is printed, the workers work and the HPA looks, once a second.
+/// A line is printed, the workers work and the HPA syncs, once a second.
 const TICK: Duration = Duration::from_secs(1);
 /// Seconds from one burst to the next: up, drained, a while at zero.
 const CYCLE: u32 = 20;

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 /// The common name in its certificate, which is its user name.
 pub(super) const NAME: &str = "demo-user";
 
-/// A user with everything needed to ask.
+/// A user with everything that a request needs.
 pub(super) struct DemoUser {
     /// The CA that vouches for the user, in PEM.
     pub(super) ca: String,

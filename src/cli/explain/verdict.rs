@@ -1,4 +1,4 @@
-//! In a sentence or two: what the HPA will ask for, and why it does not scale. Pure.
+//! In a sentence or two: what the HPA will compute, and why it does not scale. Pure.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;

@@ -4,8 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http::sockets;
 
-/// With so many, there is one for each read of a large config, and one for an idle connection to each of thousands
-/// of pods.
+/// With this many, there is one for each read of a large config, and one for an idle connection to each of
+/// thousands of pods.
 const PLENTY: u64 = 16 << 10;
 /// The listeners need 256 and 64, and sources several hundred.
 const ENOUGH: u64 = 1024;

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Fake {
-    /// Each further read has to wait for so long.
+    /// Each further read has to wait for this long.
     pub(super) fn queue(&self, wait: Duration) {
         *self.queued.lock().unwrap() = wait;
         if self.reads() > 0 {

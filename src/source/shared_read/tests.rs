@@ -56,7 +56,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Reads that take so many seconds each.
+/// Reads that take these numbers of seconds.
 fn shared(takes: &[u64]) -> Arc<Shared<Fake>> {
     with_pages(takes, 1000, 0)
 }
@@ -66,7 +66,7 @@ fn with_pages(takes: &[u64], rate: u32, pages: usize) -> Arc<Shared<Fake>> {
     Arc::new(Shared::new(Fake { service: Upstream::new(Limits::new(rate, "")), pages, takes, reads: Mutex::default() }))
 }
 
-/// What a source gets that waits for so many seconds for something that is read from now on.
+/// The result for a source that waits for this many seconds for a read from now on.
 fn get(shared: &Arc<Shared<Fake>>, patience: u64) -> JoinHandle<Result<usize, String>> {
     let (shared, now) = (shared.clone(), Instant::now());
     tokio::spawn(async move {

@@ -28,7 +28,7 @@ fn lease(body: &Value) -> Value {
     lease
 }
 
-/// An HPA with `minReplicas` 1 and this label, whose workload has so many replicas.
+/// An HPA with `minReplicas` 1 and this label, whose workload has this many replicas.
 fn object(name: &str, uid: &str, labelled: bool, replicas: u32) -> Object {
     let metric = json!({"name": "oci_queue_length", "selector": {"matchLabels": {"queue": "orders"}}});
     let target = json!({"type": "AverageValue", "averageValue": "2"});

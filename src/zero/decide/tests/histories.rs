@@ -14,7 +14,7 @@ use super::*;
 /// What one metric reads in a second.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
-    /// The first of its items was read so many seconds before the last.
+    /// The first of its items was read this many seconds before the last.
     Value {
         sum: i32,
         span: i64,
@@ -37,15 +37,15 @@ enum Known {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Nothing,
-    /// Another leader after so long a silence.
+    /// Another leader after this long a silence.
     Leader {
         silent: i64,
     },
     /// A user scales by hand.
     Scaled(u32),
-    /// For so many seconds.
+    /// For this many seconds.
     Paused(i64),
-    /// For so many seconds.
+    /// For this many seconds.
     Unlabelled(i64),
     /// The HPA scales to 0 itself, if it can and may.
     HpaSleeps,
