@@ -77,7 +77,7 @@ pub trait Tokens: Send + Sync {
 
 /// Decides whether a caller may do something.
 pub trait Authorizer: Send + Sync {
-    /// Whether, or why it cannot be said.
+    /// Whether it may, or why that is not known.
     fn authorize<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, Undecided>>;
 }
 

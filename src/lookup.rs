@@ -204,7 +204,7 @@ impl Catalog {
         summed(query, shares.into_iter().collect::<Result<Vec<Share>, _>>()?)
     }
 
-    /// The same for people: of several sources of a fixed metric, those that have no value are rows without
+    /// The same for users: of several sources of a fixed metric, those that have no value are rows without
     /// one. If none has a value, it is the error that an HPA gets.
     pub async fn rows(&self, namespace: &Namespace, metric: &str, selector: &Selector) -> Result<Rows, LookupError> {
         let query = self.query(metric, selector)?;

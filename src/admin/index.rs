@@ -18,7 +18,7 @@ const PAGES: [Page; 3] = [
     ("/metrics", "Prometheus metrics"),
 ];
 
-/// `/` of a port that has the probes and the metrics, and `/status` if this is so.
+/// `/` of a port that has the probes and the metrics, and with this flag also `/status`.
 pub fn index(has_status: bool) -> Router {
     Router::new().route("/", get(async move |headers: HeaderMap| show(has_status, &headers)))
 }

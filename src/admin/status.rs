@@ -109,7 +109,7 @@ struct Parameters {
 pub struct Finding {
     /// The object that it concerns: `shop/worker`.
     pub object: String,
-    /// What is so, and what to do.
+    /// What is wrong, and what to do.
     pub message: String,
 }
 

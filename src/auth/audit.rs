@@ -100,7 +100,7 @@ struct Charged {
     namespace: Option<u64>,
 }
 
-/// Who sends requests.
+/// The sender of requests.
 #[derive(Hash)]
 enum Client<'r> {
     /// As [`owner`] returns it.

@@ -15,7 +15,7 @@ mod seen;
 
 pub(super) use seen::Seen;
 
-/// The header by which kube-apiserver names a user, whatever the ConfigMap says.
+/// The header by which kube-apiserver names a user, whatever the ConfigMap contains.
 const USER: &str = "X-Remote-User";
 
 /// The caller in the headers, if the chain is a front proxy's and the headers name a user.

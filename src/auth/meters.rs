@@ -1,5 +1,5 @@
-//! What is counted of requests for values, and of what is decided about callers. The counters of
-//! the usual are made in advance: an answer costs an addition, and no look-up of labels.
+//! Metrics of requests for values, and of decisions about callers. The usual counters are made in
+//! advance: an answer costs an addition, and no look-up of labels.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ const NAME: &str = "token service";
 pub struct ClientCredentials {
     /// The token service.
     pub url: Url,
-    /// The way there.
+    /// The connection to the service.
     pub transport: Transport,
     /// The client.
     pub client_id: String,

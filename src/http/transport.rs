@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub struct Roots(Vec<Certificate>);
 
-/// Whose certificates are trusted.
+/// The CAs that are trusted.
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// The system's and these.
@@ -45,7 +45,7 @@ enum Connections {
     Followed { client: OnUse<reqwest::Client, String>, route: Route, server_name: Option<String> },
 }
 
-/// The PEM files and the name by which two ends prove who they are.
+/// The PEM files and the name by which two ends authenticate.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
     /// The CAs that are trusted.

@@ -95,7 +95,8 @@ impl Outage {
             self.cause.clone_from(&error.cause);
             self.current = current(title, error, self.since);
         }
-        // A later failure of another sort does not undo that the service said it is not there.
+        // A later failure of another sort does not replace the service's answer that it does not
+        // exist.
         if error.verdict != Verdict::Trouble {
             self.verdict = error.verdict;
         }

@@ -74,7 +74,7 @@ struct Fake {
     queued: Mutex<Duration>,
     /// How long each read waits for the turn of a request that sources share.
     shared: Mutex<Duration>,
-    /// When a read that fails says to come back.
+    /// The pause that a read which fails requires.
     retry_after: Mutex<Option<Duration>>,
 }
 
@@ -188,7 +188,7 @@ fn config_of(name: &str, fake: &Arc<Fake>) -> SourceConfig {
     }
 }
 
-/// What an entry with this key says.
+/// The definition of an entry with this key.
 fn defined(key: &str) -> Definition {
     Definition { entry: [("key", Value::Text(key.to_owned()))].into_iter().collect(), ..Definition::default() }
 }
@@ -224,7 +224,7 @@ impl Scene {
         clock().duration_since(samples[0].timestamp).as_secs_f64()
     }
 
-    /// What an answer of one item says: value and rule. `/status` shows the same.
+    /// The value and the rule of an answer of one item. `/status` shows the same.
     async fn told(&self, selector: &str) -> (i64, Option<String>) {
         let sample = self.ask("shop", selector).await.unwrap().remove(0);
         let value = sample.value.milli() / 1000;

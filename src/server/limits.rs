@@ -20,7 +20,7 @@ pub(super) const HEADERS_MAX: usize = 512;
 /// client takes are about 15 MiB on all connections; longer ones have a bound in [`crate::auth`].
 pub(super) const STREAMS_MAX: u32 = 50;
 /// Streams reset before they were accepted: more is the rapid-reset attack. The library's own
-/// number, said here so that it stays.
+/// number, set here so that it stays.
 pub(super) const PENDING_RESETS_MAX: usize = 20;
 /// Streams that were reset for errors of the peer. A correct peer makes none.
 pub(super) const ERROR_RESETS_MAX: usize = 100;
@@ -32,7 +32,7 @@ pub(super) const STREAM_WINDOW: u32 = 16 << 10;
 /// piece, and is passed as a whole when there is room for its first byte.
 pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 
-/// What a test may want otherwise; [`Limits::default`] is what is served with.
+/// What a test may need to change; [`Limits::default`] is what is served with.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at once; see [`super::guests`] for which one is closed when there are more.

@@ -38,7 +38,7 @@ struct State {
     line: Line<()>,
     /// When the next turn is.
     next: Instant,
-    /// Whether reads wait for long, as the log says.
+    /// Whether reads wait for long, as reported in the log.
     throttled: bool,
 }
 
@@ -125,7 +125,7 @@ impl RateLimiter {
     }
 
     /// Takes a turn without waiting, for a further request of a read that waited for one. Later reads
-    /// wait for it: the deadline of a read is no time to stand in a queue.
+    /// wait for it: a read whose deadline is running must not wait in a queue.
     pub(super) fn charge(&self) {
         let next = &mut self.state.lock().next;
         *next = Instant::now().checked_sub(SLIP).map_or(*next, |past| (*next).max(past)) + self.interval;

@@ -118,7 +118,7 @@ pub struct State {
     pub rests: bool,
     /// `ScaledToZero=True`: it scaled to 0 itself, and will scale up itself.
     pub scaled_to_zero: bool,
-    /// It found or wanted no replicas when it looked last.
+    /// It found or computed no replicas at its last sync.
     pub at_zero: bool,
     /// `ScalingActive=False` for any other reason: since when it cannot read its metrics.
     pub fails_since: Option<Timestamp>,
@@ -223,7 +223,7 @@ impl State {
         // In a status that was never written the sizes are 0, too.
         let written = hpa.status().filter(|_| hpa.conditions().next().is_some());
         let at_zero = written.is_some_and(|status| match status.current_replicas {
-            // It has not wanted a size yet: it can't read its metrics.
+            // It has not computed a size yet: it can't read its metrics.
             Some(1..) if fails.is_some() => false,
             current => current == Some(0) || status.desired_replicas == 0,
         });
@@ -272,7 +272,7 @@ pub(super) mod tests {
     use super::*;
     use crate::source::{KINDS, fixed_metrics};
 
-    /// An HPA as people write it, with this put over it.
+    /// An HPA as users write it, merged with this.
     pub(in crate::zero) fn hpa(over: &Value) -> Autoscaler {
         let mut object = json!({
             "metadata": {"namespace": "shop", "name": "dummy", "uid": "u", "resourceVersion": "7",

@@ -60,7 +60,7 @@ impl EventReason {
         }
     }
 
-    /// The value of `type`: `Warning` where a person must act.
+    /// The value of `type`: `Warning` if a user must act.
     pub fn severity(self) -> &'static str {
         match self {
             Self::ScaledToZero | Self::ScaledFromZero => "Normal",

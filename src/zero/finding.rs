@@ -128,7 +128,7 @@ impl Finding {
         )
     }
 
-    /// `why` is last, for it may end with YAML that is to be copied.
+    /// `why` is last, because it may end with YAML that is to be copied.
     pub(super) fn metric_unavailable_at_zero(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
         let wake = hpa.wake_command();
         let fallback = if a_fallback_helps { " With a fallback, it scales up by itself." } else { "" };

@@ -16,7 +16,7 @@ use crate::rbac::LATE;
 
 /// HPAs that are read at once: their objects are large, and of most nothing is kept.
 const PAGE: u32 = 500;
-/// Of one such page, over a person's line.
+/// Of one such page, over the connection of a user's machine.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Workloads that are scaled up at the same time.
 const AT_ONCE: usize = 8;

@@ -52,7 +52,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// but a timestamp that never changes proves nothing.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 
-/// The way to every object's metrics.
+/// Reads the metrics of every object.
 pub(super) struct Objects {
     client: kube::Client,
     calls: Calls,

@@ -14,7 +14,7 @@ use super::kinds::{Kind, Kinds};
 /// All that is needed on a workload's scale.
 pub(super) const VERBS: &[&str] = &["get", "patch"];
 
-/// The way to every workload's scale.
+/// Reads and writes every workload's scale.
 pub(super) struct Scales {
     client: kube::Client,
     calls: Calls,

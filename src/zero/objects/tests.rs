@@ -213,7 +213,7 @@ fn only_one_number_is_a_value() {
     assert!(value("<html>", NOW).is_err() && value("", NOW).is_err());
 }
 
-/// What it read last, after another look.
+/// The last value that it read, after another refresh.
 async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> Told {
     let object =
         json!({"apiVersion": metric.object.api_version, "kind": metric.object.kind, "name": metric.object.name});
@@ -330,7 +330,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
     let Told::Unknown(why) = readings.told(&metric) else { panic!("a value") };
     assert!(why.ends_with("custom.metrics.k8s.io answers 503; see its adapter: kubectl get apiservices"), "{why}");
-    // What does not pass by itself is said at once.
+    // A failure that does not pass by itself is reported at once.
     let mut readings = Readings::default();
     for (answers, known) in [(200, true), (403, false)] {
         code.store(answers, Ordering::Relaxed);

@@ -65,7 +65,7 @@ fn remembered(requests: &Requests) -> Vec<Value> {
     patches.map(|(_, _, body)| body["metadata"]["annotations"].clone()).collect()
 }
 
-/// In its cooldown, with nothing that says that there are messages.
+/// In its cooldown, with no metric above zero.
 fn cooling() -> Autoscaler {
     hpa(
         &json!({"metadata": {"annotations": {"depthgauge.dev/zero-since": "2026-11-23T10:00:00Z"}}, "spec": {"metrics": []}}),

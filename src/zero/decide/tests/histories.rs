@@ -270,7 +270,7 @@ impl History {
         }
         self.late = if must.is_some() && woken.is_none() { self.late + 1 } else { 0 };
         if let Some(why) = must.filter(|_| self.late > 0) {
-            // One look may be spent on the end of a cooldown; the next comes at once.
+            // One reconcile may only write the end of a cooldown; the next comes at once.
             let ends = self.late == 1 && matches!(decision.action, Action::Remember(_));
             prop_assert!(ends, "{:?} is due, and {} looks did {:?}", why, self.late, decision.action);
         }
