@@ -193,9 +193,9 @@ impl EmulatedQueue {
         Ok(hidden.then(|| Updated { id: message, visible_after: later((self.clock)(), visibility) }))
     }
 
-    /// Removes the message that this receipt is for from this group. It is false for an unknown or
-    /// used one, and for one of another group. So it is when the message has been delivered again
-    /// since or is dead.
+    /// Removes the message that this receipt is for from this group. Returns false for an unknown
+    /// or used receipt, for one of another group, and if the message is dead or has been delivered
+    /// again since.
     pub fn delete(&self, group: Option<&str>, receipt: &str) -> Result<bool, NoSuchGroup> {
         let mut state = self.state.lock();
         let index = state.index_of(group)?;
