@@ -270,7 +270,7 @@ impl Client {
             None => None,
         };
         let mut id = self.protocol.request_id.and_then(|id| id.make).map(|make| make());
-        // After the wait, so that the service knows the time that is left.
+        // After the wait, so that the service gets the time that is left.
         let request = request.limited(by);
         let sent = tokio::time::timeout_at(by, self.exchange(&request, auth, credential, &mut id)).await;
         let result = sent.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
@@ -366,7 +366,7 @@ impl Client {
         let outcome = match &error.fault {
             fault if self.is_failure_of_host(fault) => Outcome::Failed(cause),
             Fault::NoSocket | Fault::NotSent { .. } => Outcome::NotSent,
-            // A conflict asks for fewer requests, too.
+            // After a conflict, too, fewer requests must be sent.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
             _ => Outcome::Answered,
         };

@@ -141,11 +141,10 @@ async fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<(kube::Config, Option<P
     Ok((config.context("the kubeconfig cannot be used")?, proxy))
 }
 
-/// As `kube::Client::try_from`, with these differences: requests share a connection of HTTP/2 where the
-/// server has it, and a dead one ends. Proxies and certificates are those that kubectl accepts. No request
-/// is silently repeated, because what handles a 503 reads it now, and what retries has its own interval. The error
-/// of a refusal says when kube-apiserver wants the next request.
-/// No error contains a secret.
+/// As `kube::Client::try_from`, with these differences: requests share a connection of HTTP/2 where the server has
+/// it, and a dead one ends. Proxies and certificates are those that kubectl accepts. No request is silently
+/// repeated, because what handles a 503 reads it now, and what retries has its own interval. The error of a
+/// refusal has the `Retry-After` of kube-apiserver. No error contains a secret.
 fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client> {
     let token = TokenFile::take(&mut config.auth_info).context(NO_CREDENTIALS)?;
     credentials::set_interactive_mode(&mut config.auth_info);

@@ -38,7 +38,7 @@ pub(super) struct Breaker {
 struct Failure {
     /// When the last call was made, or failed.
     last: Instant,
-    /// When kube-apiserver wants the next call.
+    /// When kube-apiserver allows the next call.
     until: Instant,
     why: Arc<str>,
 }
@@ -57,7 +57,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// A call failed because of kube-apiserver, which wants no further one for this long.
+    /// A call failed because of kube-apiserver, which allows no further one for this long.
     pub(super) fn failed(&mut self, namespace: &Namespace, why: Arc<str>, wait: Option<Duration>, now: Instant) {
         self.streak = self.streak.saturating_add(1);
         // Older ones refuse nothing, so there are never more than namespaces in use.
@@ -75,7 +75,7 @@ impl Breaker {
         }
     }
 
-    /// When kube-apiserver wants the next call of this namespace. It may be in the past.
+    /// When kube-apiserver allows the next call of this namespace. It may be in the past.
     pub(super) fn paused_until(&self, namespace: &Namespace) -> Option<Instant> {
         self.failed.get(namespace).map(|failure| failure.until)
     }

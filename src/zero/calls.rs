@@ -21,7 +21,8 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// few milliseconds each. With those to adapters, the Lease and the watch they are 16. One namespace gets
 /// half of them.
 const IN_FLIGHT_MAX: usize = 10;
-/// The longest pause that kube-apiserver may ask for. It asks for one second, and a proxy before it may ask for more.
+/// The longest `Retry-After` of kube-apiserver that is obeyed. It sends one second, and a proxy before it may send
+/// more.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Calls in flight to the adapters of Object metrics. A slow adapter holds these and no others.
 const OBJECTS_IN_FLIGHT_MAX: usize = 4;
@@ -70,9 +71,9 @@ impl Calls {
     }
 
     /// Makes a call for a namespace as soon as it may be in flight. Its deadline begins then. Calls of a
-    /// namespace that hang leave places to others. While kube-apiserver is in trouble, most calls fail
-    /// without a request, as the last one of their namespace did. So do all calls of a namespace until the
-    /// end of its `Retry-After`.
+    /// namespace that hang leave places to others. While kube-apiserver fails, most calls fail without a
+    /// request, with the last error of their namespace. So do all calls of a namespace until the end of
+    /// its `Retry-After`.
     pub(super) async fn make<T>(
         &self,
         namespace: &Namespace,
@@ -181,7 +182,7 @@ fn is_of_apiserver(error: &kube::Error) -> bool {
     }
 }
 
-/// How long kube-apiserver wants no further call, if it says so.
+/// How long kube-apiserver allows no further call, if it says so.
 pub(super) fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);

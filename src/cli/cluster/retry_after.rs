@@ -1,5 +1,5 @@
-//! When kube-apiserver wants the next request. kube reads nothing of an error but its body, and the body of a 429 of
-//! priority and fairness is a plain text. So `Retry-After` is written into the body, where a Status has a field for it.
+//! The `Retry-After` of kube-apiserver. kube reads nothing of an error but its body, and the body of a 429 of priority
+//! and fairness is a plain text. So `Retry-After` is written into the body, where a Status has a field for it.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -12,7 +12,7 @@ use tower::BoxError;
 /// Longest body of a refusal that is read. It is a text or a Status.
 const BODY_BYTES: usize = 64 << 10;
 
-/// The same response, or a refusal whose body says when kube-apiserver wants the next request.
+/// The same response, or a refusal whose body has the `Retry-After` of kube-apiserver.
 pub(super) async fn into_body<B>(response: Response<B>) -> Result<Response<Either<Full<Bytes>, B>>, BoxError>
 where
     B: Body<Data = Bytes>,
