@@ -61,7 +61,7 @@ const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 3] = [
 ];
 /// What a log filter is.
 const FILTER: &str = "write a level, or comma-separated target=level pairs: warn,depthgauge=debug";
-/// What kubectl looks for as its plugin `kubectl depthgauge`.
+/// The name by which kubectl finds its plugin `kubectl depthgauge`.
 const PLUGIN: &str = "kubectl-depthgauge";
 
 /// Serve external metrics to HorizontalPodAutoscalers from queues, PromQL queries, JSON documents, pods and schedules

@@ -1,8 +1,8 @@
-//! `check`: what stands between a queue and an HPA, looked at in the order in which it is passed.
+//! `check`: each part between a queue and an HPA, in the order in which a value passes them.
 //!
-//! Looks only: nothing is written but reviews of rights, which kube-apiserver does not keep. No
-//! line depends on another one's success; without kube-apiserver the rest is left out. Outside of a pod, config and
-//! sources are looked at in one.
+//! It only reads: nothing is written but reviews of rights, which kube-apiserver does not keep. No line depends on
+//! another one's success; without kube-apiserver the rest is left out. Outside of a pod, config and sources are
+//! checked in one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub(super) struct Args {
     cluster: Flags,
 }
 
-/// What our objects are called.
+/// The names of depthgauge's objects.
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
 #[group(skip)]
@@ -214,7 +214,8 @@ fn without_cluster(why: &str, pre: bool, sources: &Sources, report: &mut Report<
 // === impl Names ===
 
 impl Names {
-    /// What was not said is taken from the APIService if it is ours, else from our manifests.
+    /// What the flags do not set comes from the APIService if it is depthgauge's, otherwise from
+    /// depthgauge's manifests.
     fn resolve(self, found: Option<&APIService>) -> (ServiceRef, ServiceAccount, SecretRef) {
         let Self { service, service_account, cert_secret } = self;
         let of_manifests =
@@ -283,7 +284,7 @@ mod tests {
                 (401, WHY),
                 Some("so no HPA gets a value: Unauthorized: certificate presented as front proxy (common name \"x\")"),
             ),
-            // Who may not request it learns nothing.
+            // A user who may not request it gets no cause.
             ((403, "forbidden"), None),
             ((503, "unavailable"), None),
         ] {
@@ -301,7 +302,7 @@ mod tests {
     async fn what_is_called_available_is_asked() {
         for (code, said, fails, told) in [
             (200, "", false, "leads to Service a/b:443 and is Available"),
-            // Who may not ask is told what he was told before.
+            // A user who may not request it gets the same line as before.
             (403, "forbidden", false, "leads to Service a/b:443 and is Available"),
             (503, "connection refused", true, "a request fails now: "),
             (404, "not found", true, "a request fails now: "),

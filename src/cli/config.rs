@@ -222,7 +222,7 @@ pub(super) fn warnings(files: &[File], config: &Config) -> Vec<(String, String)>
     files.iter().flat_map(placeholders).chain(config.warnings().iter().cloned()).collect()
 }
 
-/// Where an OCID is still what our manifests have for it (`config.yaml:8:14`), and what to do.
+/// Where an OCID is still the placeholder of depthgauge's manifests (`config.yaml:8:14`), and what to do.
 fn placeholders(file: &File) -> Vec<(String, String)> {
     let place = |(number, line): (usize, &str)| {
         let before = line.split_once(PLACEHOLDER).map(|(before, _)| before)?;

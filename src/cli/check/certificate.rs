@@ -1,5 +1,5 @@
-//! The certificate that all replicas share by a Secret: does kube-apiserver trust it, and for how
-//! long. Keys are not looked at.
+//! The certificate that all replicas share by a Secret: whether kube-apiserver trusts it, and for
+//! how long. Keys are not read.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -36,7 +36,7 @@ pub(super) fn left_over(found: Finding, secret: &SecretRef) -> Finding {
 fn judge(secret: &SecretRef, object: &Value, service: &ServiceRef, bundle: Option<&str>, now: Timestamp) -> Finding {
     let pem = object["data"]["tls.crt"].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
     let pem = pem.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    // The one name that kube-apiserver asks for.
+    // The one name that kube-apiserver requires.
     let name = service.host_names().into_iter().take(1).collect::<Vec<_>>();
     let Some(seen) = Inspection::of(&pem, &name, bundle.unwrap_or_default(), now) else {
         return Finding::fail(format!(

@@ -1,4 +1,4 @@
-//! kube-apiserver itself: its version, and its clock beside ours.
+//! kube-apiserver itself: its version, and its clock beside the local one.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -14,7 +14,7 @@ const SKEW_FAIL: SignedDuration = SignedDuration::from_mins(5);
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
-/// What it says of itself.
+/// The version that it reports.
 pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
     let Some(answer) = answer else {
         return Finding::warn(format!(
@@ -30,7 +30,7 @@ pub(super) fn version(server: &str, answer: Option<&Value>) -> Finding {
     }
 }
 
-/// Its clock beside ours.
+/// Its clock beside the local one.
 pub(super) fn clock(theirs: Option<Timestamp>, ours: Timestamp) -> Finding {
     let Some(theirs) = theirs else { return Finding::warn("kube-apiserver does not report its time") };
     let ahead = ours.duration_since(theirs);
@@ -44,7 +44,7 @@ pub(super) fn clock(theirs: Option<Timestamp>, ours: Timestamp) -> Finding {
             "{said}: set the clock (NTP) before it is 5 min off, because OCI rejects such signatures"
         ))
     } else if skew <= SECOND {
-        // Theirs is told in whole seconds.
+        // It reports its time in whole seconds.
         Finding::ok("the local clock agrees with kube-apiserver's")
     } else {
         Finding::ok(said)

@@ -1,5 +1,6 @@
-//! Every HPA that asks for a metric of ours, or that we shall scale to zero: what it would be told
-//! now, the same way, and what keeps it from scaling although it has a value.
+//! Every HPA that requests a metric of depthgauge, or that depthgauge is to scale to zero. The
+//! check requests the values as the HPA does, and finds what prevents it from scaling although it
+//! has a value.
 
 use std::io::Write;
 
@@ -25,8 +26,8 @@ use crate::zero::autoscaler::is_labelled;
 use crate::zero::finding::Problem;
 use crate::zero::{OBJECT_RIGHTS, OBJECT_VERSIONS};
 
-/// HPAs that are asked for at the same time: well below the 20 a second that the controller
-/// itself may ask.
+/// HPAs that are checked at the same time: well below the 20 requests a second that the controller
+/// itself may send.
 const AT_ONCE: usize = 8;
 
 /// How old an Event may be that still counts: the server repeats what stands after half an hour.
@@ -87,12 +88,12 @@ pub(super) async fn check(
     }
 }
 
-/// Who has Object metrics: an adapter serves one version of them, or all.
+/// The server of Object metrics: an adapter serves one version of them, or all.
 async fn adapter(wire: &Wire, version: &str) -> Result<APIService, Trouble> {
     registration::read(wire, &format!("{version}.{}", OBJECT_RIGHTS.group)).await
 }
 
-/// Why Object metrics, which decide about 0 as queues do, have no value, if nobody is there to tell it.
+/// Why Object metrics, which decide about 0 as queues do, have no value, if no server serves them.
 fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
     let mut why = (!adapters.is_empty()).then_some("no server is registered for it");
     for adapter in adapters {
@@ -102,7 +103,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
                 why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("no cause is given"));
             }
             Err(Trouble::Absent(_) | Trouble::Unserved) => {}
-            // Whoever may not look has seen nothing wrong.
+            // A user without the right gets no finding about it.
             Err(_) => return None,
         }
     }
@@ -136,11 +137,11 @@ async fn look(
     }
     findings.extend(warnings::contradicted(hpa, all_read));
     let at_zero = hpa.written().is_disabled() || hpa.written().has_scaled_to_zero();
-    // Who may not read it learns what the conditions say.
+    // For a user who may not read it, the conditions decide.
     let replicas = if at_zero { workload::replicas(wire, hpa).await.ok() } else { None };
     findings.extend(warnings::at_zero(hpa, waiting, replicas, clock()));
     if hpa.is_labelled() || hpa.written().is_disabled() {
-        // Whoever may not read Events has seen the rest.
+        // A user who may not read Events gets the other findings.
         let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
         findings.extend(said(hpa, &events, &findings, replicas, clock()));
     }
@@ -173,7 +174,7 @@ fn said(
     let dated = other.filter_map(|event| Some((event["eventTime"].as_str()?.parse::<Timestamp>().ok()?, event)));
     let (at, last) = dated.max_by_key(|(at, _)| *at)?;
     let (reason, note) = (last["reason"].as_str()?, last["message"].as_str()?);
-    // Whoever is awake sleeps no more, whatever was said when he did.
+    // An old Event about zero replicas does not count for a workload that has replicas now.
     let is_at_zero = || match replicas {
         Some(replicas) => replicas == 0,
         None => hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero),

@@ -1,4 +1,4 @@
-//! The APIService: whose it is, and what kube-apiserver thinks of it.
+//! The APIService: its owner, and its state at kube-apiserver.
 
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
@@ -8,9 +8,9 @@ use crate::cli::kubernetes::Version;
 use crate::cli::wire::{LATE, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 
-/// By which cert-manager's CA injector knows whose CA to put there.
+/// By this, cert-manager's CA injector finds the CA for it.
 const INJECTED: &str = "cert-manager.io/inject-ca-from";
-/// What to do where the error says nothing about the network.
+/// The remedy if the error does not mention the network.
 const SEE_BELOW: &str = "see the lines below, and the log of depthgauge";
 /// The control plane of EKS refuses to connect to addresses outside of the VPC.
 const ADDRESS_NOT_ALLOWED: &str = "Address is not allowed";
@@ -34,7 +34,7 @@ pub(super) async fn read(wire: &Wire, name: &str) -> Result<APIService, Trouble>
     serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is not an APIService: {error}")))
 }
 
-/// The Service that it leads to, if that is one of ours.
+/// The Service that it leads to, if that is one of depthgauge.
 pub(super) fn our_service(found: &APIService) -> Option<ServiceRef> {
     service(found).filter(|_| is_labelled_ours(found))
 }
@@ -58,20 +58,20 @@ pub(super) fn answers(found: &APIService, wanted: &ServiceRef) -> bool {
 }
 
 /// Why kube-apiserver gets no answer now: for some seconds after a server was killed it is called
-/// Available. Whoever may not ask has heard nothing.
+/// Available. `None` also for a user who may not request it.
 pub(super) async fn silence(wire: &Wire) -> Option<Trouble> {
     let asked = wire.get(&format!("/apis/{GROUP}/{VERSION}")).await;
     asked.err().filter(|trouble| !matches!(trouble, Trouble::Forbidden(_)))
 }
 
-/// Whether the Deployment of our manifests is there, which is called as its Service.
+/// Whether the Deployment of depthgauge's manifests exists, which has the name of its Service.
 pub(super) async fn has_deployment(wire: &Wire, service: &ServiceRef) -> bool {
     let ServiceRef { namespace, name, .. } = service;
     wire.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")).await.is_ok()
 }
 
-/// What is wrong with it, as far as we are behind this Service: `deployed` if our Deployment is there,
-/// `silence` if whoever asks gets no answer.
+/// What is wrong with it, if depthgauge is behind this Service. `deployed`: whether depthgauge's
+/// Deployment exists. `silence`: why a request gets no answer.
 pub(super) fn judge(
     found: Result<&APIService, Trouble>,
     wanted: &ServiceRef,

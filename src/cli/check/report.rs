@@ -136,7 +136,7 @@ impl<W: Write> Report<W> {
     }
 
     fn print(&mut self, line: fmt::Arguments<'_>) {
-        // Whoever closes the pipe has read enough; the exit code says the rest.
+        // A reader that closes the pipe has read enough; the exit code has the result.
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 }

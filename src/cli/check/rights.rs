@@ -1,6 +1,5 @@
-//! Whether the ServiceAccount may do what `serve` does. The rights are those that the modules
-//! name which use them, so that none is forgotten here; a test holds them together with
-//! `apiservice/rbac.yaml`.
+//! Whether the ServiceAccount may do what `serve` does. The rights are those that the modules name
+//! which use them, so that none is left out here; a test compares them with `apiservice/rbac.yaml`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +56,7 @@ enum Remedy<'a> {
 // === impl ServiceAccount ===
 
 impl ServiceAccount {
-    /// The one that our manifests make for this Service.
+    /// The one that depthgauge's manifests create for this Service.
     pub(super) fn of(service: &ServiceRef) -> Self {
         Self { namespace: service.namespace.clone(), name: service.name.clone() }
     }
@@ -125,7 +124,7 @@ pub(super) async fn check(
 ) -> Vec<Finding> {
     let ServiceAccount { namespace, name } = account;
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
-    // Whoever may not see it is told of its rights nevertheless.
+    // A user who may not read it gets its rights nevertheless.
     if let Err(Trouble::Absent(_)) = wire.get(&path).await {
         return vec![no_account(account, beside)];
     }
@@ -183,7 +182,7 @@ fn needs<'a>(service: &'a ServiceRef, secret: &'a SecretRef) -> Vec<Need<'a>> {
     needs
 }
 
-/// One need each, for there is one remedy.
+/// One need each, because there is one remedy.
 fn needs_to_scale(namespace: &str) -> [Need<'_>; 2] {
     let rights = zero::rights(namespace).into_iter().flat_map(Right::of).collect();
     let objects = Right::of(zero::OBJECT_RIGHTS).collect();

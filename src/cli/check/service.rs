@@ -1,4 +1,5 @@
-//! The Service between the APIService and the pods: do the ports meet, and is anybody there.
+//! The Service between the APIService and the pods: whether the ports match, and whether it has
+//! ready pods.
 
 use serde_json::Value;
 
@@ -12,7 +13,8 @@ pub(super) async fn read(wire: &Wire, wanted: &ServiceRef) -> Result<Value, Trou
     wire.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await
 }
 
-/// Whether it leads to no pods by itself: out of the cluster, or where somebody else says.
+/// Whether it leads to no pods by itself: out of the cluster, or to endpoints that another client
+/// sets.
 pub(super) fn is_beside(service: &Value) -> bool {
     let spec = &service["spec"];
     // `kubectl create service externalname` gives it a selector, which means nothing there.

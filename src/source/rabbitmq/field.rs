@@ -1,5 +1,5 @@
-//! Fields of a foreign document. What is used of a field is kept, and everything else is read and dropped, so
-//! that a field costs no memory, and what is wrong with it does not hurt others. Pure.
+//! Fields of a foreign document. What is used of a field is kept, and everything else is read and dropped. So
+//! an unused field costs no memory, and an error in it does not affect the others. Pure.
 
 use std::fmt;
 use std::marker::PhantomData;
