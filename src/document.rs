@@ -176,7 +176,7 @@ impl Node {
         let find = |text: &str| known.iter().find(|known| name(known) == text);
         let check = |text: &str| match find(text) {
             Some(_) => Ok(()),
-            None => Err(format!("{}; {}", wrong(text), one_of(known.iter().map(|known| name(known))))),
+            None => Err(format!("{}; {}", wrong(text), one_of(known.iter().map(&name)))),
         };
         find(self.checked_text(check, problems)?)
     }

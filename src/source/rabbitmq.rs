@@ -119,8 +119,8 @@ impl QueueSource {
             return Err(trouble::lost(&about));
         }
         let values = match facet.is_apart() {
-            true => rates(listed).map_err(|unknown| trouble::no_rates(unknown, &about))?,
-            false => counts(listed).map_err(|unknown| trouble::no_counts(unknown, &about))?,
+            true => rates(listed).map_err(|unknown| trouble::no_rates(&unknown, &about))?,
+            false => counts(listed).map_err(|unknown| trouble::no_counts(&unknown, &about))?,
         };
         Ok(Items::new(vec![Item::new(Labels::default(), values)]).read_at(snapshot.began))
     }

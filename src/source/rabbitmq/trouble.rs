@@ -83,16 +83,16 @@ pub(super) fn lost(path: &str) -> SourceError {
 }
 
 /// A queue whose counts are unknown.
-pub(super) fn no_counts(unknown: Unknown, path: &str) -> SourceError {
+pub(super) fn no_counts(unknown: &Unknown, path: &str) -> SourceError {
     of_queue(unknown, NO_COUNTS, path)
 }
 
 /// A queue whose rates are unknown.
-pub(super) fn no_rates(unknown: Unknown, path: &str) -> SourceError {
+pub(super) fn no_rates(unknown: &Unknown, path: &str) -> SourceError {
     of_queue(unknown, NO_RATES, path)
 }
 
-fn of_queue(unknown: Unknown, missing: &'static str, path: &str) -> SourceError {
+fn of_queue(unknown: &Unknown, missing: &'static str, path: &str) -> SourceError {
     let cause = unknown.to_string();
     match unknown {
         Unknown::Stream => SourceError::new(Step::Read, Verdict::Absent, cause, STREAM, path),
