@@ -101,7 +101,9 @@ impl From<EndpointSlice> for Slice {
             let is_usable = conditions.ready != Some(false) && conditions.terminating != Some(true);
             // All addresses of an endpoint are the same endpoint. Names instead of addresses are deprecated.
             let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-            let uid = endpoint.target_ref.and_then(|target| target.uid).unwrap_or_else(|| address.to_string());
+            // An empty one is none: all endpoints would be one target.
+            let uid = endpoint.target_ref.and_then(|target| target.uid).filter(|uid| !uid.is_empty());
+            let uid = uid.unwrap_or_else(|| address.to_string());
             is_usable.then_some((uid, address))
         });
         Self { ports: ports.collect(), endpoints: endpoints.collect() }
@@ -182,12 +184,14 @@ mod tests {
             endpoint("terminating", json!({"ready": true, "terminating": true})),
             endpoint("unknown", json!({})),
             {"addresses": ["10.0.0.9"]},
+            {"addresses": ["10.0.0.8"], "targetRef": {"uid": ""}},
+            {"addresses": ["10.0.0.7"], "targetRef": {"uid": ""}},
             {"addresses": ["host.example.com"], "targetRef": {"uid": "named"}},
         ]);
         let slices = [slice("IPv4", json!([]), endpoints)];
         let uids: Vec<String> =
             targets(&slices, &Port::Number(80)).unwrap().into_iter().map(|target| target.uid).collect();
-        assert_eq!(uids, ["10.0.0.9", "ready", "unknown"]);
+        assert_eq!(uids, ["10.0.0.7", "10.0.0.8", "10.0.0.9", "ready", "unknown"]);
     }
 
     #[test]
