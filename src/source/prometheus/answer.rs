@@ -48,6 +48,9 @@ struct Data {
     result: Vec<Part>,
     /// The documentation of Thanos has them here.
     warnings: Option<Vec<serde_json::Value>>,
+    /// A proxy that puts answers together may have it here.
+    #[serde(rename = "isPartial")]
+    is_partial: Option<bool>,
 }
 
 /// A part of a result: a series of a vector or matrix, or one of the two parts of a scalar or string.
@@ -77,13 +80,15 @@ pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable>
     if status != "success" {
         return Err(lacks("`status` is neither success nor error"));
     }
-    let Some(Data { result_type, result, warnings: inner }) = data else { return Err(lacks("no `data`")) };
+    let Some(Data { result_type, result, warnings: inner, is_partial: is_inner_partial }) = data else {
+        return Err(lacks("no `data`"));
+    };
     let mut warnings = warnings.into_iter().chain(inner).flatten();
     if !partial && let Some(warning) = warnings.next() {
         let warning = without_label_sets(warning.as_str().unwrap_or("no text"));
         return Err(Unusable::Partial(names::shortened(&warning, WARNING_BYTES).into_owned()));
     }
-    if !partial && is_partial == Some(true) {
+    if !partial && [is_partial, is_inner_partial].contains(&Some(true)) {
         return Err(Unusable::Partial("isPartial".to_owned()));
     }
     match &*result_type {
@@ -231,6 +236,8 @@ mod tests {
             (r#""vector","#, r#""vector","warnings":["x"],"#, Some("x")),
             (r#""success","#, r#""success","warnings":[7],"#, Some("no text")),
             (r#""success","#, r#""success","isPartial":true,"#, Some("isPartial")),
+            (r#""vector","#, r#""vector","isPartial":true,"#, Some("isPartial")),
+            (r#""vector","#, r#""vector","isPartial":false,"#, None),
             (r#""success","#, r#""success","isPartial":false,"#, None),
             (r#""success","#, r#""success","warnings":[],"#, None),
             (r#""success","#, r#""success","warnings":null,"#, None),
