@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
+use jsonpath_rust::parser::model::{JpQuery, Segment};
 use jsonpath_rust::parser::parse_json_path;
 use jsonpath_rust::query::js_path_process;
 use serde_json::Value;
@@ -63,8 +63,13 @@ impl FromStr for JsonPath {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a JSONPath (RFC 9535): write $.queues[0].ready");
         let whole = parse_json_path(text).map_err(|_| wrong())?;
+        let unquoted = unquoted(text);
+        // The parser takes several words as one name, also operators of other languages: `@.a or @.b`.
+        if has_words_side_by_side(&unquoted) {
+            return Err(wrong());
+        }
         let has_descent = whole.segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)));
-        if descents(text) > usize::from(has_descent) {
+        if unquoted.matches("..").count() > usize::from(has_descent) {
             return Err(format!("{text:?} has `..` more than once, or in a filter, which may match too much"));
         }
         if let Some(what) = unsupported::in_query(&whole) {
@@ -82,9 +87,7 @@ impl FromStr for JsonPath {
                 steps.push(Step { text: begun.to_owned(), query });
             }
         }
-        // The parser takes a name with blanks also outside of brackets: `$.a b`.
-        let is_wrong = |step: &Step| !step.text.ends_with(']') && step.query.segments.last().is_some_and(has_blank);
-        if steps.iter().any(is_wrong) { Err(wrong()) } else { Ok(Self { steps }) }
+        Ok(Self { steps })
     }
 }
 
@@ -105,28 +108,27 @@ impl Step {
     }
 }
 
-/// How often `..` is in a path, outside of quotes.
-fn descents(text: &str) -> usize {
-    let (mut quote, mut count, mut characters) = (None, 0, text.chars().peekable());
+/// A path with its quotation marks, and without what is between them.
+fn unquoted(text: &str) -> String {
+    let (mut quote, mut rest, mut characters) = (None, String::new(), text.chars());
     while let Some(character) = characters.next() {
-        match (quote, character) {
-            (Some(_), '\\') => _ = characters.next(),
-            (Some(open), _) if open == character => quote = None,
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '.') if characters.next_if_eq(&'.').is_some() => count += 1,
-            _ => {}
+        match quote {
+            Some(_) if character == '\\' => _ = characters.next(),
+            Some(open) if open != character => {}
+            _ => {
+                quote = if quote.is_none() && matches!(character, '\'' | '"') { Some(character) } else { None };
+                rest.push(character);
+            }
         }
     }
-    count
+    rest
 }
 
-/// Whether a segment is a name with blanks.
-fn has_blank(segment: &Segment) -> bool {
-    match segment {
-        Segment::Descendant(segment) => has_blank(segment),
-        Segment::Selector(Selector::Name(name)) => name.contains(char::is_whitespace),
-        Segment::Selector(_) | Segment::Selectors(_) => false,
-    }
+/// Whether only blanks separate two words, which no path has outside of quotes.
+fn has_words_side_by_side(unquoted: &str) -> bool {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+    let parts: Vec<&str> = unquoted.split_whitespace().collect();
+    parts.windows(2).any(|pair| pair[0].ends_with(is_of_word) && pair[1].starts_with(is_of_word))
 }
 
 /// The beginning of a long path.
@@ -196,7 +198,33 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["", "queues", "$.", "$[", "$.a b", "data.0.x", "$.a..", "a.#(x==1)#.b", "$.a[?]", "@.a"] {
+        for text in [
+            "",
+            "queues",
+            "$.",
+            "$[",
+            "$.a b",
+            "$.a\tb",
+            "$..a b",
+            "data.0.x",
+            "$.a..",
+            "a.#(x==1)#.b",
+            "$.a[?]",
+            "@.a",
+            // The operators of other languages, which the library takes as a part of a name.
+            "$.a[?!@.dead or true].v",
+            "$.a[?!@.dead is false].v",
+            "$.a[?@.x in [1]].v",
+            "$.a[?@.x in[1]].v",
+            "$.a[?@.b and true].v",
+            "$.a[?@.b and @.c].v",
+            "$.a[?@.x not 1].v",
+            "$.a[?@.x not == 1].v",
+            "$.a[?@['it''s'] == 1 && @.b or @.c].v",
+            "$.a[?@.x == 1 0].v",
+            "$.a[1 0]",
+            "$.a[?length(@.b c) > 1]",
+        ] {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(error.contains("is not a JSONPath"), "{error}");
         }
@@ -212,7 +240,17 @@ mod tests {
             let error = text.parse::<JsonPath>().err().unwrap_or_else(|| panic!("{text} is taken"));
             assert!(error.starts_with(&format!("{text:?} has {what}")), "{error}");
         }
-        for text in ["$..a", "$['a..b']..c", r#"$["a\"..b"]"#, "$['count(@)'].in[?@.count == 'nin(1, 2)']"] {
+        for text in [
+            "$..a",
+            "$['a..b']..c",
+            r#"$["a\"..b"]"#,
+            "$['count(@)'].in[?@.count == 'nin(1, 2)']",
+            "$['a b'].c[?@['d e'] == 'f or g']",
+            r#"$['it\'s a b'].c["say \"a b\""]"#,
+            "$.a[ ?( @.b && ! @.c || @.or == 1 ) && length( @.d ) > 2 ].e",
+            "$.a[ 0 , 1 : 2 , 'x' ]",
+            "$.a[? @.and <= -1 ].in.not",
+        ] {
             assert_eq!(path(text).text(), text);
         }
     }
