@@ -10,6 +10,11 @@ const PROCESS_START: &str = "process_start_time_seconds";
 /// What the names of samples of counters, histograms and summaries end in.
 const SUFFIXES: [&str; 4] = ["_total", "_bucket", "_count", "_sum"];
 
+/// A `_created` of a smaller number counts something: this one is in September 2001.
+const CREATED_MIN: f64 = 1e9;
+/// How far the clock of a pod may be ahead, in seconds: a day. A later `_created` counts something.
+const AHEAD_MAX: f64 = 86_400.0;
+
 /// The most processes that the series of one target are searched for. With more, none is known.
 const PROCESSES_MAX: usize = 16;
 
@@ -53,9 +58,10 @@ struct Process {
     start: f64,
 }
 
-/// The selected series of an exposition, sorted by their labels. Every line of it is checked. An exposition
-/// without any sample is not one without the selected series: a proxy may have sent it, or a program that starts.
-pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<Vec<Series>, Invalid> {
+/// The selected series of an exposition that came `now`, in seconds since 1970. They are sorted by their labels.
+/// Every line of it is checked. An exposition without any sample is not one without the selected series: a proxy may
+/// have sent it, or a program that starts.
+pub fn select(body: &[u8], format: Format, selector: &SeriesSelector, now: f64) -> Result<Vec<Series>, Invalid> {
     let created_name = created_name(selector.name());
     let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
     let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
@@ -71,7 +77,7 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector) -> Result<
             if selected.insert(labels, series).is_some() {
                 return Err(Invalid::Twice);
             }
-        } else if sample.name == created_name && is_time(&sample, format) {
+        } else if sample.name == created_name && is_time(&sample, format, now) {
             created.insert(labels(&sample), sample.value);
         } else if processes.len() <= PROCESSES_MAX
             && let Some(process) = Process::of(&sample)
@@ -115,9 +121,10 @@ impl Process {
 }
 
 /// Whether a `_created` sample has a time. In the text format, it is a gauge of its own, and a counter with
-/// this name counts what was created.
-fn is_time(created: &Sample<'_>, format: Format) -> bool {
-    format == Format::OpenMetrics || created.metric_type != MetricType::Counter || created.is_part
+/// this name counts what was created. Its type may not be declared, so the time must be a likely one.
+fn is_time(created: &Sample<'_>, format: Format, now: f64) -> bool {
+    let may_be = format == Format::OpenMetrics || created.metric_type != MetricType::Counter || created.is_part;
+    may_be && (CREATED_MIN..=now + AHEAD_MAX).contains(&created.value)
 }
 
 /// The name of the sample with the time at which a series was 0.
@@ -138,9 +145,11 @@ mod tests {
     /// Labels, number, creation time and start of the process of a series.
     type Line = (String, f64, Option<f64>, Option<f64>);
 
+    const NOW: f64 = 1.8e9;
+
     fn read(text: &str, selector: &str) -> Result<Vec<Line>, Invalid> {
         let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
-        let series = select(text.as_bytes(), format, &selector.parse().unwrap())?;
+        let series = select(text.as_bytes(), format, &selector.parse().unwrap(), NOW)?;
         let line = |Series { labels, value, created, process, .. }: Series| {
             let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
             (labels.join(","), value, created, process)
@@ -164,18 +173,18 @@ mod tests {
         assert_eq!(read(text, "ops_total"), Ok(vec![a, b.clone()]));
         assert_eq!(read(text, r#"ops_total{path="/b"}"#), Ok(vec![b]));
         assert_eq!(read(text, r#"ops_total{x=~"y"}"#), Ok(vec![]));
-        let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap()).unwrap();
+        let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap(), NOW).unwrap();
         assert_eq!(series[0].metric_type, MetricType::Counter);
     }
 
     #[test]
     fn histograms_have_one_creation_time() {
-        let text = "# TYPE h histogram\nh_bucket{le=\"1\",a=\"b\"} 2\nh_bucket{le=\"+Inf\",a=\"b\"} 3\nh_count{a=\"b\"} 3\nh_sum{a=\"b\"} 1.5\nh_created{a=\"b\"} 9\n# EOF\n";
+        let text = "# TYPE h histogram\nh_bucket{le=\"1\",a=\"b\"} 2\nh_bucket{le=\"+Inf\",a=\"b\"} 3\nh_count{a=\"b\"} 3\nh_sum{a=\"b\"} 1.5\nh_created{a=\"b\"} 1.7e9\n# EOF\n";
         let created =
             |selector| read(text, selector).unwrap().into_iter().map(|(.., created, _)| created).collect::<Vec<_>>();
-        assert_eq!(created("h_bucket"), [Some(9.0), Some(9.0)]);
-        assert_eq!(created("h_count"), [Some(9.0)]);
-        assert_eq!(created("h_sum"), [Some(9.0)]);
+        assert_eq!(created("h_bucket"), [Some(1.7e9), Some(1.7e9)]);
+        assert_eq!(created("h_count"), [Some(1.7e9)]);
+        assert_eq!(created("h_sum"), [Some(1.7e9)]);
         assert_eq!(created("h"), []);
     }
 
@@ -189,6 +198,32 @@ mod tests {
         // OpenMetrics that is sent as text.
         let text = "# TYPE jobs counter\njobs_total 3\njobs_created 1.79e9\n";
         assert_eq!(read(text, "jobs_total").unwrap()[0].2, Some(1.79e9));
+    }
+
+    #[test]
+    fn an_unlikely_time_is_none() {
+        for (created, is_time) in [
+            ("0", false),
+            ("205", false),
+            ("-1.79e9", false),
+            ("999999999.9", false),
+            ("1e9", true),
+            ("1.8e9", true),
+            ("1800086400", true),
+            ("1800086400.5", false),
+            // Milliseconds.
+            ("1.79e12", false),
+            ("NaN", false),
+            ("+Inf", false),
+        ] {
+            let of_text = |kind: &str| format!("orders_total 7\n{kind}orders_created {created}\n");
+            let declared = "# TYPE orders_created gauge\n";
+            let metrics = format!("# TYPE orders counter\norders_total 7\norders_created {created}\n# EOF\n");
+            for text in [of_text(""), of_text(declared), metrics] {
+                let found = read(&text, "orders_total").unwrap().remove(0).2;
+                assert_eq!(found, is_time.then(|| created.parse().unwrap()), "{text}");
+            }
+        }
     }
 
     #[test]
