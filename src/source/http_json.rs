@@ -2,6 +2,7 @@
 //! metrics as programs expose them. KEDA calls it `metrics-api`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -13,8 +14,8 @@ use super::items::Items;
 use super::keys::{self, Key, Shape, Text, Values};
 use super::service::{self, Service, Services};
 use super::{
-    Connection, ConnectionType, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place, Source,
-    SourceError,
+    Connection, ConnectionType, Definition, Form, Identified, Kind, MAX_AGE, NextRequest, OpenError, Opened, Place,
+    Source, SourceError,
 };
 use crate::exposition::ACCEPT;
 use crate::http::Protocol;
@@ -97,6 +98,8 @@ struct Document {
     key: String,
     content: Content,
     rules: ItemRules,
+    /// How old a sample may be.
+    max_age: Duration,
     /// Determines which samples are old.
     clock: Clock,
 }
@@ -105,6 +108,7 @@ impl Connection for Origins {
     fn open(&self, _form: &str, entry: &Values) -> Result<Opened, OpenError> {
         let url: BaseUrl = entry.parsed(URL.name)?.ok_or_else(|| OpenError("`url` is missing".to_owned()))?;
         let content = Content::of(entry).map_err(OpenError)?;
+        let max_age = entry.duration(MAX_AGE).ok_or_else(|| OpenError(format!("`{MAX_AGE}` is missing")))?;
         let service = self.services.service(&service_keys(entry, &url))?;
         // A program that has several formats must know which ones are read.
         let service = match content.format() {
@@ -117,7 +121,7 @@ impl Connection for Origins {
         let path = url.url().path().to_owned();
         let identity = rules.identity(&format!("{} {path} {params:?} {content}", service.identity()));
         let key = encoded(params.iter().map(|(name, value)| (&**name, &**value)));
-        let document = Document { service, path, params, key, content, rules, clock: self.clock };
+        let document = Document { service, path, params, key, content, rules, max_age, clock: self.clock };
         Ok(Opened::One(Identified { identity, source: Box::new(document) }))
     }
 }
@@ -149,7 +153,8 @@ impl Document {
         let params: Vec<(&str, &str)> = self.params.iter().map(|(name, value)| (&**name, &**value)).collect();
         let response = self.service.get(&self.path, &self.key, &params, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.path, &failure))?;
-        let points = self.content.points(&response, (self.clock)())?;
+        let oldest = (self.clock)().as_duration().as_secs_f64() - self.max_age.as_secs_f64();
+        let points = self.content.points(&response, oldest)?;
         self.rules.items(points.found, &points.nothing)
     }
 }

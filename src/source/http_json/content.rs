@@ -5,7 +5,6 @@ use std::fmt;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serde_saphyr::NonFiniteFloatPolicy;
 
@@ -104,8 +103,8 @@ impl Content {
         }
     }
 
-    /// The numbers of a response that came now.
-    pub(super) fn points(&self, response: &Response, now: Timestamp) -> Result<Points, SourceError> {
+    /// The numbers of a response. `oldest`: since when samples count, in seconds since 1970.
+    pub(super) fn points(&self, response: &Response, oldest: f64) -> Result<Points, SourceError> {
         if response.status != StatusCode::OK {
             return Err(trouble::status(response.status));
         }
@@ -119,7 +118,7 @@ impl Content {
             Self::Document(format, path) => one(&document(*format, &response.body)?, path),
             Self::Samples(selector) => {
                 let format = media_type.as_deref().and_then(exposition::Format::of);
-                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector, now)
+                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector, oldest)
             }
         }
     }
@@ -204,18 +203,16 @@ fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
     }
 }
 
-/// An older sample is no value. Prometheus looks back as far.
-const SAMPLE_AGE_MAX: SignedDuration = SignedDuration::from_mins(5);
-const TOO_OLD: &str = "its timestamp is more than 5 minutes old, so the program repeats an old sample. Check what the program reads, and its clock.";
+/// A sample that the program repeats.
+const TOO_OLD: &str = "its timestamp is older than `maxAge`, so the program repeats an old sample. Check what the program reads, and its clock.";
 
 /// The samples that a selector selects.
 fn samples(
     body: &[u8],
     format: exposition::Format,
     selector: &SeriesSelector,
-    now: Timestamp,
+    oldest: f64,
 ) -> Result<Points, SourceError> {
-    let oldest = (now.as_duration() - SAMPLE_AGE_MAX).as_secs_f64();
     let name = match format {
         exposition::Format::Text => "Prometheus text format",
         exposition::Format::OpenMetrics => "OpenMetrics",

@@ -1,6 +1,7 @@
 //! The selected series of one target, out of what it exposes. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::exposition::{Format, MetricType, ParseError, Sample, SeriesSelector, parse};
 
@@ -45,6 +46,9 @@ pub enum Invalid {
     /// Two samples of one series.
     #[error("a selected series occurs twice")]
     Twice,
+    /// A sample that the program repeats. Without it, a sum would be smaller than it is.
+    #[error("the timestamp of a selected series is older than `maxAge`")]
+    Old,
     /// No sample at all, as of a proxy or of a program that starts. So it does not count as 0.
     #[error("the answer of a pod has no sample")]
     Empty,
@@ -61,7 +65,14 @@ struct Process {
 /// The selected series of an exposition that came `now`, in seconds since 1970. They are sorted by their labels.
 /// Every line of it is checked. An exposition without any sample is not one without the selected series: a proxy may
 /// have sent it, or a program that starts.
-pub fn select(body: &[u8], format: Format, selector: &SeriesSelector, now: f64) -> Result<Vec<Series>, Invalid> {
+pub fn select(
+    body: &[u8],
+    format: Format,
+    selector: &SeriesSelector,
+    now: f64,
+    max_age: Duration,
+) -> Result<Vec<Series>, Invalid> {
+    let oldest = now - max_age.as_secs_f64();
     let created_name = created_name(selector.name());
     let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
     let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
@@ -71,6 +82,9 @@ pub fn select(body: &[u8], format: Format, selector: &SeriesSelector, now: f64) 
         let sample = sample?;
         is_empty = false;
         if selector.matches(&sample) {
+            if sample.timestamp.is_some_and(|timestamp| timestamp < oldest) {
+                return Err(Invalid::Old);
+            }
             let (labels, value) = (labels(&sample), sample.value);
             let series =
                 Series { labels: labels.clone(), value, created: None, process: None, metric_type: sample.metric_type };
@@ -146,10 +160,11 @@ mod tests {
     type Line = (String, f64, Option<f64>, Option<f64>);
 
     const NOW: f64 = 1.8e9;
+    const MAX_AGE: Duration = Duration::from_mins(1);
 
     fn read(text: &str, selector: &str) -> Result<Vec<Line>, Invalid> {
         let format = if text.ends_with("# EOF\n") { Format::OpenMetrics } else { Format::Text };
-        let series = select(text.as_bytes(), format, &selector.parse().unwrap(), NOW)?;
+        let series = select(text.as_bytes(), format, &selector.parse().unwrap(), NOW, MAX_AGE)?;
         let line = |Series { labels, value, created, process, .. }: Series| {
             let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
             (labels.join(","), value, created, process)
@@ -173,7 +188,7 @@ mod tests {
         assert_eq!(read(text, "ops_total"), Ok(vec![a, b.clone()]));
         assert_eq!(read(text, r#"ops_total{path="/b"}"#), Ok(vec![b]));
         assert_eq!(read(text, r#"ops_total{x=~"y"}"#), Ok(vec![]));
-        let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap(), NOW).unwrap();
+        let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap(), NOW, MAX_AGE).unwrap();
         assert_eq!(series[0].metric_type, MetricType::Counter);
     }
 
@@ -198,6 +213,26 @@ mod tests {
         // OpenMetrics that is sent as text.
         let text = "# TYPE jobs counter\njobs_total 3\njobs_created 1.79e9\n";
         assert_eq!(read(text, "jobs_total").unwrap()[0].2, Some(1.79e9));
+    }
+
+    #[test]
+    fn an_old_sample_is_no_value() {
+        for (seconds, is_old) in [
+            ("1799996400", true),
+            ("1799999939.999", true),
+            ("1799999940", false),
+            ("1800000000", false),
+            // The clock of the program is ahead.
+            ("1800003600", false),
+        ] {
+            let millis = (seconds.parse::<f64>().unwrap() * 1000.0).round();
+            let expected = if is_old { Err(Invalid::Old) } else { Ok(2) };
+            for text in [format!("m 1\nm{{a=\"b\"}} 7 {millis}\n"), format!("m 1\nm{{a=\"b\"}} 7 {seconds}\n# EOF\n")] {
+                assert_eq!(read(&text, "m").map(|all| all.len()), expected, "{text}");
+            }
+        }
+        // Only the selected series count.
+        assert_eq!(read("m 1\no 7 0\n", "m").map(|all| all.len()), Ok(1));
     }
 
     #[test]

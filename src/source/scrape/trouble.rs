@@ -103,6 +103,7 @@ pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
             "Check `path` and `port`, and the program: promtool check metrics.",
         ),
         Invalid::Twice => (invalid.to_string(), "Correct the program: a series has one number."),
+        Invalid::Old => (invalid.to_string(), "Check what the program repeats, and its clock."),
         Invalid::Empty => (
             invalid.to_string(),
             "Check `path` and `port`. A program that has counted nothing yet must expose another metric.",
