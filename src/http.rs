@@ -62,6 +62,9 @@ pub struct Protocol {
     pub body_max: usize,
     /// Identifies a request for the operators of the service.
     pub request_id: Option<RequestId>,
+    /// Whether an answer of this status is read. Any other one is an error: a proxy that changes an answer
+    /// says so by a 203, and a 206 is a part.
+    pub is_answer: fn(&StatusCode) -> bool,
     /// Reads the body of an error.
     pub read_error: fn(&[u8]) -> ErrorText,
     /// Whether an error status may pass within a moment. One of 5xx that may not is about this request, and
@@ -103,11 +106,9 @@ pub struct Request {
     pub owner: Option<String>,
 }
 
-/// An answer of 2xx.
+/// An answer of 200, or of another status that the protocol takes.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status.
-    pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
     /// The whole body.
@@ -125,6 +126,7 @@ impl Default for Protocol {
             attempts: retry::ATTEMPTS,
             body_max: BODY_MAX,
             request_id: None,
+            is_answer: |status| *status == StatusCode::OK,
             read_error: ErrorText::whole,
             is_transient: StatusError::is_server_failure,
             least_pause: |_| None,
@@ -321,8 +323,8 @@ impl Client {
             *id = Some(theirs.to_owned());
         }
         let body = self.read_body(&mut response, &request.url).await?;
-        if status.is_success() {
-            return Ok(Response { status, headers, body, request_id: id.clone() });
+        if (self.protocol.is_answer)(&status) {
+            return Ok(Response { headers, body, request_id: id.clone() });
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(proxy) = proxy()
@@ -330,7 +332,10 @@ impl Client {
             let cause: Cause = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(status.to_string()));
             return Err(Fault::Proxy(ProxyFailure { proxy, what: CREDENTIALS_WANTED }.into(), cause).into());
         }
-        let ErrorText { code, message } = (self.protocol.read_error)(&body);
+        // What is no error may have secrets, which the log must not repeat.
+        let is_error = !status.is_success();
+        let text = is_error.then(|| (self.protocol.read_error)(&body));
+        let ErrorText { code, message } = text.unwrap_or_default();
         let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
         let location = StatusError::location(status, &headers, &request.url, &secrets);
         let message = shown(&message, &secrets);

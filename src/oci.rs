@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{ACCEPT, DATE, HeaderValue};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -211,6 +212,11 @@ impl Client {
 /// Requests of services that authenticate are repeated by the next session. `make` names them.
 fn token_protocol(make: Option<fn() -> String>) -> Protocol {
     Protocol { attempts: 1, request_id: Some(RequestId { header: REQUEST_ID, make }), ..Protocol::default() }
+}
+
+/// The same of services that create a session, which may be a 201.
+fn session_protocol(make: fn() -> String) -> Protocol {
+    Protocol { is_answer: StatusCode::is_success, ..token_protocol(Some(make)) }
 }
 
 /// A service that authenticates: its own rate, breaker and budget.

@@ -20,7 +20,7 @@ pub const OPEN_FILES: &str = "Raise the hard limit on open files of depthgauge t
 /// How much of a secret makes it recognizable.
 const PIECE: usize = 24;
 
-/// A request that brought no answer of 2xx.
+/// A request that brought no answer.
 #[derive(Clone, Debug)]
 pub struct Error {
     /// Why.
@@ -29,7 +29,7 @@ pub struct Error {
     pub request_id: Option<String>,
 }
 
-/// Why a request brought no answer of 2xx. Texts are the same for the same fault. They name neither
+/// Why a request brought no answer. Texts are the same for the same fault. They name neither
 /// request nor host, except that of a proxy.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -77,7 +77,7 @@ pub enum Unreachable {
     LostNearby,
 }
 
-/// An HTTP status other than 2xx.
+/// An HTTP status that has no answer.
 #[derive(Clone, Debug)]
 pub struct StatusError {
     /// The HTTP status.
@@ -234,6 +234,7 @@ impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
             Some(code) => write!(f, "{} {code}", self.status),
+            None if (200..300).contains(&self.status) => write!(f, "{}, and only 200 has an answer", self.status),
             None => self.status.fmt(f),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::http::StatusCode;
 use ::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -102,7 +103,9 @@ pub(super) fn tokens(client: ClientCredentials) -> Result<Sessions<Token>, Strin
     let secret = OnUse::open("the file with the client secret", Box::new(make))?;
     let upstream = Arc::new(Upstream::new(Limits::new(REQUESTS_PER_SECOND, "")));
     // A session repeats its request by itself.
-    let protocol = Protocol { attempts: 1, body_max: BODY_MAX, read_error, ..Protocol::default() };
+    // By RFC 6749 it is 200, and some services answer with 201.
+    let is_answer = StatusCode::is_success;
+    let protocol = Protocol { attempts: 1, body_max: BODY_MAX, is_answer, read_error, ..Protocol::default() };
     let http = Client::new(upstream, transport, protocol, clock);
     let service = TokenService { http, url, client_id, secret, scopes, params, by_form: AtomicBool::new(false) };
     Ok(Sessions::new(service, title, FORCED_EVERY))

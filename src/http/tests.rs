@@ -134,12 +134,19 @@ async fn what_each_answer_is() {
         (half, "connection lost"),
         ("", "connection lost"),
         (&answer("404 Not Found", "", "none"), "404"),
+        (&answer("201 Created", "", "{}"), "201, and only 200 has an answer"),
+        (&answer("203 Non-Authoritative Information", "", "{}"), "203, and only 200 has an answer"),
+        (&answer("204 No Content", "", ""), "204, and only 200 has an answer"),
+        (&answer("206 Partial Content", "", "{"), "206, and only 200 has an answer"),
         (&moved, "301"),
     ] {
         let (url, _) = service(&[sent]).await;
         let error = fault(&client(1000), &url).await;
         assert_eq!((error.to_string().as_str(), error.request_id.as_deref()), (text, Some("ours")), "{sent}");
     }
+    let (url, _) = service(&[&answer("206 Partial Content", "", SECRET)]).await;
+    let Fault::Status(error) = fault(&client(1000), &url).await.fault else { panic!() };
+    assert_eq!(error.message, "", "no error, so it may have secrets");
     let (url, received) = service(&[&moved]).await;
     let Fault::Status(error) = fault(&client(1000), &url).await.fault else { panic!() };
     assert_eq!(error.location.unwrap(), url.join("/new").unwrap().to_string());

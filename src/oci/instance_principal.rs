@@ -24,7 +24,7 @@ use super::region::Home;
 use super::session::{Granted, new_key};
 use super::sign::{Content, Signable, Signer, content_hash};
 use super::token::{self, Claims};
-use super::{request_id, token_protocol, token_service};
+use super::{request_id, session_protocol, token_service};
 use crate::http::authorize::{Authorization, sensitive};
 use crate::http::error::{Error, ErrorText, Fault, with_causes};
 use crate::http::proxy::PROXY_REMEDY;
@@ -113,7 +113,7 @@ impl InstancePrincipal {
     ) -> Result<String, SignInError> {
         let url = self.url(home)?;
         let transport = Transport::new(Trust::System(self.metadata.roots.clone()));
-        let protocol = Protocol { read_error, ..token_protocol(Some(request_id)) };
+        let protocol = Protocol { read_error, ..session_protocol(request_id) };
         let http = Client::new(self.upstreams[1].clone(), transport, protocol, self.clock);
         http.prepare(&url).map_err(|error| unusable(&with_causes(&error)))?;
         let (request, auth) = self.request(url, identity, public)?;

@@ -11,7 +11,6 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -26,7 +25,7 @@ use crate::http::authorize::Authorization;
 use crate::http::error::{Error, Fault};
 use crate::http::session::SignInError;
 use crate::http::transport::{Roots, Transport, Trust};
-use crate::http::{Client, Request, Response};
+use crate::http::{Client, Request};
 use crate::upstream::Upstream;
 
 /// Where it is, and where on networks without IPv4.
@@ -143,10 +142,7 @@ impl Metadata {
             };
             let request = Request::get(url.parse().map_err(|_| unusable("its address is none"))?);
             match http.send(&request, &auth, by).await {
-                Ok(Response { status, body, .. }) if status == StatusCode::OK => {
-                    return Ok(String::from_utf8_lossy(&body).into_owned());
-                }
-                Ok(Response { status, request_id, .. }) => return Err(error(status.as_u16(), request_id)),
+                Ok(answer) => return Ok(String::from_utf8_lossy(&answer.body).into_owned()),
                 Err(failure) => last = failure.into_error(),
             }
             let Error { fault, request_id } = last.met();

@@ -23,7 +23,7 @@ use super::environment::Environment;
 use super::session::{Granted, new_key};
 use super::sign::Signer;
 use super::token::{self, Claims, ServiceAccount};
-use super::{token_protocol, token_service};
+use super::{session_protocol, token_service};
 use crate::http::authorize::Authorization;
 use crate::http::error::{Error, Fault, Unreachable, with_causes};
 use crate::http::session::{Issuer, Session, SignInError};
@@ -115,7 +115,7 @@ impl TokenService {
         };
         let roots = Roots::read(&self.ca_file).map_err(bad_ca)?;
         let transport = Transport::direct(Trust::Only(roots));
-        let http = Client::new(upstream, transport, token_protocol(Some(request_id)), clock);
+        let http = Client::new(upstream, transport, session_protocol(request_id), clock);
         let url: Url = self
             .url()
             .parse()

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use serde_saphyr::NonFiniteFloatPolicy;
@@ -105,9 +104,6 @@ impl Content {
 
     /// The numbers of a response. `oldest`: since when samples count, in seconds since 1970.
     pub(super) fn points(&self, response: &Response, oldest: f64) -> Result<Points, SourceError> {
-        if response.status != StatusCode::OK {
-            return Err(trouble::status(response.status));
-        }
         let media_type = response.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
         let media_type =
             media_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());

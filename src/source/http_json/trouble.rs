@@ -1,7 +1,5 @@
 //! Its errors as source errors: operation, cause and remedy.
 
-use http::StatusCode;
-
 use crate::http::error::Fault;
 use crate::source::service::{self, Failure};
 use crate::source::{SourceError, Step, Verdict};
@@ -23,12 +21,6 @@ pub(super) fn source_error(path: &str, failure: &Failure) -> SourceError {
         Fault::TooLong(_) => SourceError { remedy: "Read a shorter document: the response is too long.", ..error },
         _ => error,
     }
-}
-
-/// A status that is a success, and not 200.
-pub(super) fn status(status: StatusCode) -> SourceError {
-    let cause = format!("{}, and only 200 has a value", status.as_u16());
-    SourceError::new(Step::Read, Verdict::Trouble, cause, "Check `url`, and the service.", "")
 }
 
 /// A document of another type.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use super::reading::Invalid;
@@ -57,7 +56,7 @@ pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceErro
         }
         Fault::Status(status) => match status.status {
             401 | 403 => "Check `auth` of the source and the files that it names.",
-            404 => "Check `path` and `port`.",
+            200..=299 | 404 => "Check `path` and `port`.",
             300..=399 => "Correct `path`, `port` or `scheme`: redirects are not followed.",
             _ => return error,
         },
@@ -86,13 +85,9 @@ pub(super) fn crowded() -> SourceError {
 
 /// The format of a response. As for Prometheus before version 3, every type but OpenMetrics is the text format,
 /// because programs exist that send another type, and a page of another kind does not parse.
-pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
-    if response.status != StatusCode::OK {
-        let cause = format!("{}, and only 200 has metrics", response.status.as_u16());
-        return Err(SourceError::new(Step::Read, Verdict::Trouble, cause, "Check `path` and `port`.", ""));
-    }
+pub(super) fn format(response: &Response) -> Format {
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Ok(content_type.and_then(Format::of).unwrap_or(Format::Text))
+    content_type.and_then(Format::of).unwrap_or(Format::Text)
 }
 
 /// What a pod exposes can't be used.

@@ -85,6 +85,7 @@ fn remedy(fault: &Fault) -> &'static str {
 
 fn status_remedy(status: u16) -> &'static str {
     match status {
+        200..=299 => "Check the address, and that no proxy answers for the service.",
         401 => "Check `auth` of the connection and the files that it names.",
         403 => "Check that the service lets this user read it.",
         404 => "Check `url`, and that what is read exists and this user may read it.",

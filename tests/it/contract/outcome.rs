@@ -60,6 +60,7 @@ outcomes! {
         Html = "200 with an HTML page",
         NoBody = "200 without a body",
         WrongContentType = "200 with another Content-Type",
+        PartialContent = "206",
         Redirect = "a redirect",
         Hang = "no answer",
         Reset = "a connection reset",
@@ -124,6 +125,7 @@ impl Wire {
             | Self::UnavailableUntil
             | Self::Html
             | Self::NoBody
+            | Self::PartialContent
             | Self::Redirect
             | Self::Hang
             | Self::Reset

@@ -56,6 +56,10 @@ pub(super) fn reply(
         }
         Wire::NoBody => ok(Vec::new()),
         Wire::WrongContentType => Reply::Whole(200, "content-type: text/plain\r\n".to_owned(), good().into()),
+        Wire::PartialContent => {
+            let headers = format!("content-type: {}\r\n", operation.content_type());
+            Reply::Whole(206, headers, good().into())
+        }
         Wire::Redirect => {
             let location = format!("location: {}{ELSEWHERE}\r\n", place.base);
             Reply::Whole(302, location, Vec::new())

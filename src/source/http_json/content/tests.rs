@@ -16,14 +16,9 @@ fn content(value: &str, format: &str) -> Content {
 /// Older samples are no values.
 const OLDEST: f64 = 1.8e9;
 
-fn response(status: u16, content_type: &str, body: &str) -> Response {
+fn response(content_type: &str, body: &str) -> Response {
     let headers = (!content_type.is_empty()).then(|| (CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap()));
-    Response {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: headers.into_iter().collect(),
-        body: body.as_bytes().to_vec(),
-        request_id: None,
-    }
+    Response { headers: headers.into_iter().collect(), body: body.as_bytes().to_vec(), request_id: None }
 }
 
 /// The number, or the cause of the error.
@@ -44,22 +39,22 @@ fn of(units: i32) -> Result<Option<Number>, String> {
 fn json_and_yaml() {
     let (json, yaml) = (content("$.queues[0].ready", "json"), content("$.queues[0].ready", "yaml"));
     let document = r#"{"queues": [{"ready": 7}]}"#;
-    assert_eq!(read(&json, &response(200, "application/json", document)), of(7));
-    assert_eq!(read(&yaml, &response(200, "application/json", document)), of(7));
+    assert_eq!(read(&json, &response("application/json", document)), of(7));
+    assert_eq!(read(&yaml, &response("application/json", document)), of(7));
     for (value, expected) in [("7", of(7)), ("\"7\"", of(7)), ("7k", of(7000))] {
         let document = format!("# jobs\nqueues:\n  - name: orders\n    ready: {value}\n");
-        assert_eq!(read(&yaml, &response(200, "application/yaml", &document)), expected, "{value}");
+        assert_eq!(read(&yaml, &response("application/yaml", &document)), expected, "{value}");
     }
-    assert_eq!(read(&json, &response(200, "", "queues: [{ready: 7}]")), Err("the answer is not valid JSON".to_owned()));
+    assert_eq!(read(&json, &response("", "queues: [{ready: 7}]")), Err("the answer is not valid JSON".to_owned()));
     for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n"] {
-        assert_eq!(read(&yaml, &response(200, "", wrong)), Err("the answer is not valid YAML".to_owned()), "{wrong}");
+        assert_eq!(read(&yaml, &response("", wrong)), Err("the answer is not valid YAML".to_owned()), "{wrong}");
     }
 }
 
 #[test]
 fn numbers_that_only_yaml_has_are_unknown_and_in_the_way_of_no_other() {
     let read = |value: &str, document: &str| {
-        read(&content(value, "yaml"), &response(200, "application/yaml", document)).unwrap().unwrap()
+        read(&content(value, "yaml"), &response("application/yaml", document)).unwrap().unwrap()
     };
     for text in [".nan", ".NaN", "+.NAN", "-.nan"] {
         assert_eq!(read("$.ready", &format!("ready: {text}\n")), Number::NotANumber, "{text}");
@@ -87,14 +82,14 @@ fn what_is_no_number_is_described_without_its_text() {
         ("{\"a\": {\"b\": 1}} x", "the answer is not valid JSON"),
         ("{\"a\": {\"b\": NaN}}", "the answer is not valid JSON"),
     ] {
-        assert_eq!(read(&content, &response(200, "application/json", document)), Err(cause.to_owned()));
+        assert_eq!(read(&content, &response("application/json", document)), Err(cause.to_owned()));
     }
 }
 
 #[test]
 fn several_values_are_an_error() {
     let content = content("$.queues[*].ready", "json");
-    let of = |document| read(&content, &response(200, "application/json", document));
+    let of = |document| read(&content, &response("application/json", document));
     let several = "$.queues[*].ready matches 2 values, and it must match one";
     assert_eq!(of(r#"{"queues": [{"ready": 1}, {"ready": 1}]}"#), Err(several.to_owned()));
     assert_eq!(of(r#"{"queues": [{"ready": 1}]}"#), self::of(1));
@@ -121,30 +116,22 @@ fn the_content_type_is_checked() {
         ("yaml", "application/json", true),
         ("yaml", "text/html", false),
     ] {
-        let found = read(&content("$", format), &response(200, media_type, "7"));
+        let found = read(&content("$", format), &response(media_type, "7"));
         assert_eq!(found.is_ok(), is_taken, "{format} {media_type}: {found:?}");
     }
     let content = content("$", "json");
     let html = "the Content-Type of the answer is \"text/html\", which is not json".to_owned();
-    assert_eq!(read(&content, &response(200, "text/html; charset=utf-8", "7")), Err(html));
+    assert_eq!(read(&content, &response("text/html; charset=utf-8", "7")), Err(html));
     let strange = Err("the Content-Type of the answer is not json".to_owned());
-    assert_eq!(read(&content, &response(200, "a secret/b", "7")), strange);
-    assert_eq!(read(&content, &response(200, &"x".repeat(100), "7")), strange);
-}
-
-#[test]
-fn only_200_has_a_value() {
-    for status in [201, 202, 203, 204, 206] {
-        let found = read(&content("$", "json"), &response(status, "application/json", "7"));
-        assert_eq!(found, Err(format!("{status}, and only 200 has a value")));
-    }
+    assert_eq!(read(&content, &response("a secret/b", "7")), strange);
+    assert_eq!(read(&content, &response(&"x".repeat(100), "7")), strange);
 }
 
 #[test]
 fn samples_are_items() {
     const EXPOSITION: &str = "# TYPE oci_queue_length gauge\noci_queue_length{queue=\"orders\",kind=\"visible\"} 7\noci_queue_length{queue=\"orders\",kind=\"in_flight\"} 1.5\noci_queue_length{queue=\"bills\"} NaN\nup 1\n";
     let of = |value: &str, media_type: &str| {
-        let points = content(value, "prometheus").points(&response(200, media_type, EXPOSITION), OLDEST);
+        let points = content(value, "prometheus").points(&response(media_type, EXPOSITION), OLDEST);
         let points = points.map_err(|error| error.cause)?;
         let point = |point: &Point| (point.labels.get("kind").cloned().unwrap_or_default(), point.number);
         if points.found.is_empty() {
@@ -179,7 +166,7 @@ fn metrics_without_any_sample_are_not_metrics_without_the_selected_ones() {
         [("text/plain", ""), ("text/plain", "# TYPE up gauge\n"), ("application/openmetrics-text", "# EOF\n")]
     {
         // An error, which `empty` does not replace.
-        let points = content("up", "prometheus").points(&response(200, media_type, exposition), OLDEST);
+        let points = content("up", "prometheus").points(&response(media_type, exposition), OLDEST);
         assert_eq!(points.map(|points| points.nothing).unwrap_err().cause, "the answer has no sample", "{exposition}");
     }
 }
@@ -191,7 +178,7 @@ fn an_old_sample_is_no_value() {
         let text = format!("jobs 7 {millis}\n");
         let metrics = format!("jobs 7 {}.{:03}\n# EOF\n", millis / 1000, millis % 1000);
         for (media_type, exposition) in [("text/plain", &text), ("application/openmetrics-text", &metrics)] {
-            let found = read(&content("jobs", "prometheus"), &response(200, media_type, exposition));
+            let found = read(&content("jobs", "prometheus"), &response(media_type, exposition));
             let expected = if is_old { Ok(Some(Number::Unusable(TOO_OLD))) } else { of(7) };
             assert_eq!(found, expected, "{exposition}");
         }
@@ -203,7 +190,7 @@ fn texts_of_aliases_are_bounded() {
     let with_aliases = |count: usize| {
         let aliases = vec!["*text"; count].join(", ");
         let document = format!("text: &text {}\nmany: [{aliases}]\nready: 7\n", "x".repeat(600_000));
-        read(&content("$.ready", "yaml"), &response(200, "application/yaml", &document))
+        read(&content("$.ready", "yaml"), &response("application/yaml", &document))
     };
     assert_eq!(with_aliases(3), of(7));
     // So few that their number alone does not matter: they would have 57 MiB.
@@ -217,7 +204,7 @@ fn a_document_is_bounded() {
     let aliases = format!("a0: &a0 7\n{aliases}");
     for (format, document) in [("JSON", &deep), ("YAML", &deep), ("YAML", &aliases)] {
         let content = content("$..b", &format.to_ascii_lowercase());
-        let found = read(&content, &response(200, "text/plain", document));
+        let found = read(&content, &response("text/plain", document));
         assert_eq!(found, Err(format!("the answer is not valid {format}")));
     }
 }
@@ -226,10 +213,10 @@ fn a_document_is_bounded() {
 fn paths_of_a_document_are_bounded() {
     // What the library would copy for each of the items.
     let long = format!(r#"{{"{}": [{}7]}}"#, "k".repeat(500_000), "0,".repeat(250_000));
-    let found = read(&content("$..b", "json"), &response(200, "application/json", &long));
+    let found = read(&content("$..b", "json"), &response("application/json", &long));
     assert_eq!(found, Err("the document has too many levels, or too long names".to_owned()));
     let usual = format!("[{}7]", "0,".repeat(500_000));
-    let found = read(&content("$[500000]", "json"), &response(200, "application/json", &usual));
+    let found = read(&content("$[500000]", "json"), &response("application/json", &usual));
     assert!(found.is_ok(), "{found:?}");
 }
 
@@ -252,7 +239,7 @@ proptest! {
         for format in ["json", "yaml"] {
             let content = content("$..a[?@.b > 1]", format);
             for body in [&body, &yaml] {
-                let _ = content.points(&response(200, "", body), OLDEST);
+                let _ = content.points(&response("", body), OLDEST);
             }
         }
     }
