@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use ::http::{Method, StatusCode};
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use ::http::{Method, StatusCode, Version};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -111,8 +111,10 @@ pub struct Request {
 pub struct Response {
     /// The headers.
     pub headers: HeaderMap,
-    /// The whole body.
+    /// The body.
     pub body: Vec<u8>,
+    /// Whether the service said where the body ends. Otherwise it ends with the connection, so it may be cut.
+    pub is_framed: bool,
     /// The service's own name of the request; without one, the name that was sent.
     pub request_id: Option<String>,
 }
@@ -167,6 +169,16 @@ impl Request {
         let limit = format!("&{parameter}={}ms", left.as_millis().max(1));
         let body = [&*self.body, limit.as_bytes()].concat().into();
         Cow::Owned(Self { body, ..self.clone() })
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    /// Whether a body of lines may have been cut within a line. One that was cut between two lines looks as a whole
+    /// one.
+    pub fn may_be_cut(&self) -> bool {
+        !self.is_framed && self.body.last().is_some_and(|last| *last != b'\n')
     }
 }
 
@@ -318,13 +330,14 @@ impl Client {
         let sent = builder.send().await.map_err(|error| without_secret(error, &request.url));
         let mut response = sent.map_err(|error| lost_by(proxy, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let is_framed = is_framed(response.version(), &headers);
         let theirs = self.protocol.request_id.and_then(|id| headers.get(id.header)?.to_str().ok());
         if let Some(theirs) = theirs {
             *id = Some(theirs.to_owned());
         }
         let body = self.read_body(&mut response, &request.url).await?;
         if (self.protocol.is_answer)(&status) {
-            return Ok(Response { headers, body, request_id: id.clone() });
+            return Ok(Response { headers, body, is_framed, request_id: id.clone() });
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(proxy) = proxy()
@@ -389,6 +402,21 @@ impl Client {
             // It takes a change of the proxy, or of what the environment says of it.
             Fault::Proxy(..) | Fault::TooLong(_) | Fault::NoSocket | Fault::NotSent { .. } => false,
         }
+    }
+}
+
+/// Whether an answer with these headers has an end besides that of the connection.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+fn is_framed(version: Version, headers: &HeaderMap) -> bool {
+    if version == Version::HTTP_2 {
+        return true;
+    }
+    match headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        Some(codings) => {
+            let last = codings.to_str().ok().and_then(|codings| codings.rsplit(',').next());
+            last.is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
+        }
+        None => headers.contains_key(CONTENT_LENGTH),
     }
 }
 

@@ -154,6 +154,41 @@ async fn what_each_answer_is() {
 }
 
 #[tokio::test]
+async fn a_body_that_ends_with_the_connection_may_be_cut() {
+    for (sent, may_be_cut) in [
+        ("HTTP/1.0 200 OK\r\n\r\n12", true),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12", true),
+        ("HTTP/1.0 200 OK\r\n\r\n12\n", false),
+        ("HTTP/1.0 200 OK\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n12", false),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n12\r\n0\r\n\r\n", false),
+    ] {
+        let (url, _) = service(&[sent]).await;
+        let response = client(1000).send(&Request::get(url), &tokens(false), soon()).await.unwrap();
+        assert_eq!(response.may_be_cut(), may_be_cut, "{sent:?}");
+    }
+}
+
+#[test]
+fn an_end_is_a_length_or_a_last_chunk() {
+    for (version, headers, expected) in [
+        (Version::HTTP_2, &[][..], true),
+        (Version::HTTP_11, &[], false),
+        (Version::HTTP_11, &[(CONTENT_LENGTH, "2")], true),
+        (Version::HTTP_11, &[(TRANSFER_ENCODING, "gzip, Chunked")], true),
+        (Version::HTTP_11, &[(TRANSFER_ENCODING, "gzip"), (TRANSFER_ENCODING, "chunked")], true),
+        // The length does not count.
+        (Version::HTTP_11, &[(TRANSFER_ENCODING, "gzip"), (CONTENT_LENGTH, "2")], false),
+    ] {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(is_framed(version, &map), expected, "{version:?} {headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_says_when_to_come_back_gets_no_request_before() {
     let throttled = answer("429 Too Many Requests", "retry-after: 30\r\n", "");
     let (url, received) = service(&[&throttled]).await;

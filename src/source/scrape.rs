@@ -193,7 +193,7 @@ impl Scraped {
         };
         let (at, time) = (Instant::now(), self.time());
         let series = response.map_err(|failure| trouble::source_error(address, &failure)).and_then(|response| {
-            let format = trouble::format(&response);
+            let format = trouble::format(&response)?;
             let Wanted { series, rules, .. } = &self.wanted;
             let selected = reading::select(&response.body, format, series, time, rules.max_age);
             selected.map_err(|invalid| trouble::invalid(address, &invalid))

@@ -22,7 +22,7 @@ pub use instances::{Instance, Instances};
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
 pub use open::{Way, conflicts, urls, warnings};
 pub use shared::Services;
-pub use trouble::source_error;
+pub use trouble::{cut, source_error};
 
 use failover::Failover;
 

@@ -14,7 +14,7 @@ use crate::exposition::{self, SeriesSelector};
 use crate::http::Response;
 use crate::source::chosen::{Number, Point};
 use crate::source::keys::Values;
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{SourceError, Step, Verdict, service};
 
 /// The format of a document.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -111,10 +111,22 @@ impl Content {
             return Err(trouble::media_type(media_type, self.format().as_str()));
         }
         match self {
-            Self::Document(format, path) => one(&document(*format, &response.body)?, path),
+            Self::Document(format, path) => {
+                let document = document(*format, &response.body)?;
+                // All other JSON has an end of its own.
+                if response.may_be_cut() && (*format == Format::Yaml || document.is_number()) {
+                    return Err(service::cut(Step::Read));
+                }
+                one(&document, path)
+            }
             Self::Samples(selector) => {
                 let format = media_type.as_deref().and_then(exposition::Format::of);
-                samples(&response.body, format.unwrap_or(exposition::Format::Text), selector, oldest)
+                let format = format.unwrap_or(exposition::Format::Text);
+                // OpenMetrics has one, too.
+                if response.may_be_cut() && format == exposition::Format::Text {
+                    return Err(service::cut(Step::Read));
+                }
+                samples(&response.body, format, selector, oldest)
             }
         }
     }

@@ -83,11 +83,16 @@ pub(super) fn crowded() -> SourceError {
     )
 }
 
-/// The format of a response. As for Prometheus before version 3, every type but OpenMetrics is the text format,
+/// The format of a response, which must be whole. As for Prometheus before version 3, every type but OpenMetrics is the text format,
 /// because programs exist that send another type, and a page of another kind does not parse.
-pub(super) fn format(response: &Response) -> Format {
+pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.and_then(Format::of).unwrap_or(Format::Text)
+    let format = content_type.and_then(Format::of).unwrap_or(Format::Text);
+    // OpenMetrics has an end of its own.
+    if format == Format::Text && response.may_be_cut() {
+        return Err(service::cut(Step::Read));
+    }
+    Ok(format)
 }
 
 /// What a pod exposes can't be used.
@@ -105,4 +110,28 @@ pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
         ),
     };
     SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, format!("{invalid} (pod at {address})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_text_without_a_length_ends_with_a_line() {
+        for (content_type, body, is_framed, expected) in [
+            ("text/plain; version=0.0.4", "m 12345\n", false, Some(Format::Text)),
+            ("text/plain; version=0.0.4", "m 12", false, None),
+            ("text/html", "m 12", false, None),
+            ("text/plain; version=0.0.4", "m 12", true, Some(Format::Text)),
+            // It ends with # EOF, or is invalid.
+            ("application/openmetrics-text", "m 12", false, Some(Format::OpenMetrics)),
+        ] {
+            let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
+            let response = Response { headers, body: body.into(), is_framed, request_id: None };
+            assert_eq!(format(&response).ok(), expected, "{content_type} {body:?} {is_framed}");
+        }
+    }
 }

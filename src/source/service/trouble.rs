@@ -65,6 +65,17 @@ fn verdict(status: u16) -> Verdict {
     }
 }
 
+/// An answer of which the end may be missing, see [`crate::http::Response::may_be_cut`].
+pub fn cut(step: Step) -> SourceError {
+    SourceError::new(
+        step,
+        Verdict::Trouble,
+        "the answer may be cut: its last line has no end, and the answer no length",
+        "Let the service send Content-Length, or end the last line.",
+        "",
+    )
+}
+
 fn remedy(fault: &Fault) -> &'static str {
     match fault {
         Fault::Unreachable(Unreachable::Tls, _) => {

@@ -65,6 +65,7 @@ outcomes! {
         Hang = "no answer",
         Reset = "a connection reset",
         HalfBody = "half an answer",
+        CutBody = "an answer of HTTP/1.0 without its last byte",
         EndlessBody = "an endless answer",
         GzipBomb = "an answer that unpacks to 16 MiB",
     }
@@ -130,6 +131,7 @@ impl Wire {
             | Self::Hang
             | Self::Reset
             | Self::HalfBody
+            | Self::CutBody
             | Self::EndlessBody
             | Self::GzipBomb => Expected::Unavailable,
         }

@@ -54,6 +54,8 @@ pub(super) enum Reply {
     Reset,
     /// The first half of this body, then the end of the connection.
     Half(String),
+    /// This body of this type without its last byte, then the end of the connection, which is the only end.
+    Cut(&'static str, String),
     /// Blanks without end.
     Endless,
 }
@@ -234,6 +236,11 @@ async fn send(stream: &mut impl Socket, reply: Reply, seen: &Mutex<Seen>) -> Opt
             let (half, length) = (&body[..body.len() / 2], body.len());
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
             stream.write_all(format!("{head}{half}").as_bytes()).await.ok()?;
+        }
+        Reply::Cut(content_type, body) => {
+            let cut = &body[..body.len() - 1];
+            let answer = format!("HTTP/1.0 200 OK\r\ncontent-type: {content_type}\r\n\r\n{cut}");
+            stream.write_all(answer.as_bytes()).await.ok()?;
         }
         Reply::Endless => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n").await.ok()?;

@@ -67,6 +67,7 @@ pub(super) fn reply(
         Wire::Hang => Reply::Hang,
         Wire::Reset => Reply::Reset,
         Wire::HalfBody => Reply::Half(good()),
+        Wire::CutBody => Reply::Cut(operation.content_type(), good()),
         Wire::EndlessBody => Reply::Endless,
         Wire::GzipBomb => ok(bomb(&good())).with_header("content-encoding: gzip"),
     }

@@ -18,7 +18,12 @@ const OLDEST: f64 = 1.8e9;
 
 fn response(content_type: &str, body: &str) -> Response {
     let headers = (!content_type.is_empty()).then(|| (CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap()));
-    Response { headers: headers.into_iter().collect(), body: body.as_bytes().to_vec(), request_id: None }
+    Response {
+        headers: headers.into_iter().collect(),
+        body: body.as_bytes().to_vec(),
+        is_framed: true,
+        request_id: None,
+    }
 }
 
 /// The number, or the cause of the error.
@@ -125,6 +130,36 @@ fn the_content_type_is_checked() {
     let strange = Err("the Content-Type of the answer is not json".to_owned());
     assert_eq!(read(&content, &response("a secret/b", "7")), strange);
     assert_eq!(read(&content, &response(&"x".repeat(100), "7")), strange);
+}
+
+#[test]
+fn what_ends_with_the_connection_must_end_with_a_line() {
+    let cut = || Err("the answer may be cut: its last line has no end, and the answer no length".to_owned());
+    for (format, value, media_type, body, expected) in [
+        ("json", "$", "application/json", "12", cut()),
+        ("json", "$", "application/json", "12\n", of(12)),
+        ("json", "$.v", "application/json", r#"{"v": 12}"#, of(12)),
+        ("yaml", "$.v", "text/plain", "v: 12", cut()),
+        ("yaml", "$.v", "text/plain", "v: 12\n", of(12)),
+        ("prometheus", "m", "text/plain", "m 12", cut()),
+        ("prometheus", "m", "", "m 12", cut()),
+        ("prometheus", "m", "text/plain", "m 12\n", of(12)),
+        ("prometheus", "m", "application/openmetrics-text", "m 12\n# EOF", of(12)),
+        (
+            "prometheus",
+            "m",
+            "application/openmetrics-text",
+            "m 12",
+            Err("the answer is not valid OpenMetrics".to_owned()),
+        ),
+    ] {
+        let framed = response(media_type, body);
+        let unframed = Response { is_framed: false, ..framed.clone() };
+        let content = content(value, format);
+        assert_eq!(read(&content, &unframed), expected, "{format} {body:?}");
+        let whole = if expected == cut() { of(12) } else { expected };
+        assert_eq!(read(&content, &framed), whole, "{format} {body:?}");
+    }
 }
 
 #[test]
