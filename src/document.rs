@@ -16,6 +16,8 @@ use serde_path_to_error::Segment;
 use crate::metric::names::{did_you_mean, nearest};
 use crate::metric::quantity::Quantity;
 
+pub mod distinct;
+
 /// How serde begins its message about a value of the right type.
 const INVALID: [&str; 2] = ["unknown variant", "invalid value"];
 /// The maximum duration of any key: a value that is a day old is not current.

@@ -9,6 +9,7 @@ use serde_saphyr::NonFiniteFloatPolicy;
 
 use super::json_path::JsonPath;
 use super::{FORMAT, VALUE, number, trouble};
+use crate::document::distinct::Distinct;
 use crate::document::json_fault;
 use crate::exposition::{self, SeriesSelector};
 use crate::http::Response;
@@ -149,17 +150,23 @@ const TEXT_MAX: usize = 4 << 20;
 fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
     // Messages of serde repeat what they found, which may be a secret.
     if format == Format::Json {
-        return serde_json::from_slice(body).map_err(|error| trouble::invalid("JSON", &json_fault(&error)));
+        let document = serde_json::from_slice(body).map_err(|error| match error.is_data() {
+            // All other JSON is a document.
+            true => trouble::key_twice(&json_fault(&error)),
+            false => trouble::invalid("JSON", &json_fault(&error)),
+        });
+        return document.map(|Distinct(value)| value);
     }
     let options = serde_saphyr::options! {
         // JSON has no such numbers. As texts, they don't make the rest of the document invalid.
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },
     };
-    serde_saphyr::from_slice_with_options(body, options).map_err(|error| {
+    let document = serde_saphyr::from_slice_with_options(body, options).map_err(|error| {
         let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
         trouble::invalid("YAML", &at.unwrap_or_default())
-    })
+    });
+    document.map(|Distinct(value)| value)
 }
 
 /// The most bytes of the paths of all values of a document. The library that evaluates a JSONPath makes the path

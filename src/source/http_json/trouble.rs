@@ -40,6 +40,12 @@ pub(super) fn invalid(format: &str, at: &str) -> SourceError {
     SourceError::new(Step::Decode, Verdict::Trouble, format!("the answer is not valid {format}"), remedy, at)
 }
 
+/// JSON with two values of one key. `at` is where, for the log.
+pub(super) fn key_twice(at: &str) -> SourceError {
+    let cause = "an object of the answer has a key twice";
+    SourceError::new(Step::Decode, Verdict::Trouble, cause, "Correct the service: a key has one value.", at)
+}
+
 /// Metrics of a program that has none.
 pub(super) fn no_sample() -> SourceError {
     let remedy = "Check `url`, and that no proxy answers for the program.";

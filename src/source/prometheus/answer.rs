@@ -9,6 +9,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::sentence::{is_word, without_label_sets};
+use crate::document::distinct::distinct;
 use crate::document::json_fault;
 use crate::metric::names;
 use crate::source::chosen::{Number, Point};
@@ -62,6 +63,7 @@ enum Part {
 
 #[derive(Deserialize)]
 struct Series {
+    #[serde(deserialize_with = "distinct")]
     metric: BTreeMap<String, String>,
     value: Option<(f64, String)>,
     histogram: Option<IgnoredAny>,
@@ -274,6 +276,8 @@ mod tests {
             (r#""value""#, r#""values""#),
             (r#""metric":{},"#, ""),
             (r#""metric":{}"#, r#""metric":{"a":1}"#),
+            (r#""metric":{}"#, r#""metric":{"a":"1","a":"2"}"#),
+            (r#""metric":{}"#, r#""metric":null"#),
             (r#""resultType":"vector","#, ""),
             ("vector", "streams"),
             ("success", "ok"),

@@ -51,7 +51,7 @@ fn json_and_yaml() {
         assert_eq!(read(&yaml, &response("application/yaml", &document)), expected, "{value}");
     }
     assert_eq!(read(&json, &response("", "queues: [{ready: 7}]")), Err("the answer is not valid JSON".to_owned()));
-    for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n"] {
+    for wrong in ["a: [", "a: b: c", "a: 1\n---\na: 2\n", "a: 1\na: 2\n", "1: 1\n'1': 2\n"] {
         assert_eq!(read(&yaml, &response("", wrong)), Err("the answer is not valid YAML".to_owned()), "{wrong}");
     }
 }
@@ -86,6 +86,9 @@ fn what_is_no_number_is_described_without_its_text() {
         ("", "the answer is not valid JSON"),
         ("{\"a\": {\"b\": 1}} x", "the answer is not valid JSON"),
         ("{\"a\": {\"b\": NaN}}", "the answer is not valid JSON"),
+        (r#"{"a": {"b": 5, "b": 0}}"#, "an object of the answer has a key twice"),
+        (r#"{"a": {"b": 5}, "a": {"b": 0}}"#, "an object of the answer has a key twice"),
+        (r#"{"a": {"b": 5}, "c": [{"d": 1, "d": 2}]}"#, "an object of the answer has a key twice"),
     ] {
         assert_eq!(read(&content, &response("application/json", document)), Err(cause.to_owned()));
     }
