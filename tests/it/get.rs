@@ -1,13 +1,7 @@
 //! `get --config`: the same answer as an HPA gets, without a cluster. Through a cluster it is end
 //! to end.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::hpas::apiserver_that;
 use crate::support::double::Double;
@@ -70,31 +64,12 @@ async fn a_service_that_does_not_respond_has_another_exit_code_than_one_that_ref
 /// A source with `export` is read without a request.
 #[tokio::test]
 async fn a_service_that_the_metric_does_not_need_changes_no_exit_code() {
-    /// Of a read.
-    const ATTEMPTS: usize = 3;
     let oci = Oci::with_queues(&["orders"]).await;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let lost = listener.local_addr().unwrap();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (accepted, seen) = (connections.clone(), connections.clone());
-    let closing = tokio::spawn(async move {
-        loop {
-            drop(listener.accept().await.unwrap());
-            accepted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    // Refuses when the first read of the other one has failed, because the next one has begun.
-    let refuses = Double::start(None, move |_| {
-        while seen.load(Ordering::Relaxed) <= ATTEMPTS {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        (400, "no".to_owned())
-    })
-    .await;
+    let refuses = Double::start(None, |_| (400, "no".to_owned())).await;
     let home = Home::new();
     let mut exported = source("orders", &["shop"]);
     exported["export"] = json!(true);
-    exported["endpoint"] = json!(format!("http://{lost}"));
+    exported["endpoint"] = json!("http://127.0.0.1:1");
     let jobs = json!({"type": "http-json", "metric": "jobs", "url": format!("http://{}/stats", refuses.address),
         "value": "$.n", "timeout": "30s", "namespaces": ["shop"]});
     home.write("config.yaml", &oci.config(&json!({"refresh": "1s"}), &[exported, jobs]));
@@ -102,7 +77,6 @@ async fn a_service_that_the_metric_does_not_need_changes_no_exit_code() {
         let ended = home.run(&["get", "--config=config.yaml", metric, "-n", "shop"]).await;
         assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
     }
-    closing.abort();
 }
 
 #[tokio::test]
