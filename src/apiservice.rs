@@ -255,7 +255,7 @@ impl Registration {
                 let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
                 self.api.patch(NAME, &params, &Patch::Merge(&patch)).await?;
             }
-            tracing::warn!("took APIService {NAME} over from {owner}; `depthgauge unregister --restore` gives it back");
+            tracing::warn!("took APIService {NAME} over from {owner}; `depthgauge unregister --restore` restores it");
         } else {
             self.reporter.blocking(format!(
                 "APIService {NAME} belongs to {owner}, so depthgauge gets no requests: remove that adapter, or start depthgauge with --takeover"

@@ -24,7 +24,7 @@ mod unique;
 pub use files::{ConfigFiles, File, read_files};
 pub use opener::{Opener, Warnings};
 pub use reload::Reload;
-pub use schema::schema;
+pub use schema::{form_keys, schema};
 
 use connections::Connections;
 use entry::{Defaults, Written};

@@ -29,7 +29,7 @@
 //! manifests/    data: kustomize base, overlays (demo: with an emulator), HPA examples; components: alerts and dashboard, scaling to zero, the APIService;
 //!               chart: the same for Helm; config.schema.json, what `config schema` prints
 //! docs/         tutorials, how-to, reference (generated where possible), explanation and contributing; tests compare it with the program;
-//!               images/, made by hack/browser
+//!               images/, made by hack/browser, with their text
 //! .github/      workflows: hack/check for each change, and the release
 //! hack/         scripts: check (= CI), cluster (a real control plane from Go modules), image, bench, fuzz, setup,
 //!               browser (a status page in Chromium), prometheus (alerts, dashboard and /metrics), docs (the documentation as a site),

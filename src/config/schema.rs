@@ -85,16 +85,21 @@ fn entry(kind: &Kind) -> serde_json::Result<Value> {
 }
 
 fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
-    let connection: &[Key] = match kind.connection.place {
-        Place::Section | Place::Entry => &[],
-        Place::Named => &[keys::CONNECTION],
-    };
-    let tables = [&keys::common(Some(kind))[..], &keys::own(kind, form), &[connection]].concat();
+    let tables = form_keys(kind, form);
     let mut all = Map::from_iter([("type".to_owned(), json!({"description": "What kind of source it is."}))]);
     all.extend(properties(tables.iter().copied())?);
     let mut schema = json!({"additionalProperties": false, "properties": all});
     demand(&mut schema, &tables);
     Ok(schema)
+}
+
+/// The tables of all keys of an entry of this kind and form, except `type`.
+pub fn form_keys(kind: &Kind, form: &Form) -> Vec<&'static [Key]> {
+    let connection: &[Key] = match kind.connection.place {
+        Place::Section | Place::Entry => &[],
+        Place::Named => &[keys::CONNECTION],
+    };
+    [&keys::common(Some(kind))[..], &keys::own(kind, form), &[connection]].concat()
 }
 
 /// `connections`: a mapping of names to connections, whose type determines their keys.

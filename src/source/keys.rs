@@ -135,7 +135,7 @@ const METRIC_NAME: Text = Text {
 pub const MATCH: Key = Key::new(
     "match",
     Shape::Text(PATTERN),
-    "The names that are meant, of what is listed; `*` stands for any part of a name.",
+    "The names that are selected of those that are listed. `*` stands for any part of a name.",
 )
 .default("*")
 .examples(&["orders-*"]);

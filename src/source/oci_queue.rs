@@ -113,7 +113,7 @@ const OF_QUEUE: &[Key] = &[
     Key::new(
         "endpoint",
         Shape::Text(connection::ENDPOINT),
-        "The queue's messages endpoint: https://HOST without path or user; http:// is for loopback addresses only. Default: GetQueue says it.",
+        "The queue's messages endpoint: https://HOST without path or user; http:// is for loopback addresses only. Default: the one that GetQueue returns.",
     )
     .examples(&["https://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com"]),
     parts::CHANNELS,

@@ -1,13 +1,15 @@
-//! The status page in a real browser: an hour of five queues in simulated time, and then looked at
-//! by `hack/browser`. Long, for it needs Chromium.
+//! The status page after an hour of five queues in simulated time, in a real browser by `hack/browser`. That
+//! test is long, because it needs Chromium. A short one compares the text of the page with the text beside the
+//! pictures in `docs/images`, so that they show what the page shows.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use depthgauge::admin::status::{self, Facts, Finding, Hpa, Status};
 use depthgauge::health::{Health, State};
 use depthgauge::lookup::rules::{ItemAccess, ValueRules};
@@ -23,9 +25,13 @@ use depthgauge::source::{
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::{Request, header};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+use crate::golden;
 
 /// An HPA's.
 const BEAT: Duration = Duration::from_secs(15);
@@ -145,8 +151,8 @@ async fn beat(catalog: &Catalog, beat: u32) {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn long_the_status_page_in_a_real_browser() {
+/// The sources after the hour. The clock is still paused.
+async fn after_an_hour() -> Arc<Catalog> {
     start();
     let policies = |activation: Option<i32>, fallback: Option<i32>| ValueRules {
         activation: activation.map(Quantity::from_units),
@@ -167,19 +173,90 @@ async fn long_the_status_page_in_a_real_browser() {
         tokio::time::sleep(BEAT).await;
     }
     beat(&catalog, BEATS).await;
+    catalog
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_the_status_page_in_a_real_browser() {
+    let catalog = after_an_hour().await;
+    let status = Arc::new(status_of(catalog));
+    let text = text_of(status.clone()).await;
     tokio::time::resume();
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}/status", listener.local_addr().unwrap());
-    tokio::spawn(admin::serve(listener, status::local_routes(Arc::new(status_of(catalog)))));
+    tokio::spawn(admin::serve(listener, status::local_routes(status)));
     let images = tempfile::tempdir().unwrap();
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
-    let into = if std::env::var_os("UPDATE_GOLDEN").is_some() { kept } else { images.path().to_owned() };
+    let is_update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let into = if is_update { kept() } else { images.path().to_owned() };
     let looked = tokio::task::spawn_blocking(move || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/browser");
         Command::new(script).arg(url).arg(into).status()
     });
     assert!(looked.await.unwrap().unwrap().success(), "hack/browser says above what is wrong with the page");
+    golden::check_file(&kept().join("status.txt"), &text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pictures_of_the_status_page_show_its_text() {
+    // Otherwise the text would be new beside pictures that are old.
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        return;
+    }
+    let text = text_of(Arc::new(status_of(after_an_hour().await))).await;
+    let shown = std::fs::read_to_string(kept().join("status.txt")).unwrap();
+    assert_eq!(text, shown, "make the pictures again: UPDATE_GOLDEN=1 cargo test --test it -- browser::");
+}
+
+/// Where the pictures are.
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images")
+}
+
+/// The text of the page, also what unfolds, with each number replaced by 0: some depend on chance.
+async fn text_of(status: Arc<Status>) -> String {
+    let request = Request::get("/status").header(header::ACCEPT, "text/html").body(Body::empty()).unwrap();
+    let response = status::routes(status).oneshot(request).await.unwrap();
+    let page = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    let (body, _) = page.split_once("<body>").unwrap().1.split_once("<script>").unwrap();
+    let mut text = String::new();
+    for piece in body.split('<').skip(1) {
+        let (tag, after) = piece.split_once('>').unwrap();
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        if !["a", "b", "code", "strong"].contains(&name) {
+            text.push('\n');
+        }
+        if let Some((_, hint)) = tag.split_once("placeholder=\"") {
+            text.push_str(hint.split('"').next().unwrap());
+        }
+        text.push_str(after);
+    }
+    for (escaped, character) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")] {
+        text = text.replace(escaped, character);
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| without_numbers(&without_look(line)) + "\n").collect()
+}
+
+/// `hack/browser` removes it from the pictures, too.
+fn without_look(line: &str) -> String {
+    line.split_once(", look ").map_or(line, |(before, _)| before).to_owned()
+}
+
+fn without_numbers(line: &str) -> String {
+    let mut text = String::new();
+    for c in line.chars() {
+        // Also a decimal is one number.
+        if c.is_ascii_digit() {
+            let before = text.strip_suffix("0.").map_or(text.len(), |start| start.len());
+            text.truncate(before);
+            text.truncate(text.trim_end_matches('0').len());
+            text.push('0');
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Each look has a number, by which one is told from the next.
@@ -188,10 +265,11 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
     for name in ["listener", "certificate", "identity", "apiservice", "authorization", "config"] {
         health.reporter(name, State::Ok);
     }
-    let reason = "1 cannot be read; the first: queue \"invoices\"";
-    health.reporter("sources", State::Degraded(reason.to_owned()));
+    let outage = catalog.outages().first().unwrap().to_string();
+    health.reporter("sources", State::Degraded(outage));
     let looks = AtomicU32::new(0);
-    Status::new(catalog, health, move || Facts {
+    Status::new(catalog, health, move || {
+        Facts {
         version: telemetry::VERSION,
         pod: Some("depthgauge-7d4f9c-x2x7k".to_owned()),
         node: Some("node-a".to_owned()),
@@ -201,8 +279,8 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
         config: format!("/etc/depthgauge/config.yaml, look {}", looks.fetch_add(1, Ordering::Relaxed) + 1),
         scale_to_zero: Some("by this replica".to_owned()),
         findings: vec![Finding {
-            object: "team-mail/sender".to_owned(),
-            message: "is at 0 and its HPA cannot wake it: minReplicas is 1; set it to 0".to_owned(),
+            object: "shop/worker".to_owned(),
+            message: "StuckAtZero: oci_queue_length{queue=orders} is above 0, but the workload has no replicas, and the HPA is disabled, because another client scaled the workload to 0. To start one replica: kubectl scale -n shop deployment/worker --replicas=1".to_owned(),
         }],
         hpas: Some(vec![Hpa {
             namespace: "shop".to_owned(),
@@ -212,5 +290,6 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
             current: Some(3),
             desired: 4,
         }]),
+    }
     })
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::manifests;
 use crate::support::program::Home;
 
+mod keys;
 pub(crate) mod page;
 mod reference;
 

@@ -205,7 +205,8 @@ fn before_a_move_keda_asks_where_exporter_compat_answers() {
     let exported: Vec<String> = exported.map(|it| format!("oci_queue_length{{queue={}}}", it["name"])).collect();
     let guide = read(&root("docs/how-to/migrate-from-keda.md"));
     // What leads from the namespace of the exporter to ours.
-    assert!(guide.contains(&format!("metadata: {{name: {name}, namespace: monitoring}}")));
+    let exporter = read(&root("docs/how-to/replace-an-exporter.md"));
+    assert!(exporter.contains(&format!("metadata: {{name: {name}, namespace: monitoring}}")));
     for trigger in keda::before_a_move() {
         assert_eq!(trigger.url, format!("http://{name}.monitoring:{port}/metrics"));
         assert!(exported.contains(&trigger.location), "{} of {exported:?}", trigger.location);

@@ -57,7 +57,7 @@ const KEYS: &[Key] = &[
             METHODS,
             "apiKey, sessionToken: a user, by a profile. workloadIdentity: the pod's ServiceAccount, on an enhanced OKE cluster. instancePrincipal: the instance that the node is. resourcePrincipal: what the variables OCI_RESOURCE_PRINCIPAL_… name.",
         ),
-        "How to authenticate to OCI. Default: the method for which there is evidence; the log says which and why. Only `serve` uses instancePrincipal by default.",
+        "How to authenticate to OCI. Default: the first method of the default credential chain that applies. The log says which and why. Only `serve` uses instancePrincipal by default.",
     ),
     Key::new(
         "endpoint",
@@ -100,9 +100,9 @@ const PROFILE: &[Key] = &[
     Key::new(
         "configFile",
         Shape::Text(Text::ANY),
-        "The OCI config file. Only with apiKey or sessionToken. Default: OCI_CONFIG_FILE, or ~/.oci/config.",
+        "The OCI config file. It is used with apiKey or sessionToken only. Default: OCI_CONFIG_FILE, or ~/.oci/config.",
     ),
-    Key::new("profile", Shape::Text(Text::ANY), "The profile in it. Only with apiKey or sessionToken.")
+    Key::new("profile", Shape::Text(Text::ANY), "The profile in it. It is used with apiKey or sessionToken only.")
         .default("DEFAULT"),
 ];
 

@@ -114,7 +114,7 @@ impl Part {
     /// As an element of a vector.
     fn point(self) -> Result<Point, Unusable> {
         let Self::Series(Series { metric, value, histogram }) = self else {
-            return Err(Unusable::Invalid("a vector of something else than series".to_owned()));
+            return Err(Unusable::Invalid("a vector with an element that is not a series".to_owned()));
         };
         let number = match (value, histogram) {
             (Some((_, text)), None) => {

@@ -91,33 +91,35 @@ const METHODS: &[Variant] = &[
 ];
 
 const BASIC: &[Key] = &[
-    Key::new("username", Shape::Text(USER), "The user. Only with basic.").or(&["usernameFile", "uriFile"]),
-    Key::new("usernameFile", Shape::Text(FILE), "The file with the user. Only with basic."),
-    Key::new("passwordFile", Shape::Text(FILE), "The file with the password. Only with basic.").or(&["uriFile"]),
+    Key::new("username", Shape::Text(USER), "The user. It is used with basic only.").or(&["usernameFile", "uriFile"]),
+    Key::new("usernameFile", Shape::Text(FILE), "The file with the user. It is used with basic only."),
+    Key::new("passwordFile", Shape::Text(FILE), "The file with the password. It is used with basic only.")
+        .or(&["uriFile"]),
     Key::new(
         "uriFile",
         Shape::Text(FILE),
-        "The file with a URI such as amqp://USER:PASSWORD@HOST, of which only user and password are used. Only with basic.",
+        "The file with a URI such as amqp://USER:PASSWORD@HOST, of which only user and password are used. It is used with basic only.",
     ),
 ];
 
 const TOKEN_FILE: Key =
-    Key::new("tokenFile", Shape::Text(FILE), "The file with the token. Only with bearer.").required();
+    Key::new("tokenFile", Shape::Text(FILE), "The file with the token. It is used with bearer only.").required();
 const NAME: Key = Key::new(
     "name",
     Shape::Text(CREDENTIAL_NAME),
-    "The name of the header or of the query parameter. Only with header or query.",
+    "The name of the header or of the query parameter. It is used with header or query only.",
 )
 .required();
 const VALUE_FILE: Key =
-    Key::new("valueFile", Shape::Text(FILE), "The file with the value. Only with header or query.").required();
+    Key::new("valueFile", Shape::Text(FILE), "The file with the value. It is used with header or query only.")
+        .required();
 
 const OAUTH2: &[Key] = &[
-    Key::new("tokenUrl", Shape::Text(TOKEN_URL), "The URL of the token service. Only with oauth2. Its certificate may be signed by the system's CAs and by those of `tls.caFile`.").required(),
-    Key::new("clientId", Shape::Text(Text::NONEMPTY), "The client. Only with oauth2.").required(),
-    Key::new("clientSecretFile", Shape::Text(FILE), "The file with the secret of the client. Only with oauth2.").required(),
-    Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token. Only with oauth2."),
-    Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request. Only with oauth2.").examples(&[r#"{"audience": "rabbitmq"}"#]),
+    Key::new("tokenUrl", Shape::Text(TOKEN_URL), "The URL of the token service. It is used with oauth2 only. Its certificate may be signed by the system's CAs and by those of `tls.caFile`.").required(),
+    Key::new("clientId", Shape::Text(Text::NONEMPTY), "The client. It is used with oauth2 only.").required(),
+    Key::new("clientSecretFile", Shape::Text(FILE), "The file with the secret of the client. It is used with oauth2 only.").required(),
+    Key::new("scopes", Shape::Texts(SCOPE, "leave `scopes` out to request none"), "The scopes of the token. It is used with oauth2 only."),
+    Key::new("params", Shape::Map(PARAMETER, Text::ANY), "More parameters of the token request. It is used with oauth2 only.").examples(&[r#"{"audience": "rabbitmq"}"#]),
 ];
 
 /// A user of basic authentication (RFC 7617), which puts ':' behind it.

@@ -98,23 +98,23 @@ const OF_SAS: &[Key] = &[
     Key::new(
         "connectionStringFile",
         Shape::Text(FILE),
-        "The file with a connection string. Only with sas. Its Endpoint must be `namespace`. EntityPath is ignored.",
+        "The file with a connection string. It is used with sas only. Its Endpoint must be `namespace`. EntityPath is ignored.",
     ),
-    Key::new("keyName", Shape::Text(Text::NONEMPTY), "The name of the policy. Only with sas.")
+    Key::new("keyName", Shape::Text(Text::NONEMPTY), "The name of the policy. It is used with sas only.")
         .or(&["connectionStringFile", "signatureFile"]),
-    Key::new("keyFile", Shape::Text(FILE), "The file with a key of the policy. Only with sas.")
+    Key::new("keyFile", Shape::Text(FILE), "The file with a key of the policy. It is used with sas only.")
         .or(&["connectionStringFile", "signatureFile"]),
     Key::new(
         "signatureFile",
         Shape::Text(FILE),
-        "The file with a signature that was made elsewhere. Only with sas. It begins with SharedAccessSignature sr=.",
+        "The file with a signature that was made elsewhere. It is used with sas only. It begins with SharedAccessSignature sr=.",
     ),
 ];
 
 const CLIENT_ID: Key = Key::new(
     "clientId",
     Shape::Text(Text::NONEMPTY),
-    "The client ID of the application or managed identity. Only with azureWorkloadIdentity or azureManagedIdentity. Default: AZURE_CLIENT_ID, or the only identity of the machine.",
+    "The client ID of the application or managed identity. It is used with azureWorkloadIdentity or azureManagedIdentity only. Default: AZURE_CLIENT_ID, or the only identity of the machine.",
 );
 
 const OF_WORKLOAD_IDENTITY: &[Key] = &[
@@ -122,17 +122,17 @@ const OF_WORKLOAD_IDENTITY: &[Key] = &[
     Key::new(
         "tenantId",
         Shape::Text(Text::parsed::<Tenant>().pattern("^[A-Za-z0-9.-]+$")),
-        "The tenant of the identity. Only with azureWorkloadIdentity. Default: AZURE_TENANT_ID.",
+        "The tenant of the identity. It is used with azureWorkloadIdentity only. Default: AZURE_TENANT_ID.",
     ),
     Key::new(
         "tokenFile",
         Shape::Text(FILE),
-        "The file with the token of the service account. Only with azureWorkloadIdentity. Default: AZURE_FEDERATED_TOKEN_FILE.",
+        "The file with the token of the service account. It is used with azureWorkloadIdentity only. Default: AZURE_FEDERATED_TOKEN_FILE.",
     ),
     Key::new(
         "authorityHost",
         Shape::Text(BASE),
-        "The URL of the token service. Only with azureWorkloadIdentity. Default: AZURE_AUTHORITY_HOST, or that of the cloud of `namespace`.",
+        "The URL of the token service. It is used with azureWorkloadIdentity only. Default: AZURE_AUTHORITY_HOST, or that of the cloud of `namespace`.",
     )
     .examples(&["https://login.microsoftonline.us"]),
 ];

@@ -4,12 +4,10 @@ use boon::{Compiler, Schemas};
 use depthgauge::config::{self as configs, Config, Opener};
 use depthgauge::document::{Node, Problems};
 use depthgauge::endpoints::Endpoints;
-use depthgauge::source::keys::{Key, Shape, Value};
-use depthgauge::source::servicebus::SERVICEBUS;
-use depthgauge::source::{KINDS, service};
+use depthgauge::source::KINDS;
+use depthgauge::source::keys::Value;
 
 use super::{PAGES, config};
-use crate::golden;
 use crate::support::files::Files;
 use crate::support::log::captured;
 
@@ -216,46 +214,4 @@ fn a_server_logs_warnings() {
         let line = ":4:3: credentials are sent to http://shop.example.com without encryption: use https://";
         assert!(log.text().contains(line), "{}", log.text());
     });
-}
-
-/// Rows of a table: key, default and description.
-fn rows(prefix: &str, keys: &[Key]) -> String {
-    let groups: Vec<Vec<&str>> = keys
-        .iter()
-        .filter(|key| !key.or.is_empty())
-        .map(|key| std::iter::once(key.name).chain(key.or.iter().copied()).collect())
-        .collect();
-    let row = |key: &Key| {
-        let mut need: Vec<String> = key.default.map(|default| format!("`{default}`")).into_iter().collect();
-        need.extend(key.required.then(|| "required".to_owned()));
-        for group in groups.iter().filter(|group| group.contains(&key.name)) {
-            need.push(format!("one of `{}`", group.join("`, `")));
-        }
-        let nested = match key.shape {
-            Shape::Keys(keys) => rows(&format!("{}.", key.name), keys),
-            _ => String::new(),
-        };
-        format!("| `{prefix}{}` | {} | {} |\n{nested}", key.name, need.join("; "), key.doc.replace('|', "\\|"))
-    };
-    keys.iter().map(row).collect()
-}
-
-/// A page with these keys.
-fn check_keys(page: &str, tables: &[&[Key]]) {
-    const HEAD: &str = "| key | default | |\n| --- | --- | --- |\n";
-    let all: String = tables.iter().map(|keys| rows("", keys)).collect();
-    let mut text = format!("{HEAD}{all}");
-    for key in tables.iter().copied().flatten() {
-        let Shape::Choice(variants, _) = key.shape else { continue };
-        for variant in variants.iter().filter(|variant| !variant.keys.is_empty()) {
-            text += &format!("\n### `{}: {{type: {}}}`\n\n{HEAD}{}", key.name, variant.name, rows("", variant.keys));
-        }
-    }
-    golden::check_part(page, &text);
-}
-
-#[test]
-fn the_reference_has_every_key() {
-    check_keys("docs/reference/connections.md", &[service::URLS, service::KEYS]);
-    check_keys("docs/how-to/azure-servicebus.md", SERVICEBUS.connection.keys);
 }

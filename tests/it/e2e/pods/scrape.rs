@@ -10,7 +10,7 @@ use super::prometheus::{Prometheus, endpoints};
 use super::{Stage, at_zero};
 use crate::support::keda;
 
-/// Of the exporter, as docs/how-to/migrate-from-keda.md changes it.
+/// Of the exporter, as docs/how-to/replace-an-exporter.md changes it.
 const EXPORTERS_MONITOR: &str = "
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -60,7 +60,7 @@ pub fn prometheus_scrapes_by_the_service_monitors(stage: &Stage, depth: &str) {
     for job in ["depthgauge", "oci-queue-exporter"] {
         stage.eventually(|_| healthy(job, "up"));
     }
-    // A series a pod, and one by the query of docs/how-to/migrate-from-keda.md.
+    // A series a pod, and one by the query of docs/how-to/replace-an-exporter.md.
     let lengths = |query: &str| -> Vec<String> {
         prometheus.series(query).iter().map(|it| it["value"][1].as_str().unwrap().to_owned()).collect()
     };
