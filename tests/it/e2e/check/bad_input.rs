@@ -117,8 +117,11 @@ fn stuck_at_zero(world: &World) {
     eventually("it is awake", SETTLE, || (world.replicas() > 0).then_some(()));
     // What the HPA itself did is over when it says so.
     eventually("the HPA says so", SETTLE, || (world.condition("ScaledToZero", "status") != "True").then_some(()));
-    world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=0"]);
     let said = eventually("check sees it", SETTLE, || {
+        // A controller whose copy of the HPA is older takes the 0 for its own, and scales up once more.
+        if world.replicas() > 0 {
+            world.cluster.told(&["scale", "deployment", "dummy", "-n", "shop", "--replicas=0"]);
+        }
         Some(check(world, &[])).filter(|said| said.stdout.contains("stuck at zero"))
     });
     expect(&said, "fail", "hpas", "To start one replica: kubectl scale -n shop deployment/dummy --replicas=1");
