@@ -14,8 +14,8 @@ fn each_example_is_applied() {
         cluster.told(&["apply", "-f", after]);
         cluster.told(&["delete", "-f", after]);
     }
-    let guide = ["keda", "prometheus-adapter"].map(|from| {
-        let path = format!("{}/docs/how-to/migrate-from-{from}.md", env!("CARGO_MANIFEST_DIR"));
+    let guide = ["migrate-from-keda", "migrate-from-prometheus-adapter", "replace-an-exporter"].map(|page| {
+        let path = format!("{}/docs/how-to/{page}.md", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).unwrap()
     });
     let guide = guide.concat();
