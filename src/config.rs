@@ -289,7 +289,7 @@ mod tests {
     use crate::metric::quantity::Quantity;
     use crate::source::KINDS;
 
-    fn lines(text: &str) -> Vec<String> {
+    pub(super) fn lines(text: &str) -> Vec<String> {
         match Config::parse(text, KINDS) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.lines().collect(),

@@ -346,9 +346,8 @@ impl Client {
             return Err(Fault::Proxy(ProxyFailure { proxy, what: CREDENTIALS_WANTED }.into(), cause).into());
         }
         // What is no error may have secrets, which the log must not repeat.
-        let is_error = !status.is_success();
-        let text = is_error.then(|| (self.protocol.read_error)(&body));
-        let ErrorText { code, message } = text.unwrap_or_default();
+        let ErrorText { code, message } =
+            if status.is_success() { ErrorText::default() } else { (self.protocol.read_error)(&body) };
         let retry_after = retry_after::retry_after(status.as_u16(), &headers, (self.clock)());
         let location = StatusError::location(status, &headers, &request.url, &secrets);
         let message = shown(&message, &secrets);

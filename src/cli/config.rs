@@ -172,7 +172,7 @@ impl Report {
             let lines: String = lines.map(|Placed { place, text }| format!("{place}: {text}\n")).collect();
             let found = match self.warnings.len() {
                 0 => "no errors".to_owned(),
-                count => counted(count, "warning"),
+                count => output::counted(count, "warning"),
             };
             output::print(&format!("{lines}{}, {found}\n", self.counted(self.sources, "source")));
         }
@@ -186,13 +186,8 @@ impl Report {
     }
 
     fn counted(&self, count: usize, what: &str) -> String {
-        format!("{}: {}", self.files.join(", "), counted(count, what))
+        format!("{}: {}", self.files.join(", "), output::counted(count, what))
     }
-}
-
-/// `1 source`, `2 sources`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 // === impl Placed ===

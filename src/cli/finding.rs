@@ -40,16 +40,20 @@ impl Level {
 // === impl Finding ===
 
 impl Finding {
+    fn new(level: Level, text: impl Into<String>) -> Self {
+        Self { level, text: without_os_error(&text.into()) }
+    }
+
     pub(super) fn ok(text: impl Into<String>) -> Self {
-        Self { level: Level::Ok, text: without_os_error(&text.into()) }
+        Self::new(Level::Ok, text)
     }
 
     pub(super) fn warn(text: impl Into<String>) -> Self {
-        Self { level: Level::Warn, text: without_os_error(&text.into()) }
+        Self::new(Level::Warn, text)
     }
 
     pub(super) fn fail(text: impl Into<String>) -> Self {
-        Self { level: Level::Fail, text: without_os_error(&text.into()) }
+        Self::new(Level::Fail, text)
     }
 }
 

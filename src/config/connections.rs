@@ -221,12 +221,7 @@ pub(super) fn types(kinds: Kinds) -> Vec<&'static ConnectionType> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Config;
-    use crate::source::KINDS;
-
-    fn lines(text: &str) -> Vec<String> {
-        Config::parse(text, KINDS).err().iter().flat_map(|problems| problems.lines().collect::<Vec<_>>()).collect()
-    }
+    use crate::config::tests::lines;
 
     #[test]
     fn the_name_of_a_connection_is_a_label_value() {

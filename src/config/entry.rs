@@ -215,12 +215,7 @@ pub(super) fn timing(values: &Values, defaults: Timing, at: Position, problems: 
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Config;
-    use crate::source::KINDS;
-
-    fn lines(text: &str) -> Vec<String> {
-        Config::parse(text, KINDS).err().iter().flat_map(|problems| problems.lines().collect::<Vec<_>>()).collect()
-    }
+    use crate::config::tests::lines;
 
     #[test]
     fn a_key_of_another_form_is_no_unknown_key() {

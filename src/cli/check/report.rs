@@ -8,7 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::finding::{Finding, Level, one_line};
-use crate::cli::output::Format;
+use crate::cli::output::{Format, counted};
 
 /// Prints, and counts.
 pub(super) struct Report<W> {
@@ -125,12 +125,11 @@ impl<W: Write> Report<W> {
             let _ = self.out.write_all(text.as_bytes());
             return Ok(failures);
         }
-        let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let not_checked = match self.not_checked.as_slice() {
             [] => String::new(),
             checks => format!(", not checked: {}", one_line(&checks.join(", "))),
         };
-        let counts = format!("{ok} ok, {}, {}", many(warnings, "warning"), many(failures, "failure"));
+        let counts = format!("{ok} ok, {}, {}", counted(warnings, "warning"), counted(failures, "failure"));
         self.print(format_args!("{gap}{counts}{not_checked}"));
         Ok(failures)
     }

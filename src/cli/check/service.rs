@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::apiservice::ServiceRef;
 use crate::cli::finding::Finding;
+use crate::cli::output::counted;
 use crate::cli::wire::{Trouble, Wire};
 
 /// As it is, or why that is not known.
@@ -181,9 +182,7 @@ fn endpoints(what: &str, slices: Result<Value, Trouble>, service: &Value) -> Fin
         (0, all) => Finding::fail(format!(
             "{what} has no ready endpoint, and {all} that are not: see the readiness probe, and /readyz?verbose of the pods"
         )),
-        (ready, all) => {
-            Finding::ok(format!("{what} has {ready} ready of {all} endpoint{}", if all == 1 { "" } else { "s" }))
-        }
+        (ready, all) => Finding::ok(format!("{what} has {ready} ready of {}", counted(all, "endpoint"))),
     }
 }
 

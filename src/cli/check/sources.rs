@@ -9,6 +9,7 @@ use super::report::Report;
 use crate::cli::clock;
 use crate::cli::config::warnings;
 use crate::cli::finding::Finding;
+use crate::cli::output::counted;
 use crate::config::{self, Config, ConfigError};
 use crate::endpoints::{Endpoints, ServiceName};
 use crate::lookup::{self, Single};
@@ -34,7 +35,7 @@ pub(super) async fn check(file: &Path, report: &mut Report<impl Write>) -> Vec<S
             return Vec::new();
         }
     };
-    report.add("config", &counted(file, config.source_count()));
+    report.add("config", &of_file(file, config.source_count()));
     for (place, warning) in warnings(&files, &config) {
         report.add("config", &Finding::warn(format!("{place}: {warning}")));
     }
@@ -70,12 +71,11 @@ pub(super) fn unchecked(why: &str, report: &mut Report<impl Write>) {
     report.leave_out(&["config", "sources"]);
 }
 
-fn counted(file: &Path, count: usize) -> Finding {
+fn of_file(file: &Path, count: usize) -> Finding {
     let file = file.display();
     match count {
         0 => Finding::warn(format!("{file}: no sources: every request gets 404")),
-        1 => Finding::ok(format!("{file}: 1 source, no errors")),
-        _ => Finding::ok(format!("{file}: {count} sources, no errors")),
+        _ => Finding::ok(format!("{file}: {}, no errors", counted(count, "source"))),
     }
 }
 
