@@ -40,6 +40,7 @@ mod serve;
 mod table;
 mod told;
 mod unregister;
+mod usage;
 mod version;
 mod wire;
 
@@ -112,20 +113,31 @@ enum Command {
 // === impl Cli ===
 
 impl Cli {
-    /// Parses the command line; ends the process with usage when that is requested, or when it is wrong. As
-    /// a plugin of kubectl the usage has the command as the user types it. If a shell requests candidates,
-    /// prints them instead.
-    pub fn of_process() -> Self {
+    /// Parses the command line. Ends the process with usage when that is requested. As a plugin of kubectl the usage
+    /// has the command as the user types it. If a shell requests candidates, prints them instead.
+    ///
+    /// Fails when the command line is wrong.
+    pub fn of_process() -> Result<Self> {
         completion::answer();
         let mut command = help::grouped(Self::command());
         let called = std::env::args_os().next().map(PathBuf::from);
         if called.as_deref().and_then(Path::file_stem).is_some_and(|name| name == PLUGIN) {
             command = command.bin_name("kubectl depthgauge");
         }
-        let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| {
-            let mut words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
-            explained(error, words.find(|word| !word.starts_with('-')).as_deref()).exit()
+        let program = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        let parsed =
+            command.try_get_matches_from_mut(std::env::args_os()).and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| {
+            if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                error.exit();
+            }
+            let words: Vec<String> = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok()).collect();
+            let first = words.iter().find(|word| !word.starts_with('-'));
+            let failure = match explained(&error, first.map(String::as_str)) {
+                Some(why) => Failure::usage(why),
+                None => usage::failure(&error.render().to_string(), &program, &usage::commands(&command, &words)),
+            };
+            failure.into()
         })
     }
 
@@ -235,16 +247,14 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Replaces clap's error about a flag that only other commands have.
-fn explained(error: clap::Error, command: Option<&str>) -> clap::Error {
-    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return error };
+/// Why a command does not have a flag that only other commands have.
+fn explained(error: &clap::Error, command: Option<&str>) -> Option<&'static str> {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
     let is_it = |of: &str, flags: &[&str]| Some(of) == command && flags.contains(&unknown.as_str());
-    match FOREIGN_FLAGS.iter().find(|(of, flags, _)| is_it(of, flags)) {
-        Some((.., why)) if error.kind() == ErrorKind::UnknownArgument => {
-            clap::Error::raw(ErrorKind::UnknownArgument, format!("{why}\n"))
-        }
-        _ => error,
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
     }
+    FOREIGN_FLAGS.iter().find(|(of, flags, _)| is_it(of, flags)).map(|(.., why)| *why)
 }
 
 /// For flags: `127.0.0.1:8080`, `[::]:8080`.

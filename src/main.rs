@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         eprintln!("error: a crypto provider is installed already");
         return ExitCode::FAILURE;
     }
-    match Cli::of_process().run() {
+    match Cli::of_process().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

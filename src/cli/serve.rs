@@ -59,6 +59,10 @@ const RATES_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the failing sources are read from memory.
 const SOURCES_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Headings of options in the help.
+const LISTENING: &str = "Listening";
+const REGISTRATION: &str = "Registration";
+
 const EXAMPLES: &str = "\
 Examples:
   depthgauge serve --config config.yaml
@@ -74,35 +78,35 @@ pub(super) struct Args {
     #[arg(long, env = "DEPTHGAUGE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// IP address of the API; the default listens on both IP families
-    #[arg(long, env = "DEPTHGAUGE_BIND_ADDRESS", default_value = "::", value_name = "IP", value_parser = ip_address)]
+    #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_BIND_ADDRESS", default_value = "::", value_name = "IP", value_parser = ip_address)]
     bind_address: IpAddr,
     /// Port of the API; 0 chooses a free one
-    #[arg(long, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT", value_parser = port)]
+    #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_SECURE_PORT", default_value_t = 6443, value_name = "PORT", value_parser = port)]
     secure_port: u16,
     /// Address of the admin port: probes and metrics over plain HTTP; /status and causes of probes only on loopback
-    #[arg(long, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = socket_address)]
+    #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_ADMIN_ADDRESS", default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = socket_address)]
     admin_address: SocketAddr,
+    /// Oldest TLS version that is accepted
+    #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_TLS_MIN_VERSION", default_value = "1.2", value_name = "VERSION", value_parser = tls_version)]
+    tls_min_version: MinVersion,
+    /// How long to keep serving after SIGTERM, already unready [default: 10s in a pod, 0s elsewhere]
+    #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
+    shutdown_delay: Option<Duration>,
     /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
-    #[arg(long, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
+    #[arg(long, help_heading = REGISTRATION, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
     service: Option<ServiceRef>,
     /// Create the APIService and keep it up to date
-    #[arg(long, env = "DEPTHGAUGE_REGISTER", default_value_t = true, action = clap::ArgAction::Set,
+    #[arg(long, help_heading = REGISTRATION, env = "DEPTHGAUGE_REGISTER", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     register: bool,
     /// Take over the APIService from another adapter; `unregister --restore` restores it
-    #[arg(long, env = "DEPTHGAUGE_TAKEOVER", default_value_t = false, action = clap::ArgAction::Set,
+    #[arg(long, help_heading = REGISTRATION, env = "DEPTHGAUGE_TAKEOVER", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     takeover: bool,
     #[command(flatten)]
     certificate: certificate::Args,
     #[command(flatten)]
     scaling: scaling::Args,
-    /// Oldest TLS version that is accepted
-    #[arg(long, env = "DEPTHGAUGE_TLS_MIN_VERSION", default_value = "1.2", value_name = "VERSION", value_parser = tls_version)]
-    tls_min_version: MinVersion,
-    /// How long to keep serving after SIGTERM, already unready [default: 10s in a pod, 0s elsewhere]
-    #[arg(long, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
-    shutdown_delay: Option<Duration>,
 }
 
 // === impl Args ===

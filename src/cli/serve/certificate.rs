@@ -20,6 +20,7 @@ const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
 #[group(skip)]
+#[command(next_help_heading = "Certificate")]
 pub(super) struct Args {
     /// Serve this certificate instead of one that depthgauge issues; read again when it changes
     #[arg(long, env = "DEPTHGAUGE_TLS_CERT_FILE", value_name = "FILE", requires = "tls_private_key_file",

@@ -17,6 +17,7 @@ use crate::zero::{Findings, Found, HpaQuery, LEASE, Lease, Queries, Zero};
 #[derive(Debug, clap::Args)]
 // A second group named `Args` would be one too many.
 #[group(skip)]
+#[command(next_help_heading = "Scale to zero")]
 pub(super) struct Args {
     /// Scale workloads to zero and from zero where their HPA can't; needs the rights of component scale-to-zero
     #[arg(long, env = "DEPTHGAUGE_SCALE_TO_ZERO", default_value_t = false, action = clap::ArgAction::Set,
