@@ -19,6 +19,7 @@ pub mod authorize;
 pub mod base;
 pub mod credentials;
 pub mod error;
+mod long_answers;
 pub mod oauth2;
 pub mod proxy;
 mod retry_after;
@@ -34,7 +35,7 @@ use proxy::ProxyFailure;
 use transport::{Transport, TrustError};
 use url::{Url, host};
 
-use crate::upstream::{Cause, Host, Outcome, Places, Upstream, retry};
+use crate::upstream::{Cause, Host, Outcome, Place, Places, Upstream, retry};
 
 /// Longest answer that is read unless the protocol says otherwise: a page of a list, or a document
 /// of a few fields.
@@ -51,6 +52,8 @@ pub struct Client {
     clock: fn() -> Timestamp,
     /// Of the requests of all clients, see [`sockets`].
     sockets: Option<Arc<Places>>,
+    /// The same of long answers.
+    long_answers: Arc<Places>,
 }
 
 /// What a protocol adds to requests and reads out of errors.
@@ -102,12 +105,13 @@ pub struct Request {
     pub time_limit: Option<&'static str>,
     /// Its turn was waited for, see [`Upstream::admit`]; another one is charged.
     pub admitted: bool,
-    /// Whose requests share the sockets of one host where sockets are few, see [`sockets`]: the host's unless set.
+    /// Whose requests share the sockets of one host where sockets are few, see [`sockets`], and its places of long
+    /// answers: the host's unless set.
     pub owner: Option<String>,
 }
 
 /// An answer of 200, or of another status that the protocol takes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Response {
     /// The headers.
     pub headers: HeaderMap,
@@ -117,6 +121,8 @@ pub struct Response {
     pub is_framed: bool,
     /// The service's own name of the request; without one, the name that was sent.
     pub request_id: Option<String>,
+    /// Of a long answer: its place among those of all clients.
+    pub place: Option<Place>,
 }
 
 // === impl Protocol ===
@@ -161,6 +167,10 @@ impl Request {
         Self { method: Method::POST, headers, body: body.into(), ..Self::get(url) }
     }
 
+    fn owner(&self) -> Cow<'_, str> {
+        self.owner.as_deref().map_or_else(|| host(&self.url).into(), Cow::Borrowed)
+    }
+
     /// As an attempt with this deadline sends it. The service gives up shortly before depthgauge does, so that
     /// its answer says that it takes too long: the service is healthy.
     fn limited(&self, by: Instant) -> Cow<'_, Self> {
@@ -187,7 +197,8 @@ impl Response {
 impl Client {
     /// A client of `upstream`. `clock` reads dates in `Retry-After`.
     pub fn new(upstream: Arc<Upstream>, transport: Transport, protocol: Protocol, clock: fn() -> Timestamp) -> Self {
-        Self { upstream, transport, protocol, clock, sockets: sockets::places() }
+        let long_answers = long_answers::places(protocol.body_max);
+        Self { upstream, transport, protocol, clock, sockets: sockets::places(), long_answers }
     }
 
     /// Whether requests to this URL go through a proxy.
@@ -278,15 +289,15 @@ impl Client {
     ) -> Result<Response, Failure<A::Error>> {
         let _socket = match &self.sockets {
             Some(places) => {
-                let owner = request.owner.clone().unwrap_or_else(|| host(&request.url));
-                Some(sockets::take(places, &owner, by).await.map_err(|fault| Failure::Http(fault.into()))?)
+                let place = places.take_in_time(&request.owner(), by).await;
+                Some(place.ok_or_else(|| Failure::Http(Fault::NoSocket.into()))?)
             }
             None => None,
         };
         let mut id = self.protocol.request_id.and_then(|id| id.make).map(|make| make());
         // After the wait, so that the service gets the time that is left.
         let request = request.limited(by);
-        let sent = tokio::time::timeout_at(by, self.exchange(&request, auth, credential, &mut id)).await;
+        let sent = tokio::time::timeout_at(by, self.exchange(&request, auth, credential, &mut id, by)).await;
         let result = sent.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
         result.map_err(|failure| match failure {
             Failure::Http(Error { fault, .. }) => Failure::Http(Error { fault, request_id: id }),
@@ -301,6 +312,7 @@ impl Client {
         auth: &A,
         credential: &A::Credential,
         id: &mut Option<String>,
+        by: Instant,
     ) -> Result<Response, Failure<A::Error>> {
         let Authorization { headers: proof, query, secrets } =
             auth.authorize(credential, request).await.map_err(Failure::Authorize)?;
@@ -335,9 +347,9 @@ impl Client {
         if let Some(theirs) = theirs {
             *id = Some(theirs.to_owned());
         }
-        let body = self.read_body(&mut response, &request.url).await?;
+        let (body, place) = self.read_body(&mut response, request, by).await?;
         if (self.protocol.is_answer)(&status) {
-            return Ok(Response { headers, body, is_framed, request_id: id.clone() });
+            return Ok(Response { headers, body, is_framed, request_id: id.clone(), place });
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(proxy) = proxy()
@@ -356,17 +368,35 @@ impl Client {
         Err(Fault::from(error).into())
     }
 
-    /// Counts what arrives, whatever Content-Length says.
-    async fn read_body(&self, response: &mut reqwest::Response, url: &Url) -> Result<Vec<u8>, Fault> {
+    /// Counts what arrives, whatever Content-Length says. Of an error, the beginning is enough.
+    async fn read_body(
+        &self,
+        response: &mut reqwest::Response,
+        request: &Request,
+        by: Instant,
+    ) -> Result<(Vec<u8>, Option<Place>), Fault> {
         let max = self.protocol.body_max;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| lost(without_secret(error, url)))? {
-            if body.len() + chunk.len() > max {
+        let is_error = !(self.protocol.is_answer)(&response.status());
+        let (mut body, mut place) = (Vec::new(), None);
+        while let Some(chunk) = response.chunk().await.map_err(|error| lost(without_secret(error, &request.url)))? {
+            let length = body.len() + chunk.len();
+            if is_error && length > max.min(long_answers::SHORT_BYTES) {
+                break;
+            }
+            if length > max {
                 return Err(Fault::TooLong(max));
+            }
+            if place.is_none() && length > long_answers::SHORT_BYTES {
+                let taken = self.long_answers.take_in_time(&request.owner(), by).await;
+                place = Some(taken.ok_or(Fault::NoRoom)?);
+            }
+            if length > body.capacity() {
+                // Twice as much, but never more than there may be.
+                body.reserve_exact((2 * length).min(max) - body.len());
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok((body, place))
     }
 
     /// Records how a request ended. Returns whether the host's budget allows a retry.
@@ -382,7 +412,7 @@ impl Client {
         }
         let outcome = match &error.fault {
             fault if self.is_failure_of_host(fault) => Outcome::Failed(cause),
-            Fault::NoSocket | Fault::NotSent { .. } => Outcome::NotSent,
+            Fault::NoSocket | Fault::NoRoom | Fault::NotSent { .. } => Outcome::NotSent,
             // After a conflict, too, fewer requests must be sent.
             Fault::Status(status) if matches!(status.status, 409 | 429) => Outcome::Throttled,
             _ => Outcome::Answered,
@@ -399,7 +429,7 @@ impl Client {
             Fault::Unreachable(kind, _) => kind.may_pass(),
             Fault::Status(status) => status.retry_after.is_none() && (self.protocol.is_transient)(status),
             // It takes a change of the proxy, or of what the environment says of it.
-            Fault::Proxy(..) | Fault::TooLong(_) | Fault::NoSocket | Fault::NotSent { .. } => false,
+            Fault::Proxy(..) | Fault::TooLong(_) | Fault::NoSocket | Fault::NoRoom | Fault::NotSent { .. } => false,
         }
     }
 }

@@ -5,18 +5,20 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+mod labels;
 pub mod names;
 pub mod pattern;
 pub mod quantity;
 pub mod selectable;
 
+pub use labels::Labels;
 use quantity::Quantity;
 
 /// Where the time of day comes from: the real clock in a process, a simulated one in a test.
@@ -72,11 +74,6 @@ pub struct MetricSet {
 /// A Kubernetes namespace, the unit of read access.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Namespace(Arc<str>);
-
-/// What describes a sample, sorted by key: `{queue: orders}`. Shared, because every answer of a
-/// source carries the same.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Labels(Arc<BTreeMap<String, String>>);
 
 /// One value of one metric, with the moment at which its source was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -183,38 +180,6 @@ impl Namespace {
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-// === impl Labels ===
-
-impl Labels {
-    /// The value of `key`, if there is one.
-    pub fn value(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
-    }
-
-    /// The same and one more.
-    #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Self {
-        Arc::make_mut(&mut self.0).insert(key.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All pairs, sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
-    }
-}
-
-impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        Self(Arc::new(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect()))
     }
 }
 

@@ -184,7 +184,9 @@ impl Client {
             Fault::Status(status) => Error::Service(self.service_error(*status, error.request_id)),
             Fault::TooLong(max) => Error::InvalidResponse(format!("it is longer than {max} bytes"), error.request_id),
             Fault::NotSent { met, retry_after } => Error::NotSent(Box::new(self.error(*met)), retry_after),
-            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut | Fault::NoSocket => Error::Http(error),
+            Fault::Unreachable(..) | Fault::Proxy(..) | Fault::TimedOut | Fault::NoSocket | Fault::NoRoom => {
+                Error::Http(error)
+            }
         }
     }
 

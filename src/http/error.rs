@@ -17,6 +17,9 @@ const EXCERPT_MAX: usize = 300;
 pub(super) const CREDENTIALS_WANTED: &str = "407 Proxy Authentication Required";
 /// What to do about [`Fault::NoSocket`].
 pub const OPEN_FILES: &str = "Raise the hard limit on open files of depthgauge to 16384 or more: `ulimit -Hn`, or `LimitNOFILE` of what starts it.";
+/// What to do about [`Fault::NoRoom`].
+pub const FEWER_LONG_ANSWERS: &str =
+    "Read less from services with long answers, or raise `refresh` and `timeout` of their sources.";
 /// How much of a secret makes it recognizable.
 const PIECE: usize = 24;
 
@@ -45,6 +48,8 @@ pub enum Fault {
     Status(Box<StatusError>),
     /// Not sent, because the process may open too few files for one more connection.
     NoSocket,
+    /// A long answer that was not read, because too many others take memory until they are decoded.
+    NoRoom,
     /// Not sent, because an earlier request met this.
     NotSent {
         /// What that one met.
@@ -157,11 +162,16 @@ impl From<Fault> for Error {
 // === impl Fault ===
 
 impl Fault {
+    /// Whether it says nothing of the service: depthgauge has reached a limit of its own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::NoSocket | Self::NoRoom)
+    }
+
     /// Whether the service itself did not respond.
     pub fn is_without_response(&self) -> bool {
         match self {
             Self::Unreachable(..) | Self::Proxy(..) | Self::TimedOut => true,
-            Self::Status(_) | Self::TooLong(_) | Self::NoSocket | Self::NotSent { .. } => false,
+            Self::Status(_) | Self::TooLong(_) | Self::NoSocket | Self::NoRoom | Self::NotSent { .. } => false,
         }
     }
 }
@@ -175,6 +185,7 @@ impl fmt::Display for Fault {
             Self::TooLong(max) => write!(f, "the answer is not understood: it is longer than {max} bytes"),
             Self::Status(status) => status.fmt(f),
             Self::NoSocket => f.write_str("not sent, because the limit on open files allows no further connection"),
+            Self::NoRoom => f.write_str("the answer is long, and too many other long answers are being read"),
             Self::NotSent { met, .. } => met.fmt(f),
         }
     }
@@ -185,7 +196,7 @@ impl Fault {
         match self {
             Self::Unreachable(_, cause) | Self::Proxy(_, cause) => Some(&**cause),
             Self::NotSent { met, .. } => met.fault.source(),
-            Self::TimedOut | Self::TooLong(_) | Self::Status(_) | Self::NoSocket => None,
+            Self::TimedOut | Self::TooLong(_) | Self::Status(_) | Self::NoSocket | Self::NoRoom => None,
         }
     }
 }
@@ -269,10 +280,18 @@ fn repeats(text: &str, secrets: &[String]) -> bool {
     secrets.iter().filter(|secret| !secret.is_empty()).any(is_there)
 }
 
+/// How hyper-util describes the phase of a request. The cause is below it.
+const PHASE: &str = "client error (";
+
 /// An error and the causes below it, for the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    and_causes(error.to_string(), error.source())
+}
+
+/// A text and these causes, for the log.
+pub fn and_causes(text: String, cause: Option<&(dyn std::error::Error + 'static)>) -> String {
+    let causes = std::iter::successors(cause, |cause| cause.source()).map(ToString::to_string);
+    causes.filter(|cause| !cause.starts_with(PHASE)).fold(text, |text, cause| format!("{text}: {cause}"))
 }
 
 /// What went wrong with a connection that `proxy` may be in the way of.

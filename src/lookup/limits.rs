@@ -2,6 +2,8 @@
 
 /// The most items of an answer. More are a mistake in the selector, and cost other requests time.
 pub(super) const ITEMS_MAX: usize = 1000;
+/// Sources of one list: as many as a namespace of Service Bus can have queues. Each takes some three kilobytes.
+pub(super) const MEMBERS_MAX: usize = 10_000;
 /// Parts of all sources together: what 200 requests a second (the default of
 /// `maxRequestsPerSecond`) keep fresh every 5 s. A client that may read a source can make up names,
 /// so there has to be a limit. It is also the limit of one answer.

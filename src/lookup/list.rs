@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Timing;
+use super::limits::MEMBERS_MAX;
 use super::polled::{Admission, Need, Poll, Polled, Tasks};
 use super::reading::before;
 use super::readings::tail;
@@ -144,8 +145,8 @@ impl Poll for ListRead {
     }
 
     async fn read(&self, by: Instant) -> Result<Instant, SourceError> {
-        let List { members: mut listed, began } = list_sources(&*self.listing, self.timing.refresh, by).await?;
-        listed.retain(|listed| self.lists(&listed.name));
+        let List { members: listed, began } =
+            list_sources(&*self.listing, &self.pattern, self.timing.refresh, by).await?;
         let (applied, published) = oneshot::channel();
         // Without a registry there is no request that could see the sources.
         if self.reports.send(Report { list: self.id, listed, applied }).is_ok() {
@@ -205,19 +206,26 @@ impl SourceList {
     }
 }
 
-/// One list, which ends soon after the deadline at the latest.
-pub(super) async fn list_sources(listing: &dyn Listing, refresh: Duration, by: Instant) -> Result<List, SourceError> {
+/// The sources of a list that match a pattern. It ends soon after the deadline at the latest.
+pub(super) async fn list_sources(
+    listing: &dyn Listing,
+    pattern: &Pattern,
+    refresh: Duration,
+    by: Instant,
+) -> Result<List, SourceError> {
+    let trouble = |cause: String, remedy, detail| SourceError::new(Step::List, Verdict::Trouble, cause, remedy, detail);
     let listed = listing.list(before(refresh), by);
     // A listing keeps its deadline itself, and names the operation; this is for one that does not.
-    tokio::time::timeout_at(by + OVERTIME, listed).await.unwrap_or_else(|_| {
-        Err(SourceError::new(
-            Step::List,
-            Verdict::Trouble,
-            "timed out",
-            "Check the network path from depthgauge to the source.",
-            "the listing went on after its deadline",
-        ))
-    })
+    let List { mut members, began } = tokio::time::timeout_at(by + OVERTIME, listed).await.map_err(|_| {
+        let remedy = "Check the network path from depthgauge to the source.";
+        trouble("timed out".to_owned(), remedy, "the listing went on after its deadline")
+    })??;
+    members.retain(|listed| pattern.matches(&listed.name));
+    if members.len() > MEMBERS_MAX {
+        let cause = format!("{} match, and the maximum is {MEMBERS_MAX}", members.len());
+        return Err(trouble(cause, "Narrow the pattern of the entry, or name the ones that are scaled by.", ""));
+    }
+    Ok(List { members, began })
 }
 
 /// As the list appears in an error message, and as it appears in the log.

@@ -47,12 +47,11 @@ pub async fn list_once(config: SourceConfig, clock: Clock) -> Result<Vec<Single>
     };
     let timestamp = clock();
     listing.wait_turn(before(timing.refresh), timing.timeout).await;
-    let listed = list_sources(&*listing, timing.refresh, Instant::now() + timing.timeout).await.map_err(|error| {
+    let by = Instant::now() + timing.timeout;
+    let listed = list_sources(&*listing, &Pattern::new(&name), timing.refresh, by).await.map_err(|error| {
         let (title, log_title) = titles(&*listing, &name);
         log_failure(&log_title, &error);
         message_with_grant(&title, &error, timestamp)
     })?;
-    let pattern = Pattern::new(name);
-    let matching = listed.members.into_iter().filter(|listed| pattern.matches(&listed.name));
-    Ok(matching.map(|Listed { name, source }| single(&selectable(&name), source)).collect())
+    Ok(listed.members.into_iter().map(|Listed { name, source }| single(&selectable(&name), source)).collect())
 }

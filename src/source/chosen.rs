@@ -4,8 +4,8 @@
 //! A kind decodes [`Point`]s, and [`ItemRules`] makes items of them. So labels, limits, and what becomes
 //! of NaN, of a negative number and of an empty answer are the same for every such kind.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::json;
@@ -15,17 +15,14 @@ use super::keys::{self, Key, Shape, Text, Values};
 use super::{SourceError, Step, Verdict};
 use crate::metric::quantity::Quantity;
 use crate::metric::selectable::selectable;
-use crate::metric::{LABEL_KEY_RULE, Labels, MetricName, OWN_PREFIX, is_label_key};
+use crate::metric::{LABEL_KEY_RULE, LABEL_VALUE_MAX, Labels, MetricName, OWN_PREFIX, is_label_key};
 
 mod number;
+mod room;
 
 pub use number::Number;
-
-/// The most items of a source. More take memory and time that other sources need, and an aggregation
-/// at the service is cheaper.
-pub const ITEMS_MAX: usize = 10_000;
-/// The most items of a source that a namespace has by `namespaceLabel`.
-pub const ITEMS_PER_NAMESPACE: usize = 1000;
+use room::Count;
+pub use room::{ITEMS_MAX, ITEMS_PER_NAMESPACE, counts_as};
 
 /// The prefix of a label whose own name is taken. Prometheus uses the same one.
 const EXPORTED: &str = "exported_";
@@ -95,7 +92,7 @@ const LABEL_KEY: Text = Text {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// The labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The number.
     pub number: Number,
 }
@@ -140,9 +137,24 @@ impl ItemRules {
 
     /// The items of one answer. An answer without points is an error whose cause is `nothing`, unless
     /// the config has a value for it.
-    pub fn items(&self, points: Vec<Point>, nothing: &str) -> Result<Items, SourceError> {
+    pub fn items(&self, points: &[Point], nothing: &str) -> Result<Items, SourceError> {
+        self.items_of(nothing, |each| {
+            points.iter().for_each(each);
+            Ok(())
+        })
+    }
+
+    /// The same of an answer of any length, whose points are not kept. `points` hands over all of them. It is called
+    /// twice: they are counted before the first item is made.
+    pub fn items_of(
+        &self,
+        nothing: &str,
+        points: impl Fn(&mut dyn FnMut(&Point)) -> Result<(), SourceError>,
+    ) -> Result<Items, SourceError> {
         let trouble = |cause: String, remedy| SourceError::new(Step::Read, Verdict::Trouble, cause, remedy, "");
-        if points.is_empty() {
+        let mut count = Count::default();
+        points(&mut |point| count.add(&point.labels, self.namespace(&point.labels)))?;
+        if !count.is_any {
             let Some(value) = self.empty else {
                 let remedy = "Check the query and what it selects. If an empty answer means a number, set `empty`.";
                 return Err(trouble(nothing.to_owned(), remedy));
@@ -150,27 +162,34 @@ impl ItemRules {
             let item = Item::new(self.labels.clone(), vec![(self.metric.clone(), Ok(value))]);
             return Ok(Items::new(vec![item.substituted(Substitute::Empty)]));
         }
-        let (points, left_out) = match &self.namespace_label {
-            Some(label) => that_fit(points, label),
-            None => (points, HashMap::new()),
-        };
-        if points.len() > ITEMS_MAX {
-            let cause = format!("{} items, and the maximum is {ITEMS_MAX}", points.len());
-            return Err(trouble(cause, "Aggregate in the query, so that it returns fewer items."));
-        }
+        let left_out = count
+            .left_out(self.namespace_label.is_some())
+            .map_err(|cause| trouble(cause, "Aggregate in the query, so that it returns fewer items."))?;
         let (mut items, mut known): (Vec<Item>, HashMap<Labels, usize>) = Default::default();
-        for Point { labels, number } in points {
+        points(&mut |Point { labels, number }| {
+            if self.namespace(labels).is_none_or(|namespace| left_out.contains_key(namespace)) {
+                return;
+            }
             let labels = self.labels_of(labels);
             match known.get(&labels) {
                 // No value is right: each of them has these labels.
                 Some(at) => items[*at] = self.unknown(labels, "several items have these labels, after characters that no label value can have were replaced. Aggregate them, or change a label."),
                 None => {
                     known.insert(labels.clone(), items.len());
-                    items.push(self.item(labels, number));
+                    items.push(self.item(labels, *number));
                 }
             }
-        }
+        })?;
         Ok(Items::new(items).without(left_out))
+    }
+
+    /// The namespace that can read an item with these labels. `None` if none can. Without `namespaceLabel`, it is empty
+    /// for all items.
+    fn namespace<'l>(&self, labels: &'l Labels) -> Option<&'l str> {
+        match &self.namespace_label {
+            Some(label) => labels.value(label).filter(|namespace| (1..=LABEL_VALUE_MAX).contains(&namespace.len())),
+            None => Some(""),
+        }
     }
 
     fn item(&self, labels: Labels, number: Number) -> Item {
@@ -198,55 +217,27 @@ impl ItemRules {
     /// The labels of an item: static ones, and its own. Values that no selector can have are changed, so
     /// that the item can be selected. The namespace stays as it is: a changed one could be that of
     /// another namespace.
-    fn labels_of(&self, own: BTreeMap<String, String>) -> Labels {
+    fn labels_of(&self, own: &Labels) -> Labels {
         let is_taken = |key: &str| self.labels.value(key).is_some() || key.starts_with(OWN_PREFIX);
-        let (taken, free): (BTreeMap<String, String>, BTreeMap<String, String>) =
-            own.into_iter().partition(|(key, _)| is_taken(key));
-        let mut all: BTreeMap<String, String> = BTreeMap::new();
-        for (mut key, value) in free.into_iter().chain(taken) {
-            let is_renamed = is_taken(&key);
+        let is_namespace = |key: &str| self.namespace_label.as_deref() == Some(key);
+        let (taken, free): (Vec<_>, Vec<_>) = own.iter().partition(|(key, _)| is_taken(key));
+        let mut all: BTreeMap<Cow<'_, str>, Cow<'_, str>> = BTreeMap::new();
+        for (key, value) in free.into_iter().chain(taken) {
+            let (is_renamed, mut key) = (is_taken(key), Cow::Borrowed(key));
             // Another label must not become the one that names the namespace.
-            while is_taken(&key) || all.contains_key(&key) || is_renamed && self.namespace_label.as_ref() == Some(&key)
-            {
-                key.insert_str(0, EXPORTED);
+            while is_taken(&key) || all.contains_key(&key) || is_renamed && is_namespace(&key) {
+                key = format!("{EXPORTED}{key}").into();
             }
             // A label with an empty value is the same as none.
             if value.is_empty() {
                 continue;
             }
-            let value =
-                if self.namespace_label.as_ref() == Some(&key) { value } else { selectable(&value).into_owned() };
+            let value = if is_namespace(&key) { Cow::Borrowed(value) } else { selectable(value) };
             all.insert(key, value);
         }
-        all.extend(self.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        all.extend(self.labels.iter().map(|(key, value)| (Cow::Borrowed(key), Cow::Borrowed(value))));
         all.into_iter().collect()
     }
-}
-
-/// The points that namespaces have by this label, and the namespaces whose points are left out, because there
-/// are too many, with the reason. So no namespace takes the room of another one.
-fn that_fit(mut points: Vec<Point>, label: &str) -> (Vec<Point>, HashMap<Box<str>, Arc<str>>) {
-    points.retain(|point| point.labels.get(label).is_some_and(|namespace| !namespace.is_empty()));
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for point in &points {
-        *counts.entry(&point.labels[label]).or_default() += 1;
-    }
-    // The smallest first, so that the largest are left out.
-    let mut by_count: Vec<(usize, &str)> = counts.into_iter().map(|(namespace, count)| (count, namespace)).collect();
-    by_count.sort_unstable();
-    let (mut total, mut left_out): (usize, HashMap<Box<str>, Arc<str>>) = Default::default();
-    for (count, namespace) in by_count {
-        total += count;
-        let limit = match () {
-            () if count > ITEMS_PER_NAMESPACE => format!("the maximum is {ITEMS_PER_NAMESPACE}"),
-            () if total > ITEMS_MAX => format!("the maximum is {ITEMS_MAX} in all namespaces"),
-            () => continue,
-        };
-        let reason = format!("has {count} items in this namespace, and {limit}: aggregate in the query");
-        left_out.insert(namespace.into(), reason.into());
-    }
-    points.retain(|point| !left_out.contains_key(&*point.labels[label]));
-    (points, left_out)
 }
 
 /// The labels that every item of an entry has.
@@ -293,11 +284,11 @@ mod tests {
     }
 
     fn point(labels: &[(&str, &str)], text: &str) -> Point {
-        Point { labels: map(labels), number: Number::parse(text).unwrap() }
+        Point { labels: labels.iter().copied().collect(), number: Number::parse(text).unwrap() }
     }
 
     /// Labels, value in thousandths or the cause, and what it stands for.
-    fn items(rules: &ItemRules, points: Vec<Point>) -> Vec<(String, Result<i64, String>, Option<Substitute>)> {
+    fn items(rules: &ItemRules, points: &[Point]) -> Vec<(String, Result<i64, String>, Option<Substitute>)> {
         let read = |item: &Item| {
             let labels = item.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
             let value = item.value(&MetricName::new("m")).unwrap().clone();
@@ -309,10 +300,10 @@ mod tests {
     #[test]
     fn what_is_no_value_is_unknown_unless_the_config_has_a_value_for_it() {
         let points = || vec![point(&[("a", "1")], "NaN"), point(&[("a", "2")], "-1"), point(&[("a", "3")], "+Inf")];
-        let strict = items(&rules(&[]), points());
+        let strict = items(&rules(&[]), &points());
         assert!(strict.iter().all(|(_, value, instead)| value.is_err() && instead.is_none()), "{strict:?}");
         let zero = keys::Value::Text("zero".to_owned());
-        let lenient = items(&rules(&[("nan", amount(7)), ("negative", zero)]), points());
+        let lenient = items(&rules(&[("nan", amount(7)), ("negative", zero)]), &points());
         assert_eq!(lenient[0], ("a=1".to_owned(), Ok(7000), Some(Substitute::NotANumber)));
         assert_eq!(lenient[1], ("a=2".to_owned(), Ok(0), Some(Substitute::Negative)));
         assert_eq!(lenient[2].1, Err(number::INFINITE.to_owned()));
@@ -320,12 +311,12 @@ mod tests {
 
     #[test]
     fn an_empty_answer_is_an_error_unless_the_config_has_a_value_for_it() {
-        let error = rules(&[]).items(Vec::new(), "nothing").unwrap_err();
+        let error = rules(&[]).items(&[], "nothing").unwrap_err();
         assert_eq!((error.verdict, error.cause.as_str()), (Verdict::Trouble, "nothing"));
-        let error = rules(&[("empty", keys::Value::Text("error".to_owned()))]).items(Vec::new(), "nothing");
+        let error = rules(&[("empty", keys::Value::Text("error".to_owned()))]).items(&[], "nothing");
         assert!(error.is_err());
         let labels = keys::Value::Map(map(&[("env", "prod")]));
-        let empty = items(&rules(&[("empty", amount(0)), ("labels", labels)]), Vec::new());
+        let empty = items(&rules(&[("empty", amount(0)), ("labels", labels)]), &[]);
         assert_eq!(empty, [("env=prod".to_owned(), Ok(0), Some(Substitute::Empty))]);
     }
 
@@ -344,16 +335,16 @@ mod tests {
             (&[("le", "+Inf"), ("long", &long)], cut.as_str()),
             (&[("depthgauge.dev/value-source", "x")], "env=prod,exported_depthgauge.dev/value-source=x"),
         ] {
-            assert_eq!(items(&rules, vec![point(own, "1")])[0].0, expected);
+            assert_eq!(items(&rules, &[point(own, "1")])[0].0, expected);
         }
         let own = [("namespace", "shop!"), ("name", "shop!")];
-        assert_eq!(items(&by_namespace, vec![point(&own, "1")])[0].0, "env=prod,name=shop,namespace=shop!");
+        assert_eq!(items(&by_namespace, &[point(&own, "1")])[0].0, "env=prod,name=shop,namespace=shop!");
     }
 
     #[test]
     fn items_that_become_equal_are_unknown() {
         let points = vec![point(&[("path", "/a")], "1"), point(&[("path", "/b")], "2"), point(&[("path", "a/")], "3")];
-        let items = items(&rules(&[]), points);
+        let items = items(&rules(&[]), &points);
         assert_eq!(items.len(), 2);
         assert_eq!((items[0].0.as_str(), items[0].1.is_err()), ("path=a", true));
         assert_eq!(items[1], ("path=b".to_owned(), Ok(2000), None));
@@ -362,9 +353,34 @@ mod tests {
     #[test]
     fn there_are_not_too_many_items() {
         let points = |count: usize| (0..count).map(|n| point(&[("n", &n.to_string())], "1")).collect::<Vec<_>>();
-        assert_eq!(rules(&[]).items(points(ITEMS_MAX), "").unwrap().iter().len(), ITEMS_MAX);
-        let error = rules(&[]).items(points(ITEMS_MAX + 1), "").unwrap_err();
+        assert_eq!(rules(&[]).items(&points(ITEMS_MAX), "").unwrap().iter().len(), ITEMS_MAX);
+        let error = rules(&[]).items(&points(ITEMS_MAX + 1), "").unwrap_err();
         assert_eq!(error.cause, "10001 items, and the maximum is 10000");
+    }
+
+    /// Labels that count as this many items, and those with this namespace.
+    fn long(count: usize, namespace: &str, n: usize) -> Point {
+        let labels: Vec<(String, &str)> = (0..count * 16).map(|key| (format!("label-{key:094}"), "")).collect();
+        let own = [("ns".to_owned(), namespace), ("n".to_owned(), &*n.to_string())].map(|(k, v)| (k, v.to_owned()));
+        let labels = labels.into_iter().map(|(key, value)| (key, value.to_owned())).chain(own).collect();
+        Point { labels, number: Number::parse("1").unwrap() }
+    }
+
+    #[test]
+    fn items_with_long_labels_count_as_several() {
+        let points: Vec<Point> = (0..11).map(|n| long(999, "shop", n)).collect();
+        assert_eq!(counts_as(&points[0].labels, LABEL_VALUE_MAX), 1319);
+        let error = rules(&[]).items(&points, "").unwrap_err();
+        let cause = "11 items, which count as 14509 because of long labels, and the maximum is 10000";
+        assert_eq!(error.cause, cause);
+        let by_namespace = rules(&[("namespaceLabel", keys::Value::Text("ns".to_owned()))]);
+        let items = by_namespace.items(&[&points[..1], &[point(&[("ns", "bank")], "1")]].concat(), "").unwrap();
+        let reason = "has 1 items in this namespace, which count as 1319 because of long labels, and the maximum is 1000: aggregate in the query";
+        assert_eq!((items.iter().len(), items.left_out("shop")), (1, Some(reason)));
+        // A value is cut to what a label value can have.
+        let long_value = "x".repeat(100_000);
+        let labels = [("n", &*long_value)].into_iter().collect();
+        assert_eq!((counts_as(&labels, LABEL_VALUE_MAX), counts_as(&labels, usize::MAX)), (1, 63));
     }
 
     #[test]
@@ -374,7 +390,7 @@ mod tests {
             let points = counts.iter().flat_map(|(namespace, count)| {
                 (0..*count).map(move |n| point(&[("ns", namespace), ("n", &n.to_string())], "1"))
             });
-            rules.items(points.collect(), "").unwrap()
+            rules.items(&points.collect::<Vec<_>>(), "").unwrap()
         };
         let left_out = |items: &Items, namespace| items.left_out(namespace).map(str::to_owned);
         let items = read(&[("shop", 2), ("large", 9_998), ("bank", ITEMS_PER_NAMESPACE), ("", 20_000)]);
@@ -382,6 +398,10 @@ mod tests {
         assert_eq!((left_out(&items, "shop"), left_out(&items, "bank")), (None, None));
         let reason = "has 9998 items in this namespace, and the maximum is 1000: aggregate in the query";
         assert_eq!(left_out(&items, "large").as_deref(), Some(reason));
+        let many: Vec<Point> = (0..=ITEMS_MAX).map(|n| point(&[("ns", &n.to_string())], "1")).collect();
+        let error = rules.items(&many, "").unwrap_err();
+        assert_eq!(error.cause, "items of more than 10000 namespaces, and the maximum is 10000 items");
+        assert_eq!(rules.items(&many[1..], "").unwrap().iter().len(), ITEMS_MAX);
         // None has too many, and all together have.
         let names: Vec<String> = (0..11).map(|n| format!("team-{n}")).collect();
         let counts: Vec<(&str, usize)> = names.iter().enumerate().map(|(n, name)| (&**name, 950 - n)).collect();
@@ -399,8 +419,8 @@ mod tests {
         let rules = rules(&[("labels", labels), ("namespaceLabel", namespace)]);
         let own = [("env", "bank"), ("exported_env", "shop")];
         let expected = "env=prod,exported_env=shop,exported_exported_env=bank";
-        assert_eq!(items(&rules, vec![point(&own, "1")])[0].0, expected);
-        assert_eq!(items(&rules, vec![point(&own[..1], "1"), point(&own, "1")]).len(), 1, "one names no namespace");
+        assert_eq!(items(&rules, &[point(&own, "1")])[0].0, expected);
+        assert_eq!(items(&rules, &[point(&own[..1], "1"), point(&own, "1")]).len(), 1, "one names no namespace");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::chosen::{self, ItemRules};
@@ -81,6 +82,9 @@ const FORMAT: Key = Key::new(
 )
 .default("json");
 
+/// The right to decode a document. One at a time, because a decoded document may take much memory.
+static DECODER: Semaphore = Semaphore::const_new(1);
+
 /// The services of all entries. Entries whose origin, TLS, credentials, headers, proxy and limits are equal share
 /// one.
 struct Origins {
@@ -154,8 +158,10 @@ impl Document {
         let response = self.service.get(&self.path, &self.key, &params, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.path, &failure))?;
         let oldest = (self.clock)().as_duration().as_secs_f64() - self.max_age.as_secs_f64();
+        // It never fails, because the semaphore is never closed.
+        let _turn = DECODER.acquire().await;
         let points = self.content.points(&response, oldest)?;
-        self.rules.items(points.found, &points.nothing)
+        self.rules.items(&points.found, &points.nothing)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one read of a source returns: items, each with a value for each metric.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -12,8 +13,8 @@ use crate::metric::{Labels, MetricName};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Items {
     items: Vec<Item>,
-    /// The items that have a label: by key, then by value. Empty for a single item.
-    index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>>,
+    /// The hash of each label of each item, with the position of the item, sorted. Empty for a single item.
+    index: Box<[(u64, usize)]>,
     began: Option<Instant>,
     oldest: Option<Instant>,
     /// See [`Self::left_out`].
@@ -46,16 +47,20 @@ pub type Value = Result<Quantity, Arc<str>>;
 // === impl Items ===
 
 impl Items {
+    /// The memory that a label takes besides its texts, in bytes.
+    pub const LABEL_BYTES: usize = Labels::PAIR_BYTES + size_of::<(u64, usize)>();
+
     /// A read with these items.
     pub fn new(items: Vec<Item>) -> Self {
-        let mut index: HashMap<Box<str>, HashMap<Box<str>, Vec<usize>>> = HashMap::new();
+        let mut index = Vec::new();
         if items.len() > 1 {
+            index.reserve_exact(items.iter().map(|item| item.labels.len()).sum());
             for (at, item) in items.iter().enumerate() {
-                for (key, value) in item.labels.iter() {
-                    index.entry(key.into()).or_default().entry(value.into()).or_default().push(at);
-                }
+                index.extend(item.labels.iter().map(|(key, value)| (hash(key, value), at)));
             }
+            index.sort_unstable();
         }
+        let index = index.into_boxed_slice();
         Self { items, index, began: None, oldest: None, left_out: HashMap::new() }
     }
 
@@ -127,12 +132,24 @@ impl Items {
         if self.items.len() <= 1 {
             return None;
         }
-        let by_value = self.index.get(key);
-        let at = values.into_iter().filter_map(|value| by_value?.get(value)).flatten();
-        let mut at: Vec<usize> = at.copied().collect();
-        at.sort_unstable();
-        Some(at.into_iter().map(|at| &self.items[at]).collect())
+        let mut found = Vec::new();
+        for value in values {
+            let hash = hash(key, value);
+            let (_, from) = self.index.split_at(self.index.partition_point(|(other, _)| *other < hash));
+            let same = from.iter().take_while(|(other, _)| *other == hash).map(|(_, at)| *at);
+            found.extend(same.filter(|at| self.items[*at].labels.value(key) == Some(value)));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Some(found.into_iter().map(|at| &self.items[at]).collect())
     }
+}
+
+/// By which a label is found.
+fn hash(key: &str, value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 // === impl Item ===
@@ -187,7 +204,8 @@ mod tests {
             let found = items.with(key, values.iter().copied()).unwrap();
             found.iter().map(|item| item.value(&LENGTH).unwrap().clone().unwrap().milli() / 1000).collect()
         };
-        assert_eq!(found("a", &["2", "1", "7"]), [1, 2]);
+        assert_eq!(found("a", &["2", "1", "7", "2"]), [1, 2]);
+        assert_eq!(found("b", &["1"]), [0; 0]);
         assert_eq!(found("b", &["x"]), [2]);
         assert_eq!(found("c", &["x"]), [0; 0]);
     }

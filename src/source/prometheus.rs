@@ -28,6 +28,8 @@ mod promql;
 mod sentence;
 mod trouble;
 
+use answer::Answer;
+
 /// The path of instant queries.
 const PATH: &str = "/api/v1/query";
 /// Longest answer, in bytes: 10,000 series of 1,600 bytes each.
@@ -149,26 +151,31 @@ impl Query {
         let form = service::FormBody { parameters: &parameters, time_limit: Some("timeout") };
         let response = self.store.service.post_form(PATH, &self.identity, form, by).await;
         let response = response.map_err(|failure| trouble::source_error(&self.query, &failure))?;
-        let points = self.points(&response)?;
-        self.rules.items(points, "the query returns no series")
-    }
-
-    fn points(&self, response: &Response) -> Result<Vec<Point>, SourceError> {
-        if is_html(response) {
+        if is_html(&response) {
             return Err(trouble::html());
         }
-        let points = answer::decode(&response.body, self.partial).map_err(|unusable| trouble::unusable(&unusable))?;
-        let lacks =
-            |(label, value): &(&String, &String)| points.iter().any(|point| point.labels.get(*label) != Some(*value));
-        match self.store.only.iter().find(lacks) {
-            Some((label, _)) => Err(SourceError::new(
+        let answer = answer::decode(&response.body, self.partial).map_err(|unusable| trouble::unusable(&unusable))?;
+        self.rules.items_of("the query returns no series", |each| self.points(&answer, each))
+    }
+
+    /// Hands over the points of an answer, unless `only` is violated by one.
+    fn points(&self, answer: &Answer<'_>, each: &mut dyn FnMut(&Point)) -> Result<(), SourceError> {
+        let mut violated = None;
+        let checked = &mut |point: &Point| {
+            let lacks = |(label, value): &(&String, &String)| point.labels.value(label) != Some(&**value);
+            violated = violated.or_else(|| self.store.only.iter().find(lacks).map(|(label, _)| label));
+            each(point);
+        };
+        answer.points(checked).map_err(|unusable| trouble::unusable(&unusable))?;
+        match violated {
+            Some(label) => Err(SourceError::new(
                 Step::Read,
                 Verdict::Absent,
                 format!("a series without the value of label {label} that `only` has"),
                 "Select by this label in the query and keep it, as in sum by (cluster) (…).",
                 "",
             )),
-            None => Ok(points),
+            None => Ok(()),
         }
     }
 }

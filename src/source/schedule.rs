@@ -141,7 +141,7 @@ impl Schedule {
 impl Source for Scheduled {
     fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let number = Number::Value(self.schedule.value((self.clock)()));
-        let items = self.rules.items(vec![Point { labels: Default::default(), number }], "");
+        let items = self.rules.items(&[Point { labels: Default::default(), number }], "");
         async { items }.boxed()
     }
 

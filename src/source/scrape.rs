@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,17 +153,21 @@ impl Scraped {
         let targets = targets.map_err(|error| trouble::unavailable(&error))?;
         let addresses: HashSet<SocketAddr> = targets.iter().map(|target| target.address).collect();
         self.pods.instances.retain(&addresses);
+        self.fleet.lock().begin(&targets.iter().map(|target| &*target.uid).collect());
         let moments = moments(targets.len(), Instant::now(), by);
         let reads = targets.into_iter().zip(moments).enumerate();
         let reads = reads.map(|(at, (target, moment))| self.read_target(target, at == 0, moment, by));
-        let reads: Vec<TargetRead> = stream::iter(reads).buffer_unordered(IN_FLIGHT).collect().await;
+        let mut reads = pin!(stream::iter(reads).buffer_unordered(IN_FLIGHT));
+        // One by one, because the series of all pods may be many.
+        while let Some(read) = reads.next().await {
+            self.fleet.lock().add(read);
+        }
         let now = Instant::now();
         let (points, oldest) = {
             let mut fleet = self.fleet.lock();
-            fleet.add(reads);
             (fleet.points(now)?, fleet.oldest(now))
         };
-        let items = self.rules.items(points, "no pod exposes a series that `series` selects")?;
+        let items = self.rules.items(&points, "no pod exposes a series that `series` selects")?;
         Ok(items.with_oldest(oldest))
     }
 

@@ -245,7 +245,8 @@ impl Inner {
     fn answers(&self, index: usize, result: &Result<Response, Failure>) -> Option<bool> {
         match result {
             Ok(_) => Some(true),
-            Err(Failure::Authorize(_) | Failure::Http(Error { fault: Fault::NoSocket, .. })) => None,
+            Err(Failure::Authorize(_)) => None,
+            Err(Failure::Http(error)) if error.fault.is_own() => None,
             Err(Failure::Http(error)) => Some(!self.targets[index].client.is_failure_of_host(&error.met().fault)),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::line::{Line, least};
 
@@ -62,6 +63,14 @@ impl Places {
         waiting.await.ok()
     }
 
+    /// Waits for a place, but at most half of the time until the deadline of a request. Otherwise it would time out
+    /// after the wait, and a host that answers would count as one that does not.
+    pub async fn take_in_time(self: &Arc<Self>, owner: &str, by: Instant) -> Option<Place> {
+        let now = Instant::now();
+        let latest = now + by.saturating_duration_since(now) / 2;
+        tokio::time::timeout_at(latest, self.take(&[owner], false)).await.ok().flatten()
+    }
+
     /// Gives free places to reads that wait.
     fn hand_out(self: &Arc<Self>) {
         while let Some((owner, waiting)) = self.next() {
@@ -109,10 +118,24 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_half_of_its_time_after_the_wait() {
+        const TIMEOUT: Duration = Duration::from_secs(3);
+        let places = Arc::new(Places::new(1));
+        let held = places.take_in_time("a", Instant::now() + TIMEOUT).await;
+        let began = Instant::now();
+        assert!(places.take_in_time("b", began + TIMEOUT).await.is_none());
+        assert_eq!(began.elapsed(), TIMEOUT / 2);
+        drop(held);
+        assert!(places.take_in_time("b", Instant::now()).await.is_some(), "a free place needs no time");
+    }
 
     #[test]
     fn an_owner_leaves_places_to_others() {

@@ -86,7 +86,7 @@ fn service_of(address: IpAddr) -> u8 {
 }
 
 /// The EndpointSlice of the Service that a query names by its number.
-fn slices(query: &str, port: u16, pods: u8) -> Value {
+pub(crate) fn slices(query: &str, port: u16, pods: u8) -> Value {
     let service: u8 = query.split("service-name%3Dweb-").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
     let endpoint = |pod| json!({"addresses": [Ipv4Addr::new(127, 0, service, pod)], "targetRef": {"uid": format!("{service}-{pod}")}});
     let slice = json!({

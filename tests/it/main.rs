@@ -124,6 +124,7 @@ mod servicebus;
 
 /// The manifests as files: what no API server asks of them.
 mod manifests;
+mod memory;
 /// What the image and who builds it are told, beside what there is.
 mod packaging;
 

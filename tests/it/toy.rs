@@ -89,10 +89,10 @@ impl Source for Coloured {
         let there = self.colours.iter().filter(|(colour, _)| colour != "nothing");
         let points = there.map(|(colour, number)| {
             let (colour, size) = colour.split_once('/').unwrap_or((colour, ""));
-            let labels = [("colour", colour), ("size", size)].map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Point { labels: labels.into_iter().collect(), number: *number }
+            let labels = [("colour", colour), ("size", size)].into_iter().collect();
+            Point { labels, number: *number }
         });
-        let items = self.rules.items(points.collect(), "the box is empty");
+        let items = self.rules.items(&points.collect::<Vec<_>>(), "the box is empty");
         let is_broken = self.colours.iter().any(|(colour, _)| colour == "broken");
         let broken = || SourceError::new(Step::Read, Verdict::Trouble, "the box is broken", "Mend the box.", "");
         async move { if is_broken { Err(broken()) } else { items } }.boxed()

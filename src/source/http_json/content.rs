@@ -1,9 +1,9 @@
 //! What of a document is the value. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use http::header::CONTENT_TYPE;
+use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 use serde_saphyr::NonFiniteFloatPolicy;
 
@@ -13,6 +13,7 @@ use crate::document::distinct::Distinct;
 use crate::document::json_fault;
 use crate::exposition::{self, SeriesSelector};
 use crate::http::Response;
+use crate::metric::Labels;
 use crate::source::chosen::{Number, Point};
 use crate::source::keys::Values;
 use crate::source::{SourceError, Step, Verdict, service};
@@ -147,26 +148,36 @@ impl fmt::Display for Content {
 /// without aliases have at most 1 MiB, as the document.
 const TEXT_MAX: usize = 4 << 20;
 
+/// The most memory of a decoded document, in bytes. A usual document of 1 MiB takes 10 MiB. One of tiny objects
+/// would take 100 MiB.
+const DECODED_MAX: usize = 24 << 20;
+
 fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
+    let distinct = Distinct::within(DECODED_MAX);
     // Messages of serde repeat what they found, which may be a secret.
     if format == Format::Json {
-        let document = serde_json::from_slice(body).map_err(|error| match error.is_data() {
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let document = distinct.deserialize(&mut json).and_then(|document| json.end().map(|()| document));
+        return document.map_err(|error| match error.is_data() {
+            true if distinct.is_exceeded() => trouble::too_large(),
             // All other JSON is a document.
             true => trouble::key_twice(&json_fault(&error)),
             false => trouble::invalid("JSON", &json_fault(&error)),
         });
-        return document.map(|Distinct(value)| value);
     }
     let options = serde_saphyr::options! {
         // JSON has no such numbers. As texts, they don't make the rest of the document invalid.
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! { max_total_scalar_bytes: TEXT_MAX, max_recorded_anchor_bytes: TEXT_MAX },
     };
-    let document = serde_saphyr::from_slice_with_options(body, options).map_err(|error| {
+    let decode = |yaml: serde_saphyr::Deserializer<'_, '_>| distinct.deserialize(yaml);
+    serde_saphyr::with_deserializer_from_slice_with_options(body, options, decode).map_err(|error| {
         let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
-        trouble::invalid("YAML", &at.unwrap_or_default())
-    });
-    document.map(|Distinct(value)| value)
+        match distinct.is_exceeded() {
+            true => trouble::too_large(),
+            false => trouble::invalid("YAML", &at.unwrap_or_default()),
+        }
+    })
 }
 
 /// The most bytes of the paths of all values of a document. The library that evaluates a JSONPath makes the path
@@ -204,7 +215,7 @@ fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
         [] => Ok(Points { found: Vec::new(), nothing: path.reach(document) }),
         [value] => match number::of(value) {
             Some(number) => {
-                Ok(Points { found: vec![Point { labels: BTreeMap::new(), number }], nothing: String::new() })
+                Ok(Points { found: vec![Point { labels: Labels::default(), number }], nothing: String::new() })
             }
             None => Err(unusable(
                 format!("{path} is {}", number::described(value)),
@@ -242,8 +253,7 @@ fn samples(
                 Some(timestamp) if timestamp < oldest => Number::Unusable(TOO_OLD),
                 _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid(name, "a number"))?,
             };
-            let labels = sample.labels.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned()));
-            found.push(Point { labels: labels.collect(), number });
+            found.push(Point { labels: sample.labels.into_iter().collect(), number });
         }
     }
     // As of a proxy or of a program that starts. `empty` is for metrics without the selected ones.

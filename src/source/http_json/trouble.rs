@@ -46,6 +46,12 @@ pub(super) fn key_twice(at: &str) -> SourceError {
     SourceError::new(Step::Decode, Verdict::Trouble, cause, "Correct the service: a key has one value.", at)
 }
 
+/// A document that would take too much memory.
+pub(super) fn too_large() -> SourceError {
+    let cause = "the document has too many values: decoded, it takes more than 24 MiB";
+    SourceError::new(Step::Decode, Verdict::Trouble, cause, "Read a smaller document.", "")
+}
+
 /// Metrics of a program that has none.
 pub(super) fn no_sample() -> SourceError {
     let remedy = "Check `url`, and that no proxy answers for the program.";

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::control_plane::ControlPlane;
 use super::listing::{QueueListing, Scope};
 use super::parts::Aliases;
-use super::trouble::with_causes;
 use super::{COMPARTMENT, QUEUE, QueueSource};
+use crate::http::error::and_causes;
 use crate::http::proxy;
 use crate::http::transport::Roots;
 use crate::oci::choice::Choice;
@@ -266,7 +266,7 @@ fn queue(id: &QueueId) -> String {
 /// The only error that a client can have before its first request.
 fn no_certificates(error: &(dyn Error + 'static)) -> OpenError {
     let text = "no trusted CA certificates on this machine (package ca-certificates, or SSL_CERT_FILE)";
-    OpenError(with_causes(text.to_owned(), Some(error)))
+    OpenError(and_causes(text.to_owned(), Some(error)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Arguments;
 
-use crate::http::error::{Fault, OPEN_FILES, Unreachable};
+use crate::http::error::{FEWER_LONG_ANSWERS, Fault, OPEN_FILES, Unreachable, and_causes};
 use crate::http::proxy::PROXY_REMEDY;
 use crate::oci;
 use crate::oci::endpoint::Endpoint;
@@ -79,6 +79,7 @@ fn connection_remedy(fault: &Fault) -> &'static str {
         Fault::Unreachable(Unreachable::Tls, _) => "Check that the endpoint's certificate is trusted here.",
         Fault::Proxy(..) => PROXY_REMEDY,
         Fault::NoSocket => OPEN_FILES,
+        Fault::NoRoom => FEWER_LONG_ANSWERS,
         Fault::Unreachable(..) => {
             "Check the network path from depthgauge to the endpoint: DNS, NetworkPolicy, service gateway."
         }
@@ -107,7 +108,7 @@ fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) ->
         oci::Error::Service(service) => format!("{error}: {}", service.message),
         _ => error.to_string(),
     };
-    let text = said_of(&with_causes(text, error.source()), about, request_id);
+    let text = said_of(&and_causes(text, error.source()), about, request_id);
     match error {
         oci::Error::Service(oci::ServiceError { policy: Some(policy), .. }) => {
             format!("{text}; if no policy allows it yet, this one does: {policy}")
@@ -120,16 +121,6 @@ fn detail(about: Arguments<'_>, request_id: Option<&str>, error: &oci::Error) ->
 pub(super) fn said_of(text: &str, about: Arguments<'_>, request_id: Option<&str>) -> String {
     let request_id = request_id.map(|id| format!(", opc-request-id {id}")).unwrap_or_default();
     format!("{text} ({about}{request_id})")
-}
-
-/// A text, followed by the chain of its causes.
-pub(super) fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! The answer to an instant query, as <https://prometheus.io/docs/prometheus/latest/querying/api/>
 //! describes it, and as Thanos, Mimir and VictoriaMetrics extend it. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::sentence::{is_word, without_label_sets};
 use crate::document::distinct::distinct;
 use crate::document::json_fault;
-use crate::metric::names;
+use crate::metric::{Labels, names};
 use crate::source::chosen::{Number, Point};
 
 /// How much of a warning the log shows, in bytes.
@@ -30,50 +29,68 @@ pub(super) enum Unusable {
     Type(&'static str),
 }
 
+/// The values of an answer. The series of a vector are decoded one by one, because there may be any number of
+/// them.
+#[derive(Debug)]
+pub(super) enum Answer<'b> {
+    Vector(&'b RawValue),
+    Scalar(Number),
+}
+
 #[derive(Deserialize)]
-struct Document {
+struct Document<'b> {
     status: String,
-    data: Option<Data>,
+    #[serde(borrow)]
+    data: Option<Data<'b>>,
     #[serde(rename = "errorType")]
     error_type: Option<String>,
-    warnings: Option<Vec<serde_json::Value>>,
+    #[serde(borrow)]
+    warnings: Option<Warnings<'b>>,
     /// VictoriaMetrics: a storage node did not answer.
     #[serde(rename = "isPartial")]
     is_partial: Option<bool>,
 }
 
 #[derive(Deserialize)]
-struct Data {
+struct Data<'b> {
     #[serde(rename = "resultType")]
     result_type: String,
-    result: Vec<Part>,
+    #[serde(borrow)]
+    result: &'b RawValue,
     /// The documentation of Thanos has them here.
-    warnings: Option<Vec<serde_json::Value>>,
+    #[serde(borrow)]
+    warnings: Option<Warnings<'b>>,
     /// A proxy that puts answers together may have it here.
     #[serde(rename = "isPartial")]
     is_partial: Option<bool>,
 }
 
-/// A part of a result: a series of a vector or matrix, or one of the two parts of a scalar or string.
-enum Part {
-    Series(Series),
-    Time,
-    Text(String),
-}
+/// The first one, if there is any.
+struct Warnings<'b>(Option<&'b RawValue>);
 
 #[derive(Deserialize)]
 struct Series {
-    #[serde(deserialize_with = "distinct")]
-    metric: BTreeMap<String, String>,
+    #[serde(deserialize_with = "labels")]
+    metric: Labels,
     value: Option<(f64, String)>,
     histogram: Option<IgnoredAny>,
 }
 
+/// Hands over each series of a vector as a point.
+struct EachPoint<'e> {
+    each: &'e mut dyn FnMut(&Point),
+    /// Why a series is no point. Serde's errors have a line and a column only.
+    wrong: &'e mut Option<&'static str>,
+}
+
+fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Labels, D::Error> {
+    Ok(distinct::<_, String>(from)?.into_iter().collect())
+}
+
 /// The values of an answer. `partial`: also of one that has warnings.
-pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable> {
-    // Serde's own messages repeat what they found, which may be a secret.
-    let invalid = |error: serde_json::Error| Unusable::Invalid(json_fault(&error));
-    let Document { status, data, error_type, warnings, is_partial } = serde_json::from_slice(body).map_err(invalid)?;
+pub(super) fn decode(body: &[u8], partial: bool) -> Result<Answer<'_>, Unusable> {
+    let Document { status, data, error_type, warnings, is_partial } =
+        serde_json::from_slice(body).map_err(|error| invalid(&error))?;
     if status == "error" {
         let word = error_type.filter(|text| is_word(text));
         return Err(Unusable::Failed(word.unwrap_or_else(|| "no reason".to_owned())));
@@ -85,83 +102,114 @@ pub(super) fn decode(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable>
     let Some(Data { result_type, result, warnings: inner, is_partial: is_inner_partial }) = data else {
         return Err(lacks("no `data`"));
     };
-    let mut warnings = warnings.into_iter().chain(inner).flatten();
-    if !partial && let Some(warning) = warnings.next() {
-        let warning = without_label_sets(warning.as_str().unwrap_or("no text"));
+    let first = [warnings, inner].into_iter().flatten().find_map(|Warnings(first)| first);
+    if !partial && let Some(warning) = first {
+        let warning: String = serde_json::from_str(warning.get()).unwrap_or_else(|_| "no text".to_owned());
+        let warning = without_label_sets(&warning);
         return Err(Unusable::Partial(names::shortened(&warning, WARNING_BYTES).into_owned()));
     }
     if !partial && [is_partial, is_inner_partial].contains(&Some(true)) {
         return Err(Unusable::Partial("isPartial".to_owned()));
     }
     match &*result_type {
-        "vector" => result.into_iter().map(Part::point).collect(),
-        "scalar" => match <[Part; 2]>::try_from(result) {
-            Ok([Part::Time, Part::Text(text)]) => {
-                let number = Number::parse(&text).ok_or_else(|| lacks("a scalar that is not a number"))?;
-                Ok(vec![Point { labels: BTreeMap::new(), number }])
-            }
-            _ => Err(lacks("a scalar without a value")),
-        },
+        "vector" => Ok(Answer::Vector(result)),
+        "scalar" => {
+            let (_, text): (f64, String) = serde_json::from_str(result.get()).map_err(|error| in_result(&error))?;
+            let number = Number::parse(&text).ok_or_else(|| lacks("a scalar that is not a number"))?;
+            Ok(Answer::Scalar(number))
+        }
         "matrix" => Err(Unusable::Type("a range vector (matrix)")),
         "string" => Err(Unusable::Type("a string")),
         _ => Err(lacks("an unknown `resultType`")),
     }
 }
 
-// === impl Part ===
+/// Serde's own messages repeat what they found, which may be a secret.
+fn invalid(error: &serde_json::Error) -> Unusable {
+    Unusable::Invalid(json_fault(error))
+}
 
-impl Part {
-    /// As an element of a vector.
-    fn point(self) -> Result<Point, Unusable> {
-        let Self::Series(Series { metric, value, histogram }) = self else {
-            return Err(Unusable::Invalid("a vector with an element that is not a series".to_owned()));
-        };
-        let number = match (value, histogram) {
-            (Some((_, text)), None) => {
-                Number::parse(&text).ok_or_else(|| Unusable::Invalid("a value that is not a number".to_owned()))?
+/// The same of an error whose line and column are those in the result.
+fn in_result(error: &serde_json::Error) -> Unusable {
+    Unusable::Invalid(format!("`result`: {}", json_fault(error)))
+}
+
+// === impl Answer ===
+
+impl Answer<'_> {
+    /// Hands over all points. An error may come after some of them.
+    pub(super) fn points(&self, each: &mut dyn FnMut(&Point)) -> Result<(), Unusable> {
+        match self {
+            Self::Scalar(number) => {
+                each(&Point { labels: Labels::default(), number: *number });
+                Ok(())
             }
+            Self::Vector(series) => {
+                let mut json = serde_json::Deserializer::from_str(series.get());
+                let mut wrong = None;
+                let read = json.deserialize_seq(EachPoint { each, wrong: &mut wrong });
+                read.map_err(|error| wrong.map_or_else(|| in_result(&error), |why| Unusable::Invalid(why.to_owned())))
+            }
+        }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    /// As a point, or why it is none.
+    fn point(self) -> Result<Point, &'static str> {
+        let Self { metric, value, histogram } = self;
+        let number = match (value, histogram) {
+            (Some((_, text)), None) => Number::parse(&text).ok_or("a value that is not a number")?,
             (None, Some(_)) => Number::Unusable(
                 "it is a native histogram. Make it a number, as by histogram_quantile() or histogram_count().",
             ),
-            _ => return Err(Unusable::Invalid("a series without one value".to_owned())),
+            _ => return Err("a series without one value"),
         };
         Ok(Point { labels: metric, number })
     }
 }
 
-impl<'de> Deserialize<'de> for Part {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PartVisitor)
+// === impl EachPoint ===
+
+impl<'de> Visitor<'de> for EachPoint<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of series")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<(), A::Error> {
+        while let Some(series) = all.next_element::<Series>()? {
+            let point = series.point().map_err(|why| A::Error::custom(*self.wrong.insert(why)))?;
+            (self.each)(&point);
+        }
+        Ok(())
     }
 }
 
-struct PartVisitor;
+// === impl Warnings ===
 
-impl<'de> Visitor<'de> for PartVisitor {
-    type Value = Part;
+impl<'de: 'b, 'b> Deserialize<'de> for Warnings<'b> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(FirstVisitor)
+    }
+}
+
+struct FirstVisitor;
+
+impl<'de> Visitor<'de> for FirstVisitor {
+    type Value = Warnings<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a series, a time or a text")
+        f.write_str("a list of warnings")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Part, A::Error> {
-        Series::deserialize(MapAccessDeserializer::new(map)).map(Part::Series)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Part, E> {
-        Ok(Part::Time)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Part, E> {
-        Ok(Part::Time)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Part, E> {
-        Err(E::custom("a time before 1970"))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Part, E> {
-        Ok(Part::Text(text.to_owned()))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Warnings<'de>, A::Error> {
+        let first = all.next_element()?;
+        while all.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Warnings(first))
     }
 }
 
@@ -176,10 +224,16 @@ mod tests {
         format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{series}]}}}}"#)
     }
 
+    fn points(body: &[u8], partial: bool) -> Result<Vec<Point>, Unusable> {
+        let mut points = Vec::new();
+        decode(body, partial)?.points(&mut |point| points.push(point.clone()))?;
+        Ok(points)
+    }
+
     fn read(body: &str) -> Result<Vec<(String, Number)>, Unusable> {
         let labels =
             |point: &Point| point.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
-        let points = decode(body.as_bytes(), false)?;
+        let points = points(body.as_bytes(), false)?;
         Ok(points.iter().map(|point| (labels(point).join(","), point.number)).collect())
     }
 
@@ -250,7 +304,7 @@ mod tests {
                 Some(why) => assert_eq!(read(&body), Err(Unusable::Partial(why.to_owned())), "{body}"),
                 None => assert!(read(&body).is_ok(), "{body}"),
             }
-            assert!(decode(body.as_bytes(), true).is_ok(), "{body}");
+            assert!(points(body.as_bytes(), true).is_ok(), "{body}");
         }
     }
 
@@ -295,6 +349,10 @@ mod tests {
         {
             assert!(matches!(read(body), Err(Unusable::Invalid(_))), "{body}");
         }
+        let lacking = |from: &str, to: &str| read(&good.replacen(from, to, 1));
+        let invalid = |why: &str| Err(Unusable::Invalid(why.to_owned()));
+        assert_eq!(lacking(r#""2""#, r#""2k""#), invalid("a value that is not a number"));
+        assert_eq!(lacking(r#""value""#, r#""values""#), invalid("a series without one value"));
         let secret = good.replacen(r#"{"metric":{},"value":[1,"2"]}"#, r#""hunter2""#, 1);
         assert!(!format!("{:?}", read(&secret)).contains("hunter2"));
     }
@@ -302,7 +360,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&body, true);
+            let _ = points(&body, true);
         }
 
         #[test]
@@ -310,7 +368,7 @@ mod tests {
             let series: Vec<String> = (0..5).map(|n| format!(r#"{{"metric":{{"n":"{n}"}},"value":[1,"{n}"]}}"#)).collect();
             let whole = vector(&series.join(","));
             if end < whole.len() {
-                prop_assert!(decode(&whole.as_bytes()[..end], true).is_err());
+                prop_assert!(points(&whole.as_bytes()[..end], true).is_err());
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::http::base::BaseUrl;
 use crate::metric::names::escaped;
 use crate::source::in_use::InUse;
 use crate::source::keys::Values;
-use crate::source::service::{KEYS, Service, URL, conflicts, warnings};
+use crate::source::service::{self, KEYS, Service, URL, conflicts};
 use crate::source::{CONNECTION_NAME, Connection, ConnectionType, Context, OpenError, Opened, Place};
 
 /// A page of 500 queues with long names and many arguments has about 1 MiB.
@@ -37,6 +37,19 @@ struct Broker {
     is_direct: bool,
     /// The lists in use, by path.
     lists: InUse<String, Lists>,
+}
+
+/// Ports of the broker that have no management API.
+const AMQP: [u16; 2] = [5671, 5672];
+
+fn warnings(values: &Values) -> Vec<String> {
+    let url = values.parsed::<BaseUrl>(URL.name).ok().flatten();
+    let port = url.and_then(|base| base.url().port()).filter(|port| AMQP.contains(port));
+    let is_amqp = port.map(|port| {
+        let usual = port + 10_000;
+        format!("`url`: port {port} is usually the one for AMQP, and that of the management API is {usual}")
+    });
+    service::warnings(values).into_iter().chain(is_amqp).collect()
 }
 
 // === impl Broker ===
@@ -73,5 +86,21 @@ impl Connection for Broker {
             Some(queue) => Opened::One(vhost.source(queue)),
             None => Opened::Many(Box::new(QueueListing(vhost))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::keys::Value;
+
+    #[test]
+    fn a_port_for_amqp_is_a_warning() {
+        let warnings = |url: &str| warnings(&[(URL.name, Value::Text(url.to_owned()))].into_iter().collect());
+        for url in ["http://rabbitmq:15672", "https://rabbitmq.example.com", "http://rabbitmq"] {
+            assert!(warnings(url).is_empty(), "{url}");
+        }
+        let expected = "`url`: port 5671 is usually the one for AMQP, and that of the management API is 15671";
+        assert_eq!(warnings("https://rabbitmq:5671"), [expected]);
     }
 }

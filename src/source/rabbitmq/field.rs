@@ -28,7 +28,7 @@ pub(super) struct Fields<T>(pub(super) T);
 
 /// A text of at most [`NAME_MAX`] bytes, if it is one.
 #[derive(Default)]
-struct Short(Option<String>);
+struct Short(Option<Box<str>>);
 
 /// What is kept of any value.
 trait Kept<'de>: Default {
@@ -55,13 +55,13 @@ trait Kept<'de>: Default {
 struct Any<T>(PhantomData<T>);
 
 /// A text that may be missing, too long, or something else.
-pub(super) fn short<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+pub(super) fn short<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<str>>, D::Error> {
     let Short(text) = from.deserialize_any(Any(PhantomData))?;
     Ok(text)
 }
 
 /// A text that a queue must have.
-pub(super) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+pub(super) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Box<str>, D::Error> {
     short(from)?.ok_or_else(|| D::Error::custom("no name"))
 }
 
@@ -101,7 +101,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Fields<T> {
 
 impl Kept<'_> for Short {
     fn text(text: &str) -> Self {
-        Self(Some(text).filter(|text| text.len() <= NAME_MAX).map(str::to_owned))
+        Self(Some(text).filter(|text| text.len() <= NAME_MAX).map(Box::from))
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         #[serde(default)]
         number: Field,
         #[serde(default, deserialize_with = "short")]
-        text: Option<String>,
+        text: Option<Box<str>>,
         #[serde(default)]
         fields: Fields<Inner>,
     }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(read("number", &json!(1.5)).0, Field::Number(Number::from_f64(1.5).unwrap()));
         assert_eq!(read("number", &json!("7")).0, Field::Other);
         let long = "x".repeat(NAME_MAX);
-        assert_eq!(read("text", &json!(long)), (Field::Missing, Some(long), Field::Missing));
+        assert_eq!(read("text", &json!(long)), (Field::Missing, Some(long.into()), Field::Missing));
         assert_eq!(read("text", &json!(7)), nothing);
         assert_eq!(read("fields", &json!({"number": 7, "more": [1]})), (Field::Missing, None, number(7)));
     }

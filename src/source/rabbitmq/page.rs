@@ -1,7 +1,7 @@
 //! Lists of queues as the management API returns them: in pages, which are cut from a list that may change
 //! meanwhile. Pure.
 
-use std::collections::HashMap;
+use std::mem;
 
 use serde::Deserialize;
 
@@ -9,8 +9,9 @@ use super::field::{Field, Fields, name, short};
 
 /// The largest page that RabbitMQ allows.
 pub(super) const PAGE_SIZE: u32 = 500;
-/// The most pages of a list: 100,000 queues. Each has some 300 bytes here.
-const PAGES_MAX: u32 = 200;
+/// The most pages of a list: 50,000 queues. Each takes half a kilobyte, and twice as much or more
+/// while the next list is read.
+const PAGES_MAX: u32 = 100;
 /// The most queues of a list.
 const QUEUES_MAX: u32 = PAGES_MAX * PAGE_SIZE;
 
@@ -29,19 +30,19 @@ pub(super) struct Page {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Queue {
     #[serde(deserialize_with = "name")]
-    pub(super) name: String,
+    pub(super) name: Box<str>,
     #[serde(deserialize_with = "name")]
-    pub(super) vhost: String,
+    pub(super) vhost: Box<str>,
     #[serde(rename = "type", default, deserialize_with = "short")]
-    pub(super) kind: Option<String>,
+    pub(super) kind: Option<Box<str>>,
     #[serde(default, deserialize_with = "short")]
-    pub(super) state: Option<String>,
+    pub(super) state: Option<Box<str>>,
     /// Where it is. Only in totals mode, and not of a quorum queue.
     #[serde(default, deserialize_with = "short")]
-    pub(super) node: Option<String>,
+    pub(super) node: Option<Box<str>>,
     /// Where the leader of a quorum queue is. Only in totals mode.
     #[serde(default, deserialize_with = "short")]
-    pub(super) leader: Option<String>,
+    pub(super) leader: Option<Box<str>>,
     #[serde(default)]
     pub(super) messages_ready: Field,
     #[serde(default)]
@@ -75,8 +76,7 @@ pub(super) struct Pages {
     /// How many queues there are, according to the first and to the last page.
     first: usize,
     last: usize,
-    /// By vhost and name: a queue that moves from one page to another is listed twice.
-    queues: HashMap<(String, String), Queue>,
+    queues: Vec<Queue>,
 }
 
 /// The pages are not all queues.
@@ -88,6 +88,15 @@ pub(super) enum Incomplete {
     /// There are more pages than are read.
     #[error("the list has more than {} queues", QUEUES_MAX)]
     TooLong,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// What distinguishes it from the other queues of a list: vhost and name.
+    pub(super) fn key(&self) -> (&str, &str) {
+        (&self.vhost, &self.name)
+    }
 }
 
 // === impl Pages ===
@@ -108,13 +117,22 @@ impl Pages {
             self.first = filtered_count;
         }
         (self.read, self.count, self.last) = (self.read + 1, page_count, filtered_count);
-        self.queues.extend(items.into_iter().map(|queue| ((queue.vhost.clone(), queue.name.clone()), queue)));
+        self.queues.extend(items);
     }
 
-    /// The queues of all pages, each once.
-    pub(super) fn finish(self) -> Result<Vec<Queue>, Incomplete> {
+    /// The queues of all pages, each once, sorted by vhost and name. A queue that moves from one page to another is
+    /// listed twice, and the last one counts.
+    pub(super) fn finish(mut self) -> Result<Vec<Queue>, Incomplete> {
+        self.queues.sort_by(|one, other| one.key().cmp(&other.key()));
+        self.queues.dedup_by(|later, kept| {
+            let is_same = later.key() == kept.key();
+            if is_same {
+                mem::swap(later, kept);
+            }
+            is_same
+        });
         if self.first == self.last && self.queues.len() == self.last {
-            Ok(self.queues.into_values().collect())
+            Ok(self.queues)
         } else {
             Err(Incomplete::Changed)
         }
@@ -143,7 +161,7 @@ mod tests {
             read.add(pages.next().unwrap());
         }
         assert!(pages.next().is_none(), "a page was not read");
-        let mut names: Vec<String> = read.finish()?.into_iter().map(|queue| queue.name).collect();
+        let mut names: Vec<String> = read.finish()?.into_iter().map(|queue| queue.name.into()).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -179,7 +197,7 @@ mod tests {
     #[test]
     fn equal_names_of_two_vhosts_are_two_queues() {
         let mut list = page(&["a", "a"], 1, 2);
-        list.items[1].vhost = "shop".to_owned();
+        list.items[1].vhost = "shop".into();
         assert_eq!(read(vec![list]), Ok(vec!["a".to_owned(), "a".to_owned()]));
     }
 

@@ -55,7 +55,7 @@ impl Queue {
     pub(super) fn running(&self) -> Result<(), Unknown> {
         // A classic queue that synchronizes its mirrors has an object as its state.
         match &self.state {
-            Some(state) if !RUNNING.contains(&&**state) => Err(Unknown::NotRunning(state.clone())),
+            Some(state) if !RUNNING.contains(&&**state) => Err(Unknown::NotRunning(state.as_ref().to_owned())),
             _ => Ok(()),
         }
     }

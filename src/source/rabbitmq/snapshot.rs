@@ -8,7 +8,7 @@
 //! In totals mode a queue without a leader is missing. If it is requested, it is known, without values, as long as
 //! another list has it. A queue that the other list does not have either is absent until it is listed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,8 +34,8 @@ pub(super) struct Snapshot {
     pub(super) began: Instant,
     /// When its last page was read.
     ended: Instant,
-    /// By vhost and name.
-    queues: HashMap<String, HashMap<String, Listed>>,
+    /// Sorted by vhost and name.
+    queues: Vec<Listed>,
     /// Requested queues that no list had, by vhost and name. They are not searched again.
     absent: HashSet<(String, String)>,
 }
@@ -54,18 +54,17 @@ pub(super) struct Listed {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// A list that was read at this time. `unbroken`: the list before, unless something came between.
+    /// A list that was read at this time, sorted by vhost and name. `unbroken`: the list before, unless something came
+    /// between.
     pub(super) fn new(queues: Vec<Queue>, began: Instant, ended: Instant, unbroken: Option<&Self>) -> Self {
-        let mut by_vhost: HashMap<String, HashMap<String, Listed>> = HashMap::new();
-        for queue in queues {
+        let listed = |queue: Queue| {
             let known = unbroken.and_then(|before| before.queue(&queue.vhost, &queue.name));
             let known = known.filter(|known| known.is_running() && queue.is_led_as(&known.queue));
             let since = known.map_or(began, |known| known.since);
-            let listed = Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue };
-            let of_vhost = by_vhost.entry(listed.queue.vhost.clone()).or_default();
-            of_vhost.insert(listed.queue.name.clone(), listed);
-        }
-        Self { began, ended, queues: by_vhost, absent: HashSet::new() }
+            Listed { is_settled: began - since >= SETTLED_AFTER, since, lost: None, queue }
+        };
+        let queues = queues.into_iter().map(listed).collect();
+        Self { began, ended, queues, absent: HashSet::new() }
     }
 
     /// Whether reads have not stopped between this list and one that a source wanted at this time. The turn of a
@@ -88,7 +87,7 @@ impl Snapshot {
         let known = |(vhost, name): &(String, String)| match before.and_then(|before| before.queue(vhost, name)) {
             Some(known) => known.clone(),
             None => {
-                let queue = Queue { name: name.clone(), vhost: vhost.clone(), ..Queue::default() };
+                let queue = Queue { name: name.as_str().into(), vhost: vhost.as_str().into(), ..Queue::default() };
                 Listed { queue, is_settled: false, since: self.began, lost: None }
             }
         };
@@ -101,29 +100,29 @@ impl Snapshot {
         let others: Option<HashSet<(&str, &str)>> =
             others.map(|queues| queues.iter().map(|queue| (&*queue.vhost, &*queue.name)).collect());
         for listed in missing {
-            let (vhost, name) = (listed.queue.vhost.clone(), listed.queue.name.clone());
+            let (vhost, name) = listed.queue.key();
             let since = match &others {
                 None => Some(listed.lost.unwrap_or(self.began)).filter(|since| self.began - *since <= LOST_MAX),
-                Some(others) => others.contains(&(&*vhost, &*name)).then_some(self.began),
+                Some(others) => others.contains(&(vhost, name)).then_some(self.began),
             };
             match since {
-                None => _ = self.absent.insert((vhost, name)),
-                since => {
-                    let listed = Listed { is_settled: false, lost: since, ..listed };
-                    self.queues.entry(vhost).or_default().insert(name, listed);
-                }
+                None => _ = self.absent.insert((vhost.to_owned(), name.to_owned())),
+                since => self.queues.push(Listed { is_settled: false, lost: since, ..listed }),
             }
         }
+        self.queues.sort_by(|one, other| one.queue.key().cmp(&other.queue.key()));
     }
 
     /// A queue, if it is known.
     pub(super) fn queue(&self, vhost: &str, name: &str) -> Option<&Listed> {
-        self.queues.get(vhost)?.get(name)
+        let at = self.queues.binary_search_by(|listed| listed.queue.key().cmp(&(vhost, name))).ok()?;
+        self.queues.get(at)
     }
 
     /// The names of all queues of a vhost.
     pub(super) fn names(&self, vhost: &str) -> impl Iterator<Item = &str> {
-        self.queues.get(vhost).into_iter().flat_map(HashMap::keys).map(String::as_str)
+        let queues = self.queues.iter().map(|listed| &listed.queue);
+        queues.filter(move |queue| &*queue.vhost == vhost).map(|queue| &*queue.name)
     }
 }
 
@@ -207,7 +206,7 @@ mod tests {
     #[test]
     fn each_queue_has_a_time_of_its_own() {
         assert_eq!(settled(&[(0, B), (8, A), (15, A), (18, A)]), [None, Some(false), Some(false), Some(true)]);
-        let queues = vec![queue("a"), Queue { vhost: "shop".to_owned(), ..queue("b") }];
+        let queues = vec![queue("a"), Queue { vhost: "shop".into(), ..queue("b") }];
         let listed = Snapshot::new(queues, Instant::now(), Instant::now(), None);
         assert!(listed.queue("shop", "b").is_some() && listed.queue("shop", "a").is_none());
         assert_eq!(listed.names("shop").collect::<Vec<_>>(), ["b"]);
@@ -329,7 +328,7 @@ mod tests {
         let of = |requested: &[&str], before: Option<&Snapshot>| {
             let mut snapshot = Snapshot::new(vec![queue("b")], Instant::now(), Instant::now(), None);
             let missing = snapshot.missing(before, names(requested).iter());
-            let looked_for: Vec<String> = missing.iter().map(|listed| listed.queue.name.clone()).collect();
+            let looked_for: Vec<String> = missing.iter().map(|listed| listed.queue.name.to_string()).collect();
             snapshot.keep(missing, Some(&[]));
             (snapshot, looked_for)
         };

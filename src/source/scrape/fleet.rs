@@ -6,14 +6,15 @@
 //! its last numbers while they will not be older than `maxAge` before the next read. If more than a tenth
 //! of the targets have none, no sum is right: it would be smaller than it is, and the HPA would scale down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::counter::{Counter, Read, Window};
-use super::reading::{Series, SeriesLabels};
-use crate::source::chosen::{Number, Point};
+use super::reading::{Invalid, SERIES_MAX, Series};
+use crate::metric::Labels;
+use crate::source::chosen::{Number, Point, counts_as};
 use crate::source::{SourceError, Step, Verdict};
 
 /// Of so many targets one may be missing. The tolerance of the HPA controller is a tenth as well, so that
@@ -21,8 +22,6 @@ use crate::source::{SourceError, Step, Verdict};
 const TARGETS_PER_MISSING: usize = 10;
 /// How much later than `refresh` after a read the next one may begin.
 const LATE: Duration = Duration::from_secs(1);
-/// The most series of all targets. Each takes about a kilobyte.
-pub const SERIES_MAX: usize = 10_000;
 
 /// What becomes of the series of all targets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +70,8 @@ pub struct Fleet {
     rules: Rules,
     /// Sorted, because the sum of floats depends on their order.
     targets: BTreeMap<String, Target>,
+    /// How many more series this read may bring.
+    left: usize,
     /// Whether there were numbers of them before.
     had_numbers: bool,
 }
@@ -79,7 +80,7 @@ pub struct Fleet {
 struct Target {
     /// When it was last read.
     read_at: Option<Instant>,
-    series: BTreeMap<SeriesLabels, Known>,
+    series: BTreeMap<Labels, Known>,
     /// Why the last read failed.
     failure: Option<SourceError>,
 }
@@ -103,35 +104,38 @@ struct Group {
 impl Fleet {
     /// A fleet of which nothing is known.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, targets: BTreeMap::new(), had_numbers: false }
+        Self { rules, targets: BTreeMap::new(), left: SERIES_MAX, had_numbers: false }
     }
 
-    /// Adds a read of each target. All other targets have left.
-    pub fn add(&mut self, reads: Vec<TargetRead>) {
-        let mut before = std::mem::take(&mut self.targets);
-        let mut left = SERIES_MAX;
-        for TargetRead { uid, at, time, result } in reads {
-            let mut target = before.remove(&uid).unwrap_or_default();
-            let result = result.and_then(|series| self.usable(series, left));
-            target.add(at, time, result, &self.rules);
-            left = left.saturating_sub(target.series.len());
-            self.targets.insert(uid, target);
-        }
+    /// Begins a read of these targets. All others have left.
+    pub fn begin(&mut self, uids: &HashSet<&str>) {
+        self.targets.retain(|uid, _| uids.contains(&**uid));
+        self.left = SERIES_MAX;
     }
 
-    /// The series of a target, unless there are more than `left`, or counters that are none.
-    fn usable(&self, series: Vec<Series>, left: usize) -> Result<Vec<Series>, SourceError> {
+    /// Adds what the read of a target brought.
+    pub fn add(&mut self, TargetRead { uid, at, time, result }: TargetRead) {
+        let result = result.and_then(|series| self.usable(series));
+        let target = self.targets.entry(uid).or_default();
+        target.add(at, time, result, &self.rules);
+        // Also of a target that could not be read: it keeps those that it had.
+        let counted = target.series.keys().map(|labels| counts_as(labels, usize::MAX)).sum();
+        self.left = self.left.saturating_sub(counted);
+    }
+
+    /// The series of a target, unless there are too many, or counters that are none.
+    fn usable(&self, series: Vec<Series>) -> Result<Vec<Series>, SourceError> {
         let is_rate = self.rules.aggregation == Aggregation::Rate;
-        let (step, cause, remedy) = if series.len() > left {
-            let cause = format!("all pods together have more than {SERIES_MAX} selected series");
-            (Step::Read, cause, "Select fewer in `series`, by labels.")
-        } else if is_rate && series.iter().any(|series| !series.value.is_finite() || series.value < 0.0) {
+        let counted: usize = series.iter().map(|series| counts_as(&series.labels, usize::MAX)).sum();
+        if counted > self.left {
+            return Err(too_many(""));
+        }
+        if is_rate && series.iter().any(|series| !series.value.is_finite() || series.value < 0.0) {
             let cause = "a selected counter is negative, infinite or NaN".to_owned();
-            (Step::Decode, cause, "Select a counter in `series`, or write `as: sum` for a gauge.")
-        } else {
-            return Ok(series);
-        };
-        Err(SourceError::new(step, Verdict::Trouble, cause, remedy, ""))
+            let remedy = "Select a counter in `series`, or write `as: sum` for a gauge.";
+            return Err(SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, ""));
+        }
+        Ok(series)
     }
 
     /// The numbers of all targets, one for each combination of the values of `by`. After the first read of all
@@ -147,10 +151,9 @@ impl Fleet {
             self.had_numbers = true;
         }
         let fresh = self.targets.values().filter(is_fresh);
-        let mut groups: BTreeMap<SeriesLabels, Option<Group>> = BTreeMap::new();
+        let mut groups: BTreeMap<Labels, Option<Group>> = BTreeMap::new();
         for (labels, known) in fresh.flat_map(|target| &target.series) {
-            let labels = labels.iter().filter(|(label, _)| self.rules.by.contains(label));
-            let labels = labels.map(|(label, value)| (label.clone(), value.clone())).collect();
+            let labels = labels.iter().filter(|(label, _)| self.rules.by.iter().any(|by| by == label)).collect();
             let group = groups.entry(labels).or_default();
             if let Some(number) = known.number(window) {
                 *group = Some(group.map_or(Group::of(number), |group| group.with(number)));
@@ -203,6 +206,12 @@ impl Fleet {
             None => Err(error(format!("{number} of {all} pods were not read yet"), "Wait for the next read.")),
         }
     }
+}
+
+/// The targets have too many series. `detail` is for the log.
+pub(super) fn too_many(detail: impl Into<String>) -> SourceError {
+    let remedy = "Select fewer in `series`, by labels.";
+    SourceError::new(Step::Read, Verdict::Trouble, Invalid::Many.to_string(), remedy, detail)
 }
 
 // === impl Rules ===

@@ -138,6 +138,13 @@ pub(super) fn warnings(entry: &Values) -> Vec<String> {
     {
         warnings.push("credentials are sent to the pods without encryption: use `scheme: https`".to_owned());
     }
+    let series = entry.parsed::<SeriesSelector>(SERIES.name).ok().flatten();
+    let counter = series.filter(|series| series.name().ends_with("_total") && entry.text(AS.name) != Some("rate"));
+    warnings.extend(
+        counter.map(|series| {
+            format!("`as`: by its name, {} is a counter, which only grows: use `as: rate`", series.name())
+        }),
+    );
     let rate_only = entry.text(AS.name) != Some("rate") && entry.duration(WINDOW.name).is_some();
     warnings.extend(rate_only.then(|| "`window` has an effect with `as: rate` only".to_owned()));
     warnings
@@ -151,4 +158,20 @@ fn aggregation(text: &str) -> Option<Aggregation> {
         "max" => Aggregation::Max,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_a_counter_is_a_warning() {
+        let warnings = |series: &str, numbers: &str| {
+            let pairs = [(SERIES.name, series), (AS.name, numbers)];
+            warnings(&pairs.into_iter().map(|(key, text)| (key, Value::Text(text.to_owned()))).collect())
+        };
+        assert!(warnings("jobs_total", "rate").is_empty() && warnings("jobs{a=\"b_total\"}", "sum").is_empty());
+        let expected = "`as`: by its name, jobs_total is a counter, which only grows: use `as: rate`";
+        assert_eq!(warnings("jobs_total{a=\"b\"}", "max"), [expected]);
+    }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::exposition::{Format, MetricType, ParseError, Sample, SeriesSelector, parse};
+use crate::exposition::{Format, MetricType, ParseError, Sample, Samples, SeriesSelector, parse};
+use crate::metric::Labels;
+use crate::source::chosen::counts_as;
 
 /// The metric with the time at which a process began, in the client libraries for most languages. Some
 /// programs put a prefix before it.
@@ -19,14 +21,14 @@ const AHEAD_MAX: f64 = 86_400.0;
 /// The most processes that the series of one target are searched for. With more, none is known.
 const PROCESSES_MAX: usize = 16;
 
-/// The labels of a series, by name. None of them is empty.
-pub type SeriesLabels = BTreeMap<String, String>;
+/// The most series of all targets of a source. Each takes one to three kilobytes.
+pub const SERIES_MAX: usize = 10_000;
 
 /// A selected series of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Its labels. They differ from those of the other series.
-    pub labels: SeriesLabels,
+    /// Its labels, of which none is empty. They differ from those of the other series.
+    pub labels: Labels,
     /// Its number. It may be NaN or infinite.
     pub value: f64,
     /// When it was 0, in seconds since 1970: its `_created`.
@@ -49,6 +51,9 @@ pub enum Invalid {
     /// A sample that the program repeats. Without it, a sum would be smaller than it is.
     #[error("the timestamp of a selected series is older than `maxAge`")]
     Old,
+    /// More series than all targets together may have. The rest is not read.
+    #[error("all pods together have more than {SERIES_MAX} selected series")]
+    Many,
     /// No sample at all, as of a proxy or of a program that starts. So it does not count as 0.
     #[error("the answer of a pod has no sample")]
     Empty,
@@ -57,7 +62,7 @@ pub enum Invalid {
 /// When a process began. What it exposes has its labels: those that a program adds to all series, or those
 /// that distinguish the targets of a federating Prometheus.
 struct Process {
-    labels: SeriesLabels,
+    labels: Labels,
     prefix: String,
     start: f64,
 }
@@ -74,8 +79,8 @@ pub fn select(
 ) -> Result<Vec<Series>, Invalid> {
     let oldest = now - max_age.as_secs_f64();
     let created_name = created_name(selector.name());
-    let mut selected: BTreeMap<SeriesLabels, Series> = BTreeMap::new();
-    let mut created: HashMap<SeriesLabels, f64> = HashMap::new();
+    let mut selected: BTreeMap<Labels, Series> = BTreeMap::new();
+    let (mut counted, mut has_created) = (0, false);
     let mut processes = Vec::new();
     let mut is_empty = true;
     for sample in parse(body, format)? {
@@ -86,13 +91,17 @@ pub fn select(
                 return Err(Invalid::Old);
             }
             let (labels, value) = (labels(&sample), sample.value);
+            counted += counts_as(&labels, usize::MAX);
+            if counted > SERIES_MAX {
+                return Err(Invalid::Many);
+            }
             let series =
                 Series { labels: labels.clone(), value, created: None, process: None, metric_type: sample.metric_type };
             if selected.insert(labels, series).is_some() {
                 return Err(Invalid::Twice);
             }
-        } else if sample.name == created_name && is_time(&sample, format, now) {
-            created.insert(labels(&sample), sample.value);
+        } else if sample.name == created_name {
+            has_created = true;
         } else if processes.len() <= PROCESSES_MAX
             && let Some(process) = Process::of(&sample)
         {
@@ -107,17 +116,44 @@ pub fn select(
     }
     // The most specific one last.
     processes.sort_by_cached_key(|process| (process.labels.len(), process.prefix.is_empty(), process.prefix.clone()));
+    // In a second pass, because the times of series that are not selected may be many.
+    let created = match has_created {
+        true => created(parse(body, format)?, selected.keys(), |sample| {
+            sample.name == created_name && is_time(sample, format, now)
+        })?,
+        false => HashMap::new(),
+    };
     let series = selected.into_values().map(|series| {
-        // The buckets of a histogram have been created with it.
-        let of_histogram = || {
-            let mut labels = series.labels.clone();
-            labels.remove("le").and_then(|_| created.get(&labels))
-        };
-        let created = created.get(&series.labels).or_else(of_histogram).copied();
+        let time = |labels: &Labels| created.get(labels).copied().flatten();
+        let created = time(&series.labels).or_else(|| of_histogram(&series.labels).as_ref().and_then(time));
         let process = processes.iter().rev().find(|process| process.has(&series.labels));
         Series { created, process: process.map(|process| process.start), ..series }
     });
     Ok(series.collect())
+}
+
+/// The times at which these series were 0, by labels. `is_one`: whether a sample has such a time.
+fn created<'l>(
+    samples: Samples<'_>,
+    series: impl Iterator<Item = &'l Labels>,
+    is_one: impl Fn(&Sample<'_>) -> bool,
+) -> Result<HashMap<Labels, Option<f64>>, ParseError> {
+    let wanted = series.flat_map(|labels| [Some(labels.clone()), of_histogram(labels)]).flatten();
+    let mut created: HashMap<Labels, Option<f64>> = wanted.map(|labels| (labels, None)).collect();
+    for sample in samples {
+        let sample = sample?;
+        if is_one(&sample)
+            && let Some(time) = created.get_mut(&labels(&sample))
+        {
+            *time = Some(sample.value);
+        }
+    }
+    Ok(created)
+}
+
+/// The labels of a histogram that this series may be a bucket of. The buckets have been created with it.
+fn of_histogram(series: &Labels) -> Option<Labels> {
+    series.value("le").map(|_| series.without("le"))
 }
 
 // === impl Process ===
@@ -129,8 +165,8 @@ impl Process {
         is_one.then(|| Self { labels: labels(sample), prefix: prefix.to_owned(), start: sample.value })
     }
 
-    fn has(&self, series: &SeriesLabels) -> bool {
-        self.labels.iter().all(|(label, value)| series.get(label) == Some(value))
+    fn has(&self, series: &Labels) -> bool {
+        self.labels.iter().all(|(label, value)| series.value(label) == Some(value))
     }
 }
 
@@ -147,9 +183,9 @@ fn created_name(name: &str) -> String {
     format!("{base}_created")
 }
 
-fn labels(sample: &Sample<'_>) -> SeriesLabels {
+fn labels(sample: &Sample<'_>) -> Labels {
     let labels = sample.labels.iter().filter(|(_, value)| !value.is_empty());
-    labels.map(|(label, value)| (label.clone().into_owned(), value.clone().into_owned())).collect()
+    labels.map(|(label, value)| (label, value)).collect()
 }
 
 #[cfg(test)]
@@ -190,6 +226,25 @@ mod tests {
         assert_eq!(read(text, r#"ops_total{x=~"y"}"#), Ok(vec![]));
         let series = select(text.as_bytes(), Format::Text, &"ops_total".parse().unwrap(), NOW, MAX_AGE).unwrap();
         assert_eq!(series[0].metric_type, MetricType::Counter);
+    }
+
+    #[test]
+    fn the_rest_of_too_many_series_is_not_read() {
+        let text = |count: usize, rest: &str| {
+            let lines: Vec<String> = (0..count).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+            lines.concat() + rest
+        };
+        assert_eq!(read(&text(SERIES_MAX, ""), "m").map(|all| all.len()), Ok(SERIES_MAX));
+        assert_eq!(read(&text(SERIES_MAX + 1, "not valid"), "m"), Err(Invalid::Many));
+        assert_eq!(read(&text(SERIES_MAX + 1, ""), "m{n=\"7\"}").map(|all| all.len()), Ok(1));
+        // Long labels count as several series.
+        let labels: Vec<String> = (0..60).map(|n| format!("{}{n}=\"x\"", "l".repeat(2000))).collect();
+        let long: Vec<String> = (0..130).map(|n| format!("m{{n=\"{n}\",{}}} 1\n", labels.join(","))).collect();
+        assert_eq!(read(&long[..100].concat(), "m").map(|all| all.len()), Ok(100));
+        assert_eq!(read(&long.concat(), "m"), Err(Invalid::Many));
+        let values: Vec<String> = (0..4).map(|n| format!("m{{n=\"{n}{}\"}} 1\n", "x".repeat(4_100_000))).collect();
+        assert_eq!(read(&values[..3].concat(), "m").map(|all| all.len()), Ok(3));
+        assert_eq!(read(&values.concat(), "m"), Err(Invalid::Many));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use http::header::CONTENT_TYPE;
 
+use super::fleet;
 use super::reading::Invalid;
 use crate::endpoints::Unavailable;
 use crate::endpoints::slices::NoTargets;
@@ -98,6 +99,7 @@ pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
 /// What a pod exposes can't be used.
 pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
     let (cause, remedy) = match invalid {
+        Invalid::Many => return fleet::too_many(format!("pod at {address}")),
         Invalid::Syntax(_) => (
             "the answer of a pod is not a valid exposition".to_owned(),
             "Check `path` and `port`, and the program: promtool check metrics.",
@@ -130,7 +132,7 @@ mod tests {
             ("application/openmetrics-text", "m 12", false, Some(Format::OpenMetrics)),
         ] {
             let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
-            let response = Response { headers, body: body.into(), is_framed, request_id: None };
+            let response = Response { headers, body: body.into(), is_framed, request_id: None, place: None };
             assert_eq!(format(&response).ok(), expected, "{content_type} {body:?} {is_framed}");
         }
     }

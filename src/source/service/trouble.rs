@@ -3,7 +3,7 @@
 use std::fmt::Arguments;
 
 use super::Failure;
-use crate::http::error::{Error, Fault, OPEN_FILES, Unreachable, with_causes};
+use crate::http::error::{Error, FEWER_LONG_ANSWERS, Fault, OPEN_FILES, Unreachable, with_causes};
 use crate::source::{SourceError, Step, Verdict};
 
 /// Translates a failure, for a kind whose service has no peculiarities. `about` is what was requested and
@@ -90,6 +90,7 @@ fn remedy(fault: &Fault) -> &'static str {
         Fault::TooLong(_) => "Request less: the response is too long.",
         Fault::Status(status) => status_remedy(status.status),
         Fault::NoSocket => OPEN_FILES,
+        Fault::NoRoom => FEWER_LONG_ANSWERS,
         Fault::NotSent { met, .. } => remedy(&met.fault),
     }
 }

@@ -81,7 +81,7 @@ fn number(name: &str, selector: &str, aggregation: Aggregation) -> Number {
     let began = series.iter().find_map(|series| series.created).unwrap_or_default();
     let [_, second] = [1, 11].map(|after| {
         let (at, time) = (now + SECOND * after, began + f64::from(after));
-        fleet.add(vec![TargetRead { uid: "a".to_owned(), at, time, result: Ok(series.clone()) }]);
+        fleet.add(TargetRead { uid: "a".to_owned(), at, time, result: Ok(series.clone()) });
         let points = fleet.points(at).unwrap();
         let [Point { number, .. }] = points[..] else { panic!("{points:?}") };
         number

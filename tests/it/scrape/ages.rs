@@ -67,8 +67,10 @@ impl Pods {
         };
         let now = Instant::now();
         let mut fleet = self.fleet.lock();
-        fleet.add((0..self.count).map(read).collect());
-        Ok(self.rules.items(fleet.points(now)?, "nothing")?.with_oldest(fleet.oldest(now)))
+        let uids: Vec<String> = (0..self.count).map(|pod| pod.to_string()).collect();
+        fleet.begin(&uids.iter().map(String::as_str).collect());
+        (0..self.count).map(read).for_each(|read| fleet.add(read));
+        Ok(self.rules.items(&fleet.points(now)?, "nothing")?.with_oldest(fleet.oldest(now)))
     }
 }
 

@@ -23,6 +23,7 @@ fn response(content_type: &str, body: &str) -> Response {
         body: body.as_bytes().to_vec(),
         is_framed: true,
         request_id: None,
+        place: None,
     }
 }
 
@@ -157,7 +158,7 @@ fn what_ends_with_the_connection_must_end_with_a_line() {
         ),
     ] {
         let framed = response(media_type, body);
-        let unframed = Response { is_framed: false, ..framed.clone() };
+        let unframed = Response { is_framed: false, ..response(media_type, body) };
         let content = content(value, format);
         assert_eq!(read(&content, &unframed), expected, "{format} {body:?}");
         let whole = if expected == cut() { of(12) } else { expected };
@@ -171,7 +172,7 @@ fn samples_are_items() {
     let of = |value: &str, media_type: &str| {
         let points = content(value, "prometheus").points(&response(media_type, EXPOSITION), OLDEST);
         let points = points.map_err(|error| error.cause)?;
-        let point = |point: &Point| (point.labels.get("kind").cloned().unwrap_or_default(), point.number);
+        let point = |point: &Point| (point.labels.value("kind").unwrap_or_default().to_owned(), point.number);
         if points.found.is_empty() {
             Err(points.nothing)
         } else {

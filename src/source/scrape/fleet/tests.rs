@@ -14,7 +14,7 @@ fn rules(aggregation: Aggregation, by: &[&str]) -> Rules {
 }
 
 fn series(labels: &[(&str, &str)], value: f64) -> Series {
-    let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+    let labels = labels.iter().copied().collect();
     Series { labels, value, created: None, process: None, metric_type: MetricType::Unknown }
 }
 
@@ -47,7 +47,8 @@ impl Clocked {
             time: 1000.0 + f64::from(after),
             result: result.clone(),
         };
-        self.fleet.add(reads.iter().map(read).collect());
+        self.fleet.begin(&reads.iter().map(|(uid, _)| *uid).collect());
+        reads.iter().map(read).for_each(|read| self.fleet.add(read));
         let line = |Point { labels, number }: Point| {
             let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
             let number = match number {
@@ -259,6 +260,10 @@ fn there_are_at_most_so_many_series() {
         read(rest + 1),
         Err("1 of 2 pods can't be read: all pods together have more than 10000 selected series".to_owned())
     );
+    // A pod that gets more before the other one has fewer.
+    let mut fleet = Clocked::new(Aggregation::Sum, &[]);
+    assert_eq!(fleet.number(0, &[("a", many(6000)), ("b", many(4000))]), Ok(10_000.0));
+    assert_eq!(fleet.number(5, &[("b", many(6000)), ("a", many(4000))]), Ok(10_000.0));
 }
 
 proptest! {
