@@ -1,7 +1,7 @@
 //! The routes of `external.metrics.k8s.io/v1beta1`.
 //!
 //! Discovery depends on the config only and is the same for every caller. What is wrong with a request
-//! is said as a [`Refusal`].
+//! is said as a [`ApiError`].
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::api_error::ApiError;
 use crate::lookup::Catalog;
-use crate::refusal::Refusal;
 use crate::request::PREFIX;
 
 pub mod accept;
@@ -64,25 +64,25 @@ pub fn routes(catalog: Arc<Catalog>) -> Router {
 
 /// As the Go library does for discovery: the type of a request body must be a known one, although the
 /// body is not read. A request without a body, as every client sends it, names no type.
-async fn of_known_type(request: Request, next: Next) -> Result<Response, Refusal> {
+async fn of_known_type(request: Request, next: Next) -> Result<Response, ApiError> {
     const KNOWN: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
     let sent = request.headers().get(header::CONTENT_TYPE).and_then(|sent| sent.to_str().ok()).unwrap_or_default();
     let mut types = sent.split(',').map(|sent| sent.split(';').next().unwrap_or_default().trim());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     if is_read && !sent.is_empty() && !types.any(|sent| KNOWN.contains(&sent)) {
-        return Err(Refusal::unsupported_media_type());
+        return Err(ApiError::unsupported_media_type());
     }
     Ok(next.run(request).await)
 }
 
-async fn method_not_allowed(method: Method) -> Refusal {
+async fn method_not_allowed(method: Method) -> ApiError {
     read_only(&method)
 }
 
-fn read_only(method: &Method) -> Refusal {
-    Refusal::method_not_allowed(format!("the server does not allow {method} here: metrics can only be read (GET)"))
+fn read_only(method: &Method) -> ApiError {
+    ApiError::method_not_allowed(format!("the server does not allow {method} here: metrics can only be read (GET)"))
 }
 
-async fn not_found() -> Refusal {
-    Refusal::not_found("the server could not find the requested resource")
+async fn not_found() -> ApiError {
+    ApiError::not_found("the server could not find the requested resource")
 }

@@ -23,8 +23,8 @@ use http::request::Parts;
 use http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
+use crate::api_error::ApiError;
 use crate::health::Reporter;
-use crate::refusal::Refusal;
 use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Purpose, Target, Values};
 
 mod access;
@@ -149,7 +149,7 @@ impl Auth {
         request: &Parts,
         verb: &'static str,
         object: Object,
-    ) -> (Option<Arc<Caller>>, Result<(), Refusal>) {
+    ) -> (Option<Arc<Caller>>, Result<(), ApiError>) {
         let caller = match self.caller(peer, request).await {
             Ok(caller) => caller,
             Err((decision, refusal)) => {
@@ -172,10 +172,10 @@ impl Auth {
                 Ok(())
             }
             (Ok(Verdict::Denied(why)), Object::Metric { namespace, metric }) => {
-                Err(Refusal::forbidden(user, verb, GROUP, &metric, &namespace, &why))
+                Err(ApiError::forbidden(user, verb, GROUP, &metric, &namespace, &why))
             }
-            (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(Refusal::forbidden_path(user, verb, &path, &why)),
-            (Err(Undecided(why)), object) => Err(Refusal::unavailable(format!(
+            (Ok(Verdict::Denied(why)), Object::Path(path)) => Err(ApiError::forbidden_path(user, verb, &path, &why)),
+            (Err(Undecided(why)), object) => Err(ApiError::unavailable(format!(
                 "cannot authorize user {user:?} to {verb} {object}: the SubjectAccessReview failed: {why}"
             ))),
         };
@@ -210,7 +210,7 @@ impl Auth {
     }
 
     /// In the order of the Go library: proxy headers, client certificate, token, anonymous.
-    async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, (Decision, Refusal)> {
+    async fn caller(&self, peer: &Peer, request: &Parts) -> Result<Arc<Caller>, (Decision, ApiError)> {
         if let Some(caller) = self.certified(peer, request) {
             return Ok(Arc::new(caller.authenticated()));
         }
@@ -221,10 +221,10 @@ impl Auth {
             };
             return match caller {
                 Ok(caller) => Ok(caller),
-                Err(Unauthenticated::Rejected) => Err((Decision::Unauthenticated, Refusal::unauthorized())),
+                Err(Unauthenticated::Rejected) => Err((Decision::Unauthenticated, ApiError::unauthorized())),
                 Err(Unauthenticated::Undecided(Undecided(why))) => Err((
                     Decision::Undecided,
-                    Refusal::unavailable(format!(
+                    ApiError::unavailable(format!(
                         "cannot authenticate the bearer token: the TokenReview failed: {why}"
                     )),
                 )),
@@ -237,9 +237,9 @@ impl Auth {
         let roots = self.trust.roots();
         Err(if roots.know_a_front_proxy() {
             let why = front_proxy::refusal(&roots, peer, self.trust.now(), &request.headers);
-            (Decision::Unauthenticated, Refusal::unauthorized_because(&why))
+            (Decision::Unauthenticated, ApiError::unauthorized_because(&why))
         } else {
-            let refusal = Refusal::unavailable(
+            let refusal = ApiError::unavailable(
                 "cannot authenticate the client: depthgauge has not read the front-proxy CA from ConfigMap kube-system/extension-apiserver-authentication; its /readyz?verbose has the cause",
             );
             (Decision::Undecided, refusal)

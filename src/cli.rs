@@ -28,21 +28,21 @@ mod config;
 mod demo;
 mod emulate;
 mod explain;
+mod external_metrics;
 mod failure;
 mod finding;
 mod get;
 mod help;
+mod kube_api;
 mod kubeconfig;
 mod kubernetes;
 mod man;
 mod output;
 mod serve;
 mod table;
-mod told;
 mod unregister;
 mod usage;
 mod version;
-mod wire;
 
 /// Of every command.
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a failure or a finding; 2 a wrong command line; 3 the cluster or the source can't be reached.";

@@ -57,8 +57,8 @@
 //!   cli/explain.rs; cli/explain/{name,seen,account,verdict}.rs   one HPA: how it is named; what was read; its arithmetic, in text; what follows
 //!   cli/explain/{summary,overview}.rs   all HPAs: one in a line; their lines, and what changes
 //!   cli/autoscaler.rs; cli/autoscaler/{warnings,workload}.rs   an HPA as it is written; what is wrong with it, pure; what it scales
-//!   cli/{finding,told,kubernetes,wire}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
-//!   cli/{failure,output,table,help}.rs   errors with hints and exit codes; `-o`; tables; groups of commands, and sections of manual pages
+//!   cli/{finding,external_metrics,kubernetes,kube_api}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
+//!   cli/{failure,usage,output,table,help}.rs   errors with hints and exit codes; those of the command line; `-o`; tables; groups of commands, and sections of manual pages
 //!   cli/{config,demo,emulate,unregister,version,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
 //!   cli/completion.rs; cli/completion/{candidates,kubectl}.rs   shell completion; values of a cluster; the plugin of kubectl
 //!   # the request path, top to bottom
@@ -82,7 +82,7 @@
 //!   api/{discovery,openapi}.rs   the documents of discovery; made when the metrics change, by api/fixed.rs
 //!   api/meters.rs      how old the served values are
 //!   api/reply.rs       indentation, compression and headers of an answer
-//!   refusal.rs         metav1.Status; the one place where an API error gets its HTTP code
+//!   api_error.rs       metav1.Status; the one place where an API error gets its HTTP code
 //!   selector.rs        labelSelector grammar: parse, match, print; pure
 //!   selector/label_selector.rs   the LabelSelector of an HPA's metric, checked as the HPA controller does; pure
 //!   lookup.rs          Catalog: (namespace, metric, selector) -> samples
@@ -102,23 +102,24 @@
 //!                      failed; which part
 //!   source/shared_read.rs   one read that serves many sources
 //!   source/in_use.rs   what entries with equal keys use together
-//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,instances,shared,trouble}.rs: its keys;
+//!   source/service.rs  a service over HTTP as the config defines it; service/{keys,open,failover,instances,shared,errors}.rs: its keys;
 //!                      put to work; which of its URLs; its instances, one by one; shared by entries with equal keys; a failure as a source's error
-//!   source/chosen.rs; chosen/number.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are values; pure
+//!   source/chosen.rs; chosen/{number,room}.rs   metrics whose names the config chooses: from numbers of a service to items; which numbers are
+//!                      values; how many items there may be; pure
 //!   source/prometheus.rs   PromQL; prometheus/{answer,sentence,promql}.rs: answers, error messages about a query, warnings about one, pure;
-//!                      prometheus/trouble.rs: its errors in depthgauge's words
+//!                      prometheus/errors.rs: its errors in depthgauge's words
 //!   source/rabbitmq.rs; rabbitmq/{connection,vhost,list,listing}.rs   queues of RabbitMQ; the lists that all queues of a vhost share
-//!   source/rabbitmq/{page,field,queue,snapshot,path,trouble}.rs   the queues of a list, since when, and where it is; its errors in depthgauge's words; pure
+//!   source/rabbitmq/{page,field,queue,snapshot,path,errors}.rs   the queues of a list, since when, and where it is; its errors in depthgauge's words; pure
 //!   source/servicebus.rs   queues and subscriptions of Azure Service Bus; servicebus/{connection,bus,list,listing}.rs: its keys; what
-//!                      sources of a namespace share; the list that sources of `match` share; servicebus/trouble.rs: its errors in depthgauge's words
-//!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,trouble}.rs: what of them is the value; JSONPath;
+//!                      sources of a namespace share; the list that sources of `match` share; servicebus/errors.rs: its errors in depthgauge's words
+//!   source/http_json.rs   documents over HTTP; http_json/{content,json_path,number,errors}.rs: what of them is the value; JSONPath;
 //!                      numbers in JSON; its errors; pure; http_json/json_path/unsupported.rs: what of a JSONPath is refused
 //!   source/schedule.rs   a value inside windows of time; schedule/{expression,zone,windows}.rs: cron expressions, time zones, when it is inside; pure
 //!   source/scrape.rs   the metrics of all pods of a Service; scrape/{reading,counter,fleet}.rs: the selected series of one; the rate of a
-//!                      counter; the numbers of all pods; scrape/{keys,trouble}.rs: its keys; its errors; pure
+//!                      counter; the numbers of all pods; scrape/{keys,errors}.rs: its keys; its errors; pure
 //!   source/oci_queue.rs   the one place that uses both sides; oci_queue/connection.rs: credentials, and what an entry opens;
 //!                      oci_queue/{parts,control_plane}.rs: its channels and groups; where GetQueue and the lists are requested;
-//!                      oci_queue/{listing,trouble}.rs: queues by their display names; its errors in depthgauge's words
+//!                      oci_queue/{listing,errors}.rs: queues by their display names; its errors in depthgauge's words
 //!   oci.rs             client: sign, send, decode; independent of metrics; oci/signing.rs: what authenticates a request
 //!   oci/{endpoint,sign,region,declared,queue,compartment,consumer_group,group_id,ocid}.rs, oci/regions.tsv   declared: regions that the table does not have
 //!   oci/{answer,error}.rs   what is read from an answer; why there is none
@@ -136,13 +137,14 @@
 //!   http/{credentials,secret,oauth2,session}.rs   credentials that are files; a file with a secret; tokens; what a service grants for minutes
 //!   http/{transport,url,base}.rs   connections and trust; what of a URL is sent, and which hosts are near; the URL of a service in a config
 //!   http/proxy.rs      the proxy of the config or of the environment, and why it made no connection
-//!   http/sockets.rs    how many there may be where the process may open few files
+//!   http/{sockets,long_answers}.rs   how many there may be where the process may open few files; how many take memory at a time
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
 //!   upstream/{breaker,pauses,retry}.rs   which hosts are down; pauses that it requires; the budget of retries
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
 //!   metric/{quantity,pattern,names}.rs   Kubernetes Quantity, quantity/text.rs reads it; names with `*`; names in a message and in a URL; pure
+//!   metric/labels.rs   the labels of a sample, as one text
 //!   metric/selectable.rs   label values for names that no label value can hold; pure
 //!   exposition.rs      metrics as programs expose them: text format and OpenMetrics; pure
 //!   exposition/{cursor,selector}.rs   names and strings that they are written with; series selectors of PromQL; pure
@@ -189,7 +191,7 @@ pub mod auth;
 
 pub mod api;
 
-pub mod refusal;
+pub mod api_error;
 
 pub mod selector;
 

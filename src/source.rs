@@ -32,7 +32,7 @@ pub mod service;
 pub mod servicebus;
 mod shared_read;
 
-pub use error::{SourceError, Step, Verdict};
+pub use error::{ErrorKind, SourceError, Step};
 pub use items::{Item, Items, Substitute};
 pub use kind::{
     CONNECTION_NAME, Change, Connect, ConnectionType, Context, Environment, Form, Gauge, Kind, Kinds, Place, Variable,

@@ -19,9 +19,9 @@ use super::accept::Encoding;
 use super::encode::EncodeError;
 use super::fixed::{self, Fixed, Made};
 use super::reply;
+use crate::api_error::ApiError;
 use crate::lookup::Catalog;
 use crate::metric::{CATEGORY, MetricName, MetricSet, PODS_CATEGORY};
-use crate::refusal::Refusal;
 use crate::request::{GROUP, VERSION};
 
 mod aggregated;
@@ -134,7 +134,7 @@ struct Software {
 }
 
 /// `GET /apis`: the groups, or the aggregated document.
-pub(super) async fn groups(State(discovery): State<Discovery>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn groups(State(discovery): State<Discovery>, request: Request) -> Result<Response, ApiError> {
     let (request, _) = request.into_parts();
     let (groups, documents) = (fixed::get(&GROUPS)?, discovery.documents()?);
     let accepted = reply::negotiate(&request, ALL, |encoding, conversion| match conversion {
@@ -149,17 +149,17 @@ pub(super) async fn groups(State(discovery): State<Discovery>, request: Request)
 }
 
 /// `GET /apis/external.metrics.k8s.io`
-pub(super) async fn group(request: Request) -> Result<Response, Refusal> {
+pub(super) async fn group(request: Request) -> Result<Response, ApiError> {
     fixed::get(&ONE_GROUP)?.reply(&request.into_parts().0, ALL)
 }
 
 /// `GET /apis/external.metrics.k8s.io/v1beta1`
-pub(super) async fn resources(State(discovery): State<Discovery>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn resources(State(discovery): State<Discovery>, request: Request) -> Result<Response, ApiError> {
     discovery.documents()?.resources.reply(&request.into_parts().0, ALL)
 }
 
 /// `GET /version`: the version of depthgauge, in the format of Kubernetes.
-pub(super) async fn version(request: Request) -> Result<Response, Refusal> {
+pub(super) async fn version(request: Request) -> Result<Response, ApiError> {
     fixed::get(&SOFTWARE)?.reply(&request.into_parts().0, &[Encoding::Json])
 }
 
@@ -170,12 +170,12 @@ impl Discovery {
         Self { catalog, made: Arc::default() }
     }
 
-    fn documents(&self) -> Result<Arc<Documents>, Refusal> {
+    fn documents(&self) -> Result<Arc<Documents>, ApiError> {
         let metrics = self.catalog.metrics();
         if let Some(made) = self.made.load_full().filter(|made| Arc::ptr_eq(&made.metrics, &metrics)) {
             return Ok(made);
         }
-        let made = Documents::of(metrics).map_err(|error| Refusal::internal(error.to_string()))?;
+        let made = Documents::of(metrics).map_err(|error| ApiError::internal(error.to_string()))?;
         let made = Arc::new(made);
         self.made.store(Some(made.clone()));
         Ok(made)

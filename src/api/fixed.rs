@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::accept::{Accepted, Encoding};
 use super::encode::{self, EncodeError};
 use super::reply;
-use crate::refusal::{NOT_MODIFIED, Refusal};
+use crate::api_error::{ApiError, NOT_MODIFIED};
 
 /// `Cache-Control` of a document with a tag: clients may cache it and revalidate it by the tag.
 const REVALIDATE: &str = "public";
@@ -41,8 +41,8 @@ struct Typed<'m, M> {
 }
 
 /// What was made, or the refusal of a request for it.
-pub(super) fn get<T>(made: &Result<T, EncodeError>) -> Result<&T, Refusal> {
-    made.as_ref().map_err(|error| Refusal::internal(error.to_string()))
+pub(super) fn get<T>(made: &Result<T, EncodeError>) -> Result<&T, ApiError> {
+    made.as_ref().map_err(|error| ApiError::internal(error.to_string()))
 }
 
 // === impl Fixed ===
@@ -78,7 +78,7 @@ impl Fixed {
     }
 
     /// In the encoding that the client accepts, of the available ones. `as=` is not supported.
-    pub(super) fn reply(&self, request: &Parts, available: &[Encoding]) -> Result<Response, Refusal> {
+    pub(super) fn reply(&self, request: &Parts, available: &[Encoding]) -> Result<Response, ApiError> {
         let offer = |encoding, conversion: Option<_>| {
             (conversion.is_none() && available.contains(&encoding)).then_some(encoding)
         };

@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::accept::Encoding;
 use super::encode::EncodeError;
 use super::fixed::{self, Fixed};
+use crate::api_error::ApiError;
 use crate::metric::MetricName;
-use crate::refusal::Refusal;
 use crate::request::{GROUP, PREFIX, VERSION};
 
 const LIST: &str = "io.k8s.metrics.pkg.apis.external_metrics.v1beta1.ExternalMetricValueList";
@@ -41,17 +41,17 @@ struct Documents {
 }
 
 /// `GET /openapi/v2`
-pub(super) async fn version_2(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn version_2(State(documents): State<OpenApi>, request: Request) -> Result<Response, ApiError> {
     documents.get()?.v2.reply(&request.into_parts().0, JSON)
 }
 
 /// `GET /openapi/v3`: the URLs of the documents.
-pub(super) async fn index(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn index(State(documents): State<OpenApi>, request: Request) -> Result<Response, ApiError> {
     documents.get()?.v3_index.reply(&request.into_parts().0, JSON)
 }
 
 /// `GET /openapi/v3/apis/external.metrics.k8s.io/v1beta1`
-pub(super) async fn version_3(State(documents): State<OpenApi>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn version_3(State(documents): State<OpenApi>, request: Request) -> Result<Response, ApiError> {
     documents.get()?.v3.reply(&request.into_parts().0, JSON)
 }
 
@@ -62,7 +62,7 @@ impl OpenApi {
         Self(Arc::new(Documents::of(metrics)))
     }
 
-    fn get(&self) -> Result<&Documents, Refusal> {
+    fn get(&self) -> Result<&Documents, ApiError> {
         fixed::get(&self.0)
     }
 }

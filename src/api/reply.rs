@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::accept::{self, Accepted, Conversion, Encoding};
 use super::encode;
-use crate::refusal::{NO_CACHE, Refusal};
+use crate::api_error::{ApiError, NO_CACHE};
 use crate::request::query_value;
 
 /// Shorter answers are not compressed, whatever the caller takes: kube-apiserver's own
@@ -31,13 +31,13 @@ pub(super) fn negotiate<'r, T>(
     request: &'r Parts,
     available: &[Encoding],
     offer: impl FnMut(Encoding, Option<Conversion<'r>>) -> Option<T>,
-) -> Result<Accepted<T>, Refusal> {
+) -> Result<Accepted<T>, ApiError> {
     let headers = || request.headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
     match accept::negotiate(headers, offer) {
         Some(accepted) => Ok(Accepted { pretty: accepted.pretty || is_pretty(request), ..accepted }),
         None => {
             let types: Vec<&str> = available.iter().map(|encoding| encoding.media_type()).collect();
-            Err(Refusal::not_acceptable(&types.join(", ")))
+            Err(ApiError::not_acceptable(&types.join(", ")))
         }
     }
 }

@@ -13,9 +13,9 @@ use super::encode::table::{Content, Include, Table};
 use super::encode::{self, EncodeError, ValueList};
 use super::meters::Meters;
 use super::{read_only, reply};
+use crate::api_error::ApiError;
 use crate::lookup::{Catalog, LookupError, Rows};
 use crate::metric::{Namespace, Sample};
-use crate::refusal::Refusal;
 use crate::request::{Admitted, Values, query_value};
 use crate::selector::Selector;
 
@@ -52,13 +52,13 @@ impl Metrics {
         Self { catalog, meters: Meters::new(registry) }
     }
 
-    async fn list(&self, question: Admitted, request: &Parts) -> Result<Response, Refusal> {
+    async fn list(&self, question: Admitted, request: &Parts) -> Result<Response, ApiError> {
         let Admitted { namespace, metric, verb } = question;
         if request.method != Method::GET && request.method != Method::HEAD {
             return Err(read_only(&request.method));
         }
         if verb == "watch" {
-            return Err(Refusal::method_not_allowed(format!(
+            return Err(ApiError::method_not_allowed(format!(
                 "{metric} cannot be watched: request it repeatedly, as the HPA controller does (kubectl get without -w)"
             )));
         }
@@ -88,7 +88,7 @@ impl Metrics {
                 written(&table, encoding, pretty, table.capacity())
             }
         };
-        let body = body.map_err(|error| Refusal::internal(error.to_string()))?;
+        let body = body.map_err(|error| ApiError::internal(error.to_string()))?;
         fits(body.len())?;
         self.meters.told(samples, self.catalog.now());
         let mut response = reply::ok(request, form.encoding().media_type(), body);
@@ -138,15 +138,15 @@ fn content<'s>(
 }
 
 /// `kubectl get METRIC -A`
-pub(super) async fn all_namespaces() -> Refusal {
-    Refusal::not_found(
+pub(super) async fn all_namespaces() -> ApiError {
+    ApiError::not_found(
         "metrics are read in one namespace at a time: say which, as in `kubectl get oci_queue_length -n shop`",
     )
 }
 
 /// `kubectl get METRIC NAME`
-pub(super) async fn by_name() -> Refusal {
-    Refusal::not_found(
+pub(super) async fn by_name() -> ApiError {
+    ApiError::not_found(
         "values are picked by label, not by name: write `-l queue=NAME`, as in `kubectl get oci_queue_length -n shop -l queue=orders`",
     )
 }
@@ -197,43 +197,43 @@ fn written(
 /// Which values are meant. The rest of a list's parameters (`limit`, `continue`,
 /// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page, but
 /// what is no number is a mistake, as for Go's library.
-fn selector(query: Option<&str>) -> Result<Selector, Refusal> {
+fn selector(query: Option<&str>) -> Result<Selector, ApiError> {
     for key in ["limit", "timeoutSeconds"] {
         if let Some(text) = query_value(query, key).filter(|text| !text.is_empty() && text.parse::<i64>().is_err()) {
-            return Err(Refusal::bad_request(format!("{key} is {text:?}: write a whole number")));
+            return Err(ApiError::bad_request(format!("{key} is {text:?}: write a whole number")));
         }
     }
     if query_value(query, "fieldSelector").is_some_and(|fields| !fields.is_empty()) {
-        return Err(Refusal::bad_request(
+        return Err(ApiError::bad_request(
             "values have no fields to select by: pick them by label, with labelSelector (`kubectl get -l queue=NAME`)",
         ));
     }
     let selector = query_value(query, "labelSelector").unwrap_or_default();
-    Selector::parse(&selector).map_err(|error| Refusal::bad_request(error.to_string()))
+    Selector::parse(&selector).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 /// A 400 for an answer of more bytes than there may be.
-fn fits(bytes: usize) -> Result<(), Refusal> {
+fn fits(bytes: usize) -> Result<(), ApiError> {
     if bytes <= ANSWER_MAX {
         return Ok(());
     }
     let max = ANSWER_MAX >> 20;
-    Err(Refusal::bad_request(format!(
+    Err(ApiError::bad_request(format!(
         "the answer is longer than {max} MiB: select fewer items with labelSelector, or items with shorter labels"
     )))
 }
 
-fn include(query: Option<&str>) -> Result<Include, Refusal> {
+fn include(query: Option<&str>) -> Result<Include, ApiError> {
     let include = query_value(query, "includeObject").unwrap_or_default();
-    let unknown = || Refusal::bad_request(format!("unrecognized includeObject value: {include:?}"));
+    let unknown = || ApiError::bad_request(format!("unrecognized includeObject value: {include:?}"));
     Include::parse(&include).ok_or_else(unknown)
 }
 
-fn refusal(error: &LookupError) -> Refusal {
+fn refusal(error: &LookupError) -> ApiError {
     let message = error.to_string();
     match error {
-        LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => Refusal::not_found(message),
-        LookupError::NoSuchKey { .. } | LookupError::BadSelector(_) => Refusal::bad_request(message),
-        LookupError::Unavailable(_) => Refusal::unavailable(message),
+        LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => ApiError::not_found(message),
+        LookupError::NoSuchKey { .. } | LookupError::BadSelector(_) => ApiError::bad_request(message),
+        LookupError::Unavailable(_) => ApiError::unavailable(message),
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::meters::{Decision, Meters};
 use super::owner;
-use crate::refusal::Said;
+use crate::api_error::Said;
 use crate::request::{Attributes, Caller, PREFIX, PROBE, Peer, Target};
 
 /// What the log's filter calls these lines.

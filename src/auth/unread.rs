@@ -22,7 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
 use super::owner;
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
 
 /// Bytes of all answers that are charged. The longest answer of a value is 2 MiB; five workers of the
 /// HPA controller with a list of 1,000 queues each need 1 MiB.
@@ -90,7 +90,7 @@ impl Unread {
             Some((charge, end)) => {
                 response.map(|body| Body::new(Charged { body, charge: Some(Arc::new(charge)), end }))
             }
-            None => Refusal::unavailable(FULL).into_response(),
+            None => ApiError::unavailable(FULL).into_response(),
         }
     }
 

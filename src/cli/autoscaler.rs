@@ -3,8 +3,8 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
-use super::told;
-use super::wire::{Trouble, Wire};
+use super::external_metrics;
+use super::kube_api::{KubeApi, RequestError};
 use crate::hpa::Target;
 use crate::hpa::reader::{Entry, Hpa, Source};
 use crate::metric::{CATEGORY, MetricName, MetricSet, PODS_CATEGORY};
@@ -62,16 +62,16 @@ pub(super) struct Question {
 
 impl Metrics {
     /// Those that each depthgauge has, and those that the server of the cluster has now.
-    pub(super) async fn read(wire: &Wire) -> Self {
+    pub(super) async fn read(kube_api: &KubeApi) -> Self {
         // The registration is checked by itself.
-        let list = wire.get(PREFIX).await.unwrap_or_default();
+        let list = kube_api.get(PREFIX).await.unwrap_or_default();
         Self::of(&list)
     }
 
     /// Those that each depthgauge has, and those of an `APIResourceList` that are in depthgauge's
     /// category.
     fn of(list: &Value) -> Self {
-        let of = |category| told::listed(list, category).map(MetricName::chosen);
+        let of = |category| external_metrics::listed(list, category).map(MetricName::chosen);
         // The list of depthgauge is never empty.
         let is_complete = of(CATEGORY).next().is_some();
         let all = of(CATEGORY).chain(fixed_metrics(KINDS)).collect();
@@ -84,10 +84,10 @@ impl Metrics {
 }
 
 /// The HPAs of a list at this path.
-pub(super) async fn list(wire: &Wire, path: &str) -> Result<Vec<HorizontalPodAutoscaler>, Trouble> {
-    let mut list = wire.get(path).await?;
+pub(super) async fn list(kube_api: &KubeApi, path: &str) -> Result<Vec<HorizontalPodAutoscaler>, RequestError> {
+    let mut list = kube_api.get(path).await?;
     let items = serde_json::from_value::<Option<_>>(list["items"].take());
-    let items = items.map_err(|error| Trouble::Other(format!("cannot decode the list of HPAs: {error}")))?;
+    let items = items.map_err(|error| RequestError::Other(format!("cannot decode the list of HPAs: {error}")))?;
     Ok(items.unwrap_or_default())
 }
 
@@ -193,22 +193,22 @@ impl<'o> Autoscaler<'o> {
 impl Question {
     /// `oci_queue_length{queue=orders}`
     pub(super) fn title(&self) -> String {
-        told::title(&self.metric, self.selector.as_ref().map_or("", |selector| &selector.text))
+        external_metrics::title(&self.metric, self.selector.as_ref().map_or("", |selector| &selector.text))
     }
 
     /// Where the controller requests it, or why it doesn't.
-    pub(super) fn path(&self) -> Result<String, Trouble> {
+    pub(super) fn path(&self) -> Result<String, RequestError> {
         match &self.selector {
-            Ok(selector) => Ok(told::path(&self.namespace, &self.metric, &selector.text)),
+            Ok(selector) => Ok(external_metrics::path(&self.namespace, &self.metric, &selector.text)),
             Err(why) => {
-                Err(Trouble::Other(format!("the HPA controller refuses its selector and requests nothing: {why}")))
+                Err(RequestError::Other(format!("the HPA controller refuses its selector and requests nothing: {why}")))
             }
         }
     }
 
     /// The answer to it, requested as the controller requests it.
-    pub(super) async fn ask(&self, wire: &Wire) -> Result<Value, Trouble> {
-        wire.get(&self.path()?).await
+    pub(super) async fn ask(&self, kube_api: &KubeApi) -> Result<Value, RequestError> {
+        kube_api.get(&self.path()?).await
     }
 
     /// Whether depthgauge has such a metric.

@@ -13,9 +13,9 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use super::cluster::Flags;
 use super::failure::{Exit, Failure, on_one_line};
 use super::finding::Finding;
+use super::kube_api::{KubeApi, RequestError};
 use super::kubernetes::Version;
 use super::output::Format;
-use super::wire::{Trouble, Wire};
 use super::{clock, in_pod};
 use crate::apiservice::{NAME, ServiceRef};
 use crate::certs::SecretRef;
@@ -119,7 +119,7 @@ impl Args {
             match cluster.connect().await {
                 Ok(connection) => {
                     let names = (!pre).then_some(names);
-                    check_cluster(&connection.wire(), &connection.server, names, &sources, &mut report).await
+                    check_cluster(&connection.kube_api(), &connection.server, names, &sources, &mut report).await
                 }
                 Err(error) => {
                     without_cluster(&on_one_line(&error), pre, &sources, &mut report);
@@ -141,60 +141,61 @@ impl Args {
 
 /// Checks an install, or without `names` the cluster before one. An error if kube-apiserver refuses the user or can't be reached, so that the rest is not checked.
 async fn check_cluster(
-    wire: &Wire,
+    kube_api: &KubeApi,
     server: &str,
     names: Option<Names>,
     sources: &Sources,
     report: &mut Report<impl Write>,
 ) -> Result<(), Exit> {
-    let hello = match wire.hello().await {
+    let hello = match kube_api.hello().await {
         Ok(hello) => hello,
         Err(trouble) => {
             let remedy = "check the kubeconfig, the local clock, and the network";
             let why = trouble.message();
             let why = format!("cannot query kube-apiserver {server}: {why}; {remedy}");
             without_cluster(&why, names.is_none(), sources, report);
-            return Err(if matches!(trouble, Trouble::Unreachable(_)) { Exit::Unreachable } else { Exit::Failed });
+            return Err(if matches!(trouble, RequestError::Unreachable(_)) { Exit::Unreachable } else { Exit::Failed });
         }
     };
     let Some(names) = names else {
-        pre::check(wire, server, &hello, report).await;
+        pre::check(kube_api, server, &hello, report).await;
         return Ok(());
     };
     report.add("cluster", &cluster::version(server, hello.version.as_ref()));
     report.add("clock", &cluster::clock(hello.date, clock()));
-    report.add("identity", &identity::check(wire, clock).await);
-    let found = registration::read(wire, NAME).await;
+    report.add("identity", &identity::check(kube_api, clock).await);
+    let found = registration::read(kube_api, NAME).await;
     let may_be_beside = names.service_account.is_none();
     let (service, account, secret) = names.resolve(found.as_ref().ok());
-    let led = service::read(wire, &service).await;
+    let led = service::read(kube_api, &service).await;
     let services = match sources {
         Sources::Checked(services) => services.as_slice(),
         Sources::InPod(kubectl) => {
-            pod::check(wire, kubectl, &service, &led, report).await;
+            pod::check(kube_api, kubectl, &service, &led, report).await;
             &[]
         }
     };
-    let hpas = hpas::read(wire).await;
+    let hpas = hpas::read(kube_api).await;
     let scales = hpas.as_ref().map(|hpas| hpas::scales(hpas)).unwrap_or_default();
     let answers = found.as_ref().is_ok_and(|found| registration::answers(found, &service));
     let beside = may_be_beside && answers && led.as_ref().is_ok_and(service::is_beside);
     let wanted = rights::Wanted { scales, services };
-    report.all("rbac", &rights::check(wire, &account, &service, &secret, wanted, beside).await);
-    let deployed = matches!(found, Err(Trouble::Absent(_))) && registration::has_deployment(wire, &service).await;
-    let silence = if answers { registration::silence(wire).await } else { None };
+    report.all("rbac", &rights::check(kube_api, &account, &service, &secret, wanted, beside).await);
+    let deployed =
+        matches!(found, Err(RequestError::NotFound(_))) && registration::has_deployment(kube_api, &service).await;
+    let silence = if answers { registration::silence(kube_api).await } else { None };
     let judged = registration::judge(found.as_ref().map_err(Clone::clone), &service, deployed, silence.as_ref());
     report.all("apiservice", &judged);
     if answers && silence.is_none() {
-        report.all("identity", identity::front_proxy(wire).await.as_slice());
+        report.all("identity", identity::front_proxy(kube_api).await.as_slice());
     }
-    report.all("service", &service::check(wire, &service, led).await);
+    report.all("service", &service::check(kube_api, &service, led).await);
     let version = hello.version.as_ref().and_then(Version::of);
     let bundle = found.as_ref().ok().and_then(registration::bundle);
     let serves_another = found.as_ref().is_ok_and(|found| registration::is_verified(found, &service, version));
-    let certificate = certificate::check(wire, &secret, &service, bundle.as_deref()).await;
+    let certificate = certificate::check(kube_api, &secret, &service, bundle.as_deref()).await;
     report.add("certificate", &if serves_another { certificate::left_over(certificate, &secret) } else { certificate });
-    hpas::check(wire, hpas, version, report).await;
+    hpas::check(kube_api, hpas, version, report).await;
     Ok(())
 }
 
@@ -264,9 +265,9 @@ mod tests {
         });
         let mut out = Vec::new();
         let names = Names { service: Some("a/b:443".parse().unwrap()), service_account: None, cert_secret: None };
-        let wire = Wire::new(kube::Client::new(service, "default"), Duration::from_secs(10));
+        let kube_api = KubeApi::new(kube::Client::new(service, "default"), Duration::from_secs(10));
         let sources = Sources::Checked(Vec::new());
-        check_cluster(&wire, "kube", Some(names), &sources, &mut Report::new(&mut out, None)).await.unwrap();
+        check_cluster(&kube_api, "kube", Some(names), &sources, &mut Report::new(&mut out, None)).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -30,8 +30,8 @@ pub(super) use self::flags::Flags;
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
 use super::failure::{Failure, each_once};
+use super::kube_api::KubeApi;
 use super::kubeconfig::{self, Choice};
-use super::wire::Wire;
 use crate::http::error::tunnel_failure;
 
 /// To reach kube-apiserver at all; it is in the same cluster.
@@ -115,8 +115,8 @@ impl Flags {
 
 impl Connection {
     /// Requests whose responses are read as JSON.
-    pub(super) fn wire(&self) -> Wire {
-        Wire::new(self.client.clone(), self.request_timeout)
+    pub(super) fn kube_api(&self) -> KubeApi {
+        KubeApi::new(self.client.clone(), self.request_timeout)
     }
 }
 

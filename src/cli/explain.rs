@@ -19,12 +19,12 @@ use tokio::time::MissedTickBehavior;
 
 use super::autoscaler::{self, Autoscaler, Metric, Metrics, Question, warnings, workload};
 use super::cluster::Flags;
+use super::external_metrics;
 use super::failure::Failure;
 use super::finding::Finding;
+use super::kube_api::{CHECK, KubeApi, RequestError};
 use super::kubernetes::{Version, may_scale_to_zero};
 use super::output::{self, Format};
-use super::told;
-use super::wire::{CHECK, Trouble, Wire};
 use super::{clock, stop_signal};
 use crate::hpa::Controller;
 
@@ -101,7 +101,7 @@ struct Scope {
 
 /// Where the HPAs are.
 struct Cluster {
-    wire: Wire,
+    kube_api: KubeApi,
     /// Of Kubernetes, if kube-apiserver reports it.
     version: Option<Version>,
     metrics: Metrics,
@@ -118,12 +118,12 @@ impl Args {
         let connection = cluster.connect().await?;
         let usual = namespace.unwrap_or_else(|| connection.client.default_namespace().to_owned());
         let scope = Scope { namespace: (!all_namespaces).then_some(usual), names };
-        let wire = connection.wire();
-        let hello = wire.hello().await;
+        let kube_api = connection.kube_api();
+        let hello = kube_api.hello().await;
         let hello = hello.map_err(|trouble| trouble.failure_of(&connection.server))?;
         let version = hello.version.as_ref().and_then(Version::of);
-        let metrics = Metrics::read(&wire).await;
-        let cluster = Cluster { wire, version, metrics, zero: OnceCell::new() };
+        let metrics = Metrics::read(&kube_api).await;
+        let cluster = Cluster { kube_api, version, metrics, zero: OnceCell::new() };
         if watch {
             return cluster.follow(&scope, output).await;
         }
@@ -238,26 +238,27 @@ impl Cluster {
             Some(namespace) => (format!("namespaces/{namespace}/"), format!("the HPAs of namespace {namespace}")),
             None => (String::new(), "the HPAs of all namespaces".to_owned()),
         };
-        let list = autoscaler::list(&self.wire, &format!("/apis/autoscaling/v2/{path}horizontalpodautoscalers")).await;
+        let list =
+            autoscaler::list(&self.kube_api, &format!("/apis/autoscaling/v2/{path}horizontalpodautoscalers")).await;
         list.map_err(|trouble| trouble.failure(&what))
     }
 
     /// One HPA with its workload and metrics; `all` are those of its list.
     async fn look<'o>(&self, hpa: &'o Autoscaler<'o>, all: &[Autoscaler<'_>]) -> (Seen<'o>, Vec<Finding>) {
-        let wire = &self.wire;
+        let kube_api = &self.kube_api;
         // At the same time, as far as possible, because both change.
-        let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(wire, metric)));
-        let (workload, heard) = tokio::join!(workload::read(wire, hpa, self.version), heard);
+        let heard = join_all(hpa.metrics().into_iter().map(|metric| hear(kube_api, metric)));
+        let (workload, heard) = tokio::join!(workload::read(kube_api, hpa, self.version), heard);
         let questions = hpa.our_questions();
-        let tables = join_all(questions.iter().map(|question| table(wire, question))).await;
-        let next_change = |(question, table): (&Question, &Result<Value, Trouble>)| {
-            Some((question.title(), told::next_change(table.as_ref().ok()?)?.to_owned()))
+        let tables = join_all(questions.iter().map(|question| table(kube_api, question))).await;
+        let next_change = |(question, table): (&Question, &Result<Value, RequestError>)| {
+            Some((question.title(), external_metrics::next_change(table.as_ref().ok()?)?.to_owned()))
         };
         let next_changes = questions.iter().zip(&tables).filter_map(next_change).collect();
         let controller = self.version.map_or(Controller::NEWEST, Version::controller);
         let seen = Seen { hpa, controller, workload, heard, next_changes, now: clock() };
         let zero = match hpa.written().sizes().min {
-            0 => *self.zero.get_or_init(|| may_scale_to_zero(wire, self.version)).await,
+            0 => *self.zero.get_or_init(|| may_scale_to_zero(kube_api, self.version)).await,
             _ => None,
         };
         let mut found = warnings::of(hpa, all, zero);
@@ -267,7 +268,7 @@ impl Cluster {
         for (question, table) in questions.iter().zip(&tables) {
             let Ok(table) = table else { continue };
             found.extend(warnings::unnamed(hpa, question));
-            let interval = told::asked_every(table);
+            let interval = external_metrics::asked_every(table);
             found.extend(interval.and_then(|interval| warnings::slow(hpa, question, interval, seen.now)));
         }
         (seen, found)
@@ -291,16 +292,16 @@ fn absent(name: &Name, namespace: Option<&str>, all: &[Autoscaler<'_>]) -> Failu
     }
 }
 
-async fn hear(wire: &Wire, metric: Metric) -> Heard {
+async fn hear(kube_api: &KubeApi, metric: Metric) -> Heard {
     let question = match metric {
         Metric::External(question) => question,
         Metric::Other(words) => return Heard::NotAsked(words),
     };
-    let answer = question.ask(wire).await;
-    Heard::Asked { answer: answer.map(|list| told::items(&list)), question }
+    let answer = question.ask(kube_api).await;
+    Heard::Asked { answer: answer.map(|list| external_metrics::items(&list)), question }
 }
 
 /// The Table of depthgauge with the intervals at which this is requested.
-async fn table(wire: &Wire, question: &Question) -> Result<Value, Trouble> {
-    wire.table(&question.path()?).await
+async fn table(kube_api: &KubeApi, question: &Question) -> Result<Value, RequestError> {
+    kube_api.table(&question.path()?).await
 }

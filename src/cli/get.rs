@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::Flags;
+use super::kube_api::{KubeApi, RequestError};
 use super::output::{self, Format};
-use super::wire::{Trouble, Wire};
 use super::{clock, stop_signal};
 
 mod list;
@@ -102,8 +102,8 @@ pub(super) async fn items_of_config(file: &Path, namespace: &str, metric: &str) 
 }
 
 /// The names of the metrics that a cluster has, for shell completion.
-pub(super) async fn metrics_of_cluster(wire: Wire) -> Option<Vec<String>> {
-    origin::metrics_of_cluster(&wire).await.ok()
+pub(super) async fn metrics_of_cluster(kube_api: KubeApi) -> Option<Vec<String>> {
+    origin::metrics_of_cluster(&kube_api).await.ok()
 }
 
 /// What is requested.
@@ -118,11 +118,11 @@ pub(super) struct Question {
 impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { metric, namespace, selector, watch, output, config, cluster } = self;
-        let failure = |trouble: Trouble| trouble.failure("");
+        let failure = |trouble: RequestError| trouble.failure("");
         let Some(metric) = metric else {
             let metrics = Metrics::of(match config {
                 Some(file) => origin::metrics_of_config(&file)?,
-                None => origin::metrics_of_cluster(&cluster.connect().await?.wire()).await.map_err(failure)?,
+                None => origin::metrics_of_cluster(&cluster.connect().await?.kube_api()).await.map_err(failure)?,
             });
             output::print(&match output {
                 Form::Table | Form::Wide => metrics.table(output == Form::Wide),
@@ -161,7 +161,7 @@ async fn follow(origin: &Origin, question: &Question, form: Form) -> Result<()> 
     let looking = async {
         loop {
             looks.tick().await;
-            let answer: Result<Value, Trouble> = origin.ask(question).await;
+            let answer: Result<Value, RequestError> = origin.ask(question).await;
             match watch.look(answer.map_err(|trouble| trouble.advised()), clock()) {
                 Ok(text) if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() => return,
                 Ok(_) => {}

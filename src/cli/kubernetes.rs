@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::wire::Wire;
+use super::kube_api::KubeApi;
 use crate::hpa::Controller;
 
 /// The feature gate in kube-apiserver's metrics, whatever its version; before the value there is
@@ -69,8 +69,8 @@ impl Version {
 
 /// Whether an HPA may scale to zero here: by the feature gate, if the user may read
 /// kube-apiserver's metrics. Otherwise by its version, if that is known.
-pub(super) async fn may_scale_to_zero(wire: &Wire, version: Option<Version>) -> Option<bool> {
-    let metrics = wire.text("/metrics").await.unwrap_or_default();
+pub(super) async fn may_scale_to_zero(kube_api: &KubeApi, version: Option<Version>) -> Option<bool> {
+    let metrics = kube_api.text("/metrics").await.unwrap_or_default();
     gate(&metrics).or_else(|| version.map(Version::scales_to_zero))
 }
 

@@ -98,7 +98,7 @@ impl Args {
         }
         let connection = cluster.connect().await?;
         // Otherwise each of the requests below would fail with this.
-        let reached = connection.wire().hello().await;
+        let reached = connection.kube_api().hello().await;
         reached.map_err(|trouble| trouble.failure_of(&connection.server))?;
         let plan = Plan { client: connection.client, restore, service };
         if must_ask {

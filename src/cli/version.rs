@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::cluster::Flags;
 use super::failure::on_one_line;
+use super::kube_api::{CHECK, KubeApi, RequestError};
 use super::output::{self, Format};
-use super::wire::{CHECK, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 use crate::telemetry;
 
@@ -59,7 +59,7 @@ impl Args {
         let mut versions = Versions { client: telemetry::VERSION, ..Versions::default() };
         if !client {
             match cluster.connect().await {
-                Ok(connection) => versions.read(&connection.wire()).await,
+                Ok(connection) => versions.read(&connection.kube_api()).await,
                 Err(error) => versions.error = Some(on_one_line(&error)),
             }
         }
@@ -77,8 +77,8 @@ impl Args {
 
 impl Versions {
     /// Reads the two versions of the cluster.
-    async fn read(&mut self, wire: &Wire) {
-        match wire.hello().await {
+    async fn read(&mut self, kube_api: &KubeApi) {
+        match kube_api.hello().await {
             Ok(hello) => {
                 let version = hello.version.as_ref().and_then(|version| version["gitVersion"].as_str());
                 self.kubernetes = version.map(str::to_owned);
@@ -89,13 +89,13 @@ impl Versions {
             }
         }
         // The aggregator passes the server's own document through, and every authenticated user may read it.
-        match wire.get(&format!("/openapi/v3/apis/{GROUP}/{VERSION}")).await {
+        match kube_api.get(&format!("/openapi/v3/apis/{GROUP}/{VERSION}")).await {
             Ok(document) if document["info"]["title"] == TITLE => {
                 let version = document["info"]["version"].as_str().unwrap_or_default();
                 self.server = Some(version.trim_start_matches('v').to_owned());
             }
             Ok(_) => self.error = Some(format!("{GROUP} is served by another server than depthgauge")),
-            Err(Trouble::Unserved) => self.error = Some(format!("no server serves {GROUP}; {CHECK}")),
+            Err(RequestError::Unserved) => self.error = Some(format!("no server serves {GROUP}; {CHECK}")),
             Err(trouble) => self.error = Some(format!("{GROUP}: {}", trouble.advised())),
         }
     }

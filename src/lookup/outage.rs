@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::LookupError;
 use crate::metric::names;
-use crate::source::{SourceError, Verdict};
+use crate::source::{ErrorKind, SourceError};
 
 /// Longest message, in bytes; an HPA's condition is read in a terminal.
 const MESSAGE_MAX: usize = 400;
@@ -25,7 +25,7 @@ pub(super) struct Outage {
     since: Timestamp,
     /// Of the last failed read, for the log.
     cause: String,
-    verdict: Verdict,
+    kind: ErrorKind,
     message: Arc<str>,
     /// The last failed read, for the operator.
     current: Arc<str>,
@@ -81,14 +81,14 @@ impl Outage {
     /// Begins with the first failed read.
     pub(super) fn begin(title: &str, error: &SourceError, since: Timestamp) -> Self {
         let (message, current) = (message(title, error, since), current(title, error, since));
-        Self { since, cause: error.cause.clone(), verdict: error.verdict, message, current }
+        Self { since, cause: error.cause.clone(), kind: error.kind, message, current }
     }
 
     /// Another failed read. Returns whether its cause is a new one.
     pub(super) fn go_on(&mut self, title: &str, error: &SourceError, now: Timestamp) -> bool {
         let is_new = error.cause != self.cause;
         // A part that does not exist is an error of the request, and any other failure is one of the source.
-        if (error.verdict == Verdict::NoSuchPart) != (self.verdict == Verdict::NoSuchPart) {
+        if (error.kind == ErrorKind::NoSuchPart) != (self.kind == ErrorKind::NoSuchPart) {
             *self = Self::begin(title, error, now);
         }
         if is_new {
@@ -97,23 +97,23 @@ impl Outage {
         }
         // A later failure of another sort does not replace the service's answer that it does not
         // exist.
-        if error.verdict != Verdict::Trouble {
-            self.verdict = error.verdict;
+        if error.kind != ErrorKind::Transient {
+            self.kind = error.kind;
         }
         is_new
     }
 
     /// The error that is served during the outage.
     pub(super) fn error(&self) -> LookupError {
-        match self.verdict {
-            Verdict::NoSuchPart => LookupError::NoMatch(self.message.to_string()),
-            Verdict::Trouble | Verdict::Absent => LookupError::Unavailable(self.message()),
+        match self.kind {
+            ErrorKind::NoSuchPart => LookupError::NoMatch(self.message.to_string()),
+            ErrorKind::Transient | ErrorKind::NotFound => LookupError::Unavailable(self.message()),
         }
     }
 
     /// What the failure says about the source.
-    pub(super) fn verdict(&self) -> Verdict {
-        self.verdict
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.kind
     }
 
     /// The message that an HPA shows, at most 400 bytes.
@@ -164,9 +164,9 @@ fn seconds(since: Timestamp) -> String {
 
 fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
-    let text = match error.verdict {
-        Verdict::NoSuchPart => format!("{title}: {cause}. {remedy}"),
-        Verdict::Trouble | Verdict::Absent => {
+    let text = match error.kind {
+        ErrorKind::NoSuchPart => format!("{title}: {cause}. {remedy}"),
+        ErrorKind::Transient | ErrorKind::NotFound => {
             format!("{title} cannot be read since {}: {cause} (operation: {step}). {remedy}", seconds(since))
         }
     };
@@ -179,11 +179,11 @@ mod tests {
     use crate::source::Step;
 
     fn error(cause: &str) -> SourceError {
-        judged(cause, Verdict::Trouble)
+        judged(cause, ErrorKind::Transient)
     }
 
-    fn judged(cause: &str, verdict: Verdict) -> SourceError {
-        SourceError::new(Step::Read, verdict, cause, "Wait.", "")
+    fn judged(cause: &str, kind: ErrorKind) -> SourceError {
+        SourceError::new(Step::Read, kind, cause, "Wait.", "")
     }
 
     #[test]
@@ -209,20 +209,20 @@ mod tests {
     fn a_source_that_said_it_is_not_there_stays_so_whatever_else_goes_wrong() {
         let mut outage = Outage::begin("queue", &error("500"), Timestamp::UNIX_EPOCH);
         let message = outage.message();
-        for (verdict, expected) in [
-            (Verdict::Trouble, Verdict::Trouble),
-            (Verdict::Absent, Verdict::Absent),
-            (Verdict::Trouble, Verdict::Absent),
+        for (kind, expected) in [
+            (ErrorKind::Transient, ErrorKind::Transient),
+            (ErrorKind::NotFound, ErrorKind::NotFound),
+            (ErrorKind::Transient, ErrorKind::NotFound),
         ] {
-            outage.go_on("queue", &judged("x", verdict), Timestamp::UNIX_EPOCH);
-            assert_eq!((outage.verdict(), outage.message()), (expected, message.clone()));
+            outage.go_on("queue", &judged("x", kind), Timestamp::UNIX_EPOCH);
+            assert_eq!((outage.kind(), outage.message()), (expected, message.clone()));
         }
     }
 
     #[test]
     fn a_part_that_is_not_there_is_another_matter_than_trouble() {
         let mut outage = Outage::begin("queue", &error("500"), Timestamp::UNIX_EPOCH);
-        outage.go_on("queue", &judged("no such group", Verdict::NoSuchPart), Timestamp::UNIX_EPOCH);
+        outage.go_on("queue", &judged("no such group", ErrorKind::NoSuchPart), Timestamp::UNIX_EPOCH);
         assert_eq!(outage.error(), LookupError::NoMatch("queue: no such group. Wait.".to_owned()));
         outage.go_on("queue", &error("500"), Timestamp::UNIX_EPOCH);
         let message = "queue cannot be read since 1970-01-01T00:00:00Z: 500 (operation: read). Wait.";

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::outage::{Outage, ReadCounts, log_change, log_failure};
 use super::schedule::{self, Activity, LastRead, Next, Pace, Requester};
 use crate::metric::{Clock, Namespace};
-use crate::source::{SourceError, Verdict};
+use crate::source::{ErrorKind, SourceError};
 
 mod poll;
 
@@ -188,7 +188,7 @@ impl<P: Poll> Polled<P> {
     pub(super) fn outage(&self) -> Option<Arc<str>> {
         let state = self.state();
         let outage = state.outage.as_ref().filter(|_| state.active);
-        outage.filter(|outage| outage.verdict() != Verdict::NoSuchPart).map(Outage::current)
+        outage.filter(|outage| outage.kind() != ErrorKind::NoSuchPart).map(Outage::current)
     }
 
     /// Whether reads fail because the service does not respond.
@@ -300,7 +300,7 @@ impl<P: Poll> Polled<P> {
     /// When a part that does not exist is read again only for a new request. Until then its error is
     /// served. A part that was there is read on while its last value may be served.
     fn missing_until(&self, state: &State<P>, now: Instant) -> Option<Instant> {
-        let is_missing = state.outage.as_ref().is_some_and(|outage| outage.verdict() == Verdict::NoSuchPart);
+        let is_missing = state.outage.as_ref().is_some_and(|outage| outage.kind() == ErrorKind::NoSuchPart);
         let is_served = state.good.as_ref().is_some_and(|good| good.may_be_served(self.pace.max_age, now));
         let read = state.last_read.filter(|_| is_missing && !is_served && !state.activity.is_wanted())?;
         Some(read.next_allowed(&self.pace))

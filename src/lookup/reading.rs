@@ -25,7 +25,7 @@ use super::{LookupError, Timing, chosen};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace};
 use crate::source::facet::Facet;
-use crate::source::{Item, Items, Kind, MarkedDown, Source, SourceError, Step, Verdict};
+use crate::source::{ErrorKind, Item, Items, Kind, MarkedDown, Source, SourceError, Step};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -242,7 +242,9 @@ impl Reading {
         }
         match &state.outage {
             Some(outage) => match options.value_rules.fallback {
-                Some(value) if options.alone && outage.verdict() == Verdict::Trouble && self.lasts(outage, options) => {
+                Some(value)
+                    if options.alone && outage.kind() == ErrorKind::Transient && self.lasts(outage, options) =>
+                {
                     let item =
                         Answered { labels: Labels::default(), value: Ok(value), applied: Some(Applied::Fallback) };
                     Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new(), hidden_by: None })
@@ -317,7 +319,7 @@ impl Reading {
         let state = self.state();
         match (&state.outage, &state.good) {
             _ if !state.active => Condition::Idle,
-            (Some(outage), _) if outage.verdict() != Verdict::NoSuchPart => Condition::Failing(outage.since()),
+            (Some(outage), _) if outage.kind() != ErrorKind::NoSuchPart => Condition::Failing(outage.since()),
             (None, None) => Condition::Waiting,
             (Some(_), _) | (None, Some(_)) => Condition::Well,
         }
@@ -385,7 +387,7 @@ pub(super) async fn read_source(
     tokio::time::timeout_at(by + OVERTIME, read).await.unwrap_or_else(|_| {
         Err(SourceError::new(
             Step::Read,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             "timed out",
             "Check the network path from depthgauge to the source.",
             "the read went on after its deadline",

@@ -22,7 +22,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, Namespace};
 use crate::selector::Selector;
 use crate::source::facet::Facet;
-use crate::source::{Item, Items, MarkedDown, Verdict};
+use crate::source::{ErrorKind, Item, Items, MarkedDown};
 
 /// One reading: a source or a part of it.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ pub struct OutageState {
     /// The error message that is served.
     pub message: Arc<str>,
     /// What the failure says about the source.
-    pub verdict: Verdict,
+    pub kind: ErrorKind,
 }
 
 // === impl Catalog ===
@@ -297,7 +297,7 @@ impl ReadingState {
         }
         match self.outage.as_ref().filter(|_| self.active) {
             Some(outage) => {
-                let fallback = rules.fallback.filter(|_| alone && outage.verdict == Verdict::Trouble);
+                let fallback = rules.fallback.filter(|_| alone && outage.kind == ErrorKind::Transient);
                 Some(fallback.map_or(ERROR, |value| Served { value: Some(value), applied: Some(Applied::Fallback) }))
             }
             None => known.map(|_| ERROR),
@@ -359,6 +359,6 @@ impl KnownState {
 
 impl OutageState {
     fn of(outage: &Outage) -> Self {
-        Self { since: outage.since(), message: outage.message(), verdict: outage.verdict() }
+        Self { since: outage.since(), message: outage.message(), kind: outage.kind() }
     }
 }

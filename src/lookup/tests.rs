@@ -14,7 +14,7 @@ use super::*;
 use crate::metric::quantity::Quantity;
 use crate::source::facet::Facet;
 use crate::source::keys::Value;
-use crate::source::{Identified, Items, KINDS, NextRequest, Source, SourceError, Step, Verdict};
+use crate::source::{ErrorKind, Identified, Items, KINDS, NextRequest, Source, SourceError, Step};
 use crate::upstream::{Limits, Upstream};
 
 mod freshness;
@@ -131,9 +131,9 @@ impl Source for Arc<Fake> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
             self.owe();
-            let judged = |cause: &str, verdict| SourceError {
+            let judged = |cause: &str, kind| SourceError {
                 step: Step::Read,
-                verdict,
+                kind,
                 responded: true,
                 cause: cause.into(),
                 remedy: "Wait.",
@@ -142,7 +142,7 @@ impl Source for Arc<Fake> {
                 request_id: None,
                 retry_after: *self.retry_after.lock().unwrap(),
             };
-            let error = |cause: &str| judged(cause, Verdict::Trouble);
+            let error = |cause: &str| judged(cause, ErrorKind::Transient);
             let mood = *self.mood.lock().unwrap();
             tokio::time::sleep(self.takes).await;
             self.ended.fetch_add(1, Ordering::Relaxed);
@@ -153,11 +153,11 @@ impl Source for Arc<Fake> {
                     Ok(self.figures(seconds))
                 }
                 Mood::Has(units) => Ok(self.figures(units)),
-                Mood::LacksParts if !facet.is_whole() => Err(judged("no such group", Verdict::NoSuchPart)),
+                Mood::LacksParts if !facet.is_whole() => Err(judged("no such group", ErrorKind::NoSuchPart)),
                 Mood::LacksParts => Ok(self.figures(1)),
                 Mood::Fails(cause) => Err(error(cause)),
                 Mood::Lost => Err(SourceError { responded: false, ..error(LOST) }),
-                Mood::Refuses => Err(judged("404 NotAuthorizedOrNotFound", Verdict::Absent)),
+                Mood::Refuses => Err(judged("404 NotAuthorizedOrNotFound", ErrorKind::NotFound)),
                 Mood::Hangs => {
                     tokio::time::sleep_until(by).await;
                     Err(error("timed out"))

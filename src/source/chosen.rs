@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::items::{Item, Items, Substitute, Value};
 use super::keys::{self, Key, Shape, Text, Values};
-use super::{SourceError, Step, Verdict};
+use super::{ErrorKind, SourceError, Step};
 use crate::metric::quantity::Quantity;
 use crate::metric::selectable::selectable;
 use crate::metric::{LABEL_KEY_RULE, LABEL_VALUE_MAX, Labels, MetricName, OWN_PREFIX, is_label_key};
@@ -151,7 +151,7 @@ impl ItemRules {
         nothing: &str,
         points: impl Fn(&mut dyn FnMut(&Point)) -> Result<(), SourceError>,
     ) -> Result<Items, SourceError> {
-        let trouble = |cause: String, remedy| SourceError::new(Step::Read, Verdict::Trouble, cause, remedy, "");
+        let trouble = |cause: String, remedy| SourceError::new(Step::Read, ErrorKind::Transient, cause, remedy, "");
         let mut count = Count::default();
         points(&mut |point| count.add(&point.labels, self.namespace(&point.labels)))?;
         if !count.is_any {
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn an_empty_answer_is_an_error_unless_the_config_has_a_value_for_it() {
         let error = rules(&[]).items(&[], "nothing").unwrap_err();
-        assert_eq!((error.verdict, error.cause.as_str()), (Verdict::Trouble, "nothing"));
+        assert_eq!((error.kind, error.cause.as_str()), (ErrorKind::Transient, "nothing"));
         let error = rules(&[("empty", keys::Value::Text("error".to_owned()))]).items(&[], "nothing");
         assert!(error.is_err());
         let labels = keys::Value::Map(map(&[("env", "prod")]));

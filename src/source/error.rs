@@ -20,12 +20,12 @@ pub enum Step {
 
 /// What a failure says about the source itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum ErrorKind {
     /// Nothing. It may be transient, and a value rule may apply.
-    Trouble,
+    Transient,
     /// The source does not exist or access is denied: some services don't distinguish these. No value
     /// rule applies.
-    Absent,
+    NotFound,
     /// The source exists, but the requested part does not: the request is wrong.
     NoSuchPart,
 }
@@ -36,7 +36,7 @@ pub struct SourceError {
     /// The operation that failed.
     pub step: Step,
     /// What it says about the source.
-    pub verdict: Verdict,
+    pub kind: ErrorKind,
     /// Whether the service responded, or was not requested. Otherwise it can't be reached.
     pub responded: bool,
     /// The cause: `500 InternalServerError`, `connection refused`. The same failure has the same text,
@@ -83,14 +83,14 @@ impl SourceError {
     /// An error without a request ID.
     pub fn new(
         step: Step,
-        verdict: Verdict,
+        kind: ErrorKind,
         cause: impl Into<String>,
         remedy: &'static str,
         detail: impl Into<String>,
     ) -> Self {
         let (cause, detail) = (cause.into(), detail.into());
         let responded = true;
-        Self { step, verdict, responded, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
+        Self { step, kind, responded, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
 
     /// The error of a list that is also read for its members, whose messages name another operation.

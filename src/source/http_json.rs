@@ -24,9 +24,9 @@ use crate::http::base::{BaseUrl, encoded};
 use crate::metric::Clock;
 
 mod content;
+mod errors;
 mod json_path;
 mod number;
-mod trouble;
 
 use content::{Content, Format};
 
@@ -156,7 +156,7 @@ impl Document {
     async fn items(&self, by: Instant) -> Result<Items, SourceError> {
         let params: Vec<(&str, &str)> = self.params.iter().map(|(name, value)| (&**name, &**value)).collect();
         let response = self.service.get(&self.path, &self.key, &params, by).await;
-        let response = response.map_err(|failure| trouble::source_error(&self.path, &failure))?;
+        let response = response.map_err(|failure| errors::source_error(&self.path, &failure))?;
         let oldest = (self.clock)().as_duration().as_secs_f64() - self.max_age.as_secs_f64();
         // It never fails, because the semaphore is never closed.
         let _turn = DECODER.acquire().await;

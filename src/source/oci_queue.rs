@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::facet::Facet;
 use super::items::Items;
 use super::keys::{self, Key, Shape, Text};
-use super::{Environment, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable, Verdict};
+use super::{Environment, ErrorKind, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::oci::compartment::CompartmentId;
@@ -24,13 +24,13 @@ use crate::oci::{self, Client};
 
 mod connection;
 mod control_plane;
+mod errors;
 mod listing;
 mod parts;
-mod trouble;
 
 use control_plane::ControlPlane;
+use errors::{may_have_moved, of_queue, said_of};
 use parts::{Aliases, CHANNEL, GROUP, KnownGroups, list_error};
-use trouble::{may_have_moved, of_queue, said_of};
 
 /// Visible + in flight: all pending work.
 const LENGTH: MetricName = MetricName::new("oci_queue_length");
@@ -303,7 +303,7 @@ impl QueueSource {
         queue.messages_endpoint.parse().map_err(|_| {
             SourceError::new(
                 Step::Endpoint,
-                Verdict::Trouble,
+                ErrorKind::Transient,
                 "GetQueue names a messages endpoint that is not HTTPS",
                 "Set the source's `endpoint`.",
                 format!("{} at {control_plane}", self.id),
@@ -366,7 +366,7 @@ impl Source for QueueSource {
 fn items(stats: &QueueStats) -> Result<Items, SourceError> {
     let nonsense = |what: &str| SourceError {
         step: Step::Decode,
-        verdict: Verdict::Trouble,
+        kind: ErrorKind::Transient,
         responded: true,
         cause: format!("GetStats answered with {what}"),
         remedy: "This is a failure on the OCI side: see its status page.",

@@ -16,17 +16,17 @@ use super::items::Items;
 use super::keys::{Key, Shape, Text, Values};
 use super::service::{self, Service};
 use super::{
-    Connection, ConnectionType, Context, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
-    Source, SourceError, Step, Verdict,
+    Connection, ConnectionType, Context, Definition, ErrorKind, Form, Identified, Kind, NextRequest, OpenError, Opened,
+    Place, Source, SourceError, Step,
 };
 use crate::http::base::BaseUrl;
 use crate::http::{Protocol, Response};
 use crate::metric::quantity::Quantity;
 
 mod answer;
+mod errors;
 mod promql;
 mod sentence;
-mod trouble;
 
 use answer::Answer;
 
@@ -150,11 +150,11 @@ impl Query {
         let parameters = [("query", &*self.query), ("partial_response", "false")];
         let form = service::FormBody { parameters: &parameters, time_limit: Some("timeout") };
         let response = self.store.service.post_form(PATH, &self.identity, form, by).await;
-        let response = response.map_err(|failure| trouble::source_error(&self.query, &failure))?;
+        let response = response.map_err(|failure| errors::source_error(&self.query, &failure))?;
         if is_html(&response) {
-            return Err(trouble::html());
+            return Err(errors::html());
         }
-        let answer = answer::decode(&response.body, self.partial).map_err(|unusable| trouble::unusable(&unusable))?;
+        let answer = answer::decode(&response.body, self.partial).map_err(|unusable| errors::unusable(&unusable))?;
         self.rules.items_of("the query returns no series", |each| self.points(&answer, each))
     }
 
@@ -166,11 +166,11 @@ impl Query {
             violated = violated.or_else(|| self.store.only.iter().find(lacks).map(|(label, _)| label));
             each(point);
         };
-        answer.points(checked).map_err(|unusable| trouble::unusable(&unusable))?;
+        answer.points(checked).map_err(|unusable| errors::unusable(&unusable))?;
         match violated {
             Some(label) => Err(SourceError::new(
                 Step::Read,
-                Verdict::Absent,
+                ErrorKind::NotFound,
                 format!("a series without the value of label {label} that `only` has"),
                 "Select by this label in the query and keep it, as in sum by (cluster) (…).",
                 "",

@@ -19,6 +19,7 @@ use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName};
 
 mod connection;
+mod errors;
 mod field;
 mod list;
 mod listing;
@@ -26,7 +27,6 @@ mod page;
 mod path;
 mod queue;
 mod snapshot;
-mod trouble;
 mod vhost;
 
 use queue::{Counts, Rates, Unknown};
@@ -114,13 +114,13 @@ impl QueueSource {
         list.read().request(vhost, &self.name);
         let snapshot = list.get(since, by).await?;
         let about = self.about();
-        let listed = snapshot.queue(vhost, &self.name).ok_or_else(|| trouble::not_listed(&about))?;
+        let listed = snapshot.queue(vhost, &self.name).ok_or_else(|| errors::not_listed(&about))?;
         if listed.is_lost() {
-            return Err(trouble::lost(&about));
+            return Err(errors::lost(&about));
         }
         let values = match facet.is_apart() {
-            true => rates(listed).map_err(|unknown| trouble::no_rates(&unknown, &about))?,
-            false => counts(listed).map_err(|unknown| trouble::no_counts(&unknown, &about))?,
+            true => rates(listed).map_err(|unknown| errors::no_rates(&unknown, &about))?,
+            false => counts(listed).map_err(|unknown| errors::no_counts(&unknown, &about))?,
         };
         Ok(Items::new(vec![Item::new(Labels::default(), values)]).read_at(snapshot.began))
     }

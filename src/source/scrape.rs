@@ -34,10 +34,10 @@ use crate::metric::Clock;
 use crate::upstream::{Limits, Upstream};
 
 pub mod counter;
+mod errors;
 pub mod fleet;
 mod keys;
 pub mod reading;
-mod trouble;
 
 use fleet::{Aggregation, Fleet, TargetRead};
 use keys::{AS, BY, PATH, PORT, SCHEME, SERIES, SERVICE, WINDOW, Wanted};
@@ -150,7 +150,7 @@ impl Connection for Scrapes {
 impl Scraped {
     async fn items(&self, by: Instant) -> Result<Items, SourceError> {
         let targets = self.pods.watched.targets(&self.wanted.port, by).await;
-        let targets = targets.map_err(|error| trouble::unavailable(&error))?;
+        let targets = targets.map_err(|error| errors::unavailable(&error))?;
         let addresses: HashSet<SocketAddr> = targets.iter().map(|target| target.address).collect();
         self.pods.instances.retain(&addresses);
         self.fleet.lock().begin(&targets.iter().map(|target| &*target.uid).collect());
@@ -180,7 +180,7 @@ impl Scraped {
         let place = self.all.admit(Some("pods"), "", &owners, true);
         let (at, time, result) = match tokio::time::timeout_at(by, place).await {
             Ok(_place) => self.series_of(address, admitted, by).await,
-            Err(_) => (Instant::now(), self.time(), Err(trouble::crowded())),
+            Err(_) => (Instant::now(), self.time(), Err(errors::crowded())),
         };
         TargetRead { uid, at, time, result }
     }
@@ -194,14 +194,14 @@ impl Scraped {
     ) -> (Instant, f64, Result<Vec<reading::Series>, SourceError>) {
         let response = match self.pods.instances.at(address) {
             Ok(pod) => self.pods.instances.get(&pod, &self.wanted.path, admitted, by).await,
-            Err(error) => return (Instant::now(), self.time(), Err(trouble::no_instance(address, &error))),
+            Err(error) => return (Instant::now(), self.time(), Err(errors::no_instance(address, &error))),
         };
         let (at, time) = (Instant::now(), self.time());
-        let series = response.map_err(|failure| trouble::source_error(address, &failure)).and_then(|response| {
-            let format = trouble::format(&response)?;
+        let series = response.map_err(|failure| errors::source_error(address, &failure)).and_then(|response| {
+            let format = errors::format(&response)?;
             let Wanted { series, rules, .. } = &self.wanted;
             let selected = reading::select(&response.body, format, series, time, rules.max_age);
-            selected.map_err(|invalid| trouble::invalid(address, &invalid))
+            selected.map_err(|invalid| errors::invalid(address, &invalid))
         });
         (at, time, series)
     }

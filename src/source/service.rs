@@ -11,18 +11,18 @@ use http::header::{ACCEPT, HeaderValue};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+mod errors;
 mod failover;
 mod instances;
 mod keys;
 mod open;
 mod shared;
-mod trouble;
 
+pub use errors::{cut, source_error};
 pub use instances::{Instance, Instances};
 pub use keys::{BASE, FILE, KEYS, PROXY, TLS, URL, URLS};
 pub use open::{Way, conflicts, urls, warnings};
 pub use shared::Services;
-pub use trouble::{cut, source_error};
 
 use failover::Failover;
 

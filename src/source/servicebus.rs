@@ -25,9 +25,9 @@ use crate::metric::{Labels, MetricName};
 
 mod bus;
 mod connection;
+mod errors;
 mod list;
 mod listing;
-mod trouble;
 
 use bus::Bus;
 use list::EntityList;
@@ -151,14 +151,14 @@ impl EntitySource {
         let Some(list) = &self.list else {
             let client = &self.bus.client;
             let entity = client.entity(&self.path, by).await;
-            let entity = entity.map_err(|error| trouble::of_entity(client, &self.path, &error))?;
+            let entity = entity.map_err(|error| errors::of_entity(client, &self.path, &error))?;
             return Ok(Items::new(vec![self.item(&entity)?]));
         };
         let snapshot = list.get(since, by).await?;
         match snapshot.entity(self.path.name()) {
             Some(entity) => Ok(Items::new(vec![self.item(entity)?]).read_at(snapshot.began)),
             // The list is complete.
-            None => Err(trouble::of_entity(&self.bus.client, &self.path, &Error::NoSuchEntity)),
+            None => Err(errors::of_entity(&self.bus.client, &self.path, &Error::NoSuchEntity)),
         }
     }
 
@@ -168,10 +168,10 @@ impl EntitySource {
             EntityPath::Subscription(..) => EntityKind::Subscription,
         };
         if entity.kind != Some(kind) {
-            return Err(trouble::of_kind(&self.path, entity.kind));
+            return Err(errors::of_kind(&self.path, entity.kind));
         }
-        let counts = entity.counts().map_err(|unknown| trouble::no_counts(&self.path, unknown))?;
-        let value = |count, name| Quantity::value(count).ok_or_else(|| trouble::no_number(&self.path, name));
+        let counts = entity.counts().map_err(|unknown| errors::no_counts(&self.path, unknown))?;
+        let value = |count, name| Quantity::value(count).ok_or_else(|| errors::no_number(&self.path, name));
         let active = value(counts.active, "ActiveMessageCount")?;
         let status = entity.status.as_deref().unwrap_or_default();
         let is_stopped = NO_RECEIVERS.contains(&status);

@@ -49,7 +49,7 @@ pub(super) enum ScaleError {
     Conflict,
     /// kube-apiserver does not answer, or fails: the HPA is not the cause.
     #[error("{0}")]
-    Trouble(String),
+    Transient(String),
 }
 
 // === impl Calls ===
@@ -96,7 +96,7 @@ impl Calls {
         }
         if let Some(breaker) = &self.breaker {
             let admitted = breaker.lock().admit(namespace, Instant::now());
-            admitted.map_err(|why| ScaleError::Trouble(why.to_string()))?;
+            admitted.map_err(|why| ScaleError::Transient(why.to_string()))?;
         }
         self.end(namespace, call).await
     }
@@ -145,7 +145,7 @@ impl Calls {
 
 /// Sets the deadline of a call, because kube has none of its own.
 pub(super) async fn in_time<T>(call: impl Future<Output = T>) -> Result<T, ScaleError> {
-    tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ScaleError::Trouble(LATE.to_owned()))
+    tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| ScaleError::Transient(LATE.to_owned()))
 }
 
 /// Why a call failed that needs `verbs` on a resource of a group, both by name.
@@ -161,7 +161,7 @@ pub(super) fn refused(
         }
         // An admission webhook refuses, or the replicas do not make a scale.
         kube::Error::Api(status) if !is_passing(status) => ScaleError::Wrong(answered(error)),
-        _ => ScaleError::Trouble(answered(error)),
+        _ => ScaleError::Transient(answered(error)),
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
             let _ = tokio::join!(earlier, refused);
             assert!(matches!(make(&b).await, Ok(Ok(()))), "another namespace is not concerned");
             let tried = make(&a).await;
-            assert!(matches!(&tried, Err(ScaleError::Trouble(why)) if why.contains("429")), "{tried:?}");
+            assert!(matches!(&tried, Err(ScaleError::Transient(why)) if why.contains("429")), "{tried:?}");
             assert_eq!(made.load(Ordering::Relaxed), 1);
             // An Event is written after it.
             calls.make_once(&a, async { Ok(()) }).await.unwrap().unwrap();
@@ -299,10 +299,10 @@ mod tests {
     async fn a_call_that_may_not_be_made_changes_nothing() {
         let (calls, a) = (Calls::of_hpas(), Namespace::new("a"));
         let fail = async || calls.make(&a, async { Err::<(), _>(refusal(503, 0)) }).await;
-        while !matches!(fail().await, Err(ScaleError::Trouble(_))) {}
+        while !matches!(fail().await, Err(ScaleError::Transient(_))) {}
         let unsent = calls.make_if(&a, || false, async { Ok::<(), _>(()) }).await;
         assert!(matches!(unsent, Err(ScaleError::Conflict)), "{unsent:?}");
-        assert!(matches!(fail().await, Err(ScaleError::Trouble(_))), "most calls still fail without a request");
+        assert!(matches!(fail().await, Err(ScaleError::Transient(_))), "most calls still fail without a request");
         tokio::time::advance(CALL_TIMEOUT).await;
         let unsent = calls.make_if(&a, || false, async { Ok::<(), _>(()) }).await;
         assert!(matches!(unsent, Err(ScaleError::Conflict)), "{unsent:?}");

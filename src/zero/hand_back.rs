@@ -50,7 +50,7 @@ pub enum HandBackError {
     Forbidden(String),
     /// kube-apiserver does not answer, or fails.
     #[error("cannot list the HPAs: {0}")]
-    Trouble(String),
+    Failed(String),
 }
 
 /// Stops all running replicas from scaling, by the Lease in `namespace`, and waits until what one
@@ -97,9 +97,9 @@ async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
-        let page = listed.map_err(|_| HandBackError::Trouble(LATE.to_owned()))?.map_err(|error| match &error {
+        let page = listed.map_err(|_| HandBackError::Failed(LATE.to_owned()))?.map_err(|error| match &error {
             kube::Error::Api(status) if status.code == 403 => HandBackError::Forbidden(status.message.clone()),
-            _ => HandBackError::Trouble(answered(&error)),
+            _ => HandBackError::Failed(answered(&error)),
         })?;
         let known = page.items.iter().filter_map(|object| Autoscaler::of(object, metrics));
         asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some() || sleeps_by_itself(hpa)));
@@ -252,7 +252,7 @@ mod tests {
                 .await
                 .unwrap_err();
             assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");
-            assert_eq!(matches!(error, HandBackError::Trouble(_)), !forbidden);
+            assert_eq!(matches!(error, HandBackError::Failed(_)), !forbidden);
         }
     }
 }

@@ -67,7 +67,7 @@ impl Kinds {
         };
         let list = listed.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 404 => absent(),
-            error => ScaleError::Trouble(format!("cannot read what {api_version} has: {}", answered(&error))),
+            error => ScaleError::Transient(format!("cannot read what {api_version} has: {}", answered(&error))),
         })?;
         let named = |resource: &&APIResource| is_kind(&resource.kind, kind) && !resource.name.contains('/');
         let plural = &list.resources.iter().find(named).ok_or_else(absent)?.name;

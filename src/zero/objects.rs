@@ -71,7 +71,7 @@ enum Answer {
     /// A value, or why there is none, if that lasts until a user acts on it.
     Told(Told),
     /// Nothing, and the next reading may bring something.
-    Trouble(Arc<str>),
+    Transient(Arc<str>),
 }
 
 #[derive(Default)]
@@ -110,7 +110,7 @@ impl Objects {
         match asked.unwrap_or_else(|_| trouble(late())) {
             Ok(Told::Absent(why)) => Answer::Told(Told::Absent(unread(metric, &why))),
             Ok(told) => Answer::Told(told),
-            Err(ScaleError::Trouble(why)) => Answer::Trouble(unread(metric, &why)),
+            Err(ScaleError::Transient(why)) => Answer::Transient(unread(metric, &why)),
             Err(lasting) => Answer::Told(Told::Unknown(unread(metric, &lasting.to_string()))),
         }
     }
@@ -161,7 +161,7 @@ impl Objects {
 }
 
 fn trouble<T>(why: String) -> Result<T, ScaleError> {
-    Err(ScaleError::Trouble(why))
+    Err(ScaleError::Transient(why))
 }
 
 fn late() -> String {
@@ -275,7 +275,7 @@ impl Reading {
         self.answered = Some(at);
         match answer {
             Answer::Told(told) => (self.last, self.trouble) = (Some((told, at)), None),
-            Answer::Trouble(why) => self.trouble = Some(why),
+            Answer::Transient(why) => self.trouble = Some(why),
         }
     }
 

@@ -128,7 +128,7 @@ impl Reconciler {
                 Err(ScaleError::Wrong(why) | ScaleError::Gone(why)) => (Finding::scale(hpa, &why), ROUTINE),
                 // The scale is unknown, so there is nothing to report.
                 Err(ScaleError::Conflict) => return self.conflict(hpa).await,
-                Err(ScaleError::Trouble(trouble)) => return self.failing(hpa, &trouble).await,
+                Err(ScaleError::Transient(trouble)) => return self.failing(hpa, &trouble).await,
             },
         };
         self.progress = Progress::Settled;

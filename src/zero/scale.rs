@@ -207,7 +207,7 @@ pub(super) mod tests {
         assert!(matches!(error, ScaleError::Gone(_)), "its definition is deleted: {error}");
         for code in [500, 503, 401, 408, 429] {
             let error = Scales::new(client(code, "etcd"), Calls::of_hpas()).read(&of_kind("Worker")).await.unwrap_err();
-            assert!(matches!(error, ScaleError::Trouble(_)), "says nothing about the HPA");
+            assert!(matches!(error, ScaleError::Transient(_)), "says nothing about the HPA");
         }
     }
 

@@ -20,7 +20,7 @@ use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{
-    Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
+    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
 };
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
@@ -58,7 +58,7 @@ impl Source for Scripted {
         async {
             let length = (self.script)(hour()).ok_or_else(|| SourceError {
                 step: Step::Read,
-                verdict: Verdict::Trouble,
+                kind: ErrorKind::Transient,
                 responded: true,
                 cause: "503 ServiceUnavailable".to_owned(),
                 remedy: "This is a failure on the OCI side: see its status page.",

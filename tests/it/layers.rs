@@ -10,7 +10,7 @@ use crate::imports::{Import, imports};
 const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["request"]),
     // What is wrong with JSON of the identity ConfigMap.
-    ("auth", &["request", "refusal", "health", "rbac", "document"]),
+    ("auth", &["request", "api_error", "health", "rbac", "document"]),
     ("selector", &["metric"]),
     // Reads values.
     ("document", &["metric"]),
@@ -19,11 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Its files with regions are JSON.
     ("oci", &["http", "upstream", "watched", "document"]),
     ("azure", &["http", "upstream", "watched"]),
-    // `trouble` maps what `http` met to a source's error; a source names the upstream that it reads from, and decodes
+    // `errors` maps what `http` met to a source's error; a source names the upstream that it reads from, and decodes
     // what a program exposes.
     ("source", &["metric", "oci", "azure", "http", "upstream", "document", "exposition", "endpoints"]),
     ("lookup", &["metric", "selector", "source"]),
-    ("api", &["request", "refusal", "metric", "selector", "lookup"]),
+    ("api", &["request", "api_error", "metric", "selector", "lookup"]),
     ("certs", &["health", "rbac"]),
     ("endpoints", &["rbac"]),
     // An HPA names its metrics' selectors and targets.

@@ -13,8 +13,8 @@ use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
 use depthgauge::source::service::{self, Service};
 use depthgauge::source::{
-    Connection, ConnectionType, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place, Source,
-    SourceError, Step, Verdict,
+    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
+    Source, SourceError, Step,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -90,7 +90,7 @@ impl Source for Page {
             let error = |failure| service::source_error(Step::Read, format_args!("{}", self.path), &failure);
             let response = response.map_err(error)?;
             let text = String::from_utf8_lossy(&response.body);
-            let unreadable = || SourceError::new(Step::Decode, Verdict::Trouble, "no number", "", text.clone());
+            let unreadable = || SourceError::new(Step::Decode, ErrorKind::Transient, "no number", "", text.clone());
             let value = Quantity::parse_value(&text).ok_or_else(unreadable)?;
             Ok(Items::one(vec![(self.metric.clone(), value)]))
         }

@@ -11,8 +11,8 @@ use depthgauge::source::chosen::{ItemRules, Number, Point};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
 use depthgauge::source::{
-    Connection, ConnectionType, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place, Source,
-    SourceError, Step, Verdict,
+    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
+    Source, SourceError, Step,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -94,7 +94,7 @@ impl Source for Coloured {
         });
         let items = self.rules.items(&points.collect::<Vec<_>>(), "the box is empty");
         let is_broken = self.colours.iter().any(|(colour, _)| colour == "broken");
-        let broken = || SourceError::new(Step::Read, Verdict::Trouble, "the box is broken", "Mend the box.", "");
+        let broken = || SourceError::new(Step::Read, ErrorKind::Transient, "the box is broken", "Mend the box.", "");
         async move { if is_broken { Err(broken()) } else { items } }.boxed()
     }
 

@@ -15,7 +15,7 @@ use crate::lookup::rules::{Applied, ValueRules};
 use crate::lookup::state::{OutageState, OwnerState, ReadingState, Served};
 use crate::metric::MetricName;
 use crate::metric::quantity::{Decimal, Quantity};
-use crate::source::{MarkedDown, Verdict};
+use crate::source::{ErrorKind, MarkedDown};
 
 /// A source or a part of it.
 #[derive(Debug, Serialize)]
@@ -260,7 +260,7 @@ impl Condition {
     fn of(state: &ReadingState, is_fresh: bool) -> Self {
         match (&state.outage, &state.known) {
             _ if !state.active => Self::Idle,
-            (Some(outage), _) if outage.verdict == Verdict::NoSuchPart => Self::NoSuchPart,
+            (Some(outage), _) if outage.kind == ErrorKind::NoSuchPart => Self::NoSuchPart,
             (Some(_), _) if is_fresh => Self::FailingFresh,
             (Some(_), _) => Self::Failing,
             (None, None) => Self::Waiting,
@@ -327,7 +327,7 @@ impl ServedView {
 // === impl Outage ===
 
 impl Outage {
-    fn of(OutageState { since, message, verdict: _ }: OutageState) -> Self {
+    fn of(OutageState { since, message, kind: _ }: OutageState) -> Self {
         Self { since, message: redacted(&message) }
     }
 }

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Autoscaler, Metric, Question};
+use crate::cli::external_metrics::Item;
 use crate::cli::finding::Finding;
-use crate::cli::told::Item;
-use crate::cli::wire::Trouble;
+use crate::cli::kube_api::RequestError;
 use crate::hpa::Target;
 use crate::hpa::reader::Condition;
 use crate::lookup::rules::Applied;
@@ -34,12 +34,12 @@ pub(in crate::cli) enum Waiting {
 impl Waiting {
     /// By one answer to a request of `hpa`. A fallback counts if depthgauge scaled the workload to
     /// zero, or the HPA scales up itself. It is no evidence of messages otherwise.
-    pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &Trouble>) -> Self {
+    pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &RequestError>) -> Self {
         let wakes = hpa.asleep_since().is_some() || hpa.written().has_scaled_to_zero();
         let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
-            Err(Trouble::Forbidden(_)) => Self::No,
+            Err(RequestError::Forbidden(_)) => Self::No,
             Err(_) | Ok([]) => Self::Unknown,
             Ok(items) if items.iter().filter(tells).any(|item| item.quantity > Some(Quantity::ZERO)) => Self::Yes,
             Ok(items) if items.iter().all(|item| tells(&item)) => Self::No,

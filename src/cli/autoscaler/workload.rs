@@ -5,23 +5,23 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::cli::autoscaler::{Autoscaler, Metric};
+use crate::cli::kube_api::KubeApi;
 use crate::cli::kubernetes::Version;
-use crate::cli::wire::Wire;
 use crate::hpa::{Target, Workload};
 use crate::zero::workload::{Workload as Reference, is_kind};
 
 /// As it is, or why that is not known.
 pub(in crate::cli) async fn read(
-    wire: &Wire,
+    kube_api: &KubeApi,
     hpa: &Autoscaler<'_>,
     version: Option<Version>,
 ) -> Result<Workload, String> {
-    let scale = scale(wire, hpa).await?;
+    let scale = scale(kube_api, hpa).await?;
     let counts_pods = hpa.metrics().iter().any(
         |metric| matches!(metric, Metric::External(question) if matches!(question.target, Some(Target::Value(_)))),
     );
     let ready = match scale["status"]["selector"].as_str().filter(|_| counts_pods) {
-        Some(selector) => ready(wire, hpa.namespace(), selector).await?,
+        Some(selector) => ready(kube_api, hpa.namespace(), selector).await?,
         None => None,
     };
     let (wanted, exist) = (number(&scale, "spec"), number(&scale, "status"));
@@ -29,16 +29,16 @@ pub(in crate::cli) async fn read(
 }
 
 /// The replicas that it should have, or why that is not known.
-pub(in crate::cli) async fn replicas(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<i32, String> {
-    Ok(number(&scale(wire, hpa).await?, "spec"))
+pub(in crate::cli) async fn replicas(kube_api: &KubeApi, hpa: &Autoscaler<'_>) -> Result<i32, String> {
+    Ok(number(&scale(kube_api, hpa).await?, "spec"))
 }
 
 /// Its scale subresource.
-async fn scale(wire: &Wire, hpa: &Autoscaler<'_>) -> Result<Value, String> {
+async fn scale(kube_api: &KubeApi, hpa: &Autoscaler<'_>) -> Result<Value, String> {
     let workload = hpa.workload();
     let what = format!("{} {}/{}", workload.kind, hpa.namespace(), workload.name);
-    let scale = format!("{}/scale", path(wire, hpa.namespace(), &workload).await?);
-    wire.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))
+    let scale = format!("{}/scale", path(kube_api, hpa.namespace(), &workload).await?);
+    kube_api.get(&scale).await.map_err(|trouble| format!("{what}: {}", trouble.message()))
 }
 
 /// A number that is left out is 0, as in any object of Kubernetes.
@@ -57,10 +57,10 @@ fn looks_at_zero(hpa: &Autoscaler<'_>, version: Option<Version>) -> bool {
 }
 
 /// The path of objects of its kind, which only discovery has.
-async fn path(wire: &Wire, namespace: &str, workload: &Reference) -> Result<String, String> {
+async fn path(kube_api: &KubeApi, namespace: &str, workload: &Reference) -> Result<String, String> {
     let Reference { api_version, kind, name } = workload;
     let root = if api_version.contains('/') { "/apis" } else { "/api" };
-    let list = wire.get(&format!("{root}/{api_version}")).await;
+    let list = kube_api.get(&format!("{root}/{api_version}")).await;
     let list = list.map_err(|trouble| format!("what {api_version} has: {}", trouble.message()))?;
     let resources = list["resources"].as_array().into_iter().flatten();
     let of_kind = resources
@@ -73,9 +73,9 @@ async fn path(wire: &Wire, namespace: &str, workload: &Reference) -> Result<Stri
 }
 
 /// Mirrors the controller's `getReadyPodsCount`: Running and Ready; `None` if there is no pod.
-async fn ready(wire: &Wire, namespace: &str, selector: &str) -> Result<Option<i32>, String> {
+async fn ready(kube_api: &KubeApi, namespace: &str, selector: &str) -> Result<Option<i32>, String> {
     let selector = utf8_percent_encode(selector, NON_ALPHANUMERIC);
-    let pods = wire.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")).await;
+    let pods = kube_api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")).await;
     Ok(count(&pods.map_err(|trouble| format!("its pods: {}", trouble.message()))?))
 }
 

@@ -10,11 +10,16 @@ use crate::apiservice::ServiceRef;
 use crate::certs::{Inspection, SecretRef};
 use crate::cli::clock;
 use crate::cli::finding::{Finding, Level};
-use crate::cli::wire::Wire;
+use crate::cli::kube_api::KubeApi;
 
-pub(super) async fn check(wire: &Wire, secret: &SecretRef, service: &ServiceRef, bundle: Option<&str>) -> Finding {
+pub(super) async fn check(
+    kube_api: &KubeApi,
+    secret: &SecretRef,
+    service: &ServiceRef,
+    bundle: Option<&str>,
+) -> Finding {
     let SecretRef { namespace, name } = secret;
-    match wire.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await {
+    match kube_api.get(&format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await {
         Ok(object) => judge(secret, &object, service, bundle, clock()),
         Err(trouble) => trouble.finding(&format!("Secret {secret}"), || {
             Finding::warn(format!(

@@ -17,10 +17,10 @@ use crate::apiservice::condition;
 use crate::cli::autoscaler::warnings::{self, Waiting};
 use crate::cli::autoscaler::{self, Autoscaler, Metrics, Question, has_objects, workload};
 use crate::cli::clock;
+use crate::cli::external_metrics;
 use crate::cli::finding::Finding;
+use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::cli::kubernetes::{Version, may_scale_to_zero};
-use crate::cli::told;
-use crate::cli::wire::{Trouble, Wire};
 use crate::hpa::reader::Hpa;
 use crate::zero::autoscaler::is_labelled;
 use crate::zero::finding::Problem;
@@ -34,8 +34,8 @@ const AT_ONCE: usize = 8;
 const STANDS: SignedDuration = SignedDuration::from_mins(35);
 
 /// All of the cluster's.
-pub(super) async fn read(wire: &Wire) -> Result<Vec<HorizontalPodAutoscaler>, Trouble> {
-    autoscaler::list(wire, "/apis/autoscaling/v2/horizontalpodautoscalers").await
+pub(super) async fn read(kube_api: &KubeApi) -> Result<Vec<HorizontalPodAutoscaler>, RequestError> {
+    autoscaler::list(kube_api, "/apis/autoscaling/v2/horizontalpodautoscalers").await
 }
 
 /// What depthgauge is wanted to scale to zero.
@@ -45,8 +45,8 @@ pub(super) fn scales(hpas: &[HorizontalPodAutoscaler]) -> Scales {
 }
 
 pub(super) async fn check(
-    wire: &Wire,
-    list: Result<Vec<HorizontalPodAutoscaler>, Trouble>,
+    kube_api: &KubeApi,
+    list: Result<Vec<HorizontalPodAutoscaler>, RequestError>,
     version: Option<Version>,
     report: &mut Report<impl Write>,
 ) {
@@ -59,11 +59,11 @@ pub(super) async fn check(
         }
     };
     let adapters = match scales(&list) {
-        Scales::Objects => future::join_all(OBJECT_VERSIONS.map(|version| adapter(wire, version))).await,
+        Scales::Objects => future::join_all(OBJECT_VERSIONS.map(|version| adapter(kube_api, version))).await,
         _ => Vec::new(),
     };
     let blind = no_adapter(&adapters);
-    let metrics = Metrics::read(wire).await;
+    let metrics = Metrics::read(kube_api).await;
     let all: Vec<Autoscaler<'_>> = list.iter().map(|object| Autoscaler { object, ours: &metrics }).collect();
     let asked = all.iter().map(|hpa| (hpa, hpa.questions()));
     let ours: Vec<(&Autoscaler<'_>, Vec<Question>)> = asked.filter(|(hpa, _)| hpa.may_use_depthgauge()).collect();
@@ -71,7 +71,7 @@ pub(super) async fn check(
         return report.add("hpas", &Finding::ok("no HPA uses a metric of depthgauge"));
     }
     let zero = match ours.iter().any(|(hpa, _)| hpa.written().sizes().min == 0) {
-        true => may_scale_to_zero(wire, version).await,
+        true => may_scale_to_zero(kube_api, version).await,
         false => None,
     };
     if let Some(finding) = &blind {
@@ -81,7 +81,7 @@ pub(super) async fn check(
         true => Waiting::Unknown,
         false => Waiting::No,
     };
-    let looks = ours.into_iter().map(|(hpa, questions)| look(wire, hpa, questions, waiting(hpa), &all, zero));
+    let looks = ours.into_iter().map(|(hpa, questions)| look(kube_api, hpa, questions, waiting(hpa), &all, zero));
     let mut looks = stream::iter(looks).buffered(AT_ONCE);
     while let Some(findings) = looks.next().await {
         report.all("hpas", &findings);
@@ -89,12 +89,12 @@ pub(super) async fn check(
 }
 
 /// The server of Object metrics: an adapter serves one version of them, or all.
-async fn adapter(wire: &Wire, version: &str) -> Result<APIService, Trouble> {
-    registration::read(wire, &format!("{version}.{}", OBJECT_RIGHTS.group)).await
+async fn adapter(kube_api: &KubeApi, version: &str) -> Result<APIService, RequestError> {
+    registration::read(kube_api, &format!("{version}.{}", OBJECT_RIGHTS.group)).await
 }
 
 /// Why Object metrics, which decide about 0 as queues do, have no value, if no server serves them.
-fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
+fn no_adapter(adapters: &[Result<APIService, RequestError>]) -> Option<Finding> {
     let mut why = (!adapters.is_empty()).then_some("no server is registered for it");
     for adapter in adapters {
         match adapter {
@@ -102,7 +102,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
                 let unwell = condition(found).filter(|condition| condition.status != "True")?;
                 why = unwell.message.as_deref().or(unwell.reason.as_deref()).or(Some("no cause is given"));
             }
-            Err(Trouble::Absent(_) | Trouble::Unserved) => {}
+            Err(RequestError::NotFound(_) | RequestError::Unserved) => {}
             // A user without the right gets no finding about it.
             Err(_) => return None,
         }
@@ -115,7 +115,7 @@ fn no_adapter(adapters: &[Result<APIService, Trouble>]) -> Option<Finding> {
 
 /// All about one of them.
 async fn look(
-    wire: &Wire,
+    kube_api: &KubeApi,
     hpa: &Autoscaler<'_>,
     questions: Vec<Question>,
     mut waiting: Waiting,
@@ -125,24 +125,24 @@ async fn look(
     let mut findings = warnings::of(hpa, all, zero);
     let mut all_read = !questions.is_empty();
     for question in questions {
-        let answer = question.ask(wire).await;
-        let items = answer.as_ref().map(told::items);
+        let answer = question.ask(kube_api).await;
+        let items = answer.as_ref().map(external_metrics::items);
         all_read &= items.as_ref().is_ok_and(|items| !items.is_empty());
         waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
         findings.extend(warnings::unnamed(hpa, &question).filter(|_| answer.is_ok()));
         // An invalid selector is a finding already.
         if question.selector.is_ok() {
-            findings.push(told(&format!("{} {}", hpa.title(), question.title()), answer));
+            findings.push(served(&format!("{} {}", hpa.title(), question.title()), answer));
         }
     }
     findings.extend(warnings::contradicted(hpa, all_read));
     let at_zero = hpa.written().is_disabled() || hpa.written().has_scaled_to_zero();
     // For a user who may not read it, the conditions decide.
-    let replicas = if at_zero { workload::replicas(wire, hpa).await.ok() } else { None };
+    let replicas = if at_zero { workload::replicas(kube_api, hpa).await.ok() } else { None };
     findings.extend(warnings::at_zero(hpa, waiting, replicas, clock()));
     if hpa.is_labelled() || hpa.written().is_disabled() {
         // A user who may not read Events gets the other findings.
-        let events = wire.get(&events_path(hpa)).await.unwrap_or_default();
+        let events = kube_api.get(&events_path(hpa)).await.unwrap_or_default();
         findings.extend(said(hpa, &events, &findings, replicas, clock()));
     }
     findings
@@ -186,20 +186,20 @@ fn said(
     new.then(|| Finding::warn(format!("{}: {reason}: {note} (depthgauge, at {at:.0})", hpa.title())))
 }
 
-fn told(title: &str, answer: Result<Value, Trouble>) -> Finding {
+fn served(title: &str, answer: Result<Value, RequestError>) -> Finding {
     let list = match answer {
         Ok(list) => list,
-        Err(Trouble::Forbidden(message)) => {
+        Err(RequestError::Forbidden(message)) => {
             return Finding::warn(format!(
                 "{title} cannot be queried: {message}; run check with a kubeconfig that may query it"
             ));
         }
         Err(trouble) => {
-            let further = if trouble == Trouble::Unserved { ": see the lines `apiservice`" } else { "" };
+            let further = if trouble == RequestError::Unserved { ": see the lines `apiservice`" } else { "" };
             return Finding::fail(format!("{title}: {}{further}", trouble.message()));
         }
     };
-    let values: Vec<String> = told::items(&list).into_iter().map(|item| item.shown()).collect();
+    let values: Vec<String> = external_metrics::items(&list).into_iter().map(|item| item.shown()).collect();
     match values.as_slice() {
         [] => Finding::fail(format!("{title}: a response without a value")),
         values => Finding::ok(format!("{title}: {}", values.join(" + "))),
@@ -215,22 +215,22 @@ mod tests {
 
     #[test]
     fn no_value_is_a_failure_and_several_are_a_sum() {
-        assert_eq!(told("t", Ok(json!({"items": []}))).level, Level::Fail);
-        let two = told("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}, {"value": "400m"}]})));
+        assert_eq!(served("t", Ok(json!({"items": []}))).level, Level::Fail);
+        let two = served("t", Ok(json!({"items": [{"value": "15"}, {"value": "1k"}, {"value": "400m"}]})));
         assert_eq!((two.level, two.text.as_str()), (Level::Ok, "t: 15 + 1k + 0.4"));
     }
 
     #[test]
     fn what_check_says_itself_it_is_not_asked_for() {
-        let found = told("t", Err(Trouble::Unserved));
+        let found = served("t", Err(RequestError::Unserved));
         assert_eq!(found, Finding::fail("t: no server is registered for this API: see the lines `apiservice`"));
-        assert!(Trouble::Unserved.advised().contains("`depthgauge check` finds what prevents it"));
-        assert_eq!(Trouble::Absent("gone".into()).advised(), "gone");
+        assert!(RequestError::Unserved.advised().contains("`depthgauge check` finds what prevents it"));
+        assert_eq!(RequestError::NotFound("gone".into()).advised(), "gone");
     }
 
     #[test]
     fn object_metrics_have_no_value_without_an_adapter() {
-        let absent = || Err(Trouble::Absent(String::new()));
+        let absent = || Err(RequestError::NotFound(String::new()));
         let adapter = |status: &str| {
             let conditions = json!([{"type": "Available", "status": status, "message": "no endpoints"}]);
             Ok(serde_json::from_value(json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {}, "status": {"conditions": conditions}})).unwrap())
@@ -241,7 +241,7 @@ mod tests {
             (vec![absent(), adapter("False")], Some("no endpoints")),
             (vec![adapter("False"), adapter("True")], None),
             (vec![adapter("True"), absent()], None),
-            (vec![absent(), Err(Trouble::Forbidden("no".into()))], None),
+            (vec![absent(), Err(RequestError::Forbidden("no".into()))], None),
         ] {
             let found = no_adapter(&adapters);
             assert_eq!(found.is_some(), why.is_some(), "{adapters:?}");
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn who_may_not_ask_has_seen_no_failure() {
-        assert_eq!(told("t", Err(Trouble::Forbidden("no".into()))).level, Level::Warn);
-        assert_eq!(told("t", Err(Trouble::Absent("gone".into()))), Finding::fail("t: gone"));
+        assert_eq!(served("t", Err(RequestError::Forbidden("no".into()))).level, Level::Warn);
+        assert_eq!(served("t", Err(RequestError::NotFound("gone".into()))), Finding::fail("t: gone"));
     }
 }

@@ -6,33 +6,35 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::auth::{IDENTITY_CONFIG_MAP, Trust};
+use crate::cli::external_metrics;
 use crate::cli::finding::Finding;
-use crate::cli::told;
-use crate::cli::wire::{Trouble, Wire};
+use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::metric::Clock;
 use crate::request::PROBE;
 
 const CONSEQUENCE: &str = "only bearer tokens work, so no HPA gets a value";
 
-pub(super) async fn check(wire: &Wire, clock: Clock) -> Finding {
+pub(super) async fn check(kube_api: &KubeApi, clock: Clock) -> Finding {
     let (namespace, name) = IDENTITY_CONFIG_MAP;
-    judge(wire.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await, clock)
+    judge(kube_api.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await, clock)
 }
 
 /// Whether depthgauge accepts the front-proxy certificate of the kube-apiserver that answers, by a
 /// request for a value. `None` where that can't be seen.
-pub(super) async fn front_proxy(wire: &Wire) -> Option<Finding> {
-    match wire.get(&told::path("default", PROBE, "")).await {
+pub(super) async fn front_proxy(kube_api: &KubeApi) -> Option<Finding> {
+    match kube_api.get(&external_metrics::path("default", PROBE, "")).await {
         // Only an authenticated client gets to know that there is no such metric.
-        Err(Trouble::Absent(_)) => Some(Finding::ok("depthgauge accepts kube-apiserver's front-proxy certificate")),
-        Err(Trouble::Unauthenticated(why)) => Some(Finding::fail(format!(
+        Err(RequestError::NotFound(_)) => {
+            Some(Finding::ok("depthgauge accepts kube-apiserver's front-proxy certificate"))
+        }
+        Err(RequestError::Unauthenticated(why)) => Some(Finding::fail(format!(
             "depthgauge does not accept kube-apiserver's front-proxy certificate, so no HPA gets a value: {why}"
         ))),
         _ => None,
     }
 }
 
-fn judge(found: Result<Value, Trouble>, clock: Clock) -> Finding {
+fn judge(found: Result<Value, RequestError>, clock: Clock) -> Finding {
     let (namespace, name) = IDENTITY_CONFIG_MAP;
     let what = format!("ConfigMap {namespace}/{name}");
     let object = match found {
@@ -96,9 +98,14 @@ mod tests {
                 "username-headers: there are none",
             ),
             (Ok(json!({})), good, Level::Fail, CONSEQUENCE),
-            (Err(Trouble::Absent("not found".into())), good, Level::Fail, "does not exist: only bearer tokens work"),
-            (Err(Trouble::Forbidden("you may not".into())), good, Level::Warn, "you may not"),
-            (Err(Trouble::Other("no route".into())), good, Level::Fail, "no route"),
+            (
+                Err(RequestError::NotFound("not found".into())),
+                good,
+                Level::Fail,
+                "does not exist: only bearer tokens work",
+            ),
+            (Err(RequestError::Forbidden("you may not".into())), good, Level::Warn, "you may not"),
+            (Err(RequestError::Other("no route".into())), good, Level::Fail, "no route"),
         ] {
             let finding = judge(found, clock);
             assert!(finding.level == level && finding.text.contains(text), "{text}: {}", finding.text);

@@ -17,7 +17,7 @@ use super::{service, sources};
 use crate::apiservice::ServiceRef;
 use crate::cli::cluster::Flags;
 use crate::cli::finding::one_line;
-use crate::cli::wire::{Trouble, Wire};
+use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::metric::names::escaped;
 
 /// The time for an exec, as a multiple of that for one request: many sources are read one after another. It is a
@@ -66,14 +66,14 @@ struct Ended {
 
 /// Adds what `check` finds in a ready pod of this Service, or why it can't run there.
 pub(super) async fn check(
-    wire: &Wire,
+    kube_api: &KubeApi,
     kubectl: &Kubectl,
     service: &ServiceRef,
-    led: &Result<Value, Trouble>,
+    led: &Result<Value, RequestError>,
     report: &mut Report<impl Write>,
 ) {
     let what = format!("Service {}/{}", service.namespace, service.name);
-    let pods = match pods(wire, &what, service, led).await {
+    let pods = match pods(kube_api, &what, service, led).await {
         Ok(pods) => pods,
         Err(why) => return sources::unchecked(&format!("{why}; {NAME_FILE}"), report),
     };
@@ -87,8 +87,13 @@ pub(super) async fn check(
 }
 
 /// The pods of a Service, or why they are not known.
-async fn pods(wire: &Wire, what: &str, service: &ServiceRef, led: &Result<Value, Trouble>) -> Result<Value, String> {
-    let unread = |trouble: &Trouble| format!("the pods of {what} cannot be read: {}", trouble.message());
+async fn pods(
+    kube_api: &KubeApi,
+    what: &str,
+    service: &ServiceRef,
+    led: &Result<Value, RequestError>,
+) -> Result<Value, String> {
+    let unread = |trouble: &RequestError| format!("the pods of {what} cannot be read: {}", trouble.message());
     let led = led.as_ref().map_err(unread)?;
     if service::is_beside(led) {
         return Err(format!("{what} selects no pods"));
@@ -98,7 +103,7 @@ async fn pods(wire: &Wire, what: &str, service: &ServiceRef, led: &Result<Value,
         selector.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     let selector = escaped(&selector.join(","));
     let path = format!("/api/v1/namespaces/{}/pods?labelSelector={selector}", service.namespace);
-    wire.get(&path).await.map_err(|trouble| unread(&trouble))
+    kube_api.get(&path).await.map_err(|trouble| unread(&trouble))
 }
 
 // === impl Exec ===

@@ -12,7 +12,7 @@ use super::{cluster, identity, registration};
 use crate::apiservice::{NAME, is_labelled_ours, owner};
 use crate::cli::clock;
 use crate::cli::finding::Finding;
-use crate::cli::wire::{Hello, Trouble, Wire};
+use crate::cli::kube_api::{Hello, KubeApi, RequestError};
 
 /// Where the manifests install depthgauge.
 const NAMESPACE: &str = "depthgauge";
@@ -37,20 +37,20 @@ const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 const AT_ONCE: usize = 8;
 
 /// All of it, behind a kube-apiserver that responds.
-pub(super) async fn check(wire: &Wire, server: &str, hello: &Hello, report: &mut Report<impl Write>) {
+pub(super) async fn check(kube_api: &KubeApi, server: &str, hello: &Hello, report: &mut Report<impl Write>) {
     report.add("kubernetes", &cluster::version(server, hello.version.as_ref()));
     report.add("kubernetes", &cluster::clock(hello.date, clock()));
-    report.add("kubernetes", &autoscaling(wire.get("/apis/autoscaling/v2").await));
-    report.add("aggregation", &identity::check(wire, clock).await);
-    report.add("external-metrics-api", &registered(registration::read(wire, NAME).await));
-    let reviews = OBJECTS.map(|object| async move { right(object, review(wire, object).await) });
+    report.add("kubernetes", &autoscaling(kube_api.get("/apis/autoscaling/v2").await));
+    report.add("aggregation", &identity::check(kube_api, clock).await);
+    report.add("external-metrics-api", &registered(registration::read(kube_api, NAME).await));
+    let reviews = OBJECTS.map(|object| async move { right(object, review(kube_api, object).await) });
     let mut reviews = stream::iter(reviews).buffered(AT_ONCE);
     while let Some(finding) = reviews.next().await {
         report.add("rights", &finding);
     }
 }
 
-fn autoscaling(served: Result<Value, Trouble>) -> Finding {
+fn autoscaling(served: Result<Value, RequestError>) -> Finding {
     match served {
         Ok(_) => Finding::ok("autoscaling/v2 is served"),
         Err(trouble) => trouble.finding("autoscaling/v2", || {
@@ -60,7 +60,7 @@ fn autoscaling(served: Result<Value, Trouble>) -> Finding {
 }
 
 /// Whose the external metrics API is.
-fn registered(found: Result<APIService, Trouble>) -> Finding {
+fn registered(found: Result<APIService, RequestError>) -> Finding {
     match found {
         Ok(found) if is_labelled_ours(&found) => Finding::ok(format!("APIService {NAME} is depthgauge's already")),
         Ok(found) => Finding::warn(format!(
@@ -73,17 +73,17 @@ fn registered(found: Result<APIService, Trouble>) -> Finding {
     }
 }
 
-async fn review(wire: &Wire, (group, resource, namespace): (&str, &str, &str)) -> Result<Value, Trouble> {
+async fn review(kube_api: &KubeApi, (group, resource, namespace): (&str, &str, &str)) -> Result<Value, RequestError> {
     let attributes = json!({"verb": "create", "group": group, "resource": resource, "namespace": namespace});
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     });
-    wire.create(REVIEWS, &review).await
+    kube_api.create(REVIEWS, &review).await
 }
 
-fn right((group, resource, namespace): (&str, &str, &str), answer: Result<Value, Trouble>) -> Finding {
+fn right((group, resource, namespace): (&str, &str, &str), answer: Result<Value, RequestError>) -> Finding {
     let of = if group.is_empty() { String::new() } else { format!(".{group}") };
     let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
     let what = format!("{resource}{of}{place}");
@@ -133,8 +133,8 @@ mod tests {
         let allowed = |allowed: bool| right(object, Ok(json!({"status": {"allowed": allowed}})));
         assert_eq!(allowed(true), Finding::ok("you may create deployments.apps in namespace depthgauge"));
         assert_eq!(allowed(false).level, Level::Fail);
-        assert_eq!(right(object, Err(Trouble::Other("x".to_owned()))).level, Level::Warn);
-        assert_eq!(registered(Err(Trouble::Absent(String::new()))).level, Level::Ok);
+        assert_eq!(right(object, Err(RequestError::Other("x".to_owned()))).level, Level::Warn);
+        assert_eq!(registered(Err(RequestError::NotFound(String::new()))).level, Level::Ok);
         let theirs = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": NAME},
             "spec": {"service": {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}, "groupPriorityMinimum": 1, "versionPriority": 1}});
         let found = registered(Ok(serde_json::from_value(theirs).unwrap()));

@@ -4,8 +4,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use crate::apiservice::{NAME, ServiceRef, condition, is_labelled_ours, leads_to, owner, restored};
 use crate::cli::finding::Finding;
+use crate::cli::kube_api::{KubeApi, LATE, RequestError};
 use crate::cli::kubernetes::Version;
-use crate::cli::wire::{LATE, Trouble, Wire};
 use crate::request::{GROUP, VERSION};
 
 /// By this, cert-manager's CA injector finds the CA for it.
@@ -29,9 +29,10 @@ const UNREACHABLE: [&str; 9] = [
 ];
 
 /// As it is, or why that is not known.
-pub(super) async fn read(wire: &Wire, name: &str) -> Result<APIService, Trouble> {
-    let object = wire.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await?;
-    serde_json::from_value(object).map_err(|error| Trouble::Other(format!("the answer is not an APIService: {error}")))
+pub(super) async fn read(kube_api: &KubeApi, name: &str) -> Result<APIService, RequestError> {
+    let object = kube_api.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await?;
+    serde_json::from_value(object)
+        .map_err(|error| RequestError::Other(format!("the answer is not an APIService: {error}")))
 }
 
 /// The Service that it leads to, if that is one of depthgauge.
@@ -59,24 +60,24 @@ pub(super) fn answers(found: &APIService, wanted: &ServiceRef) -> bool {
 
 /// Why kube-apiserver gets no answer now: for some seconds after a server was killed it is called
 /// Available. `None` also for a user who may not request it.
-pub(super) async fn silence(wire: &Wire) -> Option<Trouble> {
-    let asked = wire.get(&format!("/apis/{GROUP}/{VERSION}")).await;
-    asked.err().filter(|trouble| !matches!(trouble, Trouble::Forbidden(_)))
+pub(super) async fn silence(kube_api: &KubeApi) -> Option<RequestError> {
+    let asked = kube_api.get(&format!("/apis/{GROUP}/{VERSION}")).await;
+    asked.err().filter(|trouble| !matches!(trouble, RequestError::Forbidden(_)))
 }
 
 /// Whether the Deployment of depthgauge's manifests exists, which has the name of its Service.
-pub(super) async fn has_deployment(wire: &Wire, service: &ServiceRef) -> bool {
+pub(super) async fn has_deployment(kube_api: &KubeApi, service: &ServiceRef) -> bool {
     let ServiceRef { namespace, name, .. } = service;
-    wire.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")).await.is_ok()
+    kube_api.get(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")).await.is_ok()
 }
 
 /// What is wrong with it, if depthgauge is behind this Service. `deployed`: whether depthgauge's
 /// Deployment exists. `silence`: why a request gets no answer.
 pub(super) fn judge(
-    found: Result<&APIService, Trouble>,
+    found: Result<&APIService, RequestError>,
     wanted: &ServiceRef,
     deployed: bool,
-    silence: Option<&Trouble>,
+    silence: Option<&RequestError>,
 ) -> Vec<Finding> {
     let found = match found {
         Ok(found) => found,
@@ -120,7 +121,7 @@ fn service(found: &APIService) -> Option<ServiceRef> {
     Some(ServiceRef { namespace: service.namespace.clone()?, name: service.name.clone()?, port })
 }
 
-fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&Trouble>) -> Finding {
+fn availability(found: &APIService, wanted: &ServiceRef, silence: Option<&RequestError>) -> Finding {
     match condition(found) {
         Some(condition) if condition.status == "True" => match silence {
             None => Finding::ok(format!("APIService {NAME} leads to Service {wanted} and is Available")),
@@ -217,7 +218,7 @@ mod tests {
         for (deployed, until) in
             [(false, "`depthgauge serve` is restarted"), (true, "kubectl rollout restart -n a deploy/b")]
         {
-            let absent = &judge(Err(Trouble::Absent(String::new())), &us, deployed, None)[0];
+            let absent = &judge(Err(RequestError::NotFound(String::new())), &us, deployed, None)[0];
             assert!(absent.level == Level::Fail && absent.text.ends_with(until), "{}", absent.text);
             assert_eq!(absent.text.contains("kubectl logs -n a deploy/b;"), deployed, "{}", absent.text);
         }
@@ -226,7 +227,7 @@ mod tests {
         let restored = &judge(Ok(&restored), &us, true, None)[0];
         let again = "kubectl annotate apiservice v1beta1.external.metrics.k8s.io depthgauge.dev/restored-";
         assert!(restored.level == Level::Fail && restored.text.ends_with(again), "{}", restored.text);
-        let hidden = judge(Err(Trouble::Forbidden("you may not".into())), &us, false, None);
+        let hidden = judge(Err(RequestError::Forbidden("you may not".into())), &us, false, None);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));
     }
 
@@ -254,7 +255,7 @@ mod tests {
             let mut found = apiservice(&spec(&json!({})), "False");
             let conditions = found.status.as_mut().unwrap().conditions.as_mut().unwrap();
             conditions[0].message = Some(error.clone());
-            let silence = Trouble::Other(error.clone());
+            let silence = RequestError::Other(error.clone());
             let unavailable = judge(Ok(&found), &us, true, None).remove(0);
             let silent = judge(Ok(&apiservice(&spec(&json!({})), "True")), &us, true, Some(&silence)).remove(0);
             for Finding { level, text } in [unavailable, silent] {

@@ -12,7 +12,7 @@ use crate::apiservice::{self, ServiceRef};
 use crate::auth::{DELEGATOR, IDENTITY_CONFIG_MAP, READER};
 use crate::certs::SecretRef;
 use crate::cli::finding::Finding;
-use crate::cli::wire::{Trouble, Wire};
+use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::endpoints::{self, ServiceName};
 use crate::rbac::{Binding, Grant};
 use crate::zero;
@@ -115,7 +115,7 @@ pub(super) struct Wanted<'w> {
 /// A line for each thing that it may not do; one if it may do everything, or is not there. What is `wanted` of it
 /// decides what that is. Who answers from `beside` the cluster needs none.
 pub(super) async fn check(
-    wire: &Wire,
+    kube_api: &KubeApi,
     account: &ServiceAccount,
     service: &ServiceRef,
     secret: &SecretRef,
@@ -125,7 +125,7 @@ pub(super) async fn check(
     let ServiceAccount { namespace, name } = account;
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
     // A user who may not read it gets its rights nevertheless.
-    if let Err(Trouble::Absent(_)) = wire.get(&path).await {
+    if let Err(RequestError::NotFound(_)) = kube_api.get(&path).await {
         return vec![no_account(account, beside)];
     }
     let mut needs = needs(service, secret);
@@ -135,8 +135,8 @@ pub(super) async fn check(
     needs.extend(needs_to_find_pods(services));
     let mut missing = Vec::new();
     for need in &needs {
-        let asked = need.rights.iter().map(|right| is_allowed(wire, account, right));
-        let answers: Result<Vec<bool>, Trouble> = future::try_join_all(asked).await;
+        let asked = need.rights.iter().map(|right| is_allowed(kube_api, account, right));
+        let answers: Result<Vec<bool>, RequestError> = future::try_join_all(asked).await;
         match answers {
             Ok(answers) => missing.extend(judge(account, need, &answers)),
             Err(trouble) => {
@@ -249,7 +249,7 @@ fn said(missing: &[&Right<'_>]) -> String {
     phrases.collect::<Vec<_>>().join(" and ")
 }
 
-async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) -> Result<bool, Trouble> {
+async fn is_allowed(kube_api: &KubeApi, account: &ServiceAccount, right: &Right<'_>) -> Result<bool, RequestError> {
     let Right { group, resource, name, namespace, verb } = right;
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let review = json!({
@@ -262,7 +262,7 @@ async fn is_allowed(wire: &Wire, account: &ServiceAccount, right: &Right<'_>) ->
                 {"group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": namespace.unwrap_or_default(), "verb": verb},
         },
     });
-    let answer = wire.create(REVIEWS, &review).await?;
+    let answer = kube_api.create(REVIEWS, &review).await?;
     Ok(answer["status"]["allowed"] == Value::Bool(true))
 }
 

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use crate::apiservice::ServiceRef;
 use crate::cli::finding::Finding;
+use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::cli::output::counted;
-use crate::cli::wire::{Trouble, Wire};
 
 /// As it is, or why that is not known.
-pub(super) async fn read(wire: &Wire, wanted: &ServiceRef) -> Result<Value, Trouble> {
+pub(super) async fn read(kube_api: &KubeApi, wanted: &ServiceRef) -> Result<Value, RequestError> {
     let ServiceRef { namespace, name, .. } = wanted;
-    wire.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await
+    kube_api.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await
 }
 
 /// Whether it leads to no pods by itself: out of the cluster, or to endpoints that another client
@@ -22,7 +22,7 @@ pub(super) fn is_beside(service: &Value) -> bool {
     spec["type"] == "ExternalName" || spec["selector"].as_object().is_none_or(serde_json::Map::is_empty)
 }
 
-pub(super) async fn check(wire: &Wire, wanted: &ServiceRef, found: Result<Value, Trouble>) -> Vec<Finding> {
+pub(super) async fn check(kube_api: &KubeApi, wanted: &ServiceRef, found: Result<Value, RequestError>) -> Vec<Finding> {
     let ServiceRef { namespace, name, port } = wanted;
     let what = format!("Service {namespace}/{name}");
     let service = match found {
@@ -52,11 +52,11 @@ pub(super) async fn check(wire: &Wire, wanted: &ServiceRef, found: Result<Value,
             ))];
         }
     };
-    let mut findings = vec![target(wire, wanted, &service, service_port).await];
+    let mut findings = vec![target(kube_api, wanted, &service, service_port).await];
     let slices = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D{name}"
     );
-    findings.push(endpoints(&what, wire.get(&slices).await, &service));
+    findings.push(endpoints(&what, kube_api.get(&slices).await, &service));
     findings
 }
 
@@ -69,13 +69,13 @@ fn port_of(service: &Value, wanted: u16) -> Result<&Value, String> {
     })
 }
 
-async fn target(wire: &Wire, wanted: &ServiceRef, service: &Value, port: &Value) -> Finding {
+async fn target(kube_api: &KubeApi, wanted: &ServiceRef, service: &Value, port: &Value) -> Finding {
     let what = format!("Service {wanted}");
     let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else {
         return Finding::warn(format!("{what} has no selector, so its endpoints and their port are managed elsewhere"));
     };
     let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", wanted.namespace);
-    let list = match wire.get(&deployments).await {
+    let list = match kube_api.get(&deployments).await {
         Ok(list) => list,
         Err(trouble) => {
             let what = format!("the Deployment behind {what}");
@@ -160,7 +160,7 @@ fn shown(port: &Value) -> String {
     port.as_str().map_or_else(|| port.to_string(), str::to_owned)
 }
 
-fn endpoints(what: &str, slices: Result<Value, Trouble>, service: &Value) -> Finding {
+fn endpoints(what: &str, slices: Result<Value, RequestError>, service: &Value) -> Finding {
     let slices = match slices {
         Ok(slices) => slices,
         Err(trouble) => {

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 
 use crate::cli::cluster::Flags;
 use crate::cli::explain::is_kind;
-use crate::cli::{Cli, get, kubeconfig, told};
+use crate::cli::{Cli, external_metrics, get, kubeconfig};
 
 /// How long a shell waits for candidates.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -104,24 +104,24 @@ impl Values {
         let connection = flags.connect().await.ok()?;
         let usual = connection.client.default_namespace();
         let namespace = text("namespace").map_or(usual, String::as_str);
-        let wire = connection.wire();
+        let kube_api = connection.kube_api();
         let hpas =
             |namespace: &str| format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers?{LIMIT}");
         match self {
-            Self::Metrics => get::metrics_of_cluster(wire).await,
+            Self::Metrics => get::metrics_of_cluster(kube_api).await,
             Self::Selectors => {
-                let list = wire.get(&told::path(namespace, text("metric")?, "")).await.ok()?;
+                let list = kube_api.get(&external_metrics::path(namespace, text("metric")?, "")).await.ok()?;
                 Some(selectors(word, &list))
             }
-            Self::Namespaces => Some(names(&wire.get(&format!("/api/v1/namespaces?{LIMIT}")).await.ok()?)),
+            Self::Namespaces => Some(names(&kube_api.get(&format!("/api/v1/namespaces?{LIMIT}")).await.ok()?)),
             Self::Hpas => match word.split_once('/') {
                 // What such a workload is called is not known.
                 Some((first, _)) if is_kind(first) => None,
                 Some((namespace, _)) => {
-                    let list = wire.get(&hpas(namespace)).await.ok()?;
+                    let list = kube_api.get(&hpas(namespace)).await.ok()?;
                     Some(names(&list).iter().map(|name| format!("{namespace}/{name}")).collect())
                 }
-                None => Some(names(&wire.get(&hpas(namespace)).await.ok()?)),
+                None => Some(names(&kube_api.get(&hpas(namespace)).await.ok()?)),
             },
             Self::Contexts | Self::Clusters | Self::Users => None,
         }
@@ -141,7 +141,7 @@ fn typed() -> Option<ArgMatches> {
 fn selectors(word: &str, list: &Value) -> Vec<String> {
     // What is before the last comma is complete.
     let before = word.rfind(',').map_or("", |comma| &word[..=comma]);
-    let labels = told::items(list).into_iter().flat_map(|item| item.labels);
+    let labels = external_metrics::items(list).into_iter().flat_map(|item| item.labels);
     let mut selectors: Vec<String> = labels.map(|label| format!("{before}{label}")).collect();
     selectors.sort_unstable();
     selectors.dedup();

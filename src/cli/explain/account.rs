@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::seen::{Heard, Seen};
 use super::verdict;
+use crate::cli::external_metrics::Item;
 use crate::cli::finding::{Finding, one_line};
-use crate::cli::told::Item;
 use crate::hpa::{NoProposal, Proposal, Spec, Target, Workload};
 use crate::lookup::rules::Applied;
 use crate::metric::quantity::{Decimal, Quantity};

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::cli::autoscaler::warnings::Waiting;
 use crate::cli::autoscaler::{Autoscaler, Question};
-use crate::cli::told::Item;
-use crate::cli::wire::Trouble;
+use crate::cli::external_metrics::Item;
+use crate::cli::kube_api::RequestError;
 use crate::hpa::{self, Answer, Controller, Desired, NoProposal, Proposal, Target, Workload};
 use crate::metric::quantity::Quantity;
 
@@ -29,7 +29,7 @@ pub(super) struct Seen<'o> {
 pub(super) enum Heard {
     Asked {
         question: Question,
-        answer: Result<Vec<Item>, Trouble>,
+        answer: Result<Vec<Item>, RequestError>,
     },
     /// A metric of another API, in words.
     NotAsked(String),
@@ -60,7 +60,7 @@ impl Seen<'_> {
             Heard::Asked { answer, .. } => Some(answer),
             Heard::NotAsked(_) => None,
         });
-        let is_value = |answer: &Result<Vec<Item>, Trouble>| answer.as_ref().is_ok_and(|items| !items.is_empty());
+        let is_value = |answer: &Result<Vec<Item>, RequestError>| answer.as_ref().is_ok_and(|items| !items.is_empty());
         answers.next().is_some_and(is_value) && answers.all(is_value)
     }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::seen::{Heard, Seen};
 use super::verdict;
+use crate::cli::external_metrics::{self, Item};
 use crate::cli::failure::Failure;
 use crate::cli::finding::{Finding, Level, one_line};
-use crate::cli::told::{self, Item};
 use crate::hpa::{Desired, Target};
 use crate::metric::quantity::Quantity;
 
@@ -127,7 +127,10 @@ impl Metric {
     fn of(heard: &Heard) -> Option<Self> {
         let Heard::Asked { question, answer } = heard else { return None };
         let (value, error) = match answer {
-            Ok(items) => (told::sum(items).map(shown), items.is_empty().then(|| "a response without items".to_owned())),
+            Ok(items) => (
+                external_metrics::sum(items).map(shown),
+                items.is_empty().then(|| "a response without items".to_owned()),
+            ),
             Err(trouble) => (None, Some(one_line(trouble.message()))),
         };
         let number =

@@ -13,8 +13,8 @@ use super::print::VALUE;
 use crate::api;
 use crate::cli::cluster::Flags;
 use crate::cli::failure::Failure;
-use crate::cli::wire::{Trouble, Wire};
-use crate::cli::{clock, output, told};
+use crate::cli::kube_api::{KubeApi, RequestError};
+use crate::cli::{clock, external_metrics, output};
 use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::lookup::{Catalog, LookupError};
@@ -25,7 +25,7 @@ use crate::source::KINDS;
 
 /// Answers requests.
 pub(super) enum Origin {
-    Cluster(Wire),
+    Cluster(KubeApi),
     /// As the server would answer, without one; the task keeps values fresh, and ends with it.
     Sources(Arc<Catalog>, #[expect(dead_code, reason = "dropped, it stops its task")] JoinSet<()>),
 }
@@ -37,7 +37,7 @@ impl Origin {
     pub(super) async fn of_cluster(flags: Flags) -> Result<(Self, String)> {
         let connection = flags.connect().await?;
         let namespace = connection.client.default_namespace().to_owned();
-        Ok((Self::Cluster(connection.wire()), namespace))
+        Ok((Self::Cluster(connection.kube_api()), namespace))
     }
 
     /// Straight from the sources of this file that the metric depends on. Others may have credentials that are
@@ -52,10 +52,10 @@ impl Origin {
     }
 
     /// An `ExternalMetricValueList`, or the error that an HPA gets.
-    pub(super) async fn ask(&self, question: &Question) -> Result<Value, Trouble> {
+    pub(super) async fn ask(&self, question: &Question) -> Result<Value, RequestError> {
         let Question { namespace, metric, selector } = question;
         match self {
-            Self::Cluster(wire) => wire.get(&told::path(namespace, metric, selector)).await,
+            Self::Cluster(kube_api) => kube_api.get(&external_metrics::path(namespace, metric, selector)).await,
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
                 let samples = catalog.answer(&namespace, &metric, &selector).await;
@@ -66,15 +66,15 @@ impl Origin {
     }
 
     /// The Table that kubectl gets, or the list of a server that has no such Table.
-    pub(super) async fn table(&self, question: &Question) -> Result<Value, Trouble> {
+    pub(super) async fn table(&self, question: &Question) -> Result<Value, RequestError> {
         let Question { namespace, metric, selector } = question;
         match self {
-            Self::Cluster(wire) => {
-                let path = told::path(namespace, metric, selector);
-                let table = wire.table(&path).await?;
+            Self::Cluster(kube_api) => {
+                let path = external_metrics::path(namespace, metric, selector);
+                let table = kube_api.table(&path).await?;
                 let has_values =
                     table["columnDefinitions"].as_array().into_iter().flatten().any(|it| it["name"] == VALUE);
-                if has_values { Ok(table) } else { wire.get(&path).await }
+                if has_values { Ok(table) } else { kube_api.get(&path).await }
             }
             Self::Sources(catalog, _) => {
                 let (namespace, metric, selector) = parsed(question)?;
@@ -83,7 +83,7 @@ impl Origin {
                 let rows = rows.map_err(|error| trouble(error, is_unreachable))?;
                 rows.unknown.iter().for_each(|item| output::print_error(format_args!("warning: {}", item.message)));
                 let table = api::table(catalog, &namespace, &metric, &selector, &rows);
-                table.map_err(|error| Trouble::Other(error.to_string()))
+                table.map_err(|error| RequestError::Other(error.to_string()))
             }
         }
     }
@@ -101,9 +101,9 @@ impl Origin {
 }
 
 /// The names of all metrics of a cluster, sorted.
-pub(super) async fn metrics_of_cluster(wire: &Wire) -> Result<Vec<String>, Trouble> {
-    let list = wire.get(PREFIX).await?;
-    let names: BTreeSet<&str> = told::listed(&list, CATEGORY).collect();
+pub(super) async fn metrics_of_cluster(kube_api: &KubeApi) -> Result<Vec<String>, RequestError> {
+    let list = kube_api.get(PREFIX).await?;
+    let names: BTreeSet<&str> = external_metrics::listed(&list, CATEGORY).collect();
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
@@ -113,17 +113,17 @@ pub(super) fn metrics_of_config(file: &Path) -> Result<Vec<String>> {
 }
 
 /// The request as the catalog takes it.
-fn parsed(question: &Question) -> Result<(Namespace, String, Selector), Trouble> {
-    let selector = Selector::parse(&question.selector).map_err(|error| Trouble::Other(error.to_string()))?;
+fn parsed(question: &Question) -> Result<(Namespace, String, Selector), RequestError> {
+    let selector = Selector::parse(&question.selector).map_err(|error| RequestError::Other(error.to_string()))?;
     // In lower case, as client-go requests it.
     Ok((Namespace::new(question.namespace.as_str()), question.metric.to_lowercase(), selector))
 }
 
 /// The error of a question; `is_unreachable`: whether that is because a service that it needs does not respond.
-fn trouble(error: LookupError, is_unreachable: impl Fn() -> bool) -> Trouble {
+fn trouble(error: LookupError, is_unreachable: impl Fn() -> bool) -> RequestError {
     match error {
-        LookupError::Unavailable(message) if is_unreachable() => Trouble::Unreachable(message.to_string()),
-        other => Trouble::Other(other.to_string()),
+        LookupError::Unavailable(message) if is_unreachable() => RequestError::Unreachable(message.to_string()),
+        other => RequestError::Other(other.to_string()),
     }
 }
 

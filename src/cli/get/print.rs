@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Form;
+use crate::cli::external_metrics::{self, Item};
 use crate::cli::finding::one_line;
 use crate::cli::output::Format;
 use crate::cli::table::Table;
-use crate::cli::told::{self, Item};
 use crate::metric::quantity::Quantity;
 
 /// The column of depthgauge's Table that has the value.
@@ -28,7 +28,7 @@ pub(super) fn names(list: &Value) -> String {
     let items = list["items"].as_array().into_iter().flatten();
     let name = |item: &Value| {
         let labels = Item::of(item).map(|item| item.labels.join(",")).unwrap_or_default();
-        one_line(&told::title(item["metricName"].as_str().unwrap_or_default(), &labels)) + "\n"
+        one_line(&external_metrics::title(item["metricName"].as_str().unwrap_or_default(), &labels)) + "\n"
     };
     items.map(name).collect()
 }
@@ -38,7 +38,7 @@ pub(super) fn names(list: &Value) -> String {
 pub(super) fn table(table: &Value, form: Form, now: Timestamp) -> (String, bool) {
     let (columns, mut rows) = match table["columnDefinitions"].as_array() {
         Some(columns) => cells(columns, &table["rows"], form == Form::Wide),
-        None => of_list(&told::items(table), now),
+        None => of_list(&external_metrics::items(table), now),
     };
     let value = columns.iter().position(|column| column.eq_ignore_ascii_case(VALUE));
     let all = |value: usize| rows.iter().map(|row| Quantity::parse(&row[value])).collect::<Option<Vec<_>>>();

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Form, print};
+use crate::cli::external_metrics;
 use crate::cli::finding::one_line;
 use crate::cli::output::Format;
-use crate::cli::told;
 use crate::metric::quantity::Quantity;
 
 /// Looks that the line on a terminal shows: a minute.
@@ -42,7 +42,7 @@ impl Watch {
     /// What to print after this look; as an error, what belongs on standard error, because standard
     /// output has documents only.
     pub(super) fn look(&mut self, answer: Result<Value, String>, now: Timestamp) -> Result<String, String> {
-        let known = answer.as_ref().ok().map(told::items).and_then(|items| told::sum(&items));
+        let known = answer.as_ref().ok().map(external_metrics::items).and_then(|items| external_metrics::sum(&items));
         if self.course.len() == COURSE {
             self.course.pop_front();
         }
@@ -88,7 +88,7 @@ impl Watch {
 /// An answer that only was read later is the same.
 fn same(before: &Result<Value, String>, after: &Result<Value, String>) -> bool {
     let meant = |list: &Value| -> Vec<_> {
-        told::items(list).into_iter().map(|item| (item.labels, item.policy, item.value)).collect()
+        external_metrics::items(list).into_iter().map(|item| (item.labels, item.policy, item.value)).collect()
     };
     match (before, after) {
         (Ok(before), Ok(after)) => meant(before) == meant(after),
@@ -97,7 +97,7 @@ fn same(before: &Result<Value, String>, after: &Result<Value, String>) -> bool {
 }
 
 fn policies(list: &Value) -> String {
-    let policies: Vec<String> = told::items(list).into_iter().filter_map(|item| item.policy).collect();
+    let policies: Vec<String> = external_metrics::items(list).into_iter().filter_map(|item| item.policy).collect();
     policies.join(", ")
 }
 

@@ -86,7 +86,7 @@ impl Listing for Arc<FakeListing> {
             let listed = self.listed.lock().unwrap().clone();
             let listed = listed.map_err(|cause| SourceError {
                 step: Step::List,
-                verdict: Verdict::Trouble,
+                kind: ErrorKind::Transient,
                 responded: cause != LOST,
                 cause: cause.to_owned(),
                 remedy: "Wait.",

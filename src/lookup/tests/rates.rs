@@ -30,7 +30,7 @@ impl Source for Rate {
         async move {
             let items = self.fake.read(facet, by).await?;
             if self.fails.load(Ordering::Relaxed) {
-                return Err(SourceError::new(Step::Read, Verdict::Trouble, "no", "Wait.", ""));
+                return Err(SourceError::new(Step::Read, ErrorKind::Transient, "no", "Wait.", ""));
             }
             Ok(if self.keeps_a_part { items.with_oldest(Some(first)) } else { items })
         }

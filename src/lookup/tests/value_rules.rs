@@ -201,7 +201,7 @@ async fn status_shows_value_outage_activations_consumers_and_history() {
     assert_eq!(known.figures.value(&MetricName::new("oci_queue_length")), Some(Quantity::from_units(2)));
     assert!((40.0..50.0).contains(&known.age.as_secs_f64()), "{known:?}");
     let outage = orders.outage.as_ref().unwrap();
-    assert!(outage.message.contains("500") && outage.since > known.timestamp && outage.verdict == Verdict::Trouble);
+    assert!(outage.message.contains("500") && outage.since > known.timestamp && outage.kind == ErrorKind::Transient);
     let reached = &orders.activations[0];
     assert_eq!(
         (reached.metric.as_str(), reached.threshold, reached.active),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_saphyr::NonFiniteFloatPolicy;
 
 use super::json_path::JsonPath;
-use super::{FORMAT, VALUE, number, trouble};
+use super::{FORMAT, VALUE, errors, number};
 use crate::document::distinct::Distinct;
 use crate::document::json_fault;
 use crate::exposition::{self, SeriesSelector};
@@ -16,7 +16,7 @@ use crate::http::Response;
 use crate::metric::Labels;
 use crate::source::chosen::{Number, Point};
 use crate::source::keys::Values;
-use crate::source::{SourceError, Step, Verdict, service};
+use crate::source::{ErrorKind, SourceError, Step, service};
 
 /// The format of a document.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -110,7 +110,7 @@ impl Content {
         let media_type =
             media_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         if let Some(media_type) = media_type.as_deref().filter(|media_type| !self.format().may_be(media_type)) {
-            return Err(trouble::media_type(media_type, self.format().as_str()));
+            return Err(errors::media_type(media_type, self.format().as_str()));
         }
         match self {
             Self::Document(format, path) => {
@@ -159,10 +159,10 @@ fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
         let mut json = serde_json::Deserializer::from_slice(body);
         let document = distinct.deserialize(&mut json).and_then(|document| json.end().map(|()| document));
         return document.map_err(|error| match error.is_data() {
-            true if distinct.is_exceeded() => trouble::too_large(),
+            true if distinct.is_exceeded() => errors::too_large(),
             // All other JSON is a document.
-            true => trouble::key_twice(&json_fault(&error)),
-            false => trouble::invalid("JSON", &json_fault(&error)),
+            true => errors::key_twice(&json_fault(&error)),
+            false => errors::invalid("JSON", &json_fault(&error)),
         });
     }
     let options = serde_saphyr::options! {
@@ -174,8 +174,8 @@ fn document(format: Format, body: &[u8]) -> Result<Value, SourceError> {
     serde_saphyr::with_deserializer_from_slice_with_options(body, options, decode).map_err(|error| {
         let at = error.location().map(|at| format!("line {}, column {}", at.line(), at.column()));
         match distinct.is_exceeded() {
-            true => trouble::too_large(),
-            false => trouble::invalid("YAML", &at.unwrap_or_default()),
+            true => errors::too_large(),
+            false => errors::invalid("YAML", &at.unwrap_or_default()),
         }
     })
 }
@@ -204,7 +204,7 @@ fn has_short_paths(document: &Value) -> bool {
 
 /// The one value that a path matches.
 fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
-    let unusable = |cause, remedy| SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, "");
+    let unusable = |cause, remedy| SourceError::new(Step::Decode, ErrorKind::Transient, cause, remedy, "");
     if !has_short_paths(document) {
         return Err(unusable(
             "the document has too many levels, or too long names".to_owned(),
@@ -243,7 +243,7 @@ fn samples(
         exposition::Format::Text => "Prometheus text format",
         exposition::Format::OpenMetrics => "OpenMetrics",
     };
-    let invalid = |error: exposition::ParseError| trouble::invalid(name, &error.to_string());
+    let invalid = |error: exposition::ParseError| errors::invalid(name, &error.to_string());
     let (mut found, mut is_empty) = (Vec::new(), true);
     for sample in exposition::parse(body, format).map_err(invalid)? {
         let sample = sample.map_err(invalid)?;
@@ -251,14 +251,14 @@ fn samples(
         if selector.matches(&sample) {
             let number = match sample.timestamp {
                 Some(timestamp) if timestamp < oldest => Number::Unusable(TOO_OLD),
-                _ => Number::parse(sample.written).ok_or_else(|| trouble::invalid(name, "a number"))?,
+                _ => Number::parse(sample.written).ok_or_else(|| errors::invalid(name, "a number"))?,
             };
             found.push(Point { labels: sample.labels.into_iter().collect(), number });
         }
     }
     // As of a proxy or of a program that starts. `empty` is for metrics without the selected ones.
     if is_empty {
-        return Err(trouble::no_sample());
+        return Err(errors::no_sample());
     }
     Ok(Points { found, nothing: format!("no sample of {} matches `value`", selector.name()) })
 }

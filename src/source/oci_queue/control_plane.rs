@@ -5,10 +5,10 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use super::trouble::source_error;
+use super::errors::source_error;
 use crate::oci::Client;
 use crate::oci::endpoint::Endpoint;
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// The endpoint for GetQueue, ListQueues and ListConsumerGroups.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl ControlPlane {
             client.home(by).await.map_err(|error| source_error(Step::Endpoint, format_args!("for {self}"), &error))?;
         let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
         endpoint.ok_or_else(|| {
-            SourceError::new(Step::Endpoint, Verdict::Trouble, "no region is known", "Set `oci.region`.", "")
+            SourceError::new(Step::Endpoint, ErrorKind::Transient, "no region is known", "Set `oci.region`.", "")
         })
     }
 }

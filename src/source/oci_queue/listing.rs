@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::QueueSource;
 use super::control_plane::ControlPlane;
+use super::errors::{of_queue, source_error};
 use super::parts::Aliases;
-use super::trouble::{of_queue, source_error};
 use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::trouble::source_error;
+use super::errors::source_error;
 use crate::metric::names;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::{Error, ServiceError};
 use crate::source::keys::{Key, Shape, Text, Values};
-use crate::source::{OpenError, SourceError, Step, Verdict};
+use crate::source::{ErrorKind, OpenError, SourceError, Step};
 
 /// The label of a channel.
 pub(super) const CHANNEL: &str = "channel";
@@ -149,7 +149,7 @@ impl KnownGroups {
         };
         SourceError::new(
             Step::List,
-            Verdict::NoSuchPart,
+            ErrorKind::NoSuchPart,
             cause,
             "Name one of them, or give it an alias in `consumerGroups`.",
             "",
@@ -253,7 +253,7 @@ mod tests {
         assert!(known.find("billing").is_some());
         assert_eq!((known.failure(), known.lacks(start)), (Some(&failure()), failure()));
         known.update(Ok(vec![group("billing", 1)]), start + LIST_REST * 2);
-        assert_eq!(known.lacks(start).verdict, Verdict::NoSuchPart);
+        assert_eq!(known.lacks(start).kind, ErrorKind::NoSuchPart);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::list::{COUNTS, ListRead, QueueList, RATES};
 use super::listing::QueueListing;
 use super::path;
 use super::vhost::{Lists, Vhost};
-use super::{CONNECTION, QUEUE, VHOST, trouble};
+use super::{CONNECTION, QUEUE, VHOST, errors};
 use crate::http::Protocol;
 use crate::http::base::BaseUrl;
 use crate::metric::names::escaped;
@@ -56,7 +56,7 @@ fn warnings(values: &Values) -> Vec<String> {
 
 impl Broker {
     fn new(values: &Values, context: &Context) -> Result<Self, OpenError> {
-        let protocol = Protocol { body_max: BODY_MAX, read_error: trouble::read_error, ..Protocol::default() };
+        let protocol = Protocol { body_max: BODY_MAX, read_error: errors::read_error, ..Protocol::default() };
         let service = Service::open(values, context, protocol)?;
         let host = values.parsed::<BaseUrl>(URL.name)?;
         let is_inside = host.is_some_and(|base| base.is_inside());

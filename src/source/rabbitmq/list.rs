@@ -6,9 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::errors;
 use super::page::{Incomplete, PAGE_SIZE, Page, Pages, Queue};
 use super::snapshot::{LOST_MAX, Snapshot};
-use super::trouble;
 use crate::source::service::Service;
 use crate::source::shared_read::{Shared, SharedRead, Turn};
 use crate::source::{NextRequest, SourceError};
@@ -91,7 +91,7 @@ impl SharedRead for ListRead {
     }
 
     fn late(&self) -> SourceError {
-        trouble::late(&self.path)
+        errors::late(&self.path)
     }
 }
 
@@ -113,7 +113,7 @@ impl ListRead {
         if listed.as_ref().err() == Some(&Incomplete::Changed) {
             listed = self.pages(query, false, by).await?;
         }
-        listed.map_err(|incomplete| trouble::incomplete(&self.path, incomplete))
+        listed.map_err(|incomplete| errors::incomplete(&self.path, incomplete))
     }
 
     /// Reads all pages.
@@ -155,9 +155,9 @@ impl ListRead {
             false => self.service.get_more(&self.path, key, &query, by).await,
         };
         let response = match response {
-            Err(failure) if !is_first && trouble::is_out_of_range(&failure) => return Ok(None),
-            response => response.map_err(|failure| trouble::of_request(&self.path, &failure))?,
+            Err(failure) if !is_first && errors::is_out_of_range(&failure) => return Ok(None),
+            response => response.map_err(|failure| errors::of_request(&self.path, &failure))?,
         };
-        serde_json::from_slice(&response.body).map(Some).map_err(|error| trouble::no_page(&self.path, &error))
+        serde_json::from_slice(&response.body).map(Some).map_err(|error| errors::no_page(&self.path, &error))
     }
 }

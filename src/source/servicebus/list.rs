@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::trouble;
+use super::errors;
 use crate::azure::atom::Entity;
 use crate::azure::path::{EntityName, FeedPath};
 use crate::azure::{Client, PAGE_SIZE};
@@ -61,7 +61,7 @@ impl SharedRead for ListRead {
     }
 
     fn late(&self) -> SourceError {
-        trouble::late(&self.feed)
+        errors::late(&self.feed)
     }
 }
 
@@ -73,7 +73,7 @@ impl ListRead {
                 return Ok(entities);
             }
         }
-        Err(trouble::changed(&self.feed))
+        Err(errors::changed(&self.feed))
     }
 
     /// All entities, or `None` if the list changed while it was read. Each page begins with the last entity of
@@ -83,7 +83,7 @@ impl ListRead {
         let mut last: Option<String> = None;
         for page in 0..PAGES_MAX {
             let read = self.client.page(&self.feed, page * (PAGE_SIZE - 1), is_first && page == 0, by).await;
-            let read = read.map_err(|error| trouble::of_list(&self.client, &self.feed, &error))?;
+            let read = read.map_err(|error| errors::of_list(&self.client, &self.feed, &error))?;
             if last.is_some() && read.first().map(|entity| &entity.name) != last.as_ref() {
                 return Ok(None);
             }
@@ -94,7 +94,7 @@ impl ListRead {
                 return Ok(Some(entities));
             }
         }
-        Err(trouble::too_long(&self.feed))
+        Err(errors::too_long(&self.feed))
     }
 }
 

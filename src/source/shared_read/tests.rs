@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
-use crate::source::{Step, Verdict};
+use crate::source::{ErrorKind, Step};
 use crate::upstream::{Limits, Upstream};
 
 /// Something whose reads take planned times.
@@ -49,7 +49,7 @@ impl SharedRead for Fake {
 }
 
 fn error(cause: &str) -> SourceError {
-    SourceError::new(Step::Read, Verdict::Trouble, cause, "Wait.", "")
+    SourceError::new(Step::Read, ErrorKind::Transient, cause, "Wait.", "")
 }
 
 fn seconds(seconds: u64) -> Duration {

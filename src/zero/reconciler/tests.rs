@@ -81,7 +81,7 @@ async fn a_scale_that_cannot_be_read_breaks_a_cooldown() {
         false => at_zero(method, path, body),
     });
     let mut hpa = cooling();
-    assert!(matches!(reconciler.act(&mut hpa).await, Err(ScaleError::Trouble(_))));
+    assert!(matches!(reconciler.act(&mut hpa).await, Err(ScaleError::Transient(_))));
     *down.lock() = false;
     let awake = reconciler.read(&hpa).await.unwrap();
     let facts = reconciler.facts(&hpa, &awake, &[]);
@@ -277,7 +277,7 @@ async fn a_refused_write_differs_from_a_failed_one() {
             (Err(ScaleError::Wrong(why)), Some(text)) => {
                 assert!(why.starts_with("it cannot write on this HPA: ") && why.contains(text), "{why}");
             }
-            (Err(ScaleError::Trouble(_)), None) => {}
+            (Err(ScaleError::Transient(_)), None) => {}
             (result, _) => panic!("{code} {message}: {result:?}"),
         }
     }

@@ -17,7 +17,7 @@ use depthgauge::source::scrape::SCRAPE;
 use depthgauge::source::scrape::fleet::{Aggregation, Fleet, Rules, TargetRead};
 use depthgauge::source::scrape::reading::Series;
 use depthgauge::source::{
-    Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
+    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -61,7 +61,7 @@ impl Pods {
                 process: None,
                 metric_type: MetricType::Gauge,
             };
-            let timed_out = || SourceError::new(Step::Read, Verdict::Trouble, "timed out", "Start it.", "");
+            let timed_out = || SourceError::new(Step::Read, ErrorKind::Transient, "timed out", "Start it.", "");
             let result = if hangs && pod == 0 { Err(timed_out()) } else { Ok(vec![job]) };
             TargetRead { uid: pod.to_string(), at, time: 0.0, result }
         };

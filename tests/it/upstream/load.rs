@@ -11,7 +11,7 @@ use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
 use depthgauge::source::facet::Facet;
 use depthgauge::source::{
-    Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step, Verdict,
+    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
 };
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
@@ -228,7 +228,7 @@ impl Source for Paced {
         self.reads.lock().unwrap().push(tokio::time::Instant::now());
         let error = || SourceError {
             step: Step::Read,
-            verdict: Verdict::Trouble,
+            kind: ErrorKind::Transient,
             responded: true,
             cause: "500".to_owned(),
             remedy: "Wait.",

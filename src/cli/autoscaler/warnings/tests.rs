@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cli::external_metrics;
 use crate::cli::finding::Level;
-use crate::cli::told;
 use crate::lookup::rules::LABEL;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -383,7 +383,7 @@ fn what_waits_is_told_by_values_alone() {
             let labels = policy.map_or(json!({}), |policy| json!({LABEL: policy}));
             json!({"metricLabels": labels, "timestamp": "2026-11-23T10:00:00Z", "value": value})
         };
-        told::items(&json!({"items": values.iter().map(item).collect::<Vec<_>>()}))
+        external_metrics::items(&json!({"items": values.iter().map(item).collect::<Vec<_>>()}))
     };
     for (object, values, waiting) in [
         (&plain, items(&[]), Waiting::Unknown),
@@ -396,9 +396,10 @@ fn what_waits_is_told_by_values_alone() {
     ] {
         assert_eq!(Waiting::of(&Autoscaler::in_test(object), Ok(&values)), waiting, "{values:?}");
     }
-    for (trouble, waiting) in
-        [(Trouble::Forbidden("no right".to_owned()), Waiting::No), (Trouble::Other("503".to_owned()), Waiting::Unknown)]
-    {
+    for (trouble, waiting) in [
+        (RequestError::Forbidden("no right".to_owned()), Waiting::No),
+        (RequestError::Other("503".to_owned()), Waiting::Unknown),
+    ] {
         assert_eq!(Waiting::of(&Autoscaler::in_test(&plain), Err(&trouble)), waiting);
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::autoscaler::{Autoscaler, Metric};
 use crate::cli::explain::summary::Summary;
-use crate::cli::told;
-use crate::cli::wire::Trouble;
+use crate::cli::external_metrics;
+use crate::cli::kube_api::RequestError;
 use crate::hpa::Controller;
 
 fn object(target: &Value) -> Value {
@@ -66,7 +66,12 @@ fn with_seen(
     let heard = hpa.metrics().into_iter().map(|metric| match metric {
         Metric::External(question) => Heard::Asked {
             question,
-            answer: answers.next().unwrap().clone().map(|list| told::items(&list)).map_err(Trouble::Other),
+            answer: answers
+                .next()
+                .unwrap()
+                .clone()
+                .map(|list| external_metrics::items(&list))
+                .map_err(RequestError::Other),
         },
         Metric::Other(words) => Heard::NotAsked(words),
     });

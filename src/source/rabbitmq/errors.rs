@@ -5,7 +5,7 @@ use super::queue::Unknown;
 use crate::document::json_fault;
 use crate::http::error::{ErrorText, Fault};
 use crate::source::service::{Failure, source_error};
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// RabbitMQ 3 answers 401 also to a user who may not read, with a sentence that only the log shows.
 const UNAUTHORIZED: &str = "Check `auth` of the connection, and that the user has the tag `management` and a permission on the vhost: RabbitMQ 3 answers so without them.";
@@ -74,7 +74,7 @@ pub(super) fn no_page(path: &str, error: &serde_json::Error) -> SourceError {
 
 /// A queue that is not listed.
 pub(super) fn not_listed(path: &str) -> SourceError {
-    SourceError::new(Step::Read, Verdict::Absent, "no such queue", NOT_LISTED, path)
+    SourceError::new(Step::Read, ErrorKind::NotFound, "no such queue", NOT_LISTED, path)
 }
 
 /// A queue that is only in the list of names, and may have no leader.
@@ -95,7 +95,7 @@ pub(super) fn no_rates(unknown: &Unknown, path: &str) -> SourceError {
 fn of_queue(unknown: &Unknown, missing: &'static str, path: &str) -> SourceError {
     let cause = unknown.to_string();
     match unknown {
-        Unknown::Stream => SourceError::new(Step::Read, Verdict::Absent, cause, STREAM, path),
+        Unknown::Stream => SourceError::new(Step::Read, ErrorKind::NotFound, cause, STREAM, path),
         Unknown::NotRunning(_) => trouble(Step::Read, cause, NOT_RUNNING, path),
         Unknown::Missing(_) => trouble(Step::Read, cause, missing, path),
         Unknown::Malformed(_) => trouble(Step::Decode, cause, NO_NUMBER, path),
@@ -103,7 +103,7 @@ fn of_queue(unknown: &Unknown, missing: &'static str, path: &str) -> SourceError
 }
 
 fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
-    SourceError::new(step, Verdict::Trouble, cause, remedy, detail)
+    SourceError::new(step, ErrorKind::Transient, cause, remedy, detail)
 }
 
 #[cfg(test)]

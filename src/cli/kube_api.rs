@@ -32,7 +32,7 @@ const UNSERVED: &str =
     "for external.metrics.k8s.io, `depthgauge serve` registers, and `depthgauge check` finds what prevents it";
 
 /// The way to kube-apiserver.
-pub(super) struct Wire {
+pub(super) struct KubeApi {
     client: kube::Client,
     /// Deadline of one call, body included.
     timeout: Duration,
@@ -40,11 +40,11 @@ pub(super) struct Wire {
 
 /// Why there is no answer; the text is kube-apiserver's, where it has one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Trouble {
-    Absent(String),
+pub(super) enum RequestError {
+    NotFound(String),
     /// No server serves the API.
     Unserved,
-    /// Status 401. [`Wire::hello`] reports a user that kube-apiserver refuses. After it, the server behind
+    /// Status 401. [`KubeApi::hello`] reports a user that kube-apiserver refuses. After it, the server behind
     /// kube-apiserver refuses kube-apiserver's own certificate.
     Unauthenticated(String),
     /// The user lacks the right; that shows nothing about what was requested.
@@ -66,94 +66,96 @@ fn is_away(message: &str) -> bool {
     AWAY.iter().any(|text| message.starts_with(text))
 }
 
-// === impl Wire ===
+// === impl KubeApi ===
 
-impl Wire {
+impl KubeApi {
     pub(super) fn new(client: kube::Client, timeout: Duration) -> Self {
         Self { client, timeout }
     }
 
     /// Whether it is there at all. Fails only if nothing else can work either.
-    pub(super) async fn hello(&self) -> Result<Hello, Trouble> {
+    pub(super) async fn hello(&self) -> Result<Hello, RequestError> {
         let request = Request::get("/version").body(Body::empty());
-        let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
+        let request = request.map_err(|error| RequestError::Other(error.to_string()))?;
         let answered = async {
-            let response = self.client.send(request).await.map_err(|error| Trouble::Unreachable(causes(&error)))?;
+            let response =
+                self.client.send(request).await.map_err(|error| RequestError::Unreachable(causes(&error)))?;
             if response.status().as_u16() == 401 {
                 let why = "it rejects these credentials: the token is expired, or of another cluster";
-                return Err(Trouble::Unauthenticated(why.to_owned()));
+                return Err(RequestError::Unauthenticated(why.to_owned()));
             }
             let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).and_then(http_date);
             let body = http_body_util::Limited::new(response.into_body(), VERSION_BYTES);
-            let body = body.collect().await.map_err(|error| Trouble::Unreachable(error.to_string()))?;
+            let body = body.collect().await.map_err(|error| RequestError::Unreachable(error.to_string()))?;
             let version: Option<Value> = serde_json::from_slice(&body.to_bytes()).ok();
             Ok(Hello { version: version.filter(|version| version["gitVersion"].is_string()), date })
         };
         tokio::time::timeout(self.timeout, answered).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, RequestError> {
         self.ask(Request::get(path).body(Vec::new())).await
     }
 
     /// What is no JSON.
-    pub(super) async fn text(&self, path: &str) -> Result<String, Trouble> {
+    pub(super) async fn text(&self, path: &str) -> Result<String, RequestError> {
         self.answer(Request::get(path).body(Vec::new())).await
     }
 
     /// As kubectl prints it: a Table, or the object of a server that has no Tables.
-    pub(super) async fn table(&self, path: &str) -> Result<Value, Trouble> {
+    pub(super) async fn table(&self, path: &str) -> Result<Value, RequestError> {
         let request =
             Request::get(path).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
         self.ask(request.body(Vec::new())).await
     }
 
-    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Value, Trouble> {
+    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Value, RequestError> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         self.ask(request.body(object.to_string().into_bytes())).await
     }
 
-    async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Trouble> {
+    async fn ask(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, RequestError> {
         let answer = self.answer(request).await?;
-        serde_json::from_str(&answer).map_err(|error| Trouble::Other(format!("a response that is not JSON: {error}")))
+        serde_json::from_str(&answer)
+            .map_err(|error| RequestError::Other(format!("a response that is not JSON: {error}")))
     }
 
-    async fn answer(&self, request: http::Result<Request<Vec<u8>>>) -> Result<String, Trouble> {
-        let request = request.map_err(|error| Trouble::Other(error.to_string()))?;
+    async fn answer(&self, request: http::Result<Request<Vec<u8>>>) -> Result<String, RequestError> {
+        let request = request.map_err(|error| RequestError::Other(error.to_string()))?;
         match tokio::time::timeout(self.timeout, self.client.request_text(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => {
                 let message = status.message.trim().to_owned();
                 Err(match status.code {
                     // A document of a group that no server has is a 404 without a text.
-                    404 if ["", NOBODY].contains(&&*message) => Trouble::Unserved,
-                    404 => Trouble::Absent(message),
-                    code if message.is_empty() => Trouble::Other(format!("kube-apiserver answers {code}")),
-                    401 => Trouble::Unauthenticated(message),
-                    403 => Trouble::Forbidden(message),
-                    503 if is_away(&message) => Trouble::Unreachable(message),
-                    _ => Trouble::Other(message),
+                    404 if ["", NOBODY].contains(&&*message) => RequestError::Unserved,
+                    404 => RequestError::NotFound(message),
+                    code if message.is_empty() => RequestError::Other(format!("kube-apiserver answers {code}")),
+                    401 => RequestError::Unauthenticated(message),
+                    403 => RequestError::Forbidden(message),
+                    503 if is_away(&message) => RequestError::Unreachable(message),
+                    _ => RequestError::Other(message),
                 })
             }
-            Ok(Err(error @ kube::Error::SerdeError(_))) => Err(Trouble::Other(causes(&error))),
-            Ok(Err(error)) => Err(Trouble::Unreachable(causes(&error))),
+            Ok(Err(error @ kube::Error::SerdeError(_))) => Err(RequestError::Other(causes(&error))),
+            Ok(Err(error)) => Err(RequestError::Unreachable(causes(&error))),
             Err(_) => Err(self.late()),
         }
     }
 
     /// The error of a request that exceeds its deadline.
-    fn late(&self) -> Trouble {
-        Trouble::Unreachable(format!("{LATE} {} s (--request-timeout)", self.timeout.as_secs_f32()))
+    fn late(&self) -> RequestError {
+        RequestError::Unreachable(format!("{LATE} {} s (--request-timeout)", self.timeout.as_secs_f32()))
     }
 }
 
-// === impl Trouble ===
+// === impl RequestError ===
 
-impl Trouble {
+impl RequestError {
     /// What was said.
     pub(super) fn message(&self) -> &str {
         match self {
-            Self::Absent(message)
+            Self::NotFound(message)
             | Self::Unauthenticated(message)
             | Self::Forbidden(message)
             | Self::Unreachable(message)
@@ -167,7 +169,7 @@ impl Trouble {
         match self {
             Self::Unserved => true,
             Self::Unreachable(message) => is_away(message),
-            Self::Absent(_) | Self::Unauthenticated(_) | Self::Forbidden(_) | Self::Other(_) => false,
+            Self::NotFound(_) | Self::Unauthenticated(_) | Self::Forbidden(_) | Self::Other(_) => false,
         }
     }
 
@@ -193,7 +195,7 @@ impl Trouble {
             Self::Unreachable(_) => Failure::unreachable(text),
             Self::Unserved => Failure::new(text).hint(UNSERVED),
             Self::Forbidden(_) => Failure::new(text).hint("use a user that may read it: --user, --as or --kubeconfig"),
-            Self::Absent(_) | Self::Unauthenticated(_) | Self::Other(_) => Failure::new(text),
+            Self::NotFound(_) | Self::Unauthenticated(_) | Self::Other(_) => Failure::new(text),
         }
     }
 
@@ -208,7 +210,7 @@ impl Trouble {
     /// As the outcome of a look at something; `absent` says what it means that it is not there.
     pub(super) fn finding(self, what: &str, absent: impl FnOnce() -> Finding) -> Finding {
         match self {
-            Self::Absent(_) | Self::Unserved => absent(),
+            Self::NotFound(_) | Self::Unserved => absent(),
             Self::Forbidden(message) => {
                 Finding::warn(format!("{what} cannot be read: {message}; use a kubeconfig that may read it"))
             }

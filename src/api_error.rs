@@ -19,7 +19,7 @@ const MESSAGE_MAX: usize = 400;
 
 /// An answer other than success. Can only be 4xx or 5xx.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct ApiError {
     code: StatusCode,
     body: Box<Status>,
 }
@@ -54,9 +54,9 @@ struct Details {
 #[derive(Clone, Debug)]
 pub struct Said(pub String);
 
-// === impl Refusal ===
+// === impl ApiError ===
 
-impl Refusal {
+impl ApiError {
     /// 400: the request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
@@ -147,7 +147,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn forbidden_reads_as_kubernetes_writes_it() {
-        let refusal = Refusal::forbidden("u", "list", "external.metrics.k8s.io", "oci_queue_length", "shop", "");
+        let refusal = ApiError::forbidden("u", "list", "external.metrics.k8s.io", "oci_queue_length", "shop", "");
         assert_eq!(
             serde_json::to_string(&refusal.body).unwrap(),
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"oci_queue_length.external.metrics.k8s.io is forbidden: User \"u\" cannot list resource \"oci_queue_length\" in API group \"external.metrics.k8s.io\" in the namespace \"shop\"","reason":"Forbidden","details":{"group":"external.metrics.k8s.io","kind":"oci_queue_length"},"code":403}"#
@@ -183,7 +183,7 @@ mod tests {
     }
     #[test]
     fn so_does_forbidden_for_a_path() {
-        let refusal = Refusal::forbidden_path("u", "get", "/metrics", "");
+        let refusal = ApiError::forbidden_path("u", "get", "/metrics", "");
         assert_eq!(
             serde_json::to_string(&refusal.body).unwrap(),
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"u\" cannot get path \"/metrics\"","reason":"Forbidden","details":{},"code":403}"#

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 
 use super::Failure;
 use crate::http::error::{Error, FEWER_LONG_ANSWERS, Fault, OPEN_FILES, Unreachable, with_causes};
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// Translates a failure, for a kind whose service has no peculiarities. `about` is what was requested and
 /// where, for the log.
@@ -16,7 +16,7 @@ pub fn source_error(step: Step, about: Arguments<'_>, failure: &Failure) -> Sour
             retry_after: error.retry_after,
             ..SourceError::new(
                 Step::SignIn,
-                Verdict::Trouble,
+                ErrorKind::Transient,
                 error.cause.clone(),
                 error.remedy,
                 format!("{error} ({}) ({about})", error.detail),
@@ -37,9 +37,9 @@ fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
         },
         _ => (step, error.to_string()),
     };
-    let (verdict, retry_after, message) = match &error.fault {
-        Fault::Status(status) => (verdict(status.status), status.retry_after, format!(": {}", status.message)),
-        _ => (Verdict::Trouble, None, String::new()),
+    let (kind, retry_after, message) = match &error.fault {
+        Fault::Status(status) => (kind(status.status), status.retry_after, format!(": {}", status.message)),
+        _ => (ErrorKind::Transient, None, String::new()),
     };
     let request_id = error.request_id.as_deref();
     let id = request_id.map(|id| format!(", request ID {id}")).unwrap_or_default();
@@ -49,7 +49,7 @@ fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
         retry_after,
         ..SourceError::new(
             step,
-            verdict,
+            kind,
             cause,
             remedy(&error.fault),
             format!("{}{message} ({about}{id})", with_causes(error)),
@@ -58,10 +58,10 @@ fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
 }
 
 /// A client without access and a wrong path are wrong configs: no value rule applies.
-fn verdict(status: u16) -> Verdict {
+fn kind(status: u16) -> ErrorKind {
     match status {
-        403 | 404 => Verdict::Absent,
-        _ => Verdict::Trouble,
+        403 | 404 => ErrorKind::NotFound,
+        _ => ErrorKind::Transient,
     }
 }
 
@@ -69,7 +69,7 @@ fn verdict(status: u16) -> Verdict {
 pub fn cut(step: Step) -> SourceError {
     SourceError::new(
         step,
-        Verdict::Trouble,
+        ErrorKind::Transient,
         "the answer may be cut: its last line has no end, and the answer no length",
         "Let the service send Content-Length, or end the last line.",
         "",

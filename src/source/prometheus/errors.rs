@@ -4,7 +4,7 @@ use super::answer::Unusable;
 use super::sentence::{is_about_a_store, shortened};
 use crate::http::error::{Fault, StatusError};
 use crate::source::service::{self, Failure};
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// The header of a response while Prometheus starts or stops.
 const STOPPING: &str = "x-prometheus-stopping";
@@ -17,7 +17,7 @@ pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
     match (status.status, status.code.as_deref()) {
         // The sentence of a parser, which has the position in the query.
         (400, Some(_)) => {
-            SourceError { verdict: Verdict::Absent, cause: with_sentence(status), remedy: "Correct `query`.", ..error }
+            SourceError { kind: ErrorKind::NotFound, cause: with_sentence(status), remedy: "Correct `query`.", ..error }
         }
         // The message names a part of the service that depthgauge has no connection to, and another one each
         // time.
@@ -52,37 +52,37 @@ fn with_sentence(status: &StatusError) -> String {
 /// A web page instead of an answer.
 pub(super) fn html() -> SourceError {
     let remedy = "Check `url` and `auth`: a login page or a proxy answers there.";
-    SourceError::new(Step::Decode, Verdict::Trouble, "the answer is a web page (HTML)", remedy, "")
+    SourceError::new(Step::Decode, ErrorKind::Transient, "the answer is a web page (HTML)", remedy, "")
 }
 
 /// An answer without values.
 pub(super) fn unusable(unusable: &Unusable) -> SourceError {
-    let new = |step, verdict, cause: &str, remedy, detail: &str| SourceError::new(step, verdict, cause, remedy, detail);
+    let new = |step, kind, cause: &str, remedy, detail: &str| SourceError::new(step, kind, cause, remedy, detail);
     match unusable {
         Unusable::Invalid(detail) => new(
             Step::Decode,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             "the answer is not understood",
             "Check that `url` is a service with Prometheus' HTTP API, and no proxy answers for it.",
             detail,
         ),
         Unusable::Failed(word) => new(
             Step::Read,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             &format!("the answer is an error with status 200: {word}"),
             "Check the service and what is between: an error has another status.",
             "",
         ),
         Unusable::Partial(detail) => new(
             Step::Read,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             "the answer has warnings, so series may be missing",
             "The log has the first warning. Correct its cause, or set `warnings: ignore`.",
             detail,
         ),
         Unusable::Type(what) => new(
             Step::Decode,
-            Verdict::Absent,
+            ErrorKind::NotFound,
             &format!("the query returns {what}"),
             "Write an expression that returns an instant vector or a scalar, as rate() does.",
             "",

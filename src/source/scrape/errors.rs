@@ -12,7 +12,7 @@ use crate::exposition::Format;
 use crate::http::Response;
 use crate::http::error::Fault;
 use crate::source::service::{self, Failure};
-use crate::source::{OpenError, SourceError, Step, Verdict};
+use crate::source::{ErrorKind, OpenError, SourceError, Step};
 
 /// The pods of the Service are unknown. A missing right is for the operator of depthgauge, and not for the
 /// HPA: its YAML is in the log.
@@ -20,24 +20,24 @@ pub(super) fn unavailable(error: &Unavailable) -> SourceError {
     match error {
         Unavailable::Cluster(service, why) => SourceError::new(
             Step::List,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             format!("the EndpointSlices of Service {service} can't be watched"),
             "Install component scrape of depthgauge's manifests, or set scrape.enabled of its chart. The log has the cause.",
             &**why,
         ),
         Unavailable::NoCluster => SourceError::new(
             Step::List,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             error.to_string(),
             "Query it with `depthgauge get`, without `--config`.",
             "",
         ),
         Unavailable::NoTargets(error @ NoTargets::Port { .. }) => {
-            SourceError::new(Step::List, Verdict::Absent, error.to_string(), "Correct `port`.", "")
+            SourceError::new(Step::List, ErrorKind::NotFound, error.to_string(), "Correct `port`.", "")
         }
         Unavailable::NoTargets(error @ NoTargets::Many(_)) => SourceError::new(
             Step::List,
-            Verdict::Trouble,
+            ErrorKind::Transient,
             error.to_string(),
             "Use Prometheus and a source of type prometheus.",
             "",
@@ -49,7 +49,7 @@ pub(super) fn unavailable(error: &Unavailable) -> SourceError {
 pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceError {
     let error = service::source_error(Step::Read, format_args!("pod at {address}"), failure);
     // A pod that refuses is one of many, so that the others still count.
-    let error = SourceError { verdict: Verdict::Trouble, ..error };
+    let error = SourceError { kind: ErrorKind::Transient, ..error };
     let Failure::Http(failed) = failure else { return error };
     let remedy = match &failed.met().fault {
         Fault::Unreachable(..) | Fault::TimedOut => {
@@ -70,14 +70,20 @@ pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceErro
 /// A pod whose address can't be requested, or whose certificates can't be loaded.
 pub(super) fn no_instance(address: SocketAddr, error: &OpenError) -> SourceError {
     let detail = format!("{error} (pod at {address})");
-    SourceError::new(Step::Read, Verdict::Trouble, "its address can't be requested", "The log has the cause.", detail)
+    SourceError::new(
+        Step::Read,
+        ErrorKind::Transient,
+        "its address can't be requested",
+        "The log has the cause.",
+        detail,
+    )
 }
 
 /// Other requests of all sources took the time of the read.
 pub(super) fn crowded() -> SourceError {
     SourceError::new(
         Step::Read,
-        Verdict::Trouble,
+        ErrorKind::Transient,
         "timed out while too many pods were requested",
         "Raise `timeout` and `refresh` of the sources of type scrape.",
         "",
@@ -111,7 +117,7 @@ pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
             "Check `path` and `port`. A program that has counted nothing yet must expose another metric.",
         ),
     };
-    SourceError::new(Step::Decode, Verdict::Trouble, cause, remedy, format!("{invalid} (pod at {address})"))
+    SourceError::new(Step::Decode, ErrorKind::Transient, cause, remedy, format!("{invalid} (pod at {address})"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::azure::{Client, Error, Reach, THROTTLED_PAUSE};
 use crate::http::error::{Fault, StatusError, Unreachable};
 use crate::metric::names;
 use crate::source::service::{Failure, source_error};
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// How much of a path a message has: names have up to 260 characters.
 const PATH_MAX: usize = 90;
@@ -60,7 +60,7 @@ fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
         }
         Error::NoSuchEntity => {
             let cause = absent(client.namespace(), &path.to_string(), client.principal());
-            SourceError::new(Step::Read, Verdict::Absent, cause, NO_ENTITY, about.to_string())
+            SourceError::new(Step::Read, ErrorKind::NotFound, cause, NO_ENTITY, about.to_string())
         }
         Error::InvalidResponse(what) => {
             let cause = "the answer is not understood";
@@ -104,7 +104,7 @@ fn of_status(status: &StatusError, is_skewed: bool) -> Option<&'static str> {
 pub(super) fn of_kind(path: &EntityPath, kind: Option<EntityKind>) -> SourceError {
     match kind {
         Some(EntityKind::Topic) => {
-            SourceError::new(Step::Read, Verdict::Absent, "it is a topic", TOPIC, path.to_string())
+            SourceError::new(Step::Read, ErrorKind::NotFound, "it is a topic", TOPIC, path.to_string())
         }
         _ => trouble(Step::Decode, "the answer is not understood", NO_RESPONSE, &format!("{path} is {kind:?}")),
     }
@@ -147,7 +147,7 @@ fn located(cause: String, reach: Option<Reach>) -> String {
 }
 
 fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
-    SourceError::new(step, Verdict::Trouble, cause, remedy, detail)
+    SourceError::new(step, ErrorKind::Transient, cause, remedy, detail)
 }
 
 #[cfg(test)]

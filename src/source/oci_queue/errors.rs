@@ -9,7 +9,7 @@ use crate::oci;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
-use crate::source::{SourceError, Step, Verdict};
+use crate::source::{ErrorKind, SourceError, Step};
 
 /// Whether the queue may have moved to another messages endpoint. A time-out is no sign of that, unless
 /// the endpoint is `down`: no request gets a response there.
@@ -50,14 +50,14 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
     };
     let request_id = request_id.map(Box::from);
     let responded = !matches!(error, oci::Error::Http(error) if error.fault.is_without_response());
-    SourceError { step, verdict: verdict(error), responded, cause, remedy, detail, grant, request_id, retry_after }
+    SourceError { step, kind: kind(error), responded, cause, remedy, detail, grant, request_id, retry_after }
 }
 
 /// The same for one queue. It also detects a request to another region than that of the OCID.
 pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
     let met = source_error(step, format_args!("{id} at {asked}"), error);
-    match (met.verdict, Region::find(id.region()), Region::at(asked)) {
-        (Verdict::Absent, Some(of_id), Some(asked)) if of_id != asked => SourceError {
+    match (met.kind, Region::find(id.region()), Region::at(asked)) {
+        (ErrorKind::NotFound, Some(of_id), Some(asked)) if of_id != asked => SourceError {
             cause: format!("{}, and {} was queried for a queue of {}", met.cause, asked.name, of_id.name),
             remedy: "Set `oci.region`, or the `endpoint` that overrides it, to the region in the queue's OCID.",
             ..met
@@ -67,10 +67,10 @@ pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::
 }
 
 /// OCI returns 404 for a queue that does not exist and for one without access.
-fn verdict(error: &oci::Error) -> Verdict {
+fn kind(error: &oci::Error) -> ErrorKind {
     match error {
-        oci::Error::Service(error) if matches!(error.status, 403 | 404) => Verdict::Absent,
-        _ => Verdict::Trouble,
+        oci::Error::Service(error) if matches!(error.status, 403 | 404) => ErrorKind::NotFound,
+        _ => ErrorKind::Transient,
     }
 }
 
