@@ -1,7 +1,7 @@
 //! Authentication and authorization of requests.
 //!
 //! Stands between the listener and the API, as its [`Gate`]. Only values are guarded. Discovery,
-//! health and other paths that are not metrics pass without a check: they must be served at all
+//! health and other paths that are not metrics pass without a check. They must be served at all
 //! times, and have nothing that the API server does not have. Paths that show this process and are
 //! not resources are guarded by a layer of their own ([`path_layer`]).
 //!

@@ -2,8 +2,8 @@
 //! of metrics.
 //!
 //! Requests are sent by [`crate::http`]. An answer is decoded strictly: a missing count is an error, and
-//! never a zero. An answer also has the keys of the entity's access policies, so no message and no log
-//! line contains any of it, except the name of an element.
+//! never a zero. An answer also has the keys of the entity's access policies. So no message and no log line contains
+//! any of it, except the name of an element.
 //!
 //! Protocol facts are those of the official clients azure-servicebus 7.15.0 (Python) and azservicebus
 //! 1.11.0 (Go), and of Microsoft's REST reference.

@@ -3,7 +3,7 @@
 //! when it changes.
 //!
 //! The CA goes into the APIService's `caBundle`, so kube-apiserver trusts this server and nothing
-//! else by it. See `certs/README.md` for the trust relations, and [`rotation`] for the rotation of
+//! else by it. See `docs/explanation/certificates.md` for the trust relations, and [`rotation`] for the rotation of
 //! a CA.
 
 use std::path::{Path, PathBuf};

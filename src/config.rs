@@ -137,8 +137,8 @@ impl Config {
         &self.warnings
     }
 
-    /// The next changes of entries whose changes are known in advance: the place and the metric of each, and
-    /// the changes after this time, of the value that is served.
+    /// The next changes of entries whose changes are known in advance. Each has the place and the metric of the entry,
+    /// and the changes after this time of the value that is served.
     pub fn changes(&self, now: Timestamp) -> impl Iterator<Item = (&str, &str, Vec<Change>)> {
         self.entries.iter().map(move |entry| {
             let place = entry.items.place.as_deref().unwrap_or_default();

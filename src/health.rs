@@ -2,10 +2,9 @@
 //!
 //! Only a *failed* check makes the server unready: it does not listen, has no valid certificate, or
 //! drains. Everything else that is wrong is *degraded*: the server stays in the endpoints, gives the
-//! cause in `/readyz?verbose`, and logs each change once. A readiness that depended on more would take
-//! down the APIService, and with it namespace deletion in the whole cluster, because of one queue that
-//! does not respond. A degraded check that keeps every value from the HPAs is *blocking*, and is
-//! summarized in one sentence, the verdict.
+//! cause in `/readyz?verbose`, and logs each change once. If readiness depended on more, one queue that does not
+//! respond would take down the APIService. That would also take down namespace deletion in the whole cluster. A
+//! degraded check that keeps every value from the HPAs is *blocking*, and is summarized in one sentence, the verdict.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;

@@ -105,8 +105,7 @@ pub struct Request {
     pub time_limit: Option<&'static str>,
     /// Its turn was waited for, see [`Upstream::admit`]; another one is charged.
     pub admitted: bool,
-    /// Whose requests share the sockets of one host where sockets are few, see [`sockets`], and its places of long
-    /// answers: the host's unless set.
+    /// The owner that sockets and long answers are counted for, where they are limited. Without one it is the host.
     pub owner: Option<String>,
 }
 

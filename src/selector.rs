@@ -335,7 +335,7 @@ fn label_key(text: &str) -> Result<String, ParseError> {
         return Ok(text.to_owned());
     }
     Err(ParseError(format!(
-        "<nil>: Invalid value: {text:?}: a label key is an optional DNS subdomain and '/', then at most {LABEL_VALUE_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
+        "<nil>: Invalid value: {text:?}: a label key is a name, with an optional DNS subdomain and '/' before it. The name has at most {LABEL_VALUE_MAX} of letters, digits, '-', '_' or '.', the first and last a letter or digit"
     )))
 }
 

@@ -1,9 +1,8 @@
 //! Listener, TLS, HTTP, and then the service that it is given. It has no routes.
 //!
-//! HTTP/1.1 or HTTP/2 is chosen by ALPN, never by sniffing: a peer that sends nothing after its
-//! handshake would hold a sniffing server for ever. Every phase of a connection has a deadline
-//! of its own ([`limits`]), so has the drain, and there is an end to how many there are
-//! ([`guests`]).
+//! HTTP/1.1 or HTTP/2 is chosen by ALPN, never by sniffing. A peer that sends nothing after its
+//! handshake would hold a sniffing server for ever. Every phase of a connection has a deadline of
+//! its own ([`limits`]), so has the drain, and there is an end to how many there are ([`guests`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;

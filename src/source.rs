@@ -1,7 +1,7 @@
 //! Sources of values: the traits that every kind of source implements, and the list of kinds.
 //!
 //! A new kind is one file in `source/`, its `mod` here, and one line in [`KINDS`]; see
-//! `docs/explanation/architecture.md`. [`crate::config`] uses only its key tables, and [`crate::lookup`] only the
+//! `docs/contributing/architecture.md`. [`crate::config`] uses only its key tables, and [`crate::lookup`] only the
 //! traits. So config errors, freshness, refusal of stale values and outages are the same for every
 //! kind.
 

@@ -166,8 +166,8 @@ impl Upstream {
         self.host(host).state().breaker.is_open()
     }
 
-    /// If this host is marked down for requests of this key, because one of them failed there: how many
-    /// have failed in a row, and the last cause. One request every [`PROBE_EVERY`] is sent.
+    /// How many requests have failed in a row and the last cause, if this host is marked down for requests of this key.
+    /// It is marked down for them because one of them failed there. One request every [`PROBE_EVERY`] is sent.
     pub fn marked_down(&self, host: &str, key: &str) -> Option<(u32, Cause)> {
         let host = self.host(host);
         let state = host.state();

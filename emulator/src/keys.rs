@@ -1,8 +1,8 @@
 //! The public keys that clients sign with, read from PEM files.
 //!
-//! A private key is accepted for convenience, since that is the file an OCI config points at;
-//! its public part is kept and the rest forgotten at once. Never makes a key, and nothing here
-//! can be printed.
+//! A private key is accepted for convenience, since that is the file an OCI config points at. Its
+//! public part is kept and the rest forgotten at once. Never makes a key, and nothing here can be
+//! printed.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -12,8 +12,8 @@
 //! [`documents`] or [`descriptions`] in an [`answer`] with a [`payload`].
 //!
 //! The package `depthgauge` depends on this crate and this crate never on it. Both have their own
-//! types for what goes over the wire, because a mistake in a shared one would be in the client and
-//! in what it is tested against.
+//! types for what goes over the wire. Otherwise, a mistake in a shared type would be in the client
+//! and in what it is tested against.
 
 use std::io;
 use std::sync::Arc;

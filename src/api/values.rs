@@ -139,9 +139,7 @@ fn content<'s>(
 
 /// `kubectl get METRIC -A`
 pub(super) async fn all_namespaces() -> ApiError {
-    ApiError::not_found(
-        "metrics are read in one namespace at a time: say which, as in `kubectl get oci_queue_length -n shop`",
-    )
+    ApiError::not_found("a request needs one namespace, as in `kubectl get oci_queue_length -n shop`")
 }
 
 /// `kubectl get METRIC NAME`
@@ -195,7 +193,7 @@ fn written(
 }
 
 /// Which values are meant. The rest of a list's parameters (`limit`, `continue`,
-/// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page, but
+/// `resourceVersion`, `timeoutSeconds`) has no bearing on an answer from memory in one page. But
 /// what is no number is a mistake, as for Go's library.
 fn selector(query: Option<&str>) -> Result<Selector, ApiError> {
     for key in ["limit", "timeoutSeconds"] {

@@ -1,7 +1,7 @@
 //! What the API server decided lately.
 //!
 //! At most one review runs for each key. Answers are kept for a fixed time, and are renewed in the
-//! background while they are in use. An HPA requests every 15 s, so a plain cache of 10 s, as in
+//! background while they are in use. An HPA requests every 15 s. So a plain cache of 10 s, as in
 //! the Go library, would always miss and add an API call to each answer.
 
 use std::collections::HashMap;

@@ -11,8 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// In seconds. An answer from memory takes tens of microseconds, one that waits for a first read
-/// as long as that, and one after a review of kube-apiserver up to 3 s.
+/// In seconds. An answer from memory takes tens of microseconds. One that waits for a first read
+/// takes as long as the read, and one after a review of kube-apiserver takes up to 3 s.
 const DURATIONS: [f64; 9] = [0.000_25, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0];
 
 /// One that counts in a registry.

@@ -31,7 +31,7 @@ const USER_HEADERS: &str = "requestheader-username-headers";
 /// Of a subject: the user's uid (`certificateUID` of k8s.io/apiserver).
 const UID: Oid<'static> = oid!(1.3.6.1.4.1.57683.2);
 /// How long a refusal holds, in seconds. A certificate may become valid in a moment, by a clock
-/// that is ahead of this one: it is not refused for the whole life of its connection.
+/// that is ahead of this one. So it is not refused for the whole life of its connection.
 const NO_HOLDS: i64 = 10;
 
 /// One version of the ConfigMap.

@@ -23,7 +23,7 @@ pub struct Inspection {
 
 impl Inspection {
     /// Of the first certificate in a PEM text, for a server of these names, by a bundle of CAs in
-    /// PEM; `None` when there is no certificate in it.
+    /// PEM. It is `None` when there is no certificate in the text.
     pub fn of(certificate: &str, names: &[String], bundle: &str, now: Timestamp) -> Option<Self> {
         let life = life(certificate)?;
         Some(Self {

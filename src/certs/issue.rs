@@ -14,8 +14,8 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::CertsError;
 
-/// Certificates are valid from two hours before they are made: an hour of difference between
-/// two clocks is survived, whichever is late, and as much again is to spare.
+/// Certificates are valid from two hours before they are made. That allows for an hour of
+/// difference between two clocks, whichever is late, and for one hour more.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(2);
 
 /// A certificate and its key, both in PEM.

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::CertsError;
 use super::issue::{Pair, is_for, life, signed_by};
 
-/// How long the CA before stays in the bundle after its successor has signed: a day, for
-/// replicas that could not reach kube-apiserver and serve the certificate of before.
+/// How long the previous CA stays in the bundle after the next CA has signed: a day. It is for
+/// replicas that could not reach kube-apiserver and serve the previous certificate.
 const RETIRED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// A CA rotates when a third of its life is left, but no later than this before its end, in seconds. It

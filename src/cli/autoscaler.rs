@@ -155,8 +155,8 @@ impl<'o> Autoscaler<'o> {
         self.questions().into_iter().filter(Question::is_ours).collect()
     }
 
-    /// Whether depthgauge may have to do with it. That includes each External metric: its name can be misspelt,
-    /// and while another server has the API, or none, the names that the config chooses are not known.
+    /// Whether depthgauge may have to do with it. That includes each External metric, because its name can be misspelt.
+    /// Also, while another server has the API, or none, the names that the config chooses are not known.
     pub(super) fn may_use_depthgauge(&self) -> bool {
         !self.questions().is_empty() || self.is_labelled() || warnings::is_misplaced(self)
     }

@@ -39,8 +39,8 @@ pub(super) struct Args {
     /// Display name and OCID of a queue; may repeat
     #[arg(long = "queue", env = "DEPTHGAUGE_QUEUE", default_value = DEFAULT_QUEUE, value_name = "NAME=OCID", value_delimiter = ',')]
     queues: Vec<QueueArg>,
-    /// Accepted API key: TENANCY/USER/FINGERPRINT and a public or private key in PEM; may repeat
-    /// [default: a new key, in an OCI config whose path is printed]
+    /// Accepted API key: TENANCY/USER/FINGERPRINT and a PEM file; may repeat [default: a new key, in an
+    /// OCI config whose path is printed]
     #[arg(long = "key", env = "DEPTHGAUGE_KEY", value_name = "KEYID=PEMFILE", value_delimiter = ',')]
     keys: Vec<KeyArg>,
     /// How long a delivered message stays hidden

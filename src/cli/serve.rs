@@ -46,8 +46,8 @@ const STARTING: &str = "front-proxy CA not loaded yet (ConfigMap kube-system/ext
 /// What it is unready for after that.
 const NO_RATES: &str = "the first rates are not known yet: they need two reads";
 /// How long a start waits for the CA of the aggregator's certificate, before it takes traffic from
-/// replicas that have it: a second try of the watch is in it. Without kube-apiserver there are no
-/// requests anyway.
+/// replicas that have it. This includes a second try of the watch. Without kube-apiserver there are
+/// no requests anyway.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a start waits for rates at least, while other replicas take traffic: two reads at the default
 /// `refresh`, and their time.

@@ -1,5 +1,5 @@
-//! `unregister`: gives the APIService up, before an uninstall or to go back to another adapter, and
-//! scales up what depthgauge has scaled to zero, because no other component does.
+//! `unregister`: gives the APIService up, before an uninstall or to go back to another adapter.
+//! Also scales up what depthgauge has scaled to zero, because no other component does.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 

@@ -49,7 +49,7 @@ pub(super) const ENTRY: &[Key] = &[
     Key::new(
         "activation",
         Shape::Amount,
-        "After a true 0, 0 is served until the value is above this number. It applies to requests that bring no number of their own. Without it, true values are served. A decimal is allowed, as a number or in Kubernetes' form: 0.5, 500m.",
+        "For queues: after a true 0, 0 is served until the value is above this number. For other sources: 0 is served whenever the value is this number or less. It applies to requests that bring no number of their own. Without it, true values are served. A decimal is allowed, as a number or in Kubernetes' form: 0.5, 500m.",
     )
     .examples(&["1", "0.5"]),
     Key::new(

@@ -12,7 +12,7 @@ pub(super) const SHORT_BYTES: usize = 256 << 10;
 /// The most bytes of the answers that share [`LONG`].
 const LONG_BYTES: usize = 4 << 20;
 
-static LONG: LazyLock<Arc<Places>> = LazyLock::new(|| Arc::new(Places::new(8)));
+static LONG: LazyLock<Arc<Places>> = LazyLock::new(|| Arc::new(Places::new(6)));
 /// Of answers that may be longer: those of Prometheus.
 static LONGER: LazyLock<Arc<Places>> = LazyLock::new(|| Arc::new(Places::new(2)));
 

@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Fault, with_causes};
 
-/// How long a failed attempt is the answer for all callers: as long as a source waits that reads
-/// every few seconds, and far less than an HPA's interval.
+/// How long a failed attempt is the answer for all callers. It is as long as a source waits that
+/// reads every few seconds, and far less than an HPA's interval.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same while there is a valid session to go on with; at most a tenth of its life.
 const CALM_PAUSE: Duration = Duration::from_secs(15);

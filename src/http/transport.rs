@@ -171,8 +171,8 @@ impl Transport {
         }
     }
 
-    /// The URL that the client is given for a URL: the server name instead of the host, so that it is the
-    /// name of SNI and of the certificate.
+    /// The URL that the client is given for a URL. It has the server name instead of the host, so that this is the name
+    /// of SNI and of the certificate.
     pub(super) fn address(&self, url: &Url) -> Url {
         let mut address = url.clone();
         if let Connections::Followed { server_name: Some(name), .. } = &self.0 {

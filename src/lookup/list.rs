@@ -224,7 +224,7 @@ pub(super) async fn list_sources(
     members.retain(|listed| pattern.matches(&listed.name));
     if members.len() > MEMBERS_MAX {
         let cause = format!("{} match, and the maximum is {MEMBERS_MAX}", members.len());
-        return Err(trouble(cause, "Narrow the pattern of the entry, or name the ones that are scaled by.", ""));
+        return Err(trouble(cause, "Use a narrower `match`, or write an entry for each source that HPAs use.", ""));
     }
     Ok(List { members, began })
 }

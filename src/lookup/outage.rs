@@ -1,9 +1,9 @@
 //! The error message that is served while reads fail.
 //!
 //! The HPA controller writes the message into a condition and an Event, and writes both again
-//! whenever it changes. So the message has an absolute start and no request ids, and keeps its
-//! first cause for the whole outage: a dying service resets, refuses and times out by turns. The
-//! log has every change at level debug, and the operator is shown the current cause.
+//! whenever it changes. So the message has an absolute start and no request ids. It keeps its first
+//! cause for the whole outage, because a failing service resets, refuses and times out by turns.
+//! The log has every change at level debug, and the operator is shown the current cause.
 
 use std::sync::Arc;
 

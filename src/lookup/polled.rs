@@ -31,8 +31,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How much longer than the read's own deadline a request waits for it: scheduling.
 const SLACK: Duration = Duration::from_millis(500);
 /// The longest time that a request waits for a read, whatever the deadline of the read is. A request waits
-/// for a list and then for values: both waits, and the authorization before them, fit into the 30 s of a
-/// request over HTTP/2. The next request is served what the read brought.
+/// for a list and then for values. Both waits, and the authorization before them, fit into the 30 s of a request over
+/// HTTP/2. The next request is served what the read brought.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longer than this is more than a short wait for admission: what an answer may be older than
 /// `refresh` anyway.

@@ -325,8 +325,8 @@ impl Reading {
         }
     }
 
-    /// Whether every request is served an error: reads fail, and there is neither a value that is young
-    /// enough nor a consumer with a fallback of its own.
+    /// Whether every request is served an error. Then reads fail, and there is neither a value that is young enough nor
+    /// a consumer with a fallback of its own.
     pub(super) fn serves_nothing(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
         let is_old = |good: &Good<Arc<Items>>| !good.may_be_served(self.pace.max_age, now);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long before the expected request the read begins: longer than a read takes (tens of
+/// How long before the expected request the read begins. It is longer than a read takes (tens of
 /// milliseconds, a new TLS connection included) and than the controller's own jitter.
 const LEAD: Duration = Duration::from_secs(1);
 /// How much longer than `refresh` the pause after a failed read may be. It spreads many readings

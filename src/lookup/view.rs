@@ -209,8 +209,8 @@ impl Names {
     }
 
     /// Waits for the lists on which a query depends, and returns whether it had to. A query that names
-    /// sources depends on lists only for those that are not known, or not at the place of the list: a known
-    /// source is read by itself. Any other query depends on all of them.
+    /// sources depends on lists only for those that are not known, or not at the place of the list. A known source is
+    /// read by itself. Any other query depends on all of them.
     pub(super) async fn wait_for_lists(&self, query: &Query<'_>, by: Requester) -> Result<bool, Arc<str>> {
         let needed = self.needed(query);
         futures_util::future::join_all(needed.iter().map(|(list, need)| list.wait(by, *need))).await;

@@ -1,10 +1,10 @@
 //! Regions that the table does not have: their places as the environment describes them.
 //!
-//! Places and order are those of the official SDKs: `~/.oci/regions-config.json`, the variable
-//! `OCI_REGION_METADATA`, (for an instance, its metadata service), a region with a dot, which is
-//! a whole domain, and `OCI_DEFAULT_REALM`. A region of the table is never looked up here, so
-//! none can be overridden. Where the SDKs take an unknown region to be one of `oraclecloud.com`,
-//! this is an error: it is a typing error far more often than a new region.
+//! Places and order are those of the official SDKs. The first is `~/.oci/regions-config.json`, then
+//! the variable `OCI_REGION_METADATA`, then (for an instance) its metadata service. Then follow a
+//! region with a dot, which is a whole domain, and `OCI_DEFAULT_REALM`. A region of the table is
+//! never looked up here, so none can be overridden. Where the SDKs take an unknown region to be one
+//! of `oraclecloud.com`, this is an error: it is a typing error far more often than a new region.
 
 use std::path::PathBuf;
 

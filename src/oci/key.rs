@@ -150,8 +150,8 @@ fn cipher(der: &[u8]) -> Option<Oid<'_>> {
     Some(cipher.algorithm)
 }
 
-/// What OpenSSL 1.x wrote for PKCS#1: `DEK-Info` names the cipher and its vector, of which the
-/// first 8 bytes are the salt of the key derivation, too.
+/// What OpenSSL 1.x wrote for PKCS#1. Its `DEK-Info` names the cipher and its vector. The first 8
+/// bytes of the vector are the salt of the key derivation, too.
 fn decrypt_legacy(block: &Pem, passphrase: Option<&Passphrase>) -> Result<KeyPair, KeyError> {
     let info = block.headers().get("DEK-Info").ok_or(KeyError::NotAKey)?;
     let (name, vector) = info.split_once(',').ok_or(KeyError::NotAKey)?;

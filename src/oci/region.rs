@@ -80,8 +80,8 @@ impl Home {
     }
 }
 
-/// Nothing where the rules for URLs see something else than a host name of these labels: `1.80` at
-/// its end is an address to them, and `xn--` begins what is not ASCII.
+/// Nothing where the rules for URLs see something else than a host name of these labels. For these
+/// rules, `1.80` at its end is an address, and `xn--` begins what is not ASCII.
 fn somewhere(place: String) -> Option<String> {
     Some(place).filter(|place| place.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.to_string() == *place))
 }

@@ -97,7 +97,7 @@ pub fn key_id(bare: &str) -> String {
 }
 
 /// A token without blanks around it and without its prefix, which some issuers write and some do
-/// not; nothing when it could not stand in a header, inside quotes.
+/// not. Nothing when it could not stand in a header, inside quotes.
 pub fn bare(text: &str) -> Option<&str> {
     let text = text.trim();
     let token = text.strip_prefix(PREFIX).unwrap_or(text);

@@ -4,7 +4,7 @@
 //! answer at once. All limits are far above that and far below what does harm.
 //!
 //! A request line or header beyond [`HEADER_MAX`] is refused by the HTTP library, as 414 or 431
-//! without a body: it never becomes a request that could be answered. A request's body is never
+//! without a body. It never becomes a request that could be answered. A request's body is never
 //! read, whatever its length.
 
 use std::time::Duration;

@@ -371,11 +371,11 @@ mod tests {
         let points: Vec<Point> = (0..11).map(|n| long(999, "shop", n)).collect();
         assert_eq!(counts_as(&points[0].labels, LABEL_VALUE_MAX), 1319);
         let error = rules(&[]).items(&points, "").unwrap_err();
-        let cause = "11 items, which count as 14509 because of long labels, and the maximum is 10000";
+        let cause = "11 items that count as 14509 because of long labels, and the maximum is 10000";
         assert_eq!(error.cause, cause);
         let by_namespace = rules(&[("namespaceLabel", keys::Value::Text("ns".to_owned()))]);
         let items = by_namespace.items(&[&points[..1], &[point(&[("ns", "bank")], "1")]].concat(), "").unwrap();
-        let reason = "has 1 items in this namespace, which count as 1319 because of long labels, and the maximum is 1000: aggregate in the query";
+        let reason = "has 1 item in this namespace that counts as 1319 because of long labels, and the maximum is 1000: aggregate in the query";
         assert_eq!((items.iter().len(), items.left_out("shop")), (1, Some(reason)));
         // A value is cut to what a label value can have.
         let long_value = "x".repeat(100_000);

@@ -70,7 +70,7 @@ const URL: Key = Key {
 const VALUE: Key = Key::new(
     "value",
     Shape::Text(Text::NONEMPTY),
-    "Where the number is: a JSONPath (RFC 9535) that matches one value, which is a number or a text with a number or a Kubernetes quantity. With format prometheus, a series selector as in PromQL: each sample that it selects is an item.",
+    "Where the number is. For json and yaml: a JSONPath (RFC 9535, without `count()` and a second `..`) that matches one value. The value is a number, or a text with a number or a Kubernetes quantity. For prometheus: a series selector as in PromQL. Each sample that it selects is an item.",
 )
 .required()
 .examples(&["$.queues.ready", "$.queues[?@.name == 'orders'].ready"]);

@@ -91,7 +91,7 @@ pub struct Variant {
 pub const NAME: Key = Key::new(
     "name",
     Shape::Text(Text::LABEL_VALUE),
-    "What the source is selected by, as the value of a label: at most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit.",
+    "What the source is selected by, as the value of a label. At most 63 of letters, digits, '-', '_' or '.', the first and last a letter or digit.",
 );
 
 /// The name of a metric that the config chooses.

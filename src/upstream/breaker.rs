@@ -14,8 +14,8 @@ use super::{Cause, Outcome};
 /// Failures in a row until a host counts as down: a few reads with all their retries.
 pub(super) const OPEN_AFTER: u32 = 10;
 /// While it is down, one request is let through at this interval, whatever became of the last. A
-/// source with the default `refresh` tries again after 5 to 6 s, so that even one that comes just
-/// too early has a value again within 10 s.
+/// source with the default `refresh` tries again after 5 to 6 s. So even one that comes just too
+/// early has a value again within 10 s.
 pub const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// The state of a host.

@@ -1,5 +1,5 @@
-//! What decides whether an HPA may be at 0: its metrics that depthgauge serves, its Object metrics
-//! beside them, those that are never 0, and what a metric reads. Pure.
+//! What decides whether an HPA may be at 0: its metrics that depthgauge serves, and its Object
+//! metrics beside them. Also those that are never 0, and what a metric reads. Pure.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Reconciles one HPA: reads its metrics and its scale, decides, acts, and reports what it did.
 //!
-//! Decides twice before it scales or removes the mark of a workload at zero: on what is known, and then
-//! on the scale as it is at that moment. Every write has what was read as its precondition, so a
-//! change by another client wins, and the next reconcile decides again. What was written counts at
-//! once: it does not wait for the watch to bring it back.
+//! Decides twice before it scales or removes the mark of a workload at zero. It decides on what is known, and then on
+//! the scale as it is at that moment. Every write has what was read as its precondition, so a change by another client
+//! wins, and the next reconcile decides again. What was written counts at once: it does not wait for the watch to bring
+//! it back.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,8 +29,8 @@ const WATCH_AGAIN: Duration = Duration::from_secs(3);
 const WATCH_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// The longest time between two comparisons of the Lease and of the config's metrics with what they were.
 const TICK: Duration = Duration::from_millis(500);
-/// How long the report of an orphan waits for this replica to act: as long as a holder of the Lease that
-/// was killed takes to be replaced.
+/// How long the report of an orphan waits for this replica to act. It is as long as a holder of the Lease that was
+/// killed takes to be replaced.
 const SUCCESSION: Duration = Duration::from_secs(15);
 
 type Events = BoxStream<'static, Result<watcher::Event<Object>, watcher::Error>>;

@@ -171,7 +171,7 @@ fn has_tests(filter: &str) -> bool {
 fn tables_of_figures_have_the_columns_that_the_scripts_print() {
     let page = named("docs/explanation/performance.md");
     let mut count = 0;
-    for script in ["faults.py", "scale.py", "reaction.py"] {
+    for script in ["crowd.py", "faults.py", "scale.py", "reaction.py"] {
         let source = fs::read_to_string(root().join("hack/bench.d").join(script)).unwrap();
         let lines: Vec<&str> = source.lines().map(str::trim).collect();
         let heads = lines.windows(2).filter_map(|pair| {
@@ -197,33 +197,63 @@ fn tables_of_figures_have_the_columns_that_the_scripts_print() {
             count += 1;
         }
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
+}
+
+/// The messages of a page: those in tables of messages, and all others in tables of the page about troubles.
+fn messages(page: &page::Page) -> Vec<String> {
+    let (mut messages, mut is_of_messages) = (Vec::new(), false);
+    for row in page.prose() {
+        is_of_messages = row.starts_with("| message |") || is_of_messages && row.starts_with('|');
+        let is_of_page = page.name.ends_with("troubleshoot.md") && row.contains('…');
+        if row.starts_with("| `") && (is_of_messages || is_of_page) {
+            let cell = row.split(" | ").next().unwrap();
+            messages.extend(cell.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    messages.retain(|message| !message.starts_with("depthgauge "));
+    messages
 }
 
 /// The fixed pieces of each message are in the program.
 #[test]
-fn every_message_to_troubleshoot_is_one_of_the_program() {
+fn every_message_of_the_pages_is_one_of_the_program() {
+    const FILLED: [&str; 15] = [
+        "\"orders\"",
+        "\"shop\"",
+        "shop/web",
+        "connection refused (operation: read)",
+        "NotAuthenticated",
+        "NotAuthorizedOrNotFound",
+        "TooManyRequests",
+        "not_authorised",
+        "bad_data",
+        "CountDetails",
+        "a range vector (matrix)",
+        "public",
+        "private",
+        "is down",
+        "queue",
+    ];
     let mut source = String::new();
     for path in crate::layers::sources() {
-        source.push_str(&fs::read_to_string(path).unwrap().replace("\\\"", "\""));
+        source.push_str(&fs::read_to_string(path).unwrap().replace("\\\"", "\"").replace('`', ""));
     }
-    let page = named("docs/how-to/troubleshoot.md");
-    let rows = page.prose().iter().filter(|row| row.starts_with("| `") && row.contains('…'));
-    let messages = rows.filter_map(|row| row.split('`').nth(1)).filter(|message| !message.starts_with("depthgauge "));
     let mut count = 0;
-    for message in messages {
-        // `[!]name degraded: ` is made of the name of a check.
-        let text = message.split_once("degraded: ").map_or(message, |(_, text)| text);
-        let text = text.split_once("failed: ").map_or(text, |(_, text)| text);
-        let text = ["\"orders\"", "\"shop\"", "connection refused (operation: read)", "401 NotAuthenticated", "queue"]
-            .iter()
-            .fold(text.to_owned(), |text, filled| text.replace(filled, "…"));
-        for piece in text.split(['…', '"', '{', '}', ':', ';']).map(str::trim).filter(|piece| piece.len() >= 8) {
-            assert!(source.contains(piece), "{message:?}: the program does not say {piece:?}");
-            count += 1;
+    for page in page::all() {
+        for message in messages(&page) {
+            // `[!]name degraded: ` is made of the name of a check.
+            let text = message.split_once("degraded: ").map_or(&*message, |(_, text)| text);
+            let text = text.split_once("failed: ").map_or(text, |(_, text)| text);
+            let text = FILLED.iter().fold(text.to_owned(), |text, filled| text.replace(filled, "…"));
+            let is_end = |c: char| c.is_ascii_digit() || ['…', '"', '{', '}', ':', ';', ','].contains(&c);
+            for piece in text.split(is_end).map(str::trim).filter(|piece| piece.len() >= 8) {
+                assert!(source.contains(piece), "{}: {message:?}: the program does not say {piece:?}", page.name);
+                count += 1;
+            }
         }
     }
-    assert!(count >= 10, "{count}");
+    assert!(count >= 40, "{count}");
 }
 
 /// Annotation `runbook_url`, with the placeholder that the chart replaces.

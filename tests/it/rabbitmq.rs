@@ -7,6 +7,7 @@ use crate::support::client::{Answer, Served, values_path};
 use crate::support::server::Server;
 
 mod leaderless;
+mod oauth2;
 mod real;
 mod shared;
 

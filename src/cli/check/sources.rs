@@ -15,8 +15,8 @@ use crate::endpoints::{Endpoints, ServiceName};
 use crate::lookup::{self, Single};
 use crate::source::{Item, Items, KINDS};
 
-/// Sources that are read at the same time: few enough for a service that limits its clients, and
-/// enough to report a hundred unreachable ones within a minute.
+/// How many sources are read at the same time. They are few enough for a service that limits its
+/// clients, and enough to report a hundred unreachable ones within a minute.
 const AT_ONCE: usize = 8;
 
 /// A line for each error of the file, or one for each source. Returns the Services whose pods are read.

@@ -22,8 +22,8 @@ enum Rest {
     HalfOrMore,
 }
 
-/// A Kubernetes quantity as a float, with the controller's own rounding: the digits times a power of
-/// ten, so that `50m` may differ from 0.05 in the last bit. `None` if the text is not a quantity.
+/// A Kubernetes quantity as a float, with the controller's own rounding. It is the digits times a power of ten, so that
+/// `50m` may differ from 0.05 in the last bit. The result is `None` if the text is not a quantity.
 #[expect(clippy::cast_precision_loss, reason = "the controller loses it, too")]
 pub fn float(text: &str) -> Option<f64> {
     let Number { digits, exponent } = Number::parse(text)?;

@@ -36,7 +36,7 @@ struct Size {
     items: usize,
 }
 
-/// As how many items, or series, of a source one with these labels counts. `value_max`: what is kept of a value, in
+/// The number of items, or series, that one with these labels counts as. `value_max`: what is kept of a value, in
 /// bytes.
 pub fn counts_as(labels: &Labels, value_max: usize) -> usize {
     let bytes = labels.iter().map(|(key, value)| Items::LABEL_BYTES + key.len() + value.len().min(value_max));
@@ -88,7 +88,9 @@ impl Count {
                 () => continue,
             };
             let (items, note) = (size.items, size.note());
-            let reason = format!("has {items} items in this namespace{note}, and {limit}: aggregate in the query");
+            let plural = if items == 1 { "" } else { "s" };
+            let reason =
+                format!("has {items} item{plural} in this namespace{note}, and {limit}: aggregate in the query");
             left_out.insert(namespace, reason.into());
         }
         Ok(left_out)
@@ -100,6 +102,7 @@ impl Count {
 impl Size {
     fn note(self) -> String {
         let Self { counted, items } = self;
-        if counted == items { String::new() } else { format!(", which count as {counted} because of long labels") }
+        let count = if items == 1 { "counts" } else { "count" };
+        if counted == items { String::new() } else { format!(" that {count} as {counted} because of long labels") }
     }
 }

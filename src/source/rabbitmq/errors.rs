@@ -10,7 +10,7 @@ use crate::source::{ErrorKind, SourceError, Step};
 /// RabbitMQ 3 answers 401 also to a user who may not read, with a sentence that only the log shows.
 const UNAUTHORIZED: &str = "Check `auth` of the connection, and that the user has the tag `management` and a permission on the vhost: RabbitMQ 3 answers so without them.";
 /// All of them have the same answer.
-const NOT_FOUND: &str = "There is no such vhost or queue, the user has no permission on the vhost (RabbitMQ 4), or a proxy in front of RabbitMQ decodes %2F in paths.";
+const NOT_FOUND: &str = "There is no such vhost or queue, or the user has no permission on the vhost (RabbitMQ 4). Another cause is a proxy in front of RabbitMQ that decodes %2F in paths.";
 const NOT_LISTED: &str =
     "Check `queue` and `vhost`: RabbitMQ lists no such queue, or the user has no permission on the vhost.";
 const LATE: &str =

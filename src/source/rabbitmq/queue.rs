@@ -6,7 +6,7 @@ use super::field::Field;
 use super::page::Queue;
 use crate::metric::quantity::Quantity;
 
-/// States in which a queue has its counts. In others it has none, those of the last time that it worked, or 0: its
+/// States in which a queue has its counts. In others it has none, those of the last time that it worked, or 0. Then its
 /// node or a majority of its nodes is down, or it recovers.
 const RUNNING: [&str; 4] = ["flow", "idle", "running", "syncing"];
 

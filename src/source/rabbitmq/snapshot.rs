@@ -1,8 +1,8 @@
 //! The queues of one list, and since when each queue has been listed without a break. Pure.
 //!
-//! For seconds after a queue was declared, RabbitMQ reports 0 while messages are in it: in totals mode for quorum
-//! queues, and in the ordinary list for classic ones. So a 0 counts only when the queue has been listed without a
-//! break for longer than that. A failed list is a break, and so is another leader. In totals mode the counts of a
+//! For seconds after a queue was declared, RabbitMQ reports 0 while messages are in it. This happens in totals mode for
+//! quorum queues, and in the ordinary list for classic ones. So a 0 counts only when the queue has been listed without
+//! a break for longer than that. A failed list is a break, and so is another leader. In totals mode the counts of a
 //! quorum queue are those of its leader's node, which has none until its next tick.
 //!
 //! In totals mode a queue without a leader is missing. If it is requested, it is known, without values, as long as

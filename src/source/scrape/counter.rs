@@ -2,8 +2,8 @@
 //!
 //! A number below the one before means that the program restarted and counted from 0. If the counter is
 //! above the one before, a restart shows only in the time at which the counter or the process began. If
-//! only the process is another one, this is the first read of it: an exporter that restarts continues the
-//! counters of another program, which did not begin at 0.
+//! only the process is another one, this is the first read of it. An exporter that restarts continues the counters of
+//! another program, which did not begin at 0.
 //!
 //! Nothing is extrapolated: the rate is the increase in the window, divided by the window, or by the time
 //! since the first read while that is shorter. So it needs two reads, or a counter that is known to have

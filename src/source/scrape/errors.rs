@@ -90,8 +90,8 @@ pub(super) fn crowded() -> SourceError {
     )
 }
 
-/// The format of a response, which must be whole. As for Prometheus before version 3, every type but OpenMetrics is the text format,
-/// because programs exist that send another type, and a page of another kind does not parse.
+/// The format of a response, which must be whole. As for Prometheus before version 3, every type but OpenMetrics is the
+/// text format. The reason is that programs exist that send another type, and a page of another kind does not parse.
 pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = content_type.and_then(Format::of).unwrap_or(Format::Text);

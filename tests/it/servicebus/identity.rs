@@ -131,7 +131,8 @@ async fn metadata_service(issued: Arc<AtomicUsize>) -> Double {
     Double::start(None, move |request: &Received| {
         let target =
             "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fservicebus.azure.net%2F";
-        if request.header("metadata") != "true" || request.target != target {
+        let of_client = format!("{target}&client_id=client-of-test");
+        if request.header("metadata") != "true" || ![target, &of_client].contains(&&*request.target) {
             return (400, json!({"error": "invalid_request", "error_description": "Identity not found"}).to_string());
         }
         let expires = (jiff::Timestamp::now().as_second() + 86400).to_string();
@@ -154,8 +155,13 @@ async fn managed_identity_reads_by_the_identity_of_the_machine() {
         let arguments = ["get", "--config=config.yaml", super::ACTIVE, "-n", "shop"];
         home.start_in(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &address)], &arguments).ended().await
     };
-    let told = get(json!({"type": "azureManagedIdentity"})).await;
-    assert!(told.status.success() && told.stdout.contains(" 9 "), "{told:?}");
+    for auth in [json!({}), json!({"clientId": "client-of-test"})] {
+        let mut keys = json!({"type": "azureManagedIdentity"});
+        keys.as_object_mut().unwrap().extend(auth.as_object().unwrap().clone());
+        let ended = get(keys).await;
+        assert!(ended.status.success() && ended.stdout.contains(" 9 "), "{ended:?}");
+        scene.bus.accept("throwaway-token-2");
+    }
     let told = get(json!({"type": "azureManagedIdentity", "clientId": "another"})).await;
     assert!(
         told.stderr.contains("instance metadata service: 400 invalid_request (operation: authenticate)"),

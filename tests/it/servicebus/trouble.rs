@@ -102,7 +102,7 @@ async fn each_refusal_has_a_remedy_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_reached_is_private_or_public() {
+async fn a_host_that_is_not_reached_has_a_private_address() {
     let scene = Scene::new().await;
     let mut config = scene.config(&scene.sas(POLICY), &once(), &[json!({"queue": "orders"})]);
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -114,7 +114,7 @@ async fn a_host_that_is_not_reached_is_private_or_public() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_answer_in_time_is_private_or_public() {
+async fn a_host_that_does_not_answer_in_time_has_a_private_address() {
     let scene = Scene::new().await;
     scene.bus.add_queue("orders");
     scene.bus.set_trouble(Some(Trouble::Silent));

@@ -139,7 +139,8 @@ impl Node {
         );
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
         write("rabbitmq.conf", &config);
-        write("plugins", "[rabbitmq_management,rabbitmq_prometheus].");
+        let more = if place.settings.contains("auth_oauth2.") { ",rabbitmq_auth_backend_oauth2" } else { "" };
+        write("plugins", &format!("[rabbitmq_management,rabbitmq_prometheus{more}]."));
         let log = dir.join("output");
         let output = fs::File::create(&log).unwrap();
         let server = Command::new(PROGRAM)
