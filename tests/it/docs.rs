@@ -218,7 +218,7 @@ fn messages(page: &page::Page) -> Vec<String> {
 /// The fixed pieces of each message are in the program.
 #[test]
 fn every_message_of_the_pages_is_one_of_the_program() {
-    const FILLED: [&str; 15] = [
+    const FILLED: [&str; 17] = [
         "\"orders\"",
         "\"shop\"",
         "shop/web",
@@ -233,6 +233,8 @@ fn every_message_of_the_pages_is_one_of_the_program() {
         "public",
         "private",
         "is down",
+        "not json",
+        "valid JSON",
         "queue",
     ];
     let mut source = String::new();
