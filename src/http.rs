@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 pub mod authorize;
 pub mod base;
+mod body;
 pub mod credentials;
 pub mod error;
-mod long_answers;
 pub mod oauth2;
 pub mod proxy;
 mod retry_after;
@@ -30,7 +30,8 @@ pub mod transport;
 pub mod url;
 
 use authorize::{Authorization, Authorize, Failure};
-use error::{CREDENTIALS_WANTED, Error, ErrorText, Fault, StatusError, lost, lost_by, shown};
+use body::BodyReader;
+use error::{CREDENTIALS_WANTED, Error, ErrorText, Fault, StatusError, lost, lost_by, shown, without_secret};
 use proxy::ProxyFailure;
 use transport::{Transport, TrustError};
 use url::{Url, host};
@@ -196,7 +197,7 @@ impl Response {
 impl Client {
     /// A client of `upstream`. `clock` reads dates in `Retry-After`.
     pub fn new(upstream: Arc<Upstream>, transport: Transport, protocol: Protocol, clock: fn() -> Timestamp) -> Self {
-        let long_answers = long_answers::places(protocol.body_max);
+        let long_answers = body::places(protocol.body_max);
         Self { upstream, transport, protocol, clock, sockets: sockets::places(), long_answers }
     }
 
@@ -346,8 +347,10 @@ impl Client {
         if let Some(theirs) = theirs {
             *id = Some(theirs.to_owned());
         }
-        let (body, place) = self.read_body(&mut response, request, by).await?;
-        if (self.protocol.is_answer)(&status) {
+        let Protocol { body_max: max, is_answer, .. } = self.protocol;
+        let reader = BodyReader { max, is_answer: is_answer(&status), places: &self.long_answers };
+        let (body, place) = reader.read(&mut response, &request.url, &request.owner(), by).await?;
+        if is_answer(&status) {
             return Ok(Response { headers, body, is_framed, request_id: id.clone(), place });
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
@@ -365,37 +368,6 @@ impl Client {
         let mut error = StatusError { status: status.as_u16(), code, message, location, retry_after, headers };
         error.retry_after = error.retry_after.max((self.protocol.least_pause)(&error));
         Err(Fault::from(error).into())
-    }
-
-    /// Counts what arrives, whatever Content-Length says. Of an error, the beginning is enough.
-    async fn read_body(
-        &self,
-        response: &mut reqwest::Response,
-        request: &Request,
-        by: Instant,
-    ) -> Result<(Vec<u8>, Option<Place>), Fault> {
-        let max = self.protocol.body_max;
-        let is_error = !(self.protocol.is_answer)(&response.status());
-        let (mut body, mut place) = (Vec::new(), None);
-        while let Some(chunk) = response.chunk().await.map_err(|error| lost(without_secret(error, &request.url)))? {
-            let length = body.len() + chunk.len();
-            if is_error && length > max.min(long_answers::SHORT_BYTES) {
-                break;
-            }
-            if length > max {
-                return Err(Fault::TooLong(max));
-            }
-            if place.is_none() && length > long_answers::SHORT_BYTES {
-                let taken = self.long_answers.take_in_time(&request.owner(), by).await;
-                place = Some(taken.ok_or(Fault::NoRoom)?);
-            }
-            if length > body.capacity() {
-                // Twice as much, but never more than there may be.
-                body.reserve_exact((2 * length).min(max) - body.len());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((body, place))
     }
 
     /// Records how a request ended. Returns whether the host's budget allows a retry.
@@ -446,11 +418,6 @@ fn is_framed(version: Version, headers: &HeaderMap) -> bool {
         }
         None => headers.contains_key(CONTENT_LENGTH),
     }
-}
-
-/// The error with the URL of the request, instead of the one that was sent: that may contain a secret.
-fn without_secret(error: reqwest::Error, url: &Url) -> reqwest::Error {
-    error.with_url(url.clone())
 }
 
 #[cfg(test)]

@@ -137,7 +137,8 @@
 //!   http/{credentials,secret,oauth2,session}.rs   credentials that are files; a file with a secret; tokens; what a service grants for minutes
 //!   http/{transport,url,base}.rs   connections and trust; what of a URL is sent, and which hosts are near; the URL of a service in a config
 //!   http/proxy.rs      the proxy of the config or of the environment, and why it made no connection
-//!   http/{sockets,long_answers}.rs   how many there may be where the process may open few files; how many take memory at a time
+//!   http/{sockets,body}.rs   how many there may be where the process may open few files; the body of an answer, and how many long ones
+//!                      there may be at a time
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
 //!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
 //!   upstream/{breaker,pauses,retry}.rs   which hosts are down; pauses that it requires; the budget of retries

@@ -71,6 +71,8 @@ pub struct Facts {
     pub api_service_available: Option<bool>,
     /// Where the sources are from: a file, or variables.
     pub config: String,
+    /// The address of the documentation, if it is known.
+    pub docs: Option<String>,
     /// Which replica scales to zero and back, if one is to.
     pub scale_to_zero: Option<String>,
     /// What a user should see and no check is about.

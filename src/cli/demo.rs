@@ -214,6 +214,7 @@ fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestam
         certificate_expires,
         api_service_available: None,
         config: "the demo's own".to_owned(),
+        docs: None,
         scale_to_zero: None,
         findings: Vec::new(),
         hpas: None,

@@ -21,6 +21,7 @@ use crate::apiservice::{Availability, Install, Registration, ServiceRef};
 use crate::auth::Trust;
 use crate::endpoints::Endpoints;
 use crate::health::{Health, Reporter, State};
+use crate::http::url::Url;
 use crate::lookup::{Catalog, SourceConfig, Timing};
 use crate::server::Limits;
 use crate::server::tls::MinVersion;
@@ -92,6 +93,9 @@ pub(super) struct Args {
     /// How long to keep serving after SIGTERM, already unready [default: 10s in a pod, 0s elsewhere]
     #[arg(long, help_heading = LISTENING, env = "DEPTHGAUGE_SHUTDOWN_DELAY", value_name = "DURATION", value_parser = duration)]
     shutdown_delay: Option<Duration>,
+    /// Address of the published documentation; /status links to it
+    #[arg(long, env = "DEPTHGAUGE_DOCS_URL", help_heading = LISTENING, value_name = "URL", value_parser = page)]
+    docs_url: Option<String>,
     /// The Service that the APIService points at [default in a pod: POD_NAMESPACE/depthgauge:443]
     #[arg(long, help_heading = REGISTRATION, env = "DEPTHGAUGE_SERVICE", value_name = "NAMESPACE/NAME:PORT")]
     service: Option<ServiceRef>,
@@ -145,8 +149,15 @@ impl Args {
         }
         let scaling = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
         let (health, reviews) = (&health, &parts.reviews);
-        let doors =
-            Doors { client: &client, trust: &trust, health, serving: &serving, availability: &availability, reviews };
+        let doors = Doors {
+            client: &client,
+            trust: &trust,
+            health,
+            serving: &serving,
+            availability: &availability,
+            reviews,
+            docs: self.docs_url,
+        };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
         let (gate, operators) = doors.open(catalog.clone(), registry, origin, scaling, admin_is_local);
         parts.run("source watch", report_sources(catalog.clone(), health.reporter("sources", State::Ok)));
@@ -285,6 +296,15 @@ fn without_ipv6(address: SocketAddr, error: &anyhow::Error) -> Option<SocketAddr
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| "write an IP address such as 0.0.0.0 or [::]".to_owned())
+}
+
+/// The address of a page that a browser opens.
+fn page(text: &str) -> Result<String, String> {
+    let is_page = |url: &Url| matches!(url.scheme(), "http" | "https");
+    match text.parse().ok().filter(is_page) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write an http:// or https:// URL".to_owned()),
+    }
 }
 
 fn tls_version(text: &str) -> Result<MinVersion, String> {

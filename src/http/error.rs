@@ -294,6 +294,11 @@ pub fn and_causes(text: String, cause: Option<&(dyn std::error::Error + 'static)
     causes.filter(|cause| !cause.starts_with(PHASE)).fold(text, |text, cause| format!("{text}: {cause}"))
 }
 
+/// The error with the URL of the request, instead of the one that was sent: that may contain a secret.
+pub(super) fn without_secret(error: reqwest::Error, url: &Url) -> reqwest::Error {
+    error.with_url(url.clone())
+}
+
 /// What went wrong with a connection that `proxy` may be in the way of.
 pub(super) fn lost_by(proxy: impl FnOnce() -> Option<Proxy>, error: reqwest::Error) -> Fault {
     let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());

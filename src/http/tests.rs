@@ -259,11 +259,11 @@ async fn a_request_that_gets_no_socket_is_not_sent_and_says_nothing_of_the_host(
 
 #[tokio::test]
 async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
-    let short = answer("200 OK", "", &"x".repeat(long_answers::SHORT_BYTES));
-    let long = answer("200 OK", "", &"x".repeat(long_answers::SHORT_BYTES + 1));
+    let short = answer("200 OK", "", &"x".repeat(body::SHORT_BYTES));
+    let long = answer("200 OK", "", &"x".repeat(body::SHORT_BYTES + 1));
     let places = Arc::new(Places::new(1));
     let mut client = Client { long_answers: places.clone(), ..client(1000) };
-    client.protocol.body_max = 2 * long_answers::SHORT_BYTES;
+    client.protocol.body_max = 2 * body::SHORT_BYTES;
     let held = places.take(&["another host"], false).await;
     let (url, _) = service(&[&short]).await;
     let response = client.send(&Request::get(url), &tokens(false), soon()).await.unwrap();
@@ -278,7 +278,7 @@ async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
     assert!(received.lock().unwrap().len() == 12 && !client.upstream().breaker_open(&host(&url)));
     drop(held);
     let first = client.send(&request, &tokens(false), soon()).await.unwrap();
-    assert!(first.body.len() == long_answers::SHORT_BYTES + 1 && first.place.is_some());
+    assert!(first.body.len() == body::SHORT_BYTES + 1 && first.place.is_some());
     // The place is kept as long as the response.
     let short_of_time = Instant::now() + Duration::from_millis(200);
     assert!(client.send(&request, &tokens(false), short_of_time).await.is_err());
@@ -288,9 +288,9 @@ async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
 
 #[tokio::test]
 async fn of_an_error_only_the_beginning_is_read() {
-    let long = answer("404 Not Found", "", &format!("{}end", "x".repeat(2 * long_answers::SHORT_BYTES)));
+    let long = answer("404 Not Found", "", &format!("{}end", "x".repeat(2 * body::SHORT_BYTES)));
     let mut client = client(1000);
-    client.protocol.body_max = 3 * long_answers::SHORT_BYTES;
+    client.protocol.body_max = 3 * body::SHORT_BYTES;
     client.long_answers = Arc::new(Places::new(0));
     let (url, _) = service(&[&long]).await;
     let error = fault(&client, &url).await;

@@ -277,6 +277,7 @@ fn status_of(catalog: Arc<Catalog>) -> Status {
         certificate_expires: "2027-11-21T09:00:00Z".parse().unwrap(),
         api_service_available: Some(true),
         config: format!("/etc/depthgauge/config.yaml, look {}", looks.fetch_add(1, Ordering::Relaxed) + 1),
+        docs: None,
         scale_to_zero: Some("by this replica".to_owned()),
         findings: vec![Finding {
             object: "shop/worker".to_owned(),

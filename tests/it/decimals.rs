@@ -84,6 +84,7 @@ impl Scene {
             certificate_expires: Timestamp::UNIX_EPOCH,
             api_service_available: None,
             config: String::new(),
+            docs: None,
             scale_to_zero: None,
             findings: Vec::new(),
             hpas: None,

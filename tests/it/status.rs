@@ -448,3 +448,25 @@ async fn the_admin_port_has_it_on_loopback_only_and_under_a_local_name() {
     assert_eq!(ask(&address, "/status", "localhost").await, 404);
     eventually("no reason", async || verbose(&address).await.contains(withheld).then_some(())).await;
 }
+
+#[tokio::test]
+async fn the_page_links_to_the_documentation_where_it_is_published() {
+    crypto();
+    let home = good_home();
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--register=false", "--secure-port=0"];
+    let link = async |docs: &[&str]| {
+        let mut program = serve_in(&home, &[], &[&flags[..], docs].concat());
+        let address = program.said("admin on ").await;
+        let browser = reqwest::Client::builder().no_proxy().build().unwrap();
+        let page = browser.get(format!("{address}/status")).header("accept", "text/html").send().await.unwrap();
+        let page = page.text().await.unwrap();
+        page.split("<a ")
+            .find(|link| link.ends_with("Documentation</a>") || link.contains(">Documentation<"))
+            .map(str::to_owned)
+    };
+    assert_eq!(link(&[]).await, None);
+    let found = link(&["--docs-url=https://docs.example.com/?a&b"]).await.unwrap();
+    assert!(found.starts_with("href=\"https://docs.example.com/?a&amp;b\">Documentation</a>"), "{found}");
+    let ended = home.run(&["serve", "--docs-url=javascript:alert(1)"]).await;
+    assert!(ended.status.code() == Some(2) && ended.stderr.contains("write an http:// or https:// URL"), "{ended:?}");
+}

@@ -37,6 +37,7 @@ pub(super) fn render(view: &View) -> Markup {
                     nav aria-label="Other pages" {
                         a href="/metrics" { "Metrics" } " "
                         a href="/readyz?verbose" { "Checks" }
+                        @if let Some(docs) = &view.docs { " " a href=(docs) { "Documentation" } }
                     }
                     p #note .bad role="status" {}
                 }

@@ -37,6 +37,8 @@ pub(super) struct View {
     /// Where the sources are from.
     pub(super) config: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) docs: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scale_to_zero: Option<String>,
     pub(super) checks: Vec<Check>,
     pub(super) findings: Vec<Finding>,
@@ -103,7 +105,7 @@ impl View {
     pub(super) fn of(parts: Parts) -> Self {
         let Parts { facts, now, ready, verdict, checks, limits, readings, lists, unselectable, filter } = parts;
         let Facts { version, pod, node, started, certificate_expires, api_service_available, config, .. } = facts;
-        let Facts { scale_to_zero, findings, hpas, .. } = facts;
+        let Facts { docs, scale_to_zero, findings, hpas, .. } = facts;
         let (knows_hpas, hpas) = (hpas.is_some(), hpas_of(hpas.unwrap_or_default()));
         let mut sources: Vec<Reading> = readings.into_iter().map(|state| Reading::of(state, &hpas)).collect();
         let mut states = BTreeMap::new();
@@ -124,6 +126,7 @@ impl View {
             certificate_expires,
             api_service_available,
             config,
+            docs,
             scale_to_zero,
             lists: lists.iter().map(|sentence| redacted(sentence)).collect(),
             checks: checks.into_iter().map(|(name, state)| Check::of(name, state)).collect(),

@@ -36,6 +36,8 @@ pub(super) struct Doors<'p> {
     pub(super) availability: &'p Availability,
     /// Runs reviews that continue after the client has its answer.
     pub(super) reviews: &'p TaskTracker,
+    /// The address of the documentation.
+    pub(super) docs: Option<String>,
 }
 
 // === impl Doors ===
@@ -53,7 +55,7 @@ impl Doors<'_> {
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
         let status = Arc::new(self.status(catalog.clone(), config, scaling));
-        let Self { client, trust, health, serving, availability, reviews } = self;
+        let Self { client, trust, health, serving, availability, reviews, .. } = self;
         registry.register_collector(Box::new(Gauges::of(catalog.clone())));
         let ours = telemetry::ours(&mut registry);
         ours.register_collector(Box::new(health.clone()));
@@ -83,7 +85,7 @@ impl Doors<'_> {
     /// What is shown besides values and checks.
     fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<Outlook>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
-        let (pod, node) = (pod_name(), node_name());
+        let (pod, node, docs) = (pod_name(), node_name(), self.docs.clone());
         Status::new(catalog, self.health.clone(), move || Facts {
             version: telemetry::VERSION,
             pod: pod.clone(),
@@ -92,6 +94,7 @@ impl Doors<'_> {
             certificate_expires: serving.borrow().expires,
             api_service_available: availability.now(),
             config: config.title.clone(),
+            docs: docs.clone(),
             scale_to_zero: scaling.as_ref().map(Outlook::who),
             findings: scaling.iter().flat_map(Outlook::findings).chain(findings(&config.warnings)).collect(),
             hpas: scaling.as_ref().map(Outlook::hpas),

@@ -111,11 +111,7 @@ pub fn select(
     if is_empty {
         return Err(Invalid::Empty);
     }
-    if processes.len() > PROCESSES_MAX {
-        processes.clear();
-    }
-    // The most specific one last.
-    processes.sort_by_cached_key(|process| (process.labels.len(), process.prefix.is_empty(), process.prefix.clone()));
+    let processes = Process::sorted(processes);
     // In a second pass, because the times of series that are not selected may be many.
     let created = match has_created {
         true => created(parse(body, format)?, selected.keys(), |sample| {
@@ -163,6 +159,16 @@ impl Process {
         let prefix = sample.name.strip_suffix(PROCESS_START)?;
         let is_one = prefix.is_empty() || prefix.ends_with('_');
         is_one.then(|| Self { labels: labels(sample), prefix: prefix.to_owned(), start: sample.value })
+    }
+
+    /// The most specific one last. None if there are too many.
+    fn sorted(mut processes: Vec<Self>) -> Vec<Self> {
+        if processes.len() > PROCESSES_MAX {
+            processes.clear();
+        }
+        processes
+            .sort_by_cached_key(|process| (process.labels.len(), process.prefix.is_empty(), process.prefix.clone()));
+        processes
     }
 
     fn has(&self, series: &Labels) -> bool {

@@ -176,6 +176,7 @@ impl Server {
             certificate_expires: expires,
             api_service_available: availability.now(),
             config: "config.yaml".to_owned(),
+            docs: None,
             scale_to_zero: None,
             findings: found.lock().unwrap().clone(),
             hpas: Some(queries.lock().unwrap().clone()),
