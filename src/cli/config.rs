@@ -11,6 +11,7 @@ use super::clock;
 use super::failure::Failure;
 use super::output::{self, Format};
 use crate::config::{self, Config, ConfigError, File};
+use crate::metric::names::counted;
 use crate::metric::quantity::Quantity;
 use crate::source::KINDS;
 
@@ -172,7 +173,7 @@ impl Report {
             let lines: String = lines.map(|Placed { place, text }| format!("{place}: {text}\n")).collect();
             let found = match self.warnings.len() {
                 0 => "no errors".to_owned(),
-                count => output::counted(count, "warning"),
+                count => counted(count, "warning"),
             };
             output::print(&format!("{lines}{}, {found}\n", self.counted(self.sources, "source")));
         }
@@ -186,7 +187,7 @@ impl Report {
     }
 
     fn counted(&self, count: usize, what: &str) -> String {
-        format!("{}: {}", self.files.join(", "), output::counted(count, what))
+        format!("{}: {}", self.files.join(", "), counted(count, what))
     }
 }
 

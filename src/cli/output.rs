@@ -27,11 +27,6 @@ pub(super) fn print_error(line: impl fmt::Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// `1 source`, `2 sources`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 // === impl Format ===
 
 impl Format {

@@ -15,8 +15,8 @@ pub(super) fn commands<'w>(program: &clap::Command, words: &'w [String]) -> Vec<
     words.iter().map_while(&mut next).collect()
 }
 
-/// Converts an error that clap has rendered. `program` is what is typed before the arguments, and `commands` are the first of
-/// them.
+/// Converts an error that clap has rendered. `program` is what is typed before the arguments, and `commands` are the
+/// first of them.
 pub(super) fn failure(rendered: &str, program: &str, commands: &[&str]) -> Failure {
     let paragraphs = rendered.split("\n\n").map(|paragraph| {
         let lines: Vec<&str> = paragraph.lines().map(str::trim).collect();

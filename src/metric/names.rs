@@ -1,4 +1,4 @@
-//! Names in a sentence, and in a URL. Pure.
+//! Names and counts in a sentence, and names in a URL. Pure.
 
 use std::borrow::Cow;
 
@@ -10,6 +10,11 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// `oci_queue_length{queue=orders}`: a metric, and the selector of the request, if any.
 pub fn title(metric: &str, selector: &str) -> String {
     if selector.is_empty() { metric.to_owned() } else { format!("{metric}{{{selector}}}") }
+}
+
+/// `1 source`, `2 sources`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A name or a selector as it stands in the path or the query of a URL.

@@ -8,7 +8,8 @@ use clap::builder::styling::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::finding::{Finding, Level, one_line};
-use crate::cli::output::{Format, counted};
+use crate::cli::output::Format;
+use crate::metric::names::counted;
 
 /// Prints, and counts.
 pub(super) struct Report<W> {

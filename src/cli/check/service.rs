@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::apiservice::ServiceRef;
 use crate::cli::finding::Finding;
 use crate::cli::kube_api::{KubeApi, RequestError};
-use crate::cli::output::counted;
+use crate::metric::names::counted;
 
 /// As it is, or why that is not known.
 pub(super) async fn read(kube_api: &KubeApi, wanted: &ServiceRef) -> Result<Value, RequestError> {

@@ -9,10 +9,10 @@ use super::report::Report;
 use crate::cli::clock;
 use crate::cli::config::warnings;
 use crate::cli::finding::Finding;
-use crate::cli::output::counted;
 use crate::config::{self, Config, ConfigError};
 use crate::endpoints::{Endpoints, ServiceName};
 use crate::lookup::{self, Single};
+use crate::metric::names::counted;
 use crate::source::{Item, Items, KINDS};
 
 /// How many sources are read at the same time. They are few enough for a service that limits its

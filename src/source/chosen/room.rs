@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::metric::names::counted;
 use crate::metric::{LABEL_VALUE_MAX, Labels};
 use crate::source::items::Items;
 
@@ -72,7 +73,7 @@ impl Count {
         }
         if !by_namespace {
             let all = self.sizes.into_values().next().unwrap_or_default();
-            let cause = || format!("{} items{}, and the maximum is {ITEMS_MAX}", all.items, all.note());
+            let cause = || format!("{}{}, and the maximum is {ITEMS_MAX}", counted(all.items, "item"), all.note());
             return if all.counted > ITEMS_MAX { Err(cause()) } else { Ok(HashMap::new()) };
         }
         // The smallest first, so that the largest are left out.
@@ -87,10 +88,8 @@ impl Count {
                 () if total > ITEMS_MAX => format!("the maximum is {ITEMS_MAX} in all namespaces"),
                 () => continue,
             };
-            let (items, note) = (size.items, size.note());
-            let plural = if items == 1 { "" } else { "s" };
-            let reason =
-                format!("has {items} item{plural} in this namespace{note}, and {limit}: aggregate in the query");
+            let (items, note) = (counted(size.items, "item"), size.note());
+            let reason = format!("has {items} in this namespace{note}, and {limit}: aggregate in the query");
             left_out.insert(namespace, reason.into());
         }
         Ok(left_out)

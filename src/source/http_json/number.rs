@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::metric::names::counted;
 use crate::metric::quantity::{Quantity, float};
 use crate::source::chosen::Number;
 
@@ -36,14 +37,13 @@ fn quantity(text: &str) -> Option<Number> {
 
 /// What a value is, without the value, which may be a secret: `an object with 3 members`.
 pub(super) fn described(value: &Value) -> String {
-    let counted = |what, count, of| format!("{what} with {count} {of}{}", if count == 1 { "" } else { "s" });
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => "a boolean".to_owned(),
         Value::Number(_) => "a number".to_owned(),
         Value::String(_) => "a text that is not a number".to_owned(),
-        Value::Array(items) => counted("an array", items.len(), "item"),
-        Value::Object(members) => counted("an object", members.len(), "member"),
+        Value::Array(items) => format!("an array with {}", counted(items.len(), "item")),
+        Value::Object(members) => format!("an object with {}", counted(members.len(), "member")),
     }
 }
 

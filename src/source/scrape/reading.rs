@@ -101,7 +101,7 @@ pub fn select(
                 return Err(Invalid::Twice);
             }
         } else if sample.name == created_name {
-            has_created = true;
+            has_created |= is_time(&sample, format, now);
         } else if processes.len() <= PROCESSES_MAX
             && let Some(process) = Process::of(&sample)
         {
