@@ -16,7 +16,7 @@ use depthgauge::lookup::{Catalog, SourceConfig};
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{Identified, Items, KINDS, NextRequest, Opened, Source, SourceError};
 use depthgauge_emulator::profile::Profile;
 use futures_util::FutureExt as _;
@@ -56,7 +56,7 @@ impl Source for Simulated {
         self.queue.upstream()
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async {
             self.reads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(TAKES).await;

@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn a_crowd_keeps_no_probe_out_and_goes_by_age() {
         let (listener, address) = listening().await;
-        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Told)));
+        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Shown)));
         let mut crowd = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             crowd.push(TcpStream::connect(address).await.unwrap());
@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_alive_is_told_as_kubernetes_tells_it() {
         let (listener, address) = listening().await;
-        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Told)));
+        tokio::spawn(serve(listener, probes(Health::default(), Reasons::Shown)));
         assert_eq!(get(address, "/livez?verbose").await, "[+]ping ok\nlivez check passed\n");
         assert_eq!(get(address, "/healthz?verbose=1").await, "[+]ping ok\nhealthz check passed\n");
         assert_eq!(get(address, "/healthz").await, "ok");

@@ -30,10 +30,10 @@ use crate::request::{Admitted, Answer, Attributes, Caller, GROUP, Peer, Purpose,
 mod access;
 mod audit;
 mod client_cert;
-mod decisions;
 mod front_proxy;
 mod meters;
-mod places;
+mod review_cache;
+mod review_limiter;
 mod roots;
 mod token;
 mod trust;

@@ -46,7 +46,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reasons {
     /// All clients of this port may operate the process.
-    Told,
+    Shown,
     /// Clients may be unauthenticated: names and states of checks only, in the words of Kubernetes.
     Withheld,
 }
@@ -83,12 +83,12 @@ impl Health {
 
     /// Why HPAs get no values from this replica, in one sentence.
     pub fn verdict(&self) -> Option<String> {
-        verdict(&self.0.lock(), Reasons::Told)
+        verdict(&self.0.lock(), Reasons::Shown)
     }
 
     /// The verdict, and one line a check in the form of Kubernetes' `/readyz?verbose`.
     pub fn verbose(&self, reasons: Reasons) -> String {
-        let said = |reason| if reasons == Reasons::Told { reason } else { "reason withheld" };
+        let said = |reason| if reasons == Reasons::Shown { reason } else { "reason withheld" };
         let checks = self.0.lock();
         let mut text = verdict(&checks, reasons).map(|verdict| verdict + "\n").unwrap_or_default();
         for Check { name, state, .. } in checks.iter() {
@@ -197,7 +197,7 @@ fn verdict(checks: &[Check], reasons: Reasons) -> Option<String> {
         })
     };
     let (name, reason) = failed.or_else(blocking)?;
-    let why = if reasons == Reasons::Told { reason.clone() } else { format!("see check {name}") };
+    let why = if reasons == Reasons::Shown { reason.clone() } else { format!("see check {name}") };
     Some(format!("HPAs get no values from this replica: {why}"))
 }
 
@@ -263,7 +263,7 @@ mod tests {
         let verdict = "HPAs get no values from this replica: kube-apiserver does not respond";
         assert_eq!(health.verdict().as_deref(), Some(verdict));
         let lines = "[!]identity degraded: not read yet\n[!]authorization degraded: kube-apiserver does not respond\n";
-        assert_eq!(health.verbose(Reasons::Told), format!("{verdict}\n{lines}readyz check passed\n"));
+        assert_eq!(health.verbose(Reasons::Shown), format!("{verdict}\n{lines}readyz check passed\n"));
         let withheld = health.verbose(Reasons::Withheld);
         assert!(withheld.starts_with("HPAs get no values from this replica: see check authorization\n"), "{withheld}");
         assert!(!withheld.contains("respond"), "{withheld}");
@@ -284,7 +284,7 @@ mod tests {
         apiservice.degraded("kube-apiserver does not answer");
         assert!(health.is_ready());
         assert_eq!(
-            health.verbose(Reasons::Told),
+            health.verbose(Reasons::Shown),
             "[+]listener ok\n[!]apiservice degraded: kube-apiserver does not answer\nreadyz check passed\n"
         );
         assert_eq!(
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(health.verdict().as_deref(), Some("HPAs get no values from this replica: draining"));
         assert!(
             health
-                .verbose(Reasons::Told)
+                .verbose(Reasons::Shown)
                 .ends_with("[!]apiservice degraded: kube-apiserver does not answer\nreadyz check failed\n")
         );
     }

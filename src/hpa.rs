@@ -108,7 +108,7 @@ pub struct Desired {
 pub enum Why {
     /// At 0 replicas, and not by this HPA: it is disabled (`ScalingDisabled`) until another client
     /// scales.
-    Asleep,
+    Disabled,
     /// More replicas than `maxReplicas`: metrics are not read.
     AboveMax,
     /// Fewer than `minReplicas`: metrics are not read.
@@ -139,7 +139,7 @@ pub fn desired(controller: Controller, spec: &Spec, workload: &Workload, metrics
     let unasked = |replicas, why| Desired { replicas, why, proposals: Vec::new() };
     if workload.wanted == 0 {
         if !workload.scaled_to_zero {
-            return unasked(0, Why::Asleep);
+            return unasked(0, Why::Disabled);
         }
     } else if workload.wanted > spec.max {
         return unasked(spec.max, Why::AboveMax);

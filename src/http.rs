@@ -36,7 +36,7 @@ use proxy::ProxyFailure;
 use transport::{Transport, TrustError};
 use url::{Url, host};
 
-use crate::upstream::{Cause, Host, Outcome, Place, Places, Upstream, retry};
+use crate::upstream::{Cause, Host, Outcome, Permit, Permits, Upstream, retry};
 
 /// Longest answer that is read unless the protocol says otherwise: a page of a list, or a document
 /// of a few fields.
@@ -52,9 +52,9 @@ pub struct Client {
     protocol: Protocol,
     clock: fn() -> Timestamp,
     /// Of the requests of all clients, see [`sockets`].
-    sockets: Option<Arc<Places>>,
+    sockets: Option<Arc<Permits>>,
     /// The same of long answers.
-    long_answers: Arc<Places>,
+    long_answers: Arc<Permits>,
 }
 
 /// What a protocol adds to requests and reads out of errors.
@@ -121,8 +121,8 @@ pub struct Response {
     pub is_framed: bool,
     /// The service's own name of the request; without one, the name that was sent.
     pub request_id: Option<String>,
-    /// Of a long answer: its place among those of all clients.
-    pub place: Option<Place>,
+    /// Of a long answer: its permit among those of all clients.
+    pub permit: Option<Permit>,
 }
 
 // === impl Protocol ===
@@ -197,8 +197,8 @@ impl Response {
 impl Client {
     /// A client of `upstream`. `clock` reads dates in `Retry-After`.
     pub fn new(upstream: Arc<Upstream>, transport: Transport, protocol: Protocol, clock: fn() -> Timestamp) -> Self {
-        let long_answers = body::places(protocol.body_max);
-        Self { upstream, transport, protocol, clock, sockets: sockets::places(), long_answers }
+        let long_answers = body::permits(protocol.body_max);
+        Self { upstream, transport, protocol, clock, sockets: sockets::permits(), long_answers }
     }
 
     /// Whether requests to this URL go through a proxy.
@@ -288,9 +288,9 @@ impl Client {
         by: Instant,
     ) -> Result<Response, Failure<A::Error>> {
         let _socket = match &self.sockets {
-            Some(places) => {
-                let place = places.take_in_time(&request.owner(), by).await;
-                Some(place.ok_or_else(|| Failure::Http(Fault::NoSocket.into()))?)
+            Some(permits) => {
+                let permit = permits.acquire_in_time(&request.owner(), by).await;
+                Some(permit.ok_or_else(|| Failure::Http(Fault::NoSocket.into()))?)
             }
             None => None,
         };
@@ -348,10 +348,10 @@ impl Client {
             *id = Some(theirs.to_owned());
         }
         let Protocol { body_max: max, is_answer, .. } = self.protocol;
-        let reader = BodyReader { max, is_answer: is_answer(&status), places: &self.long_answers };
-        let (body, place) = reader.read(&mut response, &request.url, &request.owner(), by).await?;
+        let reader = BodyReader { max, is_answer: is_answer(&status), permits: &self.long_answers };
+        let (body, permit) = reader.read(&mut response, &request.url, &request.owner(), by).await?;
         if is_answer(&status) {
-            return Ok(Response { headers, body, is_framed, request_id: id.clone(), place });
+            return Ok(Response { headers, body, is_framed, request_id: id.clone(), permit });
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(proxy) = proxy()

@@ -47,7 +47,7 @@
 //!   lib.rs             this map; modules in reading order; no re-exports
 //!   cli.rs             clap types: one Command variant a file
 //!   cli/serve.rs       composition root: builds every part below, joins every task
-//!   cli/serve/{certificate,doors,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
+//!   cli/serve/{certificate,routers,parts,sources,scaling}.rs   its flags; both ports; the tasks; file or variables; to zero or not
 //!   cli/serve/descriptors.rs   the limit on open files
 //!   cli/{cluster,kubeconfig}.rs   the client of kube-apiserver; which kubeconfig
 //!   cli/cluster/{flags,proxy,credentials,tls,retry_after}.rs   kubectl's flags; which proxy; tokens and exec plugins; certificates; when it wants requests
@@ -59,11 +59,11 @@
 //!   cli/autoscaler.rs; cli/autoscaler/{warnings,workload}.rs   an HPA as it is written; what is wrong with it, pure; what it scales
 //!   cli/{finding,external_metrics,kubernetes,kube_api}.rs   one thing found; a metric request and its answer; which Kubernetes; requests to kube-apiserver
 //!   cli/{failure,usage,output,table,help}.rs   errors with hints and exit codes; those of the command line; `-o`; tables; groups of commands, and sections of manual pages
-//!   cli/{config,demo,emulate,unregister,version,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,asker,script}.rs; emulate/wave.rs
+//!   cli/{config,demo,emulate,unregister,version,man}.rs; cli/config/init.yaml, what `config init` prints; cli/demo/{user,poller,script}.rs; emulate/wave.rs
 //!   cli/completion.rs; cli/completion/{candidates,kubectl}.rs   shell completion; values of a cluster; the plugin of kubectl
 //!   # the request path, top to bottom
 //!   server.rs          listener -> TLS -> HTTP -> given service; drain; no routes
-//!   server/{limits,guests,protocol}.rs   limits of a peer; which connection is closed at the limit; HTTP/1.1 or 2
+//!   server/{limits,connections,protocol}.rs   limits of a peer; which connection is closed at the limit; HTTP/1.1 or 2
 //!   server/tls.rs      rustls config, the current certificate, client certificates (proof of possession)
 //!   request.rs         a request, parsed once: caller, verb, namespace, metric; request/peer.rs: its connection
 //!   request/untrusted.rs   why a client certificate is refused, with the remedy; pure
@@ -73,8 +73,8 @@
 //!   auth/trust.rs      the identity ConfigMap, watched; auth/roots.rs: its current CAs, and chains checked against them
 //!   auth/audit.rs      a line for each request that is newly denied or refused or fails, sampled when flooded
 //!   auth/meters.rs     metrics of requests and of decisions
-//!   auth/decisions.rs  what the API server decided lately: single flight, bounded, renewed in use
-//!   auth/places.rs     limits of reviews in flight and lately, shared by clients
+//!   auth/review_cache.rs  what the API server decided lately: single flight, bounded, renewed in use
+//!   auth/review_limiter.rs  limits of reviews in flight and lately, shared by clients
 //!   auth/unread.rs     memory of answers that clients have not taken, and each user's share of it
 //!   api.rs             routes of external.metrics.k8s.io/v1beta1
 //!   api/accept.rs      the forms that the client accepts, by its Accept headers; pure
@@ -98,7 +98,7 @@
 //!   lookup/{limits,shares}.rs   the limits; how namespaces share them; pure
 //!   lookup/{state,meters,collector,export}.rs   all of it as plain data, as metrics, and as gauges; lookup/once.rs: without a catalog
 //!   source.rs          Connection, Source and Listing (traits), KINDS; source/kind.rs: Kind (data)
-//!   source/{keys,items,error,facet}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
+//!   source/{keys,items,error,part}.rs   key tables, keys/{values,schema}.rs: decoded, as JSON Schema; what a read brings, or why it
 //!                      failed; which part
 //!   source/shared_read.rs   one read that serves many sources
 //!   source/in_use.rs   what entries with equal keys use together
@@ -140,7 +140,7 @@
 //!   http/{sockets,body}.rs   how many there may be where the process may open few files; the body of an answer, and how many long ones
 //!                      there may be at a time
 //!   upstream.rs        a service that is queried, without its protocol: whether a request may be sent now
-//!   upstream/{line,rate_limiter,places}.rs   reads that wait, round-robin over their owners; for its rate; for a place at a host
+//!   upstream/{line,rate_limiter,permits}.rs   reads that wait, round-robin over their owners; for its rate; for a permit at a host
 //!   upstream/{breaker,pauses,retry}.rs   which hosts are down; pauses that it requires; the budget of retries
 //!   watched.rs         files whose content is followed: by a task, or when what they make is used
 //!   metric.rs          vocabulary: MetricName, Namespace, Labels, Sample, Clock
@@ -165,7 +165,7 @@
 //!   zero/{values,scale}.rs   what its metrics read; its workload's scale subresource
 //!   zero/{objects,kinds,calls,breaker}.rs   values of its Object metrics, by custom.metrics.k8s.io; resource names of its kinds; why a call fails; when few are made
 //!   zero/{lease,events,findings}.rs   which replica acts; Events on the HPA; all that is wrong now
-//!   zero/hand_back.rs  workloads are scaled up from zero when depthgauge is removed
+//!   zero/restore.rs  workloads are scaled up from zero when depthgauge is removed
 //!   hpa.rs             the HPA controller's arithmetic, all metrics of an HPA; pure; for demo, explain and zero
 //!   hpa/{proposal,reader}.rs   one metric; the one reader of HPA objects, for check, explain and zero
 //!   health.rs          named checks that parts report into: ok, degraded, failed

@@ -44,7 +44,7 @@ pub use error::{Error, ServiceError};
 use answer::Answer;
 use credentials::Credentials;
 use endpoint::Endpoint;
-use queue::{ErrorBody, Part, Queue, QueueId, QueueStats};
+use queue::{ErrorBody, Queue, QueueId, QueuePart, QueueStats};
 use region::Home;
 use signing::Signing;
 
@@ -131,7 +131,7 @@ impl Client {
         &self,
         messages: &Endpoint,
         id: &QueueId,
-        part: Part<'_>,
+        part: QueuePart<'_>,
         by: Instant,
     ) -> Result<QueueStats, Error> {
         let request = Request::get(messages.url_with(&id.stats_path(), &part.query()));

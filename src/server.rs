@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1 or HTTP/2 is chosen by ALPN, never by sniffing. A peer that sends nothing after its
 //! handshake would hold a sniffing server for ever. Every phase of a connection has a deadline of
-//! its own ([`limits`]), so has the drain, and there is an end to how many there are ([`guests`]).
+//! its own ([`limits`]), so has the drain, and there is an end to how many there are ([`connections`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use self::guests::{Guest, Guests, Place};
+use self::connections::{Connection, Connections, Slot};
 pub use self::limits::Limits;
 use crate::request::{Answer, Peer};
 
-mod guests;
+mod connections;
 mod limits;
 mod protocol;
 pub mod tls;
@@ -40,16 +40,16 @@ pub async fn serve<S: Answer>(
     limits: Limits,
     drain: CancellationToken,
 ) {
-    let guests = Arc::new(Guests::new(limits.connections));
-    let house = Arc::new(House { tls, service, limits, drain: drain.clone() });
-    let mut connections = JoinSet::new();
+    let connections = Arc::new(Connections::new(limits.connections));
+    let shared = Arc::new(Shared { tls, service, limits, drain: drain.clone() });
+    let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             () = drain.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
-                    let place = guests.admit(address);
-                    connections.spawn(connection(stream, place, house.clone()));
+                    let slot = connections.admit(address);
+                    tasks.spawn(handle(stream, slot, shared.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection");
@@ -57,35 +57,35 @@ pub async fn serve<S: Answer>(
                 }
             },
             // Ended ones are let go at once; a panic in one must not end the others.
-            Some(_) = connections.join_next() => {}
+            Some(_) = tasks.join_next() => {}
         }
     }
     drop(listener);
-    let finished = async { while connections.join_next().await.is_some() {} };
+    let finished = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, finished).await.is_err() {
-        tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+        tracing::warn!(connections = tasks.len(), "closing connections that did not finish in time");
     }
 }
 
 /// What all connections share.
-struct House<S> {
+struct Shared<S> {
     tls: TlsAcceptor,
     service: S,
     limits: Limits,
     drain: CancellationToken,
 }
 
-async fn connection<S: Answer>(stream: TcpStream, place: Place, house: Arc<House<S>>) {
-    let guest = place.guest();
+async fn handle<S: Answer>(stream: TcpStream, slot: Slot, shared: Arc<Shared<S>>) {
+    let connection = slot.connection();
     tokio::select! {
-        () = guest.asked_to_go() => {}
-        () = converse(stream, guest, &house) => {}
+        () = connection.closing() => {}
+        () = serve_connection(stream, connection, &shared) => {}
     }
 }
 
-async fn converse<S: Answer>(stream: TcpStream, guest: &Arc<Guest>, house: &Arc<House<S>>) {
-    let House { tls, limits, drain, .. } = &**house;
-    let address = guest.address;
+async fn serve_connection<S: Answer>(stream: TcpStream, connection: &Arc<Connection>, shared: &Arc<Shared<S>>) {
+    let Shared { tls, limits, drain, .. } = &**shared;
+    let address = connection.address;
     // Answers are small: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let stream = tokio::select! {
@@ -97,20 +97,20 @@ async fn converse<S: Answer>(stream: TcpStream, guest: &Arc<Guest>, house: &Arc<
         () = drain.cancelled() => return,
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = guest.is(Peer::new(address, chain.iter().map(|c| c.clone().into_owned()).collect()));
+    let peer = connection.is(Peer::new(address, chain.iter().map(|c| c.clone().into_owned()).collect()));
     let service = service_fn(|request: Request<Incoming>| {
-        guest.asks();
-        let (house, peer) = (house.clone(), peer.clone());
+        connection.count_request();
+        let (shared, peer) = (shared.clone(), peer.clone());
         // A body is never read. Without its reader it is not taken from the network, either.
         let request = request.map(|_unread| Body::empty());
         async move {
             let only_headers = request.method() == Method::HEAD;
             // Boxed: what an answer is made with is not kept while a slow peer takes it.
-            let response = Box::pin(house.service.answer(&peer, request)).await;
+            let response = Box::pin(shared.service.answer(&peer, request)).await;
             Ok::<_, Infallible>(if only_headers { without_body(response) } else { response })
         }
     });
-    if let Err(error) = protocol::serve(stream, guest, service, limits, drain).await {
+    if let Err(error) = protocol::serve(stream, connection, service, limits, drain).await {
         tracing::debug!(%address, %error, "connection ended");
     }
 }

@@ -17,13 +17,13 @@ use crate::upstream::{Admission, PROBE_EVERY, Upstream};
 
 pub mod chosen;
 mod error;
-pub mod facet;
 pub mod http_json;
 mod in_use;
 pub mod items;
 pub mod keys;
 mod kind;
 pub mod oci_queue;
+pub mod part;
 pub mod prometheus;
 pub mod rabbitmq;
 pub mod schedule;
@@ -32,15 +32,15 @@ pub mod service;
 pub mod servicebus;
 mod shared_read;
 
-pub use error::{ErrorKind, SourceError, Step};
+pub use error::{ErrorKind, Operation, SourceError};
 pub use items::{Item, Items, Substitute};
 pub use kind::{
     CONNECTION_NAME, Change, Connect, ConnectionType, Context, Environment, Form, Gauge, Kind, Kinds, Place, Variable,
     fixed_metrics, kind_of,
 };
 
-use facet::Facet;
 use keys::Values;
+use part::Part;
 
 /// Every kind of source that a config may name.
 pub const KINDS: Kinds = &[
@@ -148,17 +148,17 @@ pub trait Listing: Send + Sync {
 /// A source that can be read repeatedly.
 pub trait Source: Send + Sync {
     /// Reads all items of one part, before the deadline.
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>>;
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>>;
 
     /// The same, or what was read for another source after `since`. Such items say when they were read, see
     /// [`Items::read_at`].
     fn read_since<'s>(
         &'s self,
-        facet: &'s Facet,
+        part: &'s Part,
         _since: Instant,
         by: Instant,
     ) -> BoxFuture<'s, Result<Items, SourceError>> {
-        self.read(facet, by)
+        self.read(part, by)
     }
 
     /// The service's own identifier, such as an OCID, to find the source in the console of the service.
@@ -174,8 +174,8 @@ pub trait Source: Send + Sync {
 
     /// The identity of a part, which does not depend on its name. Equal for two names of one part, as
     /// far as is known.
-    fn meant(&self, facet: &Facet) -> Facet {
-        facet.clone()
+    fn meant(&self, part: &Part) -> Part {
+        part.clone()
     }
 
     /// The service that the next read queries first, which decides when that read may begin. `None`
@@ -191,7 +191,7 @@ pub trait Source: Send + Sync {
     /// Waits for the turn of the request that it shares, unless something was read after `since`.
     /// `patience`: how long the next read will wait for what the request brings. Only for a source that
     /// [takes turns](Self::takes_turns) by itself.
-    fn wait_turn<'s>(&'s self, _facet: &'s Facet, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
+    fn wait_turn<'s>(&'s self, _facet: &'s Part, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
         std::future::ready(()).boxed()
     }
 

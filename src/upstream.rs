@@ -4,7 +4,7 @@
 //! one without an [`Upstream`].
 //!
 //! A poller waits for the turn of a read by [`Upstream::admit`]. Reads have owners, which are any
-//! texts, and turns and places go round-robin over them. Further requests of that read (a page, a
+//! texts, and turns and permits go round-robin over them. Further requests of that read (a page, a
 //! retry, a second host) are charged to the same rate by [`Upstream::charge`]. They do not wait,
 //! because the deadline of the read is running.
 
@@ -19,14 +19,14 @@ use tokio::time::Instant;
 mod breaker;
 mod line;
 mod pauses;
-mod places;
+mod permits;
 mod rate_limiter;
 pub mod retry;
 
 pub use breaker::PROBE_EVERY;
 use breaker::{Breaker, OPEN_AFTER};
 use pauses::Pauses;
-pub use places::{Place, Places};
+pub use permits::{Permit, Permits};
 use rate_limiter::RateLimiter;
 use retry::RetryBudget;
 
@@ -60,7 +60,7 @@ pub struct Upstream {
 pub struct Host {
     name: String,
     state: Mutex<State>,
-    places: Arc<Places>,
+    permits: Arc<Permits>,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +75,8 @@ struct State {
 pub struct Admission {
     /// How long the read waited because more reads are due than the rate allows.
     pub waited: Duration,
-    /// A place among the reads in flight at the host.
-    pub permit: Option<Place>,
+    /// A permit among the reads in flight at the host.
+    pub permit: Option<Permit>,
 }
 
 /// Why a request got no response. A [`Refusal`] returns it.
@@ -122,7 +122,7 @@ impl Upstream {
         Self { rate: RateLimiter::new(requests_per_second, rate_key), in_flight, hosts: Mutex::default() }
     }
 
-    /// Waits until a read may begin: for its turn, and for a place at the `host` that it queries
+    /// Waits until a read may begin: for its turn, and for a permit at the `host` that it queries
     /// first, if that is known. A read that is refused there needs neither, because it sends nothing.
     /// `owners`: the namespaces that it is read for. It waits among the reads of the one with the
     /// fewest, so that none of them delays what it shares with others. `urgent`: there is no value to
@@ -134,7 +134,7 @@ impl Upstream {
         }
         let waited = self.rate.admit(owners, urgent).await;
         let permit = match host {
-            Some(host) => host.places.take(owners, urgent).await,
+            Some(host) => host.permits.take(owners, urgent).await,
             None => None,
         };
         Admission { waited, permit }
@@ -156,7 +156,7 @@ impl Upstream {
         self.rate.count(&mut owners);
         let hosts: Vec<_> = self.hosts.lock().values().cloned().collect();
         for host in hosts {
-            host.places.count(&mut owners);
+            host.permits.count(&mut owners);
         }
         owners
     }
@@ -195,7 +195,7 @@ impl Upstream {
 
 impl Host {
     fn new(name: &str, in_flight: usize) -> Self {
-        Self { name: name.to_owned(), state: Mutex::default(), places: Arc::new(Places::new(in_flight)) }
+        Self { name: name.to_owned(), state: Mutex::default(), permits: Arc::new(Permits::new(in_flight)) }
     }
 
     /// Lets a request through, or returns why it must not be sent. Failures are kept by `key`: it

@@ -9,7 +9,7 @@
 //! [`events`].
 //!
 //! All state is on the HPA, as annotations ([`autoscaler`]), so that the removal of depthgauge can
-//! [`hand_back`] workloads at zero.
+//! [`restore`] workloads at zero.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use decide::Why;
+use decide::ScaleReason;
 
 use crate::health::{Reporter, State};
 use crate::lookup::Catalog;
@@ -36,13 +36,13 @@ pub mod decide;
 mod events;
 pub mod finding;
 mod findings;
-mod hand_back;
 mod kinds;
 pub mod lease;
 pub mod metrics;
 mod objects;
 mod queries;
 mod reconciler;
+mod restore;
 mod scale;
 mod scheduler;
 pub mod size;
@@ -51,10 +51,10 @@ pub mod workload;
 
 pub use events::EventReason;
 pub use findings::{Findings, Found};
-pub use hand_back::{HandBackError, HandedBack, hand_back, retire};
 pub use lease::Lease;
 pub use objects::{RIGHTS as OBJECT_RIGHTS, VERSIONS as OBJECT_VERSIONS};
 pub use queries::{HpaQuery, Queries};
+pub use restore::{RestoreError, Restored, restore, retire};
 
 /// Whose objects are followed.
 type Object = HorizontalPodAutoscaler;
@@ -100,7 +100,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// The action on a workload that no [`Why`] stands for.
+/// The action on a workload that no [`ScaleReason`] stands for.
 const SCALE_TO_ZERO: &str = "scale_to_zero";
 
 /// What was done so far.
@@ -202,7 +202,7 @@ impl Default for Actions {
     /// All at 0: a rate needs to have seen where it began.
     fn default() -> Self {
         let actions = Self(Family::default());
-        for action in [SCALE_TO_ZERO].into_iter().chain(Why::ALL.map(Why::as_str)) {
+        for action in [SCALE_TO_ZERO].into_iter().chain(ScaleReason::ALL.map(ScaleReason::as_str)) {
             drop(actions.0.get_or_create(&Action { action }));
         }
         actions

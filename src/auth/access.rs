@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
-use super::decisions::{Decisions, Lifetime, Side};
+use super::review_cache::{Lifetime, Origin, ReviewCache};
 use super::{Authorizer, Object, Question, Undecided, Verdict, owner};
 use crate::health::Reporter;
 use crate::rbac::Binding;
@@ -37,7 +37,7 @@ const REMEMBERED_MAX: usize = 4 << 10;
 /// Sends reviews to the API server, and caches the results.
 pub struct SubjectAccessReviews {
     client: kube::Client,
-    decisions: Decisions<Question, Verdict>,
+    reviews: ReviewCache<Question, Verdict>,
     reporter: Reporter,
 }
 
@@ -47,7 +47,7 @@ impl SubjectAccessReviews {
     /// Sends reviews through `client`; `tasks` runs those in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |verdict: &Verdict| if *verdict == Verdict::Allowed { ALLOWED } else { DENIED };
-        Self { client, decisions: Decisions::new(lifetime, tasks), reporter }
+        Self { client, reviews: ReviewCache::new(lifetime, tasks), reporter }
     }
 }
 
@@ -59,11 +59,11 @@ impl Authorizer for SubjectAccessReviews {
         }
         let ask = || review(self.client.clone(), question.clone(), self.reporter.clone()).boxed();
         let caller = &question.caller;
-        let side = if caller.is_anonymous() { Side::Stranger } else { self.decisions.caller(owner(&caller.user)) };
+        let origin = if caller.is_anonymous() { Origin::Anonymous } else { self.reviews.caller(owner(&caller.user)) };
         if size(question) > REMEMBERED_MAX {
-            return self.decisions.unremembered(side, ask).boxed();
+            return self.reviews.unremembered(origin, ask).boxed();
         }
-        self.decisions.about(question, side, ask).boxed()
+        self.reviews.about(question, origin, ask).boxed()
     }
 }
 

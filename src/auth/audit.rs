@@ -53,8 +53,8 @@ const ID_MAX: usize = 128;
 pub struct Audit {
     meters: Meters,
     callers: Sampler,
-    strangers: Sampler,
-    told: Mutex<Told>,
+    anonymous: Sampler,
+    answered: Mutex<Answered>,
 }
 
 /// What a line will need of a request, should there be one.
@@ -77,7 +77,7 @@ struct Sampler {
 
 /// The answers to callers, hashed with the caller, the request and the address.
 #[derive(Default)]
-struct Told(HashMap<u64, Times>);
+struct Answered(HashMap<u64, Times>);
 
 /// When the same was written, and when it occurred last.
 struct Times {
@@ -113,13 +113,13 @@ enum Client<'r> {
 impl Audit {
     /// One that counts in this registry.
     pub fn new(registry: &mut Registry) -> Self {
-        let told = Mutex::default();
-        Self { meters: Meters::new(registry), callers: Sampler::new(), strangers: Sampler::new(), told }
+        let answered = Mutex::default();
+        Self { meters: Meters::new(registry), callers: Sampler::new(), anonymous: Sampler::new(), answered }
     }
 
     /// Reports what a flood has left out, once its second is over. For every request.
     pub(super) fn settle(&self) {
-        for (sampler, identified) in [(&self.callers, true), (&self.strangers, false)] {
+        for (sampler, identified) in [(&self.callers, true), (&self.anonymous, false)] {
             if let Some(left_out) = sampler.settle() {
                 tracing::info!(target: TARGET, left_out, identified, "more requests denied, refused or failed");
             }
@@ -159,12 +159,12 @@ impl Audit {
             return;
         }
         let may_write = match (user.filter(|_| identified), namespace) {
-            (None, _) => self.strangers.may_write(&Client::Address(trail.peer.ip()), None),
+            (None, _) => self.anonymous.may_write(&Client::Address(trail.peer.ip()), None),
             (Some(user), namespace) => {
                 let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
                 let (client, namespace) = (Client::User(owner(user)), namespace.filter(|_| !denied));
                 let answer = (user, trail.peer.ip(), &trail.method, &trail.uri, status, reason);
-                self.told.lock().is_news(answer, || self.callers.may_write(&client, namespace))
+                self.answered.lock().is_news(answer, || self.callers.may_write(&client, namespace))
             }
         };
         if !may_write {
@@ -267,9 +267,9 @@ impl Sampler {
     }
 }
 
-// === impl Told ===
+// === impl Answered ===
 
-impl Told {
+impl Answered {
     /// Whether this is new, or is due again, and `may_write` allows the line. What is not written
     /// is due at the next request.
     fn is_news(&mut self, answer: impl Hash, may_write: impl FnOnce() -> bool) -> bool {
@@ -346,28 +346,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_news_until_it_is_written_and_again_after_a_while_without_it() {
-        let mut told = Told::default();
-        assert!(!told.is_news("a", || false) && told.is_news("a", || true));
+        let mut answered = Answered::default();
+        assert!(!answered.is_news("a", || false) && answered.is_news("a", || true));
         for _look in 1..120 {
             tokio::time::advance(Duration::from_secs(15)).await;
-            assert!(!told.is_news("a", || true));
+            assert!(!answered.is_news("a", || true));
         }
-        assert!(told.is_news("b", || true), "another one");
+        assert!(answered.is_news("b", || true), "another one");
         tokio::time::advance(Duration::from_secs(15)).await;
-        assert!(told.is_news("a", || true) && !told.is_news("a", || true), "half an hour");
+        assert!(answered.is_news("a", || true) && !answered.is_news("a", || true), "half an hour");
         tokio::time::advance(SAME_FOR).await;
-        assert!(told.is_news("a", || true));
+        assert!(answered.is_news("a", || true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_remembered_than_there_is_room_for() {
-        let mut told = Told::default();
+        let mut answered = Answered::default();
         for n in 0..2 * ANSWERS {
-            assert!(told.is_news(n, || true));
+            assert!(answered.is_news(n, || true));
         }
-        assert!(told.is_news(ANSWERS, || true) && !told.is_news(0_usize, || true));
+        assert!(answered.is_news(ANSWERS, || true) && !answered.is_news(0_usize, || true));
         tokio::time::advance(SAME_FOR).await;
-        assert!(told.is_news(ANSWERS, || true) && !told.is_news(ANSWERS, || true));
-        assert_eq!(told.0.len(), 1);
+        assert!(answered.is_news(ANSWERS, || true) && !answered.is_news(ANSWERS, || true));
+        assert_eq!(answered.0.len(), 1);
     }
 }

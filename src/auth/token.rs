@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::access::{REHEARSE_AGAIN, Unreviewed, create};
-use super::decisions::{Decisions, Lifetime, Side};
+use super::review_cache::{Lifetime, Origin, ReviewCache};
 use super::{Tokens, Unauthenticated, Undecided, owner};
 use crate::health::Reporter;
 use crate::request::{Caller, Peer};
@@ -29,10 +29,10 @@ const ONCE_GOOD_MAX: usize = 1024;
 /// Sends reviews to the API server, and caches the results.
 pub struct TokenReviews {
     client: kube::Client,
-    decisions: Decisions<Digest, Option<Arc<Caller>>>,
+    reviews: ReviewCache<Digest, Option<Arc<Caller>>>,
     /// Tokens that were valid once, and their callers. A client that requests more rarely than
     /// decisions last is not unauthenticated, and a flood of bad tokens does not lock it out.
-    once_good: Mutex<HashMap<Digest, Side>>,
+    once_good: Mutex<HashMap<Digest, Origin>>,
     reporter: Reporter,
 }
 
@@ -45,12 +45,12 @@ impl TokenReviews {
     /// Sends reviews through `client`; `tasks` runs those in the background.
     pub fn new(client: kube::Client, tasks: TaskTracker, reporter: Reporter) -> Self {
         let lifetime = |caller: &Option<Arc<Caller>>| if caller.is_some() { GOOD } else { BAD };
-        Self { client, decisions: Decisions::new(lifetime, tasks), once_good: Mutex::default(), reporter }
+        Self { client, reviews: ReviewCache::new(lifetime, tasks), once_good: Mutex::default(), reporter }
     }
 }
 
 impl TokenReviews {
-    fn remember(&self, key: Digest, whose: Side) {
+    fn remember(&self, key: Digest, whose: Origin) {
         let mut known = self.once_good.lock();
         // Tokens are replaced each hour. An evicted one counts as unauthenticated again.
         if known.len() >= ONCE_GOOD_MAX && !known.contains_key(&key) {
@@ -61,9 +61,9 @@ impl TokenReviews {
 
     /// A token that was never valid has no known caller. On a connection on which a caller was allowed
     /// a request, it may be that caller's new token.
-    fn side(&self, key: &Digest, peer: &Peer) -> Side {
+    fn origin(&self, key: &Digest, peer: &Peer) -> Origin {
         let known = self.once_good.lock().get(key).copied();
-        let by_connection = || if peer.is_known() { self.decisions.caller(peer.address.ip()) } else { Side::Stranger };
+        let by_connection = || if peer.is_known() { self.reviews.caller(peer.address.ip()) } else { Origin::Anonymous };
         known.unwrap_or_else(by_connection)
     }
 }
@@ -79,9 +79,9 @@ impl Tokens for TokenReviews {
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let ask = move || review(self.client.clone(), token.to_owned(), self.reporter.clone()).boxed();
         async move {
-            match self.decisions.about(&key, self.side(&key, peer), ask).await {
+            match self.reviews.about(&key, self.origin(&key, peer), ask).await {
                 Ok(Some(caller)) => {
-                    self.remember(key, self.decisions.caller(owner(&caller.user)));
+                    self.remember(key, self.reviews.caller(owner(&caller.user)));
                     Ok(caller)
                 }
                 Ok(None) => Err(Unauthenticated::Rejected),

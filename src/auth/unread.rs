@@ -57,7 +57,7 @@ struct Charge {
 }
 
 /// Bytes of an answer that is charged.
-struct Part {
+struct Chunk {
     bytes: Bytes,
     _charge: Arc<Charge>,
 }
@@ -128,9 +128,9 @@ impl Drop for Charge {
     }
 }
 
-// === impl Part ===
+// === impl Chunk ===
 
-impl AsRef<[u8]> for Part {
+impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -148,7 +148,7 @@ impl HttpBody for Charged {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(charge) = self.charge.clone() {
             if let Some(frame) = ready!(self.body.frame().poll_unpin(context)) {
-                let part = |bytes| Bytes::from_owner(Part { bytes, _charge: charge });
+                let part = |bytes| Bytes::from_owner(Chunk { bytes, _charge: charge });
                 return Poll::Ready(Some(frame.map(|frame| frame.map_data(part))));
             }
             drop(charge);

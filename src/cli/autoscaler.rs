@@ -118,9 +118,9 @@ impl<'o> Autoscaler<'o> {
     }
 
     /// The command that scales its workload up by hand.
-    pub(super) fn wake_command(&self) -> String {
+    pub(super) fn start_command(&self) -> String {
         let least = u32::try_from(self.written().sizes().min).unwrap_or_default();
-        self.workload().wake_command(self.namespace(), least)
+        self.workload().start_command(self.namespace(), least)
     }
 
     pub(super) fn metrics(&self) -> Vec<Metric> {
@@ -167,7 +167,7 @@ impl<'o> Autoscaler<'o> {
     }
 
     /// Since when depthgauge has it at 0.
-    pub(super) fn asleep_since(&self) -> Option<&'o str> {
+    pub(super) fn scaled_to_zero_since(&self) -> Option<&'o str> {
         self.written().annotation(zero::autoscaler::SCALED_TO_ZERO_SINCE)
     }
 
@@ -319,7 +319,7 @@ mod tests {
         ] {
             object["spec"]["scaleTargetRef"] = json!({"apiVersion": api_version, "kind": kind, "name": "web"});
             object["spec"]["minReplicas"] = json!(min);
-            assert_eq!(Autoscaler::in_test(&object).wake_command(), format!("kubectl scale -n shop {command}"));
+            assert_eq!(Autoscaler::in_test(&object).start_command(), format!("kubectl scale -n shop {command}"));
         }
     }
 

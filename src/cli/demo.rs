@@ -37,11 +37,11 @@ use crate::server::tls::MinVersion;
 use crate::source::KINDS;
 use crate::{admin, api, server, telemetry};
 
-mod asker;
+mod poller;
 mod script;
 mod user;
 
-use asker::Asker;
+use poller::Poller;
 use script::{MESSAGES_PER_REPLICA, Script};
 use user::DemoUser;
 
@@ -95,9 +95,9 @@ impl Args {
         };
         let drain = CancellationToken::new();
         let mut parts = JoinSet::new();
-        let (queue, asker) = start(dir.path(), ports, &mut parts, &drain).await?;
+        let (queue, poller) = start(dir.path(), ports, &mut parts, &drain).await?;
 
-        let mut script = Script::new(queue, asker);
+        let mut script = Script::new(queue, poller);
         let end = async {
             match time {
                 Some(time) => {
@@ -131,7 +131,7 @@ async fn start(
     ports: Ports,
     parts: &mut JoinSet<()>,
     drain: &CancellationToken,
-) -> Result<(Arc<EmulatedQueue>, Asker)> {
+) -> Result<(Arc<EmulatedQueue>, Poller)> {
     let Ports { emulator, secure, admin } = ports;
     let addresses = (emulator.local_addr()?, secure.local_addr()?, admin.local_addr()?);
     let (emulator_address, address, admin_address) = addresses;
@@ -166,8 +166,8 @@ async fn start(
     let kubectl = user.kubectl(&format!("oci_queue_length -l queue={QUEUE}"));
     let status = format!("http://{admin_address}/status");
     output::print(&format!("{head}\n  {status}\n  {}\n  {kubectl}\n\n", user.curl(&path)));
-    let asker = Asker::new(ca, &user, format!("https://{address}{path}"))?;
-    Ok((queue, asker))
+    let poller = Poller::new(ca, &user, format!("https://{address}{path}"))?;
+    Ok((queue, poller))
 }
 
 /// OCI, with one queue.
@@ -219,7 +219,7 @@ fn open_doors(catalog: Arc<Catalog>, trust: Trust, certificate_expires: Timestam
         findings: Vec::new(),
         hpas: None,
     });
-    let operators = admin::probes(health, Reasons::Told).merge(admin::metrics(Arc::new(registry)));
+    let operators = admin::probes(health, Reasons::Shown).merge(admin::metrics(Arc::new(registry)));
     let operators = operators.merge(admin::index(true));
     (Gate::new(auth, values, api::routes(catalog)), operators.merge(status::local_routes(Arc::new(status))))
 }

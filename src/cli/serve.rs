@@ -30,14 +30,14 @@ use crate::{admin, apiservice, server, telemetry};
 
 mod certificate;
 mod descriptors;
-mod doors;
 mod parts;
+mod routers;
 mod scaling;
 mod sources;
 
 use certificate::Certificate;
-use doors::Doors;
 use parts::{API_LISTENER, Parts};
+use routers::Routers;
 use sources::Sources;
 
 /// In a pod, for the time that endpoints need to be taken out of every node's rules.
@@ -149,7 +149,7 @@ impl Args {
         }
         let scaling = scaling.map(|place| parts.scale(place.open(&client, &catalog, &health, &mut registry)));
         let (health, reviews) = (&health, &parts.reviews);
-        let doors = Doors {
+        let routers = Routers {
             client: &client,
             trust: &trust,
             health,
@@ -159,7 +159,7 @@ impl Args {
             docs: self.docs_url,
         };
         let admin_is_local = admin.local_addr()?.ip().is_loopback();
-        let (gate, operators) = doors.open(catalog.clone(), registry, origin, scaling, admin_is_local);
+        let (gate, operators) = routers.open(catalog.clone(), registry, origin, scaling, admin_is_local);
         parts.run("source watch", report_sources(catalog.clone(), health.reporter("sources", State::Ok)));
         let certified = serving.clone();
         let tls = server::tls::acceptor(move || certified.borrow().certified.clone(), self.tls_min_version)?;

@@ -12,7 +12,7 @@ use super::output::{self, Format};
 use super::{clock, pod_namespace};
 use crate::apiservice::{GivenUp, NAME, ServiceRef, UnregisterError, Unregistered, unregister};
 use crate::source::{KINDS, fixed_metrics};
-use crate::zero::{HandBackError, HandedBack, LEASE, hand_back, retire};
+use crate::zero::{LEASE, RestoreError, Restored, restore, retire};
 
 /// Where all manifests install it.
 const NAMESPACE: &str = "depthgauge";
@@ -66,7 +66,7 @@ struct Report {
     /// Whether nothing was changed, because of `--dry-run`.
     dry_run: bool,
     /// Each object that is concerned, the APIService first.
-    steps: Vec<Step>,
+    outcomes: Vec<Outcome>,
     /// What may still be wrong.
     warnings: Vec<String>,
     /// What failed.
@@ -76,7 +76,7 @@ struct Report {
 /// What became of one object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Step {
+struct Outcome {
     /// Such as `apiservice/v1beta1.external.metrics.k8s.io` or `hpa/shop/web`.
     object: String,
     /// `absent`, `deleted`, `restored` or `notOwned` for the APIService; `scaledUp`, `notAtZero`, `paused`, `absent`
@@ -178,9 +178,9 @@ impl Plan {
         }
         // The names that a config chooses are not known here. They are written on each HPA whose workload
         // depthgauge has scaled to zero.
-        let handed_back = match hand_back(&self.client, &fixed_metrics(KINDS).into(), report.dry_run).await {
+        let handed_back = match restore(&self.client, &fixed_metrics(KINDS).into(), report.dry_run).await {
             Ok(handed_back) => handed_back,
-            Err(HandBackError::Forbidden(why)) if self.service.is_some() => {
+            Err(RestoreError::Forbidden(why)) if self.service.is_some() => {
                 return report.warnings.push(format!(
                     "cannot check whether --scale-to-zero has scaled workloads to zero: {why}; if it was ever on, check with: {QUERY}"
                 ));
@@ -191,7 +191,7 @@ impl Plan {
                     .push(format!("cannot check whether --scale-to-zero has scaled workloads to zero: {error}"));
             }
         };
-        let ours = handed_back.iter().any(|(.., became)| !matches!(became, HandedBack::Native(_)));
+        let ours = handed_back.iter().any(|(.., became)| !matches!(became, Restored::Native(_)));
         if retired == Ok(false) && ours {
             report.warnings.push(format!(
                 "there is no Lease {LEASE} in namespace {namespace}: a server that still runs elsewhere may go on scaling to zero; name its Service with --service"
@@ -207,36 +207,36 @@ impl Plan {
 
 impl Report {
     fn api_service(&mut self, result: &'static str, message: String) {
-        self.steps.push(Step { object: format!("apiservice/{NAME}"), result, message });
+        self.outcomes.push(Outcome { object: format!("apiservice/{NAME}"), result, message });
     }
 
-    fn hpa(&mut self, hpa: &str, workload: &str, became: HandedBack) {
+    fn hpa(&mut self, hpa: &str, workload: &str, became: Restored) {
         let (result, text) = match became {
-            HandedBack::Woken(replicas) => ("scaledUp", format!("{workload} is scaled from 0 to {replicas}")),
-            HandedBack::Awake => ("notAtZero", format!("{workload} is not at zero")),
-            HandedBack::Gone => ("absent", format!("there is no {workload} any more")),
-            HandedBack::Paused => ("paused", format!("{workload} is paused and stays at 0; nothing scales it up")),
-            HandedBack::Native(wake) => (
+            Restored::Woken(replicas) => ("scaledUp", format!("{workload} is scaled from 0 to {replicas}")),
+            Restored::Awake => ("notAtZero", format!("{workload} is not at zero")),
+            Restored::Gone => ("absent", format!("there is no {workload} any more")),
+            Restored::Paused => ("paused", format!("{workload} is paused and stays at 0; nothing scales it up")),
+            Restored::Native(wake) => (
                 "atZero",
                 format!(
                     "{workload} was scaled to zero by the HPA itself, which scales it up only while its metrics are served; to start one replica: {wake}"
                 ),
             ),
-            HandedBack::Asleep(why) => {
+            Restored::Asleep(why) => {
                 let text = format!("HPA {hpa}: {workload} stays at 0, and nothing scales it up: {why}");
                 return self.errors.push(text);
             }
         };
-        self.steps.push(Step { object: format!("hpa/{hpa}"), result, message: format!("HPA {hpa}: {text}") });
+        self.outcomes.push(Outcome { object: format!("hpa/{hpa}"), result, message: format!("HPA {hpa}: {text}") });
     }
 
     /// As lines of text.
     fn print(&self) {
         let end = if self.dry_run { " (dry run)" } else { "" };
         let mut out = io::stdout();
-        for step in &self.steps {
+        for outcome in &self.outcomes {
             // The reader of a closed pipe has read enough.
-            let _ = writeln!(out, "{}{end}", step.message);
+            let _ = writeln!(out, "{}{end}", outcome.message);
         }
         self.warnings.iter().for_each(|warning| output::print_error(format_args!("warning: {warning}")));
     }
@@ -257,13 +257,13 @@ mod tests {
     #[test]
     fn what_stays_at_zero_is_an_error_beside_any_other() {
         let mut report = Report { errors: vec!["cannot change".to_owned()], ..Report::default() };
-        report.hpa("shop/web", "deployment/web", HandedBack::Woken(2));
+        report.hpa("shop/web", "deployment/web", Restored::Woken(2));
         assert_eq!(report.result().unwrap_err().to_string(), "cannot change");
-        report.hpa("shop/api", "deployment/api", HandedBack::Asleep("no right".to_owned()));
+        report.hpa("shop/api", "deployment/api", Restored::Asleep("no right".to_owned()));
         let error = report.result().unwrap_err().to_string();
         assert_eq!(error, "cannot change; HPA shop/api: deployment/api stays at 0, and nothing scales it up: no right");
-        let [step] = &report.steps[..] else { panic!("{report:?}") };
-        assert_eq!(step.message, "HPA shop/web: deployment/web is scaled from 0 to 2");
+        let [outcome] = &report.outcomes[..] else { panic!("{report:?}") };
+        assert_eq!(outcome.message, "HPA shop/web: deployment/web is scaled from 0 to 2");
         assert!(Report::default().result().is_ok());
     }
 }

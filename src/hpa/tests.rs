@@ -45,17 +45,17 @@ fn as_seen_on_a_real_controller() {
 
 #[test]
 fn value_counts_ready_pods_and_only_away_from_zero() {
-    let told = |wanted, ready, sum: i64| {
+    let result = |wanted, ready, sum: i64| {
         let workload = Workload { wanted, exist: 9, ready, scaled_to_zero: true };
         desired(Controller::NEWEST, &SPEC, &workload, &[value(10_000, sum * 1000)])
     };
-    assert_eq!(told(4, Some(4), 20).replicas, 8);
-    assert_eq!(told(4, Some(3), 20).replicas, 6);
-    assert_eq!(told(4, Some(0), 20).replicas, 0, "with pods but none ready");
-    assert_eq!(told(4, Some(2), 11).replicas, 4, "within the tolerance it is what is wanted, not what is ready");
-    assert_eq!(told(0, None, 11).replicas, 2, "at 0 neither pods nor tolerance count");
-    assert_eq!(told(0, None, 10).replicas, 1);
-    let nobody = told(4, None, 20);
+    assert_eq!(result(4, Some(4), 20).replicas, 8);
+    assert_eq!(result(4, Some(3), 20).replicas, 6);
+    assert_eq!(result(4, Some(0), 20).replicas, 0, "with pods but none ready");
+    assert_eq!(result(4, Some(2), 11).replicas, 4, "within the tolerance it is what is wanted, not what is ready");
+    assert_eq!(result(0, None, 11).replicas, 2, "at 0 neither pods nor tolerance count");
+    assert_eq!(result(0, None, 10).replicas, 1);
+    let nobody = result(4, None, 20);
     assert_eq!((nobody.replicas, nobody.why), (4, Why::Held));
     assert_eq!(nobody.proposals, [Err(NoProposal::NoPods)]);
 }
@@ -78,8 +78,8 @@ fn an_average_counts_pods_that_exist_not_those_that_are_wanted() {
 #[test]
 fn each_direction_has_its_tolerance() {
     let spec = Spec { tolerance: Tolerance { up: 0.0, down: 0.5 }, ..SPEC };
-    let told = |sum| desired(Controller::NEWEST, &spec, &Workload::settled(4), &[average(1000, sum)]).replicas;
-    assert_eq!((told(1999), told(2000), told(4000), told(4001)), (2, 4, 4, 5));
+    let result = |sum| desired(Controller::NEWEST, &spec, &Workload::settled(4), &[average(1000, sum)]).replicas;
+    assert_eq!((result(1999), result(2000), result(4000), result(4001)), (2, 4, 4, 5));
     assert!(Tolerance::default().covers(1.1) && Tolerance::default().covers(0.9));
     assert!(!Tolerance::default().covers(f64::NAN) && !Tolerance::default().covers(f64::INFINITY));
 }
@@ -87,8 +87,8 @@ fn each_direction_has_its_tolerance() {
 #[test]
 fn the_highest_counts_and_while_one_fails_only_growth() {
     assert_eq!(replicas(4, &[average(1000, 2000), average(1000, 7000), value(1000, 500)]), 7);
-    let told = desired(Controller::NEWEST, &SPEC, &Workload::settled(4), &[average(1000, 6000), failed()]);
-    assert_eq!((told.replicas, told.why), (6, Why::Metrics { by: 0, proposed: 6, lower_bound: false }));
+    let result = desired(Controller::NEWEST, &SPEC, &Workload::settled(4), &[average(1000, 6000), failed()]);
+    assert_eq!((result.replicas, result.why), (6, Why::Metrics { by: 0, proposed: 6, lower_bound: false }));
     assert_eq!(replicas(4, &[failed(), average(1000, 4000)]), 4);
     let held = desired(Controller::NEWEST, &SPEC, &Workload::settled(4), &[failed(), average(1000, 2000)]);
     assert_eq!((held.replicas, held.why, held.proposals.len()), (4, Why::Held, 2));
@@ -101,22 +101,22 @@ fn the_highest_counts_and_while_one_fails_only_growth() {
 #[test]
 fn bounds_come_before_metrics_and_after_them() {
     let spec = Spec { min: 2, ..SPEC };
-    let told = |current, sum| desired(Controller::NEWEST, &spec, &Workload::settled(current), &[average(1000, sum)]);
-    assert_eq!((told(1, 9000).replicas, told(1, 9000).why), (2, Why::BelowMin));
-    assert_eq!((told(11, 1000).replicas, told(11, 1000).why), (10, Why::AboveMax));
-    assert_eq!(told(4, 0).replicas, 2);
-    assert_eq!(told(4, i64::MAX).replicas, 10);
-    assert_eq!(told(4, i64::MAX).why, Why::Metrics { by: 0, proposed: i32::MAX, lower_bound: false });
+    let result = |current, sum| desired(Controller::NEWEST, &spec, &Workload::settled(current), &[average(1000, sum)]);
+    assert_eq!((result(1, 9000).replicas, result(1, 9000).why), (2, Why::BelowMin));
+    assert_eq!((result(11, 1000).replicas, result(11, 1000).why), (10, Why::AboveMax));
+    assert_eq!(result(4, 0).replicas, 2);
+    assert_eq!(result(4, i64::MAX).replicas, 10);
+    assert_eq!(result(4, i64::MAX).why, Why::Metrics { by: 0, proposed: i32::MAX, lower_bound: false });
     // minReplicas was raised while the workload was at 0.
-    assert_eq!(told(0, 0).replicas, 2);
+    assert_eq!(result(0, 0).replicas, 2);
 }
 
 #[test]
 fn whoever_else_set_it_to_zero_has_to_wake_it() {
     let asleep = Workload { scaled_to_zero: false, ..Workload::settled(0) };
     for min in [0, 1] {
-        let told = desired(Controller::NEWEST, &Spec { min, ..SPEC }, &asleep, &[average(1000, 5000)]);
-        assert_eq!((told.replicas, told.why, told.proposals.len()), (0, Why::Asleep, 0));
+        let result = desired(Controller::NEWEST, &Spec { min, ..SPEC }, &asleep, &[average(1000, 5000)]);
+        assert_eq!((result.replicas, result.why, result.proposals.len()), (0, Why::Disabled, 0));
     }
 }
 
@@ -155,8 +155,8 @@ fn replicas_beyond_32_bits_are_the_largest_number_or_not_known() {
         (before, 1, average(1, 1 << 31), 10, largest),
         (before, 0, average(1, i64::MAX), 10, largest),
     ] {
-        let told = desired(controller, &SPEC, &Workload::settled(wanted), &[average(1000, 1000), metric]);
-        assert_eq!((told.replicas, told.why), (replicas, why), "{controller:?} {wanted} {metric:?}");
+        let result = desired(controller, &SPEC, &Workload::settled(wanted), &[average(1000, 1000), metric]);
+        assert_eq!((result.replicas, result.why), (replicas, why), "{controller:?} {wanted} {metric:?}");
     }
 }
 
@@ -170,9 +170,9 @@ proptest! {
     fn away_from_the_tolerance_it_is_a_division_rounded_up(target in 1..1_000_000_i64, sum in 0..1_i64 << 52) {
         let metric = Metric { target: Target::AverageValue(target), answer: Answer::Sum(sum) };
         let spec = Spec { min: 0, max: i32::MAX, ..SPEC };
-        let told = desired(Controller::NEWEST, &spec, &Workload::settled(0), &[metric]);
+        let result = desired(Controller::NEWEST, &spec, &Workload::settled(0), &[metric]);
         let exact = i128::from(sum).div_euclid(target.into()) + i128::from(sum % target != 0);
-        prop_assert_eq!(i128::from(told.replicas), exact.min(i32::MAX.into()));
+        prop_assert_eq!(i128::from(result.replicas), exact.min(i32::MAX.into()));
     }
 
     #[test]
@@ -184,9 +184,9 @@ proptest! {
         let workload = Workload { wanted, exist, ready, scaled_to_zero };
         let target = if per_pod { Target::AverageValue(target) } else { Target::Value(target) };
         let controller = Controller { saturates: checks.0, saturates_at_zero: checks.1, ..Controller::NEWEST };
-        let told = desired(controller, &spec, &workload, &[Metric { target, answer: Answer::Sum(sum) }]);
-        if matches!(told.why, Why::Metrics { .. }) && min <= max {
-            prop_assert!((min..=max).contains(&told.replicas));
+        let result = desired(controller, &spec, &workload, &[Metric { target, answer: Answer::Sum(sum) }]);
+        if matches!(result.why, Why::Metrics { .. }) && min <= max {
+            prop_assert!((min..=max).contains(&result.replicas));
         }
     }
 }

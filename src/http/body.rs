@@ -1,8 +1,8 @@
 //! The body of an answer, and a limit on the long ones of all clients of the process: an answer takes memory until it
 //! is decoded.
 //!
-//! A request takes a place when more arrives than a short answer has, and its response keeps the place. Requests wait
-//! round-robin over their owners, and one owner gets half of the places.
+//! A request takes a permit when more arrives than a short answer has, and its response keeps the permit. Requests wait
+//! round-robin over their owners, and one owner gets half of the permits.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,19 +10,19 @@ use tokio::time::Instant;
 
 use super::error::{Fault, lost, without_secret};
 use super::url::Url;
-use crate::upstream::{Place, Places};
+use crate::upstream::{Permit, Permits};
 
 /// The most bytes of a short answer. Most pages of lists have fewer.
 pub(super) const SHORT_BYTES: usize = 256 << 10;
 /// The most bytes of the answers that share [`LONG`].
 const LONG_BYTES: usize = 4 << 20;
 
-static LONG: LazyLock<Arc<Places>> = LazyLock::new(|| Arc::new(Places::new(6)));
+static LONG: LazyLock<Arc<Permits>> = LazyLock::new(|| Arc::new(Permits::new(6)));
 /// Of answers that may be longer: those of Prometheus.
-static LONGER: LazyLock<Arc<Places>> = LazyLock::new(|| Arc::new(Places::new(2)));
+static LONGER: LazyLock<Arc<Permits>> = LazyLock::new(|| Arc::new(Permits::new(2)));
 
-/// The places of answers that have at most this many bytes.
-pub(super) fn places(body_max: usize) -> Arc<Places> {
+/// The permits of answers that have at most this many bytes.
+pub(super) fn permits(body_max: usize) -> Arc<Permits> {
     if body_max <= LONG_BYTES { LONG.clone() } else { LONGER.clone() }
 }
 
@@ -33,13 +33,13 @@ pub(super) struct BodyReader<'c> {
     /// Whether it is an answer. Of an error, the beginning is enough.
     pub(super) is_answer: bool,
     /// Those of long answers.
-    pub(super) places: &'c Arc<Places>,
+    pub(super) permits: &'c Arc<Permits>,
 }
 
 // === impl BodyReader ===
 
 impl BodyReader<'_> {
-    /// Counts what arrives, whatever Content-Length says. `url` is that of the request, and a place is counted for its
+    /// Counts what arrives, whatever Content-Length says. `url` is that of the request, and a permit is counted for its
     /// owner.
     pub(super) async fn read(
         &self,
@@ -47,8 +47,8 @@ impl BodyReader<'_> {
         url: &Url,
         owner: &str,
         by: Instant,
-    ) -> Result<(Vec<u8>, Option<Place>), Fault> {
-        let (mut body, mut place) = (Vec::new(), None);
+    ) -> Result<(Vec<u8>, Option<Permit>), Fault> {
+        let (mut body, mut permit) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(|error| lost(without_secret(error, url)))? {
             let length = body.len() + chunk.len();
             if !self.is_answer && length > self.max.min(SHORT_BYTES) {
@@ -57,9 +57,9 @@ impl BodyReader<'_> {
             if length > self.max {
                 return Err(Fault::TooLong(self.max));
             }
-            if place.is_none() && length > SHORT_BYTES {
-                let taken = self.places.take_in_time(owner, by).await;
-                place = Some(taken.ok_or(Fault::NoRoom)?);
+            if permit.is_none() && length > SHORT_BYTES {
+                let taken = self.permits.acquire_in_time(owner, by).await;
+                permit = Some(taken.ok_or(Fault::NoRoom)?);
             }
             if length > body.capacity() {
                 // Twice as much, but never more than there may be.
@@ -67,6 +67,6 @@ impl BodyReader<'_> {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((body, place))
+        Ok((body, permit))
     }
 }

@@ -6,15 +6,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::upstream::Places;
+use crate::upstream::Permits;
 
-static SOCKETS: OnceLock<Arc<Places>> = OnceLock::new();
+static SOCKETS: OnceLock<Arc<Permits>> = OnceLock::new();
 
 /// Limits the requests in flight to this number, and closes each connection after its request. Call it once, before
 /// a client is made.
 pub fn limit(requests: usize) {
     // A second call has no effect.
-    let _ = SOCKETS.set(Arc::new(Places::new(requests)));
+    let _ = SOCKETS.set(Arc::new(Permits::new(requests)));
 }
 
 /// Whether there is a limit.
@@ -22,8 +22,8 @@ pub(super) fn are_few() -> bool {
     SOCKETS.get().is_some()
 }
 
-/// The places of the requests in flight, if there is a limit.
-pub(super) fn places() -> Option<Arc<Places>> {
+/// The permits of the requests in flight, if there is a limit.
+pub(super) fn permits() -> Option<Arc<Permits>> {
     SOCKETS.get().cloned()
 }
 
@@ -39,26 +39,26 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(3);
 
     /// As a request that its host does not answer.
-    async fn hang(places: &Arc<Places>, by: Instant) -> Option<()> {
-        let _place = places.take_in_time("hangs", by).await?;
+    async fn hang(permits: &Arc<Permits>, by: Instant) -> Option<()> {
+        let _place = permits.acquire_in_time("hangs", by).await?;
         tokio::time::sleep_until(by).await;
         Some(())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_that_hangs_keeps_no_other_one_waiting() {
-        let places = Arc::new(Places::new(8));
+        let permits = Arc::new(Permits::new(8));
         let hanging = async {
             loop {
                 let by = Instant::now() + TIMEOUT;
-                let ended = join_all((0..20).map(|_| hang(&places, by))).await;
-                assert_eq!(ended.iter().flatten().count(), 4, "half of the places");
+                let ended = join_all((0..20).map(|_| hang(&permits, by))).await;
+                assert_eq!(ended.iter().flatten().count(), 4, "half of the permits");
             }
         };
         let healthy = async {
             for _ in 0..100 {
                 let began = Instant::now();
-                let _place = places.take_in_time("answers", began + TIMEOUT).await.unwrap();
+                let _place = permits.acquire_in_time("answers", began + TIMEOUT).await.unwrap();
                 assert_eq!(began.elapsed(), Duration::ZERO);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

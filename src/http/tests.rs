@@ -243,10 +243,10 @@ async fn a_deadline_ends_a_request_that_hangs() {
 #[tokio::test]
 async fn a_request_that_gets_no_socket_is_not_sent_and_says_nothing_of_the_host() {
     let (url, received) = service(&[&answer("200 OK", "", "{}")]).await;
-    let places = Arc::new(Places::new(1));
-    let client = Client { sockets: Some(places.clone()), ..client(1000) };
+    let permits = Arc::new(Permits::new(1));
+    let client = Client { sockets: Some(permits.clone()), ..client(1000) };
     let request = Request::get(url.clone());
-    let held = places.take(&["another host"], false).await;
+    let held = permits.take(&["another host"], false).await;
     for _ in 0..12 {
         let failure =
             client.send(&request, &tokens(false), Instant::now() + Duration::from_millis(20)).await.unwrap_err();
@@ -261,13 +261,13 @@ async fn a_request_that_gets_no_socket_is_not_sent_and_says_nothing_of_the_host(
 async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
     let short = answer("200 OK", "", &"x".repeat(body::SHORT_BYTES));
     let long = answer("200 OK", "", &"x".repeat(body::SHORT_BYTES + 1));
-    let places = Arc::new(Places::new(1));
-    let mut client = Client { long_answers: places.clone(), ..client(1000) };
+    let permits = Arc::new(Permits::new(1));
+    let mut client = Client { long_answers: permits.clone(), ..client(1000) };
     client.protocol.body_max = 2 * body::SHORT_BYTES;
-    let held = places.take(&["another host"], false).await;
+    let held = permits.take(&["another host"], false).await;
     let (url, _) = service(&[&short]).await;
     let response = client.send(&Request::get(url), &tokens(false), soon()).await.unwrap();
-    assert!(response.place.is_none());
+    assert!(response.permit.is_none());
     let (url, received) = service(&[&long]).await;
     let request = Request::get(url.clone());
     for _ in 0..12 {
@@ -278,8 +278,8 @@ async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
     assert!(received.lock().unwrap().len() == 12 && !client.upstream().breaker_open(&host(&url)));
     drop(held);
     let first = client.send(&request, &tokens(false), soon()).await.unwrap();
-    assert!(first.body.len() == body::SHORT_BYTES + 1 && first.place.is_some());
-    // The place is kept as long as the response.
+    assert!(first.body.len() == body::SHORT_BYTES + 1 && first.permit.is_some());
+    // The permit is kept as long as the response.
     let short_of_time = Instant::now() + Duration::from_millis(200);
     assert!(client.send(&request, &tokens(false), short_of_time).await.is_err());
     drop(first);
@@ -291,7 +291,7 @@ async fn of_an_error_only_the_beginning_is_read() {
     let long = answer("404 Not Found", "", &format!("{}end", "x".repeat(2 * body::SHORT_BYTES)));
     let mut client = client(1000);
     client.protocol.body_max = 3 * body::SHORT_BYTES;
-    client.long_answers = Arc::new(Places::new(0));
+    client.long_answers = Arc::new(Permits::new(0));
     let (url, _) = service(&[&long]).await;
     let error = fault(&client, &url).await;
     assert!(matches!(&error.fault, Fault::Status(status) if status.status == 404), "{error:?}");
@@ -302,10 +302,10 @@ async fn a_service_has_the_time_that_is_left_after_the_wait_for_a_socket() {
     const TIME: Duration = Duration::from_secs(10);
     const WAIT: Duration = Duration::from_millis(50);
     let (url, received) = service(&[&answer("200 OK", "", "{}")]).await;
-    let places = Arc::new(Places::new(1));
-    let client = Client { sockets: Some(places.clone()), ..client(1000) };
+    let permits = Arc::new(Permits::new(1));
+    let client = Client { sockets: Some(permits.clone()), ..client(1000) };
     let request = Request { time_limit: Some("timeout"), ..Request::post_form(url, "query=up".to_owned()) };
-    let held = places.take(&["another host"], false).await;
+    let held = permits.take(&["another host"], false).await;
     let (auth, by) = (tokens(false), Instant::now() + TIME);
     let release = async {
         tokio::time::sleep(WAIT).await;

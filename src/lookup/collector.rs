@@ -85,7 +85,7 @@ impl Collector for SourceCollector {
         for (source, reading, at) in failing.iter().take(NAMED_MAX) {
             let mut labels = vec![("kind".to_owned(), source.kind.name), ("source".to_owned(), &*source.name)];
             // A label name has no hyphen.
-            labels.extend(reading.poll.facet.iter().map(|(label, value)| (label.replace('-', "_"), value)));
+            labels.extend(reading.poll.part.iter().map(|(label, value)| (label.replace('-', "_"), value)));
             let at = at.as_second();
             first.entry(labels).and_modify(|known| *known = at.min(*known)).or_insert(at);
         }

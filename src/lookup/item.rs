@@ -14,13 +14,13 @@ use super::reading::{AnswerOptions, Reading};
 use super::rules::ValueRules;
 use super::view::View;
 use crate::metric::{Labels, Namespace};
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 
 /// One item of an answer.
 pub(super) struct Item<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) entry: &'a Entry,
-    pub(super) facet: &'a Facet,
+    pub(super) part: &'a Part,
     pub(super) reading: Arc<Reading>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct ShareOptions<'q> {
 impl Item<'_> {
     /// The labels of its source and part.
     pub(super) fn labels(&self) -> Labels {
-        self.facet.iter().fold(self.entry.labels.clone(), |labels, (key, value)| labels.with(key, value))
+        self.part.iter().fold(self.entry.labels.clone(), |labels, (key, value)| labels.with(key, value))
     }
 
     /// The contribution of its reading to an answer.
@@ -90,8 +90,8 @@ pub(super) fn items<'a>(
     let Some(kind) = query.kind else {
         let entries = view.chosen(&query.metric);
         for entry in entries.iter().filter(|entry| query.may_select(&entry.source.labels)) {
-            let facet = &query.facets[0];
-            items.push(Item { namespace, entry, facet, reading: entry.source.readings.reading(facet, namespace, now) });
+            let part = &query.parts[0];
+            items.push(Item { namespace, entry, part, reading: entry.source.readings.reading(part, namespace, now) });
         }
         return match (items.is_empty(), entries.is_empty()) {
             (false, _) => Ok(items),
@@ -102,11 +102,11 @@ pub(super) fn items<'a>(
     if let Some(names) = view.names(kind) {
         let selected = names.select(query)?;
         query.check_parts(selected.len())?;
-        LookupError::unless_fits(&query.metric, selected.len() * query.facets.len())?;
+        LookupError::unless_fits(&query.metric, selected.len() * query.parts.len())?;
         for entry in selected {
-            for facet in &*query.facets {
-                let reading = entry.source.readings.reading(facet, namespace, now);
-                items.push(Item { namespace, entry, facet, reading });
+            for part in &*query.parts {
+                let reading = entry.source.readings.reading(part, namespace, now);
+                items.push(Item { namespace, entry, part, reading });
             }
         }
     }
@@ -120,8 +120,8 @@ pub(super) fn each_once(mut items: Vec<Item<'_>>) -> Vec<Item<'_>> {
     in_precedence.sort_by_key(|at| items[*at].entry.position);
     let (mut seen, mut stays) = (HashSet::new(), vec![false; items.len()]);
     for at in in_precedence {
-        let Item { entry, facet, .. } = &items[at];
-        stays[at] = seen.insert((entry.source.identity(), entry.source.readings.meant(facet)));
+        let Item { entry, part, .. } = &items[at];
+        stays[at] = seen.insert((entry.source.identity(), entry.source.readings.meant(part)));
     }
     let mut stays = stays.into_iter();
     items.retain(|_| stays.next().unwrap_or(true));

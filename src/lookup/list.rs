@@ -20,7 +20,7 @@ use super::schedule::{Pace, Requester};
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::may_become;
 use crate::metric::{Clock, Labels, Namespace};
-use crate::source::{ErrorKind, Identified, Kind, List, Listed, Listing, SourceError, Step};
+use crate::source::{ErrorKind, Identified, Kind, List, Listed, Listing, Operation, SourceError};
 
 /// A list is read again after so many times `refresh`: by default every 30 s, two requests of an
 /// HPA. It changes when people create queues. A request that names a new one does not wait for it:
@@ -214,7 +214,7 @@ pub(super) async fn list_sources(
     by: Instant,
 ) -> Result<List, SourceError> {
     let trouble =
-        |cause: String, remedy, detail| SourceError::new(Step::List, ErrorKind::Transient, cause, remedy, detail);
+        |cause: String, remedy, detail| SourceError::new(Operation::List, ErrorKind::Transient, cause, remedy, detail);
     let listed = listing.list(before(refresh), by);
     // A listing keeps its deadline itself, and names the operation; this is for one that does not.
     let List { mut members, began } = tokio::time::timeout_at(by + OVERTIME, listed).await.map_err(|_| {

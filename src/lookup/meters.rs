@@ -54,7 +54,7 @@ impl Meters {
     }
 
     pub(super) fn read_took(&self, kind: &Kind, error: Option<&SourceError>, time: Duration) {
-        let result = error.map_or(OK, |error| error.step.as_label());
+        let result = error.map_or(OK, |error| error.operation.as_label());
         self.reads.get_or_create(&Outcome { kind: kind.name, result }).observe(time.as_secs_f64());
     }
 }

@@ -9,7 +9,7 @@ use super::{SourceConfig, Timing, title};
 use crate::metric::Clock;
 use crate::metric::pattern::Pattern;
 use crate::metric::selectable::selectable;
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 use crate::source::{Identified, Items, Kind, Listed, Opened, Source};
 
 /// A source that is in no catalog.
@@ -27,8 +27,8 @@ pub struct Single {
 pub async fn read_once(single: &Single, clock: Clock) -> Result<Items, String> {
     let Single { title, timing, source, .. } = single;
     let timestamp = clock();
-    source.wait_turn(&Facet::WHOLE, before(timing.refresh), timing.timeout).await;
-    let read = read_source(&**source, &Facet::WHOLE, timing.refresh, Instant::now() + timing.timeout).await;
+    source.wait_turn(&Part::WHOLE, before(timing.refresh), timing.timeout).await;
+    let read = read_source(&**source, &Part::WHOLE, timing.refresh, Instant::now() + timing.timeout).await;
     read.map_err(|error| {
         log_failure(title, &error);
         message_with_grant(title, &error, timestamp)

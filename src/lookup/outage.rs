@@ -45,7 +45,7 @@ pub struct FailureState {
     /// When it began.
     pub at: Timestamp,
     /// The operation that failed: `read`.
-    pub step: &'static str,
+    pub operation: &'static str,
     /// Whether the service responded.
     pub responded: bool,
     /// The cause, without secrets.
@@ -68,9 +68,9 @@ impl ReadCounts {
     pub(super) fn fail(&mut self, error: &SourceError, at: Timestamp) {
         self.failed = self.failed.saturating_add(1);
         let request_id = error.request_id.as_ref().map(|id| id[..id.floor_char_boundary(REQUEST_ID_MAX)].to_owned());
-        let SourceError { step, responded, cause, remedy, .. } = error;
-        let (step, responded, cause) = (step.as_str(), *responded, cause.clone());
-        let failure = FailureState { at, step, responded, cause, remedy, request_id };
+        let SourceError { operation, responded, cause, remedy, .. } = error;
+        let (operation, responded, cause) = (operation.as_str(), *responded, cause.clone());
+        let failure = FailureState { at, operation, responded, cause, remedy, request_id };
         self.last_failure = Some(Box::new(failure));
     }
 }
@@ -143,19 +143,19 @@ pub(super) fn message_with_grant(title: &str, error: &SourceError, since: Timest
 
 /// Logs a failed read. Unlike the message, the detail names the request and where it went.
 pub(super) fn log_failure(title: &str, error: &SourceError) {
-    let SourceError { step, cause, detail, .. } = error;
-    tracing::warn!(source = title, operation = step.as_str(), cause, detail, "cannot be read");
+    let SourceError { operation, cause, detail, .. } = error;
+    tracing::warn!(source = title, operation = operation.as_str(), cause, detail, "cannot be read");
 }
 
 /// Logs another cause of the same outage, of which a dying service has many.
 pub(super) fn log_change(title: &str, error: &SourceError) {
-    let SourceError { step, cause, detail, .. } = error;
-    tracing::debug!(source = title, operation = step.as_str(), cause, detail, "cannot be read for another cause");
+    let SourceError { operation, cause, detail, .. } = error;
+    tracing::debug!(source = title, operation = operation.as_str(), cause, detail, "cannot be read for another cause");
 }
 
 fn current(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
-    let (step, cause, remedy, since) = (error.step.as_str(), &error.cause, error.remedy, seconds(since));
-    format!("{title} cannot be read: {cause} (operation: {step}). {remedy} Failing since {since}.").into()
+    let (operation, cause, remedy, since) = (error.operation.as_str(), &error.cause, error.remedy, seconds(since));
+    format!("{title} cannot be read: {cause} (operation: {operation}). {remedy} Failing since {since}.").into()
 }
 
 fn seconds(since: Timestamp) -> String {
@@ -163,11 +163,11 @@ fn seconds(since: Timestamp) -> String {
 }
 
 fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
-    let (step, cause, remedy) = (error.step.as_str(), &error.cause, error.remedy);
+    let (operation, cause, remedy) = (error.operation.as_str(), &error.cause, error.remedy);
     let text = match error.kind {
         ErrorKind::NoSuchPart => format!("{title}: {cause}. {remedy}"),
         ErrorKind::Transient | ErrorKind::NotFound => {
-            format!("{title} cannot be read since {}: {cause} (operation: {step}). {remedy}", seconds(since))
+            format!("{title} cannot be read since {}: {cause} (operation: {operation}). {remedy}", seconds(since))
         }
     };
     names::shortened(&text, MESSAGE_MAX).into()
@@ -176,14 +176,14 @@ fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Step;
+    use crate::source::Operation;
 
     fn error(cause: &str) -> SourceError {
         judged(cause, ErrorKind::Transient)
     }
 
     fn judged(cause: &str, kind: ErrorKind) -> SourceError {
-        SourceError::new(Step::Read, kind, cause, "Wait.", "")
+        SourceError::new(Operation::Read, kind, cause, "Wait.", "")
     }
 
     #[test]

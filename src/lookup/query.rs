@@ -10,13 +10,13 @@ use super::{LookupError, Metrics};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName, OWN_PREFIX, names};
 use crate::selector::{Condition, Requirement, Selector};
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 use crate::source::{Item, Items, Kind};
 
 /// No part is named: the source as a whole.
-static WHOLE: [Facet; 1] = [Facet::WHOLE];
+static WHOLE: [Part; 1] = [Part::WHOLE];
 /// The same for the metrics that are read apart.
-static APART: [Facet; 1] = [Facet::APART];
+static APART: [Part; 1] = [Part::APART];
 /// How much of a requirement an error message repeats, in bytes.
 const REPEATED: usize = 100;
 /// How much of it the keys of static labels take, in bytes.
@@ -30,7 +30,7 @@ pub(super) struct Query<'q> {
     pub(super) metric: MetricName,
     pub(super) selector: &'q Selector,
     /// One item of each source for each of these.
-    pub(super) facets: Cow<'static, [Facet]>,
+    pub(super) parts: Cow<'static, [Part]>,
     /// The value rules in the selector.
     pub(super) value_rules: ValueRules,
     /// Keys that the kind does not have. They may be static labels of its sources: see
@@ -85,8 +85,8 @@ impl<'q> Query<'q> {
             }
         }
         let is_apart = kind.is_some_and(|kind| kind.apart.contains(&metric));
-        let facets = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| facets(kind, &parts, is_apart))?;
-        Ok(Self { kind, metric, selector, facets, value_rules, more_keys })
+        let parts = kind.map_or(Ok(Cow::Borrowed(&WHOLE[..])), |kind| combined(kind, &parts, is_apart))?;
+        Ok(Self { kind, metric, selector, parts, value_rules, more_keys })
     }
 
     /// Fails if the selector has a key that is neither one of the kind nor one of these static labels.
@@ -153,7 +153,7 @@ impl<'q> Query<'q> {
 
     /// Whether an answer can have the named parts of this many sources.
     pub(super) fn check_parts(&self, sources: usize) -> Result<(), LookupError> {
-        let parts = self.facets.iter().filter(|facet| facet.iter().len() > 0).count() * sources;
+        let parts = self.parts.iter().filter(|part| part.iter().len() > 0).count() * sources;
         if parts <= PARTS_MAX {
             return Ok(());
         }
@@ -228,15 +228,15 @@ fn number(requirement: &Requirement) -> Result<Quantity, LookupError> {
 }
 
 /// Each combination of members.
-fn facets(
+fn combined(
     kind: &'static Kind,
-    parts: &[(&'static str, BTreeSet<&str>)],
+    members: &[(&'static str, BTreeSet<&str>)],
     is_apart: bool,
-) -> Result<Cow<'static, [Facet]>, LookupError> {
-    if parts.is_empty() {
+) -> Result<Cow<'static, [Part]>, LookupError> {
+    if members.is_empty() {
         return Ok(Cow::Borrowed(if is_apart { &APART } else { &WHOLE }));
     }
-    let combinations = parts.iter().fold(1_usize, |product, (_, members)| product.saturating_mul(members.len()));
+    let combinations = members.iter().fold(1_usize, |product, (_, values)| product.saturating_mul(values.len()));
     if combinations > PARTS_PER_SELECTOR {
         let labels = kind.parts.join(" and ");
         return Err(LookupError::BadSelector(format!(
@@ -244,13 +244,13 @@ fn facets(
             kind.label
         )));
     }
-    let mut facets = vec![if is_apart { Facet::APART } else { Facet::WHOLE }];
+    let mut parts = vec![if is_apart { Part::APART } else { Part::WHOLE }];
     for label in kind.parts {
-        if let Some((_, members)) = parts.iter().find(|(known, _)| known == label) {
-            facets = facets.iter().flat_map(|facet| members.iter().map(|member| facet.with(label, member))).collect();
+        if let Some((_, values)) = members.iter().find(|(known, _)| known == label) {
+            parts = parts.iter().flat_map(|part| values.iter().map(|value| part.with(label, value))).collect();
         }
     }
-    Ok(Cow::Owned(facets))
+    Ok(Cow::Owned(parts))
 }
 
 fn no_such_key<'k>(
@@ -280,12 +280,12 @@ mod tests {
     use crate::source::KINDS;
 
     /// The parts and the value rules of a query, or its error message.
-    fn parse(selector: &str) -> Result<(Vec<Facet>, ValueRules), String> {
+    fn parse(selector: &str) -> Result<(Vec<Part>, ValueRules), String> {
         let selector = Selector::parse(selector).unwrap();
         let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, []));
         let query = query.map_err(|error| error.to_string())?;
         query.check_keys(&BTreeSet::new()).map_err(|error| error.to_string())?;
-        Ok((query.facets.into_owned(), query.value_rules))
+        Ok((query.parts.into_owned(), query.value_rules))
     }
 
     #[test]
@@ -297,9 +297,9 @@ mod tests {
             ("channel==a,channel in (a,b)", &[&["a"]]),
             ("consumer-group=g,channel in (b,a)", &[&["a", "g"], &["b", "g"]]),
         ] {
-            let facets = parse(selector).unwrap().0;
+            let parts = parse(selector).unwrap().0;
             let values: Vec<Vec<&str>> =
-                facets.iter().map(|facet| facet.iter().map(|(_, value)| value).collect()).collect();
+                parts.iter().map(|part| part.iter().map(|(_, value)| value).collect()).collect();
             assert_eq!(values, expected, "{selector}");
         }
     }

@@ -24,8 +24,8 @@ use super::shares::Shares;
 use super::{LookupError, Timing, chosen};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Labels, MetricName, Namespace};
-use crate::source::facet::Facet;
-use crate::source::{ErrorKind, Item, Items, Kind, MarkedDown, Source, SourceError, Step};
+use crate::source::part::Part;
+use crate::source::{ErrorKind, Item, Items, Kind, MarkedDown, Operation, Source, SourceError};
 
 /// What a source may take to notice that its deadline has passed.
 const OVERTIME: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ pub(super) struct SourceRead {
     pub(super) title: String,
     pub(super) kind: &'static Kind,
     pub(super) source: Arc<dyn Source>,
-    pub(super) facet: Facet,
+    pub(super) part: Part,
     pub(super) meters: Meters,
     /// What was read for another source more than `refresh` ago is too old.
     pub(super) timing: Timing,
@@ -63,7 +63,7 @@ pub(super) type Parts = Mutex<Shares<PartId, Weak<Reading>>>;
 pub(super) struct PartId {
     /// The number of its source.
     pub(super) source: u64,
-    pub(super) facet: Facet,
+    pub(super) part: Part,
 }
 
 /// A part that counts, until this is dropped.
@@ -137,7 +137,7 @@ impl Poll for SourceRead {
 
     async fn admit(&self, owners: &[Namespace], urgent: bool) -> Admission<Self::Permit> {
         let began = Instant::now();
-        self.source.wait_turn(&self.facet, before(self.timing.refresh), self.timing.timeout).await;
+        self.source.wait_turn(&self.part, before(self.timing.refresh), self.timing.timeout).await;
         let shared = began.elapsed();
         let admitted = self.source.admit(owners, urgent).await;
         Admission { waited: shared + admitted.waited, permit: Box::new(admitted.permit) }
@@ -149,7 +149,7 @@ impl Poll for SourceRead {
 
     async fn read(&self, by: Instant) -> Result<Arc<Items>, SourceError> {
         let began = Instant::now();
-        let result = read_source(&*self.source, &self.facet, self.timing.refresh, by).await;
+        let result = read_source(&*self.source, &self.part, self.timing.refresh, by).await;
         self.meters.read_took(self.kind, result.as_ref().err(), began.elapsed());
         result.map(Arc::new)
     }
@@ -378,15 +378,15 @@ pub(super) fn before(time: Duration) -> Instant {
 /// One read of a source, which ends soon after the deadline at the latest.
 pub(super) async fn read_source(
     source: &dyn Source,
-    facet: &Facet,
+    part: &Part,
     refresh: Duration,
     by: Instant,
 ) -> Result<Items, SourceError> {
-    let read = source.read_since(facet, before(refresh), by);
+    let read = source.read_since(part, before(refresh), by);
     // A source keeps its deadline itself, and names the operation; this is for one that does not.
     tokio::time::timeout_at(by + OVERTIME, read).await.unwrap_or_else(|_| {
         Err(SourceError::new(
-            Step::Read,
+            Operation::Read,
             ErrorKind::Transient,
             "timed out",
             "Check the network path from depthgauge to the source.",

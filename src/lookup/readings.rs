@@ -21,7 +21,7 @@ use super::reading::{Context, HeldPart, PartId, Parts, Reading, SourceRead};
 use super::shares::Shares;
 use super::{Timing, title};
 use crate::metric::Namespace;
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 use crate::source::{Items, Kind, Source};
 
 /// How much of an identity is shown, in characters: enough to distinguish two queues.
@@ -80,7 +80,7 @@ impl ReadingsMaker {
             title: title.clone(),
             kind,
             source: source.clone(),
-            facet: Facet::WHOLE,
+            part: Part::WHOLE,
             meters: context.meters.clone(),
             timing,
             _held: None,
@@ -97,21 +97,21 @@ impl ReadingsMaker {
 impl Readings {
     /// The reading of a part, or of the whole, for a namespace. There always is room for a new part: at
     /// the limit it evicts another one.
-    pub(super) fn reading(&self, facet: &Facet, namespace: &Namespace, now: Instant) -> Arc<Reading> {
-        if facet.is_whole() {
+    pub(super) fn reading(&self, part: &Part, namespace: &Namespace, now: Instant) -> Arc<Reading> {
+        if part.is_whole() {
             return self.whole.clone();
         }
-        if *facet == Facet::APART {
-            let make = || Reading::of(self.read(facet.clone(), None), self.timing, &self.context);
+        if *part == Part::APART {
+            let make = || Reading::of(self.read(part.clone(), None), self.timing, &self.context);
             return self.apart.get_or_init(make).clone();
         }
-        let (id, keep) = (PartId { source: self.number, facet: facet.clone() }, self.timing.idle_after);
+        let (id, keep) = (PartId { source: self.number, part: part.clone() }, self.timing.idle_after);
         let mut parts = self.parts.lock();
         if let Some(reading) = parts.charge(namespace, &id, now, keep).and_then(|reading| reading.upgrade()) {
             return reading;
         }
         let held = HeldPart { id: id.clone(), parts: self.parts.clone() };
-        let reading = Reading::of(self.read(facet.clone(), Some(held)), self.timing, &self.context);
+        let reading = Reading::of(self.read(part.clone(), Some(held)), self.timing, &self.context);
         let evicted = parts.add(namespace, id, Arc::downgrade(&reading), now, keep);
         // The last owner of a reading locks it.
         drop(parts);
@@ -149,13 +149,13 @@ impl Readings {
     }
 
     /// A part by what it is, under any name; see [`Source::meant`].
-    pub(super) fn meant(&self, facet: &Facet) -> Facet {
-        self.source.meant(facet)
+    pub(super) fn meant(&self, part: &Part) -> Part {
+        self.source.meant(part)
     }
 
     /// All readings that exist now, the whole first.
     pub(super) fn all(&self) -> Vec<Arc<Reading>> {
-        let first = |source| PartId { source, facet: Facet::WHOLE };
+        let first = |source| PartId { source, part: Part::WHOLE };
         let (from, to) = (first(self.number), first(self.number + 1));
         let parts = self.parts.lock();
         let whole = std::iter::once(&self.whole).chain(self.apart.get()).cloned();
@@ -190,12 +190,12 @@ impl Readings {
         }
     }
 
-    fn read(&self, facet: Facet, held: Option<HeldPart>) -> SourceRead {
+    fn read(&self, part: Part, held: Option<HeldPart>) -> SourceRead {
         SourceRead {
-            title: self.title_of(&facet),
+            title: self.title_of(&part),
             kind: self.kind,
             source: self.source.clone(),
-            facet,
+            part,
             meters: self.context.meters.clone(),
             timing: self.timing,
             _held: held,
@@ -203,8 +203,8 @@ impl Readings {
     }
 
     /// `queue "orders", channel "eu-west"`
-    fn title_of(&self, facet: &Facet) -> String {
-        facet.iter().fold(self.title.clone(), |text, (label, value)| format!("{text}, {label} {value:?}"))
+    fn title_of(&self, part: &Part) -> String {
+        part.iter().fold(self.title.clone(), |text, (label, value)| format!("{text}, {label} {value:?}"))
     }
 }
 

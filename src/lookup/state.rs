@@ -21,7 +21,7 @@ use super::{Catalog, Timing};
 use crate::metric::quantity::Quantity;
 use crate::metric::{MetricName, Namespace};
 use crate::selector::Selector;
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 use crate::source::{ErrorKind, Item, Items, MarkedDown};
 
 /// One reading: a source or a part of it.
@@ -40,7 +40,7 @@ pub struct ReadingState {
     /// The labels that distinguish it from other sources of its name: `vhost`.
     pub place: Vec<(&'static str, String)>,
     /// Which part of it.
-    pub facet: Facet,
+    pub part: Part,
     /// Whether it was requested lately, or is always read.
     pub active: bool,
     /// Whether its endpoint is marked down after its reads failed there, so that only probes are sent.
@@ -228,7 +228,7 @@ impl ReadingState {
                 .iter()
                 .filter_map(|label| Some((*label, source.labels.value(label)?.to_owned())))
                 .collect(),
-            facet: reading.poll.facet.clone(),
+            part: reading.poll.part.clone(),
             active: state.active,
             marked_down,
             known: state.good.as_ref().map(|good| KnownState::of(good, now)),
@@ -240,7 +240,7 @@ impl ReadingState {
             // Part of the identity of a source, and so the same in all of its entries.
             namespace_label: rules.first().and_then(|rules| rules.items.namespace_label.clone()),
             depths: depths(source),
-            metrics: metrics_of(source, &reading.poll.facet),
+            metrics: metrics_of(source, &reading.poll.part),
             timing: source.readings.timing,
             value_rules,
             activations: state.notes.activations.states(),
@@ -327,9 +327,9 @@ impl ReadingState {
 }
 
 /// The metrics of a reading.
-fn metrics_of(source: &NamedSource, facet: &Facet) -> Vec<MetricName> {
+fn metrics_of(source: &NamedSource, part: &Part) -> Vec<MetricName> {
     let mut metrics = metrics(source);
-    metrics.retain(|metric| source.kind.apart.contains(metric) == facet.is_apart());
+    metrics.retain(|metric| source.kind.apart.contains(metric) == part.is_apart());
     metrics
 }
 

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::limits::{PARTS_MAX, PARTS_PER_SELECTOR};
 use super::*;
 use crate::metric::quantity::Quantity;
-use crate::source::facet::Facet;
 use crate::source::keys::Value;
-use crate::source::{ErrorKind, Identified, Items, KINDS, NextRequest, Source, SourceError, Step};
+use crate::source::part::Part;
+use crate::source::{ErrorKind, Identified, Items, KINDS, NextRequest, Operation, Source, SourceError};
 use crate::upstream::{Limits, Upstream};
 
 mod freshness;
@@ -117,7 +117,7 @@ impl Source for Arc<Fake> {
         !self.shared.lock().unwrap().is_zero()
     }
 
-    fn wait_turn<'s>(&'s self, _: &'s Facet, _: Instant, _: Duration) -> BoxFuture<'s, ()> {
+    fn wait_turn<'s>(&'s self, _: &'s Part, _: Instant, _: Duration) -> BoxFuture<'s, ()> {
         let shared = *self.shared.lock().unwrap();
         tokio::time::sleep(shared).boxed()
     }
@@ -127,12 +127,12 @@ impl Source for Arc<Fake> {
         waits.then(|| NextRequest { upstream: &self.service, host: None, key: String::new() })
     }
 
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
             self.owe();
             let judged = |cause: &str, kind| SourceError {
-                step: Step::Read,
+                operation: Operation::Read,
                 kind,
                 responded: true,
                 cause: cause.into(),
@@ -153,7 +153,7 @@ impl Source for Arc<Fake> {
                     Ok(self.figures(seconds))
                 }
                 Mood::Has(units) => Ok(self.figures(units)),
-                Mood::LacksParts if !facet.is_whole() => Err(judged("no such group", ErrorKind::NoSuchPart)),
+                Mood::LacksParts if !part.is_whole() => Err(judged("no such group", ErrorKind::NoSuchPart)),
                 Mood::LacksParts => Ok(self.figures(1)),
                 Mood::Fails(cause) => Err(error(cause)),
                 Mood::Lost => Err(SourceError { responded: false, ..error(LOST) }),

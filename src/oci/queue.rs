@@ -50,7 +50,7 @@ pub struct Stats {
 
 /// Which of a queue's messages are counted; by default all that its primary consumer group has.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Part<'p> {
+pub struct QueuePart<'p> {
     /// Those of this channel, which need not exist: then there are none.
     pub channel: Option<&'p str>,
     /// Those of this consumer group.
@@ -132,9 +132,9 @@ impl FromStr for QueueId {
     }
 }
 
-// === impl Part ===
+// === impl QueuePart ===
 
-impl Part<'_> {
+impl QueuePart<'_> {
     /// The parameters of GetStats.
     pub(super) fn query(&self) -> Vec<(&'static str, &str)> {
         let channel = self.channel.map(|channel| ("channelId", channel));
@@ -270,7 +270,7 @@ mod tests {
             channel_id: channel.map(str::to_owned),
             consumer_group_id: group.map(str::to_owned),
         };
-        let part = Part { channel: Some("a"), group: Some(&group) };
+        let part = QueuePart { channel: Some("a"), group: Some(&group) };
         for (named, fits) in [
             (named(None, None), true),
             (named(Some("a"), Some(group.as_str())), true),
@@ -279,7 +279,7 @@ mod tests {
         ] {
             assert_eq!(part.is_named_by(&named), fits, "{named:?}");
         }
-        assert!(!Part::default().is_named_by(&named(Some("a"), None)));
+        assert!(!QueuePart::default().is_named_by(&named(Some("a"), None)));
     }
 
     #[test]

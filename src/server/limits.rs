@@ -35,7 +35,7 @@ pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 /// What a test may need to change; [`Limits::default`] is what is served with.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; see [`super::guests`] for which one is closed when there are more.
+    /// Connections at once; see [`super::connections`] for which one is closed when there are more.
     /// Seven API servers, the largest control plane there is, hold a few each. It is a quarter of
     /// the 1,024 descriptors that a process has by default, and at 35 KiB each they are 9 MiB.
     pub connections: usize,
@@ -59,7 +59,7 @@ pub struct Limits {
     /// The time to answer a ping.
     pub pong: Duration,
     /// For the end of an HTTP/2 connection without requests, after GOAWAY is sent.
-    pub goodbye: Duration,
+    pub close_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -73,7 +73,7 @@ impl Default for Limits {
             stream: Duration::from_secs(30),
             ping: Duration::from_secs(30),
             pong: Duration::from_secs(10),
-            goodbye: Duration::from_secs(1),
+            close_timeout: Duration::from_secs(1),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::guests::Guest;
+use super::connections::Connection;
 use super::limits::{
     BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, HEADERS_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW,
     STREAMS_MAX,
@@ -28,7 +28,7 @@ use super::limits::{
 /// Serves one connection to its end.
 pub(super) async fn serve<F>(
     stream: TlsStream<TcpStream>,
-    guest: &Guest,
+    connection: &Connection,
     service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>,
     limits: &Limits,
     drain: &CancellationToken,
@@ -42,7 +42,7 @@ where
     io.set_write_timeout(Some(limits.write));
     let io = TokioIo::new(Box::pin(io));
     if http2 {
-        serve_http2(io, guest, service, limits, drain).await
+        serve_http2(io, connection, service, limits, drain).await
     } else {
         serve_http1(io, service, limits, drain).await
     }
@@ -72,7 +72,7 @@ async fn serve_http1(
 
 async fn serve_http2<F>(
     io: Io,
-    guest: &Guest,
+    connection: &Connection,
     service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>,
     limits: &Limits,
     drain: &CancellationToken,
@@ -80,7 +80,7 @@ async fn serve_http2<F>(
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
-    let connection = http2::Builder::new(Streams { deadline: limits.stream })
+    let serving = http2::Builder::new(Streams { deadline: limits.stream })
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.pong)
@@ -92,18 +92,18 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .max_send_buf_size(SEND_BUFFER_MAX)
         .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
+    let mut serving = std::pin::pin!(serving);
     let wanted = tokio::select! {
-        result = connection.as_mut() => return result,
+        result = serving.as_mut() => return result,
         // hyper sends GOAWAY only after the preface, and has no deadline for it.
-        () = drain.cancelled() => guest.has_asked(),
-        () = idle(guest, limits) => false,
+        () = drain.cancelled() => connection.has_requested(),
+        () = idle(connection, limits) => false,
     };
-    connection.as_mut().graceful_shutdown();
+    serving.as_mut().graceful_shutdown();
     if wanted {
-        return connection.await;
+        return serving.await;
     }
-    tokio::time::timeout(limits.goodbye, connection).await.unwrap_or(Ok(()))
+    tokio::time::timeout(limits.close_timeout, serving).await.unwrap_or(Ok(()))
 }
 
 /// Runs the streams of HTTP/2, each until its deadline. One that is dropped then resets its stream, and
@@ -128,10 +128,10 @@ where
 
 /// Ends after too long a time without a request. The longest answer takes seconds, so no request
 /// can be in flight then.
-async fn idle(guest: &Guest, limits: &Limits) {
+async fn idle(connection: &Connection, limits: &Limits) {
     loop {
-        let allowed = if guest.has_asked() { limits.idle } else { limits.next_request };
-        match allowed.checked_sub(guest.quiet()) {
+        let allowed = if connection.has_requested() { limits.idle } else { limits.next_request };
+        match allowed.checked_sub(connection.quiet()) {
             // Not longer: which of the two counts may change meanwhile.
             Some(left) if !left.is_zero() => tokio::time::sleep(left.min(limits.idle)).await,
             _ => return,

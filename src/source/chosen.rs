@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::items::{Item, Items, Substitute, Value};
 use super::keys::{self, Key, Shape, Text, Values};
-use super::{ErrorKind, SourceError, Step};
+use super::{ErrorKind, Operation, SourceError};
 use crate::metric::quantity::Quantity;
 use crate::metric::selectable::selectable;
 use crate::metric::{LABEL_KEY_RULE, LABEL_VALUE_MAX, Labels, MetricName, OWN_PREFIX, is_label_key};
@@ -151,7 +151,8 @@ impl ItemRules {
         nothing: &str,
         points: impl Fn(&mut dyn FnMut(&Point)) -> Result<(), SourceError>,
     ) -> Result<Items, SourceError> {
-        let trouble = |cause: String, remedy| SourceError::new(Step::Read, ErrorKind::Transient, cause, remedy, "");
+        let trouble =
+            |cause: String, remedy| SourceError::new(Operation::Read, ErrorKind::Transient, cause, remedy, "");
         let mut count = Count::default();
         points(&mut |point| count.add(&point.labels, self.namespace(&point.labels)))?;
         if !count.is_any {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// The operation that failed. Each has its own remedies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
+pub enum Operation {
     /// Getting credentials.
-    SignIn,
+    Authenticate,
     /// Listing sources or parts.
     List,
     /// Resolving the endpoint of the source.
@@ -34,7 +34,7 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceError {
     /// The operation that failed.
-    pub step: Step,
+    pub operation: Operation,
     /// What it says about the source.
     pub kind: ErrorKind,
     /// Whether the service responded, or was not requested. Otherwise it can't be reached.
@@ -54,13 +54,13 @@ pub struct SourceError {
     pub retry_after: Option<Duration>,
 }
 
-// === impl Step ===
+// === impl Operation ===
 
-impl Step {
+impl Operation {
     /// As it appears in an error message.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::SignIn => "authenticate",
+            Self::Authenticate => "authenticate",
             Self::List => "list",
             Self::Endpoint => "resolve endpoint",
             Self::Read => "read",
@@ -82,7 +82,7 @@ impl Step {
 impl SourceError {
     /// An error without a request ID.
     pub fn new(
-        step: Step,
+        operation: Operation,
         kind: ErrorKind,
         cause: impl Into<String>,
         remedy: &'static str,
@@ -90,13 +90,13 @@ impl SourceError {
     ) -> Self {
         let (cause, detail) = (cause.into(), detail.into());
         let responded = true;
-        Self { step, kind, responded, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
+        Self { operation, kind, responded, cause, remedy, detail, grant: None, request_id: None, retry_after: None }
     }
 
     /// The error of a list that is also read for its members, whose messages name another operation.
     #[must_use]
     pub fn of_list(self) -> Self {
-        if self.step == Step::Read { Self { step: Step::List, ..self } } else { self }
+        if self.operation == Operation::Read { Self { operation: Operation::List, ..self } } else { self }
     }
 
     /// The error of a request that was not sent because of this one. It has the same message, because it is

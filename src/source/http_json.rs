@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::chosen::{self, ItemRules};
-use super::facet::Facet;
 use super::items::Items;
 use super::keys::{self, Key, Shape, Text, Values};
+use super::part::Part;
 use super::service::{self, Service, Services};
 use super::{
     Connection, ConnectionType, Definition, Form, Identified, Kind, MAX_AGE, NextRequest, OpenError, Opened, Place,
@@ -166,7 +166,7 @@ impl Document {
 }
 
 impl Source for Document {
-    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.items(by).boxed()
     }
 

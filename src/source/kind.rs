@@ -34,7 +34,7 @@ pub struct Kind {
     /// history.
     pub depths: &'static [MetricName],
     /// The metrics that are read apart from the others, and only while one of them is requested, because
-    /// they need other requests. See [`super::facet::Facet::APART`].
+    /// they need other requests. See [`super::part::Part::APART`].
     pub apart: &'static [MetricName],
     /// The labels that each of its sources has besides `label`: `vhost`. Two sources may have one name if
     /// these differ. Then a selector must say which one it means. See [`super::Source::labels`].

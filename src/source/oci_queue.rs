@@ -10,16 +10,18 @@ use futures_util::future::{BoxFuture, Either, join, select};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::facet::Facet;
 use super::items::Items;
 use super::keys::{self, Key, Shape, Text};
-use super::{Environment, ErrorKind, Form, Gauge, Identified, Kind, NextRequest, Source, SourceError, Step, Variable};
+use super::part::Part;
+use super::{
+    Environment, ErrorKind, Form, Gauge, Identified, Kind, NextRequest, Operation, Source, SourceError, Variable,
+};
 use crate::metric::MetricName;
 use crate::metric::quantity::Quantity;
 use crate::oci::compartment::CompartmentId;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::endpoint::Endpoint;
-use crate::oci::queue::{Part, QueueId, QueueStats, Stats};
+use crate::oci::queue::{QueueId, QueuePart, QueueStats, Stats};
 use crate::oci::{self, Client};
 
 mod connection;
@@ -169,10 +171,10 @@ impl QueueSource {
         Identified { identity: self.id.to_string(), source: Box::new(self) }
     }
 
-    async fn stats(&self, facet: &Facet, by: Instant) -> Result<Items, SourceError> {
-        let channel = facet.value(CHANNEL).map(|asked| self.aliases.channel(asked));
-        let of = |group| self.of_part(Part { channel, group }, by);
-        let Some(asked) = facet.value(GROUP) else { return of(None).await };
+    async fn stats(&self, part: &Part, by: Instant) -> Result<Items, SourceError> {
+        let channel = part.value(CHANNEL).map(|asked| self.aliases.channel(asked));
+        let of = |group| self.of_part(QueuePart { channel, group }, by);
+        let Some(asked) = part.value(GROUP) else { return of(None).await };
         let Some(known) = self.group(asked) else {
             // The list may use up the deadline. The next read then begins with its result.
             self.list_if_due(asked, by).await?;
@@ -189,7 +191,7 @@ impl QueueSource {
     }
 
     /// The values of a part, from the messages endpoint.
-    async fn of_part(&self, part: Part<'_>, by: Instant) -> Result<Items, SourceError> {
+    async fn of_part(&self, part: QueuePart<'_>, by: Instant) -> Result<Items, SourceError> {
         let known = self.fixed.clone().or_else(|| self.found().endpoint.clone());
         let Some(known) = known else {
             let endpoint = self.ask_endpoint(by).await?;
@@ -211,7 +213,7 @@ impl QueueSource {
         }
     }
 
-    async fn stats_at(&self, endpoint: &Endpoint, part: Part<'_>, by: Instant) -> Result<Items, SourceError> {
+    async fn stats_at(&self, endpoint: &Endpoint, part: QueuePart<'_>, by: Instant) -> Result<Items, SourceError> {
         let answer = self.client.get_stats(endpoint, &self.id, part, by).await;
         self.learn(endpoint, answer.as_ref().err());
         let error = match answer {
@@ -226,7 +228,7 @@ impl QueueSource {
         if part.group.is_some() && matches!(&error, oci::Error::Service(error) if error.status == 404) {
             self.groups().suspect();
         }
-        Err(of_queue(Step::Read, &self.id, endpoint, &error))
+        Err(of_queue(Operation::Read, &self.id, endpoint, &error))
     }
 
     /// The consumer group of this alias or display name, as far as is known.
@@ -298,11 +300,11 @@ impl QueueSource {
     async fn get_queue(&self, by: Instant) -> Result<Endpoint, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, &self.id, by).await;
-        let queue = queue.map_err(|error| of_queue(Step::Endpoint, &self.id, &control_plane, &error))?;
+        let queue = queue.map_err(|error| of_queue(Operation::Endpoint, &self.id, &control_plane, &error))?;
         // The value is not logged: a service may return a request, including its credentials.
         queue.messages_endpoint.parse().map_err(|_| {
             SourceError::new(
-                Step::Endpoint,
+                Operation::Endpoint,
                 ErrorKind::Transient,
                 "GetQueue names a messages endpoint that is not HTTPS",
                 "Set the source's `endpoint`.",
@@ -340,12 +342,12 @@ impl Source for QueueSource {
         Some(self.id.as_str())
     }
 
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
-        self.stats(facet, by).boxed()
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.stats(part, by).boxed()
     }
 
-    fn meant(&self, facet: &Facet) -> Facet {
-        facet.iter().fold(Facet::WHOLE, |meant, (label, asked)| match label {
+    fn meant(&self, part: &Part) -> Part {
+        part.iter().fold(Part::WHOLE, |meant, (label, asked)| match label {
             GROUP => meant.with(label, &self.group_meant(asked)),
             _ => meant.with(label, self.aliases.channel(asked)),
         })
@@ -365,7 +367,7 @@ impl Source for QueueSource {
 
 fn items(stats: &QueueStats) -> Result<Items, SourceError> {
     let nonsense = |what: &str| SourceError {
-        step: Step::Decode,
+        operation: Operation::Decode,
         kind: ErrorKind::Transient,
         responded: true,
         cause: format!("GetStats answered with {what}"),
@@ -423,7 +425,7 @@ mod tests {
     fn impossible_figures_are_errors() {
         const MAX: i64 = Quantity::UNITS_MAX;
         for (visible, in_flight) in [(-1, 0), (0, -5), (i64::MAX, 1), (MAX, 1), (MAX + 1, 0), (0, MAX + 1)] {
-            assert_eq!(items(&stats(visible, in_flight)).unwrap_err().step, Step::Decode);
+            assert_eq!(items(&stats(visible, in_flight)).unwrap_err().operation, Operation::Decode);
         }
         assert!(items(&stats(MAX - 1, 1)).is_ok());
         let sized = |queue: i64, dlq: i64| {

@@ -11,13 +11,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::chosen::{ItemRules, NAMESPACE_LABEL, Point};
-use super::facet::Facet;
 use super::items::Items;
 use super::keys::{Key, Shape, Text, Values};
+use super::part::Part;
 use super::service::{self, Service};
 use super::{
     Connection, ConnectionType, Context, Definition, ErrorKind, Form, Identified, Kind, NextRequest, OpenError, Opened,
-    Place, Source, SourceError, Step,
+    Operation, Place, Source, SourceError,
 };
 use crate::http::base::BaseUrl;
 use crate::http::{Protocol, Response};
@@ -169,7 +169,7 @@ impl Query {
         answer.points(checked).map_err(|unusable| errors::unusable(&unusable))?;
         match violated {
             Some(label) => Err(SourceError::new(
-                Step::Read,
+                Operation::Read,
                 ErrorKind::NotFound,
                 format!("a series without the value of label {label} that `only` has"),
                 "Select by this label in the query and keep it, as in sum by (cluster) (…).",
@@ -181,7 +181,7 @@ impl Query {
 }
 
 impl Source for Query {
-    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.items(by).boxed()
     }
 

@@ -11,9 +11,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::facet::Facet;
 use super::items::{Item, Items, Value};
 use super::keys::{self, Key, Shape, Text};
+use super::part::Part;
 use super::{Form, Kind, NextRequest, Source, SourceError};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Labels, MetricName};
@@ -108,9 +108,9 @@ struct QueueSource {
 // === impl QueueSource ===
 
 impl QueueSource {
-    async fn items(&self, facet: &Facet, since: Instant, by: Instant) -> Result<Items, SourceError> {
+    async fn items(&self, part: &Part, since: Instant, by: Instant) -> Result<Items, SourceError> {
         let Vhost { name: vhost, lists, .. } = &*self.vhost;
-        let list = lists.of(facet);
+        let list = lists.of(part);
         list.read().request(vhost, &self.name);
         let snapshot = list.get(since, by).await?;
         let about = self.about();
@@ -118,7 +118,7 @@ impl QueueSource {
         if listed.is_lost() {
             return Err(errors::lost(&about));
         }
-        let values = match facet.is_apart() {
+        let values = match part.is_apart() {
             true => rates(listed).map_err(|unknown| errors::no_rates(&unknown, &about))?,
             false => counts(listed).map_err(|unknown| errors::no_counts(&unknown, &about))?,
         };
@@ -132,17 +132,17 @@ impl QueueSource {
 }
 
 impl Source for QueueSource {
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
-        self.read_since(facet, Instant::now(), by)
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.read_since(part, Instant::now(), by)
     }
 
     fn read_since<'s>(
         &'s self,
-        facet: &'s Facet,
+        part: &'s Part,
         since: Instant,
         by: Instant,
     ) -> BoxFuture<'s, Result<Items, SourceError>> {
-        self.items(facet, since, by).boxed()
+        self.items(part, since, by).boxed()
     }
 
     fn labels(&self) -> Labels {
@@ -157,8 +157,8 @@ impl Source for QueueSource {
         true
     }
 
-    fn wait_turn<'s>(&'s self, facet: &'s Facet, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
-        self.vhost.lists.of(facet).wait_turn(since, patience).boxed()
+    fn wait_turn<'s>(&'s self, part: &'s Part, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
+        self.vhost.lists.of(part).wait_turn(since, patience).boxed()
     }
 }
 

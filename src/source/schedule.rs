@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::chosen::{self, ItemRules, Number, Point};
-use super::facet::Facet;
 use super::items::Items;
 use super::keys::{Key, Shape, Text, Values};
+use super::part::Part;
 use super::{
     Change, Connection, ConnectionType, FALLBACK, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
     Source, SourceError,
@@ -139,7 +139,7 @@ impl Schedule {
 }
 
 impl Source for Scheduled {
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let number = Number::Value(self.schedule.value((self.clock)()));
         let items = self.rules.items(&[Point { labels: Default::default(), number }], "");
         async { items }.boxed()

@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::chosen::ItemRules;
-use super::facet::Facet;
 use super::in_use::InUse;
 use super::items::Items;
 use super::keys::Values;
+use super::part::Part;
 use super::service::{self, Instances};
 use super::{
     Connection, ConnectionType, Context, Definition, Form, Identified, Kind, NextRequest, OpenError, Opened, Place,
@@ -213,7 +213,7 @@ impl Scraped {
 }
 
 impl Source for Scraped {
-    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.items(by).boxed()
     }
 

@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::facet::Facet;
 use super::items::{Item, Items, Value};
 use super::keys::{self, Key, Shape, Text};
+use super::part::Part;
 use super::{Form, Kind, NextRequest, Source, SourceError};
 use crate::azure::Error;
 use crate::azure::atom::{Entity, EntityKind};
@@ -211,16 +211,11 @@ impl EntitySource {
 }
 
 impl Source for EntitySource {
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
-        self.read_since(facet, Instant::now(), by)
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+        self.read_since(part, Instant::now(), by)
     }
 
-    fn read_since<'s>(
-        &'s self,
-        _: &'s Facet,
-        since: Instant,
-        by: Instant,
-    ) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read_since<'s>(&'s self, _: &'s Part, since: Instant, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.items(since, by).boxed()
     }
 
@@ -236,7 +231,7 @@ impl Source for EntitySource {
         self.list.is_some()
     }
 
-    fn wait_turn<'s>(&'s self, _: &'s Facet, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
+    fn wait_turn<'s>(&'s self, _: &'s Part, since: Instant, patience: Duration) -> BoxFuture<'s, ()> {
         match &self.list {
             Some(list) => list.wait_turn(since, patience).boxed(),
             None => std::future::ready(()).boxed(),

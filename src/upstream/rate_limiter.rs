@@ -77,7 +77,7 @@ impl RateLimiter {
             biased;
             // The sender is in the line, so it sends.
             _ = &mut turn => {}
-            () = self.hand_out() => {}
+            () = self.grant() => {}
         }
         let waited = began.elapsed();
         if !urgent {
@@ -103,7 +103,7 @@ impl RateLimiter {
 
     /// Hands out turns, when no other read does. Ends only when it is dropped, which is when the read
     /// that runs it has its own turn.
-    async fn hand_out(&self) {
+    async fn grant(&self) {
         let _dispenser = self.dispenser.lock().await;
         loop {
             let next = self.state.lock().next;

@@ -81,30 +81,30 @@ pub struct Autoscaler {
     /// [`PAUSED`]
     pub paused: bool,
     /// [`FAST_ACTIVATION`]
-    pub fast_wake: bool,
+    pub fast_activation: bool,
     /// [`RECOVER_STUCK`]
-    pub rescue: bool,
+    pub recover_stuck: bool,
     /// The state that depthgauge keeps on it.
-    pub memory: Memory,
+    pub zero_state: ZeroState,
     /// Its conditions, as the HPA controller writes them.
     pub state: State,
 }
 
 /// The state that depthgauge keeps on an HPA.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Memory {
+pub struct ZeroState {
     /// [`SCALED_TO_ZERO_SINCE`]
-    pub asleep_since: Option<Timestamp>,
+    pub scaled_to_zero_since: Option<Timestamp>,
     /// [`ZERO_SINCE`]. If the HPA has other metrics now, it is later than every time: it is not
     /// trusted, and is written again.
     pub zero_since: Option<Timestamp>,
 }
 
-impl Memory {
+impl ZeroState {
     /// Whether this is what the HPA holds `now`, and not something newer.
     pub(super) fn is_still_in(self, now: Self) -> bool {
-        match self.asleep_since {
-            Some(_) => now.asleep_since == self.asleep_since,
+        match self.scaled_to_zero_since {
+            Some(_) => now.scaled_to_zero_since == self.scaled_to_zero_since,
             None => self.zero_since.is_some() && now == self,
         }
     }
@@ -115,7 +115,7 @@ impl Memory {
 pub struct State {
     /// `ScalingActive=False` for `ScalingDisabled`: the workload is at 0, and the HPA reads no
     /// metric until a client scales it up.
-    pub rests: bool,
+    pub is_disabled: bool,
     /// `ScaledToZero=True`: it scaled to 0 itself, and will scale up itself.
     pub scaled_to_zero: bool,
     /// It found or computed no replicas at its last sync.
@@ -140,8 +140,8 @@ impl Autoscaler {
         let (metrics, others) = metrics::of(&hpa.metrics(), objects_count, known);
         let same = hpa.annotation(ZERO_OF).is_none_or(|of| of == titles(&metrics));
         let zero_since = moment(hpa.annotation(ZERO_SINCE)).map(|since| if same { since } else { Timestamp::MAX });
-        let memory = Memory { asleep_since: moment(hpa.annotation(SCALED_TO_ZERO_SINCE)), zero_since };
-        if !labelled && metrics.is_empty() && memory == Memory::default() {
+        let zero_state = ZeroState { scaled_to_zero_since: moment(hpa.annotation(SCALED_TO_ZERO_SINCE)), zero_since };
+        if !labelled && metrics.is_empty() && zero_state == ZeroState::default() {
             return None;
         }
         let window = hpa.scale_down().and_then(|rules| rules.stabilization_window_seconds);
@@ -161,9 +161,9 @@ impl Autoscaler {
             cooldown: hpa.annotation(COOLDOWN).map_or(Ok(window), cooldown),
             external_only: hpa.annotation(ZERO_BY).map_or(Ok(false), zero_by),
             paused: is_paused(hpa),
-            fast_wake: hpa.annotation(FAST_ACTIVATION) == Some("true"),
-            rescue: hpa.annotation(RECOVER_STUCK) == Some("true"),
-            memory,
+            fast_activation: hpa.annotation(FAST_ACTIVATION) == Some("true"),
+            recover_stuck: hpa.annotation(RECOVER_STUCK) == Some("true"),
+            zero_state,
             state: State::of(hpa),
         })
     }
@@ -178,12 +178,12 @@ impl Autoscaler {
         titles(&self.metrics)
     }
 
-    /// This memory as its annotations; `None` takes one away.
-    pub fn annotations(&self, memory: Memory) -> BTreeMap<&'static str, Option<String>> {
-        let Memory { asleep_since, zero_since } = memory;
+    /// This state as its annotations; `None` takes one away.
+    pub fn annotations(&self, zero_state: ZeroState) -> BTreeMap<&'static str, Option<String>> {
+        let ZeroState { scaled_to_zero_since, zero_since } = zero_state;
         let written = |at: Timestamp| format!("{at:.3}");
         [
-            (SCALED_TO_ZERO_SINCE, asleep_since.map(written)),
+            (SCALED_TO_ZERO_SINCE, scaled_to_zero_since.map(written)),
             (ZERO_SINCE, zero_since.map(written)),
             (ZERO_OF, zero_since.map(|_| self.titles())),
         ]
@@ -191,13 +191,13 @@ impl Autoscaler {
     }
 
     /// The command that scales its workload up from zero.
-    pub fn wake_command(&self) -> String {
-        self.workload.wake_command(self.namespace.as_str(), self.min)
+    pub fn start_command(&self) -> String {
+        self.workload.start_command(self.namespace.as_str(), self.min)
     }
 
     /// Whether depthgauge may have to scale its workload, or has done so.
     pub fn is_ours(&self) -> bool {
-        self.labelled || self.memory != Memory::default()
+        self.labelled || self.zero_state != ZeroState::default()
     }
 
     /// Whether the HPA scales to zero and back itself. kube-apiserver accepts a `minReplicas` of 0
@@ -218,8 +218,8 @@ impl Autoscaler {
 
 impl State {
     fn of(hpa: Hpa<'_>) -> Self {
-        let rests = hpa.is_disabled();
-        let fails = hpa.condition("ScalingActive").filter(|active| active.status == "False" && !rests);
+        let is_disabled = hpa.is_disabled();
+        let fails = hpa.condition("ScalingActive").filter(|active| active.status == "False" && !is_disabled);
         // In a status that was never written the sizes are 0, too.
         let written = hpa.status().filter(|_| hpa.conditions().next().is_some());
         let at_zero = written.is_some_and(|status| match status.current_replicas {
@@ -228,7 +228,7 @@ impl State {
             current => current == Some(0) || status.desired_replicas == 0,
         });
         let fails_since = fails.and_then(|active| active.since);
-        Self { rests, scaled_to_zero: hpa.has_scaled_to_zero(), at_zero, fails_since }
+        Self { is_disabled, scaled_to_zero: hpa.has_scaled_to_zero(), at_zero, fails_since }
     }
 }
 
@@ -301,10 +301,10 @@ pub(super) mod tests {
     #[test]
     fn what_an_hpa_says() {
         let plain = hpa(&json!({}));
-        assert!(plain.labelled && plain.is_kept() && !plain.paused && !plain.fast_wake && !plain.rescue);
+        assert!(plain.labelled && plain.is_kept() && !plain.paused && !plain.fast_activation && !plain.recover_stuck);
         assert_eq!((plain.min, plain.max, plain.cooldown.clone()), (1, 10, Ok(Duration::from_secs(60))));
         assert_eq!((plain.metrics[0].title().as_str(), plain.others.len()), ("oci_queue_length{queue=orders}", 0));
-        assert_eq!(plain.memory, Memory::default());
+        assert_eq!(plain.zero_state, ZeroState::default());
         let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 10}});
         let own = hpa(&json!({"metadata": {"annotations": null}, "spec": {"behavior": behavior, "minReplicas": 0}}));
         assert_eq!(own.cooldown, Ok(Duration::from_secs(10)));
@@ -349,8 +349,8 @@ pub(super) mod tests {
     }
 
     /// An HPA with these annotations, written by one like [`hpa`]'s.
-    fn remembering(memory: Memory) -> Value {
-        let written = hpa(&json!({})).annotations(memory);
+    fn remembering(zero_state: ZeroState) -> Value {
+        let written = hpa(&json!({})).annotations(zero_state);
         let there: BTreeMap<_, _> = written.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
         json!({"metadata": {"annotations": there}})
     }
@@ -358,27 +358,30 @@ pub(super) mod tests {
     #[test]
     fn memory_is_read_as_it_was_written() {
         let at: Timestamp = "2026-11-23T10:00:00.123Z".parse().unwrap();
-        let memory = Memory { asleep_since: Some(at), zero_since: None };
-        let written = hpa(&json!({})).annotations(memory);
+        let zero_state = ZeroState { scaled_to_zero_since: Some(at), zero_since: None };
+        let written = hpa(&json!({})).annotations(zero_state);
         assert_eq!(
             (written[SCALED_TO_ZERO_SINCE].as_deref(), &written[ZERO_SINCE]),
             (Some("2026-11-23T10:00:00.123Z"), &None)
         );
-        assert_eq!(hpa(&remembering(memory)).memory, memory);
-        assert_eq!(hpa(&json!({"metadata": {"annotations": {ZERO_SINCE: "yesterday"}}})).memory, Memory::default());
+        assert_eq!(hpa(&remembering(zero_state)).zero_state, zero_state);
+        assert_eq!(
+            hpa(&json!({"metadata": {"annotations": {ZERO_SINCE: "yesterday"}}})).zero_state,
+            ZeroState::default()
+        );
     }
 
     #[test]
     fn a_cooldown_is_of_the_metrics_that_read_0() {
-        let begun = Memory { asleep_since: None, zero_since: Some("2026-11-23T10:00:00Z".parse().unwrap()) };
+        let begun = ZeroState { scaled_to_zero_since: None, zero_since: Some("2026-11-23T10:00:00Z".parse().unwrap()) };
         let written = remembering(begun);
-        assert_eq!(hpa(&written).memory, begun);
+        assert_eq!(hpa(&written).zero_state, begun);
         let asks = |labels: Value| {
             let metric = json!({"name": "oci_queue_length", "selector": {"matchLabels": labels}});
             let target = json!({"type": "AverageValue", "averageValue": "3"});
             let mut over = written.clone();
             over["spec"] = json!({"metrics": [{"type": "External", "external": {"metric": metric, "target": target}}]});
-            hpa(&over).memory.zero_since
+            hpa(&over).zero_state.zero_since
         };
         assert_eq!(asks(json!({"queue": "orders"})), begun.zero_since, "another target");
         for other in [json!({"queue": "bills"}), json!({"queue": "orders", "depthgauge.dev/activation": "1"})] {
@@ -395,7 +398,7 @@ pub(super) mod tests {
         let condition =
             |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason});
         let resting = of(json!([condition("ScalingActive", "False", "ScalingDisabled")]), 0, 0);
-        assert_eq!(resting, State { rests: true, at_zero: true, ..State::default() });
+        assert_eq!(resting, State { is_disabled: true, at_zero: true, ..State::default() });
         let failing = of(json!([condition("ScalingActive", "False", "FailedGetExternalMetric")]), 2, 2);
         assert_eq!(failing, State::default());
         let native = of(json!([condition("ScaledToZero", "True", "ScaledToZero")]), 1, 0);

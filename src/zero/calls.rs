@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::breaker::Breaker;
 use crate::metric::Namespace;
 use crate::rbac::{Grant, LATE};
-use crate::upstream::{Place, Places};
+use crate::upstream::{Permit, Permits};
 
 /// The deadline of a call: kube-apiserver answers within milliseconds unless it fails. What a holder
 /// of the Lease has begun is over before another one may act.
@@ -30,7 +30,7 @@ const OBJECTS_IN_FLIGHT_MAX: usize = 4;
 /// The calls that may be in flight at once, round-robin over namespaces; clones share them.
 #[derive(Clone)]
 pub(super) struct Calls {
-    places: Arc<Places>,
+    permits: Arc<Permits>,
     /// `None` where a failure is not kube-apiserver's, or each call is made once.
     breaker: Option<Arc<Mutex<Breaker>>>,
 }
@@ -57,21 +57,21 @@ pub(super) enum ScaleError {
 impl Calls {
     /// For scales, HPAs and Events.
     pub(super) fn of_hpas() -> Self {
-        Self { breaker: Some(Arc::default()), ..Self::with_places(IN_FLIGHT_MAX) }
+        Self { breaker: Some(Arc::default()), ..Self::with_permits(IN_FLIGHT_MAX) }
     }
 
     /// For Object metrics.
     pub(super) fn of_objects() -> Self {
-        Self::with_places(OBJECTS_IN_FLIGHT_MAX)
+        Self::with_permits(OBJECTS_IN_FLIGHT_MAX)
     }
 
     /// So many in flight, half of them for one namespace.
-    pub(super) fn with_places(in_flight: usize) -> Self {
-        Self { places: Arc::new(Places::new(in_flight)), breaker: None }
+    pub(super) fn with_permits(in_flight: usize) -> Self {
+        Self { permits: Arc::new(Permits::new(in_flight)), breaker: None }
     }
 
     /// Makes a call for a namespace as soon as it may be in flight. Its deadline begins then. Calls of a
-    /// namespace that hang leave places to others. While kube-apiserver fails, most calls fail without a
+    /// namespace that hang leave permits to others. While kube-apiserver fails, most calls fail without a
     /// request, with the last error of their namespace. So do all calls of a namespace until the end of
     /// its `Retry-After`.
     pub(super) async fn make<T>(
@@ -82,7 +82,7 @@ impl Calls {
         self.make_if(namespace, || true, call).await
     }
 
-    /// The same, if this replica `may` act when there is a place: a call may wait for those in flight.
+    /// The same, if this replica `may` act when there is a permit: a call may wait for those in flight.
     /// Otherwise nothing is sent, and nothing is learned about kube-apiserver.
     pub(super) async fn make_if<T>(
         &self,
@@ -90,7 +90,7 @@ impl Calls {
         may: impl Fn() -> bool,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>, ScaleError> {
-        let _place = self.place(namespace).await;
+        let _place = self.permit(namespace).await;
         if !may() {
             return Err(ScaleError::Conflict);
         }
@@ -112,7 +112,7 @@ impl Calls {
             let until = breaker.lock().paused_until(namespace);
             tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
         }
-        let _place = self.place(namespace).await;
+        let _place = self.permit(namespace).await;
         self.end(namespace, call).await
     }
 
@@ -136,10 +136,10 @@ impl Calls {
         ended
     }
 
-    /// Waits until a call for this namespace may be in flight, for as long as the place is held. `None`
+    /// Waits until a call for this namespace may be in flight, for as long as the permit is held. `None`
     /// never comes while these exist.
-    pub(super) async fn place(&self, namespace: &Namespace) -> Option<Place> {
-        self.places.take(&[namespace.as_str()], false).await
+    pub(super) async fn permit(&self, namespace: &Namespace) -> Option<Permit> {
+        self.permits.take(&[namespace.as_str()], false).await
     }
 }
 

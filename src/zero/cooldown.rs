@@ -14,9 +14,14 @@ const AGE_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// The times on an HPA have milliseconds.
 const WRITTEN: SignedDuration = SignedDuration::from_millis(1);
 
-/// The cooldown that was last seen on an HPA, if any.
+/// The cooldown of an HPA, as this process has seen it.
 #[derive(Default)]
-pub(super) struct Cooldown(Option<Seen>);
+pub(super) struct Cooldown {
+    /// The one that was last seen on the HPA.
+    seen: Option<Seen>,
+    /// When a reconcile last failed, by the time of day.
+    failed_at: Option<Timestamp>,
+}
 
 struct Seen {
     since: Timestamp,
@@ -31,18 +36,29 @@ impl Cooldown {
     /// This process begins one, with values that were read at `since`; it is `now` by the time of day.
     pub(super) fn begin(&mut self, since: Timestamp, now: Timestamp) {
         let before = now.duration_since(since).clamp(SignedDuration::ZERO, AGE_MAX);
-        self.0 = Some(Seen { since, before, at: Instant::now() });
+        self.seen = Some(Seen { since, before, at: Instant::now() });
     }
 
     /// How long the one that is on the HPA has lasted, `now` by the time of day.
     pub(super) fn lasted(&mut self, since: Timestamp, now: Timestamp) -> SignedDuration {
-        let same = self.0.take().filter(|seen| seen.since.duration_since(since).abs() <= WRITTEN);
-        let seen = self.0.insert(same.unwrap_or_else(|| {
+        let same = self.seen.take().filter(|seen| seen.since.duration_since(since).abs() <= WRITTEN);
+        let seen = self.seen.insert(same.unwrap_or_else(|| {
             let before = now.duration_since(since).max(SignedDuration::ZERO);
             Seen { since, before, at: Instant::now() }
         }));
         let here = SignedDuration::try_from(seen.at.elapsed()).unwrap_or(SignedDuration::MAX);
         seen.before.saturating_add(here)
+    }
+
+    /// A reconcile failed at `now`: a message may have come and gone in a cooldown that began before.
+    pub(super) fn fail(&mut self, now: Timestamp) {
+        self.failed_at = Some(now);
+    }
+
+    /// When a reconcile last failed. If the time of day was set back, it was not in the future.
+    pub(super) fn failed_at(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.failed_at = self.failed_at.map(|at| at.min(now));
+        self.failed_at
     }
 }
 

@@ -118,7 +118,7 @@ impl Finding {
     }
 
     pub(super) fn stuck_at_zero(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
-        let (wake, name) = (hpa.wake_command(), &hpa.name);
+        let (wake, name) = (hpa.start_command(), &hpa.name);
         let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
         Self::new(
             Problem::StuckAtZero,
@@ -130,7 +130,7 @@ impl Finding {
 
     /// `why` is last, because it may end with YAML that is to be copied.
     pub(super) fn metric_unavailable_at_zero(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
-        let wake = hpa.wake_command();
+        let wake = hpa.start_command();
         let fallback = if a_fallback_helps { " With a fallback, it scales up by itself." } else { "" };
         Self::new(
             Problem::MetricUnavailableAtZero,
@@ -142,7 +142,7 @@ impl Finding {
 
     /// A metric that existed until the workload was scaled to zero.
     pub(super) fn own_pods(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
-        let wake = hpa.wake_command();
+        let wake = hpa.start_command();
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(

@@ -24,7 +24,7 @@ use super::calls::{CALL_TIMEOUT, retry_after};
 use crate::metric::Clock;
 use crate::rbac::{Grant, LATE};
 
-/// The Lease's own memory.
+/// The Lease's own state.
 const HELD_SINCE: &str = "depthgauge.dev/held-since";
 /// That it is retired, and since when.
 const RETIRED: &str = "depthgauge.dev/retired";

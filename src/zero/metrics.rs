@@ -59,7 +59,7 @@ pub struct ObjectMetric {
 
 /// What a metric reads: what the HPA would be served, activation and fallback applied.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Told {
+pub enum Served {
     /// All its sources were read.
     Value {
         /// The sum of its items.
@@ -123,9 +123,9 @@ impl ObjectMetric {
     }
 }
 
-// === impl Told ===
+// === impl Served ===
 
-impl Told {
+impl Served {
     /// Whether the value is known and is 0.
     pub fn is_zero(&self) -> bool {
         matches!(self, Self::Value { sum, .. } if *sum == Quantity::ZERO)
@@ -140,7 +140,7 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { sum, .. } => write!(f, "{}", sum.decimal()),

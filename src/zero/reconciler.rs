@@ -13,13 +13,13 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::autoscaler::{Autoscaler, Memory};
+use super::autoscaler::{Autoscaler, ZeroState};
 use super::calls::{ScaleError, refused};
 use super::cooldown::Cooldown;
-use super::decide::{Action, Facts, Why, decide};
+use super::decide::{Action, Facts, ScaleReason, decide};
 use super::events::EventReason;
 use super::finding::Finding;
-use super::metrics::Told;
+use super::metrics::Served;
 use super::objects::Readings;
 use super::scale::Scale;
 use super::values;
@@ -45,19 +45,25 @@ const FAILING_PATIENCE: Duration = Duration::from_secs(60);
 /// What is kept of an HPA between two reconciles, besides its annotations.
 pub(super) struct Reconciler {
     shared: Arc<Shared>,
+    /// Its workload's scale as it was last read or written, and when.
     scale: Option<(Scale, Instant)>,
     /// The values of its Object metrics.
     readings: Readings,
-    /// Since when depthgauge has it at zero, as last seen on the HPA. A client that writes an HPA whole,
-    /// as `kubectl replace` does, removes the annotation.
-    scaled_to_zero: Option<Timestamp>,
-    /// The annotations of the HPA when it was pointed at another workload. While they are still these,
-    /// they are about the workload before.
-    moved: Option<Memory>,
     cooldown: Cooldown,
-    /// When a reconcile last failed. A message may have come and gone in a cooldown that began before.
-    failed_at: Option<Timestamp>,
+    history: History,
     progress: Progress,
+}
+
+/// What is known of its workload, besides what the HPA's annotations say.
+enum History {
+    /// Nothing.
+    Nothing,
+    /// depthgauge has scaled it to zero, since then as last seen on the HPA. A client that writes an HPA
+    /// whole, as `kubectl replace` does, removes the annotation.
+    ScaledToZero(Timestamp),
+    /// The HPA scaled another one when it had these annotations. While they are still these, they are
+    /// about the workload before.
+    Moved(ZeroState),
 }
 
 /// How the last reconcile ended.
@@ -94,10 +100,8 @@ impl Reconciler {
             shared,
             scale: None,
             readings: Readings::default(),
-            scaled_to_zero: None,
-            moved: None,
             cooldown: Cooldown::default(),
-            failed_at: None,
+            history: History::Nothing,
             progress: Progress::Settled,
         }
     }
@@ -108,13 +112,17 @@ impl Reconciler {
     }
 
     /// The HPA was pointed at another workload; `before` has the annotations from then.
-    pub(super) fn moved(&mut self, before: Memory) {
-        *self = Self { moved: Some(before), ..Self::new(self.shared.clone()) };
+    pub(super) fn moved(&mut self, before: ZeroState) {
+        *self = Self { history: History::Moved(before), ..Self::new(self.shared.clone()) };
     }
 
     /// Another replica may scale from now on.
     pub(super) fn reset(&mut self) {
-        *self = Self { moved: self.moved, ..Self::new(self.shared.clone()) };
+        let history = match self.history {
+            History::Moved(before) => History::Moved(before),
+            History::Nothing | History::ScaledToZero(_) => History::Nothing,
+        };
+        *self = Self { history, ..Self::new(self.shared.clone()) };
     }
 
     /// One reconcile, which puts what it writes into `hpa`. Returns the pause until the next.
@@ -198,60 +206,60 @@ impl Reconciler {
     }
 
     async fn act(&mut self, hpa: &mut Autoscaler) -> Result<Option<Finding>, ScaleError> {
-        if let Some(before) = self.moved {
+        if let History::Moved(before) = self.history {
             // Another replica may have removed it already, and written an annotation of its own.
-            if before.is_still_in(hpa.memory) {
-                self.remember(hpa, Memory::default()).await?;
+            if before.is_still_in(hpa.zero_state) {
+                self.remember(hpa, ZeroState::default()).await?;
             }
-            self.moved = None;
+            self.history = History::Nothing;
         }
         self.readings.refresh(&self.shared.objects, hpa).await;
-        let told = values::ask(&self.shared.catalog, &self.readings, hpa).await;
+        let served = values::ask(&self.shared.catalog, &self.readings, hpa).await;
         let known = match &self.scale {
             Some((scale, at)) if at.elapsed() < ROUTINE => scale.clone(),
             // The HPA's own status suffices where nothing is to be scaled: the right to read the scale may
             // be missing.
-            _ if (hpa.state.rests || hpa.state.at_zero) && !hpa.is_ours() => Scale::at_zero(),
+            _ if (hpa.state.is_disabled || hpa.state.at_zero) && !hpa.is_ours() => Scale::at_zero(),
             _ => self.read(hpa).await?,
         };
-        match (known.replicas, hpa.memory.asleep_since) {
+        match (known.replicas, hpa.zero_state.scaled_to_zero_since, &self.history) {
             // Even if depthgauge no longer scales it: then the next reconcile restores it.
-            (0, None) if self.scaled_to_zero.is_some() => {
-                let memory = Memory { asleep_since: self.scaled_to_zero, ..hpa.memory };
-                return self.remember(hpa, memory).await.map(|()| None);
+            (0, None, History::ScaledToZero(since)) => {
+                let zero_state = ZeroState { scaled_to_zero_since: Some(*since), ..hpa.zero_state };
+                return self.remember(hpa, zero_state).await.map(|()| None);
             }
-            (0, since) => self.scaled_to_zero = since,
-            _ => self.scaled_to_zero = None,
+            (0, Some(since), _) => self.history = History::ScaledToZero(since),
+            _ => self.history = History::Nothing,
         }
-        let decision = decide(&self.facts(hpa, &known, &told));
+        let decision = decide(&self.facts(hpa, &known, &served));
         let by_what_is_known = match decision.action {
             Action::Nothing => true,
-            Action::Remember(memory) => memory.asleep_since.is_some() || hpa.memory.asleep_since.is_none(),
-            Action::Sleep { .. } | Action::Wake { .. } => false,
+            Action::Remember(zero_state) => {
+                zero_state.scaled_to_zero_since.is_some() || hpa.zero_state.scaled_to_zero_since.is_none()
+            }
+            Action::ScaleToZero { .. } | Action::ScaleUp { .. } => false,
         };
         let (scale, decision) = if by_what_is_known {
             (known, decision)
         } else {
             let scale = self.read(hpa).await?;
-            let decision = decide(&self.facts(hpa, &scale, &told));
+            let decision = decide(&self.facts(hpa, &scale, &served));
             (scale, decision)
         };
         match decision.action {
             Action::Nothing => {}
-            Action::Remember(memory) => self.remember(hpa, memory).await?,
-            Action::Sleep { memory, since } => self.scale_to_zero(hpa, &scale, memory, since).await?,
-            Action::Wake { replicas, why } => self.scale_up(hpa, &scale, replicas, why, &told).await?,
+            Action::Remember(zero_state) => self.remember(hpa, zero_state).await?,
+            Action::ScaleToZero { zero_state, since } => self.scale_to_zero(hpa, &scale, zero_state, since).await?,
+            Action::ScaleUp { replicas, why } => self.scale_up(hpa, &scale, replicas, why, &served).await?,
         }
         Ok(decision.finding)
     }
 
-    fn facts<'f>(&mut self, hpa: &'f Autoscaler, scale: &Scale, told: &'f [Told]) -> Facts<'f> {
+    fn facts<'f>(&mut self, hpa: &'f Autoscaler, scale: &Scale, served: &'f [Served]) -> Facts<'f> {
         let (cooldown, now) = (hpa.cooldown.as_ref().copied().unwrap_or_default(), (self.shared.clock)());
-        // If the time of day was set back, the failure was not in the future.
-        self.failed_at = self.failed_at.map(|at| at.min(now));
-        let unbroken = self.shared.lease.unbroken(cooldown).max(self.failed_at);
-        let lasted = hpa.memory.zero_since.map_or(SignedDuration::ZERO, |since| self.cooldown.lasted(since, now));
-        Facts { hpa, memory: hpa.memory, replicas: scale.replicas, told, unbroken, lasted, now }
+        let unbroken = self.shared.lease.unbroken(cooldown).max(self.cooldown.failed_at(now));
+        let lasted = hpa.zero_state.zero_since.map_or(SignedDuration::ZERO, |since| self.cooldown.lasted(since, now));
+        Facts { hpa, zero_state: hpa.zero_state, replicas: scale.replicas, served, unbroken, lasted, now }
     }
 
     async fn read(&mut self, hpa: &Autoscaler) -> Result<Scale, ScaleError> {
@@ -262,7 +270,7 @@ impl Reconciler {
                 Ok(scale)
             }
             Err(error) => {
-                self.failed_at = Some((self.shared.clock)());
+                self.cooldown.fail((self.shared.clock)());
                 Err(error)
             }
         }
@@ -273,12 +281,12 @@ impl Reconciler {
         &mut self,
         hpa: &mut Autoscaler,
         scale: &Scale,
-        memory: Memory,
+        zero_state: ZeroState,
         since: Timestamp,
     ) -> Result<(), ScaleError> {
-        self.remember(hpa, memory).await?;
+        self.remember(hpa, zero_state).await?;
         self.write(hpa, scale, 0).await?;
-        self.scaled_to_zero = hpa.memory.asleep_since;
+        self.history = hpa.zero_state.scaled_to_zero_since.map_or(History::Nothing, History::ScaledToZero);
         let (workload, from) = (hpa.workload.reference(), scale.replicas);
         let note = format!("scaled {workload} from {from} to 0: {} reads 0 since {since:.0}", hpa.titles());
         self.done(SCALE_TO_ZERO, hpa, EventReason::ScaledToZero, &note).await;
@@ -291,22 +299,22 @@ impl Reconciler {
         hpa: &mut Autoscaler,
         scale: &Scale,
         replicas: u32,
-        why: Why,
-        told: &[Told],
+        why: ScaleReason,
+        served: &[Served],
     ) -> Result<(), ScaleError> {
         self.write(hpa, scale, replicas).await?;
-        self.scaled_to_zero = None;
+        self.history = History::Nothing;
         let workload = hpa.workload.reference();
         let values: Vec<String> =
-            hpa.metrics.iter().zip(told).map(|(metric, told)| format!("{} is {told}", metric.title())).collect();
+            hpa.metrics.iter().zip(served).map(|(metric, served)| format!("{} is {served}", metric.title())).collect();
         let cause = match why {
-            Why::Work | Why::Fast | Why::Rescue => values.join(", "),
-            Why::HandBack => "depthgauge no longer manages it".to_owned(),
+            ScaleReason::Work | ScaleReason::FastActivation | ScaleReason::Recover => values.join(", "),
+            ScaleReason::Restore => "depthgauge no longer manages it".to_owned(),
         };
         let note = format!("scaled {workload} from 0 to {replicas}: {cause}");
         self.done(why.as_str(), hpa, EventReason::ScaledFromZero, &note).await;
-        if hpa.memory != Memory::default() {
-            self.remember(hpa, Memory::default()).await?;
+        if hpa.zero_state != ZeroState::default() {
+            self.remember(hpa, ZeroState::default()).await?;
         }
         Ok(())
     }
@@ -326,21 +334,21 @@ impl Reconciler {
     }
 
     /// Writes on the HPA, if it still is what was decided on, and then counts it as written.
-    async fn remember(&mut self, hpa: &mut Autoscaler, memory: Memory) -> Result<(), ScaleError> {
-        if let Some(since) = memory.zero_since.filter(|_| memory.zero_since != hpa.memory.zero_since) {
+    async fn remember(&mut self, hpa: &mut Autoscaler, zero_state: ZeroState) -> Result<(), ScaleError> {
+        if let Some(since) = zero_state.zero_since.filter(|_| zero_state.zero_since != hpa.zero_state.zero_since) {
             self.cooldown.begin(since, (self.shared.clock)());
         }
-        let written = self.annotate(hpa, memory).await;
+        let written = self.annotate(hpa, zero_state).await;
         match written {
             Ok(version) => {
                 hpa.resource_version = version;
-                hpa.memory = memory;
+                hpa.zero_state = zero_state;
                 Ok(())
             }
             Err(error) => {
                 // A cooldown that was to end has ended, even if it is still on the HPA.
-                if hpa.memory.zero_since.is_some() && memory.zero_since.is_none() {
-                    self.failed_at = Some((self.shared.clock)());
+                if hpa.zero_state.zero_since.is_some() && zero_state.zero_since.is_none() {
+                    self.cooldown.fail((self.shared.clock)());
                 }
                 Err(error)
             }
@@ -348,9 +356,9 @@ impl Reconciler {
     }
 
     /// Returns the HPA's new version.
-    async fn annotate(&self, hpa: &Autoscaler, memory: Memory) -> Result<String, ScaleError> {
+    async fn annotate(&self, hpa: &Autoscaler, zero_state: ZeroState) -> Result<String, ScaleError> {
         let patch =
-            json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": hpa.annotations(memory)}});
+            json!({"metadata": {"resourceVersion": hpa.resource_version, "annotations": hpa.annotations(zero_state)}});
         let api: Api<super::Object> = Api::namespaced(self.shared.client.clone(), hpa.namespace.as_str());
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let of = ("autoscaling", "horizontalpodautoscalers");
@@ -373,7 +381,7 @@ impl Reconciler {
         if scale.replicas > 0 {
             return;
         }
-        let (name, command) = (&hpa.name, hpa.wake_command());
+        let (name, command) = (&hpa.name, hpa.start_command());
         let note =
             format!("HPA {name} {what} while depthgauge had this scaled to 0, and nothing scales it up: {command}");
         shared.events.on_workload(&hpa, &scale.uid, EventReason::LeftAtZero, &note).await;
@@ -384,10 +392,10 @@ impl Reconciler {
 
 impl Interest {
     pub(super) fn of(hpa: &Autoscaler) -> Self {
-        let at_zero = hpa.state.rests || hpa.state.at_zero || hpa.memory != Memory::default();
+        let at_zero = hpa.state.is_disabled || hpa.state.at_zero || hpa.zero_state != ZeroState::default();
         match (hpa.is_kept(), at_zero) {
             (true, _) => Self::Always,
-            (false, true) if hpa.labelled || hpa.memory.asleep_since.is_some() => Self::Urgent,
+            (false, true) if hpa.labelled || hpa.zero_state.scaled_to_zero_since.is_some() => Self::Urgent,
             (false, true) => Self::AtZero,
             (false, false) if hpa.labelled => Self::Label,
             (false, false) => Self::None,

@@ -234,7 +234,7 @@ impl Scheduler {
         } else {
             reconciler.changed();
             if entry.hpa.workload != before.workload {
-                reconciler.moved(after.memory);
+                reconciler.moved(after.zero_state);
             }
             now
         };
@@ -312,7 +312,7 @@ impl Scheduler {
         };
         let before = std::mem::replace(&mut entry.hpa, hpa.clone());
         let moved = before.workload != hpa.workload;
-        if moved && before.memory.asleep_since.is_some() {
+        if moved && before.zero_state.scaled_to_zero_since.is_some() {
             let what = format!("was pointed at {}", hpa.workload.reference());
             self.orphans.push(Orphan { hpa: before.clone(), what, until: now + SUCCESSION });
         }
@@ -327,7 +327,7 @@ impl Scheduler {
                 reconciler.changed();
             }
             if moved {
-                reconciler.moved(before.memory);
+                reconciler.moved(before.zero_state);
             }
             self.wait(&key, due, reconciler);
         }
@@ -340,7 +340,7 @@ impl Scheduler {
             self.due.remove(&(due, key.clone()));
         }
         self.shared.findings.note(&hpa, None);
-        if hpa.memory.asleep_since.is_some() {
+        if hpa.zero_state.scaled_to_zero_since.is_some() {
             let what = "was deleted, or has no metric of depthgauge any more,".to_owned();
             self.orphans.push(Orphan { hpa, what, until: Instant::now() + SUCCESSION });
         }

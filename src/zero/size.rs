@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 
-use super::metrics::{Metric, Told};
+use super::metrics::{Metric, Served};
 use crate::hpa::{self, Answer, Controller, Spec, Tolerance, Workload};
 
 /// What `behavior.scaleUp` allows in one step from 0; `None` is no limit.
@@ -11,12 +11,12 @@ pub struct Limit(Option<u32>);
 
 /// The replicas that the HPA would compute at 0 if it were active: at most `max`, by the metrics
 /// that have a value; 0 if there is none.
-pub fn wanted(metrics: &[Metric], told: &[Told], max: u32) -> u32 {
+pub fn wanted(metrics: &[Metric], served: &[Served], max: u32) -> u32 {
     // At 0 no tolerance counts.
     let max = i32::try_from(max).unwrap_or(i32::MAX);
     let spec = Spec { min: 0, max, tolerance: Tolerance::default() };
-    let asked = metrics.iter().zip(told).filter_map(|(metric, told)| {
-        let answer = match told.said() {
+    let asked = metrics.iter().zip(served).filter_map(|(metric, served)| {
+        let answer = match served.said() {
             Some(sum) => Answer::Sum(sum.milli()),
             None => Answer::NotAsked,
         };

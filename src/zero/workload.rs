@@ -26,7 +26,7 @@ impl Workload {
     }
 
     /// The command that scales it up by hand, to the `minReplicas` of its HPA.
-    pub fn wake_command(&self, namespace: &str, min: u32) -> String {
+    pub fn start_command(&self, namespace: &str, min: u32) -> String {
         format!("kubectl scale -n {namespace} {} --replicas={}", self.reference(), min.max(1))
     }
 }

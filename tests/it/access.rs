@@ -191,7 +191,7 @@ async fn while_the_cluster_cannot_be_asked_the_answer_says_so() {
         let withheld = server.anyone().get("/readyz?verbose").await;
         assert_eq!(withheld.status, 200);
         assert!(withheld.body.contains("[!]authorization degraded: reason withheld\n"), "{}", withheld.body);
-        let lines = server.health.verbose(Reasons::Told);
+        let lines = server.health.verbose(Reasons::Shown);
         let said = match mood {
             // With the YAML that grants it.
             Mood::Refusing(403) => "no; to grant it, give this to kubectl apply -f -: {",

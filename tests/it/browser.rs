@@ -18,9 +18,9 @@ use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{
-    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
+    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Operation, Source, SourceError,
 };
 use depthgauge::{admin, telemetry};
 use futures_util::FutureExt as _;
@@ -54,10 +54,10 @@ impl Source for Scripted {
         None
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async {
             let length = (self.script)(hour()).ok_or_else(|| SourceError {
-                step: Step::Read,
+                operation: Operation::Read,
                 kind: ErrorKind::Transient,
                 responded: true,
                 cause: "503 ServiceUnavailable".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use depthgauge::oci::Client;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::endpoint::Endpoint;
-use depthgauge::oci::queue::{Part, QueueId};
+use depthgauge::oci::queue::{QueueId, QueuePart};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -293,7 +293,7 @@ async fn emulate_prints_where_it_is_and_a_config_that_signs() {
     let by = || Instant::now() + Duration::from_secs(10);
     let queue = client.get_queue(&endpoint, &id, by()).await.unwrap();
     assert_eq!((queue.display_name.as_deref(), queue.messages_endpoint), (Some("orders"), endpoint.to_string()));
-    let stats = client.get_stats(&endpoint, &id, Part::default(), by()).await.unwrap();
+    let stats = client.get_stats(&endpoint, &id, QueuePart::default(), by()).await.unwrap();
     assert_eq!((stats.queue.visible_messages, stats.queue.in_flight_messages), (0, 0));
 
     emulate.terminate();

@@ -14,7 +14,7 @@ use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::metric::{MetricName, Namespace};
 use depthgauge::selector::Selector;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{Definition, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -35,7 +35,7 @@ impl Source for Level {
         None
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let level = Quantity::from_milli(self.0.load(Ordering::Relaxed));
         async move { Ok(Items::one(vec![(MetricName::new(LENGTH), level)])) }.boxed()
     }

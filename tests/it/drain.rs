@@ -1,4 +1,4 @@
-//! The end of the server: no new connection, a goodbye to idle ones, and an answer to whoever
+//! The end of the server: no new connection, a close_timeout to idle ones, and an answer to whoever
 //! has asked.
 
 use std::time::Duration;

@@ -3,14 +3,14 @@
 
 /// Objects, as kube-apiserver has them.
 mod api;
-/// Reads one metric all the time and remembers what failed.
-mod asker;
 /// A control plane, and kubectl.
 mod cluster;
 /// A network namespace with addresses of its own.
 mod netns;
 /// Where the cluster's pods are run as they are, and what a kubelet does for them.
 mod node;
+/// Reads one metric all the time and remembers what failed.
+mod poller;
 /// TCP from one address to others; who is ready, as kubelets find out.
 mod proxy;
 /// The queue, the server beside the cluster, and the workload that follows the queue.

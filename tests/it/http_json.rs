@@ -5,7 +5,7 @@ use std::ptr;
 use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
 use depthgauge::metric::MetricName;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{KINDS, Opened, Source, SourceError};
 use tokio::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn open(entries: &[impl AsRef<str>]) -> Vec<Box<dyn Source>> {
 }
 
 async fn read(source: &dyn Source) -> Result<String, SourceError> {
-    let items = source.read(&Facet::WHOLE, Instant::now() + LONG).await?;
+    let items = source.read(&Part::WHOLE, Instant::now() + LONG).await?;
     Ok(items.value(&MetricName::chosen("jobs")).unwrap().to_string())
 }
 

@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hpa", &["metric", "selector"]),
     // Its embedded manifest is YAML.
     ("apiservice", &["certs", "health", "rbac", "document"]),
-    // Reads what the HPA would be told, past the API; it has no part in answering. Its calls take places.
+    // Reads what the HPA is served, past the API; it has no part in answering. Its calls take permits.
     ("zero", &["metric", "selector", "lookup", "hpa", "health", "rbac", "upstream"]),
     // Follows its file and says how that goes.
     ("config", &["metric", "source", "lookup", "document", "health", "watched", "endpoints"]),
@@ -86,7 +86,7 @@ fn an_arrow_does_not_cover_what_is_forbidden() {
 #[test]
 fn only_http_names_the_http_client() {
     // The demo's user is a client of depthgauge itself.
-    let allowed = ["http", "cli/demo/asker.rs"];
+    let allowed = ["http", "cli/demo/poller.rs"];
     for path in rust_files(source_root()) {
         let named = code_of(&path).contains("reqwest");
         let file = path.strip_prefix(source_root()).unwrap().to_str().unwrap();

@@ -73,7 +73,7 @@ impl Scene {
     fn health(&self) -> String {
         self.server
             .health
-            .verbose(Reasons::Told)
+            .verbose(Reasons::Shown)
             .lines()
             .find(|line| line[3..].starts_with("config "))
             .unwrap()

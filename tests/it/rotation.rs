@@ -56,7 +56,7 @@ async fn the_config_map_is_followed_through_rotation_deletion_and_a_broken_watch
     map.forbid(true);
     let degraded = "[!]identity degraded: cannot watch ConfigMap kube-system/extension-apiserver-authentication: no; to grant it, give this to kubectl apply -f -: {";
     let binding = "kind: RoleBinding, metadata: {name: 'depthgauge:extension-apiserver-authentication-reader', namespace: kube-system}";
-    let verbose = || server.health.verbose(Reasons::Told);
+    let verbose = || server.health.verbose(Reasons::Shown);
     let said = || verbose().lines().any(|line| line.starts_with(degraded) && line.contains(binding));
     eventually("the broken watch is reported", async || said().then_some(())).await;
     assert_eq!(after.get(VALUE).await.status, 200);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
 use depthgauge::metric::MetricName;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{Item, KINDS, Opened, Source, SourceError};
 use tokio::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ fn open(entry: &str, slices: &Slices) -> Box<dyn Source> {
 
 /// Each item: its labels, and its value or why there is none.
 async fn read(source: &dyn Source) -> Result<Vec<(String, Result<f64, String>)>, SourceError> {
-    let items = source.read(&Facet::WHOLE, Instant::now() + LONG).await?;
+    let items = source.read(&Part::WHOLE, Instant::now() + LONG).await?;
     let item = |item: &Item| {
         let labels: Vec<String> = item.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let value = item.value(&MetricName::chosen("rps")).unwrap().clone();

@@ -9,12 +9,12 @@ use depthgauge::endpoints::Endpoints;
 use depthgauge::http::Protocol;
 use depthgauge::metric::MetricName;
 use depthgauge::metric::quantity::Quantity;
-use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
+use depthgauge::source::part::Part;
 use depthgauge::source::service::{self, Service};
 use depthgauge::source::{
-    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
-    Source, SourceError, Step,
+    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened,
+    Operation, Place, Source, SourceError,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -84,13 +84,14 @@ impl Connection for Site {
 }
 
 impl Source for Page {
-    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         async move {
             let response = self.service.get(&self.path, "", &[("q", "a b")], by).await;
-            let error = |failure| service::source_error(Step::Read, format_args!("{}", self.path), &failure);
+            let error = |failure| service::source_error(Operation::Read, format_args!("{}", self.path), &failure);
             let response = response.map_err(error)?;
             let text = String::from_utf8_lossy(&response.body);
-            let unreadable = || SourceError::new(Step::Decode, ErrorKind::Transient, "no number", "", text.clone());
+            let unreadable =
+                || SourceError::new(Operation::Decode, ErrorKind::Transient, "no number", "", text.clone());
             let value = Quantity::parse_value(&text).ok_or_else(unreadable)?;
             Ok(Items::one(vec![(self.metric.clone(), value)]))
         }
@@ -129,6 +130,6 @@ fn open(keys: &str) -> Box<dyn Source> {
 }
 
 async fn read(source: &dyn Source) -> Result<String, SourceError> {
-    let items = source.read(&Facet::WHOLE, Instant::now() + LONG).await?;
+    let items = source.read(&Part::WHOLE, Instant::now() + LONG).await?;
     Ok(items.value(&MetricName::chosen("visits")).unwrap().to_string())
 }

@@ -8,11 +8,11 @@ use depthgauge::lookup::consumers::ConsumerState;
 use depthgauge::lookup::rules::Applied;
 use depthgauge::selector::Selector;
 use depthgauge::source::chosen::{ItemRules, Number, Point};
-use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Key, Shape, Text, Values};
+use depthgauge::source::part::Part;
 use depthgauge::source::{
-    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened, Place,
-    Source, SourceError, Step,
+    Connection, ConnectionType, ErrorKind, Form, Identified, Items, Kind, Kinds, NextRequest, OpenError, Opened,
+    Operation, Place, Source, SourceError,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -85,7 +85,7 @@ impl Connection for Toys {
 }
 
 impl Source for Coloured {
-    fn read<'s>(&'s self, _: &'s Facet, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let there = self.colours.iter().filter(|(colour, _)| colour != "nothing");
         let points = there.map(|(colour, number)| {
             let (colour, size) = colour.split_once('/').unwrap_or((colour, ""));
@@ -94,7 +94,8 @@ impl Source for Coloured {
         });
         let items = self.rules.items(&points.collect::<Vec<_>>(), "the box is empty");
         let is_broken = self.colours.iter().any(|(colour, _)| colour == "broken");
-        let broken = || SourceError::new(Step::Read, ErrorKind::Transient, "the box is broken", "Mend the box.", "");
+        let broken =
+            || SourceError::new(Operation::Read, ErrorKind::Transient, "the box is broken", "Mend the box.", "");
         async move { if is_broken { Err(broken()) } else { items } }.boxed()
     }
 

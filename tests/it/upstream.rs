@@ -6,7 +6,7 @@ use std::time::Duration;
 use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
 use depthgauge::metric::MetricName;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{Items, KINDS, Opened, Source, SourceError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ fn open_at(config: &str, endpoint: &str, more: &Value) -> Box<dyn Source> {
 }
 
 async fn read(source: &dyn Source, timeout: Duration) -> Result<Items, SourceError> {
-    source.read(&Facet::WHOLE, Instant::now() + timeout).await
+    source.read(&Part::WHOLE, Instant::now() + timeout).await
 }
 
 /// The length that a good read brings.
@@ -65,8 +65,8 @@ async fn length(source: &dyn Source) -> String {
     read(source, LONG).await.unwrap().value(&LENGTH).unwrap().to_string()
 }
 
-/// Step and cause of a read that fails.
+/// Operation and cause of a read that fails.
 async fn failure(source: &dyn Source, timeout: Duration) -> (&'static str, String) {
     let error = read(source, timeout).await.unwrap_err();
-    (error.step.as_str(), error.cause)
+    (error.operation.as_str(), error.cause)
 }

@@ -43,7 +43,8 @@ async fn one_that_is_retired_says_so_and_what_helps() {
     tokio::time::timeout(Duration::from_secs(10), held).await.expect("a holder");
     retire(&objects.client(), "dg", Timestamp::now).await.unwrap();
     let said = async {
-        while !health.verbose(Reasons::Told).contains("[!]scale-to-zero degraded: retired by `depthgauge unregister`") {
+        while !health.verbose(Reasons::Shown).contains("[!]scale-to-zero degraded: retired by `depthgauge unregister`")
+        {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

@@ -203,9 +203,9 @@ impl Reading {
         let consumers = consumers.collect();
         let place = state.place.iter().map(|(label, value)| (*label, value.as_str()));
         let mut part: BTreeMap<_, _> =
-            place.chain(state.facet.iter()).map(|(label, value)| (label, redacted(value))).collect();
+            place.chain(state.part.iter()).map(|(label, value)| (label, redacted(value))).collect();
         let ReadingState { depths, metrics, known, outage, .. } = state;
-        if state.facet.is_apart() {
+        if state.part.is_apart() {
             part.insert("metrics", metrics.iter().map(MetricName::as_str).collect::<Vec<_>>().join(" "));
         }
         let known = known.map(|known| {
@@ -343,8 +343,8 @@ impl MarkedDownView {
 // === impl Failure ===
 
 impl Failure {
-    fn of(FailureState { at, step, cause, remedy, request_id, .. }: FailureState) -> Self {
-        Self { at, operation: step, cause: redacted(&cause), remedy, request_id }
+    fn of(FailureState { at, operation, cause, remedy, request_id, .. }: FailureState) -> Self {
+        Self { at, operation: operation, cause: redacted(&cause), remedy, request_id }
     }
 }
 

@@ -35,7 +35,7 @@ impl Waiting {
     /// By one answer to a request of `hpa`. A fallback counts if depthgauge scaled the workload to
     /// zero, or the HPA scales up itself. It is no evidence of messages otherwise.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &RequestError>) -> Self {
-        let wakes = hpa.asleep_since().is_some() || hpa.written().has_scaled_to_zero();
+        let wakes = hpa.scaled_to_zero_since().is_some() || hpa.written().has_scaled_to_zero();
         let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
@@ -146,7 +146,7 @@ pub(in crate::cli) fn at_zero(
     if replicas.is_some_and(|replicas| replicas > 0) {
         return None;
     }
-    let (title, wake) = (hpa.title(), hpa.wake_command());
+    let (title, wake) = (hpa.title(), hpa.start_command());
     if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
@@ -162,7 +162,7 @@ pub(in crate::cli) fn at_zero(
     if !hpa.written().is_disabled() {
         return None;
     }
-    let Some(since) = hpa.asleep_since() else {
+    let Some(since) = hpa.scaled_to_zero_since() else {
         let text = |what| {
             format!(
                 "{title} is disabled, because another client set its workload to 0{what}. To start one replica: {wake}"
@@ -174,18 +174,18 @@ pub(in crate::cli) fn at_zero(
             Waiting::No => Finding::warn(text("")),
         });
     };
-    let rests = format!("{title}: depthgauge scaled its workload to zero at {since}");
+    let at_zero = format!("{title}: depthgauge scaled its workload to zero at {since}");
     Some(match (waiting, hpa.is_paused()) {
-        (Waiting::No, false) => Finding::ok(format!("{rests}, and scales it up when a metric is above 0")),
-        (Waiting::No, true) => Finding::ok(format!("{rests}, and annotation {PAUSED} keeps it there")),
+        (Waiting::No, false) => Finding::ok(format!("{at_zero}, and scales it up when a metric is above 0")),
+        (Waiting::No, true) => Finding::ok(format!("{at_zero}, and annotation {PAUSED} keeps it there")),
         (Waiting::Yes, false) => Finding::warn(format!(
-            "{rests}. Its metrics are above 0, so it should scale up within seconds. If it does not, check that depthgauge runs with --scale-to-zero, and read its log. To start one replica: {wake}"
+            "{at_zero}. Its metrics are above 0, so it should scale up within seconds. If it does not, check that depthgauge runs with --scale-to-zero, and read its log. To start one replica: {wake}"
         )),
         (Waiting::Yes, true) => Finding::warn(format!(
-            "{rests}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {wake}"
+            "{at_zero}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {wake}"
         )),
         (Waiting::Unknown, _) => Finding::warn(format!(
-            "{rests}, and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
+            "{at_zero}, and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
         )),
     })
 }

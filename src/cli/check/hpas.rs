@@ -177,7 +177,7 @@ fn said(
     // An old Event about zero replicas does not count for a workload that has replicas now.
     let is_at_zero = || match replicas {
         Some(replicas) => replicas == 0,
-        None => hpa.kept().is_some_and(|kept| kept.state.rests || kept.state.at_zero),
+        None => hpa.kept().is_some_and(|kept| kept.state.is_disabled || kept.state.at_zero),
     };
     if is_one_of(last, &[Problem::StuckAtZero, Problem::MetricUnavailableAtZero]) && !is_at_zero() {
         return None;

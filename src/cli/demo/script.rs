@@ -9,7 +9,7 @@ use anyhow::Result;
 use depthgauge_emulator::queue::EmulatedQueue;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::asker::Asker;
+use super::poller::Poller;
 use crate::hpa::{self, Answer, Controller, Metric, Spec, Target, Tolerance, Workload};
 use crate::metric::quantity::Quantity;
 
@@ -32,7 +32,7 @@ const TARGET: Target = Target::AverageValue(1000 * MESSAGES_PER_REPLICA);
 /// The load, and what came of it.
 pub(super) struct Script {
     queue: Arc<EmulatedQueue>,
-    asker: Asker,
+    poller: Poller,
     replicas: i32,
     count: Count,
 }
@@ -52,8 +52,8 @@ struct Count {
 // === impl Script ===
 
 impl Script {
-    pub(super) fn new(queue: Arc<EmulatedQueue>, asker: Asker) -> Self {
-        Self { queue, asker, replicas: 1, count: Count::default() }
+    pub(super) fn new(queue: Arc<EmulatedQueue>, poller: Poller) -> Self {
+        Self { queue, poller, replicas: 1, count: Count::default() }
     }
 
     /// Runs until dropped.
@@ -66,7 +66,7 @@ impl Script {
             ticks.tick().await;
             let event = self.work(second);
             let depth = self.depth();
-            let answer = match self.asker.ask().await {
+            let answer = match self.poller.ask().await {
                 Ok(sum) => {
                     self.take_in(sum);
                     sum.decimal().to_string()

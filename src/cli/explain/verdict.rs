@@ -18,7 +18,7 @@ pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> 
     let spec = seen.hpa.written().sizes();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
-        Why::Asleep => match (seen.hpa.asleep_since(), seen.hpa.is_paused()) {
+        Why::Disabled => match (seen.hpa.scaled_to_zero_since(), seen.hpa.is_paused()) {
             (Some(_), false) => "scaled to zero".to_owned(),
             (Some(_), true) => "scaled to zero and paused".to_owned(),
             (None, _) => "at 0 because of another client, so the HPA does not scale".to_owned(),
@@ -58,7 +58,7 @@ fn asleep(seen: &Seen<'_>) -> String {
         // A finding names the client that did it, and the command that scales up.
         return "It does not scale: the workload is at 0, so the HPA controller reads no metrics.".to_owned();
     }
-    match hpa.asleep_since() {
+    match hpa.scaled_to_zero_since() {
         Some(since) => {
             let then = if hpa.is_paused() {
                 "; it is paused, and stays at 0"
@@ -69,7 +69,7 @@ fn asleep(seen: &Seen<'_>) -> String {
         }
         None => format!(
             "It does not scale: something other than this HPA set the workload to 0, so the HPA controller reads no metrics. To start one replica: {}",
-            hpa.wake_command()
+            hpa.start_command()
         ),
     }
 }
@@ -78,7 +78,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
     let spec = seen.hpa.written().sizes();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
-        Why::Asleep => vec![asleep(seen)],
+        Why::Disabled => vec![asleep(seen)],
         Why::AboveMax => {
             vec![format!("The desired size is {then}: {now} is more than maxReplicas, whatever the metrics are.")]
         }

@@ -8,7 +8,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::scaling::Outlook;
+use super::scaling::ZeroStatus;
 use crate::apiservice::Install;
 use crate::cli::stop_signal;
 use crate::health::Reporter;
@@ -56,11 +56,11 @@ impl Parts {
 
     /// Scales to zero and back until the process is to stop; then another replica does. Returns
     /// what shows its state.
-    pub(super) fn scale(&mut self, zero: Zero) -> Outlook {
-        let outlook = Outlook::of(&zero);
+    pub(super) fn scale(&mut self, zero: Zero) -> ZeroStatus {
+        let status = ZeroStatus::of(&zero);
         self.lease = Some(zero.lease());
         self.run_until_asked("scale to zero", zero.run());
-        outlook
+        status
     }
 
     /// Sees to it that it is made `ready`, and waits for a signal, or for a part that ends on its

@@ -31,7 +31,7 @@ pub(super) struct Place {
 }
 
 /// What can be seen of it.
-pub(super) struct Outlook {
+pub(super) struct ZeroStatus {
     findings: Findings,
     queries: Queries,
     lease: Arc<Lease>,
@@ -73,9 +73,9 @@ impl Place {
     }
 }
 
-// === impl Outlook ===
+// === impl ZeroStatus ===
 
-impl Outlook {
+impl ZeroStatus {
     pub(super) fn of(zero: &Zero) -> Self {
         Self { findings: zero.findings(), queries: zero.queries(), lease: zero.lease() }
     }
@@ -126,7 +126,7 @@ mod tests {
         let lease = Arc::new(Lease::new(client, "dg".to_owned(), LEASE.to_owned(), "it", clock));
         // As it is of one that is retired, too.
         assert_eq!((lease.holder(), lease.is_held()), (None, false));
-        let outlook = Outlook { findings: Findings::default(), queries: Queries::default(), lease };
-        assert_eq!(outlook.who(), "by no replica at the moment");
+        let status = ZeroStatus { findings: Findings::default(), queries: Queries::default(), lease };
+        assert_eq!(status.who(), "by no replica at the moment");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::schedule::ConsumerId;
 use super::*;
-use crate::source::Step;
+use crate::source::Operation;
 
 mod admission;
 
@@ -58,7 +58,7 @@ impl Poll for Arc<Counter> {
         if !self.fails.load(Ordering::Relaxed) {
             return Ok(number);
         }
-        let error = SourceError::new(Step::Read, ErrorKind::Transient, "500", "Wait.", "");
+        let error = SourceError::new(Operation::Read, ErrorKind::Transient, "500", "Wait.", "");
         Err(SourceError { retry_after: *self.retry_after.lock(), ..error })
     }
 

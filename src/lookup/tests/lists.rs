@@ -85,7 +85,7 @@ impl Listing for Arc<FakeListing> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let listed = self.listed.lock().unwrap().clone();
             let listed = listed.map_err(|cause| SourceError {
-                step: Step::List,
+                operation: Operation::List,
                 kind: ErrorKind::Transient,
                 responded: cause != LOST,
                 cause: cause.to_owned(),

@@ -67,7 +67,7 @@ async fn what_has_failed_is_counted_and_told_after_its_outage() {
     assert_eq!((state.failures, state.outage.is_none()), (1, true));
     assert_eq!(state.reads + state.failures, fake.reads());
     let failure = state.last_failure.unwrap();
-    assert_eq!((failure.step, failure.cause.as_str(), failure.remedy), ("read", "500", "Wait."));
+    assert_eq!((failure.operation, failure.cause.as_str(), failure.remedy), ("read", "500", "Wait."));
     assert_eq!(state.identity_tail, "orders");
 }
 

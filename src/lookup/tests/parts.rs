@@ -45,7 +45,7 @@ async fn a_part_without_a_request_is_dropped_and_counts_no_longer() {
     scene.ask("shop", &channels(0..PARTS_PER_SELECTOR)).await.unwrap();
     assert_eq!(parts(&scene), PARTS_PER_SELECTOR);
     seconds(130.0).await;
-    assert!(scene.catalog.readings().iter().all(|reading| reading.facet.is_whole()));
+    assert!(scene.catalog.readings().iter().all(|reading| reading.part.is_whole()));
     assert_eq!(parts(&scene), 0);
     let reads = fake.reads();
     seconds(600.0).await;
@@ -74,7 +74,7 @@ async fn at_the_limit_the_namespace_with_the_most_loses_its_least_recently_used_
     let used: Vec<_> = limits[0].owners.iter().map(|state| (state.owner.as_str(), state.used)).collect();
     assert_eq!((limits[0].used, used), (PARTS_MAX, vec![("team-b", PARTS_MAX - 4), ("shop", 4)]));
     let exists = |scene: &Scene, channel: &str| {
-        scene.catalog.readings().iter().any(|reading| reading.facet.value("channel") == Some(channel))
+        scene.catalog.readings().iter().any(|reading| reading.part.value("channel") == Some(channel))
     };
     // An evicted part ends with its loop.
     seconds(0.1).await;

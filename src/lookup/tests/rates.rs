@@ -25,12 +25,12 @@ impl Source for Rate {
         None
     }
 
-    fn read<'s>(&'s self, facet: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, part: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         let first = *self.first.lock().unwrap().get_or_insert_with(Instant::now);
         async move {
-            let items = self.fake.read(facet, by).await?;
+            let items = self.fake.read(part, by).await?;
             if self.fails.load(Ordering::Relaxed) {
-                return Err(SourceError::new(Step::Read, ErrorKind::Transient, "no", "Wait.", ""));
+                return Err(SourceError::new(Operation::Read, ErrorKind::Transient, "no", "Wait.", ""));
             }
             Ok(if self.keeps_a_part { items.with_oldest(Some(first)) } else { items })
         }

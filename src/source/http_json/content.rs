@@ -16,7 +16,7 @@ use crate::http::Response;
 use crate::metric::Labels;
 use crate::source::chosen::{Number, Point};
 use crate::source::keys::Values;
-use crate::source::{ErrorKind, SourceError, Step, service};
+use crate::source::{ErrorKind, Operation, SourceError, service};
 
 /// The format of a document.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -117,7 +117,7 @@ impl Content {
                 let document = document(*format, &response.body)?;
                 // All other JSON has an end of its own.
                 if response.may_be_cut() && (*format == Format::Yaml || document.is_number()) {
-                    return Err(service::cut(Step::Read));
+                    return Err(service::cut(Operation::Read));
                 }
                 one(&document, path)
             }
@@ -126,7 +126,7 @@ impl Content {
                 let format = format.unwrap_or(exposition::Format::Text);
                 // OpenMetrics has one, too.
                 if response.may_be_cut() && format == exposition::Format::Text {
-                    return Err(service::cut(Step::Read));
+                    return Err(service::cut(Operation::Read));
                 }
                 samples(&response.body, format, selector, oldest)
             }
@@ -204,7 +204,7 @@ fn has_short_paths(document: &Value) -> bool {
 
 /// The one value that a path matches.
 fn one(document: &Value, path: &JsonPath) -> Result<Points, SourceError> {
-    let unusable = |cause, remedy| SourceError::new(Step::Decode, ErrorKind::Transient, cause, remedy, "");
+    let unusable = |cause, remedy| SourceError::new(Operation::Decode, ErrorKind::Transient, cause, remedy, "");
     if !has_short_paths(document) {
         return Err(unusable(
             "the document has too many levels, or too long names".to_owned(),

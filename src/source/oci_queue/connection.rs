@@ -285,8 +285,8 @@ mod tests {
     use super::*;
     use crate::document::{Node, Problems};
     use crate::endpoints::Endpoints;
-    use crate::source::facet::Facet;
     use crate::source::keys::Value;
+    use crate::source::part::Part;
 
     const OCID: &str = "ocid1.queue.oc1.eu-frankfurt-1.amaaaafake";
 
@@ -331,7 +331,7 @@ mod tests {
         let listed = listing.list(by, by).await.unwrap().members;
         assert!(listing.naming().contains("OCI_QUEUE_NAME"));
         assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].source.identity.as_str()), (1, "orders", OCID));
-        assert!(listed[0].source.source.read(&Facet::WHOLE, by).await.is_ok());
+        assert!(listed[0].source.source.read(&Part::WHOLE, by).await.is_ok());
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::errors::source_error;
 use crate::oci::Client;
 use crate::oci::endpoint::Endpoint;
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// The endpoint for GetQueue, ListQueues and ListConsumerGroups.
 #[derive(Clone)]
@@ -38,11 +38,13 @@ impl ControlPlane {
             Self::At(endpoint) => return Ok(endpoint.clone()),
             Self::OfPrincipal(otherwise) => otherwise,
         };
-        let home =
-            client.home(by).await.map_err(|error| source_error(Step::Endpoint, format_args!("for {self}"), &error))?;
+        let home = client
+            .home(by)
+            .await
+            .map_err(|error| source_error(Operation::Endpoint, format_args!("for {self}"), &error))?;
         let endpoint = home.and_then(|home| home.queue_control_plane()?.parse().ok()).or_else(|| otherwise.clone());
         endpoint.ok_or_else(|| {
-            SourceError::new(Step::Endpoint, ErrorKind::Transient, "no region is known", "Set `oci.region`.", "")
+            SourceError::new(Operation::Endpoint, ErrorKind::Transient, "no region is known", "Set `oci.region`.", "")
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::oci;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::region::Region;
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// Whether the queue may have moved to another messages endpoint. A time-out is no sign of that, unless
 /// the endpoint is `down`: no request gets a response there.
@@ -22,21 +22,21 @@ pub(super) fn may_have_moved(error: &oci::Error, down: bool) -> bool {
 }
 
 /// Translates a client error. `about` is the requested OCID and the endpoint, for the log.
-pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error) -> SourceError {
+pub(super) fn source_error(operation: Operation, about: Arguments<'_>, error: &oci::Error) -> SourceError {
     if let oci::Error::NotSent(met, retry_after) = error {
-        return source_error(step, about, met).not_sent(*retry_after);
+        return source_error(operation, about, met).not_sent(*retry_after);
     }
     let request_id = error.request_id();
-    let (step, remedy) = match error {
-        oci::Error::SignIn(error) => (Step::SignIn, error.remedy),
-        oci::Error::SigningFailed => (Step::SignIn, "Use an RSA key of 2048 bits or more."),
+    let (operation, remedy) = match error {
+        oci::Error::SignIn(error) => (Operation::Authenticate, error.remedy),
+        oci::Error::SigningFailed => (Operation::Authenticate, "Use an RSA key of 2048 bits or more."),
         oci::Error::InvalidResponse(..) => {
-            (Step::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it.")
+            (Operation::Decode, "Check that the endpoint is OCI Queue and no proxy answers for it.")
         }
-        oci::Error::Http(error) => (step, connection_remedy(&error.fault)),
-        oci::Error::Service(error) => (step, service_remedy(error)),
+        oci::Error::Http(error) => (operation, connection_remedy(&error.fault)),
+        oci::Error::Service(error) => (operation, service_remedy(error)),
         // Returned above.
-        oci::Error::NotSent(..) => (step, connection_remedy(&Fault::TimedOut)),
+        oci::Error::NotSent(..) => (operation, connection_remedy(&Fault::TimedOut)),
     };
     let cause = match error {
         // The exact error may differ between responses, and the cause must stay the same.
@@ -50,12 +50,12 @@ pub(super) fn source_error(step: Step, about: Arguments<'_>, error: &oci::Error)
     };
     let request_id = request_id.map(Box::from);
     let responded = !matches!(error, oci::Error::Http(error) if error.fault.is_without_response());
-    SourceError { step, kind: kind(error), responded, cause, remedy, detail, grant, request_id, retry_after }
+    SourceError { operation, kind: kind(error), responded, cause, remedy, detail, grant, request_id, retry_after }
 }
 
 /// The same for one queue. It also detects a request to another region than that of the OCID.
-pub(super) fn of_queue(step: Step, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
-    let met = source_error(step, format_args!("{id} at {asked}"), error);
+pub(super) fn of_queue(operation: Operation, id: &QueueId, asked: &Endpoint, error: &oci::Error) -> SourceError {
+    let met = source_error(operation, format_args!("{id} at {asked}"), error);
     match (met.kind, Region::find(id.region()), Region::at(asked)) {
         (ErrorKind::NotFound, Some(of_id), Some(asked)) if of_id != asked => SourceError {
             cause: format!("{}, and {} was queried for a queue of {}", met.cause, asked.name, of_id.name),
@@ -153,7 +153,7 @@ mod tests {
             ("ocid1.queue.oc1.eu-frankfurt-1.a", &emulator, 404, false),
             ("ocid1.queue.oc1.eu-frankfurt-1.a", &ashburn, 500, false),
         ] {
-            let found = of_queue(Step::Endpoint, &id.parse().unwrap(), asked, &answer(status));
+            let found = of_queue(Operation::Endpoint, &id.parse().unwrap(), asked, &answer(status));
             assert_eq!(found.cause.contains("us-ashburn-1 was queried for a queue of eu-frankfurt-1"), told, "{id}");
         }
     }

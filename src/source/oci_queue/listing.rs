@@ -15,7 +15,7 @@ use crate::oci::compartment::CompartmentId;
 use crate::oci::endpoint::Endpoint;
 use crate::oci::queue::QueueId;
 use crate::oci::{self, Client};
-use crate::source::{Identified, List, Listed, Listing, SourceError, Step};
+use crate::source::{Identified, List, Listed, Listing, Operation, SourceError};
 
 /// Queues whose names come from the control plane.
 pub(super) struct QueueListing {
@@ -44,7 +44,7 @@ impl QueueListing {
         in_use
             .map(|queue| {
                 let about = format_args!("{id} at {control_plane}");
-                let id = queue.id().map_err(|error| source_error(Step::List, about, &error))?;
+                let id = queue.id().map_err(|error| source_error(Operation::List, about, &error))?;
                 // An endpoint that is not HTTPS is reported when the queue is read, with its name.
                 let found = queue.messages_endpoint.and_then(|endpoint| endpoint.parse().ok());
                 Ok(self.listed(queue.display_name, id, None, found))
@@ -55,7 +55,7 @@ impl QueueListing {
     async fn of_queue(&self, id: &QueueId, fixed: Option<&Endpoint>, by: Instant) -> Result<Vec<Listed>, SourceError> {
         let control_plane = self.control_plane.of(&self.client, by).await?;
         let queue = self.client.get_queue(&control_plane, id, by).await;
-        let queue = queue.map_err(|error| of_queue(Step::List, id, &control_plane, &error))?;
+        let queue = queue.map_err(|error| of_queue(Operation::List, id, &control_plane, &error))?;
         let found = queue.messages_endpoint.parse().ok();
         Ok(vec![self.listed(queue.display_name, id.clone(), fixed.cloned(), found)])
     }
@@ -113,7 +113,7 @@ impl Listing for QueueListing {
 
 /// The same as for a queue, with another remedy for a missing compartment or policy.
 fn compartment_error(about: Arguments<'_>, error: &oci::Error) -> SourceError {
-    let mut translated = source_error(Step::List, about, error);
+    let mut translated = source_error(Operation::List, about, error);
     if let oci::Error::Service(error) = error
         && matches!(error.status, 403 | 404)
     {

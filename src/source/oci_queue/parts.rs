@@ -12,7 +12,7 @@ use crate::metric::names;
 use crate::oci::consumer_group::{GroupId, GroupSummary};
 use crate::oci::{Error, ServiceError};
 use crate::source::keys::{Key, Shape, Text, Values};
-use crate::source::{ErrorKind, OpenError, SourceError, Step};
+use crate::source::{ErrorKind, OpenError, Operation, SourceError};
 
 /// The label of a channel.
 pub(super) const CHANNEL: &str = "channel";
@@ -148,7 +148,7 @@ impl KnownGroups {
             false => format!("no such consumer group; there are {}", names::that_fit(&names, NAMES_BYTES, NAMES_MAX)),
         };
         SourceError::new(
-            Step::List,
+            Operation::List,
             ErrorKind::NoSuchPart,
             cause,
             "Name one of them, or give it an alias in `consumerGroups`.",
@@ -158,7 +158,7 @@ impl KnownGroups {
 
     fn learn(&mut self, listed: &[GroupSummary]) -> Result<(), SourceError> {
         let id = |group: &GroupSummary| {
-            group.id().map_err(|error| source_error(Step::List, format_args!("its consumer groups"), &error))
+            group.id().map_err(|error| source_error(Operation::List, format_args!("its consumer groups"), &error))
         };
         let existing = listed.iter().filter(|group| group.exists());
         let mut groups =
@@ -171,10 +171,10 @@ impl KnownGroups {
 
 /// An error of the list of groups, which needs another IAM policy than the queue.
 pub(super) fn list_error(about: Arguments<'_>, error: &Error) -> SourceError {
-    let Error::Service(service) = error else { return source_error(Step::List, about, error) };
+    let Error::Service(service) = error else { return source_error(Operation::List, about, error) };
     // The known policy statement allows reading queues. It is not documented to cover groups.
     let error = Error::Service(ServiceError { policy: None, ..service.clone() });
-    let mut translated = source_error(Step::List, about, &error);
+    let mut translated = source_error(Operation::List, about, &error);
     if matches!(service.status, 403 | 404) {
         translated.remedy = "Let a policy allow this principal to inspect the queue's consumer groups, or give this one an alias in `consumerGroups`.";
     }

@@ -4,14 +4,14 @@ use super::answer::Unusable;
 use super::sentence::{is_about_a_store, shortened};
 use crate::http::error::{Fault, StatusError};
 use crate::source::service::{self, Failure};
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// The header of a response while Prometheus starts or stops.
 const STOPPING: &str = "x-prometheus-stopping";
 
 /// A failed request. The log has the query.
 pub(super) fn source_error(query: &str, failure: &Failure) -> SourceError {
-    let error = service::source_error(Step::Read, format_args!("query {query}"), failure);
+    let error = service::source_error(Operation::Read, format_args!("query {query}"), failure);
     let Failure::Http(failed) = failure else { return error };
     let Fault::Status(status) = &failed.met().fault else { return error };
     match (status.status, status.code.as_deref()) {
@@ -52,36 +52,37 @@ fn with_sentence(status: &StatusError) -> String {
 /// A web page instead of an answer.
 pub(super) fn html() -> SourceError {
     let remedy = "Check `url` and `auth`: a login page or a proxy answers there.";
-    SourceError::new(Step::Decode, ErrorKind::Transient, "the answer is a web page (HTML)", remedy, "")
+    SourceError::new(Operation::Decode, ErrorKind::Transient, "the answer is a web page (HTML)", remedy, "")
 }
 
 /// An answer without values.
 pub(super) fn unusable(unusable: &Unusable) -> SourceError {
-    let new = |step, kind, cause: &str, remedy, detail: &str| SourceError::new(step, kind, cause, remedy, detail);
+    let new =
+        |operation, kind, cause: &str, remedy, detail: &str| SourceError::new(operation, kind, cause, remedy, detail);
     match unusable {
         Unusable::Invalid(detail) => new(
-            Step::Decode,
+            Operation::Decode,
             ErrorKind::Transient,
             "the answer is not understood",
             "Check that `url` is a service with Prometheus' HTTP API, and no proxy answers for it.",
             detail,
         ),
         Unusable::Failed(word) => new(
-            Step::Read,
+            Operation::Read,
             ErrorKind::Transient,
             &format!("the answer is an error with status 200: {word}"),
             "Check the service and what is between: an error has another status.",
             "",
         ),
         Unusable::Partial(detail) => new(
-            Step::Read,
+            Operation::Read,
             ErrorKind::Transient,
             "the answer has warnings, so series may be missing",
             "The log has the first warning. Correct its cause, or set `warnings: ignore`.",
             detail,
         ),
         Unusable::Type(what) => new(
-            Step::Decode,
+            Operation::Decode,
             ErrorKind::NotFound,
             &format!("the query returns {what}"),
             "Write an expression that returns an instant vector or a scalar, as rate() does.",

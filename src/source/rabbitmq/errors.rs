@@ -5,7 +5,7 @@ use super::queue::Unknown;
 use crate::document::json_fault;
 use crate::http::error::{ErrorText, Fault};
 use crate::source::service::{Failure, source_error};
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// RabbitMQ 3 answers 401 also to a user who may not read, with a sentence that only the log shows.
 const UNAUTHORIZED: &str = "Check `auth` of the connection, and that the user has the tag `management` and a permission on the vhost: RabbitMQ 3 answers so without them.";
@@ -40,7 +40,7 @@ pub(super) fn read_error(body: &[u8]) -> ErrorText {
 
 /// A request that brought no page.
 pub(super) fn of_request(path: &str, failure: &Failure) -> SourceError {
-    let error = source_error(Step::Read, format_args!("{path}"), failure);
+    let error = source_error(Operation::Read, format_args!("{path}"), failure);
     let Failure::Http(failure) = failure else { return error };
     let remedy = match &failure.met().fault {
         Fault::Status(status) if status.status == 401 => UNAUTHORIZED,
@@ -59,27 +59,32 @@ pub(super) fn is_out_of_range(failure: &Failure) -> bool {
 
 /// A read that waited for another one until its own deadline.
 pub(super) fn late(path: &str) -> SourceError {
-    trouble(Step::Read, "timed out", LATE, path)
+    trouble(Operation::Read, "timed out", LATE, path)
 }
 
 /// Pages that are not the whole list.
 pub(super) fn incomplete(path: &str, incomplete: Incomplete) -> SourceError {
-    trouble(Step::Read, incomplete.to_string(), CHANGED, path)
+    trouble(Operation::Read, incomplete.to_string(), CHANGED, path)
 }
 
 /// An answer that is no page. What is wrong with it may repeat a part of it, so it is not in the message.
 pub(super) fn no_page(path: &str, error: &serde_json::Error) -> SourceError {
-    trouble(Step::Decode, "the answer is not a list of queues", NO_LIST, &format!("{path}: {}", json_fault(error)))
+    trouble(Operation::Decode, "the answer is not a list of queues", NO_LIST, &format!("{path}: {}", json_fault(error)))
 }
 
 /// A queue that is not listed.
 pub(super) fn not_listed(path: &str) -> SourceError {
-    SourceError::new(Step::Read, ErrorKind::NotFound, "no such queue", NOT_LISTED, path)
+    SourceError::new(Operation::Read, ErrorKind::NotFound, "no such queue", NOT_LISTED, path)
 }
 
 /// A queue that is only in the list of names, and may have no leader.
 pub(super) fn lost(path: &str) -> SourceError {
-    trouble(Step::Read, "RabbitMQ lists no counts of it: its leader may be on a node that is down", NOT_RUNNING, path)
+    trouble(
+        Operation::Read,
+        "RabbitMQ lists no counts of it: its leader may be on a node that is down",
+        NOT_RUNNING,
+        path,
+    )
 }
 
 /// A queue whose counts are unknown.
@@ -95,15 +100,15 @@ pub(super) fn no_rates(unknown: &Unknown, path: &str) -> SourceError {
 fn of_queue(unknown: &Unknown, missing: &'static str, path: &str) -> SourceError {
     let cause = unknown.to_string();
     match unknown {
-        Unknown::Stream => SourceError::new(Step::Read, ErrorKind::NotFound, cause, STREAM, path),
-        Unknown::NotRunning(_) => trouble(Step::Read, cause, NOT_RUNNING, path),
-        Unknown::Missing(_) => trouble(Step::Read, cause, missing, path),
-        Unknown::Malformed(_) => trouble(Step::Decode, cause, NO_NUMBER, path),
+        Unknown::Stream => SourceError::new(Operation::Read, ErrorKind::NotFound, cause, STREAM, path),
+        Unknown::NotRunning(_) => trouble(Operation::Read, cause, NOT_RUNNING, path),
+        Unknown::Missing(_) => trouble(Operation::Read, cause, missing, path),
+        Unknown::Malformed(_) => trouble(Operation::Decode, cause, NO_NUMBER, path),
     }
 }
 
-fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
-    SourceError::new(step, ErrorKind::Transient, cause, remedy, detail)
+fn trouble(operation: Operation, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
+    SourceError::new(operation, ErrorKind::Transient, cause, remedy, detail)
 }
 
 #[cfg(test)]

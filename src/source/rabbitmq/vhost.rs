@@ -7,7 +7,7 @@ use super::list::QueueList;
 use crate::metric::Labels;
 use crate::metric::names::escaped;
 use crate::source::Identified;
-use crate::source::facet::Facet;
+use crate::source::part::Part;
 
 /// A vhost of a broker.
 pub(super) struct Vhost {
@@ -29,8 +29,8 @@ pub(super) struct Lists {
 
 impl Lists {
     /// That which has this part of a queue's values.
-    pub(super) fn of(&self, facet: &Facet) -> &Arc<QueueList> {
-        if facet.is_apart() { &self.rates } else { &self.counts }
+    pub(super) fn of(&self, part: &Part) -> &Arc<QueueList> {
+        if part.is_apart() { &self.rates } else { &self.counts }
     }
 }
 

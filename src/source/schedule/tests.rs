@@ -226,7 +226,7 @@ async fn a_read_goes_by_the_clock_that_is_given() {
         [(inside as Clock, 10, "0 at 2026-03-27T17:00:00Z"), (outside, 0, "10 at 2026-03-30T06:00:00Z")]
     {
         let Ok(Opened::One(Identified { source, .. })) = Schedules(clock).open("start", &entry) else { panic!() };
-        let items = source.read(&Facet::default(), Instant::now()).await.unwrap();
+        let items = source.read(&Part::default(), Instant::now()).await.unwrap();
         assert_eq!(items.value(&crate::metric::MetricName::new("hours")), Some(Quantity::from_units(value)));
         let change = source.next_change().unwrap().to_string();
         assert!(change.starts_with(next), "{change}");

@@ -178,17 +178,17 @@ mod tests {
     }
 
     /// Seconds since the first read, the number, and the start.
-    type Step = (f64, f64, Option<f64>);
+    type Point = (f64, f64, Option<f64>);
 
     /// The rate after each of these reads.
-    fn rates(reads: &[Step]) -> Vec<Option<f64>> {
+    fn rates(reads: &[Point]) -> Vec<Option<f64>> {
         rates_of(reads, read)
     }
 
-    fn rates_of(reads: &[Step], read: fn(Instant, f64, Option<f64>) -> Read) -> Vec<Option<f64>> {
+    fn rates_of(reads: &[Point], read: fn(Instant, f64, Option<f64>) -> Read) -> Vec<Option<f64>> {
         let zero = Instant::now();
         let mut counter: Option<Counter> = None;
-        let one = |(after, value, start): &Step| {
+        let one = |(after, value, start): &Point| {
             let read = read(zero + Duration::from_secs_f64(*after), *value, *start);
             match &mut counter {
                 Some(counter) => counter.add(&read, WINDOW),
@@ -199,7 +199,7 @@ mod tests {
         reads.iter().map(one).collect()
     }
 
-    fn last(reads: &[Step]) -> Option<f64> {
+    fn last(reads: &[Point]) -> Option<f64> {
         rates(reads).pop().flatten()
     }
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_process_that_restarts_without_a_fall_may_be_an_exporter() {
         let rates =
-            |second: Step| rates_of(&[(0.0, 990.0, Some(1_000.0)), second, (20.0, 1020.0, second.2)], read_of_process);
+            |second: Point| rates_of(&[(0.0, 990.0, Some(1_000.0)), second, (20.0, 1020.0, second.2)], read_of_process);
         // It was read once.
         assert_eq!(rates((10.0, 1000.0, Some(5_000.0))), [None, None, Some(2.0)]);
         // A fall is a restart of what counts.

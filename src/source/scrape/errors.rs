@@ -12,31 +12,31 @@ use crate::exposition::Format;
 use crate::http::Response;
 use crate::http::error::Fault;
 use crate::source::service::{self, Failure};
-use crate::source::{ErrorKind, OpenError, SourceError, Step};
+use crate::source::{ErrorKind, OpenError, Operation, SourceError};
 
 /// The pods of the Service are unknown. A missing right is for the operator of depthgauge, and not for the
 /// HPA: its YAML is in the log.
 pub(super) fn unavailable(error: &Unavailable) -> SourceError {
     match error {
         Unavailable::Cluster(service, why) => SourceError::new(
-            Step::List,
+            Operation::List,
             ErrorKind::Transient,
             format!("the EndpointSlices of Service {service} can't be watched"),
             "Install component scrape of depthgauge's manifests, or set scrape.enabled of its chart. The log has the cause.",
             &**why,
         ),
         Unavailable::NoCluster => SourceError::new(
-            Step::List,
+            Operation::List,
             ErrorKind::Transient,
             error.to_string(),
             "Query it with `depthgauge get`, without `--config`.",
             "",
         ),
         Unavailable::NoTargets(error @ NoTargets::Port { .. }) => {
-            SourceError::new(Step::List, ErrorKind::NotFound, error.to_string(), "Correct `port`.", "")
+            SourceError::new(Operation::List, ErrorKind::NotFound, error.to_string(), "Correct `port`.", "")
         }
         Unavailable::NoTargets(error @ NoTargets::Many(_)) => SourceError::new(
-            Step::List,
+            Operation::List,
             ErrorKind::Transient,
             error.to_string(),
             "Use Prometheus and a source of type prometheus.",
@@ -47,7 +47,7 @@ pub(super) fn unavailable(error: &Unavailable) -> SourceError {
 
 /// A request to a pod failed.
 pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceError {
-    let error = service::source_error(Step::Read, format_args!("pod at {address}"), failure);
+    let error = service::source_error(Operation::Read, format_args!("pod at {address}"), failure);
     // A pod that refuses is one of many, so that the others still count.
     let error = SourceError { kind: ErrorKind::Transient, ..error };
     let Failure::Http(failed) = failure else { return error };
@@ -71,7 +71,7 @@ pub(super) fn source_error(address: SocketAddr, failure: &Failure) -> SourceErro
 pub(super) fn no_instance(address: SocketAddr, error: &OpenError) -> SourceError {
     let detail = format!("{error} (pod at {address})");
     SourceError::new(
-        Step::Read,
+        Operation::Read,
         ErrorKind::Transient,
         "its address can't be requested",
         "The log has the cause.",
@@ -82,7 +82,7 @@ pub(super) fn no_instance(address: SocketAddr, error: &OpenError) -> SourceError
 /// Other requests of all sources took the time of the read.
 pub(super) fn crowded() -> SourceError {
     SourceError::new(
-        Step::Read,
+        Operation::Read,
         ErrorKind::Transient,
         "timed out while too many pods were requested",
         "Raise `timeout` and `refresh` of the sources of type scrape.",
@@ -97,7 +97,7 @@ pub(super) fn format(response: &Response) -> Result<Format, SourceError> {
     let format = content_type.and_then(Format::of).unwrap_or(Format::Text);
     // OpenMetrics has an end of its own.
     if format == Format::Text && response.may_be_cut() {
-        return Err(service::cut(Step::Read));
+        return Err(service::cut(Operation::Read));
     }
     Ok(format)
 }
@@ -117,7 +117,7 @@ pub(super) fn invalid(address: SocketAddr, invalid: &Invalid) -> SourceError {
             "Check `path` and `port`. A program that has counted nothing yet must expose another metric.",
         ),
     };
-    SourceError::new(Step::Decode, ErrorKind::Transient, cause, remedy, format!("{invalid} (pod at {address})"))
+    SourceError::new(Operation::Decode, ErrorKind::Transient, cause, remedy, format!("{invalid} (pod at {address})"))
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
             ("application/openmetrics-text", "m 12", false, Some(Format::OpenMetrics)),
         ] {
             let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect();
-            let response = Response { headers, body: body.into(), is_framed, request_id: None, place: None };
+            let response = Response { headers, body: body.into(), is_framed, request_id: None, permit: None };
             assert_eq!(format(&response).ok(), expected, "{content_type} {body:?} {is_framed}");
         }
     }

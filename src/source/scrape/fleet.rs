@@ -15,7 +15,7 @@ use super::counter::{Counter, Read, Window};
 use super::reading::{Invalid, SERIES_MAX, Series};
 use crate::metric::Labels;
 use crate::source::chosen::{Number, Point, counts_as};
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// Of so many targets one may be missing. The tolerance of the HPA controller is a tenth as well, so that
 /// it does not scale because of the missing ones alone.
@@ -133,7 +133,7 @@ impl Fleet {
         if is_rate && series.iter().any(|series| !series.value.is_finite() || series.value < 0.0) {
             let cause = "a selected counter is negative, infinite or NaN".to_owned();
             let remedy = "Select a counter in `series`, or write `as: sum` for a gauge.";
-            return Err(SourceError::new(Step::Decode, ErrorKind::Transient, cause, remedy, ""));
+            return Err(SourceError::new(Operation::Decode, ErrorKind::Transient, cause, remedy, ""));
         }
         Ok(series)
     }
@@ -179,7 +179,7 @@ impl Fleet {
         if all > 0 && missing * TARGETS_PER_MISSING <= all {
             return Ok(());
         }
-        let error = |cause: String, remedy| SourceError::new(Step::Read, ErrorKind::Transient, cause, remedy, "");
+        let error = |cause: String, remedy| SourceError::new(Operation::Read, ErrorKind::Transient, cause, remedy, "");
         if all == 0 {
             return Err(error(
                 "no pod of the service is ready, so there is nothing to read".to_owned(),
@@ -211,7 +211,7 @@ impl Fleet {
 /// The targets have too many series. `detail` is for the log.
 pub(super) fn too_many(detail: impl Into<String>) -> SourceError {
     let remedy = "Select fewer in `series`, by labels.";
-    SourceError::new(Step::Read, ErrorKind::Transient, Invalid::Many.to_string(), remedy, detail)
+    SourceError::new(Operation::Read, ErrorKind::Transient, Invalid::Many.to_string(), remedy, detail)
 }
 
 // === impl Rules ===

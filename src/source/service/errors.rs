@@ -4,18 +4,18 @@ use std::fmt::Arguments;
 
 use super::Failure;
 use crate::http::error::{Error, FEWER_LONG_ANSWERS, Fault, OPEN_FILES, Unreachable, with_causes};
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// Translates a failure, for a kind whose service has no peculiarities. `about` is what was requested and
 /// where, for the log.
-pub fn source_error(step: Step, about: Arguments<'_>, failure: &Failure) -> SourceError {
+pub fn source_error(operation: Operation, about: Arguments<'_>, failure: &Failure) -> SourceError {
     match failure {
-        Failure::Http(error) => http_error(step, about, error),
+        Failure::Http(error) => http_error(operation, about, error),
         Failure::Authorize(error) => SourceError {
             request_id: error.request_id.as_deref().map(Box::from),
             retry_after: error.retry_after,
             ..SourceError::new(
-                Step::SignIn,
+                Operation::Authenticate,
                 ErrorKind::Transient,
                 error.cause.clone(),
                 error.remedy,
@@ -25,17 +25,17 @@ pub fn source_error(step: Step, about: Arguments<'_>, failure: &Failure) -> Sour
     }
 }
 
-fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
+fn http_error(operation: Operation, about: Arguments<'_>, error: &Error) -> SourceError {
     if let Fault::NotSent { met, retry_after } = &error.fault {
-        return http_error(step, about, met).not_sent(*retry_after);
+        return http_error(operation, about, met).not_sent(*retry_after);
     }
-    let (step, cause) = match &error.fault {
-        Fault::TooLong(_) => (Step::Decode, error.to_string()),
+    let (operation, cause) = match &error.fault {
+        Fault::TooLong(_) => (Operation::Decode, error.to_string()),
         Fault::Status(status) => match &status.location {
-            Some(location) => (step, format!("{error}, a redirect to {location}")),
-            None => (step, error.to_string()),
+            Some(location) => (operation, format!("{error}, a redirect to {location}")),
+            None => (operation, error.to_string()),
         },
-        _ => (step, error.to_string()),
+        _ => (operation, error.to_string()),
     };
     let (kind, retry_after, message) = match &error.fault {
         Fault::Status(status) => (kind(status.status), status.retry_after, format!(": {}", status.message)),
@@ -48,7 +48,7 @@ fn http_error(step: Step, about: Arguments<'_>, error: &Error) -> SourceError {
         request_id: request_id.map(Box::from),
         retry_after,
         ..SourceError::new(
-            step,
+            operation,
             kind,
             cause,
             remedy(&error.fault),
@@ -66,9 +66,9 @@ fn kind(status: u16) -> ErrorKind {
 }
 
 /// An answer of which the end may be missing, see [`crate::http::Response::may_be_cut`].
-pub fn cut(step: Step) -> SourceError {
+pub fn cut(operation: Operation) -> SourceError {
     SourceError::new(
-        step,
+        operation,
         ErrorKind::Transient,
         "the answer may be cut: its last line has no end, and the answer no length",
         "Let the service send Content-Length, or end the last line.",

@@ -8,7 +8,7 @@ use crate::azure::{Client, Error, Reach, THROTTLED_PAUSE};
 use crate::http::error::{Fault, StatusError, Unreachable};
 use crate::metric::names;
 use crate::source::service::{Failure, source_error};
-use crate::source::{ErrorKind, SourceError, Step};
+use crate::source::{ErrorKind, Operation, SourceError};
 
 /// How much of a path a message has: names have up to 260 characters.
 const PATH_MAX: usize = 90;
@@ -49,9 +49,9 @@ pub(super) fn of_list(client: &Client, feed: &FeedPath, error: &Error) -> Source
 fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
     let about = format_args!("{path} of {}", client.namespace());
     match error {
-        Error::Authenticate(error) => source_error(Step::Read, about, &Failure::Authorize(error.clone())),
+        Error::Authenticate(error) => source_error(Operation::Read, about, &Failure::Authorize(error.clone())),
         Error::Http { error, reach, is_skewed } => {
-            let mut translated = source_error(Step::Read, about, &Failure::Http(error.clone()));
+            let mut translated = source_error(Operation::Read, about, &Failure::Http(error.clone()));
             translated.cause = located(translated.cause, *reach);
             if let Some(remedy) = remedy(&error.met().fault, *reach, *is_skewed) {
                 translated.remedy = remedy;
@@ -60,11 +60,11 @@ fn failed(client: &Client, path: &dyn Display, error: &Error) -> SourceError {
         }
         Error::NoSuchEntity => {
             let cause = absent(client.namespace(), &path.to_string(), client.principal());
-            SourceError::new(Step::Read, ErrorKind::NotFound, cause, NO_ENTITY, about.to_string())
+            SourceError::new(Operation::Read, ErrorKind::NotFound, cause, NO_ENTITY, about.to_string())
         }
         Error::InvalidResponse(what) => {
             let cause = "the answer is not understood";
-            trouble(Step::Decode, cause, NO_RESPONSE, &format!("{what} ({about})"))
+            trouble(Operation::Decode, cause, NO_RESPONSE, &format!("{what} ({about})"))
         }
     }
 }
@@ -104,19 +104,19 @@ fn of_status(status: &StatusError, is_skewed: bool) -> Option<&'static str> {
 pub(super) fn of_kind(path: &EntityPath, kind: Option<EntityKind>) -> SourceError {
     match kind {
         Some(EntityKind::Topic) => {
-            SourceError::new(Step::Read, ErrorKind::NotFound, "it is a topic", TOPIC, path.to_string())
+            SourceError::new(Operation::Read, ErrorKind::NotFound, "it is a topic", TOPIC, path.to_string())
         }
-        _ => trouble(Step::Decode, "the answer is not understood", NO_RESPONSE, &format!("{path} is {kind:?}")),
+        _ => trouble(Operation::Decode, "the answer is not understood", NO_RESPONSE, &format!("{path} is {kind:?}")),
     }
 }
 
 /// An entity whose counts are unknown.
 pub(super) fn no_counts(path: &EntityPath, unknown: Unknown) -> SourceError {
-    let (step, remedy, retry_after) = match unknown {
-        Unknown::NoCounts => (Step::Read, NO_COUNTS, Some(THROTTLED_PAUSE)),
-        Unknown::Missing(_) | Unknown::Malformed(_) => (Step::Decode, NO_NUMBER, None),
+    let (operation, remedy, retry_after) = match unknown {
+        Unknown::NoCounts => (Operation::Read, NO_COUNTS, Some(THROTTLED_PAUSE)),
+        Unknown::Missing(_) | Unknown::Malformed(_) => (Operation::Decode, NO_NUMBER, None),
     };
-    SourceError { retry_after, ..trouble(step, unknown.to_string(), remedy, &path.to_string()) }
+    SourceError { retry_after, ..trouble(operation, unknown.to_string(), remedy, &path.to_string()) }
 }
 
 /// A count above the largest value.
@@ -126,17 +126,17 @@ pub(super) fn no_number(path: &EntityPath, name: &'static str) -> SourceError {
 
 /// A read that waited for another one until its own deadline.
 pub(super) fn late(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "timed out", NETWORK, &feed.to_string())
+    trouble(Operation::Read, "timed out", NETWORK, &feed.to_string())
 }
 
 /// A list that changed each time between two of its pages.
 pub(super) fn changed(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "the list changed while it was read", CHANGED, &feed.to_string())
+    trouble(Operation::Read, "the list changed while it was read", CHANGED, &feed.to_string())
 }
 
 /// A list with more pages than are read.
 pub(super) fn too_long(feed: &FeedPath) -> SourceError {
-    trouble(Step::Read, "the list has more than 10,000 entities", TOO_LONG, &feed.to_string())
+    trouble(Operation::Read, "the list has more than 10,000 entities", TOO_LONG, &feed.to_string())
 }
 
 fn located(cause: String, reach: Option<Reach>) -> String {
@@ -146,8 +146,8 @@ fn located(cause: String, reach: Option<Reach>) -> String {
     }
 }
 
-fn trouble(step: Step, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
-    SourceError::new(step, ErrorKind::Transient, cause, remedy, detail)
+fn trouble(operation: Operation, cause: impl Into<String>, remedy: &'static str, detail: &str) -> SourceError {
+    SourceError::new(operation, ErrorKind::Transient, cause, remedy, detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
-use crate::source::{ErrorKind, Step};
+use crate::source::{ErrorKind, Operation};
 use crate::upstream::{Limits, Upstream};
 
 /// Something whose reads take planned times.
@@ -49,7 +49,7 @@ impl SharedRead for Fake {
 }
 
 fn error(cause: &str) -> SourceError {
-    SourceError::new(Step::Read, ErrorKind::Transient, cause, "Wait.", "")
+    SourceError::new(Operation::Read, ErrorKind::Transient, cause, "Wait.", "")
 }
 
 fn seconds(seconds: u64) -> Duration {

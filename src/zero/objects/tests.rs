@@ -50,7 +50,7 @@ fn objects(answer: impl Fn(&str) -> (u16, Value) + Clone + Send + 'static) -> Ar
 }
 
 /// The value with these responses for the requested paths, and the paths.
-async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (Told, Vec<String>) {
+async fn served_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (Served, Vec<String>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let objects = objects(move |path| {
@@ -59,24 +59,24 @@ async fn told_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)])
         seen.push(path.to_owned());
         (code, if code == 200 { list(said) } else { json!(said) })
     });
-    let told = said(objects.read(&Namespace::new("shop"), metric).await);
+    let served = said(objects.read(&Namespace::new("shop"), metric).await);
     let asked = asked.lock().clone();
-    (told, asked)
+    (served, asked)
 }
 
 /// What follows if nothing is known from before.
-fn said(answer: Answer) -> Told {
+fn said(answer: Answer) -> Served {
     let mut reading = Reading::default();
     reading.take(answer, Instant::now());
-    reading.told(&ingress())
+    reading.served(&ingress())
 }
 
 fn calls(readings: &Readings) -> usize {
     readings.0.values().filter(|reading| reading.call.is_some()).count()
 }
 
-fn read(sum: &str) -> Told {
-    Told::Value { sum: Quantity::parse(sum).unwrap(), first: NOW, last: NOW }
+fn read(sum: &str) -> Served {
+    Served::Value { sum: Quantity::parse(sum).unwrap(), first: NOW, last: NOW }
 }
 
 #[tokio::test]
@@ -92,18 +92,18 @@ async fn it_is_asked_as_the_controller_asks() {
         (piped, "services/api/a%7Cb.c_d"),
         (by_path, "ingresses.networking.k8s.io/web/requests?metricLabelSelector=path%20in%20%28%2F%2C%2Fa%29"),
     ] {
-        let (told, asked) = told_of(&metric, &[(200, "5")]).await;
-        assert_eq!((told, asked), (read("5"), vec![format!("{group}/{path}")]));
+        let (served, asked) = served_of(&metric, &[(200, "5")]).await;
+        assert_eq!((served, asked), (read("5"), vec![format!("{group}/{path}")]));
     }
 }
 
 #[tokio::test]
 async fn an_adapter_may_serve_either_version() {
-    let (told, asked) = told_of(&ingress(), &[(404, NOBODY), (200, "1500m")]).await;
-    assert_eq!((told, asked), (read("1500m"), vec![V2.to_owned(), V1.to_owned()]));
-    let (told, asked) = told_of(&ingress(), &[(404, "404 page not found\n"), (404, NOBODY)]).await;
+    let (served, asked) = served_of(&ingress(), &[(404, NOBODY), (200, "1500m")]).await;
+    assert_eq!((served, asked), (read("1500m"), vec![V2.to_owned(), V1.to_owned()]));
+    let (served, asked) = served_of(&ingress(), &[(404, "404 page not found\n"), (404, NOBODY)]).await;
     assert_eq!(asked.len(), 2);
-    let Told::Unknown(why) = told else { panic!("{told:?}") };
+    let Served::Unknown(why) = served else { panic!("{served:?}") };
     assert!(why.contains("no server is registered for custom.metrics.k8s.io"), "{why}");
 }
 
@@ -141,17 +141,17 @@ async fn trouble_is_unknown_and_says_what_helps() {
         (&[(401, "expired")], "custom.metrics.k8s.io answers 401; see its adapter: kubectl get apiservices"),
     ];
     for (answers, text) in cases {
-        let (told, asked) = told_of(&ingress(), answers).await;
-        let why = match (&told, answers[0].0) {
-            (Told::Absent(why), 404) => why,
-            (Told::Unknown(why), 401..=403 | 503) => why,
-            _ => panic!("{told:?}"),
+        let (served, asked) = served_of(&ingress(), answers).await;
+        let why = match (&served, answers[0].0) {
+            (Served::Absent(why), 404) => why,
+            (Served::Unknown(why), 401..=403 | 503) => why,
+            _ => panic!("{served:?}"),
         };
         assert!(why.starts_with(of) && why.contains(text), "{why}");
         assert_eq!(asked, [V2], "another version would say the same");
     }
-    let (told, asked) = told_of(&requests_of("example.com/v1/Robot/r"), &[(404, NOBODY)]).await;
-    let Told::Unknown(why) = told else { panic!("{told:?}") };
+    let (served, asked) = served_of(&requests_of("example.com/v1/Robot/r"), &[(404, NOBODY)]).await;
+    let Served::Unknown(why) = served else { panic!("{served:?}") };
     assert!(why.ends_with("in example.com/v1; if another version has it, write that one") && asked.len() == 1, "{why}");
 }
 
@@ -165,8 +165,8 @@ async fn no_answer_is_unknown_by_the_deadline() {
     );
     let (objects, began) = (Objects::new(client, || NOW), Instant::now());
     let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
-    let told = timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
-    let Told::Unknown(why) = said(told) else { panic!("a value") };
+    let served = timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
+    let Served::Unknown(why) = said(served) else { panic!("a value") };
     assert!(
         why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
         "{why}"
@@ -188,8 +188,8 @@ fn only_one_number_is_a_value() {
         ("0", "", 0, NOW),
         ("0", "yesterday", 0, NOW),
     ] {
-        let told = Told::Value { sum: Quantity::from_milli(milli), first: expected, last: expected };
-        assert_eq!(of(json!([item(json!(value), measured)])), Ok(told), "{value} at {measured}");
+        let served = Served::Value { sum: Quantity::from_milli(milli), first: expected, last: expected };
+        assert_eq!(of(json!([item(json!(value), measured)])), Ok(served), "{value} at {measured}");
     }
     assert!(of(json!([{"value": "0", "timestamp": null}])).is_ok(), "a Time that is zero");
     let two = item(json!("0"), &now);
@@ -214,14 +214,14 @@ fn only_one_number_is_a_value() {
 }
 
 /// The last value that it read, after another refresh.
-async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> Told {
+async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> Served {
     let object =
         json!({"apiVersion": metric.object.api_version, "kind": metric.object.kind, "name": metric.object.name});
     let queue = json!({"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value", "value": "1"}}});
     let object = json!({"type": "Object", "object": {"metric": {"name": metric.name}, "describedObject": object, "target": {"type": "Value", "value": "1"}}});
     readings.refresh(objects, &hpa(&json!({"spec": {"metrics": [queue, object]}}))).await;
     tokio::task::yield_now().await;
-    readings.told(metric)
+    readings.served(metric)
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,7 +255,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
     while began.elapsed() < Duration::from_secs(16) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let before = Instant::now();
-        let Told::Value { sum, .. } = look(&mut readings, &objects, &ingress()).await else { panic!("unknown") };
+        let Served::Value { sum, .. } = look(&mut readings, &objects, &ingress()).await else { panic!("unknown") };
         assert_eq!(before.elapsed(), Duration::ZERO, "a message would wait for it");
         seen.push(sum.to_string());
     }
@@ -265,7 +265,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
     tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!(look(&mut readings, &objects, &ingress()).await, read("5"));
     // Another metric, and none of it yet.
-    assert!(matches!(readings.told(&requests_of("v1/Service/api")), Told::Unknown(_)));
+    assert!(matches!(readings.served(&requests_of("v1/Service/api")), Served::Unknown(_)));
 }
 
 #[test]
@@ -319,16 +319,16 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
     let (code, metric) = (Arc::new(AtomicI64::new(200)), requests_of("v1/Namespace/shop"));
     let (objects, mut readings, hpa) = (adapter(&code), Readings::default(), with_namespace(&json!({})));
     readings.refresh(&objects, &hpa).await;
-    assert_eq!(readings.told(&metric), read("0"));
+    assert_eq!(readings.served(&metric), read("0"));
     code.store(503, Ordering::Relaxed);
     let began = Instant::now();
-    while readings.told(&metric) == read("0") {
+    while readings.served(&metric) == read("0") {
         assert!(began.elapsed() < GRACE + REFRESH * 2, "it is unknown");
         tokio::time::sleep(Duration::from_millis(500)).await;
         readings.refresh(&objects, &hpa).await;
     }
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
-    let Told::Unknown(why) = readings.told(&metric) else { panic!("a value") };
+    let Served::Unknown(why) = readings.served(&metric) else { panic!("a value") };
     assert!(why.ends_with("custom.metrics.k8s.io answers 503; see its adapter: kubectl get apiservices"), "{why}");
     // A failure that does not pass by itself is reported at once.
     let mut readings = Readings::default();
@@ -336,7 +336,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
         code.store(answers, Ordering::Relaxed);
         tokio::time::sleep(REFRESH + CALL_TIMEOUT).await;
         readings.refresh(&objects, &hpa).await;
-        assert_eq!(readings.told(&metric) == read("0"), known, "{answers}");
+        assert_eq!(readings.served(&metric) == read("0"), known, "{answers}");
     }
 }
 
@@ -352,7 +352,7 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&noted(SCALED_TO_ZERO_SINCE, &NOW.to_string()))).await;
     assert_eq!((began.elapsed(), calls(&readings)), (Duration::ZERO, 1));
-    assert!(matches!(readings.told(&metric), Told::Unknown(_)));
+    assert!(matches!(readings.served(&metric), Served::Unknown(_)));
     // A cooldown would end, so a workload with replicas waits, up to the deadline.
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&json!({}))).await;
@@ -395,8 +395,8 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
             readings.refresh(&objects, &hpa).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let told: Vec<Told> = all.iter().map(|readings| readings.told(&metric)).collect();
-        let known = told.iter().filter(|told| told.is_zero()).count();
+        let served: Vec<Served> = all.iter().map(|readings| readings.served(&metric)).collect();
+        let known = served.iter().filter(|served| served.is_zero()).count();
         match hung_at {
             None if known == 50 => {
                 hangs.store(true, Ordering::Relaxed);
@@ -410,13 +410,13 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
             }
         }
     }
-    let Told::Unknown(why) = all[0].told(&metric) else { panic!("a value") };
+    let Served::Unknown(why) = all[0].served(&metric) else { panic!("a value") };
     assert!(
         why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
         "{why}"
     );
     let (mut other, began) = (Readings::default(), Instant::now());
-    while !other.told(&metric).is_zero() {
+    while !other.served(&metric).is_zero() {
         assert!(began.elapsed() < REFRESH * 2, "it waits for another namespace");
         other.refresh(&objects, &asleep("team-a")).await;
         tokio::time::sleep(Duration::from_millis(500)).await;

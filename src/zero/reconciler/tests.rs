@@ -85,13 +85,13 @@ async fn a_scale_that_cannot_be_read_breaks_a_cooldown() {
     *down.lock() = false;
     let awake = reconciler.read(&hpa).await.unwrap();
     let facts = reconciler.facts(&hpa, &awake, &[]);
-    assert!(facts.unbroken.is_some_and(|unbroken| hpa.memory.zero_since < Some(unbroken)), "{facts:?}");
+    assert!(facts.unbroken.is_some_and(|unbroken| hpa.zero_state.zero_since < Some(unbroken)), "{facts:?}");
 }
 
 #[tokio::test]
 async fn a_failure_is_not_in_the_future_when_the_time_of_day_was_set_back() {
     let (mut reconciler, _) = reconciler(at_zero);
-    reconciler.failed_at = Some(Timestamp::now() + SignedDuration::from_hours(1));
+    reconciler.cooldown.fail(Timestamp::now() + SignedDuration::from_hours(1));
     let (hpa, scale) = (cooling(), running());
     let facts = reconciler.facts(&hpa, &scale, &[]);
     assert_eq!(facts.unbroken, Some(facts.now));
@@ -104,11 +104,11 @@ async fn annotations_about_another_workload_are_removed_and_newer_ones_stay() {
     let (before, since) = (sleeps("2026-11-23T10:00:00Z"), sleeps("2026-11-23T11:00:00Z"));
     for (hpa, removed) in [(&before, 1), (&since, 0)] {
         let (mut reconciler, requests) = reconciler(at_zero);
-        reconciler.moved(before.memory);
+        reconciler.moved(before.zero_state);
         let _ = reconciler.act(&mut hpa.clone()).await;
         let gone = |of: &&Value| of["depthgauge.dev/scaled-to-zero-since"].is_null();
         assert_eq!(remembered(&requests).iter().filter(gone).count(), removed);
-        assert_eq!(reconciler.moved, None);
+        assert!(!matches!(reconciler.history, History::Moved(_)));
     }
 }
 
@@ -129,11 +129,11 @@ async fn a_time_of_day_that_is_set_forward_ends_no_cooldown_and_one_that_is_set_
     let mut sleeps_after = async |seconds: u64| {
         for second in 0..=seconds {
             let read = set_clock();
-            let told = [Told::Value { sum: Quantity::ZERO, first: read, last: read }];
-            let decision = decide(&reconciler.facts(&hpa, &scale, &told));
+            let served = [Served::Value { sum: Quantity::ZERO, first: read, last: read }];
+            let decision = decide(&reconciler.facts(&hpa, &scale, &served));
             match decision.action {
-                Action::Remember(memory) => reconciler.remember(&mut hpa, memory).await.unwrap(),
-                Action::Sleep { .. } => return Some(second),
+                Action::Remember(zero_state) => reconciler.remember(&mut hpa, zero_state).await.unwrap(),
+                Action::ScaleToZero { .. } => return Some(second),
                 _ => {}
             }
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -200,10 +200,11 @@ async fn a_mark_that_a_client_has_removed_is_written_again() {
     for label in ["true", "false"] {
         let mut hpa = hpa(&json!({"metadata": {"labels": {"depthgauge.dev/scale-to-zero": label}}}));
         let (mut reconciler, requests) = reconciler(at_zero);
-        reconciler.scaled_to_zero = Some("2026-11-23T10:00:00Z".parse().unwrap());
+        let since = "2026-11-23T10:00:00Z".parse().unwrap();
+        reconciler.history = History::ScaledToZero(since);
         reconciler.scale = Some((Scale::at_zero(), Instant::now()));
         reconciler.act(&mut hpa).await.unwrap();
-        assert_eq!(hpa.memory.asleep_since, reconciler.scaled_to_zero);
+        assert_eq!(hpa.zero_state.scaled_to_zero_since, Some(since));
         let [written] = &remembered(&requests)[..] else { panic!("{:?}", requests.lock()) };
         assert_eq!(written["depthgauge.dev/scaled-to-zero-since"], "2026-11-23T10:00:00.000Z", "{label}");
     }
@@ -215,17 +216,17 @@ async fn a_cooldown_that_has_ended_stays_ended_though_it_could_not_be_written() 
         let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), code, "too much to do"));
         reconciler.scale = Some((running(), Instant::now()));
         assert!(reconciler.act(&mut cooling()).await.is_err());
-        assert!(reconciler.failed_at.is_some(), "{code}");
+        assert!(reconciler.cooldown.failed_at(Timestamp::MAX).is_some(), "{code}");
     }
 }
 
 #[tokio::test]
 async fn a_cooldown_that_is_written_twice_goes_on() {
     let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), 409, "changed"));
-    let begun = Memory { asleep_since: None, zero_since: Some(Timestamp::now()) };
+    let begun = ZeroState { scaled_to_zero_since: None, zero_since: Some(Timestamp::now()) };
     let written = reconciler.remember(&mut hpa(&json!({})), begun).await;
     assert!(matches!(written, Err(ScaleError::Conflict)));
-    assert_eq!(reconciler.failed_at, None, "the watch is late");
+    assert_eq!(reconciler.cooldown.failed_at(Timestamp::MAX), None, "the watch is late");
 }
 
 #[tokio::test]
@@ -238,9 +239,9 @@ async fn what_was_written_counts_at_once() {
         _ => at_zero(method, path, body),
     });
     let mut hpa = hpa(&json!({}));
-    let begun = Memory { asleep_since: None, zero_since: Some(Timestamp::now()) };
+    let begun = ZeroState { scaled_to_zero_since: None, zero_since: Some(Timestamp::now()) };
     reconciler.remember(&mut hpa, begun).await.unwrap();
-    reconciler.remember(&mut hpa, Memory::default()).await.unwrap();
+    reconciler.remember(&mut hpa, ZeroState::default()).await.unwrap();
     let requests = requests.lock();
     let versions: Vec<_> = requests.iter().map(|(_, _, body)| &body["metadata"]["resourceVersion"]).collect();
     assert_eq!(versions, ["7", "8"]);
@@ -273,7 +274,7 @@ async fn a_refused_write_differs_from_a_failed_one() {
         (401, "Unauthorized", None),
     ] {
         let (mut reconciler, _) = reconciler(but((Method::PATCH, HPA), code, message));
-        match (reconciler.remember(&mut cooling(), Memory::default()).await, wrong) {
+        match (reconciler.remember(&mut cooling(), ZeroState::default()).await, wrong) {
             (Err(ScaleError::Wrong(why)), Some(text)) => {
                 assert!(why.starts_with("it cannot write on this HPA: ") && why.contains(text), "{why}");
             }
@@ -404,7 +405,12 @@ async fn an_hpa_that_the_watch_does_not_bring_is_read_after_two_conflicts() {
             tokio::time::advance(pause).await;
         }
         let written = remembered(&requests).len();
-        assert_eq!((hpa.memory == Memory::default(), written), (read, 3), "{uid} {deployment}: {:?}", requests.lock());
+        assert_eq!(
+            (hpa.zero_state == ZeroState::default(), written),
+            (read, 3),
+            "{uid} {deployment}: {:?}",
+            requests.lock()
+        );
         let lists = requests.lock().iter().filter(|(_, path, _)| path == HPAS).count();
         assert_eq!(lists > 0, held, "{uid} {deployment}");
     }

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::asker::roots;
+use super::poller::roots;
 use crate::support::authority::Identity;
 use crate::support::client::{Answer, Client, Connection};
 

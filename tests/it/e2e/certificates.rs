@@ -11,8 +11,8 @@ use depthgauge::certs::{Ca, Certificates, CertsError, Lifetimes};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::asker::{Asker, hpa_controller};
 use super::cluster::{eventually, throughout};
+use super::poller::{Poller, hpa_controller};
 use super::world::{APISERVICE_PATH, Place, World};
 use crate::support::client::Client;
 use crate::support::server::roots;
@@ -94,8 +94,8 @@ async fn long_no_read_fails_while_two_cas_hand_over() {
         eventually("7 messages are seen", Duration::from_secs(10), || (world.value()? == "7").then_some(()));
         server
     });
-    let asker = Asker::start(hpa_controller(&world.cluster), "7");
-    tokio::task::block_in_place(|| asker.await_good(1));
+    let poller = Poller::start(hpa_controller(&world.cluster), "7");
+    tokio::task::block_in_place(|| poller.await_good(1));
     let mut bundles: Vec<(Instant, String)> = vec![(Instant::now(), tokio::task::block_in_place(|| bundle(&world)))];
     let failed: Arc<Mutex<Vec<String>>> = Arc::default();
     let (begin, mut fresh, mut cas) = (Instant::now(), 0, vec![]);
@@ -114,9 +114,9 @@ async fn long_no_read_fails_while_two_cas_hand_over() {
         }
     }
     let failed = failed.lock().unwrap().clone();
-    println!("{} bundles, {fresh} fresh connections; {}", cas.len(), asker.summary());
+    println!("{} bundles, {fresh} fresh connections; {}", cas.len(), poller.summary());
     assert!(failed.is_empty(), "{failed:#?}");
-    asker.nothing_failed();
+    poller.nothing_failed();
     let first = |bundle: &str| bundle.split_inclusive("-----END CERTIFICATE-----").next().unwrap().to_owned();
     let mut signing: Vec<String> = cas.iter().map(|bundle| first(bundle)).collect();
     signing.dedup();

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::asker::{Asker, hpa_controller, hpa_controller_by_front_proxy};
 use super::cluster::{eventually, is_at_least, kubectl};
 use super::netns::Netns;
+use super::poller::{Poller, hpa_controller, hpa_controller_by_front_proxy};
 use super::proxy::{Proxy, watch_readiness};
 use super::world::{METRIC_PATH, Place, QUEUE_ID, Server, World};
 use crate::support::lasting_port;
@@ -94,51 +94,51 @@ fn each_restarts(world: &World, places: &[Place; 2], depth: &'static str) -> Vec
     let mut servers: Vec<Server> = places.iter().map(|place| world.serve_at(place)).collect();
     world.await_available();
     eventually("the depth is seen", Duration::from_secs(10), || (world.value()? == depth).then_some(()));
-    let asker = Asker::start(hpa_controller(&world.cluster), depth);
-    asker.await_good(A_SECOND);
+    let poller = Poller::start(hpa_controller(&world.cluster), depth);
+    poller.await_good(A_SECOND);
     for (server, place) in servers.iter_mut().zip(places) {
         server.terminate();
         assert!(server.ended_well(DRAIN), "{}", world.log());
-        asker.await_good(A_SECOND);
+        poller.await_good(A_SECOND);
         *server = world.serve_at(place);
-        asker.await_good(2 * A_SECOND);
+        poller.await_good(2 * A_SECOND);
     }
-    println!("while each replica restarted: {}", asker.summary());
-    asker.nothing_failed();
+    println!("while each replica restarted: {}", poller.summary());
+    poller.nothing_failed();
     servers
 }
 
 /// Both look each 10 s at the Secret that they share.
 fn the_certificates_are_lost(world: &World) {
-    let asker = Asker::start(hpa_controller(&world.cluster), "7");
-    asker.await_good(A_SECOND);
+    let poller = Poller::start(hpa_controller(&world.cluster), "7");
+    poller.await_good(A_SECOND);
     world.cluster.told(&["delete", "secret", "depthgauge-certs", "-n", "depthgauge"]);
     let kept = ["get", "secret", "depthgauge-certs", "-n", "depthgauge", "-o=jsonpath={.data.ca\\.crt}"];
     eventually("they are kept again", Duration::from_secs(15), || {
         let said = world.cluster.kubectl(&kept);
         (said.ok && !said.stdout.is_empty()).then_some(())
     });
-    asker.await_good(12 * A_SECOND);
-    println!("while the Secret was lost: {}", asker.summary());
-    asker.nothing_failed();
+    poller.await_good(12 * A_SECOND);
+    println!("while the Secret was lost: {}", poller.summary());
+    poller.nothing_failed();
 }
 
 /// The same reads past kube-apiserver tell whose a failure is.
 fn kube_apiserver_restarts(world: &World) {
     let controller = hpa_controller(&world.cluster);
-    let asker = Asker::start(controller.clone(), "7");
-    let past_it = Asker::start(hpa_controller_by_front_proxy(world), "7");
-    asker.await_good(A_SECOND);
+    let poller = Poller::start(controller.clone(), "7");
+    let past_it = Poller::start(hpa_controller_by_front_proxy(world), "7");
+    poller.await_good(A_SECOND);
     let down = Instant::now();
     world.cluster.restart("apiserver");
     let back = Instant::now();
     let first = tokio::runtime::Handle::current().block_on(controller.get(METRIC_PATH));
     assert!(first.status == 200, "the first read after it is back: {first:?}");
-    asker.await_good(A_SECOND);
-    println!("while kube-apiserver restarted, for {:.1} s: {}", (back - down).as_secs_f64(), asker.summary());
+    poller.await_good(A_SECOND);
+    println!("while kube-apiserver restarted, for {:.1} s: {}", (back - down).as_secs_f64(), poller.summary());
     println!("past it: {}", past_it.summary());
     past_it.nothing_failed();
-    let mut failed = asker.failed();
+    let mut failed = poller.failed();
     assert!(!failed.is_empty(), "kube-apiserver was never away");
     failed.retain(|read| !(down..back).contains(&read.at));
     assert!(failed.is_empty(), "while it was up: {failed:#?}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{KINDS, Opened};
 use serde_json::{Value, json};
 
@@ -116,12 +116,12 @@ async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
     assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
     listing.list(since, by()).await.unwrap();
     let member = &members[0].source.source;
-    for (facet, requests) in [(Facet::WHOLE, 6), (Facet::APART, 8)] {
+    for (part, requests) in [(Part::WHOLE, 6), (Part::APART, 8)] {
         let since = tokio::time::Instant::now();
-        member.wait_turn(&facet, since, LONG).await;
+        member.wait_turn(&part, since, LONG).await;
         assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
         // A 0 may not count yet.
-        let _ = member.read_since(&facet, since, by()).await;
+        let _ = member.read_since(&part, since, by()).await;
         assert_eq!(broker.count(), requests);
     }
 }

@@ -11,13 +11,13 @@ use depthgauge::metric::Namespace;
 use depthgauge::metric::pattern::Pattern;
 use depthgauge::selector::Selector;
 use depthgauge::source::chosen::ItemRules;
-use depthgauge::source::facet::Facet;
 use depthgauge::source::keys::{Value, Values};
+use depthgauge::source::part::Part;
 use depthgauge::source::scrape::SCRAPE;
 use depthgauge::source::scrape::fleet::{Aggregation, Fleet, Rules, TargetRead};
 use depthgauge::source::scrape::reading::Series;
 use depthgauge::source::{
-    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
+    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Operation, Source, SourceError,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -61,7 +61,7 @@ impl Pods {
                 process: None,
                 metric_type: MetricType::Gauge,
             };
-            let timed_out = || SourceError::new(Step::Read, ErrorKind::Transient, "timed out", "Start it.", "");
+            let timed_out = || SourceError::new(Operation::Read, ErrorKind::Transient, "timed out", "Start it.", "");
             let result = if hangs && pod == 0 { Err(timed_out()) } else { Ok(vec![job]) };
             TargetRead { uid: pod.to_string(), at, time: 0.0, result }
         };
@@ -75,7 +75,7 @@ impl Pods {
 }
 
 impl Source for Pods {
-    fn read<'s>(&'s self, _: &'s Facet, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, by: Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.items(by).boxed()
     }
 

@@ -2,7 +2,7 @@
 
 use depthgauge::config::Config;
 use depthgauge::endpoints::Endpoints;
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use depthgauge::source::{KINDS, Opened};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -221,9 +221,9 @@ async fn the_turn_of_a_list_is_waited_for_before_its_deadline_begins() {
     assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
     listing.list(since, Instant::now() + LONG).await.unwrap();
     let since = Instant::now();
-    member.wait_turn(&Facet::WHOLE, since, LONG).await;
+    member.wait_turn(&Part::WHOLE, since, LONG).await;
     assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
-    member.read_since(&Facet::WHOLE, since, Instant::now() + LONG).await.unwrap();
+    member.read_since(&Part::WHOLE, since, Instant::now() + LONG).await.unwrap();
     assert_eq!(scene.bus.count(), 9);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use depthgauge::source::facet::Facet;
+use depthgauge::source::part::Part;
 use tokio::time::Instant;
 
 use super::{config_of, open, open_config, read};
@@ -68,7 +68,7 @@ async fn all_urls_down_is_one_message_wherever_a_read_begins() {
     ] {
         let source = open(&format!("urls: [{urls}]"));
         for _ in 0..4 {
-            let error = source.read(&Facet::WHOLE, Instant::now() + Duration::from_millis(600)).await.unwrap_err();
+            let error = source.read(&Part::WHOLE, Instant::now() + Duration::from_millis(600)).await.unwrap_err();
             assert_eq!(error.cause, cause, "{urls}");
         }
     }

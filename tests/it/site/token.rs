@@ -112,7 +112,7 @@ fn what_the_token_service_says_is_the_cause_and_no_secret_is_shown() {
             let scene = Scene::new(move |_, _| (status, body.clone())).await;
             let source = open(&scene.keys(""));
             let error = read(&*source).await.unwrap_err();
-            assert_eq!((error.step.as_str(), error.cause.as_str()), ("authenticate", cause));
+            assert_eq!((error.operation.as_str(), error.cause.as_str()), ("authenticate", cause));
             let shown = format!("{error:?}");
             assert!(!shown.contains(SECRET) && !shown.contains("hidden-token"), "{shown}");
             assert_eq!(scene.service.count(), 0);

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::metadata::Metadata;
-use depthgauge::oci::queue::{Part, QueueId, QueueStats};
+use depthgauge::oci::queue::{QueueId, QueuePart, QueueStats};
 use depthgauge::oci::workload_identity::TokenService;
 use depthgauge::oci::{Client, Error};
 use jiff::Timestamp;
@@ -246,7 +246,7 @@ impl SignedQueue {
     pub(crate) async fn read(&self, client: &Client) -> Result<QueueStats, Error> {
         let id: QueueId = "ocid1.queue.oc1.eu-frankfurt-1.amaaaaaafake".parse().unwrap();
         let endpoint = format!("http://{}", self.double.address).parse().unwrap();
-        client.get_stats(&endpoint, &id, Part::default(), Instant::now() + Duration::from_secs(20)).await
+        client.get_stats(&endpoint, &id, QueuePart::default(), Instant::now() + Duration::from_secs(20)).await
     }
 
     /// The token of the last request.

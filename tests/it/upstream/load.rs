@@ -9,10 +9,8 @@ use depthgauge::metric::pattern::Pattern;
 use depthgauge::metric::quantity::Quantity;
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::{Client, Settings};
-use depthgauge::source::facet::Facet;
-use depthgauge::source::{
-    Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError, Step,
-};
+use depthgauge::source::part::Part;
+use depthgauge::source::{Definition, ErrorKind, Identified, Items, KINDS, NextRequest, Opened, Source, SourceError};
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
 use depthgauge_emulator::profile::Profile;
@@ -136,10 +134,13 @@ async fn retry_after_is_obeyed_by_the_next_read_and_no_read_waits_for_it() {
         assert!(began.elapsed() < Duration::from_secs(1), "a read does not wait for it");
         oci.set_fault(None);
         // The queue as a whole and each of its parts.
-        for facet in [Facet::WHOLE, Facet::WHOLE.with("channel", "eu")] {
+        for part in [Part::WHOLE, Part::WHOLE.with("channel", "eu")] {
             drop(source.admit(&[], false).await);
-            let error = source.read(&facet, tokio::time::Instant::now() + LONG).await.unwrap_err();
-            assert_eq!((error.step, error.cause.as_str()), (Step::Read, "429 TooManyRequests"));
+            let error = source.read(&part, tokio::time::Instant::now() + LONG).await.unwrap_err();
+            assert_eq!(
+                (error.operation, error.cause.as_str()),
+                (depthgauge::source::Operation::Read, "429 TooManyRequests")
+            );
             assert!(error.retry_after.is_some_and(|left| left <= Duration::from_secs(2)), "{error:?}");
         }
         assert!(began.elapsed() < Duration::from_millis(900), "{said}: {:?}", began.elapsed());
@@ -161,16 +162,19 @@ async fn retry_after_is_obeyed_by_the_next_read_and_no_read_waits_for_it() {
 async fn retry_after_is_obeyed_by_whatever_is_asked_for_a_read() {
     let (oci, config) = oci().await;
     oci.queue("orders").set_group("billing", true);
-    let group = Facet::WHOLE.with("consumer-group", "billing");
+    let group = Part::WHOLE.with("consumer-group", "billing");
     let said = Duration::from_secs(2);
-    for (operation, step) in [(Operation::GetQueue, Step::Endpoint), (Operation::ListConsumerGroups, Step::List)] {
+    for (operation, step) in [
+        (Operation::GetQueue, depthgauge::source::Operation::Endpoint),
+        (Operation::ListConsumerGroups, depthgauge::source::Operation::List),
+    ] {
         let source = open(&config);
         let headers: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("2"))].into_iter().collect();
         let throttled = Fault::Status(StatusCode::TOO_MANY_REQUESTS);
         oci.set_faults(vec![Rule { headers, operation: Some(operation), ..Rule::from(throttled) }]);
         let by = tokio::time::Instant::now() + LONG;
         let error = source.read(&group, by).await.unwrap_err();
-        assert!(error.step == step && error.retry_after.is_some_and(|wait| wait <= said), "{error:?}");
+        assert!(error.operation == step && error.retry_after.is_some_and(|wait| wait <= said), "{error:?}");
         assert!(error.retry_after > Some(said / 2), "{error:?}");
         oci.set_fault(None);
     }
@@ -204,7 +208,7 @@ async fn pages_and_getqueue_count_as_well() {
     drop(source.admit(&[], false).await);
     // GetQueue, the list and the figures.
     oci.queue("orders").set_group("billing", true);
-    let group = Facet::WHOLE.with("consumer-group", "billing");
+    let group = Part::WHOLE.with("consumer-group", "billing");
     let began = Instant::now();
     source.read(&group, tokio::time::Instant::now() + LONG).await.unwrap();
     drop(source.admit(&[], false).await);
@@ -224,10 +228,10 @@ impl Source for Paced {
         Some(NextRequest { upstream: self.client.upstream(), host: None, key: String::new() })
     }
 
-    fn read<'s>(&'s self, _: &'s Facet, _: tokio::time::Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
+    fn read<'s>(&'s self, _: &'s Part, _: tokio::time::Instant) -> BoxFuture<'s, Result<Items, SourceError>> {
         self.reads.lock().unwrap().push(tokio::time::Instant::now());
         let error = || SourceError {
-            step: Step::Read,
+            operation: depthgauge::source::Operation::Read,
             kind: ErrorKind::Transient,
             responded: true,
             cause: "500".to_owned(),

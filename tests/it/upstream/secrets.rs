@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use depthgauge::oci::credentials::Credentials;
 use depthgauge::oci::environment::Environment;
-use depthgauge::oci::queue::{Part, QueueId};
+use depthgauge::oci::queue::{QueueId, QueuePart};
 use depthgauge::oci::resource_principal::ResourcePrincipal;
 use depthgauge_emulator::fault::Fault;
 use http::StatusCode;
@@ -123,7 +123,7 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
         for fault in faults.into_iter().chain(statuses) {
             oci.set_fault(Some(fault));
             let error = client
-                .get_stats(&here, &id, Part::default(), Instant::now() + Duration::from_millis(500))
+                .get_stats(&here, &id, QueuePart::default(), Instant::now() + Duration::from_millis(500))
                 .await
                 .unwrap_err();
             shown.push(format!("{error} {error:?}"));
@@ -131,7 +131,7 @@ async fn no_secret_is_in_a_log_an_error_or_what_debug_shows() {
         for there in [&echo, &parrot] {
             let there = format!("http://{}", there.address).parse().unwrap();
             let by = Instant::now() + Duration::from_secs(5);
-            let error = client.get_stats(&there, &id, Part::default(), by).await.unwrap_err();
+            let error = client.get_stats(&there, &id, QueuePart::default(), by).await.unwrap_err();
             shown.push(format!("{error} {error:?} {client:?} {credentials:?}"));
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use depthgauge::source::facet::Facet;
-use depthgauge::source::{Source, Step};
+use depthgauge::source::part::Part;
+use depthgauge::source::{self, Source};
 use depthgauge_emulator::fault::{Fault, Rule};
 use depthgauge_emulator::operation::Operation;
 use http::StatusCode;
@@ -20,9 +20,9 @@ const LATE: Duration = Duration::from_millis(900);
 const TIMEOUT: Duration = Duration::from_millis(1700);
 
 /// The reads until there is a good one.
-async fn reads_until_good(source: &dyn Source, facet: &Facet) -> usize {
+async fn reads_until_good(source: &dyn Source, part: &Part) -> usize {
     for number in 1..10 {
-        if source.read(facet, Instant::now() + TIMEOUT).await.is_ok() {
+        if source.read(part, Instant::now() + TIMEOUT).await.is_ok() {
             return number;
         }
     }
@@ -31,19 +31,19 @@ async fn reads_until_good(source: &dyn Source, facet: &Facet) -> usize {
 
 #[tokio::test]
 async fn a_service_that_is_late_each_time_is_read_as_soon_as_each_answer_has_come_once() {
-    for (facet, reads) in [(Facet::WHOLE, 2), (Facet::WHOLE.with("consumer-group", "billing"), 3)] {
+    for (part, reads) in [(Part::WHOLE, 2), (Part::WHOLE.with("consumer-group", "billing"), 3)] {
         let oci = Oci::with_queues(&["orders"]).await;
         oci.queue("orders").set_group("billing", true);
         oci.set_fault(Some(Fault::Delay(LATE)));
         let source = open(&oci.config(&json!({}), &[source("orders", &["shop"])]));
         // GetQueue, the list and the figures: one more of them each time.
-        assert_eq!(reads_until_good(&*source, &facet).await, reads, "{facet:?}");
-        assert_eq!(reads_until_good(&*source, &facet).await, 1, "{facet:?}");
+        assert_eq!(reads_until_good(&*source, &part).await, reads, "{part:?}");
+        assert_eq!(reads_until_good(&*source, &part).await, 1, "{part:?}");
         // A read that timed out is no reason to ask for more.
         oci.set_fault(Some(Fault::Delay(TIMEOUT * 2)));
-        assert!(source.read(&facet, Instant::now() + TIMEOUT).await.is_err());
+        assert!(source.read(&part, Instant::now() + TIMEOUT).await.is_err());
         oci.set_fault(Some(Fault::Delay(LATE)));
-        assert_eq!(reads_until_good(&*source, &facet).await, 1, "{facet:?}");
+        assert_eq!(reads_until_good(&*source, &part).await, 1, "{part:?}");
     }
 }
 
@@ -58,7 +58,7 @@ async fn a_control_plane_that_hangs_takes_no_time_from_a_read() {
     assert_eq!(failure(&*source, TIMEOUT).await.1, "connection lost");
     // For all that is known, the queue has moved.
     oci.set_faults(vec![rule(Fault::Delay(LATE), Operation::GetStats), rule(Fault::Hang, Operation::GetQueue)]);
-    assert_eq!(reads_until_good(&*source, &Facet::WHOLE).await, 1);
+    assert_eq!(reads_until_good(&*source, &Part::WHOLE).await, 1);
 }
 
 fn stats(visible: u32) -> String {
@@ -152,9 +152,9 @@ async fn an_endpoint_that_is_not_https_is_not_asked() {
     for endpoint in ["http://cell-1.queue.messaging.eu-frankfurt-1.oci.oraclecloud.com", "ftp://127.0.0.1", ""] {
         let control_plane = control_plane(&Arc::new(Mutex::new(endpoint.to_owned()))).await;
         let (_oci, source) = sought_at(&control_plane).await;
-        let error = source.read(&Facet::WHOLE, Instant::now() + LONG).await.unwrap_err();
-        let expected = (Step::Endpoint, "GetQueue names a messages endpoint that is not HTTPS");
-        assert_eq!((error.step, error.cause.as_str()), expected, "{endpoint}");
+        let error = source.read(&Part::WHOLE, Instant::now() + LONG).await.unwrap_err();
+        let expected = (source::Operation::Endpoint, "GetQueue names a messages endpoint that is not HTTPS");
+        assert_eq!((error.operation, error.cause.as_str()), expected, "{endpoint}");
     }
 }
 
@@ -174,6 +174,6 @@ async fn a_throttled_getqueue_does_not_keep_a_queue_from_being_read_where_it_was
     oci.set_faults(vec![throttled]);
     let turn = tokio::time::timeout(Duration::from_secs(5), source.admit(&[], false)).await;
     assert!(turn.is_ok());
-    let figures = source.read(&Facet::WHOLE, Instant::now() + LONG).await.unwrap();
+    let figures = source.read(&Part::WHOLE, Instant::now() + LONG).await.unwrap();
     assert_eq!(figures.value(&LENGTH).unwrap().to_string(), "3");
 }

@@ -23,7 +23,7 @@ fn response(content_type: &str, body: &str) -> Response {
         body: body.as_bytes().to_vec(),
         is_framed: true,
         request_id: None,
-        place: None,
+        permit: None,
     }
 }
 

@@ -19,7 +19,7 @@ fn series(labels: &[(&str, &str)], value: f64) -> Series {
 }
 
 fn down(cause: &str) -> SourceError {
-    SourceError::new(Step::Read, ErrorKind::Transient, cause, "Start it.", "10.0.0.1")
+    SourceError::new(Operation::Read, ErrorKind::Transient, cause, "Start it.", "10.0.0.1")
 }
 
 /// What one read of a target brought.

@@ -56,8 +56,8 @@ enum Event {
 struct Nature {
     cooldown: i64,
     native: bool,
-    fast_wake: bool,
-    rescue: bool,
+    fast_activation: bool,
+    recover_stuck: bool,
     /// With an Object metric, where depthgauge scales it to zero.
     object: bool,
 }
@@ -66,7 +66,7 @@ struct Nature {
 struct History {
     nature: Nature,
     hpa: Autoscaler,
-    memory: Memory,
+    zero_state: ZeroState,
     replicas: u32,
     second: i64,
     unbroken: i64,
@@ -106,11 +106,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn nature() -> impl Strategy<Value = Nature> {
     (0i64..12, prop::bool::weighted(0.3), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(cooldown, native, fast_wake, rescue, object)| Nature {
+        |(cooldown, native, fast_activation, recover_stuck, object)| Nature {
             cooldown,
             native,
-            fast_wake,
-            rescue,
+            fast_activation,
+            recover_stuck,
             object: object && !native,
         },
     )
@@ -140,10 +140,10 @@ impl Known {
         }
     }
 
-    fn told(self) -> Told {
+    fn served(self) -> Served {
         match self {
             Self::Value { sum, first, last } => {
-                Told::Value { sum: Quantity::from_units(sum), first: at(first), last: at(last) }
+                Served::Value { sum: Quantity::from_units(sum), first: at(first), last: at(last) }
             }
             Self::Fallback(sum) => fallback(sum),
             Self::Unknown => unknown(),
@@ -157,11 +157,12 @@ impl History {
     fn new(nature: Nature) -> Self {
         let mut hpa = two_metrics(nature.object);
         hpa.cooldown = Ok(Duration::from_secs(nature.cooldown.unsigned_abs()));
-        (hpa.min, hpa.fast_wake, hpa.rescue) = (u32::from(!nature.native), nature.fast_wake, nature.rescue);
+        (hpa.min, hpa.fast_activation, hpa.recover_stuck) =
+            (u32::from(!nature.native), nature.fast_activation, nature.recover_stuck);
         Self {
             nature,
             hpa,
-            memory: Memory::default(),
+            zero_state: ZeroState::default(),
             replicas: 3,
             second: 0,
             unbroken: 0,
@@ -199,7 +200,7 @@ impl History {
         self.hpa.paused = self.second < self.paused_until;
         self.hpa.labelled = self.second >= self.unlabelled_until;
         self.hpa.state.at_zero = self.replicas == 0;
-        self.hpa.state.rests = self.replicas == 0 && !self.hpa.state.scaled_to_zero;
+        self.hpa.state.is_disabled = self.replicas == 0 && !self.hpa.state.scaled_to_zero;
     }
 
     fn reads(&mut self, one: Reading, other: Reading) {
@@ -235,31 +236,31 @@ impl History {
     }
 
     /// Why it must be scaled up, and why it may be.
-    fn wakes(&self) -> (Option<Why>, Option<Why>) {
+    fn wakes(&self) -> (Option<ScaleReason>, Option<ScaleReason>) {
         if self.replicas > 0 || self.hpa.paused {
             return (None, None);
         }
         let why = match self.hpa.state.scaled_to_zero {
-            _ if self.by_us && !self.is_kept() => return (Some(Why::HandBack), Some(Why::HandBack)),
-            _ if self.by_us => Some(Why::Work),
-            true => Some(Why::Fast).filter(|_| self.nature.fast_wake && self.hpa.labelled),
-            false => Some(Why::Rescue).filter(|_| self.nature.rescue && self.hpa.labelled),
+            _ if self.by_us && !self.is_kept() => return (Some(ScaleReason::Restore), Some(ScaleReason::Restore)),
+            _ if self.by_us => Some(ScaleReason::Work),
+            true => Some(ScaleReason::FastActivation).filter(|_| self.nature.fast_activation && self.hpa.labelled),
+            false => Some(ScaleReason::Recover).filter(|_| self.nature.recover_stuck && self.hpa.labelled),
         };
         let falls_back = self.known.iter().any(|known| matches!(known, Known::Fallback(1..)));
         (why.filter(|_| self.is_above()), why.filter(|_| self.is_above() || falls_back))
     }
 
     fn decision(&self) -> Decision {
-        let told = self.known.map(Known::told);
+        let served = self.known.map(Known::served);
         let (unbroken, now) = (Some(at(self.unbroken)), at(self.second));
-        let memory = self.memory;
-        let lasted = memory.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
-        decide(&Facts { hpa: &self.hpa, memory, replicas: self.replicas, told: &told, unbroken, lasted, now })
+        let zero_state = self.zero_state;
+        let lasted = zero_state.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+        decide(&Facts { hpa: &self.hpa, zero_state, replicas: self.replicas, served: &served, unbroken, lasted, now })
     }
 
     fn check(&mut self, decision: &Decision) -> TestCaseResult {
         let slept = match decision.action {
-            Action::Sleep { since, .. } => Some(since),
+            Action::ScaleToZero { since, .. } => Some(since),
             _ => None,
         };
         prop_assert_eq!(slept, self.sleeps().map(at), "asleep after a cooldown of zeros, and only then");
@@ -275,7 +276,7 @@ impl History {
             prop_assert!(ends, "{:?} is due, and {} looks did {:?}", why, self.late, decision.action);
         }
         let others = self.replicas == 0 && !self.hpa.paused && !self.by_us;
-        if others && self.hpa.state.rests && self.is_above() && must.is_none() {
+        if others && self.hpa.state.is_disabled && self.is_above() && must.is_none() {
             prop_assert_eq!(problem(decision), Some(Problem::StuckAtZero));
         }
         Ok(())
@@ -284,22 +285,22 @@ impl History {
     /// A second write is the next decision's, if the leader dies before it.
     fn done(&mut self, action: &Action, crash: bool) {
         match *action {
-            Action::Sleep { memory, .. } => {
-                self.memory = memory;
+            Action::ScaleToZero { zero_state, .. } => {
+                self.zero_state = zero_state;
                 self.by_us = true;
                 if !crash {
                     self.replicas = 0;
                 }
             }
-            Action::Wake { replicas, .. } => {
+            Action::ScaleUp { replicas, .. } => {
                 self.replicas = replicas;
                 self.hpa.state.scaled_to_zero = false;
                 if !crash {
-                    self.memory = Memory::default();
+                    self.zero_state = ZeroState::default();
                     self.by_us = false;
                 }
             }
-            Action::Remember(memory) => self.memory = memory,
+            Action::Remember(zero_state) => self.zero_state = zero_state,
             Action::Nothing => {}
         }
     }
@@ -323,8 +324,8 @@ fn histories() {
             history.check(&decision)?;
             history.done(&decision.action, crash);
             let what = match decision.action {
-                Action::Sleep { .. } => "sleep",
-                Action::Wake { why, .. } => why.as_str(),
+                Action::ScaleToZero { .. } => "sleep",
+                Action::ScaleUp { why, .. } => why.as_str(),
                 Action::Remember(_) | Action::Nothing => continue,
             };
             *happened.borrow_mut().entry(what).or_default() += 1;
@@ -333,7 +334,7 @@ fn histories() {
     });
     assert!(held.is_ok(), "{}", held.unwrap_err());
     let happened = happened.into_inner();
-    for what in Why::ALL.map(Why::as_str).into_iter().chain(["sleep"]) {
+    for what in ScaleReason::ALL.map(ScaleReason::as_str).into_iter().chain(["sleep"]) {
         assert!(happened.contains_key(what), "{what} never happens: {happened:?}");
     }
 }

@@ -20,41 +20,41 @@ fn an_object_metric_allows_the_sleep_and_wakes() {
     let two = json!({"type": "Value", "value": "2"});
     let awake = with_object(&zero_since(35), &two);
     let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
-    assert!(matches!(slept.action, Action::Sleep { since, .. } if since == at(35)) && slept.finding.is_none());
+    assert!(matches!(slept.action, Action::ScaleToZero { since, .. } if since == at(35)) && slept.finding.is_none());
     assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 94)]).action, Action::Nothing, "not to its end");
     assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 30)]).action, Action::Nothing, "from before it began");
     let forgets = decided(&awake, 3, &[value(0, 99), value(1, 99)]);
-    assert_eq!(forgets, Decision { action: Action::Remember(Memory::default()), finding: None });
+    assert_eq!(forgets, Decision { action: Action::Remember(ZeroState::default()), finding: None });
 
-    for (target, told, size) in [
+    for (target, served, size) in [
         (two.clone(), [value(0, 99), value(5, 99)], 3),
         (json!({"type": "AverageValue", "averageValue": "500m"}), [value(0, 99), value(3, 99)], 6),
         (two.clone(), [value(20, 99), value(5, 99)], 10),
         (two.clone(), [unknown(), value(5, 99)], 3),
         (two.clone(), [value(0, 99), value(5, 1)], 3),
     ] {
-        let asleep = with_object(&asleep_by_us(), &target);
-        assert_eq!(wakes(&decided(&asleep, 0, &told)), Some((size, Why::Work)), "{told:?}");
+        let asleep = with_object(&scaled_by_us(), &target);
+        assert_eq!(wakes(&decided(&asleep, 0, &served)), Some((size, ScaleReason::Work)), "{served:?}");
     }
-    let asleep = with_object(&asleep_by_us(), &two);
+    let asleep = with_object(&scaled_by_us(), &two);
     assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
 }
 
 #[test]
 fn an_object_metric_that_nobody_knows_is_not_0() {
-    let told = [value(0, 99), unknown()];
+    let served = [value(0, 99), unknown()];
     let target = json!({"type": "Value", "value": "2"});
-    let awake = decided(&with_object(&zero_since(10), &target), 3, &told);
+    let awake = decided(&with_object(&zero_since(10), &target), 3, &served);
     assert_eq!(
         (awake.action.clone(), problem(&awake)),
-        (Action::Remember(Memory::default()), Some(Problem::MetricUnavailable))
+        (Action::Remember(ZeroState::default()), Some(Problem::MetricUnavailable))
     );
     let text = awake.finding.unwrap().text;
     assert!(
         text.starts_with("is not scaled to zero while a metric is unavailable: queue \"orders\" cannot be read"),
         "{text}"
     );
-    let asleep = decided(&with_object(&asleep_by_us(), &target), 0, &told);
+    let asleep = decided(&with_object(&scaled_by_us(), &target), 0, &served);
     assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
     // That of a queue is reported elsewhere.
     let queue = decided(&with_object(&zero_since(10), &target), 3, &[unknown(), value(0, 99)]);
@@ -101,29 +101,29 @@ fn where_external_metrics_alone_decide_those_of_pods_neither_keep_it_awake_nor_w
         annotations["depthgauge.dev/zero-by"] = json!("external");
         with_pods(&annotations)
     };
-    let (awake, asleep) = (by_external(zero_since(35)), by_external(asleep_by_us()));
+    let (awake, asleep) = (by_external(zero_since(35)), by_external(scaled_by_us()));
     let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
-    assert!(matches!(slept.action, Action::Sleep { .. }) && slept.finding.is_none(), "{slept:?}");
-    for told in [[value(1, 99), value(0, 99)], [value(0, 99), value(1, 99)], [unknown(), value(0, 99)]] {
-        assert_eq!(decided(&awake, 3, &told).action, Action::Remember(Memory::default()), "{told:?}");
+    assert!(matches!(slept.action, Action::ScaleToZero { .. }) && slept.finding.is_none(), "{slept:?}");
+    for served in [[value(1, 99), value(0, 99)], [value(0, 99), value(1, 99)], [unknown(), value(0, 99)]] {
+        assert_eq!(decided(&awake, 3, &served).action, Action::Remember(ZeroState::default()), "{served:?}");
     }
-    assert_eq!(wakes(&decided(&asleep, 0, &[value(0, 99), value(5, 99)])), Some((3, Why::Work)));
+    assert_eq!(wakes(&decided(&asleep, 0, &[value(0, 99), value(5, 99)])), Some((3, ScaleReason::Work)));
     assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
     // What it has no value for is no metric of pods.
     let mut foreign = by_external(zero_since(35));
     foreign.others.push("External kafka_lag".to_owned());
     assert_eq!(problem(&decided(&foreign, 3, &[value(0, 99), value(0, 95)])), Some(Problem::OtherMetrics));
     // Without the annotation it is scaled up, because no other controller does so.
-    let decision = decided(&with_pods(&asleep_by_us()), 0, &[value(0, 99), value(0, 99)]);
-    assert_eq!((wakes(&decision), problem(&decision)), (Some((1, Why::HandBack)), Some(Problem::OtherMetrics)));
+    let decision = decided(&with_pods(&scaled_by_us()), 0, &[value(0, 99), value(0, 99)]);
+    assert_eq!((wakes(&decision), problem(&decision)), (Some((1, ScaleReason::Restore)), Some(Problem::OtherMetrics)));
 }
 
 #[test]
 fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
     const OWN: &str = "requests of ingress.networking.k8s.io/web does not exist while there are no replicas. It seems to come from the pods of this workload";
     let target = json!({"type": "Value", "value": "2"});
-    let absent = || Told::Absent("custom.metrics.k8s.io answers 404.".into());
-    let by_us = with_object(&asleep_by_us(), &target);
+    let absent = || Served::Absent("custom.metrics.k8s.io answers 404.".into());
+    let by_us = with_object(&scaled_by_us(), &target);
     let said = decided(&by_us, 0, &[value(0, 99), absent()]);
     assert_eq!((&said.action, problem(&said)), (&Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
     let text = said.finding.unwrap().text;
@@ -133,9 +133,9 @@ fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
     let text = decided(&by_us, 0, &[value(0, 99), unknown()]).finding.unwrap().text;
     assert!(text.starts_with("scaled to zero, and its metric is unavailable"), "{text}");
     // Another client that scales to 0 does not check metrics.
-    let rests = json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}], "desiredReplicas": 0});
+    let conditions = json!({"conditions": [{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}], "desiredReplicas": 0});
     let mut by_others = with_object(&json!({}), &target);
-    by_others.state = hpa(&json!({"status": rests})).state;
+    by_others.state = hpa(&json!({"status": conditions})).state;
     let text = decided(&by_others, 0, &[value(0, 99), absent()]).finding.unwrap().text;
     assert!(text.starts_with("scaled to zero, and its metric is unavailable"), "{text}");
     // With replicas it is like any metric without a value.

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::scaling::Outlook;
+use super::scaling::ZeroStatus;
 use super::sources::Origin;
 use super::waiting;
 use crate::admin::status::{self, Facts, Finding, Status};
@@ -27,7 +27,7 @@ use crate::{admin, api, auth, telemetry};
 const DECISIONS_LAST: Duration = Duration::from_secs(60);
 
 /// All that the ports are built from.
-pub(super) struct Doors<'p> {
+pub(super) struct Routers<'p> {
     pub(super) client: &'p kube::Client,
     pub(super) trust: &'p Arc<Trust>,
     pub(super) health: &'p Health,
@@ -40,9 +40,9 @@ pub(super) struct Doors<'p> {
     pub(super) docs: Option<String>,
 }
 
-// === impl Doors ===
+// === impl Routers ===
 
-impl Doors<'_> {
+impl Routers<'_> {
     /// Returns what the two ports serve. The secure port has the API, the state of the process behind authorization,
     /// and the probes. `config` is where the sources come from. `scaling` shows scaling to zero. `admin_is_local` means
     /// that only this machine reaches the admin port.
@@ -51,7 +51,7 @@ impl Doors<'_> {
         catalog: Arc<Catalog>,
         mut registry: Registry,
         config: Origin,
-        scaling: Option<Outlook>,
+        scaling: Option<ZeroStatus>,
         admin_is_local: bool,
     ) -> (Gate<Metrics>, Router) {
         let status = Arc::new(self.status(catalog.clone(), config, scaling));
@@ -76,14 +76,14 @@ impl Doors<'_> {
         let guarded = guarded.layer(from_fn_with_state(auth.clone(), auth::path_layer));
         let routes = api::routes(catalog).merge(guarded).merge(admin::probes(health.clone(), Reasons::Withheld));
         // Any client that reaches a port beyond loopback can read it, without authentication.
-        let reasons = if admin_is_local { Reasons::Told } else { Reasons::Withheld };
+        let reasons = if admin_is_local { Reasons::Shown } else { Reasons::Withheld };
         let operators = admin::probes(health.clone(), reasons).merge(metrics).merge(admin::index(admin_is_local));
         let operators = if admin_is_local { operators.merge(status::local_routes(status)) } else { operators };
         (Gate::new(auth, values, routes), operators)
     }
 
     /// What is shown besides values and checks.
-    fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<Outlook>) -> Status {
+    fn status(&self, catalog: Arc<Catalog>, config: Origin, scaling: Option<ZeroStatus>) -> Status {
         let (serving, availability, started) = (self.serving.clone(), self.availability.clone(), clock());
         let (pod, node, docs) = (pod_name(), node_name(), self.docs.clone());
         Status::new(catalog, self.health.clone(), move || Facts {
@@ -95,9 +95,9 @@ impl Doors<'_> {
             api_service_available: availability.now(),
             config: config.title.clone(),
             docs: docs.clone(),
-            scale_to_zero: scaling.as_ref().map(Outlook::who),
-            findings: scaling.iter().flat_map(Outlook::findings).chain(findings(&config.warnings)).collect(),
-            hpas: scaling.as_ref().map(Outlook::hpas),
+            scale_to_zero: scaling.as_ref().map(ZeroStatus::who),
+            findings: scaling.iter().flat_map(ZeroStatus::findings).chain(findings(&config.warnings)).collect(),
+            hpas: scaling.as_ref().map(ZeroStatus::hpas),
         })
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::request::Peer;
 
 /// All connections of one server.
-pub(super) struct Guests {
+pub(super) struct Connections {
     max: usize,
     present: Mutex<Present>,
 }
@@ -30,51 +30,51 @@ pub(super) struct Guests {
 #[derive(Default)]
 struct Present {
     next: u64,
-    guests: HashMap<u64, Arc<Guest>>,
+    open: HashMap<u64, Arc<Connection>>,
 }
 
 /// One connection.
-pub(super) struct Guest {
+pub(super) struct Connection {
     pub(super) address: SocketAddr,
     /// After the handshake.
     peer: OnceLock<Arc<Peer>>,
-    asked_to_go: CancellationToken,
+    closing: CancellationToken,
     came: Instant,
     /// Milliseconds from `came` to the begin of its last request.
     last_request: AtomicU64,
     requests: AtomicUsize,
 }
 
-/// A connection's place; dropped with the connection.
-pub(super) struct Place {
-    guests: Arc<Guests>,
+/// A connection's slot; dropped with the connection.
+pub(super) struct Slot {
+    connections: Arc<Connections>,
     id: u64,
-    guest: Arc<Guest>,
+    connection: Arc<Connection>,
 }
 
-// === impl Guests ===
+// === impl Connections ===
 
-impl Guests {
+impl Connections {
     pub(super) fn new(max: usize) -> Self {
         Self { max, present: Mutex::default() }
     }
 
-    /// A place for a new connection. If there is none, another connection is closed.
-    pub(super) fn admit(self: &Arc<Self>, address: SocketAddr) -> Place {
-        let guest = Arc::new(Guest::new(address));
+    /// A slot for a new connection. If there is none, another connection is closed.
+    pub(super) fn admit(self: &Arc<Self>, address: SocketAddr) -> Slot {
+        let connection = Arc::new(Connection::new(address));
         let mut present = self.present.lock();
-        while present.guests.len() >= self.max {
+        while present.open.len() >= self.max {
             let Some(id) = present.dispensable() else { break };
-            if let Some(guest) = present.guests.remove(&id) {
-                tracing::debug!(address = %guest.address, "closing a connection, because the limit on connections is reached");
-                guest.asked_to_go.cancel();
+            if let Some(connection) = present.open.remove(&id) {
+                tracing::debug!(address = %connection.address, "closing a connection, because the limit on connections is reached");
+                connection.closing.cancel();
             }
         }
         let id = present.next;
         present.next += 1;
-        present.guests.insert(id, guest.clone());
+        present.open.insert(id, connection.clone());
         drop(present);
-        Place { guests: self.clone(), id, guest }
+        Slot { connections: self.clone(), id, connection }
     }
 }
 
@@ -83,26 +83,26 @@ impl Guests {
 impl Present {
     fn dispensable(&self) -> Option<u64> {
         let mut of_address: HashMap<(bool, IpAddr), usize> = HashMap::new();
-        for guest in self.guests.values() {
-            *of_address.entry(guest.kin()).or_default() += 1;
+        for connection in self.open.values() {
+            *of_address.entry(connection.kin()).or_default() += 1;
         }
-        let rank = |guest: &Guest| {
-            let kin = guest.kin();
+        let rank = |connection: &Connection| {
+            let kin = connection.kin();
             let (known, _) = kin;
-            (!known, of_address.get(&kin).copied(), guest.quiet())
+            (!known, of_address.get(&kin).copied(), connection.quiet())
         };
-        self.guests.iter().max_by_key(|(_, guest)| rank(guest)).map(|(id, _)| *id)
+        self.open.iter().max_by_key(|(_, connection)| rank(connection)).map(|(id, _)| *id)
     }
 }
 
-// === impl Guest ===
+// === impl Connection ===
 
-impl Guest {
+impl Connection {
     fn new(address: SocketAddr) -> Self {
         Self {
             address,
             peer: OnceLock::new(),
-            asked_to_go: CancellationToken::new(),
+            closing: CancellationToken::new(),
             came: Instant::now(),
             last_request: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
@@ -114,20 +114,20 @@ impl Guest {
         self.peer.get_or_init(|| Arc::new(peer)).clone()
     }
 
-    /// Ends when another connection needs the place.
-    pub(super) async fn asked_to_go(&self) {
-        self.asked_to_go.cancelled().await;
+    /// Ends when another connection needs the slot.
+    pub(super) async fn closing(&self) {
+        self.closing.cancelled().await;
     }
 
     /// Takes note of a request.
-    pub(super) fn asks(&self) {
+    pub(super) fn count_request(&self) {
         let since = u64::try_from(self.came.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_request.store(since, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether there was a request yet.
-    pub(super) fn has_asked(&self) -> bool {
+    pub(super) fn has_requested(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
@@ -141,17 +141,17 @@ impl Guest {
     }
 }
 
-// === impl Place ===
+// === impl Slot ===
 
-impl Place {
-    pub(super) fn guest(&self) -> &Arc<Guest> {
-        &self.guest
+impl Slot {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.guests.present.lock().guests.remove(&self.id);
+        self.connections.present.lock().open.remove(&self.id);
     }
 }
 
@@ -167,83 +167,83 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    struct House {
-        guests: Arc<Guests>,
-        places: Vec<Place>,
+    struct Scene {
+        connections: Arc<Connections>,
+        slots: Vec<Slot>,
     }
 
-    impl House {
+    impl Scene {
         fn of(max: usize) -> Self {
-            Self { guests: Arc::new(Guests::new(max)), places: Vec::new() }
+            Self { connections: Arc::new(Connections::new(max)), slots: Vec::new() }
         }
 
         /// A connection opens, a second after the last one.
         async fn comes(&mut self, address: &str) -> usize {
             tokio::time::advance(Duration::from_secs(1)).await;
-            self.places.push(self.guests.admit((address.parse::<IpAddr>().unwrap(), 1).into()));
-            self.places.len() - 1
+            self.slots.push(self.connections.admit((address.parse::<IpAddr>().unwrap(), 1).into()));
+            self.slots.len() - 1
         }
 
         fn gone(&self) -> Vec<usize> {
-            let gone = |(at, place): (usize, &Place)| place.guest.asked_to_go.is_cancelled().then_some(at);
-            self.places.iter().enumerate().filter_map(gone).collect()
+            let gone = |(at, slot): (usize, &Slot)| slot.connection.closing.is_cancelled().then_some(at);
+            self.slots.iter().enumerate().filter_map(gone).collect()
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_was_quiet_for_longest_goes_first() {
-        let mut house = House::of(3);
+        let mut scene = Scene::of(3);
         for _ in 0..3 {
-            house.comes("10.0.0.1").await;
+            scene.comes("10.0.0.1").await;
         }
-        house.places[0].guest.asks();
-        house.comes("10.0.0.1").await;
-        assert_eq!(house.gone(), [1]);
+        scene.slots[0].connection.count_request();
+        scene.comes("10.0.0.1").await;
+        assert_eq!(scene.gone(), [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_from_one_address_pushes_out_itself() {
-        let mut house = House::of(4);
-        let first = house.comes("10.0.0.9").await;
+        let mut scene = Scene::of(4);
+        let first = scene.comes("10.0.0.9").await;
         for _ in 0..100 {
-            house.comes("10.0.0.1").await;
+            scene.comes("10.0.0.1").await;
         }
-        assert_eq!((house.gone().len(), house.gone().contains(&first)), (97, false));
+        assert_eq!((scene.gone().len(), scene.gone().contains(&first)), (97, false));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_network_of_ipv6_is_one_address() {
-        let mut house = House::of(4);
-        let first = house.comes("fd00:0:0:1::1").await;
+        let mut scene = Scene::of(4);
+        let first = scene.comes("fd00:0:0:1::1").await;
         for host in 1..100 {
-            house.comes(&format!("fd00:0:0:2::{host:x}")).await;
+            scene.comes(&format!("fd00:0:0:2::{host:x}")).await;
         }
-        assert!(!house.gone().contains(&first));
+        assert!(!scene.gone().contains(&first));
         assert_eq!(network("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_known_stays_while_there_are_strangers() {
-        let mut house = House::of(4);
+        let mut scene = Scene::of(4);
         for _ in 0..3 {
-            let known = house.comes("10.0.0.1").await;
-            let guest = &house.places[known].guest;
-            guest.is(Peer::new(guest.address, Vec::new())).vouch();
+            let known = scene.comes("10.0.0.1").await;
+            let connection = &scene.slots[known].connection;
+            connection.is(Peer::new(connection.address, Vec::new())).vouch();
         }
         for host in 0..100 {
-            house.comes(&format!("10.1.0.{host}")).await;
+            scene.comes(&format!("10.1.0.{host}")).await;
         }
-        assert_eq!((house.gone().len(), house.gone()[0]), (99, 3));
+        assert_eq!((scene.gone().len(), scene.gone()[0]), (99, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_when_its_connection_ends() {
-        let mut house = House::of(2);
+        let mut scene = Scene::of(2);
         for _ in 0..10 {
-            house.comes("10.0.0.1").await;
-            house.comes("10.0.0.2").await;
-            assert_eq!(house.gone(), [0; 0]);
-            house.places.clear();
+            scene.comes("10.0.0.1").await;
+            scene.comes("10.0.0.2").await;
+            assert_eq!(scene.gone(), [0; 0]);
+            scene.slots.clear();
         }
     }
 }

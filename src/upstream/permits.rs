@@ -1,7 +1,7 @@
 //! Limits the reads in flight at one host, and shares them among owners.
 //!
-//! An owner takes a place only while more places are free than it has. So the reads of one owner that
-//! hang leave half of the places to others, and those of two leave a quarter.
+//! An owner takes a permit only while more permits are free than it has. So the reads of one owner that
+//! hang leave half of the permits to others, and those of two leave a quarter.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::line::{Line, least};
 
-/// The places at one host.
+/// The permits at one host.
 #[derive(Debug)]
-pub struct Places {
+pub struct Permits {
     limit: usize,
     state: Mutex<State>,
 }
@@ -24,20 +24,20 @@ struct State {
     taken: usize,
     /// By owner, for those that have any.
     owners: HashMap<Box<str>, usize>,
-    line: Line<Place>,
+    line: Line<Permit>,
 }
 
 /// The right of a read to be in flight, returned when it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct Permit {
+    permits: Arc<Permits>,
     owner: Box<str>,
 }
 
-// === impl Places ===
+// === impl Permits ===
 
-impl Places {
-    /// So many places, all free.
+impl Permits {
+    /// So many permits, all free.
     pub fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::default() }
     }
@@ -51,36 +51,36 @@ impl Places {
         }
     }
 
-    /// Waits for a place. A read of several owners takes it for the one that has the fewest reads in
-    /// flight and waiting. `None` never comes while the places exist.
-    pub async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Place> {
+    /// Waits for a permit. A read of several owners takes it for the one that has the fewest reads in
+    /// flight and waiting. `None` never comes while the permits exist.
+    pub async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Permit> {
         let waiting = {
             let mut state = self.state.lock();
             let owner = least(owners, |owner| state.taken_by(owner) + state.line.waiting(owner));
             state.line.push(owner, urgent)
         };
-        self.hand_out();
+        self.grant();
         waiting.await.ok()
     }
 
-    /// Waits for a place, but at most half of the time until the deadline of a request. Otherwise it would time out
+    /// Waits for a permit, but at most half of the time until the deadline of a request. Otherwise it would time out
     /// after the wait, and a host that answers would count as one that does not.
-    pub async fn take_in_time(self: &Arc<Self>, owner: &str, by: Instant) -> Option<Place> {
+    pub async fn acquire_in_time(self: &Arc<Self>, owner: &str, by: Instant) -> Option<Permit> {
         let now = Instant::now();
         let latest = now + by.saturating_duration_since(now) / 2;
         tokio::time::timeout_at(latest, self.take(&[owner], false)).await.ok().flatten()
     }
 
-    /// Gives free places to reads that wait.
-    fn hand_out(self: &Arc<Self>) {
+    /// Gives free permits to reads that wait.
+    fn grant(self: &Arc<Self>) {
         while let Some((owner, waiting)) = self.next() {
-            // Outside of the lock: a place that comes back because its read no longer waits needs it.
-            drop(waiting.send(Place { places: self.clone(), owner }));
+            // Outside of the lock: a permit that comes back because its read no longer waits needs it.
+            drop(waiting.send(Permit { permits: self.clone(), owner }));
         }
     }
 
-    /// The next read that has a place now.
-    fn next(&self) -> Option<(Box<str>, oneshot::Sender<Place>)> {
+    /// The next read that has a permit now.
+    fn next(&self) -> Option<(Box<str>, oneshot::Sender<Permit>)> {
         let state = &mut *self.state.lock();
         let (free, owners) = (self.limit - state.taken, &state.owners);
         let next = state.line.next(|owner| owners.get(owner).copied().unwrap_or_default() < free)?;
@@ -98,12 +98,12 @@ impl State {
     }
 }
 
-// === impl Place ===
+// === impl Permit ===
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         {
-            let state = &mut *self.places.state.lock();
+            let state = &mut *self.permits.state.lock();
             state.taken -= 1;
             if let Some(taken) = state.owners.get_mut(&self.owner) {
                 *taken -= 1;
@@ -112,7 +112,7 @@ impl Drop for Place {
                 }
             }
         }
-        self.places.hand_out();
+        self.permits.grant();
     }
 }
 
@@ -128,41 +128,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_has_half_of_its_time_after_the_wait() {
         const TIMEOUT: Duration = Duration::from_secs(3);
-        let places = Arc::new(Places::new(1));
-        let held = places.take_in_time("a", Instant::now() + TIMEOUT).await;
+        let permits = Arc::new(Permits::new(1));
+        let held = permits.acquire_in_time("a", Instant::now() + TIMEOUT).await;
         let began = Instant::now();
-        assert!(places.take_in_time("b", began + TIMEOUT).await.is_none());
+        assert!(permits.acquire_in_time("b", began + TIMEOUT).await.is_none());
         assert_eq!(began.elapsed(), TIMEOUT / 2);
         drop(held);
-        assert!(places.take_in_time("b", Instant::now()).await.is_some(), "a free place needs no time");
+        assert!(permits.acquire_in_time("b", Instant::now()).await.is_some(), "a free permit needs no time");
     }
 
     #[test]
     fn an_owner_leaves_places_to_others() {
-        let places = Arc::new(Places::new(8));
-        let take = |owner| places.take(&[owner], false).now_or_never().flatten();
+        let permits = Arc::new(Permits::new(8));
+        let take = |owner| permits.take(&[owner], false).now_or_never().flatten();
         let taken = |owner| std::iter::from_fn(|| take(owner)).collect::<Vec<_>>();
         let (a, b, c, d) = (taken("a"), taken("b"), taken("c"), taken("d"));
         assert_eq!([a.len(), b.len(), c.len(), d.len()], [4, 2, 1, 1]);
         // What two owners share is taken for the one that has fewer.
         drop(c);
-        let shared = places.take(&["a", "c"], false).now_or_never().flatten().unwrap();
+        let shared = permits.take(&["a", "c"], false).now_or_never().flatten().unwrap();
         assert_eq!(&*shared.owner, "c");
         drop((a, b, d, shared));
-        assert!(places.state.lock().owners.is_empty());
+        assert!(permits.state.lock().owners.is_empty());
     }
 
     #[test]
     fn a_place_goes_to_the_next_owner_in_the_line() {
-        let places = Arc::new(Places::new(1));
-        let held = places.take(&["a"], false).now_or_never().flatten();
-        let mut gone = Box::pin(places.take(&["a"], false));
+        let permits = Arc::new(Permits::new(1));
+        let held = permits.take(&["a"], false).now_or_never().flatten();
+        let mut gone = Box::pin(permits.take(&["a"], false));
         assert!(gone.as_mut().now_or_never().is_none());
         drop(gone);
         let mut order = Vec::new();
         let mut takes: Vec<_> = ["a", "a", "b"]
             .iter()
-            .map(|owner| (*owner, Box::pin(places.take(std::slice::from_ref(owner), false))))
+            .map(|owner| (*owner, Box::pin(permits.take(std::slice::from_ref(owner), false))))
             .collect();
         for (_, take) in &mut takes {
             assert!(take.as_mut().now_or_never().is_none());
@@ -180,20 +180,20 @@ mod tests {
         fn there_are_never_more_than_the_limit_and_all_come_back(
             steps in proptest::collection::vec((0usize..4, any::<bool>()), 1..100),
         ) {
-            let (places, owners) = (Arc::new(Places::new(6)), ["a", "b", "c", "d"]);
+            let (permits, owners) = (Arc::new(Permits::new(6)), ["a", "b", "c", "d"]);
             let mut held = Vec::new();
             for (owner, takes) in steps {
                 if takes {
-                    held.extend(places.take(&[owners[owner]], false).now_or_never().flatten());
+                    held.extend(permits.take(&[owners[owner]], false).now_or_never().flatten());
                 } else if !held.is_empty() {
                     held.remove(owner % held.len());
                 }
-                let state = places.state.lock();
+                let state = permits.state.lock();
                 prop_assert!(state.taken == held.len() && state.taken <= 6);
                 prop_assert_eq!(state.owners.values().sum::<usize>(), state.taken);
             }
             drop(held);
-            prop_assert_eq!(places.state.lock().taken, 0);
+            prop_assert_eq!(permits.state.lock().taken, 0);
         }
     }
 }

@@ -17,26 +17,26 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Undecided;
-use super::places::{Place, Places, Room};
+use super::review_limiter::{Limits, ReviewLimiter, ReviewPermit};
 
 /// Entries kept at most. A cluster has tens of callers; a flood of made-up ones (a kilobyte each,
 /// by the limits on names) ends at a few MiB.
 const ENTRIES_MAX: usize = 4096;
 /// Reviews for callers: the HPA controller requests in five workers, each one metric at a time, and
 /// a review takes milliseconds. The Go library allows 200 a second.
-const CALLERS: Room = Room { at_once: 64, lately: 400, shared: true };
+const CALLERS: Limits = Limits { at_once: 64, lately: 400, shared: true };
 /// The same for all unauthenticated clients together. Otherwise they could send reviews as fast as
 /// kube-apiserver answers, and use up depthgauge's share there.
-const STRANGERS: Room = Room { at_once: 8, lately: 100, shared: false };
+const ANONYMOUS: Limits = Limits { at_once: 8, lately: 100, shared: false };
 
-/// What a review is charged to: unauthenticated clients cannot use up the places of callers, nor one
+/// What a review is charged to: unauthenticated clients cannot use up the permits of callers, nor one
 /// caller those of others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Side {
+pub(super) enum Origin {
     /// An authenticated caller, by any number that is unique to it.
     Caller(u64),
     /// No identity, or a token of unknown origin.
-    Stranger,
+    Anonymous,
 }
 
 const TOO_MANY: Undecided = Undecided("too many concurrent reviews");
@@ -51,14 +51,14 @@ pub(super) struct Lifetime {
 }
 
 /// A cache of decisions `V` about keys `K`.
-pub(super) struct Decisions<K, V> {
+pub(super) struct ReviewCache<K, V> {
     slots: Arc<Mutex<Slots<K, V>>>,
     lifetime: fn(&V) -> Lifetime,
     tasks: TaskTracker,
-    callers: Arc<Places>,
-    strangers: Arc<Places>,
-    /// For decisions that are in use: new reviews do not take these places.
-    renewals: Arc<Places>,
+    callers: Arc<ReviewLimiter>,
+    anonymous: Arc<ReviewLimiter>,
+    /// For decisions that are in use: new reviews do not take these permits.
+    renewals: Arc<ReviewLimiter>,
     numbers: RandomState,
 }
 
@@ -70,29 +70,29 @@ struct Slot<V> {
     flight: Option<Flight<V>>,
 }
 
-// === impl Decisions ===
+// === impl ReviewCache ===
 
-impl<K, V> Decisions<K, V>
+impl<K, V> ReviewCache<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(lifetime: fn(&V) -> Lifetime, tasks: TaskTracker) -> Self {
-        let [callers, strangers, renewals] = [CALLERS, STRANGERS, CALLERS].map(Places::new);
+        let [callers, anonymous, renewals] = [CALLERS, ANONYMOUS, CALLERS].map(ReviewLimiter::new);
         let numbers = RandomState::default();
-        Self { slots: Arc::default(), lifetime, tasks, callers, strangers, renewals, numbers }
+        Self { slots: Arc::default(), lifetime, tasks, callers, anonymous, renewals, numbers }
     }
 
-    /// The side of one caller, by what identifies it.
-    pub(super) fn caller(&self, who: impl Hash) -> Side {
-        Side::Caller(self.numbers.hash_one(who))
+    /// The origin of one caller, by what identifies it.
+    pub(super) fn caller(&self, who: impl Hash) -> Origin {
+        Origin::Caller(self.numbers.hash_one(who))
     }
 
     /// The decision about `key`, from the cache or by `ask`.
     pub(super) async fn about(
         &self,
         key: &K,
-        side: Side,
+        origin: Origin,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
         let flight = {
@@ -106,11 +106,11 @@ where
                 (Some((value, ..)), Some(_)) => return Ok(value),
                 (Some((value, ..)), None) => {
                     // The task tracker sees it through.
-                    drop(self.start(&mut slots, key, self.renewals.enter(side.number()), ask));
+                    drop(self.start(&mut slots, key, self.renewals.enter(origin.number()), ask));
                     return Ok(value);
                 }
                 (None, Some(flight)) => flight,
-                (None, None) => self.start(&mut slots, key, self.place(side), ask),
+                (None, None) => self.start(&mut slots, key, self.permit(origin), ask),
             }
         };
         flight.await
@@ -119,36 +119,36 @@ where
     /// The decision by `ask`, which is not cached: for keys that are too big to keep.
     pub(super) async fn unremembered(
         &self,
-        side: Side,
+        origin: Origin,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
-        let _place = self.place(side).ok_or(TOO_MANY)?;
+        let _place = self.permit(origin).ok_or(TOO_MANY)?;
         ask().await
     }
 
-    fn place(&self, side: Side) -> Option<Place> {
-        let places = match side {
-            Side::Caller(_) => &self.callers,
-            Side::Stranger => &self.strangers,
+    fn permit(&self, origin: Origin) -> Option<ReviewPermit> {
+        let permits = match origin {
+            Origin::Caller(_) => &self.callers,
+            Origin::Anonymous => &self.anonymous,
         };
-        places.enter(side.number())
+        permits.enter(origin.number())
     }
 
     fn start(
         &self,
         slots: &mut Slots<K, V>,
         key: &K,
-        place: Option<Place>,
+        permit: Option<ReviewPermit>,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Flight<V> {
         // Refused and not queued: a client with many requests would fill the queue as well.
-        let Some(place) = place else {
+        let Some(permit) = permit else {
             return async { Err(TOO_MANY) }.boxed().shared();
         };
         if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) {
             self.make_room(slots);
         }
-        let flight = self.flight(key.clone(), place, ask()).boxed().shared();
+        let flight = self.flight(key.clone(), permit, ask()).boxed().shared();
         let slot = slots.entry(key.clone()).or_insert(Slot { decided: None, flight: None });
         slot.flight = Some(flight.clone());
         // Runs to its end even if the client disconnects: others may wait for it.
@@ -159,13 +159,13 @@ where
     fn flight(
         &self,
         key: K,
-        place: Place,
+        permit: ReviewPermit,
         asked: BoxFuture<'static, Result<V, Undecided>>,
     ) -> impl Future<Output = Result<V, Undecided>> + use<K, V> {
         let slots = self.slots.clone();
         async move {
             let answer = asked.await;
-            drop(place);
+            drop(permit);
             let mut slots = slots.lock();
             match (&answer, slots.get_mut(&key)) {
                 (Ok(value), Some(slot)) => {
@@ -193,14 +193,14 @@ where
     }
 }
 
-// === impl Side ===
+// === impl Origin ===
 
-impl Side {
+impl Origin {
     /// All unauthenticated clients count as one.
     fn number(self) -> u64 {
         match self {
             Self::Caller(number) => number,
-            Self::Stranger => 0,
+            Self::Anonymous => 0,
         }
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     const TAKES: Duration = Duration::from_micros(10);
 
     struct Scene {
-        decisions: Decisions<&'static str, u32>,
+        decisions: ReviewCache<&'static str, u32>,
         asked: Arc<AtomicU32>,
     }
 
@@ -230,7 +230,7 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let lifetime = |answer: &u32| if *answer == DENIED { SHORT } else { LIFETIME };
-            Self { decisions: Decisions::new(lifetime, TaskTracker::new()), asked: Arc::default() }
+            Self { decisions: ReviewCache::new(lifetime, TaskTracker::new()), asked: Arc::default() }
         }
 
         /// The answer is the number of the review, if there is one.
@@ -244,11 +244,11 @@ mod tests {
                 }
                 .boxed()
             };
-            self.decisions.about(&key, Side::Caller(1), ask).await
+            self.decisions.about(&key, Origin::Caller(1), ask).await
         }
 
-        async fn ask(&self, key: &'static str, side: Side, answer: u32) -> Result<u32, Undecided> {
-            self.decisions.about(&key, side, || self.answer(answer)).await
+        async fn ask(&self, key: &'static str, origin: Origin, answer: u32) -> Result<u32, Undecided> {
+            self.decisions.about(&key, origin, || self.answer(answer)).await
         }
 
         fn answer(&self, answer: u32) -> BoxFuture<'static, Result<u32, Undecided>> {
@@ -302,24 +302,24 @@ mod tests {
     async fn strangers_questions_are_few_at_once_and_keep_no_caller_from_asking() {
         let scene = Scene::new();
         let keys = keys(1000);
-        let asks = keys.iter().map(|key| scene.ask(key, Side::Stranger, 1));
-        let (strangers, caller) = tokio::join!(join_all(asks), scene.ask("caller", Side::Caller(1), 1));
-        assert_eq!(strangers.iter().filter(|answer| answer.is_ok()).count(), STRANGERS.at_once);
-        assert_eq!(strangers.iter().filter(|answer| **answer == Err(TOO_MANY)).count(), 1000 - STRANGERS.at_once);
+        let asks = keys.iter().map(|key| scene.ask(key, Origin::Anonymous, 1));
+        let (anonymous, caller) = tokio::join!(join_all(asks), scene.ask("caller", Origin::Caller(1), 1));
+        assert_eq!(anonymous.iter().filter(|answer| answer.is_ok()).count(), ANONYMOUS.at_once);
+        assert_eq!(anonymous.iter().filter(|answer| **answer == Err(TOO_MANY)).count(), 1000 - ANONYMOUS.at_once);
         assert_eq!(caller, Ok(1));
-        assert_eq!(scene.ask("later", Side::Stranger, 1).await, Ok(1), "places are given back");
+        assert_eq!(scene.ask("later", Origin::Anonymous, 1).await, Ok(1), "permits are given back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_caller_keeps_no_other_from_asking_nor_an_allowance_from_being_renewed() {
         let scene = Scene::new();
-        scene.ask("hpa", Side::Caller(1), ALLOWED).await.unwrap();
+        scene.ask("hpa", Origin::Caller(1), ALLOWED).await.unwrap();
         seconds(15).await;
         let keys = keys(1000);
-        let flood = join_all(keys.iter().map(|key| scene.ask(key, Side::Caller(2), DENIED)));
+        let flood = join_all(keys.iter().map(|key| scene.ask(key, Origin::Caller(2), DENIED)));
         let others = async {
-            let renewed = scene.ask("hpa", Side::Caller(1), ALLOWED).await;
-            (renewed, scene.ask("another", Side::Caller(3), ALLOWED).await)
+            let renewed = scene.ask("hpa", Origin::Caller(1), ALLOWED).await;
+            (renewed, scene.ask("another", Origin::Caller(3), ALLOWED).await)
         };
         let (flood, others) = tokio::join!(flood, others);
         assert_eq!(flood.iter().filter(|answer| answer.is_ok()).count(), CALLERS.at_once / 2);
@@ -327,7 +327,7 @@ mod tests {
         // It would be of no use any more, had it not been renewed.
         seconds(55).await;
         let unanswered = || async { Err(Undecided("down")) }.boxed();
-        assert_eq!(scene.decisions.about(&"hpa", Side::Caller(1), unanswered).await, Ok(ALLOWED));
+        assert_eq!(scene.decisions.about(&"hpa", Origin::Caller(1), unanswered).await, Ok(ALLOWED));
     }
 
     #[tokio::test(start_paused = true)]
@@ -337,7 +337,7 @@ mod tests {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(10) {
             let key = &*Box::leak(asked.to_string().into_boxed_str());
-            asked += u32::from(scene.ask(key, Side::Stranger, DENIED).await.is_ok());
+            asked += u32::from(scene.ask(key, Origin::Anonymous, DENIED).await.is_ok());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(asked, 500, "50 a second, in the long run");
@@ -346,10 +346,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_remembered_is_asked_each_time_and_counts_as_well() {
         let scene = Scene::new();
-        let ask = || scene.decisions.unremembered(Side::Stranger, || scene.answer(1));
+        let ask = || scene.decisions.unremembered(Origin::Anonymous, || scene.answer(1));
         assert_eq!((ask().await, ask().await, scene.asked.load(Ordering::Relaxed)), (Ok(1), Ok(1), 2));
         let refused = join_all((0..100).map(|_| ask())).await.into_iter().filter(Result::is_err).count();
-        assert_eq!(refused, 100 - STRANGERS.at_once);
+        assert_eq!(refused, 100 - ANONYMOUS.at_once);
     }
 
     #[tokio::test(start_paused = true)]
@@ -358,9 +358,9 @@ mod tests {
         for (n, key) in keys(ENTRIES_MAX + 100).into_iter().enumerate() {
             // As fast as it may be, and the HPA continues to request.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            scene.ask(key, Side::Stranger, DENIED).await.unwrap();
+            scene.ask(key, Origin::Anonymous, DENIED).await.unwrap();
             if n % 500 == 0 {
-                scene.ask("hpa", Side::Caller(1), ALLOWED).await.unwrap();
+                scene.ask("hpa", Origin::Caller(1), ALLOWED).await.unwrap();
             }
         }
         let slots = scene.decisions.slots.lock();

@@ -1,5 +1,5 @@
 //! How many reviews may be in flight at once, and how many there were lately. Both are bounded for
-//! each kind of client, so that none takes the places of another, and among clients of one kind.
+//! each kind of client, so that none takes the limiter of another, and among clients of one kind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ const LATELY: Duration = Duration::from_secs(2);
 
 /// How much of it there is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct Limits {
     /// Reviews in flight at once.
     pub(super) at_once: usize,
     /// Reviews begun within [`LATELY`].
@@ -22,9 +22,9 @@ pub(super) struct Room {
     pub(super) shared: bool,
 }
 
-/// The places of one kind of client.
-pub(super) struct Places {
-    room: Room,
+/// The limiter of one kind of client.
+pub(super) struct ReviewLimiter {
+    limits: Limits,
     taken: Mutex<Taken>,
 }
 
@@ -35,20 +35,20 @@ struct Taken {
 }
 
 /// One of them; it is free again when this is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ReviewPermit {
+    limiter: Arc<ReviewLimiter>,
     who: u64,
 }
 
-// === impl Places ===
+// === impl ReviewLimiter ===
 
-impl Places {
-    pub(super) fn new(room: Room) -> Arc<Self> {
-        Arc::new(Self { room, taken: Mutex::default() })
+impl ReviewLimiter {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, taken: Mutex::default() })
     }
 
-    /// A place for this client, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, who: u64) -> Option<Place> {
+    /// A permit for this client, if there is one.
+    pub(super) fn enter(self: &Arc<Self>, who: u64) -> Option<ReviewPermit> {
         let mut taken = self.taken.lock();
         while taken.lately.front().is_some_and(|(_, at)| at.elapsed() >= LATELY) {
             taken.lately.pop_front();
@@ -56,25 +56,25 @@ impl Places {
         let mine = |asker: &u64| *asker == who;
         let inside = (taken.inside.len(), taken.inside.iter().filter(|asker| mine(asker)).count());
         let lately = (taken.lately.len(), taken.lately.iter().filter(|(asker, _)| mine(asker)).count());
-        if !self.has_room(self.room.at_once, inside) || !self.has_room(self.room.lately, lately) {
+        if !self.allows(self.limits.at_once, inside) || !self.allows(self.limits.lately, lately) {
             return None;
         }
         taken.inside.push(who);
         taken.lately.push_back((who, Instant::now()));
-        Some(Place { places: self.clone(), who })
+        Some(ReviewPermit { limiter: self.clone(), who })
     }
 
-    fn has_room(&self, room: usize, (all, mine): (usize, usize)) -> bool {
-        let free = room.saturating_sub(all);
-        free > if self.room.shared { mine } else { 0 }
+    fn allows(&self, limits: usize, (all, mine): (usize, usize)) -> bool {
+        let free = limits.saturating_sub(all);
+        free > if self.limits.shared { mine } else { 0 }
     }
 }
 
-// === impl Place ===
+// === impl ReviewPermit ===
 
-impl Drop for Place {
+impl Drop for ReviewPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
+        let mut taken = self.limiter.taken.lock();
         if let Some(found) = taken.inside.iter().position(|asker| *asker == self.who) {
             taken.inside.swap_remove(found);
         }
@@ -85,26 +85,26 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn enter(places: &Arc<Places>, who: u64, times: usize) -> Vec<Place> {
-        (0..times).filter_map(|_| places.enter(who)).collect()
+    fn enter(limiter: &Arc<ReviewLimiter>, who: u64, times: usize) -> Vec<ReviewPermit> {
+        (0..times).filter_map(|_| limiter.enter(who)).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_takes_more_than_he_leaves() {
-        let places = Places::new(Room { at_once: 64, lately: 1000, shared: true });
-        let first = enter(&places, 1, 100);
-        let second = enter(&places, 2, 100);
+        let limiter = ReviewLimiter::new(Limits { at_once: 64, lately: 1000, shared: true });
+        let first = enter(&limiter, 1, 100);
+        let second = enter(&limiter, 2, 100);
         assert_eq!((first.len(), second.len()), (32, 16));
         drop(first);
-        assert_eq!(enter(&places, 3, 100).len(), 24, "places are given back");
-        let unshared = Places::new(Room { at_once: 8, lately: 1000, shared: false });
+        assert_eq!(enter(&limiter, 3, 100).len(), 24, "limiter are given back");
+        let unshared = ReviewLimiter::new(Limits { at_once: 8, lately: 1000, shared: false });
         assert_eq!(enter(&unshared, 1, 100).len(), 8);
     }
 
     #[tokio::test(start_paused = true)]
     async fn there_are_so_many_in_a_time_however_short_each_is() {
-        let places = Places::new(Room { at_once: 64, lately: 400, shared: true });
-        let one_after_the_other = |who, times| (0..times).filter(|_| places.enter(who).is_some()).count();
+        let limiter = ReviewLimiter::new(Limits { at_once: 64, lately: 400, shared: true });
+        let one_after_the_other = |who, times| (0..times).filter(|_| limiter.enter(who).is_some()).count();
         assert_eq!((one_after_the_other(1, 1000), one_after_the_other(2, 1000)), (200, 100));
         tokio::time::advance(LATELY / 2).await;
         assert_eq!(one_after_the_other(1, 1000), 0);

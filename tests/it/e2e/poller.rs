@@ -26,7 +26,7 @@ const BEAT: Duration = Duration::from_millis(50);
 const TOO_LONG: Duration = Duration::from_secs(5);
 
 /// Reads until it is dropped.
-pub struct Asker {
+pub struct Poller {
     so_far: Arc<SoFar>,
     task: JoinHandle<()>,
 }
@@ -54,9 +54,9 @@ impl fmt::Debug for Failure {
     }
 }
 
-// === impl Asker ===
+// === impl Poller ===
 
-impl Asker {
+impl Poller {
     /// The answer must have this value.
     pub fn start(client: Client, value: &str) -> Self {
         let value = format!("\"value\":\"{value}\"");
@@ -90,7 +90,7 @@ impl Asker {
     }
 }
 
-impl Drop for Asker {
+impl Drop for Poller {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -6,15 +6,15 @@
 /// Open labels are those whose values can't be listed, so a part exists as soon as a request names
 /// it.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Facet {
+pub struct Part {
     /// Whether it has the metrics of [`super::Kind::apart`], instead of all others.
     apart: bool,
     labels: Vec<(&'static str, String)>,
 }
 
-// === impl Facet ===
+// === impl Part ===
 
-impl Facet {
+impl Part {
     /// The source as a whole.
     pub const WHOLE: Self = Self { apart: false, labels: Vec::new() };
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::autoscaler::{Autoscaler, Memory};
+use super::autoscaler::{Autoscaler, ZeroState};
 use super::calls::{Calls, ScaleError, answered, in_time};
 use super::scale::Scales;
 use super::{LEASE, Lease, Object};
@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 
 /// The result for a workload that was at zero.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum HandedBack {
+pub enum Restored {
     /// It has this many replicas now.
     Woken(u32),
     /// Another client has scaled it up already.
@@ -44,7 +44,7 @@ pub enum HandedBack {
 
 /// Why the workloads at zero cannot be listed.
 #[derive(Debug, thiserror::Error)]
-pub enum HandBackError {
+pub enum RestoreError {
     /// The user may not list HPAs.
     #[error("{0}")]
     Forbidden(String),
@@ -75,17 +75,17 @@ pub async fn retire(client: &kube::Client, namespace: &str, clock: Clock) -> Res
 /// # Errors
 ///
 /// If the HPAs cannot be listed.
-pub async fn hand_back(
+pub async fn restore(
     client: &kube::Client,
     metrics: &MetricSet,
     dry_run: bool,
-) -> Result<Vec<(String, String, HandedBack)>, HandBackError> {
+) -> Result<Vec<(String, String, Restored)>, RestoreError> {
     let asleep = asleep(&Api::all(client.clone()), metrics).await?;
     // One namespace gets half of the places.
-    let scales = Scales::new(client.clone(), Calls::with_places(2 * AT_ONCE));
+    let scales = Scales::new(client.clone(), Calls::with_permits(2 * AT_ONCE));
     let wake = async |hpa: Autoscaler| {
         let done =
-            one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| HandedBack::Asleep(error.to_string()));
+            one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| Restored::Asleep(error.to_string()));
         (hpa.title(), hpa.workload.reference(), done)
     };
     Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
@@ -93,16 +93,16 @@ pub async fn hand_back(
 
 /// The HPAs whose workloads depthgauge scaled to zero, and those at 0 whose HPAs scale them up by
 /// metrics of depthgauge.
-async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, HandBackError> {
+async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, RestoreError> {
     let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
-        let page = listed.map_err(|_| HandBackError::Failed(LATE.to_owned()))?.map_err(|error| match &error {
-            kube::Error::Api(status) if status.code == 403 => HandBackError::Forbidden(status.message.clone()),
-            _ => HandBackError::Failed(answered(&error)),
+        let page = listed.map_err(|_| RestoreError::Failed(LATE.to_owned()))?.map_err(|error| match &error {
+            kube::Error::Api(status) if status.code == 403 => RestoreError::Forbidden(status.message.clone()),
+            _ => RestoreError::Failed(answered(&error)),
         })?;
         let known = page.items.iter().filter_map(|object| Autoscaler::of(object, metrics));
-        asleep.extend(known.filter(|hpa| hpa.memory.asleep_since.is_some() || sleeps_by_itself(hpa)));
+        asleep.extend(known.filter(|hpa| hpa.zero_state.scaled_to_zero_since.is_some() || scales_to_zero_itself(hpa)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok(asleep),
@@ -110,33 +110,28 @@ async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler
     }
 }
 
-fn sleeps_by_itself(hpa: &Autoscaler) -> bool {
+fn scales_to_zero_itself(hpa: &Autoscaler) -> bool {
     hpa.state.scaled_to_zero && hpa.state.at_zero && !hpa.metrics.is_empty()
 }
 
-async fn one(
-    client: &kube::Client,
-    scales: &Scales,
-    hpa: &Autoscaler,
-    dry_run: bool,
-) -> Result<HandedBack, ScaleError> {
-    if hpa.memory.asleep_since.is_none() {
-        return Ok(HandedBack::Native(hpa.wake_command()));
+async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler, dry_run: bool) -> Result<Restored, ScaleError> {
+    if hpa.zero_state.scaled_to_zero_since.is_none() {
+        return Ok(Restored::Native(hpa.start_command()));
     }
     if hpa.paused {
-        return Ok(HandedBack::Paused);
+        return Ok(Restored::Paused);
     }
     let mut done = Err(ScaleError::Conflict);
     for _try in 0..TRIES {
         let scale = match scales.read(hpa).await {
-            Err(ScaleError::Gone(_)) => return Ok(HandedBack::Gone),
+            Err(ScaleError::Gone(_)) => return Ok(Restored::Gone),
             read => read?,
         };
         let least = hpa.min.max(1);
         done = match scale.replicas {
-            0 if dry_run => Ok(HandedBack::Woken(least)),
-            0 => scales.write(hpa, &scale, least, || true).await.map(|_| HandedBack::Woken(least)),
-            _ => Ok(HandedBack::Awake),
+            0 if dry_run => Ok(Restored::Woken(least)),
+            0 => scales.write(hpa, &scale, least, || true).await.map(|_| Restored::Woken(least)),
+            _ => Ok(Restored::Awake),
         };
         if !matches!(done, Err(ScaleError::Conflict)) {
             break;
@@ -146,7 +141,7 @@ async fn one(
     if dry_run {
         return Ok(done);
     }
-    let forget = Patch::Merge(json!({"metadata": {"annotations": hpa.annotations(Memory::default())}}));
+    let forget = Patch::Merge(json!({"metadata": {"annotations": hpa.annotations(ZeroState::default())}}));
     let api: Api<Object> = Api::namespaced(client.clone(), hpa.namespace.as_str());
     let forgotten = in_time(api.patch_metadata(&hpa.name, &PatchParams::default(), &forget)).await;
     // The annotation does no harm on one that has replicas.
@@ -207,11 +202,11 @@ mod tests {
 
     #[tokio::test]
     async fn all_pages_are_woken_and_what_is_gone_stands_in_nobodys_way() {
-        let done = hand_back(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap();
+        let done = restore(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap();
         let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
-        let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), HandedBack::Gone);
-        assert_eq!(done, [(a, worker_a, HandedBack::Woken(1)), (b, worker_b, HandedBack::Gone), robot]);
+        let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), Restored::Gone);
+        assert_eq!(done, [(a, worker_a, Restored::Woken(1)), (b, worker_b, Restored::Gone), robot]);
     }
 
     #[tokio::test]
@@ -220,8 +215,8 @@ mod tests {
             assert_eq!(method, Method::GET, "{path}");
             cluster(method, path, body)
         };
-        let planned = hand_back(&answering(read_only), &fixed_metrics(KINDS).into(), true).await.unwrap();
-        assert_eq!(planned, hand_back(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap());
+        let planned = restore(&answering(read_only), &fixed_metrics(KINDS).into(), true).await.unwrap();
+        assert_eq!(planned, restore(&answering(cluster), &fixed_metrics(KINDS).into(), false).await.unwrap());
     }
 
     #[tokio::test]
@@ -241,18 +236,18 @@ mod tests {
             _ => (404, json!("not found")),
         });
         let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
-        let told = ("shop/a".to_owned(), "deployment/a".to_owned(), HandedBack::Native(wake));
-        assert_eq!(hand_back(&client, &fixed_metrics(KINDS).into(), false).await.unwrap(), [told]);
+        let served = ("shop/a".to_owned(), "deployment/a".to_owned(), Restored::Native(wake));
+        assert_eq!(restore(&client, &fixed_metrics(KINDS).into(), false).await.unwrap(), [served]);
     }
 
     #[tokio::test]
     async fn who_may_not_look_is_told_from_who_gets_no_answer() {
         for (code, forbidden) in [(403, true), (500, false)] {
-            let error = hand_back(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS).into(), false)
+            let error = restore(&answering(move |_, _, _| (code, json!("no"))), &fixed_metrics(KINDS).into(), false)
                 .await
                 .unwrap_err();
-            assert_eq!(matches!(&error, HandBackError::Forbidden(why) if why == "no"), forbidden, "{error}");
-            assert_eq!(matches!(error, HandBackError::Failed(_)), !forbidden);
+            assert_eq!(matches!(&error, RestoreError::Forbidden(why) if why == "no"), forbidden, "{error}");
+            assert_eq!(matches!(error, RestoreError::Failed(_)), !forbidden);
         }
     }
 }

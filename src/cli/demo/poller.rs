@@ -13,7 +13,7 @@ use crate::metric::quantity::Quantity;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One request, sent again and again.
-pub(super) struct Asker {
+pub(super) struct Poller {
     http: Client,
     url: String,
 }
@@ -33,9 +33,9 @@ struct Status {
     message: String,
 }
 
-// === impl Asker ===
+// === impl Poller ===
 
-impl Asker {
+impl Poller {
     pub(super) fn new(server_ca: &str, user: &DemoUser, url: String) -> Result<Self> {
         let http = Client::builder()
             .tls_certs_only([Certificate::from_pem(server_ca.as_bytes())?])
