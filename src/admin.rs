@@ -4,25 +4,28 @@
 //! `/status`. The same is on the secure port: probes for all, without their reasons, the rest for
 //! clients that may read it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri, header};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt as _;
 
+use self::connections::Connections;
 use crate::health::{Health, Reasons};
 
+mod connections;
 mod exposition;
 mod index;
 pub mod status;
@@ -32,9 +35,6 @@ pub use index::index;
 /// After an accept error (out of file descriptors): long enough for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections at once: kubelet, Prometheus and users hold a few. The listener is not always on
-/// loopback.
-const CONNECTIONS_MAX: usize = 64;
 /// A peer that takes nothing of an answer for this long has abandoned it; as on the secure port.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,9 +55,7 @@ pub fn metrics(registry: Arc<Registry>) -> Router {
 
 /// Serves these routes until dropped.
 pub async fn serve(listener: TcpListener, routes: Router) {
-    let service = TowerToHyperService::new(routes);
-    let mut connections = JoinSet::new();
-    let mut by_age = VecDeque::new();
+    let (open, mut tasks) = (Arc::new(Connections::default()), JoinSet::new());
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -68,28 +66,35 @@ pub async fn serve(listener: TcpListener, routes: Router) {
                     continue;
                 }
             },
-            Some(_) = connections.join_next() => continue,
+            Some(_) = tasks.join_next() => continue,
         };
-        make_room(&mut by_age);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        // The timer makes the default header time-out of 30 s count.
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(Box::pin(stream)), service.clone());
-        by_age.push_back(connections.spawn(connection));
+        tasks.spawn(serve_connection(stream, open.clone(), routes.clone()));
     }
 }
 
-/// Closes the oldest connection: a client that opens many does not keep a probe out, which uses a
-/// connection of its own.
-fn make_room(by_age: &mut VecDeque<AbortHandle>) {
-    by_age.retain(|connection| !connection.is_finished());
-    if by_age.len() >= CONNECTIONS_MAX
-        && let Some(oldest) = by_age.pop_front()
-    {
-        oldest.abort();
+/// A client that opens many connections does not keep a probe out, which uses a connection of its own.
+async fn serve_connection(stream: TcpStream, open: Arc<Connections>, routes: Router) {
+    let connection = open.open();
+    let service = service_fn(|request| {
+        let (routes, open, connection) = (routes.clone(), open.clone(), connection.clone());
+        async move {
+            let response = routes.oneshot(request).await;
+            if let Ok(response) = &response {
+                open.answer(&connection, usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
+            }
+            response
+        }
+    });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    // The timer makes the default header time-out of 30 s count.
+    let serving =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::select! {
+        _ = serving => {}
+        () = connection.closing() => {}
     }
+    open.close(&connection);
 }
 
 async fn exposed(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Response {
@@ -155,7 +160,7 @@ mod tests {
         let (listener, address) = listening().await;
         tokio::spawn(serve(listener, probes(Health::default(), Reasons::Shown)));
         let mut crowd = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
+        for _ in 0..connections::CONNECTIONS_MAX {
             crowd.push(TcpStream::connect(address).await.unwrap());
         }
         assert_eq!(get(address, "/livez").await, "ok");
@@ -192,6 +197,28 @@ mod tests {
             read += more;
         }
         assert!(read < LONG, "{read} bytes");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_not_read_are_bounded() {
+        // More than sockets hold.
+        const LONG: usize = 4 * connections::ANSWERS_MAX;
+        let answer = || async { vec![0; LONG] };
+        let (listener, address) = listening().await;
+        let server = tokio::spawn(serve(listener, Router::new().route("/", get_route(answer))));
+        let request = async || {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            // The beginning of the answer.
+            timeout(PATIENCE, stream.read_exact(&mut [0; 1024])).await.expect("an answer").unwrap();
+            stream
+        };
+        let (mut first, mut second) = (request().await, request().await);
+        let (mut lost, mut whole) = (Vec::new(), vec![0; LONG - 1024]);
+        let _ = timeout(PATIENCE, first.read_to_end(&mut lost)).await.expect("it is closed");
+        assert!(lost.len() < whole.len(), "{}", lost.len());
+        timeout(PATIENCE, second.read_exact(&mut whole)).await.expect("the newest is answered").unwrap();
         server.abort();
     }
 

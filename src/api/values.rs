@@ -232,6 +232,6 @@ fn refusal(error: &LookupError) -> ApiError {
     match error {
         LookupError::NoSuchMetric { .. } | LookupError::NoMatch(_) => ApiError::not_found(message),
         LookupError::NoSuchKey { .. } | LookupError::BadSelector(_) => ApiError::bad_request(message),
-        LookupError::Unavailable(_) => ApiError::unavailable(message),
+        LookupError::NoItems(_) | LookupError::Unavailable(_) => ApiError::unavailable(message),
     }
 }

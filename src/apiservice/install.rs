@@ -14,7 +14,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, watch_object};
 use tokio::time::timeout;
 
 use super::object::{CLUSTER_ROLE, Whose, look};
@@ -107,33 +107,26 @@ impl Install {
 
     /// Watches until the watch ends; returns why it did.
     async fn follow_namespace(&self, reporter: &Reporter) -> String {
-        // By name: the narrow Role grants nothing wider.
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.service.namespace));
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
-        let mut events = std::pin::pin!(watcher(namespaces, config));
+        let mut states = std::pin::pin!(watch_object(namespaces, &self.service.namespace));
         let mut listed = false;
         loop {
             // Read from time to time, because it may be created after the start.
             if let Err(trouble) = self.look_for_deployment().await {
                 return trouble;
             }
-            let event = match timeout(AGAIN, events.try_next()).await {
-                Ok(Ok(Some(event))) => event,
+            let found = match timeout(AGAIN, states.try_next()).await {
+                Ok(Ok(Some(found))) => found,
                 Ok(Ok(None)) => return "the watch of the namespace ended".to_owned(),
                 Ok(Err(error)) => return self.why(&error),
                 Err(_) if listed => continue,
                 Err(_) => return LATE.to_owned(),
             };
-            let object = match event {
-                watcher::Event::Apply(object) | watcher::Event::InitApply(object) => object,
-                watcher::Event::InitDone => {
-                    listed = true;
-                    reporter.ok();
-                    continue;
-                }
-                watcher::Event::Init | watcher::Event::Delete(_) => continue,
-            };
-            if object.metadata.deletion_timestamp.is_some() {
+            if !listed {
+                listed = true;
+                reporter.ok();
+            }
+            if found.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
                 match timeout(CALL_TIMEOUT, self.delete_ours("the namespace")).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return RIGHTS.trouble(&error),

@@ -30,9 +30,9 @@ const DENIED: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Durat
 
 /// Between two reviews of a rehearsal: a missing right is granted by hand.
 pub(super) const REHEARSE_AGAIN: Duration = Duration::from_secs(5);
-/// The length of the names in a review whose result is cached, in bytes: a user in a hundred
-/// groups. 4,096 of them are 16 MiB; a longer one is reviewed each time.
-const REMEMBERED_MAX: usize = 4 << 10;
+/// The length of the names in a review whose result is cached, in bytes. Those of the HPA controller have
+/// 300. A longer one, of a user in many groups, is reviewed each time.
+const REMEMBERED_MAX: usize = 1 << 10;
 
 /// Sends reviews to the API server, and caches the results.
 pub struct SubjectAccessReviews {

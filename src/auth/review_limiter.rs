@@ -1,5 +1,5 @@
 //! How many reviews may be in flight at once, and how many there were lately. Both are bounded for
-//! each kind of client, so that none takes the limiter of another, and among clients of one kind.
+//! each kind of client, so that none takes the permits of another, and among clients of one kind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Limits {
     pub(super) shared: bool,
 }
 
-/// The limiter of one kind of client.
+/// The reviews of one kind of client.
 pub(super) struct ReviewLimiter {
     limits: Limits,
     taken: Mutex<Taken>,
@@ -96,7 +96,7 @@ mod tests {
         let second = enter(&limiter, 2, 100);
         assert_eq!((first.len(), second.len()), (32, 16));
         drop(first);
-        assert_eq!(enter(&limiter, 3, 100).len(), 24, "limiter are given back");
+        assert_eq!(enter(&limiter, 3, 100).len(), 24, "permits are given back");
         let unshared = ReviewLimiter::new(Limits { at_once: 8, lately: 1000, shared: false });
         assert_eq!(enter(&unshared, 1, 100).len(), 8);
     }

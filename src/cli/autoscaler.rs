@@ -161,6 +161,11 @@ impl<'o> Autoscaler<'o> {
         !self.questions().is_empty() || self.is_labelled() || warnings::is_misplaced(self)
     }
 
+    /// Whether one of its metrics may come from the pods of its own workload. The fixed metrics of a queue don't.
+    pub(super) fn may_read_its_pods(&self) -> bool {
+        self.our_questions().iter().any(|question| kind_of(KINDS, &question.metric).is_none())
+    }
+
     /// Whether depthgauge is to scale its workload to zero and back.
     pub(super) fn is_labelled(&self) -> bool {
         zero::autoscaler::is_labelled(self.written())

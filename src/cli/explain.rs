@@ -264,7 +264,7 @@ impl Cluster {
         let mut found = warnings::of(hpa, all, zero);
         let replicas = seen.workload.as_ref().ok().map(|workload| workload.wanted);
         found.extend(warnings::at_zero(hpa, seen.waiting(), replicas, seen.now));
-        found.extend(warnings::contradicted(hpa, seen.has_all_values()));
+        found.extend(warnings::contradicted(hpa, &seen.read()));
         for (question, table) in questions.iter().zip(&tables) {
             let Ok(table) = table else { continue };
             found.extend(warnings::unnamed(hpa, question));

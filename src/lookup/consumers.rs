@@ -16,7 +16,8 @@ use super::schedule::ConsumerId;
 use super::shares::Shares;
 use crate::metric::{MetricName, Namespace};
 
-/// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause.
+/// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause. A pause of this
+/// length shows nothing about the controller: at zero replicas an HPA requests nothing.
 const SILENCE: Duration = Duration::from_secs(120);
 /// A request that comes sooner than this after the last one is the same beat, see [`super::schedule`].
 const SAME_BEAT: Duration = Duration::from_secs(1);
@@ -125,6 +126,10 @@ impl Consumers {
             known.alone = consumer.alone;
             let interval = now.saturating_duration_since(std::mem::replace(&mut known.last, now));
             if interval < SAME_BEAT {
+                return None;
+            }
+            if interval >= SILENCE {
+                known.intervals = [None; PAUSES];
                 return None;
             }
             known.intervals.rotate_right(1);
@@ -279,6 +284,23 @@ mod tests {
         assert_eq!(consumers.longest_pause(&consumer), None, "two say little");
         consumers.record(&consumer, start + Duration::from_secs(32));
         assert_eq!(consumers.longest_pause(&consumer), Some(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn at_zero_no_interval_is_learnt() {
+        let (mut consumers, start) = (Consumers::default(), Instant::now());
+        let selector = Selector::parse("queue=orders").unwrap();
+        let query = Query::parse("oci_queue_length", &selector, &Metrics::of(KINDS, [])).unwrap();
+        let (namespace, seconds) = (Namespace::new("shop"), Duration::from_secs);
+        let consumer = Consumer::new(&namespace, &query);
+        for at in [0, 15, 30, 45] {
+            consumers.record(&consumer, start + seconds(at));
+        }
+        // The workload was at zero, and its HPA requested nothing.
+        assert_eq!(consumers.record(&consumer, start + seconds(600)), None);
+        assert_eq!(consumers.states(start + seconds(600))[0].interval, None);
+        assert_eq!(consumers.record(&consumer, start + seconds(615)), Some(seconds(15)));
+        assert_eq!(consumers.longest_pause(&consumer), None, "those before it are of another time");
     }
 
     #[test]

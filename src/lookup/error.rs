@@ -34,6 +34,9 @@ pub enum LookupError {
     /// No source that this namespace may read matches.
     #[error("{0}")]
     NoMatch(String),
+    /// The source has no items now, and the config has no value for that.
+    #[error("{0}")]
+    NoItems(Arc<str>),
     /// The source exists, and its value is currently unknown.
     #[error("{0}")]
     Unavailable(Arc<str>),

@@ -97,7 +97,7 @@ impl Outage {
         }
         // A later failure of another sort does not replace the service's answer that it does not
         // exist.
-        if error.kind != ErrorKind::Transient {
+        if error.kind != ErrorKind::Transient || self.kind == ErrorKind::NoItems {
             self.kind = error.kind;
         }
         is_new
@@ -107,6 +107,7 @@ impl Outage {
     pub(super) fn error(&self) -> LookupError {
         match self.kind {
             ErrorKind::NoSuchPart => LookupError::NoMatch(self.message.to_string()),
+            ErrorKind::NoItems => LookupError::NoItems(self.message()),
             ErrorKind::Transient | ErrorKind::NotFound => LookupError::Unavailable(self.message()),
         }
     }
@@ -166,7 +167,7 @@ fn message(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {
     let (operation, cause, remedy) = (error.operation.as_str(), &error.cause, error.remedy);
     let text = match error.kind {
         ErrorKind::NoSuchPart => format!("{title}: {cause}. {remedy}"),
-        ErrorKind::Transient | ErrorKind::NotFound => {
+        ErrorKind::Transient | ErrorKind::NoItems | ErrorKind::NotFound => {
             format!("{title} cannot be read since {}: {cause} (operation: {operation}). {remedy}", seconds(since))
         }
     };
@@ -217,6 +218,16 @@ mod tests {
             outage.go_on("queue", &judged("x", kind), Timestamp::UNIX_EPOCH);
             assert_eq!((outage.kind(), outage.message()), (expected, message.clone()));
         }
+    }
+
+    #[test]
+    fn an_outage_without_items_is_known_as_such_until_it_has_another_cause() {
+        let mut outage = Outage::begin("query", &judged("no series", ErrorKind::NoItems), Timestamp::UNIX_EPOCH);
+        assert!(matches!(outage.error(), LookupError::NoItems(message) if message.contains("no series")));
+        outage.go_on("query", &error("500"), Timestamp::UNIX_EPOCH);
+        assert!(matches!(outage.error(), LookupError::Unavailable(_)), "what it has is not known");
+        outage.go_on("query", &judged("no series", ErrorKind::NoItems), Timestamp::UNIX_EPOCH);
+        assert!(matches!(outage.error(), LookupError::NoItems(_)));
     }
 
     #[test]

@@ -242,9 +242,7 @@ impl Reading {
         }
         match &state.outage {
             Some(outage) => match options.value_rules.fallback {
-                Some(value)
-                    if options.alone && outage.kind() == ErrorKind::Transient && self.lasts(outage, options) =>
-                {
+                Some(value) if options.alone && outage.kind().allows_fallback() && self.lasts(outage, options) => {
                     let item =
                         Answered { labels: Labels::default(), value: Ok(value), applied: Some(Applied::Fallback) };
                     Ok(Answer { items: vec![item], timestamp: (self.clock)(), keys: BTreeSet::new(), hidden_by: None })

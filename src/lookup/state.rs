@@ -297,7 +297,7 @@ impl ReadingState {
         }
         match self.outage.as_ref().filter(|_| self.active) {
             Some(outage) => {
-                let fallback = rules.fallback.filter(|_| alone && outage.kind == ErrorKind::Transient);
+                let fallback = rules.fallback.filter(|_| alone && outage.kind.allows_fallback());
                 Some(fallback.map_or(ERROR, |value| Served { value: Some(value), applied: Some(Applied::Fallback) }))
             }
             None => known.map(|_| ERROR),

@@ -32,6 +32,9 @@ pub(super) const STREAM_WINDOW: u32 = 16 << 10;
 /// piece, and is passed as a whole when there is room for its first byte.
 pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 
+/// Bytes that TLS takes over before the client has read any: one record, on each connection.
+pub(super) const TLS_BUFFER_MAX: usize = 16 << 10;
+
 /// What a test may need to change; [`Limits::default`] is what is served with.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -45,8 +48,9 @@ pub struct Limits {
     /// slow senders alike. HTTP/2: until the first request, preface included. Longer than the 15 s
     /// between two requests of an HPA controller.
     pub next_request: Duration,
-    /// HTTP/2: without a request, however many frames of other kinds there are. It is what
-    /// kube-apiserver allows its own clients; its availability probe requests every 30 s.
+    /// Without a request, however many frames of other kinds there are, and however slowly an HTTP/1.1 client
+    /// takes an answer. It is what kube-apiserver allows its own clients; its availability probe requests
+    /// every 30 s.
     pub idle: Duration,
     /// A peer that takes nothing of an answer for this long has abandoned it.
     pub write: Duration,

@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::connections::Connection;
 use super::limits::{
     BODY_WINDOW, ERROR_RESETS_MAX, HEADER_MAX, HEADERS_MAX, Limits, PENDING_RESETS_MAX, SEND_BUFFER_MAX, STREAM_WINDOW,
-    STREAMS_MAX,
+    STREAMS_MAX, TLS_BUFFER_MAX,
 };
 
 /// Serves one connection to its end.
 pub(super) async fn serve<F>(
-    stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<TcpStream>,
     connection: &Connection,
     service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = F>,
     limits: &Limits,
@@ -38,13 +38,14 @@ where
 {
     // By what was agreed on, never by sniffing.
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_MAX));
     let mut io = TimeoutStream::new(stream);
     io.set_write_timeout(Some(limits.write));
     let io = TokioIo::new(Box::pin(io));
     if http2 {
         serve_http2(io, connection, service, limits, drain).await
     } else {
-        serve_http1(io, service, limits, drain).await
+        serve_http1(io, connection, service, limits, drain).await
     }
 }
 
@@ -52,22 +53,25 @@ type Io = TokioIo<Pin<Box<TimeoutStream<TlsStream<TcpStream>>>>>;
 
 async fn serve_http1(
     io: Io,
+    connection: &Connection,
     service: impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     limits: &Limits,
     drain: &CancellationToken,
 ) -> hyper::Result<()> {
-    let connection = http1::Builder::new()
+    let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.next_request)
         .max_buf_size(HEADER_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
+    let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        result = connection.as_mut() => return result,
-        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+        result = serving.as_mut() => return result,
+        () = drain.cancelled() => serving.as_mut().graceful_shutdown(),
+        // The client takes an answer byte by byte.
+        () = idle(connection, limits) => return Ok(()),
     }
-    connection.await
+    serving.await
 }
 
 async fn serve_http2<F>(

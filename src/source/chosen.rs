@@ -151,21 +151,20 @@ impl ItemRules {
         nothing: &str,
         points: impl Fn(&mut dyn FnMut(&Point)) -> Result<(), SourceError>,
     ) -> Result<Items, SourceError> {
-        let trouble =
-            |cause: String, remedy| SourceError::new(Operation::Read, ErrorKind::Transient, cause, remedy, "");
+        let failed = |kind, cause: String, remedy| SourceError::new(Operation::Read, kind, cause, remedy, "");
         let mut count = Count::default();
         points(&mut |point| count.add(&point.labels, self.namespace(&point.labels)))?;
         if !count.is_any {
             let Some(value) = self.empty else {
                 let remedy = "Check the query and what it selects. If an empty answer means a number, set `empty`.";
-                return Err(trouble(nothing.to_owned(), remedy));
+                return Err(failed(ErrorKind::NoItems, nothing.to_owned(), remedy));
             };
             let item = Item::new(self.labels.clone(), vec![(self.metric.clone(), Ok(value))]);
             return Ok(Items::new(vec![item.substituted(Substitute::Empty)]));
         }
-        let left_out = count
-            .left_out(self.namespace_label.is_some())
-            .map_err(|cause| trouble(cause, "Aggregate in the query, so that it returns fewer items."))?;
+        let left_out = count.left_out(self.namespace_label.is_some()).map_err(|cause| {
+            failed(ErrorKind::Transient, cause, "Aggregate in the query, so that it returns fewer items.")
+        })?;
         let (mut items, mut known): (Vec<Item>, HashMap<Labels, usize>) = Default::default();
         points(&mut |Point { labels, number }| {
             if self.namespace(labels).is_none_or(|namespace| left_out.contains_key(namespace)) {
@@ -313,7 +312,7 @@ mod tests {
     #[test]
     fn an_empty_answer_is_an_error_unless_the_config_has_a_value_for_it() {
         let error = rules(&[]).items(&[], "nothing").unwrap_err();
-        assert_eq!((error.kind, error.cause.as_str()), (ErrorKind::Transient, "nothing"));
+        assert_eq!((error.kind, error.cause.as_str()), (ErrorKind::NoItems, "nothing"));
         let error = rules(&[("empty", keys::Value::Text("error".to_owned()))]).items(&[], "nothing");
         assert!(error.is_err());
         let labels = keys::Value::Map(map(&[("env", "prod")]));

@@ -23,6 +23,9 @@ pub enum Operation {
 pub enum ErrorKind {
     /// Nothing. It may be transient, and a value rule may apply.
     Transient,
+    /// The source has no items now, such as an empty answer or a Service without ready pods. A value rule
+    /// may apply.
+    NoItems,
     /// The source does not exist or access is denied: some services don't distinguish these. No value
     /// rule applies.
     NotFound,
@@ -74,6 +77,15 @@ impl Operation {
             Self::Endpoint => "resolve_endpoint",
             other => other.as_str(),
         }
+    }
+}
+
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// Whether a fallback may be served while this lasts.
+    pub fn allows_fallback(self) -> bool {
+        matches!(self, Self::Transient | Self::NoItems)
     }
 }
 

@@ -146,7 +146,7 @@ impl Finding {
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "{metric} does not exist while there are no replicas. It seems to come from the pods of this workload, so it can't scale them up again: use a metric that exists without them. To start one replica: {wake}. Cause: {why}"
+                "{metric} has no value while there are no replicas. A metric of the workload's own pods can't scale them up again: use one that exists without them (`empty: 0` keeps it at zero). To start one replica: {wake}. Cause: {why}"
             ),
         )
     }

@@ -14,19 +14,23 @@ use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt as _, StreamExt as _};
 use kube::api::Api;
 use kube::runtime::watcher;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::autoscaler::{Autoscaler, Key};
 use super::calls::{answered, retry_after};
 use super::reconciler::{Interest, Reconciler, URGENT};
 use super::{Object, Shared};
 use crate::metric::{MetricSet, Namespace};
+use crate::rbac::LATE;
 
 /// From a watch that failed to the next, within which replicas spread. Doubles with each that fails.
 const WATCH_AGAIN: Duration = Duration::from_secs(3);
 /// The longest time from a watch that failed to the next: each begins with a list of all HPAs. Also how
 /// long a watch must have lasted for its end to be none of a row of failures.
 const WATCH_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// How long a page of the list of all HPAs may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time between two comparisons of the Lease and of the config's metrics with what they were.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the report of an orphan waits for this replica to act. It is as long as a holder of the Lease that was
@@ -94,16 +98,24 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
     let mut scheduler = Scheduler::new(shared);
     let mut events = scheduler.events();
     let (mut watch_from, mut pauses) = (Instant::now(), WatchPauses::default());
+    // Since when a page of the list is waited for. An established watch is quiet while nothing changes.
+    let mut listing = Some(watch_from);
     loop {
         if scheduler.tick() {
             events = scheduler.events();
+            listing = Some(watch_from.max(Instant::now()));
         }
         let next = scheduler.start_due();
         tokio::select! {
             // Events of the watch first: the state here may be older.
             biased;
-            event = events.next(), if watch_from <= Instant::now() => match event {
-                Some(Ok(event)) => {
+            event = in_time(listing, events.next()), if watch_from <= Instant::now() => match event {
+                Ok(Some(Ok(event))) => {
+                    listing = match &event {
+                        watcher::Event::Init | watcher::Event::InitApply(_) => Some(Instant::now()),
+                        watcher::Event::InitDone => None,
+                        watcher::Event::Apply(_) | watcher::Event::Delete(_) => listing,
+                    };
                     if matches!(event, watcher::Event::InitDone) {
                         report(None);
                         pauses.listed();
@@ -111,10 +123,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
                     scheduler.take(event);
                 }
                 failed => {
-                    let error = failed.and_then(Result::err);
-                    let wanted = error.as_ref().and_then(of_request).and_then(retry_after);
-                    report(Some(format!("cannot watch the HPAs: {}", why(error.as_ref()))));
+                    let (why, wanted) = match failed.map(|event| event.and_then(Result::err)) {
+                        Ok(error) => (why(error.as_ref()), error.as_ref().and_then(of_request).and_then(retry_after)),
+                        Err(_) => (LATE.to_owned(), None),
+                    };
+                    report(Some(format!("cannot watch the HPAs: {why}")));
                     watch_from = Instant::now() + pauses.failed().max(wanted.unwrap_or_default());
+                    listing = Some(watch_from);
                     events = scheduler.events();
                 }
             },
@@ -125,6 +140,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut report: impl FnMut(Option<Strin
             }
             () = sleep_until(next) => {}
         }
+    }
+}
+
+/// The next event, unless it is one of a list and takes too long.
+async fn in_time<E>(listing: Option<Instant>, event: impl Future<Output = E>) -> Result<E, Elapsed> {
+    match listing {
+        Some(since) => timeout_at(since + LIST_TIMEOUT, event).await,
+        None => Ok(event.await),
     }
 }
 

@@ -27,6 +27,7 @@ async fn one(catalog: &Catalog, readings: &Readings, namespace: &Namespace, metr
         // Items of a metric whose name the config chooses come and go. Those of a fixed metric are named by
         // the config or by the service.
         Err(LookupError::NoMatch(why)) if catalog.label(name).is_none() => Served::Absent(why.into()),
+        Err(LookupError::NoItems(why)) => Served::Absent(why),
         Err(error) => Served::Unknown(error.to_string().into()),
     }
 }

@@ -67,7 +67,7 @@ async fn strangers_are_refused_while_a_few_of_their_questions_wait_and_callers_a
     let waiting: Vec<_> = (0..8).map(|n| tokio::spawn(stranger.begin("GET", &path(n)))).collect();
     eventually("their reviews", async || (server.cluster.reviewed().len() == 8).then_some(())).await;
     let (code, message) = stranger.get(&path(8)).await.refusal();
-    assert_eq!((code, message.ends_with("too many concurrent reviews")), (503, true), "{message}");
+    assert_eq!((code, message.ends_with("too many reviews at once or within 2 s")), (503, true), "{message}");
     let asked = tokio::spawn(hpa.begin("GET", VALUE));
     eventually("the caller's review", async || (server.cluster.reviewed().len() == 9).then_some(())).await;
     server.cluster.release();

@@ -138,6 +138,22 @@ async fn a_stream_ends_although_its_client_takes_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_without_streams_ends_although_its_client_takes_a_little() {
+    let limits = Limits { idle: Duration::from_secs(1), write: Duration::from_secs(3600), ..Limits::default() };
+    let server = serve(1, limits).await;
+    let prometheus = server.aggregator("prometheus");
+    server.cluster.allow("hpa");
+    let client = server.holder(&server.front_proxies.client(FRONT_PROXY, &[])).with_http1();
+    let mut stream = client.connect_silently().await.unwrap();
+    // More than the sockets hold.
+    let request = format!("GET {TOYS_PATH} HTTP/1.1\r\nHost: x\r\nX-Remote-User: hpa\r\n\r\n");
+    stream.write_all(request.repeat(400).as_bytes()).await.unwrap();
+    eventually("an answer waits", async || (unread(&prometheus).await > 0).then_some(())).await;
+    eventually("its memory is free", async || (unread(&prometheus).await == 0).then_some(())).await;
+    drop(stream);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_long_says_what_to_do() {
     let server = serve(32, Limits::default()).await;
     let hpa = server.aggregator("hpa");

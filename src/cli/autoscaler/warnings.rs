@@ -110,19 +110,28 @@ fn target(hpa: &Autoscaler<'_>, question: &Question) -> Option<Finding> {
     Some(Finding::warn(text))
 }
 
-/// The controller's own status against what is read here; `all_read` if each External metric has a
-/// value.
-pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, all_read: bool) -> Option<Finding> {
+/// The controller's own status against what is read here: the names of its External metrics, and whether each has a
+/// value. The controller names the one that it could not read, as `external metric shop/oci_queue_length/&Label…`.
+pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, read: &[(&str, bool)]) -> Option<Finding> {
     let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "False")?;
-    (all_read && active.reason == "FailedGetExternalMetric").then(|| {
-        Finding::warn(format!(
-            "{}: its status says {}, although its external metrics have values here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. It says: {}",
-            hpa.title(),
-            active.reason,
-            SYNC.as_secs(),
-            active.message
-        ))
-    })
+    if active.reason != "FailedGetExternalMetric" {
+        return None;
+    }
+    let is_named = |(metric, _): &&(&str, bool)| active.message.contains(&format!("/{metric}/"));
+    let named: Vec<_> = read.iter().filter(is_named).collect();
+    let all_have_values = read.iter().all(|(_, has_value)| *has_value);
+    let which = match named.first() {
+        _ if all_have_values && !read.is_empty() => "its external metrics have values".to_owned(),
+        Some((metric, _)) if named.iter().all(|(_, has_value)| *has_value) => format!("{metric} has a value"),
+        _ => return None,
+    };
+    Some(Finding::warn(format!(
+        "{}: its status says {}, although {which} here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. It says: {}",
+        hpa.title(),
+        active.reason,
+        SYNC.as_secs(),
+        active.message
+    )))
 }
 
 /// For a request that has an answer.
@@ -147,6 +156,10 @@ pub(in crate::cli) fn at_zero(
         return None;
     }
     let (title, wake) = (hpa.title(), hpa.start_command());
+    let own_pods = match hpa.may_read_its_pods() {
+        true => ". A metric of the workload's own pods can't scale them up again: use one that exists without them",
+        false => "",
+    };
     if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
@@ -154,7 +167,7 @@ pub(in crate::cli) fn at_zero(
                 "{title} is stuck at zero: its metrics are above 0, but {why}. To start one replica: {wake}"
             ))),
             (Waiting::Unknown, _) => Some(Finding::warn(format!(
-                "{title}: scaled to zero and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
+                "{title}: scaled to zero and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {wake}"
             ))),
             _ => None,
         };
@@ -185,7 +198,7 @@ pub(in crate::cli) fn at_zero(
             "{at_zero}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {wake}"
         )),
         (Waiting::Unknown, _) => Finding::warn(format!(
-            "{at_zero}, and its metric is unavailable, so it can't scale up. To start one replica: {wake}"
+            "{at_zero}, and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {wake}"
         )),
     })
 }

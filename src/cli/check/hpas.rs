@@ -123,19 +123,19 @@ async fn look(
     zero: Option<bool>,
 ) -> Vec<Finding> {
     let mut findings = warnings::of(hpa, all, zero);
-    let mut all_read = !questions.is_empty();
-    for question in questions {
+    let mut read = Vec::new();
+    for question in &questions {
         let answer = question.ask(kube_api).await;
         let items = answer.as_ref().map(external_metrics::items);
-        all_read &= items.as_ref().is_ok_and(|items| !items.is_empty());
+        read.push((question.metric.as_str(), items.as_ref().is_ok_and(|items| !items.is_empty())));
         waiting = waiting.max(Waiting::of(hpa, items.as_deref().map_err(|trouble| *trouble)));
-        findings.extend(warnings::unnamed(hpa, &question).filter(|_| answer.is_ok()));
+        findings.extend(warnings::unnamed(hpa, question).filter(|_| answer.is_ok()));
         // An invalid selector is a finding already.
         if question.selector.is_ok() {
             findings.push(served(&format!("{} {}", hpa.title(), question.title()), answer));
         }
     }
-    findings.extend(warnings::contradicted(hpa, all_read));
+    findings.extend(warnings::contradicted(hpa, &read));
     let at_zero = hpa.written().is_disabled() || hpa.written().has_scaled_to_zero();
     // For a user who may not read it, the conditions decide.
     let replicas = if at_zero { workload::replicas(kube_api, hpa).await.ok() } else { None };

@@ -54,14 +54,14 @@ impl Seen<'_> {
         Ok(hpa::desired(self.controller, &self.hpa.written().sizes(), workload, &metrics))
     }
 
-    /// Whether there are External metrics and each has a value.
-    pub(super) fn has_all_values(&self) -> bool {
-        let mut answers = self.heard.iter().filter_map(|heard| match heard {
-            Heard::Asked { answer, .. } => Some(answer),
+    /// Its External metrics, and whether each has a value.
+    pub(super) fn read(&self) -> Vec<(&str, bool)> {
+        let external = self.heard.iter().filter_map(|heard| match heard {
+            Heard::Asked { question, answer } => Some((question, answer)),
             Heard::NotAsked(_) => None,
         });
-        let is_value = |answer: &Result<Vec<Item>, RequestError>| answer.as_ref().is_ok_and(|items| !items.is_empty());
-        answers.next().is_some_and(is_value) && answers.all(is_value)
+        let has_value = |answer: &Result<Vec<Item>, RequestError>| answer.as_ref().is_ok_and(|items| !items.is_empty());
+        external.map(|(question, answer)| (question.metric.as_str(), has_value(answer))).collect()
     }
 
     /// Whether no answer comes from depthgauge, because kube-apiserver can't reach it.

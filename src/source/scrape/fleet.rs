@@ -179,13 +179,12 @@ impl Fleet {
         if all > 0 && missing * TARGETS_PER_MISSING <= all {
             return Ok(());
         }
-        let error = |cause: String, remedy| SourceError::new(Operation::Read, ErrorKind::Transient, cause, remedy, "");
         if all == 0 {
-            return Err(error(
-                "no pod of the service is ready, so there is nothing to read".to_owned(),
-                "Start a pod. This metric can't scale from zero.",
-            ));
+            let cause = "no pod of the service is ready, so there is nothing to read";
+            let remedy = "Start a pod. This metric can't scale from zero.";
+            return Err(SourceError::new(Operation::Read, ErrorKind::NoItems, cause, remedy, ""));
         }
+        let error = |cause: String, remedy| SourceError::new(Operation::Read, ErrorKind::Transient, cause, remedy, "");
         if stale.len() <= young {
             return Err(error(
                 format!("{young} of {all} pods were read once, and a rate needs two reads"),

@@ -9,6 +9,7 @@ use super::*;
 use crate::zero::LEASE;
 use crate::zero::autoscaler::{LABEL, SCALED_TO_ZERO_SINCE, ZERO_SINCE};
 use crate::zero::reconciler::tests::{Requests, at_zero, shared};
+use crate::zero::scale::tests::SILENCE;
 
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
@@ -198,6 +199,18 @@ async fn the_lease_and_the_watch_wait_for_retry_after() {
     let requests = requests.lock();
     let of_lease = requests.iter().filter(|(_, path, _)| path.contains("/leases/")).count();
     assert_eq!((of_lease, requests.len() - of_lease), (3, 3), "after 0, 10 and 20 s: {requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_not_answered_is_reported_and_begun_again() {
+    let (shared, requests) = shared(|_, _, _| (SILENCE, Value::Null));
+    let mut reports = Vec::new();
+    tokio::select! {
+        () = run(shared, |report| reports.push(report)) => {}
+        () = sleep(LIST_TIMEOUT * 3) => {}
+    }
+    let trouble = format!("cannot watch the HPAs: {LATE}");
+    assert_eq!((reports, requests.lock().len()), (vec![Some(trouble.clone()), Some(trouble)], 3));
 }
 
 /// Each watch begins with a list of all HPAs. 10,000 of them were listed every 2 s.

@@ -173,16 +173,25 @@ fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_ze
 #[test]
 fn a_status_that_the_answers_contradict_is_a_warning() {
     let mut object = good("a");
-    let mut contradicts = |reason: &str, status: &str, all_read: bool| {
-        let condition = json!({"type": "ScalingActive", "status": status, "reason": reason, "message": "m"});
+    let mut contradicts = |reason: &str, status: &str, message: &str, read: &[(&str, bool)]| {
+        let condition = json!({"type": "ScalingActive", "status": status, "reason": reason, "message": message});
         object["status"] = json!({ "conditions": [condition] });
-        contradicted(&Autoscaler::in_test(&object), all_read)
+        contradicted(&Autoscaler::in_test(&object), read)
     };
-    let found = contradicts("FailedGetExternalMetric", "False", true).unwrap();
-    assert!(found.level == Level::Warn && found.text.contains("values here") && found.text.ends_with("says: m"));
-    assert_eq!(contradicts("FailedGetExternalMetric", "False", false), None, "the answer says why");
-    assert_eq!(contradicts("FailedGetResourceMetric", "False", true), None, "of another API");
-    assert_eq!(contradicts("ValidMetricFound", "True", true), None);
+    let failed = "FailedGetExternalMetric";
+    let found = contradicts(failed, "False", "m", &[("a", true)]).unwrap();
+    assert!(found.level == Level::Warn && found.text.contains("its external metrics have values here"), "{found:?}");
+    assert_eq!(contradicts(failed, "False", "m", &[("a", false)]), None, "the answer says why");
+    assert_eq!(contradicts(failed, "False", "m", &[]), None);
+    assert_eq!(contradicts("FailedGetResourceMetric", "False", "m", &[("a", true)]), None, "of another API");
+    assert_eq!(contradicts("ValidMetricFound", "True", "m", &[("a", true)]), None);
+    // Another metric fails here.
+    let message = "unable to get external metric shop/a/&LabelSelector{}: no metrics returned";
+    let found = contradicts(failed, "False", message, &[("a", true), ("b", false)]).unwrap();
+    assert!(found.text.contains("although a has a value here"), "{found:?}");
+    for read in [&[("a", false), ("b", true)], &[("a", true), ("a", false)], &[("c", true), ("b", false)]] {
+        assert_eq!(contradicts(failed, "False", message, read), None, "{read:?}");
+    }
 }
 
 #[test]
