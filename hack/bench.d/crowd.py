@@ -21,12 +21,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 from stage import MIB, Emulator, Front, Program, caller, die, ocid, percentile, say
 
-NAMESPACES = 10
+NAMESPACES = 5_000  # each is reviewed by itself, as a team of its own is
 PERIOD = 15  # seconds between two requests of an HPA
 COOLDOWN = 10  # seconds that a queue is empty before its workload is scaled to zero
 CALLERS = 10  # connections that share the requests of all HPAs
@@ -135,6 +136,41 @@ class Silencer(Front):
         return sum(row[2] == f"0100007F:{self.port:04X}" and row[3] == TCP_ESTABLISHED for row in rows)
 
 
+class Unavailable(ThreadingHTTPServer):
+    """Answers each request as a kube-apiserver that is not available, and shows its certificate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def refuse(self):
+            began = time.time()
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            said = json.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 503,
+                               "reason": "ServiceUnavailable", "message": "apiserver is shutting down"}).encode()
+            self.send_response(503)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+            self.server.refused.append((503, began, time.time()))
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = refuse
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self, cluster):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.daemon_threads, self.refused = True, []
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(cluster.folder / "apiserver.crt", cluster.folder / "apiserver.key")
+        self.socket = tls.wrap_socket(self.socket, server_side=True)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_):
+        """A connection that its client closes is none."""
+
+
 class Replica(Program):
     """`depthgauge serve`, behind a proxy of its own to kube-apiserver."""
 
@@ -233,8 +269,7 @@ def deployment(number):
 def populate(cluster, hpas, labelled):
     cluster.kubectl("apply", "-k", "manifests/base")
     cluster.kubectl("apply", "-f", "manifests/components/scale-to-zero/rbac.yaml")
-    for number in range(NAMESPACES):
-        cluster.kubectl("create", "namespace", f"crowd-{number}")
+    cluster.kubectl("create", "namespace", "crowd-0")
     cluster.kubectl("create", "-f", "-", document={"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "crowd"},
          "rules": [{"apiGroups": ["external.metrics.k8s.io"], "resources": ["*"], "verbs": ["list"]}]},
@@ -242,7 +277,9 @@ def populate(cluster, hpas, labelled):
          "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "crowd"},
          "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "crowd-0"}]}]})
     os.kill(cluster.process("controller-manager"), signal.SIGSTOP)
-    say(f"creating {labelled:,} Deployments and {hpas:,} HPAs")
+    say(f"creating {NAMESPACES:,} namespaces, {labelled:,} Deployments and {hpas:,} HPAs")
+    names = [f"crowd-{number}" for number in range(1, NAMESPACES)]
+    cluster.post([("/api/v1/namespaces", {"metadata": {"name": name}}) for name in names])
     paths = {"Deployment": "/apis/apps/v1/namespaces/{}/deployments",
              "HorizontalPodAutoscaler": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers"}
     objects = [deployment(number) for number in range(labelled)]
@@ -253,6 +290,7 @@ def populate(cluster, hpas, labelled):
 class Bench:
     def __init__(self, options, cluster, folder):
         self.options, self.cluster, self.missed, self.rows = options, cluster, [], []
+        self.unavailable = Unavailable(cluster)
         self.labelled = options.hpas // 10
         populate(cluster, options.hpas, self.labelled)
         queues = [f"q{number}" for number in range(self.labelled)]
@@ -278,7 +316,7 @@ class Bench:
         """Adds a row on what depthgauge requested since then."""
         seconds = max(time.time() - since, 0.001)
         # kube-apiserver writes an event when it has answered.
-        events = self.cluster.events(since)
+        events = self.cluster.events(since) + [event for event in self.unavailable.refused if event[2] >= since]
         refused = sum(status in (0, 429) or status >= 500 for status, _, _ in events)
         flight, second = in_flight(events), busiest_second(events)
         connections = max(replica.front.count() for replica in self.replicas if replica.process.poll() is None)
@@ -346,13 +384,14 @@ class Bench:
         self.leader.front.hang_up()
         self.leader.front.passes.set()
 
-        for what, begin, end in [("429 to most requests", self.refuse, self.admit),
-                                 ("etcd stopped", self.stop_etcd, self.start_etcd)]:
+        for share, (what, begin, end) in zip(shares[2:], [
+                ("429 to most requests", self.refuse, self.admit),
+                ("503 to each request", self.shut_down, self.start_up),
+                ("etcd stopped", self.stop_etcd, self.start_etcd)]):
             say(what)
             since = time.time()
             begin()
             time.sleep(1)
-            share = shares[2] if begin == self.refuse else shares[3]
             self.put(share)
             time.sleep(OUTAGE)
             end()
@@ -364,8 +403,8 @@ class Bench:
         since, began = time.time(), time.monotonic()
         leader.process.kill()
         leader.process.wait()
-        self.put(shares[4])
-        self.up(f"leader killed; {len(shares[4])} from zero by the other replica", set(shares[4]), since, began)
+        self.put(shares[5])
+        self.up(f"leader killed; {len(shares[5])} from zero by the other replica", set(shares[5]), since, began)
 
     def holder(self):
         lease = json.loads(self.cluster.kubectl("get", "lease", "-n", "depthgauge", "depthgauge-scale-to-zero", "-o", "json"))
@@ -390,6 +429,17 @@ class Bench:
     def admit(self):
         self.cluster.kubectl("delete", "flowschema", "crowd")
         self.cluster.kubectl("delete", "prioritylevelconfiguration", "crowd")
+
+    def shut_down(self):
+        self.go_to(self.unavailable.server_port)
+
+    def start_up(self):
+        self.go_to(self.cluster.port)
+
+    def go_to(self, port):
+        for replica in self.replicas:
+            replica.front.target = port
+            replica.front.hang_up()
 
     def stop_etcd(self):
         os.kill(self.cluster.process("etcd"), signal.SIGSTOP)

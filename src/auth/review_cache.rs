@@ -26,6 +26,8 @@ const ENTRIES_MAX: usize = 16_384;
 /// a review takes milliseconds. One caller alone has the 200 a second of the Go library. After a start, the
 /// reviews for 10,000 HPAs take 50 s at that rate; by default the controller requests 20 metrics a second.
 const CALLERS: Limits = Limits { at_once: 64, lately: 800, shared: true };
+/// Those that renew decisions in use. No request waits for them, so that few are in flight.
+const RENEWALS: Limits = Limits { at_once: 8, ..CALLERS };
 /// The same for all unauthenticated clients together. Otherwise they could send reviews as fast as
 /// kube-apiserver answers, and use up depthgauge's share there.
 const ANONYMOUS: Limits = Limits { at_once: 8, lately: 100, shared: false };
@@ -79,7 +81,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(lifetime: fn(&V) -> Lifetime, tasks: TaskTracker) -> Self {
-        let [callers, anonymous, renewals] = [CALLERS, ANONYMOUS, CALLERS].map(ReviewLimiter::new);
+        let [callers, anonymous, renewals] = [CALLERS, ANONYMOUS, RENEWALS].map(ReviewLimiter::new);
         let numbers = RandomState::default();
         Self { slots: Arc::default(), lifetime, tasks, callers, anonymous, renewals, numbers }
     }

@@ -26,7 +26,7 @@ use crate::api_error::ApiError;
 
 /// Bytes of all answers that are charged. The longest answer of a value is 2 MiB; five workers of the
 /// HPA controller with a list of 1,000 queues each need 1 MiB.
-const MAX: usize = 16 << 20;
+const MAX: usize = 8 << 20;
 /// Answers up to this length are not charged: an HPA's answer of a few items, and every error. The
 /// listener's limits on connections and streams bound them.
 const SMALL: u64 = 1 << 10;
@@ -205,21 +205,21 @@ mod tests {
     #[test]
     fn a_user_holds_at_most_as_much_as_stays_free() {
         let mut scene = Scene::new();
-        assert_eq!((scene.fill("a"), scene.fill("b"), scene.fill("c")), (64, 32, 16));
-        assert_eq!(scene.bytes.get(), 112 * 128 * 1024);
+        assert_eq!((scene.fill("a"), scene.fill("b"), scene.fill("c")), (32, 16, 8));
+        assert_eq!(scene.bytes.get(), 56 * 128 * 1024);
         assert!(!scene.answers("a", 2 * KIB));
         assert!(scene.answers("a", KIB), "a small one is not charged");
         assert!(scene.answers("d", 128 * KIB));
         scene.answers.clear();
         assert_eq!(scene.bytes.get(), 0);
-        assert_eq!(scene.fill("a"), 64);
+        assert_eq!(scene.fill("a"), 32);
         assert!(scene.unread.charges.lock().by_owner.keys().eq(["a".into()].iter()), "none is kept for nothing");
     }
 
     #[test]
     fn service_accounts_of_a_namespace_are_one_user() {
         let mut scene = Scene::new();
-        assert_eq!(scene.fill("system:serviceaccount:shop:a"), 64);
+        assert_eq!(scene.fill("system:serviceaccount:shop:a"), 32);
         assert!(!scene.answers("system:serviceaccount:shop:b", 128 * KIB));
         assert!(scene.answers("system:serviceaccount:shop2:b", 128 * KIB));
     }

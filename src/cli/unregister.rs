@@ -66,7 +66,7 @@ struct Report {
     /// Whether nothing was changed, because of `--dry-run`.
     dry_run: bool,
     /// Each object that is concerned, the APIService first.
-    outcomes: Vec<Outcome>,
+    steps: Vec<Step>,
     /// What may still be wrong.
     warnings: Vec<String>,
     /// What failed.
@@ -76,7 +76,7 @@ struct Report {
 /// What became of one object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outcome {
+struct Step {
     /// Such as `apiservice/v1beta1.external.metrics.k8s.io` or `hpa/shop/web`.
     object: String,
     /// `absent`, `deleted`, `restored` or `notOwned` for the APIService; `scaledUp`, `notAtZero`, `paused`, `absent`
@@ -207,7 +207,7 @@ impl Plan {
 
 impl Report {
     fn api_service(&mut self, result: &'static str, message: String) {
-        self.outcomes.push(Outcome { object: format!("apiservice/{NAME}"), result, message });
+        self.steps.push(Step { object: format!("apiservice/{NAME}"), result, message });
     }
 
     fn hpa(&mut self, hpa: &str, workload: &str, became: Restored) {
@@ -227,16 +227,16 @@ impl Report {
                 return self.errors.push(text);
             }
         };
-        self.outcomes.push(Outcome { object: format!("hpa/{hpa}"), result, message: format!("HPA {hpa}: {text}") });
+        self.steps.push(Step { object: format!("hpa/{hpa}"), result, message: format!("HPA {hpa}: {text}") });
     }
 
     /// As lines of text.
     fn print(&self) {
         let end = if self.dry_run { " (dry run)" } else { "" };
         let mut out = io::stdout();
-        for outcome in &self.outcomes {
+        for step in &self.steps {
             // The reader of a closed pipe has read enough.
-            let _ = writeln!(out, "{}{end}", outcome.message);
+            let _ = writeln!(out, "{}{end}", step.message);
         }
         self.warnings.iter().for_each(|warning| output::print_error(format_args!("warning: {warning}")));
     }
@@ -262,8 +262,8 @@ mod tests {
         report.hpa("shop/api", "deployment/api", Restored::Asleep("no right".to_owned()));
         let error = report.result().unwrap_err().to_string();
         assert_eq!(error, "cannot change; HPA shop/api: deployment/api stays at 0, and nothing scales it up: no right");
-        let [outcome] = &report.outcomes[..] else { panic!("{report:?}") };
-        assert_eq!(outcome.message, "HPA shop/web: deployment/web is scaled from 0 to 2");
+        let [step] = &report.steps[..] else { panic!("{report:?}") };
+        assert_eq!(step.message, "HPA shop/web: deployment/web is scaled from 0 to 2");
         assert!(Report::default().result().is_ok());
     }
 }

@@ -16,7 +16,7 @@ use crate::toy::{TOYS, config};
 const TOYS_PATH: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/toys";
 const RED_PATH: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/toys?labelSelector=colour%3Dred";
 /// Of all answers that are not read: one user gets half.
-const SHARE: usize = 8 << 20;
+const SHARE: usize = 4 << 20;
 const STREAMS: u32 = 50;
 /// HPACK's index of `:status: 200`.
 const OK: u8 = 0x88;
