@@ -1,12 +1,14 @@
 //! Checks names of config entries. Two entries of one type may share a name only if no namespace may
 //! read both, or if labels distinguish them. And no two values of such a label may become equal.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::connections::Connections;
 use super::entry::Written;
 use super::{Location, Report};
 use crate::metric::pattern::Pattern;
+use crate::metric::selectable::selectable;
 
 /// Earlier entries with one name.
 #[derive(Default)]
@@ -26,11 +28,15 @@ pub(super) fn check(written: &[Written], connections: &Connections, report: &mut
     for entry in written {
         let Some(at) = entry.name_at else { continue };
         let (location, label, name) = (Location { at, ..entry.location }, entry.label(), &*entry.name);
-        let earlier = earlier.entry((entry.kind.name, label, name, entry.place(connections))).or_default();
-        if let Some((first, why)) = earlier.clash(entry) {
+        let selectable = if entry.kind.chooses() { Cow::Borrowed(name) } else { selectable(name) };
+        let key = (entry.kind.name, label, selectable.clone(), entry.place(connections));
+        let earlier = earlier.entry(key).or_default();
+        if let Some((first, other, why)) = earlier.clash(entry) {
             let first = report.place(first, location);
-            let message = format!("another {label} is called {name:?}, at {first}: names must differ, because {why}");
-            report.add(location, message);
+            report.add(location, match &*other.name {
+                other if other == name => format!("another {label} is called {name:?}, at {first}: names must differ, because {why}"),
+                other => format!("{label} {name:?} and {label} {other:?}, at {first}, both become {label}={selectable}: set `name` in one of them, because {why}"),
+            });
         }
         earlier.add(location, entry);
     }
@@ -46,7 +52,7 @@ fn check_places(written: &[Written], connections: &Connections, report: &mut Rep
         let known = places.entry((entry.kind.name, labels.clone())).or_default();
         let others = known.iter().filter(|(other, _)| **other != place);
         let clash = others.filter_map(|(other, earlier)| Some((other.clone(), earlier.clash(entry)?))).next();
-        if let Some((other, (first, why))) = clash {
+        if let Some((other, (first, _, why))) = clash {
             let parts = entry.kind.labels.iter().zip(&labels).zip(place.iter().zip(&other));
             let differ = parts.filter(|(_, (one, other))| one != other);
             let equal = differ.map(|((label, value), (one, other))| {
@@ -70,7 +76,7 @@ fn check_places(written: &[Written], connections: &Connections, report: &mut Rep
 
 impl<'w> Earlier<'w> {
     /// The first earlier entry that conflicts with this one, and the reason.
-    fn clash(&self, entry: &Written) -> Option<(Location, String)> {
+    fn clash(&self, entry: &Written) -> Option<(Location, &'w Written, String)> {
         let mut suspects: Vec<usize> = if has_patterns(entry) {
             (0..self.entries.len()).collect()
         } else {
@@ -79,7 +85,7 @@ impl<'w> Earlier<'w> {
         };
         suspects.sort_unstable();
         let mut suspects = suspects.into_iter().map(|at| self.entries[at]);
-        suspects.find_map(|(at, earlier)| Some((at, clash(entry, earlier)?)))
+        suspects.find_map(|(at, earlier)| Some((at, earlier, clash(entry, earlier)?)))
     }
 
     fn add(&mut self, location: Location, entry: &'w Written) {
@@ -186,6 +192,13 @@ mod tests {
             let is_clash = |line: &String| line.contains("another queue is called \"orders\", at 5:");
             assert!(lines.len() == 1 && is_clash(&lines[0]), "{first} | {second}: {lines:?}");
         }
+        assert_eq!(
+            lines(one, ["queue: \"a b\"", "queue: a_b"]),
+            [
+                "7:48: queue \"a_b\" and queue \"a b\", at 6:48, both become queue=a_b: set `name` in one of them, because namespace \"shop\" may read both"
+            ]
+        );
+        assert_eq!(lines(one, ["queue: \"a b\"", "queue: a_b, name: c"]), [""; 0]);
     }
 
     #[test]

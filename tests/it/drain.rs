@@ -1,4 +1,4 @@
-//! The end of the server: no new connection, a close_timeout to idle ones, and an answer to whoever
+//! The end of the server: no new connection, GOAWAY to idle ones, and an answer to whoever
 //! has asked.
 
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn whoever_waits_for_the_source_gets_its_answer_too() {
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Drains, and looks how these connections end.
-async fn expect_goodbye(server: Server, idle: Vec<Connection>) {
+async fn expect_goaway(server: Server, idle: Vec<Connection>) {
     assert!(idle.iter().all(|connection| !connection.closed.is_finished()));
     server.drain.cancel();
     timeout(AT_ONCE, server.serving).await.expect("the server returns").unwrap();
@@ -73,7 +73,7 @@ async fn expect_goodbye(server: Server, idle: Vec<Connection>) {
 }
 
 #[tokio::test]
-async fn idle_connections_are_said_goodbye() {
+async fn idle_connections_get_goaway() {
     let (server, _oci) = start().await;
     let mut idle = Vec::new();
     for client in protocols(&server.anyone()) {
@@ -81,11 +81,11 @@ async fn idle_connections_are_said_goodbye() {
         assert_eq!(connection.get("/version").await.status, 200);
         idle.push(connection);
     }
-    expect_goodbye(server, idle).await;
+    expect_goaway(server, idle).await;
 }
 
 #[tokio::test]
-async fn connections_that_have_not_asked_yet_are_said_goodbye_too() {
+async fn connections_without_a_request_yet_get_it_too() {
     let (server, _oci) = start().await;
     let mut idle = Vec::new();
     for client in protocols(&server.anyone()) {
@@ -93,7 +93,7 @@ async fn connections_that_have_not_asked_yet_are_said_goodbye_too() {
     }
     // Accepted in order: once a later one is served, the server is through with their handshakes.
     assert_eq!(server.anyone().get("/version").await.status, 200);
-    expect_goodbye(server, idle).await;
+    expect_goaway(server, idle).await;
 }
 
 #[tokio::test]
