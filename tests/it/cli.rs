@@ -227,6 +227,15 @@ async fn config_check_names_objects_of_keda_and_checks_several_files() {
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(document["errors"], serde_json::json!([{"place": format!("{file}:1:1"), "text": said}]));
     assert_eq!((ended.status.code(), ended.stderr), (Some(1), format!("error: {init}, {file}: 1 error")));
+    // One that is missing hides no error of the others.
+    let ended = home.run(&["config", "check", &file, &init, "absent.yaml", "also.yaml"]).await;
+    let errors = [
+        "absent.yaml: No such file or directory",
+        "also.yaml: No such file or directory",
+        &format!("{file}:1:1: {said}"),
+        &format!("error: {file}, {init}, absent.yaml, also.yaml: 3 errors"),
+    ];
+    assert_eq!((ended.status.code(), ended.stderr), (Some(1), errors.join("\n")));
 }
 
 #[tokio::test]
