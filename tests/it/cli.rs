@@ -36,8 +36,16 @@ async fn every_command_explains_itself() {
     let short = home.run(&["explain", "-h"]).await.stdout;
     assert!(!short.contains("Examples:") && !short.contains("--as-group") && short.contains("--context"), "{short}");
     assert!(home.run(&["explain", "--help"]).await.stdout.contains("Examples:\n  depthgauge explain -A\n"));
+    let help = home.run(&["help"]).await;
+    for flag in ["-h", "--help"] {
+        let of_help = home.run(&["help", flag]).await;
+        assert_eq!((of_help.status.code(), &of_help.stdout), (Some(0), &help.stdout), "{}", of_help.stderr);
+        let of_one = home.run(&["help", "get", flag]).await;
+        assert!(of_one.status.success() && of_one.stdout.contains("Usage: depthgauge get"), "{}", of_one.stderr);
+    }
     let unknown = home.run(&["frobnicate"]).await;
     assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+    assert_eq!(home.run(&["frobnicate", "-h"]).await.status.code(), Some(2));
 }
 
 #[tokio::test]
