@@ -86,6 +86,7 @@ pub const OCI_QUEUE: Kind = Kind {
         ],
         namespaces: "OCI_QUEUE_NAMESPACES",
     }),
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,

@@ -73,6 +73,7 @@ pub const SERVICEBUS: Kind = Kind {
     slow: true,
     connection: connection::SERVICEBUS,
     environment: None,
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,
