@@ -1,6 +1,7 @@
 //! The command line: one variant of [`Command`] a file, and the only place that names concrete
 //! types of every side and reads the real clock.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ const FOREIGN_FLAGS: [(&str, [&str; 2], &str); 3] = [
     ),
     ("check", ["-A", "--all-namespaces"], "check checks all namespaces: leave this flag out"),
 ];
+/// Every command has them except `help`, which clap makes.
+const HELP_FLAGS: [&str; 2] = ["-h", "--help"];
 /// What a log filter is.
 const FILTER: &str = "write a level, or comma-separated target=level pairs: warn,depthgauge=debug";
 /// The name by which kubectl finds its plugin `kubectl depthgauge`.
@@ -125,9 +128,15 @@ impl Cli {
             command = command.bin_name("kubectl depthgauge");
         }
         let program = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
-        let parsed =
-            command.try_get_matches_from_mut(std::env::args_os()).and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.map_err(|error| {
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os());
+        if matches.as_ref().is_err_and(is_help_of_help) {
+            let is_help = |word: &OsString| HELP_FLAGS.iter().any(|flag| word == flag);
+            let help = command.try_get_matches_from_mut(std::env::args_os().filter(|word| !is_help(word)));
+            if help.as_ref().is_err_and(|error| error.kind() == ErrorKind::DisplayHelp) {
+                matches = help;
+            }
+        }
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
             if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
                 error.exit();
             }
@@ -245,6 +254,13 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Whether only `help` does not know the flag for help: `depthgauge help -h`.
+fn is_help_of_help(error: &clap::Error) -> bool {
+    let unknown =
+        [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| error.get(kind));
+    matches!(unknown, Some(ContextValue::String(unknown)) if HELP_FLAGS.contains(&unknown.as_str()))
 }
 
 /// Why a command does not have a flag that only other commands have.

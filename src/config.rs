@@ -21,7 +21,7 @@ mod reload;
 mod schema;
 mod unique;
 
-pub use files::{ConfigFiles, File, read_files};
+pub use files::{ConfigFiles, File, read_each, read_files};
 pub use opener::{Opener, Warnings};
 pub use reload::Reload;
 pub use schema::{form_keys, schema};

@@ -416,6 +416,12 @@ impl<'n> Fields<'n> {
         Some(node)
     }
 
+    /// Makes these keys unknown, except those that are here.
+    pub fn conceal(&mut self, keys: &[&str]) {
+        let entries = self.entries;
+        self.known.retain(|key| !keys.contains(key) || entries.iter().any(|(name, ..)| name == key));
+    }
+
     /// Reports every key that was not taken.
     pub fn finish(self, problems: &mut Problems) {
         let mut known = self.known;

@@ -151,8 +151,7 @@ async fn check_cluster(
         Ok(hello) => hello,
         Err(trouble) => {
             let remedy = "check the kubeconfig, the local clock, and the network";
-            let why = trouble.message();
-            let why = format!("cannot query kube-apiserver {server}: {why}; {remedy}");
+            let why = format!("{}; {remedy}", trouble.failure_of(server));
             without_cluster(&why, names.is_none(), sources, report);
             return Err(if matches!(trouble, RequestError::Unreachable(_)) { Exit::Unreachable } else { Exit::Failed });
         }

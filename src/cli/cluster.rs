@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, error};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow};
 use http::Request;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
@@ -29,10 +29,10 @@ pub(super) use self::flags::Flags;
 
 use self::credentials::TokenFile;
 use self::proxy::Proxy;
-use super::failure::{Failure, each_once};
+use super::failure::{Failure, each_once, without_os_error};
 use super::kube_api::KubeApi;
 use super::kubeconfig::{self, Choice};
-use crate::http::error::tunnel_failure;
+use crate::http::error::{Unreachable, tunnel_failure};
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ impl Flags {
                 Ok(config) if choice.is_default() => (config, None),
                 _ => match kubeconfig::of_person()? {
                     Some(kubeconfig) => chosen(kubeconfig).await?,
-                    None => return Err(Failure::new(NO_KUBECONFIG).hint(NAME_KUBECONFIG).into()),
+                    None => return Err(no_kubeconfig().into()),
                 },
             },
         };
@@ -118,6 +118,16 @@ impl Connection {
     pub(super) fn kube_api(&self) -> KubeApi {
         KubeApi::new(self.client.clone(), self.request_timeout)
     }
+}
+
+/// The error of a command that has neither a kubeconfig nor a pod's ServiceAccount.
+fn no_kubeconfig() -> Failure {
+    Failure::new(NO_KUBECONFIG).hint(NAME_KUBECONFIG)
+}
+
+/// Whether nothing names a cluster.
+pub(super) fn is_without_cluster(error: &Error) -> bool {
+    error.downcast_ref() == Some(&no_kubeconfig())
 }
 
 /// Named by the flag, or by KUBECONFIG.
@@ -196,7 +206,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-/// Why there is no connection: the causes below this error, each once.
+/// Why there is no connection, as sources report it.
 fn cause(error: &legacy::Error) -> String {
     let below: Vec<_> = iter::successors(error::Error::source(error), |error| error.source()).collect();
     let is_late = |error: &&(dyn error::Error + 'static)| {
@@ -209,6 +219,16 @@ fn cause(error: &legacy::Error) -> String {
     if let Some(what) = texts.last().and_then(|root| tunnel_failure(root)) {
         return what.to_owned();
     }
-    // Above another cause, an error of the tunnel adds nothing.
-    each_once(texts.into_iter().filter(|text| tunnel_failure(text).is_none()))
+    // The libraries name the layers of the connection above the cause, which add nothing.
+    let root = texts.last().map(|root| without_os_error(root)).unwrap_or_default();
+    let is_of_system = below.last().is_some_and(|root| root.is::<io::Error>());
+    let is_lost = |error: &hyper::Error| error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+    match Unreachable::of(error, error.is_connect()) {
+        Some(kind @ Unreachable::Tls) => format!("{kind}: {root}"),
+        Some(kind) => kind.to_string(),
+        None if is_of_system && error.is_connect() => root,
+        None if is_of_system => format!("{}: {root}", Unreachable::Lost),
+        None if below.iter().any(|error| error.downcast_ref().is_some_and(is_lost)) => Unreachable::Lost.to_string(),
+        None => each_once(texts.into_iter().filter(|text| tunnel_failure(text).is_none())),
+    }
 }

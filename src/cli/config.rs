@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::clock;
-use super::failure::Failure;
+use super::failure::{Failure, without_os_error};
 use super::output::{self, Format};
 use crate::config::{self, Config, ConfigError, File};
 use crate::metric::names::counted;
@@ -49,7 +49,8 @@ pub(super) struct Args {
 enum Command {
     /// Check config files, and print every error with line and column
     ///
-    /// Each error is one line on standard error, FILE:LINE:COLUMN: TEXT, as editors read it. Exits with 1 if there is one.
+    /// Each error is one line on standard error, FILE:LINE:COLUMN: TEXT, as editors read it. That of a file that can't be
+    /// read is FILE: TEXT. Exits with 1 if there is one.
     ///
     /// A placeholder of depthgauge's own manifests is a warning: a server starts with it, but can't
     /// read the queue. For a schedule, the next three changes of its value are printed. For a metric that is read
@@ -96,7 +97,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Placed {
-    /// `FILE:LINE:COLUMN`.
+    /// `FILE:LINE:COLUMN`. `FILE` if it can't be read.
     place: String,
     /// What is there.
     text: String,
@@ -129,16 +130,29 @@ impl Args {
 
 impl Report {
     fn of(paths: &[PathBuf]) -> Result<Self> {
-        let files: Vec<File> =
-            paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let mut report = Self { files: paths.iter().map(|path| title(path)).collect(), ..Self::default() };
-        let config = match Config::parse_files(&files, KINDS) {
-            Err(ConfigError::Wrong(lines)) => {
-                report.errors = lines.lines().map(Placed::of_line).collect();
-                return Ok(report);
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        for file in paths.iter().flat_map(|path| read(path)) {
+            match file {
+                Ok(file) => files.push(file),
+                Err(error) => errors.push(error),
             }
-            parsed => parsed?,
-        };
+        }
+        // Its error has a hint.
+        if let ([_], true) = (paths, files.is_empty())
+            && errors.len() == 1
+        {
+            return Err(errors.remove(0).into());
+        }
+        let mut report = Self { files: paths.iter().map(|path| title(path)).collect(), ..Self::default() };
+        report.errors = errors.iter().map(Placed::of_unread).collect();
+        let parsed = Config::parse_files(&files, KINDS);
+        if let Err(ConfigError::Wrong(lines)) = &parsed {
+            report.errors.extend(lines.lines().map(Placed::of_line));
+        }
+        if !report.errors.is_empty() {
+            return Ok(report);
+        }
+        let config = parsed?;
         report.sources = config.source_count();
         report.warnings = warnings(&files, &config).into_iter().map(|(place, text)| Placed { place, text }).collect();
         if let Some(file) = files.first().filter(|_| report.sources == 0) {
@@ -194,6 +208,19 @@ impl Report {
 // === impl Placed ===
 
 impl Placed {
+    /// Of a file or folder that can't be read.
+    fn of_unread(error: &ConfigError) -> Self {
+        let text = without_os_error(&error.to_string());
+        match error {
+            ConfigError::Read { path, .. } | ConfigError::Empty(path) => {
+                let place = path.display().to_string();
+                let cause = text.split_once(&format!("{place}: ")).map(|(_, cause)| cause.to_owned());
+                Self { place, text: cause.unwrap_or(text) }
+            }
+            ConfigError::Wrong(line) => Self::of_line(line),
+        }
+    }
+
     /// Of a line `FILE:LINE:COLUMN: TEXT`.
     fn of_line(line: &str) -> Self {
         let (place, text) = line.split_once(": ").unwrap_or(("", line));
@@ -201,12 +228,15 @@ impl Placed {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<File>> {
+fn read(path: &Path) -> Vec<Result<File, ConfigError>> {
     if path != Path::new("-") {
-        return Ok(config::read_files(path)?);
+        return config::read_each(path);
     }
-    let text = io::read_to_string(io::stdin()).context("standard input can't be read")?;
-    Ok(vec![File { path: title(path).into(), text }])
+    let path = PathBuf::from(title(path));
+    vec![match io::read_to_string(io::stdin()) {
+        Ok(text) => Ok(File { path, text }),
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }]
 }
 
 fn title(path: &Path) -> String {

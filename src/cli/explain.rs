@@ -56,8 +56,9 @@ Examples:
 
 /// Explain an HPA's scaling decision, or list all HPAs with an External metric
 ///
-/// Without a name it prints a line for each HPA with an External metric. READY is whether each of its metrics has
-/// a value. The other columns are the values and targets, the replicas, and what the HPA does.
+/// Without a name it prints a line for each HPA with an External metric. READY is whether its workload can be read,
+/// each External metric has a value, and no finding is a failure. The other columns are the values and targets, the
+/// replicas, and what the HPA does.
 ///
 /// Exits with 0 if every HPA is ready, with 1 if one is not or can't be explained, and with 3 if the cluster
 /// can't be reached. With -w, Ctrl-C ends it with 0.

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::cluster::Flags;
-use super::failure::on_one_line;
-use super::kube_api::{CHECK, KubeApi, RequestError};
+use super::cluster::{Connection, Flags, is_without_cluster};
+use super::failure::{Failure, on_one_line};
+use super::kube_api::{CHECK, RequestError};
 use super::output::{self, Format};
 use crate::request::{GROUP, VERSION};
 use crate::telemetry;
@@ -20,7 +20,9 @@ Examples:
 
 /// Print the versions of this program, of the server and of Kubernetes
 ///
-/// What can't be reached is left out, with the cause, and is no failure: it exits with 0.
+/// A version that is not known is left out, with the cause. Exits with 3 if the cluster or the server can't be reached,
+/// and with 1 if the kubeconfig can't be used or its user is refused. Without a kubeconfig, or without depthgauge in the
+/// cluster, it exits with 0.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -57,27 +59,30 @@ impl Args {
     pub(super) async fn run(self) -> Result<()> {
         let Self { client, output, cluster } = self;
         let mut versions = Versions { client: telemetry::VERSION, ..Versions::default() };
+        let mut result = Ok(());
         if !client {
             match cluster.connect().await {
-                Ok(connection) => versions.read(&connection.kube_api()).await,
-                Err(error) => versions.error = Some(on_one_line(&error)),
+                Ok(connection) => result = versions.read(&connection).await.map_err(Into::into),
+                Err(error) => {
+                    versions.error = Some(on_one_line(&error));
+                    result = if is_without_cluster(&error) { Ok(()) } else { Err(error) };
+                }
             }
         }
         match output {
-            Some(format) => format.print(&versions),
-            None => {
-                output::print(&versions.text(client));
-                Ok(())
-            }
+            Some(format) => format.print(&versions)?,
+            None => output::print(&versions.text(client, result.is_ok())),
         }
+        result
     }
 }
 
 // === impl Versions ===
 
 impl Versions {
-    /// Reads the two versions of the cluster.
-    async fn read(&mut self, kube_api: &KubeApi) {
+    /// Reads the two versions of the cluster. Fails if one of the servers can't be reached, or refuses the user.
+    async fn read(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let kube_api = connection.kube_api();
         match kube_api.hello().await {
             Ok(hello) => {
                 let version = hello.version.as_ref().and_then(|version| version["gitVersion"].as_str());
@@ -85,7 +90,7 @@ impl Versions {
             }
             Err(trouble) => {
                 self.error = Some(format!("kube-apiserver: {}", trouble.message()));
-                return;
+                return Err(trouble.failure_of(&connection.server));
             }
         }
         // The aggregator passes the server's own document through, and every authenticated user may read it.
@@ -96,18 +101,25 @@ impl Versions {
             }
             Ok(_) => self.error = Some(format!("{GROUP} is served by another server than depthgauge")),
             Err(RequestError::Unserved) => self.error = Some(format!("no server serves {GROUP}; {CHECK}")),
-            Err(trouble) => self.error = Some(format!("{GROUP}: {}", trouble.advised())),
+            Err(trouble) => {
+                self.error = Some(format!("{GROUP}: {}", trouble.advised()));
+                if let RequestError::Unreachable(_) = trouble {
+                    return Err(trouble.failure(GROUP));
+                }
+            }
         }
+        Ok(())
     }
 
-    /// A line for each.
-    fn text(&self, client: bool) -> String {
+    /// A line for each. `explains` is whether the cause is among them: it is not if the command fails with it.
+    fn text(&self, client: bool, explains: bool) -> String {
         let mut text = format!("client       {}\n", self.client);
         if client {
             return text;
         }
         let error = self.error.as_deref().unwrap_or("not reported");
-        let server = self.server.clone().unwrap_or_else(|| format!("unknown: {error}"));
+        let unknown = || if explains { format!("unknown: {error}") } else { "unknown".to_owned() };
+        let server = self.server.clone().unwrap_or_else(unknown);
         let kubernetes = self.kubernetes.as_deref().unwrap_or("unknown");
         text.push_str(&format!("server       {server}\nkubernetes   {kubernetes}\n"));
         text

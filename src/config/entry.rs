@@ -105,6 +105,7 @@ impl Written {
         let names = [Some(NAME.name), Some(kind.label_of(form.key)).filter(|_| !kind.chooses())];
         let name_at = names.into_iter().flatten().find(|key| own.text(key).is_some()).and_then(|key| fields.place(key));
         let location = Location { file, at: fields.at() };
+        fields.conceal(kind.without_effect);
         fields.finish(problems);
         let namespaces = common.texts("namespaces").iter().map(Pattern::new).collect();
         let name = name(kind, form.key, &own);

@@ -59,24 +59,36 @@ pub fn read_files(path: &Path) -> Result<Vec<File>, ConfigError> {
     read(&mut Reading::default(), path)
 }
 
+/// Reads a config file, or each config file of a folder.
+pub fn read_each(path: &Path) -> Vec<Result<File, ConfigError>> {
+    let mut reading = Reading::default();
+    match paths(&mut reading, path) {
+        Ok(paths) => paths.into_iter().map(|path| read_file(&mut reading, path)).collect(),
+        Err(error) => vec![Err(error)],
+    }
+}
+
 fn read(reading: &mut Reading, path: &Path) -> Result<Vec<File>, ConfigError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ConfigError::Read { path, source }
-    };
+    paths(reading, path)?.into_iter().map(|path| read_file(reading, path)).collect()
+}
+
+/// The file, or all config files of the folder.
+fn paths(reading: &mut Reading, path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let paths = match path.is_dir() {
-        true => reading.list(path, ENDING).map_err(failed(path))?,
+        true => reading.list(path, ENDING).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
         false => vec![path.to_owned()],
     };
-    if paths.is_empty() {
-        return Err(ConfigError::Empty(path.to_owned()));
+    if paths.is_empty() { Err(ConfigError::Empty(path.to_owned())) } else { Ok(paths) }
+}
+
+fn read_file(reading: &mut Reading, path: PathBuf) -> Result<File, ConfigError> {
+    let text = reading
+        .read(&path)
+        .and_then(|content| String::from_utf8(content).map_err(|_| io::ErrorKind::InvalidData.into()));
+    match text {
+        Ok(text) => Ok(File { path, text }),
+        Err(source) => Err(ConfigError::Read { path, source }),
     }
-    let read = |path: PathBuf| {
-        let content = reading.read(&path).map_err(failed(&path))?;
-        let text = String::from_utf8(content).map_err(|_| failed(&path)(io::ErrorKind::InvalidData.into()))?;
-        Ok(File { path, text })
-    };
-    paths.into_iter().map(read).collect()
 }
 
 /// The same error: an `io::Error` can't be cloned.

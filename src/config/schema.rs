@@ -88,6 +88,7 @@ fn form(kind: &Kind, form: &Form) -> serde_json::Result<Value> {
     let tables = form_keys(kind, form);
     let mut all = Map::from_iter([("type".to_owned(), json!({"description": "What kind of source it is."}))]);
     all.extend(properties(tables.iter().copied())?);
+    all.retain(|key, _| !kind.without_effect.contains(&key.as_str()));
     let mut schema = json!({"additionalProperties": false, "properties": all});
     demand(&mut schema, &tables);
     Ok(schema)

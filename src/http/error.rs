@@ -210,6 +210,33 @@ impl From<StatusError> for Fault {
 // === impl Unreachable ===
 
 impl Unreachable {
+    /// The kind that an error or a cause below it shows: that the connection was refused, that the host has no address,
+    /// or a failure of TLS. `is_connect` is whether it is an error of opening a connection.
+    pub fn of(error: &(dyn std::error::Error + 'static), is_connect: bool) -> Option<Self> {
+        let mut kind = None;
+        let mut cause = Some(error);
+        while let Some(current) = cause {
+            // rustls reports through an io::Error that wraps its own, and the connector wraps that.
+            let mut inner = current;
+            while let Some(io) = inner.downcast_ref::<std::io::Error>() {
+                if io.kind() == std::io::ErrorKind::ConnectionRefused {
+                    kind = Some(Self::Refused);
+                }
+                let Some(wrapped) = io.get_ref() else { break };
+                inner = wrapped;
+            }
+            if inner.is::<rustls::Error>() {
+                kind = Some(Self::Tls);
+            }
+            // hyper-util keeps its resolver error private; this is how it prints.
+            if is_connect && current.to_string() == "dns error" {
+                kind = Some(Self::NoSuchHost);
+            }
+            cause = current.source();
+        }
+        kind
+    }
+
     /// Whether the next attempt may succeed. One that took too long to connect may as well take too
     /// long again, and trust does not change within a read.
     pub(super) fn may_pass(self) -> bool {
@@ -245,7 +272,7 @@ impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
             Some(code) => write!(f, "{} {code}", self.status),
-            None if (200..300).contains(&self.status) => write!(f, "{}, and only 200 has an answer", self.status),
+            None if (200..300).contains(&self.status) => write!(f, "{}, but only status 200 is read", self.status),
             None => self.status.fmt(f),
         }
     }
@@ -335,32 +362,13 @@ pub fn tunnel_failure(text: &str) -> Option<&'static str> {
 /// What went wrong with a connection.
 pub(super) fn lost(error: reqwest::Error) -> Fault {
     let is_nearby = error.url().and_then(Url::host_str).is_some_and(is_near);
-    let mut kind = match (error.is_timeout(), error.is_connect()) {
+    let usual = match (error.is_timeout(), error.is_connect()) {
         (true, false) => return Fault::TimedOut,
         (true, true) => Unreachable::Late,
         (false, _) if is_nearby => Unreachable::LostNearby,
         (false, _) => Unreachable::Lost,
     };
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        // rustls reports through an io::Error that wraps its own, and the connector wraps that.
-        let mut inner = current;
-        while let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            if io.kind() == std::io::ErrorKind::ConnectionRefused {
-                kind = Unreachable::Refused;
-            }
-            let Some(wrapped) = io.get_ref() else { break };
-            inner = wrapped;
-        }
-        if inner.is::<rustls::Error>() {
-            kind = Unreachable::Tls;
-        }
-        // hyper-util keeps its resolver error private; this is how it prints.
-        if error.is_connect() && current.to_string() == "dns error" {
-            kind = Unreachable::NoSuchHost;
-        }
-        cause = current.source();
-    }
+    let kind = Unreachable::of(&error, error.is_connect()).unwrap_or(usual);
     Fault::Unreachable(kind, Arc::new(error))
 }
 

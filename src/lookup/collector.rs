@@ -55,13 +55,13 @@ impl Collector for SourceCollector {
                 }
             }
         }
-        let help = "Readings of sources and of their parts, by state: ok, failing, waiting for the first read, or idle because no request needs them";
+        let help = "Sources, channels and consumer groups, by state: ok, failing, waiting for the first read, or idle because no request needs them";
         let mut sources = encoder.encode_descriptor("sources", help, None, MetricType::Gauge)?;
         let failures = i64::try_from(failing.len()).unwrap_or(i64::MAX);
         for (state, count) in [("failing", failures), ("idle", idle), ("ok", well), ("waiting", waiting)] {
             ConstGauge::new(count).encode(sources.encode_family(&[("state", state)])?)?;
         }
-        let help = "Failing readings whose endpoint is marked down after 10 consecutive failures; one request every 2 s probes it";
+        let help = "Failing sources, channels and consumer groups whose endpoint is marked down after 10 consecutive failures; one request every 2 s probes it";
         let breaker = encoder.encode_descriptor("breaker_open_sources", help, None, MetricType::Gauge)?;
         ConstGauge::new(open).encode(breaker)?;
         let help = "Listed sources that can't be selected in some namespaces; the log and /status give the reason";
@@ -77,7 +77,7 @@ impl Collector for SourceCollector {
         let throttled =
             encoder.encode_descriptor("refresh_throttled", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         ConstGauge::new(entries.throttled().as_secs_f64()).encode(throttled)?;
-        let help = "Since when a reading fails, in seconds since 1970: the first hundred of those that do. Sources of one name share a series, with the earliest time";
+        let help = "Since when a source, channel or consumer group fails, in seconds since 1970: the first hundred of those that do. Sources of one name share a series, with the earliest time";
         let name = "source_failing_since_timestamp";
         let mut since = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
         // Sources of several namespaces may have the same name, and share one series.

@@ -55,6 +55,7 @@ pub const HTTP_JSON: Kind = Kind {
         },
     },
     environment: None,
+    without_effect: &[],
     conflicts,
     changes: |_, _| Vec::new(),
     pods_of: None,

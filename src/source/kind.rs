@@ -51,6 +51,8 @@ pub struct Kind {
     pub connection: ConnectionType,
     /// How the environment defines one source. Used only if there is no config file.
     pub environment: Option<Environment>,
+    /// Common keys that have no effect in any entry of this kind. There they are errors, and are not suggested.
+    pub without_effect: &'static [&'static str],
     /// Errors in an entry whose keys are valid one by one: the key, and the message. The entry has its own keys,
     /// and its [`super::FALLBACK`].
     pub conflicts: fn(&Values) -> Vec<(&'static str, String)>,

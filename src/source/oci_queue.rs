@@ -86,6 +86,7 @@ pub const OCI_QUEUE: Kind = Kind {
         ],
         namespaces: "OCI_QUEUE_NAMESPACES",
     }),
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,
@@ -257,7 +258,12 @@ impl QueueSource {
         let queue = self.id.as_str();
         match failure {
             Some(SourceError { cause, detail, remedy, .. }) => {
-                tracing::warn!(queue, cause, detail, "cannot list the consumer groups, known ones go on: {remedy}");
+                tracing::warn!(
+                    queue,
+                    cause,
+                    detail,
+                    "cannot list the consumer groups; those that are known stay in use: {remedy}"
+                );
             }
             None => tracing::info!(queue, "the consumer groups are listed again"),
         }

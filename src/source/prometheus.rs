@@ -60,6 +60,7 @@ pub const PROMETHEUS: Kind = Kind {
         connect,
     },
     environment: None,
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,

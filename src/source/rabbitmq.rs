@@ -71,6 +71,7 @@ pub const RABBITMQ: Kind = Kind {
     slow: true,
     connection: connection::RABBITMQ,
     environment: None,
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,

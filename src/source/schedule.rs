@@ -52,11 +52,16 @@ pub const SCHEDULE: Kind = Kind {
         connect: |_, context| Ok(Arc::new(Schedules(context.clock))),
     },
     environment: None,
+    without_effect: &WITHOUT_EFFECT,
     conflicts,
     changes,
     pods_of: None,
     warn: |_| Vec::new(),
 };
+
+/// A read brings one number, and can't fail.
+const WITHOUT_EFFECT: [&str; 5] =
+    [chosen::NAMESPACE_LABEL.name, chosen::EMPTY.name, chosen::NAN.name, chosen::NEGATIVE.name, FALLBACK];
 
 const START: Key = Key::new(
     "start",
@@ -157,10 +162,7 @@ impl Source for Scheduled {
 /// Keys that have no effect, because a read can't fail and brings one number, and a time that `start` and `end` have
 /// in common.
 fn conflicts(entry: &Values) -> Vec<(&'static str, String)> {
-    let mut conflicts = chosen::without_effect(
-        entry,
-        &[chosen::NAMESPACE_LABEL.name, chosen::EMPTY.name, chosen::NAN.name, chosen::NEGATIVE.name, FALLBACK],
-    );
+    let mut conflicts = chosen::without_effect(entry, &WITHOUT_EFFECT);
     // Keys that are not valid are reported one by one.
     let Ok(Schedule { windows, .. }) = Schedule::of(entry) else { return conflicts };
     let message = |common: jiff::civil::DateTime| {

@@ -78,6 +78,7 @@ pub const SCRAPE: Kind = Kind {
         connect: |_, context| Ok(Arc::new(Scrapes::new(context.clone()))),
     },
     environment: None,
+    without_effect: &[],
     conflicts: keys::conflicts,
     changes: |_, _| Vec::new(),
     pods_of: Some(|entry| entry.parsed(SERVICE.name).ok().flatten()),

@@ -1,17 +1,19 @@
 //! Every kind of answer about OCI queues, byte for byte, in `tests/golden/answers.txt`: what clients are
-//! served does not change when the code behind it does.
+//! served does not change when the code behind it does. `tests/golden/answers-chosen.txt` has the errors of metrics
+//! whose names the config chooses, and of clients that may not request values.
 //!
 //! Forms and documents that other golden files hold (YAML, discovery, OpenAPI) are not here again.
-
-use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use crate::golden;
+use crate::support::authority::Authority;
 use crate::support::client::{Answer, Client, values_path};
+use crate::support::cluster::{FRONT_PROXY, Mood};
+use crate::support::double::Double;
 use crate::support::eventually;
 use crate::support::oci::{Oci, answered, compartment, ocid, refused, source, stats};
-use crate::support::server::Server;
+use crate::support::server::{Server, VALUE};
 
 const GROUP: &str = "/apis/external.metrics.k8s.io/v1beta1";
 const JSON: &str = "application/json";
@@ -91,19 +93,7 @@ impl Scene {
 
     async fn write(&mut self, title: &str, accept: &str, path: &str) {
         let answer = self.request(accept, path).await;
-        let body = match answer.header("content-type") {
-            Some(PROTOBUF) => golden::undated_protobuf(&answer.bytes),
-            _ => ageless(&golden::undated(&answer.body)),
-        };
-        let form = if accept == TABLE { "application/json;as=Table" } else { accept };
-        let (code, content_type) = (answer.status.as_u16(), answer.header("content-type").unwrap_or_default());
-        let path = percent_encoding::percent_decode_str(path).decode_utf8().unwrap().into_owned();
-        writeln!(
-            self.transcript,
-            "# {title}\nGET {path}\nAccept: {form}\n{code} {content_type}\n{}\n",
-            body.trim_end()
-        )
-        .unwrap();
+        self.transcript.push_str(&written(title, accept, path, &answer));
     }
 
     /// Waits for an answer that has this text in it.
@@ -111,6 +101,17 @@ impl Scene {
         let path = path(namespace, "oci_queue_length", selector);
         eventually(text, async || self.request(JSON, &path).await.body.contains(text).then_some(())).await;
     }
+}
+
+fn written(title: &str, accept: &str, path: &str, answer: &Answer) -> String {
+    let body = match answer.header("content-type") {
+        Some(PROTOBUF) => golden::undated_protobuf(&answer.bytes),
+        _ => ageless(&golden::undated(&answer.body)),
+    };
+    let form = if accept == TABLE { "application/json;as=Table" } else { accept };
+    let (code, content_type) = (answer.status.as_u16(), answer.header("content-type").unwrap_or_default());
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().unwrap();
+    format!("# {title}\nGET {path}\nAccept: {form}\n{code} {content_type}\n{}\n\n", body.trim_end())
 }
 
 fn path(namespace: &str, metric: &str, selector: &str) -> String {
@@ -245,4 +246,107 @@ async fn every_answer_without_a_list_is_as_recorded() {
         scene.json("a list that fails", "office", "oci_queue_length", selector).await;
     }
     golden::check_text("answers-without-list.txt", &scene.transcript);
+}
+
+/// What PromQL returns to the query of this name: the labels and the value of each series. `None` is no answer.
+fn series(query: &str) -> Option<Vec<(Value, String)>> {
+    let web = || json!({"service": "web", "namespace": "shop"});
+    let named = |n: usize| json!({"service": format!("s{n}")});
+    let labelled = |n: usize| {
+        let labels = (0..40).map(|label| (format!("label_{label}"), Value::from("x".repeat(60))));
+        Value::Object(labels.chain([("service".to_owned(), Value::from(format!("s{n}")))]).collect())
+    };
+    Some(match query {
+        "latency" => vec![(web(), "3".to_owned()), (json!({"service": "mail", "namespace": "shop"}), "4".to_owned())],
+        "whole" => vec![(json!({}), "5".to_owned())],
+        "unknown" => vec![(web(), "NaN".to_owned())],
+        "large" => (0..2).map(|n| (named(n), "9e15".to_owned())).collect(),
+        "many" => (0..1001).map(|n| (named(n), "1".to_owned())).collect(),
+        "long" => (0..900).map(|n| (labelled(n), "1".to_owned())).collect(),
+        _ => return None,
+    })
+}
+
+/// A server with metrics of these names, of which `twice` has two entries, and with queues `orders` of two vhosts.
+async fn chosen(store: &Double) -> Server {
+    let entry = |metric: &str, query: &str| json!({"type": "prometheus", "metric": metric, "query": query, "namespaces": ["shop"]});
+    let with = |mut entry: Value, key: &str, value: Value| {
+        entry[key] = value;
+        entry
+    };
+    let sum = |name: &str| with(entry(name, name), "items", json!("sum"));
+    let queue = |vhost: &str| json!({"type": "rabbitmq", "vhost": vhost, "queue": "orders", "namespaces": ["shop"]});
+    let of_namespace = with(entry("hidden", "latency"), "namespaceLabel", json!("namespace"));
+    let config = json!({
+        "apiVersion": "depthgauge.dev/v1alpha1",
+        "kind": "Config",
+        "connections": {
+            "store": {"type": "prometheus", "url": format!("http://{}", store.address)},
+            "broker": {"type": "rabbitmq", "url": "http://127.0.0.1:1", "auth": {"type": "none"}},
+        },
+        "defaults": {"refresh": "60s", "timeout": "20s", "maxAge": "60s"},
+        "sources": [
+            entry("latency", "latency"), entry("whole", "whole"), entry("unknown", "unknown"), entry("slow", "slow"),
+            entry("twice", "whole"), entry("twice", "whole"), sum("large"), sum("many"), sum("long"),
+            with(of_namespace, "namespaces", json!(["*"])), queue("/"), queue("b"),
+        ],
+    });
+    Server::start_as("config.yaml", &format!("{config:#}")).await
+}
+
+#[tokio::test]
+async fn every_error_of_chosen_metrics_and_every_refusal_is_as_recorded() {
+    let store = Double::start(None, |request| {
+        let query = request.body.split(['=', '&']).nth(1).unwrap_or_default();
+        let Some(series) = series(query) else { return (0, String::new()) };
+        let result: Vec<Value> =
+            series.iter().map(|(labels, value)| json!({"metric": labels, "value": [1_700_000_000, value]})).collect();
+        (200, json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string())
+    })
+    .await;
+    let server = chosen(&store).await;
+    let hpa = server.aggregator("hpa");
+    let mut transcript = String::new();
+    for (title, namespace, metric, selector) in [
+        ("several items of a metric that is not added up", "shop", "latency", ""),
+        ("no item matches", "shop", "latency", "service=none"),
+        ("no item has a label", "shop", "whole", "service=web"),
+        ("two entries with an item of the same labels", "shop", "twice", ""),
+        ("an item whose value is unknown", "shop", "unknown", ""),
+        ("a metric of other namespaces", "bank", "latency", ""),
+        ("no item is of this namespace", "bank", "hidden", ""),
+        ("more items than an answer may have", "shop", "many", ""),
+        ("a sum that is too large", "shop", "large", ""),
+        ("an answer that is too long", "shop", "long", ""),
+        ("a source that has never answered", "shop", "slow", ""),
+        ("two queues of one name in two vhosts", "shop", "rabbitmq_queue_length", "queue=orders"),
+    ] {
+        let path = path(namespace, metric, selector);
+        transcript.push_str(&written(title, JSON, &path, &hpa.get(&path).await));
+    }
+    let (proxy, other) = (server.proxy(), Authority::named("another"));
+    let metrics = "/metrics";
+    for (title, client, path) in [
+        ("a user who may not read it", proxy.clone().with_header("X-Remote-User", "eve"), VALUE),
+        ("a user who may not read a path", proxy.with_header("X-Remote-User", "eve"), metrics),
+        ("no user", server.anyone(), VALUE),
+        ("a token that is not accepted", server.anyone().with_token("bad"), VALUE),
+        (
+            "a front proxy of another CA",
+            server.holder(&other.client(FRONT_PROXY, &[])).with_header("X-Remote-User", "hpa"),
+            VALUE,
+        ),
+        ("a client certificate of another CA", server.holder(&other.client("eve", &[])), VALUE),
+    ] {
+        transcript.push_str(&written(title, JSON, path, &client.get(path).await));
+    }
+    server.cluster.set_mood(Mood::Refusing(500));
+    let undecided = server.proxy().with_header("X-Remote-User", "mallory");
+    transcript.push_str(&written("a review of rights that fails", JSON, VALUE, &undecided.get(VALUE).await));
+    let undecided = server.anyone().with_token("other");
+    transcript.push_str(&written("a review of a token that fails", JSON, VALUE, &undecided.get(VALUE).await));
+    let early = Server::start_knowing_nobody(&Oci::with_queues(&[]).await.config(&json!({}), &[])).await;
+    let answer = early.aggregator("hpa").get(VALUE).await;
+    transcript.push_str(&written("before the front-proxy CA is read", JSON, VALUE, &answer));
+    golden::check_text("answers-chosen.txt", &transcript);
 }

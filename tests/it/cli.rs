@@ -36,8 +36,16 @@ async fn every_command_explains_itself() {
     let short = home.run(&["explain", "-h"]).await.stdout;
     assert!(!short.contains("Examples:") && !short.contains("--as-group") && short.contains("--context"), "{short}");
     assert!(home.run(&["explain", "--help"]).await.stdout.contains("Examples:\n  depthgauge explain -A\n"));
+    let help = home.run(&["help"]).await;
+    for flag in ["-h", "--help"] {
+        let of_help = home.run(&["help", flag]).await;
+        assert_eq!((of_help.status.code(), &of_help.stdout), (Some(0), &help.stdout), "{}", of_help.stderr);
+        let of_one = home.run(&["help", "get", flag]).await;
+        assert!(of_one.status.success() && of_one.stdout.contains("Usage: depthgauge get"), "{}", of_one.stderr);
+    }
     let unknown = home.run(&["frobnicate"]).await;
     assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+    assert_eq!(home.run(&["frobnicate", "-h"]).await.status.code(), Some(2));
 }
 
 #[tokio::test]
@@ -227,6 +235,15 @@ async fn config_check_names_objects_of_keda_and_checks_several_files() {
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(document["errors"], serde_json::json!([{"place": format!("{file}:1:1"), "text": said}]));
     assert_eq!((ended.status.code(), ended.stderr), (Some(1), format!("error: {init}, {file}: 1 error")));
+    // One that is missing hides no error of the others.
+    let ended = home.run(&["config", "check", &file, &init, "absent.yaml", "also.yaml"]).await;
+    let errors = [
+        "absent.yaml: No such file or directory",
+        "also.yaml: No such file or directory",
+        &format!("{file}:1:1: {said}"),
+        &format!("error: {file}, {init}, absent.yaml, also.yaml: 3 errors"),
+    ];
+    assert_eq!((ended.status.code(), ended.stderr), (Some(1), errors.join("\n")));
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn every_command_goes_through_the_proxy_of_the_environment() {
     expect_value(&home, &[by_proxy]).await;
 
     let error = expect_failure(&home, &[by_proxy, ("NO_PROXY", "example.com,.invalid")]).await;
-    assert!(error.starts_with(&format!("error: cannot connect to {FAR}: dns error")), "{error}");
+    assert!(error.starts_with(&format!("error: cannot connect to {FAR}: host name not found\n")), "{error}");
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_proxy_that_makes_no_connection_is_named_with_its_setting() {
         (refusing_proxy("407 Proxy Authentication Required").await.to_string(), "407 Proxy Authentication Required"),
         (refusing_proxy("502 Bad Gateway").await.to_string(), "it refuses to connect to the endpoint"),
         (refusing_proxy("").await.to_string(), "it closes the connection before it is connected to the endpoint"),
-        ("127.0.0.1:1".to_owned(), "tcp connect error: Connection refused"),
+        ("127.0.0.1:1".to_owned(), "connection refused"),
     ] {
         let url = format!("http://user:hidden@{proxy}");
         let text = |setting: &str| {
@@ -385,9 +385,22 @@ async fn a_refused_connection_names_the_address() {
     for command in COMMANDS {
         let (ended, all) = run(&home, &[], command).await;
         assert_eq!(ended.status.code(), Some(3), "{all}");
-        let reason = "cannot connect to https://127.0.0.1:1: tcp connect error: Connection refused";
+        let reason = "cannot connect to https://127.0.0.1:1: connection refused";
         assert!(all.contains(reason) && !all.contains("ServiceError"), "{command:?}: {all}");
+        assert_eq!(all.matches("connect").count(), 2, "{command:?}: {all}");
     }
+    // What is known is printed, as kubectl does it.
+    let ended = home.run(&["version", "--kubeconfig=kubeconfig"]).await;
+    let known = format!("client       {}\nserver       unknown\nkubernetes   unknown", env!("CARGO_PKG_VERSION"));
+    let error =
+        "error: cannot connect to https://127.0.0.1:1: connection refused\nhint: check the kubeconfig and the network";
+    assert_eq!((ended.status.code(), ended.stdout, ended.stderr), (Some(3), known, error.to_owned()));
+    let ended = home.run(&["version", "--kubeconfig=kubeconfig", "-o", "json"]).await;
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let cause = "kube-apiserver: cannot connect to https://127.0.0.1:1: connection refused";
+    assert_eq!((ended.status.code(), &document["error"]), (Some(3), &json!(cause)));
+    let ended = home.run(&["version", "--kubeconfig=absent"]).await;
+    assert!(ended.status.code() == Some(1) && ended.stdout.contains("server       unknown\n"), "{ended:?}");
 }
 
 #[tokio::test]

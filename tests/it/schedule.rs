@@ -103,6 +103,11 @@ async fn config_check_refuses_what_is_no_schedule() {
         ("value: 2.5", "namespaceLabel: ns, value: 2.5", "`namespaceLabel` has no effect here: remove it"),
         ("value: 2.5", "empty: 0, value: 2.5", "`empty` has no effect here: remove it"),
         ("value: 2.5", "fallback: 3, value: 2.5", "`fallback` has no effect here: remove it"),
+        (
+            "value: 2.5",
+            "zzz: 3, value: 2.5",
+            "unknown key `zzz`; known here: activation, end, idleAfter, items, labels, maxAge, metric, namespaces, refresh, start, timeout, timezone, type, value",
+        ),
     ] {
         assert!(good.contains(part), "{part}");
         home.write("config.yaml", &good.replacen(part, instead, 1));

@@ -169,9 +169,7 @@ async fn a_cluster_that_is_away_at_the_start_does_not_keep_it_from_serving() {
     for path in ["/livez", "/readyz", "/healthz"] {
         assert_eq!(admin(&operator, path).await, (200, "ok".to_owned()), "{path}");
     }
-    let cause = format!(
-        "kube-apiserver does not answer: cannot connect to https://{NOWHERE}: tcp connect error: Connection refused"
-    );
+    let cause = format!("kube-apiserver does not answer: cannot connect to https://{NOWHERE}: connection refused");
     let identity = "cannot watch ConfigMap kube-system/extension-apiserver-authentication";
     let lines = [
         format!("[!]identity degraded: {identity}: {cause}\n"),

@@ -53,6 +53,7 @@ const PAGE: Kind = Kind {
         connect: |values, context| Ok(Arc::new(Site(Service::open(values, context, Protocol::default())?))),
     },
     environment: None,
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,

@@ -24,8 +24,7 @@ the path. Prometheus gets OpenMetrics, other clients the text format. The tests 
 `UPDATE_GOLDEN=1 cargo test --test it -- telemetry::`.
 
 The gauges that begin with `oci_` are those of queues of Oracle Cloud Infrastructure (OCI) with
-`export: true`. They have no sample while the source fails. Times are in seconds. Buckets are in the
-code beside each histogram.
+`export: true`. They have no sample while the source fails. Times are in seconds.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |
@@ -36,6 +35,8 @@ struct Family {
     kind: String,
     help: String,
     labels: BTreeSet<String>,
+    /// The upper bounds of the buckets of a histogram, in their order.
+    buckets: Vec<String>,
 }
 
 #[tokio::test]
@@ -45,10 +46,13 @@ async fn every_metric_is_documented() {
     let with_hpa = crate::zero::scraped().await;
     text.extend(with_hpa.split_inclusive('\n').filter(|line| line.contains("depthgauge_hpa_problem")));
     let mut table = INTRODUCTION.to_owned();
-    for (name, Family { kind, help, labels }) in families(&text) {
+    for (name, Family { kind, help, labels, buckets }) in families(&text) {
         assert!(!help.is_empty(), "{name} has no help");
+        assert_eq!(kind == "histogram", !buckets.is_empty(), "{name}");
+        let buckets = if buckets.is_empty() { String::new() } else { format!(". Buckets: {}", buckets.join(", ")) };
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
-        table.push_str(&format!("| `{name}` | {kind} | {} | {} |\n", labels.join(", "), help.trim_end_matches('.')));
+        let help = help.trim_end_matches('.');
+        table.push_str(&format!("| `{name}` | {kind} | {} | {help}{buckets} |\n", labels.join(", ")));
     }
     golden::check_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/prometheus-metrics.md"), &table);
 }
@@ -130,7 +134,7 @@ async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
     }
     program.terminate();
     let ended = program.ended().await;
-    for words in ["cannot be read source=", "read again after an outage"] {
+    for words in ["source cannot be read source=", "source is readable again"] {
         let lines = ended.stderr.lines().filter(|line| line.contains(words)).count();
         assert_eq!(lines, 1, "{words}: {}", ended.stderr);
     }
@@ -214,6 +218,10 @@ fn families(text: &str) -> BTreeMap<String, Family> {
             let keys = labels.split(['{', ',', '}']).filter_map(|pair| Some(pair.split_once("=\"")?.0.to_owned()));
             let family = families.get_mut(name).unwrap_or_else(|| panic!("a sample before its type: {line}"));
             family.labels.extend(keys.filter(|key| key != "le"));
+            let bound = labels.split_once("le=\"").and_then(|(_, rest)| rest.split('"').next());
+            if let Some(bound) = bound.filter(|bound| !family.buckets.iter().any(|known| known == bound)) {
+                family.buckets.push(bound.to_owned());
+            }
         }
     }
     families

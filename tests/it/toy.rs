@@ -45,6 +45,7 @@ const TOY: Kind = Kind {
         connect: |values, _| Ok(Arc::new(Toys(values.count("times").unwrap_or(1)))),
     },
     environment: None,
+    without_effect: &[],
     conflicts: |_| Vec::new(),
     changes: |_, _| Vec::new(),
     pods_of: None,

@@ -193,7 +193,11 @@ impl<'s> Layout<'s> {
         columns.extend([
             column("Value".into(), "", "The metric's value, a Quantity".into()),
             column("Age".into(), "", "Since the source was read".into()),
-            column("Value Source".into(), "", "Which value rule made the value: activation or fallback".into()),
+            column(
+                "Value Source".into(),
+                "",
+                "The value rule that made the value: activation, fallback, empty, nan or clamp".into(),
+            ),
         ]);
         let asked =
             "Longest interval between the latest requests of this query at this replica; an HPA's come every 15s";

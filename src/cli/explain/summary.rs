@@ -21,7 +21,7 @@ pub(super) struct Summary {
     pub(super) namespace: String,
     /// Name of the HPA.
     pub(super) name: String,
-    /// Whether each External metric has a value and no finding has level `fail`.
+    /// Whether the workload can be read, each External metric has a value, and no finding has level `fail`.
     pub(super) ready: bool,
     /// The External metrics of the HPA, in its order.
     pub(super) metrics: Vec<Metric>,

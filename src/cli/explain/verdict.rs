@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
+use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
+
 use super::seen::{Heard, Seen};
 use crate::hpa::{Desired, Why, Workload, growth_limit};
 
@@ -116,6 +118,11 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
 /// It keeps its size, as far as the metrics that were read decide.
 fn held(seen: &Seen<'_>, now: i32, desired: &Desired) -> String {
     match (seen.first_failure(desired), seen.not_asked()) {
+        (Some(failure), Some(_)) if is_disabled(seen.hpa.written().scale_up()) => {
+            format!(
+                "It stays at {now}: behavior.scaleUp.selectPolicy is Disabled, and it does not shrink, because {failure}."
+            )
+        }
         (Some(failure), Some(not_asked)) => format!(
             "It does not shrink below {now}: {failure}. It grows if another metric proposes more, and {not_asked} is not queried here."
         ),
@@ -145,7 +152,11 @@ fn disabled(seen: &Seen<'_>, now: i32, then: i32) -> Option<&'static str> {
         Ordering::Less => ("scaleDown", written.scale_down()),
         Ordering::Equal => return None,
     };
-    rules.filter(|rules| rules.select_policy.as_deref() == Some("Disabled")).map(|_| direction)
+    is_disabled(rules).then_some(direction)
+}
+
+fn is_disabled(rules: Option<&HPAScalingRules>) -> bool {
+    rules.is_some_and(|rules| rules.select_policy.as_deref() == Some("Disabled"))
 }
 
 /// What stands between the number and the size, as far as it is visible from outside; the
@@ -159,7 +170,7 @@ fn not_yet(seen: &Seen<'_>, now: i32, then: i32) -> Option<String> {
     }
     (then > now && !seen.hpa.written().has_behavior() && then > growth_limit(now)).then(|| {
         format!(
-            "Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to {} at the next.",
+            "The HPA has no `behavior`, so one step at most doubles the size, or goes to 4 if that is more: to {} in the next sync.",
             growth_limit(now)
         )
     })

@@ -11,7 +11,7 @@ use depthgauge::api::Metrics;
 use depthgauge::apiservice::Availability;
 use depthgauge::auth::{Audit, Auth, Gate, SubjectAccessReviews, TokenReviews, Trust};
 use depthgauge::certs::{Certificates, Expiry, Lifetimes};
-use depthgauge::config::{Config, ConfigFiles, Opener, Reload};
+use depthgauge::config::{Config, ConfigFiles, File, Opener, Reload};
 use depthgauge::health::{Health, Reasons, State};
 use depthgauge::lookup::{Catalog, Gauges, SourceCollector, SourceConfig};
 use depthgauge::server::Limits;
@@ -83,6 +83,17 @@ impl Server {
     /// Serves this config; the identity ConfigMap has been read.
     pub(crate) async fn start(config: &str) -> Self {
         let server = Self::start_knowing_nobody(config).await;
+        server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
+        server
+    }
+
+    /// The same, as the content of a file of this name.
+    pub(crate) async fn start_as(name: &str, config: &str) -> Self {
+        super::crypto();
+        let file = File { path: name.into(), text: config.to_owned() };
+        let config = Config::parse_files(&[file], KINDS).unwrap();
+        let configs = config.open(Timestamp::now, Slices::here().endpoints()).unwrap();
+        let server = Self::assemble(configs, KINDS, None, Limits::default(), MinVersion::default()).await;
         server.trust.apply(&identity_config(&server.front_proxies, &server.clients)).unwrap();
         server
     }

@@ -99,7 +99,7 @@ oci_queue_length{queue=orders}, averageValue 2
   proposes  ⌈17 / 2⌉ = 9
 
 The desired size is 9; the current size is 3.
-Not at once: without behavior.scaleUp one step doubles it at most (or goes to 4, if that is more): to 6 at the next.
+The HPA has no `behavior`, so one step at most doubles the size, or goes to 4 if that is more: to 6 in the next sync.
 
 Stabilization and scaling policies depend on the history of the controller. Its conditions at the last sync:
   AbleToScale     True   ScaleDownStabilized: recent recommendations
@@ -276,8 +276,16 @@ fn a_metric_that_is_not_queried_may_ask_for_more() {
     let text = account(&object, 3, &[Err("dark".to_owned())]);
     let held = "\nIt does not shrink below 3: oci_queue_length{queue=orders} has no value. It grows if another metric proposes more, and Resource cpu is not queried here.\n";
     assert!(text.contains(held) && !text.contains("no other metric proposes more"), "{text}");
+    let mut no_growth = object.clone();
+    no_growth["spec"]["behavior"] = json!({"scaleUp": {"selectPolicy": "Disabled"}});
+    let text = account(&no_growth, 3, &[Err("dark".to_owned())]);
+    let held = "\nIt stays at 3: behavior.scaleUp.selectPolicy is Disabled, and it does not shrink, because oci_queue_length{queue=orders} has no value.\n";
+    assert!(text.contains(held) && !text.contains("It grows"), "{text}");
     let text = account(&object, 3, &[value("17")]);
     assert!(text.contains("\nIt may be more: Resource cpu is not queried here.\n"), "{text}");
+    no_growth["spec"]["behavior"]["scaleUp"] = json!({"selectPolicy": "Max"});
+    let text = account(&no_growth, 3, &[value("17")]);
+    assert!(!text.contains("one step"), "{text}");
     object["spec"]["metrics"].as_array_mut().unwrap().remove(0);
     let text = account(&object, 3, &[]);
     assert!(text.contains("\nThe desired size is unknown: Resource cpu is not queried here.\n"), "{text}");
