@@ -212,17 +212,17 @@ impl Report {
 
     fn hpa(&mut self, hpa: &str, workload: &str, became: Restored) {
         let (result, text) = match became {
-            Restored::Woken(replicas) => ("scaledUp", format!("{workload} is scaled from 0 to {replicas}")),
-            Restored::Awake => ("notAtZero", format!("{workload} is not at zero")),
+            Restored::ScaledUp(replicas) => ("scaledUp", format!("{workload} is scaled from 0 to {replicas}")),
+            Restored::NotAtZero => ("notAtZero", format!("{workload} is not at zero")),
             Restored::Gone => ("absent", format!("there is no {workload} any more")),
             Restored::Paused => ("paused", format!("{workload} is paused and stays at 0; nothing scales it up")),
-            Restored::Native(wake) => (
+            Restored::Native(start) => (
                 "atZero",
                 format!(
-                    "{workload} was scaled to zero by the HPA itself, which scales it up only while its metrics are served; to start one replica: {wake}"
+                    "{workload} was scaled to zero by the HPA itself, which scales it up only while its metrics are served; to start one replica: {start}"
                 ),
             ),
-            Restored::Asleep(why) => {
+            Restored::StaysAtZero(why) => {
                 let text = format!("HPA {hpa}: {workload} stays at 0, and nothing scales it up: {why}");
                 return self.errors.push(text);
             }
@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn what_stays_at_zero_is_an_error_beside_any_other() {
         let mut report = Report { errors: vec!["cannot change".to_owned()], ..Report::default() };
-        report.hpa("shop/web", "deployment/web", Restored::Woken(2));
+        report.hpa("shop/web", "deployment/web", Restored::ScaledUp(2));
         assert_eq!(report.result().unwrap_err().to_string(), "cannot change");
-        report.hpa("shop/api", "deployment/api", Restored::Asleep("no right".to_owned()));
+        report.hpa("shop/api", "deployment/api", Restored::StaysAtZero("no right".to_owned()));
         let error = report.result().unwrap_err().to_string();
         assert_eq!(error, "cannot change; HPA shop/api: deployment/api stays at 0, and nothing scales it up: no right");
         let [step] = &report.steps[..] else { panic!("{report:?}") };

@@ -139,7 +139,7 @@ fn awake(facts: &Facts<'_>) -> Decision {
     if !hpa.is_kept() {
         return Decision::of(facts.remember(ZeroState::default()), Finding::of_label(hpa));
     }
-    let finding = Finding::of_label(hpa).or_else(|| facts.awake_blind());
+    let finding = Finding::of_label(hpa).or_else(|| facts.unavailable_above_zero());
     let (None, Ok(cooldown), Some((first, last))) = (&finding, &hpa.cooldown, all_zero(served)) else {
         return Decision::of(facts.remember(ZeroState::default()), finding);
     };
@@ -172,7 +172,7 @@ fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
     match facts.wanted() {
         // That cooldown is over.
         0 if facts.zero_state.zero_since.is_some() => Decision::of(facts.end_of_cooldown(), annotation),
-        0 => Decision::of(Action::Nothing, facts.blind().or(annotation)),
+        0 => Decision::of(Action::Nothing, facts.unavailable().or(annotation)),
         wanted => Decision::of(facts.scale_up(wanted, ScaleReason::Work), annotation),
     }
 }
@@ -183,7 +183,7 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
     let rest = facts.remember(ZeroState::default());
     let State { scaled_to_zero, is_disabled, .. } = hpa.state;
     match (wanted, stuck(hpa, facts.now)) {
-        (0, _) if scaled_to_zero || is_disabled => Decision::of(rest, facts.blind().or_else(|| Finding::of_label(hpa))),
+        (0, _) if scaled_to_zero || is_disabled => Decision::of(rest, facts.unavailable().or_else(|| Finding::of_label(hpa))),
         (1.., _) if scaled_to_zero && hpa.labelled && hpa.fast_activation => {
             Decision::of(facts.scale_up(wanted, ScaleReason::FastActivation), None)
         }
@@ -237,19 +237,19 @@ impl Facts<'_> {
         (!missed && since <= self.now).then_some(since)
     }
 
-    fn blind(&self) -> Option<Finding> {
+    fn unavailable(&self) -> Option<Finding> {
         let (metric, served, why) = self.unknown().next()?;
-        let slept = self.zero_state.scaled_to_zero_since.is_some() || self.hpa.state.scaled_to_zero;
+        let scaled_to_zero = self.zero_state.scaled_to_zero_since.is_some() || self.hpa.state.scaled_to_zero;
         Some(match served {
             // It read 0 before. Otherwise the workload would not have been scaled to 0.
-            Served::Absent(_) if slept => Finding::own_pods(self.hpa, &metric.title(), why),
+            Served::Absent(_) if scaled_to_zero => Finding::own_pods(self.hpa, &metric.title(), why),
             _ => Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()),
         })
     }
 
     /// Object metrics only: an outage of a metric that depthgauge serves is reported elsewhere.
-    fn awake_blind(&self) -> Option<Finding> {
-        self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::awake_blind(why))
+    fn unavailable_above_zero(&self) -> Option<Finding> {
+        self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::unavailable_above_zero(why))
     }
 
     /// The metrics without a value, and why.

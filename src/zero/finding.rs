@@ -118,41 +118,41 @@ impl Finding {
     }
 
     pub(super) fn stuck_at_zero(hpa: &Autoscaler, waiting: &str, why: &str) -> Self {
-        let (wake, name) = (hpa.start_command(), &hpa.name);
+        let (start, name) = (hpa.start_command(), &hpa.name);
         let label = if hpa.labelled { "" } else { " and label depthgauge.dev/scale-to-zero=true" };
         Self::new(
             Problem::StuckAtZero,
             format!(
-                "{waiting} is above 0, but the workload has no replicas, and {why}. To start one replica: {wake}. To let depthgauge recover it each time, set annotation {RECOVER_STUCK}=true{label} on HPA {name}"
+                "{waiting} is above 0, but the workload has no replicas, and {why}. To start one replica: {start}. To let depthgauge recover it each time, set annotation {RECOVER_STUCK}=true{label} on HPA {name}"
             ),
         )
     }
 
     /// `why` is last, because it may end with YAML that is to be copied.
     pub(super) fn metric_unavailable_at_zero(hpa: &Autoscaler, why: &str, a_fallback_helps: bool) -> Self {
-        let wake = hpa.start_command();
+        let start = hpa.start_command();
         let fallback = if a_fallback_helps { " With a fallback, it scales up by itself." } else { "" };
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "scaled to zero, and its metric is unavailable, so it can't scale up. To start one replica: {wake}.{fallback} Cause: {why}"
+                "scaled to zero, and its metric is unavailable, so it can't scale up. To start one replica: {start}.{fallback} Cause: {why}"
             ),
         )
     }
 
     /// A metric that existed until the workload was scaled to zero.
     pub(super) fn own_pods(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
-        let wake = hpa.start_command();
+        let start = hpa.start_command();
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "{metric} has no value while there are no replicas. A metric of the workload's own pods can't scale them up again: use one that exists without them (`empty: 0` keeps it at zero). To start one replica: {wake}. Cause: {why}"
+                "{metric} has no value while there are no replicas. A metric of the workload's own pods can't scale them up again: use one that exists without them (`empty: 0` keeps it at zero). To start one replica: {start}. Cause: {why}"
             ),
         )
     }
 
     /// It has replicas, and keeps them while an Object metric is unavailable.
-    pub(super) fn awake_blind(why: &str) -> Self {
+    pub(super) fn unavailable_above_zero(why: &str) -> Self {
         Self::new(Problem::MetricUnavailable, format!("is not scaled to zero while a metric is unavailable: {why}"))
     }
 

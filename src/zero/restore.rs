@@ -28,9 +28,9 @@ const TRIES: usize = 3;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Restored {
     /// It has this many replicas now.
-    Woken(u32),
+    ScaledUp(u32),
     /// Another client has scaled it up already.
-    Awake,
+    NotAtZero,
     /// It is to be left as it is.
     Paused,
     /// There is no such workload any more.
@@ -39,7 +39,7 @@ pub enum Restored {
     /// that scales it up.
     Native(String),
     /// It is still at zero. Why.
-    Asleep(String),
+    StaysAtZero(String),
 }
 
 /// Why the workloads at zero cannot be listed.
@@ -80,21 +80,21 @@ pub async fn restore(
     metrics: &MetricSet,
     dry_run: bool,
 ) -> Result<Vec<(String, String, Restored)>, RestoreError> {
-    let asleep = asleep(&Api::all(client.clone()), metrics).await?;
+    let at_zero = at_zero(&Api::all(client.clone()), metrics).await?;
     // One namespace gets half of the places.
     let scales = Scales::new(client.clone(), Calls::with_permits(2 * AT_ONCE));
-    let wake = async |hpa: Autoscaler| {
+    let restored = async |hpa: Autoscaler| {
         let done =
-            one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| Restored::Asleep(error.to_string()));
+            one(client, &scales, &hpa, dry_run).await.unwrap_or_else(|error| Restored::StaysAtZero(error.to_string()));
         (hpa.title(), hpa.workload.reference(), done)
     };
-    Ok(stream::iter(asleep).map(wake).buffered(AT_ONCE).collect().await)
+    Ok(stream::iter(at_zero).map(restored).buffered(AT_ONCE).collect().await)
 }
 
 /// The HPAs whose workloads depthgauge scaled to zero, and those at 0 whose HPAs scale them up by
 /// metrics of depthgauge.
-async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, RestoreError> {
-    let (mut asleep, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
+async fn at_zero(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler>, RestoreError> {
+    let (mut at_zero, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let listed = tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await;
         let page = listed.map_err(|_| RestoreError::Failed(LATE.to_owned()))?.map_err(|error| match &error {
@@ -102,10 +102,10 @@ async fn asleep(api: &Api<Object>, metrics: &MetricSet) -> Result<Vec<Autoscaler
             _ => RestoreError::Failed(answered(&error)),
         })?;
         let known = page.items.iter().filter_map(|object| Autoscaler::of(object, metrics));
-        asleep.extend(known.filter(|hpa| hpa.zero_state.scaled_to_zero_since.is_some() || scales_to_zero_itself(hpa)));
+        at_zero.extend(known.filter(|hpa| hpa.zero_state.scaled_to_zero_since.is_some() || scales_to_zero_itself(hpa)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
-            None => return Ok(asleep),
+            None => return Ok(at_zero),
         }
     }
 }
@@ -129,9 +129,9 @@ async fn one(client: &kube::Client, scales: &Scales, hpa: &Autoscaler, dry_run: 
         };
         let least = hpa.min.max(1);
         done = match scale.replicas {
-            0 if dry_run => Ok(Restored::Woken(least)),
-            0 => scales.write(hpa, &scale, least, || true).await.map(|_| Restored::Woken(least)),
-            _ => Ok(Restored::Awake),
+            0 if dry_run => Ok(Restored::ScaledUp(least)),
+            0 => scales.write(hpa, &scale, least, || true).await.map(|_| Restored::ScaledUp(least)),
+            _ => Ok(Restored::NotAtZero),
         };
         if !matches!(done, Err(ScaleError::Conflict)) {
             break;
@@ -206,7 +206,7 @@ mod tests {
         let of = |name: &str| (format!("shop/{name}"), format!("worker.example.com/{name}"));
         let ((a, worker_a), (b, worker_b)) = (of("a"), of("b"));
         let robot = ("shop/c".to_owned(), "robot.example.com/c".to_owned(), Restored::Gone);
-        assert_eq!(done, [(a, worker_a, Restored::Woken(1)), (b, worker_b, Restored::Gone), robot]);
+        assert_eq!(done, [(a, worker_a, Restored::ScaledUp(1)), (b, worker_b, Restored::Gone), robot]);
     }
 
     #[tokio::test]
@@ -235,8 +235,8 @@ mod tests {
             }
             _ => (404, json!("not found")),
         });
-        let wake = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
-        let served = ("shop/a".to_owned(), "deployment/a".to_owned(), Restored::Native(wake));
+        let start = "kubectl scale -n shop deployment/a --replicas=1".to_owned();
+        let served = ("shop/a".to_owned(), "deployment/a".to_owned(), Restored::Native(start));
         assert_eq!(restore(&client, &fixed_metrics(KINDS).into(), false).await.unwrap(), [served]);
     }
 

@@ -35,14 +35,14 @@ impl Waiting {
     /// By one answer to a request of `hpa`. A fallback counts if depthgauge scaled the workload to
     /// zero, or the HPA scales up itself. It is no evidence of messages otherwise.
     pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, answer: Result<&[Item], &RequestError>) -> Self {
-        let wakes = hpa.scaled_to_zero_since().is_some() || hpa.written().has_scaled_to_zero();
-        let tells = |item: &&Item| wakes || item.policy.as_deref() != Some(Applied::Fallback.as_str());
+        let scales_up = hpa.scaled_to_zero_since().is_some() || hpa.written().has_scaled_to_zero();
+        let counts = |item: &&Item| scales_up || item.policy.as_deref() != Some(Applied::Fallback.as_str());
         match answer {
             // The server may know.
             Err(RequestError::Forbidden(_)) => Self::No,
             Err(_) | Ok([]) => Self::Unknown,
-            Ok(items) if items.iter().filter(tells).any(|item| item.quantity > Some(Quantity::ZERO)) => Self::Yes,
-            Ok(items) if items.iter().all(|item| tells(&item)) => Self::No,
+            Ok(items) if items.iter().filter(counts).any(|item| item.quantity > Some(Quantity::ZERO)) => Self::Yes,
+            Ok(items) if items.iter().all(|item| counts(&item)) => Self::No,
             Ok(_) => Self::Unknown,
         }
     }
@@ -155,7 +155,7 @@ pub(in crate::cli) fn at_zero(
     if replicas.is_some_and(|replicas| replicas > 0) {
         return None;
     }
-    let (title, wake) = (hpa.title(), hpa.start_command());
+    let (title, start) = (hpa.title(), hpa.start_command());
     let own_pods = match hpa.may_read_its_pods() {
         true => ". A metric of the workload's own pods can't scale them up again: use one that exists without them",
         false => "",
@@ -164,10 +164,10 @@ pub(in crate::cli) fn at_zero(
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {
             (Waiting::Yes, Some(why)) => Some(Finding::fail(format!(
-                "{title} is stuck at zero: its metrics are above 0, but {why}. To start one replica: {wake}"
+                "{title} is stuck at zero: its metrics are above 0, but {why}. To start one replica: {start}"
             ))),
             (Waiting::Unknown, _) => Some(Finding::warn(format!(
-                "{title}: scaled to zero and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {wake}"
+                "{title}: scaled to zero and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {start}"
             ))),
             _ => None,
         };
@@ -178,7 +178,7 @@ pub(in crate::cli) fn at_zero(
     let Some(since) = hpa.scaled_to_zero_since() else {
         let text = |what| {
             format!(
-                "{title} is disabled, because another client set its workload to 0{what}. To start one replica: {wake}"
+                "{title} is disabled, because another client set its workload to 0{what}. To start one replica: {start}"
             )
         };
         return Some(match waiting {
@@ -192,13 +192,13 @@ pub(in crate::cli) fn at_zero(
         (Waiting::No, false) => Finding::ok(format!("{at_zero}, and scales it up when a metric is above 0")),
         (Waiting::No, true) => Finding::ok(format!("{at_zero}, and annotation {PAUSED} keeps it there")),
         (Waiting::Yes, false) => Finding::warn(format!(
-            "{at_zero}. Its metrics are above 0, so it should scale up within seconds. If it does not, check that depthgauge runs with --scale-to-zero, and read its log. To start one replica: {wake}"
+            "{at_zero}. Its metrics are above 0, so it should scale up within seconds. If it does not, check that depthgauge runs with --scale-to-zero, and read its log. To start one replica: {start}"
         )),
         (Waiting::Yes, true) => Finding::warn(format!(
-            "{at_zero}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {wake}"
+            "{at_zero}, and annotation {PAUSED} keeps it there although its metrics are above 0. Remove the annotation, or start one replica: {start}"
         )),
         (Waiting::Unknown, _) => Finding::warn(format!(
-            "{at_zero}, and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {wake}"
+            "{at_zero}, and its metric is unavailable, so it can't scale up{own_pods}. To start one replica: {start}"
         )),
     })
 }

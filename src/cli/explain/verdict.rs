@@ -54,7 +54,7 @@ pub(super) fn short(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> 
     }
 }
 
-fn asleep(seen: &Seen<'_>) -> String {
+fn disabled_at_zero(seen: &Seen<'_>) -> String {
     let hpa = seen.hpa;
     if hpa.written().is_disabled() {
         // A finding names the client that did it, and the command that scales up.
@@ -80,7 +80,7 @@ fn lines(seen: &Seen<'_>, workload: &Workload, desired: &Desired) -> Vec<String>
     let spec = seen.hpa.written().sizes();
     let (now, then) = (workload.wanted, desired.replicas);
     match desired.why {
-        Why::Disabled => vec![asleep(seen)],
+        Why::Disabled => vec![disabled_at_zero(seen)],
         Why::AboveMax => {
             vec![format!("The desired size is {then}: {now} is more than maxReplicas, whatever the metrics are.")]
         }
