@@ -268,7 +268,7 @@ class Bench:
         own, self.reader = token("depthgauge", "depthgauge"), token("default", "crowd-0")
         start = lambda name: Replica(options.depthgauge, folder, cluster, self.config, own, name)
         self.leader = start("first")
-        self.leader.said("scales to zero and back")
+        self.leader.said("acquired the Lease: this replica scales workloads")
         self.replicas = [self.leader, start("second")]
 
     def at_zero(self):

@@ -224,7 +224,7 @@ fn string(cursor: &mut Cursor<'_>) -> Result<Option<String>, SelectorError> {
             let escapes = [("\\", '\\'), ("\"", '"'), ("'", '\''), ("n", '\n'), ("t", '\t'), ("r", '\r')];
             let c = escapes.into_iter().find_map(|(escape, c)| cursor.eat(escape).then_some(c));
             let c = c.ok_or_else(|| {
-                error(r#"unsupported escape in a string: there is \\, \", \', \n, \t, \r. In a regular expression, write \\. for \."#.to_owned())
+                error(r#"unsupported escape in a string; supported are \\, \", \', \n, \t, \r. In a regular expression, write \\. for \."#.to_owned())
             })?;
             text.push(c);
         } else {
@@ -352,7 +352,7 @@ mod tests {
             (r#"m{a=~"("}"#, r#""(" is not a regular expression of RE2's syntax, or it takes more than 1 MiB of memory"#.to_owned()),
             (r#"m{a=~"a)|(b"}"#, r#""a)|(b" is not a regular expression of RE2's syntax, or it takes more than 1 MiB of memory"#.to_owned()),
             (r#"m{a!~"(a{1000}){1000}"}"#, r#""(a{1000}){1000}" is not a regular expression of RE2's syntax, or it takes more than 1 MiB of memory"#.to_owned()),
-            (r#"m{a=~"\d"}"#, r#"unsupported escape in a string: there is \\, \", \', \n, \t, \r. In a regular expression, write \\. for \."#.to_owned()),
+            (r#"m{a=~"\d"}"#, r#"unsupported escape in a string; supported are \\, \", \', \n, \t, \r. In a regular expression, write \\. for \."#.to_owned()),
             (&format!("m{{a=\"{}\"}}", "x".repeat(LENGTH_MAX)), "a series selector has at most 4096 bytes".to_owned()),
             (&format!("m{{{}}}", "a=\"\",".repeat(LABELS_MAX + 1)), "a series selector has at most 64 labels".to_owned()),
         ] {

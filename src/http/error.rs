@@ -272,7 +272,7 @@ impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
             Some(code) => write!(f, "{} {code}", self.status),
-            None if (200..300).contains(&self.status) => write!(f, "{}, and only 200 has an answer", self.status),
+            None if (200..300).contains(&self.status) => write!(f, "{}, but only status 200 is read", self.status),
             None => self.status.fmt(f),
         }
     }

@@ -134,10 +134,10 @@ async fn what_each_answer_is() {
         (half, "connection lost"),
         ("", "connection lost"),
         (&answer("404 Not Found", "", "none"), "404"),
-        (&answer("201 Created", "", "{}"), "201, and only 200 has an answer"),
-        (&answer("203 Non-Authoritative Information", "", "{}"), "203, and only 200 has an answer"),
-        (&answer("204 No Content", "", ""), "204, and only 200 has an answer"),
-        (&answer("206 Partial Content", "", "{"), "206, and only 200 has an answer"),
+        (&answer("201 Created", "", "{}"), "201, but only status 200 is read"),
+        (&answer("203 Non-Authoritative Information", "", "{}"), "203, but only status 200 is read"),
+        (&answer("204 No Content", "", ""), "204, but only status 200 is read"),
+        (&answer("206 Partial Content", "", "{"), "206, but only status 200 is read"),
         (&moved, "301"),
     ] {
         let (url, _) = service(&[sent]).await;

@@ -144,13 +144,19 @@ pub(super) fn message_with_grant(title: &str, error: &SourceError, since: Timest
 /// Logs a failed read. Unlike the message, the detail names the request and where it went.
 pub(super) fn log_failure(title: &str, error: &SourceError) {
     let SourceError { operation, cause, detail, .. } = error;
-    tracing::warn!(source = title, operation = operation.as_str(), cause, detail, "cannot be read");
+    tracing::warn!(source = title, operation = operation.as_str(), cause, detail, "source cannot be read");
 }
 
 /// Logs another cause of the same outage, of which a dying service has many.
 pub(super) fn log_change(title: &str, error: &SourceError) {
     let SourceError { operation, cause, detail, .. } = error;
-    tracing::debug!(source = title, operation = operation.as_str(), cause, detail, "cannot be read for another cause");
+    tracing::debug!(
+        source = title,
+        operation = operation.as_str(),
+        cause,
+        detail,
+        "source cannot be read for another cause"
+    );
 }
 
 fn current(title: &str, error: &SourceError, since: Timestamp) -> Arc<str> {

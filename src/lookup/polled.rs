@@ -370,7 +370,7 @@ impl<P: Poll> Polled<P> {
             Ok(value) => {
                 if let Some(outage) = state.outage.take() {
                     let source = self.poll.log_title();
-                    tracing::info!(source, since = %outage.since(), "read again after an outage");
+                    tracing::info!(source, since = %outage.since(), "source is readable again");
                 }
                 state.last_read = Some(LastRead { began, retry_after: None });
                 state.counts.succeed();

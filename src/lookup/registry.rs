@@ -279,6 +279,6 @@ fn log_changes(before: &Entries, now: &Entries) {
     let is_new = |source: &&Unselectable| !before.unselectable.iter().any(|known| known.is_same(source));
     for source in now.unselectable.iter().filter(is_new) {
         let (identity, affects) = (&source.identity, &source.affects);
-        tracing::warn!(name = source.name, identity, ?affects, "listed, but can't be selected: {}", source.reason);
+        tracing::warn!(name = source.name, identity, ?affects, "a listed source can't be selected: {}", source.reason);
     }
 }

@@ -258,7 +258,12 @@ impl QueueSource {
         let queue = self.id.as_str();
         match failure {
             Some(SourceError { cause, detail, remedy, .. }) => {
-                tracing::warn!(queue, cause, detail, "cannot list the consumer groups, known ones go on: {remedy}");
+                tracing::warn!(
+                    queue,
+                    cause,
+                    detail,
+                    "cannot list the consumer groups; those that are known stay in use: {remedy}"
+                );
             }
             None => tracing::info!(queue, "the consumer groups are listed again"),
         }

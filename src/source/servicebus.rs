@@ -203,7 +203,7 @@ impl EntitySource {
             Some(status) => tracing::warn!(
                 path,
                 status,
-                "messages wait and no receiver gets them: set the status to Active, or `disabled: error`"
+                "no receiver gets the messages, because of the status of the queue or subscription: set it to Active, or `disabled: error`"
             ),
             None => tracing::info!(path, "receivers get messages again"),
         }

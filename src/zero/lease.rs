@@ -229,7 +229,11 @@ impl Lease {
         let (since, silence) = kept.map_or((now, silence), |kept| (kept.since, kept.silence));
         *self.held.lock() = Some(Held { until: began + RENEW_DEADLINE, unbroken, since, silence });
         if before.is_none() {
-            tracing::info!(lease = self.title(), identity = self.identity, "scales to zero and back");
+            tracing::info!(
+                lease = self.title(),
+                identity = self.identity,
+                "acquired the Lease: this replica scales workloads to zero and from zero"
+            );
         }
         *seen = None;
         Ok(None)

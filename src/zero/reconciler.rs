@@ -382,8 +382,9 @@ impl Reconciler {
             return;
         }
         let (name, command) = (&hpa.name, hpa.start_command());
-        let note =
-            format!("HPA {name} {what} while depthgauge had this scaled to 0, and nothing scales it up: {command}");
+        let note = format!(
+            "depthgauge scaled this workload to zero, and HPA {name} {what}. No controller scales it up now. To start one replica: {command}"
+        );
         shared.events.on_workload(&hpa, &scale.uid, EventReason::LeftAtZero, &note).await;
     }
 }

@@ -341,7 +341,7 @@ impl Scheduler {
         }
         self.shared.findings.note(&hpa, None);
         if hpa.zero_state.scaled_to_zero_since.is_some() {
-            let what = "was deleted, or has no metric of depthgauge any more,".to_owned();
+            let what = "was deleted, or has no metric of depthgauge any more".to_owned();
             self.orphans.push(Orphan { hpa, what, until: Instant::now() + SUCCESSION });
         }
     }

@@ -146,7 +146,10 @@ async fn colours_are_for_a_terminal_whose_owner_wants_them() {
     let arguments = ["check", "--config=config.yaml", "--kubeconfig=kubeconfig", "--log=warn"];
     let terminal = ("TERM", "xterm");
     let plain = home.start_in(&[terminal], &arguments).ended().await;
-    assert!(plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN cannot be read "), "{plain:?}");
+    assert!(
+        plain.stdout.contains("fail  sources ") && plain.stderr.contains(" WARN source cannot be read "),
+        "{plain:?}"
+    );
     assert!(!(plain.stdout + &plain.stderr).contains('\u{1b}'), "in a pipe");
     let coloured = home.start_on_terminal(&[terminal], &arguments).ended().await;
     assert_eq!(coloured.status.code(), Some(3));

@@ -62,7 +62,7 @@ async fn gauges_follow_the_config_and_the_queue() {
     assert!(!metrics.contains("orders"), "{metrics}");
     program.terminate();
     let ended = program.ended().await;
-    let ignored = "ignored, because there is a config file: OCI_QUEUE_ID";
+    let ignored = "variables are ignored, because a config file is set: OCI_QUEUE_ID";
     assert!(
         ended.stderr.contains(ignored) && ended.stderr.contains("the changed config is active"),
         "{}",

@@ -134,7 +134,7 @@ async fn an_outage_is_a_line_when_it_begins_and_one_when_it_ends() {
     }
     program.terminate();
     let ended = program.ended().await;
-    for words in ["cannot be read source=", "read again after an outage"] {
+    for words in ["source cannot be read source=", "source is readable again"] {
         let lines = ended.stderr.lines().filter(|line| line.contains(words)).count();
         assert_eq!(lines, 1, "{words}: {}", ended.stderr);
     }

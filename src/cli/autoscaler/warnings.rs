@@ -116,7 +116,7 @@ pub(in crate::cli) fn contradicted(hpa: &Autoscaler<'_>, all_read: bool) -> Opti
     let active = hpa.written().condition("ScalingActive").filter(|active| active.status == "False")?;
     (all_read && active.reason == "FailedGetExternalMetric").then(|| {
         Finding::warn(format!(
-            "{}: its status says {}, although its external metrics have values here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. It says: {}",
+            "{}: its status says {}, although its external metrics have values here: if that lasts longer than a sync ({} s by default), the HPA controller gets another answer. Its message: {}",
             hpa.title(),
             active.reason,
             SYNC.as_secs(),
@@ -207,7 +207,7 @@ pub(in crate::cli) fn slow(
         .is_some_and(|since| now.duration_since(since) < interval.saturating_mul(INTERVALS));
     (interval > SYNC + JITTER && !at_zero && !recent).then(|| {
         Finding::warn(format!(
-            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default. It is behind (more than 300 external metrics?), or --horizontal-pod-autoscaler-sync-period is longer. With several replicas of depthgauge, another one may have served the requests in between",
+            "{} {} was requested at intervals of up to {} s lately, and the HPA controller syncs every {} s by default. Either the HPA controller is behind, as with more than 300 external metrics, or --horizontal-pod-autoscaler-sync-period is longer. With several replicas of depthgauge, another one may have served the requests in between",
             hpa.title(),
             question.title(),
             interval.as_secs(),
@@ -233,14 +233,14 @@ fn unable(hpa: &Autoscaler<'_>, condition: Condition<'_>) -> Option<Finding> {
     let (title, Condition { reason, message, .. }) = (hpa.title(), condition);
     match (condition.name, condition.status, reason) {
         ("AbleToScale", "False", "FailedGetScale") => Some(Finding::fail(format!(
-            "{title}: the HPA controller finds nothing to scale: correct scaleTargetRef, or create its workload. It says: {message}"
+            "{title}: the HPA controller finds nothing to scale: correct scaleTargetRef, or create its workload. Its message: {message}"
         ))),
         ("ScalingActive", "False", "ScalingDisabled" | "FailedGetExternalMetric") => None,
         ("ScalingActive", "False", _) if reason.starts_with("FailedGet") => Some(Finding::warn(format!(
-            "{title}: the HPA controller cannot read another metric, and does not scale down meanwhile. It says: {reason}: {message}"
+            "{title}: the HPA controller cannot read another metric, and does not scale down meanwhile. Its message: {reason}: {message}"
         ))),
         ("AbleToScale" | "ScalingActive", "False", _) => {
-            Some(Finding::fail(format!("{title}: the HPA controller cannot scale. It says: {reason}: {message}")))
+            Some(Finding::fail(format!("{title}: the HPA controller cannot scale. Its message: {reason}: {message}")))
         }
         _ => None,
     }

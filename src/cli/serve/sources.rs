@@ -71,7 +71,7 @@ impl Args {
         };
         let ignored: Vec<_> = variables.filter(|name| var(name).is_some()).collect();
         if !ignored.is_empty() {
-            tracing::warn!("ignored, because there is a config file: {}", list(ignored));
+            tracing::warn!("variables are ignored, because a config file is set: {}", list(ignored));
         }
         let (file, config) = ConfigFiles::open(&path, KINDS)?;
         let bindings = opener.open(config)?;

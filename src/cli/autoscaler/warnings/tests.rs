@@ -179,7 +179,7 @@ fn a_status_that_the_answers_contradict_is_a_warning() {
         contradicted(&Autoscaler::in_test(&object), all_read)
     };
     let found = contradicts("FailedGetExternalMetric", "False", true).unwrap();
-    assert!(found.level == Level::Warn && found.text.contains("values here") && found.text.ends_with("says: m"));
+    assert!(found.level == Level::Warn && found.text.contains("values here") && found.text.ends_with("Its message: m"));
     assert_eq!(contradicts("FailedGetExternalMetric", "False", false), None, "the answer says why");
     assert_eq!(contradicts("FailedGetResourceMetric", "False", true), None, "of another API");
     assert_eq!(contradicts("ValidMetricFound", "True", true), None);
@@ -189,9 +189,9 @@ fn a_status_that_the_answers_contradict_is_a_warning() {
 fn what_the_controller_cannot_do_is_told_where_nobody_else_tells_it() {
     for (name, status, reason, text) in [
         ("AbleToScale", "False", "FailedGetScale", Some("finds nothing to scale: correct scaleTargetRef")),
-        ("AbleToScale", "False", "FailedUpdateScale", Some("cannot scale. It says: FailedUpdateScale: m")),
+        ("AbleToScale", "False", "FailedUpdateScale", Some("cannot scale. Its message: FailedUpdateScale: m")),
         ("ScalingActive", "False", "FailedGetResourceMetric", Some("does not scale down meanwhile")),
-        ("ScalingActive", "False", "AmbiguousSelector", Some("cannot scale. It says: AmbiguousSelector: m")),
+        ("ScalingActive", "False", "AmbiguousSelector", Some("cannot scale. Its message: AmbiguousSelector: m")),
         ("ScalingActive", "False", "FailedGetExternalMetric", None),
         ("ScalingActive", "False", "ScalingDisabled", None),
         ("ScalingActive", "True", "ValidMetricFound", None),
