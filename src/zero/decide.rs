@@ -183,7 +183,9 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
     let rest = facts.remember(ZeroState::default());
     let State { scaled_to_zero, is_disabled, .. } = hpa.state;
     match (wanted, stuck(hpa, facts.now)) {
-        (0, _) if scaled_to_zero || is_disabled => Decision::of(rest, facts.unavailable().or_else(|| Finding::of_label(hpa))),
+        (0, _) if scaled_to_zero || is_disabled => {
+            Decision::of(rest, facts.unavailable().or_else(|| Finding::of_label(hpa)))
+        }
         (1.., _) if scaled_to_zero && hpa.labelled && hpa.fast_activation => {
             Decision::of(facts.scale_up(wanted, ScaleReason::FastActivation), None)
         }
@@ -249,7 +251,9 @@ impl Facts<'_> {
 
     /// Object metrics only: an outage of a metric that depthgauge serves is reported elsewhere.
     fn unavailable_above_zero(&self) -> Option<Finding> {
-        self.unknown().find(|(metric, ..)| metric.object().is_some()).map(|(.., why)| Finding::unavailable_above_zero(why))
+        self.unknown()
+            .find(|(metric, ..)| metric.object().is_some())
+            .map(|(.., why)| Finding::unavailable_above_zero(why))
     }
 
     /// The metrics without a value, and why.
