@@ -23,6 +23,7 @@ use kube::client::{AuthError, Body, ClientBuilder, ConfigExt as _};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::ServerName;
 use tower::filter::AsyncFilterLayer;
+use tower::limit::ConcurrencyLimit;
 use tower::{BoxError, ServiceBuilder};
 
 pub(super) use self::flags::Flags;
@@ -36,6 +37,9 @@ use crate::http::error::{Unreachable, tunnel_failure};
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are being made at once. Over HTTP/2 requests share the first that succeeds; without
+/// this, each request that waits for it would make one of its own.
+const CONNECTING_MAX: usize = 2;
 
 /// How often a connection is pinged, idle or not. A watch may be silent for minutes while nothing changes,
 /// so its silence does not show that the connection is dead.
@@ -179,7 +183,7 @@ fn client(mut config: kube::Config, proxy: Option<Proxy>) -> Result<kube::Client
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .http2_keep_alive_while_idle(true)
-        .build(connector);
+        .build(ConcurrencyLimit::new(connector, CONNECTING_MAX));
     let through = proxy.map(|proxy| format!(" through {proxy}")).unwrap_or_default();
     let route: Arc<str> = format!("{}{through}", config.cluster_url.to_string().trim_end_matches('/')).into();
     let service = ServiceBuilder::new()

@@ -211,3 +211,32 @@ async fn a_connection_without_answers_ends_and_has_a_successor() {
     }
     serving.abort();
 }
+
+/// Each request that waits for a connection would make one of its own.
+#[tokio::test]
+async fn while_no_connection_succeeds_few_are_tried_at_once() {
+    let (server, home) = ApiServer::start().await;
+    let flags = ["--config=config.yaml", "--kubeconfig=kubeconfig", "--secure-port=0", "--scale-to-zero"];
+    let _program = serve_in(&home, &[], &[&flags[..], &["--service=depthgauge/depthgauge:443"]].concat());
+    let [open, most, closed] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+    let serving = tokio::spawn({
+        let (most, closed) = (most.clone(), closed.clone());
+        async move {
+            loop {
+                let (mut stream, _) = server.listener.accept().await.unwrap();
+                most.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let (open, closed) = (open.clone(), closed.clone());
+                tokio::spawn(async move {
+                    // Without an answer to the handshake.
+                    let mut buffer = [0; 4096];
+                    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+                    open.fetch_sub(1, Ordering::Relaxed);
+                    closed.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        }
+    });
+    eventually("some have been given up", async || (closed.load(Ordering::Relaxed) >= 4).then_some(())).await;
+    serving.abort();
+    assert_eq!(most.load(Ordering::Relaxed), 2);
+}

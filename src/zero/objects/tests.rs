@@ -275,7 +275,7 @@ fn a_missing_right_fits_into_an_event() {
     let long = "n".repeat(40);
     let why = format!("depthgauge cannot read {long} of ingress.networking.k8s.io/{long}: {why}");
     let hpa = hpa(&json!({}));
-    for finding in [Finding::metric_unavailable_at_zero(&hpa, &why, false), Finding::awake_blind(&why)] {
+    for finding in [Finding::metric_unavailable_at_zero(&hpa, &why, false), Finding::unavailable_above_zero(&why)] {
         assert!(finding.text.ends_with("}]}]}"), "it is to be copied: {}", finding.text);
         assert_eq!(fitting(&finding.text), *finding.text, "{}", finding.text.len());
     }
