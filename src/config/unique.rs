@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(
             lines(one, ["queue: \"a b\"", "queue: a_b"]),
             [
-                "7:48: queue \"a_b\" and queue \"a b\", at 6:48, both become queue=a_b: set `name` in one of them, because namespace \"shop\" may read both"
+                "6:49: queue \"a_b\" and queue \"a b\", at 5:49, both become queue=a_b: set `name` in one of them, because namespace \"shop\" may read both"
             ]
         );
         assert_eq!(lines(one, ["queue: \"a b\"", "queue: a_b, name: c"]), [""; 0]);

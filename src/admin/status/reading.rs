@@ -344,7 +344,7 @@ impl MarkedDownView {
 
 impl Failure {
     fn of(FailureState { at, operation, cause, remedy, request_id, .. }: FailureState) -> Self {
-        Self { at, operation: operation, cause: redacted(&cause), remedy, request_id }
+        Self { at, operation, cause: redacted(&cause), remedy, request_id }
     }
 }
 
