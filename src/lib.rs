@@ -170,6 +170,7 @@
 //!   hpa/{proposal,reader}.rs   one metric; the one reader of HPA objects, for check, explain and zero
 //!   health.rs          named checks that parts report into: ok, degraded, failed
 //!   admin.rs           plain HTTP: /livez /readyz /metrics /status; admin/exposition.rs: the two forms of /metrics
+//!   admin/connections.rs   which of its connections stay open: how many, and how much of their answers
 //!   admin/status.rs    the state of the process; status/{view,reading,redact,lines}.rs: as JSON, pure; status/{page,sparkline}.rs, page.{css,js}: as a page
 //!   telemetry.rs       log format and filter, metrics registry
 //!   document.rs        YAML tree with positions, error collector

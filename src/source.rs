@@ -191,7 +191,7 @@ pub trait Source: Send + Sync {
     /// Waits for the turn of the request that it shares, unless something was read after `since`.
     /// `patience`: how long the next read will wait for what the request brings. Only for a source that
     /// [takes turns](Self::takes_turns) by itself.
-    fn wait_turn<'s>(&'s self, _facet: &'s Part, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
+    fn wait_turn<'s>(&'s self, _part: &'s Part, _since: Instant, _patience: Duration) -> BoxFuture<'s, ()> {
         std::future::ready(()).boxed()
     }
 

@@ -134,7 +134,7 @@ impl Upstream {
         }
         let waited = self.rate.admit(owners, urgent).await;
         let permit = match host {
-            Some(host) => host.permits.take(owners, urgent).await,
+            Some(host) => host.permits.acquire(owners, urgent).await,
             None => None,
         };
         Admission { waited, permit }

@@ -8,8 +8,8 @@
 //! servers ([`objects`]). Then it [`decide`]s, changes the [`scale`] of its workload and writes
 //! [`events`].
 //!
-//! All state is on the HPA, as annotations ([`autoscaler`]), so that the removal of depthgauge can
-//! [`restore`] workloads at zero.
+//! All state is on the HPA, as annotations ([`autoscaler`]). So [`restore`] needs nothing else when depthgauge is
+//! removed.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -46,7 +46,7 @@ impl Meters {
     }
 
     /// Counts values that are served now.
-    pub(super) fn told(&self, samples: &[Sample], now: Timestamp) {
+    pub(super) fn served(&self, samples: &[Sample], now: Timestamp) {
         let mut oldest = None;
         for sample in samples {
             if let Some(rule) = sample.labels.value(LABEL) {

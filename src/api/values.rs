@@ -90,7 +90,7 @@ impl Metrics {
         };
         let body = body.map_err(|error| ApiError::internal(error.to_string()))?;
         fits(body.len())?;
-        self.meters.told(samples, self.catalog.now());
+        self.meters.served(samples, self.catalog.now());
         let mut response = reply::ok(request, form.encoding().media_type(), body);
         reply::warn(&mut response, rows.unknown.iter().map(|item| &*item.message));
         Ok(response)

@@ -30,9 +30,11 @@ const DENIED: Lifetime = Lifetime { fresh: Duration::from_secs(5), usable: Durat
 
 /// Between two reviews of a rehearsal: a missing right is granted by hand.
 pub(super) const REHEARSE_AGAIN: Duration = Duration::from_secs(5);
-/// The length of the names in a review whose result is cached, in bytes. Those of the HPA controller have
-/// 300. A longer one, of a user in many groups, is reviewed each time.
-const REMEMBERED_MAX: usize = 1 << 10;
+/// The bytes of a review whose result is cached. Those of a ServiceAccount with a pod's token have 1,400. A longer one,
+/// of a user in many groups, is reviewed each time.
+const REMEMBERED_MAX: usize = 1_536;
+/// Bytes that a text takes beside its own: its place in a list, and the allocator's.
+const TEXT_OVERHEAD: usize = 48;
 
 /// Sends reviews to the API server, and caches the results.
 pub struct SubjectAccessReviews {
@@ -77,7 +79,7 @@ pub(super) async fn rehearse(client: kube::Client, reporter: Reporter) {
     }
 }
 
-/// Of what callers choose in it, in bytes.
+/// Bytes of what callers choose in it.
 fn size(question: &Question) -> usize {
     let Question { caller, verb: _, object } = question;
     let Caller { user, uid, groups, extra } = &**caller;
@@ -86,7 +88,7 @@ fn size(question: &Question) -> usize {
         Object::Metric { namespace, metric } => namespace.len() + metric.len(),
         Object::Path(path) => path.len(),
     };
-    object + [user, uid].into_iter().chain(groups).chain(extra).map(String::len).sum::<usize>()
+    object + [user, uid].into_iter().chain(groups).chain(extra).map(|text| text.len() + TEXT_OVERHEAD).sum::<usize>()
 }
 
 async fn review(client: kube::Client, question: Question, reporter: Reporter) -> Result<Verdict, Undecided> {

@@ -20,15 +20,17 @@ use super::Undecided;
 use super::review_limiter::{Limits, ReviewLimiter, ReviewPermit};
 
 /// Entries kept at most: the HPA controller has one for each namespace and metric, so 10,000 HPAs need up to as
-/// many. A flood of made-up ones, of up to a kilobyte each, ends at 16 MiB.
-const ENTRIES_MAX: usize = 16_384;
+/// many. A flood of made-up ones, of up to 1.5 KiB each, ends at 18 MiB.
+const ENTRIES_MAX: usize = 12_288;
+/// After so many new entries, those that have ended are dropped.
+const SWEEP_EVERY: usize = 1_024;
 /// Reviews for callers: the HPA controller requests in five workers, each one metric at a time, and
 /// a review takes milliseconds. One caller alone has the 200 a second of the Go library. After a start, the
 /// reviews for 10,000 HPAs take 50 s at that rate; by default the controller requests 20 metrics a second.
 const CALLERS: Limits = Limits { at_once: 64, lately: 800, shared: true };
-/// Those that renew decisions in use. No request waits for them, so that few are in flight.
+/// Those that renew decisions in use. No request waits for them, so few at once are enough: four for one caller.
 const RENEWALS: Limits = Limits { at_once: 8, ..CALLERS };
-/// The same for all unauthenticated clients together. Otherwise they could send reviews as fast as
+/// Reviews for all unauthenticated clients together. Otherwise they could send reviews as fast as
 /// kube-apiserver answers, and use up depthgauge's share there.
 const ANONYMOUS: Limits = Limits { at_once: 8, lately: 100, shared: false };
 
@@ -125,7 +127,7 @@ where
         origin: Origin,
         ask: impl FnOnce() -> BoxFuture<'static, Result<V, Undecided>>,
     ) -> Result<V, Undecided> {
-        let _place = self.permit(origin).ok_or(TOO_MANY)?;
+        let _permit = self.permit(origin).ok_or(TOO_MANY)?;
         ask().await
     }
 
@@ -148,7 +150,7 @@ where
         let Some(permit) = permit else {
             return async { Err(TOO_MANY) }.boxed().shared();
         };
-        if slots.len() >= ENTRIES_MAX && !slots.contains_key(key) {
+        if !slots.contains_key(key) {
             self.make_room(slots);
         }
         let flight = self.flight(key.clone(), permit, ask()).boxed().shared();
@@ -188,8 +190,10 @@ where
     /// by their limit.
     fn make_room(&self, slots: &mut Slots<K, V>) {
         let end = |slot: &Slot<V>| slot.decided.as_ref().map(|(value, at)| *at + (self.lifetime)(value).usable);
-        let now = Instant::now();
-        slots.retain(|_, slot| slot.flight.is_some() || end(slot) > Some(now));
+        if slots.len().is_multiple_of(SWEEP_EVERY) {
+            let now = Instant::now();
+            slots.retain(|_, slot| slot.flight.is_some() || end(slot) > Some(now));
+        }
         if slots.len() < ENTRIES_MAX {
             return;
         }

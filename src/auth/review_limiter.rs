@@ -34,7 +34,7 @@ struct Taken {
     lately: VecDeque<(u64, Instant)>,
 }
 
-/// One of them; it is free again when this is dropped.
+/// The right to one review in flight. It is returned when this is dropped.
 pub(super) struct ReviewPermit {
     limiter: Arc<ReviewLimiter>,
     who: u64,
@@ -53,9 +53,9 @@ impl ReviewLimiter {
         while taken.lately.front().is_some_and(|(_, at)| at.elapsed() >= LATELY) {
             taken.lately.pop_front();
         }
-        let mine = |asker: &u64| *asker == who;
-        let inside = (taken.inside.len(), taken.inside.iter().filter(|asker| mine(asker)).count());
-        let lately = (taken.lately.len(), taken.lately.iter().filter(|(asker, _)| mine(asker)).count());
+        let mine = |other: &u64| *other == who;
+        let inside = (taken.inside.len(), taken.inside.iter().filter(|other| mine(other)).count());
+        let lately = (taken.lately.len(), taken.lately.iter().filter(|(other, _)| mine(other)).count());
         if !self.allows(self.limits.at_once, inside) || !self.allows(self.limits.lately, lately) {
             return None;
         }
@@ -64,8 +64,8 @@ impl ReviewLimiter {
         Some(ReviewPermit { limiter: self.clone(), who })
     }
 
-    fn allows(&self, limits: usize, (all, mine): (usize, usize)) -> bool {
-        let free = limits.saturating_sub(all);
+    fn allows(&self, limit: usize, (all, mine): (usize, usize)) -> bool {
+        let free = limit.saturating_sub(all);
         free > if self.limits.shared { mine } else { 0 }
     }
 }
@@ -75,7 +75,7 @@ impl ReviewLimiter {
 impl Drop for ReviewPermit {
     fn drop(&mut self) {
         let mut taken = self.limiter.taken.lock();
-        if let Some(found) = taken.inside.iter().position(|asker| *asker == self.who) {
+        if let Some(found) = taken.inside.iter().position(|other| *other == self.who) {
             taken.inside.swap_remove(found);
         }
     }

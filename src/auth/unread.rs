@@ -25,7 +25,7 @@ use super::owner;
 use crate::api_error::ApiError;
 
 /// Bytes of all answers that are charged. The longest answer of a value is 2 MiB; five workers of the
-/// HPA controller with a list of 1,000 queues each need 1 MiB.
+/// HPA controller with a list of 1,000 queues each need 1 MiB together.
 const MAX: usize = 8 << 20;
 /// Answers up to this length are not charged: an HPA's answer of a few items, and every error. The
 /// listener's limits on connections and streams bound them.

@@ -37,8 +37,8 @@ use crate::http::error::{Unreachable, tunnel_failure};
 
 /// To reach kube-apiserver at all; it is in the same cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that are being made at once. Over HTTP/2 requests share the first that succeeds; without
-/// this, each request that waits for it would make one of its own.
+/// Connections that are being made at once. hyper makes one for each request that waits, and keeps one of them
+/// over HTTP/2.
 const CONNECTING_MAX: usize = 2;
 
 /// How often a connection is pinged, idle or not. A watch may be silent for minutes while nothing changes,

@@ -147,7 +147,10 @@ impl Report {
         report.errors = errors.iter().map(Placed::of_unread).collect();
         let parsed = Config::parse_files(&files, KINDS);
         if let Err(ConfigError::Wrong(lines)) = &parsed {
-            report.errors.extend(lines.lines().map(Placed::of_line));
+            let placed = lines.lines().map(Placed::of_line);
+            // A connection may be in a file that can't be read.
+            let is_of_this = |error: &Placed| errors.is_empty() || !error.text.starts_with("there is no connection");
+            report.errors.extend(placed.filter(is_of_this));
         }
         if !report.errors.is_empty() {
             return Ok(report);
@@ -210,13 +213,10 @@ impl Report {
 impl Placed {
     /// Of a file or folder that can't be read.
     fn of_unread(error: &ConfigError) -> Self {
-        let text = without_os_error(&error.to_string());
+        let of = |path: &Path, text: &str| Self { place: path.display().to_string(), text: text.to_owned() };
         match error {
-            ConfigError::Read { path, .. } | ConfigError::Empty(path) => {
-                let place = path.display().to_string();
-                let cause = text.split_once(&format!("{place}: ")).map(|(_, cause)| cause.to_owned());
-                Self { place, text: cause.unwrap_or(text) }
-            }
+            ConfigError::Read { path, source } => of(path, &without_os_error(&source.to_string())),
+            ConfigError::Empty(path) => of(path, "there is no file whose name ends in .yaml"),
             ConfigError::Wrong(line) => Self::of_line(line),
         }
     }

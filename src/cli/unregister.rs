@@ -178,8 +178,8 @@ impl Plan {
         }
         // The names that a config chooses are not known here. They are written on each HPA whose workload
         // depthgauge has scaled to zero.
-        let handed_back = match restore(&self.client, &fixed_metrics(KINDS).into(), report.dry_run).await {
-            Ok(handed_back) => handed_back,
+        let restored = match restore(&self.client, &fixed_metrics(KINDS).into(), report.dry_run).await {
+            Ok(restored) => restored,
             Err(RestoreError::Forbidden(why)) if self.service.is_some() => {
                 return report.warnings.push(format!(
                     "cannot check whether --scale-to-zero has scaled workloads to zero: {why}; if it was ever on, check with: {QUERY}"
@@ -191,13 +191,13 @@ impl Plan {
                     .push(format!("cannot check whether --scale-to-zero has scaled workloads to zero: {error}"));
             }
         };
-        let ours = handed_back.iter().any(|(.., became)| !matches!(became, Restored::Native(_)));
+        let ours = restored.iter().any(|(.., became)| !matches!(became, Restored::Native(_)));
         if retired == Ok(false) && ours {
             report.warnings.push(format!(
                 "there is no Lease {LEASE} in namespace {namespace}: a server that still runs elsewhere may go on scaling to zero; name its Service with --service"
             ));
         }
-        for (hpa, workload, became) in handed_back {
+        for (hpa, workload, became) in restored {
             report.hpa(&hpa, &workload, became);
         }
     }

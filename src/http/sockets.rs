@@ -40,7 +40,7 @@ mod tests {
 
     /// As a request that its host does not answer.
     async fn hang(permits: &Arc<Permits>, by: Instant) -> Option<()> {
-        let _place = permits.acquire_in_time("hangs", by).await?;
+        let _permit = permits.acquire_in_time("hangs", by).await?;
         tokio::time::sleep_until(by).await;
         Some(())
     }
@@ -58,7 +58,7 @@ mod tests {
         let healthy = async {
             for _ in 0..100 {
                 let began = Instant::now();
-                let _place = permits.acquire_in_time("answers", began + TIMEOUT).await.unwrap();
+                let _permit = permits.acquire_in_time("answers", began + TIMEOUT).await.unwrap();
                 assert_eq!(began.elapsed(), Duration::ZERO);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

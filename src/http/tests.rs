@@ -246,7 +246,7 @@ async fn a_request_that_gets_no_socket_is_not_sent_and_says_nothing_of_the_host(
     let permits = Arc::new(Permits::new(1));
     let client = Client { sockets: Some(permits.clone()), ..client(1000) };
     let request = Request::get(url.clone());
-    let held = permits.take(&["another host"], false).await;
+    let held = permits.acquire(&["another host"], false).await;
     for _ in 0..12 {
         let failure =
             client.send(&request, &tokens(false), Instant::now() + Duration::from_millis(20)).await.unwrap_err();
@@ -264,7 +264,7 @@ async fn a_long_answer_that_gets_no_place_says_nothing_of_the_host() {
     let permits = Arc::new(Permits::new(1));
     let mut client = Client { long_answers: permits.clone(), ..client(1000) };
     client.protocol.body_max = 2 * body::SHORT_BYTES;
-    let held = permits.take(&["another host"], false).await;
+    let held = permits.acquire(&["another host"], false).await;
     let (url, _) = service(&[&short]).await;
     let response = client.send(&Request::get(url), &tokens(false), soon()).await.unwrap();
     assert!(response.permit.is_none());
@@ -305,7 +305,7 @@ async fn a_service_has_the_time_that_is_left_after_the_wait_for_a_socket() {
     let permits = Arc::new(Permits::new(1));
     let client = Client { sockets: Some(permits.clone()), ..client(1000) };
     let request = Request { time_limit: Some("timeout"), ..Request::post_form(url, "query=up".to_owned()) };
-    let held = permits.take(&["another host"], false).await;
+    let held = permits.acquire(&["another host"], false).await;
     let (auth, by) = (tokens(false), Instant::now() + TIME);
     let release = async {
         tokio::time::sleep(WAIT).await;

@@ -16,8 +16,8 @@ use super::schedule::ConsumerId;
 use super::shares::Shares;
 use crate::metric::{MetricName, Namespace};
 
-/// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause. A pause of this
-/// length shows nothing about the controller: at zero replicas an HPA requests nothing.
+/// Without a request for this long, a consumer can be replaced: longer than any usual HPA's pause. A single pause
+/// of this length shows nothing about the controller: at zero replicas an HPA requests nothing.
 const SILENCE: Duration = Duration::from_secs(120);
 /// A request that comes sooner than this after the last one is the same beat, see [`super::schedule`].
 const SAME_BEAT: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Consumers {
     }
 
     /// Records a request. Returns how long ago the one before it was, unless both are the same
-    /// beat: several HPAs of one controller may have the same query.
+    /// beat: several HPAs of one controller may have the same query. `None` also after a pause at zero.
     pub(super) fn record(&mut self, consumer: &Consumer<'_>, now: Instant) -> Option<Duration> {
         if let Some(known) = self.listed.charge(consumer.namespace, &consumer.id, now, SILENCE) {
             known.alone = consumer.alone;
@@ -128,7 +128,8 @@ impl Consumers {
             if interval < SAME_BEAT {
                 return None;
             }
-            if interval >= SILENCE {
+            // A controller that is far behind makes such pauses one after the other.
+            if interval >= SILENCE && known.intervals[0].is_some_and(|last| last < SILENCE) {
                 known.intervals = [None; PAUSES];
                 return None;
             }
@@ -301,6 +302,11 @@ mod tests {
         assert_eq!(consumers.states(start + seconds(600))[0].interval, None);
         assert_eq!(consumers.record(&consumer, start + seconds(615)), Some(seconds(15)));
         assert_eq!(consumers.longest_pause(&consumer), None, "those before it are of another time");
+        // A controller that is behind.
+        for at in [1000, 1200, 1400] {
+            consumers.record(&consumer, start + seconds(at));
+        }
+        assert_eq!(consumers.states(start + seconds(1400))[0].interval, Some(seconds(200)));
     }
 
     #[test]

@@ -91,13 +91,16 @@ impl Outage {
         if (error.kind == ErrorKind::NoSuchPart) != (self.kind == ErrorKind::NoSuchPart) {
             *self = Self::begin(title, error, now);
         }
+        if (error.kind == ErrorKind::NoItems) != (self.kind == ErrorKind::NoItems) {
+            (self.kind, self.message) = (error.kind, message(title, error, self.since));
+        }
         if is_new {
             self.cause.clone_from(&error.cause);
             self.current = current(title, error, self.since);
         }
         // A later failure of another sort does not replace the service's answer that it does not
         // exist.
-        if error.kind != ErrorKind::Transient || self.kind == ErrorKind::NoItems {
+        if error.kind != ErrorKind::Transient {
             self.kind = error.kind;
         }
         is_new
@@ -231,7 +234,7 @@ mod tests {
         let mut outage = Outage::begin("query", &judged("no series", ErrorKind::NoItems), Timestamp::UNIX_EPOCH);
         assert!(matches!(outage.error(), LookupError::NoItems(message) if message.contains("no series")));
         outage.go_on("query", &error("500"), Timestamp::UNIX_EPOCH);
-        assert!(matches!(outage.error(), LookupError::Unavailable(_)), "what it has is not known");
+        assert!(matches!(outage.error(), LookupError::Unavailable(message) if message.contains("500")));
         outage.go_on("query", &judged("no series", ErrorKind::NoItems), Timestamp::UNIX_EPOCH);
         assert!(matches!(outage.error(), LookupError::NoItems(_)));
     }

@@ -32,7 +32,7 @@ pub(super) const STREAM_WINDOW: u32 = 16 << 10;
 /// piece, and is passed as a whole when there is room for its first byte.
 pub(super) const SEND_BUFFER_MAX: usize = 256 << 10;
 
-/// Bytes that TLS takes over before the client has read any: one record, on each connection.
+/// Bytes of a connection that wait, encrypted, until the socket takes them: one record.
 pub(super) const TLS_BUFFER_MAX: usize = 16 << 10;
 
 /// What a test may need to change; [`Limits::default`] is what is served with.

@@ -176,7 +176,7 @@ impl Scraped {
     async fn read_target(&self, target: Target, admitted: bool, moment: Instant, by: Instant) -> TargetRead {
         tokio::time::sleep_until(moment).await;
         let Target { uid, address } = target;
-        // One owner of places for each source.
+        // One owner of permits for each source.
         let owners = [self.identity.as_str()];
         let place = self.all.admit(Some("pods"), "", &owners, true);
         let (at, time, result) = match tokio::time::timeout_at(by, place).await {

@@ -53,7 +53,7 @@ impl Permits {
 
     /// Waits for a permit. A read of several owners takes it for the one that has the fewest reads in
     /// flight and waiting. `None` never comes while the permits exist.
-    pub async fn take(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Permit> {
+    pub async fn acquire(self: &Arc<Self>, owners: &[&str], urgent: bool) -> Option<Permit> {
         let waiting = {
             let mut state = self.state.lock();
             let owner = least(owners, |owner| state.taken_by(owner) + state.line.waiting(owner));
@@ -68,7 +68,7 @@ impl Permits {
     pub async fn acquire_in_time(self: &Arc<Self>, owner: &str, by: Instant) -> Option<Permit> {
         let now = Instant::now();
         let latest = now + by.saturating_duration_since(now) / 2;
-        tokio::time::timeout_at(latest, self.take(&[owner], false)).await.ok().flatten()
+        tokio::time::timeout_at(latest, self.acquire(&[owner], false)).await.ok().flatten()
     }
 
     /// Gives free permits to reads that wait.
@@ -140,13 +140,13 @@ mod tests {
     #[test]
     fn an_owner_leaves_places_to_others() {
         let permits = Arc::new(Permits::new(8));
-        let take = |owner| permits.take(&[owner], false).now_or_never().flatten();
+        let take = |owner| permits.acquire(&[owner], false).now_or_never().flatten();
         let taken = |owner| std::iter::from_fn(|| take(owner)).collect::<Vec<_>>();
         let (a, b, c, d) = (taken("a"), taken("b"), taken("c"), taken("d"));
         assert_eq!([a.len(), b.len(), c.len(), d.len()], [4, 2, 1, 1]);
         // What two owners share is taken for the one that has fewer.
         drop(c);
-        let shared = permits.take(&["a", "c"], false).now_or_never().flatten().unwrap();
+        let shared = permits.acquire(&["a", "c"], false).now_or_never().flatten().unwrap();
         assert_eq!(&*shared.owner, "c");
         drop((a, b, d, shared));
         assert!(permits.state.lock().owners.is_empty());
@@ -155,14 +155,14 @@ mod tests {
     #[test]
     fn a_place_goes_to_the_next_owner_in_the_line() {
         let permits = Arc::new(Permits::new(1));
-        let held = permits.take(&["a"], false).now_or_never().flatten();
-        let mut gone = Box::pin(permits.take(&["a"], false));
+        let held = permits.acquire(&["a"], false).now_or_never().flatten();
+        let mut gone = Box::pin(permits.acquire(&["a"], false));
         assert!(gone.as_mut().now_or_never().is_none());
         drop(gone);
         let mut order = Vec::new();
         let mut takes: Vec<_> = ["a", "a", "b"]
             .iter()
-            .map(|owner| (*owner, Box::pin(permits.take(std::slice::from_ref(owner), false))))
+            .map(|owner| (*owner, Box::pin(permits.acquire(std::slice::from_ref(owner), false))))
             .collect();
         for (_, take) in &mut takes {
             assert!(take.as_mut().now_or_never().is_none());
@@ -184,7 +184,7 @@ mod tests {
             let mut held = Vec::new();
             for (owner, takes) in steps {
                 if takes {
-                    held.extend(permits.take(&[owners[owner]], false).now_or_never().flatten());
+                    held.extend(permits.acquire(&[owners[owner]], false).now_or_never().flatten());
                 } else if !held.is_empty() {
                     held.remove(owner % held.len());
                 }

@@ -90,7 +90,7 @@ impl Calls {
         may: impl Fn() -> bool,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<kube::Result<T>, ScaleError> {
-        let _place = self.permit(namespace).await;
+        let _permit = self.permit(namespace).await;
         if !may() {
             return Err(ScaleError::Conflict);
         }
@@ -112,7 +112,7 @@ impl Calls {
             let until = breaker.lock().paused_until(namespace);
             tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
         }
-        let _place = self.permit(namespace).await;
+        let _permit = self.permit(namespace).await;
         self.end(namespace, call).await
     }
 
@@ -139,7 +139,7 @@ impl Calls {
     /// Waits until a call for this namespace may be in flight, for as long as the permit is held. `None`
     /// never comes while these exist.
     pub(super) async fn permit(&self, namespace: &Namespace) -> Option<Permit> {
-        self.permits.take(&[namespace.as_str()], false).await
+        self.permits.acquire(&[namespace.as_str()], false).await
     }
 }
 

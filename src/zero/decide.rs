@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::autoscaler::{Autoscaler, State, ZeroState};
 use super::finding::Finding;
-use super::metrics::{Metric, Served};
+use super::metrics::{Metric, MetricValue};
 use super::size;
 use crate::metric::quantity::Quantity;
 
@@ -26,7 +26,7 @@ pub struct Facts<'f> {
     /// How many replicas its workload is to have.
     pub replicas: u32,
     /// What its metrics read, in their order.
-    pub served: &'f [Served],
+    pub served: &'f [MetricValue],
     /// Since when a replica has reconciled without a break: state from before may have missed
     /// something. `None` if no break is on record.
     pub unbroken: Option<Timestamp>,
@@ -68,7 +68,7 @@ pub enum Action {
     },
 }
 
-/// ScaleReason a workload is scaled up from zero.
+/// Why a workload is scaled up from zero.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ScaleReason {
     /// depthgauge scaled it to zero, and a metric is above zero.
@@ -116,9 +116,9 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
         return Decision::of(facts.remember(ZeroState { scaled_to_zero_since, zero_since: None }), None);
     }
     match (replicas, zero_state.scaled_to_zero_since) {
-        (0, Some(_)) => put_to_sleep_by_us(facts),
-        (0, None) => put_to_sleep_by_others(facts),
-        _ => awake(facts),
+        (0, Some(_)) => scaled_to_zero_by_depthgauge(facts),
+        (0, None) => scaled_to_zero_by_others(facts),
+        _ => above_zero(facts),
     }
 }
 
@@ -134,7 +134,7 @@ pub fn stuck(hpa: &Autoscaler, now: Timestamp) -> Option<&'static str> {
     }
 }
 
-fn awake(facts: &Facts<'_>) -> Decision {
+fn above_zero(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, served, lasted, now, .. } = facts;
     if !hpa.is_kept() {
         return Decision::of(facts.remember(ZeroState::default()), Finding::of_label(hpa));
@@ -161,7 +161,7 @@ fn awake(facts: &Facts<'_>) -> Decision {
     Decision::of(action, None)
 }
 
-fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
+fn scaled_to_zero_by_depthgauge(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, .. } = facts;
     let obstacle = if hpa.is_kept() { Finding::obstacle(hpa) } else { None };
     if !hpa.is_kept() || obstacle.is_some() {
@@ -177,14 +177,14 @@ fn put_to_sleep_by_us(facts: &Facts<'_>) -> Decision {
     }
 }
 
-fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
+fn scaled_to_zero_by_others(facts: &Facts<'_>) -> Decision {
     let Facts { hpa, .. } = facts;
     let wanted = facts.wanted();
-    let rest = facts.remember(ZeroState::default());
+    let nothing_more = facts.remember(ZeroState::default());
     let State { scaled_to_zero, is_disabled, .. } = hpa.state;
     match (wanted, stuck(hpa, facts.now)) {
         (0, _) if scaled_to_zero || is_disabled => {
-            Decision::of(rest, facts.unavailable().or_else(|| Finding::of_label(hpa)))
+            Decision::of(nothing_more, facts.unavailable().or_else(|| Finding::of_label(hpa)))
         }
         (1.., _) if scaled_to_zero && hpa.labelled && hpa.fast_activation => {
             Decision::of(facts.scale_up(wanted, ScaleReason::FastActivation), None)
@@ -197,10 +197,10 @@ fn put_to_sleep_by_others(facts: &Facts<'_>) -> Decision {
                 Some(title) => Finding::stuck_at_zero(hpa, &title, why),
                 None => Finding::metric_unavailable_at_zero(hpa, "a fallback is not a measured value.", false),
             };
-            Decision::of(rest, Some(finding))
+            Decision::of(nothing_more, Some(finding))
         }
         // The HPA scales it up, or has not synced since it was set to 0.
-        _ => Decision::of(rest, None),
+        _ => Decision::of(nothing_more, None),
     }
 }
 
@@ -244,7 +244,7 @@ impl Facts<'_> {
         let scaled_to_zero = self.zero_state.scaled_to_zero_since.is_some() || self.hpa.state.scaled_to_zero;
         Some(match served {
             // It read 0 before. Otherwise the workload would not have been scaled to 0.
-            Served::Absent(_) if scaled_to_zero => Finding::own_pods(self.hpa, &metric.title(), why),
+            MetricValue::Absent(_) if scaled_to_zero => Finding::no_items(self.hpa, &metric.title(), why),
             _ => Finding::metric_unavailable_at_zero(self.hpa, why, metric.object().is_none()),
         })
     }
@@ -257,9 +257,9 @@ impl Facts<'_> {
     }
 
     /// The metrics without a value, and why.
-    fn unknown(&self) -> impl Iterator<Item = (&Metric, &Served, &str)> {
+    fn unknown(&self) -> impl Iterator<Item = (&Metric, &MetricValue, &str)> {
         self.hpa.metrics.iter().zip(self.served).filter_map(|(metric, served)| match served {
-            Served::Unknown(why) | Served::Absent(why) => Some((metric, served, why.as_ref())),
+            MetricValue::Unknown(why) | MetricValue::Absent(why) => Some((metric, served, why.as_ref())),
             _ => None,
         })
     }
@@ -267,16 +267,16 @@ impl Facts<'_> {
     /// The first metric that was read well and is above 0.
     fn known_above_zero(&self) -> Option<String> {
         let mut pairs = self.hpa.metrics.iter().zip(self.served);
-        let above = pairs.find(|(_, served)| matches!(served, Served::Value { sum, .. } if *sum > Quantity::ZERO));
+        let above = pairs.find(|(_, served)| matches!(served, MetricValue::Value { sum, .. } if *sum > Quantity::ZERO));
         above.map(|(metric, _)| metric.title())
     }
 }
 
 /// When the first and the last of all was read, if all were read and all are 0.
-fn all_zero(served: &[Served]) -> Option<(Timestamp, Timestamp)> {
+fn all_zero(served: &[MetricValue]) -> Option<(Timestamp, Timestamp)> {
     let mut span: Option<(Timestamp, Timestamp)> = None;
     for one in served {
-        let Served::Value { first, last, .. } = one else { return None };
+        let MetricValue::Value { first, last, .. } = one else { return None };
         if !one.is_zero() {
             return None;
         }

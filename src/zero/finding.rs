@@ -112,6 +112,9 @@ impl Problem {
 
 // === impl Finding ===
 
+/// What may be wrong with a metric that has no value while there are no replicas.
+pub const OWN_PODS: &str = "If it comes from the workload's own pods, it can't scale them up again: use another metric";
+
 impl Finding {
     fn new(problem: Problem, text: String) -> Self {
         Self { problem, text: text.into() }
@@ -141,12 +144,12 @@ impl Finding {
     }
 
     /// A metric that existed until the workload was scaled to zero.
-    pub(super) fn own_pods(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
+    pub(super) fn no_items(hpa: &Autoscaler, metric: &str, why: &str) -> Self {
         let start = hpa.start_command();
         Self::new(
             Problem::MetricUnavailableAtZero,
             format!(
-                "{metric} has no value while there are no replicas. A metric of the workload's own pods can't scale them up again: use one that exists without them (`empty: 0` keeps it at zero). To start one replica: {start}. Cause: {why}"
+                "{metric} has no value while there are no replicas. {OWN_PODS}. To start one replica: {start}. Cause: {why}"
             ),
         )
     }

@@ -32,7 +32,7 @@ pub struct Findings(Arc<Mutex<BTreeMap<(Namespace, String), Standing>>>);
 struct Standing {
     finding: Finding,
     since: Instant,
-    served: Option<Instant>,
+    notified: Option<Instant>,
 }
 
 /// What is wrong with an HPA, for the status page and the checks.
@@ -72,14 +72,14 @@ impl Findings {
             return false;
         };
         let stands =
-            standing.entry(key).or_insert_with(|| Standing { finding: finding.clone(), since: now, served: None });
+            standing.entry(key).or_insert_with(|| Standing { finding: finding.clone(), since: now, notified: None });
         if stands.finding.problem != finding.problem {
-            *stands = Standing { finding: finding.clone(), since: now, served: None };
+            *stands = Standing { finding: finding.clone(), since: now, notified: None };
         }
         stands.finding = finding.clone();
-        let due = now - stands.since >= PATIENCE && stands.served.is_none_or(|served| now - served >= AGAIN);
+        let due = now - stands.since >= PATIENCE && stands.notified.is_none_or(|notified| now - notified >= AGAIN);
         if due {
-            stands.served = Some(now);
+            stands.notified = Some(now);
         }
         due
     }

@@ -59,7 +59,7 @@ pub struct ObjectMetric {
 
 /// What a metric reads: what the HPA would be served, activation and fallback applied.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Served {
+pub enum MetricValue {
     /// All its sources were read.
     Value {
         /// The sum of its items.
@@ -73,7 +73,7 @@ pub enum Served {
     Fallback(Quantity),
     /// The value is unknown: the error message.
     Unknown(Arc<str>),
-    /// Nor this one: the server has no such metric now, or none of its items is selected.
+    /// The value is unknown, because the metric does not exist, has no items now, or none that is selected.
     Absent(Arc<str>),
 }
 
@@ -123,9 +123,9 @@ impl ObjectMetric {
     }
 }
 
-// === impl Served ===
+// === impl MetricValue ===
 
-impl Served {
+impl MetricValue {
     /// Whether the value is known and is 0.
     pub fn is_zero(&self) -> bool {
         matches!(self, Self::Value { sum, .. } if *sum == Quantity::ZERO)
@@ -140,7 +140,7 @@ impl Served {
     }
 }
 
-impl fmt::Display for Served {
+impl fmt::Display for MetricValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { sum, .. } => write!(f, "{}", sum.decimal()),

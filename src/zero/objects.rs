@@ -21,7 +21,7 @@ use super::autoscaler::Autoscaler;
 use super::calls::{CALL_TIMEOUT, Calls, ScaleError, answered, in_time, is_passing, is_rbac, may_not};
 use super::finding::Finding;
 use super::kinds::Kinds;
-use super::metrics::{Metric, ObjectMetric, Served};
+use super::metrics::{Metric, MetricValue, ObjectMetric};
 use crate::metric::names::{self, escaped};
 use crate::metric::quantity::Quantity;
 use crate::metric::{Clock, Namespace};
@@ -69,7 +69,7 @@ pub(super) struct Readings(BTreeMap<ObjectMetric, Reading>);
 /// What a reading brought.
 enum Answer {
     /// A value, or why there is none, if that lasts until a user acts on it.
-    Served(Served),
+    Served(MetricValue),
     /// Nothing, and the next reading may bring something.
     Transient(Arc<str>),
 }
@@ -83,7 +83,7 @@ struct Reading {
     /// When a call ended last.
     answered: Option<Instant>,
     /// What one brought last, and when.
-    last: Option<(Served, Instant)>,
+    last: Option<(MetricValue, Instant)>,
     /// Why a later one brought nothing.
     trouble: Option<Arc<str>>,
 }
@@ -108,14 +108,14 @@ impl Objects {
         let _permit = self.calls.permit(namespace).await;
         let asked = in_time(self.ask(namespace, metric)).await;
         match asked.unwrap_or_else(|_| trouble(late())) {
-            Ok(Served::Absent(why)) => Answer::Served(Served::Absent(unread(metric, &why))),
+            Ok(MetricValue::Absent(why)) => Answer::Served(MetricValue::Absent(unread(metric, &why))),
             Ok(served) => Answer::Served(served),
             Err(ScaleError::Transient(why)) => Answer::Transient(unread(metric, &why)),
-            Err(lasting) => Answer::Served(Served::Unknown(unread(metric, &lasting.to_string()))),
+            Err(lasting) => Answer::Served(MetricValue::Unknown(unread(metric, &lasting.to_string()))),
         }
     }
 
-    async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<Served, ScaleError> {
+    async fn ask(&self, namespace: &Namespace, metric: &ObjectMetric) -> Result<MetricValue, ScaleError> {
         let resource = self.resource(namespace, metric).await?;
         let wrong = |why| Err(ScaleError::Wrong(why));
         let older = self.older.load(Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Objects {
                 Err(kube::Error::Api(status)) => {
                     let said = names::shortened(status.message.lines().next().unwrap_or_default(), SAID_BYTES);
                     let why = format!("{GROUP} answers {}: {said}", status.code);
-                    return if status.code == 404 { Ok(Served::Absent(why.into())) } else { wrong(why) };
+                    return if status.code == 404 { Ok(MetricValue::Absent(why.into())) } else { wrong(why) };
                 }
                 Err(error) => return trouble(answered(&error)),
             }
@@ -189,7 +189,7 @@ fn path(version: &str, namespace: &Namespace, resource: Option<&str>, metric: &O
 }
 
 /// The value of a MetricValueList with one item, or what is wrong with it.
-fn value(answer: &str, now: Timestamp) -> Result<Served, String> {
+fn value(answer: &str, now: Timestamp) -> Result<MetricValue, String> {
     let list: Value = serde_json::from_str(answer).unwrap_or_default();
     let items = list["items"].as_array().ok_or("the answer is not a list of values")?;
     let [item] = items.as_slice() else {
@@ -207,7 +207,7 @@ fn value(answer: &str, now: Timestamp) -> Result<Served, String> {
     if sum == Quantity::ZERO && now.duration_since(at) > MAX_AGE {
         return Err(format!("it was 0 at {at:.0}, and was not measured since"));
     }
-    Ok(Served::Value { sum, first: at, last: at })
+    Ok(MetricValue::Value { sum, first: at, last: at })
 }
 
 // === impl Readings ===
@@ -236,9 +236,9 @@ impl Readings {
         }
     }
 
-    pub(super) fn served(&self, metric: &ObjectMetric) -> Served {
+    pub(super) fn served(&self, metric: &ObjectMetric) -> MetricValue {
         let served = self.0.get(metric).map(|reading| reading.served(metric));
-        served.unwrap_or_else(|| Served::Unknown("not read yet.".into()))
+        served.unwrap_or_else(|| MetricValue::Unknown("not read yet.".into()))
     }
 }
 
@@ -285,15 +285,15 @@ impl Reading {
     }
 
     /// A value is too old after a time, whether a call has failed since or does not end.
-    fn served(&self, metric: &ObjectMetric) -> Served {
+    fn served(&self, metric: &ObjectMetric) -> MetricValue {
         match (&self.last, &self.trouble) {
-            (Some((served @ Served::Value { .. }, at)), _) if at.elapsed() < GRACE => served.clone(),
-            (_, Some(why)) => Served::Unknown(why.clone()),
-            (Some((served @ (Served::Unknown(_) | Served::Absent(_)), _)), None) => served.clone(),
+            (Some((served @ MetricValue::Value { .. }, at)), _) if at.elapsed() < GRACE => served.clone(),
+            (_, Some(why)) => MetricValue::Unknown(why.clone()),
+            (Some((served @ (MetricValue::Unknown(_) | MetricValue::Absent(_)), _)), None) => served.clone(),
             (None, None) if self.asked.is_none_or(|asked| asked.elapsed() < CALL_TIMEOUT) => {
-                Served::Unknown("not read yet.".into())
+                MetricValue::Unknown("not read yet.".into())
             }
-            _ => Served::Unknown(unread(metric, &late())),
+            _ => MetricValue::Unknown(unread(metric, &late())),
         }
     }
 }

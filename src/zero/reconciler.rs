@@ -19,7 +19,7 @@ use super::cooldown::Cooldown;
 use super::decide::{Action, Facts, ScaleReason, decide};
 use super::events::EventReason;
 use super::finding::Finding;
-use super::metrics::Served;
+use super::metrics::MetricValue;
 use super::objects::Readings;
 use super::scale::Scale;
 use super::values;
@@ -255,7 +255,7 @@ impl Reconciler {
         Ok(decision.finding)
     }
 
-    fn facts<'f>(&mut self, hpa: &'f Autoscaler, scale: &Scale, served: &'f [Served]) -> Facts<'f> {
+    fn facts<'f>(&mut self, hpa: &'f Autoscaler, scale: &Scale, served: &'f [MetricValue]) -> Facts<'f> {
         let (cooldown, now) = (hpa.cooldown.as_ref().copied().unwrap_or_default(), (self.shared.clock)());
         let unbroken = self.shared.lease.unbroken(cooldown).max(self.cooldown.failed_at(now));
         let lasted = hpa.zero_state.zero_since.map_or(SignedDuration::ZERO, |since| self.cooldown.lasted(since, now));
@@ -300,7 +300,7 @@ impl Reconciler {
         scale: &Scale,
         replicas: u32,
         why: ScaleReason,
-        served: &[Served],
+        served: &[MetricValue],
     ) -> Result<(), ScaleError> {
         self.write(hpa, scale, replicas).await?;
         self.history = History::Nothing;

@@ -81,7 +81,7 @@ pub async fn restore(
     dry_run: bool,
 ) -> Result<Vec<(String, String, Restored)>, RestoreError> {
     let at_zero = at_zero(&Api::all(client.clone()), metrics).await?;
-    // One namespace gets half of the places.
+    // One namespace gets half of the permits.
     let scales = Scales::new(client.clone(), Calls::with_permits(2 * AT_ONCE));
     let restored = async |hpa: Autoscaler| {
         let done =

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::autoscaling::v2::HPAScalingRules;
 
-use super::metrics::{Metric, Served};
+use super::metrics::{Metric, MetricValue};
 use crate::hpa::{self, Answer, Controller, Spec, Tolerance, Workload};
 
 /// What `behavior.scaleUp` allows in one step from 0; `None` is no limit.
@@ -11,7 +11,7 @@ pub struct Limit(Option<u32>);
 
 /// The replicas that the HPA would compute at 0 if it were active: at most `max`, by the metrics
 /// that have a value; 0 if there is none.
-pub fn wanted(metrics: &[Metric], served: &[Served], max: u32) -> u32 {
+pub fn wanted(metrics: &[Metric], served: &[MetricValue], max: u32) -> u32 {
     // At 0 no tolerance counts.
     let max = i32::try_from(max).unwrap_or(i32::MAX);
     let spec = Spec { min: 0, max, tolerance: Tolerance::default() };

@@ -13,7 +13,7 @@ use crate::metric::quantity::Quantity;
 use crate::zero;
 use crate::zero::autoscaler::PAUSED;
 
-/// From one look of the HPA controller to the next, by default.
+/// From one sync of the HPA controller to the next, by default.
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
 /// By how much it varies while nothing is wrong.
 const JITTER: SignedDuration = SignedDuration::from_secs(3);
@@ -156,10 +156,7 @@ pub(in crate::cli) fn at_zero(
         return None;
     }
     let (title, start) = (hpa.title(), hpa.start_command());
-    let own_pods = match hpa.may_read_its_pods() {
-        true => ". A metric of the workload's own pods can't scale them up again: use one that exists without them",
-        false => "",
-    };
+    let own_pods = if hpa.may_read_its_pods() { format!(". {}", zero::finding::OWN_PODS) } else { String::new() };
     if hpa.written().has_scaled_to_zero() {
         let kept = hpa.kept().filter(|kept| kept.state.at_zero)?;
         return match (waiting, zero::decide::stuck(&kept, now)) {

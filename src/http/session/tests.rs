@@ -8,10 +8,10 @@ const LIFE: Duration = Duration::from_secs(1200);
 
 /// Issues sessions after a second, unless it is set to fail.
 #[derive(Clone, Default)]
-struct Fake(Arc<Told>);
+struct Fake(Arc<Requested>);
 
 #[derive(Default)]
-struct Told {
+struct Requested {
     asked: AtomicUsize,
     fails: AtomicBool,
     retry_after: AtomicUsize,

@@ -21,11 +21,11 @@ const PATH_BYTES: usize = 80;
 #[derive(Clone, Debug)]
 pub(super) struct JsonPath {
     /// From `$`, which is the whole document, to the path itself: each with one segment more.
-    locations: Vec<Location>,
+    prefixes: Vec<Prefix>,
 }
 
 #[derive(Clone, Debug)]
-struct Location {
+struct Prefix {
     /// As written.
     text: String,
     query: JpQuery,
@@ -36,22 +36,22 @@ struct Location {
 impl JsonPath {
     /// As written.
     pub(super) fn text(&self) -> &str {
-        self.locations.last().map_or("$", |location| &location.text)
+        self.prefixes.last().map_or("$", |prefix| &prefix.text)
     }
 
     /// The values that it matches.
     pub(super) fn matches<'v>(&self, document: &'v Value) -> Vec<&'v Value> {
-        self.locations.last().map(|location| location.matches(document)).unwrap_or_default()
+        self.prefixes.last().map(|prefix| prefix.matches(document)).unwrap_or_default()
     }
 
     /// How far it leads, if it matches nothing: `$.a.b matches nothing: $.a is an object with 3 members`. The
     /// names in it are those of the path.
     pub(super) fn reach(&self, document: &Value) -> String {
-        let reached = self.locations.iter().rev().map(|location| (location, location.matches(document)));
+        let reached = self.prefixes.iter().rev().map(|prefix| (prefix, prefix.matches(document)));
         let reached = reached.into_iter().find(|(_, found)| !found.is_empty());
-        let reached = reached.map(|(location, found)| match found.as_slice() {
-            [value] => format!(": {} is {}", shortened(&location.text), described(value)),
-            several => format!(": {} matches {} values", shortened(&location.text), several.len()),
+        let reached = reached.map(|(prefix, found)| match found.as_slice() {
+            [value] => format!(": {} is {}", shortened(&prefix.text), described(value)),
+            several => format!(": {} matches {} values", shortened(&prefix.text), several.len()),
         });
         format!("{self} matches nothing{}", reached.unwrap_or_default())
     }
@@ -75,7 +75,7 @@ impl FromStr for JsonPath {
         if let Some(what) = unsupported::in_query(&whole) {
             return Err(format!("{text:?} has {what}"));
         }
-        let mut locations = Vec::new();
+        let mut prefixes = Vec::new();
         for (end, character) in text.char_indices() {
             let begun = &text[..end + character.len_utf8()];
             let Ok(query) = parse_json_path(begun) else { continue };
@@ -83,11 +83,11 @@ impl FromStr for JsonPath {
             // `$.a`, and not `$.re` of `$.ready`.
             if whole.segments.get(..count) == Some(&query.segments) {
                 // The longer text of equal segments, with its closing brackets.
-                locations.truncate(count);
-                locations.push(Location { text: begun.to_owned(), query });
+                prefixes.truncate(count);
+                prefixes.push(Prefix { text: begun.to_owned(), query });
             }
         }
-        Ok(Self { locations })
+        Ok(Self { prefixes })
     }
 }
 
@@ -98,9 +98,9 @@ impl fmt::Display for JsonPath {
     }
 }
 
-// === impl Location ===
+// === impl Prefix ===
 
-impl Location {
+impl Prefix {
     fn matches<'v>(&self, document: &'v Value) -> Vec<&'v Value> {
         // An error is a query that returns no nodes of the document.
         let found = js_path_process(&self.query, document).unwrap_or_default();
@@ -261,7 +261,7 @@ mod tests {
             let document = json!({"a": [1, {"b": null}], "c": {"a": "x"}});
             for path in [text, more].iter().filter_map(|text| text.parse::<JsonPath>().ok()) {
                 let _ = (path.matches(&document), path.reach(&document));
-                prop_assert_eq!(path.locations.len(), path.locations.last().unwrap().query.segments.len() + 1);
+                prop_assert_eq!(path.prefixes.len(), path.prefixes.last().unwrap().query.segments.len() + 1);
             }
         }
     }

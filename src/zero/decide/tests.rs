@@ -14,26 +14,26 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn value(sum: i32, read: i64) -> Served {
-    Served::Value { sum: Quantity::from_units(sum), first: at(read), last: at(read) }
+fn value(sum: i32, read: i64) -> MetricValue {
+    MetricValue::Value { sum: Quantity::from_units(sum), first: at(read), last: at(read) }
 }
 
-fn fallback(sum: i32) -> Served {
-    Served::Fallback(Quantity::from_units(sum))
+fn fallback(sum: i32) -> MetricValue {
+    MetricValue::Fallback(Quantity::from_units(sum))
 }
 
-fn unknown() -> Served {
-    Served::Unknown("queue \"orders\" cannot be read since 10:00.".into())
+fn unknown() -> MetricValue {
+    MetricValue::Unknown("queue \"orders\" cannot be read since 10:00.".into())
 }
 
 /// At second 100, without a break, by a clock that was not set.
-fn facts<'f>(hpa: &'f Autoscaler, replicas: u32, served: &'f [Served]) -> Facts<'f> {
+fn facts<'f>(hpa: &'f Autoscaler, replicas: u32, served: &'f [MetricValue]) -> Facts<'f> {
     let (zero_state, now) = (hpa.zero_state, at(100));
     let lasted = zero_state.zero_since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
     Facts { hpa, zero_state, replicas, served, unbroken: Some(at(0)), lasted, now }
 }
 
-fn decided(hpa: &Autoscaler, replicas: u32, served: &[Served]) -> Decision {
+fn decided(hpa: &Autoscaler, replicas: u32, served: &[MetricValue]) -> Decision {
     decide(&facts(hpa, replicas, served))
 }
 
@@ -172,7 +172,7 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
         assert_eq!(wakes(&decision), expected, "{served:?}");
         assert_eq!(
             problem(&decision),
-            matches!(served, Served::Unknown(_)).then_some(Problem::MetricUnavailableAtZero)
+            matches!(served, MetricValue::Unknown(_)).then_some(Problem::MetricUnavailableAtZero)
         );
     }
     // Another client has scaled it up.

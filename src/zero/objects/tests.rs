@@ -50,7 +50,7 @@ fn objects(answer: impl Fn(&str) -> (u16, Value) + Clone + Send + 'static) -> Ar
 }
 
 /// The value with these responses for the requested paths, and the paths.
-async fn served_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (Served, Vec<String>) {
+async fn served_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)]) -> (MetricValue, Vec<String>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let objects = objects(move |path| {
@@ -65,7 +65,7 @@ async fn served_of(metric: &ObjectMetric, answers: &'static [(u16, &'static str)
 }
 
 /// What follows if nothing is known from before.
-fn said(answer: Answer) -> Served {
+fn said(answer: Answer) -> MetricValue {
     let mut reading = Reading::default();
     reading.take(answer, Instant::now());
     reading.served(&ingress())
@@ -75,8 +75,8 @@ fn calls(readings: &Readings) -> usize {
     readings.0.values().filter(|reading| reading.call.is_some()).count()
 }
 
-fn read(sum: &str) -> Served {
-    Served::Value { sum: Quantity::parse(sum).unwrap(), first: NOW, last: NOW }
+fn read(sum: &str) -> MetricValue {
+    MetricValue::Value { sum: Quantity::parse(sum).unwrap(), first: NOW, last: NOW }
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn an_adapter_may_serve_either_version() {
     assert_eq!((served, asked), (read("1500m"), vec![V2.to_owned(), V1.to_owned()]));
     let (served, asked) = served_of(&ingress(), &[(404, "404 page not found\n"), (404, NOBODY)]).await;
     assert_eq!(asked.len(), 2);
-    let Served::Unknown(why) = served else { panic!("{served:?}") };
+    let MetricValue::Unknown(why) = served else { panic!("{served:?}") };
     assert!(why.contains("no server is registered for custom.metrics.k8s.io"), "{why}");
 }
 
@@ -143,15 +143,15 @@ async fn trouble_is_unknown_and_says_what_helps() {
     for (answers, text) in cases {
         let (served, asked) = served_of(&ingress(), answers).await;
         let why = match (&served, answers[0].0) {
-            (Served::Absent(why), 404) => why,
-            (Served::Unknown(why), 401..=403 | 503) => why,
+            (MetricValue::Absent(why), 404) => why,
+            (MetricValue::Unknown(why), 401..=403 | 503) => why,
             _ => panic!("{served:?}"),
         };
         assert!(why.starts_with(of) && why.contains(text), "{why}");
         assert_eq!(asked, [V2], "another version would say the same");
     }
     let (served, asked) = served_of(&requests_of("example.com/v1/Robot/r"), &[(404, NOBODY)]).await;
-    let Served::Unknown(why) = served else { panic!("{served:?}") };
+    let MetricValue::Unknown(why) = served else { panic!("{served:?}") };
     assert!(why.ends_with("in example.com/v1; if another version has it, write that one") && asked.len() == 1, "{why}");
 }
 
@@ -166,7 +166,7 @@ async fn no_answer_is_unknown_by_the_deadline() {
     let (objects, began) = (Objects::new(client, || NOW), Instant::now());
     let (namespace, metric) = (Namespace::new("shop"), requests_of("v1/Namespace/shop"));
     let served = timeout(CALL_TIMEOUT * 2, objects.read(&namespace, &metric)).await.expect("a deadline");
-    let Served::Unknown(why) = said(served) else { panic!("a value") };
+    let MetricValue::Unknown(why) = said(served) else { panic!("a value") };
     assert!(
         why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
         "{why}"
@@ -188,7 +188,7 @@ fn only_one_number_is_a_value() {
         ("0", "", 0, NOW),
         ("0", "yesterday", 0, NOW),
     ] {
-        let served = Served::Value { sum: Quantity::from_milli(milli), first: expected, last: expected };
+        let served = MetricValue::Value { sum: Quantity::from_milli(milli), first: expected, last: expected };
         assert_eq!(of(json!([item(json!(value), measured)])), Ok(served), "{value} at {measured}");
     }
     assert!(of(json!([{"value": "0", "timestamp": null}])).is_ok(), "a Time that is zero");
@@ -214,7 +214,7 @@ fn only_one_number_is_a_value() {
 }
 
 /// The last value that it read, after another refresh.
-async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> Served {
+async fn look(readings: &mut Readings, objects: &Arc<Objects>, metric: &ObjectMetric) -> MetricValue {
     let object =
         json!({"apiVersion": metric.object.api_version, "kind": metric.object.kind, "name": metric.object.name});
     let queue = json!({"type": "External", "external": {"metric": {"name": "oci_queue_length"}, "target": {"type": "Value", "value": "1"}}});
@@ -255,7 +255,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
     while began.elapsed() < Duration::from_secs(16) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let before = Instant::now();
-        let Served::Value { sum, .. } = look(&mut readings, &objects, &ingress()).await else { panic!("unknown") };
+        let MetricValue::Value { sum, .. } = look(&mut readings, &objects, &ingress()).await else { panic!("unknown") };
         assert_eq!(before.elapsed(), Duration::ZERO, "a message would wait for it");
         seen.push(sum.to_string());
     }
@@ -265,7 +265,7 @@ async fn it_is_read_every_5_seconds_and_only_the_first_reading_is_waited_for() {
     tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!(look(&mut readings, &objects, &ingress()).await, read("5"));
     // Another metric, and none of it yet.
-    assert!(matches!(readings.served(&requests_of("v1/Service/api")), Served::Unknown(_)));
+    assert!(matches!(readings.served(&requests_of("v1/Service/api")), MetricValue::Unknown(_)));
 }
 
 #[test]
@@ -328,7 +328,7 @@ async fn a_reading_that_fails_ends_no_cooldown_and_a_minute_of_them_is_unknown()
         readings.refresh(&objects, &hpa).await;
     }
     assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
-    let Served::Unknown(why) = readings.served(&metric) else { panic!("a value") };
+    let MetricValue::Unknown(why) = readings.served(&metric) else { panic!("a value") };
     assert!(why.ends_with("custom.metrics.k8s.io answers 503; see its adapter: kubectl get apiservices"), "{why}");
     // A failure that does not pass by itself is reported at once.
     let mut readings = Readings::default();
@@ -352,7 +352,7 @@ async fn whoever_sleeps_does_not_wait_for_an_adapter_that_hangs() {
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&noted(SCALED_TO_ZERO_SINCE, &NOW.to_string()))).await;
     assert_eq!((began.elapsed(), calls(&readings)), (Duration::ZERO, 1));
-    assert!(matches!(readings.served(&metric), Served::Unknown(_)));
+    assert!(matches!(readings.served(&metric), MetricValue::Unknown(_)));
     // A cooldown would end, so a workload with replicas waits, up to the deadline.
     let mut readings = Readings::default();
     readings.refresh(&objects, &with_namespace(&json!({}))).await;
@@ -395,7 +395,7 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
             readings.refresh(&objects, &hpa).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let served: Vec<Served> = all.iter().map(|readings| readings.served(&metric)).collect();
+        let served: Vec<MetricValue> = all.iter().map(|readings| readings.served(&metric)).collect();
         let known = served.iter().filter(|served| served.is_zero()).count();
         match hung_at {
             None if known == 50 => {
@@ -410,7 +410,7 @@ async fn calls_to_an_adapter_that_hangs_do_not_pile_up() {
             }
         }
     }
-    let Served::Unknown(why) = all[0].served(&metric) else { panic!("a value") };
+    let MetricValue::Unknown(why) = all[0].served(&metric) else { panic!("a value") };
     assert!(
         why.ends_with("custom.metrics.k8s.io does not answer in time; see its adapter: kubectl get apiservices"),
         "{why}"

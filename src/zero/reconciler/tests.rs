@@ -129,7 +129,7 @@ async fn a_time_of_day_that_is_set_forward_ends_no_cooldown_and_one_that_is_set_
     let mut sleeps_after = async |seconds: u64| {
         for second in 0..=seconds {
             let read = set_clock();
-            let served = [Served::Value { sum: Quantity::ZERO, first: read, last: read }];
+            let served = [MetricValue::Value { sum: Quantity::ZERO, first: read, last: read }];
             let decision = decide(&reconciler.facts(&hpa, &scale, &served));
             match decision.action {
                 Action::Remember(zero_state) => reconciler.remember(&mut hpa, zero_state).await.unwrap(),

@@ -140,10 +140,10 @@ impl Known {
         }
     }
 
-    fn served(self) -> Served {
+    fn served(self) -> MetricValue {
         match self {
             Self::Value { sum, first, last } => {
-                Served::Value { sum: Quantity::from_units(sum), first: at(first), last: at(last) }
+                MetricValue::Value { sum: Quantity::from_units(sum), first: at(first), last: at(last) }
             }
             Self::Fallback(sum) => fallback(sum),
             Self::Unknown => unknown(),
