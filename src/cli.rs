@@ -256,7 +256,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Whether only `help` does not know the flag for help: `depthgauge help -h`.
+/// Whether the only error is a flag for help after `help`: `depthgauge help -h`.
 fn is_help_of_help(error: &clap::Error) -> bool {
     let unknown =
         [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| error.get(kind));

@@ -185,7 +185,7 @@ where
         }
     }
 
-    /// Evicts what has ended, or else what ends first. So a flood of denials evicts denials, and never the longer lived
+    /// Evicts what has ended. If nothing has, what ends first. So a flood of denials evicts denials, and never the longer lived
     /// allowance of a caller that requests again and again. Reviews in flight stay; they are few,
     /// by their limit.
     fn make_room(&self, slots: &mut Slots<K, V>) {

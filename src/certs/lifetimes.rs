@@ -28,7 +28,7 @@ pub enum BadLifetimes {
     Serving,
     /// See the text.
     #[error(
-        "--ca-lifetime must be at least 4m, and longer than --cert-lifetime: a rotation of the CA takes two minutes, because the next CA must be in the caBundle for a minute before it signs"
+        "--ca-lifetime must be at least 4m, and longer than --cert-lifetime. A rotation of the CA takes two minutes, because the next CA must be in the caBundle for a minute before it signs"
     )]
     Ca,
 }
