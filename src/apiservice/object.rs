@@ -22,6 +22,8 @@ pub(super) const FORMER_SPEC: &str = "depthgauge.dev/former-spec";
 pub(super) const FORMER_ANNOTATIONS: &str = "depthgauge.dev/former-annotations";
 /// On one that `unregister --restore` has restored: `--takeover` leaves it alone.
 pub(super) const RESTORED: &str = "depthgauge.dev/restored";
+/// The label by which an APIService is known as depthgauge's.
+pub(super) const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Makes cert-manager write another CA into it.
 const INJECTED: &str = "cert-manager.io/inject-";
 
@@ -139,7 +141,7 @@ pub(super) fn former_annotations(found: &APIService) -> serde_json::Result<Annot
 pub fn restored(found: &APIService) -> Option<String> {
     annotation(found, RESTORED)?;
     Some(format!(
-        "`depthgauge unregister --restore` restored APIService {NAME} to {}, and --takeover does not undo that: remove the flag, or, to take it over again, run kubectl annotate apiservice {NAME} {RESTORED}-",
+        "`depthgauge unregister --restore` restored APIService {NAME} to {}, and --takeover does not undo that: remove the flag, or, to take it over again, run kubectl annotate apiservice {NAME} {RESTORED}- and restart depthgauge",
         owner(found)
     ))
 }
@@ -197,10 +199,16 @@ pub fn leads_to(found: &APIService, service: &ServiceRef) -> bool {
     named == Some((Some(&service.namespace), Some(&service.name)))
 }
 
-/// Whether it has the marks of depthgauge: its label, or the record of a take-over.
+/// Whether it has the marks of depthgauge: its label, or the record of a take-over. One that was restored to another
+/// adapter is not depthgauge's.
 pub fn is_labelled_ours(found: &APIService) -> bool {
-    let label = found.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/name"));
-    label.is_some_and(|label| label == "depthgauge") || annotation(found, FORMER_SPEC).is_some()
+    let has_mark = has_our_label(found) || annotation(found, FORMER_SPEC).is_some();
+    has_mark && annotation(found, RESTORED).is_none()
+}
+
+pub(super) fn has_our_label(found: &APIService) -> bool {
+    let label = found.metadata.labels.as_ref().and_then(|labels| labels.get(NAME_LABEL));
+    label.is_some_and(|label| label == "depthgauge")
 }
 
 /// Its owner, as text.

@@ -8,8 +8,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::object::{
-    FORMER_ANNOTATIONS, FORMER_SPEC, RESTORED, Whose, former_annotations, former_spec, is_labelled_ours, is_our_role,
-    look, owner,
+    FORMER_ANNOTATIONS, FORMER_SPEC, NAME_LABEL, RESTORED, Whose, former_annotations, former_spec, has_our_label,
+    is_labelled_ours, is_our_role, look, owner,
 };
 use super::{FIELD_MANAGER, NAME, RIGHTS, ServiceRef};
 use crate::rbac::LATE;
@@ -131,10 +131,13 @@ fn restoring(found: &APIService, former: &APIServiceSpec) -> serde_json::Result<
     annotations[RESTORED] = "true".into();
     let owners = found.metadata.owner_references.iter().flatten();
     let others: Vec<_> = owners.filter(|owner| !is_ours(owner)).collect();
+    // A take-over adds it only where there was none.
+    let labels = if has_our_label(found) { json!({NAME_LABEL: null}) } else { json!({}) };
     Ok(json!({
         "metadata": {
             // As it was read, or not at all.
             "resourceVersion": found.metadata.resource_version,
+            "labels": labels,
             "annotations": annotations,
             // A list is replaced whole: what others added to it stays.
             "ownerReferences": others,
@@ -174,12 +177,21 @@ mod tests {
             "group": "external.metrics.k8s.io", "groupPriorityMinimum": 100, "insecureSkipTLSVerify": true,
             "service": {"namespace": "keda", "name": "keda-metrics", "port": 443}, "version": "v1beta1", "versionPriority": 100,
         });
+        found.metadata.labels = Some([(NAME_LABEL.to_owned(), "depthgauge".to_owned())].into());
+        assert!(is_labelled_ours(&found));
         let patch = restoring(&found, &serde_json::from_value(former.clone()).unwrap()).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({NAME_LABEL: null}));
         assert_eq!(patch["spec"]["caBundle"], Value::Null);
         assert_eq!(patch["spec"]["insecureSkipTLSVerify"], true);
         assert_eq!(patch["spec"]["service"], former["service"]);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         let annotations = json!({FORMER_SPEC: null, FORMER_ANNOTATIONS: null, RESTORED: "true", "cert-manager.io/inject-ca-from": "keda/ca"});
         assert_eq!(patch["metadata"]["annotations"], annotations);
+        // As it was left by a program that did not take the label away.
+        found.metadata.annotations = Some([(RESTORED.to_owned(), "true".to_owned())].into());
+        assert!(!is_labelled_ours(&found));
+        found.metadata.labels = Some([(NAME_LABEL.to_owned(), "keda".to_owned())].into());
+        let patch = restoring(&found, found.spec.as_ref().unwrap_or(&serde_json::from_value(former).unwrap())).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({}));
     }
 }

@@ -194,7 +194,7 @@ async fn check_cluster(
     let serves_another = found.as_ref().is_ok_and(|found| registration::is_verified(found, &service, version));
     let certificate = certificate::check(kube_api, &secret, &service, bundle.as_deref()).await;
     report.add("certificate", &if serves_another { certificate::left_over(certificate, &secret) } else { certificate });
-    hpas::check(kube_api, hpas, version, report).await;
+    hpas::check(kube_api, hpas, version, &service.namespace, report).await;
     Ok(())
 }
 

@@ -90,6 +90,16 @@ impl<'o> Hpa<'o> {
         self.0.metadata.labels.as_ref()?.get(key).map(String::as_str)
     }
 
+    /// All labels and values.
+    pub fn labels(self) -> impl Iterator<Item = (&'o str, &'o str)> {
+        self.0.metadata.labels.iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// All annotations and values.
+    pub fn annotations(self) -> impl Iterator<Item = (&'o str, &'o str)> {
+        self.0.metadata.annotations.iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// An annotation of the HPA.
     pub fn annotation(self, key: &str) -> Option<&'o str> {
         self.0.metadata.annotations.as_ref()?.get(key).map(String::as_str)

@@ -18,7 +18,9 @@ use super::workload::Workload;
 use crate::hpa::reader::Hpa;
 use crate::metric::{MetricSet, Namespace};
 
-/// The label by which an HPA is looked after: `"true"`.
+/// What the keys of depthgauge begin with.
+pub const PREFIX: &str = "depthgauge.dev/";
+/// The label of an HPA whose workload depthgauge scales to zero: `"true"`.
 pub const LABEL: &str = "depthgauge.dev/scale-to-zero";
 /// For how long all its metrics must read 0: `60s`. Default: the HPA's own scale-down
 /// stabilization.

@@ -7,11 +7,14 @@ use crate::cli::external_metrics::Item;
 use crate::cli::finding::Finding;
 use crate::cli::kube_api::RequestError;
 use crate::hpa::Target;
-use crate::hpa::reader::Condition;
+use crate::hpa::reader::{Condition, Hpa};
 use crate::lookup::rules::Applied;
 use crate::metric::quantity::Quantity;
 use crate::zero;
-use crate::zero::autoscaler::PAUSED;
+use crate::zero::autoscaler::{
+    COOLDOWN, FAST_ACTIVATION, LABEL, PAUSED, PREFIX, RECOVER_STUCK, SCALED_TO_ZERO_SINCE, ZERO_BY, ZERO_OF,
+    ZERO_SINCE, is_labelled,
+};
 
 /// From one sync of the HPA controller to the next, by default.
 const SYNC: SignedDuration = SignedDuration::from_secs(15);
@@ -64,6 +67,7 @@ pub(in crate::cli) fn of(hpa: &Autoscaler<'_>, all: &[Autoscaler<'_>], zero: Opt
     }));
     found.extend(hpa.written().conditions().filter_map(|condition| unable(hpa, condition)));
     found.extend(label(hpa));
+    found.extend(without_effect(hpa.written()).map(|text| Finding::warn(format!("{}: {text}", hpa.title()))));
     found.extend(never_zero(hpa));
     found.extend(refused_zero(hpa, zero));
     found.extend(from_zero(hpa));
@@ -262,6 +266,37 @@ fn label(hpa: &Autoscaler<'_>) -> Option<Finding> {
     Some(Finding::warn(format!("{}: {}", hpa.title(), found.text)))
 }
 
+/// Labels and annotations of depthgauge that change nothing, as they are written.
+fn without_effect(hpa: Hpa<'_>) -> impl Iterator<Item = String> {
+    const ANNOTATIONS: [&str; 5] = [COOLDOWN, FAST_ACTIVATION, PAUSED, RECOVER_STUCK, ZERO_BY];
+    const WRITTEN: [&str; 3] = [SCALED_TO_ZERO_SINCE, ZERO_SINCE, ZERO_OF];
+    let (labelled, native) = (is_labelled(hpa), hpa.sizes().min == 0);
+    let labels = hpa.labels().filter_map(|(key, value)| match key {
+        LABEL if matches!(value, "true" | "false") => None,
+        LABEL => Some(format!("label {key} is {value:?} and has no effect: write \"true\"")),
+        _ if ANNOTATIONS.contains(&key) => Some(format!("label {key} has no effect: it is an annotation")),
+        _ => key.starts_with(PREFIX).then(|| format!("label {key} has no effect: there is only {LABEL}")),
+    });
+    let annotations = hpa.annotations().filter_map(move |(key, value)| match key {
+        LABEL => Some(format!("annotation {key} has no effect: it is a label")),
+        FAST_ACTIVATION | RECOVER_STUCK if !matches!(value, "true" | "false") => {
+            Some(format!("annotation {key} is {value:?} and has no effect: write \"true\""))
+        }
+        COOLDOWN | FAST_ACTIVATION | RECOVER_STUCK | ZERO_BY if !labelled => {
+            Some(format!("annotation {key} has no effect without label {LABEL}=true"))
+        }
+        _ if ANNOTATIONS.contains(&key) || WRITTEN.contains(&key) => None,
+        _ => key
+            .starts_with(PREFIX)
+            .then(|| format!("annotation {key} has no effect: there are {}", ANNOTATIONS.join(", "))),
+    });
+    let acts = [FAST_ACTIVATION, RECOVER_STUCK].iter().any(|key| hpa.annotation(key) == Some("true"));
+    let label = (labelled && native && !acts).then(|| {
+        format!("label {LABEL} has no effect with minReplicas 0, because the HPA scales to zero itself. With annotation {FAST_ACTIVATION}=true, depthgauge scales it up from zero")
+    });
+    labels.chain(annotations).chain(label)
+}
+
 /// A metric of pods has no value without pods, so the controller never goes to 0 by it.
 fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
     let of_pods = hpa.metrics().into_iter().find_map(|metric| match metric {
@@ -272,8 +307,8 @@ fn never_zero(hpa: &Autoscaler<'_>) -> Option<Finding> {
     Some(Finding::warn(format!(
         "{} has minReplicas 0 and never gets there, because it also scales on {words}, which idle pods still use: remove that metric, or set minReplicas 1. With --scale-to-zero, minReplicas 1, label {}=true and annotation {}=external, that metric does not count at zero",
         hpa.title(),
-        zero::autoscaler::LABEL,
-        zero::autoscaler::ZERO_BY
+        LABEL,
+        ZERO_BY
     )))
 }
 

@@ -22,9 +22,9 @@ use crate::cli::finding::Finding;
 use crate::cli::kube_api::{KubeApi, RequestError};
 use crate::cli::kubernetes::{Version, may_scale_to_zero};
 use crate::hpa::reader::Hpa;
-use crate::zero::autoscaler::is_labelled;
+use crate::zero::autoscaler::{LABEL, is_labelled};
 use crate::zero::finding::Problem;
-use crate::zero::{OBJECT_RIGHTS, OBJECT_VERSIONS};
+use crate::zero::{LEASE, OBJECT_RIGHTS, OBJECT_VERSIONS};
 
 /// HPAs that are checked at the same time: well below the 20 requests a second that the controller
 /// itself may send.
@@ -48,6 +48,7 @@ pub(super) async fn check(
     kube_api: &KubeApi,
     list: Result<Vec<HorizontalPodAutoscaler>, RequestError>,
     version: Option<Version>,
+    namespace: &str,
     report: &mut Report<impl Write>,
 ) {
     let list = match list {
@@ -77,6 +78,12 @@ pub(super) async fn check(
     if let Some(finding) = &blind {
         report.add("hpas", finding);
     }
+    if list.iter().map(Hpa::new).any(is_labelled) {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
+        if let Some(finding) = no_holder(kube_api.get(&path).await, clock()) {
+            report.add("hpas", &finding);
+        }
+    }
     let waiting = |hpa: &Autoscaler<'_>| match blind.is_some() && hpa.is_labelled() && has_objects(hpa.written()) {
         true => Waiting::Unknown,
         false => Waiting::No,
@@ -86,6 +93,27 @@ pub(super) async fn check(
     while let Some(findings) = looks.next().await {
         report.all("hpas", &findings);
     }
+}
+
+/// Whether no replica scales to zero, although HPAs have the label.
+fn no_holder(lease: Result<Value, RequestError>, now: Timestamp) -> Option<Finding> {
+    let is_held = match lease {
+        Ok(lease) => {
+            let spec = &lease["spec"];
+            let renewed = spec["renewTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+            let lasts = SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or_default());
+            let is_current = renewed.is_some_and(|renewed| now.duration_since(renewed) <= lasts);
+            is_current && spec["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
+        }
+        Err(RequestError::NotFound(_)) => false,
+        // A user without the right gets no finding about it.
+        Err(_) => return None,
+    };
+    (!is_held).then(|| {
+        Finding::warn(format!(
+            "label {LABEL} has no effect now, because no replica of depthgauge runs with --scale-to-zero: component scale-to-zero of the manifests sets it, and so does scaleToZero.enabled of the chart"
+        ))
+    })
 }
 
 /// The server of Object metrics: an adapter serves one version of them, or all.
@@ -212,6 +240,24 @@ mod tests {
 
     use super::*;
     use crate::cli::finding::Level;
+
+    #[test]
+    fn a_label_has_no_effect_while_no_replica_holds_the_lease() {
+        let now: Timestamp = "2026-11-22T14:00:10Z".parse().unwrap();
+        let lease = |holder: &str, renewed: &str| {
+            Ok(json!({"spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}}))
+        };
+        for (lease, warns) in [
+            (lease("dg-1", "2026-11-22T14:00:00.000000Z"), false),
+            (lease("dg-1", "2026-11-22T13:59:00.000000Z"), true),
+            (lease("", "2026-11-22T14:00:00.000000Z"), true),
+            (Err(RequestError::NotFound(String::new())), true),
+            (Err(RequestError::Forbidden(String::new())), false),
+        ] {
+            let shown = format!("{lease:?}");
+            assert_eq!(no_holder(lease, now).is_some(), warns, "{shown}");
+        }
+    }
 
     #[test]
     fn no_value_is_a_failure_and_several_are_a_sum() {

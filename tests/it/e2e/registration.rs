@@ -58,6 +58,16 @@ fn a_take_over_can_be_undone(world: &World) {
     await_line(&server, "and --takeover does not undo that");
     assert_eq!(apiservice(world).unwrap()["spec"], before["spec"], "it is not taken again");
     server.kill();
+    // Again, as the message says. This one has no label, so it gets that of depthgauge until it is restored.
+    world.cluster.told(&["label", "apiservice", APISERVICE, "app.kubernetes.io/name-"]);
+    world.cluster.told(&["annotate", "apiservice", APISERVICE, "depthgauge.dev/restored-"]);
+    let server = world.serve_at(&taking);
+    world.await_available();
+    assert_eq!(apiservice(world).unwrap()["metadata"]["labels"]["app.kubernetes.io/name"], "depthgauge");
+    let said = unregister(world, &["--restore"]);
+    assert!(said.ok && said.stdout.contains("is restored to Service keda/keda-metrics"), "{said:?}");
+    assert_eq!(apiservice(world).unwrap()["metadata"]["labels"]["app.kubernetes.io/name"], Value::Null);
+    server.kill();
 }
 
 fn unregister_deletes_only_what_is_ours(world: &World) {

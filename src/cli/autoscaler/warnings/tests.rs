@@ -139,7 +139,7 @@ fn a_target_of_type_value_is_a_warning_for_the_depth_of_a_queue_only() {
 #[test]
 fn a_metric_that_can_be_of_depthgauge_is_not_called_foreign() {
     let mut object = good("a");
-    object["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    object["metadata"]["labels"] = json!({LABEL: "true"});
     object["spec"]["metrics"][0]["external"]["metric"] = json!({"name": "jobs"});
     let object = serde_json::from_value(object).unwrap();
     let list = |name: &str| json!({"resources": [{"name": name, "categories": ["depthgauge"]}]});
@@ -164,7 +164,7 @@ fn an_invalid_selector_is_said_of_every_external_metric_and_blocks_scaling_to_ze
     theirs["spec"]["metrics"][0]["external"]["metric"]["name"] = json!("kafka_lag");
     assert!(found(&theirs, true)[0].starts_with("shop/a kafka_lag: the HPA controller refuses its selector"));
     let mut labelled = object("a", &json!({"matchLabels": {"queue": "orders "}}), &json!({"averageValue": "2"}));
-    labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    labelled["metadata"]["labels"] = json!({LABEL: "true"});
     let [fault, label] = &found(&labelled, true)[..] else { panic!("{:?}", found(&labelled, true)) };
     assert!(fault.contains("correct the selector: invalid label value \"orders \""), "{fault}");
     assert!(label.starts_with("shop/a: is not scaled to zero: the HPA controller refuses the selector"), "{label}");
@@ -287,7 +287,7 @@ fn an_interval_at_zero_says_nothing_about_the_controller() {
 #[test]
 fn a_label_that_does_nothing_is_told_of() {
     let mut labelled = good("a");
-    labelled["metadata"]["labels"] = json!({zero::autoscaler::LABEL: "true"});
+    labelled["metadata"]["labels"] = json!({LABEL: "true"});
     assert!(found(&labelled, false).is_empty());
     let mut two = labelled.clone();
     two["spec"]["minReplicas"] = json!(2);
@@ -318,6 +318,67 @@ fn two_hpas_on_one_workload_are_told_of_each_other() {
     assert!(texts(0)[0].text.contains("Deployment web, there is also b, e: they conflict."), "{:?}", texts(0));
     assert!(texts(1)[0].text.contains("there is also a, e:") && texts(4)[0].text.contains("there is also a, b:"));
     assert!([2, 3, 5].iter().all(|at| texts(*at).is_empty()));
+}
+
+#[test]
+fn a_label_or_an_annotation_without_effect_is_named() {
+    let said = |labels: Value, annotations: Value, min: i32| {
+        let mut object = good("a");
+        object["metadata"]["labels"] = labels;
+        object["metadata"]["annotations"] = annotations;
+        object["spec"]["minReplicas"] = json!(min);
+        without_effect(Autoscaler::in_test(&object).written()).collect::<Vec<_>>()
+    };
+    let on = json!({LABEL: "true", "app": "web"});
+    for (labels, annotations, min, texts) in [
+        (
+            on.clone(),
+            json!({COOLDOWN: "60s", ZERO_BY: "external", PAUSED: "x", ZERO_SINCE: "2026-11-23T10:00:00Z"}),
+            1,
+            &[][..],
+        ),
+        (on.clone(), json!({FAST_ACTIVATION: "true"}), 0, &[]),
+        (json!({LABEL: "false"}), json!({PAUSED: "true", "example.com/x": "y"}), 1, &[]),
+        (
+            json!({LABEL: "True"}),
+            json!({}),
+            1,
+            &["label depthgauge.dev/scale-to-zero is \"True\" and has no effect: write \"true\""],
+        ),
+        (
+            json!({COOLDOWN: "60s"}),
+            json!({LABEL: "true"}),
+            1,
+            &[
+                "label depthgauge.dev/cooldown has no effect: it is an annotation",
+                "annotation depthgauge.dev/scale-to-zero has no effect: it is a label",
+            ],
+        ),
+        (
+            json!({}),
+            json!({FAST_ACTIVATION: "true"}),
+            0,
+            &[
+                "annotation depthgauge.dev/fast-activation has no effect without label depthgauge.dev/scale-to-zero=true",
+            ],
+        ),
+        (
+            on.clone(),
+            json!({RECOVER_STUCK: "yes", "depthgauge.dev/cool-down": "1m"}),
+            1,
+            &[
+                "annotation depthgauge.dev/cool-down has no effect: there are depthgauge.dev/cooldown",
+                "annotation depthgauge.dev/recover-stuck is \"yes\" and has no effect: write \"true\"",
+            ],
+        ),
+        (on, json!({}), 0, &["label depthgauge.dev/scale-to-zero has no effect with minReplicas 0"]),
+    ] {
+        let said = said(labels, annotations, min);
+        assert!(
+            said.len() == texts.len() && said.iter().zip(texts).all(|(said, text)| said.starts_with(text)),
+            "{said:?}"
+        );
+    }
 }
 
 fn resting(annotations: &Value) -> Value {
