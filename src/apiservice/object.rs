@@ -227,7 +227,9 @@ pub fn owner(found: &APIService) -> String {
 /// the status.
 fn last_manager(found: &APIService) -> Option<&str> {
     let managers = found.metadata.managed_fields.iter().flatten();
-    managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref()).next_back()
+    let managers = managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref());
+    // One that depthgauge has restored is not its own.
+    managers.filter(|manager| *manager != FIELD_MANAGER).next_back()
 }
 
 /// Whether another client has written the CA, so that it stays when depthgauge leaves it out.

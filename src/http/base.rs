@@ -27,6 +27,9 @@ pub enum BadUrl {
     /// It has a user or a password.
     #[error("a URL has no user and no password here: remove them and write `auth`")]
     Credentials,
+    /// It is of AMQP.
+    #[error("this is a URL of AMQP: write that of the management API, such as https://HOST:15671")]
+    Amqp,
     /// It has a query or a fragment.
     #[error("a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`")]
     Query,
@@ -87,6 +90,9 @@ impl FromStr for BaseUrl {
 
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let url: Url = text.parse().map_err(|_| BadUrl::Other)?;
+        if matches!(url.scheme(), "amqp" | "amqps") {
+            return Err(BadUrl::Amqp);
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadUrl::Credentials);
         }
@@ -176,6 +182,7 @@ mod tests {
             assert_eq!(text.parse::<BaseUrl>().unwrap().to_string(), printed);
         }
         for (text, error) in [
+            ("amqp://user:hidden@host:5672/vhost", BadUrl::Amqp),
             ("https://user:hidden@host", BadUrl::Credentials),
             ("https://:hidden@host", BadUrl::Credentials),
             ("https://user@host", BadUrl::Credentials),

@@ -85,10 +85,10 @@ fn items(title: &str, items: &Items) -> Finding {
     let unknown: Vec<&str> = items.iter().filter_map(Item::unknown).collect();
     match (unknown.first(), items.only().and_then(Item::first)) {
         (Some(cause), _) => {
-            Finding::warn(format!("{title}: {} of {count} items have no value: {cause}", unknown.len()))
+            Finding::warn(format!("{title}: {} of {} have no value: {cause}", unknown.len(), counted(count, "item")))
         }
         (None, Some(value)) => Finding::ok(format!("{title}: {}", value.decimal())),
-        (None, None) => Finding::ok(format!("{title}: {count} items")),
+        (None, None) => Finding::ok(format!("{title}: {}", counted(count, "item"))),
     }
 }
 
@@ -106,7 +106,7 @@ async fn look(single: &Single) -> Finding {
             let known = known.filter_map(|metric| Some(format!("{metric} {}", figures.value(metric)?.decimal())));
             let mut known: Vec<String> = known.collect();
             if known.is_empty() {
-                known.push(format!("{} items", figures.iter().len()));
+                known.push(counted(figures.iter().len(), "item"));
             }
             Finding::ok(format!("{}: {}", single.title, known.join(", ")))
         }

@@ -293,9 +293,9 @@ fn a_label_that_does_nothing_is_told_of() {
     two["spec"]["minReplicas"] = json!(2);
     assert!(found(&two, false).is_empty());
     let mut by_cpu = labelled.clone();
-    by_cpu["metadata"]["annotations"] = json!({zero::autoscaler::ZERO_BY: "cpu"});
+    by_cpu["metadata"]["annotations"] = json!({ZERO_BY: "cpu"});
     let mut soon = labelled.clone();
-    soon["metadata"]["annotations"] = json!({zero::autoscaler::COOLDOWN: "soon"});
+    soon["metadata"]["annotations"] = json!({COOLDOWN: "soon"});
     for (object, text) in [(&by_cpu, r#"write "external""#), (&soon, "write a duration such as 60s")] {
         let [only] = &found(object, false)[..] else { panic!("{:?}", found(object, false)) };
         assert!(only.starts_with("shop/a: ") && only.contains(text), "{only}");
