@@ -225,7 +225,7 @@ mod tests {
         let mut restored = apiservice(&spec(&json!({"service": {"namespace": "k", "name": "m"}})), "True");
         restored.metadata.annotations = Some([("depthgauge.dev/restored".to_owned(), "true".to_owned())].into());
         let restored = &judge(Ok(&restored), &us, true, None)[0];
-        let again = "kubectl annotate apiservice v1beta1.external.metrics.k8s.io depthgauge.dev/restored-";
+        let again = "kubectl annotate apiservice v1beta1.external.metrics.k8s.io depthgauge.dev/restored- and restart depthgauge";
         assert!(restored.level == Level::Fail && restored.text.ends_with(again), "{}", restored.text);
         let hidden = judge(Err(RequestError::Forbidden("you may not".into())), &us, false, None);
         assert!(hidden[0].level == Level::Warn && hidden[0].text.contains("you may not"));

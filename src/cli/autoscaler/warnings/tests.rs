@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::external_metrics;
 use crate::cli::finding::Level;
-use crate::lookup::rules::LABEL;
+use crate::lookup::rules;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -450,7 +450,7 @@ fn what_waits_is_told_by_values_alone() {
     let (plain, ours) = (resting(&json!({})), resting(&json!({SCALED_TO_ZERO_SINCE: "2026-11-23T10:00:00Z"})));
     let items = |values: &[(&str, Option<&str>)]| {
         let item = |(value, policy): &(&str, Option<&str>)| {
-            let labels = policy.map_or(json!({}), |policy| json!({LABEL: policy}));
+            let labels = policy.map_or(json!({}), |policy| json!({rules::LABEL: policy}));
             json!({"metricLabels": labels, "timestamp": "2026-11-23T10:00:00Z", "value": value})
         };
         external_metrics::items(&json!({"items": values.iter().map(item).collect::<Vec<_>>()}))
