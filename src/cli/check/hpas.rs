@@ -111,7 +111,7 @@ fn no_holder(lease: Result<Value, RequestError>, now: Timestamp) -> Option<Findi
     };
     (!is_held).then(|| {
         Finding::warn(format!(
-            "label {LABEL} has no effect now, because no replica of depthgauge runs with --scale-to-zero: component scale-to-zero of the manifests sets it, and so does scaleToZero.enabled of the chart"
+            "label {LABEL} has no effect now, because no replica of depthgauge runs with --scale-to-zero. Component scale-to-zero of the manifests sets it, and so does scaleToZero.enabled of the chart"
         ))
     })
 }
