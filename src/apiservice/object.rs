@@ -227,9 +227,10 @@ pub fn owner(found: &APIService) -> String {
 /// the status.
 fn last_manager(found: &APIService) -> Option<&str> {
     let managers = found.metadata.managed_fields.iter().flatten();
-    let managers = managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref());
+    let mut managers =
+        managers.filter(|entry| entry.subresource.is_none()).filter_map(|entry| entry.manager.as_deref());
     // One that depthgauge has restored is not its own.
-    managers.filter(|manager| *manager != FIELD_MANAGER).next_back()
+    managers.rfind(|manager| *manager != FIELD_MANAGER)
 }
 
 /// Whether another client has written the CA, so that it stays when depthgauge leaves it out.
