@@ -255,8 +255,12 @@ fn decode_file(
     written: &mut Vec<Written>,
     report: &mut Report<'_>,
 ) {
-    exactly(&mut top, "apiVersion", API_VERSION, report.of(file));
-    exactly(&mut top, "kind", KIND, report.of(file));
+    let is_version = exactly(&mut top, "apiVersion", API_VERSION, report.of(file));
+    let is_kind = exactly(&mut top, "kind", KIND, report.of(file));
+    // An object of another API, such as the kustomization of a folder.
+    if is_version == Some(false) && is_kind == Some(false) {
+        return;
+    }
     let mut defaults = Defaults::default();
     if let Some(mut fields) = top.take("defaults").and_then(|node| node.fields(report.of(file))) {
         let values = Values::decode(&mut fields, &[keys::TIMING], report.of(file));
@@ -271,14 +275,13 @@ fn decode_file(
     top.finish(report.of(file));
 }
 
-fn exactly(fields: &mut Fields<'_>, key: &'static str, wanted: &str, problems: &mut Problems) {
-    if let Some(node) = fields.require(key, problems) {
-        let check = |text: &str| match text == wanted {
-            true => Ok(()),
-            false => Err(format!("{text:?} is not supported; write `{key}: {wanted}`")),
-        };
-        node.checked_text(check, problems);
-    }
+/// Whether the key has this text; `None` without the key.
+fn exactly(fields: &mut Fields<'_>, key: &'static str, wanted: &str, problems: &mut Problems) -> Option<bool> {
+    let check = |text: &str| match text == wanted {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not supported; write `{key}: {wanted}`")),
+    };
+    Some(fields.require(key, problems)?.checked_text(check, problems).is_some())
 }
 
 #[cfg(test)]
@@ -320,6 +323,18 @@ sources:
     queueId: ocid1.queue.oc1.eu-frankfurt-1.bbbbbb
     namespaces: ["*"]
 "#;
+
+    #[test]
+    fn an_object_of_another_api_has_two_errors() {
+        let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n";
+        assert_eq!(
+            lines(kustomization),
+            [
+                "1:13: \"kustomize.config.k8s.io/v1beta1\" is not supported; write `apiVersion: depthgauge.dev/v1alpha1`",
+                "2:7: \"Kustomization\" is not supported; write `kind: Config`",
+            ]
+        );
+    }
 
     #[test]
     fn a_good_file() {
