@@ -1,7 +1,7 @@
 //! Which connections of the port stay open: how many, and how much of their answers.
 //!
 //! When there are too many, or too many bytes of answers, the one whose last request is the oldest is
-//! closed. Its client is idle, or does not read.
+//! closed. Usually, its client is idle or does not read.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Connections {
         connection
     }
 
-    /// This connection has an answer of so many bytes, and its answer before was read.
+    /// Records an answer of `bytes` on this connection. It replaces the previous answer, which the client has read.
     pub(super) fn answer(&self, connection: &Arc<Connection>, bytes: usize) {
         let mut all = self.0.lock();
         let Some(at) = all.iter().position(|(other, _)| Arc::ptr_eq(other, connection)) else { return };

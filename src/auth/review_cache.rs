@@ -25,7 +25,7 @@ const ENTRIES_MAX: usize = 12_288;
 /// After so many new entries, those that have ended are dropped.
 const SWEEP_EVERY: usize = 1_024;
 /// Reviews for callers: the HPA controller requests in five workers, each one metric at a time, and
-/// a review takes milliseconds. One caller alone has the 200 a second of the Go library. After a start, the
+/// a review takes milliseconds. One caller gets at most half, 200 a second, which is the limit of the Go library. After a start, the
 /// reviews for 10,000 HPAs take 50 s at that rate; by default the controller requests 20 metrics a second.
 const CALLERS: Limits = Limits { at_once: 64, lately: 800, shared: true };
 /// Those that renew decisions in use. No request waits for them, so few at once are enough: four for one caller.

@@ -54,9 +54,10 @@ Examples:
   depthgauge explain shop/web
   depthgauge explain deployment/worker -n shop";
 
-/// Explain an HPA's scaling decision, or list all HPAs with an External metric
+/// Explain an HPA's scaling decision, or list the HPAs that may use depthgauge
 ///
-/// Without a name it prints a line for each HPA with an External metric. READY is whether its workload can be read,
+/// Without a name it prints a line for each HPA with an External metric, with label depthgauge.dev/scale-to-zero, or
+/// with a metric of depthgauge under another type. READY is whether its workload can be read,
 /// each External metric has a value, and no finding is a failure. The other columns are the values and targets, the
 /// replicas, and what the HPA does.
 ///

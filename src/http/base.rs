@@ -28,7 +28,9 @@ pub enum BadUrl {
     #[error("a URL has no user and no password here: remove them and write `auth`")]
     Credentials,
     /// It is of AMQP.
-    #[error("this is a URL of AMQP: write that of the management API, such as https://HOST:15671")]
+    #[error(
+        "amqp:// is not supported: write an http:// or https:// URL; for RabbitMQ, that of the management API, such as https://HOST:15671"
+    )]
     Amqp,
     /// It has a query or a fragment.
     #[error("a URL has no query and no fragment here: write parameters into `params`, and secrets into `auth`")]

@@ -120,7 +120,8 @@ impl Consumers {
     }
 
     /// Records a request. Returns how long ago the one before it was, unless both are the same
-    /// beat: several HPAs of one controller may have the same query. `None` also after a pause at zero.
+    /// beat: several HPAs of one controller may have the same query. `None` also after a first pause of
+    /// [`SILENCE`] or more: the workload may have been at zero.
     pub(super) fn record(&mut self, consumer: &Consumer<'_>, now: Instant) -> Option<Duration> {
         if let Some(known) = self.listed.charge(consumer.namespace, &consumer.id, now, SILENCE) {
             known.alone = consumer.alone;
@@ -128,7 +129,7 @@ impl Consumers {
             if interval < SAME_BEAT {
                 return None;
             }
-            // A controller that is far behind makes such pauses one after the other.
+            // A second one in a row is recorded: the controller is behind.
             if interval >= SILENCE && known.intervals[0].is_some_and(|last| last < SILENCE) {
                 known.intervals = [None; PAUSES];
                 return None;

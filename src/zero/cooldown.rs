@@ -19,7 +19,7 @@ const WRITTEN: SignedDuration = SignedDuration::from_millis(1);
 pub(super) struct Cooldown {
     /// The one that was last seen on the HPA.
     seen: Option<Seen>,
-    /// When a reconcile last failed, by the time of day.
+    /// When the scale could not be read, or the end of a cooldown not written, by the time of day.
     failed_at: Option<Timestamp>,
 }
 
@@ -50,12 +50,13 @@ impl Cooldown {
         seen.before.saturating_add(here)
     }
 
-    /// A reconcile failed at `now`: a message may have come and gone in a cooldown that began before.
+    /// The scale could not be read at `now`, or the end of a cooldown not written: a message may have come and gone
+    /// in a cooldown that began before.
     pub(super) fn fail(&mut self, now: Timestamp) {
         self.failed_at = Some(now);
     }
 
-    /// When a reconcile last failed. If the time of day was set back, it was not in the future.
+    /// When that was last. If the time of day was set back, it was not in the future.
     pub(super) fn failed_at(&mut self, now: Timestamp) -> Option<Timestamp> {
         self.failed_at = self.failed_at.map(|at| at.min(now));
         self.failed_at

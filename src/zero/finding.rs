@@ -113,7 +113,8 @@ impl Problem {
 // === impl Finding ===
 
 /// What may be wrong with a metric that has no value while there are no replicas.
-pub const OWN_PODS: &str = "If it comes from the workload's own pods, it can't scale them up again: use another metric";
+pub const OWN_PODS: &str =
+    "If this metric comes from the workload's own pods, it can't scale them up from zero: use another metric";
 
 impl Finding {
     fn new(problem: Problem, text: String) -> Self {

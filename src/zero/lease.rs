@@ -1,6 +1,7 @@
 //! One of several replicas acts: the holder of a Lease.
 //!
-//! As in client-go, clocks of different replicas are never compared. A replica takes the Lease when
+//! As in client-go, no clocks of different replicas are compared to take it. They are compared to find a break,
+//! see [`super::cooldown`]. A replica takes the Lease when
 //! it has seen it unchanged for as long as a holder may be silent. A holder stops acting some time
 //! before. Every change has the version that was read as its precondition. It uses server-side
 //! apply, because only for apply a Role can name the object that may be created.

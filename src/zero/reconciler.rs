@@ -58,11 +58,11 @@ pub(super) struct Reconciler {
 enum History {
     /// Nothing.
     Nothing,
-    /// depthgauge has scaled it to zero, since then as last seen on the HPA. A client that writes an HPA
-    /// whole, as `kubectl replace` does, removes the annotation.
+    /// depthgauge scaled it to zero. The time is that of the annotation when it was last read. It is kept because a
+    /// client that replaces the HPA (`kubectl replace`) removes the annotation.
     ScaledToZero(Timestamp),
-    /// The HPA scaled another one when it had these annotations. While they are still these, they are
-    /// about the workload before.
+    /// The HPA was pointed at another workload. These annotations are of the former one: if the HPA still has them,
+    /// they are removed.
     Moved(ZeroState),
 }
 

@@ -274,11 +274,13 @@ fn without_effect(hpa: Hpa<'_>) -> impl Iterator<Item = String> {
     let labels = hpa.labels().filter_map(|(key, value)| match key {
         LABEL if matches!(value, "true" | "false") => None,
         LABEL => Some(format!("label {key} is {value:?} and has no effect: write \"true\"")),
-        _ if ANNOTATIONS.contains(&key) => Some(format!("label {key} has no effect: it is an annotation")),
-        _ => key.starts_with(PREFIX).then(|| format!("label {key} has no effect: there is only {LABEL}")),
+        _ if ANNOTATIONS.contains(&key) => Some(format!("label {key} has no effect: set it as an annotation")),
+        _ => key
+            .starts_with(PREFIX)
+            .then(|| format!("label {key} is unknown and has no effect: the only label is {LABEL}")),
     });
     let annotations = hpa.annotations().filter_map(move |(key, value)| match key {
-        LABEL => Some(format!("annotation {key} has no effect: it is a label")),
+        LABEL => Some(format!("annotation {key} has no effect: set it as a label")),
         FAST_ACTIVATION | RECOVER_STUCK if !matches!(value, "true" | "false") => {
             Some(format!("annotation {key} is {value:?} and has no effect: write \"true\""))
         }
@@ -286,9 +288,9 @@ fn without_effect(hpa: Hpa<'_>) -> impl Iterator<Item = String> {
             Some(format!("annotation {key} has no effect without label {LABEL}=true"))
         }
         _ if ANNOTATIONS.contains(&key) || WRITTEN.contains(&key) => None,
-        _ => key
-            .starts_with(PREFIX)
-            .then(|| format!("annotation {key} has no effect: there are {}", ANNOTATIONS.join(", "))),
+        _ => key.starts_with(PREFIX).then(|| {
+            format!("annotation {key} is unknown and has no effect: known annotations are {}", ANNOTATIONS.join(", "))
+        }),
     });
     let acts = [FAST_ACTIVATION, RECOVER_STUCK].iter().any(|key| hpa.annotation(key) == Some("true"));
     let label = (labelled && native && !acts).then(|| {

@@ -80,7 +80,7 @@ pub(super) async fn check(
     }
     if list.iter().map(Hpa::new).any(is_labelled) {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
-        if let Some(finding) = no_holder(kube_api.get(&path).await, clock()) {
+        if let Some(finding) = no_holder(namespace, kube_api.get(&path).await, clock()) {
             report.add("hpas", &finding);
         }
     }
@@ -95,14 +95,17 @@ pub(super) async fn check(
     }
 }
 
+/// How far the clock here may be ahead, and how long a change of the holder may take.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
+
 /// Whether no replica scales to zero, although HPAs have the label.
-fn no_holder(lease: Result<Value, RequestError>, now: Timestamp) -> Option<Finding> {
+fn no_holder(namespace: &str, lease: Result<Value, RequestError>, now: Timestamp) -> Option<Finding> {
     let is_held = match lease {
         Ok(lease) => {
             let spec = &lease["spec"];
             let renewed = spec["renewTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
             let lasts = SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or_default());
-            let is_current = renewed.is_some_and(|renewed| now.duration_since(renewed) <= lasts);
+            let is_current = renewed.is_some_and(|renewed| now.duration_since(renewed) <= lasts + SKEW);
             is_current && spec["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
         }
         Err(RequestError::NotFound(_)) => false,
@@ -111,7 +114,7 @@ fn no_holder(lease: Result<Value, RequestError>, now: Timestamp) -> Option<Findi
     };
     (!is_held).then(|| {
         Finding::warn(format!(
-            "label {LABEL} has no effect now, because no replica of depthgauge runs with --scale-to-zero. Component scale-to-zero of the manifests sets it, and so does scaleToZero.enabled of the chart"
+            "label {LABEL} has no effect now, because no replica of depthgauge holds Lease {namespace}/{LEASE}. Component scale-to-zero, or scaleToZero.enabled of the chart, starts depthgauge with --scale-to-zero. After `depthgauge unregister`, restart depthgauge"
         ))
     })
 }
@@ -245,17 +248,17 @@ mod tests {
     fn a_label_has_no_effect_while_no_replica_holds_the_lease() {
         let now: Timestamp = "2026-11-22T14:00:10Z".parse().unwrap();
         let lease = |holder: &str, renewed: &str| {
-            Ok(json!({"spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}}))
+            Ok(json!({"spec": {"holderIdentity": holder, "leaseDurationSeconds": 10, "renewTime": renewed}}))
         };
         for (lease, warns) in [
             (lease("dg-1", "2026-11-22T14:00:00.000000Z"), false),
-            (lease("dg-1", "2026-11-22T13:59:00.000000Z"), true),
+            (lease("dg-1", "2026-11-22T13:58:00.000000Z"), true),
             (lease("", "2026-11-22T14:00:00.000000Z"), true),
             (Err(RequestError::NotFound(String::new())), true),
             (Err(RequestError::Forbidden(String::new())), false),
         ] {
             let shown = format!("{lease:?}");
-            assert_eq!(no_holder(lease, now).is_some(), warns, "{shown}");
+            assert_eq!(no_holder("dg", lease, now).is_some(), warns, "{shown}");
         }
     }
 

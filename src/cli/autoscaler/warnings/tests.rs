@@ -350,8 +350,8 @@ fn a_label_or_an_annotation_without_effect_is_named() {
             json!({LABEL: "true"}),
             1,
             &[
-                "label depthgauge.dev/cooldown has no effect: it is an annotation",
-                "annotation depthgauge.dev/scale-to-zero has no effect: it is a label",
+                "label depthgauge.dev/cooldown has no effect: set it as an annotation",
+                "annotation depthgauge.dev/scale-to-zero has no effect: set it as a label",
             ],
         ),
         (
@@ -367,7 +367,7 @@ fn a_label_or_an_annotation_without_effect_is_named() {
             json!({RECOVER_STUCK: "yes", "depthgauge.dev/cool-down": "1m"}),
             1,
             &[
-                "annotation depthgauge.dev/cool-down has no effect: there are depthgauge.dev/cooldown",
+                "annotation depthgauge.dev/cool-down is unknown and has no effect: known annotations are depthgauge.dev/cooldown",
                 "annotation depthgauge.dev/recover-stuck is \"yes\" and has no effect: write \"true\"",
             ],
         ),

@@ -120,7 +120,7 @@ fn where_external_metrics_alone_decide_those_of_pods_neither_keep_it_awake_nor_w
 
 #[test]
 fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
-    const OWN: &str = "requests of ingress.networking.k8s.io/web has no value while there are no replicas. If it comes from the workload's own pods";
+    const OWN: &str = "requests of ingress.networking.k8s.io/web has no value while there are no replicas. If this metric comes from the workload's own pods";
     let target = json!({"type": "Value", "value": "2"});
     let absent = || MetricValue::Absent("custom.metrics.k8s.io answers 404.".into());
     let by_us = with_object(&scaled_by_us(), &target);
