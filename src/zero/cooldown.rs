@@ -50,8 +50,8 @@ impl Cooldown {
         seen.before.saturating_add(here)
     }
 
-    /// The scale could not be read at `now`, or the end of a cooldown not written: a message may have come and gone
-    /// in a cooldown that began before.
+    /// The scale could not be read at `now`, or the end of a cooldown not written. In a cooldown that began before, a
+    /// message may have come and gone.
     pub(super) fn fail(&mut self, now: Timestamp) {
         self.failed_at = Some(now);
     }
