@@ -92,7 +92,7 @@ async fn serve_connection(stream: TcpStream, open: Arc<Connections>, routes: Rou
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::select! {
         _ = serving => {}
-        () = connection.closing() => {}
+        () = connection.cancelled() => {}
     }
     open.close(&connection);
 }

@@ -19,11 +19,8 @@ pub(super) const ANSWERS_MAX: usize = 8 << 20;
 #[derive(Default)]
 pub(super) struct Connections(Mutex<Vec<(Arc<Connection>, usize)>>);
 
-/// One connection.
-#[derive(Default)]
-pub(super) struct Connection {
-    closing: CancellationToken,
-}
+/// One connection. It is cancelled when another one needs its capacity.
+pub(super) type Connection = CancellationToken;
 
 // === impl Connections ===
 
@@ -52,22 +49,13 @@ impl Connections {
     }
 }
 
-// === impl Connection ===
-
-impl Connection {
-    /// Ends when another connection needs its capacity.
-    pub(super) async fn closing(&self) {
-        self.closing.cancelled().await;
-    }
-}
-
 /// The newest one stays, whatever its length.
 fn evict(all: &mut Vec<(Arc<Connection>, usize)>) {
     let mut bytes: usize = all.iter().map(|(_, bytes)| bytes).sum();
     while all.len() > CONNECTIONS_MAX || all.len() > 1 && bytes > ANSWERS_MAX {
         let (oldest, its) = all.remove(0);
         bytes -= its;
-        oldest.closing.cancel();
+        oldest.cancel();
     }
 }
 
@@ -77,7 +65,7 @@ mod tests {
 
     /// Numbers of those that are open.
     fn open(opened: &[Arc<Connection>]) -> Vec<usize> {
-        (0..opened.len()).filter(|at| !opened[*at].closing.is_cancelled()).collect()
+        (0..opened.len()).filter(|at| !opened[*at].is_cancelled()).collect()
     }
 
     #[test]

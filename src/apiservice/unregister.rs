@@ -191,7 +191,7 @@ mod tests {
         found.metadata.annotations = Some([(RESTORED.to_owned(), "true".to_owned())].into());
         assert!(!is_labelled_ours(&found));
         found.metadata.labels = Some([(NAME_LABEL.to_owned(), "keda".to_owned())].into());
-        let patch = restoring(&found, found.spec.as_ref().unwrap_or(&serde_json::from_value(former).unwrap())).unwrap();
+        let patch = restoring(&found, &serde_json::from_value(former).unwrap()).unwrap();
         assert_eq!(patch["metadata"]["labels"], json!({}));
     }
 }

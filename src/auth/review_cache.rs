@@ -25,8 +25,9 @@ const ENTRIES_MAX: usize = 12_288;
 /// After so many new entries, those that have ended are dropped.
 const SWEEP_EVERY: usize = 1_024;
 /// Reviews for callers: the HPA controller requests in five workers, each one metric at a time, and
-/// a review takes milliseconds. One caller gets at most half, 200 a second, which is the limit of the Go library. After a start, the
-/// reviews for 10,000 HPAs take 50 s at that rate; by default the controller requests 20 metrics a second.
+/// a review takes milliseconds. One caller gets at most half, 200 a second, which is the limit of the Go
+/// library. After a start, the reviews for 10,000 HPAs take 50 s at that rate. By default the controller
+/// requests 20 metrics a second.
 const CALLERS: Limits = Limits { at_once: 64, lately: 800, shared: true };
 /// Those that renew decisions in use. No request waits for them, so few at once are enough: four for one caller.
 const RENEWALS: Limits = Limits { at_once: 8, ..CALLERS };
@@ -185,9 +186,9 @@ where
         }
     }
 
-    /// Evicts what has ended. If nothing has, what ends first. So a flood of denials evicts denials, and never the longer lived
-    /// allowance of a caller that requests again and again. Reviews in flight stay; they are few,
-    /// by their limit.
+    /// Drops what has ended, from time to time, and evicts what ends first where there is no room. So a flood of
+    /// denials evicts denials, and never the longer lived allowance of a caller that requests again and again.
+    /// Reviews in flight stay; they are few, by their limit.
     fn make_room(&self, slots: &mut Slots<K, V>) {
         let end = |slot: &Slot<V>| slot.decided.as_ref().map(|(value, at)| *at + (self.lifetime)(value).usable);
         if slots.len().is_multiple_of(SWEEP_EVERY) {

@@ -145,12 +145,10 @@ impl Report {
         }
         let mut report = Self { files: paths.iter().map(|path| title(path)).collect(), ..Self::default() };
         report.errors = errors.iter().map(Placed::of_unread).collect();
-        let parsed = Config::parse_files(&files, KINDS);
+        let parse = if errors.is_empty() { Config::parse_files } else { Config::parse_readable };
+        let parsed = parse(&files, KINDS);
         if let Err(ConfigError::Wrong(lines)) = &parsed {
-            let placed = lines.lines().map(Placed::of_line);
-            // A connection may be in a file that can't be read.
-            let is_of_this = |error: &Placed| errors.is_empty() || !error.text.starts_with("there is no connection");
-            report.errors.extend(placed.filter(is_of_this));
+            report.errors.extend(lines.lines().map(Placed::of_line));
         }
         if !report.errors.is_empty() {
             return Ok(report);

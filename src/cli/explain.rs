@@ -57,9 +57,9 @@ Examples:
 /// Explain an HPA's scaling decision, or list the HPAs that may use depthgauge
 ///
 /// Without a name it prints a line for each HPA with an External metric. So it does for one with label
-/// depthgauge.dev/scale-to-zero, or with a metric of depthgauge under another type. READY is whether its workload can be read,
-/// each External metric has a value, and no finding is a failure. The other columns are the values and targets, the
-/// replicas, and what the HPA does.
+/// depthgauge.dev/scale-to-zero, or with a metric of depthgauge under another type. READY is whether its workload can
+/// be read, each External metric has a value, and no finding is a failure. The other columns are the values and
+/// targets, the replicas, and what the HPA does.
 ///
 /// Exits with 0 if every HPA is ready, with 1 if one is not or can't be explained, and with 3 if the cluster
 /// can't be reached. With -w, Ctrl-C ends it with 0.

@@ -19,6 +19,8 @@ pub(super) struct Connections {
     named: BTreeMap<String, Named>,
     /// Names of invalid connections, which are reported at their own location.
     wrong: BTreeSet<String>,
+    /// Whether one that is missing may be in a file that can't be read.
+    is_incomplete: bool,
 }
 
 struct Named {
@@ -44,6 +46,11 @@ pub(super) struct ConnectionName {
 // === impl Connections ===
 
 impl Connections {
+    /// Those of a config of which some files can't be read.
+    pub(super) fn incomplete() -> Self {
+        Self { is_incomplete: true, ..Self::default() }
+    }
+
     /// Decodes the sections and `connections` of a file.
     pub(super) fn decode(&mut self, file: usize, top: &mut Fields<'_>, kinds: Kinds, report: &mut Report<'_>) {
         let types = |place| types(kinds).into_iter().filter(move |of| of.place == place);
@@ -86,7 +93,7 @@ impl Connections {
         let Some(ConnectionName { at, name }) = name else {
             return match known.as_slice() {
                 [(_, only)] => found_at(report, only),
-                [] if !self.wrong.is_empty() => None,
+                [] if self.is_incomplete || !self.wrong.is_empty() => None,
                 [] => {
                     let message = format!(
                         "there is no connection of type {of}: add one, as in `connections: {{NAME: {{type: {of}, …}}}}`"
@@ -103,7 +110,7 @@ impl Connections {
             };
         };
         let found = known.iter().find(|(known, _)| *known == name).and_then(|(_, named)| found_at(report, named));
-        if found.is_none() && !self.wrong.contains(name) {
+        if found.is_none() && !self.is_incomplete && !self.wrong.contains(name) {
             let what = format!("there is no connection {name:?} of type {of}");
             let message = if known.is_empty() {
                 what

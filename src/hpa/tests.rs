@@ -55,9 +55,9 @@ fn value_counts_ready_pods_and_only_away_from_zero() {
     assert_eq!(result(4, Some(2), 11).replicas, 4, "within the tolerance it is what is wanted, not what is ready");
     assert_eq!(result(0, None, 11).replicas, 2, "at 0 neither pods nor tolerance count");
     assert_eq!(result(0, None, 10).replicas, 1);
-    let nobody = result(4, None, 20);
-    assert_eq!((nobody.replicas, nobody.why), (4, Why::Held));
-    assert_eq!(nobody.proposals, [Err(NoProposal::NoPods)]);
+    let none_ready = result(4, None, 20);
+    assert_eq!((none_ready.replicas, none_ready.why), (4, Why::Held));
+    assert_eq!(none_ready.proposals, [Err(NoProposal::NoPods)]);
 }
 
 #[test]
@@ -112,10 +112,10 @@ fn bounds_come_before_metrics_and_after_them() {
 }
 
 #[test]
-fn whoever_else_set_it_to_zero_has_to_wake_it() {
-    let asleep = Workload { scaled_to_zero: false, ..Workload::settled(0) };
+fn a_workload_that_another_client_set_to_zero_stays_there() {
+    let at_zero = Workload { scaled_to_zero: false, ..Workload::settled(0) };
     for min in [0, 1] {
-        let result = desired(Controller::NEWEST, &Spec { min, ..SPEC }, &asleep, &[average(1000, 5000)]);
+        let result = desired(Controller::NEWEST, &Spec { min, ..SPEC }, &at_zero, &[average(1000, 5000)]);
         assert_eq!((result.replicas, result.why, result.proposals.len()), (0, Why::Disabled, 0));
     }
 }

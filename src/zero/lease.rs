@@ -1,10 +1,10 @@
 //! One of several replicas acts: the holder of a Lease.
 //!
-//! As in client-go, no clocks of different replicas are compared to take it. They are compared to find a break,
-//! see [`super::cooldown`]. A replica takes the Lease when
-//! it has seen it unchanged for as long as a holder may be silent. A holder stops acting some time
-//! before. Every change has the version that was read as its precondition. It uses server-side
-//! apply, because only for apply a Role can name the object that may be created.
+//! As in client-go, no clocks of different replicas are compared to take it. They are compared to find a
+//! break, see [`super::cooldown`]. A replica takes the Lease when it has seen it unchanged for as long as
+//! a holder may be silent. A holder stops acting some time before. Every change has the version that was
+//! read as its precondition. It uses server-side apply, because only for apply a Role can name the object
+//! that may be created.
 //!
 //! The Lease also records since when it was held without a break. State that was written on an HPA
 //! before a break may have missed a message. A retired Lease may not be held any more: replicas that
@@ -206,7 +206,7 @@ impl Lease {
             // Two may make it at the same moment: neither holds it by that.
             return self.apply(None, None, None, None).await.map(|()| None);
         };
-        let renewed = found.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+        let renewed = renewed(&found);
         *self.holder.lock() = holder(&found).cloned();
         let ours = match holder(&found) {
             None => true,
@@ -308,6 +308,17 @@ fn is_silent(seen: &mut Option<Seen>, version: Option<String>, now: Instant) -> 
 
 fn holder(lease: &Object) -> Option<&String> {
     lease.spec.as_ref()?.holder_identity.as_ref().filter(|holder| !holder.is_empty())
+}
+
+fn renewed(lease: &Object) -> Option<Timestamp> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
+}
+
+/// Whether a replica holds it at `now`, by a clock that may be ahead of the holder's by `skew`.
+pub fn has_holder(lease: &Object, now: Timestamp, skew: SignedDuration) -> bool {
+    let lasts = SignedDuration::try_from(DURATION).unwrap_or(SignedDuration::MAX).saturating_add(skew);
+    let is_current = renewed(lease).is_some_and(|renewed| now.duration_since(renewed) <= lasts);
+    is_current && holder(lease).is_some()
 }
 
 fn held_since(lease: &Object) -> Option<Timestamp> {

@@ -24,6 +24,7 @@ use crate::cli::kubernetes::{Version, may_scale_to_zero};
 use crate::hpa::reader::Hpa;
 use crate::zero::autoscaler::{LABEL, is_labelled};
 use crate::zero::finding::Problem;
+use crate::zero::lease::has_holder;
 use crate::zero::{LEASE, OBJECT_RIGHTS, OBJECT_VERSIONS};
 
 /// HPAs that are checked at the same time: well below the 20 requests a second that the controller
@@ -101,13 +102,7 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 /// Whether no replica scales to zero, although HPAs have the label.
 fn no_holder(namespace: &str, lease: Result<Value, RequestError>, now: Timestamp) -> Option<Finding> {
     let is_held = match lease {
-        Ok(lease) => {
-            let spec = &lease["spec"];
-            let renewed = spec["renewTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-            let lasts = SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or_default());
-            let is_current = renewed.is_some_and(|renewed| now.duration_since(renewed) <= lasts + SKEW);
-            is_current && spec["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
-        }
+        Ok(lease) => serde_json::from_value(lease).is_ok_and(|lease| has_holder(&lease, now, SKEW)),
         Err(RequestError::NotFound(_)) => false,
         // A user without the right gets no finding about it.
         Err(_) => return None,

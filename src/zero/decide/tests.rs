@@ -87,13 +87,13 @@ fn awake_it_goes_to_sleep_when_the_cooldown_is_covered_by_readings() {
     // 60 s, by the annotation.
     let hpa = noted(&zero_since(35));
     assert_eq!(decided(&hpa, 3, &[value(0, 94)]).action, Action::Nothing);
-    let asleep = ZeroState { scaled_to_zero_since: Some(at(100)), zero_since: Some(at(35)) };
-    let sleep = Action::ScaleToZero { zero_state: asleep, since: at(35) };
-    assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, sleep);
+    let scaled_to_zero = ZeroState { scaled_to_zero_since: Some(at(100)), zero_since: Some(at(35)) };
+    let to_zero = Action::ScaleToZero { zero_state: scaled_to_zero, since: at(35) };
+    assert_eq!(decided(&hpa, 3, &[value(0, 95)]).action, to_zero);
     // The annotation was written, and the workload not scaled: another client changed it at that
     // moment.
     let served = [value(0, 99)];
-    let facts = Facts { zero_state: asleep, now: at(101), ..facts(&hpa, 3, &served) };
+    let facts = Facts { zero_state: scaled_to_zero, now: at(101), ..facts(&hpa, 3, &served) };
     assert!(matches!(decide(&facts).action, Action::ScaleToZero { since, .. } if since == at(35)));
     for served in [value(1, 95), fallback(0), unknown()] {
         let decision = decided(&hpa, 3, std::slice::from_ref(&served));
@@ -137,23 +137,26 @@ fn all_metrics_must_be_zero_and_any_wakes() {
         let metrics = [metric("a", "2"), metric("b", "500m")];
         hpa(&json!({"metadata": {"annotations": annotations}, "spec": {"metrics": metrics}}))
     };
-    let awake = two(&zero_since(35));
-    assert!(matches!(decided(&awake, 1, &[value(0, 95), value(0, 96)]).action, Action::ScaleToZero { .. }));
-    assert_eq!(decided(&awake, 1, &[value(0, 94), value(0, 96)]).action, Action::Nothing, "the older one counts");
-    assert_eq!(decided(&awake, 1, &[value(0, 95), value(1, 96)]).action, Action::Remember(ZeroState::default()));
+    let above_zero = two(&zero_since(35));
+    assert!(matches!(decided(&above_zero, 1, &[value(0, 95), value(0, 96)]).action, Action::ScaleToZero { .. }));
+    assert_eq!(decided(&above_zero, 1, &[value(0, 94), value(0, 96)]).action, Action::Nothing, "the older one counts");
+    assert_eq!(decided(&above_zero, 1, &[value(0, 95), value(1, 96)]).action, Action::Remember(ZeroState::default()));
     for other in [unknown(), fallback(0)] {
         for served in [[value(0, 95), other.clone()], [other.clone(), value(0, 95)]] {
-            assert_eq!(decided(&awake, 1, &served).action, Action::Remember(ZeroState::default()), "{served:?}");
+            assert_eq!(decided(&above_zero, 1, &served).action, Action::Remember(ZeroState::default()), "{served:?}");
         }
     }
-    let asleep = two(&scaled_by_us());
+    let scaled_to_zero = two(&scaled_by_us());
     assert_eq!(
-        wakes(&decided(&asleep, 0, &[value(6, 99), value(3, 99)])),
+        wakes(&decided(&scaled_to_zero, 0, &[value(6, 99), value(3, 99)])),
         Some((6, ScaleReason::Work)),
         "the larger one"
     );
-    assert_eq!(wakes(&decided(&asleep, 0, &[unknown(), value(1, 99)])), Some((2, ScaleReason::Work)));
-    assert_eq!(problem(&decided(&asleep, 0, &[unknown(), value(0, 99)])), Some(Problem::MetricUnavailableAtZero));
+    assert_eq!(wakes(&decided(&scaled_to_zero, 0, &[unknown(), value(1, 99)])), Some((2, ScaleReason::Work)));
+    assert_eq!(
+        problem(&decided(&scaled_to_zero, 0, &[unknown(), value(0, 99)])),
+        Some(Problem::MetricUnavailableAtZero)
+    );
 }
 
 #[test]
@@ -182,14 +185,14 @@ fn what_we_put_to_sleep_is_woken_to_the_size_that_the_hpa_asks_for() {
 /// KEDA's `idleReplicaCount: 0` beside a `minReplicaCount`.
 #[test]
 fn from_any_min_replicas_it_goes_to_zero_and_back_to_no_fewer() {
-    let (mut awake, mut asleep) = (noted(&zero_since(35)), noted(&scaled_by_us()));
-    (awake.min, asleep.min) = (4, 4);
-    let slept = decided(&awake, 4, &[value(0, 95)]);
+    let (mut above_zero, mut scaled_to_zero) = (noted(&zero_since(35)), noted(&scaled_by_us()));
+    (above_zero.min, scaled_to_zero.min) = (4, 4);
+    let slept = decided(&above_zero, 4, &[value(0, 95)]);
     assert!(matches!(slept.action, Action::ScaleToZero { .. }) && slept.finding.is_none(), "{slept:?}");
     for (served, size) in [(value(1, 99), 4), (value(12, 99), 6), (value(1000, 99), 10)] {
-        assert_eq!(wakes(&decided(&asleep, 0, &[served])), Some((size, ScaleReason::Work)));
+        assert_eq!(wakes(&decided(&scaled_to_zero, 0, &[served])), Some((size, ScaleReason::Work)));
     }
-    assert_eq!(decided(&asleep, 0, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+    assert_eq!(decided(&scaled_to_zero, 0, &[value(0, 99)]), Decision { action: Action::Nothing, finding: None });
 }
 
 #[test]

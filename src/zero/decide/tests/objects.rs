@@ -18,12 +18,12 @@ pub(super) fn with_object(annotations: &Value, target: &Value) -> Autoscaler {
 #[test]
 fn an_object_metric_allows_the_sleep_and_wakes() {
     let two = json!({"type": "Value", "value": "2"});
-    let awake = with_object(&zero_since(35), &two);
-    let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
+    let above_zero = with_object(&zero_since(35), &two);
+    let slept = decided(&above_zero, 3, &[value(0, 99), value(0, 95)]);
     assert!(matches!(slept.action, Action::ScaleToZero { since, .. } if since == at(35)) && slept.finding.is_none());
-    assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 94)]).action, Action::Nothing, "not to its end");
-    assert_eq!(decided(&awake, 3, &[value(0, 99), value(0, 30)]).action, Action::Nothing, "from before it began");
-    let forgets = decided(&awake, 3, &[value(0, 99), value(1, 99)]);
+    assert_eq!(decided(&above_zero, 3, &[value(0, 99), value(0, 94)]).action, Action::Nothing, "not to its end");
+    assert_eq!(decided(&above_zero, 3, &[value(0, 99), value(0, 30)]).action, Action::Nothing, "from before it began");
+    let forgets = decided(&above_zero, 3, &[value(0, 99), value(1, 99)]);
     assert_eq!(forgets, Decision { action: Action::Remember(ZeroState::default()), finding: None });
 
     for (target, served, size) in [
@@ -33,29 +33,35 @@ fn an_object_metric_allows_the_sleep_and_wakes() {
         (two.clone(), [unknown(), value(5, 99)], 3),
         (two.clone(), [value(0, 99), value(5, 1)], 3),
     ] {
-        let asleep = with_object(&scaled_by_us(), &target);
-        assert_eq!(wakes(&decided(&asleep, 0, &served)), Some((size, ScaleReason::Work)), "{served:?}");
+        let scaled_to_zero = with_object(&scaled_by_us(), &target);
+        assert_eq!(wakes(&decided(&scaled_to_zero, 0, &served)), Some((size, ScaleReason::Work)), "{served:?}");
     }
-    let asleep = with_object(&scaled_by_us(), &two);
-    assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+    let scaled_to_zero = with_object(&scaled_by_us(), &two);
+    assert_eq!(
+        decided(&scaled_to_zero, 0, &[value(0, 99), value(0, 99)]),
+        Decision { action: Action::Nothing, finding: None }
+    );
 }
 
 #[test]
 fn an_object_metric_that_nobody_knows_is_not_0() {
     let served = [value(0, 99), unknown()];
     let target = json!({"type": "Value", "value": "2"});
-    let awake = decided(&with_object(&zero_since(10), &target), 3, &served);
+    let above_zero = decided(&with_object(&zero_since(10), &target), 3, &served);
     assert_eq!(
-        (awake.action.clone(), problem(&awake)),
+        (above_zero.action.clone(), problem(&above_zero)),
         (Action::Remember(ZeroState::default()), Some(Problem::MetricUnavailable))
     );
-    let text = awake.finding.unwrap().text;
+    let text = above_zero.finding.unwrap().text;
     assert!(
         text.starts_with("is not scaled to zero while a metric is unavailable: queue \"orders\" cannot be read"),
         "{text}"
     );
-    let asleep = decided(&with_object(&scaled_by_us(), &target), 0, &served);
-    assert_eq!((asleep.action.clone(), problem(&asleep)), (Action::Nothing, Some(Problem::MetricUnavailableAtZero)));
+    let scaled_to_zero = decided(&with_object(&scaled_by_us(), &target), 0, &served);
+    assert_eq!(
+        (scaled_to_zero.action.clone(), problem(&scaled_to_zero)),
+        (Action::Nothing, Some(Problem::MetricUnavailableAtZero))
+    );
     // That of a queue is reported elsewhere.
     let queue = decided(&with_object(&zero_since(10), &target), 3, &[unknown(), value(0, 99)]);
     assert_eq!(problem(&queue), None);
@@ -101,14 +107,17 @@ fn where_external_metrics_alone_decide_those_of_pods_neither_keep_it_awake_nor_w
         annotations["depthgauge.dev/zero-by"] = json!("external");
         with_pods(&annotations)
     };
-    let (awake, asleep) = (by_external(zero_since(35)), by_external(scaled_by_us()));
-    let slept = decided(&awake, 3, &[value(0, 99), value(0, 95)]);
+    let (above_zero, scaled_to_zero) = (by_external(zero_since(35)), by_external(scaled_by_us()));
+    let slept = decided(&above_zero, 3, &[value(0, 99), value(0, 95)]);
     assert!(matches!(slept.action, Action::ScaleToZero { .. }) && slept.finding.is_none(), "{slept:?}");
     for served in [[value(1, 99), value(0, 99)], [value(0, 99), value(1, 99)], [unknown(), value(0, 99)]] {
-        assert_eq!(decided(&awake, 3, &served).action, Action::Remember(ZeroState::default()), "{served:?}");
+        assert_eq!(decided(&above_zero, 3, &served).action, Action::Remember(ZeroState::default()), "{served:?}");
     }
-    assert_eq!(wakes(&decided(&asleep, 0, &[value(0, 99), value(5, 99)])), Some((3, ScaleReason::Work)));
-    assert_eq!(decided(&asleep, 0, &[value(0, 99), value(0, 99)]), Decision { action: Action::Nothing, finding: None });
+    assert_eq!(wakes(&decided(&scaled_to_zero, 0, &[value(0, 99), value(5, 99)])), Some((3, ScaleReason::Work)));
+    assert_eq!(
+        decided(&scaled_to_zero, 0, &[value(0, 99), value(0, 99)]),
+        Decision { action: Action::Nothing, finding: None }
+    );
     // What it has no value for is no metric of pods.
     let mut foreign = by_external(zero_since(35));
     foreign.others.push("External kafka_lag".to_owned());
@@ -139,6 +148,6 @@ fn a_metric_that_is_gone_with_the_pods_is_named_for_what_it_is() {
     let text = decided(&by_others, 0, &[value(0, 99), absent()]).finding.unwrap().text;
     assert!(text.starts_with("scaled to zero, and its metric is unavailable"), "{text}");
     // With replicas it is like any metric without a value.
-    let awake = decided(&with_object(&zero_since(10), &target), 3, &[value(0, 99), absent()]);
-    assert_eq!(problem(&awake), Some(Problem::MetricUnavailable));
+    let above_zero = decided(&with_object(&zero_since(10), &target), 3, &[value(0, 99), absent()]);
+    assert_eq!(problem(&above_zero), Some(Problem::MetricUnavailable));
 }
